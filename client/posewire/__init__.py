@@ -1,0 +1,1 @@
+"""posewire: real-time, multi-person pose tracking over gRPC."""

@@ -1,0 +1,202 @@
+"""The vocabulary of joints: names, skeletons, mirror pairs and OKS constants of the joint sets that posewire speaks.
+
+A `JointSet` says what the `k` rows of a pose mean. Everything else in posewire treats poses as arrays `(n, k, 3)` of x, y
+(pixels) and score; only what has to know a joint by its name asks here.
+
+Sources: COCO-17 order, edges and sigmas from the COCO keypoint task (cocoapi `annotations` and `cocoeval.py`);
+PoseTrack-15 order from the PoseTrack 2017 benchmark (poseval). COCO has no sigma for the head top, the head bottom and the
+neck: MMPose's values for PoseTrack18 are taken (0.026 for nose, head bottom and head top alike), and for the neck that of
+the shoulders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["COCO17", "JOINT_SETS", "NANO19", "POSETRACK15", "JointSet", "joint_set"]
+
+
+@dataclass(frozen=True)
+class JointSet:
+    """An ordered set of joints.
+
+    Attributes:
+        name: how configuration and the wire call it, e.g. `coco17`.
+        names: the `k` joint names in channel order.
+        edges: pairs of joint indices that form the skeleton.
+        sigmas: per-joint OKS standard deviation, `k` values (relative to the square root of the object's area).
+
+    Raises:
+        ValueError: if lengths disagree, a name is repeated, or an edge names a joint that does not exist.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(
+                f"joint set {self.name!r}: a joint name occurs twice in {self.names}; names must be unique"
+            )
+        if len(self.sigmas) != len(self.names):
+            raise ValueError(
+                f"joint set {self.name!r}: {len(self.sigmas)} sigmas for {len(self.names)} joints; give one a joint"
+            )
+        for edge in self.edges:
+            if not all(0 <= joint < len(self.names) for joint in edge):
+                raise ValueError(f"joint set {self.name!r}: edge {edge} is outside 0..{len(self.names) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, joint: str) -> int:
+        """Row of `joint`; raises `ValueError` naming the joints that exist."""
+        try:
+            return self.names.index(joint)
+        except ValueError:
+            raise ValueError(
+                f"joint set {self.name!r} has no joint {joint!r}; it has {', '.join(self.names)}"
+            ) from None
+
+    @cached_property
+    def mirror(self) -> npt.NDArray[np.intp]:
+        """Permutation `(k,)` that swaps left and right joints, for flipped images: `flipped[mirror]`."""
+
+        def twin(joint: str) -> str:
+            side, _, part = joint.partition("_")
+            return {"left": f"right_{part}", "right": f"left_{part}"}.get(side, joint)
+
+        return np.array([self.index(twin(joint)) for joint in self.names], dtype=np.intp)
+
+    def convert(self, joints: npt.NDArray[np.float32], to: JointSet) -> npt.NDArray[np.float32]:
+        """Select and reorder joints for another set, by name.
+
+        Args:
+            joints: `(n, k, 3)` x, y, score in this set's order.
+            to: the wanted set. Joints it has and this set lacks get score 0 at the position (0, 0), unless they can be
+                made of two others: see `derived`.
+
+        Returns:
+            `(n, len(to), 3)` float32.
+        """
+        converted = np.zeros((joints.shape[0], len(to), 3), dtype=np.float32)
+        for row, joint in enumerate(to.names):
+            parts = self._made_of(joint)
+            if parts:
+                converted[:, row, :2] = joints[:, parts, :2].mean(axis=1)
+                converted[:, row, 2] = joints[:, parts, 2].min(axis=1)
+        return converted
+
+    def _made_of(self, joint: str) -> list[int]:
+        """Indices whose mean gives `joint`: itself, a synonym, or the shoulders for the neck; empty if there is no way."""
+        for name in (joint, *_SYNONYMS.get(joint, ())):
+            if name in self.names:
+                return [self.names.index(name)]
+        if joint in ("neck", "head_bottom") and {"left_shoulder", "right_shoulder"} <= set(self.names):
+            return [self.names.index("left_shoulder"), self.names.index("right_shoulder")]
+        return []
+
+
+# "Head bottom" of PoseTrack is the upper neck, as LSP's and MPII's "neck" is.
+_SYNONYMS = {"head_bottom": ("neck",), "neck": ("head_bottom",)}
+
+_COCO_NAMES = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+
+_COCO_EDGES = (
+    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
+    (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+)  # fmt: skip
+
+_COCO_SIGMAS = (
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+)  # fmt: skip
+
+COCO17 = JointSet("coco17", _COCO_NAMES, _COCO_EDGES, _COCO_SIGMAS)
+"""COCO's 17 joints."""
+
+NANO19 = JointSet(
+    "nano19",
+    (*_COCO_NAMES, "neck", "head_top"),
+    (*_COCO_EDGES, (0, 17), (17, 18)),
+    (*_COCO_SIGMAS, 0.079, 0.026),
+)
+"""COCO's 17 joints, then neck (upper neck, between head and shoulders) and head top: gives COCO-17 and PoseTrack-15."""
+
+POSETRACK15 = JointSet(
+    "posetrack15",
+    (
+        "nose",
+        "head_bottom",
+        "head_top",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+    ),
+    (
+        (2, 0),
+        (0, 1),
+        (1, 3),
+        (1, 4),
+        (3, 5),
+        (5, 7),
+        (4, 6),
+        (6, 8),
+        (3, 9),
+        (4, 10),
+        (9, 10),
+        (9, 11),
+        (11, 13),
+        (10, 12),
+        (12, 14),
+    ),  # fmt: skip
+    (0.026, 0.026, 0.026, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+)
+"""The 15 joints that PoseTrack evaluates."""
+
+JOINT_SETS: dict[str, JointSet] = {joints.name: joints for joints in (COCO17, NANO19, POSETRACK15)}
+
+
+def joint_set(name: str, among: Sequence[str] | None = None) -> JointSet:
+    """Look a joint set up by its name.
+
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+    """
+    known = JOINT_SETS if among is None else {key: JOINT_SETS[key] for key in among}
+    if name not in known:
+        raise ValueError(f"unknown joint set {name!r}; known sets: {', '.join(sorted(known))}")
+    return known[name]

@@ -1,0 +1,1 @@
+"""Networks, estimators, bundles and training of posewire; torch, no gRPC."""

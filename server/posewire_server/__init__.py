@@ -1,0 +1,1 @@
+"""The posewire pose-tracking service."""

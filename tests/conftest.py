@@ -12,7 +12,5 @@ def shared_data() -> Path:
     """The folder of real pictures and clips beside the checkout; tests that need it skip where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(
-            f"needs the real pictures and clips in {folder.name}/ beside the checkout, which are not distributed"
-        )
+        pytest.skip("needs the real pictures and clips in ../shared/data, which are not distributed")
     return folder

@@ -1,17 +1,16 @@
 """The vocabulary of joints: names, skeletons, mirror pairs and OKS constants of the joint sets that posewire speaks.
 
-A `JointSet` says what the `k` rows of a pose mean. Everything else in posewire treats poses as arrays `(n, k, 3)` of x, y
-(pixels) and score; only what has to know a joint by its name asks here.
+A `JointSet` says what the `k` rows of a pose mean. Everything else in posewire treats poses as arrays `(n, k, 3)` of
+x, y (pixels) and score; only what has to know a joint by its name asks here.
 
 Sources: COCO-17 order, edges and sigmas from the COCO keypoint task (cocoapi `annotations` and `cocoeval.py`);
-PoseTrack-15 order from the PoseTrack 2017 benchmark (poseval). COCO has no sigma for the head top, the head bottom and the
-neck: MMPose's values for PoseTrack18 are taken (0.026 for nose, head bottom and head top alike), and for the neck that of
-the shoulders.
+PoseTrack-15 order from the PoseTrack 2017 benchmark (poseval). COCO has no sigma for head top, head bottom and neck:
+MMPose's values for PoseTrack18 are taken (0.026 for nose, head bottom and head top alike), and for the neck that of the
+shoulders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,9 +41,7 @@ class JointSet:
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names):
-            raise ValueError(
-                f"joint set {self.name!r}: a joint name occurs twice in {self.names}; names must be unique"
-            )
+            raise ValueError(f"joint set {self.name!r}: a name occurs twice in {self.names}; names must be unique")
         if len(self.sigmas) != len(self.names):
             raise ValueError(
                 f"joint set {self.name!r}: {len(self.sigmas)} sigmas for {len(self.names)} joints; give one a joint"
@@ -80,8 +77,8 @@ class JointSet:
 
         Args:
             joints: `(n, k, 3)` x, y, score in this set's order.
-            to: the wanted set. Joints it has and this set lacks get score 0 at the position (0, 0), unless they can be
-                made of two others: see `derived`.
+            to: the wanted set. Joints it has and this set lacks get score 0 at the position (0, 0), unless they have a
+                synonym or are the mean of two others, as the neck is of the shoulders.
 
         Returns:
             `(n, len(to), 3)` float32.
@@ -95,7 +92,7 @@ class JointSet:
         return converted
 
     def _made_of(self, joint: str) -> list[int]:
-        """Indices whose mean gives `joint`: itself, a synonym, or the shoulders for the neck; empty if there is no way."""
+        """Indices whose mean gives `joint`: itself, a synonym, or the shoulders for the neck; else empty."""
         for name in (joint, *_SYNONYMS.get(joint, ())):
             if name in self.names:
                 return [self.names.index(name)]
@@ -133,7 +130,8 @@ _COCO_EDGES = (
 )  # fmt: skip
 
 _COCO_SIGMAS = (
-    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
+    0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
 )  # fmt: skip
 
 COCO17 = JointSet("coco17", _COCO_NAMES, _COCO_EDGES, _COCO_SIGMAS)
@@ -149,54 +147,24 @@ NANO19 = JointSet(
 
 POSETRACK15 = JointSet(
     "posetrack15",
+    ("nose", "head_bottom", "head_top", *_COCO_NAMES[5:]),
     (
-        "nose",
-        "head_bottom",
-        "head_top",
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
-        "left_hip",
-        "right_hip",
-        "left_knee",
-        "right_knee",
-        "left_ankle",
-        "right_ankle",
+        (2, 0), (0, 1), (1, 3), (1, 4), (3, 5), (5, 7), (4, 6), (6, 8), (3, 9), (4, 10), (9, 10),
+        (9, 11), (11, 13), (10, 12), (12, 14),
     ),
-    (
-        (2, 0),
-        (0, 1),
-        (1, 3),
-        (1, 4),
-        (3, 5),
-        (5, 7),
-        (4, 6),
-        (6, 8),
-        (3, 9),
-        (4, 10),
-        (9, 10),
-        (9, 11),
-        (11, 13),
-        (10, 12),
-        (12, 14),
-    ),  # fmt: skip
-    (0.026, 0.026, 0.026, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
-)
+    (0.026, 0.026, 0.026, *_COCO_SIGMAS[5:]),
+)  # fmt: skip
 """The 15 joints that PoseTrack evaluates."""
 
 JOINT_SETS: dict[str, JointSet] = {joints.name: joints for joints in (COCO17, NANO19, POSETRACK15)}
 
 
-def joint_set(name: str, among: Sequence[str] | None = None) -> JointSet:
+def joint_set(name: str) -> JointSet:
     """Look a joint set up by its name.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.
     """
-    known = JOINT_SETS if among is None else {key: JOINT_SETS[key] for key in among}
-    if name not in known:
-        raise ValueError(f"unknown joint set {name!r}; known sets: {', '.join(sorted(known))}")
-    return known[name]
+    if name not in JOINT_SETS:
+        raise ValueError(f"unknown joint set {name!r}; known sets: {', '.join(sorted(JOINT_SETS))}")
+    return JOINT_SETS[name]

@@ -1,0 +1,54 @@
+# posewire: `make demo` shows it at work, `make test` checks it. Both make their own virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCE ?=
+DEMO_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types proto proto-check bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/.server: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "posewire needs Python 3.11 or newer: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server]'
+	touch $@
+
+$(BIN)/.dev: $(BIN)/.server
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,dev]'
+	touch $@
+
+demo: $(BIN)/.server  ## Track people: a synthetic scene, or make demo SOURCE=my.mp4 (a file, camera number or RTSP address)
+	$(BIN)/posewire demo $(SOURCE) $(DEMO_FLAGS)
+
+test: check  ## Run every check and test
+	$(BIN)/python -m pytest
+
+check: lint types proto-check  ## Lint, types, generated code
+
+lint: $(BIN)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(BIN)/.dev
+	$(BIN)/mypy
+
+proto: $(BIN)/.dev  ## Regenerate client/posewire/v1 from protos/
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+	    --python_out=client --grpc_python_out=client --mypy_out=client --mypy_grpc_out=client protos/posewire/v1/*.proto
+
+proto-check: proto  ## Fail when the generated code is not current
+	git diff --exit-code --stat -- client/posewire/v1
+	test -z "$$(git ls-files --others --exclude-standard -- client/posewire/v1)"
+
+proto-lint:  ## buf's STANDARD rules (needs Node.js)
+	npx --yes @bufbuild/buf@1 lint
+
+bench: $(BIN)/.server  ## Print the service's own cost
+	$(BIN)/posewire bench
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

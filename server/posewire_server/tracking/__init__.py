@@ -1,0 +1,21 @@
+"""Algorithm 1 of the paper: joint propagation, similarities, greedy matching, the queue Q. numpy only, no I/O.
+
+Read `tracker.py` first: it tells the algorithm step by step; each step it takes has a module of its own beside it.
+"""
+
+from posewire_server.tracking.config import Similarity, TrackerConfig
+from posewire_server.tracking.flow_field import FlowField
+from posewire_server.tracking.instances import Boxes, BoxSource, Instances, TrackedPeople
+from posewire_server.tracking.tracker import Tracker, TrackerState
+
+__all__ = [
+    "BoxSource",
+    "Boxes",
+    "FlowField",
+    "Instances",
+    "Similarity",
+    "TrackedPeople",
+    "Tracker",
+    "TrackerConfig",
+    "TrackerState",
+]

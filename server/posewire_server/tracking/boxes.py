@@ -1,0 +1,59 @@
+"""Geometry of boxes: overlap, non-maximum suppression, the box around joints. `(n, 4)` float32 x1, y1, x2, y2."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire_server.tracking.instances import Boxes, BoxSource, Floats
+
+__all__ = ["areas", "around_joints", "iou", "suppress"]
+
+
+def areas(xyxy: Floats) -> Floats:
+    """Areas `(n,)` of boxes `(n, 4)`; 0 where a box is inside out."""
+    sides = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0.0)
+    return np.asarray(sides[:, 0] * sides[:, 1], dtype=np.float32)
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union `(n, m)` of boxes `(n, 4)` with boxes `(m, 4)`; 0 where the union is empty."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])  # (n, m, 2)
+    intersection = np.maximum(sides, 0.0).prod(axis=2)
+    union = areas(a)[:, None] + areas(b)[None, :] - intersection
+    overlap = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0.0)
+    return np.asarray(overlap, dtype=np.float32)
+
+
+def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: float = 0.15) -> Floats:
+    """Boxes `(n, 4)` around the joints that count, longer by `extension` in all (half of it on each side).
+
+    Args:
+        joints: `(n, k, 2)` positions.
+        counts: `(n, k)` which joints count; at least one in each row.
+        extension: share of the length that is added (paper, section 4.2: 15 %).
+    """
+    low = np.where(counts[..., None], joints, np.inf).min(axis=1)
+    high = np.where(counts[..., None], joints, -np.inf).max(axis=1)
+    margin = (high - low) * (extension / 2)
+    return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32)
+
+
+def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
+    """Box NMS over detector and flow boxes together (step c).
+
+    The paper does not say how a flow box is scored against a detector's. Here a detector's box (or a caller's) wins
+    over a flow box that overlaps it, since it fits the whole person and not only the joints that were seen; among boxes
+    of one kind the score decides. A flow box thus does what it is there for: it fills the gaps that the detector left.
+
+    The outcome does not depend on the order of the boxes.
+    """
+    from_flow = boxes.sources == BoxSource.FLOW
+    # lexsort's last key counts most. Coordinates settle ties, so that a permutation changes nothing.
+    order = np.lexsort((*boxes.xyxy.T[::-1], -boxes.scores, from_flow))
+    overlaps = iou(boxes.xyxy[order], boxes.xyxy[order]) > iou_threshold
+    alive = np.ones(len(order), dtype=np.bool_)
+    for rank in range(len(order)):
+        if alive[rank]:
+            alive[rank + 1 :] &= ~overlaps[rank, rank + 1 :]
+    return boxes[order[alive][:keep_at_most]]

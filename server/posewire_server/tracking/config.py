@@ -1,0 +1,84 @@
+"""Settings of the tracker."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Similarity", "TrackerConfig"]
+
+
+class Similarity(StrEnum):
+    """How alike a new pose and a tracked instance are (section 3.2)."""
+
+    BBOX = "bbox"
+    POSE = "pose"
+    FLOW = "flow"
+    MULTI_FLOW = "multi-flow"
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """What Algorithm 1 leaves open, and the paper's thresholds.
+
+    Attributes:
+        similarity: S_Bbox, S_Pose, S_Flow or S_Multi-flow.
+        propagation: whether flow boxes are united with the detector's (joint propagation).
+        queue_length: L_Q, frames that Q holds; a person lost for up to L_Q - 1 frames is linked again by multi-flow.
+            The paper does not give it.
+        box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5).
+        joint_score_threshold: joints with a lower score do not count (paper: 0.4).
+        box_nms_iou: IoU above which the lower of two boxes is dropped. The paper does not give it.
+        pose_nms_oks: OKS above which the lower of two poses is dropped; 1 switches pose NMS off.
+        match_threshold: least similarity of a match. The paper does not give it.
+        propagation_threshold: least mean joint score of a person whose joints are propagated. The paper does not give
+            it.
+        detect_every: the detector runs on every n-th frame; between them the flow boxes carry on alone.
+        max_people: at most so many boxes a frame are passed on to the pose network.
+
+    Raises:
+        ValueError: a value is out of range; the message names the field, the value, the range and the remedy.
+    """
+
+    similarity: Similarity = Similarity.MULTI_FLOW
+    propagation: bool = True
+    queue_length: int = 10
+    box_score_threshold: float = 0.5
+    joint_score_threshold: float = 0.4
+    box_nms_iou: float = 0.5
+    pose_nms_oks: float = 0.7
+    match_threshold: float = 0.2
+    propagation_threshold: float = 0.3
+    detect_every: int = 1
+    max_people: int = 50
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.similarity, Similarity):
+            known = ", ".join(Similarity)
+            raise ValueError(f"similarity is {self.similarity!r}; choose one of {known}")
+        for name in (
+            "box_score_threshold",
+            "joint_score_threshold",
+            "box_nms_iou",
+            "pose_nms_oks",
+            "match_threshold",
+            "propagation_threshold",
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+                raise ValueError(f"{name} is {value}; it must lie in 0..1")
+        for name in ("queue_length", "detect_every", "max_people"):
+            value = getattr(self, name)
+            if not 1 <= value <= 1000:
+                raise ValueError(f"{name} is {value}; it must lie in 1..1000")
+        if self.detect_every > 1 and not self.propagation:
+            raise ValueError(
+                f"detect_every is {self.detect_every} while propagation is off, so nobody would be found between two "
+                "runs of the detector; switch propagation on or set detect_every to 1"
+            )
+
+    @property
+    def needs_flow(self) -> bool:
+        """Whether the tracker makes use of a flow field at all."""
+        return self.propagation or self.similarity in (Similarity.FLOW, Similarity.MULTI_FLOW)

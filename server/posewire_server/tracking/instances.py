@@ -1,0 +1,105 @@
+"""The tracker's data: boxes, people with ids, and the P sets of the queue. Arrays in dataclasses, nothing else.
+
+All coordinates are pixels of the original frame: x right, y down, pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BoxSource", "Boxes", "Instances", "TrackedPeople"]
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+class BoxSource(IntEnum):
+    """Where a box came from."""
+
+    DETECTOR = 1
+    FLOW = 2
+    CALLER = 3
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """`n` person boxes.
+
+    Attributes:
+        xyxy: `(n, 4)` float32: x1, y1, x2, y2.
+        scores: `(n,)` float32 in 0..1.
+        sources: `(n,)` int8, values of `BoxSource`.
+    """
+
+    xyxy: Floats
+    scores: Floats
+    sources: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(cls, xyxy: npt.ArrayLike, scores: npt.ArrayLike, source: BoxSource) -> Boxes:
+        """Boxes that all have one source."""
+        corners = np.asarray(xyxy, dtype=np.float32).reshape(-1, 4)
+        return cls(
+            corners,
+            np.asarray(scores, dtype=np.float32).reshape(-1),
+            np.full(len(corners), source, dtype=np.int8),
+        )
+
+    @classmethod
+    def empty(cls) -> Boxes:
+        """No boxes."""
+        return cls.of([], [], BoxSource.DETECTOR)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Boxes:
+        """The boxes that a mask `(n,)` or an array of indices selects."""
+        return Boxes(self.xyxy[keep], self.scores[keep], self.sources[keep])
+
+    def __add__(self, other: Boxes) -> Boxes:
+        """These boxes, then the others."""
+        return Boxes(
+            np.concatenate([self.xyxy, other.xyxy]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.sources, other.sources]),
+        )
+
+
+@dataclass(frozen=True)
+class TrackedPeople:
+    """The people of one frame, in the order of the poses that were given less those that pose NMS dropped.
+
+    Attributes:
+        ids: `(n,)` int64 track ids, all different, from 1.
+        scores: `(n,)` float32: box score times the mean score of the joints that count.
+        boxes: the boxes in which the poses were estimated.
+        joints: `(n, k, 3)` float32: x, y, score.
+    """
+
+    ids: Ints
+    scores: Floats
+    boxes: Boxes
+    joints: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """One P set of the queue: the instances P = (J, id) of one frame, carried along to the newest frame by the flow.
+
+    Attributes:
+        people: as they were found in their own frame.
+        moved: `(n, k, 2)` float32: their joints in the newest frame, by all flow fields since.
+        unconfirmed: `(n,)` int64: how many runs of the detector in a row had missed each of them.
+    """
+
+    people: TrackedPeople
+    moved: Floats
+    unconfirmed: Ints

@@ -1,0 +1,48 @@
+"""Greedy one-to-one matching (step f)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from posewire_server.tracking.instances import Floats, Ints
+
+__all__ = ["Matching", "match_greedily"]
+
+
+class Matching(NamedTuple):
+    """The outcome: each pose and each track occurs exactly once."""
+
+    pairs: Ints
+    """`(p, 2)`: row of the pose, column of the track; by falling similarity."""
+    unmatched_poses: Ints
+    unmatched_tracks: Ints
+
+
+def match_greedily(similarity: Floats, threshold: float) -> Matching:
+    """Match poses to tracks: the highest similarity over all open pairs wins, both leave the pool, repeat.
+
+    Over *all* pairs: an argmax per pose would give one track to two poses. Ties go to the lower row, then to the lower
+    column.
+
+    Args:
+        similarity: `(n, m)`, poses by tracks.
+        threshold: least similarity of a match.
+    """
+    poses, tracks = similarity.shape
+    open_poses = np.ones(poses, dtype=np.bool_)
+    open_tracks = np.ones(tracks, dtype=np.bool_)
+    pairs: list[tuple[int, int]] = []
+    falling = np.argsort(-similarity, axis=None, kind="stable")
+    for pose, track in zip(*np.unravel_index(falling, similarity.shape), strict=True):
+        if similarity[pose, track] < threshold or len(pairs) == min(poses, tracks):
+            break
+        if open_poses[pose] and open_tracks[track]:
+            open_poses[pose] = open_tracks[track] = False
+            pairs.append((pose, track))
+    return Matching(
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.flatnonzero(open_poses),
+        np.flatnonzero(open_tracks),
+    )

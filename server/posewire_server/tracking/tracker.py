@@ -1,0 +1,176 @@
+"""Algorithm 1: flow-based pose tracking of one stream.
+
+The networks are not here. One frame goes
+
+    detections, flow = detector(I^k), flow_net(I^{k-1}, I^k)
+    boxes = tracker.unify(detections, flow)      # steps a to c
+    joints = pose_net(I^k, boxes)                # step d
+    people = tracker.update(boxes, joints)       # steps e to g
+
+Source: Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 3 and Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire_server.tracking import boxes as box_geometry
+from posewire_server.tracking.config import TrackerConfig
+from posewire_server.tracking.flow_field import FlowField
+from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Instances, Ints, TrackedPeople
+from posewire_server.tracking.matching import match_greedily
+from posewire_server.tracking.oks import oks
+from posewire_server.tracking.propagation import flow_boxes, move
+from posewire_server.tracking.similarity import as_poses, counting_joints, to_tracks
+
+__all__ = ["Tracker", "TrackerState"]
+
+
+@dataclass(frozen=True)
+class TrackerState:
+    """All that a tracker remembers: enough to go on elsewhere."""
+
+    queue: tuple[Instances, ...]
+    identities: int
+    frames_to_detection: int
+
+
+class Tracker:
+    """Gives the people of one stream ids that stay theirs.
+
+    Ids start at 1 in every tracker, are never given twice, and do not depend on the order in which people are passed.
+
+    Args:
+        config: see `TrackerConfig`.
+        sigmas: `(k,)` OKS constants of the joint set in use.
+    """
+
+    def __init__(self, config: TrackerConfig, sigmas: npt.ArrayLike) -> None:
+        self.config = config
+        self._sigmas = np.asarray(sigmas, dtype=np.float32)
+        self._queue: deque[Instances] = deque(maxlen=config.queue_length)  # Q, oldest frame first
+        self._identities = 0
+        self._frames_to_detection = 0
+        self._detector_ran = False
+
+    @property
+    def detector_due(self) -> bool:
+        """Whether the detector should run on the coming frame (`detect_every`)."""
+        return self._frames_to_detection <= 0
+
+    @property
+    def identities(self) -> int:
+        """Ids given out so far; the newest id."""
+        return self._identities
+
+    def unify(self, detections: Boxes | None, flow: FlowField | None) -> Boxes:
+        """Steps a to c: the boxes in which the poses of this frame are to be estimated. Once a frame, before `update`.
+
+        Args:
+            detections: B_det of this frame; None when the detector did not run.
+            flow: F_{k-1->k}; None when there is none, as on the first frame: then everybody is thought to stand still.
+        """
+        # Every instance in Q follows the new flow field, so that S_Multi-flow needs no other.
+        if flow is not None:
+            self._queue.extend(move(list(self._queue), flow))
+
+        # a. B_det, without the boxes that the detector doubts.
+        self._detector_ran = detections is not None
+        unified = Boxes.empty()
+        if detections is not None:
+            self._frames_to_detection = self.config.detect_every
+            unified = detections[detections.scores >= self.config.box_score_threshold]
+
+        # b. B_flow: joints of frame k-1 moved by the flow, boxes around them.
+        if self.config.propagation and self._queue:
+            unified += flow_boxes(self._queue[-1], self.config)
+
+        # c. B_unified: box NMS over both.
+        return box_geometry.suppress(unified, self.config.box_nms_iou, self.config.max_people)
+
+    def update(self, boxes: Boxes, joints: Floats) -> TrackedPeople:
+        """Steps e to g: give ids to the poses of this frame and remember them. Once a frame, after `unify`.
+
+        Args:
+            boxes: the boxes in which the poses were estimated.
+            joints: J^k, `(n, k, 3)` x, y, score, a pose a box.
+
+        Returns:
+            The poses that pose NMS left, in the order given, with their ids.
+
+        Raises:
+            ValueError: the shape of `joints` fits neither the boxes nor the joint set.
+        """
+        if joints.shape != (len(boxes), len(self._sigmas), 3):
+            raise ValueError(
+                f"joints have the shape {joints.shape}; {len(boxes)} boxes and {len(self._sigmas)} joints a pose need "
+                f"({len(boxes)}, {len(self._sigmas)}, 3)"
+            )
+        people = self._suppress_poses(self._as_people(boxes, joints))
+
+        # e. M_sim: similarity of each pose in J^k with each track in Q.
+        similarities, tracks = to_tracks(people, list(self._queue), self._sigmas, self.config)
+
+        # f. Greedy matching; an unmatched pose gets a fresh id. Poses take part in an order of their own, not the
+        #    caller's, so that a permutation of the input changes no id even where similarities tie.
+        order = _canonical_order(people)
+        matching = match_greedily(similarities[order], self.config.match_threshold)
+        people.ids[order[matching.pairs[:, 0]]] = tracks[matching.pairs[:, 1]]
+        fresh = order[matching.unmatched_poses]
+        people.ids[fresh] = self._identities + 1 + np.arange(len(fresh))
+        self._identities += len(fresh)
+
+        # g. P^k joins Q; the oldest frame leaves.
+        self._queue.append(Instances(people, people.joints[..., :2].copy(), self._unconfirmed(people)))
+        self._frames_to_detection -= 1
+        return people
+
+    def state(self) -> TrackerState:
+        """A snapshot; the arrays are not written to afterwards."""
+        return TrackerState(tuple(self._queue), self._identities, self._frames_to_detection)
+
+    def restore(self, state: TrackerState) -> None:
+        """Go on from a snapshot of a tracker with the same joint set."""
+        self._queue = deque(state.queue, maxlen=self.config.queue_length)
+        self._identities = state.identities
+        self._frames_to_detection = state.frames_to_detection
+
+    def _as_people(self, boxes: Boxes, joints: Floats) -> TrackedPeople:
+        """Poses without ids yet, scored by box score times the mean score of the joints that count."""
+        counts = counting_joints(joints, self.config)
+        joint_scores = (joints[..., 2] * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+        scores = (boxes.scores * joint_scores).astype(np.float32)
+        return TrackedPeople(np.zeros(len(boxes), dtype=np.int64), scores, boxes, joints)
+
+    def _suppress_poses(self, people: TrackedPeople) -> TrackedPeople:
+        """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the better one stays."""
+        poses = as_poses(people, people.joints[..., :2], self.config)
+        same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
+        alive = np.ones(len(people), dtype=np.bool_)
+        order = _canonical_order(people)
+        for rank, best in enumerate(order):
+            if alive[best]:
+                worse = order[rank + 1 :]
+                alive[worse] &= ~same[best, worse]
+        return TrackedPeople(people.ids[alive], people.scores[alive], people.boxes[alive], people.joints[alive])
+
+    def _unconfirmed(self, people: TrackedPeople) -> Ints:
+        """How many runs of the detector in a row have missed each person, this frame's included."""
+        unconfirmed = np.zeros(len(people), dtype=np.int64)
+        if self._queue:
+            newest = self._queue[-1]
+            _, now, then = np.intersect1d(people.ids, newest.people.ids, assume_unique=True, return_indices=True)
+            unconfirmed[now] = newest.unconfirmed[then]
+        from_flow = people.boxes.sources == BoxSource.FLOW
+        return np.where(from_flow, unconfirmed + int(self._detector_ran), 0)
+
+
+def _canonical_order(people: TrackedPeople) -> npt.NDArray[np.intp]:
+    """Indices `(n,)` by falling score; coordinates settle ties, so that the order given does not matter."""
+    coordinates = np.concatenate([people.boxes.xyxy, people.joints.reshape(len(people), -1)], axis=1)
+    # lexsort's last key counts most.
+    return np.lexsort((*coordinates.T[::-1], -people.scores))

@@ -1,0 +1,88 @@
+"""The deconvolution head of Simple Baselines, which every heatmap network here wears, and the settings they share.
+
+Source: Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 2, and the authors'
+`lib/models/pose_resnet.py`: each step doubles the resolution with a transposed convolution, batch norm and ReLU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRUNK_STRIDE", "DeconvNetConfig", "deconv_head"]
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+"""Mean of R, G, B in 0..255, as the published ResNets expect it."""
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Standard deviation of R, G, B in 0..255."""
+
+TRUNK_STRIDE = 32
+"""Input pixels per cell of the trunk's last feature map (C5)."""
+
+# kernel -> (padding, output_padding) that make each step double the size exactly.
+_PADDINGS = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeconvNetConfig:
+    """What every network of a stride-32 trunk and a deconvolution head is told.
+
+    Attributes:
+        input_size: (height, width) of the input in pixels, multiples of 32.
+        deconv_filters: channels after each transposed convolution.
+        deconv_kernels: their kernel sizes, each 2, 3 or 4.
+        pixel_mean: mean of R, G, B in 0..255 that is subtracted from the pixels.
+        pixel_std: what they are divided by after that.
+
+    Raises:
+        ValueError: a value is out of its range; the message gives the range.
+    """
+
+    input_size: tuple[int, int] = (256, 192)
+    deconv_filters: tuple[int, ...] = (256, 256, 256)
+    deconv_kernels: tuple[int, ...] = (4, 4, 4)
+    pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
+    pixel_std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if len(self.input_size) != 2 or any(side < TRUNK_STRIDE or side % TRUNK_STRIDE for side in self.input_size):
+            raise ValueError(
+                f"input_size {self.input_size} must be (height, width) in positive multiples of {TRUNK_STRIDE}"
+            )
+        if not 1 <= len(self.deconv_filters) <= 5 or any(filters < 1 for filters in self.deconv_filters):
+            raise ValueError(f"deconv_filters {self.deconv_filters} must be 1 to 5 positive channel counts")
+        if len(self.deconv_kernels) != len(self.deconv_filters):
+            raise ValueError(
+                f"{len(self.deconv_kernels)} deconv_kernels for {len(self.deconv_filters)} deconv_filters; "
+                "give one kernel a transposed convolution"
+            )
+        if any(kernel not in _PADDINGS for kernel in self.deconv_kernels):
+            raise ValueError(f"deconv_kernels {self.deconv_kernels}: each must be one of {sorted(_PADDINGS)}")
+        if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3 or min(self.pixel_std) <= 0:
+            raise ValueError("pixel_mean and pixel_std must be three numbers each (R, G, B), and pixel_std above 0")
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per output cell: 4 with three transposed convolutions."""
+        return TRUNK_STRIDE >> len(self.deconv_filters)
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(height, width) of the output maps."""
+        return self.input_size[0] // self.stride, self.input_size[1] // self.stride
+
+
+def deconv_head(in_channels: int, config: DeconvNetConfig) -> nn.Sequential:
+    """The `deconv_layers` of the published checkpoints: [transposed convolution, batch norm, ReLU] per step.
+
+    Maps `(b, in_channels, h, w)` to `(b, deconv_filters[-1], h * 2^n, w * 2^n)`. Initialised as in the published code.
+    """
+    layers: list[nn.Module] = []
+    for filters, kernel in zip(config.deconv_filters, config.deconv_kernels, strict=True):
+        padding, output_padding = _PADDINGS[kernel]
+        deconv = nn.ConvTranspose2d(in_channels, filters, kernel, 2, padding, output_padding, bias=False)
+        nn.init.normal_(deconv.weight, std=0.001)
+        layers += [deconv, nn.BatchNorm2d(filters), nn.ReLU(inplace=True)]
+        in_channels = filters
+    return nn.Sequential(*layers)

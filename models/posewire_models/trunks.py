@@ -1,0 +1,104 @@
+"""Trunks: image classifiers up to their last feature map (C5, stride 32), with torchvision's names and blocks.
+
+A pose net *is* a trunk with a head, so that its parameter names stay those of the published checkpoints; the person
+detector *has* one. ResNets come in any width, because torchvision's own class fixes the stem at 64 channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+__all__ = ["RESNET_DEPTHS", "TRUNKS", "MobileNetV2Trunk", "ResNetTrunk", "build_trunk"]
+
+_STAGES = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+RESNET_DEPTHS = tuple(_STAGES)
+TRUNKS = (*(f"resnet{depth}" for depth in RESNET_DEPTHS), "mobilenet_v2")
+"""Names that `build_trunk` knows."""
+
+
+class ResNetTrunk(nn.Module):
+    """ResNet without its classifier (He et al., 2016; stride in the 3x3 convolution, as in torchvision and the paper).
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        width: factor on all channel counts; 1.0 is the published network.
+    """
+
+    def __init__(self, depth: int, width: float = 1.0) -> None:
+        super().__init__()
+        if depth not in _STAGES:
+            raise ValueError(f"ResNet depth {depth} is unknown; choose one of {', '.join(map(str, RESNET_DEPTHS))}")
+        block, repeats = _STAGES[depth]
+        stem = _scaled(64, width)
+        self.conv1 = nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = _stage(block, stem, stem, repeats[0], stride=1)
+        self.layer2 = _stage(block, stem * block.expansion, stem * 2, repeats[1], stride=2)
+        self.layer3 = _stage(block, stem * 2 * block.expansion, stem * 4, repeats[2], stride=2)
+        self.layer4 = _stage(block, stem * 4 * block.expansion, stem * 8, repeats[3], stride=2)
+        self.trunk_channels: int = stem * 8 * block.expansion
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(b, 3, h, w)` to C5 `(b, trunk_channels, h/32, w/32)`."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # h/4
+        x = self.layer1(x)
+        x = self.layer2(x)  # h/8
+        x = self.layer3(x)  # h/16
+        c5: Tensor = self.layer4(x)  # h/32
+        return c5
+
+
+class MobileNetV2Trunk(nn.Module):
+    """torchvision's MobileNetV2 `features` (Sandler et al., 2018), stride 32, 1280 channels or more."""
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        self.features = mobilenet_v2(weights=None, width_mult=width).features
+        self.trunk_channels: int = self.features[-1].out_channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(b, 3, h, w)` to `(b, trunk_channels, h/32, w/32)`."""
+        features: Tensor = self.features(images)
+        return features
+
+
+def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk:
+    """The trunk called `name`; raises `ValueError` listing the known ones."""
+    if name == "mobilenet_v2":
+        return MobileNetV2Trunk(width)
+    if name in TRUNKS:
+        return ResNetTrunk(int(name.removeprefix("resnet")), width)
+    raise ValueError(f"unknown trunk {name!r}; known trunks: {', '.join(TRUNKS)}")
+
+
+def _stage(
+    block: type[BasicBlock | Bottleneck], channels: int, planes: int, repeats: int, stride: int
+) -> nn.Sequential:
+    out_channels = planes * block.expansion
+    shortcut = None
+    if stride != 1 or channels != out_channels:
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+        )
+    first = block(channels, planes, stride, shortcut)
+    return nn.Sequential(first, *(block(out_channels, planes) for _ in range(repeats - 1)))
+
+
+def _scaled(channels: int, width: float) -> int:
+    scaled = channels * width
+    if not 0 < width <= 4 or scaled != int(scaled):
+        raise ValueError(f"width {width} must be in (0, 4] and give whole channels: a multiple of 1/{channels}")
+    return int(scaled)

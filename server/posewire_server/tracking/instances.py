@@ -97,9 +97,11 @@ class Instances:
     Attributes:
         people: as they were found in their own frame.
         moved: `(n, k, 2)` float32: their joints in the newest frame, by all flow fields since.
+        velocities: `(n, 2)` float32: pixels a frame, each person as a whole.
         unconfirmed: `(n,)` int64: how many runs of the detector in a row had missed each of them.
     """
 
     people: TrackedPeople
     moved: Floats
+    velocities: Floats
     unconfirmed: Ints

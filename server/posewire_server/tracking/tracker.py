@@ -24,7 +24,7 @@ from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Instances, Ints, TrackedPeople
 from posewire_server.tracking.matching import match_greedily
 from posewire_server.tracking.oks import oks
-from posewire_server.tracking.propagation import flow_boxes, move
+from posewire_server.tracking.propagation import flow_boxes, move, velocities
 from posewire_server.tracking.similarity import as_poses, counting_joints, to_tracks
 
 __all__ = ["Tracker", "TrackerState"]
@@ -125,7 +125,15 @@ class Tracker:
         self._identities += len(fresh)
 
         # g. P^k joins Q; the oldest frame leaves.
-        self._queue.append(Instances(people, people.joints[..., :2].copy(), self._unconfirmed(people)))
+        newest = self._queue[-1] if self._queue else None
+        self._queue.append(
+            Instances(
+                people,
+                moved=people.joints[..., :2],
+                velocities=velocities(people, newest, self.config),
+                unconfirmed=self._unconfirmed(people, newest),
+            )
+        )
         self._frames_to_detection -= 1
         return people
 
@@ -158,11 +166,10 @@ class Tracker:
                 alive[worse] &= ~same[best, worse]
         return TrackedPeople(people.ids[alive], people.scores[alive], people.boxes[alive], people.joints[alive])
 
-    def _unconfirmed(self, people: TrackedPeople) -> Ints:
+    def _unconfirmed(self, people: TrackedPeople, newest: Instances | None) -> Ints:
         """How many runs of the detector in a row have missed each person, this frame's included."""
         unconfirmed = np.zeros(len(people), dtype=np.int64)
-        if self._queue:
-            newest = self._queue[-1]
+        if newest is not None:
             _, now, then = np.intersect1d(people.ids, newest.people.ids, assume_unique=True, return_indices=True)
             unconfirmed[now] = newest.unconfirmed[then]
         from_flow = people.boxes.sources == BoxSource.FLOW

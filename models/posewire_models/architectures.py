@@ -1,0 +1,83 @@
+"""The architectures that a bundle may name, and how each becomes a stage.
+
+A new network enters here once: the class of its settings, the network, the estimator around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from posewire.joints import JointSet
+from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
+from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow
+from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
+from posewire_models.manifest import BundleError, Component, settings_from_json
+from posewire_models.pose_estimator import HeatmapPoseEstimator, PoseSettings
+from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
+from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
+from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
+from posewire_models.weights import check_digest, load_strict, read_state
+
+__all__ = ["NETWORKS", "build_detector", "build_flow", "build_network", "build_pose"]
+
+NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module]]] = {
+    "pose_resnet": (PoseResNetConfig, PoseResNet),
+    "pose_mobilenet": (PoseMobileNetConfig, PoseMobileNet),
+    "center_detector": (CenterDetectorConfig, CenterDetector),
+    "flownet_s": (FlowNetSConfig, FlowNetS),
+}
+"""Architecture -> class of its config, class of the network."""
+
+
+def build_network(component: Component, folder: Path, where: str) -> nn.Module:
+    """The component's network with its weights, which are checked against their digest.
+
+    Raises:
+        BundleError: unknown architecture, bad config, or no weights named.
+        WeightsError: the weight file is missing, damaged or does not fit.
+    """
+    if component.architecture not in NETWORKS:
+        raise BundleError(f"{where}: unknown architecture {component.architecture!r}; known: {', '.join(NETWORKS)}")
+    config_type, network_type = NETWORKS[component.architecture]
+    network = network_type(settings_from_json(config_type, component.network, f"{where}: network"))
+    if component.weights is None:
+        raise BundleError(f"{where}: architecture {component.architecture!r} needs weights (file and sha256)")
+    path = folder / component.weights.file
+    check_digest(path, component.weights.sha256)
+    load_strict(network, read_state(path), str(path))
+    return network
+
+
+def build_pose(component: Component, folder: Path, joints: JointSet, device: torch.device) -> PoseEstimator:
+    """The pose stage of a bundle."""
+    settings = settings_from_json(PoseSettings, component.settings, "pose: settings")
+    network = build_network(component, folder, "pose")
+    if not isinstance(network, PoseResNet | PoseMobileNet):
+        raise BundleError(f"pose: {component.architecture!r} is no pose network; use pose_resnet or pose_mobilenet")
+    return HeatmapPoseEstimator(network, joints, settings, device)
+
+
+def build_detector(component: Component, folder: Path, device: torch.device) -> Detector:
+    """The detector stage of a bundle."""
+    settings = settings_from_json(DetectorSettings, component.settings, "detector: settings")
+    network = build_network(component, folder, "detector")
+    if not isinstance(network, CenterDetector):
+        raise BundleError(f"detector: {component.architecture!r} is no detector; use center_detector")
+    return CenterHeatmapDetector(network, settings, device)
+
+
+def build_flow(component: Component, folder: Path, device: torch.device) -> FlowEstimator:
+    """The flow stage of a bundle: `flownet_s`, or `dis`, which has settings but neither network nor weights."""
+    if component.architecture == "dis":
+        return DisFlow(settings_from_json(DisSettings, component.settings, "flow: settings"))
+    network = build_network(component, folder, "flow")
+    if not isinstance(network, FlowNetS):
+        raise BundleError(f"flow: {component.architecture!r} is no flow estimator; use flownet_s or dis")
+    return FlowNetFlow(network, device)

@@ -1,0 +1,1 @@
+"""Person detectors: boxes of people in whole frames, each behind the `Detector` protocol."""

@@ -1,0 +1,17 @@
+"""No detector at all: for callers who bring the boxes themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from posewire_models.frames import Detections, Frame
+
+__all__ = ["NobodyDetector"]
+
+
+class NobodyDetector:
+    """A `Detector` that never finds anyone."""
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Nobody, in each frame."""
+        return [Detections.none() for _ in frames]

@@ -1,0 +1,137 @@
+"""What goes into the stages and what comes out: frames, detections, flow fields.
+
+Everything is in pixels of the frame: x right, y down, centres at integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["Detections", "FlowField", "Frame"]
+
+FloatArray = npt.NDArray[np.float32]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture, and what the stages have made of it so far.
+
+    Attributes:
+        pixels: uint8 `(h, w, 3)` RGB. Not to be changed afterwards: what is derived from it is kept.
+
+    Raises:
+        ValueError: pixels of another type or shape.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or not self.pixels.size:
+            raise ValueError(f"a frame is uint8 (height, width, 3) RGB; got {self.pixels.dtype} {self.pixels.shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def on(self, device: torch.device) -> Tensor:
+        """The pixels as a uint8 tensor `(h, w, 3)` on `device`, uploaded at the first call; do not write to it."""
+
+        def upload() -> Tensor:
+            # from_numpy takes neither negative strides (a flipped view) nor read-only memory without a warning.
+            pixels = np.require(self.pixels, requirements=["C", "W"])
+            return torch.from_numpy(pixels).to(device, non_blocking=True)
+
+        return self.derived(("pixels", device), upload)
+
+    def derived(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returned at the first call with `key`: a resized copy that the next flow field needs too, say."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return cast(T, self._derived[key])
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """People found in one frame.
+
+    Attributes:
+        boxes: `(n, 4)` float32 xyxy in frame pixels.
+        scores: `(n,)` float32 in 0..1.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.scores.shape != self.boxes.shape[:1]:
+            raise ValueError(
+                f"detections are boxes (n, 4) and scores (n,); got {self.boxes.shape} and {self.scores.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @staticmethod
+    def none() -> Detections:
+        """Nobody."""
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class FlowField:
+    """Where the pixels of the previous frame went: point p is at `p + at(p)` in the current frame.
+
+    Attributes:
+        grid: `(rows, columns, 2)` float32 dx, dy in frame pixels, on an even grid over the frame: each cell is a
+            rectangle of `h / rows` by `w / columns` pixels, and its value that of the rectangle's middle.
+        frame_size: (height, width) of the frame.
+
+    Raises:
+        ValueError: a grid of another shape, or with values that are not finite.
+    """
+
+    grid: FloatArray
+    frame_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.grid.ndim != 3 or self.grid.shape[2] != 2 or not self.grid.size:
+            raise ValueError(f"a flow grid is (rows, columns, 2); got {self.grid.shape}")
+        if not np.isfinite(self.grid).all():
+            raise ValueError("the flow grid holds values that are not finite")
+
+    def at(self, points: FloatArray) -> FloatArray:
+        """Displacements `(m, 2)` of points `(m, 2)`, sampled bilinearly; points outside take the value of the border.
+
+        Raises:
+            ValueError: points of another shape, or that are not finite.
+        """
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"points are (m, 2); got {points.shape}")
+        if not np.isfinite(points).all():
+            raise ValueError("points hold values that are not finite; leave those points out")
+        rows, columns, _ = self.grid.shape
+        height, width = self.frame_size
+        x = np.clip((points[:, 0] + 0.5) * (columns / width) - 0.5, 0, columns - 1)
+        y = np.clip((points[:, 1] + 0.5) * (rows / height) - 0.5, 0, rows - 1)
+        left, top = x.astype(np.intp), y.astype(np.intp)
+        right, bottom = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
+        along_x, along_y = (x - left)[:, None], (y - top)[:, None]
+        upper = self.grid[top, left] * (1 - along_x) + self.grid[top, right] * along_x
+        lower = self.grid[bottom, left] * (1 - along_x) + self.grid[bottom, right] * along_x
+        return np.asarray(upper * (1 - along_y) + lower * along_y, np.float32)
+
+    def dense(self) -> FloatArray:
+        """The field at every pixel, `(h, w, 2)`."""
+        height, width = self.frame_size
+        return np.asarray(cv2.resize(self.grid, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

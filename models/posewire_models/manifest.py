@@ -1,0 +1,168 @@
+"""The manifest of a bundle: which networks, with which weights, settings, joints and licences.
+
+`manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector` and `flow` are objects with the
+fields of `Component`. A detector or a flow estimator may be absent (null, or left out).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from posewire.joints import joint_set
+
+__all__ = ["BundleError", "Component", "Manifest", "WeightsFile", "read_manifest", "settings_from_json"]
+
+Settings = TypeVar("Settings")
+
+
+class BundleError(ValueError):
+    """A bundle is unknown, incomplete or contradicts itself; the message says where and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A file of weights.
+
+    Attributes:
+        file: its name in the bundle's folder.
+        sha256: hexadecimal digest.
+    """
+
+    file: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file:
+            raise ValueError(f"file {self.file!r} must be a plain name: weights lie in the bundle's own folder")
+        if len(self.sha256) != 64 or set(self.sha256.lower()) - set("0123456789abcdef"):
+            raise ValueError(f"sha256 {self.sha256!r} must be 64 hexadecimal digits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A detector, a flow estimator or a pose network.
+
+    Attributes:
+        architecture: its name in `posewire_models.architectures`.
+        network: settings of the network, the fields of its config class.
+        settings: settings of the stage around it.
+        weights: None for architectures that have none.
+        trained: False as long as the weights are random ones that hold the place.
+        licence: SPDX name of the weights' licence.
+        source: what the weights were trained on, or where they come from.
+        metrics: figures measured with these weights, by name.
+    """
+
+    architecture: str
+    network: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: WeightsFile | None = None
+    trained: bool = True
+    licence: str = ""
+    source: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A bundle.
+
+    Attributes:
+        name: how configuration and the wire call it.
+        version: of the bundle's content, raised with every change of weights.
+        description: one sentence.
+        joint_set: name of the joints that the pose network gives, see `posewire.joints`.
+        pose: the pose network.
+        detector: None: callers give boxes, or name a detector.
+        flow: None: callers name a flow estimator.
+    """
+
+    name: str
+    version: int
+    description: str
+    joint_set: str
+    pose: Component
+    detector: Component | None = None
+    flow: Component | None = None
+
+    def __post_init__(self) -> None:
+        joint_set(self.joint_set)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `manifest.json` of a bundle's folder.
+
+    Raises:
+        BundleError: no such file, no JSON, or unknown, missing or ill-typed fields, with the place.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise BundleError(f"{folder} is no bundle: it has no manifest.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} is no valid JSON: {error}") from None
+    return settings_from_json(Manifest, content, str(path))
+
+
+def settings_from_json(kind: type[Settings], values: object, where: str) -> Settings:
+    """Build the dataclass `kind` of a JSON object, strictly; lists become tuples, objects nested dataclasses.
+
+    Args:
+        kind: the dataclass.
+        values: the parsed object.
+        where: what to call it in errors.
+
+    Raises:
+        BundleError: unknown or missing fields, wrong types, or values that the dataclass refuses.
+    """
+    if not isinstance(values, Mapping):
+        raise BundleError(f"{where}: expected an object with the fields of {kind.__name__}, got {values!r}")
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(values.keys() - fields.keys())
+    if unknown:
+        raise BundleError(f"{where}: unknown field {', '.join(unknown)}; known fields: {', '.join(fields)}")
+    missing = [name for name, item in fields.items() if name not in values and _required(item)]
+    if missing:
+        raise BundleError(f"{where}: missing field {', '.join(missing)}")
+    hints = typing.get_type_hints(kind)
+    arguments = {name: _typed(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise BundleError(f"{where}: {error}") from None
+
+
+def _required(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """`value` of JSON as the annotated type `hint`."""
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return settings_from_json(hint, value, where)
+    if origin is tuple and isinstance(value, list):
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise BundleError(f"{where}: expected {len(arguments)} values, got {value}")
+        return tuple(_typed(arguments[0], item, where) for item in value)
+    if origin in (Mapping, dict) or hint is Mapping:
+        expected: type = Mapping
+    else:
+        expected = hint
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is tuple or not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise BundleError(f"{where}: expected {hint}, got {value!r}")
+    return value

@@ -32,8 +32,8 @@ class TrackerConfig:
         box_nms_iou: IoU above which the lower of two boxes is dropped. The paper does not give it.
         pose_nms_oks: OKS above which the lower of two poses is dropped; 1 switches pose NMS off.
         match_threshold: least similarity of a match. The paper does not give it.
-        propagation_threshold: least mean joint score of a person whose joints are propagated. The paper does not give
-            it.
+        propagation_threshold: least mean joint score of a person whose joints are propagated, and of a pose that is
+            believed in a flow box. The paper does not give it.
         detect_every: the detector runs on every n-th frame; between them the flow boxes carry on alone.
         max_people: at most so many boxes a frame are passed on to the pose network.
 

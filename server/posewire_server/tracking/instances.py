@@ -72,7 +72,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class TrackedPeople:
-    """The people of one frame, in the order of the poses that were given less those that pose NMS dropped.
+    """The people of one frame.
 
     Attributes:
         ids: `(n,)` int64 track ids, all different, from 1.
@@ -88,6 +88,10 @@ class TrackedPeople:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> TrackedPeople:
+        """The people that a mask `(n,)` or an array of indices selects."""
+        return TrackedPeople(self.ids[keep], self.scores[keep], self.boxes[keep], self.joints[keep])
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def flow_boxes(newest: Instances, config: TrackerConfig) -> Boxes:
 
     Args:
         newest: the instances of the frame before, already moved to this frame.
-        config: the gate for propagation, the threshold of the joints that count, L_Q.
+        config: `propagation_threshold`, the gate; the threshold of the joints that count; L_Q.
 
     Returns:
         One box a carried person, with the score of the box that it was last found in.

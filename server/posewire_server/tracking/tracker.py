@@ -100,7 +100,8 @@ class Tracker:
             joints: J^k, `(n, k, 3)` x, y, score, a pose a box.
 
         Returns:
-            The poses that pose NMS left, in the order given, with their ids.
+            The people, in the order given, with their ids. Left out are poses that pose NMS drops and flow boxes in
+            which the pose network found nobody.
 
         Raises:
             ValueError: the shape of `joints` fits neither the boxes nor the joint set.
@@ -110,7 +111,7 @@ class Tracker:
                 f"joints have the shape {joints.shape}; {len(boxes)} boxes and {len(self._sigmas)} joints a pose need "
                 f"({len(boxes)}, {len(self._sigmas)}, 3)"
             )
-        people = self._suppress_poses(self._as_people(boxes, joints))
+        people = self._suppress_poses(self._confirmed(self._as_people(boxes, joints)))
 
         # e. M_sim: similarity of each pose in J^k with each track in Q.
         similarities, tracks = to_tracks(people, list(self._queue), self._sigmas, self.config)
@@ -154,6 +155,11 @@ class Tracker:
         scores = (boxes.scores * joint_scores).astype(np.float32)
         return TrackedPeople(np.zeros(len(boxes), dtype=np.int64), scores, boxes, joints)
 
+    def _confirmed(self, people: TrackedPeople) -> TrackedPeople:
+        """All but the flow boxes in which the pose network found nobody: flow only guesses that someone is there."""
+        found = people.joints[..., 2].mean(axis=1) >= self.config.propagation_threshold
+        return people[found | (people.boxes.sources != BoxSource.FLOW)]
+
     def _suppress_poses(self, people: TrackedPeople) -> TrackedPeople:
         """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the better one stays."""
         poses = as_poses(people, people.joints[..., :2], self.config)
@@ -164,7 +170,7 @@ class Tracker:
             if alive[best]:
                 worse = order[rank + 1 :]
                 alive[worse] &= ~same[best, worse]
-        return TrackedPeople(people.ids[alive], people.scores[alive], people.boxes[alive], people.joints[alive])
+        return people[alive]
 
     def _unconfirmed(self, people: TrackedPeople, newest: Instances | None) -> Ints:
         """How many runs of the detector in a row have missed each person, this frame's included."""
@@ -178,6 +184,7 @@ class Tracker:
 
 def _canonical_order(people: TrackedPeople) -> npt.NDArray[np.intp]:
     """Indices `(n,)` by falling score; coordinates settle ties, so that the order given does not matter."""
-    coordinates = np.concatenate([people.boxes.xyxy, people.joints.reshape(len(people), -1)], axis=1)
+    n, k, _ = people.joints.shape
+    coordinates = np.concatenate([people.boxes.xyxy, people.joints.reshape(n, 3 * k)], axis=1)
     # lexsort's last key counts most.
     return np.lexsort((*coordinates.T[::-1], -people.scores))

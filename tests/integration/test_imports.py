@@ -1,0 +1,42 @@
+"""Imports point one way. Asked in fresh interpreters, since this one has already imported everything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("imported", "forbidden"),
+    [
+        # the thin client runs where the extra is not installed
+        ("posewire", (*HEAVY, "posewire_models", "posewire_server")),
+        ("posewire.cli", (*HEAVY, "posewire_models", "posewire_server")),
+        # the vocabulary costs nothing
+        ("posewire.joints", (*HEAVY, "grpc", "av", "cv2")),
+        # the paper's algorithm is numpy only
+        (
+            "posewire_server.tracking",
+            (*HEAVY, "grpc", "cv2", "av", "google.protobuf", "posewire_models", "posewire.v1"),
+        ),
+        # networks know nothing of the service
+        ("posewire_models", ("grpc", "posewire.v1", "posewire_server")),
+        ("posewire_models.bundle", ("grpc", "posewire.v1", "posewire_server")),
+    ],
+)
+def test_nothing_forbidden_is_imported(imported: str, forbidden: tuple[str, ...]) -> None:
+    script = f"import sys, {imported}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert imported in loaded
+    assert not loaded & set(forbidden)
+
+
+def test_the_public_names_of_the_sdk_need_no_extra_either() -> None:
+    script = "import sys, posewire; [getattr(posewire, name) for name in posewire.__all__]; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(run.stdout.split()) & {*HEAVY, "posewire_models", "posewire_server"}

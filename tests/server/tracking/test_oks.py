@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from posewire_server.tracking.boxes import areas
+from posewire_server.tracking.oks import Poses, oks
+from tests.server.tracking.people import SIGMAS, boxes_at, joints_at
+
+SEEN = np.ones((1, 17), dtype=np.bool_)
+
+
+def pose(x: float, y: float = 0.0, counts: np.ndarray = SEEN) -> Poses:
+    return Poses(joints_at([(x, y)])[..., :2], counts, areas(boxes_at([(x, y)]).xyxy))
+
+
+def test_a_pose_is_fully_like_itself() -> None:
+    assert oks(pose(7), pose(7), SIGMAS) == pytest.approx(1.0)
+
+
+def test_it_equals_the_formula_of_the_coco_task() -> None:
+    # cocoeval.computeOks: e = d^2 / (2 sigma)^2 / area / 2, mean of exp(-e); the area is 0.53 of the box.
+    expected = np.exp(-(10.0**2) / (2 * SIGMAS) ** 2 / (0.53 * 80 * 200) / 2).mean()
+    assert oks(pose(0), pose(10), SIGMAS) == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_equals_pycocotools() -> None:
+    coco_eval = pytest.importorskip("pycocotools.cocoeval", reason="pycocotools is part of the dev extra")
+    rng = np.random.default_rng(1)
+    found, truth = (
+        joints_at(rng.uniform(0, 60, (4, 2))) + rng.normal(0, 4, (4, 17, 3)).astype(np.float32) for _ in "ab"
+    )
+    box_areas = np.full(4, 16_000.0, dtype=np.float32)
+    evaluator = coco_eval.COCOeval(iouType="keypoints")
+    evaluator._gts[1, 1] = [
+        {"id": i, "keypoints": _flat(p), "area": 0.53 * 16_000, "bbox": [0, 0, 80, 200]} for i, p in enumerate(truth)
+    ]
+    evaluator._dts[1, 1] = [{"keypoints": _flat(p), "score": 1 - i / 10, "id": i} for i, p in enumerate(found)]
+    evaluator.params.imgIds, evaluator.params.catIds = [1], [1]
+    seen = np.ones((4, 17), dtype=np.bool_)
+    ours = oks(Poses(found[..., :2], seen, box_areas), Poses(truth[..., :2], seen, box_areas), SIGMAS)
+    np.testing.assert_allclose(ours, evaluator.computeOks(1, 1), rtol=1e-4)
+
+
+def _flat(joints: np.ndarray) -> list[float]:
+    return [float(v) for x, y, _ in joints for v in (x, y, 2.0)]
+
+
+def test_joints_that_do_not_count_in_both_are_left_out() -> None:
+    wrong_arm = pose(0)
+    wrong_arm.positions[0, 9] += 500.0
+    without_wrist = SEEN.copy()
+    without_wrist[0, 9] = False
+    assert oks(wrong_arm, pose(0), SIGMAS) == pytest.approx(16 / 17, rel=1e-5)
+    assert oks(wrong_arm, pose(0, counts=without_wrist), SIGMAS) == pytest.approx(1.0)
+
+
+def test_too_few_common_joints_fall_back_to_all() -> None:
+    only_nose = np.zeros((1, 17), dtype=np.bool_)
+    only_nose[0, 0] = True
+    shifted = pose(30, counts=only_nose)
+    shifted.positions[0, 0] -= (30.0, 0.0)  # the noses coincide, nothing else does
+    assert oks(shifted, pose(0), SIGMAS) < 0.5
+
+
+def test_it_is_symmetric_and_pairs_do_not_disturb_each_other() -> None:
+    rng = np.random.default_rng(2)
+    places = rng.uniform(0, 100, (6, 2))
+    many = Poses(joints_at(places)[..., :2], np.ones((6, 17), np.bool_), rng.uniform(5e3, 3e4, 6).astype(np.float32))
+    matrix = oks(many, many, SIGMAS)
+    np.testing.assert_allclose(matrix, matrix.T, rtol=1e-6)
+    for i in range(6):
+        one = Poses(*(field[i : i + 1] for field in many))
+        np.testing.assert_array_equal(oks(one, many, SIGMAS)[0], matrix[i])

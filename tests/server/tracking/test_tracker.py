@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posewire_server.tracking import Boxes, BoxSource, Similarity
+from tests.server.tracking.people import STILL, UniformFlow, boxes_at, joints_at, step, tracker
+
+KINDS = list(Similarity)
+
+
+def test_ids_start_at_one_in_every_tracker() -> None:
+    assert step(tracker(), [(0, 0), (300, 0)]) == [1, 2]
+    assert step(tracker(), [(0, 0)]) == [1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_people_keep_their_ids_and_newcomers_get_fresh_ones(kind: Similarity) -> None:
+    t = tracker(similarity=kind)
+    first = step(t, [(0, 0), (300, 0)], flow=None)
+    assert step(t, [(305, 0), (4, 0)], UniformFlow(4)) == first[::-1]
+    assert step(t, [(310, 0), (600, 0), (8, 0)], UniformFlow(4)) == [first[1], 3, first[0]]
+    assert t.identities == 3
+
+
+@pytest.mark.parametrize("hidden_for", [1, 4, 9])
+def test_multi_flow_bridges_an_occlusion_of_up_to_queue_length_less_one(hidden_for: int) -> None:
+    outcome = {}
+    for kind in (Similarity.FLOW, Similarity.MULTI_FLOW):
+        t = tracker(similarity=kind, queue_length=10)
+        step(t, [(0, 0), (300, 0)])
+        for _ in range(hidden_for):
+            step(t, [(0, 0)])
+        outcome[kind] = step(t, [(0, 0), (300, 0)])
+    assert outcome == {Similarity.MULTI_FLOW: [1, 2], Similarity.FLOW: [1, 3]}
+
+
+def test_an_occlusion_longer_than_the_queue_is_not_bridged() -> None:
+    t = tracker(queue_length=10)
+    step(t, [(0, 0), (300, 0)])
+    for _ in range(10):
+        step(t, [(0, 0)])
+    assert step(t, [(0, 0), (300, 0)]) == [1, 3]
+
+
+def test_somebody_who_walks_on_while_hidden_is_known_again() -> None:
+    t = tracker(queue_length=10)
+    for frame in range(4):
+        ids = step(t, [(300, 0), (12.0 * frame, 0)], STILL if frame else None)
+    for _ in range(6):  # the flow says that nothing moves: it sees the one in front
+        step(t, [(300, 0)])
+    assert step(t, [(300, 0), (12.0 * 10, 0)]) == ids
+
+
+def test_joint_propagation_keeps_a_person_whom_the_detector_misses() -> None:
+    found = {}
+    for propagation in (True, False):
+        t = tracker(propagation=propagation)
+        t.update(t.unify(boxes_at([(0, 0)]), None), joints_at([(0, 0)]))
+        boxes = t.unify(Boxes.empty(), UniformFlow(20))
+        found[propagation] = boxes.sources.tolist()
+        if propagation:
+            people = t.update(boxes, joints_at([(20, 0)]))
+            assert people.ids.tolist() == [1]
+            assert people.boxes.xyxy[0, 0] > 20
+    assert found == {True: [BoxSource.FLOW], False: []}
+
+
+def test_a_flow_box_without_a_person_in_it_is_nobody() -> None:
+    t = tracker()
+    t.update(t.unify(boxes_at([(0, 0)]), None), joints_at([(0, 0)]))
+    boxes = t.unify(Boxes.empty(), STILL)
+    assert len(boxes) == 1
+    assert len(t.update(boxes, joints_at([(0, 0)], score=0.05))) == 0
+
+
+def test_a_pose_that_no_detection_confirms_ends_after_the_queue_length() -> None:
+    t = tracker(queue_length=3)
+    t.update(t.unify(boxes_at([(0, 0)]), None), joints_at([(0, 0)]))
+    lived = 0
+    while len(boxes := t.unify(Boxes.empty(), STILL)):
+        t.update(boxes, joints_at([(0, 0)]))
+        lived += 1
+    assert lived == 3
+
+
+def test_between_detector_frames_the_flow_boxes_carry_on_alone() -> None:
+    t = tracker(detect_every=4, queue_length=2)
+    ran = []
+    for frame in range(12):
+        ran.append(t.detector_due)
+        boxes = t.unify(boxes_at([(5.0 * frame, 0)]) if t.detector_due else None, UniformFlow(5))
+        people = t.update(boxes, joints_at([(5.0 * frame, 0)]))
+        assert people.ids.tolist() == [1]
+    assert ran == [True, False, False, False] * 3
+
+
+def test_pose_nms_drops_the_second_pose_on_one_person() -> None:
+    t = tracker(propagation=False)
+    boxes = boxes_at([(0, 0)], score=0.9) + boxes_at([(90, 0)], score=0.7)  # hardly an overlap of the boxes ...
+    people = t.update(t.unify(boxes, None), joints_at([(0, 0), (2, 0)]))  # ... but both poses fell on one person
+    assert people.ids.tolist() == [1]
+    assert people.boxes.scores.tolist() == pytest.approx([0.9])
+
+
+def test_pose_nms_can_be_switched_off() -> None:
+    t = tracker(pose_nms_oks=1.0)
+    boxes = boxes_at([(0, 0), (90, 0)])
+    assert len(t.update(t.unify(boxes, None), joints_at([(0, 0), (2, 0)]))) == 2
+
+
+def test_doubtful_boxes_are_dropped() -> None:
+    t = tracker()
+    assert len(t.unify(boxes_at([(0, 0)], score=0.49) + boxes_at([(300, 0)], score=0.5), None)) == 1
+
+
+def test_scores_are_box_times_the_joints_that_count() -> None:
+    joints = joints_at([(0, 0)], score=0.8)
+    joints[0, 5:, 2] = 0.1
+    people = tracker().update(boxes_at([(0, 0)], score=0.5), joints)
+    assert people.scores.tolist() == pytest.approx([0.4])
+
+
+def test_an_empty_scene_is_followed_too() -> None:
+    t = tracker()
+    for flow in (None, STILL, STILL):
+        assert len(t.update(t.unify(Boxes.empty(), flow), joints_at([]))) == 0
+    assert step(t, [(0, 0)]) == [1]
+
+
+def test_joints_of_another_joint_set_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"2 boxes and 17 joints a pose need \(2, 17, 3\)"):
+        tracker().update(boxes_at([(0, 0), (300, 0)]), np.zeros((2, 15, 3), np.float32))
+
+
+def test_a_restored_tracker_goes_on_as_the_first_would() -> None:
+    course = [[(6.0 * f, 0), (300 - 6.0 * f, 5)] for f in range(12)]
+    one, other = tracker(detect_every=1), tracker(detect_every=1)
+    for places in course[:6]:
+        step(one, places)
+    other.restore(one.state())
+    for places in course[6:]:
+        assert step(other, places) == step(one, places)
+    assert other.identities == one.identities
+
+
+walks = st.lists(  # frames of people at random places on a coarse grid: crossings, ties and duplicates are frequent
+    st.lists(
+        st.tuples(st.integers(0, 12).map(lambda x: x * 25.0), st.sampled_from([0.0, 60.0])), max_size=6, unique=True
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(walks=walks, seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS))
+def test_ids_are_unique_and_do_not_depend_on_the_order_of_people(
+    walks: list[list[tuple[float, float]]], seed: int, kind: Similarity
+) -> None:
+    rng = np.random.default_rng(seed)
+    straight, shuffled = tracker(similarity=kind), tracker(similarity=kind)
+    for places in walks:
+        seen = []
+        for t, order in ((straight, np.arange(len(places))), (shuffled, rng.permutation(len(places)))):
+            boxes = t.unify(boxes_at(places)[order], UniformFlow(3))
+            mixed = np.arange(len(boxes)) if t is straight else rng.permutation(len(boxes))
+            people = t.update(boxes[mixed], joints_at(boxes.xyxy[mixed][:, :2]))
+            assert len(set(people.ids.tolist())) == len(people)
+            assert (people.ids >= 1).all()
+            found = zip(people.ids.tolist(), people.boxes.xyxy.tolist(), strict=True)
+            seen.append({(id_, *box) for id_, box in found})
+        assert seen[0] == seen[1]

@@ -6,7 +6,7 @@ SOURCE ?=
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types proto proto-check bench clean
+.PHONY: help demo test check lint types proto proto-check proto-lint bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,7 +45,7 @@ proto-check: proto  ## Fail when the generated code is not current
 	test -z "$$(git ls-files --others --exclude-standard -- client/posewire/v1)"
 
 proto-lint:  ## buf's STANDARD rules (needs Node.js)
-	npx --yes @bufbuild/buf@1 lint
+	npx --yes @bufbuild/buf@1.75.0 lint
 
 bench: $(BIN)/.server  ## Print the service's own cost
 	$(BIN)/posewire bench

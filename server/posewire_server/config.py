@@ -1,0 +1,169 @@
+"""Settings of the server: frozen, validated at construction, units in the names.
+
+`configuration.load_config` builds a `ServerConfig` from a TOML file, the environment and flags.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from posewire_server.tracking.config import TrackerConfig
+
+__all__ = [
+    "DEFAULT_PORT",
+    "BatchingConfig",
+    "LimitsConfig",
+    "LogFormat",
+    "LogLevel",
+    "ServerConfig",
+    "StageBatchingConfig",
+]
+
+DEFAULT_PORT = 50051
+
+
+class LogLevel(StrEnum):
+    """Least severity that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How log lines look. `AUTO` is human on a terminal, JSON elsewhere."""
+
+    AUTO = "auto"
+    HUMAN = "human"
+    JSON = "json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitsConfig:
+    """What the server accepts; whoever asks for more gets an error that names the limit.
+
+    Attributes:
+        max_frame_bytes: bytes of one encoded frame or picture.
+        max_frame_pixels: width times height of one decoded frame; checked in its header, before it is decoded.
+        max_streams: streams open at the same time.
+        max_pictures: single pictures (EstimatePoses) in work at the same time.
+        max_people: people estimated in one frame, and boxes that a caller may give with it.
+        max_inbox: frames of a stream that wait for their turn under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or
+            this many units of a video codec, which must all be decoded).
+    """
+
+    max_frame_bytes: int = 32 * 2**20
+    max_frame_pixels: int = 4096 * 2304
+    max_streams: int = 64
+    max_pictures: int = 16
+    max_people: int = 100
+    max_inbox: int = 8
+
+    def __post_init__(self) -> None:
+        _check_range("limits.max_frame_bytes", self.max_frame_bytes, 1024, 2**30)
+        _check_range("limits.max_frame_pixels", self.max_frame_pixels, 32 * 32, 2**28)
+        _check_range("limits.max_streams", self.max_streams, 1, 10_000)
+        _check_range("limits.max_pictures", self.max_pictures, 1, 10_000)
+        _check_range("limits.max_people", self.max_people, 1, 1000)
+        _check_range("limits.max_inbox", self.max_inbox, 1, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageBatchingConfig:
+    """How requests of all streams are joined for one stage of inference.
+
+    Attributes:
+        max_batch: items (frames, pairs of frames, or people) that go through the network together.
+        max_wait_ms: how long the oldest request may wait for others that are on their way. A lone request never waits.
+    """
+
+    max_batch: int
+    max_wait_ms: float = 2.0
+
+    def __post_init__(self) -> None:
+        _check_range("max_batch", self.max_batch, 1, 1024)
+        _check_range("max_wait_ms", self.max_wait_ms, 0.0, 1000.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchingConfig:
+    """Batching of the three stages."""
+
+    detect: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=8))
+    flow: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=8))
+    pose: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Everything that the server can be told.
+
+    Attributes:
+        host: address to listen on; the default is reachable from this machine only.
+        port: 0 takes a free one.
+        bundle: name or folder of the bundle of networks.
+        detector: `auto` (the bundle's own if it has one, else none), or a detector specification, e.g. `onnx:PATH`.
+        flow: `auto` (the bundle's own), or a flow specification, e.g. `dis`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`.
+        threads: threads of a network on the CPU; 0 leaves it to the libraries.
+        decode_threads: threads that decode frames; 0 is half the CPU cores.
+        log_level: least severity that is logged.
+        log_format: `auto`, `human` or `json`.
+        drain_grace_s: how long streams may take to finish when the server is told to stop.
+        port_file: file that gets the bound port once the server accepts calls.
+        exit_on_stdin_eof: stop when standard input ends, as it does when the program that started the server is gone.
+        limits: what the server accepts.
+        batching: how requests are joined.
+        tracker: what streams get that leave a tracker setting out.
+
+    Raises:
+        ValueError: a value is out of range; the message names it, the range and the remedy.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    bundle: str = "nano"
+    detector: str = "auto"
+    flow: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    decode_threads: int = 0
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.AUTO
+    drain_grace_s: float = 2.0
+    port_file: Path | None = None
+    exit_on_stdin_eof: bool = False
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ValueError("host is empty; use 127.0.0.1 for this machine only, 0.0.0.0 for every network")
+        for name in ("bundle", "detector", "flow", "device"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; leave it out for the default")
+        _check_range("port", self.port, 0, 65535)
+        _check_range("threads", self.threads, 0, 1024)
+        _check_range("decode_threads", self.decode_threads, 0, 1024)
+        _check_range("drain_grace_s", self.drain_grace_s, 0.0, 600.0)
+        if self.tracker.max_people > self.limits.max_people:
+            raise ValueError(
+                f"tracker.max_people is {self.tracker.max_people}, above limits.max_people ({self.limits.max_people}); "
+                "raise the limit or lower the default"
+            )
+
+    @property
+    def decoders(self) -> int:
+        """Threads that decode frames."""
+        return self.decode_threads or max(1, (os.cpu_count() or 2) // 2)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")

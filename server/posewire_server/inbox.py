@@ -1,0 +1,134 @@
+"""The bounded queue in front of a stage of a stream: what waits, what is dropped, who is held back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["DropPolicy", "DropReason", "Inbox", "Waiting"]
+
+
+class DropPolicy(StrEnum):
+    """What happens when items arrive faster than they are taken."""
+
+    LATEST = "latest"
+    ALL = "all"
+
+
+class DropReason(StrEnum):
+    """Why an item was dropped."""
+
+    SUPERSEDED = "superseded"
+    TOO_OLD = "too-old"
+    DRAINING = "draining"
+
+
+class Waiting(Protocol):
+    """What an inbox holds."""
+
+    @property
+    def arrived_s(self) -> float:
+        """When it arrived at the server, on the clock of `time.monotonic`."""
+        ...
+
+
+Item = TypeVar("Item", bound=Waiting)
+
+
+class Inbox(Generic[Item]):
+    """A bounded queue with one producer and one consumer, both on one event loop.
+
+    Every item put in either comes out of `get` or goes to `on_drop`, exactly once.
+
+    Args:
+        capacity: items that wait at most.
+        policy: when it is full, LATEST drops the oldest, ALL lets `put` wait.
+        on_drop: told of every item that is dropped, and why.
+        max_age_s: an item that is older when its turn comes is dropped.
+        can_start: whether a reader that has missed items can go on at this one: a key frame of a video. Where it is
+            given, LATEST drops all that waits when the inbox is full, and whatever comes until one that can start.
+        clock: seconds; a test's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        policy: DropPolicy,
+        on_drop: Callable[[Item, DropReason], None],
+        max_age_s: float | None = None,
+        can_start: Callable[[Item], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._capacity = capacity
+        self._policy = policy
+        self._on_drop = on_drop
+        self._max_age_s = max_age_s
+        self._can_start = can_start
+        self._clock = clock
+        self._items: deque[Item] = deque()
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self._draining = False
+        self._skipping = False  # until an item that can start
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    async def put(self, item: Item) -> None:
+        """Add an item; under ALL, wait until there is room."""
+        async with self._changed:
+            if self._policy is DropPolicy.ALL:
+                await self._changed.wait_for(lambda: self._draining or len(self._items) < self._capacity)
+            if self._draining:
+                self._on_drop(item, DropReason.DRAINING)
+                return
+            if len(self._items) >= self._capacity:
+                self._make_room()
+            if self._skipping and self._can_start is not None and not self._can_start(item):
+                self._on_drop(item, DropReason.SUPERSEDED)
+                return
+            self._skipping = False
+            self._items.append(item)
+            self._changed.notify_all()
+
+    async def get(self) -> Item | None:
+        """The next item that is not too old; None when there will be no more."""
+        async with self._changed:
+            while True:
+                await self._changed.wait_for(lambda: self._items or self._closed or self._draining)
+                if not self._items:
+                    return None
+                item = self._items.popleft()
+                self._changed.notify_all()
+                if self._max_age_s is None or self._clock() - item.arrived_s <= self._max_age_s:
+                    return item
+                self._on_drop(item, DropReason.TOO_OLD)
+
+    async def close(self) -> None:
+        """Nothing more will be put in; what waits is still given out."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    async def drain(self) -> None:
+        """Drop what waits and whatever is still put in; `get` returns None from now on."""
+        async with self._changed:
+            self._draining = True
+            self._drop_waiting(DropReason.DRAINING)
+            self._changed.notify_all()
+
+    def _make_room(self) -> None:
+        if self._can_start is None:
+            self._on_drop(self._items.popleft(), DropReason.SUPERSEDED)
+        else:
+            self._drop_waiting(DropReason.SUPERSEDED)
+            self._skipping = True
+
+    def _drop_waiting(self, reason: DropReason) -> None:
+        while self._items:
+            self._on_drop(self._items.popleft(), reason)

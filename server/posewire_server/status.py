@@ -1,0 +1,84 @@
+"""The one place that says how an exception looks to a client: status code, details, reason of a failed frame."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from posewire.v1 import track_pb2
+from posewire_server import errors
+
+__all__ = ["ERROR_DOMAIN", "abort", "failure_reason", "status_code", "to_status"]
+
+ERROR_DOMAIN = "posewire"
+
+log = logging.getLogger(__name__)
+
+# Exception, status code, reason for programs (google.rpc.ErrorInfo). The first line that fits counts.
+_STATUS: tuple[tuple[type[errors.ServiceError], grpc.StatusCode, str], ...] = (
+    (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    (errors.OutOfOrder, grpc.StatusCode.FAILED_PRECONDITION, "OUT_OF_ORDER"),
+    (errors.DetectorMissing, grpc.StatusCode.FAILED_PRECONDITION, "DETECTOR_MISSING"),
+    (errors.LimitReached, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
+    (errors.ServerDraining, grpc.StatusCode.UNAVAILABLE, "DRAINING"),
+    (errors.Undecodable, grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE"),
+    (errors.PictureTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE"),
+    (errors.WrongSize, grpc.StatusCode.INVALID_ARGUMENT, "WRONG_SIZE"),
+    (errors.BadBoxes, grpc.StatusCode.INVALID_ARGUMENT, "BAD_BOXES"),
+    (errors.BadNumber, grpc.StatusCode.INVALID_ARGUMENT, "BAD_NUMBER"),
+    (errors.InferenceFailed, grpc.StatusCode.INTERNAL, "INFERENCE"),
+)
+
+_FAILURES: dict[type[errors.FrameError], track_pb2.FailureReason] = {
+    errors.Undecodable: track_pb2.FAILURE_REASON_UNDECODABLE,
+    errors.PictureTooLarge: track_pb2.FAILURE_REASON_TOO_LARGE,
+    errors.WrongSize: track_pb2.FAILURE_REASON_WRONG_SIZE,
+    errors.BadBoxes: track_pb2.FAILURE_REASON_BAD_BOXES,
+    errors.BadNumber: track_pb2.FAILURE_REASON_BAD_NUMBER,
+    errors.InferenceFailed: track_pb2.FAILURE_REASON_INFERENCE,
+}
+
+
+def status_code(error: errors.ServiceError) -> grpc.StatusCode:
+    """The status code of an error."""
+    return _lookup(error)[0]
+
+
+def failure_reason(error: errors.FrameError) -> track_pb2.FailureReason:
+    """The reason with which a frame of a stream fails."""
+    return _FAILURES[type(error)]
+
+
+def to_status(error: errors.ServiceError) -> Any:
+    """The `grpc.Status` of an error, with google.rpc details: ErrorInfo, and BadRequest where a field is at fault."""
+    code, reason = _lookup(error)
+    details = [error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)]
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    packed = []
+    for detail in details:
+        box = any_pb2.Any()
+        box.Pack(detail)
+        packed.append(box)
+    return rpc_status.to_status(
+        status_pb2.Status(code=getattr(code_pb2, code.name), message=error.message, details=packed)
+    )
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    """End a call with the status of `error`. What is not a `ServiceError` is our fault: logged in full, told in brief."""
+    if not isinstance(error, errors.ServiceError):
+        log.error("call failed", exc_info=error)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause")
+    status = to_status(error)
+    await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+def _lookup(error: errors.ServiceError) -> tuple[grpc.StatusCode, str]:
+    return next((code, reason) for kind, code, reason in _STATUS if isinstance(error, kind))

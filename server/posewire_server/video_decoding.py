@@ -1,0 +1,119 @@
+"""H.264 and H.265 access units, decoded as a camera emits them."""
+
+from __future__ import annotations
+
+import re
+
+import av
+import av.error
+from av.codec.context import Flags
+
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding import VIDEO_CODECS, Codec, Decoded
+from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
+
+__all__ = ["VideoDecoder"]
+
+# Annex B: each NAL unit follows 00 00 01.
+_NAL_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])", re.DOTALL)
+# The most pictures that either standard lets a decoder hold back to put them in order.
+_MAX_REORDERED = 16
+
+_NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
+
+
+class VideoDecoder:
+    """Decodes the access units of one stream; see `FrameDecoder`.
+
+    A unit that is damaged fails alone. Where H.265 frames build on it, the decoder holds them back until the next key
+    frame, and they fail too: their pictures would be grey patches.
+
+    Args:
+        codec: one of `VIDEO_CODECS`.
+        limits: of size; checked as soon as the parameter sets are read, before a picture is allocated.
+    """
+
+    def __init__(self, codec: Codec, limits: LimitsConfig) -> None:
+        if codec not in VIDEO_CODECS:
+            raise ValueError(f"{codec} is no video codec")
+        self._codec = codec
+        self._limits = limits
+        context = av.CodecContext.create(_NAMES[codec], "r")
+        if not isinstance(context, av.VideoCodecContext):
+            raise TypeError(f"PyAV has no video decoder for {codec}")
+        # One thread, no delay: threads decode frames ahead of the one that is asked for, and cores are better used on
+        # other streams.
+        context.thread_count = 1
+        context.flags |= Flags.low_delay
+        context.options = {"max_pixels": str(limits.max_frame_pixels), "err_detect": "explode"}
+        self._context = context
+        self._inside: list[int] = []  # keys fed that have not come out, increasing
+
+    def feed(self, key: int, data: bytes) -> list[Decoded]:
+        """See `FrameDecoder`."""
+        if not data:  # to the decoder, an empty packet is the end of the stream
+            return [Decoded(key, Undecodable("the frame is empty; send an access unit"))]
+        packet = av.Packet(data)
+        packet.pts = packet.dts = key
+        self._inside.append(key)
+        try:
+            frames = self._context.decode(packet)
+        except (av.error.FFmpegError, MemoryError, ValueError) as error:
+            return [*self._given_up(but=self._held_back()), *self._leave(key, self._why_not(error))]
+        return [*self._come_out(frames), *self._given_up(but=self._held_back())]
+
+    def flush(self) -> list[Decoded]:
+        """See `FrameDecoder`."""
+        try:
+            frames = self._context.decode(None)
+        except (av.error.FFmpegError, MemoryError, ValueError):
+            frames = []  # every key that is still inside is answered for below
+        return [*self._come_out(frames), *self._given_up(but=0)]
+
+    def starts_here(self, data: bytes) -> bool:
+        """Whether the unit holds a key frame (H.264: IDR; H.265: IRAP)."""
+        if self._codec is Codec.H264:
+            return any(match[1][0] & 0x1F == 5 for match in _NAL_UNIT.finditer(data))
+        return any(16 <= (match[1][0] >> 1) & 0x3F <= 23 for match in _NAL_UNIT.finditer(data))
+
+    def _come_out(self, frames: list[av.VideoFrame]) -> list[Decoded]:
+        decoded = []
+        for frame in frames:
+            if frame.pts is None or frame.pts not in self._inside:
+                continue  # the second field or a repetition of a frame that has come out
+            if frame.is_corrupt:
+                decoded += self._leave(frame.pts, Undecodable("the access unit is damaged or incomplete"))
+            else:
+                self._inside.remove(frame.pts)
+                decoded.append(Decoded(frame.pts, frame.to_ndarray(format="rgb24")))
+        return decoded
+
+    def _held_back(self) -> int:
+        """How many frames the decoder may rightly keep inside to put them in order."""
+        return _MAX_REORDERED if self._context.has_b_frames else 0
+
+    def _given_up(self, *, but: int) -> list[Decoded]:
+        """The oldest frames inside, all but so many: no picture will come for them."""
+        lost = self._inside[: len(self._inside) - but] if but else list(self._inside)
+        error = Undecodable(
+            "the decoder has no picture for this access unit: it waits for a key frame, or an earlier unit is missing"
+        )
+        return [decoded for key in lost for decoded in self._leave(key, error)]
+
+    def _leave(self, key: int, error: FrameError) -> list[Decoded]:
+        if key not in self._inside:
+            return []
+        self._inside.remove(key)
+        return [Decoded(key, error)]
+
+    def _why_not(self, error: Exception) -> FrameError:
+        width, height = self._context.width, self._context.height
+        if width * height > self._limits.max_frame_pixels:
+            return PictureTooLarge(
+                f"the video has {width}x{height} = {width * height} pixels; this server accepts "
+                f"{self._limits.max_frame_pixels} (limits.max_frame_pixels): send it smaller"
+            )
+        return Undecodable(
+            f"the access unit cannot be decoded ({error}); send whole units in Annex B format, starting with a key frame "
+            "and its parameter sets"
+        )

@@ -1,8 +1,8 @@
 """From the bytes of a frame to RGB pixels.
 
-A `FrameDecoder` is made for one stream and is fed frame by frame. Pictures come out at once; video access units may come
-out later and in another order, so every outcome names the frame that it belongs to. Decoders are plain synchronous code,
-called on a decoding thread, one call at a time.
+A `FrameDecoder` is made for one stream and is fed frame by frame. Pictures come out at once; video access units may
+come out later and in another order, so every outcome names the frame that it belongs to. Decoders are plain synchronous
+code, called on a decoding thread, one call at a time.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ class PictureDecoder:
         wanted = width * height * 3
         if len(data) != wanted:
             raise WrongSize(
-                f"the raw frame has {len(data)} bytes; {width}x{height} pixels of 3 bytes are {wanted}: send rows without "
-                "padding, or announce another size"
+                f"the raw frame has {len(data)} bytes; {width}x{height} pixels of 3 bytes are {wanted}: send rows "
+                "without padding, or announce another size"
             )
         pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
         if self._codec is Codec.RAW_BGR24:

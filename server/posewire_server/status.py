@@ -34,7 +34,7 @@ _STATUS: tuple[tuple[type[errors.ServiceError], grpc.StatusCode, str], ...] = (
     (errors.InferenceFailed, grpc.StatusCode.INTERNAL, "INFERENCE"),
 )
 
-_FAILURES: dict[type[errors.FrameError], track_pb2.FailureReason] = {
+_FAILURES: dict[type[errors.FrameError], track_pb2.FailureReason.ValueType] = {
     errors.Undecodable: track_pb2.FAILURE_REASON_UNDECODABLE,
     errors.PictureTooLarge: track_pb2.FAILURE_REASON_TOO_LARGE,
     errors.WrongSize: track_pb2.FAILURE_REASON_WRONG_SIZE,
@@ -49,7 +49,7 @@ def status_code(error: errors.ServiceError) -> grpc.StatusCode:
     return _lookup(error)[0]
 
 
-def failure_reason(error: errors.FrameError) -> track_pb2.FailureReason:
+def failure_reason(error: errors.FrameError) -> track_pb2.FailureReason.ValueType:
     """The reason with which a frame of a stream fails."""
     return _FAILURES[type(error)]
 
@@ -72,7 +72,7 @@ def to_status(error: errors.ServiceError) -> Any:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End a call with the status of `error`. What is not a `ServiceError` is our fault: logged in full, told in brief."""
+    """End a call with the status of `error`. What is no `ServiceError` is our fault: logged in full, told in brief."""
     if not isinstance(error, errors.ServiceError):
         log.error("call failed", exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 
 import av
 import av.error
 from av.codec.context import Flags
 
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import VIDEO_CODECS, Codec, Decoded
+from posewire_server.decoding import VIDEO_CODECS, Codec, Decoded, Pixels
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
 
 __all__ = ["VideoDecoder"]
@@ -59,7 +60,7 @@ class VideoDecoder:
         try:
             frames = self._context.decode(packet)
         except (av.error.FFmpegError, MemoryError, ValueError) as error:
-            return [*self._given_up(but=self._held_back()), *self._leave(key, self._why_not(error))]
+            return [*self._leave(key, self._why_not(error)), *self._given_up(but=self._held_back())]
         return [*self._come_out(frames), *self._given_up(but=self._held_back())]
 
     def flush(self) -> list[Decoded]:
@@ -85,7 +86,7 @@ class VideoDecoder:
                 decoded += self._leave(frame.pts, Undecodable("the access unit is damaged or incomplete"))
             else:
                 self._inside.remove(frame.pts)
-                decoded.append(Decoded(frame.pts, frame.to_ndarray(format="rgb24")))
+                decoded.append(Decoded(frame.pts, cast(Pixels, frame.to_ndarray(format="rgb24"))))
         return decoded
 
     def _held_back(self) -> int:
@@ -114,6 +115,6 @@ class VideoDecoder:
                 f"{self._limits.max_frame_pixels} (limits.max_frame_pixels): send it smaller"
             )
         return Undecodable(
-            f"the access unit cannot be decoded ({error}); send whole units in Annex B format, starting with a key frame "
-            "and its parameter sets"
+            f"the access unit cannot be decoded ({error}); send whole units in Annex B format, starting with a key "
+            "frame and its parameter sets"
         )

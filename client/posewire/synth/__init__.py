@@ -1,0 +1,10 @@
+"""Synthetic scenes: people who walk before a moving background, with the exact truth of every frame.
+
+numpy and OpenCV only. Start with `Scene(SceneConfig.preset("crossing", seed=1))`.
+"""
+
+from posewire.synth.config import PRESETS, Choreography, SceneConfig
+from posewire.synth.scene import Scene
+from posewire.synth.truth import FrameTruth, SceneFrame, TrueFlow
+
+__all__ = ["PRESETS", "Choreography", "FrameTruth", "Scene", "SceneConfig", "SceneFrame", "TrueFlow"]

@@ -1,0 +1,135 @@
+"""Settings of a synthetic scene, and the named presets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["PRESETS", "Choreography", "SceneConfig"]
+
+
+class Choreography(StrEnum):
+    """How the people move about."""
+
+    TERRITORY = "territory"
+    """Each keeps to an own part of the ground, walks, turns, waves; now and then somebody leaves and returns."""
+    STROLL = "stroll"
+    """Everybody walks where they like, stops, leaves, returns."""
+    CROSS = "cross"
+    """Everybody walks from one side to the other and back, so that paths cross all the time."""
+
+
+# name: (lowest, highest, unit or remark). One table, so that the message and the check cannot differ.
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "width": (64, 4096, "pixels"),
+    "height": (64, 4096, "pixels"),
+    "people": (0, 40, "people"),
+    "frames": (1, 1_000_000, "frames"),
+    "fps": (1.0, 240.0, "frames a second"),
+    "seed": (0, 2**63 - 1, ""),
+    "speed": (0.1, 5.0, "times walking speed"),
+    "smallest_person": (0.1, 1.5, "times the frame height"),
+    "tallest_person": (0.1, 1.5, "times the frame height"),
+    "pan": (0.0, 1.0, "times the frame width"),
+    "zoom": (0.0, 1.0, "added to a zoom of 1"),
+    "shake_px": (0.0, 20.0, "pixels"),
+    "pillars": (0, 6, "pillars"),
+    "sensor_noise": (0.0, 40.0, "grey levels"),
+    "flicker": (0.0, 0.5, "of the brightness"),
+    "motion_blur": (0.0, 1.0, "of the time between two frames"),
+    "actions": (0.0, 1.0, "probability"),
+}
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What a synthetic scene shows. The same settings always give the same bytes (on one version of OpenCV).
+
+    Attributes:
+        width: of the frames, pixels.
+        height: of the frames, pixels.
+        people: how many take part; not all are in the picture all the time.
+        frames: how long the scene is.
+        fps: frames a second; motion is defined in seconds, so a low rate makes for large displacements.
+        seed: of everything random.
+        speed: 1 is walking (1.3 m/s), 2.5 is running.
+        choreography: how they move about.
+        smallest_person: height of the people who are farthest away, in frame heights.
+        tallest_person: height of the nearest ones.
+        pan: amplitude of the camera's turning, in frame widths.
+        zoom: how far the camera zooms in at most, added to 1.
+        shake_px: amplitude of the shaking of a hand-held camera.
+        pillars: number of objects that people walk behind.
+        sensor_noise: standard deviation of the noise of the sensor, grey levels.
+        flicker: amplitude of the change of brightness.
+        motion_blur: how long the shutter is open, in frame intervals; 0 is a sharp picture. The truth is that of the
+            middle of the exposure.
+        actions: how likely a person stops at a waypoint to wave, turn or crouch.
+
+    Raises:
+        ValueError: a setting is out of range; the message names it and the range.
+    """
+
+    width: int = 640
+    height: int = 480
+    people: int = 4
+    frames: int = 250
+    fps: float = 25.0
+    seed: int = 0
+    speed: float = 1.0
+    choreography: Choreography = Choreography.STROLL
+    smallest_person: float = 0.4
+    tallest_person: float = 0.66
+    pan: float = 0.0
+    zoom: float = 0.0
+    shake_px: float = 0.0
+    pillars: int = 0
+    sensor_noise: float = 2.0
+    flicker: float = 0.02
+    motion_blur: float = 0.0
+    actions: float = 0.35
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name in _RANGES:
+                self._check_range(field.name, whole=field.type == "int")
+        if not isinstance(self.choreography, Choreography):
+            names = ", ".join(Choreography)
+            raise ValueError(f"choreography is {self.choreography!r}; use a Choreography, one of {names}")
+        if self.smallest_person > self.tallest_person:
+            raise ValueError(
+                f"smallest_person {self.smallest_person} exceeds tallest_person {self.tallest_person}; swap them"
+            )
+
+    def _check_range(self, name: str, *, whole: bool) -> None:
+        value = getattr(self, name)
+        low, high, unit = _RANGES[name]
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            kind = "a whole number" if whole else "a number"
+            raise ValueError(f"{name} is {value!r}; it must be {kind} in {low:g}..{high:g} {unit}".rstrip())
+        if not (math.isfinite(value) and low <= value <= high):
+            raise ValueError(f"{name} is {value}; it must be in {low:g}..{high:g} {unit}".rstrip())
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> SceneConfig:
+        """A named preset, with some settings changed: `SceneConfig.preset("crossing", seed=3)`.
+
+        Raises:
+            ValueError: unknown preset (the message lists them), or a setting out of range.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; presets: {', '.join(PRESETS)}")
+        return replace(PRESETS[name], **changes)
+
+
+PRESETS: dict[str, SceneConfig] = {
+    "easy": SceneConfig(people=3, choreography=Choreography.TERRITORY),
+    "crossing": SceneConfig(people=4, choreography=Choreography.CROSS, actions=0.0),
+    "occlusion": SceneConfig(people=4, pillars=3, choreography=Choreography.CROSS, actions=0.15),
+    "fast-motion": SceneConfig(people=3, speed=2.6, fps=15.0, motion_blur=0.4, actions=0.1),
+    "crowd": SceneConfig(people=12, smallest_person=0.28, tallest_person=0.55),
+    "camera-motion": SceneConfig(people=4, pan=0.25, zoom=0.3, shake_px=1.5),
+}
+"""Named scenes: easy, crossing, occlusion, fast-motion, crowd, camera-motion."""

@@ -1,0 +1,213 @@
+"""A synthetic scene: frames with exact truth."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import NANO19
+from posewire.synth.backdrop import build_backdrop, build_pillars
+from posewire.synth.body import JOINTS, draw_shape
+from posewire.synth.camera import Camera, compose
+from posewire.synth.config import SceneConfig
+from posewire.synth.figure import OUTLINES, PARTS, Figure
+from posewire.synth.layout import Layout, label_of
+from posewire.synth.motion import write_script
+from posewire.synth.stage import Actor, Painting, paint
+from posewire.synth.textures import draw_wardrobe
+from posewire.synth.truth import FrameTruth, SceneFrame
+from posewire.synth.visibility import joint_visibility
+
+__all__ = ["Scene"]
+
+Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+_EXPOSURES = 5
+_KEPT = 3
+_NOISE_MARGIN = 61
+
+
+class Scene:
+    """People who walk before a background, with the truth of every frame.
+
+    Any frame can be had by its index, in any order; the same settings always give the same frames.
+
+        >>> scene = Scene(SceneConfig.preset("crossing", seed=3, frames=50))
+        >>> for frame in scene:
+        ...     frame.image, frame.truth.joints, frame.truth.flow
+
+    Args:
+        config: what the scene shows.
+        backgrounds: RGB pictures `(h, w, 3)` uint8 to choose the background from, instead of a drawn street.
+
+    Raises:
+        ValueError: a background is not such a picture.
+    """
+
+    def __init__(self, config: SceneConfig, backgrounds: Sequence[Image] = ()) -> None:
+        self.config = config
+        self._camera = Camera.of(config)
+        self._backdrop = build_backdrop(config, self._camera, backgrounds)
+        self._pillars = build_pillars(config, self._camera)
+        shapes = [draw_shape(np.random.default_rng([config.seed, 2, person])) for person in range(config.people)]
+        largest_scale = self._camera.focal_px / (0.9 * self._camera.nearest_m)
+        self._figures = [
+            Figure(shape, draw_wardrobe(np.random.default_rng([config.seed, 3, person]), person), largest_scale)
+            for person, shape in enumerate(shapes)
+        ]
+        self._scripts = [write_script(config, self._camera, shape, person) for person, shape in enumerate(shapes)]
+        self._noise = _sensor_noise(config)
+        # Of the last few frames, because each frame's truth needs the frame before.
+        self._layouts: OrderedDict[int, Layout] = OrderedDict()
+        self._placed: OrderedDict[float, list[Actor]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.config.frames
+
+    def __iter__(self) -> Iterator[SceneFrame]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def __getitem__(self, index: int) -> SceneFrame:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of a scene of {len(self)} frames; use 0..{len(self) - 1}")
+        index %= len(self)
+        actors = self._actors(index)
+        painting = self._paint(index, actors)
+        layout = self._remember(index, painting, actors)
+        picture = painting.image if self.config.motion_blur == 0.0 else self._expose(index)
+        image = self._photograph(index, np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB), np.uint8))
+        return SceneFrame(image, self._truth(index, actors, painting, layout))
+
+    def _actors(self, frame: float) -> list[Actor]:
+        """Everybody's place and posture at a frame number, which may lie between two frames."""
+        if frame not in self._placed:
+            self._placed[frame] = self._place(frame)
+            _forget_oldest(self._placed)
+        return self._placed[frame]
+
+    def _place(self, frame: float) -> list[Actor]:
+        motion = self._camera.motion(frame / self.config.fps)
+        actors = []
+        for person, (figure, script) in enumerate(zip(self._figures, self._scripts, strict=True)):
+            across, depth, yaw, posture = script.at(frame)
+            foot = self._camera.ground(across, depth)
+            pose = figure.pose(posture, yaw, *foot)
+            actors.append(Actor(person, figure, pose, compose(motion, pose.maps), depth, foot))
+        return actors
+
+    def _paint(self, frame: float, actors: list[Actor]) -> Painting:
+        motion = self._camera.motion(frame / self.config.fps)
+        return paint(self._backdrop, self._pillars, actors, motion, (self.config.width, self.config.height))
+
+    def _expose(self, index: int) -> Image:
+        """The mean of several moments while the shutter is open."""
+        offsets = np.linspace(-0.5, 0.5, _EXPOSURES) * self.config.motion_blur
+        total = np.zeros((self.config.height, self.config.width, 4), np.float32)
+        for offset in offsets.tolist():
+            cv2.accumulate(self._paint(index + offset, self._actors(index + offset)).image, total)
+        return np.asarray(np.rint(total / _EXPOSURES), np.uint8)
+
+    def _photograph(self, index: int, image: Image) -> Image:
+        """Flicker of the light and noise of the sensor."""
+        rng = np.random.default_rng([self.config.seed, 41, index])
+        gain = 1.0 + self.config.flicker * (np.sin(index / self.config.fps * 1.9) + rng.normal(0.0, 0.25))
+        if self.config.flicker > 0.0:
+            image = np.asarray(cv2.convertScaleAbs(image, alpha=float(gain)), np.uint8)
+        if self._noise is None:
+            return image
+        x, y = rng.integers(0, _NOISE_MARGIN, 2).tolist()
+        noise = self._noise[y : y + self.config.height, x : x + self.config.width]
+        return np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
+
+    def _remember(self, index: int, painting: Painting, actors: list[Actor]) -> Layout:
+        base = self._camera.motion(index / self.config.fps)
+        maps = np.concatenate([actor.maps for actor in actors]) if actors else np.zeros((0, 2, 3))
+        turns = np.concatenate([actor.pose.turns for actor in actors]) if actors else np.zeros(0)
+        layout = Layout(painting.labels, base, maps, turns)
+        self._layouts[index] = layout
+        _forget_oldest(self._layouts)
+        return layout
+
+    def _layout(self, index: int) -> Layout:
+        """The layout of a frame; painted anew when it was not one of the last."""
+        if index not in self._layouts:
+            actors = self._actors(index)
+            return self._remember(index, self._paint(index, actors), actors)
+        return self._layouts[index]
+
+    def _joints(self, actors: list[Actor], index: int) -> Floats:
+        """`(people, len(JOINTS), 2)` in the frame."""
+        motion = self._camera.motion(index / self.config.fps)
+        joints = np.array([actor.pose.joints for actor in actors]).reshape(-1, len(JOINTS), 2)
+        return joints @ motion[:, :2].T + motion[:, 2]
+
+    def _truth(self, index: int, actors: list[Actor], painting: Painting, layout: Layout) -> FrameTruth:
+        width, height = self.config.width, self.config.height
+        joints = self._joints(actors, index)[:, : len(NANO19)]
+        earlier = max(index - 1, 0)
+        moved = joints - self._joints(self._actors(earlier), earlier)[:, : len(NANO19)]
+        counts = np.bincount(layout.labels.ravel(), minlength=label_of(len(actors)))[1:].reshape(-1, len(PARTS)).sum(1)
+        there = [actor.person for actor in actors if painting.painted.get(actor.person, 0) > 0]
+        outlines = [_outline(actor) for actor in actors]
+        full = np.array([[*outlines[row].min((0, 1)), *outlines[row].max((0, 1))] for row in there]).reshape(-1, 4)
+        areas = [
+            painting.painted[row] if _inside(box, width, height) else _area(outlines[row], box)
+            for row, box in zip(there, full, strict=True)
+        ]
+        marked = np.zeros((len(actors), len(NANO19), 3), np.float32)
+        marked[..., :2] = joints
+        for row in there:
+            marked[row, :, 2] = joint_visibility(actors[row], joints[row], layout.labels)
+        return FrameTruth(
+            index=index,
+            time_s=index / self.config.fps,
+            ids=np.array(there, np.int64) + 1,
+            joints=marked[there],
+            boxes=np.clip(full, 0.0, [width - 1, height - 1, width - 1, height - 1]).astype(np.float32),
+            full_boxes=full.astype(np.float32),
+            visible_fraction=np.minimum(counts[there] / np.maximum(areas, 1), 1.0).astype(np.float32),
+            joint_flow=moved[there].astype(np.float32),
+            layout=layout,
+            _before=partial(self._layout, earlier),
+        )
+
+
+def _forget_oldest(kept: OrderedDict[Any, Any]) -> None:
+    while len(kept) > _KEPT:
+        kept.popitem(last=False)
+
+
+def _sensor_noise(config: SceneConfig) -> npt.NDArray[np.int16] | None:
+    """A field of noise larger than the frame; every frame sees another part of it."""
+    if config.sensor_noise == 0.0:
+        return None
+    shape = (config.height + _NOISE_MARGIN, config.width + _NOISE_MARGIN, 3)
+    noise = np.random.default_rng([config.seed, 43]).standard_normal(shape, np.float32)
+    return np.asarray(np.rint(noise * config.sensor_noise), np.int16)
+
+
+def _outline(actor: Actor) -> Floats:
+    """Silhouettes of all parts in the frame: `(parts, points, 2)`."""
+    return OUTLINES @ actor.maps[:, :, :2].transpose(0, 2, 1) + actor.maps[:, None, :, 2]
+
+
+def _inside(box: Floats, width: int, height: int) -> bool:
+    return bool(box[0] >= 0 and box[1] >= 0 and box[2] <= width - 1 and box[3] <= height - 1)
+
+
+def _area(outline: Floats, box: Floats) -> int:
+    """Pixels of a silhouette, wherever it is."""
+    corner = np.floor(box[:2])
+    size = np.ceil(box[2:] - corner).astype(int) + 1
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    for part in np.rint(outline - corner).astype(np.int32):
+        cv2.fillPoly(mask, [part], 1)
+    return int(np.count_nonzero(mask))

@@ -1,0 +1,104 @@
+"""The exact truth of a synthetic frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.synth.figure import PARTS
+from posewire.synth.layout import Layout, dense_flow, displace
+
+__all__ = ["FrameTruth", "SceneFrame", "TrueFlow"]
+
+Floats32 = npt.NDArray[np.float32]
+
+
+class TrueFlow:
+    """The true flow between two frames, exact at any point; has the `at` of every flow field in posewire."""
+
+    def __init__(self, before: Layout, after: Layout) -> None:
+        self._before, self._after = before, after
+
+    def at(self, points: Floats32) -> Floats32:
+        """Displacements `(m, 2)` of the surfaces seen at `points` `(m, 2)`, pixels of the previous frame.
+
+        Points outside the picture move like the nearest pixel's surface.
+        """
+        height, width = self._before.labels.shape
+        nearest = np.rint(points).astype(np.intp)
+        labels = self._before.labels[np.clip(nearest[:, 1], 0, height - 1), np.clip(nearest[:, 0], 0, width - 1)]
+        return displace(self._before, self._after, points.astype(np.float64), labels).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTruth:
+    """Who is where in one frame. Rows are the people of whom anything would be in the picture if nothing hid them.
+
+    Attributes:
+        index: of the frame.
+        time_s: of the frame, from the scene's begin.
+        ids: `(n,)` int64, 1 and up; a person keeps the id when leaving and coming back.
+        joints: `(n, 19, 3)` float32 in the order of `posewire.joints.NANO19`: x, y and visibility, which is 0 outside
+            the picture (x, y still true), 1 hidden by a thing, a person or the own body, 2 visible.
+        boxes: `(n, 4)` float32 xyxy around the body as if nothing hid it, clipped to the picture.
+        full_boxes: `(n, 4)` the same, not clipped.
+        visible_fraction: `(n,)` float32: seen pixels of the body, relative to all it would have.
+        joint_flow: `(n, 19, 2)` float32: this frame's joints minus those of the previous frame; 0 in the first frame.
+    """
+
+    index: int
+    time_s: float
+    ids: npt.NDArray[np.int64]
+    joints: Floats32
+    boxes: Floats32
+    full_boxes: Floats32
+    visible_fraction: Floats32
+    joint_flow: Floats32
+    layout: Layout = field(repr=False)
+    _before: Callable[[], Layout] = field(repr=False)
+
+    @cached_property
+    def instances(self) -> npt.NDArray[np.uint16]:
+        """`(h, w)` the id of the person seen at each pixel; 0 where nobody is."""
+        labels = self.layout.labels
+        return np.where(labels > 0, (labels - 1) // np.uint16(len(PARTS)) + 1, 0).astype(np.uint16)
+
+    @cached_property
+    def flow_field(self) -> TrueFlow:
+        """The flow from the previous frame to this one at any point; no motion in the first frame."""
+        return TrueFlow(self._before(), self.layout)
+
+    @property
+    def flow(self) -> Floats32:
+        """The dense flow `(h, w, 2)` from the previous frame: its point p is at p + flow[p] here; zeros in the first frame."""
+        return self._dense[0]
+
+    @property
+    def flow_valid(self) -> npt.NDArray[np.bool_]:
+        """Where, `(h, w)`, a point of the previous frame is still to be seen in this one; everywhere in the first."""
+        return self._dense[1]
+
+    @cached_property
+    def _dense(self) -> tuple[Floats32, npt.NDArray[np.bool_]]:
+        return dense_flow(self._before(), self.layout)
+
+    def seen(self, at_least: float = 0.2) -> npt.NDArray[np.bool_]:
+        """`(n,)` who is visible to at least that fraction: those whom a tracker can be asked for."""
+        return self.visible_fraction >= at_least
+
+
+@dataclass(frozen=True, eq=False)
+class SceneFrame:
+    """A frame and its truth.
+
+    Attributes:
+        image: `(h, w, 3)` uint8 RGB.
+        truth: of the frame.
+    """
+
+    image: npt.NDArray[np.uint8]
+    truth: FrameTruth

@@ -1,10 +1,11 @@
 """A body as something that can be drawn: turned solids with textures, put into the picture by affine maps.
 
 Every part (thigh, forearm, head, ...) is a solid of revolution (the trunk and the head are elliptic) around an axis
-between two points of the body. In material coordinates a surface point is (s, t): t runs along the axis from 0 to 1, s is
-the sideways distance from the axis divided by the widest half-width, so |s| <= profile(t). An affine map takes (s, t) to
-the picture. When the part turns about its axis by an angle, a material point moves to another s: with the half-width
-w = profile(t) and s = w * sin(a), it moves to w * sin(a + angle). That is the whole motion, which makes the flow exact.
+between two points of the body. In material coordinates a surface point is (s, t): t runs along the axis from 0 to 1, s
+is the sideways distance from the axis divided by the widest half-width, so |s| <= profile(t). An affine map takes
+(s, t) to the picture. When the part turns about its axis by an angle, a material point moves to another s: with the
+half-width w = profile(t) and s = w * sin(a), it moves to w * sin(a + angle). That is the whole motion, which makes the
+flow exact.
 """
 
 from __future__ import annotations

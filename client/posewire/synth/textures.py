@@ -124,11 +124,13 @@ def _shirt(rng: np.random.Generator, colour: Colour, second: Colour) -> tuple[Fl
     pattern = int(rng.integers(7))
     front = COLUMNS // 2
     if pattern == 0:  # a number on chest and back
-        for centre in (front, 8, COLUMNS - 8):
-            number = str(int(rng.integers(1, 99))) if centre == front else "7"
-            cv2.putText(
-                torso, number, (centre - 11 * len(number), 56), cv2.FONT_HERSHEY_SIMPLEX, 1.1, second.tolist(), 4
-            )
+        number = str(int(rng.integers(1, 99)))
+        for centre in (front, 0, COLUMNS):
+            stencil = np.zeros((ROWS, COLUMNS), np.uint8)
+            place = (centre - 11 * len(number), 58)
+            cv2.putText(stencil, number, place, cv2.FONT_HERSHEY_SIMPLEX, 1.1, 255, 4, cv2.LINE_AA)
+            ink = stencil[..., None].astype(np.float32) / 255
+            torso += ink * (second - torso)
     elif pattern in (1, 2):  # stripes around
         period = int(rng.integers(12, 24))
         for cloth in (torso, sleeve):

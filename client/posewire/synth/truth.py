@@ -74,7 +74,7 @@ class FrameTruth:
 
     @property
     def flow(self) -> Floats32:
-        """The dense flow `(h, w, 2)` from the previous frame: its point p is at p + flow[p] here; 0 in the first frame."""
+        """The dense flow `(h, w, 2)`: point p of the previous frame is at p + flow[p] here; 0 in the first frame."""
         return self._dense[0]
 
     @property

@@ -1,0 +1,1 @@
+"""Training of the pose net, the person detector and the flow net."""

@@ -1,0 +1,43 @@
+"""`python -m posewire_models.training pose --config nano-pose`: training without the command line's dependencies."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from posewire_models.training.command import CONFIGS, TASKS, run
+
+
+def main() -> int:
+    """Parse the arguments, train, and turn faults of the input into one line on stderr."""
+    names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
+    parser = argparse.ArgumentParser(prog="posewire_models.training", description="Train a net of posewire.")
+    parser.add_argument("task", choices=sorted(TASKS))
+    parser.add_argument("--config", type=Path, required=True, help=f"TOML file, or one of {names}")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run's folder")
+    parser.add_argument("--max-minutes", type=float, default=0.0, help="fit the whole schedule into this wall time")
+    parser.add_argument("--data-root", type=Path, help="folder that the config's paths are relative to")
+    parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in TOML")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        run(
+            arguments.task,
+            arguments.config,
+            resume=arguments.resume,
+            max_minutes=arguments.max_minutes,
+            data_root=arguments.data_root,
+            out=arguments.out,
+            overrides=arguments.set,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

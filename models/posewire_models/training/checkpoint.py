@@ -1,0 +1,91 @@
+"""Files that a run leaves: written in full under another name first, so that a final name never holds half a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from posewire_models.weights import WeightsError, load_strict, read_state
+
+__all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "write_atomically"]
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, bring it to the disk and rename it to `path`.
+
+    Raises:
+        OSError: whatever `write` raised, a full disk for one; `path` is as it was before and no other file is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        write(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name too must survive a power cut
+    finally:
+        os.close(folder)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Everything a run needs to go on: nested dicts, lists and tuples of tensors and plain values."""
+    write_atomically(path, lambda file: torch.save(state, file))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` wrote; nothing in the file is run.
+
+    Raises:
+        WeightsError: there is no such file, or it is not a checkpoint of this project.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"there is no checkpoint {path}; run without --resume to start anew") from error
+    except Exception as error:  # torch names no common class for what its reader raises
+        raise WeightsError(f"checkpoint {path} cannot be read: {error}") from error
+    if not isinstance(state, dict) or "network" not in state:
+        raise WeightsError(f"checkpoint {path} was not written by this training code: it has no entry 'network'")
+    return state
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """Weights as half-precision safetensors; `about` becomes the file's own metadata."""
+    half = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu() for name, value in state.items()
+    }
+    write_atomically(path, lambda file: save_file(half, file, metadata=dict(about)))
+
+
+def load_fitting(network: nn.Module, file: Path, *, prefix: str = "") -> None:
+    """Start `network` from weights of the same or of a related network.
+
+    What has the same name and shape is taken, the rest of the network stays as it is (another number of joints, another
+    head).
+
+    Args:
+        network: takes the weights in its own precision.
+        file: safetensors or a PyTorch checkpoint.
+        prefix: put before names in the file that lack it.
+
+    Raises:
+        WeightsError: unreadable, or less than half of the file fits: it is of another network.
+    """
+    state = read_state(file).items()
+    loaded = {name if name.startswith(prefix) else prefix + name: value for name, value in state}
+    own = network.state_dict()
+    fitting = {name: value for name, value in loaded.items() if name in own and own[name].shape == value.shape}
+    if 2 * len(fitting) < len(loaded):
+        load_strict(network, loaded, str(file))  # says which names and shapes do not fit
+    network.load_state_dict({**own, **fitting})

@@ -1,0 +1,72 @@
+"""Starting a run from a config file: what the command line calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from posewire_models.training.config import ConfigError, build, read_toml, with_overrides
+from posewire_models.training.detector_task import DetectorTrainConfig, train_detector
+from posewire_models.training.flow_task import FlowTrainConfig, train_flow
+from posewire_models.training.loop import Trained
+from posewire_models.training.pose_task import PoseTrainConfig, train_pose
+
+__all__ = ["CONFIGS", "TASKS", "run"]
+
+CONFIGS = Path(__file__).parent / "configs"
+"""The configs that come with the package; a bare name without a folder is looked for here too."""
+
+TASKS: dict[str, tuple[type[Any], Callable[..., Trained]]] = {
+    "pose": (PoseTrainConfig, train_pose),
+    "detector": (DetectorTrainConfig, train_detector),
+    "flow": (FlowTrainConfig, train_flow),
+}
+"""What can be trained, with the type of its config and the function that trains it."""
+
+
+def run(
+    task: str,
+    config: Path,
+    *,
+    resume: bool = False,
+    max_minutes: float = 0.0,
+    data_root: Path | None = None,
+    out: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Trained:
+    """Train `pose`, `detector` or `flow`.
+
+    Args:
+        task: a key of `TASKS`.
+        config: TOML file, or the name of one of `CONFIGS`.
+        resume: go on from the checkpoint in the run's folder.
+        max_minutes: wall time that the whole schedule is fitted to; 0 leaves it as the config has it.
+        data_root: folder that the config's paths are relative to, in place of the config's.
+        out: folder of the run, in place of the config's.
+        overrides: settings in place of the config's, `section.key=value`.
+
+    Raises:
+        ConfigError, LabelFileError, WeightsError: what is wrong and where.
+    """
+    if task not in TASKS:
+        raise ConfigError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    kind, trains = TASKS[task]
+    table = with_overrides(read_toml(_found(config)), overrides)
+    loop = table.setdefault("loop", {})
+    if max_minutes:
+        loop.setdefault("schedule", {})["max_minutes"] = max_minutes
+    if out is not None:
+        loop["out"] = str(out)
+    if data_root is not None:
+        table["data_root"] = str(data_root)
+    settings = build(kind, table, str(config))
+    logging.getLogger("posewire_models.training").info("training %s as %s says", task, config)
+    return trains(settings, resume=resume)
+
+
+def _found(config: Path) -> Path:
+    """`config` itself, or the packaged config of that name."""
+    packaged = CONFIGS / config.with_suffix(".toml").name
+    return packaged if not config.exists() and config.parent == Path() and packaged.exists() else config

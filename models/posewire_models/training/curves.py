@@ -1,0 +1,43 @@
+"""Loss curves and sample pictures of a run: always a CSV file and PNGs, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+__all__ = ["Curves"]
+
+
+class Curves:
+    """Writes `curves.csv` (step, name, value), `samples.png` (the newest) and TensorBoard events of a run."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._board: Any = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder))
+
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
+        """One value per figure at this step."""
+        with (self._folder / "curves.csv").open("a", newline="") as file:
+            csv.writer(file).writerows([step, name, f"{value:.8g}"] for name, value in figures.items())
+        if self._board:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def show(self, step: int, sheet: Tensor) -> None:
+        """A picture, uint8 `(3, h, w)` RGB."""
+        pixels = sheet.permute(1, 2, 0).cpu().numpy()
+        cv2.imwrite(str(self._folder / "samples.png"), np.ascontiguousarray(pixels[:, :, ::-1]))
+        if self._board:
+            self._board.add_image("samples", sheet, step)

@@ -1,0 +1,210 @@
+"""Training of the person detector."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from posewire.joints import COCO17
+from posewire_models.center_detector import CenterDetector, CenterDetectorConfig, CenterMaps, decode_centers
+from posewire_models.crops import normalise
+from posewire_models.training.batch_norm import unfold_batch_norms
+from posewire_models.training.center_targets import CenterTargets, center_loss, center_targets
+from posewire_models.training.checkpoint import load_fitting
+from posewire_models.training.colour import recolour
+from posewire_models.training.config import build
+from posewire_models.training.contact_sheet import draw_boxes, sheet
+from posewire_models.training.devices import Processes
+from posewire_models.training.loop import LoopConfig, Trained, train
+from posewire_models.training.measures import average_precision
+from posewire_models.training.readers.teacher import with_teacher_people
+from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
+from posewire_models.training.sources import SourceConfig, read_source
+
+__all__ = ["DetectorTask", "DetectorTrainConfig", "train_detector"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorTrainConfig:
+    """Everything about a run of `train_detector`.
+
+    Attributes:
+        loop: length, learning rate, precision, folder.
+        sources: data sets; pictures that do not tell of everybody need a `teacher`, or they are left out.
+        data_root: what the sources' paths are relative to.
+        network: settings of `CenterDetectorConfig`.
+        scene: how training canvases are put together.
+        longest_side: pictures are kept in memory with at most this many pixels a side.
+        init_from: weights of a detector to start from (what fits by name and shape is taken).
+        init_trunk: weights of a trunk (with or without a pose net's head); with folded batch norms or not.
+        device: `auto`, `cpu` or `cuda`.
+        loaders: threads that decode pictures and put canvases together.
+    """
+
+    loop: LoopConfig
+    sources: tuple[SourceConfig, ...]
+    data_root: Path = Path()
+    network: dict[str, Any] = field(default_factory=dict)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    longest_side: int = 384
+    init_from: Path | None = None
+    init_trunk: Path | None = None
+    device: str = "auto"
+    loaders: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources is empty; name at least one data set")
+        if self.longest_side < 64 or self.loaders < 1:
+            raise ValueError(f"longest_side {self.longest_side} must be at least 64, loaders {self.loaders} at least 1")
+        self.network_config()
+
+    def network_config(self) -> CenterDetectorConfig:
+        """The network's own settings."""
+        return build(CenterDetectorConfig, self.network, "network")
+
+    def build_network(self) -> CenterDetector:
+        """A network of these settings, its weights drawn from the seed."""
+        torch.manual_seed(self.loop.seed)
+        return CenterDetector(self.network_config())
+
+
+class DetectorTask:
+    """A `Task` of the loop: centres and boxes of people on composed canvases."""
+
+    def __init__(
+        self,
+        config: DetectorTrainConfig,
+        network: nn.Module,
+        scenes: list[Scene],
+        rows: Tensor,
+        held_out: list[Scene],
+        device: torch.device,
+    ) -> None:
+        self.config, self.device = config, device
+        self.net_config = config.network_config()
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.rows, self.examples = rows, len(rows)
+        self.held_out = held_out
+        # Companions of a mosaic are drawn as often as epochs show them, hence the list with repetitions.
+        self._composer = SceneComposer(config.scene, [scenes[row] for row in rows.tolist()], self.net_config.input_size)
+        self._pool = ThreadPoolExecutor(config.loaders, "canvases")
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, CenterTargets]:
+        """Composed and recoloured canvases `(b, 3, h, w)` 0..255 and their targets."""
+        seeds = torch.randint(2**62, (len(rows),), generator=generator).tolist()
+        canvases = list(
+            self._pool.map(lambda row, seed: self._composer(row, np.random.default_rng(seed)), rows.tolist(), seeds)
+        )
+        stacked = torch.from_numpy(np.stack([canvas.pixels for canvas in canvases])).to(self.device)
+        images = stacked.permute(0, 3, 1, 2).float()
+        images = recolour(images, generator, colour=self.config.scene.colour, blur=self.config.scene.blur)
+        people = [(canvas.boxes, canvas.ignored) for canvas in canvases]
+        return images, center_targets(people, self.net_config.output_size, self.net_config.stride).to(self.device)
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, CenterTargets]) -> Tensor:
+        """Loss of the centre detector."""
+        images, targets = batch
+        return center_loss(self._maps(network, images), targets)
+
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """Average precision at IoU 0.5 on held-out pictures in which everybody is known."""
+        if not self.held_out:
+            return {}
+        found = self.predict(network, self.held_out)
+        truths = [(scene.boxes, scene.ignored) for scene in self.held_out]
+        return {"ap50": average_precision(found, truths, iou=0.5), "ap75": average_precision(found, truths, iou=0.75)}
+
+    def predict(self, network: nn.Module, scenes: list[Scene]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """Boxes `(n, 5)` x1, y1, x2, y2, score of each scene in its own pixels, best first."""
+        found = []
+        for scene in scenes:
+            boxed, scale = letterboxed(scene, self.net_config.input_size)
+            boxes, scores = self._decoded(network, boxed)
+            kept = scores > 0.01
+            found.append(torch.cat([boxes[kept] / scale, scores[kept, None]], dim=1).numpy())
+        return found
+
+    def picture(self, network: nn.Module) -> Tensor | None:
+        """Boxes found in held-out pictures, and training canvases with the boxes that are asked for."""
+        tiles = []
+        for scene in self.held_out[:: max(len(self.held_out) // 16, 1)][:16]:
+            boxed, _ = letterboxed(scene, self.net_config.input_size)
+            boxes, scores = self._decoded(network, boxed)
+            tiles.append(_drawn(boxed, boxes[scores > 0.3]))
+        for row in torch.linspace(0, self.examples - 1, 16).long().tolist():
+            canvas = self._composer(row, np.random.default_rng(row))
+            tiles.append(_drawn(canvas, torch.from_numpy(canvas.boxes)))
+        return sheet(torch.cat(tiles), columns=8)
+
+    @torch.no_grad()
+    def _decoded(self, network: nn.Module, boxed: Scene) -> tuple[Tensor, Tensor]:
+        image = torch.from_numpy(boxed.pixels).to(self.device).permute(2, 0, 1)[None].float()
+        maps = CenterMaps(*(part.float() for part in self._maps(network, image)))
+        boxes, scores = decode_centers(maps, self.net_config.stride)
+        return boxes[0].cpu(), scores[0].cpu()
+
+    def _maps(self, network: nn.Module, images: Tensor) -> CenterMaps:
+        inputs = normalise(images, self.net_config.pixel_mean, self.net_config.pixel_std)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
+            maps: CenterMaps = network(inputs)
+        return maps
+
+
+def _drawn(scene: Scene, boxes: Tensor) -> Tensor:
+    return draw_boxes(torch.from_numpy(scene.pixels).permute(2, 0, 1)[None].float(), [boxes])
+
+
+def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop: Any) -> Trained:
+    """Train a person detector as the config says; keyword arguments of `train` pass through.
+
+    Raises:
+        LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
+    """
+    processes = Processes.start(config.device)
+    if config.loop.threads:
+        torch.set_num_threads(config.loop.threads)
+    scenes: list[Scene] = []
+    rows, held_out = [], []
+    for source in config.sources:
+        pictures = read_source(source, config.data_root, COCO17, held_out=False, faces=False)
+        if source.teacher:
+            pictures = with_teacher_people(pictures, config.data_root / source.teacher)
+        read = load_scenes(pictures, config.longest_side, config.loaders)
+        _log.info("%s: %d of %d pictures tell of everybody", source.images, len(read), len(pictures))
+        rows.append(torch.arange(len(scenes), len(scenes) + len(read)).repeat(source.repeat))
+        scenes += read
+        kept = read_source(source, config.data_root, COCO17, held_out=True) if processes.first else []
+        held_out += load_scenes(kept, config.longest_side, config.loaders)
+    if not scenes:
+        raise ValueError("no picture tells of everybody in it; give the sources a teacher, or data sets that do")
+    task = DetectorTask(config, config.build_network(), scenes, torch.cat(rows), held_out, processes.device)
+    if not resume:
+        _start(config, task)
+    return train(task, config.loop, processes, resume=resume, **loop)
+
+
+def _start(config: DetectorTrainConfig, task: DetectorTask) -> None:
+    if config.init_trunk:
+        trunk = task.network.get_submodule("trunk")
+        prefix = "features." if config.network_config().trunk == "mobilenet_v2" else ""
+        load_fitting(trunk, config.data_root / config.init_trunk, prefix=prefix)
+        net = task.net_config
+        generator = torch.Generator().manual_seed(config.loop.seed)
+        batches = [
+            normalise(task.batch(rows, generator)[0], net.pixel_mean, net.pixel_std)
+            for rows in torch.randperm(task.examples, generator=generator)[:128].chunk(4)
+        ]
+        unfold_batch_norms(trunk, batches)
+    if config.init_from:
+        load_fitting(task.network, config.data_root / config.init_from)

@@ -1,0 +1,80 @@
+"""The device that trains, and the processes that `torchrun` started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["Processes"]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process and its place among those of the run.
+
+    Attributes:
+        device: where this process computes.
+        rank: its number.
+        count: how many there are.
+    """
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+
+    @staticmethod
+    def start(device: str = "auto") -> Processes:
+        """One process, or one of several if `torchrun` started this one (its environment says so).
+
+        Args:
+            device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+        """
+        count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        where = torch.device(device)
+        if where.type == "cuda":
+            torch.cuda.set_device(where)
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        if count > 1 and not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        return Processes(where, rank, count)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """The network, its gradients averaged over all processes."""
+        if self.count == 1:
+            return network
+        on = [self.device] if self.device.type == "cuda" else None
+        if on:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(network, on)
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's rows of a batch."""
+        return rows[self.rank :: self.count]
+
+    def agree(self, value: float) -> float:
+        """The first process's value, in all of them."""
+        if self.count == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(shared, 0)
+        return float(shared)
+
+    def stop(self) -> None:
+        """Leave the group of processes."""
+        if self.count > 1:
+            torch.distributed.destroy_process_group()

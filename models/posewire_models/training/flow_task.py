@@ -1,0 +1,251 @@
+"""Training of the flow net."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from posewire.joints import COCO17
+from posewire_models.flownet_s import FLOW_SCALE, FLOW_STRIDE, FlowNetS, FlowNetSConfig, pair_input
+from posewire_models.training.checkpoint import load_fitting
+from posewire_models.training.colour import recolour
+from posewire_models.training.config import build
+from posewire_models.training.contact_sheet import sheet
+from posewire_models.training.devices import Processes
+from posewire_models.training.flow_pairs import FlowPairConfig, FlowPairs
+from posewire_models.training.flow_scenes import FlowScenes, render_pairs
+from posewire_models.training.loop import LoopConfig, Trained, train
+from posewire_models.training.losses import multi_scale_epe
+from posewire_models.training.patches import read_rgb
+from posewire_models.training.sources import SourceConfig, read_source
+
+__all__ = ["FlowTask", "FlowTrainConfig", "train_flow"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowTrainConfig:
+    """Everything about a run of `train_flow`.
+
+    Attributes:
+        loop: length, learning rate, precision, folder.
+        sources: data sets whose pictures are the textures; without any, textures are rendered scenes.
+        data_root: what the sources' paths are relative to.
+        network: settings of `FlowNetSConfig`.
+        pairs: how pairs are made of textures.
+        examples: made-up pairs of an epoch.
+        scenes: synthetic scenes, rendered at the start.
+        pairs_a_scene: pairs of frames of each.
+        held_out_scenes: further scenes, of other seeds, to measure on.
+        textures: pictures at most.
+        texture_side: their size in pixels.
+        colour: see `recolour`; both images of a pair change alike, and each a little on its own.
+        init_from: weights to start from (what fits by name and shape is taken).
+        device: `auto`, `cpu` or `cuda`.
+        loaders: threads that read pictures and render scenes.
+    """
+
+    loop: LoopConfig
+    sources: tuple[SourceConfig, ...] = ()
+    data_root: Path = Path()
+    network: dict[str, Any] = field(default_factory=dict)
+    pairs: FlowPairConfig = field(default_factory=FlowPairConfig)
+    examples: int = 4000
+    scenes: int = 48
+    pairs_a_scene: int = 12
+    held_out_scenes: int = 12
+    textures: int = 2000
+    texture_side: int = 384
+    colour: float = 0.3
+    init_from: Path | None = None
+    device: str = "auto"
+    loaders: int = 2
+
+    def __post_init__(self) -> None:
+        if min(self.examples, self.scenes, self.pairs_a_scene, self.textures, self.loaders) < 1:
+            raise ValueError("examples, scenes, pairs_a_scene, textures and loaders must be at least 1")
+        if self.held_out_scenes < 0 or not 0 <= self.colour <= 1 or self.texture_side < 32:
+            raise ValueError("held_out_scenes must not be negative, colour lies in 0..1, texture_side is at least 32")
+        self.network_config()
+
+    def network_config(self) -> FlowNetSConfig:
+        """The network's own settings."""
+        return build(FlowNetSConfig, self.network, "network")
+
+    def build_network(self) -> FlowNetS:
+        """A network of these settings, its weights drawn from the seed."""
+        torch.manual_seed(self.loop.seed)
+        return FlowNetS(self.network_config())
+
+
+class FlowTask:
+    """A `Task` of the loop: flow of made-up pairs and of synthetic scenes."""
+
+    def __init__(
+        self,
+        config: FlowTrainConfig,
+        network: nn.Module,
+        textures: Tensor,
+        scenes: FlowScenes,
+        held_out: FlowScenes | None,
+        device: torch.device,
+    ) -> None:
+        self.config, self.device = config, device
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.examples = config.examples + len(scenes)
+        self.scenes, self.held_out = scenes, held_out
+        self._pairs = FlowPairs(config.pairs, textures.to(device), config.network_config().input_size)
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs `(b, 6, h, w)` and flow `(b, 2, h, w)` in pixels: the first rows are scenes, others are made up."""
+        rendered = rows[rows < len(self.scenes)]
+        made = self._pairs(len(rows) - len(rendered), generator)
+        taken = self._taken(rendered, generator)
+        first, second, flow = (torch.cat(parts) for parts in zip(made, taken, strict=True))
+        # The same change for both images, laid side by side, then a small one for each.
+        together = recolour(torch.cat([first, second], dim=3), generator, colour=self.config.colour, blur=0.0)
+        first, second = (
+            recolour(part.contiguous(), generator, colour=self.config.colour / 5, blur=0.1)
+            for part in together.chunk(2, dim=3)
+        )
+        return pair_input(first, second), flow
+
+    def _taken(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs of scenes, some mirrored left to right, some upside down."""
+        scenes = self.scenes
+        first, second = (
+            part[rows].to(self.device).permute(0, 3, 1, 2).float() for part in (scenes.first, scenes.second)
+        )
+        flow = scenes.flow[rows].to(self.device).float()
+        chances = torch.rand(len(rows), 2, generator=generator).to(self.device)
+        for axis, side in ((0, 3), (1, 2)):
+            turned = (chances[:, axis] < (0.5, 0.2)[axis])[:, None, None, None]
+            first, second = (torch.where(turned, part.flip(side), part) for part in (first, second))
+            sign = torch.ones(1, 2, 1, 1, device=self.device)
+            sign[:, axis] = -1
+            flow = torch.where(turned, flow.flip(side) * sign, flow)
+        return first, second, flow
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """End-point error on all scales."""
+        inputs, flow = batch
+        return multi_scale_epe(self._flows(network, inputs), flow / FLOW_SCALE)
+
+    @torch.no_grad()
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """Mean end-point error at people's joints in held-out scenes, and that of OpenCV's DIS medium beside it."""
+        if self.held_out is None:
+            return {}
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        ours: list[Tensor] = []
+        theirs: list[Tensor] = []
+        for row in range(len(self.held_out)):
+            joints, moved = self.held_out.joints[row], self.held_out.joint_flow[row]
+            known = joints.isfinite().all(dim=1)
+            found = self.predict(network, self.held_out.first[row], self.held_out.second[row])
+            pair = (self.held_out.first[row], self.held_out.second[row])
+            greys = [cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY) for image in pair]
+            other = torch.from_numpy(np.asarray(dis.calc(greys[0], greys[1], None)))  # type: ignore[call-overload]
+            for errors, field_ in ((ours, found), (theirs, other.permute(2, 0, 1))):
+                errors.append((_at(field_, joints[known]) - moved[known]).norm(dim=1))
+        return {"joint_epe": float(torch.cat(ours).mean()), "dis_joint_epe": float(torch.cat(theirs).mean())}
+
+    def predict(self, network: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+        """Flow `(2, h, w)` in pixels between two images `(h, w, 3)` uint8."""
+        images = [image.to(self.device).permute(2, 0, 1)[None].float() for image in (first, second)]
+        flow = self._flows(network, pair_input(*images))[0].float() * FLOW_SCALE
+        full = functional.interpolate(flow, scale_factor=FLOW_STRIDE, mode="bilinear", align_corners=False)
+        return full[0].cpu()
+
+    @torch.no_grad()
+    def picture(self, network: nn.Module) -> Tensor | None:
+        """For a few pairs: the first image, the flow that was found and the true one, as colours."""
+        scenes = self.held_out or self.scenes
+        tiles = []
+        for row in torch.linspace(0, len(scenes) - 1, 6).long().tolist():
+            tiles.append(scenes.first[row].permute(2, 0, 1))
+            tiles.append(_painted(self.predict(network, scenes.first[row], scenes.second[row])))
+            tiles.append(_painted(scenes.flow[row].float()))
+        return sheet(torch.stack(tiles), columns=6)
+
+    def _flows(self, network: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
+            flows: tuple[Tensor, ...] = network(inputs)
+        return flows
+
+
+def _at(flow: Tensor, points: Tensor) -> Tensor:
+    """Flow `(2, h, w)` at points `(m, 2)`, bilinearly: `(m, 2)`."""
+    limit = torch.tensor([flow.shape[2] - 1, flow.shape[1] - 1])
+    places = (points / limit * 2 - 1).view(1, 1, -1, 2)
+    return functional.grid_sample(flow[None], places, padding_mode="border", align_corners=True)[0, :, 0].T
+
+
+def _painted(flow: Tensor) -> Tensor:
+    """Direction as hue, length as brightness: uint8 `(3, h, w)`."""
+    dx, dy = flow.numpy()
+    length, angle = cv2.cartToPolar(dx, dy, angleInDegrees=True)
+    hue = np.asarray(angle) / 2
+    brightness = (np.asarray(length) * 12).clip(0, 255)
+    hsv = np.stack([hue, np.full_like(hue, 255), brightness], axis=2).astype(np.uint8)
+    return torch.from_numpy(np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))).permute(2, 0, 1)
+
+
+def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) -> Trained:
+    """Train a flow net as the config says; keyword arguments of `train` pass through.
+
+    Raises:
+        LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
+    """
+    processes = Processes.start(config.device)
+    if config.loop.threads:
+        torch.set_num_threads(config.loop.threads)
+    size = config.network_config().input_size
+    scenes = render_pairs(size, config.scenes, config.pairs_a_scene, 0, config.loaders)
+    held_out = None
+    if processes.first and config.held_out_scenes:
+        held_out = render_pairs(size, config.held_out_scenes, 4, _HELD_OUT_SEEDS, config.loaders)
+    textures = _textures(config, scenes)
+    _log.info("%d textures, %d pairs of %d scenes", len(textures), len(scenes), config.scenes)
+    network = config.build_network()
+    if config.init_from and not resume:
+        load_fitting(network, config.data_root / config.init_from)
+    task = FlowTask(config, network, textures, scenes, held_out, processes.device)
+    return train(task, config.loop, processes, resume=resume, **loop)
+
+
+_HELD_OUT_SEEDS = 1_000_000
+
+
+def _textures(config: FlowTrainConfig, scenes: FlowScenes) -> Tensor:
+    """Squares `(n, side, side, 3)` uint8 from the middle of the sources' pictures, or of the scenes without any."""
+    files = [
+        picture.path
+        for source in config.sources
+        for picture in read_source(source, config.data_root, COCO17, held_out=False, faces=False)
+    ]
+    chosen = torch.randperm(len(files), generator=torch.Generator().manual_seed(config.loop.seed))[: config.textures]
+    pictures = [read_rgb(files[row]) for row in chosen.tolist()]
+    if not files:
+        pictures = [image.numpy() for image in scenes.first[: config.textures]]
+    squares = [_square(picture, config.texture_side) for picture in pictures if picture is not None]
+    if not squares:
+        raise ValueError("none of the sources' pictures can be read; check the paths in the config")
+    return torch.from_numpy(np.stack(squares))
+
+
+def _square(picture: np.ndarray[Any, np.dtype[np.uint8]], side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    shorter = min(picture.shape[:2])
+    top, left = (picture.shape[0] - shorter) // 2, (picture.shape[1] - shorter) // 2
+    middle = picture[top : top + shorter, left : left + shorter]
+    return np.asarray(cv2.resize(middle, (side, side), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,0 +1,370 @@
+"""The one training loop of the three nets.
+
+A step is a function of the run's seed and of the step's number: the order of the examples and everything drawn in
+augmentation come from generators that are seeded by them. So a run needs only its weights, the optimiser's state and
+the number of its step to go on bit for bit, and nothing is ever "in flight" that a kill could lose.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from posewire_models.training.curves import Curves
+from posewire_models.training.devices import Processes
+from posewire_models.training.schedule import ScheduleConfig
+
+__all__ = ["LoopConfig", "Task", "Trained", "example_order", "step_generator", "train"]
+
+_log = logging.getLogger(__name__)
+
+
+class Task(Protocol):
+    """What the loop is to train.
+
+    Attributes:
+        network: in training shape, on its device.
+        examples: number of training examples.
+    """
+
+    network: nn.Module
+    examples: int
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> Any:
+        """Inputs and targets of the examples `rows` `(b,)`; `generator` (on the CPU) is the only source of chance.
+
+        Runs in another thread, one step ahead.
+        """
+        ...
+
+    def loss(self, network: nn.Module, batch: Any) -> Tensor:
+        """Loss of what `batch` gave."""
+        ...
+
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """Figures on held-out data; `network` is in evaluation mode."""
+        ...
+
+    def picture(self, network: nn.Module) -> Tensor | None:
+        """A contact sheet of results, uint8 `(3, h, w)`, or nothing; `network` is in evaluation mode."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """Settings of a run that do not depend on what is trained.
+
+    Attributes:
+        out: folder of the run: `checkpoint.pt`, `weights.safetensors` (averaged, half precision), `curves.csv`.
+        seed: of everything that is drawn.
+        schedule: length and learning rate.
+        average: decay of the averaged weights a step (they start faster, Polyak with warm-up); 0 switches them off.
+        precision: `bf16` or `fp32` of the forward and backward pass; weights stay in fp32.
+        checkpoint_every_s: seconds between checkpoints.
+        measure_every_s: seconds between measurements on held-out data.
+        log_every: steps between lines in the log.
+        clip_gradient: largest norm of the gradient; 0 for no limit.
+        threads: CPU threads of the network; 0 leaves them as they are.
+        frozen: parts of the network that are not trained, batch norms included, by the start of their names, for
+            example `features.0`. The first layers of a pretrained trunk are general, and the dearest to train.
+    """
+
+    out: Path
+    schedule: ScheduleConfig
+    seed: int = 1
+    average: float = 0.999
+    precision: str = "bf16"
+    checkpoint_every_s: float = 180.0
+    measure_every_s: float = 600.0
+    log_every: int = 50
+    clip_gradient: float = 0.0
+    threads: int = 0
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average {self.average} must be in 0..1, below 1; 0 switches averaging off")
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"precision {self.precision!r} must be 'bf16' or 'fp32'")
+        if min(self.checkpoint_every_s, self.measure_every_s) <= 0 or self.log_every < 1:
+            raise ValueError("checkpoint_every_s, measure_every_s and log_every must be above 0")
+        if self.clip_gradient < 0 or self.threads < 0:
+            raise ValueError("clip_gradient and threads must not be negative")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ended with.
+
+    Attributes:
+        network: the averaged one (the trained one where averaging is off), in evaluation mode.
+        steps: done in all.
+        figures: last measurement.
+        network_share: part of the run's time that network and optimiser took; the rest is waiting for data and
+            measuring.
+    """
+
+    network: nn.Module
+    steps: int
+    figures: dict[str, float]
+    network_share: float
+
+
+def example_order(seed: int, examples: int, batch: int, start: int) -> Iterator[Tensor]:
+    """Rows `(batch,)` of the steps from number `start` on: each epoch permuted anew, its incomplete batch left out."""
+    batch = min(batch, examples)
+    per_epoch = examples // batch
+    while True:
+        epoch, first = divmod(start, per_epoch)
+        order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        for number in range(first, per_epoch):
+            yield order[number * batch : (number + 1) * batch]
+        start = (epoch + 1) * per_epoch
+
+
+def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """All the chance of one step of one process."""
+    return torch.Generator().manual_seed(((seed * 1_000_003 + step) * 4_093 + rank) % (2**63))
+
+
+class _Averaged:
+    """Exponential average of the weights, and of the statistics of batch norms with them."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        floats, news = [], []
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                floats.append(self.state[name])
+                news.append(value)
+            else:
+                self.state[name].copy_(value)
+        torch._foreach_lerp_(floats, news, 1 - decay)
+
+
+def train(
+    task: Task,
+    config: LoopConfig,
+    processes: Processes,
+    *,
+    resume: bool = False,
+    stop: Callable[[int], bool] = lambda step: False,
+) -> Trained:
+    """Train until the schedule is over.
+
+    Args:
+        task: what to train.
+        config: how.
+        processes: the device and this process's place among others.
+        resume: go on from `checkpoint.pt` in the run's folder.
+        stop: asked after each step with the number of steps done; true ends the run early, with a checkpoint.
+
+    Raises:
+        WeightsError: `resume` without a usable checkpoint.
+        RuntimeError: the loss is not finite.
+    """
+    return _Run(task, config, processes, resume).go(stop)
+
+
+class _Run:
+    """One process's part of a run."""
+
+    def __init__(self, task: Task, config: LoopConfig, processes: Processes, resume: bool) -> None:
+        self.task, self.config, self.processes = task, config, processes
+        schedule = config.schedule
+        self.batch = min(schedule.batch_size, task.examples)
+        self.steps = schedule.steps(task.examples)
+        self.optimiser = torch.optim.AdamW(
+            task.network.parameters(), schedule.lr, weight_decay=schedule.weight_decay, foreach=True
+        )
+        self.averaged = _Averaged(task.network, config.average) if config.average else None
+        self.step, self.elapsed_s = 0, 0.0
+        self.figures: dict[str, float] = {}
+        if resume:
+            self._restore(load_checkpoint(config.out / "checkpoint.pt"))
+        self.frozen = _freeze(task.network, config.frozen)
+        self.network = processes.parallel(task.network)
+        self.curves = Curves(config.out) if processes.first else None
+
+    def go(self, stop: Callable[[int], bool]) -> Trained:
+        config, begun, before = self.config, time.monotonic(), self.elapsed_s
+        last_saved = last_measured = begun
+        losses, computing = [], 0.0
+        self._to_training()
+        for batch in self._batches():
+            now = time.monotonic()
+            self.elapsed_s = before + now - begun
+            done = self._done()
+            if done >= 1:
+                break
+            loss, seconds = self._train_step(batch, config.schedule.rate(done))
+            computing += seconds
+            losses.append(loss)
+            self.step += 1
+            if self.step % config.log_every == 0:
+                self._report(losses, time.monotonic() - begun, computing)
+                losses.clear()
+            if stop(self.step):
+                break
+            if now - last_measured > config.measure_every_s:
+                self.measure()
+                last_measured = time.monotonic()
+            if now - last_saved > config.checkpoint_every_s:
+                self.save()
+                last_saved = time.monotonic()
+        self.elapsed_s = before + time.monotonic() - begun
+        wall = time.monotonic() - begun
+        self.measure()
+        self.save()
+        return Trained(self._result(), self.step, self.figures, computing / max(wall, 1e-9))
+
+    def _done(self) -> float:
+        """Part of the run that is over, the same in every process."""
+        minutes = self.config.schedule.max_minutes
+        return self.processes.agree(self.elapsed_s / 60 / minutes) if minutes else self.step / self.steps
+
+    def _batches(self) -> Iterator[Any]:
+        """Batches from the present step on, each made while the step before it is computed."""
+        order = example_order(self.config.seed, self.task.examples, self.batch, self.step)
+
+        def make(step: int) -> Any:
+            generator = step_generator(self.config.seed, step, self.processes.rank)
+            return self.task.batch(self.processes.share(next(order)), generator)
+
+        with ThreadPoolExecutor(1, "batches") as ahead:
+            coming = ahead.submit(make, self.step)
+            for step in itertools.count(self.step + 1):
+                batch = coming.result()
+                coming = ahead.submit(make, step)
+                yield batch
+
+    def _train_step(self, batch: Any, rate: float) -> tuple[Tensor, float]:
+        """Loss of the step, and the seconds that it took from the batch to the new weights."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        begun = time.perf_counter()
+        loss = self.task.loss(self.network, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_gradient:
+            nn.utils.clip_grad_norm_(self.task.network.parameters(), self.config.clip_gradient, foreach=True)
+        self.optimiser.step()
+        if self.averaged:
+            self.averaged.update(self.task.network, self.step)
+        return loss.detach(), time.perf_counter() - begun
+
+    def _report(self, losses: list[Tensor], wall: float, computing: float) -> None:
+        loss = float(torch.stack(losses).mean())
+        if not loss == loss or loss in (float("inf"), float("-inf")):
+            raise RuntimeError(
+                f"the loss is {loss} at step {self.step}; the last checkpoint is whole: lower schedule.lr, or set "
+                "clip_gradient or precision = 'fp32', and resume"
+            )
+        if self.curves is None:
+            return
+        rate = self.optimiser.param_groups[0]["lr"]
+        samples = self.step * self.batch
+        self.curves.add(self.step, {"loss": loss, "lr": rate, "samples": samples})
+        _log.info(
+            "step %d (%.1f %%), %d samples, loss %.6f, lr %.2e, %.0f s in all, %.0f %% in the network",
+            self.step, 100 * self._local_done(), samples, loss, rate, self.elapsed_s, 100 * computing / wall,
+        )  # fmt: skip
+
+    def _local_done(self) -> float:
+        minutes = self.config.schedule.max_minutes
+        return self.elapsed_s / 60 / minutes if minutes else self.step / self.steps
+
+    @torch.no_grad()
+    def measure(self) -> None:
+        """Figures of the averaged weights on held-out data, into the log and the curves."""
+        if self.curves is None:
+            return
+        network = self._result()
+        self.figures = self.task.measure(network)
+        self.curves.add(self.step, self.figures)
+        _log.info("step %d measured: %s", self.step, ", ".join(f"{k} {v:.4f}" for k, v in self.figures.items()))
+        sheet = self.task.picture(network)
+        if sheet is not None:
+            self.curves.show(self.step, sheet)
+        self._back_to_training()
+
+    def _result(self) -> nn.Module:
+        """The task's network with the averaged weights in it, in evaluation mode; `_back_to_training` undoes it."""
+        network = self.task.network
+        if self.averaged:
+            self._trained = {name: value.clone() for name, value in network.state_dict().items()}
+            network.load_state_dict(self.averaged.state)
+        return network.eval()
+
+    def _back_to_training(self) -> None:
+        if self.averaged:
+            self.task.network.load_state_dict(self._trained)
+        self._to_training()
+
+    def _to_training(self) -> None:
+        self.task.network.train()
+        for module in self.frozen:
+            module.eval()
+
+    def save(self) -> None:
+        """Checkpoint, and the averaged weights ready for use."""
+        if not self.processes.first:
+            return
+        network = self.task.network.state_dict()
+        averaged = self.averaged.state if self.averaged else network
+        state: dict[str, Any] = {
+            "network": network,
+            "averaged": averaged,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "examples": self.task.examples,
+            "figures": self.figures,
+        }
+        save_checkpoint(self.config.out / "checkpoint.pt", state)
+        about = {"step": str(self.step), "samples": str(self.step * self.batch), "seed": str(self.config.seed)}
+        save_weights(self.config.out / "weights.safetensors", averaged, about)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.task.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.averaged:
+            self.averaged.state = {
+                name: state["averaged"][name].to(value.device) for name, value in self.averaged.state.items()
+            }
+        self.step, self.elapsed_s, self.figures = state["step"], state["elapsed_s"], state["figures"]
+        if state["examples"] != self.task.examples:
+            _log.warning(
+                "the run had %d examples and has %d now: it goes on, but not as it would have",
+                state["examples"], self.task.examples,
+            )  # fmt: skip
+
+
+def _freeze(network: nn.Module, starts: tuple[str, ...]) -> list[nn.Module]:
+    """Take the gradients from the named parts; the modules that must stay in evaluation mode."""
+    dotted = tuple(f"{start}." for start in starts)
+    frozen = [module for name, module in network.named_modules() if f"{name}.".startswith(dotted)] if starts else []
+    if starts and not frozen:
+        raise ValueError(f"loop.frozen {starts} names no part of the network; its parts start with {_parts(network)}")
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def _parts(network: nn.Module) -> str:
+    return ", ".join(name for name, module in network.named_modules() if name.count(".") == 1)[:300]

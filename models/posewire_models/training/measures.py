@@ -1,0 +1,83 @@
+"""Figures on held-out data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from posewire.joints import JointSet
+from posewire_models.training.people import Floats
+
+__all__ = ["average_precision", "keypoint_similarity", "pck"]
+
+
+def pck(joints: Tensor, labels: Tensor, joint_set: JointSet, part: float = 0.2) -> float:
+    """Part of the labelled joints that lie within `part` of the torso (left shoulder to right hip) of their label.
+
+    Args:
+        joints: `(n, k, >=2)` predicted x, y.
+        labels: `(n, k, 3)` x, y, weight. People without both ends of the torso are left out.
+        joint_set: order of the joints.
+        part: of the torso's length.
+    """
+    shoulder, hip = joint_set.index("left_shoulder"), joint_set.index("right_hip")
+    torso = (labels[:, shoulder, :2] - labels[:, hip, :2]).norm(dim=1)
+    known = (labels[:, shoulder, 2] > 0) & (labels[:, hip, 2] > 0)
+    counted = (labels[..., 2] > 0) & known[:, None]
+    near = (joints[..., :2] - labels[..., :2]).norm(dim=2) <= part * torso[:, None]
+    return float((near & counted).sum() / counted.sum().clamp(min=1))
+
+
+def keypoint_similarity(joints: Tensor, labels: Tensor, areas: Tensor, joint_set: JointSet) -> Tensor:
+    """OKS `(n,)` of COCO's evaluation between people and their labels; arguments as in `pck`, `areas` `(n,)`."""
+    sigmas = torch.tensor(joint_set.sigmas, device=joints.device, dtype=joints.dtype)
+    squared = (joints[..., :2] - labels[..., :2]).square().sum(dim=2)
+    variance = (2 * sigmas).square()
+    similar = torch.exp(-squared / (2 * areas[:, None] * variance + 1e-9))
+    counted = (labels[..., 2] > 0).to(similar.dtype)
+    return (similar * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
+
+
+def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float) -> float:
+    """Average precision over 101 recall levels, as COCO's evaluation has it.
+
+    Args:
+        found: per image, boxes `(n, 5)` x1, y1, x2, y2, score, best first.
+        truths: per image, the boxes `(m, 4)` that are there, and ignored boxes `(i, 4)`: what lies in those by
+            more than `iou` of its own area counts neither way.
+        iou: overlap from which a box counts as found.
+    """
+    scores, hits = [], []
+    for boxes, (known, ignored) in zip(found, truths, strict=True):
+        taken = np.zeros(len(known), bool)
+        for box in boxes:
+            overlaps = _overlaps(box, known, of_own=False)
+            overlaps[taken] = 0
+            best = int(overlaps.argmax()) if len(known) else -1
+            hit = best >= 0 and overlaps[best] >= iou
+            if hit:
+                taken[best] = True
+            elif len(ignored) and _overlaps(box, ignored, of_own=True).max() >= iou:
+                continue
+            scores.append(float(box[4]))
+            hits.append(hit)
+    people = sum(len(known) for known, _ in truths)
+    if not people or not scores:
+        return 0.0
+    order = np.argsort(-np.array(scores), kind="stable")
+    right = np.cumsum(np.array(hits)[order])
+    precision = right / np.arange(1, len(right) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    reached = np.searchsorted(right / people, np.linspace(0, 1, 101), side="left")
+    return float(np.mean([precision[row] if row < len(precision) else 0.0 for row in reached]))
+
+
+def _overlaps(box: Floats, boxes: Floats, *, of_own: bool) -> Floats:
+    """IoU of a box with each of `(n, 4)` boxes, or the shared part of its own area."""
+    sides = np.minimum(box[2:4], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    shared = sides.clip(0).prod(axis=1)
+    own = float((box[2:4] - box[:2]).prod())
+    whole = own if of_own else own + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - shared
+    overlaps: Floats = shared / np.maximum(whole, 1e-6)
+    return overlaps

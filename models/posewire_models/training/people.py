@@ -1,0 +1,73 @@
+"""What a reader of labels gives: pictures with people in them, whatever the data set's own format was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import JointSet
+
+__all__ = ["Person", "Picture", "by_name", "without_damaged"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One labelled person.
+
+    Attributes:
+        box: `(4,)` x1, y1, x2, y2 in pixels of the picture.
+        joints: `(k, 3)` x, y, weight: how far the label is to be believed, 0 (absent) to 1.
+        area: of the person in square pixels, the scale of OKS.
+    """
+
+    box: Floats
+    joints: Floats
+    area: float
+
+    @property
+    def labelled(self) -> int:
+        """Number of joints that have a label."""
+        return int((self.joints[:, 2] > 0).sum())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file and the people in it.
+
+    Attributes:
+        path: the file.
+        key: its number in the data set, by which splits are made.
+        people: those labelled.
+        complete: whether everybody in it is in `people`.
+        ignored: `(m, 4)` boxes where people may or may not be (crowds, doubtful detections).
+    """
+
+    path: Path
+    key: int
+    people: tuple[Person, ...]
+    complete: bool = False
+    ignored: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+
+
+def by_name(joints: Floats, names: Sequence[str], to: JointSet) -> Floats:
+    """Joints `(k, 3)` called `names`, placed where `to` has joints of the same name; all others get weight 0.
+
+    Unlike `JointSet.convert` nothing is derived from other joints: a label that nobody gave must not be learned.
+    """
+    placed = np.zeros((len(to), 3), np.float32)
+    for row, name in enumerate(names):
+        if name in to.names:
+            placed[to.names.index(name)] = joints[row]
+    return placed
+
+
+def without_damaged(pictures: Iterable[Picture], damaged: Iterable[Path]) -> list[Picture]:
+    """The pictures whose file is not among the damaged ones."""
+    bad = frozenset(damaged)
+    return [picture for picture in pictures if picture.path not in bad]

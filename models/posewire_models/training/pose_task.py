@@ -1,0 +1,265 @@
+"""Training of the pose net."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posewire.joints import JointSet, joint_set
+from posewire_models.architectures import NETWORKS
+from posewire_models.crops import normalise
+from posewire_models.heatmaps import decode_heatmaps, gaussian_heatmaps
+from posewire_models.pose_resnet import PoseNetConfig
+from posewire_models.training.batch_norm import unfold_batch_norms
+from posewire_models.training.checkpoint import load_fitting
+from posewire_models.training.config import build
+from posewire_models.training.contact_sheet import draw_poses, sheet
+from posewire_models.training.devices import Processes
+from posewire_models.training.loop import LoopConfig, Trained, train
+from posewire_models.training.losses import masked_mse
+from posewire_models.training.measures import keypoint_similarity, pck
+from posewire_models.training.patches import PatchGeometry, PatchSet, StreamedPatches, load_patches
+from posewire_models.training.people import Picture
+from posewire_models.training.pose_augment import PoseAugmentConfig, PoseAugmenter
+from posewire_models.training.sources import SourceConfig, read_source
+
+__all__ = ["PoseTask", "PoseTrainConfig", "train_pose"]
+
+_log = logging.getLogger(__name__)
+
+_ARCHITECTURES = ("pose_resnet", "pose_mobilenet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseTrainConfig:
+    """Everything about a run of `train_pose`.
+
+    Attributes:
+        loop: length, learning rate, precision, folder.
+        sources: data sets to train on; the held-out side of those that are split is measured on.
+        held_out: data sets to measure on, whole.
+        data_root: what the sources' paths are relative to.
+        architecture: `pose_resnet` or `pose_mobilenet`.
+        network: settings of that network (its config's fields).
+        joints: name of the joint set that is trained.
+        sigma: of the target Gaussians in heatmap cells.
+        augment: what is drawn for each sample.
+        patch_side, patch_crop_height: see `PatchGeometry`.
+        joints_needed: people with fewer labelled joints are left out.
+        init_from: weights of the same architecture to start from (what fits by name and shape is taken).
+        init_trunk: weights of the trunk alone, with folded batch norms.
+        device: `auto`, `cpu` or `cuda`.
+        loaders: threads that decode pictures.
+        in_memory: whether people are cut out once, at the start, and kept; else whenever they are needed.
+        held_out_limit: people measured per source.
+    """
+
+    loop: LoopConfig
+    sources: tuple[SourceConfig, ...]
+    held_out: tuple[SourceConfig, ...] = ()
+    data_root: Path = Path()
+    architecture: str = "pose_resnet"
+    network: dict[str, Any] = field(default_factory=dict)
+    joints: str = "coco17"
+    sigma: float = 2.0
+    augment: PoseAugmentConfig = field(default_factory=PoseAugmentConfig)
+    patch_side: int = 384
+    patch_crop_height: int = 240
+    joints_needed: int = 1
+    init_from: Path | None = None
+    init_trunk: Path | None = None
+    device: str = "auto"
+    loaders: int = 2
+    in_memory: bool = True
+    held_out_limit: int = 500
+
+    def __post_init__(self) -> None:
+        if self.architecture not in _ARCHITECTURES:
+            raise ValueError(f"architecture {self.architecture!r} must be one of {', '.join(_ARCHITECTURES)}")
+        if not self.sources:
+            raise ValueError("sources is empty; name at least one data set")
+        if self.sigma <= 0 or self.loaders < 1 or self.joints_needed < 1 or self.held_out_limit < 1:
+            raise ValueError("sigma must be above 0; loaders, joints_needed and held_out_limit at least 1")
+        joint_set(self.joints)
+        self.network_config()
+
+    @property
+    def joint_set(self) -> JointSet:
+        """The joints that are trained."""
+        return joint_set(self.joints)
+
+    def network_config(self) -> PoseNetConfig:
+        """The network's own settings, one heatmap per joint of `joints`."""
+        kind: type[PoseNetConfig] = NETWORKS[self.architecture][0]
+        return build(kind, {"joints": len(self.joint_set), **self.network}, "network")
+
+    def build_network(self) -> nn.Module:
+        """A network of these settings, its weights drawn from the seed."""
+        torch.manual_seed(self.loop.seed)
+        return NETWORKS[self.architecture][1](self.network_config())
+
+
+class PoseTask:
+    """A `Task` of the loop: heatmaps of person crops."""
+
+    def __init__(
+        self,
+        config: PoseTrainConfig,
+        network: nn.Module,
+        people: PatchSet | StreamedPatches,
+        rows: Tensor,
+        held_out: dict[str, PatchSet],
+        device: torch.device,
+    ) -> None:
+        self.config, self.device = config, device
+        self.net_config = config.network_config()
+        # "Channels last" is what both oneDNN and cuDNN are fastest with.
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.people = people.to(device) if isinstance(people, PatchSet) else people
+        self.rows = rows
+        self.held_out = held_out
+        self.examples = len(rows)
+        self.augmenter = PoseAugmenter(config.augment, config.joint_set, people.geometry, self.net_config.input_size)
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Augmented crops, their heatmaps and the weights of their joints."""
+        crops, joints = self.augmenter(*self._taken(self.rows[rows]), generator)
+        targets = gaussian_heatmaps(
+            joints[..., :2] / self.net_config.stride, self.net_config.output_size, self.config.sigma
+        )
+        return crops, targets, joints[..., 2]
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Masked MSE."""
+        crops, targets, weights = batch
+        return masked_mse(self._heatmaps(network, crops), targets, weights)
+
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """PCK@0.2 and the share of people above OKS 0.5 and 0.75, per source."""
+        figures = {}
+        for name, people in self.held_out.items():
+            predicted, labels, _ = self.predict(network, people)
+            zoom = self.net_config.input_size[0] / people.geometry.crop_height
+            similar = keypoint_similarity(predicted, labels, people.areas * zoom**2, self.config.joint_set)
+            figures[f"{name}/pck"] = pck(predicted, labels, self.config.joint_set)
+            figures[f"{name}/oks50"] = float((similar > 0.5).float().mean())
+            figures[f"{name}/oks75"] = float((similar > 0.75).float().mean())
+        return figures
+
+    def picture(self, network: nn.Module) -> Tensor | None:
+        """Poses of held-out people, and what training crops look like."""
+        parts = []
+        for people in self.held_out.values():
+            first = PatchSet(people.pixels[:16], people.joints[:16], people.areas[:16], people.geometry)
+            predicted, _, crops = self.predict(network, first)
+            parts.append(draw_poses(crops, predicted, self.config.joint_set))
+        rows = self.rows[torch.linspace(0, self.examples - 1, 16).long()]
+        crops, joints = self.augmenter(*self._taken(rows), torch.Generator().manual_seed(0))
+        parts.append(draw_poses(crops, joints, self.config.joint_set))
+        return sheet(torch.cat(parts))
+
+    @torch.no_grad()
+    def predict(self, network: nn.Module, people: PatchSet, batch: int = 64) -> tuple[Tensor, Tensor, Tensor]:
+        """Joints found in unaugmented crops and their labels, `(n, k, 3)` in crop pixels, and the crops."""
+        found, labels, seen = [], [], []
+        for start in range(0, len(people), batch):
+            crops, joints = self.augmenter.plain(
+                people.pixels[start : start + batch].to(self.device),
+                people.joints[start : start + batch].to(self.device),
+            )
+            decoded = decode_heatmaps(self._heatmaps(network, crops).float())
+            decoded[..., :2] *= self.net_config.stride
+            found.append(decoded.cpu())
+            labels.append(joints.cpu())
+            seen.append(crops[:16].cpu())
+        return torch.cat(found), torch.cat(labels), torch.cat(seen)
+
+    def plain_inputs(self, rows: Tensor) -> Tensor:
+        """The net's inputs for these examples without augmentation."""
+        crops, _ = self.augmenter.plain(*self._taken(rows))
+        return normalise(crops, self.net_config.pixel_mean, self.net_config.pixel_std)
+
+    def _taken(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, joints = self.people.take(rows)
+        return pixels.to(self.device), joints.to(self.device)
+
+    def _heatmaps(self, network: nn.Module, crops: Tensor) -> Tensor:
+        images = normalise(crops, self.net_config.pixel_mean, self.net_config.pixel_std)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
+            heatmaps: Tensor = network(images)
+        return heatmaps
+
+
+def train_pose(config: PoseTrainConfig, *, resume: bool = False, **loop: Any) -> Trained:
+    """Train a pose net as the config says; keyword arguments of `train` pass through.
+
+    Raises:
+        LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
+    """
+    processes = Processes.start(config.device)
+    if config.loop.threads:
+        torch.set_num_threads(config.loop.threads)
+    task = _prepare(config, processes, start_weights=not resume)
+    return train(task, config.loop, processes, resume=resume, **loop)
+
+
+def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bool) -> PoseTask:
+    size = config.network_config().input_size
+    geometry = PatchGeometry(side=config.patch_side, crop_height=config.patch_crop_height, aspect=size[1] / size[0])
+
+    def read(source: SourceConfig, *, held_out: bool) -> list[Picture]:
+        return read_source(source, config.data_root, config.joint_set, held_out=held_out)
+
+    def load(pictures: list[Picture]) -> PatchSet:
+        return load_patches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
+
+    people: PatchSet | StreamedPatches
+    if config.in_memory:
+        parts = [load(read(source, held_out=False)) for source in config.sources]
+        for source, part in zip(config.sources, parts, strict=True):
+            _log.info("%s %s: %d people", source.format, source.images, len(part))
+        starts = itertools.accumulate((len(part) for part in parts), initial=0)
+        rows = torch.cat(
+            [
+                torch.arange(start, start + len(part)).repeat(source.repeat)
+                for source, part, start in zip(config.sources, parts, starts, strict=False)
+            ]
+        )
+        people = PatchSet.joined(parts)
+    else:
+        pictures = [
+            one for source in config.sources for one in read(source, held_out=False) for _ in range(source.repeat)
+        ]
+        people = StreamedPatches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
+        rows = torch.arange(len(people))
+
+    held_out: dict[str, PatchSet] = {}
+    if processes.first:
+        kept = [(source, read(source, held_out=True)) for source in config.sources]
+        kept += [(source, read(source, held_out=False)) for source in config.held_out]
+        held_out = {source.format: load(pictures[: config.held_out_limit]) for source, pictures in kept if pictures}
+    task = PoseTask(config, config.build_network(), people, rows, held_out, processes.device)
+    if start_weights:
+        _start(config, task)
+    return task
+
+
+def _start(config: PoseTrainConfig, task: PoseTask) -> None:
+    """Put the weights in that training starts from."""
+    if config.init_trunk:
+        prefix = "features." if config.architecture == "pose_mobilenet" else ""
+        load_fitting(task.network, config.data_root / config.init_trunk, prefix=prefix)
+        generator = torch.Generator().manual_seed(config.loop.seed)
+        some = task.rows[torch.randperm(task.examples, generator=generator)[:512]]
+        trunk = getattr(task.network, "features", None)
+        if trunk is not None:
+            unfold_batch_norms(trunk, [task.plain_inputs(rows) for rows in some.chunk(8)])
+    if config.init_from:
+        load_fitting(task.network, config.data_root / config.init_from)

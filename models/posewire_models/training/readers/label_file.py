@@ -1,0 +1,63 @@
+"""What all readers of label files share: how a faulty file is reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["LabelFileError", "box_around", "keypoint_rows", "load_json", "wanted"]
+
+Floats = npt.NDArray[np.float32]
+
+
+class LabelFileError(ValueError):
+    """A label file is missing, unreadable, empty or faulty; the message names the file and the entry."""
+
+
+def load_json(file: Path, *required: str) -> dict[str, Any]:
+    """The JSON object in `file`, which must have the `required` lists, none of them empty."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabelFileError(
+            f"label file {file} cannot be read: {error.strerror}; check the path in the config"
+        ) from error
+    except ValueError as error:
+        raise LabelFileError(f"label file {file} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise LabelFileError(f"label file {file} holds a {type(content).__name__}, not a JSON object")
+    for name in required:
+        if not isinstance(content.get(name), list):
+            raise LabelFileError(f"label file {file} has no list {name!r}; its keys are {', '.join(map(str, content))}")
+        if not content[name]:
+            raise LabelFileError(f"label file {file}: its list {name!r} is empty, there is nothing to train on")
+    return content
+
+
+def keypoint_rows(values: Any, count: int, where: str) -> Floats:
+    """`[x, y, v] * count` as `(count, 3)`; raises `LabelFileError` naming `where` for any other length."""
+    rows = np.asarray(values, np.float32)
+    if rows.ndim != 1 or rows.size != 3 * count:
+        raise LabelFileError(
+            f"{where}: {rows.size} numbers of keypoints, {3 * count} expected ({count} joints, 3 each)"
+        )
+    if not np.isfinite(rows).all():
+        raise LabelFileError(f"{where}: a keypoint is not a finite number")
+    return rows.reshape(count, 3)
+
+
+def box_around(joints: Floats, extend: float) -> Floats:
+    """Box `(4,)` around the joints of a weight above 0, its length and width extended by the part `extend` in all."""
+    seen = joints[joints[:, 2] > 0, :2]
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    margin = (high - low) * extend / 2
+    return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+def wanted(key: int, every: int, held_out: bool | None) -> bool:
+    """Whether a picture is in the asked split: keys divisible by `every` are held out; `None` asks for all."""
+    return held_out is None or (key % every == 0) == held_out

@@ -1,0 +1,150 @@
+"""Labels written by `posewire_models.training.teachers`: one JSON line a picture."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posewire.joints import COCO17, JointSet
+from posewire_models.training.people import Floats, Person, Picture, by_name
+from posewire_models.training.readers.label_file import LabelFileError
+
+__all__ = ["read_teacher", "teacher_lines", "with_teacher_faces", "with_teacher_people"]
+
+_SURE_OF_A_PERSON = 0.45
+"""Detections of at least this score count as people, doubtful ones below as regions to ignore."""
+_SURE_OF_A_JOINT = 0.35
+_JOINTS_NEEDED = 7
+"""A pose of fewer sure joints is left out whole: the teacher did not see the person."""
+_TEACHER_WEIGHT = 0.5
+"""Of a joint that only a teacher has labelled."""
+
+
+def teacher_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The records in `file`; raises `LabelFileError` naming a faulty line."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise LabelFileError(
+            f"label file {file} cannot be read: {error.strerror}; check the path in the config"
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise LabelFileError(f"label file {file}, line {number}: not JSON: {error}") from error
+        yield record
+
+
+def read_teacher(
+    file: Path, images: Path, to: JointSet, *, held_out_every: int = 0, held_out_from: int = 0
+) -> list[Picture]:
+    """People that the teachers found and nobody had labelled, with the teachers' joints at a weight of a half.
+
+    People who were given to the teachers (`given` not -1) have labels of their own and are left out here.
+
+    Args:
+        file: the lines.
+        images: folder of the pictures that they name.
+        to: joint set of the result.
+        held_out_every: pictures whose name ends in a number divisible by this are left out; 0 for none.
+        held_out_from: and those where it is this or above; 0 for none.
+    """
+    pictures = []
+    for record in teacher_lines(file):
+        key = _number(record["picture"])
+        if (held_out_every and key % held_out_every == 0) or (held_out_from and key >= held_out_from):
+            continue
+        people, doubtful = [], []
+        for person in record["people"]:
+            if person["given"] >= 0:
+                continue
+            box = np.array(person["box"], np.float32)
+            if box[4] < _SURE_OF_A_PERSON:
+                doubtful.append(box[:4])
+                continue
+            area = 0.53 * float((box[2] - box[0]) * (box[3] - box[1]))
+            people.append(Person(box[:4], by_name(believed(person["joints"]), COCO17.names, to), area))
+        ignored = np.array(doubtful, np.float32).reshape(-1, 4)
+        pictures.append(Picture(images / record["picture"], key, tuple(people), complete=True, ignored=ignored))
+    return pictures
+
+
+def with_teacher_faces(pictures: list[Picture], file: Path, to: JointSet) -> list[Picture]:
+    """The pictures, their people given the joints that their labels lack, where the teacher is to be believed.
+
+    It is believed where its other joints agree with the labels: half of those that both have must lie within a tenth
+    of the box's longer side (which also excludes answers with left and right swapped).
+    """
+    said = {
+        record["picture"]: {person["given"]: person["joints"] for person in record["people"] if person["given"] >= 0}
+        for record in teacher_lines(file)
+    }
+    completed = []
+    for picture in pictures:
+        answers = said.get(picture.path.name, {})
+        people = tuple(
+            _completed(person, by_name(believed(answers.get(row, [])), COCO17.names, to))
+            for row, person in enumerate(picture.people)
+        )
+        completed.append(replace(picture, people=people))
+    return completed
+
+
+def with_teacher_people(pictures: list[Picture], file: Path) -> list[Picture]:
+    """The pictures that do not tell of everybody, completed by the people that the teacher saw.
+
+    Where the teacher saw a labelled person too, its box takes the place of one that was only made around joints.
+    """
+    said = {record["picture"]: record["people"] for record in teacher_lines(file)}
+    completed = []
+    for picture in pictures:
+        if picture.complete or picture.path.name not in said:
+            completed.append(picture)
+            continue
+        people, doubtful = list(picture.people), [*picture.ignored]
+        for seen in said[picture.path.name]:
+            box = np.array(seen["detected"] if seen.get("detected") else seen["box"], np.float32)
+            if seen["given"] >= 0:
+                if seen.get("detected"):
+                    people[seen["given"]] = replace(people[seen["given"]], box=box[:4])
+            elif box[4] < _SURE_OF_A_PERSON:
+                doubtful.append(box[:4])
+            else:
+                people.append(Person(box[:4], np.zeros((0, 3), np.float32), area=0.0))
+        ignored = np.array(doubtful, np.float32).reshape(-1, 4)
+        completed.append(replace(picture, people=tuple(people), ignored=ignored, complete=True))
+    return completed
+
+
+def _completed(person: Person, teacher: Floats) -> Person:
+    both = (person.joints[:, 2] > 0) & (teacher[:, 2] > 0)
+    side = float(max(person.box[2] - person.box[0], person.box[3] - person.box[1]))
+    apart = np.linalg.norm(person.joints[both, :2] - teacher[both, :2], axis=1)
+    if both.sum() < 4 or np.mean(apart < 0.1 * side) < 0.5:
+        return person
+    new = (person.joints[:, 2] == 0) & (teacher[:, 2] > 0)
+    joints = np.where(new[:, None], teacher, person.joints)
+    return replace(person, joints=joints)
+
+
+def _number(name: str) -> int:
+    digits = re.findall(r"\d+", Path(name).stem)
+    return int(digits[-1]) if digits else 0
+
+
+def believed(joints: list[list[float]]) -> Floats:
+    """A teacher's joints `(17, 3)`, weight a half where it is sure, 0 elsewhere and all 0 where it saw too little."""
+    rows = np.zeros((len(COCO17), 3), np.float32)
+    if joints:
+        rows[:] = joints
+    rows[:, 2] = _TEACHER_WEIGHT * (rows[:, 2] >= _SURE_OF_A_JOINT)
+    if int((rows[:, 2] > 0).sum()) < _JOINTS_NEEDED:
+        rows[:, 2] = 0
+    return rows

@@ -1,0 +1,185 @@
+"""Pictures for the detector: kept small in memory, and put together anew for every step.
+
+A canvas shows one picture at some scale, or four in a mosaic. Small people are common in cameras and rare in pictures
+taken for their people, so pictures are mostly shrunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from posewire_models.training.patches import read_rgb
+from posewire_models.training.people import Floats, Picture
+
+__all__ = ["PADDING", "Scene", "SceneComposer", "SceneConfig", "letterboxed", "load_scenes"]
+
+PADDING = 114
+"""Grey of what lies outside the picture."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and where its people are.
+
+    Attributes:
+        pixels: `(h, w, 3)` uint8 RGB.
+        boxes: `(n, 4)` x1, y1, x2, y2 of all its people.
+        ignored: `(m, 4)` boxes where people may or may not be.
+        key: number of the picture in its data set.
+    """
+
+    pixels: Pixels
+    boxes: Floats
+    ignored: Floats
+    key: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """How canvases are put together.
+
+    Attributes:
+        mosaic: probability of four pictures instead of one.
+        smallest, largest: bounds of a picture's longer side, as parts of the place that it gets.
+        flip: probability of mirroring.
+        colour, blur: see `recolour`.
+        least_side: people whose longer side is shorter than this many pixels are neither asked for nor denied.
+        least_seen: the same for people of whom a smaller part is left after cutting.
+    """
+
+    mosaic: float = 0.5
+    smallest: float = 0.5
+    largest: float = 1.6
+    flip: float = 0.5
+    colour: float = 0.4
+    blur: float = 0.2
+    least_side: float = 10.0
+    least_seen: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("mosaic", "flip", "colour", "blur", "least_seen"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"scene.{name} {getattr(self, name)} must be in 0..1")
+        if not 0 < self.smallest <= self.largest:
+            raise ValueError(f"scene.smallest {self.smallest} must be above 0 and at most largest {self.largest}")
+
+
+def load_scenes(pictures: Sequence[Picture], longest_side: int, workers: int = 2) -> list[Scene]:
+    """Read the complete pictures among these, shrunk to `longest_side`; damaged ones are reported and left out."""
+
+    def load(picture: Picture) -> Scene | None:
+        pixels = read_rgb(picture.path)
+        if pixels is None:
+            return None
+        scale = min(1.0, longest_side / max(pixels.shape[:2]))
+        boxes = np.array([person.box for person in picture.people], np.float32).reshape(-1, 4)
+        if scale < 1:
+            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        limit = np.array([pixels.shape[1], pixels.shape[0]] * 2, np.float32)
+        return Scene(pixels, (boxes * scale).clip(0, limit), (picture.ignored * scale).clip(0, limit), picture.key)
+
+    with ThreadPoolExecutor(workers) as pool:
+        loaded = pool.map(load, [picture for picture in pictures if picture.complete])
+        return [scene for scene in loaded if scene is not None]
+
+
+def letterboxed(scene: Scene, size: tuple[int, int]) -> tuple[Scene, float]:
+    """The scene in the top left corner of a canvas of `size` (height, width), as large as it fits, and its scale."""
+    height, width = size
+    scale = min(width / scene.pixels.shape[1], height / scene.pixels.shape[0])
+    canvas = np.full((height, width, 3), PADDING, np.uint8)
+    placed = _place(canvas, scene, (0, 0, width, height), scale, (0.0, 0.0), mirrored=False)
+    return Scene(canvas, placed, scene.ignored * scale, scene.key), scale
+
+
+class SceneComposer:
+    """Puts canvases of `size` (height, width) together from scenes."""
+
+    def __init__(self, config: SceneConfig, scenes: Sequence[Scene], size: tuple[int, int]) -> None:
+        self.config, self.scenes, self.size = config, scenes, size
+
+    def __call__(self, row: int, rng: np.random.Generator) -> Scene:
+        """A canvas with scene `row` on it; `rng` is the only source of chance."""
+        height, width = self.size
+        canvas = np.full((height, width, 3), PADDING, np.uint8)
+        if rng.random() < self.config.mosaic:
+            x, y = int(rng.uniform(0.3, 0.7) * width), int(rng.uniform(0.3, 0.7) * height)
+            places = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
+            rows = [row, *rng.integers(len(self.scenes), size=3).tolist()]
+        else:
+            places, rows = [(0, 0, width, height)], [row]
+        asked, ignored = [], []
+        for place, one in zip(places, rows, strict=True):
+            boxes, doubtful = self._put(canvas, self.scenes[one], place, rng)
+            asked.append(boxes)
+            ignored.append(doubtful)
+        return Scene(canvas, np.concatenate(asked), np.concatenate(ignored))
+
+    def _put(
+        self, canvas: Pixels, scene: Scene, place: tuple[int, int, int, int], rng: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """Draw the scene into the place; its boxes on the canvas, and those that count neither way."""
+        config = self.config
+        x1, y1, x2, y2 = place
+        height, width = scene.pixels.shape[:2]
+        fit = min((x2 - x1) / width, (y2 - y1) / height)
+        scale = fit * float(np.exp(rng.uniform(np.log(config.smallest), np.log(config.largest))))
+        # Where the picture is larger than the place, any part of it may show; where it is smaller, it lies anywhere.
+        free = np.array([x2 - x1 - scale * width, y2 - y1 - scale * height])
+        corner = (x1 + free[0] * rng.random(), y1 + free[1] * rng.random())
+        mirrored = bool(rng.random() < config.flip)
+        boxes = _place(canvas, scene, place, scale, corner, mirrored=mirrored)
+        doubtful = _moved(scene.ignored, scale, corner, width, mirrored)
+        cut = boxes.clip([x1, y1, x1, y1], [x2, y2, x2, y2]).astype(np.float32)
+        seen = _area(cut) / np.maximum(_area(boxes), 1e-6)
+        longer = np.maximum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
+        visible = seen > 0.02
+        sure = (seen >= config.least_seen) & (longer >= config.least_side)
+        doubtful = doubtful.clip([x1, y1, x1, y1], [x2, y2, x2, y2]).astype(np.float32)
+        return cut[sure], np.concatenate([doubtful[_area(doubtful) > 0], cut[visible & ~sure]])
+
+
+def _place(
+    canvas: Pixels,
+    scene: Scene,
+    place: tuple[int, int, int, int],
+    scale: float,
+    corner: tuple[float, float],
+    *,
+    mirrored: bool,
+) -> Floats:
+    """Draw the scaled scene with its top left at `corner`, clipped to the place; its boxes on the canvas, unclipped."""
+    x1, y1, x2, y2 = place
+    pixels = scene.pixels
+    if scale < 0.7:  # warpAffine reads four neighbours only: shrink with averages first
+        shrunk = max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1)
+        pixels = np.asarray(cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
+    fx, fy = scene.pixels.shape[1] * scale / pixels.shape[1], scene.pixels.shape[0] * scale / pixels.shape[0]
+    if mirrored:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
+    # Edges lie half a pixel outside the outermost centres, on both sides of the map.
+    matrix = np.array([[fx, 0, corner[0] - x1 + fx / 2 - 0.5], [0, fy, corner[1] - y1 + fy / 2 - 0.5]], np.float64)
+    drawn = cv2.warpAffine(
+        pixels, matrix, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR, borderValue=(PADDING, PADDING, PADDING)
+    )
+    canvas[y1:y2, x1:x2] = drawn
+    return _moved(scene.boxes, scale, corner, scene.pixels.shape[1], mirrored)
+
+
+def _moved(boxes: Floats, scale: float, corner: tuple[float, float], width: int, mirrored: bool) -> Floats:
+    if mirrored:
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    return (boxes * scale + np.array([*corner, *corner], np.float32)).astype(np.float32)
+
+
+def _area(boxes: Floats) -> Floats:
+    area: Floats = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
+    return area

@@ -1,0 +1,74 @@
+"""How the learning rate goes over a run, told by the part of the run that is done: by samples or by the clock."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["ScheduleConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Length of a run and its learning rate.
+
+    Exactly one of `epochs` and `samples` says how long the run is. With `max_minutes` the clock says it instead: the
+    same schedule, squeezed or stretched to that time.
+
+    Attributes:
+        epochs: passes over all examples.
+        samples: examples seen in all.
+        max_minutes: wall time of the run, resumed parts added up.
+        batch_size: examples a step, over all processes.
+        lr: learning rate at its highest.
+        shape: `step` (a tenth after each milestone) or `cosine` (down to `lr * floor`).
+        milestones: of `step`, in epochs, or in parts of the run (0..1) where the run is counted in samples.
+        floor: of `cosine`, as a part of `lr`.
+        warmup: part of the run in which the rate rises linearly to `lr`.
+        weight_decay: of AdamW; 0 makes it the paper's Adam.
+    """
+
+    batch_size: int
+    lr: float
+    epochs: int = 0
+    samples: int = 0
+    max_minutes: float = 0.0
+    shape: str = "step"
+    milestones: tuple[float, ...] = ()
+    floor: float = 0.01
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.lr <= 0:
+            raise ValueError(f"schedule: batch_size {self.batch_size} must be at least 1 and lr {self.lr} above 0")
+        if (self.epochs > 0) == (self.samples > 0):
+            raise ValueError(
+                f"schedule: give epochs or samples, one of them above 0; got {self.epochs} and {self.samples}"
+            )
+        if self.max_minutes < 0 or not 0 <= self.warmup < 1 or not 0 <= self.floor <= 1 or self.weight_decay < 0:
+            raise ValueError(
+                "schedule: max_minutes and weight_decay must not be negative, warmup and floor lie in 0..1"
+            )
+        if self.shape not in ("step", "cosine"):
+            raise ValueError(f"schedule: shape {self.shape!r} must be 'step' or 'cosine'")
+        end = self.epochs or 1
+        if list(self.milestones) != sorted(self.milestones) or any(not 0 < point < end for point in self.milestones):
+            raise ValueError(f"schedule: milestones {self.milestones} must rise and lie between 0 and {end}")
+
+    def steps(self, examples: int) -> int:
+        """Steps of the run over a set of this many examples."""
+        if self.epochs:
+            return max(self.epochs * (examples // self.batch_size), 1)
+        return max(math.ceil(self.samples / self.batch_size), 1)
+
+    def rate(self, done: float) -> float:
+        """Learning rate when the part `done` (0..1) of the run is over."""
+        if done < self.warmup:
+            return self.lr * max(done / self.warmup, 0.01)
+        if self.shape == "cosine":
+            part = (done - self.warmup) / (1 - self.warmup)
+            return self.lr * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * min(part, 1.0))) / 2)
+        # A millionth of slack: 90 / 140 of the run must count as the 90th epoch whatever the rounding.
+        passed = sum(done * (self.epochs or 1) >= point - 1e-6 for point in self.milestones)
+        return float(self.lr * 0.1**passed)

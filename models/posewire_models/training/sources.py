@@ -1,0 +1,88 @@
+"""The data sets of a run, as its config names them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from posewire.joints import JointSet
+from posewire_models.training.people import Picture
+from posewire_models.training.readers import read_coco, read_lsp_extended, read_posetrack, read_teacher
+from posewire_models.training.readers.teacher import with_teacher_faces
+
+__all__ = ["SourceConfig", "read_source"]
+
+FORMATS = ("coco", "posetrack", "lsp-extended", "teacher", "scenes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One data set.
+
+    Attributes:
+        format: `coco`, `posetrack`, `lsp-extended`, `teacher` (lines of `posewire_models.training.teachers`) or
+            `scenes` (a folder of pictures without people).
+        images: folder of the pictures, relative to the config's `data_root`.
+        labels: label file, relative to it too; `scenes` has none.
+        teacher: teacher's lines for the same pictures: they add the joints that the labels lack.
+        held_out_every: of `coco` and `teacher`, picture numbers divisible by this are held out; 0 for none.
+        held_out_from: of `lsp-extended` and `teacher`, picture numbers from this on are held out; 0 for none.
+        repeat: how often an epoch shows it.
+    """
+
+    format: str
+    images: Path
+    labels: Path | None = None
+    teacher: Path | None = None
+    held_out_every: int = 0
+    held_out_from: int = 0
+    repeat: int = 1
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"unknown format {self.format!r}; known: {', '.join(FORMATS)}")
+        if (self.labels is None) != (self.format == "scenes"):
+            raise ValueError(f"format {self.format!r}: labels must be given (and must not for 'scenes')")
+        if self.repeat < 1 or min(self.held_out_every, self.held_out_from) < 0:
+            raise ValueError(f"repeat {self.repeat} must be at least 1; held_out_* at least 0")
+
+
+def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: bool, faces: bool = True) -> list[Picture]:
+    """Pictures of one side of the split; the held-out side of a source without a split is empty.
+
+    Args:
+        source: the data set.
+        root: what its paths are relative to.
+        to: joint set of the result.
+        held_out: which side.
+        faces: whether its teacher adds joints to the training side.
+
+    Raises:
+        LabelFileError: a label file is missing or faulty.
+    """
+    images, labels = root / source.images, root / (source.labels or "")
+    every, first = source.held_out_every, source.held_out_from
+    # An id divisible by infinity does not exist: without a split everything trains.
+    readers: dict[str, Callable[[], list[Picture]]] = {
+        "coco": lambda: read_coco(labels, images, to, held_out_every=every or _NEVER, held_out=held_out),
+        "lsp-extended": lambda: read_lsp_extended(labels, images, to, held_out_from=first or _NEVER, held_out=held_out),
+        "posetrack": lambda: [] if held_out else read_posetrack(labels, images, to),
+        "teacher": lambda: (
+            [] if held_out else read_teacher(labels, images, to, held_out_every=every, held_out_from=first)
+        ),
+        "scenes": lambda: [] if held_out else _scenes(images),
+    }
+    pictures = readers[source.format]()
+    if source.teacher and faces and not held_out:
+        pictures = with_teacher_faces(pictures, root / source.teacher, to)
+    return pictures
+
+
+_NEVER = math.factorial(20)
+
+
+def _scenes(folder: Path) -> list[Picture]:
+    files = sorted(entry for entry in folder.glob("*") if entry.suffix.lower() in (".webp", ".jpg", ".jpeg", ".png"))
+    return [replace(Picture(file, key, ()), complete=True) for key, file in enumerate(files)]

@@ -1,0 +1,230 @@
+"""Labels from other people's networks for pictures that nobody labelled: boxes from YOLOX, joints from MoveNet.
+
+A tool of development: `python -m posewire_models.training.teachers --help`. It reads the teachers' files (ONNX, TFLite)
+and writes one JSON line a picture, which the reader `posewire_models.training.readers.teacher` reads back.
+`ai-edge-litert` and `onnxruntime` are needed for this tool alone.
+
+MoveNet sees each person twice, once mirrored and in a wider crop. Where its two answers disagree a joint gets score 0:
+a teacher that contradicts itself is not believed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import COCO17
+
+__all__ = ["MoveNet", "YoloxBoxes", "label_picture", "main"]
+
+_log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+_AGREE_WITHIN = 0.06
+"""Two answers agree when they lie within this part of the longer side of the person's box."""
+
+
+class YoloxBoxes:
+    """Person boxes of a YOLOX network in ONNX (raw output, letterboxed BGR input 0..255)."""
+
+    def __init__(self, file: Path, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        entry = self._session.get_inputs()[0]
+        self._name, self._side = entry.name, int(entry.shape[2])
+        grids = []
+        for stride in (8, 16, 32):
+            cells = np.arange(self._side // stride)
+            x, y = np.meshgrid(cells, cells)
+            grids.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
+        self._grid = np.concatenate(grids).astype(np.float32)
+
+    def __call__(self, picture: Picture, *, score_threshold: float = 0.1, nms_iou: float = 0.6) -> Floats:
+        """Boxes `(n, 5)` x1, y1, x2, y2, score in pixels of `picture` (RGB), best first."""
+        height, width = picture.shape[:2]
+        scale = self._side / max(height, width)
+        canvas = np.full((self._side, self._side, 3), 114, np.uint8)
+        small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
+        canvas[: small.shape[0], : small.shape[1]] = small[:, :, ::-1]
+        raw = self._session.run(None, {self._name: canvas.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
+        scores = raw[:, 4] * raw[:, 5]
+        kept = scores > score_threshold
+        raw, grid, scores = raw[kept], self._grid[kept], scores[kept]
+        center = (raw[:, :2] + grid[:, :2]) * grid[:, 2:]
+        half = np.exp(raw[:, 2:4]) * grid[:, 2:] / 2
+        boxes = np.concatenate([center - half, center + half], axis=1) / scale
+        boxes = boxes.clip(0, [width, height, width, height])
+        xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        order = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), score_threshold, nms_iou)
+        return np.concatenate([boxes, scores[:, None]], axis=1)[np.asarray(order, np.intp).ravel()].astype(np.float32)
+
+
+class MoveNet:
+    """COCO's 17 joints of one person from a MoveNet single-pose network in TFLite."""
+
+    def __init__(self, file: Path, threads: int = 1) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._entry = self._interpreter.get_input_details()[0]
+        self._exit = self._interpreter.get_output_details()[0]["index"]
+        self._side = int(self._entry["shape"][1])
+
+    def __call__(self, picture: Picture, box: Floats) -> Floats:
+        """Joints `(17, 3)` x, y, score in pixels of `picture` (RGB) of the person in `box` (x1, y1, x2, y2)."""
+        longer = float(max(box[2] - box[0], box[3] - box[1], 2.0))
+        plain = self._see(picture, box, longer * 1.2, mirrored=False)
+        mirrored = self._see(picture, box, longer * 1.4, mirrored=True)
+        apart = np.linalg.norm(plain[:, :2] - mirrored[:, :2], axis=1)
+        joints: Floats = ((plain + mirrored) / 2).astype(np.float32)
+        joints[apart > _AGREE_WITHIN * longer, 2] = 0
+        return joints
+
+    def _see(self, picture: Picture, box: Floats, side: float, *, mirrored: bool) -> Floats:
+        scale = self._side / side
+        center = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
+        to_crop = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
+        to_crop[:, 2] = (self._side - 1) / 2 - scale * center
+        flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        crop = cv2.warpAffine(picture, to_crop, (self._side, self._side), flags=flags)
+        if mirrored:
+            crop = np.ascontiguousarray(crop[:, ::-1])
+        self._interpreter.set_tensor(self._entry["index"], crop[None].astype(self._entry["dtype"]))
+        self._interpreter.invoke()
+        out = np.array(self._interpreter.get_tensor(self._exit)[0, 0], np.float32)
+        joints: Floats = np.stack([out[:, 1] * self._side - 0.5, out[:, 0] * self._side - 0.5, out[:, 2]], axis=1)
+        if mirrored:
+            joints = joints[COCO17.mirror]
+            joints[:, 0] = self._side - 1 - joints[:, 0]
+        joints[:, :2] = (joints[:, :2] - to_crop[:, 2]) / scale
+        return joints.astype(np.float32)
+
+
+def label_picture(picture: Picture, given: Floats, detector: YoloxBoxes, poser: MoveNet) -> list[dict[str, Any]]:
+    """What the teachers say about one picture.
+
+    Args:
+        picture: RGB.
+        given: boxes `(n, 4)` of people whose joints are wanted even if the detector misses them.
+        detector: finds the others.
+        poser: gives joints, for boxes of a score of at least 0.3.
+
+    Returns:
+        one record a person: `box` (x1, y1, x2, y2, score), `given` (its row in `given`, or -1) and `joints`, 17 times
+        [x, y, score] (empty where the detector doubts). A detected box that overlaps a given one by an IoU above 0.5 is
+        recorded as its detection, in `detected`.
+    """
+    detections = detector(picture)
+    records: list[dict[str, Any]] = []
+    taken = np.zeros(len(detections), bool)
+    for row, box in enumerate(given):
+        overlaps = _iou(box, detections[:, :4])
+        overlaps[taken] = 0
+        best = int(overlaps.argmax()) if len(detections) else -1
+        detected: list[float] = []
+        if best >= 0 and overlaps[best] > 0.5:
+            taken[best] = True
+            detected = detections[best].round(3).tolist()
+        joints = poser(picture, box)
+        records.append(
+            {
+                "given": row,
+                "box": [*box.round(2).tolist(), 1.0],
+                "detected": detected,
+                "joints": joints.round(3).tolist(),
+            }
+        )
+    for detection in detections[~taken]:
+        joints = poser(picture, detection[:4]) if detection[4] >= 0.3 else np.zeros((0, 3), np.float32)
+        records.append({"given": -1, "box": detection.round(3).tolist(), "joints": joints.round(3).tolist()})
+    return records
+
+
+def _iou(box: Floats, boxes: Floats) -> Floats:
+    width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
+    height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1])
+    shared = width.clip(0) * height.clip(0)
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    overlap: Floats = shared / np.maximum(area + areas - shared, 1e-6)
+    return overlap
+
+
+def _pictures_of(sources: Iterable[Path], every: int, frames_to: Path | None) -> Iterator[tuple[str, Picture]]:
+    """Name and RGB pixels of every picture in the folders, and of every `every`-th frame of the videos in them."""
+    for source in sources:
+        for file in sorted(source.iterdir()):
+            if file.suffix in (".mp4", ".avi", ".mkv"):
+                yield from _frames(file, every, frames_to)
+                continue
+            pixels = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if pixels is None:
+                _log.warning("%s cannot be read as a picture; skipped", file)
+                continue
+            yield file.name, np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[str, Picture]]:
+    if frames_to is None:
+        raise SystemExit(f"{file} is a video: give --frames-to DIR, where the labelled frames are stored")
+    capture = cv2.VideoCapture(str(file))
+    number = 0
+    while True:
+        ok, pixels = capture.read()
+        if not ok:
+            return
+        if number % every == every // 2:
+            name = f"{file.stem}_{number:05d}.webp"
+            cv2.imwrite(str(frames_to / name), pixels, [cv2.IMWRITE_WEBP_QUALITY, 92])
+            yield name, np.ascontiguousarray(pixels[:, :, ::-1])
+        number += 1
+
+
+def main() -> None:
+    """Label folders of pictures or videos: one JSON line a picture on the file given."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("sources", nargs="+", type=Path, help="folders of pictures or videos")
+    parser.add_argument("--detector", type=Path, required=True, help="YOLOX in ONNX")
+    parser.add_argument("--poser", type=Path, required=True, help="MoveNet single pose in TFLite")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines; pictures already in it are not done again")
+    parser.add_argument(
+        "--boxes", type=Path, help="JSON: picture name -> list of x1, y1, x2, y2 of people known to be there"
+    )
+    parser.add_argument("--every", type=int, default=12, help="of a video, label every n-th frame")
+    parser.add_argument("--frames-to", type=Path, help="where labelled video frames are stored")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    cv2.setNumThreads(1)
+    given = json.loads(arguments.boxes.read_text()) if arguments.boxes else {}
+    done = set()
+    if arguments.out.exists():
+        done = {json.loads(line)["picture"] for line in arguments.out.read_text().splitlines()}
+    if arguments.frames_to:
+        arguments.frames_to.mkdir(parents=True, exist_ok=True)
+    detector, poser = YoloxBoxes(arguments.detector), MoveNet(arguments.poser)
+    with arguments.out.open("a") as out:
+        for name, picture in _pictures_of(arguments.sources, arguments.every, arguments.frames_to):
+            if name in done:
+                continue
+            boxes = np.array(given.get(name, []), np.float32).reshape(-1, 4)
+            people = label_picture(picture, boxes, detector, poser)
+            size = [picture.shape[1], picture.shape[0]]
+            out.write(json.dumps({"picture": name, "size": size, "people": people}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

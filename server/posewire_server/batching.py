@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,7 +77,7 @@ class MicroBatcher(Generic[Request, Result]):
         self._config = config
         self._weigh = weigh
         self._streams: OrderedDict[Hashable, deque[_Waiting[Request, Result]]] = OrderedDict()
-        self._expected = 0
+        self._expected: Counter[Hashable] = Counter()
         self._changed = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
@@ -106,21 +106,23 @@ class MicroBatcher(Generic[Request, Result]):
             self._changed.set()  # cancelled: whoever waited for this one need not
 
     @contextmanager
-    def expected(self) -> Iterator[Callable[[], None]]:
-        """Announce a request that will come soon: batches may wait for it, within their budget.
+    def expected(self, stream: Hashable) -> Iterator[Callable[[], None]]:
+        """Announce a request of `stream` that will come soon: batches may wait for it, within their budget.
 
         Yields:
             A function that withdraws the announcement: to be called right before `submit`, or when none will come. It
             is withdrawn at the end of the block in any case.
         """
-        self._expected += 1
+        self._expected[stream] += 1
         announced = True
 
         def withdraw() -> None:
             nonlocal announced
             if announced:
                 announced = False
-                self._expected -= 1
+                self._expected[stream] -= 1
+                if not self._expected[stream]:
+                    del self._expected[stream]
                 self._changed.set()
 
         try:
@@ -164,7 +166,9 @@ class MicroBatcher(Generic[Request, Result]):
         if not waiting:
             return None
         full = sum(each.weight for each in waiting) >= self._config.max_batch
-        if full or self._expected == 0:
+        # A stream has one frame in work at a time: its next request does not come before this one has its result.
+        alone = all(stream in self._streams for stream in self._expected)
+        if full or alone:
             return 0.0
         oldest = min(each.since for each in waiting)
         return self._config.max_wait_ms / 1e3 - (time.monotonic() - oldest)

@@ -1,0 +1,98 @@
+"""The networks that a server runs: loaded from a bundle, named, ready."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import cv2
+import torch
+
+from posewire.joints import JointSet
+from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle
+from posewire_models.flow_estimators import FlowNetFlow
+from posewire_models.manifest import Component, read_manifest
+from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
+from posewire_server.config import ServerConfig
+
+__all__ = ["ModelNames", "Networks", "load_networks"]
+
+
+@dataclass(frozen=True)
+class ModelNames:
+    """Names of the networks, for clients and logs. A stage that is not there has an empty name."""
+
+    bundle: str
+    detector: str
+    flow: str
+    pose: str
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The three stages of inference.
+
+    Attributes:
+        detector: None if callers must give the boxes.
+        flow: optical flow.
+        pose: joints.
+        joint_set: what the joints mean.
+        names: what the networks are called.
+        device: in words, e.g. `cpu (2 threads)`.
+        flow_shares_device: whether the flow runs on the device of the other two, so that it must take turns with them.
+    """
+
+    detector: Detector | None
+    flow: FlowEstimator
+    pose: PoseEstimator
+    joint_set: JointSet
+    names: ModelNames
+    device: str
+    flow_shares_device: bool = False
+
+
+def load_networks(config: ServerConfig) -> Networks:
+    """Load the bundle that the configuration names.
+
+    Raises:
+        ValueError: unknown bundle, device, detector or flow, or faulty weights; the message says what to do.
+        OSError: a file of it cannot be read.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+        cv2.setNumThreads(config.threads)
+    manifest = read_manifest(find_bundle(config.bundle))
+    detector = config.detector
+    if detector == "auto":
+        detector = "bundle" if manifest.detector is not None else "none"
+    flow = "bundle" if config.flow == "auto" else config.flow
+    bundle = load_bundle(config.bundle, device=config.device, detector=detector, flow=flow)
+    return Networks(
+        detector=None if detector == "none" else bundle.detector,
+        flow=bundle.flow,
+        pose=bundle.pose,
+        joint_set=bundle.joint_set,
+        names=ModelNames(
+            bundle=bundle.manifest.name,
+            detector="" if detector == "none" else _name(detector, manifest.detector),
+            flow=_name(flow, manifest.flow),
+            pose=manifest.pose.architecture,
+        ),
+        device=_in_words(bundle),
+        flow_shares_device=bundle.device.type != "cpu" and isinstance(bundle.flow, FlowNetFlow),
+    )
+
+
+def _name(specification: str, component: Component | None) -> str:
+    """`onnx:yolox_nano.onnx` for a specification, without the folder; the architecture for the bundle's own."""
+    if specification == "bundle":
+        return component.architecture if component is not None else ""
+    kind, _, path = specification.partition(":")
+    return f"{kind}:{os.path.basename(path)}" if path else kind
+
+
+def _in_words(bundle: LoadedBundle) -> str:
+    if bundle.device.type == "cuda":
+        index = bundle.device.index or 0
+        return f"cuda:{index} ({torch.cuda.get_device_name(index)})"
+    return f"{bundle.device} ({torch.get_num_threads()} threads)"

@@ -1,0 +1,238 @@
+"""One frame's way: detector and flow at the same time, unify, poses, ids. No gRPC: a program may use it as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire_models.frames import Detections, FlowField, Frame
+from posewire_server.batching import Batched, MicroBatcher
+from posewire_server.config import BatchingConfig
+from posewire_server.errors import DetectorMissing
+from posewire_server.lane import Lane
+from posewire_server.networks import Networks
+from posewire_server.session import Session
+from posewire_server.tracking import Boxes, BoxSource, TrackedPeople
+
+__all__ = ["Estimated", "Pipeline", "StageTimes", "Tracked"]
+
+Floats = npt.NDArray[np.float32]
+Result = TypeVar("Result")
+
+# Trackers hold the interpreter's lock most of the time: more threads would only wait for each other.
+_TRACKER_THREADS = 2
+
+
+@dataclass
+class StageTimes:
+    """Milliseconds that each stage ran for one frame, without waiting for its turn. 0: it did not run."""
+
+    detect_ms: float = 0.0
+    flow_ms: float = 0.0
+    pose_ms: float = 0.0
+    track_ms: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """The people of one frame of a stream.
+
+    Attributes:
+        people: with ids; joints are those of the pose network.
+        times: per stage.
+        detector_ran: on this frame.
+        detect_every: the value in force.
+    """
+
+    people: TrackedPeople
+    times: StageTimes
+    detector_ran: bool
+    detect_every: int
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """The people of a single picture.
+
+    Attributes:
+        boxes: in which the poses were estimated: the given ones in their order, or the detector's by falling score.
+        joints: `(n, k, 3)`.
+        times: per stage.
+    """
+
+    boxes: Boxes
+    joints: Floats
+    times: StageTimes
+
+
+class Pipeline:
+    """The networks behind their batchers; shared by all streams, and without any state of theirs.
+
+    Detector and pose network share one lane, as they share the device. The flow has its own unless it runs on an
+    accelerator too, so that it really overlaps with the detector.
+    """
+
+    def __init__(self, networks: Networks, batching: BatchingConfig) -> None:
+        self.networks = networks
+        self._device = Lane("device")
+        self._flow_lane = self._device if networks.flow_shares_device else Lane("flow")
+        self._trackers = ThreadPoolExecutor(_TRACKER_THREADS, thread_name_prefix="posewire-tracker")
+        self._detect = MicroBatcher[Frame, Detections]("detect", self._run_detector, self._device, batching.detect)
+        self._flow = MicroBatcher[tuple[Frame, Frame], FlowField]("flow", networks.flow, self._flow_lane, batching.flow)
+        self._pose = MicroBatcher[tuple[Frame, Floats], Floats](
+            "pose", self._run_pose, self._device, batching.pose, weigh=lambda request: max(1, len(request[1]))
+        )
+
+    async def process(
+        self, session: Session, frame: Frame, given: Boxes | None = None, nearly_done: Callable[[], None] = lambda: None
+    ) -> Tracked:
+        """Track the people in the next frame of a stream.
+
+        Args:
+            session: of the stream; one frame at a time.
+            frame: the next frame.
+            given: boxes of the caller, in place of the detector's.
+            nearly_done: called when the last stage begins: time to prepare the next frame.
+
+        Raises:
+            DetectorMissing: the detector is due, but there is none and no boxes were given.
+            InferenceFailed: a network failed. The session stays usable: the frame is missing, as if never sent.
+        """
+        tracker, times = session.tracker, StageTimes()
+        detector_runs = given is None and tracker.detector_due
+        if detector_runs:
+            self._require_detector()
+        with self._pose.expected(session.stream_id) as withdraw:
+            detections, flow = await self._look(session, frame, detector_runs, times)
+            boxes = await self._track(lambda: tracker.unify(given if given is not None else detections, flow), times)
+            session.previous = frame  # from here on the tracker's joints are where this frame shows them
+            nearly_done()
+            withdraw()
+            joints = await self._poses(frame, boxes.xyxy, session.stream_id, times)
+        people = await self._track(lambda: tracker.update(boxes, joints), times)
+        return Tracked(people, times, detector_runs, tracker.config.detect_every)
+
+    async def estimate(
+        self, frame: Frame, given: Boxes | None, *, box_score_threshold: float, max_people: int, stream: Hashable = None
+    ) -> Estimated:
+        """Find the poses in a single picture.
+
+        Args:
+            frame: the picture.
+            given: boxes of the caller, one person each; the detector does not run then.
+            box_score_threshold: detector boxes with a lower score are dropped.
+            max_people: the best so many of the detector's boxes are taken.
+            stream: with whom the picture shares its turn in the batches.
+
+        Raises:
+            DetectorMissing: there is no detector, and no boxes were given.
+            InferenceFailed: a network failed.
+        """
+        times = StageTimes()
+        boxes = given
+        if boxes is None:
+            self._require_detector()
+            found = await self._timed_detect(frame, stream, times)
+            order = np.argsort(-found.scores, kind="stable")
+            boxes = found[order[found.scores[order] >= box_score_threshold][:max_people]]
+        return Estimated(boxes, await self._poses(frame, boxes.xyxy, stream, times), times)
+
+    @contextmanager
+    def approaching(self, stream: Hashable) -> Iterator[None]:
+        """A frame of `stream` is being made ready: within their budget, batches may wait for it."""
+        with ExitStack() as announcements:
+            if self.networks.detector is not None:
+                announcements.enter_context(self._detect.expected(stream))
+            announcements.enter_context(self._flow.expected(stream))
+            yield
+
+    async def warm_up(self, size: tuple[int, int] = (720, 1280)) -> None:
+        """Run every stage once on a black frame, so that the first stream does not pay for it. Raises what fails."""
+        frames = [Frame(np.zeros((*size, 3), np.uint8)) for _ in range(2)]
+        if self.networks.detector is not None:
+            await self._detect.submit(frames[0], None)
+        await self._flow.submit((frames[0], frames[1]), None)
+        height, width = size
+        box = np.array([[width * 0.4, height * 0.2, width * 0.6, height * 0.8]], np.float32)
+        await self._pose.submit((frames[0], box), None)
+
+    async def close(self) -> None:
+        """Fail what waits and end the threads."""
+        for batcher in (self._detect, self._flow, self._pose):
+            await batcher.close()
+        for lane in {self._device, self._flow_lane}:
+            lane.close()
+        self._trackers.shutdown(wait=False, cancel_futures=True)
+
+    async def _look(
+        self, session: Session, frame: Frame, detector_runs: bool, times: StageTimes
+    ) -> tuple[Boxes | None, FlowField | None]:
+        """B_det and F_{k-1->k}: both need only pixels, so both start at once."""
+        previous = session.previous
+        # Between frames of two sizes there is no flow: the camera was switched over.
+        flow_runs = session.tracker.config.needs_flow and previous is not None and previous.size == frame.size
+        try:
+            async with asyncio.TaskGroup() as stages:
+                detect = (
+                    stages.create_task(self._timed_detect(frame, session.stream_id, times)) if detector_runs else None
+                )
+                flow = (
+                    stages.create_task(self._timed_flow(previous, frame, session.stream_id, times))
+                    if flow_runs and previous is not None
+                    else None
+                )
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # of two that fail, either tells what happened
+        return detect.result() if detect else None, flow.result() if flow else None
+
+    async def _timed_detect(self, frame: Frame, stream: Hashable, times: StageTimes) -> Boxes:
+        batched = await self._detect.submit(frame, stream)
+        times.detect_ms = batched.ran_ms
+        return Boxes.of(batched.result.boxes, batched.result.scores, BoxSource.DETECTOR)
+
+    async def _timed_flow(self, previous: Frame, frame: Frame, stream: Hashable, times: StageTimes) -> FlowField:
+        batched = await self._flow.submit((previous, frame), stream)
+        times.flow_ms = batched.ran_ms
+        return batched.result
+
+    async def _poses(self, frame: Frame, xyxy: Floats, stream: Hashable, times: StageTimes) -> Floats:
+        if not len(xyxy):
+            return np.zeros((0, len(self.networks.joint_set), 3), np.float32)
+        batched: Batched[Floats] = await self._pose.submit((frame, xyxy), stream)
+        times.pose_ms = batched.ran_ms
+        return batched.result
+
+    async def _track(self, step: Callable[[], Result], times: StageTimes) -> Result:
+        """A step of the tracker, on a thread: with long queues and many people it takes milliseconds."""
+
+        def timed() -> tuple[Result, float]:
+            start = time.perf_counter()
+            result = step()
+            return result, (time.perf_counter() - start) * 1e3
+
+        result, ran_ms = await asyncio.get_running_loop().run_in_executor(self._trackers, timed)
+        times.track_ms += ran_ms
+        return result
+
+    def _run_detector(self, frames: Sequence[Frame]) -> list[Detections]:
+        if self.networks.detector is None:
+            raise RuntimeError("there is no detector to run")
+        return self.networks.detector(frames)
+
+    def _run_pose(self, requests: Sequence[tuple[Frame, Floats]]) -> list[Floats]:
+        return self.networks.pose([frame for frame, _ in requests], [boxes for _, boxes in requests])
+
+    def _require_detector(self) -> None:
+        if self.networks.detector is None:
+            raise DetectorMissing(
+                f"bundle {self.networks.names.bundle!r} has no person detector: send boxes with the frames, or start "
+                "the server with one (--detector onnx:PATH)"
+            )

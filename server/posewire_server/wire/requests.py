@@ -1,0 +1,206 @@
+"""What clients send: checked, with the defaults filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from posewire.joints import JOINT_SETS, JointSet
+from posewire.v1 import pose_pb2, settings_pb2
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding import Codec
+from posewire_server.errors import BadBoxes, InvalidRequest
+from posewire_server.inbox import DropPolicy
+from posewire_server.tracking import Boxes, BoxSource, TrackerConfig
+from posewire_server.wire.names import CODECS, DROP_POLICIES, SIMILARITIES
+
+__all__ = [
+    "ResumeRequest",
+    "StreamSettings",
+    "boxes_from",
+    "codec_from",
+    "raw_size_from",
+    "settings_from",
+    "wanted_joint_set",
+]
+
+_MAX_NAME_LENGTH = 64
+# Boxes further out than this are mistakes, and their areas leave the range of float32.
+_MAX_COORDINATE = 1e6
+
+
+@dataclass(frozen=True)
+class ResumeRequest:
+    """What a client sends to continue an earlier stream.
+
+    Attributes:
+        token: signed snapshot of its tracker.
+        last_frame: encoded; empty if there is none.
+        last_frame_codec: how.
+    """
+
+    token: bytes
+    last_frame: bytes
+    last_frame_codec: Codec
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What a stream was opened with, every value final.
+
+    Attributes:
+        codec: of the frames.
+        raw_size: (width, height) of raw frames.
+        tracker: settings of the tracker.
+        drop_policy: what happens when frames arrive faster than they are processed.
+        max_age_ms: older frames are dropped; 0: never.
+        joint_set: which joints the results carry.
+        name: the client's label.
+        max_detect_every: how far `detect_every` may be stretched under load; 0: not at all.
+        resume: the earlier stream to continue, if any.
+    """
+
+    codec: Codec
+    raw_size: tuple[int, int] | None
+    tracker: TrackerConfig
+    drop_policy: DropPolicy
+    max_age_ms: int
+    joint_set: JointSet
+    name: str
+    max_detect_every: int
+    resume: ResumeRequest | None
+
+
+def settings_from(
+    config: settings_pb2.StreamConfig, defaults: TrackerConfig, limits: LimitsConfig, joint_set: JointSet
+) -> StreamSettings:
+    """Check a stream's configuration and fill in the server's defaults.
+
+    Args:
+        config: as the client sent it.
+        defaults: for tracker settings that it leaves out.
+        limits: of the server.
+        joint_set: of the pose network.
+
+    Raises:
+        InvalidRequest: a value is missing, unknown or out of range.
+    """
+    codec = codec_from(config.codec, "config.codec")
+    if config.drop_policy not in (settings_pb2.DROP_POLICY_UNSPECIFIED, *DROP_POLICIES):
+        raise InvalidRequest(
+            f"drop_policy is {config.drop_policy}; use DROP_POLICY_LATEST (1) or DROP_POLICY_ALL (2)",
+            field="config.drop_policy",
+        )
+    if len(config.name) > _MAX_NAME_LENGTH:
+        raise InvalidRequest(
+            f"name has {len(config.name)} characters; at most {_MAX_NAME_LENGTH} are allowed", field="config.name"
+        )
+    tracker = _tracker_from(config.tracker, defaults, limits)
+    if 0 < config.max_detect_every < tracker.detect_every:
+        raise InvalidRequest(
+            f"max_detect_every is {config.max_detect_every}, below detect_every ({tracker.detect_every}); raise it, or "
+            "leave it out",
+            field="config.max_detect_every",
+        )
+    return StreamSettings(
+        codec=codec,
+        raw_size=raw_size_from(config.raw_size, codec),
+        tracker=tracker,
+        drop_policy=DROP_POLICIES.get(config.drop_policy, DropPolicy.LATEST),
+        max_age_ms=config.max_age_ms,
+        joint_set=wanted_joint_set(config.joint_set, joint_set, "config.joint_set"),
+        name=config.name,
+        max_detect_every=config.max_detect_every,
+        resume=_resume_from(config.resume, codec) if config.HasField("resume") else None,
+    )
+
+
+def codec_from(number: pose_pb2.Codec.ValueType, field: str) -> Codec:
+    """The codec of that number; raises `InvalidRequest` that lists the known ones."""
+    if number not in CODECS:
+        known = ", ".join(f"{pose_pb2.Codec.Name(known)} ({known})" for known in CODECS)
+        raise InvalidRequest(f"codec is {number or 'missing'}; use one of {known}", field=field)
+    return CODECS[number]
+
+
+def raw_size_from(size: pose_pb2.FrameSize, codec: Codec) -> tuple[int, int] | None:
+    """(width, height) for a raw codec; None for the others, which know it themselves."""
+    return (size.width, size.height) if codec in (Codec.RAW_RGB24, Codec.RAW_BGR24) else None
+
+
+def wanted_joint_set(name: str, own: JointSet, field: str) -> JointSet:
+    """The joint set of that name; `own`, the pose network's, if the name is empty. `InvalidRequest` if unknown."""
+    if name in ("", own.name):
+        return own
+    if name not in JOINT_SETS:
+        known = ", ".join(sorted({own.name, *JOINT_SETS}))
+        raise InvalidRequest(f"joint_set is {name!r}; use one of {known}, or leave it out", field=field)
+    return JOINT_SETS[name]
+
+
+def boxes_from(boxes: pose_pb2.BoxList, limits: LimitsConfig) -> Boxes:
+    """Boxes that a caller gives, in their order.
+
+    Raises:
+        BadBoxes: too many, not finite, without area, far out of any frame, or with a score outside 0..1.
+    """
+    if len(boxes.boxes) > limits.max_people:
+        raise BadBoxes(
+            f"{len(boxes.boxes)} boxes are given; this server takes {limits.max_people} a frame (limits.max_people): "
+            "send the best ones",
+            field="boxes",
+        )
+    rows = np.array([(box.x, box.y, box.width, box.height) for box in boxes.boxes], np.float64).reshape(-1, 4)
+    scores = [box.score if box.HasField("score") else 1.0 for box in boxes.boxes]
+    for index, (row, score) in enumerate(zip(rows, scores, strict=True)):
+        x, y, width, height = row
+        shown = f"box {index} is x {x:g}, y {y:g}, width {width:g}, height {height:g}, score {score:g}"
+        if not (np.isfinite(row).all() and (np.abs(row) <= _MAX_COORDINATE).all()):
+            raise BadBoxes(f"{shown}; coordinates must be numbers within {_MAX_COORDINATE:g} pixels", field="boxes")
+        if not (width > 0 and height > 0):
+            raise BadBoxes(f"{shown}; width and height must be above 0", field="boxes")
+        if not (math.isfinite(score) and 0 <= score <= 1):
+            raise BadBoxes(f"{shown}; scores lie in 0..1, or are left out, which means 1", field="boxes")
+    corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1)
+    return Boxes.of(corners, scores, BoxSource.CALLER)
+
+
+def _tracker_from(
+    message: settings_pb2.TrackerSettings, defaults: TrackerConfig, limits: LimitsConfig
+) -> TrackerConfig:
+    given: dict[str, object] = {}
+    for field in dataclasses.fields(TrackerConfig):
+        if message.HasField(field.name):  # type: ignore[arg-type]  # the message has a field for each of the class
+            given[field.name] = getattr(message, field.name)
+    similarity = message.similarity
+    given.pop("similarity", None)
+    if similarity != settings_pb2.SIMILARITY_UNSPECIFIED:
+        if similarity not in SIMILARITIES:
+            known = ", ".join(f"{settings_pb2.Similarity.Name(known)} ({known})" for known in SIMILARITIES)
+            raise InvalidRequest(
+                f"similarity is {similarity}; use one of {known}, or leave it out", field="config.tracker.similarity"
+            )
+        given["similarity"] = SIMILARITIES[similarity]
+    try:
+        tracker = dataclasses.replace(defaults, **given)  # type: ignore[arg-type]
+    except ValueError as error:
+        # The message of `TrackerConfig` begins with the name of the setting.
+        name = str(error).partition(" ")[0]
+        known_name = name if hasattr(defaults, name) else ""
+        raise InvalidRequest(str(error), field=f"config.tracker.{known_name}".rstrip(".")) from error
+    if tracker.max_people > limits.max_people:
+        raise InvalidRequest(
+            f"max_people is {tracker.max_people}; this server estimates at most {limits.max_people} people a frame "
+            "(limits.max_people): lower it",
+            field="config.tracker.max_people",
+        )
+    return tracker
+
+
+def _resume_from(message: settings_pb2.ResumeRequest, codec: Codec) -> ResumeRequest:
+    if message.HasField("last_frame_codec"):
+        codec = codec_from(message.last_frame_codec, "config.resume.last_frame_codec")
+    return ResumeRequest(message.token, message.last_frame, codec)

@@ -1,0 +1,106 @@
+"""What goes back to clients."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from posewire.joints import JointSet
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
+from posewire_server.config import LimitsConfig
+from posewire_server.networks import ModelNames
+from posewire_server.pipeline import StageTimes
+from posewire_server.tracking import TrackedPeople, TrackerConfig
+from posewire_server.wire.names import CODECS, DROP_POLICIES, SIMILARITIES
+from posewire_server.wire.requests import StreamSettings
+
+__all__ = [
+    "joint_set_message",
+    "limits_message",
+    "models_message",
+    "people_messages",
+    "settings_message",
+    "timings_message",
+    "tracker_message",
+]
+
+_CODEC_NUMBERS = {codec: number for number, codec in CODECS.items()}
+_SIMILARITY_NUMBERS = {similarity: number for number, similarity in SIMILARITIES.items()}
+_DROP_POLICY_NUMBERS = {policy: number for number, policy in DROP_POLICIES.items()}
+
+
+def settings_message(settings: StreamSettings) -> settings_pb2.StreamConfig:
+    """The configuration as the server settled it; without the resume request."""
+    message = settings_pb2.StreamConfig(
+        codec=_CODEC_NUMBERS[settings.codec],
+        tracker=tracker_message(settings.tracker),
+        drop_policy=_DROP_POLICY_NUMBERS[settings.drop_policy],
+        max_age_ms=settings.max_age_ms,
+        joint_set=settings.joint_set.name,
+        name=settings.name,
+        max_detect_every=settings.max_detect_every,
+    )
+    if settings.raw_size is not None:
+        message.raw_size.width, message.raw_size.height = settings.raw_size
+    return message
+
+
+def tracker_message(tracker: TrackerConfig) -> settings_pb2.TrackerSettings:
+    """All settings of a tracker."""
+    values = {
+        field.name: getattr(tracker, field.name)
+        for field in dataclasses.fields(TrackerConfig)
+        if field.name != "similarity"
+    }
+    return settings_pb2.TrackerSettings(similarity=_SIMILARITY_NUMBERS[tracker.similarity], **values)
+
+
+def joint_set_message(joints: JointSet) -> pose_pb2.JointSet:
+    """Names and skeleton."""
+    edges = [pose_pb2.JointSet.Edge(**{"from": start, "to": end}) for start, end in joints.edges]
+    return pose_pb2.JointSet(name=joints.name, names=joints.names, edges=edges)
+
+
+def people_messages(people: TrackedPeople, own: JointSet, wanted: JointSet) -> list[pose_pb2.Person]:
+    """The people of a frame, their joints converted from the network's own set to the wanted one."""
+    joints = people.joints if wanted.name == own.name else own.convert(people.joints, wanted)
+    flat = joints.reshape(len(people), -1).tolist()
+    xyxy, sizes = people.boxes.xyxy, people.boxes.xyxy[:, 2:] - people.boxes.xyxy[:, :2]
+    return [
+        pose_pb2.Person(
+            id=identity,
+            score=score,
+            box=pose_pb2.Box(x=x, y=y, width=width, height=height, score=box_score),
+            box_source=source,
+            joints=row,
+        )
+        for identity, score, (x, y, _, _), (width, height), box_score, source, row in zip(
+            people.ids.tolist(),
+            people.scores.tolist(),
+            xyxy.tolist(),
+            sizes.tolist(),
+            people.boxes.scores.tolist(),
+            people.boxes.sources.tolist(),
+            flat,
+            strict=True,
+        )
+    ]
+
+
+def timings_message(times: StageTimes, *, queue_ms: float, decode_ms: float, total_ms: float) -> pose_pb2.Timings:
+    """Times of the stages while they ran; what was spent waiting between them is in the total only."""
+    return pose_pb2.Timings(queue_ms=queue_ms, decode_ms=decode_ms, total_ms=total_ms, **dataclasses.asdict(times))
+
+
+def models_message(names: ModelNames) -> track_pb2.ServerModels:
+    """Names of the networks."""
+    return track_pb2.ServerModels(**dataclasses.asdict(names))
+
+
+def limits_message(limits: LimitsConfig) -> pose_tracking_service_pb2.ServerLimits:
+    """What the server accepts."""
+    return pose_tracking_service_pb2.ServerLimits(
+        max_frame_bytes=limits.max_frame_bytes,
+        max_frame_pixels=limits.max_frame_pixels,
+        max_streams=limits.max_streams,
+        max_people=limits.max_people,
+    )

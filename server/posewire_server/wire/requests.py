@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from posewire.joints import JOINT_SETS, JointSet
-from posewire.v1 import pose_pb2, settings_pb2
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import Codec
 from posewire_server.errors import BadBoxes, InvalidRequest
@@ -23,6 +23,7 @@ __all__ = [
     "boxes_from",
     "codec_from",
     "raw_size_from",
+    "score_threshold_from",
     "settings_from",
     "wanted_joint_set",
 ]
@@ -166,6 +167,18 @@ def boxes_from(boxes: pose_pb2.BoxList, limits: LimitsConfig) -> Boxes:
             raise BadBoxes(f"{shown}; scores lie in 0..1, or are left out, which means 1", field="boxes")
     corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1)
     return Boxes.of(corners, scores, BoxSource.CALLER)
+
+
+def score_threshold_from(request: pose_tracking_service_pb2.EstimatePosesRequest, defaults: TrackerConfig) -> float:
+    """The least score of a detector's box for a single picture."""
+    if not request.HasField("box_score_threshold"):
+        return defaults.box_score_threshold
+    threshold = request.box_score_threshold
+    if not (math.isfinite(threshold) and 0 <= threshold <= 1):
+        raise InvalidRequest(
+            f"box_score_threshold is {threshold}; it must lie in 0..1, or be left out", field="box_score_threshold"
+        )
+    return threshold
 
 
 def _tracker_from(

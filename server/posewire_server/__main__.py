@@ -1,0 +1,15 @@
+"""`python -m posewire_server`: the same program as `posewire serve`."""
+
+from __future__ import annotations
+
+import typer
+
+from posewire_server.options import serve
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(serve)
+
+if __name__ == "__main__":
+    app(prog_name="python -m posewire_server")

@@ -1,0 +1,39 @@
+"""The signal by which a server tells its streams that it is about to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+__all__ = ["DrainSignal"]
+
+
+class DrainSignal:
+    """Set once.
+
+    Args:
+        grace_s: how long streams may take to finish from then on.
+    """
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._set = asyncio.Event()
+        self._deadline = 0.0
+
+    def __bool__(self) -> bool:
+        return self._set.is_set()
+
+    def set(self) -> None:
+        """Ask all streams to finish."""
+        if not self._set.is_set():
+            self._deadline = time.monotonic() + self._grace_s
+            self._set.set()
+
+    async def wait(self) -> None:
+        """Return when it is set."""
+        await self._set.wait()
+
+    @property
+    def remaining_s(self) -> float:
+        """What is left of the grace."""
+        return max(0.0, self._deadline - time.monotonic())

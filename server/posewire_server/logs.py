@@ -1,0 +1,68 @@
+"""Structured logs: each line carries its stream's id, and facts as fields rather than in the text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+from posewire_server.config import LogFormat, LogLevel
+
+__all__ = ["current_stream", "facts", "set_up_logging"]
+
+current_stream: ContextVar[str] = ContextVar("current_stream", default="")
+"""Id of the stream in whose tasks the code runs; set by its handler, inherited by the tasks it starts."""
+
+_FACTS = "posewire_facts"
+
+
+def facts(**values: Any) -> dict[str, Any]:
+    """Fields of a log line, for `extra`: `log.info("stream opened", extra=facts(codec="jpeg"))`."""
+    return {_FACTS: values}
+
+
+def set_up_logging(level: LogLevel, log_format: LogFormat) -> None:
+    """Send all logs to standard error; called once, by the program."""
+    if log_format is LogFormat.AUTO:
+        log_format = LogFormat.HUMAN if sys.stderr.isatty() else LogFormat.JSON
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else HumanFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class HumanFormatter(logging.Formatter):
+    """For a terminal: time, level, message, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        # A client chooses some of the values: `repr` keeps control characters off the terminal.
+        fields = " ".join(f"{name}={value!r}" for name, value in _fields(record).items())
+        text = f"{time} {record.levelname:<7} {record.getMessage()}" + (f"  {fields}" if fields else "")
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    stream = current_stream.get()
+    given: dict[str, Any] = getattr(record, _FACTS, {})
+    return {"stream": stream, **given} if stream else given

@@ -1,0 +1,87 @@
+"""The command line of the server. Importing this costs little: no torch, no gRPC.
+
+`serve` is a typer command; `posewire serve` and `python -m posewire_server` are both made of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posewire_server.config import LogFormat, LogLevel, ServerConfig
+from posewire_server.configuration import ConfigError, load_config
+
+__all__ = ["serve"]
+
+
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings.", envvar="POSEWIRE_CONFIG", show_envvar=True)
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Bundle of networks: a name, or a folder.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS] or none.", metavar="SPEC")
+    ] = None,
+    flow: Annotated[
+        str | None, typer.Option(help="auto, bundle, dis[:PRESET], flownet2-s:PATH or none.", metavar="SPEC")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of a network on the CPU; 0: the libraries' choice.")
+    ] = None,
+    decode_threads: Annotated[int | None, typer.Option(help="Threads that decode frames; 0: half the cores.")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time.")] = None,
+    max_pictures: Annotated[int | None, typer.Option(help="Single pictures in work at the same time.")] = None,
+    max_people: Annotated[int | None, typer.Option(help="People estimated in one frame.")] = None,
+    max_inbox: Annotated[int | None, typer.Option(help="Frames of a stream that wait for their turn.")] = None,
+    max_frame_bytes: Annotated[int | None, typer.Option(help="Bytes of one encoded frame.")] = None,
+    max_frame_pixels: Annotated[int | None, typer.Option(help="Width times height of one frame.")] = None,
+    drain_grace_s: Annotated[float | None, typer.Option(help="Seconds that streams get to finish on SIGTERM.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Least severity that is logged.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look.")] = None,
+    port_file: Annotated[
+        Path | None, typer.Option(help="File that gets the bound port once calls are accepted.")
+    ] = None,
+    exit_on_stdin_eof: Annotated[
+        bool | None, typer.Option("--exit-on-stdin-eof", help="Stop when standard input ends.")
+    ] = None,
+) -> None:
+    """Serve pose tracking over gRPC.
+
+    Every setting can also stand in a TOML file (--config) or in the environment, as POSEWIRE_SERVER_ and the name in
+    capitals; flags win over the environment, the environment over the file.
+    """
+    given = dict(locals())
+    file = given.pop("config")
+    limits = {name: given.pop(name) for name in tuple(given) if name.startswith("max_")}
+    flags = given | {f"limits.{name}": value for name, value in limits.items()}
+    try:
+        start(load_config(file=file, environment=os.environ, flags=flags))
+    except ConfigError as error:
+        print(f"posewire: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def start(config: ServerConfig) -> None:
+    """Serve until told to stop; what keeps the server from starting is printed as one line, exit status 1."""
+    try:
+        from posewire_server.logs import set_up_logging
+        from posewire_server.server import run
+    except ModuleNotFoundError as error:
+        print(
+            f"posewire: the server needs the package {error.name}; install it with: pip install 'posewire[server]'",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1) from None
+    set_up_logging(config.log_level, config.log_format)
+    try:
+        run(config)
+    except (ValueError, OSError) as error:
+        print(f"posewire: the server cannot start: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None

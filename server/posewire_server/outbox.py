@@ -1,0 +1,126 @@
+"""What goes back to the client of one stream: in order, and with every frame accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from posewire.v1 import track_pb2
+from posewire_server.errors import FrameError
+from posewire_server.inbox import DropReason
+from posewire_server.status import failure_reason
+from posewire_server.wire.names import DROP_REASONS
+
+__all__ = ["Accounts", "FrameId", "Outbox"]
+
+# Drops ride with the next response; if none comes within this time, they go alone.
+_REPORT_DROPS_AFTER_S = 0.05
+# A client that sends frames without reading responses is held back when so many drops wait to be told.
+_MAX_UNREPORTED = 1000
+
+
+@dataclass(frozen=True)
+class FrameId:
+    """How the client calls a frame; comes back unchanged.
+
+    Attributes:
+        number: the client's frame number.
+        capture_time: when the frame was taken, on the client's clock.
+    """
+
+    number: int
+    capture_time: timestamp_pb2.Timestamp
+
+
+@dataclass
+class Accounts:
+    """received = tracked + failed + dropped, once everything is answered for."""
+
+    received: int = 0
+    tracked: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+    @property
+    def open(self) -> int:
+        """Frames that are not answered for yet."""
+        return self.received - self.tracked - self.failed - self.dropped
+
+
+class Outbox:
+    """Sends responses one at a time, whoever has one to send.
+
+    Args:
+        write: sends a response; returns when flow control has let it go.
+    """
+
+    def __init__(self, write: Callable[[track_pb2.TrackResponse], Awaitable[None]]) -> None:
+        self._write = write
+        self._sending = asyncio.Lock()
+        self._dropped: list[track_pb2.DroppedFrame] = []
+        self._something_dropped = asyncio.Event()
+        self.accounts = Accounts()
+
+    async def started(self, message: track_pb2.StreamStarted) -> None:
+        """The stream is open."""
+        await self._send(track_pb2.TrackResponse(started=message))
+
+    async def tracked(self, message: track_pb2.TrackedFrame, resume_token: bytes = b"") -> None:
+        """A frame was tracked."""
+        self.accounts.tracked += 1
+        await self._send(track_pb2.TrackResponse(tracked=message, resume_token=resume_token))
+
+    async def failed(self, frame: FrameId, error: FrameError) -> None:
+        """A frame failed."""
+        self.accounts.failed += 1
+        message = track_pb2.FailedFrame(
+            number=frame.number, capture_time=frame.capture_time, reason=failure_reason(error), message=error.message
+        )
+        await self._send(track_pb2.TrackResponse(failed=message))
+
+    def dropped(self, frame: FrameId, reason: DropReason) -> None:
+        """A frame was dropped; told with the next response, or soon without one."""
+        self.accounts.dropped += 1
+        self._dropped.append(track_pb2.DroppedFrame(number=frame.number, reason=DROP_REASONS[reason]))
+        self._something_dropped.set()
+
+    async def drain(self, grace_s: float, resume_token: bytes) -> None:
+        """The server is about to stop."""
+        grace = duration_pb2.Duration()
+        grace.FromNanoseconds(int(grace_s * 1e9))
+        await self._send(track_pb2.TrackResponse(drain=track_pb2.Drain(grace=grace), resume_token=resume_token))
+
+    async def summary(self, identities: int) -> None:
+        """The last response of a stream that ends in order."""
+        accounts = self.accounts
+        message = track_pb2.StreamSummary(
+            received=accounts.received,
+            tracked=accounts.tracked,
+            failed=accounts.failed,
+            dropped=accounts.dropped,
+            identities=identities,
+        )
+        await self._send(track_pb2.TrackResponse(summary=message))
+
+    async def report_drops(self) -> None:
+        """Tell of drops with which no other response has gone; runs until it is cancelled."""
+        while True:
+            await self._something_dropped.wait()
+            await asyncio.sleep(_REPORT_DROPS_AFTER_S)
+            if self._dropped:
+                await self._send(track_pb2.TrackResponse())
+
+    async def caught_up(self) -> None:
+        """Wait while too much is still to be told: the sender of frames does not read."""
+        if len(self._dropped) >= _MAX_UNREPORTED:
+            await self._send(track_pb2.TrackResponse())
+
+    async def _send(self, response: track_pb2.TrackResponse) -> None:
+        async with self._sending:
+            response.dropped.extend(self._dropped)
+            self._dropped.clear()
+            self._something_dropped.clear()
+            await self._write(response)

@@ -1,0 +1,197 @@
+"""The process: a gRPC server with health and reflection, that starts when its networks work and drains when told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from posewire.v1 import pose_tracking_service_pb2
+from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
+from posewire_server.config import ServerConfig
+from posewire_server.configuration import ConfigError
+from posewire_server.drain import DrainSignal
+from posewire_server.logs import facts
+from posewire_server.networks import Networks, load_networks
+from posewire_server.pipeline import Pipeline
+from posewire_server.service import PoseTrackingService
+from posewire_server.stream import StreamContext
+
+__all__ = ["PoseServer", "run", "running_server"]
+
+log = logging.getLogger(__name__)
+
+_SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
+# Beyond this, a message is refused by gRPC itself, which ends its stream; up to it, the one frame fails.
+_MESSAGE_OVERHEAD = 2**20
+
+
+class PoseServer:
+    """A server that accepts calls; made by `PoseServer.start`.
+
+    Attributes:
+        address: `host:port` to connect to.
+        port: the bound port.
+        service: the servicer, for what it counts.
+    """
+
+    def __init__(self, config: ServerConfig, pipeline: Pipeline) -> None:
+        self._config = config
+        self._pipeline = pipeline
+        self._drain = DrainSignal(config.drain_grace_s)
+        self._decoders = ThreadPoolExecutor(config.decoders, thread_name_prefix="posewire-decoder")
+        self.service = PoseTrackingService(config, StreamContext(pipeline, self._decoders, config.limits, self._drain))
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_channel_options(config))
+        self.port = 0
+
+    @classmethod
+    async def start(cls, config: ServerConfig, networks: Networks | None = None) -> PoseServer:
+        """Load and try the networks, then listen.
+
+        Args:
+            config: settings.
+            networks: in place of those that `config` names.
+
+        Raises:
+            ConfigError: nothing can be bound to the address.
+            ValueError, OSError: the networks cannot be loaded, see `load_networks`.
+        """
+        if networks is None:
+            networks = await asyncio.to_thread(load_networks, config)
+        server = cls(config, Pipeline(networks, config.batching))
+        try:
+            await server._pipeline.warm_up()
+            await server._listen()
+        except BaseException:
+            await server._release()
+            raise
+        return server
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        return f"{host}:{self.port}"
+
+    async def stop(self) -> None:
+        """Drain: no new streams, the open ones finish the frame in work; then end, at the latest after the grace."""
+        log.info("draining", extra=facts(streams=self.service.active_streams, grace_s=self._config.drain_grace_s))
+        await self._health.enter_graceful_shutdown()
+        self._drain.set()
+        await self._server.stop(self._config.drain_grace_s)
+        await self._release()
+        log.info("stopped")
+
+    async def _listen(self) -> None:
+        add_PoseTrackingServiceServicer_to_server(self.service, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        try:
+            self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
+        except RuntimeError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{self._config.port}: the port is taken, or the host is not an address of "
+                "this machine; choose another one (--port 0 takes a free port)"
+            ) from error
+        await self._server.start()
+        for name in ("", _SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        networks = self._pipeline.networks
+        log.info(
+            "serving",
+            extra=facts(address=self.address, device=networks.device, **vars(networks.names)),
+        )
+
+    async def _release(self) -> None:
+        await self._pipeline.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+
+@asynccontextmanager
+async def running_server(config: ServerConfig, networks: Networks | None = None) -> AsyncIterator[str]:
+    """A server inside this program, for tests; gives its address, and drains at the end."""
+    server = await PoseServer.start(config, networks)
+    try:
+        yield server.address
+    finally:
+        await server.stop()
+
+
+def run(config: ServerConfig) -> None:
+    """Serve until SIGTERM, SIGINT or, if the configuration says so, the end of standard input.
+
+    Raises:
+        ConfigError, ValueError, OSError: the server cannot start; the message says why.
+    """
+    asyncio.run(_serve(config))
+
+
+async def _serve(config: ServerConfig) -> None:
+    loop = asyncio.get_running_loop()
+    told_to_stop = asyncio.Event()
+
+    def stop(reason: str) -> None:
+        if told_to_stop.is_set():
+            log.warning("told to stop a second time (%s): leaving at once", reason)
+            os._exit(1)
+        log.info("told to stop", extra=facts(reason=reason))
+        told_to_stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number.name)
+    if config.exit_on_stdin_eof:
+        _call_at_end_of_input(lambda: loop.call_soon_threadsafe(told_to_stop.set))
+    starting = asyncio.create_task(PoseServer.start(config))
+    await asyncio.wait({starting, stopping := asyncio.create_task(told_to_stop.wait())}, return_when="FIRST_COMPLETED")
+    stopping.cancel()
+    server = await starting
+    try:
+        if config.port_file is not None:
+            _write_whole(config.port_file, f"{server.port}\n")
+        await told_to_stop.wait()
+    finally:
+        await server.stop()
+        if config.port_file is not None:
+            config.port_file.unlink(missing_ok=True)
+
+
+def _call_at_end_of_input(callback: Callable[[], object]) -> None:
+    def read() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        callback()
+
+    # A daemon: it sits in `read` when the program ends for another reason.
+    threading.Thread(target=read, name="posewire-stdin", daemon=True).start()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees either nothing or all of it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
+    longest = 2 * config.limits.max_frame_bytes + _MESSAGE_OVERHEAD
+    return [
+        ("grpc.max_receive_message_length", longest),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # two servers on one port would share its clients by chance
+        # Clients may ping idle connections this often; more looks like an attack and ends the connection.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]

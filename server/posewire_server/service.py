@@ -1,0 +1,265 @@
+"""The gRPC servicer: Track, EstimatePoses, GetServerInfo."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any, TypeAlias, TypeVar, cast
+
+import grpc
+
+from posewire.joints import JOINT_SETS
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
+from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
+from posewire_models.frames import Frame
+from posewire_server.config import ServerConfig
+from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
+from posewire_server.errors import InvalidRequest, LimitReached, OutOfOrder, PictureTooLarge, ServerDraining
+from posewire_server.logs import current_stream, facts
+from posewire_server.outbox import Outbox
+from posewire_server.session import Session
+from posewire_server.status import abort
+from posewire_server.stream import StreamContext, TrackStream
+from posewire_server.tracking import Tracker
+from posewire_server.wire.names import CODECS
+from posewire_server.wire.requests import (
+    StreamSettings,
+    boxes_from,
+    codec_from,
+    raw_size_from,
+    score_threshold_from,
+    settings_from,
+    wanted_joint_set,
+)
+from posewire_server.wire.responses import (
+    joint_set_message,
+    limits_message,
+    models_message,
+    people_messages,
+    settings_message,
+    timings_message,
+    tracker_message,
+)
+
+__all__ = ["PoseTrackingService"]
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_EstimateRequest: TypeAlias = pose_tracking_service_pb2.EstimatePosesRequest
+_EstimateResponse: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
+
+# A stream whose configuration has not come by then is ended: it holds a place.
+_OPENING_TIMEOUT_S = 30.0
+# Single pictures share one turn in the batches, so that many of them do not delay the streams.
+_PICTURES = "pictures"
+
+
+class PoseTrackingService(PoseTrackingServiceServicer):
+    """The service.
+
+    Args:
+        config: of the server.
+        shared: what streams share.
+    """
+
+    def __init__(self, config: ServerConfig, shared: StreamContext) -> None:
+        self._config = config
+        self._shared = shared
+        self._streams = 0
+        self._pictures = 0
+
+    @property
+    def active_streams(self) -> int:
+        """Streams open now."""
+        return self._streams
+
+    # -- Track ---------------------------------------------------------------------------------------------------------
+
+    async def Track(self, request_iterator: object, context: _Context) -> None:  # type: ignore[override]  # noqa: N802
+        """See track.proto."""
+        current_stream.set(secrets.token_hex(4))
+        await _answering_errors(context, lambda: self._track(context))
+
+    async def _track(self, context: _Context) -> None:
+        async def read() -> track_pb2.TrackRequest | None:
+            request = await context.read()
+            return None if request is grpc.aio.EOF else cast(track_pb2.TrackRequest, request)
+
+        networks = self._shared.pipeline.networks
+        with self._place_for_stream():
+            settings = settings_from(
+                await _configuration(read), self._config.tracker, self._config.limits, networks.joint_set
+            )
+            stream_id = current_stream.get()
+            session = Session(stream_id, Tracker(settings.tracker, networks.joint_set.sigmas))
+            outbox = Outbox(context.write)
+            stream = TrackStream(session, settings, self._shared, read, outbox)
+            log.info(
+                "stream opened",
+                extra=facts(peer=context.peer(), name=settings.name, codec=settings.codec, policy=settings.drop_policy),
+            )
+            start = time.monotonic()
+            try:
+                await outbox.started(self._started(stream_id, settings))
+                await stream.run()
+            finally:
+                accounts = outbox.accounts
+                log.info(
+                    "stream closed",
+                    extra=facts(
+                        seconds=round(time.monotonic() - start, 3),
+                        received=accounts.received,
+                        tracked=accounts.tracked,
+                        failed=accounts.failed,
+                        dropped=accounts.dropped,
+                        identities=session.tracker.identities,
+                    ),
+                )
+
+    def _started(self, stream_id: str, settings: StreamSettings) -> track_pb2.StreamStarted:
+        resume = track_pb2.ResumeOutcome(resumed=False)
+        if settings.resume is not None:
+            resume.refusal = "this server does not continue earlier streams; ids start anew"
+        return track_pb2.StreamStarted(
+            stream_id=stream_id,
+            config=settings_message(settings),
+            joint_set=joint_set_message(settings.joint_set),
+            models=models_message(self._shared.pipeline.networks.names),
+            resume=resume,
+        )
+
+    @contextmanager
+    def _place_for_stream(self) -> Iterator[None]:
+        self._refuse_when_draining()
+        limit = self._config.limits.max_streams
+        if self._streams >= limit:
+            raise LimitReached(
+                f"{self._streams} streams are open, as many as this server takes (limits.max_streams): close one, try "
+                "later, or use another server"
+            )
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    # -- EstimatePoses -------------------------------------------------------------------------------------------------
+
+    async def EstimatePoses(  # noqa: N802
+        self, request: _EstimateRequest, context: _Context
+    ) -> _EstimateResponse:
+        """See pose_tracking_service.proto."""
+        return await _answering_errors(context, lambda: self._estimate(request))
+
+    async def _estimate(self, request: _EstimateRequest) -> _EstimateResponse:
+        arrived_s = time.monotonic()
+        limits, networks = self._config.limits, self._shared.pipeline.networks
+        codec = codec_from(request.codec, "codec")
+        if codec in VIDEO_CODECS:
+            raise InvalidRequest(f"codec is {codec}; a single picture is JPEG, PNG or raw", field="codec")
+        decoder = PictureDecoder(codec, raw_size_from(request.raw_size, codec), limits)
+        wanted = wanted_joint_set(request.joint_set, networks.joint_set, "joint_set")
+        threshold = score_threshold_from(request, self._config.tracker)
+        given = boxes_from(request.boxes, limits) if request.HasField("boxes") else None
+        if len(request.data) > limits.max_frame_bytes:
+            raise PictureTooLarge(
+                f"the picture has {len(request.data)} bytes; this server accepts {limits.max_frame_bytes} "
+                "(limits.max_frame_bytes): compress it more",
+                field="data",
+            )
+        with self._place_for_picture():
+            queue_ms = (time.monotonic() - arrived_s) * 1e3
+            start = time.perf_counter()
+            pixels = await asyncio.get_running_loop().run_in_executor(
+                self._shared.decoders, decoder.decode, request.data
+            )
+            decode_ms = (time.perf_counter() - start) * 1e3
+            frame = Frame(pixels)
+            found = await self._shared.pipeline.estimate(
+                frame,
+                given,
+                box_score_threshold=threshold,
+                max_people=self._config.tracker.max_people,
+                stream=_PICTURES,
+            )
+        height, width = frame.size
+        people = people_messages(
+            found.as_people(self._config.tracker.joint_score_threshold), networks.joint_set, wanted
+        )
+        total_ms = (time.monotonic() - arrived_s) * 1e3
+        return _EstimateResponse(
+            size=pose_pb2.FrameSize(width=width, height=height),
+            joint_set=joint_set_message(wanted),
+            people=people,
+            timings=timings_message(found.times, queue_ms=queue_ms, decode_ms=decode_ms, total_ms=total_ms),
+        )
+
+    @contextmanager
+    def _place_for_picture(self) -> Iterator[None]:
+        self._refuse_when_draining()
+        limit = self._config.limits.max_pictures
+        if self._pictures >= limit:
+            raise LimitReached(
+                f"{self._pictures} pictures are in work, as many as this server takes (limits.max_pictures): wait for "
+                "an answer before you send the next one"
+            )
+        self._pictures += 1
+        try:
+            yield
+        finally:
+            self._pictures -= 1
+
+    # -- GetServerInfo -------------------------------------------------------------------------------------------------
+
+    async def GetServerInfo(  # noqa: N802
+        self, request: pose_tracking_service_pb2.GetServerInfoRequest, context: _Context
+    ) -> pose_tracking_service_pb2.GetServerInfoResponse:
+        """See pose_tracking_service.proto."""
+        networks = self._shared.pipeline.networks
+        return pose_tracking_service_pb2.GetServerInfoResponse(
+            version=metadata.version("posewire"),
+            device=networks.device,
+            models=models_message(networks.names),
+            joint_set=joint_set_message(networks.joint_set),
+            joint_sets=sorted({networks.joint_set.name, *JOINT_SETS}),
+            codecs=list(CODECS),
+            limits=limits_message(self._config.limits),
+            tracker_defaults=tracker_message(self._config.tracker),
+            active_streams=self._streams,
+            has_detector=networks.detector is not None,
+        )
+
+    def _refuse_when_draining(self) -> None:
+        if self._shared.drain:
+            raise ServerDraining("this server is about to stop; use another one, or try again when it is back")
+
+
+async def _answering_errors(context: _Context, handle: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Run a handler; whatever it raises becomes the status of the call."""
+    try:
+        return await handle()
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:  # noqa: BLE001  the one place where they end; `abort` logs what is not the client's fault
+        await abort(context, error)
+
+
+async def _configuration(read: Callable[[], Awaitable[track_pb2.TrackRequest | None]]) -> settings_pb2.StreamConfig:
+    """The first request of a stream."""
+    try:
+        async with asyncio.timeout(_OPENING_TIMEOUT_S):
+            request = await read()
+    except TimeoutError:
+        raise OutOfOrder(f"no configuration came within {_OPENING_TIMEOUT_S:g} s of opening the stream") from None
+    if request is None:
+        raise OutOfOrder("the stream ended before its configuration; send one `config` first, then frames")
+    if request.WhichOneof("request") != "config":
+        raise OutOfOrder("a frame came before the configuration; send one `config` first, then frames", field="config")
+    return request.config

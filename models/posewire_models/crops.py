@@ -70,8 +70,8 @@ def sample_crops(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) 
 
 def normalise(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Pixels `(n, 3, h, w)` in 0..255 as a network wants them: less each colour's mean, divided by its deviation."""
-    shift = torch.tensor(mean, device=crops.device).view(3, 1, 1)
-    return (crops - shift) / torch.tensor(std, device=crops.device).view(3, 1, 1)
+    shift, spread = (torch.tensor(values, device=crops.device).view(3, 1, 1) for values in (mean, std))
+    return (crops - shift).mul_(1 / spread)
 
 
 def _warp(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,77 @@
+"""The centre-heatmap detector as a stage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from posewire_models.center_detector import CenterDetector, CenterMaps
+from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.frames import Frame
+from tests.models.small_networks import small_network
+
+CPU = torch.device("cpu")
+
+
+class _FindsBrightBlock(nn.Module):
+    """Says that one person stands where the red channel is bright, in place of a trained network."""
+
+    def __init__(self, detector: CenterDetector) -> None:
+        super().__init__()
+        self.config = detector.config
+
+    def forward(self, images: Tensor) -> CenterMaps:
+        batch, _, height, width = images.shape
+        shape = (height // 4, width // 4)
+        maps = CenterMaps(*(torch.full((batch, channels, *shape), -9.0) for channels in (1, 2, 2)))
+        for row, image in enumerate(images):
+            ys, xs = torch.nonzero(image[0] > 1.5, as_tuple=True)
+            x, y = (xs.min() + xs.max()) / 8, (ys.min() + ys.max()) / 8
+            cell = row, slice(None), int(y), int(x)
+            maps.hm[cell] = 2.0
+            maps.wh[cell] = torch.stack((xs.max() - xs.min() + 1, ys.max() - ys.min() + 1)) / 4
+            maps.reg[cell] = torch.stack((x - int(x), y - int(y)))
+        return maps
+
+
+def _frame_with_block(size: tuple[int, int], box: tuple[int, int, int, int]) -> Frame:
+    pixels = np.zeros((*size, 3), np.uint8)
+    pixels[box[1] : box[3], box[0] : box[2]] = 255
+    return Frame(pixels)
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((128, 192), (40, 30, 80, 110)),  # of the input's aspect, reduced by two
+        ((256, 192), (40, 60, 120, 200)),  # taller than the input
+        ((64, 96), (10, 20, 30, 50)),  # at the input's size
+    ],
+)
+def test_boxes_come_back_in_frame_pixels(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
+    detector = small_network("center_resnet")
+    assert isinstance(detector, CenterDetector)
+    stage = CenterHeatmapDetector(_FindsBrightBlock(detector), DetectorSettings(), CPU)  # type: ignore[arg-type]
+    (found,) = stage([_frame_with_block(size, box)])
+    assert len(found) == 1
+    # The block covers pixels box[0] to box[2] - 1, so its edges lie half a pixel outside of their centres.
+    pixels_per_input_pixel = max(size[0] / 64, size[1] / 96)
+    np.testing.assert_allclose(found.boxes[0], np.array(box) - 0.5, atol=0.6 * pixels_per_input_pixel)
+    assert found.scores[0] == pytest.approx(0.8808, abs=1e-3)
+
+
+def test_frames_do_not_depend_on_each_other() -> None:
+    network = small_network("center_resnet")
+    assert isinstance(network, CenterDetector)
+    stage = CenterHeatmapDetector(network, DetectorSettings(score_threshold=0.0, max_people=20), CPU)
+    rng = np.random.default_rng(0)
+    frames = [Frame(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in ((90, 160), (200, 100), (64, 96))]
+    for frame, together in zip(frames, stage(frames), strict=True):
+        (alone,) = stage([frame])
+        assert len(alone) > 0
+        np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-3)
+        np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
+    assert stage([]) == []

@@ -1,0 +1,139 @@
+"""ONNX detectors: both formats, errors, and a real model on real pictures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from posewire_models.detectors.onnx_runtime import OnnxDetector, OnnxDetectorError, decode_yolox
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.frames import Frame
+
+CPU = torch.device("cpu")
+
+
+def _model(
+    path: Path,
+    outputs: dict[str, np.ndarray],
+    size: tuple[int | str, int | str] = (64, 96),
+    kind: int = TensorProto.FLOAT,
+    metadata: dict[str, str] | None = None,
+) -> Path:
+    """A model that gives `outputs` whatever it sees."""
+    nodes, infos = [], []
+    for name, value in outputs.items():
+        tensor = onnx.numpy_helper.from_array(value, name)
+        nodes.append(helper.make_node("Constant", [], [name], value=tensor))
+        infos.append(helper.make_tensor_value_info(name, tensor.data_type, value.shape))
+    image = helper.make_tensor_value_info("image", kind, (1, 3, *size))
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [image], infos), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 9
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
+    return path
+
+
+def _frame(height: int = 128, width: int = 192) -> Frame:
+    return Frame(np.zeros((height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize("batch_axis", [True, False])
+@pytest.mark.parametrize(("person", "metadata"), [(0, {}), (1, {"person_label": "1"})])
+def test_end_to_end(batch_axis: bool, person: int, metadata: dict[str, str], tmp_path: Path) -> None:
+    boxes = np.array([[10, 10, 30, 50], [0, 0, 20, 20], [40, 5, 60, 60]], np.float32)
+    outputs = {
+        "boxes": boxes,
+        "scores": np.array([0.6, 0.9, 0.8], np.float32),
+        "labels": np.array([person, 5, person], np.int64),
+    }
+    if batch_axis:
+        outputs = {name: value[None] for name, value in outputs.items()}
+    for kind in (TensorProto.FLOAT, TensorProto.UINT8):
+        path = _model(tmp_path / "m.onnx", outputs, kind=kind, metadata=metadata)
+        (found,) = OnnxDetector(path, DetectorSettings(), CPU)([_frame()])
+        np.testing.assert_allclose(found.boxes, boxes[[2, 0]] * 2)  # frame of twice the input's size, best first
+        assert found.scores.tolist() == pytest.approx([0.8, 0.6])
+
+
+def test_yolox_decoding_equals_a_plain_loop() -> None:
+    size = (64, 96)
+    raw = np.random.default_rng(0).normal(size=(1, 126, 8)).astype(np.float32)
+    boxes, scores = decode_yolox(torch.from_numpy(raw), size, label=1)
+    expected = []
+    place = 0
+    for stride in (8, 16, 32):
+        for row in range(size[0] // stride):
+            for column in range(size[1] // stride):
+                x, y, log_w, log_h, objectness, *classes = raw[0, place].tolist()
+                place += 1
+                if int(np.argmax(classes)) == 1:
+                    cx, cy = (x + column) * stride, (y + row) * stride
+                    w, h = math.exp(log_w) * stride, math.exp(log_h) * stride
+                    box = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]
+                    expected.append((box, objectness * classes[1]))
+    assert place == raw.shape[1]
+    np.testing.assert_allclose(boxes.numpy(), [box for box, _ in expected], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(scores.numpy(), [score for _, score in expected], rtol=1e-5)
+
+
+def test_yolox_suppresses_doubles(tmp_path: Path) -> None:
+    raw = np.zeros((1, 126, 85), np.float32)
+    raw[..., 2:4] = math.log(4)
+    raw[0, 0, 4:6] = 0.9, 1.0  # cell (0, 0): a person of 32 by 32 around the origin
+    raw[0, 1, 4:6] = 0.8, 1.0  # cell (1, 0): the same, 8 pixels to the right; IoU 0.6
+    raw[0, 40, 4:6] = 0.7, 1.0  # far away
+    raw[0, 41, 4], raw[0, 41, 5 + 3] = 0.95, 1.0  # a car
+    path = _model(tmp_path / "m.onnx", {"output": raw})
+    (found,) = OnnxDetector(path, DetectorSettings(), CPU)([_frame()])
+    assert found.scores.tolist() == pytest.approx([0.9, 0.7])
+    (found,) = OnnxDetector(path, DetectorSettings(nms_iou=0.7), CPU)([_frame()])
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    settings = DetectorSettings()
+    with pytest.raises(OnnxDetectorError, match="no ONNX model at"):
+        OnnxDetector(tmp_path / "none.onnx", settings, CPU)
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    with pytest.raises(OnnxDetectorError, match="ONNX Runtime can open"):
+        OnnxDetector(tmp_path / "broken.onnx", settings, CPU)
+    path = _model(tmp_path / "m.onnx", {"logits": np.zeros((1, 1000), np.float32)})
+    with pytest.raises(OnnxDetectorError, match=r"outputs logits \[1, 1000\].*known are YOLOX raw"):
+        OnnxDetector(path, settings, CPU)
+    path = _model(tmp_path / "m.onnx", {"output": np.zeros((1, 126, 85), np.float32)}, size=("h", "w"))
+    with pytest.raises(OnnxDetectorError, match="fixed size"):
+        OnnxDetector(path, settings, CPU)
+
+
+def test_nothing_is_said_on_a_machine_without_gpu(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = _model(tmp_path / "m.onnx", {"output": np.zeros((1, 126, 85), np.float32)})
+    OnnxDetector(path, DetectorSettings(), CPU)([_frame()])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("clip", "frame", "people"),
+    [
+        ("squats.mp4", 20, 1),
+        ("skeleton_demo.mp4", 10, 2),
+        ("structuralize.mp4", 20, 2),
+    ],
+)
+def test_finds_people_in_real_pictures(clip: str, frame: int, people: int, shared_data: Path) -> None:
+    detector = OnnxDetector(shared_data / "teachers" / "yolox_nano.onnx", DetectorSettings(), CPU)
+    with av.open(str(shared_data / "video" / clip)) as video:
+        picture = next(image for number, image in enumerate(video.decode(video=0)) if number == frame)
+    (found,) = detector([Frame(picture.to_ndarray(format="rgb24"))])
+    sure = found.boxes[found.scores > 0.5]
+    assert len(sure) == people
+    assert (sure[:, 3] - sure[:, 1] > 0.2 * picture.height).all()
+    assert (sure[:, 3] - sure[:, 1] > sure[:, 2] - sure[:, 0]).all()  # people stand

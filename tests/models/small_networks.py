@@ -1,0 +1,59 @@
+"""Networks of every architecture, small, with weights and batch-norm statistics that let something through."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
+from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
+from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
+from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
+
+__all__ = ["ARCHITECTURES", "small_network"]
+
+Network = PoseResNet | PoseMobileNet | CenterDetector | FlowNetS
+
+ARCHITECTURES = ("pose_resnet", "pose_resnet50", "pose_mobilenet", "center_resnet", "center_mobilenet", "flownet_s")
+_HEAD = {"deconv_filters": (16, 16, 16)}
+
+
+def small_network(architecture: str, seed: int = 0) -> Network:
+    """A small network in evaluation mode, the same for the same seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = _build(architecture).eval()
+        for module in network.modules():
+            if isinstance(module, nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.running_mean, -0.1, 0.1)  # type: ignore[arg-type]
+                nn.init.uniform_(module.running_var, 0.8, 1.2)  # type: ignore[arg-type]
+                nn.init.uniform_(module.weight, 0.6, 1.0)
+                nn.init.uniform_(module.bias, -0.1, 0.1)
+        if isinstance(network, CenterDetector):
+            nn.init.constant_(network.wh[-1].bias, 3.0)  # type: ignore[arg-type]  # boxes have an extent
+        elif not isinstance(network, FlowNetS):
+            nn.init.normal_(network.final_layer.weight, std=0.1)
+    return network
+
+
+def _build(architecture: str) -> Network:
+    match architecture:
+        case "pose_resnet":
+            return PoseResNet(PoseResNetConfig(depth=18, width=0.25, input_size=(64, 32), joints=17, **_HEAD))
+        case "pose_resnet50":
+            return PoseResNet(PoseResNetConfig(depth=50, width=0.25, input_size=(64, 32), joints=17, **_HEAD))
+        case "pose_mobilenet":
+            return PoseMobileNet(PoseMobileNetConfig(width=0.35, input_size=(64, 32), joints=17, **_HEAD))
+        case "center_resnet":
+            config = CenterDetectorConfig(trunk="resnet18", width=0.25, input_size=(64, 96), head_channels=8, **_HEAD)
+            return CenterDetector(config)
+        case "center_mobilenet":
+            config = CenterDetectorConfig(
+                trunk="mobilenet_v2", width=0.35, input_size=(64, 96), head_channels=8, **_HEAD
+            )
+            return CenterDetector(config)
+        case "flownet_s":
+            return FlowNetS(FlowNetSConfig(width=0.125, input_size=(64, 128)))
+    raise AssertionError(architecture)

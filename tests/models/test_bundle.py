@@ -1,0 +1,172 @@
+"""Bundles: the one that ships works; one's own is a folder with a manifest; faults are told with their place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from posewire.joints import NANO19
+from posewire_models.bundle import bundle_names, find_bundle, load_bundle
+from posewire_models.flow_estimators import DisFlow, FlowNetFlow, StillFlow
+from posewire_models.frames import Frame
+from posewire_models.manifest import BundleError, read_manifest
+from posewire_models.weights import WeightsError
+from tests.models.small_networks import small_network
+
+_HEAD = {"deconv_filters": [16, 16, 16]}
+_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "pose_resnet": ("pose_resnet", {"depth": 18, "width": 0.25, "input_size": [64, 32], **_HEAD}),
+    "pose_mobilenet": ("pose_mobilenet", {"width": 0.35, "input_size": [64, 32], **_HEAD}),
+    "center_resnet": (
+        "center_detector",
+        {"trunk": "resnet18", "width": 0.25, "input_size": [64, 96], "head_channels": 8, **_HEAD},
+    ),
+    "flownet_s": ("flownet_s", {"width": 0.125, "input_size": [64, 128]}),
+}
+
+
+def _component(folder: Path, network: str) -> dict[str, Any]:
+    """Write the network's weights to the folder; its entry in the manifest."""
+    architecture, config = _NETWORKS[network]
+    path = folder / f"{network}.safetensors"
+    save_file(small_network(network).state_dict(), path)
+    weights = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"architecture": architecture, "network": config, "weights": weights}
+
+
+def _write(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A bundle in `folder`, its manifest changed by `changes`."""
+    manifest = {
+        "name": "mine",
+        "version": 1,
+        "description": "A test.",
+        "joint_set": "coco17",
+        "pose": _component(folder, "pose_resnet"),
+        **changes,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return manifest
+
+
+def test_nano_ships_and_finds_joints() -> None:
+    assert "nano" in bundle_names()
+    bundle = load_bundle("nano", device="cpu", detector="none")
+    assert bundle.joint_set is NANO19
+    frame = Frame(np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8))
+    box = np.array([[40, 10, 90, 110]], np.float32)
+    (poses,) = bundle.pose([frame], [box])
+    assert poses.shape == (1, 19, 3)
+    assert ((poses[..., 2] >= 0) & (poses[..., 2] <= 1)).all()
+    assert len(bundle.detector([frame])[0]) == 0
+    assert bundle.flow([(frame, frame)])[0].frame_size == (120, 160)
+
+
+def test_every_bundle_that_ships_is_whole_and_has_a_model_card() -> None:
+    for name in bundle_names():
+        folder = find_bundle(name)
+        manifest = read_manifest(folder)
+        load_bundle(name, device="cpu", detector="bundle" if manifest.detector else "none")
+        card = (folder / "README.md").read_text()
+        for component in (manifest.pose, manifest.detector, manifest.flow):
+            if component and component.weights:
+                assert component.licence
+                assert component.source
+                assert component.weights.file in card
+
+
+@pytest.mark.parametrize("pose", ["pose_resnet", "pose_mobilenet"])
+def test_new_weights_are_a_change_of_data(pose: str, tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        pose=_component(tmp_path, pose),
+        detector=_component(tmp_path, "center_resnet") | {"trained": False, "settings": {"score_threshold": 0.0}},
+        flow=_component(tmp_path, "flownet_s"),
+    )
+    bundle = load_bundle(tmp_path, device="cpu")
+    frame = Frame(np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    (found,) = bundle.detector([frame])
+    assert len(found) > 0
+    assert bundle.pose([frame], [found.boxes])[0].shape == (len(found), 17, 3)
+    assert isinstance(bundle.flow, FlowNetFlow)
+    assert bundle.manifest.detector is not None
+    assert not bundle.manifest.detector.trained
+
+
+def test_a_bundle_without_detector_says_what_to_do(tmp_path: Path) -> None:
+    _write(tmp_path, flow={"architecture": "dis"})
+    with pytest.raises(BundleError, match=r"give the boxes yourself.*--detector onnx:PATH"):
+        load_bundle(tmp_path, device="cpu")
+
+
+def test_flow_is_chosen_by_its_spec(tmp_path: Path) -> None:
+    _write(tmp_path)
+    with pytest.raises(BundleError, match=r"no flow estimator.*--flow dis"):
+        load_bundle(tmp_path, device="cpu", detector="none")
+    for spec, kind in (("dis:fast", DisFlow), ("none", StillFlow)):
+        assert isinstance(load_bundle(tmp_path, device="cpu", detector="none", flow=spec).flow, kind)
+    with pytest.raises(WeightsError, match="no weight file"):
+        load_bundle(tmp_path, device="cpu", detector="none", flow="flownet2-s:absent.pth")
+
+
+def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(BundleError, match=r"unknown bundle 'huge'; known bundles: .*nano"):
+        load_bundle("huge")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "unknown field colour; known fields: name, version"),
+        ({"version": "one"}, "version: expected .*int.*, got 'one'"),
+        ({"joint_set": "hands"}, "unknown joint set 'hands'"),
+        ({"pose": {"network": {}}}, "pose: missing field architecture"),
+        ({"pose": {"architecture": "vit"}}, "unknown architecture 'vit'; known: pose_resnet"),
+        ({"pose": {"architecture": "pose_resnet"}}, "needs weights"),
+        ({"pose": {"architecture": "pose_resnet", "network": {"depth": 19}}}, "depth 19 must be one of"),
+        ({"pose": {"architecture": "pose_resnet", "network": {"input_size": [64]}}}, "expected 2 values"),
+        ({"pose": {"architecture": "pose_resnet", "network": {"input_size": 64}}}, "input_size: expected tuple"),
+        ({"pose": {"architecture": "pose_resnet", "settings": {"flip_test": 1}}}, "flip_test: expected .*bool"),
+        (
+            {"pose": {"architecture": "x", "weights": {"file": "../x", "sha256": "0" * 64}}},
+            "must be a plain name",
+        ),
+        ({"pose": {"architecture": "x", "weights": {"file": "x", "sha256": "12"}}}, "64 hexadecimal digits"),
+    ],
+)
+def test_faults_of_a_manifest_are_told_with_their_place(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    _write(tmp_path, flow={"architecture": "dis"}, **change)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(tmp_path, device="cpu", detector="none")
+
+
+def test_stages_take_networks_of_their_kind_only(tmp_path: Path) -> None:
+    manifest = _write(tmp_path)
+    _write(tmp_path, detector=manifest["pose"], flow=manifest["pose"])
+    with pytest.raises(BundleError, match="is no detector"):
+        load_bundle(tmp_path, device="cpu", flow="none")
+    with pytest.raises(BundleError, match="is no flow estimator"):
+        load_bundle(tmp_path, device="cpu", detector="none")
+
+
+def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
+    manifest = _write(tmp_path, flow={"architecture": "dis"})
+    wider = manifest["pose"] | {"network": manifest["pose"]["network"] | {"joints": 5}}
+    _write(tmp_path, flow={"architecture": "dis"}, pose=wider)
+    with pytest.raises(WeightsError, match=r"final_layer.weight \(17, 16, 1, 1\) instead of \(5, 16, 1, 1\)"):
+        load_bundle(tmp_path, device="cpu", detector="none")
+    _write(tmp_path, flow={"architecture": "dis"})
+    (tmp_path / "pose_resnet.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="damaged or another file"):
+        load_bundle(tmp_path, device="cpu", detector="none")
+
+
+def test_a_manifest_that_is_no_json_is_told(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match="no valid JSON"):
+        load_bundle(tmp_path)

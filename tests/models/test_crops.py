@@ -1,0 +1,81 @@
+"""Crops: geometry, its inverse, and the two samplers against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posewire_models import crops
+from posewire_models.crops import apply_affine, crop_to_frame, invert_affine, normalise, sample_crops
+
+_boxes = st.tuples(st.floats(-50, 900), st.floats(-50, 700), st.floats(2, 800), st.floats(2, 600)).map(
+    lambda xywh: torch.tensor([[xywh[0], xywh[1], xywh[0] + xywh[2], xywh[1] + xywh[3]]], dtype=torch.float32)
+)
+
+
+@given(_boxes)
+def test_crop_is_the_extended_box(box: torch.Tensor) -> None:
+    height, width = 256, 192
+    edges = torch.tensor([[[-0.5, -0.5], [width - 0.5, height - 0.5]]])
+    (low, high) = apply_affine(crop_to_frame(box, (height, width)), edges)[0]
+    size = high - low
+    box_size = box[0, 2:] - box[0, :2]
+    torch.testing.assert_close((low + high) / 2, (box[0, :2] + box[0, 2:]) / 2, rtol=1e-4, atol=1e-3)
+    assert size[1] / size[0] == pytest.approx(4 / 3, rel=1e-4)
+    # One side is the box's own, enlarged; the other is not smaller than that.
+    assert (size / box_size).min().item() == pytest.approx(1.25, rel=1e-4)
+
+
+@given(_boxes, st.tuples(st.floats(-20, 200), st.floats(-20, 260)))
+def test_inverse_is_exact(box: torch.Tensor, point: tuple[float, float]) -> None:
+    to_frame = crop_to_frame(box, (256, 192))
+    points = torch.tensor([[point]], dtype=torch.float32)
+    back = apply_affine(invert_affine(to_frame), apply_affine(to_frame, points))
+    torch.testing.assert_close(back, points, rtol=1e-4, atol=5e-3)
+
+
+def test_inverse_of_a_rotation() -> None:
+    affine = torch.tensor([[[0.0, -2.0, 5.0], [2.0, 0.0, 7.0]]])
+    points = torch.tensor([[[3.0, 4.0]]])
+    assert apply_affine(affine, points).tolist() == [[[-3.0, 13.0]]]
+    assert apply_affine(invert_affine(affine), apply_affine(affine, points)).tolist() == points.tolist()
+
+
+def test_pixels_come_from_where_the_map_says() -> None:
+    x = np.arange(200, dtype=np.uint8)
+    frame = np.stack(np.broadcast_arrays(x[None, :], x[:120, None], np.uint8(7)), axis=2)
+    to_frame = crop_to_frame(torch.tensor([[80.0, 40.0, 110.0, 70.0]]), (64, 48))
+    (crop,) = sample_crops(torch.from_numpy(frame.copy()), to_frame, (64, 48))
+    place = torch.tensor([[[11.0, 33.0]]])
+    expected = apply_affine(to_frame, place)[0, 0]
+    assert crop[:2, 33, 11].tolist() == pytest.approx(expected.tolist(), abs=0.51)
+    assert crop[2].unique().tolist() == [7.0]
+
+
+def test_outside_of_the_frame_is_black() -> None:
+    frame = torch.full((50, 50, 3), 200, dtype=torch.uint8)
+    (crop,) = sample_crops(frame, crop_to_frame(torch.tensor([[-40.0, 0.0, 0.0, 50.0]]), (64, 48)), (64, 48))
+    assert crop[:, :, 0].max() == 0
+    assert crop[:, 32, -1].tolist() == [200.0] * 3
+
+
+def test_both_samplers_agree() -> None:
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.randint(0, 256, (90, 160, 3), dtype=torch.uint8, generator=generator)
+    corner = torch.rand(6, 2, generator=generator) * 120 - 20
+    boxes = torch.cat((corner, corner + torch.rand(6, 2, generator=generator) * 100 + 5), dim=1)
+    to_frame = crop_to_frame(boxes, (64, 48))
+    to_frame[0, :, :2] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])  # rotated, as in training
+    on_cpu, elsewhere = (
+        normalise(sample(frame, to_frame, (64, 48)), (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
+        for sample in (crops._warp, crops._gather)
+    )
+    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1e-2)
+
+
+def test_a_box_without_extent_gives_a_finite_crop() -> None:
+    to_frame = crop_to_frame(torch.tensor([[5.0, 5.0, 5.0, 5.0]]), (64, 48))
+    assert sample_crops(torch.zeros(10, 10, 3, dtype=torch.uint8), to_frame, (64, 48)).isfinite().all()

@@ -1,0 +1,77 @@
+"""Flow estimators: real motion found, units right, pairs independent."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from posewire_models.flow_estimators import DIS_PRESETS, DisFlow, DisSettings, FlowNetFlow, StillFlow
+from posewire_models.flownet_s import FlowNetS
+from posewire_models.frames import Frame
+from posewire_models.stages import FlowEstimator
+from tests.models.small_networks import small_network
+
+CPU = torch.device("cpu")
+
+
+def _flownet() -> FlowNetFlow:
+    network = small_network("flownet_s")
+    assert isinstance(network, FlowNetS)
+    return FlowNetFlow(network, CPU)
+
+
+def _moved(shift: tuple[float, float], size: tuple[int, int] = (240, 480), seed: int = 0) -> tuple[Frame, Frame]:
+    """A textured picture, and the same moved by `shift` pixels."""
+    noise = np.random.default_rng(seed).integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
+    texture = cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC)
+    affine = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
+    return Frame(texture), Frame(cv2.warpAffine(texture, affine, size[::-1], borderMode=cv2.BORDER_REFLECT))
+
+
+@pytest.mark.parametrize("preset", DIS_PRESETS)
+@pytest.mark.parametrize("width", [240, 480, 1000])  # reduced by two, as it is, and never enlarged
+def test_dis_finds_a_known_motion(preset: str, width: int) -> None:
+    (flow,) = DisFlow(DisSettings(preset=preset, width=width))([_moved((6.0, -3.0))])
+    assert flow.grid.shape[1] == min(width, 480)
+    inner = flow.dense()[60:-60, 60:-60]
+    assert inner.reshape(-1, 2).mean(axis=0).tolist() == pytest.approx([6.0, -3.0], abs=0.4)
+
+
+def test_flownet_gives_frame_pixels() -> None:
+    """The same pictures at twice the width look alike to the network; its field is twice as long in x."""
+    pair = _moved((4.0, 2.0), (64, 128))
+    wide = tuple(Frame(frame.pixels.repeat(2, axis=1)) for frame in pair)
+    (flow,), (wide_flow,) = _flownet()([pair]), _flownet()([(wide[0], wide[1])])
+    assert flow.grid.shape == (16, 32, 2)
+    assert wide_flow.frame_size == (64, 256)
+    scale = np.abs(flow.grid).max()
+    np.testing.assert_allclose(wide_flow.grid[..., 0], 2 * flow.grid[..., 0], atol=0.05 * scale)
+    np.testing.assert_allclose(wide_flow.grid[..., 1], flow.grid[..., 1], atol=0.05 * scale)
+
+
+@pytest.mark.parametrize("estimator", [_flownet(), DisFlow(DisSettings()), StillFlow()])
+def test_pairs_do_not_depend_on_each_other(estimator: FlowEstimator) -> None:
+    pairs = [_moved((3, 1), (128, 192), 1), _moved((-5, 0), (240, 120), 2), _moved((0, 4), (128, 192), 3)]
+    for pair, together in zip(pairs, estimator(pairs), strict=True):
+        (alone,) = estimator([pair])
+        assert alone.frame_size == together.frame_size == pair[0].size
+        np.testing.assert_allclose(together.dense(), alone.dense(), atol=1e-3)
+
+
+@pytest.mark.parametrize("estimator", [_flownet(), DisFlow(DisSettings()), StillFlow()])
+def test_frames_of_two_sizes_are_refused(estimator: FlowEstimator) -> None:
+    with pytest.raises(ValueError, match="one size"):
+        estimator([(_moved((0, 0), (64, 64))[0], _moved((0, 0), (64, 96))[0])])
+    assert estimator([]) == []
+
+
+def test_tiny_frames_do_not_break_dis() -> None:
+    (flow,) = DisFlow(DisSettings())([_moved((0, 0), (8, 16))])
+    assert flow.dense().shape == (8, 16, 2)
+
+
+def test_nothing_moves_without_flow() -> None:
+    (flow,) = StillFlow()([_moved((4, 4))])
+    assert not flow.at(np.array([[3, 3], [100, 50]], np.float32)).any()

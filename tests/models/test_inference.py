@@ -1,0 +1,52 @@
+"""Making networks ready to run changes their speed, not their results."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from posewire_models.inference import batches, pad_batch, prepare, select_device
+from tests.models.small_networks import ARCHITECTURES, small_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_prepared_network_gives_the_same(architecture: str) -> None:
+    network = small_network(architecture)
+    channels = 6 if architecture == "flownet_s" else 3
+    images = torch.randn(2, channels, *network.config.input_size)
+    prepared = prepare(copy.deepcopy(network), CPU)
+    with torch.inference_mode():
+        expected, found = network(images), prepared(images)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in prepared.modules())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_batches_cover_everything_once() -> None:
+    assert [list(range(70))[chunk] for chunk in batches(70)] == [
+        list(range(32)),
+        list(range(32, 64)),
+        list(range(64, 70)),
+    ]
+    assert list(batches(0)) == []
+
+
+def test_batches_are_filled_on_accelerators_alone() -> None:
+    assert pad_batch(torch.zeros(3, 2)).shape == (3, 2)
+    assert pad_batch(torch.zeros(3, 2, device="meta")).shape == (4, 2)
+    assert pad_batch(torch.zeros(32, 2, device="meta")).shape == (32, 2)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_devices_that_are_not_there_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="use auto"):
+        select_device(name)
+
+
+def test_auto_takes_what_is_there() -> None:
+    assert select_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert select_device("cpu") == CPU

@@ -1,0 +1,62 @@
+"""How users name detectors and flow estimators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from posewire_models.specs import DetectorSpec, FlowSpec, parse_detector_spec, parse_flow_spec
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("bundle", DetectorSpec("bundle")),
+        ("none", DetectorSpec("none")),
+        ("onnx:/a/b.onnx", DetectorSpec("onnx", Path("/a/b.onnx"))),
+        ("torchvision:fasterrcnn_resnet50_fpn", DetectorSpec("torchvision", None, "fasterrcnn_resnet50_fpn")),
+        (
+            "torchvision:ssdlite320_mobilenet_v3_large:w.pth",
+            DetectorSpec("torchvision", Path("w.pth"), "ssdlite320_mobilenet_v3_large"),
+        ),
+    ],
+)
+def test_detectors(text: str, spec: DetectorSpec) -> None:
+    assert parse_detector_spec(text) == spec
+
+
+@pytest.mark.parametrize("text", ["", "onnx", "onnx:", "yolo", "bundle:x", "torchvision", "none:1", "ONNX:a"])
+def test_bad_detectors_are_answered_with_what_exists(text: str) -> None:
+    with pytest.raises(ValueError, match=r"use one of: bundle, onnx:PATH, torchvision:NAME\[:WEIGHTS\], none"):
+        parse_detector_spec(text)
+
+
+def test_unknown_torchvision_model_is_answered_with_the_known() -> None:
+    with pytest.raises(ValueError, match="known: fasterrcnn_resnet50_fpn"):
+        parse_detector_spec("torchvision:resnet50")
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("bundle", FlowSpec("bundle")),
+        ("none", FlowSpec("none")),
+        ("dis", FlowSpec("dis")),
+        ("dis:medium", FlowSpec("dis", preset="medium")),
+        ("flownet2-s:w.pth", FlowSpec("flownet2-s", Path("w.pth"))),
+    ],
+)
+def test_flows(text: str, spec: FlowSpec) -> None:
+    assert parse_flow_spec(text) == spec
+
+
+@pytest.mark.parametrize("text", ["", "raft", "flownet2-s", "bundle:x"])
+def test_bad_flows_are_answered_with_what_exists(text: str) -> None:
+    with pytest.raises(ValueError, match=r"use one of: bundle, dis\[:PRESET\], flownet2-s:PATH, none"):
+        parse_flow_spec(text)
+
+
+def test_unknown_preset_is_answered_with_the_known() -> None:
+    with pytest.raises(ValueError, match="ultrafast, fast, medium"):
+        parse_flow_spec("dis:slow")

@@ -16,7 +16,7 @@ from posewire.synth.backdrop import build_backdrop, build_pillars
 from posewire.synth.body import JOINTS, draw_shape
 from posewire.synth.camera import Camera, compose
 from posewire.synth.config import SceneConfig
-from posewire.synth.figure import OUTLINES, PARTS, Figure
+from posewire.synth.figure import OUTLINES, PART_ROW, PARTS, Figure
 from posewire.synth.layout import Layout, label_of
 from posewire.synth.motion import write_script
 from posewire.synth.stage import Actor, Painting, paint
@@ -29,6 +29,7 @@ __all__ = ["Scene"]
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
+_HEAD = [PART_ROW["head"]]
 _EXPOSURES = 5
 _KEPT = 3
 _NOISE_MARGIN = 61
@@ -157,7 +158,7 @@ class Scene:
         counts = np.bincount(layout.labels.ravel(), minlength=label_of(len(actors)))[1:].reshape(-1, len(PARTS)).sum(1)
         there = [actor.person for actor in actors if painting.painted.get(actor.person, 0) > 0]
         outlines = [_outline(actor) for actor in actors]
-        full = np.array([[*outlines[row].min((0, 1)), *outlines[row].max((0, 1))] for row in there]).reshape(-1, 4)
+        full, heads = _bounds([outlines[row] for row in there]), _bounds([outlines[row][_HEAD] for row in there])
         areas = [
             painting.painted[row] if _inside(box, width, height) else _area(outlines[row], box)
             for row, box in zip(there, full, strict=True)
@@ -173,6 +174,7 @@ class Scene:
             joints=marked[there],
             boxes=np.clip(full, 0.0, [width - 1, height - 1, width - 1, height - 1]).astype(np.float32),
             full_boxes=full.astype(np.float32),
+            head_boxes=heads.astype(np.float32),
             visible_fraction=np.minimum(counts[there] / np.maximum(areas, 1), 1.0).astype(np.float32),
             joint_flow=moved[there].astype(np.float32),
             layout=layout,
@@ -197,6 +199,11 @@ def _sensor_noise(config: SceneConfig) -> npt.NDArray[np.int16] | None:
 def _outline(actor: Actor) -> Floats:
     """Silhouettes of all parts in the frame: `(parts, points, 2)`."""
     return OUTLINES @ actor.maps[:, :, :2].transpose(0, 2, 1) + actor.maps[:, None, :, 2]
+
+
+def _bounds(outlines: list[Floats]) -> Floats:
+    """Boxes xyxy `(n, 4)` around outlines `(parts, points, 2)`."""
+    return np.array([[*outline.min((0, 1)), *outline.max((0, 1))] for outline in outlines]).reshape(-1, 4)
 
 
 def _inside(box: Floats, width: int, height: int) -> bool:

@@ -46,6 +46,7 @@ class FrameTruth:
             the picture (x, y still true), 1 hidden by a thing, a person or the own body, 2 visible.
         boxes: `(n, 4)` float32 xyxy around the body as if nothing hid it, clipped to the picture.
         full_boxes: `(n, 4)` the same, not clipped.
+        head_boxes: `(n, 4)` xyxy around the head as if nothing hid it, not clipped.
         visible_fraction: `(n,)` float32: seen pixels of the body, relative to all it would have.
         joint_flow: `(n, 19, 2)` float32: this frame's joints minus those of the previous frame; 0 in the first frame.
     """
@@ -56,6 +57,7 @@ class FrameTruth:
     joints: Floats32
     boxes: Floats32
     full_boxes: Floats32
+    head_boxes: Floats32
     visible_fraction: Floats32
     joint_flow: Floats32
     layout: Layout = field(repr=False)

@@ -1,0 +1,222 @@
+"""Scenes as files: video or pictures, PoseTrack-2018 annotations, flow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import NANO19, POSETRACK15
+from posewire.synth.config import SceneConfig
+from posewire.synth.scene import Scene
+from posewire.synth.truth import FrameTruth
+
+__all__ = ["FramesAs", "SceneFiles", "write_scene"]
+
+Image = npt.NDArray[np.uint8]
+
+LEAST_VISIBLE = 0.1
+"""People who are visible to a smaller fraction are not annotated."""
+
+# PoseTrack 2018 keeps COCO's 17 places: head bottom and top stand where the eyes are, the ears stay empty.
+_NAMES = ("nose", "head_bottom", "head_top", "left_ear", "right_ear", *POSETRACK15.names[3:])
+_PLACES = [_NAMES.index(name) for name in POSETRACK15.names]
+_SKELETON = [[_PLACES[a] + 1, _PLACES[b] + 1] for a, b in POSETRACK15.edges]
+
+
+class FramesAs(StrEnum):
+    """How frames are stored."""
+
+    MP4 = "mp4"
+    PNG = "png"
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """What `write_scene` wrote.
+
+    Attributes:
+        manifest: JSON: settings of the scene and where everything is.
+        annotations: JSON in PoseTrack 2018 format.
+        frames: the video, or the folder of the pictures.
+        flow: the folder of the flow fields, if wanted.
+    """
+
+    manifest: Path
+    annotations: Path
+    frames: Path
+    flow: Path | None
+
+
+def write_scene(
+    scene: Scene,
+    out_dir: Path,
+    *,
+    frames_as: FramesAs = FramesAs.MP4,
+    flow: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> SceneFiles:
+    """Write a scene and its truth.
+
+    `manifest.json`, `annotations/NAME.json`, `NAME.mp4` or `images/NAME/000000.png` ..., and, if wanted,
+    `flow/NAME/000001.npz` ... with `flow` (h, w, 2) float32 from the frame before and `valid` (h, w). NAME is made of
+    the seed as PoseTrack names its sequences. Hidden joints are annotated with visibility 0; joints outside the picture and
+    people of whom less than a tenth is visible are not annotated.
+
+    Args:
+        scene: what to write.
+        out_dir: made where it does not exist; files of the same names are replaced.
+        frames_as: video (lossy, H.264) or pictures (exact).
+        flow: write the flow too; about a megabyte a frame.
+        progress: called with the number of frames written so far.
+
+    Raises:
+        OSError: the folder or a file cannot be written.
+    """
+    video_id = f"{scene.config.seed % 1_000_000:06d}"
+    name = f"{video_id}_synth"
+    out_dir.mkdir(parents=True, exist_ok=True)
+    files = SceneFiles(
+        manifest=out_dir / "manifest.json",
+        annotations=out_dir / "annotations" / f"{name}.json",
+        frames=out_dir / f"{name}.mp4" if frames_as is FramesAs.MP4 else out_dir / "images" / name,
+        flow=out_dir / "flow" / name if flow else None,
+    )
+    files.annotations.parent.mkdir(exist_ok=True)
+    if files.flow is not None:
+        files.flow.mkdir(parents=True, exist_ok=True)
+    annotations = _PoseTrackJson(name, video_id, len(scene))
+    store = _Mp4(files.frames, scene.config) if frames_as is FramesAs.MP4 else _Pictures(files.frames)
+    with store:
+        for frame in scene:
+            truth = frame.truth
+            store.write(frame.image)
+            annotations.add(truth)
+            if files.flow is not None and truth.index > 0:
+                np.savez_compressed(files.flow / f"{truth.index:06d}.npz", flow=truth.flow, valid=truth.flow_valid)
+            progress(truth.index + 1)
+    files.annotations.write_text(json.dumps(annotations.document()))
+    files.manifest.write_text(json.dumps(_manifest(scene, files, out_dir), indent=2) + "\n")
+    return files
+
+
+def _manifest(scene: Scene, files: SceneFiles, out_dir: Path) -> dict[str, Any]:
+    return {
+        "scene": asdict(scene.config),
+        "frames": len(scene),
+        "fps": scene.config.fps,
+        "size": [scene.config.width, scene.config.height],
+        "pictures": str(files.frames.relative_to(out_dir)),
+        "annotations": str(files.annotations.relative_to(out_dir)),
+        "flow": str(files.flow.relative_to(out_dir)) if files.flow else None,
+    }
+
+
+class _PoseTrackJson:
+    """Annotations in the format of PoseTrack 2018."""
+
+    def __init__(self, name: str, video_id: str, frames: int) -> None:
+        self._name, self._video_id, self._frames = name, video_id, frames
+        # As the data set has it: 1, the video's six digits, the frame's four (more where there are more frames).
+        digits = max(4, len(str(frames - 1)))
+        self._first_id = int(f"1{video_id}{'0' * digits}")
+        self._images: list[dict[str, Any]] = []
+        self._people: list[dict[str, Any]] = []
+
+    def add(self, truth: FrameTruth) -> None:
+        image_id = self._first_id + truth.index
+        self._images.append(
+            {
+                "file_name": f"images/{self._name}/{truth.index:06d}.png",
+                "id": image_id,
+                "frame_id": image_id,
+                "vid_id": self._video_id,
+                "nframes": self._frames,
+                "is_labeled": True,
+                "ignore_regions_x": [],
+                "ignore_regions_y": [],
+            }
+        )
+        joints = NANO19.convert(truth.joints, to=POSETRACK15)
+        for row in np.nonzero(truth.visible_fraction >= LEAST_VISIBLE)[0].tolist():
+            keypoints = np.zeros((len(_NAMES), 3))
+            keypoints[_PLACES] = joints[row]
+            keypoints[keypoints[:, 2] == 0] = 0.0
+            keypoints[:, 2] = keypoints[:, 2] == 2
+            self._people.append(
+                {
+                    "id": image_id * 100 + row,
+                    "image_id": image_id,
+                    "track_id": int(truth.ids[row]),
+                    "person_id": int(truth.ids[row]),
+                    "category_id": 1,
+                    "bbox": _xywh(truth.boxes[row]),
+                    "bbox_head": _xywh(truth.head_boxes[row]),
+                    "keypoints": [round(value, 3) for value in keypoints.ravel().tolist()],
+                    "scores": [],
+                }
+            )
+
+    def document(self) -> dict[str, Any]:
+        category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": _NAMES, "skeleton": _SKELETON}
+        return {"images": self._images, "annotations": self._people, "categories": [category]}
+
+
+def _xywh(box: npt.NDArray[np.float32]) -> list[float]:
+    x0, y0, x1, y1 = box.tolist()
+    return [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
+
+
+class _Pictures:
+    """Frames as numbered PNG files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._count = folder, 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, image: Image) -> None:
+        _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        (self._folder / f"{self._count:06d}.png").write_bytes(png.tobytes())
+        self._count += 1
+
+
+class _Mp4:
+    """Frames as H.264 in MP4. Odd sizes grow by a pixel at the right and bottom, which H.264 needs."""
+
+    def __init__(self, path: Path, config: SceneConfig) -> None:
+        self._padding = ((0, config.height % 2), (0, config.width % 2), (0, 0))
+        self._container = av.open(str(path), "w")
+        self._stream = self._container.add_stream("libx264", rate=Fraction(config.fps).limit_denominator(1001))
+        self._stream.width, self._stream.height = config.width + config.width % 2, config.height + config.height % 2
+        self._stream.options = {"crf": "17", "preset": "veryfast"}
+        self._stream.pix_fmt = "yuv420p"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def write(self, image: Image) -> None:
+        padded = np.ascontiguousarray(np.pad(image, self._padding, mode="edge"))
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(padded, "rgb24")))

@@ -1,0 +1,193 @@
+"""Scores of tracked people against the truth of a synthetic scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import NANO19, JointSet
+from posewire.synth.truth import FrameTruth
+
+__all__ = ["Score", "Scorer"]
+
+Floats32 = npt.NDArray[np.float32]
+
+_AREA_OF_BOX = 0.53
+"""A body's area relative to its box, as COCO has it on average; for the scale of OKS."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well people were found and told apart.
+
+    Attributes:
+        frames: frames that were scored.
+        people: persons to be found, summed over the frames.
+        missed: of these, how many were not found.
+        false_people: found persons who are not there, summed over the frames.
+        identity_switches: how often a person's id became another one.
+        identities: people who were to be found at least once.
+        ids_used: ids that were given to anybody.
+        mean_error_px: mean distance of the visible joints of found people from the truth; NaN without any.
+        pck: share of these within half a head size (0.6 times the diagonal of the head's box, as PCKh has it).
+        mean_oks: mean object keypoint similarity of the found people; NaN without any.
+    """
+
+    frames: int
+    people: int
+    missed: int
+    false_people: int
+    identity_switches: int
+    identities: int
+    ids_used: int
+    mean_error_px: float
+    pck: float
+    mean_oks: float
+
+    @property
+    def accuracy(self) -> float:
+        """Multiple object tracking accuracy: 1 - (missed + false + switches) / people; NaN without people."""
+        errors = self.missed + self.false_people + self.identity_switches
+        return 1.0 - errors / self.people if self.people else float("nan")
+
+
+@dataclass
+class Scorer:
+    """Compares what a tracker says with the truth, frame by frame.
+
+        >>> scorer = Scorer(joint_set)
+        >>> scorer.add(truth, ids, boxes, joints)
+        >>> scorer.score().identity_switches
+
+    A tracked person is taken for the true one with the most similar pose, at most one for one; whoever was matched in
+    the frame before stays so while the similarity allows it (as in the CLEAR MOT metrics). Those who are hardly visible
+    need not be found, and it is no fault to find them.
+
+    Args:
+        joint_set: what the rows of the tracked joints mean.
+        least_oks: similarity from which two poses are of the same person, 0..1.
+        least_visible: who is visible to a smaller fraction need not be found, 0..1.
+
+    Raises:
+        ValueError: a threshold is outside 0..1.
+    """
+
+    joint_set: JointSet
+    least_oks: float = 0.5
+    least_visible: float = 0.25
+    _frames: int = 0
+    _people: int = 0
+    _missed: int = 0
+    _false: int = 0
+    _switches: int = 0
+    _seen: set[int] = field(default_factory=set)
+    _used: set[int] = field(default_factory=set)
+    _last: dict[int, int] = field(default_factory=dict)
+    _errors_px: list[float] = field(default_factory=list)
+    _relative_errors: list[float] = field(default_factory=list)
+    _similarities: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("least_oks", "least_visible"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}; it must be in 0..1")
+
+    def add(self, truth: FrameTruth, ids: npt.NDArray[np.int64], boxes: Floats32, joints: Floats32) -> None:
+        """Score one frame.
+
+        Args:
+            truth: of the frame.
+            ids: `(n,)` track ids.
+            boxes: `(n, 4)` xyxy pixels.
+            joints: `(n, k, 3)` x, y, score; the score is not looked at.
+
+        Raises:
+            ValueError: shapes that do not belong together, or an id that occurs twice.
+        """
+        expected = [(len(ids),), (len(ids), 4), (len(ids), len(self.joint_set), 3)]
+        given = [ids.shape, boxes.shape, joints.shape]
+        if given != expected:
+            raise ValueError(f"ids, boxes and joints have shapes {given}; {expected} belong together")
+        if len(np.unique(ids)) != len(ids):
+            raise ValueError(f"frame {truth.index}: an id occurs twice in {ids.tolist()}")
+        true_joints = NANO19.convert(truth.joints, to=self.joint_set)
+        oks = self._oks(truth, true_joints, joints)
+        wanted = truth.seen(self.least_visible)
+        matches = dict(self._match(truth, ids, oks))
+        self._frames += 1
+        self._used.update(ids.tolist())
+        self._people += int(wanted.sum())
+        for row in np.nonzero(wanted)[0].tolist():
+            self._seen.add(int(truth.ids[row]))
+            if row in matches:
+                self._account(truth, row, int(ids[matches[row]]), true_joints[row], joints[matches[row]])
+                self._similarities.append(float(oks[row, matches[row]]))
+            else:
+                self._missed += 1
+        unmatched = sorted(set(range(len(ids))) - set(matches.values()))
+        excused = _iou(boxes[unmatched], truth.boxes[~wanted]).max(axis=1, initial=0.0) >= 0.5
+        self._false += int((~excused).sum())
+
+    def _account(self, truth: FrameTruth, row: int, track: int, true_joints: Floats32, joints: Floats32) -> None:
+        person = int(truth.ids[row])
+        if self._last.get(person, track) != track:
+            self._switches += 1
+        self._last[person] = track
+        visible = true_joints[:, 2] >= 2
+        errors = np.linalg.norm(joints[visible, :2] - true_joints[visible, :2], axis=1)
+        head = truth.head_boxes[row]
+        self._errors_px += errors.tolist()
+        self._relative_errors += (errors / (0.6 * np.hypot(head[2] - head[0], head[3] - head[1]))).tolist()
+
+    def _oks(self, truth: FrameTruth, true_joints: Floats32, joints: Floats32) -> Floats32:
+        """`(true, tracked)` similarity over the joints that are in the picture."""
+        size = truth.full_boxes[:, 2:] - truth.full_boxes[:, :2]
+        area = np.maximum(_AREA_OF_BOX * size.prod(axis=1), 1.0)
+        gap = ((true_joints[:, None, :, :2] - joints[None, :, :, :2]) ** 2).sum(axis=-1)
+        kappa = (2.0 * np.array(self.joint_set.sigmas)) ** 2
+        counted = true_joints[..., 2] > 0
+        alike = np.exp(-gap / (2.0 * area[:, None, None] * kappa)) * counted[:, None]
+        return np.asarray(alike.sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)[:, None], np.float32)
+
+    def _match(self, truth: FrameTruth, ids: npt.NDArray[np.int64], oks: Floats32) -> Iterator[tuple[int, int]]:
+        """One-to-one pairs (true row, tracked row): those of before first, then the most similar."""
+        open_pairs = [
+            (self._last.get(int(truth.ids[row])) != int(ids[column]), -float(oks[row, column]), row, column)
+            for row, column in np.argwhere(oks >= self.least_oks).tolist()
+        ]
+        rows: set[int] = set()
+        columns: set[int] = set()
+        for _, _, row, column in sorted(open_pairs):
+            if row not in rows and column not in columns:
+                rows.add(row)
+                columns.add(column)
+                yield row, column
+
+    def score(self) -> Score:
+        """The score of the frames so far."""
+        found = len(self._errors_px) > 0
+        return Score(
+            frames=self._frames,
+            people=self._people,
+            missed=self._missed,
+            false_people=self._false,
+            identity_switches=self._switches,
+            identities=len(self._seen),
+            ids_used=len(self._used),
+            mean_error_px=float(np.mean(self._errors_px)) if found else float("nan"),
+            pck=float(np.mean(np.array(self._relative_errors) <= 0.5)) if found else float("nan"),
+            mean_oks=float(np.mean(self._similarities)) if self._similarities else float("nan"),
+        )
+
+
+def _iou(first: Floats32, second: Floats32) -> Floats32:
+    """`(m, n)` intersection over union of xyxy boxes."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    overlap = np.clip(high - low, 0.0, None).prod(axis=-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (first, second)]
+    return np.asarray(overlap / np.maximum(areas[0][:, None] + areas[1][None] - overlap, 1e-9), np.float32)

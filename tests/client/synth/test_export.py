@@ -1,0 +1,71 @@
+"""Scenes as files: everything can be read again and says the same as the scene."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from posewire.joints import NANO19, POSETRACK15
+from posewire.synth import Scene, SceneConfig
+from posewire.synth.export import FramesAs, write_scene
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene(SceneConfig.preset("crossing", width=131, height=97, frames=6, seed=12, fps=12.5))
+
+
+def test_pictures_and_flow_are_exact(scene: Scene, tmp_path: Path) -> None:
+    counted: list[int] = []
+    files = write_scene(scene, tmp_path / "out", frames_as=FramesAs.PNG, flow=True, progress=counted.append)
+    assert counted == [1, 2, 3, 4, 5, 6]
+    pictures = sorted(files.frames.iterdir())
+    assert [picture.name for picture in pictures] == [f"{index:06d}.png" for index in range(6)]
+    frame = scene[4]
+    assert np.array_equal(cv2.imread(str(pictures[4]))[..., ::-1], frame.image)
+    assert files.flow is not None
+    assert len(list(files.flow.iterdir())) == 5
+    with np.load(files.flow / "000004.npz") as stored:
+        assert np.array_equal(stored["flow"], frame.truth.flow)
+        assert np.array_equal(stored["valid"], frame.truth.flow_valid)
+
+
+def test_video_has_every_frame_at_the_rate_of_the_scene(scene: Scene, tmp_path: Path) -> None:
+    files = write_scene(scene, tmp_path)
+    with av.open(str(files.frames)) as container:
+        assert container.streams.video[0].average_rate == 12.5
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(shown) == 6
+    assert shown[3].shape == (98, 132, 3)  # grown to even numbers
+    assert np.abs(shown[3][:97, :131].astype(int) - scene[3].image).mean() < 8
+    manifest = json.loads(files.manifest.read_text())
+    assert manifest["scene"]["seed"] == 12
+    assert (tmp_path / manifest["pictures"]).is_file()
+    assert manifest["flow"] is None
+
+
+def test_annotations_are_posetrack_2018(scene: Scene, tmp_path: Path) -> None:
+    document = json.loads(write_scene(scene, tmp_path).annotations.read_text())
+    (category,) = document["categories"]
+    assert len(category["keypoints"]) == 17
+    assert set(POSETRACK15.names) <= set(category["keypoints"])
+    assert [image["frame_id"] for image in document["images"]] == [10000120000 + index for index in range(6)]
+    # The official tools take a sequence's name from the folder.
+    assert document["images"][0]["file_name"] == "images/000012_synth/000000.png"
+    for index, image in enumerate(document["images"]):
+        people = [person for person in document["annotations"] if person["image_id"] == image["id"]]
+        truth = scene[index].truth
+        annotated = truth.visible_fraction >= 0.1
+        assert [person["track_id"] for person in people] == truth.ids[annotated].tolist()
+        for person, row in zip(people, np.nonzero(annotated)[0], strict=True):
+            keypoints = dict(zip(category["keypoints"], np.reshape(person["keypoints"], (17, 3)), strict=True))
+            assert not np.any([keypoints["left_ear"], keypoints["right_ear"]])
+            wanted = NANO19.convert(truth.joints, to=POSETRACK15)[row]
+            for name, (x, y, state) in zip(POSETRACK15.names, wanted, strict=True):
+                expected = (x, y, state == 2) if state else (0, 0, 0)
+                assert keypoints[name] == pytest.approx(expected, abs=2e-3)

@@ -1,0 +1,209 @@
+"""Scenes: the truth fits the picture, and both are the same every time."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from posewire.joints import NANO19
+from posewire.synth import PRESETS, Choreography, Scene, SceneConfig
+
+SMALL = {"width": 192, "height": 144}
+CLEAN = {"sensor_noise": 0.0, "flicker": 0.0, "motion_blur": 0.0}
+
+
+def small(preset: str, **changes: object) -> Scene:
+    return Scene(SceneConfig.preset(preset, **{**SMALL, "frames": 40, **changes}))
+
+
+def test_same_seed_same_bytes_and_another_seed_others() -> None:
+    first, again, other = small("camera-motion"), small("camera-motion"), small("camera-motion", seed=1)
+    for index in (0, 7):
+        assert first[index].image.tobytes() == again[index].image.tobytes()
+        assert first[index].truth.joints.tobytes() == again[index].truth.joints.tobytes()
+    assert first[7].image.tobytes() != other[7].image.tobytes()
+
+
+def test_frames_do_not_depend_on_the_order_in_which_they_are_asked_for() -> None:
+    scene, other = small("occlusion"), small("occlusion")
+    forward = [scene[index] for index in range(12)]
+    for index in (11, 3, 4, 0):
+        frame = other[index]
+        assert frame.image.tobytes() == forward[index].image.tobytes()
+        assert np.array_equal(frame.truth.flow, forward[index].truth.flow)
+        assert np.array_equal(frame.truth.joint_flow, forward[index].truth.joint_flow)
+
+
+def test_indices_behave_like_a_sequence() -> None:
+    scene = small("easy", frames=3)
+    assert len(scene) == len(list(scene)) == 3
+    assert scene[-1].truth.index == 2
+    with pytest.raises(IndexError, match=r"0\.\.2"):
+        scene[3]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_visible_joints_lie_in_their_box_and_on_their_person(preset: str) -> None:
+    seen = 0
+    for frame in small(preset, seed=4, frames=30):
+        truth = frame.truth
+        for person, joints, box in zip(truth.ids, truth.joints, truth.boxes, strict=True):
+            points = joints[joints[:, 2] == 2, :2]
+            columns, rows = np.rint(points).astype(int).T
+            assert (truth.instances[rows, columns] == person).all()
+            assert (points >= box[:2] - 1).all()
+            assert (points <= box[2:] + 1).all()
+            seen += len(points)
+    assert seen > 300
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_joints_outside_the_picture_are_marked_so_and_only_they(preset: str) -> None:
+    for frame in small(preset, seed=2, frames=25, people=6):
+        joints = frame.truth.joints
+        nearest = np.rint(joints[..., :2])
+        outside = ((nearest < 0) | (nearest > np.array([SMALL["width"], SMALL["height"]]) - 1)).any(axis=-1)
+        assert np.array_equal(joints[..., 2] == 0, outside)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_joint_flow_is_the_motion_of_the_joints(preset: str) -> None:
+    frames = list(small(preset, seed=6, frames=15))
+    for before, after in itertools.pairwise(frames):
+        both = np.intersect1d(before.truth.ids, after.truth.ids)
+        rows = np.searchsorted(before.truth.ids, both), np.searchsorted(after.truth.ids, both)
+        moved = before.truth.joints[rows[0], :, :2] + after.truth.joint_flow[rows[1]]
+        np.testing.assert_allclose(moved, after.truth.joints[rows[1], :, :2], atol=1e-3)
+    assert not frames[0].truth.joint_flow.any()
+
+
+LIMBS = [NANO19.index(f"{side}_{joint}") for side in ("left", "right") for joint in ("elbow", "wrist", "knee", "ankle")]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_true_flow_carries_visible_limb_joints_to_the_next_frame(preset: str) -> None:
+    frames = list(small(preset, seed=5, frames=30))
+    errors, motions = [], []
+    for before, after in itertools.pairwise(frames):
+        for person, joints in zip(before.truth.ids, before.truth.joints, strict=True):
+            row = np.nonzero(after.truth.ids == person)[0]
+            visible = [joint for joint in LIMBS if joints[joint, 2] == 2]
+            if row.size and visible:
+                moved = joints[visible, :2] + after.truth.flow_field.at(joints[visible, :2])
+                landed = after.truth.joints[row[0], visible, :2]
+                errors.append(np.linalg.norm(moved - landed, axis=1))
+                motions.append(np.linalg.norm(joints[visible, :2] - landed, axis=1))
+    # Joints lie inside the limbs and the flow is that of the skin, so a turning body leaves a fraction of a pixel.
+    assert np.mean(np.concatenate(errors)) < 0.35
+    assert np.quantile(np.concatenate(errors), 0.98) < 2.0
+    assert np.mean(np.concatenate(errors)) < 0.25 * np.mean(np.concatenate(motions))
+
+
+@pytest.mark.parametrize("preset", ["crossing", "camera-motion", "fast-motion"])
+def test_dense_flow_explains_the_pictures(preset: str) -> None:
+    """Each frame, fetched back along the flow, is the frame before, wherever the flow is valid."""
+    frames = list(small(preset, seed=3, frames=12, **CLEAN))
+    with_flow, without = [], []
+    for before, after in itertools.pairwise(frames):
+        flow, valid = after.truth.flow, after.truth.flow_valid
+        height, width = valid.shape
+        x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        fetched = cv2.remap(after.image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        inside = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        inside &= before.truth.instances > 0  # the background is the easy part
+        with_flow.append(np.abs(fetched.astype(int) - before.image)[inside].mean())
+        without.append(np.abs(after.image.astype(int) - before.image)[inside].mean())
+    assert np.mean(with_flow) < 0.35 * np.mean(without)
+
+
+def test_dense_flow_and_flow_at_points_agree() -> None:
+    frame = small("crowd")[9]
+    points = np.array([[x, y] for x in range(0, 192, 7) for y in range(0, 144, 5)], np.float32)
+    columns, rows = points.astype(int).T
+    np.testing.assert_allclose(frame.truth.flow_field.at(points), frame.truth.flow[rows, columns], atol=1e-3)
+
+
+def test_first_frame_has_no_motion() -> None:
+    truth = small("crowd", people=3)[0].truth
+    np.testing.assert_allclose(truth.flow, 0.0, atol=1e-4)
+    assert truth.flow_valid.all()
+
+
+def test_people_keep_their_ids_when_they_leave_and_return() -> None:
+    scene = small("crossing", seed=1, frames=300, fps=10.0, people=3)
+    present = np.array([[person in frame.truth.ids for person in (1, 2, 3)] for frame in scene])
+    assert {*np.concatenate([frame.truth.ids for frame in scene])} <= {1, 2, 3}
+    returns = (~present[:-1] & present[1:]).sum(axis=0)
+    assert returns.sum() >= 2
+
+
+def test_who_is_hidden_says_so() -> None:
+    """Where people cross, fractions fall below 1 and hidden joints are marked; what they add up to are the pixels."""
+    fractions, hidden = [], 0
+    for frame in small("occlusion", seed=1, frames=60, fps=10.0):
+        truth = frame.truth
+        fractions += truth.visible_fraction.tolist()
+        hidden += int((truth.joints[truth.visible_fraction < 0.3, :, 2] == 1).sum())
+        for person, fraction in zip(truth.ids, truth.visible_fraction, strict=True):
+            assert (fraction > 0) == bool((truth.instances == person).any())
+    assert min(fractions) < 0.2
+    assert max(fractions) > 0.98
+    assert hidden > 20
+
+
+def test_a_given_picture_is_the_background() -> None:
+    picture = np.full((50, 300, 3), (10, 200, 30), np.uint8)
+    scene = Scene(SceneConfig(people=0, frames=1, **SMALL, **CLEAN), backgrounds=[picture])
+    assert (scene[0].image == (10, 200, 30)).all()
+    with pytest.raises(ValueError, match="RGB pictures"):
+        Scene(SceneConfig(**SMALL), backgrounds=[picture.astype(np.float32)])
+
+
+def test_motion_blur_changes_the_picture_and_not_the_truth() -> None:
+    sharp, blurred = (small("fast-motion", motion_blur=blur)[12] for blur in (0.0, 0.8))
+    assert np.array_equal(sharp.truth.joints, blurred.truth.joints)
+    assert np.array_equal(sharp.truth.instances, blurred.truth.instances)
+    assert not np.array_equal(sharp.image, blurred.image)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    width=st.integers(64, 200),
+    height=st.integers(64, 200),
+    people=st.integers(0, 6),
+    seed=st.integers(0, 2**40),
+    speed=st.floats(0.1, 5.0),
+    fps=st.floats(1.0, 60.0),
+    choreography=st.sampled_from(Choreography),
+    pan=st.floats(0.0, 0.5),
+    zoom=st.floats(0.0, 1.0),
+    pillars=st.integers(0, 3),
+    tallest=st.floats(0.2, 1.5),
+)
+def test_any_settings_give_consistent_frames(
+    width: int, height: int, people: int, seed: int, speed: float, fps: float, choreography: Choreography,
+    pan: float, zoom: float, pillars: int, tallest: float,
+) -> None:  # fmt: skip
+    config = SceneConfig(
+        width=width, height=height, people=people, frames=3, seed=seed, speed=speed, fps=fps, pan=pan, zoom=zoom,
+        choreography=choreography, pillars=pillars, smallest_person=min(0.4, tallest), tallest_person=tallest,
+    )  # fmt: skip
+    for frame in Scene(config):
+        truth = frame.truth
+        count = len(truth.ids)
+        assert frame.image.shape == (height, width, 3)
+        assert frame.image.dtype == np.uint8
+        assert truth.joints.shape == (count, 19, 3)
+        assert truth.flow.shape == (height, width, 2)
+        assert np.isfinite(truth.joints).all()
+        assert np.isfinite(truth.flow).all()
+        assert (np.diff(truth.ids) > 0).all()
+        assert set(np.unique(truth.instances)) - {0} <= set(truth.ids.tolist())
+        assert ((truth.visible_fraction >= 0) & (truth.visible_fraction <= 1)).all()
+        assert (truth.boxes[:, :2] <= truth.boxes[:, 2:]).all()
+        assert (truth.full_boxes[:, :2] <= truth.boxes[:, :2] + 1e-3).all()

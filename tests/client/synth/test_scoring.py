@@ -1,0 +1,105 @@
+"""Scores against the truth, with mistakes made on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from posewire.joints import COCO17, NANO19
+from posewire.synth import FrameTruth, Scene, SceneConfig, Scorer
+
+
+@pytest.fixture(scope="module")
+def truths() -> list[FrameTruth]:
+    scene = Scene(SceneConfig.preset("easy", width=160, height=120, frames=6, seed=2))
+    return [frame.truth for frame in scene]
+
+
+def perfect(truth: FrameTruth) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return truth.ids.copy(), truth.boxes.copy(), NANO19.convert(truth.joints, to=COCO17)
+
+
+def test_the_truth_itself_scores_perfectly(truths: list[FrameTruth]) -> None:
+    scorer = Scorer(COCO17)
+    for truth in truths:
+        scorer.add(truth, *perfect(truth))
+    score = scorer.score()
+    assert score.people == sum(int(truth.seen(0.25).sum()) for truth in truths) > 0
+    assert (score.missed, score.false_people, score.identity_switches) == (0, 0, 0)
+    assert (score.mean_error_px, score.pck, score.accuracy) == (0.0, 1.0, 1.0)
+    assert score.mean_oks == pytest.approx(1.0)
+
+
+def test_one_changed_id_is_one_switch(truths: list[FrameTruth]) -> None:
+    scorer = Scorer(COCO17)
+    for number, truth in enumerate(truths):
+        ids, boxes, joints = perfect(truth)
+        if number >= 3:
+            ids[0] = 99
+        scorer.add(truth, ids, boxes, joints)
+    score = scorer.score()
+    assert score.identity_switches == 1
+    assert score.ids_used == score.identities + 1
+
+
+def test_swapped_ids_are_two_switches(truths: list[FrameTruth]) -> None:
+    scorer = Scorer(COCO17)
+    for number, truth in enumerate(truths):
+        ids, boxes, joints = perfect(truth)
+        if number >= 4:
+            ids[[0, 1]] = ids[[1, 0]]
+        scorer.add(truth, ids, boxes, joints)
+    assert scorer.score().identity_switches == 2
+
+
+def test_a_missing_and_an_invented_person_are_counted(truths: list[FrameTruth]) -> None:
+    scorer = Scorer(COCO17)
+    ids, boxes, joints = perfect(truths[0])
+    joints[0, :, :2] += 300.0
+    boxes[0] += 300.0
+    scorer.add(truths[0], ids, boxes, joints)
+    score = scorer.score()
+    assert (score.missed, score.false_people) == (1, 1)
+
+
+def test_joint_errors_are_distances_in_pixels(truths: list[FrameTruth]) -> None:
+    scorer = Scorer(COCO17, least_oks=0.0)
+    ids, boxes, joints = perfect(truths[0])
+    joints[..., 0] += 3.0
+    joints[..., 1] += 4.0
+    scorer.add(truths[0], ids, boxes, joints)
+    assert scorer.score().mean_error_px == pytest.approx(5.0, abs=1e-4)
+
+
+def test_hardly_visible_people_need_not_be_found_but_may(truths: list[FrameTruth]) -> None:
+    ids, boxes, joints = perfect(truths[0])
+    for kept in (slice(None), slice(0, 0)):  # everybody found, nobody found
+        scorer = Scorer(COCO17, least_visible=1.0)
+        truth = truths[0]
+        hidden = FrameTruth(**{**vars(truth), "visible_fraction": truth.visible_fraction * 0.9})
+        scorer.add(hidden, ids[kept], boxes[kept], joints[kept])
+        score = scorer.score()
+        assert (score.people, score.missed, score.false_people) == (0, 0, 0)
+        assert np.isnan(score.accuracy)
+
+
+def test_order_of_people_does_not_matter(truths: list[FrameTruth]) -> None:
+    straight, shuffled = Scorer(COCO17), Scorer(COCO17)
+    rng = np.random.default_rng(0)
+    for truth in truths:
+        ids, boxes, joints = perfect(truth)
+        joints[..., :2] += rng.normal(0, 2.0, joints[..., :2].shape).astype(np.float32)
+        order = rng.permutation(len(ids))
+        straight.add(truth, ids, boxes, joints)
+        shuffled.add(truth, ids[order], boxes[order], joints[order])
+    assert straight.score() == shuffled.score()
+
+
+def test_bad_input_is_refused(truths: list[FrameTruth]) -> None:
+    ids, boxes, joints = perfect(truths[0])
+    with pytest.raises(ValueError, match="belong together"):
+        Scorer(COCO17).add(truths[0], ids, boxes, joints[:, :5])
+    with pytest.raises(ValueError, match="twice"):
+        Scorer(COCO17).add(truths[0], np.ones_like(ids), boxes, joints)
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        Scorer(COCO17, least_oks=2.0)

@@ -70,8 +70,8 @@ def write_scene(
 
     `manifest.json`, `annotations/NAME.json`, `NAME.mp4` or `images/NAME/000000.png` ..., and, if wanted,
     `flow/NAME/000001.npz` ... with `flow` (h, w, 2) float32 from the frame before and `valid` (h, w). NAME is made of
-    the seed as PoseTrack names its sequences. Hidden joints are annotated with visibility 0; joints outside the picture and
-    people of whom less than a tenth is visible are not annotated.
+    the seed as PoseTrack names its sequences. Hidden joints are annotated with visibility 0; joints outside the
+    picture and people of whom less than a tenth is visible are not annotated.
 
     Args:
         scene: what to write.

@@ -67,5 +67,5 @@ def test_annotations_are_posetrack_2018(scene: Scene, tmp_path: Path) -> None:
             assert not np.any([keypoints["left_ear"], keypoints["right_ear"]])
             wanted = NANO19.convert(truth.joints, to=POSETRACK15)[row]
             for name, (x, y, state) in zip(POSETRACK15.names, wanted, strict=True):
-                expected = (x, y, state == 2) if state else (0, 0, 0)
+                expected = (x, y, float(state == 2)) if state else (0, 0, 0)
                 assert keypoints[name] == pytest.approx(expected, abs=2e-3)

@@ -42,16 +42,17 @@ def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: floa
 def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
     """Box NMS over detector and flow boxes together (step c).
 
-    The paper does not say how a flow box is scored against a detector's. Here a detector's box (or a caller's) wins
-    over a flow box that overlaps it, since it fits the whole person and not only the joints that were seen; among boxes
-    of one kind the score decides. A flow box thus does what it is there for: it fills the gaps that the detector left.
+    The paper does not say how a flow box is scored against a detector's. Here a detector's box wins over a flow box
+    that overlaps it, since it fits the whole person and not only the joints that were seen; among boxes of one kind the
+    score decides. A flow box thus does what it is there for: it fills the gaps that the detector left. A caller's box
+    wins over all others and is never dropped for an overlap: callers know whom they mean.
 
     The outcome does not depend on the order of the boxes.
     """
-    from_flow = boxes.sources == BoxSource.FLOW
+    given, from_flow = boxes.sources == BoxSource.CALLER, boxes.sources == BoxSource.FLOW
     # lexsort's last key counts most. Coordinates settle ties, so that a permutation changes nothing.
-    order = np.lexsort((*boxes.xyxy.T[::-1], -boxes.scores, from_flow))
-    overlaps = iou(boxes.xyxy[order], boxes.xyxy[order]) > iou_threshold
+    order = np.lexsort((*boxes.xyxy.T[::-1], -boxes.scores, from_flow, ~given))
+    overlaps = (iou(boxes.xyxy[order], boxes.xyxy[order]) > iou_threshold) & ~given[order]
     alive = np.ones(len(order), dtype=np.bool_)
     for rank in range(len(order)):
         if alive[rank]:

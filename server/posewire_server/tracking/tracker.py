@@ -161,9 +161,13 @@ class Tracker:
         return people[found | (people.boxes.sources != BoxSource.FLOW)]
 
     def _suppress_poses(self, people: TrackedPeople) -> TrackedPeople:
-        """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the better one stays."""
+        """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the better one stays.
+
+        Poses in boxes that the caller gave always stay.
+        """
         poses = as_poses(people, people.joints[..., :2], self.config)
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
+        same &= people.boxes.sources != BoxSource.CALLER
         alive = np.ones(len(people), dtype=np.bool_)
         order = _canonical_order(people)
         for rank, best in enumerate(order):

@@ -52,6 +52,12 @@ def test_a_flow_box_fills_the_gap_that_the_detector_left() -> None:
     assert len(suppress(both, iou_threshold=0.5, keep_at_most=10)) == 2
 
 
+def test_boxes_of_the_caller_all_stay_and_win_over_all_others() -> None:
+    given = boxes_at([(0, 0), (3, 0)], score=0.5, source=BoxSource.CALLER)
+    others = boxes_at([(1, 0)], score=0.9) + boxes_at([(2, 0)], score=0.9, source=BoxSource.FLOW)
+    np.testing.assert_array_equal(suppress(others + given, 0.5, 10).sources, [BoxSource.CALLER] * 2)
+
+
 def test_the_best_boxes_stay_when_there_are_too_many() -> None:
     crowd = Boxes.of([[200 * i, 0, 200 * i + 80, 200] for i in range(5)], [0.5, 0.9, 0.6, 0.8, 0.7], BoxSource.DETECTOR)
     np.testing.assert_allclose(suppress(crowd, 0.5, keep_at_most=2).scores, [0.9, 0.8])

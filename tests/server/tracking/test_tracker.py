@@ -105,6 +105,12 @@ def test_pose_nms_drops_the_second_pose_on_one_person() -> None:
     assert people.boxes.scores.tolist() == pytest.approx([0.9])
 
 
+def test_every_box_of_the_caller_gets_its_person() -> None:
+    boxes = boxes_at([(0, 0), (10, 0)], source=BoxSource.CALLER)
+    t = tracker()
+    assert sorted(t.update(t.unify(boxes, None), joints_at([(0, 0), (2, 0)])).ids.tolist()) == [1, 2]
+
+
 def test_pose_nms_can_be_switched_off() -> None:
     t = tracker(pose_nms_oks=1.0)
     boxes = boxes_at([(0, 0), (90, 0)])

@@ -157,7 +157,7 @@ def _convert(name: str, given: _Given, kind: Any) -> Any:
         wanted, convert = f"one of {', '.join(kind)}", kind
     if convert is None:
         raise TypeError(f"setting {name} has the type {kind}, which no source can give")
-    # TOML knows its types: a number in quotes is a mistake there, in the environment everything is a string.
+    # To Python, True is a number; to whoever writes it where a number is due, it is a mistake.
     if isinstance(value, bool) != (kind is bool) and not isinstance(value, str):
         raise ConfigError(f"{name} is {value!r} ({given.origin}); it must be {wanted}")
     try:

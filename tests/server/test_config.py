@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from posewire_server.config import LimitsConfig, ServerConfig, StageBatchingConfig
+from posewire_server.tracking import TrackerConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "says"),
+    [
+        (ServerConfig, {"port": 65536}, "port is 65536"),  # above the last port
+        (ServerConfig, {"drain_grace_s": math.nan}, "drain_grace_s is nan"),  # compares false with everything
+        (ServerConfig, {"host": ""}, "host is empty"),  # gRPC would listen everywhere
+        (ServerConfig, {"bundle": ""}, "bundle is empty"),
+        (LimitsConfig, {"max_streams": 0}, "max_streams is 0"),  # a server for nobody
+        (LimitsConfig, {"max_frame_pixels": 10}, "max_frame_pixels is 10"),
+        (StageBatchingConfig, {"max_batch": 0}, "max_batch is 0"),
+        (StageBatchingConfig, {"max_batch": 1, "max_wait_ms": -1.0}, "max_wait_ms is -1.0"),
+        # A default that no stream could use.
+        (ServerConfig, {"limits": LimitsConfig(max_people=5), "tracker": TrackerConfig(max_people=6)}, "max_people"),
+    ],
+)
+def test_out_of_range(settings: type, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        settings(**values)
+
+
+def test_there_is_always_a_decoding_thread() -> None:
+    assert ServerConfig().decoders >= 1
+    assert ServerConfig(decode_threads=3).decoders == 3

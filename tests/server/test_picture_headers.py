@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posewire_server.errors import Undecodable
+from posewire_server.picture_headers import jpeg_size, png_size
+from tests.server.stand_ins import jpeg, picture, png
+
+_JPEG = jpeg(picture(size=(48, 64)))
+_PNG = png(picture(size=(48, 64)))
+
+
+def _with_thumbnail(data: bytes) -> bytes:
+    """A camera's JPEG: its header holds a smaller JPEG, with markers of its own."""
+    thumbnail = jpeg(picture(size=(16, 24)))
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],  # baseline
+        [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],  # another start-of-frame marker, several scans
+        [cv2.IMWRITE_JPEG_RST_INTERVAL, 2],  # markers between the entropy-coded data
+        [cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+    ],
+)
+def test_size_of_a_jpeg(options: list[int]) -> None:
+    data = cv2.imencode(".jpg", picture(size=(48, 64)), options)[1].tobytes()
+    assert jpeg_size(data) == (64, 48)
+    assert jpeg_size(_with_thumbnail(data)) == (64, 48)
+    assert jpeg_size(data + b"trailing bytes of a camera") == (64, 48)
+
+
+def test_size_of_a_png() -> None:
+    assert png_size(_PNG) == (64, 48)
+
+
+@pytest.mark.parametrize("data", [_JPEG, _with_thumbnail(_JPEG)])
+def test_a_jpeg_cut_off_anywhere_is_refused(data: bytes) -> None:
+    for end in range(len(data)):
+        with pytest.raises(Undecodable):
+            jpeg_size(data[:end])
+
+
+def test_a_png_cut_off_anywhere_is_refused() -> None:
+    for end in range(len(_PNG)):
+        with pytest.raises(Undecodable):
+            png_size(_PNG[:end])
+
+
+@given(place=st.integers(8, len(_PNG) - 1), flip=st.integers(1, 255))
+def test_a_png_with_a_changed_byte_is_refused(place: int, flip: int) -> None:
+    damaged = bytearray(_PNG)
+    damaged[place] ^= flip
+    with pytest.raises(Undecodable):
+        png_size(bytes(damaged))
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_give_an_answer(data: bytes) -> None:
+    for prefix, size_of in (
+        (b"", jpeg_size),
+        (b"\xff\xd8\xff", jpeg_size),
+        (_PNG[:8], png_size),
+        (_PNG[:40], png_size),
+    ):
+        try:
+            width, height = size_of(prefix + data)
+        except Undecodable:
+            continue
+        assert width > 0
+        assert height > 0
+
+
+def test_a_jpeg_with_absurdly_many_scans_is_refused() -> None:
+    scan = b"\xff\xda\x00\x02"
+    with pytest.raises(Undecodable, match="more than 100 scans"):
+        jpeg_size(_JPEG[:-2] + 100 * scan + _JPEG[-2:])
+
+
+@pytest.mark.parametrize("size", [(0, 10), (10, 0)])
+def test_a_png_without_area_is_refused(size: tuple[int, int]) -> None:
+    header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+    with pytest.raises(Undecodable, match="no size"):
+        png_size(_PNG[:8] + _chunk(b"IHDR", header) + _chunk(b"IEND", b""))
+
+
+def test_huge_sizes_are_reported_not_believed() -> None:
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+    assert png_size(_PNG[:8] + _chunk(b"IHDR", header) + _chunk(b"IEND", b"")) == (2**31 - 1, 2**31 - 1)
+    at = _JPEG.index(b"\xff\xc0")
+    assert jpeg_size(_JPEG[: at + 5] + b"\xff\xff\xff\xff" + _JPEG[at + 9 :]) == (65535, 65535)
+
+
+def test_neither_takes_the_other() -> None:
+    with pytest.raises(Undecodable, match="not a JPEG"):
+        jpeg_size(_PNG)
+    with pytest.raises(Undecodable, match="not a PNG"):
+        png_size(_JPEG)

@@ -1,0 +1,129 @@
+"""One Track call: opened, written, read, ended; its failures as exceptions of the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+
+from posewire._status import error_from_status
+from posewire._wire import open_request, stream_info_from
+from posewire.errors import ServerRefused, StreamBroken, TimedOut
+from posewire.results import ResumePoint, StreamInfo
+from posewire.settings import StreamSettings
+from posewire.v1 import track_pb2
+from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
+
+if TYPE_CHECKING:
+    from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
+
+__all__ = ["TrackCall"]
+
+
+class TrackCall:
+    """A bidirectional call to `Track` that is open. Make one with `TrackCall.open`.
+
+    Attributes:
+        info: what the server settled on.
+    """
+
+    def __init__(
+        self,
+        call: grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse],
+        address: str,
+        info: StreamInfo,
+    ):
+        self._call = call
+        self._address = address
+        self.info = info
+
+    @classmethod
+    async def open(
+        cls,
+        channel: grpc.aio.Channel,
+        address: str,
+        settings: StreamSettings,
+        resume: ResumePoint | None,
+        timeout_s: float,
+    ) -> TrackCall:
+        """Send the configuration and wait until the server has accepted it.
+
+        Raises:
+            CallError: nobody answers, the server refuses, or takes longer than `timeout_s`.
+            StreamBroken: the server answers something else.
+        """
+        stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(channel)
+        call = stub.Track()
+        try:
+            async with asyncio.timeout(timeout_s):
+                with contextlib.suppress(asyncio.InvalidStateError):  # over already: reading says why
+                    await call.write(open_request(settings, resume))
+                response = await call.read()
+            if isinstance(response, track_pb2.TrackResponse) and response.WhichOneof("event") == "started":
+                return cls(call, address, stream_info_from(response.started, settings))
+            raise StreamBroken(f"the server at {address} did not begin the stream with its settings; is it posewire?")
+        except TimeoutError:
+            call.cancel()
+            raise TimedOut(
+                f"opening a stream at {address}: the server has not answered for {timeout_s:g} s;"
+                " look at its log, or raise timeout_s",
+                code=grpc.StatusCode.DEADLINE_EXCEEDED.name,
+            ) from None
+        except grpc.aio.AioRpcError as error:
+            raise error_from_status(error, address, "opening a stream") from error
+        except BaseException:
+            call.cancel()
+            raise
+
+    async def write(self, request: track_pb2.TrackRequest) -> bool:
+        """Send a request as flow control allows; False if the call is over, of which `read` gives the reason.
+
+        Cancelling this cancels the call: half a message cannot be taken back.
+        """
+        try:
+            await self._call.write(request)
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            return False
+        except asyncio.CancelledError:
+            if _is_cancelled_task():
+                raise
+            return False
+        return True
+
+    async def half_close(self) -> None:
+        """Tell the server that no more frames come."""
+        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over already: `read` says why
+            await self._call.done_writing()
+
+    async def read(self) -> track_pb2.TrackResponse | None:
+        """The next response; None after the last one of a call that ended in order.
+
+        Raises:
+            ServerRefused: the server ended the stream because of something it was sent.
+            StreamBroken: the connection or the server failed, or the call was cancelled.
+        """
+        try:
+            response = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            failure = error_from_status(error, self._address, "streaming")
+            if isinstance(failure, ServerRefused):
+                raise failure from error
+            raise StreamBroken(f"the stream {self.info.stream_id} broke: {failure}") from failure
+        except asyncio.CancelledError:
+            if _is_cancelled_task():
+                raise
+            raise StreamBroken(f"the stream {self.info.stream_id} was cancelled by this client") from None
+        return response if isinstance(response, track_pb2.TrackResponse) else None
+
+    def cancel(self) -> None:
+        """End the call at once; harmless if it is over."""
+        self._call.cancel()
+
+
+def _is_cancelled_task() -> bool:
+    """Whether the task is being cancelled; gRPC raises the same exception when only the call was."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,206 @@
+"""The synchronous client: the asynchronous one, run on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc
+import numpy.typing as npt
+
+from posewire._async_client import DEFAULT_ADDRESS, AsyncClient
+from posewire._loop_thread import LoopThread
+from posewire._stream import AsyncTrackStream
+from posewire.errors import MisuseError
+from posewire.results import FrameResult, Image, PoseEstimate, ResumePoint, ServerInfo, StreamInfo, StreamSummary
+from posewire.settings import Codec, StreamOptions, StreamSettings
+from posewire.sources import Source, SourceLike
+
+__all__ = ["Client", "TrackStream"]
+
+
+class Client:
+    """A connection to a posewire server, for programs that are not asynchronous.
+
+        with posewire.Client("127.0.0.1:50051") as client:
+            print(client.server_info())
+            for result in client.track("walk.mp4", similarity="multi-flow"):
+                print(result.frame, [person.id for person in result.people])
+
+    Arguments, results and errors are those of `AsyncClient`. Several threads may use one client, each its own stream.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout_s: float = 60.0,
+        options: Sequence[tuple[str, Any]] = (),
+    ):
+        self._client = AsyncClient(address, credentials=credentials, timeout_s=timeout_s, options=options)
+        self._loop: LoopThread | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Where the server is, as `host:port`."""
+        return self._client.address
+
+    def __enter__(self) -> Self:
+        self._running()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the streams and the connection. Safe to call twice."""
+        self._closed = True
+        if self._loop is not None:
+            try:
+                self._loop.run(self._client.aclose())
+            finally:
+                self._loop.close()
+                self._loop = None
+
+    def server_info(self) -> ServerInfo:
+        """As `AsyncClient.server_info`."""
+        return self._running().run(self._client.server_info())
+
+    def estimate_poses(
+        self,
+        image: Image | bytes,
+        boxes: npt.ArrayLike | None = None,
+        *,
+        joint_set: str | None = None,
+        box_score_threshold: float | None = None,
+        codec: Codec = "jpeg",
+        jpeg_quality: int = 95,
+    ) -> PoseEstimate:
+        """As `AsyncClient.estimate_poses`."""
+        return self._running().run(
+            self._client.estimate_poses(
+                image,
+                boxes,
+                joint_set=joint_set,
+                box_score_threshold=box_score_threshold,
+                codec=codec,
+                jpeg_quality=jpeg_quality,
+            )
+        )
+
+    def track(
+        self,
+        source: SourceLike | None = None,
+        *,
+        settings: StreamSettings | None = None,
+        max_frames: int | None = None,
+        keep_images: bool = False,
+        resume: ResumePoint | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> TrackStream:
+        """As `AsyncClient.track`, and the stream may be iterated over without `with`."""
+
+        async def make() -> AsyncTrackStream:
+            return self._client.track(
+                source, settings=settings, max_frames=max_frames, keep_images=keep_images, resume=resume, **options
+            )
+
+        loop = self._running()
+        return TrackStream(loop.run(make()), loop)
+
+    def _running(self) -> LoopThread:
+        if self._closed:
+            raise MisuseError("this client is closed; make another one")
+        if self._loop is None:
+            self._loop = LoopThread()
+        return self._loop
+
+
+class TrackStream:
+    """Frames go in, results come out: one for each frame, in the order of the frames. `Client.track` makes one.
+
+    Iterating opens the stream and closes it at the end, or when the loop is left:
+
+        for result in client.track("walk.mp4"):
+            print(result.frame, [person.id for person in result.people])
+
+    Opened by hand, it says what the server settled on before the first result, and keeps the account after the last:
+
+        with client.track("walk.mp4") as stream:
+            print(stream.info.joint_set.names)
+            for result in stream:
+                ...
+        print(stream.summary)
+
+    Errors are those of `AsyncTrackStream`.
+    """
+
+    def __init__(self, stream: AsyncTrackStream, loop: LoopThread):
+        self._stream = stream
+        self._loop = loop
+        self._opened = False
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._stream.__aenter__())
+        self._opened = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        opened_here = not self._opened
+        if opened_here:
+            self.__enter__()
+        try:
+            while (result := self._loop.run(anext(self._stream, None))) is not None:
+                yield result
+        finally:
+            if opened_here:
+                self.close()
+
+    def close(self) -> None:
+        """Cancel what is under way and release everything. Safe to call twice."""
+        self._loop.run(self._stream.aclose())
+
+    @property
+    def info(self) -> StreamInfo:
+        """What the server settled on: joints, skeleton, settings, models."""
+        return self._stream.info
+
+    @property
+    def source(self) -> Source | None:
+        """The opened source, if the stream has one."""
+        return self._stream.source
+
+    @property
+    def summary(self) -> StreamSummary | None:
+        """The checked account of a stream that ended in order; None before."""
+        return self._stream.summary
+
+    @property
+    def resume_point(self) -> ResumePoint | None:
+        """Where another stream could take up this one; None as long as the server has given no token."""
+        return self._stream.resume_point
+
+    def send(
+        self,
+        frame: Image | bytes,
+        *,
+        number: int | None = None,
+        time_s: float | None = None,
+        boxes: npt.ArrayLike | None = None,
+    ) -> int:
+        """As `AsyncTrackStream.send`."""
+        return self._loop.run(self._stream.send(frame, number=number, time_s=time_s, boxes=boxes))
+
+    def finish(self) -> None:
+        """As `AsyncTrackStream.finish`."""
+        self._loop.run(self._stream.finish())

@@ -1,0 +1,163 @@
+"""A source is read in a thread of its own, so that reading, encoding, sending and receiving overlap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from typing import NamedTuple
+
+from posewire.errors import SourceError
+from posewire.sources import Source, SourceFrame
+
+__all__ = ["FeedItem", "SourceFeed"]
+
+_log = logging.getLogger(__name__)
+
+# Frames of a file that are read ahead.
+_READ_AHEAD = 2
+# Packets of a live source that may wait; then all are given up until the next keyframe.
+_PACKETS_WAITING = 128
+# Frames given up that nobody has asked for: minutes of a camera. Beyond that, nobody ever will.
+_MOST_WAITING = 20_000
+_CLOSING_S = 2.0
+
+
+class FeedItem(NamedTuple):
+    """A frame in its order; `superseded`: a newer one was there before this one could be sent."""
+
+    frame: SourceFrame
+    superseded: bool
+
+
+class SourceFeed:
+    """Reads a source in a thread and hands its frames to the event loop.
+
+    Files wait until their frames are taken. Live sources do not: the newest picture takes the place of the one that was
+    waiting, which is handed over as superseded, without its pixels. Packets depend on those before them, so of these
+    everything up to the next keyframe is given up once too many wait.
+
+    Args:
+        source: belongs to the feed from now on, which closes it.
+        newest_wins: give up older frames instead of letting the source wait.
+    """
+
+    def __init__(self, source: Source, *, newest_wins: bool):
+        self._source = source
+        self._newest_wins = newest_wins
+        self._waiting: deque[FeedItem] = deque()
+        self._fresh = 0
+        self._until_keyframe = False
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._lock = threading.Condition()
+        self._loop = asyncio.get_running_loop()
+        self._arrived = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=self._read, name="posewire-source", daemon=True)
+        self._thread.start()
+
+    async def next(self) -> FeedItem | None:
+        """The next frame; None after the last.
+
+        Raises:
+            SourceError: the source broke off, or a live one went silent.
+            Exception: whatever an iterable given by the program raised.
+        """
+        while True:
+            with self._lock:
+                if self._waiting:
+                    item = self._waiting.popleft()
+                    self._fresh -= not item.superseded
+                    self._lock.notify()
+                    return item
+                if self._ended.is_set():
+                    break
+                self._arrived.clear()
+            try:
+                async with asyncio.timeout(self._source.silence_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                raise SourceError(
+                    f"{self._source.name} has given nothing for {self._source.silence_s:g} s;"
+                    " is the camera still connected?"
+                ) from None
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    async def aclose(self) -> None:
+        """Stop reading and release the source."""
+        with self._lock:
+            self._closed = True
+            self._waiting.clear()
+            self._lock.notify()
+        try:
+            async with asyncio.timeout(_CLOSING_S):
+                await self._ended.wait()
+        except TimeoutError:
+            # Blocked in a driver or in the program's own iterable; the daemon thread closes the source when it returns.
+            _log.warning("%s does not return from reading; its thread is left behind", self._source.name)
+        else:
+            self._thread.join()
+
+    def _read(self) -> None:
+        """The thread."""
+        try:
+            for frame in self._source:
+                if not self._put(frame):
+                    break
+        except BaseException as error:  # noqa: BLE001 -- it is raised again where the frames are taken
+            self._failure = error
+        finally:
+            self._source.close()
+            self._notify(self._ended, self._arrived)
+
+    def _put(self, frame: SourceFrame) -> bool:
+        """Hand over a frame; False once the feed is closed."""
+        with self._lock:
+            if self._newest_wins:
+                self._make_room(frame)
+            else:
+                self._lock.wait_for(lambda: self._closed or self._fresh < _READ_AHEAD)
+            if self._closed:
+                return False
+            superseded = self._until_keyframe and frame.packet is not None
+            self._waiting.append(FeedItem(_without_pixels(frame) if superseded else frame, superseded))
+            self._fresh += not superseded
+        self._notify(self._arrived)
+        return True
+
+    def _make_room(self, newcomer: SourceFrame) -> None:
+        """Give up older frames of a live source for the newcomer's sake."""
+        if len(self._waiting) >= _MOST_WAITING:
+            raise SourceError(
+                f"{len(self._waiting)} frames of {self._source.name} wait and no results are taken;"
+                " iterate over the stream, or close it"
+            )
+        if newcomer.packet is not None:
+            if self._until_keyframe and newcomer.keyframe:
+                self._until_keyframe = False
+            overflow = self._fresh >= _PACKETS_WAITING
+            self._until_keyframe = self._until_keyframe or (overflow and not newcomer.keyframe)
+            if not overflow:
+                return
+        tail: list[FeedItem] = []
+        while self._waiting and not self._waiting[-1].superseded:
+            tail.append(self._waiting.pop())
+        for item in reversed(tail):
+            # What could not be read is reported as that, not as superseded.
+            keep = bool(item.frame.problem)
+            self._waiting.append(item if keep else FeedItem(_without_pixels(item.frame), superseded=True))
+            self._fresh -= not keep
+
+    def _notify(self, *events: asyncio.Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            for event in events:
+                self._loop.call_soon_threadsafe(event.set)
+
+
+def _without_pixels(frame: SourceFrame) -> SourceFrame:
+    return SourceFrame(frame.number, frame.time_s, name=frame.name)

@@ -1,0 +1,206 @@
+"""The account of a stream: which frames were sent, what became of each, and whether the sums are right."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from posewire.errors import AccountingError, InvalidSettings
+from posewire.results import FrameResult, FrameStatus, Image, Person, StreamSummary
+
+__all__ = ["Ledger"]
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    number: int
+    time_s: float
+    name: str
+    image: Image | None
+    taken_s: float
+    sent: bool
+    result: FrameResult | None = None
+
+
+class Ledger:
+    """Matches answers with frames, and releases the results in the order of the frames.
+
+    A server reports dropped frames with the response that follows, so the answers alone are out of order.
+    """
+
+    def __init__(self) -> None:
+        self._entries: deque[_Entry] = deque()
+        self._open: dict[int, _Entry] = {}
+        self._last_number = -1
+        self._frames = self._sent = 0
+        self._counts = dict.fromkeys(FrameStatus, 0)
+        self._server_counts = dict.fromkeys(FrameStatus, 0)
+
+    @property
+    def in_flight(self) -> int:
+        """Frames that were sent and have no answer."""
+        return len(self._open)
+
+    @property
+    def unanswered(self) -> tuple[int, ...]:
+        """Numbers of these frames."""
+        return tuple(self._open)
+
+    @property
+    def sent(self) -> int:
+        """Frames sent so far."""
+        return self._sent
+
+    @property
+    def next_number(self) -> int:
+        """The least number that the next frame can have."""
+        return self._last_number + 1
+
+    def open(self, number: int, time_s: float, *, name: str = "", image: Image | None = None) -> None:
+        """Note a frame that is about to be sent.
+
+        Raises:
+            InvalidSettings: its number is not larger than the last one.
+        """
+        entry = self._add(number, time_s, name, image, sent=True)
+        self._open[number] = entry
+        self._sent += 1
+
+    def skip(
+        self,
+        number: int,
+        time_s: float,
+        status: FrameStatus,
+        reason: str,
+        message: str,
+        *,
+        name: str = "",
+        image: Image | None = None,
+    ) -> None:
+        """Note a frame that is never sent, and why."""
+        entry = self._add(number, time_s, name, image, sent=False)
+        self._settle(entry, FrameResult(number, time_s, status, reason=reason, message=message, name=name, image=image))
+
+    def tracked(
+        self,
+        number: int,
+        *,
+        people: tuple[Person, ...],
+        size: tuple[int, int],
+        timings_ms: Mapping[str, float],
+        detector_ran: bool,
+        detect_every: int,
+    ) -> None:
+        """Note that the server tracked a frame.
+
+        Raises:
+            AccountingError: the frame was never sent, or was answered before.
+        """
+        entry = self._answered(number)
+        self._settle(
+            entry,
+            FrameResult(
+                number,
+                entry.time_s,
+                people=people,
+                size=size,
+                timings_ms=timings_ms,
+                latency_ms=_since_ms(entry.taken_s),
+                detector_ran=detector_ran,
+                detect_every=detect_every,
+                name=entry.name,
+                image=entry.image,
+            ),
+        )
+
+    def missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
+        """Note that a frame that was sent failed or was dropped.
+
+        Raises:
+            AccountingError: the frame was never sent, or was answered before.
+        """
+        entry = self._answered(number)
+        self._settle(
+            entry,
+            FrameResult(
+                number,
+                entry.time_s,
+                status,
+                latency_ms=_since_ms(entry.taken_s),
+                reason=reason,
+                message=message,
+                name=entry.name,
+                image=entry.image,
+            ),
+        )
+
+    def release(self) -> list[FrameResult]:
+        """The results that are next in the order of the frames; each is given once."""
+        released: list[FrameResult] = []
+        while self._entries and (result := self._entries[0].result) is not None:
+            self._entries.popleft()
+            released.append(result)
+        return released
+
+    def close(self, received: int, tracked: int, failed: int, dropped: int, identities: int) -> StreamSummary:
+        """Compare with the server's own account, and give the whole one.
+
+        Raises:
+            AccountingError: a frame has no answer, or the counts differ.
+        """
+        if self._open:
+            numbers = ", ".join(map(str, list(self._open)[:10]))
+            raise AccountingError(
+                f"the server ended the stream and left {len(self._open)} of {self._sent} frames without an answer"
+                f" ({numbers}{', ...' if len(self._open) > 10 else ''}); this is a fault of the server: report it",
+                unanswered=self.unanswered,
+            )
+        ours = (self._sent, *(self._server_counts[status] for status in FrameStatus))
+        theirs = (received, tracked, failed, dropped)
+        if ours != theirs:
+            names = ("received", "tracked", "failed", "dropped")
+            wrong = [
+                f"{name} {them} for {us}" for name, us, them in zip(names, ours, theirs, strict=True) if us != them
+            ]
+            raise AccountingError(
+                f"the server's account of the stream differs from what it answered: {', '.join(wrong)};"
+                " this is a fault of the server: report it"
+            )
+        return StreamSummary(
+            frames=self._frames,
+            sent=self._sent,
+            tracked=self._counts[FrameStatus.TRACKED],
+            failed=self._counts[FrameStatus.FAILED],
+            dropped=self._counts[FrameStatus.DROPPED],
+            identities=identities,
+        )
+
+    def _add(self, number: int, time_s: float, name: str, image: Image | None, *, sent: bool) -> _Entry:
+        if number <= self._last_number:
+            raise InvalidSettings(f"frame number {number} follows {self._last_number}; numbers must increase")
+        self._last_number = number
+        self._frames += 1
+        entry = _Entry(number, time_s, name, image, time.perf_counter(), sent)
+        self._entries.append(entry)
+        return entry
+
+    def _answered(self, number: int) -> _Entry:
+        entry = self._open.pop(number, None)
+        if entry is None:
+            seen = "a second time" if number <= self._last_number else "which was never sent"
+            raise AccountingError(
+                f"the server answered frame {number} {seen}; this is a fault of the server: report it"
+            )
+        return entry
+
+    def _settle(self, entry: _Entry, result: FrameResult) -> None:
+        entry.result = result
+        entry.image = None
+        self._counts[result.status] += 1
+        self._server_counts[result.status] += entry.sent
+
+
+def _since_ms(moment_s: float) -> float:
+    return (time.perf_counter() - moment_s) * 1e3

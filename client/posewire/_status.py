@@ -1,0 +1,90 @@
+"""The one place where gRPC statuses become exceptions of the SDK."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from posewire.errors import (
+    AccessDenied,
+    CallError,
+    ConnectionFailed,
+    InvalidRequest,
+    LimitExceeded,
+    ServerFailed,
+    ServerRefused,
+    TimedOut,
+    Violation,
+)
+
+__all__ = ["error_from_status"]
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+_CLASSES: dict[grpc.StatusCode, type[CallError]] = {
+    grpc.StatusCode.UNAVAILABLE: ConnectionFailed,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceeded,
+    grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
+    grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
+    grpc.StatusCode.FAILED_PRECONDITION: ServerRefused,
+    grpc.StatusCode.NOT_FOUND: ServerRefused,
+    grpc.StatusCode.ALREADY_EXISTS: ServerRefused,
+    grpc.StatusCode.ABORTED: ServerRefused,
+    grpc.StatusCode.UNIMPLEMENTED: ServerRefused,
+}
+
+_REMEDIES: dict[type[CallError], str] = {
+    ConnectionFailed: "start one with `posewire serve`, or check the address, the port and whether the server uses TLS",
+    TimedOut: "the server is overloaded or stuck; look at its log, or raise timeout_s",
+    ServerFailed: "look at the server's log",
+    AccessDenied: "check the credentials given to the client",
+}
+
+
+def error_from_status(error: grpc.aio.AioRpcError, address: str, doing: str) -> CallError:
+    """The exception of the SDK for a failed call.
+
+    Args:
+        error: what gRPC raised.
+        address: of the server, for the message.
+        doing: what was being done, e.g. `opening a stream`.
+    """
+    code = error.code()
+    kind = _CLASSES.get(code, ServerFailed)
+    reason, violations = _details(error)
+    said = "; ".join(f"{each.field}: {each.description}" if each.field else each.description for each in violations)
+    # The server's own words say what to do; ours stand in where it could not speak or does not know.
+    words = said or error.details() or code.name
+    if kind is ConnectionFailed:
+        message = f"{doing}: no posewire server can be reached at {address} ({words})"
+    else:
+        message = f"{doing} at {address}: {words} [{code.name}]"
+    if kind in _REMEDIES:
+        message = f"{message}; {_REMEDIES[kind]}"
+    return kind(message, code=code.name, reason=reason, violations=violations)
+
+
+def _details(error: grpc.aio.AioRpcError) -> tuple[str, tuple[Violation, ...]]:
+    """The server's ErrorInfo reason and BadRequest violations, if it sent any that can be read."""
+    reason = ""
+    violations: list[Violation] = []
+    for key, value in error.trailing_metadata() or ():
+        if key != _DETAILS_KEY:
+            continue
+        status = status_pb2.Status()
+        try:
+            status.ParseFromString(value)
+        except DecodeError:  # whatever answered there, the code and the text still count
+            continue
+        for detail in status.details:
+            info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+            if detail.Unpack(info):
+                reason = info.reason
+            elif detail.Unpack(bad_request):
+                violations += [Violation(each.field, each.description) for each in bad_request.field_violations]
+    return reason, tuple(violations)

@@ -1,0 +1,337 @@
+"""A stream of frames and results, as the program sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import grpc.aio
+import numpy.typing as npt
+
+from posewire._call import TrackCall
+from posewire._encoding import encode
+from posewire._exchange import Exchange
+from posewire._feed import FeedItem, SourceFeed
+from posewire._wire import boxes_array
+from posewire.errors import InvalidSettings, MisuseError, PosewireError, SourceError
+from posewire.results import FrameResult, FrameStatus, Image, ResumePoint, StreamInfo, StreamSummary
+from posewire.settings import Codec, StreamSettings
+from posewire.sources import Source, SourceFrame, SourceLike, open_source
+from posewire.sources._frames import picture_fault
+
+__all__ = ["AsyncTrackStream", "StreamPlan"]
+
+_IN_FLIGHT = {"all": 8, "latest": 32}
+# Results that nobody takes, of a stream whose frames the program itself sends.
+_MOST_UNTAKEN = 1000
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What a stream is to do.
+
+    Attributes:
+        source: of the frames; None: the program sends them.
+        settings: as asked for.
+        max_frames: of the source.
+        keep_images: whether results carry their frames.
+        resume: where an earlier stream is taken up.
+        timeout_s: longest silence of the server while it owes an answer.
+    """
+
+    source: SourceLike | None
+    settings: StreamSettings
+    max_frames: int | None = None
+    keep_images: bool = False
+    resume: ResumePoint | None = None
+    timeout_s: float = 60.0
+
+
+class AsyncTrackStream:
+    """Frames go in, results come out: one for each frame, in the order of the frames.
+
+    `AsyncClient.track` makes one. Use it as a context manager; leaving the block cancels what is under way.
+
+        async with client.track("walk.mp4", similarity="multi-flow") as stream:
+            async for result in stream:
+                print(result.frame, [person.id for person in result.people])
+        print(stream.summary)
+
+    Without a source, the program sends its own frames, and takes each result, or all of them in another task:
+
+        async with client.track() as stream:
+            for image in images:
+                await stream.send(image)
+                print(await anext(stream))
+            await stream.finish()
+
+    Iterating ends when every frame has its result and the account has been checked: sent = tracked + failed + dropped.
+    It raises, after all results that did come:
+
+        SourceError: the source broke off, or a camera stopped.
+        StreamDrained: the server is going away.
+        StreamBroken: the connection or the server failed, or the server was silent for longer than `timeout_s`.
+        AccountingError: the server did not answer for every frame exactly once.
+        ServerRefused: the server ended the stream on account of something that it was sent.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        address: str,
+        workers: Executor,
+        plan: StreamPlan,
+        open_streams: set[AsyncTrackStream],
+    ):
+        self._channel = channel
+        self._address = address
+        self._workers = workers
+        self._plan = plan
+        self._open_streams = open_streams
+        self._source: Source | None = None
+        self._feed: SourceFeed | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._exchange: Exchange | None = None
+        self._sending = asyncio.Lock()
+        self._opened = False
+
+    # -- opening and closing -------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the source and the stream.
+
+        Raises:
+            SourceError: the source cannot be opened.
+            CallError: the server cannot be reached, or refuses the stream.
+        """
+        if self._opened:
+            raise MisuseError("this stream was opened before; make another one with client.track()")
+        self._opened = True
+        self._open_streams.add(self)
+        try:
+            await self._open()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Cancel what is under way and release everything. Safe to call twice."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        if self._exchange is not None:
+            await self._exchange.aclose()
+        if self._feed is not None:
+            await self._feed.aclose()
+        elif self._source is not None:
+            self._source.close()
+        self._open_streams.discard(self)
+
+    async def _open(self) -> None:
+        plan, loop = self._plan, asyncio.get_running_loop()
+        if plan.source is not None:
+            source, codec, limit = plan.source, plan.settings.codec, plan.max_frames
+            # Cameras and addresses may take seconds to open.
+            self._source = await loop.run_in_executor(
+                self._workers, lambda: open_source(source, codec=codec, max_frames=limit)
+            )
+        settings = _settled(plan, self._source)
+        call = await TrackCall.open(self._channel, self._address, settings, plan.resume, plan.timeout_s)
+        self._exchange = Exchange(call, plan.timeout_s)
+        if self._source is not None:
+            newest_wins = self._source.live and settings.drop_policy == "latest"
+            self._feed = SourceFeed(self._source, newest_wins=newest_wins)
+            self._pump = asyncio.create_task(self._run_pump(self._feed, self._exchange), name="posewire-pump")
+
+    # -- what is known about it ----------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> StreamInfo:
+        """What the server settled on: joints, skeleton, settings, models."""
+        return self._open_exchange().call.info
+
+    @property
+    def source(self) -> Source | None:
+        """The opened source, if the stream has one."""
+        return self._source
+
+    @property
+    def summary(self) -> StreamSummary | None:
+        """The checked account of a stream that ended in order; None before."""
+        return None if self._exchange is None else self._exchange.summary
+
+    @property
+    def resume_point(self) -> ResumePoint | None:
+        """Where another stream could take up this one; None as long as the server has given no token."""
+        return self._open_exchange().resume_point
+
+    # -- results -------------------------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[FrameResult]:
+        return self
+
+    async def __anext__(self) -> FrameResult:
+        result = await self._open_exchange().take()
+        if result is None:
+            raise StopAsyncIteration
+        return result
+
+    # -- frames of the program -----------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        frame: Image | bytes,
+        *,
+        number: int | None = None,
+        time_s: float | None = None,
+        boxes: npt.ArrayLike | None = None,
+    ) -> int:
+        """Send one frame; waits while as many frames as `max_in_flight` are under way.
+
+        Cancelling a `send` that is under way cancels the stream.
+
+        Args:
+            frame: a picture `(h, w, 3)` uint8 RGB, or bytes that are already encoded in the stream's codec.
+            number: larger than the one before; None: one larger.
+            time_s: when the frame was taken; None: now, as Unix time.
+            boxes: use these instead of the detector's: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a
+                score; with no rows, nobody is there.
+
+        Returns:
+            The frame's number, which its result carries.
+
+        Raises:
+            InvalidSettings: the frame, number or boxes are unusable. Nothing was sent.
+            MisuseError: the stream is closed or was finished, has a source of its own, or nobody takes its results.
+            PosewireError: the stream has ended; the reason is the one that iterating gives.
+        """
+        exchange = self._open_exchange()
+        if self._source is not None:
+            raise MisuseError("this stream takes its frames from its source; open one without a source to send frames")
+        if exchange.untaken >= _MOST_UNTAKEN:
+            raise MisuseError(f"{exchange.untaken} results wait; take them with `async for result in stream`")
+        async with self._sending:  # frames stay in the order of the calls
+            settings = exchange.call.info.settings
+            await exchange.wait_for_room(_in_flight(settings), counting_untaken=False)
+            number = exchange.next_number if number is None else number
+            own = SourceFrame(number, time.time() if time_s is None else time_s, boxes=boxes)
+            if isinstance(frame, bytes):
+                own.packet = frame
+            else:
+                own.image = frame
+            if not exchange.over:
+                await self._send(exchange, own)
+            return number
+
+    async def finish(self) -> None:
+        """Say that no more frames come. Iterating then ends after the last result."""
+        if self._source is not None:
+            raise MisuseError("this stream ends with its source; leave the `async with` block to end it earlier")
+        async with self._sending:
+            await self._open_exchange().finish()
+
+    # -- frames of the source ------------------------------------------------------------------------------------------
+
+    async def _run_pump(self, feed: SourceFeed, exchange: Exchange) -> None:
+        """The task that brings the source's frames under way, until the source ends or the stream does."""
+        limit = _in_flight(exchange.call.info.settings)
+        failure: Exception | None = None
+        try:
+            while True:
+                # First room, then the frame: the newest one, if the newest wins.
+                await exchange.wait_for_room(limit, counting_untaken=True)
+                if exchange.over or exchange.draining:
+                    break
+                item = await feed.next()
+                if item is None:
+                    break
+                await self._pass_on(exchange, item)
+        except PosewireError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 -- of the program's own iterable; raised where results are taken
+            failure = error
+        await exchange.finish(failure)
+
+    async def _pass_on(self, exchange: Exchange, item: FeedItem) -> None:
+        frame = item.frame
+        image = frame.image if self._plan.keep_images else None
+        if item.superseded:
+            message = "a newer frame arrived before this one could be sent"
+            await exchange.skip(frame.number, frame.time_s, FrameStatus.DROPPED, "superseded", message, name=frame.name)
+        elif frame.problem:
+            await exchange.skip(
+                frame.number,
+                frame.time_s,
+                FrameStatus.FAILED,
+                "unreadable",
+                frame.problem,
+                name=frame.name,
+                image=image,
+            )
+        else:
+            await self._send(exchange, frame)
+
+    async def _send(self, exchange: Exchange, frame: SourceFrame) -> None:
+        """Encode a frame in a thread, and send it."""
+        boxes = None if frame.boxes is None else boxes_array(frame.boxes)
+        data = frame.packet
+        if data is None:
+            fault = picture_fault(frame.image)
+            if fault or frame.image is None:
+                raise InvalidSettings(f"frame {frame.number} is no picture: {fault}")
+            settings = exchange.call.info.settings
+            height, width = frame.image.shape[:2]
+            if settings.raw_size not in (None, (width, height)):
+                raise InvalidSettings(
+                    f"frame {frame.number} is {width}x{height}, but the stream was opened for raw frames of"
+                    f" {settings.raw_size}; use codec='jpeg' or 'png' for frames of different sizes"
+                )
+            data = await asyncio.get_running_loop().run_in_executor(
+                self._workers, encode, frame.image, settings.codec, settings.jpeg_quality
+            )
+        image = frame.image if self._plan.keep_images else None
+        await exchange.send(frame.number, frame.time_s, data, boxes, name=frame.name, image=image)
+
+    def _open_exchange(self) -> Exchange:
+        if self._exchange is None:
+            raise MisuseError("this stream is not open; use it in `async with client.track(...) as stream:`")
+        return self._exchange
+
+
+def _in_flight(settings: StreamSettings) -> int:
+    return settings.max_in_flight or _IN_FLIGHT[settings.drop_policy or "all"]
+
+
+def _settled(plan: StreamPlan, source: Source | None) -> StreamSettings:
+    """The settings to send: what depends on the source is decided."""
+    settings = plan.settings
+    codec: Codec = settings.codec
+    if codec == "passthrough":
+        codec = "jpeg" if source is None or source.codec is None else _packet_codec(source.codec)
+    if source is not None and source.codec != (codec if codec in ("h264", "h265") else None):
+        what = f"{source.codec} packets" if source.codec else "pictures"
+        raise SourceError(f"{source.name} gives {what}, which cannot be sent as {codec}; open it with codec={codec!r}")
+    if codec in ("h264", "h265") and plan.keep_images and source is not None:
+        raise InvalidSettings("packets are not decoded here, so no images can be kept; use codec='jpeg'")
+    raw_size = settings.raw_size
+    if codec == "raw" and raw_size is None:
+        raw_size = source.size if source is not None else None
+        if raw_size is None:
+            raise InvalidSettings("raw frames need their size: give raw_size=(width, height)")
+    policy = settings.drop_policy or ("latest" if source is not None and source.live else "all")
+    return replace(settings, codec=codec, raw_size=raw_size, drop_policy=policy)
+
+
+def _packet_codec(name: str) -> Codec:
+    return "h264" if name == "h264" else "h265"

@@ -1,0 +1,272 @@
+"""What comes back: plain dataclasses of numpy arrays.
+
+Pixels are those of the frame as it was sent: x right, y down, the centre of the top-left pixel at (0, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.errors import FrameDropped, FrameFailed
+from posewire.joints import JointSet
+from posewire.settings import StreamSettings, TrackerSettings
+
+__all__ = [
+    "BoxSource",
+    "FloatArray",
+    "FrameResult",
+    "FrameStatus",
+    "Image",
+    "ModelNames",
+    "Person",
+    "PoseEstimate",
+    "ResumePoint",
+    "ServerInfo",
+    "ServerLimits",
+    "StreamInfo",
+    "StreamSummary",
+]
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+"""A picture: `(h, w, 3)` uint8, RGB."""
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+BoxSource: TypeAlias = Literal["detector", "flow", "caller"]
+"""Where the box came from in which a pose was estimated; `flow` is joint propagation."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """One person in one frame.
+
+    Attributes:
+        id: the track id, unique within the stream, from 1; 0 for single pictures, where there is no tracking.
+        score: confidence, 0..1.
+        box: `(4,)` float32 x, y, width, height of the box in which the pose was estimated, pixels.
+        joints: `(k, 3)` float32 x, y (pixels) and score (0..1), in the order of `StreamInfo.joint_set.names`.
+        source: where the box came from.
+    """
+
+    id: int
+    score: float
+    box: FloatArray
+    joints: FloatArray
+    source: BoxSource
+
+    @property
+    def box_xyxy(self) -> FloatArray:
+        """The box as `(4,)` left, top, right, bottom: the form in which boxes are given to the client."""
+        x, y, width, height = self.box
+        return np.array([x, y, x + width, y + height], dtype=np.float32)
+
+
+class FrameStatus(StrEnum):
+    """What became of a frame."""
+
+    TRACKED = "tracked"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """What became of one frame. Every frame of the source has exactly one result, and results come in frame order.
+
+    A frame that failed or was dropped has nobody in `people`, which does not mean that nobody was there: ask `tracked`,
+    or call `raise_for_status()`.
+
+        for result in client.track("video.mp4"):
+            if result.tracked:
+                print(result.frame, len(result.people), "people")
+            else:
+                print(result.frame, result.status, result.reason, result.message)
+
+    Attributes:
+        frame: number of the frame.
+        time_s: when it was taken: seconds since the start of a file, Unix time for live sources.
+        status: tracked, failed or dropped.
+        people: the people of the frame; empty unless tracked.
+        size: width and height of the frame as the server decoded it; None unless tracked.
+        timings_ms: milliseconds spent in each of the server's stages: queue, decode, detect, flow, pose, track, total.
+        latency_ms: from taking up the frame in the client until its answer was there; NaN if it was never sent.
+        detector_ran: whether the detector ran on this frame.
+        detect_every: the interval of detector frames in force.
+        reason: why there is no result, for programs (`undecodable`, `superseded`, ...); empty if tracked.
+        message: the same for people.
+        name: what the source calls the frame, such as the file name of a picture; often empty.
+        image: the frame itself, if the stream was opened with `keep_images=True` and it could be read.
+    """
+
+    frame: int
+    time_s: float
+    status: FrameStatus = FrameStatus.TRACKED
+    people: tuple[Person, ...] = ()
+    size: tuple[int, int] | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    latency_ms: float = float("nan")
+    detector_ran: bool = False
+    detect_every: int = 1
+    reason: str = ""
+    message: str = ""
+    name: str = ""
+    image: Image | None = None
+
+    @property
+    def tracked(self) -> bool:
+        """Whether the frame was processed, so that `people` is an answer."""
+        return self.status is FrameStatus.TRACKED
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the frame was given up although nothing was wrong with it."""
+        return self.status is FrameStatus.DROPPED
+
+    @property
+    def failed(self) -> bool:
+        """Whether the frame could not be processed."""
+        return self.status is FrameStatus.FAILED
+
+    def raise_for_status(self) -> FrameResult:
+        """Return this result if it was tracked.
+
+        Raises:
+            FrameFailed: it could not be processed.
+            FrameDropped: it was given up.
+        """
+        if self.failed:
+            raise FrameFailed(f"frame {self.frame} failed ({self.reason}): {self.message}")
+        if self.dropped:
+            raise FrameDropped(f"frame {self.frame} was dropped ({self.reason}): {self.message}")
+        return self
+
+
+@dataclass(frozen=True)
+class ModelNames:
+    """Names of the networks that serve a stream; empty where there is none."""
+
+    bundle: str = ""
+    detector: str = ""
+    flow: str = ""
+    pose: str = ""
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What the server settled on when it opened a stream.
+
+    Attributes:
+        stream_id: identifies the stream in the server's logs.
+        joint_set: names and skeleton of the joints in the results.
+        settings: every setting in force.
+        models: the networks.
+        resumed: whether an earlier stream continues.
+        resume_refusal: why not, if that was asked for and refused.
+    """
+
+    stream_id: str
+    joint_set: JointSet
+    settings: StreamSettings
+    models: ModelNames = ModelNames()
+    resumed: bool = False
+    resume_refusal: str = ""
+
+
+@dataclass(frozen=True)
+class StreamSummary:
+    """The account of a stream that ended in order: `frames = tracked + failed + dropped`, each counted once.
+
+    Attributes:
+        frames: of the source, or given to `send`.
+        sent: of these, how many were sent; the others were unreadable, or superseded before they could be sent.
+        tracked: frames with people, or with the answer that nobody is there.
+        failed: frames that could not be read or processed.
+        dropped: frames given up.
+        identities: track ids given out.
+    """
+
+    frames: int
+    sent: int
+    tracked: int
+    failed: int
+    dropped: int
+    identities: int
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where an interrupted stream can be taken up again, on this server or on another one with the same key.
+
+        async with client.track("walk.mp4", resume=drained.resume) as stream: ...
+
+    Attributes:
+        token: the server's signed snapshot of the tracker.
+        last_frame: the last frame that was tracked, encoded, so that the flow has a start; may be empty.
+        last_frame_codec: how it is encoded.
+    """
+
+    token: bytes
+    last_frame: bytes = b""
+    last_frame_codec: Literal["jpeg", "png", "raw"] = "jpeg"
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEstimate:
+    """The poses in one picture.
+
+    Attributes:
+        people: in the order of the boxes given, or by falling score; their ids are 0.
+        joint_set: names and skeleton of the joints.
+        size: width and height of the picture as the server decoded it.
+        timings_ms: as in `FrameResult`.
+    """
+
+    people: tuple[Person, ...]
+    joint_set: JointSet
+    size: tuple[int, int]
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """What the server accepts. 0 where it does not say."""
+
+    max_frame_bytes: int = 0
+    max_frame_pixels: int = 0
+    max_streams: int = 0
+    max_people: int = 0
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """A server's version, models, limits and device.
+
+    Attributes:
+        version: of posewire.
+        device: where the networks run, e.g. `cpu (2 threads)`.
+        models: the networks.
+        joint_set: the pose network's own joints.
+        joint_sets: names that the setting `joint_set` accepts.
+        codecs: names of the codecs that it accepts.
+        limits: sizes and counts.
+        tracker_defaults: values of the settings that are left out.
+        active_streams: open now.
+        has_detector: without one, every frame has to come with boxes.
+    """
+
+    version: str
+    device: str
+    models: ModelNames
+    joint_set: JointSet
+    joint_sets: tuple[str, ...]
+    codecs: tuple[str, ...]
+    limits: ServerLimits
+    tracker_defaults: TrackerSettings
+    active_streams: int
+    has_detector: bool

@@ -1,0 +1,193 @@
+"""What a client may choose. Everything is optional: a field left at None has the server's default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
+
+from posewire.errors import InvalidSettings
+
+__all__ = ["Codec", "DropPolicy", "Similarity", "StreamOptions", "StreamSettings", "TrackerSettings"]
+
+Similarity: TypeAlias = Literal["bbox", "pose", "flow", "multi-flow"]
+DropPolicy: TypeAlias = Literal["latest", "all"]
+Codec: TypeAlias = Literal["jpeg", "png", "raw", "h264", "h265", "passthrough"]
+
+_PROBABILITY = (0.0, 1.0)
+_COUNT = (1, 2**32 - 1)
+
+_TRACKER_RANGES: dict[str, tuple[float, float]] = {
+    "queue_length": (1, 1000),
+    "box_score_threshold": _PROBABILITY,
+    "joint_score_threshold": _PROBABILITY,
+    "box_nms_iou": _PROBABILITY,
+    "pose_nms_oks": _PROBABILITY,
+    "match_threshold": _PROBABILITY,
+    "propagation_threshold": _PROBABILITY,
+    "detect_every": _COUNT,
+    "max_people": _COUNT,
+}
+
+_STREAM_RANGES: dict[str, tuple[float, float]] = {
+    "jpeg_quality": (1, 100),
+    "max_age_ms": (0, 2**32 - 1),
+    "max_detect_every": (0, 2**32 - 1),
+    "max_in_flight": (1, 1024),
+}
+
+MAX_NAME_LENGTH = 64
+
+
+def _check_choice(name: str, value: object, choices: Iterable[str], *, optional: bool = False) -> None:
+    choices = tuple(choices)
+    if value not in choices and not (optional and value is None):
+        raise InvalidSettings(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
+
+
+def _check_ranges(settings: object, ranges: dict[str, tuple[float, float]]) -> None:
+    for name, (lowest, highest) in ranges.items():
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        whole = isinstance(lowest, int)
+        is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not is_number or math.isnan(value) or not lowest <= value <= highest:
+            kind = "a whole number" if whole else "a number"
+            raise InvalidSettings(f"{name} is {value!r}; it is {kind} in {lowest}..{highest}")
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """Settings of the tracker; see `StreamSettings` for the rest.
+
+    Attributes:
+        similarity: how alike a new pose and a tracked one are: `bbox`, `pose`, `flow` or `multi-flow`.
+        propagation: whether boxes from joints moved by the flow are united with the detector's.
+        queue_length: frames that the tracker remembers (the paper's L_Q), 1..1000.
+        box_score_threshold: boxes with a lower score are dropped, 0..1.
+        joint_score_threshold: joints with a lower score do not count, 0..1.
+        box_nms_iou: intersection over union above which the lower of two boxes is dropped, 0..1.
+        pose_nms_oks: OKS above which the lower of two poses is dropped, 0..1; 1 switches it off.
+        match_threshold: least similarity of a match, 0..1.
+        propagation_threshold: least mean joint score of a pose whose joints are propagated, 0..1.
+        detect_every: run the detector on every n-th frame.
+        max_people: at most so many people are estimated a frame.
+
+    Raises:
+        InvalidSettings: a value is out of range; the message names the range.
+    """
+
+    similarity: Similarity | None = None
+    propagation: bool | None = None
+    queue_length: int | None = None
+    box_score_threshold: float | None = None
+    joint_score_threshold: float | None = None
+    box_nms_iou: float | None = None
+    pose_nms_oks: float | None = None
+    match_threshold: float | None = None
+    propagation_threshold: float | None = None
+    detect_every: int | None = None
+    max_people: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("similarity", self.similarity, get_args(Similarity), optional=True)
+        if self.propagation is not None and not isinstance(self.propagation, bool):
+            raise InvalidSettings(f"propagation is {self.propagation!r}; give True, False, or None for the default")
+        _check_ranges(self, _TRACKER_RANGES)
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How a stream of frames is sent and tracked.
+
+        settings = StreamSettings(codec="jpeg", tracker=TrackerSettings(similarity="multi-flow", queue_length=8))
+
+    Attributes:
+        codec: how frames travel. `jpeg`, `png` and `raw` are encoded here; `h264` and `h265` send the packets of such a
+            source as they are; `passthrough` does that where the source allows it, and JPEG elsewhere.
+        jpeg_quality: 1..100.
+        tracker: settings of the tracker.
+        drop_policy: `latest`: the newest frame wins and older ones are dropped; `all`: every frame is processed, and a
+            slow server slows the source down. None: `latest` for live sources, `all` for the others.
+        max_age_ms: a frame that waited longer at the server is dropped; None or 0: no limit.
+        joint_set: `coco17`, `posetrack15`, ...; None: all joints of the server's pose network.
+        name: a label for the server's logs and metrics, at most 64 characters.
+        max_detect_every: how far the server may stretch `detect_every` under load; None or 0: not at all.
+        raw_size: width and height of raw frames; needed for `raw` only, and only where there is no source to tell it.
+        max_in_flight: frames that may be under way at a time. None: 8, or 32 where the newest frame wins.
+
+    Raises:
+        InvalidSettings: a value is out of range; the message names the range.
+    """
+
+    codec: Codec = "jpeg"
+    jpeg_quality: int = 90
+    tracker: TrackerSettings = TrackerSettings()
+    drop_policy: DropPolicy | None = None
+    max_age_ms: int | None = None
+    joint_set: str | None = None
+    name: str = ""
+    max_detect_every: int | None = None
+    raw_size: tuple[int, int] | None = None
+    max_in_flight: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("codec", self.codec, get_args(Codec))
+        _check_choice("drop_policy", self.drop_policy, get_args(DropPolicy), optional=True)
+        _check_ranges(self, _STREAM_RANGES)
+        if not isinstance(self.tracker, TrackerSettings):
+            raise InvalidSettings(f"tracker is a {type(self.tracker).__name__}; give a TrackerSettings")
+        if len(self.name) > MAX_NAME_LENGTH:
+            raise InvalidSettings(f"name has {len(self.name)} characters; at most {MAX_NAME_LENGTH} are allowed")
+        if self.raw_size is not None and not (len(self.raw_size) == 2 and min(self.raw_size) >= 1):
+            raise InvalidSettings(f"raw_size is {self.raw_size}; give (width, height), each at least 1")
+
+    def with_options(self, options: StreamOptions) -> StreamSettings:
+        """A copy with some values replaced; fields of the tracker are named directly.
+
+            StreamSettings().with_options({"codec": "png", "similarity": "pose"})
+
+        Raises:
+            InvalidSettings: unknown name or value out of range.
+        """
+        of_tracker = {name: value for name, value in options.items() if name in _TRACKER_FIELDS}
+        of_stream: dict[str, Any] = {name: value for name, value in options.items() if name not in _TRACKER_FIELDS}
+        unknown = sorted(of_stream.keys() - _STREAM_FIELDS)
+        if unknown:
+            known = ", ".join(sorted(_TRACKER_FIELDS | _STREAM_FIELDS))
+            raise InvalidSettings(f"unknown setting {', '.join(map(repr, unknown))}; known settings: {known}")
+        if of_tracker:
+            of_stream["tracker"] = replace(of_stream.get("tracker", self.tracker), **of_tracker)
+        return replace(self, **of_stream)
+
+
+class StreamOptions(TypedDict, total=False):
+    """The fields of `StreamSettings` and `TrackerSettings`, as keyword arguments."""
+
+    codec: Codec
+    jpeg_quality: int
+    tracker: TrackerSettings
+    drop_policy: DropPolicy | None
+    max_age_ms: int | None
+    joint_set: str | None
+    name: str
+    max_detect_every: int | None
+    raw_size: tuple[int, int] | None
+    max_in_flight: int | None
+    similarity: Similarity | None
+    propagation: bool | None
+    queue_length: int | None
+    box_score_threshold: float | None
+    joint_score_threshold: float | None
+    box_nms_iou: float | None
+    pose_nms_oks: float | None
+    match_threshold: float | None
+    propagation_threshold: float | None
+    detect_every: int | None
+    max_people: int | None
+
+
+_TRACKER_FIELDS = {field.name for field in fields(TrackerSettings)}
+_STREAM_FIELDS = {field.name for field in fields(StreamSettings)}

@@ -1,0 +1,71 @@
+"""Frames that the program itself makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import replace
+
+from posewire.errors import InvalidSettings, SourceError
+from posewire.results import Image
+from posewire.sources._frames import SourceFrame, picture_fault
+
+__all__ = ["ArraySource"]
+
+
+class ArraySource:
+    """Pictures from any iterable of arrays or of `SourceFrame`s.
+
+    Arrays are numbered from 0 and `1 / fps` seconds apart. `SourceFrame`s keep their time, boxes and name, and are
+    numbered as they come.
+
+        source = ArraySource((scene.render(k) for k in range(100)), fps=25)
+
+    Raises:
+        InvalidSettings: `fps` is not above 0.
+        SourceError: while iterating: an item is not a picture; the message says which and why.
+    """
+
+    silence_s = None
+    codec = None
+
+    def __init__(
+        self,
+        frames: Iterable[Image | SourceFrame],
+        *,
+        fps: float = 25.0,
+        name: str = "frames",
+        live: bool = False,
+        max_frames: int | None = None,
+    ):
+        if not fps > 0:
+            raise InvalidSettings(f"fps is {fps!r}; it must be above 0")
+        self.name = name
+        self.live = live
+        self.fps: float | None = fps
+        self.size: tuple[int, int] | None = None
+        length = len(frames) if isinstance(frames, Sized) else None
+        self.frame_count: int | None = length if max_frames is None or length is None else min(length, max_frames)
+        self._frames = frames
+        self._max_frames = max_frames
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        assert self.fps is not None
+        # A test before each step, not `islice` or a break after it: nothing beyond the last frame may be asked for.
+        frames, number = iter(self._frames), 0
+        while self._max_frames is None or number < self._max_frames:
+            try:
+                item = next(frames)
+            except StopIteration:
+                return
+            if isinstance(item, SourceFrame):
+                frame = replace(item, number=number)
+            else:
+                frame = SourceFrame(number, number / self.fps, image=item)
+            fault = "" if frame.problem else picture_fault(frame.image)
+            if fault:
+                raise SourceError(f"item {number} of {self.name} is no picture: {fault}")
+            yield frame
+            number += 1
+
+    def close(self) -> None:
+        """Nothing to release: the iterable stays its owner's."""

@@ -1,0 +1,112 @@
+"""An opened video: file, camera or network stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+from av.error import FFmpegError, InvalidDataError
+
+from posewire.errors import SourceError
+
+__all__ = ["VideoInput"]
+
+# A file whose pictures end this much earlier than its header says is taken for cut off.
+_SHORTFALL_FRACTION, _SHORTFALL_S = 0.05, 1.0
+
+
+class VideoInput:
+    """The first video stream of whatever FFmpeg can open.
+
+    Args:
+        address: path, device or URL, for FFmpeg.
+        name: for messages.
+        live: frames come when they come. None: whatever has no known duration.
+        format_name: FFmpeg's input format; None: FFmpeg finds out.
+        options: for the input, e.g. `{"video_size": "1280x720"}`.
+        timeout_s: longest wait for opening, and for the next packet of a live source.
+
+    Raises:
+        SourceError: it cannot be opened, or holds no video.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: str,
+        live: bool | None = None,
+        format_name: str | None = None,
+        options: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+    ):
+        self.name = name
+        try:
+            self.container = av.open(address, format=format_name, options=options or {}, timeout=timeout_s)
+        except (FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s)}") from error
+        if not self.container.streams.video:
+            self.container.close()
+            raise SourceError(f"{name} holds no video; give a video file, a camera or a network stream")
+        self.stream = self.container.streams.video[0]
+        self.live = self.container.duration is None if live is None else live
+        self.silence_s = timeout_s if self.live else None
+        # Threads over frames are faster, but hold back as many frames as there are threads.
+        self.stream.thread_type = "SLICE" if self.live else "AUTO"
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second as the container says."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate else None
+
+    @property
+    def frame_count(self) -> int | None:
+        """Frames as the container says."""
+        return None if self.live else self.stream.frames or None
+
+    def packets(self) -> Iterator[Any]:
+        """The packets of the video stream, at the end one without data that makes the decoder give out what it holds.
+
+        Raises:
+            SourceError: reading failed, or a live source ended.
+        """
+        try:
+            yield from self.container.demux(self.stream)
+        except (FFmpegError, OSError) as error:
+            raise SourceError(f"{self.name} broke off: {_reason(error, self.silence_s)}") from error
+
+    def check_end(self, frames: int, last_time_s: float) -> None:
+        """Raise `SourceError` if the source should have gone on after so many frames."""
+        if self.live:
+            raise SourceError(f"{self.name} stopped after {frames} frames; is the camera still connected?")
+        length_s = self._length_s()
+        if length_s is not None and length_s - last_time_s > max(_SHORTFALL_S, _SHORTFALL_FRACTION * length_s):
+            raise SourceError(
+                f"{self.name} ends after {last_time_s:.1f} s of {length_s:.1f} s; is the file cut off?"
+                f" The {frames} frames before that were read"
+            )
+
+    def close(self) -> None:
+        """Release the file or device."""
+        self.container.close()
+
+    def _length_s(self) -> float | None:
+        """Length of the video stream; the container's own may be that of the sound."""
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            return float(self.stream.duration * self.stream.time_base)
+        if self.container.duration is not None and len(self.container.streams) == 1:
+            return self.container.duration / av.time_base
+        return None
+
+
+def _reason(error: Exception, timeout_s: float | None) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file or device; check the name"
+    if isinstance(error, InvalidDataError):
+        return "it is not a video that FFmpeg can read, or it is cut off"
+    if isinstance(error, av.error.ExitError):
+        return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
+    words = getattr(error, "strerror", None) or str(error)
+    return f"{words}; check the address and that the source is there"

@@ -1,0 +1,87 @@
+"""A folder of pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from posewire.errors import InvalidSettings, SourceError
+from posewire.results import Image
+from posewire.sources._frames import SourceFrame
+
+__all__ = ["PICTURE_SUFFIXES", "FolderSource"]
+
+PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class FolderSource:
+    """The pictures of a folder, by name; numbers in names count as numbers: `2.png` comes before `10.png`.
+
+    A picture that cannot be read becomes a frame with a `problem` that names it, and the others follow. Files with
+    other suffixes than those in `PICTURE_SUFFIXES` are no pictures and do not count. EXIF orientation is honoured.
+
+    Raises:
+        InvalidSettings: `fps` is not above 0.
+        SourceError: there is no such folder, or it holds no pictures.
+    """
+
+    live = False
+    silence_s = None
+    codec = None
+    size: tuple[int, int] | None = None
+
+    def __init__(self, folder: str | Path, *, fps: float = 25.0, max_frames: int | None = None):
+        if not fps > 0:
+            raise InvalidSettings(f"fps is {fps!r}; it must be above 0")
+        path = Path(folder)
+        if not path.is_dir():
+            raise SourceError(f"{path} is not a folder; give one with pictures in it")
+        pictures = [each for each in path.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES]
+        if not pictures:
+            raise SourceError(f"{path} holds no pictures; they end in {', '.join(PICTURE_SUFFIXES)}")
+        self.name = str(path)
+        self.fps: float | None = fps
+        self.paths = sorted(pictures, key=_natural_order)[:max_frames]
+        self.frame_count: int | None = len(self.paths)
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        assert self.fps is not None
+        for number, path in enumerate(self.paths):
+            frame = SourceFrame(number, number / self.fps, name=path.name)
+            try:
+                frame.image = _read(path)
+            except OSError as error:
+                frame.problem = f"{path} cannot be read: {error.strerror or error}"
+            yield frame
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def _read(path: Path) -> Image:
+    """The picture as RGB; raises `OSError` if it cannot be read or decoded."""
+    data = path.read_bytes()
+    if _is_cut_off_jpeg(data):
+        raise OSError("the JPEG is cut off")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise OSError(error.err or str(error)) from error
+    if picture is None:
+        raise OSError("it is not a picture that can be decoded, or is cut off")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture), dtype=np.uint8)
+
+
+def _is_cut_off_jpeg(data: bytes) -> bool:
+    """Whether a JPEG lacks its end marker; OpenCV would fill the missing part with grey and say nothing."""
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+
+
+def _natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """`frame10.png` after `frame9.png`."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]

@@ -1,0 +1,88 @@
+"""What a source is, and the frames it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.results import Image
+
+__all__ = ["Source", "SourceFrame", "picture_fault"]
+
+
+@dataclass(slots=True, eq=False)
+class SourceFrame:
+    """One frame of a source: a picture, an encoded packet, or the reason why there is neither.
+
+    Attributes:
+        number: from 0, one more with each frame.
+        time_s: when it was taken: seconds since the start of a file, Unix time for live sources.
+        image: `(h, w, 3)` uint8 RGB, or None.
+        packet: one H.264 or H.265 access unit in Annex B format, or None.
+        keyframe: whether the packet can be decoded without those before it.
+        boxes: person boxes to use instead of the detector's: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)`
+            with a score in 0..1; None: the detector runs.
+        name: what the source calls the frame, such as a file name.
+        problem: why the frame could not be read; it then counts as failed, and the stream goes on.
+    """
+
+    number: int
+    time_s: float
+    image: Image | None = None
+    packet: bytes | None = None
+    keyframe: bool = True
+    boxes: npt.ArrayLike | None = None
+    name: str = ""
+    problem: str = ""
+
+
+class Source(Protocol):
+    """Anything that gives frames. Iterate once; then `close`.
+
+    Attributes:
+        name: what was opened, for messages and headers.
+        live: frames come when they come, and cannot wait.
+        fps: frames a second, if known.
+        size: width and height of the frames, if known and the same for all.
+        frame_count: how many frames will come, if known; a container's word, which may be off by a few.
+        codec: `h264` or `h265` if the frames are packets, else None.
+        silence_s: a live source that gives nothing for so long has stopped; None: no limit.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def fps(self) -> float | None: ...
+    @property
+    def size(self) -> tuple[int, int] | None: ...
+    @property
+    def frame_count(self) -> int | None: ...
+    @property
+    def codec(self) -> str | None: ...
+    @property
+    def silence_s(self) -> float | None: ...
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        """The frames; raises `SourceError` when the source breaks off."""
+        ...
+
+    def close(self) -> None:
+        """Release the file or device. Safe to call twice."""
+        ...
+
+
+def picture_fault(image: object) -> str:
+    """Why `image` is not a picture `(h, w, 3)` uint8; empty if it is one."""
+    if not isinstance(image, np.ndarray):
+        return f"it is a {type(image).__name__}; give a numpy array (h, w, 3) uint8, RGB"
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        return f"its shape is {image.shape} and its dtype {image.dtype}; give (h, w, 3) uint8, RGB"
+    if 0 in image.shape:
+        return f"its shape is {image.shape}; give a picture of at least one pixel"
+    return ""

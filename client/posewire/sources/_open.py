@@ -1,0 +1,142 @@
+"""Which kind of source is meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from posewire.errors import InvalidSettings, SourceError
+from posewire.results import Image
+from posewire.settings import Codec
+from posewire.sources._arrays import ArraySource
+from posewire.sources._container import VideoInput
+from posewire.sources._folder import FolderSource
+from posewire.sources._frames import Source, SourceFrame
+from posewire.sources._packets import PacketSource, UnsendableError
+from posewire.sources._video import VideoSource
+
+__all__ = ["SourceLike", "open_source"]
+
+SourceLike: TypeAlias = "str | Path | int | Source | Iterable[Image | SourceFrame]"
+"""What `open_source` understands."""
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
+
+
+def open_source(
+    source: SourceLike,
+    *,
+    codec: Codec = "jpeg",
+    fps: float = 25.0,
+    live: bool | None = None,
+    max_frames: int | None = None,
+    timeout_s: float = 10.0,
+    options: dict[str, str] | None = None,
+) -> Source:
+    """Open a video file, camera, network stream, folder of pictures, or the frames that a program makes.
+
+        source = posewire.open_source("walk.mp4")
+        source = posewire.open_source(0, options={"video_size": "1280x720"})        # /dev/video0
+        source = posewire.open_source("rtsp://camera.local/stream")
+        source = posewire.open_source("pictures/", fps=10)
+        source = posewire.open_source(np.zeros((720, 1280, 3), np.uint8) for _ in range(100))
+
+    Args:
+        source: a path; a camera's number (also as text, where no file has that name) or device; an address with `://`;
+            a folder; an iterable of `(h, w, 3)` uint8 RGB arrays or `SourceFrame`s; or a `Source`, which comes back.
+        codec: `h264` or `h265`: packets as they are; `passthrough`: packets where that works, else pictures; all
+            others: pictures.
+        fps: frame rate of folders and arrays.
+        live: whether frames come when they come and cannot wait. None: true for cameras, RTSP and the like, and
+            addresses of unknown length.
+        max_frames: stop after so many frames.
+        timeout_s: longest wait for a camera or address, when it is opened and for each frame.
+        options: of FFmpeg's input, such as `{"framerate": "30"}`.
+
+    Raises:
+        SourceError: it cannot be opened; the message names it and says why.
+        InvalidSettings: a parameter is out of range.
+    """
+    if max_frames is not None and max_frames < 1:
+        raise InvalidSettings(f"max_frames is {max_frames}; it must be at least 1, or None for all")
+    if not isinstance(source, str | Path | int):
+        return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
+    if isinstance(source, str) and source.isdigit() and not Path(source).exists():
+        source = int(source)
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        _refuse_packets(codec, str(source), "is a folder of pictures")
+        return FolderSource(source, fps=fps, max_frames=max_frames)
+
+    def video() -> VideoInput:
+        return _video(source, live=live, timeout_s=timeout_s, options=options or {})
+
+    if codec in ("jpeg", "png", "raw"):
+        return _closing_on_error(video(), VideoSource, max_frames)
+    try:
+        packets = _closing_on_error(video(), PacketSource, max_frames)
+    except UnsendableError:
+        if codec != "passthrough":
+            raise
+        return _closing_on_error(video(), VideoSource, max_frames)
+    if codec not in ("passthrough", packets.codec):
+        packets.close()
+        raise SourceError(f"{packets.name} is {packets.codec}, not {codec}; use codec='{packets.codec}' or 'jpeg'")
+    return packets
+
+
+def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, options: dict[str, str]) -> VideoInput:
+    if isinstance(source, int) or str(source).startswith("/dev/video"):
+        device = f"/dev/video{source}" if isinstance(source, int) else str(source)
+        name = f"camera {device}"
+        if not Path(device).exists():
+            cameras = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+            raise SourceError(f"{name} does not exist; cameras of this machine: {cameras}")
+        return VideoInput(
+            device, name=name, live=live is None or live, format_name="v4l2", options=options, timeout_s=timeout_s
+        )
+    address = str(source)
+    if _URL.match(address):
+        name = _PASSWORD.sub("", address)  # names end up in logs and result files
+        is_live = True if live is None and _LIVE_URL.match(address) else live
+        if address.lower().startswith("rtsp"):
+            options = {"rtsp_transport": "tcp", **options}  # over UDP, lost packets tear pictures
+        return VideoInput(address, name=name, live=is_live, options=options, timeout_s=timeout_s)
+    if not Path(address).exists():
+        raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")
+    # `file:` keeps FFmpeg from reading meaning into the name: colons, patterns such as %d, or `concat:`.
+    return VideoInput(f"file:{address}", name=address, live=bool(live), options=options)
+
+
+def _from_program(
+    source: Source | Iterable[Image | SourceFrame], codec: Codec, *, fps: float, live: bool, max_frames: int | None
+) -> Source:
+    if hasattr(source, "silence_s"):
+        if max_frames is not None:
+            raise InvalidSettings("max_frames has no effect on a source that is open; give it to open_source")
+        opened: Source = source  # type: ignore[assignment]  # a Source, by its structure
+        return opened
+    if not isinstance(source, Iterable):
+        raise SourceError(
+            f"{source!r} is no source; give a path, a camera's number, an address, or an iterable of arrays"
+        )
+    _refuse_packets(codec, "this source", "gives pictures")
+    return ArraySource(source, fps=fps, live=live, max_frames=max_frames)
+
+
+def _refuse_packets(codec: Codec, name: str, what: str) -> None:
+    if codec in ("h264", "h265"):
+        raise SourceError(f"{name} {what} and holds no {codec} packets; use codec='jpeg', 'png' or 'raw'")
+
+
+def _closing_on_error(
+    video: VideoInput, kind: type[VideoSource] | type[PacketSource], max_frames: int | None
+) -> VideoSource | PacketSource:
+    try:
+        return kind(video, max_frames=max_frames)
+    except BaseException:
+        video.close()
+        raise

@@ -1,0 +1,105 @@
+"""The H.264 or H.265 packets of a video, as they are."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from av.bitstream import BitStreamFilterContext
+from av.error import FFmpegError
+
+from posewire.errors import SourceError
+from posewire.sources._container import VideoInput
+from posewire.sources._frames import SourceFrame
+
+__all__ = ["PacketSource", "UnsendableError"]
+
+# By FFmpeg's name of the codec: ours, and the filter that gives Annex B with the parameter sets before each keyframe.
+_CODECS = {"h264": ("h264", "h264_mp4toannexb"), "hevc": ("h265", "hevc_mp4toannexb")}
+
+
+class UnsendableError(SourceError):
+    """The packets of this source cannot be sent as they are; its decoded pictures can."""
+
+
+class PacketSource:
+    """Access units in Annex B format, one a frame, from a video file, camera or network stream.
+
+    The first picture is decoded at once, to see that there is one. `open_source` makes these.
+
+    Raises:
+        UnsendableError: another codec, a rotation that packets do not carry, or frames out of order (B-frames), which a
+            server could not answer one by one; while iterating: B-frames where the source had announced none.
+        SourceError: it is no video; while iterating: it broke off, or ended too early.
+    """
+
+    def __init__(self, video: VideoInput, *, max_frames: int | None = None):
+        self._video = video
+        self._max_frames = max_frames
+        self.name = video.name
+        self.live = video.live
+        self.silence_s = video.silence_s
+        self.fps: float | None = video.fps
+        known = video.frame_count
+        self.frame_count: int | None = known if known is None or max_frames is None else min(known, max_frames)
+        codec = video.stream.codec_context.name
+        if codec not in _CODECS:
+            raise UnsendableError(
+                f"{self.name} is {codec}; only H.264 and H.265 can be sent as they are: use codec='jpeg'"
+            )
+        name, filter_name = _CODECS[codec]
+        self.codec: str | None = name
+        self._filter = BitStreamFilterContext(filter_name, video.stream)
+        self._packets = video.packets()
+        self._peeked: list[Any] = []
+        self.size: tuple[int, int] | None = self._look_ahead()
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        number, time_s, start_s = 0, 0.0, None
+        peeked, self._peeked = self._peeked, []
+        for packet in itertools.chain(peeked, self._packets):
+            packet_s = None if packet.pts is None else float(packet.pts * packet.time_base)
+            keyframe = packet.is_keyframe
+            for unit in self._filter.filter(packet if packet.size else None):
+                if self.live:
+                    time_s = time.time()
+                elif packet_s is not None:
+                    start_s = packet_s if start_s is None else start_s
+                    if packet_s - start_s < time_s:
+                        raise UnsendableError(f"{self.name} holds frames out of order (B-frames); use codec='jpeg'")
+                    time_s = packet_s - start_s
+                elif number:
+                    time_s += 1 / (self.fps or 25.0)
+                yield SourceFrame(number, time_s, packet=bytes(unit), keyframe=keyframe)
+                number += 1
+                if number == self._max_frames:
+                    return
+        self._video.check_end(number, time_s)
+
+    def close(self) -> None:
+        """Release the file or device."""
+        self._video.close()
+
+    def _look_ahead(self) -> tuple[int, int]:
+        """Size of the first picture; the packets up to it are kept for the iteration."""
+        for packet in self._packets:
+            self._peeked.append(packet)
+            try:
+                pictures = packet.decode()
+            except FFmpegError:  # the server will say so, of this very packet
+                continue
+            if not pictures:
+                continue
+            if pictures[0].rotation:
+                raise UnsendableError(
+                    f"{self.name} is rotated by its metadata, which packets do not carry; use codec='jpeg'"
+                )
+            if self._video.stream.codec_context.has_b_frames:
+                raise UnsendableError(
+                    f"{self.name} holds frames out of order (B-frames), which cannot be answered one by one;"
+                    " use codec='jpeg'"
+                )
+            return pictures[0].width, pictures[0].height
+        raise SourceError(f"{self.name} holds no picture that can be decoded; is it a video, and complete?")

@@ -1,0 +1,101 @@
+"""Decoded pictures of a video."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from av.error import FFmpegError
+
+from posewire.errors import SourceError
+from posewire.results import Image
+from posewire.sources._container import VideoInput
+from posewire.sources._frames import SourceFrame
+
+__all__ = ["VideoSource"]
+
+# By the degrees, counter-clockwise, that the container asks for.
+_ROTATIONS = {
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_CLOCKWISE,
+}
+
+
+class VideoSource:
+    """The pictures of a video file, camera or network stream, upright as its metadata says.
+
+    The first picture is decoded at once, so that a bad source is found early. A packet that cannot be decoded becomes a
+    frame with a `problem`. `open_source` makes these.
+
+    Raises:
+        SourceError: no picture can be decoded; while iterating: the source broke off, or ended too early.
+    """
+
+    codec = None
+
+    def __init__(self, video: VideoInput, *, max_frames: int | None = None):
+        self._video = video
+        self._max_frames = max_frames
+        self.name = video.name
+        self.live = video.live
+        self.silence_s = video.silence_s
+        self.fps: float | None = video.fps
+        known = video.frame_count
+        self.frame_count: int | None = known if known is None or max_frames is None else min(known, max_frames)
+        self.size: tuple[int, int] | None = None
+        self._frames = self._decode()
+        self._peeked: list[SourceFrame] = []
+        for frame in self._frames:
+            self._peeked.append(frame)
+            if frame.image is not None:
+                self.size = (frame.image.shape[1], frame.image.shape[0])
+                return
+        problem = self._peeked[0].problem if self._peeked else "it is empty"
+        raise SourceError(f"{self.name} holds no picture that can be decoded: {problem}; is it a video, and complete?")
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        peeked, self._peeked = self._peeked, []
+        # The limit is tested before the next frame is asked for: a camera may take long, a file may end in an error.
+        for count, frame in enumerate(itertools.chain(peeked, self._frames), start=1):
+            yield frame
+            if count == self._max_frames:
+                return
+
+    def close(self) -> None:
+        """Release the file or device."""
+        self._video.close()
+
+    def _decode(self) -> Iterator[SourceFrame]:
+        start_s: float | None = None
+        number, time_s = 0, 0.0
+        for packet in self._video.packets():
+            try:
+                pictures = packet.decode()
+            except FFmpegError as error:
+                yield SourceFrame(
+                    number, time_s, problem=f"a packet of {self.name} cannot be decoded: {error.strerror}"
+                )
+                number += 1
+                continue
+            for picture in pictures:
+                if self.live:
+                    time_s = time.time()
+                elif picture.time is not None:
+                    start_s = picture.time if start_s is None else start_s
+                    time_s = picture.time - start_s
+                elif number:
+                    time_s += 1 / (self.fps or 25.0)
+                yield SourceFrame(number, time_s, image=_upright(picture))
+                number += 1
+        self._video.check_end(number, time_s)
+
+
+def _upright(picture: Any) -> Image:
+    image = picture.to_ndarray(format="rgb24")
+    turn = _ROTATIONS.get(picture.rotation % 360)
+    return image if turn is None else np.asarray(cv2.rotate(image, turn), dtype=np.uint8)

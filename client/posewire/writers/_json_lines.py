@@ -1,0 +1,102 @@
+"""JSON lines: a header, then one object a frame, on disk as soon as it is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from posewire.results import FrameResult, Person, StreamInfo
+from posewire.settings import StreamSettings
+from posewire.writers._files import ResultWriter, output_error
+
+__all__ = ["JsonLinesWriter"]
+
+
+class JsonLinesWriter(ResultWriter):
+    """Results as JSON lines. Each line is flushed, so that the file can be followed and survives a crash.
+
+    The first line is a header: `joints` (names), `joint_set`, `skeleton` (pairs of indices), `source`, `settings`,
+    `models`. Then one object a frame: `frame`, `time_s`, `people` [{`id`, `score`, `box` [x, y, w, h], `joints`
+    [[x, y, score]...], `source`}], `timings_ms`. A frame without a result has no people and no timings, and says why:
+    `status` (`failed`, `dropped`), `reason`, `message`. Pictures of a folder carry their `name`.
+
+        with client.track("walk.mp4") as stream, JsonLinesWriter("walk.jsonl", stream.info, "walk.mp4") as writer:
+            for result in stream:
+                writer.write(result)
+
+    Args:
+        path: of the file; what was there before is overwritten.
+        info: of the stream.
+        source: the name of the source, for the header.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, info: StreamInfo, source: str = ""):
+        super().__init__()
+        self._path = Path(path)
+        try:
+            self._file: TextIO = self._path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise output_error(self._path, error) from error
+        self._put(
+            {
+                "joints": list(info.joint_set.names),
+                "joint_set": info.joint_set.name,
+                "skeleton": [list(edge) for edge in info.joint_set.edges],
+                "source": source,
+                "settings": _settings_object(info.settings),
+                "models": asdict(info.models),
+            }
+        )
+
+    def write(self, result: FrameResult) -> None:
+        """Add the line of one frame.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._check_open()
+        line: dict[str, Any] = {"frame": result.frame, "time_s": round(result.time_s, 6)}
+        if not result.tracked:
+            line |= {"status": str(result.status), "reason": result.reason, "message": result.message}
+        if result.name:
+            line["name"] = result.name
+        line["people"] = [_person_object(person) for person in result.people]
+        if result.tracked:
+            line["timings_ms"] = {stage: round(value, 3) for stage, value in result.timings_ms.items()}
+        self._put(line)
+
+    def _put(self, content: dict[str, Any]) -> None:
+        try:
+            self._file.write(json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise output_error(self._path, error) from error
+
+    def _finish(self) -> None:
+        self._file.close()
+
+    def _give_up(self) -> None:
+        """What was written stays: every line is whole."""
+        self._file.close()
+
+
+def _person_object(person: Person) -> dict[str, Any]:
+    return {
+        "id": person.id,
+        "score": round(person.score, 4),
+        "box": [round(value, 2) for value in person.box.tolist()],
+        "joints": [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in person.joints.tolist()],
+        "source": person.source,
+    }
+
+
+def _settings_object(settings: StreamSettings) -> dict[str, Any]:
+    """The settings in force, those of the tracker among the others, without what has no value."""
+    flat = asdict(settings)
+    flat |= flat.pop("tracker")
+    return {name: value for name, value in flat.items() if value is not None and value != ""}

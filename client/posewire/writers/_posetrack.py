@@ -1,0 +1,124 @@
+"""PoseTrack 2018 annotations: what poseval and the PoseTrack 2018 tools read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from posewire.errors import OutputError
+from posewire.joints import POSETRACK15, JointSet
+from posewire.results import FrameResult, Person
+from posewire.writers._files import AtomicPath, ResultWriter, write_json
+
+__all__ = ["PoseTrackWriter"]
+
+# COCO's 17 places; PoseTrack puts the neck and the head top where the eyes are, and leaves the ears empty.
+_KEYPOINTS = (
+    "nose", "head_bottom", "head_top", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+
+# Pairs of places, counted from 1, as in the data set's own files.
+_SKELETON = (
+    (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11),
+    (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
+)  # fmt: skip
+
+_SEQUENCE = re.compile(r"(\d{5,6})_[A-Za-z0-9_]+")
+
+
+class PoseTrackWriter(ResultWriter):
+    """Results as a PoseTrack 2018 file: `images`, `annotations` with ids and scores, `categories`.
+
+    Every frame has its entry in `images`, as poseval wants one for each frame of the ground truth. A frame without a
+    result has no annotations, and carries `posewire_status` and `posewire_message`, which other programs pass over.
+
+        with client.track("walk.mp4") as stream:
+            with PoseTrackWriter("000001_walk_test.json", stream.info.joint_set, sequence="000001_walk_test") as writer:
+                for result in stream:
+                    writer.write(result)
+
+    Args:
+        path: of the file, which appears when the writer is closed.
+        joint_set: of the results.
+        sequence: name of the sequence, a number of five or six digits and a name, as poseval takes them apart. It gives
+            the names of the frames, `images/SEQUENCE/000000.jpg`, and their ids. Pictures of a folder whose names are
+            numbers keep these.
+
+    Raises:
+        OutputError: the file cannot be written, or the name of the sequence has another form.
+    """
+
+    def __init__(self, path: str | Path, joint_set: JointSet, *, sequence: str = "000001_posewire_test"):
+        super().__init__()
+        match = _SEQUENCE.fullmatch(sequence)
+        if match is None:
+            raise OutputError(
+                f"the sequence {sequence!r} is not of the form NUMBER_NAME with five or six digits,"
+                " e.g. 000342_mpii_test"
+            )
+        self._path = Path(path)
+        # Find out now, not after hours of work, that the folder cannot be written to.
+        AtomicPath(self._path).discard()
+        self._joint_set = joint_set
+        self._sequence = sequence
+        self._video_id = match[1]
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def write(self, result: FrameResult) -> None:
+        """Add one frame."""
+        self._check_open()
+        stem = Path(result.name).stem
+        name = result.name if stem.isdigit() else f"{result.frame:06d}.jpg"
+        # The data set's ids: a 1, six digits of the sequence, four of the frame.
+        image_id = 10_000_000_000 + int(self._video_id) * 10_000 + int(Path(name).stem)
+        image = {
+            "id": image_id,
+            "frame_id": image_id,
+            "vid_id": self._video_id,
+            "file_name": f"images/{self._sequence}/{name}",
+            "is_labeled": result.tracked,
+            "has_no_densepose": True,
+        }
+        if not result.tracked:
+            image |= {"posewire_status": str(result.status), "posewire_message": result.message}
+        self._images.append(image)
+        self._annotations += [self._annotation(person, image_id, place) for place, person in enumerate(result.people)]
+
+    def _annotation(self, person: Person, image_id: int, place: int) -> dict[str, Any]:
+        joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
+        keypoints: list[float] = []
+        scores: list[float] = []
+        for name in _KEYPOINTS:
+            x, y, score = joints[POSETRACK15.index(name)].tolist() if name in POSETRACK15.names else (0.0, 0.0, 0.0)
+            keypoints += [round(x, 3), round(y, 3), int(score > 0)]
+            scores.append(round(score, 5))
+        return {
+            "id": image_id * 100 + place,
+            "image_id": image_id,
+            "track_id": person.id,
+            "category_id": 1,
+            "bbox": [round(value, 3) for value in person.box.tolist()],
+            "score": round(person.score, 5),
+            "keypoints": keypoints,
+            "scores": scores,
+        }
+
+    def _finish(self) -> None:
+        for image in self._images:
+            image["nframes"] = len(self._images)
+        category = {
+            "supercategory": "person",
+            "id": 1,
+            "name": "person",
+            "keypoints": list(_KEYPOINTS),
+            "skeleton": [list(pair) for pair in _SKELETON],
+        }
+        write_json(self._path, {"images": self._images, "annotations": self._annotations, "categories": [category]})
+
+    def _give_up(self) -> None:
+        self._images.clear()
+        self._annotations.clear()

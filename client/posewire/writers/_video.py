@@ -1,0 +1,189 @@
+"""Annotated video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.error import FFmpegError
+
+from posewire.errors import MisuseError, OutputError
+from posewire.joints import JointSet
+from posewire.overlay import Trails, draw_people
+from posewire.results import FrameResult, Image
+from posewire.writers._files import AtomicPath, ResultWriter
+
+__all__ = ["VideoWriter"]
+
+_TIME_BASE = Fraction(1, 90_000)
+# By preference: the encoder, its options, and bits a pixel where it knows no constant quality.
+_ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
+    ("libx264", {"preset": "veryfast", "crf": "20"}, None),
+    ("mpeg4", {}, 0.25),
+)
+
+
+class VideoWriter(ResultWriter):
+    """The frames with the people drawn onto them, as a video: H.264 where this build of PyAV has it, else MPEG-4.
+
+    Frames keep their times, so that the video runs as the source did, whatever its rate. A frame without a result is
+    shown with a note instead of people; one without a picture is left out, and the one before stays for as long.
+
+        with client.track("walk.mp4", keep_images=True) as stream:
+            with VideoWriter("out.mp4", stream.info.joint_set, fps=stream.source.fps) as writer:
+                for result in stream:
+                    writer.write(result)
+
+    Args:
+        path: of the file, which appears when the writer is closed; the suffix says the container.
+        joint_set: of the results.
+        fps: the rate that is announced; None: 25.
+        trail_length: frames that trails reach back; 0: no trails.
+        boxes: draw the boxes.
+        labels: draw the ids.
+
+    Raises:
+        OutputError: the file cannot be written, or its suffix stands for no container that can hold the video.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        joint_set: JointSet,
+        *,
+        fps: float | None = None,
+        trail_length: int = 40,
+        boxes: bool = True,
+        labels: bool = True,
+    ):
+        super().__init__()
+        self._path = Path(path)
+        self._joint_set = joint_set
+        self._fps = fps or 25.0
+        self._trails = Trails(trail_length) if trail_length else None
+        self._boxes = boxes
+        self._labels = labels
+        self._target = AtomicPath(path)
+        self._stream: Any = None
+        self._size = (0, 0)
+        self._start_s = 0.0
+        self._last_pts = -1
+        try:
+            self._container = av.open(str(self._target.temporary), "w", options={"movflags": "faststart"})
+        except (FFmpegError, ValueError) as error:
+            self._target.discard()
+            raise OutputError(
+                f"{path} cannot be written as a video: {error}; use a name that ends in .mp4 or .mkv"
+            ) from error
+
+    def write(self, result: FrameResult) -> None:
+        """Draw the people of a result onto its picture, and add that.
+
+        Raises:
+            MisuseError: a tracked frame comes without its picture.
+            OutputError: the file cannot be written.
+        """
+        if result.image is None:
+            if result.tracked:
+                raise MisuseError("results come without pictures; open the stream with keep_images=True")
+            return
+        picture = draw_people(
+            result.image,
+            result.people,
+            self._joint_set,
+            trails=self._trails,
+            boxes=self._boxes,
+            labels=self._labels,
+        )
+        if not result.tracked:
+            _note(picture, f"frame {result.frame} {result.status}: {result.reason}")
+        self.add(picture, result.time_s)
+
+    def add(self, picture: Image, time_s: float) -> None:
+        """Add a picture `(h, w, 3)` uint8 RGB as it is; times must increase.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self._check_open()
+        try:
+            if self._stream is None:
+                self._start(picture, time_s)
+            frame = av.VideoFrame.from_ndarray(_fitted(picture, self._size), format="rgb24")
+            self._last_pts = max(self._last_pts + 1, round((time_s - self._start_s) / _TIME_BASE))
+            frame.pts = self._last_pts
+            frame.time_base = _TIME_BASE
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except (FFmpegError, OSError) as error:
+            raise OutputError(f"{self._path} cannot be written: {error}; check its folder and space") from error
+
+    def _start(self, picture: Image, time_s: float) -> None:
+        height, width = picture.shape[:2]
+        # 4:2:0 colour needs even sizes.
+        self._size = (width + width % 2, height + height % 2)
+        self._start_s = time_s
+        name, options, bits = next(each for each in _ENCODERS if each[0] in av.codecs_available)
+        rate = Fraction(self._fps).limit_denominator(1001)
+        self._stream = self._container.add_stream(name, rate=rate, options=options)
+        self._stream.width, self._stream.height = self._size
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = _TIME_BASE
+        if bits is not None:
+            self._stream.bit_rate = int(bits * width * height * self._fps)
+
+    def _finish(self) -> None:
+        try:
+            if self._stream is not None:
+                for packet in self._stream.encode():
+                    self._container.mux(packet)
+            self._container.close()
+            self._target.commit()
+        except (FFmpegError, OSError) as error:
+            raise OutputError(f"{self._path} cannot be written: {error}; check its folder and space") from error
+        finally:
+            self._target.discard()
+
+    def _give_up(self) -> None:
+        try:
+            self._container.close()
+        except FFmpegError:  # the file is thrown away
+            pass
+        finally:
+            self._target.discard()
+
+
+def _fitted(picture: Image, size: tuple[int, int]) -> Image:
+    """The picture in the size of the video: an edge repeated for an odd size, else scaled to fit with black bars."""
+    width, height = size
+    missing_x, missing_y = width - picture.shape[1], height - picture.shape[0]
+    if missing_x == missing_y == 0:
+        return np.ascontiguousarray(picture)
+    if 0 <= missing_x <= 1 and 0 <= missing_y <= 1:
+        bordered = cv2.copyMakeBorder(picture, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
+        return np.asarray(bordered, dtype=np.uint8)
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    fitted = cv2.resize(
+        picture,
+        (max(1, int(picture.shape[1] * scale)), max(1, int(picture.shape[0] * scale))),
+        interpolation=cv2.INTER_AREA,
+    )
+    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    top, left = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
+    canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return canvas
+
+
+def _note(picture: Image, text: str) -> None:
+    """A line of text on a dark strip at the lower edge."""
+    height, width = picture.shape[:2]
+    scale = max(0.35, 0.5 * (width * height) ** 0.5 / 720)
+    (_, text_height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, scale, 1)
+    strip = picture[max(0, height - text_height - 2 * descent) :]
+    strip[:] = strip // 4
+    origin = (descent, height - descent)
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_DUPLEX, scale, (250, 250, 250), 1, cv2.LINE_AA)

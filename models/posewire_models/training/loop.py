@@ -23,6 +23,7 @@ from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint
 from posewire_models.training.curves import Curves
 from posewire_models.training.devices import Processes
 from posewire_models.training.schedule import ScheduleConfig
+from posewire_models.weights import load_strict
 
 __all__ = ["LoopConfig", "Task", "Trained", "example_order", "step_generator", "train"]
 
@@ -196,7 +197,7 @@ class _Run:
         self.step, self.elapsed_s = 0, 0.0
         self.figures: dict[str, float] = {}
         if resume:
-            self._restore(load_checkpoint(config.out / "checkpoint.pt"))
+            self._restore(config.out / "checkpoint.pt")
         self.frozen = _freeze(task.network, config.frozen)
         self.network = processes.parallel(task.network)
         self.curves = Curves(config.out) if processes.first else None
@@ -340,8 +341,9 @@ class _Run:
         about = {"step": str(self.step), "samples": str(self.step * self.batch), "seed": str(self.config.seed)}
         save_weights(self.config.out / "weights.safetensors", averaged, about)
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.task.network.load_state_dict(state["network"])
+    def _restore(self, checkpoint: Path) -> None:
+        state = load_checkpoint(checkpoint)
+        load_strict(self.task.network, state["network"], str(checkpoint))
         self.optimiser.load_state_dict(state["optimiser"])
         if self.averaged:
             self.averaged.state = {

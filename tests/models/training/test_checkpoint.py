@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from posewire_models.training.checkpoint import load_checkpoint, load_fitting, save_weights, write_atomically
+from posewire_models.weights import WeightsError
+
+
+def net(out: int = 2) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, out))
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(file: Path) -> None:
+        file.write_text("new, but only half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_travel_at_half_precision(tmp_path: Path) -> None:
+    first, second = net(), net()
+    save_weights(tmp_path / "w.safetensors", first.state_dict(), {"seed": "1"})
+    load_fitting(second, tmp_path / "w.safetensors")
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert b.dtype == torch.float32
+        torch.testing.assert_close(a.half().float(), b)
+
+
+def test_what_fits_is_taken_and_the_rest_stays(tmp_path: Path) -> None:
+    first, second = net(out=2), net(out=3)  # another number of joints
+    kept = second[2].weight.clone()  # type: ignore[index]
+    save_weights(tmp_path / "w.safetensors", first.state_dict(), {})
+    load_fitting(second, tmp_path / "w.safetensors")
+    torch.testing.assert_close(second[0].weight, first[0].weight.half().float())  # type: ignore[index]
+    assert torch.equal(second[2].weight, kept)  # type: ignore[index]
+
+
+def test_a_prefix_is_put_before_names_that_lack_it(tmp_path: Path) -> None:
+    whole = nn.Module()
+    whole.features = net()
+    save_weights(tmp_path / "trunk.safetensors", net().state_dict(), {})
+    save_weights(tmp_path / "whole.safetensors", whole.state_dict(), {})
+    for name in ("trunk", "whole"):
+        load_fitting(whole, tmp_path / f"{name}.safetensors", prefix="features.")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "w.safetensors", nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)).state_dict(), {})
+    with pytest.raises(WeightsError, match=r"does not fit.*0\.weight \(8, 3, 3, 3\) instead of \(4, 4\)"):
+        load_fitting(net(), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK not a checkpoint"])
+def test_damaged_checkpoints_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"c\.pt cannot be read"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+def test_foreign_checkpoints_are_named(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "c.pt")
+    with pytest.raises(WeightsError, match="not written by this training code"):
+        load_checkpoint(tmp_path / "c.pt")

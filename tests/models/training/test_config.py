@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from posewire_models.training.command import CONFIGS, TASKS, run
+from posewire_models.training.config import ConfigError, build, read_toml, with_overrides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    share: float
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.share > 1:
+            raise ValueError(f"share {self.share} must be at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    count: int
+    inner: Inner
+    many: tuple[Inner, ...] = ()
+    size: tuple[int, int] = (1, 2)
+    file: Path | None = None
+    extra: dict[str, int] = field(default_factory=dict)
+
+
+def test_tables_become_dataclasses() -> None:
+    table = {"count": 3, "inner": {"share": 1}, "many": [{"share": 0.5, "names": ["a"]}], "size": [4, 5], "file": "x/y"}
+    assert build(Outer, table) == Outer(
+        count=3, inner=Inner(share=1.0), many=(Inner(share=0.5, names=("a",)),), size=(4, 5), file=Path("x/y")
+    )
+
+
+def test_an_empty_text_takes_an_optional_setting_away() -> None:
+    assert build(Outer, {"count": 1, "inner": {"share": 0}, "file": ""}).file is None
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"count": 1}, "config: the setting 'inner' is missing"),
+        ({"count": 1, "inner": {"share": 0}, "cuont": 2}, "unknown setting 'cuont'; it knows count"),
+        ({"count": "1", "inner": {"share": 0}}, r"config\.count: int is expected, not '1'"),
+        ({"count": True, "inner": {"share": 0}}, r"config\.count: int is expected"),
+        ({"count": 1, "inner": 5}, r"config\.inner: a table is expected"),
+        ({"count": 1, "inner": {"share": 2}}, r"config\.inner: share 2\.0 must be at most 1"),
+        ({"count": 1, "inner": {"share": 0}, "size": [1]}, r"config\.size: 2 values are expected, not 1"),
+        ({"count": 1, "inner": {"share": 0}, "many": "ab"}, r"config\.many: a list is expected"),
+        ({"count": 1, "inner": {"share": 0}, "many": [{}]}, r"config\.many\[0\]: the setting 'share' is missing"),
+    ],
+)
+def test_faults_are_named_with_their_place(table: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(Outer, table)
+
+
+def test_a_base_holds_where_the_file_is_silent(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("a = 1\n[t]\nx = 1\ny = 2\n")
+    (tmp_path / "over.toml").write_text('base = "base.toml"\n[t]\nx = 9\n')
+    assert read_toml(tmp_path / "over.toml") == {"a": 1, "t": {"x": 9, "y": 2}}
+
+
+def test_overrides_are_written_as_toml() -> None:
+    table = with_overrides({"loop": {"seed": 1, "lr": 2}}, ["loop.seed=7", 'name="x"', "size=[1, 2]"])
+    assert table == {"loop": {"seed": 7, "lr": 2}, "name": "x", "size": [1, 2]}
+    with pytest.raises(ConfigError, match="write it as key=value"):
+        with_overrides({}, ["seed"])
+    with pytest.raises(ConfigError, match="texts need quotes"):
+        with_overrides({}, ["name=x y"])
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.stem)
+def test_packaged_configs_are_valid(file: Path) -> None:
+    task = next((name for name in TASKS if name in file.stem), "pose")
+    build(TASKS[task][0], read_toml(file))
+
+
+@pytest.mark.parametrize(
+    ("row", "overrides", "filters"),
+    [
+        ("b", ["network.deconv_filters=[256,256]", "network.deconv_kernels=[4,4]"], 2),  # two deconvolutions
+        ("c", ["network.deconv_kernels=[2,2,2]"], 3),  # small kernels
+        ("f", ["network.depth=152"], 3),  # the deepest trunk
+        ("h", ["network.input_size=[384,288]", "sigma=3.0"], 3),  # the largest input
+    ],
+)
+def test_rows_of_table_2_by_override(row: str, overrides: list[str], filters: int) -> None:
+    from posewire_models.pose_resnet import TABLE_2
+
+    table = with_overrides(read_toml(CONFIGS / "paper-coco.toml"), overrides)
+    config = build(TASKS["pose"][0], table).network_config()
+    assert len(config.deconv_filters) == filters
+    assert config == TABLE_2[row]
+
+
+def test_unknown_tasks_and_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown task 'dance'; known: pose, detector, flow"):
+        run("dance", tmp_path / "a.toml")
+    with pytest.raises(ConfigError, match=r"a\.toml cannot be read"):
+        run("pose", tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_text("x = [")
+    with pytest.raises(ConfigError, match="not TOML"):
+        run("pose", tmp_path / "a.toml")

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from posewire_models.training.checkpoint import load_checkpoint
+from posewire_models.training.devices import Processes
+from posewire_models.training.loop import LoopConfig, Trained, example_order, train
+from posewire_models.training.schedule import ScheduleConfig
+from posewire_models.weights import WeightsError
+
+ONE_PROCESS = Processes(torch.device("cpu"))
+STEPS = 12
+
+
+class Line:
+    """A task that learns a line through noise; its batches depend on rows and on chance, as real ones do."""
+
+    examples = 40
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.network: nn.Module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+        self.seen: list[Tensor] = []
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        noise = torch.rand(len(rows), 2, generator=generator)
+        return torch.cat([rows[:, None].float() / 40, noise], dim=1), rows[:, None].float() / 20
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        self.seen.append(batch[0])
+        return (network(batch[0]) - batch[1]).square().mean()
+
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        assert not network.training
+        return {"bias": float(network[3].bias.detach()[0])}  # type: ignore[index, union-attr, operator]
+
+    def picture(self, network: nn.Module) -> Tensor | None:
+        return torch.zeros(3, 4, 4, dtype=torch.uint8)
+
+
+def settings(out: Path, **changes: Any) -> LoopConfig:
+    schedule = changes.pop("schedule", ScheduleConfig(batch_size=8, lr=0.01, samples=8 * STEPS, shape="cosine"))
+    return LoopConfig(out=out, schedule=schedule, log_every=5, **changes)
+
+
+def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two checkpoints are equal to the bit; how long a run took may differ."""
+
+    def equal(a: Any, b: Any) -> bool:
+        if isinstance(a, Tensor):
+            return torch.equal(a, b)
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a if key != "elapsed_s")
+        if isinstance(a, list | tuple):
+            return len(a) == len(b) and all(equal(one, other) for one, other in zip(a, b, strict=True))
+        return bool(a == b)
+
+    return equal(first, second)
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 7, 11])  # first step, end of an epoch, within one, before the last
+def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path, stop_at: int) -> None:
+    train(Line(), settings(tmp_path / "whole"), ONE_PROCESS)
+    train(Line(), settings(tmp_path / "parts"), ONE_PROCESS, stop=lambda step: step == stop_at)
+    assert load_checkpoint(tmp_path / "parts" / "checkpoint.pt")["step"] == stop_at
+    train(Line(), settings(tmp_path / "parts"), ONE_PROCESS, resume=True)
+    whole, parts = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
+    assert whole["step"] == STEPS
+    assert same(whole, parts)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.models.training.test_loop import *
+out = Path(sys.argv[1])
+def stop(step):
+    if step == 7:
+        print("seven", flush=True)
+        time.sleep(60)
+    return False
+train(Line(), settings(out, checkpoint_every_s=1e-9), ONE_PROCESS, stop=stop)
+"""
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    train(Line(), settings(tmp_path / "whole"), ONE_PROCESS)
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed")]
+    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"seven\n"
+        process.send_signal(signal.SIGKILL)
+    assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["step"] == 6  # seven was not saved yet
+    train(Line(), settings(tmp_path / "killed"), ONE_PROCESS, resume=True)
+    whole, killed = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "killed"))
+    assert same(whole, killed)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(Line(), settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 3)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.suffix != ".csv"}
+
+    def full(state: object, file: Path) -> None:
+        file.write_bytes(b"half of a checkpoint")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.suffix != ".csv"} == before
+
+
+def test_each_epoch_shows_every_example_once_in_another_order() -> None:
+    order = example_order(1, examples=10, batch=5, start=0)
+    first, second = (torch.cat([next(order), next(order)]) for _ in range(2))
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(10))
+    assert first.tolist() != second.tolist()
+    assert torch.equal(next(example_order(1, 10, 5, start=3)), second[5:])
+
+
+def test_processes_share_a_batch_and_draw_differently(tmp_path: Path) -> None:
+    shares = [Processes(torch.device("cpu"), rank, 2).share(torch.arange(8)).tolist() for rank in (0, 1)]
+    assert sorted(shares[0] + shares[1]) == list(range(8))
+
+
+def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
+    task = Line()
+    before = {name: value.clone() for name, value in task.network.state_dict().items()}
+    train(task, settings(tmp_path, frozen=("0", "1"), average=0.0), ONE_PROCESS)
+    changed = {name for name, value in task.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"3.weight", "3.bias"}
+
+
+def test_frozen_parts_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names no part of the network"):
+        train(Line(), settings(tmp_path, frozen=("features",)), ONE_PROCESS)
+
+
+def test_averaged_weights_are_what_a_run_gives(tmp_path: Path) -> None:
+    trained = train(Line(), settings(tmp_path, average=0.9), ONE_PROCESS)
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert not torch.equal(state["network"]["3.weight"], state["averaged"]["3.weight"])
+    assert torch.equal(trained.network.state_dict()["3.weight"], state["averaged"]["3.weight"])
+    assert trained.figures == {"bias": pytest.approx(float(state["averaged"]["3.bias"]))}
+
+
+def test_a_run_on_the_clock_ends_with_it(tmp_path: Path) -> None:
+    schedule = ScheduleConfig(batch_size=8, lr=0.01, samples=10**9, max_minutes=0.3 / 60)
+    trained = train(Line(), settings(tmp_path, schedule=schedule), ONE_PROCESS)
+    assert 0 < trained.steps < 10**9 / 8
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["elapsed_s"] >= 0.3
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    class Broken(Line):
+        def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            return super().loss(network, batch) * torch.nan
+
+    with pytest.raises(RuntimeError, match="the loss is nan at step 5; the last checkpoint is whole"):
+        train(Broken(), settings(tmp_path), ONE_PROCESS)
+
+
+def test_resuming_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="run without --resume"):
+        train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)
+
+
+def test_curves_are_kept(tmp_path: Path) -> None:
+    trained: Trained = train(Line(), settings(tmp_path), ONE_PROCESS)
+    rows = [line.split(",") for line in (tmp_path / "curves.csv").read_text().splitlines()]
+    assert {"loss", "lr", "bias"} <= {name for _, name, _ in rows}
+    assert [step for step, name, _ in rows if name == "loss"] == ["5", "10"]
+    assert (tmp_path / "samples.png").exists()
+    assert 0 < trained.network_share <= 1

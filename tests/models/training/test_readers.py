@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from posewire.joints import COCO17, NANO19, POSETRACK15
+from posewire_models.training.readers import read_coco, read_lsp_extended, read_posetrack, read_teacher
+from posewire_models.training.readers.label_file import LabelFileError
+from posewire_models.training.readers.teacher import with_teacher_faces, with_teacher_people
+
+LSP_NAMES = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
+    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top",
+)  # fmt: skip
+
+
+STRAY = {"id": [15], "x": [1], "y": [1]}
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def coco(**changes: Any) -> dict[str, Any]:
+    keypoints = [0.0] * 51
+    keypoints[0:3] = [10.0, 11.0, 2]  # nose
+    keypoints[15:18] = [20.0, 21.0, 1]  # left shoulder, hidden but labelled
+    annotation = {"id": 7, "image_id": 4, "bbox": [5, 6, 30, 40], "area": 600.0, "keypoints": keypoints, "iscrowd": 0}
+    return {
+        "images": [{"id": 4, "file_name": "4.png"}, {"id": 5, "file_name": "5.png"}],
+        "annotations": [annotation | changes],
+    }
+
+
+def test_coco_people_are_placed_by_joint_name(tmp_path: Path) -> None:
+    first, second = read_coco(write(tmp_path / "a.json", coco()), tmp_path, NANO19)
+    (person,) = first.people
+    assert person.box.tolist() == [5, 6, 35, 46]
+    assert person.area == 600
+    assert person.joints[NANO19.index("left_shoulder")].tolist() == [20, 21, 1]
+    assert person.labelled == 2  # the neck is nobody's label, although COCO17.convert would derive it
+    assert second.people == ()
+    assert second.complete  # COCO boxes everybody
+
+
+def test_coco_split_by_picture_number(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.json", coco())
+    assert [picture.key for picture in read_coco(file, tmp_path, COCO17, held_out=True)] == [5]
+    assert [picture.key for picture in read_coco(file, tmp_path, COCO17, held_out=False)] == [4]
+
+
+def test_coco_crowds_are_ignored_and_flags_are_read(tmp_path: Path) -> None:
+    content = coco(iscrowd=1)
+    content["images"][0]["all_persons_boxed"] = False
+    picture = read_coco(write(tmp_path / "a.json", content), tmp_path, COCO17)[0]
+    assert picture.people == ()
+    assert picture.ignored.tolist() == [[5, 6, 35, 46]]
+    assert not picture.complete
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),  # cut off
+        ("[]", "not a JSON object"),
+        ({"images": []}, "'images' is empty"),
+        ({"images": [{"id": 1}]}, "no list 'annotations'"),
+        (coco(keypoints=[1.0, 2.0, 2.0]), "annotation 7: 3 numbers of keypoints, 51 expected"),
+        (coco(keypoints=[float("nan")] * 51), "not a finite number"),
+        (coco(image_id=99), "names image 99, which is not listed"),
+    ],
+)
+def test_faulty_coco_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(LabelFileError, match=message):
+        read_coco(write(tmp_path / "a.json", content), tmp_path, COCO17)
+
+
+def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabelFileError, match=r"nowhere\.json cannot be read.*check the path"):
+        read_coco(tmp_path / "nowhere.json", tmp_path, COCO17)
+
+
+def write_lsp(folder: Path, joints: np.ndarray[Any, Any]) -> tuple[Path, Path]:
+    images = folder / "images"
+    images.mkdir()
+    for number in range(1, len(joints) + 1):
+        (images / f"im{number:05d}.webp").touch()
+    np.savez(folder / "joints.npz", joints=joints, names=np.array(LSP_NAMES))
+    return folder / "joints.npz", images
+
+
+def test_lsp_extended(tmp_path: Path) -> None:
+    joints = np.zeros((3, 14, 3), np.float32)
+    joints[:, :, 0], joints[:, :, 1], joints[:, :, 2] = np.arange(14), 10 * np.arange(14), 1
+    joints[1, :9, 2] = 0  # five labels are too few for a box
+    file, images = write_lsp(tmp_path, joints)
+    first, last = read_lsp_extended(file, images, NANO19)
+    assert (first.key, last.key) == (1, 3)
+    assert first.path.name == "im00001.webp"
+    assert first.people[0].joints[NANO19.index("left_wrist")].tolist() == [11, 110, 1]
+    assert first.people[0].joints[NANO19.index("nose"), 2] == 0
+    assert first.people[0].box[1] < 0 < 130 < first.people[0].box[3]  # wider than the joints
+    assert [picture.key for picture in read_lsp_extended(file, images, NANO19, held_out_from=3, held_out=True)] == [3]
+
+
+@pytest.mark.parametrize(
+    ("joints", "message"),
+    [
+        (np.zeros((2, 13, 3)), "14 names"),  # a joint short
+        (np.zeros((2, 14)), "14 names"),  # no coordinates
+    ],
+)
+def test_faulty_lsp_archives_are_named(tmp_path: Path, joints: np.ndarray[Any, Any], message: str) -> None:
+    file, images = write_lsp(tmp_path, joints)
+    with pytest.raises(LabelFileError, match=message):
+        read_lsp_extended(file, images, NANO19)
+
+
+def test_posetrack_2018(tmp_path: Path) -> None:
+    keypoints = np.zeros((17, 3))
+    keypoints[1] = [30, 20, 1]  # head_bottom
+    keypoints[5] = [20, 40, 1]  # left_shoulder
+    keypoints[16] = [40, 120, 1]  # right_ankle
+    annotation = {"id": 1, "image_id": 10, "keypoints": keypoints.ravel().tolist(), "track_id": 0}
+    image = {
+        "id": 10,
+        "file_name": "a/1.jpg",
+        "is_labeled": True,
+        "ignore_regions_x": [[1, 5]],
+        "ignore_regions_y": [[2, 9]],
+    }
+    unlabelled = {"id": 11, "file_name": "a/2.jpg", "is_labeled": False}
+    file = write(tmp_path / "a.json", {"images": [image, unlabelled], "annotations": [annotation]})
+    (picture,) = read_posetrack(file, tmp_path, POSETRACK15)
+    (person,) = picture.people
+    assert person.joints[POSETRACK15.index("head_bottom")].tolist() == [30, 20, 1]
+    # 15 % in all: 7.5 % a side of the joints' 20 x 100 pixels
+    np.testing.assert_allclose(person.box, [18.5, 12.5, 41.5, 127.5])
+    assert picture.ignored.tolist() == [[1, 2, 5, 9]]
+    # its "head bottom" is what NANO19 calls the neck
+    (nano,) = read_posetrack(file, tmp_path, NANO19)[0].people
+    assert nano.joints[NANO19.index("neck")].tolist() == [30, 20, 1]
+
+
+def test_posetrack_2017(tmp_path: Path) -> None:
+    points = [{"id": [13], "x": [50], "y": [10]}, {"id": [0], "x": [40], "y": [110]}]
+    entry = {"image": [{"name": "v/1.jpg"}], "annorect": [{"annopoints": [{"point": points}]}, {"annopoints": []}]}
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    write(folder / "v.json", {"annolist": [entry, {"image": [{"name": "v/2.jpg"}]}]})
+    (picture,) = read_posetrack(folder, tmp_path, POSETRACK15)
+    (person,) = picture.people  # the one without points is nobody
+    assert person.joints[POSETRACK15.index("nose")].tolist() == [50, 10, 1]
+    assert person.joints[POSETRACK15.index("right_ankle")].tolist() == [40, 110, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": [{"id": 1}], "annotations": [{"id": 3, "image_id": 1, "keypoints": [1, 2, 3]}]}, "annotation 3"),
+        ({"annolist": []}, "'annolist' is empty"),
+        (
+            {
+                "annolist": [
+                    {"image": [], "annorect": [{"annopoints": [{"point": [{"id": [15], "x": [1], "y": [1]}]}]}]}
+                ]
+            },
+            "joint id 15",
+        ),
+    ],
+)
+def test_faulty_posetrack_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(LabelFileError, match=message):
+        read_posetrack(write(tmp_path / "a.json", content), tmp_path, POSETRACK15)
+
+
+def test_a_folder_without_posetrack_files_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabelFileError, match=r"no \*\.json"):
+        read_posetrack(tmp_path, tmp_path, POSETRACK15)
+
+
+def teacher_line(**changes: Any) -> dict[str, Any]:
+    joints = [[float(10 * row), 5.0, 0.9] for row in range(17)]
+    people = [
+        {"given": 0, "box": [0, 0, 170, 50, 1.0], "detected": [1, 2, 168, 48, 0.8], "joints": joints},
+        {"given": -1, "box": [200, 0, 260, 90, 0.7], "joints": joints},
+        {"given": -1, "box": [300, 0, 310, 20, 0.2], "joints": []},
+    ]
+    return {"picture": "im00001.webp", "size": [400, 100], "people": people} | changes
+
+
+def test_a_teachers_people_are_those_nobody_labelled(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + "\n")
+    (picture,) = read_teacher(file, tmp_path, COCO17)
+    (person,) = picture.people
+    assert person.box.tolist() == [200, 0, 260, 90]
+    assert set(person.joints[:, 2].tolist()) == {0.5}  # believed half
+    assert picture.ignored.tolist() == [[300, 0, 310, 20]]  # doubtful: neither there nor not there
+
+
+def test_a_teachers_held_out_pictures_are_left_out(tmp_path: Path) -> None:
+    lines = [json.dumps(teacher_line(picture=f"im{number:05d}.webp")) for number in (4, 5, 6)]
+    file = write(tmp_path / "t.jsonl", "\n".join(lines))
+    assert [one.key for one in read_teacher(file, tmp_path, COCO17, held_out_every=5)] == [4, 6]
+    assert [one.key for one in read_teacher(file, tmp_path, COCO17, held_out_from=5)] == [4]
+
+
+@pytest.mark.parametrize(
+    ("shift", "faces"),
+    [
+        (0.0, True),  # the teacher sees the same person
+        (60.0, False),  # it sees somebody, or something, else
+    ],
+)
+def test_a_teacher_adds_faces_only_where_it_agrees(tmp_path: Path, shift: float, faces: bool) -> None:
+    labels = np.zeros((1, 14, 3), np.float32)
+    for row, name in enumerate(LSP_NAMES[:12]):
+        labels[0, row] = [10 * COCO17.index(name) + shift, 5, 1]
+    file, images = write_lsp(tmp_path, labels)
+    pictures = read_lsp_extended(file, images, NANO19)
+    teacher = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + "\n")
+    (person,) = with_teacher_faces(pictures, teacher, NANO19)[0].people
+    assert (person.joints[NANO19.index("nose"), 2] > 0) == faces
+    assert person.joints[NANO19.index("left_wrist"), 0] == 90 + shift  # labels are never overwritten
+
+
+def test_a_teacher_completes_pictures_for_the_detector(tmp_path: Path) -> None:
+    labels = np.zeros((1, 14, 3), np.float32)
+    labels[..., 0], labels[..., 2] = np.arange(14) * 10, 1
+    file, images = write_lsp(tmp_path, labels)
+    teacher = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + "\n")
+    (picture,) = with_teacher_people(read_lsp_extended(file, images, NANO19), teacher)
+    assert picture.complete
+    assert [person.box.tolist() for person in picture.people] == [[1, 2, 168, 48], [200, 0, 260, 90]]
+    assert picture.ignored.tolist() == [[300, 0, 310, 20]]
+
+
+def test_a_faulty_teacher_line_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + "\n{oops\n")
+    with pytest.raises(LabelFileError, match="line 2: not JSON"):
+        read_teacher(file, tmp_path, COCO17)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posewire_models.center_detector import CenterMaps, decode_centers
+from posewire_models.training.center_targets import center_loss, center_targets
+from posewire_models.training.people import Person, Picture
+from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
+
+NOBODY = np.zeros((0, 4), np.float32)
+
+
+def scene_with_a_rectangle(width: int = 200, height: int = 150) -> Scene:
+    """A black picture with one white rectangle, which is the person."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[40:120, 60:100] = 255
+    return Scene(pixels, np.array([[60, 40, 100, 120]], np.float32), NOBODY)
+
+
+def white_box(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> list[int]:
+    ys, xs = np.nonzero(pixels.min(axis=2) > 127)
+    return [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_boxes_stay_around_their_people(seed: int) -> None:
+    composer = SceneComposer(SceneConfig(mosaic=0.0, least_seen=0.0), [scene_with_a_rectangle()], (192, 256))
+    canvas = composer(0, np.random.default_rng(seed))
+    for box in canvas.boxes:
+        np.testing.assert_allclose(box, white_box(canvas.pixels), atol=1.5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_mosaics_lose_nobody_silently(seed: int) -> None:
+    composer = SceneComposer(SceneConfig(mosaic=1.0), [scene_with_a_rectangle()], (192, 256))
+    canvas = composer(0, np.random.default_rng(seed))
+    known = np.zeros(canvas.pixels.shape[:2], bool)
+    for x1, y1, x2, y2 in np.concatenate([canvas.boxes, canvas.ignored]):
+        known[max(int(y1) - 2, 0) : int(y2) + 3, max(int(x1) - 2, 0) : int(x2) + 3] = True
+    stray = (canvas.pixels.min(axis=2) > 127) & ~known
+    assert stray.sum() <= 0.02 * 40 * 80  # at most a sliver of someone who is all but cut off
+
+
+def test_cut_people_are_neither_asked_for_nor_denied() -> None:
+    config = SceneConfig(mosaic=0.0, smallest=3.0, largest=3.0, flip=0.0, least_seen=0.9)
+    composer = SceneComposer(config, [scene_with_a_rectangle()], (96, 128))
+    canvases = [composer(0, np.random.default_rng(seed)) for seed in range(20)]
+    assert any(len(canvas.ignored) for canvas in canvases)
+    assert all(len(canvas.boxes) + len(canvas.ignored) <= 1 for canvas in canvases)
+
+
+def test_letterboxing_keeps_the_aspect_ratio() -> None:
+    boxed, scale = letterboxed(scene_with_a_rectangle(), (128, 128))
+    assert scale == pytest.approx(128 / 200)
+    np.testing.assert_allclose(boxed.boxes[0], white_box(boxed.pixels), atol=1)
+    assert (boxed.pixels[100:] == 114).all()
+
+
+def test_only_readable_pictures_that_tell_of_everybody_are_loaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((100, 400, 3), np.uint8))
+    (tmp_path / "b.png").write_bytes(b"not a picture")
+    someone = Person(np.array([0, 0, 200, 100], np.float32), np.zeros((0, 3), np.float32), 1.0)
+    pictures = [
+        Picture(tmp_path / "a.png", 1, (someone,), complete=True),
+        Picture(tmp_path / "a.png", 2, (someone,), complete=False),
+        Picture(tmp_path / "b.png", 3, (someone,), complete=True),
+        Picture(tmp_path / "c.png", 4, (someone,), complete=True),
+    ]
+    (scene,) = load_scenes(pictures, longest_side=200)
+    assert scene.key == 1
+    assert scene.pixels.shape == (50, 200, 3)
+    assert scene.boxes.tolist() == [[0, 0, 100, 50]]
+    assert "b.png is damaged" in caplog.text
+    assert "c.png cannot be read" in caplog.text
+
+
+def test_targets_decode_to_the_boxes_they_were_made_of() -> None:
+    boxes = np.array([[20, 30, 60, 150], [100, 10, 130, 90], [140, 100, 150, 125]], np.float32)
+    targets = center_targets([(boxes, NOBODY)], (48, 40), stride=4)
+    middle = (targets.boxes[:, :2] + targets.boxes[:, 2:]) / 2
+    cells = torch.stack(torch.meshgrid(torch.arange(40.0), torch.arange(48.0), indexing="xy"))
+    heat = torch.logit(targets.heat.clamp(1e-4, 1 - 1e-4))
+    maps = CenterMaps(heat, targets.boxes[:, 2:] - targets.boxes[:, :2], middle - cells)
+    found, scores = decode_centers(maps, stride=4)
+    best = found[0][scores[0] > 0.9]
+    np.testing.assert_allclose(sorted(best.tolist()), sorted(boxes.tolist()), atol=1e-3)
+    # The focal loss of a Gaussian predicted exactly is small but not 0; that of the boxes is.
+    exact, too_large = (float(center_loss(maps._replace(wh=maps.wh * part), targets)) for part in (1.0, 1.5))
+    assert exact < 0.15
+    assert too_large > exact + 0.5
+
+
+def test_nothing_is_learned_where_nobody_knows() -> None:
+    doubtful = np.array([[40, 40, 120, 120]], np.float32)
+    targets = center_targets([(NOBODY, doubtful)], (48, 40), stride=4)
+    heat = torch.zeros(1, 1, 48, 40, requires_grad=True)
+    zeros = torch.zeros(1, 2, 48, 40)
+    center_loss(CenterMaps(heat, zeros, zeros), targets).backward()
+    assert heat.grad is not None
+    learned = heat.grad[0, 0].abs() > 0
+    assert not learned[10:30, 10:30].any()
+    assert learned[:10].all()
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"scene\.mosaic 2 must be in 0\.\.1"):
+        SceneConfig(mosaic=2)
+    with pytest.raises(ValueError, match="at most largest"):
+        SceneConfig(smallest=2, largest=1)

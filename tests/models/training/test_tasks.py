@@ -1,0 +1,204 @@
+"""The three tasks as they are started: from a config file, on drawn figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from posewire_models.training.command import TASKS, run
+from posewire_models.training.config import ConfigError, build, read_toml
+from posewire_models.training.loop import Trained
+from posewire_models.training.readers.label_file import LabelFileError
+from posewire_models.weights import WeightsError, read_state
+from tests.models.training.figures import write_coco
+
+POSE = """
+architecture = "pose_resnet"
+patch_side = 128
+patch_crop_height = 80
+sigma = 1.5
+held_out_limit = 64
+{more}
+[network]
+depth = 18
+width = 0.25
+input_size = [64, 64]
+deconv_filters = [32, 32, 32]
+[augment]
+scale = 0.05
+rotation_deg = 5.0
+[loop]
+out = "{out}"
+precision = "fp32"
+average = 0.95
+threads = 2
+log_every = 50
+schedule = {{ batch_size = 32, lr = 5e-3, samples = {samples}, shape = "cosine", warmup = 0.05 }}
+[[sources]]
+format = "coco"
+images = "images"
+labels = "labels.json"
+[[held_out]]
+format = "coco"
+images = "images"
+labels = "labels.json"
+"""
+
+
+def start(folder: Path, samples: int, more: str = "", overrides: Sequence[str] = (), **arguments: bool) -> Trained:
+    config = folder / "pose.toml"
+    config.write_text(POSE.format(out=folder / "run", samples=samples, more=more))
+    return run("pose", config, data_root=folder / "data", overrides=overrides, **arguments)
+
+
+def test_pose_training_overfits_64_pictures(tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 64)
+    trained = start(tmp_path, samples=32 * 160)
+    assert trained.figures["coco/pck"] >= 0.95
+    assert (tmp_path / "run" / "samples.png").exists()
+    weights = read_state(tmp_path / "run" / "weights.safetensors")
+    assert weights["final_layer.weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("more", ["in_memory = true", "in_memory = false"])
+def test_a_resumed_pose_run_equals_one_that_was_not_stopped(tmp_path: Path, more: str) -> None:
+    write_coco(tmp_path / "data", 40)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "data").symlink_to(tmp_path / "data")
+
+    def settings(folder: Path) -> object:
+        (folder / "p.toml").write_text(POSE.format(out=folder / "run", samples=32 * 4, more=more))
+        return build(TASKS["pose"][0], read_toml(folder / "p.toml") | {"data_root": str(folder / "data")})
+
+    train_pose = TASKS["pose"][1]
+    train_pose(settings(whole))
+    train_pose(settings(tmp_path), stop=lambda step: step == 2)
+    train_pose(settings(tmp_path), resume=True)
+    first, second = (read_state(folder / "run" / "weights.safetensors") for folder in (whole, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("more", ["in_memory = true", "in_memory = false"])
+def test_damaged_and_missing_pictures_are_reported_and_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, more: str
+) -> None:
+    write_coco(tmp_path / "data", 34)
+    (tmp_path / "data" / "images" / "000001.png").write_bytes(b"\x89PNG and then nothing")
+    (tmp_path / "data" / "images" / "000002.png").unlink()
+    trained = start(tmp_path, samples=32 * 2, more=more)
+    assert trained.steps == 2
+    assert "000001.png is damaged" in caplog.text
+    assert "000002.png cannot be read" in caplog.text
+
+
+def test_data_without_people_is_refused(tmp_path: Path) -> None:
+    labels = write_coco(tmp_path / "data", 2)
+    content = json.loads(labels.read_text())
+    for annotation in content["annotations"]:
+        annotation["keypoints"] = [0] * 51
+    labels.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="no labelled person in 2 pictures"):
+        start(tmp_path, samples=64)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("network.input_size=[100,64]", ConfigError, "multiples of 32"),
+        ("joints='coco18'", ConfigError, "unknown joint set"),
+        ("architecture='vit'", ConfigError, "must be one of pose_resnet"),
+        ("loop.precision='fp8'", ConfigError, "'bf16' or 'fp32'"),
+        ("init_from='nothing.safetensors'", WeightsError, "no weight file"),
+    ],
+)
+def test_faulty_configs_are_named(tmp_path: Path, override: str, error: type[Exception], message: str) -> None:
+    write_coco(tmp_path / "data", 2)
+    with pytest.raises(error, match=message):
+        start(tmp_path, samples=64, overrides=[override])
+
+
+def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabelFileError, match=r"labels\.json cannot be read"):
+        start(tmp_path, samples=64)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 34)
+    start(tmp_path, samples=32)
+    with pytest.raises(WeightsError, match="does not fit PoseResNet"):
+        start(tmp_path, samples=64, overrides=["network.width=0.5"], resume=True)
+
+
+DETECTOR = """
+longest_side = 128
+[network]
+trunk = "resnet18"
+width = 0.25
+input_size = [96, 96]
+deconv_filters = [16, 16, 16]
+head_channels = 16
+[scene]
+mosaic = 0.3
+[loop]
+out = "{out}"
+precision = "fp32"
+average = 0.9
+schedule = {{ batch_size = 8, lr = 3e-3, samples = {samples} }}
+[[sources]]
+format = "coco"
+images = "images"
+labels = "labels.json"
+held_out_every = 8
+"""
+
+
+def test_detector_training_learns_to_find_figures(tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 40)
+    config = tmp_path / "detector.toml"
+    config.write_text(DETECTOR.format(out=tmp_path / "run", samples=8 * 60))
+    trained = run("detector", config, data_root=tmp_path / "data")
+    assert trained.figures["ap50"] > 0.5
+    assert (tmp_path / "run" / "samples.png").exists()
+
+
+def test_a_detector_needs_pictures_that_tell_of_everybody(tmp_path: Path) -> None:
+    labels = write_coco(tmp_path / "data", 2)
+    content = json.loads(labels.read_text())
+    for image in content["images"]:
+        image["all_persons_boxed"] = False
+    labels.write_text(json.dumps(content))
+    config = tmp_path / "detector.toml"
+    config.write_text(DETECTOR.format(out=tmp_path / "run", samples=8))
+    with pytest.raises(ValueError, match="no picture tells of everybody"):
+        run("detector", config, data_root=tmp_path / "data")
+
+
+def test_flow_training_lowers_its_error(tmp_path: Path) -> None:
+    config = tmp_path / "flow.toml"
+    config.write_text(f"""
+scenes = 2
+pairs_a_scene = 2
+held_out_scenes = 1
+texture_side = 64
+examples = 60
+network = {{ width = 0.125, input_size = [64, 64] }}
+pairs = {{ shapes = 2, shift_px = 3.0, background_px = 2.0 }}
+[loop]
+out = "{tmp_path / "run"}"
+precision = "fp32"
+log_every = 5
+schedule = {{ batch_size = 4, lr = 1e-3, samples = 160 }}
+""")
+    trained = run("flow", config)
+    assert {"joint_epe", "dis_joint_epe"} <= trained.figures.keys()
+    losses = [
+        float(line.split(",")[2])
+        for line in (tmp_path / "run" / "curves.csv").read_text().splitlines()
+        if ",loss," in line
+    ]
+    assert sum(losses[-4:]) < sum(losses[:4])

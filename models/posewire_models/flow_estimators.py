@@ -72,7 +72,7 @@ class DisSettings:
     """
 
     preset: str = "ultrafast"
-    width: int = 320
+    width: int = 640
 
     def __post_init__(self) -> None:
         if self.preset not in DIS_PRESETS:

@@ -55,7 +55,10 @@ class Frame:
         return self.derived(("pixels", device), upload)
 
     def derived(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` returned at the first call with `key`: a resized copy that the next flow field needs too, say."""
+        """What `make` returned at the first call with `key`: a resized copy that the next flow field needs too, say.
+
+        Two threads that ask for the same at the same time may both make it; either result is as good.
+        """
         if key not in self._derived:
             self._derived[key] = make()
         return cast(T, self._derived[key])

@@ -75,6 +75,7 @@ class OnnxDetector:
             boxes, scores, labels = (torch.from_numpy(np.asarray(output)) for output in outputs)
             mine = labels.reshape(-1) == self._person
             boxes, scores = boxes.reshape(-1, 4)[mine], scores.reshape(-1)[mine]
+        # Coordinates of COCO's boxes, which such models are trained on, are taken for frame pixels as they are.
         return people(boxes / boxes.new_tensor(fitted.scale * 2), scores, frame.size, self._settings)
 
     def _image(self, fitted: Letterbox) -> np.ndarray:

@@ -115,6 +115,9 @@ class ServerConfig:
         log_level: least severity that is logged.
         log_format: `auto`, `human` or `json`.
         drain_grace_s: how long streams may take to finish when the server is told to stop.
+        resume_key: file with the secret that signs resume tokens, the same on servers that continue each other's
+            streams; made if it is not there. None: one in the user's state directory.
+        resume_lifetime_s: a resume token is accepted for so long.
         port_file: file that gets the bound port once the server accepts calls.
         exit_on_stdin_eof: stop when standard input ends, as it does when the program that started the server is gone.
         limits: what the server accepts.
@@ -136,6 +139,8 @@ class ServerConfig:
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.AUTO
     drain_grace_s: float = 2.0
+    resume_key: Path | None = None
+    resume_lifetime_s: float = 60.0
     port_file: Path | None = None
     exit_on_stdin_eof: bool = False
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -152,6 +157,7 @@ class ServerConfig:
         _check_range("threads", self.threads, 0, 1024)
         _check_range("decode_threads", self.decode_threads, 0, 1024)
         _check_range("drain_grace_s", self.drain_grace_s, 0.0, 600.0)
+        _check_range("resume_lifetime_s", self.resume_lifetime_s, 0.0, 86_400.0)
         if self.tracker.max_people > self.limits.max_people:
             raise ValueError(
                 f"tracker.max_people is {self.tracker.max_people}, above limits.max_people ({self.limits.max_people}); "

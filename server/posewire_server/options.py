@@ -43,6 +43,9 @@ def serve(
     max_frame_bytes: Annotated[int | None, typer.Option(help="Bytes of one encoded frame.")] = None,
     max_frame_pixels: Annotated[int | None, typer.Option(help="Width times height of one frame.")] = None,
     drain_grace_s: Annotated[float | None, typer.Option(help="Seconds that streams get to finish on SIGTERM.")] = None,
+    resume_key: Annotated[
+        Path | None, typer.Option(help="File with the secret that signs resume tokens; made if it is not there.")
+    ] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Least severity that is logged.")] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look.")] = None,
     port_file: Annotated[

@@ -26,6 +26,7 @@ from posewire_server.logs import facts
 from posewire_server.networks import Networks, load_networks
 from posewire_server.pipeline import Pipeline
 from posewire_server.service import PoseTrackingService
+from posewire_server.snapshots import Snapshots, load_key
 from posewire_server.stream import StreamContext
 
 __all__ = ["PoseServer", "run", "running_server"]
@@ -46,12 +47,14 @@ class PoseServer:
         service: the servicer, for what it counts.
     """
 
-    def __init__(self, config: ServerConfig, pipeline: Pipeline) -> None:
+    def __init__(self, config: ServerConfig, pipeline: Pipeline, snapshots: Snapshots) -> None:
         self._config = config
         self._pipeline = pipeline
         self._drain = DrainSignal(config.drain_grace_s)
         self._decoders = ThreadPoolExecutor(config.decoders, thread_name_prefix="posewire-decoder")
-        self.service = PoseTrackingService(config, StreamContext(pipeline, self._decoders, config.limits, self._drain))
+        self.service = PoseTrackingService(
+            config, StreamContext(pipeline, self._decoders, config.limits, self._drain, snapshots)
+        )
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_channel_options(config))
         self.port = 0
@@ -70,7 +73,8 @@ class PoseServer:
         """
         if networks is None:
             networks = await asyncio.to_thread(load_networks, config)
-        server = cls(config, Pipeline(networks, config.batching))
+        snapshots = Snapshots(await asyncio.to_thread(load_key, config.resume_key), config.resume_lifetime_s)
+        server = cls(config, Pipeline(networks, config.batching), snapshots)
         try:
             await server._pipeline.warm_up()
             await server._listen()

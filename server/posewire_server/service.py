@@ -22,6 +22,7 @@ from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
 from posewire_server.errors import InvalidRequest, LimitReached, OutOfOrder, PictureTooLarge, ServerDraining
 from posewire_server.logs import current_stream, facts
 from posewire_server.outbox import Outbox
+from posewire_server.resume import continue_session
 from posewire_server.session import Session
 from posewire_server.status import abort
 from posewire_server.stream import StreamContext, TrackStream
@@ -107,7 +108,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             )
             start = time.monotonic()
             try:
-                await outbox.started(self._started(stream_id, settings))
+                resume = await self._resume(session, settings)
+                await outbox.started(self._started(stream_id, settings, resume))
                 await stream.run()
             finally:
                 accounts = outbox.accounts
@@ -123,10 +125,24 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                     ),
                 )
 
-    def _started(self, stream_id: str, settings: StreamSettings) -> track_pb2.StreamStarted:
-        resume = track_pb2.ResumeOutcome(resumed=False)
-        if settings.resume is not None:
-            resume.refusal = "this server does not continue earlier streams; ids start anew"
+    async def _resume(self, session: Session, settings: StreamSettings) -> track_pb2.ResumeOutcome:
+        if settings.resume is None:
+            return track_pb2.ResumeOutcome(resumed=False)
+        shared = self._shared
+        refusal = await continue_session(
+            session,
+            settings,
+            settings.resume,
+            shared.pipeline.networks.joint_set,
+            shared.snapshots,
+            shared.decoders,
+            shared.limits,
+        )
+        return track_pb2.ResumeOutcome(resumed=not refusal, refusal=refusal)
+
+    def _started(
+        self, stream_id: str, settings: StreamSettings, resume: track_pb2.ResumeOutcome
+    ) -> track_pb2.StreamStarted:
         return track_pb2.StreamStarted(
             stream_id=stream_id,
             config=settings_message(settings),

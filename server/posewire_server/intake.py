@@ -1,0 +1,217 @@
+"""From the requests of one stream to decoded frames that wait for the networks.
+
+    read ──▶ encoded inbox ──▶ decode (threads) ──▶ ready inbox
+
+Under DROP_POLICY_LATEST a picture is taken from the encoded inbox as late as possible: when the last stage of the frame
+before it begins, so that it is as fresh as it can be and still decoded in time. Video units are decoded as they come,
+since each builds on those before it, and of the decoded frames the newest wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from posewire.v1 import track_pb2
+from posewire_models.frames import Frame
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding import VIDEO_CODECS, Decoded, FrameDecoder, PictureDecoder
+from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
+from posewire_server.inbox import DropPolicy, DropReason, Inbox
+from posewire_server.outbox import FrameId, Outbox
+from posewire_server.tracking import Boxes
+from posewire_server.video_decoding import VideoDecoder
+from posewire_server.wire.requests import StreamSettings, boxes_from
+
+__all__ = ["Intake", "ReadyFrame"]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyFrame:
+    """A frame that waits for the networks.
+
+    Attributes:
+        frame_id: the client's.
+        frame: decoded.
+        boxes: given by the caller, if any.
+        arrived_s: when its request arrived, on the clock of `time.monotonic`.
+        queue_ms: how long it waited to be decoded.
+        decode_ms: how long that took.
+    """
+
+    frame_id: FrameId
+    frame: Frame
+    boxes: Boxes | None
+    arrived_s: float
+    queue_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """A frame as it came. `fault`: what is wrong with it, where it must be decoded nevertheless."""
+
+    key: int
+    frame_id: FrameId
+    data: bytes
+    boxes: Boxes | None
+    fault: FrameError | None
+    arrived_s: float
+
+
+class Intake:
+    """Reads and decodes the frames of one stream; whatever does not get through is answered for.
+
+    Args:
+        settings: what the client chose.
+        limits: what is accepted.
+        read: the next request; None after the client's half-close.
+        decoders: threads that decode.
+        outbox: to the client, for frames that fail or are dropped.
+        announce: entered while a frame is being decoded, see `Pipeline.approaching`.
+
+    Attributes:
+        ready: the decoded frames.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        limits: LimitsConfig,
+        read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
+        decoders: Executor,
+        outbox: Outbox,
+        announce: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._limits = limits
+        self._read_request = read
+        self._decoders = decoders
+        self._outbox = outbox
+        self._announce = announce
+        self._is_video = settings.codec in VIDEO_CODECS
+        self._decoder = _decoder(settings, limits)
+        self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
+        self._last_number: int | None = None
+        latest = settings.drop_policy is DropPolicy.LATEST
+        # Pictures that are decoded or in the networks, but not in the last stage yet.
+        self._permits = asyncio.Semaphore(1 if latest else 2)
+        max_age_s = settings.max_age_ms / 1e3 or None
+        self._encoded = Inbox[_Encoded](
+            capacity=1 if latest and not self._is_video else limits.max_inbox,
+            policy=settings.drop_policy,
+            on_drop=lambda item, reason: self._outbox.dropped(item.frame_id, reason),
+            max_age_s=None if self._is_video else max_age_s,
+            can_start=(lambda item: self._decoder.starts_here(item.data)) if self._is_video else None,
+        )
+        # Pictures are held back by their permits: of them, none is ever superseded here.
+        self.ready = Inbox[ReadyFrame](
+            capacity=1 if self._is_video else 2,
+            policy=settings.drop_policy,
+            on_drop=self._drop_ready,
+            max_age_s=max_age_s,
+        )
+
+    def next_may_be_decoded(self) -> None:
+        """The frame that was taken from `ready` is nearly done, or failed; to be called once for each."""
+        self._permits.release()
+
+    async def read(self) -> None:
+        """Take requests until the client half-closes.
+
+        Raises:
+            OutOfOrder, InvalidRequest: a request that is no frame.
+        """
+        key = 0
+        while (request := await self._read_request()) is not None:
+            kind = request.WhichOneof("request")
+            if kind == "config":
+                raise OutOfOrder(
+                    "a second configuration came; a stream has one, as its first request: open another stream",
+                    field="config",
+                )
+            if kind is None:
+                raise InvalidRequest("the request is empty; send a frame, or half-close the stream", field="request")
+            await self._receive(key, request.frame)
+            key += 1
+            await self._outbox.caught_up()
+        await self._encoded.close()
+
+    async def decode(self) -> None:
+        """Decode frames until there will be no more."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._is_video:
+                await self._permits.acquire()
+            item = await self._encoded.get()
+            if item is None:
+                break
+            self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
+            with self._announce():
+                outcomes, ran_ms = await loop.run_in_executor(self._decoders, self._feed, item.key, item.data)
+                await self._pass_on(outcomes, ran_ms)
+        await self._pass_on(await loop.run_in_executor(self._decoders, self._decoder.flush), 0.0)
+        await self.ready.close()
+
+    async def drain(self) -> None:
+        """Drop what waits and what still comes."""
+        await self._encoded.drain()
+        await self.ready.drain()
+        self._permits.release()  # nobody will, for a frame that was dropped while it was being decoded
+
+    async def _receive(self, key: int, frame: track_pb2.Frame) -> None:
+        arrived_s = time.monotonic()
+        self._outbox.accounts.received += 1
+        frame_id = FrameId(frame.number, frame.capture_time)
+        data, boxes, fault = frame.data, None, None
+        try:
+            self._check_number(frame.number)
+            if frame.HasField("boxes"):
+                boxes = boxes_from(frame.boxes, self._limits)
+            if len(data) > self._limits.max_frame_bytes:
+                data = b""
+                raise PictureTooLarge(
+                    f"the frame has {len(frame.data)} bytes; this server accepts {self._limits.max_frame_bytes} "
+                    "(limits.max_frame_bytes): compress it more"
+                )
+        except FrameError as error:
+            if not self._is_video:
+                await self._outbox.failed(frame_id, error)
+                return
+            fault = error
+        await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s))
+
+    def _check_number(self, number: int) -> None:
+        if self._last_number is not None and number <= self._last_number:
+            raise BadNumber(f"frame number {number} came after {self._last_number}; numbers must increase")
+        self._last_number = number
+
+    def _feed(self, key: int, data: bytes) -> tuple[list[Decoded], float]:
+        """On a decoding thread."""
+        start = time.perf_counter()
+        outcomes = self._decoder.feed(key, data)
+        return outcomes, (time.perf_counter() - start) * 1e3
+
+    async def _pass_on(self, outcomes: list[Decoded], decode_ms: float) -> None:
+        for decoded in outcomes:
+            item, queue_ms = self._in_decoder.pop(decoded.key)
+            outcome = item.fault or decoded.outcome
+            if isinstance(outcome, FrameError):
+                self._permits.release()
+                await self._outbox.failed(item.frame_id, outcome)
+            else:
+                frame = Frame(outcome)
+                await self.ready.put(ReadyFrame(item.frame_id, frame, item.boxes, item.arrived_s, queue_ms, decode_ms))
+
+    def _drop_ready(self, item: ReadyFrame, reason: DropReason) -> None:
+        self._outbox.dropped(item.frame_id, reason)
+        self._permits.release()
+
+
+def _decoder(settings: StreamSettings, limits: LimitsConfig) -> FrameDecoder:
+    if settings.codec in VIDEO_CODECS:
+        return VideoDecoder(settings.codec, limits)
+    return PictureDecoder(settings.codec, settings.raw_size, limits)

@@ -1,0 +1,71 @@
+"""Going on where an earlier stream of a client ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import Executor
+
+from posewire.joints import JointSet
+from posewire_models.frames import Frame
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding import VIDEO_CODECS, PictureDecoder, Pixels
+from posewire_server.errors import FrameError, ServiceError, WrongSize
+from posewire_server.session import Session
+from posewire_server.snapshots import Snapshot, Snapshots, TokenRefused
+from posewire_server.wire.requests import ResumeRequest, StreamSettings
+
+__all__ = ["continue_session", "snapshot_of"]
+
+log = logging.getLogger(__name__)
+
+
+def snapshot_of(session: Session) -> Snapshot:
+    """What another session needs to go on; taken between two frames."""
+    return Snapshot(session.tracker.state(), session.previous.size if session.previous is not None else None)
+
+
+async def continue_session(
+    session: Session,
+    settings: StreamSettings,
+    request: ResumeRequest,
+    joint_set: JointSet,
+    snapshots: Snapshots,
+    decoders: Executor,
+    limits: LimitsConfig,
+) -> str:
+    """Put a fresh session into the state of an earlier one.
+
+    The last frame of the earlier stream gives the flow a start. If it is missing or unusable, the ids still go on: then
+    everybody is thought to have stood still in between.
+
+    Returns:
+        Empty, or why the request was refused: then the session is as fresh as it was.
+    """
+    try:
+        snapshot = snapshots.redeem(request.token, session.tracker.config, joint_set)
+    except TokenRefused as refusal:
+        log.info("resume refused: %s", refusal)
+        return f"{refusal}; ids start anew"
+    session.tracker.restore(snapshot.state)
+    if request.last_frame and snapshot.frame_size is not None:
+        loop = asyncio.get_running_loop()
+        try:
+            pixels = await loop.run_in_executor(decoders, _last_frame, request, settings, snapshot, limits)
+        except ServiceError as error:
+            log.warning("the last frame of a resumed stream cannot be used: %s", error)
+        else:
+            session.previous = Frame(pixels)
+    return ""
+
+
+def _last_frame(request: ResumeRequest, settings: StreamSettings, snapshot: Snapshot, limits: LimitsConfig) -> Pixels:
+    """On a decoding thread."""
+    if request.last_frame_codec in VIDEO_CODECS:
+        raise FrameError("a frame of a video cannot be decoded without those before it; send it as JPEG or PNG")
+    if len(request.last_frame) > limits.max_frame_bytes:
+        raise FrameError(f"it has {len(request.last_frame)} bytes; {limits.max_frame_bytes} are accepted")
+    pixels = PictureDecoder(request.last_frame_codec, settings.raw_size, limits).decode(request.last_frame)
+    if pixels.shape[:2] != snapshot.frame_size:
+        raise WrongSize(f"it is {pixels.shape[:2]} (height, width); the snapshot belongs to {snapshot.frame_size}")
+    return pixels

@@ -1,0 +1,194 @@
+"""Signed snapshots of a tracker, with which a client continues its stream on any server that has the same key.
+
+A token is an HMAC-SHA256 over what follows it: the length of a JSON header, the header, the bytes of the arrays.
+Nothing in it is looked at before the signature is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import struct
+import time
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import JointSet
+from posewire_server.tracking import TrackerConfig, TrackerState
+
+__all__ = ["Snapshot", "Snapshots", "TokenRefused", "load_key"]
+
+log = logging.getLogger(__name__)
+
+_VERSION = 1
+_SIGNATURE_BYTES = 32
+_KEY_BYTES = 32
+# Clocks of two servers may differ by this much.
+_CLOCK_SKEW_S = 10.0
+
+
+class TokenRefused(Exception):  # noqa: N818  it says what happened
+    """A token is not accepted; the message says why, and goes to the client."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """What a token holds.
+
+    Attributes:
+        state: of the tracker.
+        frame_size: (height, width) of the frame to which its joints belong; None before the first frame.
+    """
+
+    state: TrackerState
+    frame_size: tuple[int, int] | None
+
+
+class Snapshots:
+    """Issues tokens and takes them back.
+
+    Args:
+        key: secret that servers share.
+        lifetime_s: a token is accepted for so long.
+        clock: seconds since the epoch; a test's own.
+    """
+
+    def __init__(self, key: bytes, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+
+    def issue(self, snapshot: Snapshot, config: TrackerConfig, joint_set: JointSet) -> bytes:
+        """A token for `snapshot`, good for streams with these settings."""
+        arrays: list[npt.NDArray[Any]] = []
+        header = {
+            "version": _VERSION,
+            "issued": self._clock(),
+            "joint_set": joint_set.names,
+            "tracker": dataclasses.asdict(config),
+            "snapshot": _pack(snapshot, arrays),
+            "arrays": [(array.dtype.str, array.shape) for array in arrays],
+        }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        body = b"".join((struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays)))
+        return self._sign(body) + body
+
+    def redeem(self, token: bytes, config: TrackerConfig, joint_set: JointSet) -> Snapshot:
+        """What a token holds.
+
+        Raises:
+            TokenRefused: it was not signed with this key, is too old, or belongs to other settings or another version.
+        """
+        signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._sign(body)):
+            raise TokenRefused("the token was not signed with this server's key, or was changed on its way")
+        (length,) = struct.unpack_from("<I", body)
+        header = json.loads(body[4 : 4 + length])
+        if header["version"] != _VERSION:
+            raise TokenRefused("the token is of another version of the server")
+        age_s = self._clock() - header["issued"]
+        if not -_CLOCK_SKEW_S <= age_s <= self._lifetime_s:
+            raise TokenRefused(f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s")
+        if header["joint_set"] != list(joint_set.names):
+            raise TokenRefused("the token belongs to a stream whose pose network has other joints")
+        if header["tracker"] != json.loads(json.dumps(dataclasses.asdict(config))):
+            raise TokenRefused("the token belongs to a stream with other tracker settings; open this one with the same")
+        arrays = _arrays(header["arrays"], memoryview(body)[4 + length :])
+        try:
+            return typing.cast(Snapshot, _unpack(Snapshot, header["snapshot"], arrays))
+        except (KeyError, TypeError) as error:
+            raise TokenRefused("the token is of another version of the server") from error
+
+    def _sign(self, body: bytes) -> bytes:
+        return hmac.new(self._key, body, hashlib.sha256).digest()
+
+
+def load_key(file: Path | None) -> bytes:
+    """The signing key.
+
+    Args:
+        file: that holds it; made if it is not there. By default one in the user's state directory, so that a server
+            that is started again goes on with the tokens it gave out.
+
+    Raises:
+        OSError: `file` can neither be read nor written.
+        ValueError: it is too short to be a key.
+    """
+    if file is None:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        try:
+            return load_key(state / "posewire" / "resume.key")
+        except OSError as error:
+            log.warning("no resume key can be kept (%s): streams cannot be resumed after a restart", error)
+            return secrets.token_bytes(_KEY_BYTES)
+    try:
+        key = file.read_bytes()
+    except FileNotFoundError:
+        key = _make_key(file)
+    if len(key) < _KEY_BYTES:
+        raise ValueError(f"the resume key {file} has {len(key)} bytes; it needs {_KEY_BYTES} random ones")
+    return key
+
+
+def _make_key(file: Path) -> bytes:
+    """Write a new key; if another server was faster, take that one's."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
+        output.write(secrets.token_bytes(_KEY_BYTES))
+    try:
+        os.link(unfinished, file)
+    except FileExistsError:
+        log.debug("another server has just made the resume key %s", file)
+    finally:
+        unfinished.unlink()
+    return file.read_bytes()
+
+
+def _pack(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
+    """Dataclasses of arrays, numbers and tuples as JSON; arrays are put aside and stand there as their index."""
+    if isinstance(value, np.ndarray):
+        arrays.append(np.ascontiguousarray(value))
+        return len(arrays) - 1
+    if dataclasses.is_dataclass(value):
+        return {field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_pack(member, arrays) for member in value]
+    return value
+
+
+def _unpack(kind: Any, value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
+    """The inverse of `_pack`, by the type that is wanted."""
+    if dataclasses.is_dataclass(kind):
+        kinds = typing.get_type_hints(kind)
+        if kinds.keys() != value.keys():
+            raise KeyError(f"{kind} has other fields")
+        return typing.cast(type, kind)(**{name: _unpack(kinds[name], value[name], arrays) for name in kinds})
+    origin, members = typing.get_origin(kind), typing.get_args(kind)
+    if origin is np.ndarray:
+        return arrays[value]
+    if origin is tuple:
+        each = members[0]
+        return tuple(_unpack(each, member, arrays) for member in value)
+    if type(None) in members:
+        return None if value is None else _unpack(members[0], value, arrays)
+    return value
+
+
+def _arrays(descriptions: list[tuple[str, list[int]]], data: memoryview) -> list[npt.NDArray[Any]]:
+    arrays, at = [], 0
+    for dtype, shape in descriptions:
+        count = int(np.prod(shape, dtype=np.int64))
+        arrays.append(np.frombuffer(data, dtype, count, at).reshape(shape).copy())
+        at += arrays[-1].nbytes
+    return arrays

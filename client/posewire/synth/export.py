@@ -127,9 +127,8 @@ class _PoseTrackJson:
 
     def __init__(self, name: str, video_id: str, frames: int) -> None:
         self._name, self._video_id, self._frames = name, video_id, frames
-        # As the data set has it: 1, the video's six digits, the frame's four (more where there are more frames).
-        digits = max(4, len(str(frames - 1)))
-        self._first_id = int(f"1{video_id}{'0' * digits}")
+        # As the data set has it, and `PoseTrackWriter`: a 1, six digits of the video, four of the frame.
+        self._first_id = 10_000_000_000 + int(video_id) * 10_000
         self._images: list[dict[str, Any]] = []
         self._people: list[dict[str, Any]] = []
 

@@ -145,7 +145,7 @@ class FlowPairs:
         for number in range(_WAVES):
             outline = outline + layer.waves[:, number, 0:1] * cos + layer.waves[:, number, 1:2] * sin
             cos, sin = cos * x - sin * y, sin * x + cos * y
-        edge = layer.radius[:, None] * outline.clamp(min=0.3)
+        edge: Tensor = layer.radius[:, None] * outline.clamp(min=0.3)
         return (edge - distance + 0.5).clamp(0, 1)
 
     def _paint(self, layer: _Layer, points: Tensor) -> Tensor:
@@ -153,9 +153,10 @@ class FlowPairs:
         side = self.textures.shape[1]
         places = _apply(layer.to_texture, points) * (2 / (side - 1)) - 1
         pixels = self.textures[layer.texture].permute(0, 3, 1, 2).float()
-        return functional.grid_sample(
+        painted: Tensor = functional.grid_sample(
             pixels, places.unsqueeze(1), mode="bilinear", padding_mode="reflection", align_corners=True
-        ).squeeze(2)
+        )
+        return painted.squeeze(2)
 
 
 def _about(center: Tensor, cos: Tensor, sin: Tensor, shift: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from posewire.joints import JointSet
 from posewire_models.training.people import Floats
 
-__all__ = ["average_precision", "keypoint_similarity", "pck"]
+__all__ = ["average_precision", "keypoint_similarity", "matches", "pck"]
 
 
 def pck(joints: Tensor, labels: Tensor, joint_set: JointSet, part: float = 0.2) -> float:
@@ -39,14 +40,19 @@ def keypoint_similarity(joints: Tensor, labels: Tensor, areas: Tensor, joint_set
     return (similar * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
-def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float) -> float:
-    """Average precision over 101 recall levels, as COCO's evaluation has it.
+def matches(
+    found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float
+) -> tuple[Floats, npt.NDArray[np.bool_], int]:
+    """Which boxes tell of somebody, each person being told of once, by the best box.
 
     Args:
         found: per image, boxes `(n, 5)` x1, y1, x2, y2, score, best first.
         truths: per image, the boxes `(m, 4)` that are there, and ignored boxes `(i, 4)`: what lies in those by
             more than `iou` of its own area counts neither way.
         iou: overlap from which a box counts as found.
+
+    Returns:
+        scores `(b,)` of all boxes that count, whether each hits somebody `(b,)`, and the number of people there are.
     """
     scores, hits = [], []
     for boxes, (known, ignored) in zip(found, truths, strict=True):
@@ -62,11 +68,15 @@ def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], 
                 continue
             scores.append(float(box[4]))
             hits.append(hit)
-    people = sum(len(known) for known, _ in truths)
-    if not people or not scores:
+    return np.array(scores, np.float32), np.array(hits, bool), sum(len(known) for known, _ in truths)
+
+
+def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float) -> float:
+    """Average precision over 101 recall levels, as COCO's evaluation has it; arguments as in `matches`."""
+    scores, hits, people = matches(found, truths, iou=iou)
+    if not people or not len(scores):
         return 0.0
-    order = np.argsort(-np.array(scores), kind="stable")
-    right = np.cumsum(np.array(hits)[order])
+    right = np.cumsum(hits[np.argsort(-scores, kind="stable")])
     precision = right / np.arange(1, len(right) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     reached = np.searchsorted(right / people, np.linspace(0, 1, 101), side="left")

@@ -1,0 +1,174 @@
+"""The figures of a bundle on held-out data, measured through the stages that users run.
+
+`python -m posewire_models.training.evaluate nano --data-root DIR` prints them as JSON: keypoint AP (boxes given) and
+PCK of the pose net on the held-out sides of the sources of `nano-pose`, AP of the detector on those of `nano-detector`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from posewire.joints import COCO17, NANO19, JointSet
+from posewire_models.bundle import find_bundle, load_bundle
+from posewire_models.frames import Frame
+from posewire_models.manifest import read_manifest
+from posewire_models.stages import Detector, PoseEstimator
+from posewire_models.training.command import CONFIGS
+from posewire_models.training.config import build, read_toml
+from posewire_models.training.measures import average_precision, matches, pck
+from posewire_models.training.patches import read_rgb
+from posewire_models.training.people import Floats, Picture
+from posewire_models.training.sources import SourceConfig, read_source
+
+__all__ = ["best_threshold", "coco_keypoint_ap", "detector_figures", "main", "pose_figures"]
+
+_SEEN = 0.2
+"""Joints of at least this score make the score of a pose (published evaluation code)."""
+
+
+def pose_figures(
+    pose: PoseEstimator, joints: JointSet, sources: Sequence[SourceConfig], root: Path
+) -> dict[str, float]:
+    """PCK@0.2 of the torso per source, and COCO's keypoint AP where people have COCO's joints; boxes are given."""
+    figures: dict[str, float] = {}
+    for source in sources:
+        pictures = [one for one in read_source(source, root, NANO19, held_out=True) if one.people]
+        if not pictures:
+            continue
+        found, labels = [], []
+        for picture, people in _poses(pose, joints, pictures):
+            found.append(torch.from_numpy(joints.convert(people, NANO19)))
+            labels.append(torch.from_numpy(np.stack([person.joints for person in picture.people])))
+        figures[f"{source.format} pck"] = pck(torch.cat(found), torch.cat(labels), NANO19)
+        if source.format == "coco":
+            ap, ap50, ap75 = coco_keypoint_ap(pose, joints, pictures)
+            figures |= {"coco keypoint ap": ap, "coco keypoint ap50": ap50, "coco keypoint ap75": ap75}
+    return figures
+
+
+def coco_keypoint_ap(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -> tuple[float, float, float]:
+    """AP, AP50 and AP75 by COCO's own evaluation, of people in given boxes."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for picture, found in _poses(pose, joints, pictures):
+        for person, pose_found in zip(picture.people, joints.convert(found, COCO17), strict=True):
+            x1, y1, x2, y2 = person.box.tolist()
+            labels = person.joints[: len(COCO17)].copy()
+            labels[:, 2] = 2 * (labels[:, 2] > 0)
+            labels[labels[:, 2] == 0] = 0
+            shared = {"image_id": picture.key, "category_id": 1}
+            annotations.append(
+                shared
+                | {
+                    "id": len(annotations) + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": person.area,
+                    "iscrowd": 0,
+                    "keypoints": labels.ravel().tolist(),
+                    "num_keypoints": person.labelled,
+                }
+            )
+            if person.labelled:
+                seen = pose_found[:, 2][pose_found[:, 2] >= _SEEN]
+                score = float(seen.mean()) if len(seen) else 0.0
+                results.append(shared | {"keypoints": pose_found.ravel().tolist(), "score": score})
+    truth = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": picture.key} for picture in pictures],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(evaluation.stats[0]), float(evaluation.stats[1]), float(evaluation.stats[2])
+
+
+def detector_figures(detector: Detector, sources: Sequence[SourceConfig], root: Path) -> dict[str, float]:
+    """AP50 and AP75 of people on held-out pictures in which everybody is known, and the best threshold."""
+    found, truths = [], []
+    for source in sources:
+        for picture in read_source(source, root, COCO17, held_out=True, faces=False):
+            pixels = read_rgb(picture.path) if picture.complete else None
+            if pixels is None:
+                continue
+            (people,) = detector([Frame(pixels)])
+            found.append(np.concatenate([people.boxes, people.scores[:, None]], axis=1))
+            truths.append((np.array([one.box for one in picture.people], np.float32).reshape(-1, 4), picture.ignored))
+    if not found:
+        return {}
+    threshold, best = best_threshold(found, truths)
+    return {
+        "pictures": float(len(found)),
+        "people": float(sum(len(boxes) for boxes, _ in truths)),
+        "ap50": average_precision(found, truths, iou=0.5),
+        "ap75": average_precision(found, truths, iou=0.75),
+        "best f1": best,
+        "at threshold": threshold,
+    }
+
+
+def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> tuple[float, float]:
+    """The score at which F1 at IoU 0.5 is highest, and that F1; arguments as in `average_precision`."""
+    scores, hits, people = matches(found, truths, iou=0.5)
+    order = np.argsort(-scores, kind="stable")
+    right = np.cumsum(hits[order])
+    f1 = 2 * right / (np.arange(1, len(right) + 1) + people)
+    best = int(f1.argmax()) if len(f1) else 0
+    return (float(scores[order][best]), float(f1[best])) if len(f1) else (0.0, 0.0)
+
+
+def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -> list[tuple[Picture, Any]]:
+    """Each readable picture with the poses `(n, k, 3)` found in the boxes of its people."""
+    found = []
+    for picture in pictures:
+        pixels = read_rgb(picture.path)
+        if pixels is not None:
+            boxes = np.array([person.box for person in picture.people], np.float32)
+            found.append((picture, pose([Frame(pixels)], [boxes])[0]))
+    return found
+
+
+def main() -> None:
+    """Measure a bundle and print its figures as JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("bundle", help="name or folder of the bundle")
+    parser.add_argument("--data-root", type=Path, required=True, help="folder that the configs' paths are relative to")
+    parser.add_argument("--pose-config", type=Path, default=CONFIGS / "nano-pose.toml")
+    parser.add_argument("--detector-config", type=Path, default=CONFIGS / "nano-detector.toml")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    has_detector = read_manifest(find_bundle(arguments.bundle)).detector is not None
+    bundle = load_bundle(arguments.bundle, device=arguments.device, detector="bundle" if has_detector else "none")
+
+    def sources(file: Path) -> list[SourceConfig]:
+        return [build(SourceConfig, table, file.name) for table in read_toml(file)["sources"]]
+
+    figures: dict[str, dict[str, float]] = {
+        "pose": pose_figures(bundle.pose, bundle.joint_set, sources(arguments.pose_config), arguments.data_root)
+    }
+    if has_detector:
+        figures["detector"] = detector_figures(bundle.detector, sources(arguments.detector_config), arguments.data_root)
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

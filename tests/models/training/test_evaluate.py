@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from posewire.joints import COCO17
+from posewire_models.frames import Detections, Frame
+from posewire_models.training.evaluate import best_threshold, detector_figures, pose_figures
+from posewire_models.training.readers import read_coco
+from posewire_models.training.sources import SourceConfig
+from tests.models.training.figures import write_coco
+
+Floats = npt.NDArray[np.float32]
+
+
+class Oracle:
+    """Stages that know the labels, and miss them by `error_px`."""
+
+    def __init__(self, root: Path, error_px: float) -> None:
+        pictures = read_coco(root / "labels.json", root / "images", COCO17, held_out_every=2, held_out=True)
+        self._people = iter([picture.people for picture in pictures] * 2)
+        self._error = error_px
+
+    def pose(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+        assert len(frames) == len(boxes) == 1
+        joints = np.stack([person.joints for person in next(self._people)])
+        return [joints + np.array([self._error, 0, 0], np.float32)]
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        boxes = np.stack([person.box for person in next(self._people)]) + np.float32(self._error)
+        # and somebody who is not there, of whom the detector is less sure
+        boxes = np.concatenate([boxes, [[0, 0, 20, 20]]]).astype(np.float32)
+        return [Detections(boxes, np.array([0.7, 0.3], np.float32))]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_coco(tmp_path / "data", 12)
+    return tmp_path / "data"
+
+
+SOURCES = [SourceConfig(format="coco", images=Path("images"), labels=Path("labels.json"), held_out_every=2)]
+
+
+@pytest.mark.parametrize(
+    ("error_px", "ap", "pck"),
+    [
+        (0.0, 1.0, 1.0),  # perfect
+        (60.0, 0.0, 0.0),  # joints on somebody else
+    ],
+)
+def test_pose_figures(root: Path, error_px: float, ap: float, pck: float) -> None:
+    figures = pose_figures(Oracle(root, error_px).pose, COCO17, SOURCES, root)
+    assert figures["coco keypoint ap"] == pytest.approx(ap)
+    assert figures["coco pck"] == pytest.approx(pck)
+
+
+def test_detector_figures(root: Path) -> None:
+    figures = detector_figures(Oracle(root, 0.0).detect, SOURCES, root)
+    assert (figures["pictures"], figures["people"]) == (6, 6)
+    assert figures["ap50"] == pytest.approx(1)
+    assert figures["at threshold"] == pytest.approx(0.7)
+    assert detector_figures(Oracle(root, 60.0).detect, SOURCES, root)["ap50"] == 0
+
+
+def test_the_best_threshold_leaves_false_alarms_out() -> None:
+    known = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], np.float32)
+    found = np.array(
+        [[0, 0, 10, 10, 0.9], [20, 0, 30, 10, 0.6], [50, 0, 60, 10, 0.5], [70, 0, 80, 10, 0.4]], np.float32
+    )
+    assert best_threshold([found], [(known, known[:0])]) == (pytest.approx(0.6), 1.0)

@@ -145,8 +145,9 @@ class FlowPairs:
         for number in range(_WAVES):
             outline = outline + layer.waves[:, number, 0:1] * cos + layer.waves[:, number, 1:2] * sin
             cos, sin = cos * x - sin * y, sin * x + cos * y
-        edge: Tensor = layer.radius[:, None] * outline.clamp(min=0.3)
-        return (edge - distance + 0.5).clamp(0, 1)
+        edge = layer.radius[:, None] * outline.clamp(min=0.3)
+        cover: Tensor = (edge - distance + 0.5).clamp(0, 1)
+        return cover
 
     def _paint(self, layer: _Layer, points: Tensor) -> Tensor:
         """Colours `(b, 3, m)` of the layer's texture at the points `(b, m, 2)`, which repeats itself mirrored."""

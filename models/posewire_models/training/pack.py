@@ -1,0 +1,94 @@
+"""Training data in pieces of a bounded size, for machines that take files only so many bytes at a time.
+
+    python -m posewire_models.training.pack split SOURCE PARTS --limit-mb 60
+    python -m posewire_models.training.pack join PARTS DESTINATION
+
+`split` writes `part-00.tar`, `part-01.tar` ... of whole files; `join` unpacks whichever parts are there, so that they may
+arrive one after another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from posewire_models.training.checkpoint import write_atomically
+
+__all__ = ["join", "main", "split"]
+
+_BLOCK = 512
+
+
+def split(source: Path, parts: Path, limit_bytes: int) -> list[Path]:
+    """Put all files under `source` into tar files of at most `limit_bytes` in `parts`; links are followed.
+
+    Raises:
+        ValueError: a file alone is larger than the limit, or there is none.
+    """
+    written = []
+    for number, files in enumerate(_grouped(source, limit_bytes)):
+        path = parts / f"part-{number:02d}.tar"
+
+        def write(unfinished: Path, files: list[Path] = files) -> None:
+            with tarfile.open(unfinished, "w", dereference=True) as archive:
+                for file in files:
+                    archive.add(file, file.relative_to(source))
+
+        write_atomically(path, write)
+        written.append(path)
+    if not written:
+        raise ValueError(f"there are no files under {source}")
+    return written
+
+
+def join(parts: Path, destination: Path) -> int:
+    """Unpack all `part-*.tar` of `parts` into `destination`; returns how many there were."""
+    archives = sorted(parts.glob("part-*.tar"))
+    for path in archives:
+        with tarfile.open(path) as archive:
+            archive.extractall(destination, filter="data")  # refuses absolute paths and ways out of the folder
+    return len(archives)
+
+
+def _grouped(source: Path, limit_bytes: int) -> Iterator[list[Path]]:
+    group: list[Path] = []
+    used = 0
+    for folder, _, names in sorted(os.walk(source, followlinks=True)):
+        for file in sorted(Path(folder) / name for name in names):
+            # A header and the content in whole blocks; two blocks close an archive of at most twenty.
+            size = _BLOCK * (2 + -(-file.stat().st_size // _BLOCK))
+            if size + 20 * _BLOCK > limit_bytes:
+                raise ValueError(f"{file} alone is larger than the limit of {limit_bytes} bytes")
+            if used + size + 20 * _BLOCK > limit_bytes:
+                yield group
+                group, used = [], 0
+            group.append(file)
+            used += size
+    if group:
+        yield group
+
+
+def main() -> None:
+    """Split or join, as the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("split")
+    one.add_argument("source", type=Path)
+    one.add_argument("parts", type=Path)
+    one.add_argument("--limit-mb", type=float, default=60.0)
+    two = commands.add_parser("join")
+    two.add_argument("parts", type=Path)
+    two.add_argument("destination", type=Path)
+    arguments = parser.parse_args()
+    if arguments.command == "split":
+        for path in split(arguments.source, arguments.parts, int(arguments.limit_mb * 2**20)):
+            print(path, path.stat().st_size)
+    else:
+        print(f"{join(arguments.parts, arguments.destination)} parts unpacked")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,8 @@
     python -m posewire_models.training.pack split SOURCE PARTS --limit-mb 60
     python -m posewire_models.training.pack join PARTS DESTINATION
 
-`split` writes `part-00.tar`, `part-01.tar` ... of whole files; `join` unpacks whichever parts are there, so that they may
-arrive one after another.
+`split` writes `part-00.tar`, `part-01.tar` ... of whole files; `join` unpacks whichever parts are there, so that they
+may arrive one after another.
 """
 
 from __future__ import annotations

@@ -1,0 +1,211 @@
+"""The commands and their flags. Importing this costs little: what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posewire.cli.failures import CommandError, expected_failures
+from posewire.cli.options import (
+    BundleFlag,
+    DetectEveryFlag,
+    DetectorFlag,
+    FlowFlag,
+    FrameFormat,
+    NoPropagationFlag,
+    QueueLengthFlag,
+    QuietFlag,
+    RenderFlag,
+    ResultFormat,
+    ServerFlag,
+    SimilarityFlag,
+    SourceArgument,
+    parse_size,
+)
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="posewire",
+    help="Real-time, multi-person pose tracking over gRPC.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_DELEGATED = {"allow_extra_args": True, "ignore_unknown_options": True}
+_PRESETS = "easy, crossing, occlusion, fast-motion, crowd, camera-motion"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from posewire import __version__
+
+        print(f"posewire {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _posewire(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Real-time, multi-person pose tracking over gRPC."""
+
+
+@app.command()
+def track(
+    source: SourceArgument,
+    server: ServerFlag = None,
+    out: Annotated[Path | None, typer.Option(metavar="F.jsonl", help="Result file; - is standard output.")] = None,
+    out_format: Annotated[ResultFormat, typer.Option("--format", help="Of the result file.")] = ResultFormat.JSONL,
+    render: RenderFlag = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N frames.")] = None,
+    similarity: SimilarityFlag = None,
+    no_propagation: NoPropagationFlag = False,
+    queue_length: QueueLengthFlag = None,
+    detect_every: DetectEveryFlag = None,
+    bundle: BundleFlag = None,
+    detector: DetectorFlag = None,
+    flow: FlowFlag = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """Follow people through a video, camera or network stream.
+
+    The exit status is 0 only if every frame was tracked.
+    """
+    with expected_failures():
+        from posewire import TrackerSettings
+        from posewire.cli.private_server import ServerChoice
+        from posewire.cli.track import TrackJob, run_track
+
+        settings = TrackerSettings(
+            similarity=similarity.setting if similarity else None,
+            propagation=False if no_propagation else None,
+            queue_length=queue_length,
+            detect_every=detect_every,
+        )
+        choice = ServerChoice(server, bundle, detector, flow)
+        run_track(TrackJob(source, choice, settings, out, out_format, render, max_frames, quiet))
+
+
+@app.command()
+def poses(
+    image_dir: Annotated[Path, typer.Argument(metavar="IMAGE_DIR", help="Folder of pictures.")],
+    out: Annotated[Path, typer.Option(metavar="DT.json", help="COCO results.")],
+    boxes: Annotated[
+        Path | None,
+        typer.Option(metavar="COCO_GT.json", help="Use the boxes and image ids of this ground truth, not a detector."),
+    ] = None,
+    server: ServerFlag = None,
+    bundle: BundleFlag = None,
+    detector: DetectorFlag = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """Find the poses in single pictures; COCO results with keypoints, bbox and score."""
+    with expected_failures():
+        from posewire.cli.poses import PosesJob, run_poses
+        from posewire.cli.private_server import ServerChoice
+
+        run_poses(PosesJob(image_dir, out, ServerChoice(server, bundle, detector), boxes, quiet))
+
+
+@app.command()
+def demo(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[SOURCE]", help="Your video, camera number or address; without, a drawn scene."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Length; by default 10 s of a scene, all of a video.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Length in frames.")] = None,
+    render: Annotated[Path, typer.Option(metavar="F.mp4", help="The video that is written.")] = Path(
+        "posewire-demo.mp4"
+    ),
+    server: ServerFlag = None,
+    bundle: BundleFlag = None,
+    detector: DetectorFlag = None,
+    flow: FlowFlag = None,
+    similarity: SimilarityFlag = None,
+    preset: Annotated[str, typer.Option(help=f"Of the scene: {_PRESETS}.")] = "crossing",
+    people: Annotated[int | None, typer.Option(help="In the scene.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the scene.")] = 0,
+    quiet: QuietFlag = False,
+) -> None:
+    """Track people in a drawn scene whose truth is known, or in your own video, and show how well and how fast."""
+    with expected_failures():
+        from posewire import TrackerSettings
+        from posewire.cli.demo import DemoJob, run_demo
+        from posewire.cli.private_server import ServerChoice
+        from posewire.cli.synth import scene_config
+
+        scene = scene_config(preset, {"people": people, "seed": seed})
+        scene = scene_config(
+            preset, {"people": people, "seed": seed, "frames": frames or max(1, round((seconds or 10.0) * scene.fps))}
+        )
+        settings = TrackerSettings(similarity=similarity.setting if similarity else None)
+        choice = ServerChoice(server, bundle, detector, flow)
+        run_demo(DemoJob(source, choice, settings, scene, render, seconds, frames, quiet))
+
+
+@app.command()
+def info(server: ServerFlag = None) -> None:
+    """Say what is installed, and what a server offers."""
+    with expected_failures():
+        from posewire.cli.info import run_info
+
+        run_info(server)
+
+
+@app.command()
+def synth(
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the scene; made if need be.")],
+    preset: Annotated[str, typer.Option(help=f"One of {_PRESETS}.")] = "crossing",
+    people: Annotated[int | None, typer.Option(help="How many take part.")] = None,
+    frames: Annotated[int | None, typer.Option(help="How many frames.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Of the frames, e.g. 640x480.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
+    flow: Annotated[bool, typer.Option("--flow", help="Write the true optical flow too (.npz).")] = False,
+    frames_as: Annotated[FrameFormat, typer.Option(help="Video, or exact pictures.")] = FrameFormat.MP4,
+    quiet: QuietFlag = False,
+) -> None:
+    """Write a drawn scene with its exact truth: frames, PoseTrack annotations, optical flow."""
+    with expected_failures():
+        from posewire.cli.synth import run_synth, scene_config
+        from posewire.synth.export import FramesAs
+
+        width, height = parse_size(size) if size is not None else (None, None)
+        changes = {"people": people, "frames": frames, "seed": seed, "fps": fps, "width": width, "height": height}
+        config = scene_config(preset, changes)
+        run_synth(out_dir, config, frames_as=FramesAs(frames_as.value), flow=flow, quiet=quiet)
+
+
+@app.command(context_settings=_DELEGATED, add_help_option=False)
+def serve(context: typer.Context) -> None:
+    """Serve pose tracking over gRPC (posewire serve --help)."""
+    _delegate("posewire_server.__main__", context)
+
+
+@app.command(context_settings=_DELEGATED, add_help_option=False)
+def bench(context: typer.Context) -> None:
+    """Measure what the service costs (posewire bench --help)."""
+    _delegate("posewire_server.benchmark.__main__", context)
+
+
+def _delegate(module: str, context: typer.Context) -> None:
+    """Hand the rest of the command line to a program of the server's package; its `app` is a typer application."""
+    with expected_failures():
+        from importlib import import_module
+
+        try:
+            program = import_module(module)
+        except ModuleNotFoundError as error:
+            raise CommandError(
+                f"`{context.command_path}` needs the package {error.name}; install it: pip install 'posewire[server]'"
+            ) from error
+    program.app(args=context.args, prog_name=context.command_path)

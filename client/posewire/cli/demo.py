@@ -1,0 +1,213 @@
+"""`posewire demo`: the main job, shown on a synthetic scene whose truth is known, or on the user's own video."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from posewire import Client, FrameResult, ServerInfo, SourceFrame, StreamInfo, TrackerSettings, open_source
+from posewire.cli.failures import ExitStatus
+from posewire.cli.private_server import ServerChoice
+from posewire.cli.streaming import Outcome, check_output, check_source, connected, consume, report
+from posewire.cli.track import JPEG_QUALITY, require_detector
+from posewire.results import Image
+from posewire.sources import ArraySource, SourceLike
+from posewire.synth import FrameTruth, Scene, SceneConfig, Score, Scorer
+from posewire.writers import VideoWriter
+
+__all__ = ["DemoJob", "run_demo"]
+
+_LEAST_VISIBLE_FOR_A_BOX = 0.25
+
+
+@dataclass(frozen=True)
+class DemoJob:
+    """What `demo` was asked to do.
+
+    Attributes:
+        source: the user's own; None: a synthetic scene.
+        server: to use.
+        settings: of the tracker.
+        scene: what the synthetic scene shows.
+        render: the annotated video.
+        seconds: of the source, at most.
+        frames: of the source, at most; wins over the seconds.
+        quiet: only the results.
+    """
+
+    source: str | None
+    server: ServerChoice
+    settings: TrackerSettings
+    scene: SceneConfig
+    render: Path
+    seconds: float | None = None
+    frames: int | None = None
+    quiet: bool = False
+
+
+class _ScoredScene:
+    """Frames of a scene for the server, and their truth until their results have come."""
+
+    def __init__(self, scene: Scene, *, with_boxes: bool) -> None:
+        self._scene = scene
+        self._with_boxes = with_boxes
+        self._truths: dict[int, FrameTruth] = {}
+        self._scorer: Scorer | None = None
+
+    def __len__(self) -> int:
+        return len(self._scene)
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        rng = np.random.default_rng(self._scene.config.seed)
+        for number, frame in enumerate(self._scene):
+            truth = frame.truth
+            self._truths[number] = truth
+            boxes = truth.boxes[truth.seen(_LEAST_VISIBLE_FOR_A_BOX)]
+            # In random order, so that the order says nothing about who is who.
+            shown = rng.permutation(boxes) if self._with_boxes else None
+            yield SourceFrame(number, truth.time_s, image=frame.image, boxes=shown)
+
+    def score(self, result: FrameResult, info: StreamInfo) -> None:
+        """Compare a result with the truth."""
+        truth = self._truths.pop(result.frame)
+        if not result.tracked:
+            return
+        self._scorer = self._scorer or Scorer(info.joint_set)
+        people = result.people
+        self._scorer.add(
+            truth,
+            np.array([person.id for person in people], np.int64),
+            np.array([person.box_xyxy for person in people], np.float32).reshape(-1, 4),
+            np.array([person.joints for person in people], np.float32).reshape(-1, len(info.joint_set), 3),
+        )
+
+    @property
+    def total(self) -> Score | None:
+        """The score of the frames so far."""
+        return self._scorer.score() if self._scorer else None
+
+
+def run_demo(job: DemoJob) -> None:
+    """Show the main job, print how it went; ends the program with status 1 unless every frame was tracked."""
+    check_output(job.render)
+    if job.source is not None:
+        check_source(job.source)
+    with connected(job.server, quiet=job.quiet) as (client, info):
+        outcome, score = _on_source(job, client, info) if job.source is not None else _on_scene(job, client, info)
+    _print_results(outcome, score, info)
+    report(outcome, [job.render], quiet=job.quiet)
+    if not outcome.complete:
+        raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+def _on_source(job: DemoJob, client: Client, info: ServerInfo) -> tuple[Outcome, None]:
+    assert job.source is not None
+    require_detector(info, job.server)
+    _announce(job, f"{job.source}, people found by {info.models.detector}, {_where(job, info)}")
+    frames = job.frames
+    if frames is None and job.seconds is not None:
+        frames = max(1, round(job.seconds * _rate(job.source)))
+    return _stream(job, client, job.source, frames, "", None), None
+
+
+def _on_scene(job: DemoJob, client: Client, info: ServerInfo) -> tuple[Outcome, Score | None]:
+    if info.has_detector:
+        boxes = f"people found by {info.models.detector}"
+    else:
+        boxes = (
+            f"bundle {info.models.bundle!r} has no person detector yet: the scene's TRUE BOXES are sent with each frame"
+        )
+    _announce(job, f"a synthetic scene of {job.scene.people} people, {boxes}; {_where(job, info)}")
+    scored = _ScoredScene(Scene(job.scene), with_boxes=not info.has_detector)
+    source = ArraySource(scored, fps=job.scene.fps, name="synthetic scene")
+    caption = "" if info.has_detector else "boxes: truth of the scene (no detector in the bundle)"
+    return _stream(job, client, source, None, caption, scored), scored.total
+
+
+def _stream(
+    job: DemoJob, client: Client, source: SourceLike, frames: int | None, caption: str, scored: _ScoredScene | None
+) -> Outcome:
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(
+            client.track(source, max_frames=frames, keep_images=True, jpeg_quality=JPEG_QUALITY, tracker=job.settings)
+        )
+        info = stream.info
+        fps = stream.source.fps if stream.source is not None else None
+        video = stack.enter_context(VideoWriter(job.render, info.joint_set, fps=fps))
+
+        def each(result: FrameResult) -> FrameResult:
+            if scored is not None:
+                scored.score(result, info)
+            if caption and result.image is not None:
+                return replace(result, image=_captioned(result.image, caption))
+            return result
+
+        return consume(stream, [video], quiet=job.quiet, each=each)
+
+
+def _rate(source: str) -> float:
+    """Frames a second of a file; 25 where nobody knows."""
+    if "://" in source or source.isdigit() or source.startswith("/dev/"):
+        return 25.0
+    opened = open_source(source)
+    opened.close()
+    return opened.fps or 25.0
+
+
+def _where(job: DemoJob, info: ServerInfo) -> str:
+    server = "a private server" if job.server.address is None else job.server.address
+    return f"poses by {info.models.pose} of bundle {info.models.bundle!r} on {info.device}, over gRPC from {server}"
+
+
+def _announce(job: DemoJob, text: str) -> None:
+    if not job.quiet:
+        Console(stderr=True, highlight=False).print(f"posewire demo: {text}", soft_wrap=True)
+
+
+def _captioned(image: Image, caption: str) -> Image:
+    """A copy with a line of text at the lower edge."""
+    shown = image.copy()
+    scale = max(0.35, image.shape[1] / 1400)
+    (width, height), base = cv2.getTextSize(caption, cv2.FONT_HERSHEY_DUPLEX, scale, 1)
+    top = max(0, shown.shape[0] - height - 2 * base)
+    shown[top:, : width + 2 * base] //= 3
+    place = (base, shown.shape[0] - base)
+    cv2.putText(shown, caption, place, cv2.FONT_HERSHEY_DUPLEX, scale, (250, 250, 250), 1, cv2.LINE_AA)
+    return shown
+
+
+def _print_results(outcome: Outcome, score: Score | None, info: ServerInfo) -> None:
+    account = outcome.account
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("frames", f"{account.tracked} tracked, {account.failed} failed, {account.dropped} dropped")
+    if account.frames > 1:
+        table.add_row("speed", f"{account.fps:.1f} frames/s")
+    if account.latencies_ms:
+        percentiles = ", ".join(f"{account.latency_ms(p):.0f} ms ({p} %)" for p in (50, 95, 99))
+        table.add_row("latency", f"{percentiles}, with several frames under way at a time")
+        stages = ", ".join(f"{name} {np.median(values):.1f}" for name, values in account.stages_ms.items())
+        table.add_row("server, median ms", stages)
+    if score is not None:
+        table.add_row(
+            "identities",
+            f"{score.identities} people, {score.ids_used} ids, {score.identity_switches} identity switches",
+        )
+        table.add_row(
+            "people",
+            f"{score.people} in all frames, {score.missed} missed, {score.false_people} found who are not there",
+        )
+        table.add_row(
+            "joints",
+            f"{score.mean_error_px:.1f} px mean error, {100 * score.pck:.1f} % within half a head (PCKh 0.5)",
+        )
+    else:
+        table.add_row("identities", f"{len(account.ids)} ids given")
+    Console(highlight=False).print(table)

@@ -1,0 +1,52 @@
+"""What goes wrong in an expected way ends in one line on standard error and an exit status, never in a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from posewire.errors import InvalidSettings, PosewireError
+
+__all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "say"]
+
+
+class ExitStatus:
+    """0 means that every frame was answered for."""
+
+    INCOMPLETE = 1
+    USAGE = 2
+    INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """The command cannot do what it was asked to; the message says why and what to do."""
+
+
+class UsageError(CommandError):
+    """Flags that do not go together, or have values that make no sense."""
+
+
+def say(message: str) -> None:
+    """A line for the person at the terminal: on standard error, so that standard output stays for results."""
+    print(message, file=sys.stderr)
+
+
+@contextmanager
+def expected_failures() -> Iterator[None]:
+    """Turn expected exceptions into messages and exit statuses: 2 for wrong usage, 130 for an interrupt, else 1."""
+    try:
+        yield
+    except (UsageError, InvalidSettings) as error:
+        raise _exit(error, ExitStatus.USAGE) from None
+    except (CommandError, PosewireError, OSError) as error:
+        raise _exit(error, ExitStatus.INCOMPLETE) from None
+    except KeyboardInterrupt:
+        raise _exit("interrupted", ExitStatus.INTERRUPTED) from None
+
+
+def _exit(message: object, status: int) -> typer.Exit:
+    say(f"posewire: {message}")
+    return typer.Exit(status)

@@ -1,0 +1,106 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeAlias, cast
+
+import typer
+
+from posewire.settings import Similarity
+
+__all__ = [
+    "BundleFlag",
+    "DetectEveryFlag",
+    "DetectorFlag",
+    "FlowFlag",
+    "FrameFormat",
+    "NoPropagationFlag",
+    "QueueLengthFlag",
+    "QuietFlag",
+    "RenderFlag",
+    "ResultFormat",
+    "ServerFlag",
+    "SimilarityFlag",
+    "SimilarityName",
+    "SourceArgument",
+    "parse_size",
+]
+
+
+class SimilarityName(StrEnum):
+    """How alike a new pose and a tracked one are."""
+
+    BBOX = "bbox"
+    POSE = "pose"
+    FLOW = "flow"
+    MULTI_FLOW = "multi-flow"
+
+    @property
+    def setting(self) -> Similarity:
+        """The value that `TrackerSettings` takes."""
+        return cast("Similarity", self.value)
+
+
+class ResultFormat(StrEnum):
+    """How results are written."""
+
+    JSONL = "jsonl"
+    COCO = "coco"
+    POSETRACK = "posetrack"
+
+
+class FrameFormat(StrEnum):
+    """How the frames of a scene are stored."""
+
+    MP4 = "mp4"
+    PNG = "png"
+
+
+ServerFlag: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--server", metavar="HOST:PORT", help="A running server; without, a private one is started."),
+]
+BundleFlag: TypeAlias = Annotated[
+    str | None, typer.Option("--bundle", metavar="NAME", help="Networks of the private server: a name, or a folder.")
+]
+DetectorFlag: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--detector", metavar="SPEC", help="In place of the bundle's: onnx:PATH, torchvision:NAME, none."),
+]
+FlowFlag: TypeAlias = Annotated[
+    str | None, typer.Option("--flow", metavar="SPEC", help="In place of the bundle's: dis, flownet2-s:PATH, none.")
+]
+SimilarityFlag: TypeAlias = Annotated[
+    SimilarityName | None, typer.Option("--similarity", help="What ids are matched by.", show_default=False)
+]
+NoPropagationFlag: TypeAlias = Annotated[
+    bool, typer.Option("--no-propagation", help="Detector boxes alone, none from joints moved by the flow.")
+]
+QueueLengthFlag: TypeAlias = Annotated[
+    int | None, typer.Option("--queue-length", min=1, max=1000, metavar="N", help="Frames the tracker remembers.")
+]
+DetectEveryFlag: TypeAlias = Annotated[
+    int | None, typer.Option("--detect-every", min=1, metavar="N", help="Run the detector on every N-th frame only.")
+]
+QuietFlag: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
+SourceArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="Video file, folder of pictures, camera number, or address (rtsp://...)."),
+]
+RenderFlag: TypeAlias = Annotated[
+    Path | None, typer.Option("--render", metavar="F.mp4", help="Write a video with the people drawn in.")
+]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height from `640x480`.
+
+    Raises:
+        typer.BadParameter: another form.
+    """
+    width, cross, height = text.partition("x")
+    if not cross or not width.isdigit() or not height.isdigit():
+        raise typer.BadParameter(f"{text!r} is not a size; give WIDTHxHEIGHT, e.g. 640x480")
+    return int(width), int(height)

@@ -1,0 +1,146 @@
+"""`posewire poses`: the poses in single pictures, as COCO results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+from posewire import AsyncClient, PoseEstimate, ServerInfo
+from posewire.cli.failures import ExitStatus, say
+from posewire.cli.pictures import Picture, annotated_pictures, numbered_pictures
+from posewire.cli.private_server import ServerChoice
+from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.streaming import check_output
+from posewire.cli.track import require_detector
+from posewire.errors import ConnectionFailed, PosewireError
+from posewire.results import Image, Person
+from posewire.sources import FolderSource, read_picture
+from posewire.writers import CocoResultsWriter
+
+__all__ = ["PosesJob", "run_poses"]
+
+_AT_A_TIME = 8
+
+
+@dataclass(frozen=True)
+class PosesJob:
+    """What `poses` was asked to do.
+
+    Attributes:
+        folder: of the pictures.
+        out: COCO results.
+        server: to use.
+        boxes: COCO ground truth whose boxes are used in place of the detector's.
+        quiet: say nothing unless something is wrong.
+    """
+
+    folder: Path
+    out: Path
+    server: ServerChoice
+    boxes: Path | None = None
+    quiet: bool = False
+
+
+@dataclass
+class _Answers:
+    """What came back, by image id, and which pictures failed and why."""
+
+    found: dict[int, PoseEstimate] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    people: int = 0
+
+    @property
+    def done(self) -> int:
+        return len(self.found) + len(self.failures)
+
+
+def run_poses(job: PosesJob) -> None:
+    """Estimate all pictures of a folder; ends the program with status 1 unless every one was answered for."""
+    check_output(job.out)
+    paths = FolderSource(job.folder).paths
+    if job.boxes is None:
+        pictures = numbered_pictures(paths)
+    else:
+        pictures = annotated_pictures(paths, job.boxes)
+        if len(pictures) < len(paths) and not job.quiet:
+            say(f"{len(paths) - len(pictures)} pictures are not in {job.boxes} and are left out")
+    with contextlib.ExitStack() as stack:
+        with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
+            address = stack.enter_context(job.server.running())
+        answers = asyncio.run(_estimate_all(job, pictures, address))
+    if not job.quiet:
+        say(f"{len(answers.found)} pictures, {answers.people} people; wrote {job.out}")
+    if answers.failures:
+        say(f"posewire: {len(answers.failures)} of {len(pictures)} pictures have no result:")
+        for failure in answers.failures[:5]:
+            say(f"  {failure}")
+        raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], address: str) -> _Answers:
+    """Estimate several pictures at a time and write the results, in the order of the pictures."""
+    answers = _Answers()
+    async with AsyncClient(address) as client:
+        info = await client.server_info()
+        if job.boxes is None:
+            require_detector(info, job.server)
+        with (
+            bar("estimating", len(pictures), quiet=job.quiet) as shown,
+            CocoResultsWriter(job.out, info.joint_set) as writer,
+        ):
+            remaining = iter(pictures)
+            workers = [_work(client, info, remaining, answers, shown) for _ in range(_AT_A_TIME)]
+            tasks = [asyncio.create_task(worker) for worker in workers]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+            for picture in pictures:
+                if picture.image_id in answers.found:
+                    writer.add(picture.image_id, answers.found[picture.image_id].people)
+    return answers
+
+
+async def _work(
+    client: AsyncClient, info: ServerInfo, remaining: Iterator[Picture], answers: _Answers, shown: Bar
+) -> None:
+    for picture in remaining:  # shared by all workers: each takes the next one
+        try:
+            estimate = await _estimate(client, picture, info)
+        except ConnectionFailed:
+            raise  # the others would fail the same way
+        except (PosewireError, OSError) as error:
+            answers.failures.append(f"{picture.path.name}: {error}")
+        else:
+            answers.found[picture.image_id] = estimate
+            answers.people += len(estimate.people)
+        shown.show(answers.done, f"{answers.people} people")
+
+
+async def _estimate(client: AsyncClient, picture: Picture, info: ServerInfo) -> PoseEstimate:
+    """One picture; more boxes than the server takes at a time go in several requests."""
+    content = await asyncio.to_thread(_content, picture.path)
+    if picture.boxes is None:
+        return await client.estimate_poses(content, codec="png")
+    most = info.limits.max_people or len(picture.boxes) or 1
+    people: list[Person] = []
+    for first in range(0, max(len(picture.boxes), 1), most):
+        answer = await client.estimate_poses(content, picture.boxes[first : first + most], codec="png")
+        people += answer.people
+    return PoseEstimate(tuple(people), answer.joint_set, answer.size, answer.timings_ms)
+
+
+def _content(path: Path) -> Image | bytes:
+    """The bytes of a JPEG or PNG file as they are; the pixels of any other picture."""
+    if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+        data = path.read_bytes()
+        if not data:
+            raise OSError("the file is empty")
+        return data
+    return read_picture(path)

@@ -1,0 +1,124 @@
+"""A server of our own for one command: a process on a free loopback port that ends when we do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from posewire.cli.failures import CommandError, UsageError
+
+__all__ = ["ServerChoice", "private_server"]
+
+_START_TIMEOUT_S = 180.0
+_STOP_TIMEOUT_S = 15.0
+_TAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class ServerChoice:
+    """Which server a command talks to.
+
+    Attributes:
+        address: of a running server; None: start a private one.
+        bundle: networks of the private server.
+        detector: in place of the bundle's.
+        flow: in place of the bundle's.
+
+    Raises:
+        UsageError: networks are named for a server that is not ours.
+    """
+
+    address: str | None = None
+    bundle: str | None = None
+    detector: str | None = None
+    flow: str | None = None
+
+    def __post_init__(self) -> None:
+        named = [f"--{name}" for name in ("bundle", "detector", "flow") if getattr(self, name) is not None]
+        if self.address is not None and named:
+            raise UsageError(
+                f"{', '.join(named)} would choose the networks of a private server, but {self.address} has its own; "
+                "leave these flags out, or --server"
+            )
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[str]:
+        """The address of the server; a private one runs as long as the block does."""
+        if self.address is not None:
+            yield self.address
+            return
+        flags = [(f"--{name}", getattr(self, name)) for name in ("bundle", "detector", "flow")]
+        with private_server([part for flag, value in flags if value is not None for part in (flag, value)]) as address:
+            yield address
+
+
+@contextlib.contextmanager
+def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
+    """Start `python -m posewire_server` with more flags; gives its address.
+
+    The server holds the read end of a pipe whose write end only this process has: however this process ends, the pipe
+    ends with it, and so does the server. It has a session of its own, so that Ctrl-C in a terminal reaches us alone and
+    we can finish our files before it goes.
+
+    Raises:
+        CommandError: it does not start; the message is its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="posewire-") as folder:
+        port_file, log_file = Path(folder) / "port", Path(folder) / "log"
+        command = [
+            sys.executable, "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0",
+            "--port-file", str(port_file), "--exit-on-stdin-eof", "--log-level", "warning", *flags,
+        ]  # fmt: skip
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, close_fds=True
+            )
+        try:
+            yield f"127.0.0.1:{_await_port(process, port_file, log_file)}"
+            if process.poll() is not None:
+                raise CommandError(_epitaph(process, log_file, "ended early"))
+        finally:
+            _stop(process)
+
+
+def _await_port(process: subprocess.Popen[bytes], port_file: Path, log_file: Path) -> int:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not port_file.exists():
+        if process.poll() is not None:
+            raise CommandError(_epitaph(process, log_file, "did not start"))
+        if time.monotonic() > deadline:
+            raise CommandError(f"the private server was not ready after {_START_TIMEOUT_S:.0f} s; try `posewire serve`")
+        time.sleep(0.02)
+    return int(port_file.read_text())
+
+
+def _epitaph(process: subprocess.Popen[bytes], log_file: Path, what: str) -> str:
+    """The server's own last words; a whole traceback only if it has nothing better to say."""
+    lines = log_file.read_text(errors="replace").strip().splitlines()
+    own = [line.removeprefix("posewire: ") for line in lines if line.startswith("posewire: ")]
+    if own:
+        last = re.sub(r"^the server cannot start: ", "", own[-1])
+        return f"the private server {what}: {last}"
+    tail = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+    return f"the private server {what} (exit status {process.returncode})" + (f":\n{tail}" if tail else "")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Let the server finish; insist if it does not."""
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    for insist in (process.terminate, process.kill):
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+            return
+        except subprocess.TimeoutExpired:
+            insist()
+    process.wait()

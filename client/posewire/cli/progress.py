@@ -1,0 +1,76 @@
+"""The bar at the bottom of the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from posewire.cli.account import Account
+
+__all__ = ["Bar", "bar", "waiting"]
+
+_RECENT_FRAMES = 50
+
+
+class Bar(Protocol):
+    """Something that shows how far a command is."""
+
+    def show(self, done: int, note: str = "") -> None:
+        """Say how many are done, and a few words more."""
+
+    def account(self, account: Account) -> None:
+        """Say how a stream goes."""
+
+
+class _RichBar:
+    def __init__(self, progress: Progress, description: str, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task(description, total=total, note="")
+
+    def show(self, done: int, note: str = "") -> None:
+        self._progress.update(self._task, completed=done, note=note)
+
+    def account(self, account: Account) -> None:
+        latency = account.latency_ms(50, last=_RECENT_FRAMES)
+        note = f"{account.fps:5.1f} fps  {latency:5.0f} ms  {account.people} people"
+        self.show(account.frames, note if account.frames > 1 else "")
+
+
+class _Silence:
+    def show(self, done: int, note: str = "") -> None:
+        pass
+
+    def account(self, account: Account) -> None:
+        pass
+
+
+@contextmanager
+def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
+    """A progress bar on standard error; nothing when quiet or when nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield _Silence()
+        return
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn() if total is not None else SpinnerColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        *([TimeRemainingColumn()] if total is not None else []),
+    ]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _RichBar(progress, description, total)
+
+
+@contextmanager
+def waiting(what: str, *, quiet: bool) -> Iterator[None]:
+    """A spinner while something takes its time."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    with Console(stderr=True).status(what):
+        yield

@@ -1,0 +1,131 @@
+"""`posewire track`: follow people through a video."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from posewire import Client, ServerInfo, StreamInfo, TrackerSettings
+from posewire.cli.failures import CommandError, ExitStatus, UsageError
+from posewire.cli.options import ResultFormat
+from posewire.cli.private_server import ServerChoice
+from posewire.cli.streaming import Outcome, check_output, check_source, connected, consume, report
+from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
+
+__all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "run_track"]
+
+_SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
+JPEG_QUALITY = 95
+"""Of frames on their way to the server: high enough to move no joint."""
+
+_STDOUT = Path("/dev/stdout")
+
+
+@dataclass(frozen=True)
+class TrackJob:
+    """What `track` was asked to do.
+
+    Attributes:
+        source: of the frames.
+        server: to use.
+        settings: of the tracker.
+        out: result file; `-` is standard output.
+        out_format: of the result file.
+        render: annotated video.
+        max_frames: stop after so many.
+        quiet: say nothing unless something is wrong.
+
+    Raises:
+        UsageError: a format that needs a file is to go to standard output.
+    """
+
+    source: str
+    server: ServerChoice
+    settings: TrackerSettings
+    out: Path | None = None
+    out_format: ResultFormat = ResultFormat.JSONL
+    render: Path | None = None
+    max_frames: int | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.to_stdout and self.out_format is not ResultFormat.JSONL:
+            raise UsageError(f"the format {self.out_format} is written whole at the end; give --out a file name")
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether results go to standard output."""
+        return self.out == Path("-")
+
+
+def run_track(job: TrackJob) -> None:
+    """Track a source to its end; ends the program with status 1 unless every frame was tracked."""
+    check_source(job.source)
+    for path in (None if job.to_stdout else job.out, job.render):
+        check_output(path)
+    with connected(job.server, quiet=job.quiet) as (client, info):
+        require_detector(info, job.server)
+        outcome = _track(job, client)
+    written = [path for path in (None if job.to_stdout else job.out, job.render) if path is not None]
+    report(outcome, written, quiet=job.quiet)
+    if outcome.interrupted and not outcome.live:
+        raise typer.Exit(ExitStatus.INTERRUPTED)
+    if not outcome.complete:
+        raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+def _track(job: TrackJob, client: Client) -> Outcome:
+    keep_images = job.render is not None
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(
+            client.track(
+                job.source,
+                max_frames=job.max_frames,
+                keep_images=keep_images,
+                jpeg_quality=JPEG_QUALITY,
+                tracker=job.settings,
+            )
+        )
+        writers: list[ResultWriter] = []
+        if job.out is not None:
+            writers.append(stack.enter_context(_result_writer(job, stream.info)))
+        if job.render is not None:
+            fps = stream.source.fps if stream.source is not None else None
+            writers.append(stack.enter_context(VideoWriter(job.render, stream.info.joint_set, fps=fps)))
+        return consume(stream, writers, quiet=job.quiet)
+
+
+def _result_writer(job: TrackJob, info: StreamInfo) -> ResultWriter:
+    assert job.out is not None
+    if job.out_format is ResultFormat.COCO:
+        return CocoResultsWriter(job.out, info.joint_set)
+    if job.out_format is ResultFormat.POSETRACK:
+        stem = Path(job.source).stem
+        if _SEQUENCE.fullmatch(stem):
+            return PoseTrackWriter(job.out, info.joint_set, sequence=stem)
+        return PoseTrackWriter(job.out, info.joint_set)
+    return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, job.source)
+
+
+def require_detector(info: ServerInfo, server: ServerChoice) -> None:
+    """Say what to do where nobody would find people.
+
+    Raises:
+        CommandError: the server has no detector.
+    """
+    if info.has_detector:
+        return
+    if server.address is None:
+        raise CommandError(
+            f"the bundle {info.models.bundle!r} has no person detector, so nobody would be found; give one with "
+            "--detector onnx:PATH (YOLOX, or any that gives boxes, scores and labels) or --detector torchvision:NAME, "
+            "or another --bundle"
+        )
+    raise CommandError(
+        f"the server at {server.address} has no person detector, so nobody would be found; start it with "
+        "--detector onnx:PATH, or use one that has a detector"
+    )

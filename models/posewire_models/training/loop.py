@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +20,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from posewire_models.training.averaging import AveragedWeights
 from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from posewire_models.training.curves import Curves
 from posewire_models.training.devices import Processes
+from posewire_models.training.example_order import example_order, step_generator
+from posewire_models.training.freezing import freeze
 from posewire_models.training.schedule import ScheduleConfig
 from posewire_models.weights import load_strict
 
-__all__ = ["LoopConfig", "Task", "Trained", "example_order", "step_generator", "train"]
+__all__ = ["LoopConfig", "Task", "Trained", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -121,43 +125,6 @@ class Trained:
     network_share: float
 
 
-def example_order(seed: int, examples: int, batch: int, start: int) -> Iterator[Tensor]:
-    """Rows `(batch,)` of the steps from number `start` on: each epoch permuted anew, its incomplete batch left out."""
-    batch = min(batch, examples)
-    per_epoch = examples // batch
-    while True:
-        epoch, first = divmod(start, per_epoch)
-        order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-        for number in range(first, per_epoch):
-            yield order[number * batch : (number + 1) * batch]
-        start = (epoch + 1) * per_epoch
-
-
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """All the chance of one step of one process."""
-    return torch.Generator().manual_seed(((seed * 1_000_003 + step) * 4_093 + rank) % (2**63))
-
-
-class _Averaged:
-    """Exponential average of the weights, and of the statistics of batch norms with them."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        floats, news = [], []
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                floats.append(self.state[name])
-                news.append(value)
-            else:
-                self.state[name].copy_(value)
-        torch._foreach_lerp_(floats, news, 1 - decay)
-
-
 def train(
     task: Task,
     config: LoopConfig,
@@ -193,12 +160,12 @@ class _Run:
         self.optimiser = torch.optim.AdamW(
             task.network.parameters(), schedule.lr, weight_decay=schedule.weight_decay, foreach=True
         )
-        self.averaged = _Averaged(task.network, config.average) if config.average else None
+        self.averaged = AveragedWeights(task.network, config.average) if config.average else None
         self.step, self.elapsed_s = 0, 0.0
         self.figures: dict[str, float] = {}
         if resume:
             self._restore(config.out / "checkpoint.pt")
-        self.frozen = _freeze(task.network, config.frozen)
+        self.frozen = freeze(task.network, config.frozen)
         self.network = processes.parallel(task.network)
         self.curves = Curves(config.out) if processes.first else None
 
@@ -226,10 +193,12 @@ class _Run:
                 self.measure()
                 last_measured = time.monotonic()
             if now - last_saved > config.checkpoint_every_s:
+                self._checked_mean(losses)
                 self.save()
                 last_saved = time.monotonic()
         self.elapsed_s = before + time.monotonic() - begun
         wall = time.monotonic() - begun
+        self._checked_mean(losses)
         self.measure()
         self.save()
         return Trained(self._result(), self.step, self.figures, computing / max(wall, 1e-9))
@@ -270,12 +239,7 @@ class _Run:
         return loss.detach(), time.perf_counter() - begun
 
     def _report(self, losses: list[Tensor], wall: float, computing: float) -> None:
-        loss = float(torch.stack(losses).mean())
-        if not loss == loss or loss in (float("inf"), float("-inf")):
-            raise RuntimeError(
-                f"the loss is {loss} at step {self.step}; the last checkpoint is whole: lower schedule.lr, or set "
-                "clip_gradient or precision = 'fp32', and resume"
-            )
+        loss = self._checked_mean(losses)
         if self.curves is None:
             return
         rate = self.optimiser.param_groups[0]["lr"]
@@ -285,6 +249,16 @@ class _Run:
             "step %d (%.1f %%), %d samples, loss %.6f, lr %.2e, %.0f s in all, %.0f %% in the network",
             self.step, 100 * self._local_done(), samples, loss, rate, self.elapsed_s, 100 * computing / wall,
         )  # fmt: skip
+
+    def _checked_mean(self, losses: list[Tensor]) -> float:
+        """Mean of the losses since the last report; raises `RuntimeError` if one is not finite."""
+        loss = float(torch.stack(losses).mean()) if losses else 0.0
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"the loss is {loss} at step {self.step}; the last checkpoint is sound: lower schedule.lr, or set "
+                "clip_gradient or precision = 'fp32', and resume"
+            )
+        return loss
 
     def _local_done(self) -> float:
         minutes = self.config.schedule.max_minutes
@@ -346,27 +320,10 @@ class _Run:
         load_strict(self.task.network, state["network"], str(checkpoint))
         self.optimiser.load_state_dict(state["optimiser"])
         if self.averaged:
-            self.averaged.state = {
-                name: state["averaged"][name].to(value.device) for name, value in self.averaged.state.items()
-            }
+            self.averaged.restore(state["averaged"])
         self.step, self.elapsed_s, self.figures = state["step"], state["elapsed_s"], state["figures"]
         if state["examples"] != self.task.examples:
             _log.warning(
                 "the run had %d examples and has %d now: it goes on, but not as it would have",
                 state["examples"], self.task.examples,
             )  # fmt: skip
-
-
-def _freeze(network: nn.Module, starts: tuple[str, ...]) -> list[nn.Module]:
-    """Take the gradients from the named parts; the modules that must stay in evaluation mode."""
-    dotted = tuple(f"{start}." for start in starts)
-    frozen = [module for name, module in network.named_modules() if f"{name}.".startswith(dotted)] if starts else []
-    if starts and not frozen:
-        raise ValueError(f"loop.frozen {starts} names no part of the network; its parts start with {_parts(network)}")
-    for module in frozen:
-        module.requires_grad_(False)
-    return frozen
-
-
-def _parts(network: nn.Module) -> str:
-    return ", ".join(name for name, module in network.named_modules() if name.count(".") == 1)[:300]

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from posewire_models.training.checkpoint import load_checkpoint
 from posewire_models.training.devices import Processes
-from posewire_models.training.loop import LoopConfig, Trained, example_order, train
+from posewire_models.training.example_order import example_order
+from posewire_models.training.loop import LoopConfig, Trained, train
 from posewire_models.training.schedule import ScheduleConfig
 from posewire_models.weights import WeightsError
 
@@ -168,7 +169,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
             return super().loss(network, batch) * torch.nan
 
-    with pytest.raises(RuntimeError, match="the loss is nan at step 5; the last checkpoint is whole"):
+    with pytest.raises(RuntimeError, match="the loss is nan at step 5; the last checkpoint is sound"):
         train(Broken(), settings(tmp_path), ONE_PROCESS)
 
 

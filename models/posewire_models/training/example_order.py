@@ -1,0 +1,27 @@
+"""Which examples a step sees, and what it draws: functions of the run's seed and the step's number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["example_order", "step_generator"]
+
+
+def example_order(seed: int, examples: int, batch: int, start: int) -> Iterator[Tensor]:
+    """Rows `(batch,)` of the steps from number `start` on: each epoch permuted anew, its incomplete batch left out."""
+    batch = min(batch, examples)
+    per_epoch = examples // batch
+    while True:
+        epoch, first = divmod(start, per_epoch)
+        order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        for number in range(first, per_epoch):
+            yield order[number * batch : (number + 1) * batch]
+        start = (epoch + 1) * per_epoch
+
+
+def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """All the chance of one step of one process."""
+    return torch.Generator().manual_seed(((seed * 1_000_003 + step) * 4_093 + rank) % (2**63))

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire_server.config import LimitsConfig
-from posewire_server.errors import FrameError, InvalidRequest, PictureTooLarge, Undecodable, WrongSize
+from posewire_server.errors import FrameError, PictureTooLarge, Undecodable, WrongSize
 from posewire_server.picture_headers import jpeg_size, png_size
 
 __all__ = [
     "PICTURE_CODECS",
+    "RAW_CODECS",
     "VIDEO_CODECS",
     "Codec",
     "Decoded",
@@ -48,6 +49,8 @@ VIDEO_CODECS = frozenset({Codec.H264, Codec.H265})
 """Codecs in which a frame builds on those before it."""
 PICTURE_CODECS = frozenset(Codec) - VIDEO_CODECS
 """Codecs in which every frame stands alone."""
+RAW_CODECS = frozenset({Codec.RAW_RGB24, Codec.RAW_BGR24})
+"""Those of them that do not tell their size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,22 +94,17 @@ class PictureDecoder:
         limits: of size.
 
     Raises:
-        InvalidRequest: `raw_size` is missing for a raw codec, or larger than the limits.
+        ValueError: a video codec, or a raw one without a size.
     """
 
     def __init__(self, codec: Codec, raw_size: tuple[int, int] | None, limits: LimitsConfig) -> None:
         if codec not in PICTURE_CODECS:
             raise ValueError(f"{codec} is a video codec")
+        if codec in RAW_CODECS and raw_size is None:
+            raise ValueError(f"{codec} frames need their width and height")
         self._codec = codec
         self._limits = limits
         self._raw_size = raw_size
-        if codec in (Codec.RAW_RGB24, Codec.RAW_BGR24):
-            if raw_size is None or 0 in raw_size:
-                raise InvalidRequest("raw frames need their width and height, each at least 1", field="raw_size")
-            try:
-                check_pixels(*raw_size, limits)
-            except PictureTooLarge as error:
-                raise InvalidRequest(error.message, field="raw_size") from error
 
     def decode(self, data: bytes) -> Pixels:
         """Pixels of one picture.

@@ -74,6 +74,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._config = config
         self._shared = shared
         self._streams = 0
+        self._streams_opening = 0
         self._pictures = 0
 
     @property
@@ -94,10 +95,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             return None if request is grpc.aio.EOF else cast(track_pb2.TrackRequest, request)
 
         networks = self._shared.pipeline.networks
+        with self._opening():
+            configuration = await _configuration(read)
+        settings = settings_from(configuration, self._config.tracker, self._config.limits, networks.joint_set)
         with self._place_for_stream():
-            settings = settings_from(
-                await _configuration(read), self._config.tracker, self._config.limits, networks.joint_set
-            )
             stream_id = current_stream.get()
             session = Session(stream_id, Tracker(settings.tracker, networks.joint_set.sigmas))
             outbox = Outbox(context.write)
@@ -152,6 +153,19 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         )
 
     @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """While a configuration is awaited. A refusal that overtakes it would reach the client as a broken call."""
+        if self._streams_opening >= self._config.limits.max_streams:
+            raise LimitReached(
+                f"{self._streams_opening} streams are about to be opened; send the configuration at once"
+            )
+        self._streams_opening += 1
+        try:
+            yield
+        finally:
+            self._streams_opening -= 1
+
+    @contextmanager
     def _place_for_stream(self) -> Iterator[None]:
         self._refuse_when_draining()
         limit = self._config.limits.max_streams
@@ -180,7 +194,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         codec = codec_from(request.codec, "codec")
         if codec in VIDEO_CODECS:
             raise InvalidRequest(f"codec is {codec}; a single picture is JPEG, PNG or raw", field="codec")
-        decoder = PictureDecoder(codec, raw_size_from(request.raw_size, codec), limits)
+        decoder = PictureDecoder(codec, raw_size_from(request.raw_size, codec, limits, "raw_size"), limits)
         wanted = wanted_joint_set(request.joint_set, networks.joint_set, "joint_set")
         threshold = score_threshold_from(request, self._config.tracker)
         given = boxes_from(request.boxes, limits) if request.HasField("boxes") else None

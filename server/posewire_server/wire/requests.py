@@ -11,8 +11,8 @@ import numpy as np
 from posewire.joints import JOINT_SETS, JointSet
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import Codec
-from posewire_server.errors import BadBoxes, InvalidRequest
+from posewire_server.decoding import RAW_CODECS, Codec, check_pixels
+from posewire_server.errors import BadBoxes, InvalidRequest, PictureTooLarge
 from posewire_server.inbox import DropPolicy
 from posewire_server.tracking import Boxes, BoxSource, TrackerConfig
 from posewire_server.wire.names import CODECS, DROP_POLICIES, SIMILARITIES
@@ -108,7 +108,7 @@ def settings_from(
         )
     return StreamSettings(
         codec=codec,
-        raw_size=raw_size_from(config.raw_size, codec),
+        raw_size=raw_size_from(config.raw_size, codec, limits, "config.raw_size"),
         tracker=tracker,
         drop_policy=DROP_POLICIES.get(config.drop_policy, DropPolicy.LATEST),
         max_age_ms=config.max_age_ms,
@@ -127,9 +127,21 @@ def codec_from(number: pose_pb2.Codec.ValueType, field: str) -> Codec:
     return CODECS[number]
 
 
-def raw_size_from(size: pose_pb2.FrameSize, codec: Codec) -> tuple[int, int] | None:
-    """(width, height) for a raw codec; None for the others, which know it themselves."""
-    return (size.width, size.height) if codec in (Codec.RAW_RGB24, Codec.RAW_BGR24) else None
+def raw_size_from(size: pose_pb2.FrameSize, codec: Codec, limits: LimitsConfig, field: str) -> tuple[int, int] | None:
+    """(width, height) for a raw codec; None for the others, which know it themselves.
+
+    Raises:
+        InvalidRequest: it is missing for a raw codec, or larger than the limits.
+    """
+    if codec not in RAW_CODECS:
+        return None
+    if 0 in (size.width, size.height):
+        raise InvalidRequest(f"{codec} frames need their width and height, each at least 1", field=field)
+    try:
+        check_pixels(size.width, size.height, limits)
+    except PictureTooLarge as error:
+        raise InvalidRequest(error.message, field=field) from error
+    return size.width, size.height
 
 
 def wanted_joint_set(name: str, own: JointSet, field: str) -> JointSet:

@@ -63,7 +63,7 @@ def joint_set_message(joints: JointSet) -> pose_pb2.JointSet:
 def people_messages(people: TrackedPeople, own: JointSet, wanted: JointSet) -> list[pose_pb2.Person]:
     """The people of a frame, their joints converted from the network's own set to the wanted one."""
     joints = people.joints if wanted.name == own.name else own.convert(people.joints, wanted)
-    flat = joints.reshape(len(people), -1).tolist()
+    flat = joints.reshape(len(people), 3 * len(wanted)).tolist()
     xyxy, sizes = people.boxes.xyxy, people.boxes.xyxy[:, 2:] - people.boxes.xyxy[:, :2]
     return [
         pose_pb2.Person(

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import grpc
 import grpc.aio
-import numpy.typing as npt
 
 from posewire import _wire
 from posewire._encoding import encode, sniff
 from posewire._status import error_from_status
 from posewire._stream import AsyncTrackStream, StreamPlan
 from posewire.errors import InvalidSettings, MisuseError
-from posewire.results import Image, PoseEstimate, ResumePoint, ServerInfo
+from posewire.results import BoxesLike, Image, PoseEstimate, ResumePoint, ServerInfo
 from posewire.settings import Codec, StreamOptions, StreamSettings
 from posewire.sources import SourceLike
 from posewire.sources._frames import picture_fault
@@ -118,7 +117,7 @@ class AsyncClient:
     async def estimate_poses(
         self,
         image: Image | bytes,
-        boxes: npt.ArrayLike | None = None,
+        boxes: BoxesLike | None = None,
         *,
         joint_set: str | None = None,
         box_score_threshold: float | None = None,

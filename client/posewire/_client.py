@@ -7,13 +7,21 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
-import numpy.typing as npt
 
 from posewire._async_client import DEFAULT_ADDRESS, AsyncClient
 from posewire._loop_thread import LoopThread
 from posewire._stream import AsyncTrackStream
 from posewire.errors import MisuseError
-from posewire.results import FrameResult, Image, PoseEstimate, ResumePoint, ServerInfo, StreamInfo, StreamSummary
+from posewire.results import (
+    BoxesLike,
+    FrameResult,
+    Image,
+    PoseEstimate,
+    ResumePoint,
+    ServerInfo,
+    StreamInfo,
+    StreamSummary,
+)
 from posewire.settings import Codec, StreamOptions, StreamSettings
 from posewire.sources import Source, SourceLike
 
@@ -74,7 +82,7 @@ class Client:
     def estimate_poses(
         self,
         image: Image | bytes,
-        boxes: npt.ArrayLike | None = None,
+        boxes: BoxesLike | None = None,
         *,
         joint_set: str | None = None,
         box_score_threshold: float | None = None,
@@ -168,7 +176,8 @@ class TrackStream:
 
     def close(self) -> None:
         """Cancel what is under way and release everything. Safe to call twice."""
-        self._loop.run(self._stream.aclose())
+        if self._loop.is_running:  # else the client was closed, and its streams with it
+            self._loop.run(self._stream.aclose())
 
     @property
     def info(self) -> StreamInfo:
@@ -196,7 +205,7 @@ class TrackStream:
         *,
         number: int | None = None,
         time_s: float | None = None,
-        boxes: npt.ArrayLike | None = None,
+        boxes: BoxesLike | None = None,
     ) -> int:
         """As `AsyncTrackStream.send`."""
         return self._loop.run(self._stream.send(frame, number=number, time_s=time_s, boxes=boxes))

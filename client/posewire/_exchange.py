@@ -34,18 +34,21 @@ class Exchange:
         call: the call.
         summary: the checked account once the stream has ended in order; None before.
         draining: the server has said that it is going away.
+        on_stop: called when no more frames are wanted: the server is going away, or the call is over.
     """
 
     def __init__(self, call: TrackCall, timeout_s: float):
         self.call = call
         self.summary: StreamSummary | None = None
         self.draining = False
+        self.on_stop: Callable[[], None] | None = None
         self._timeout_s = timeout_s
         self._ledger = Ledger()
         self._results: deque[FrameResult] = deque()
         self._changed = asyncio.Condition()
         self._patience = asyncio.timeout(None)
         self._finished = False
+        self._complete = False
         self._over = False
         self._failure: BaseException | None = None
         self._local_failure: BaseException | None = None
@@ -80,6 +83,18 @@ class Exchange:
             return ResumePoint(self._resume_token, self._last_tracked, codec)
         return ResumePoint(self._resume_token)  # a packet cannot be decoded by itself
 
+    def check_open(self) -> None:
+        """Raise why frames can no longer be sent, if that is so.
+
+        Raises:
+            MisuseError: `finish` was called before.
+            PosewireError: the stream ended early.
+        """
+        if self._finished:
+            raise MisuseError("this stream was told that no more frames come; open another one")
+        if self._failure is not None:
+            raise self._failure
+
     async def wait_for_room(self, in_flight: int, *, counting_untaken: bool) -> None:
         """Wait until fewer frames than that are under way, or the call is over."""
 
@@ -96,10 +111,7 @@ class Exchange:
 
         Raises:
             InvalidSettings: the number is not larger than the one before.
-            MisuseError: `finish` was called before.
         """
-        if self._finished:
-            raise MisuseError("this stream was told that no more frames come; open another one")
         if self._over:
             return
         self._ledger.open(number, time_s, name=name, image=image)
@@ -123,9 +135,15 @@ class Exchange:
         self._ledger.skip(number, time_s, status, reason, message, name=name, image=image)
         await self._publish()
 
-    async def finish(self, failure: BaseException | None = None) -> None:
-        """No more frames come; `failure`, if given, is raised after the last result."""
+    async def finish(self, failure: BaseException | None = None, *, complete: bool = True) -> None:
+        """No more frames come; `failure`, if given, is raised after the last result.
+
+        Args:
+            failure: what went wrong with the source.
+            complete: every frame was sent; false if some are left because the server is going away.
+        """
         self._finished = True
+        self._complete = complete
         self._local_failure = self._local_failure or failure
         await self.call.half_close()
         self._be_patient()
@@ -172,6 +190,7 @@ class Exchange:
             self._failure = error
         finally:
             self._over = True
+            self._stop()
             self._failure = self._failure or self._cut_short()
             await self._publish()
 
@@ -179,6 +198,7 @@ class Exchange:
         """Enter one response into the account."""
         for dropped in response.dropped:
             reason = _wire.drop_reason(dropped.reason)
+            self._complete = self._complete and reason != "draining"
             self._missed(dropped.number, FrameStatus.DROPPED, reason, _DROP_MESSAGES.get(reason, reason))
         match response.WhichOneof("event"):
             case "tracked":
@@ -197,6 +217,7 @@ class Exchange:
                 self._missed(failed.number, FrameStatus.FAILED, _wire.failure_reason(failed.reason), failed.message)
             case "drain":
                 self.draining = True
+                self._stop()
             case "summary":
                 self._server_account = response.summary
             case "started":
@@ -206,6 +227,10 @@ class Exchange:
         if response.resume_token:
             self._resume_token = response.resume_token
 
+    def _stop(self) -> None:
+        if self.on_stop is not None:
+            self.on_stop()
+
     def _missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
         self._encoded.pop(number, None)
         self._ledger.missed(number, status, reason, message)
@@ -213,7 +238,7 @@ class Exchange:
     def _settle(self) -> None:
         """Check the account of a call that ended with the status OK."""
         account = self._server_account
-        if self.draining and (self._ledger.in_flight or not self._finished or account is None):
+        if self.draining and (self._ledger.in_flight or not self._complete or account is None):
             resume = self.resume_point
             how = "open another stream, with resume=" if resume else "open another stream; ids start anew"
             raise StreamDrained(

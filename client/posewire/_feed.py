@@ -42,6 +42,9 @@ class SourceFeed:
     Args:
         source: belongs to the feed from now on, which closes it.
         newest_wins: give up older frames instead of letting the source wait.
+
+    Attributes:
+        exhausted: every frame of the source was taken.
     """
 
     def __init__(self, source: Source, *, newest_wins: bool):
@@ -51,6 +54,8 @@ class SourceFeed:
         self._fresh = 0
         self._until_keyframe = False
         self._closed = False
+        self._stopped = False
+        self.exhausted = False
         self._failure: BaseException | None = None
         self._lock = threading.Condition()
         self._loop = asyncio.get_running_loop()
@@ -60,13 +65,13 @@ class SourceFeed:
         self._thread.start()
 
     async def next(self) -> FeedItem | None:
-        """The next frame; None after the last.
+        """The next frame; None after the last, or after `stop`.
 
         Raises:
             SourceError: the source broke off, or a live one went silent.
             Exception: whatever an iterable given by the program raised.
         """
-        while True:
+        while not self._stopped:
             with self._lock:
                 if self._waiting:
                     item = self._waiting.popleft()
@@ -84,9 +89,17 @@ class SourceFeed:
                     f"{self._source.name} has given nothing for {self._source.silence_s:g} s;"
                     " is the camera still connected?"
                 ) from None
+        if self._stopped:
+            return None
         if self._failure is not None:
             raise self._failure
+        self.exhausted = True
         return None
+
+    def stop(self) -> None:
+        """Give out no more frames. To be called in the event loop."""
+        self._stopped = True
+        self._arrived.set()
 
     async def aclose(self) -> None:
         """Stop reading and release the source."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
+
+from posewire.errors import MisuseError
 
 __all__ = ["LoopThread"]
 
@@ -28,13 +31,27 @@ class LoopThread:
         started.wait()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end and give its result. An interrupt of the calling thread cancels it."""
+        """Run `work` to its end and give its result. An interrupt of the calling thread cancels it.
+
+        Raises:
+            MisuseError: the thread has ended, or ends before the work does.
+        """
+        if not self.is_running:
+            work.close()
+            raise MisuseError("the client of this call is closed; make another one")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise MisuseError("the client of this call was closed before its end") from None
         except BaseException:
             future.cancel()
             raise
+
+    @property
+    def is_running(self) -> bool:
+        """Whether work can be done."""
+        return self._thread.is_alive() and not self._loop.is_closed()
 
     def close(self) -> None:
         """Cancel what still runs and end the thread. Safe to call twice."""

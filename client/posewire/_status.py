@@ -57,14 +57,14 @@ def error_from_status(error: grpc.aio.AioRpcError, address: str, doing: str) -> 
     code = error.code()
     kind = _CLASSES.get(code, ServerFailed)
     reason, violations = _details(error)
-    said = "; ".join(f"{each.field}: {each.description}" if each.field else each.description for each in violations)
-    # The server's own words say what to do; ours stand in where it could not speak or does not know.
-    words = said or error.details() or code.name
-    if kind is ConnectionFailed:
+    # The server's own words say what to do; ours stand in where it could not speak.
+    words = error.details() or code.name
+    words += "".join(f"; {each.field}: {each.description}" for each in violations if each.description not in words)
+    if kind is ConnectionFailed and not reason:
         message = f"{doing}: no posewire server can be reached at {address} ({words})"
     else:
         message = f"{doing} at {address}: {words} [{code.name}]"
-    if kind in _REMEDIES:
+    if kind in _REMEDIES and not reason:
         message = f"{message}; {_REMEDIES[kind]}"
     return kind(message, code=code.name, reason=reason, violations=violations)
 

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Self
 
 import grpc.aio
-import numpy.typing as npt
 
 from posewire._call import TrackCall
 from posewire._encoding import encode
@@ -19,7 +18,7 @@ from posewire._exchange import Exchange
 from posewire._feed import FeedItem, SourceFeed
 from posewire._wire import boxes_array
 from posewire.errors import InvalidSettings, MisuseError, PosewireError, SourceError
-from posewire.results import FrameResult, FrameStatus, Image, ResumePoint, StreamInfo, StreamSummary
+from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, ResumePoint, StreamInfo, StreamSummary
 from posewire.settings import Codec, StreamSettings
 from posewire.sources import Source, SourceFrame, SourceLike, open_source
 from posewire.sources._frames import picture_fault
@@ -152,6 +151,7 @@ class AsyncTrackStream:
         if self._source is not None:
             newest_wins = self._source.live and settings.drop_policy == "latest"
             self._feed = SourceFeed(self._source, newest_wins=newest_wins)
+            self._exchange.on_stop = self._feed.stop
             self._pump = asyncio.create_task(self._run_pump(self._feed, self._exchange), name="posewire-pump")
 
     # -- what is known about it ----------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class AsyncTrackStream:
         *,
         number: int | None = None,
         time_s: float | None = None,
-        boxes: npt.ArrayLike | None = None,
+        boxes: BoxesLike | None = None,
     ) -> int:
         """Send one frame; waits while as many frames as `max_in_flight` are under way.
 
@@ -214,7 +214,7 @@ class AsyncTrackStream:
         Raises:
             InvalidSettings: the frame, number or boxes are unusable. Nothing was sent.
             MisuseError: the stream is closed or was finished, has a source of its own, or nobody takes its results.
-            PosewireError: the stream has ended; the reason is the one that iterating gives.
+            PosewireError: the stream has ended early; the same error as iterating gives.
         """
         exchange = self._open_exchange()
         if self._source is not None:
@@ -224,14 +224,14 @@ class AsyncTrackStream:
         async with self._sending:  # frames stay in the order of the calls
             settings = exchange.call.info.settings
             await exchange.wait_for_room(_in_flight(settings), counting_untaken=False)
+            exchange.check_open()
             number = exchange.next_number if number is None else number
             own = SourceFrame(number, time.time() if time_s is None else time_s, boxes=boxes)
             if isinstance(frame, bytes):
                 own.packet = frame
             else:
                 own.image = frame
-            if not exchange.over:
-                await self._send(exchange, own)
+            await self._send(exchange, own)
             return number
 
     async def finish(self) -> None:
@@ -251,8 +251,6 @@ class AsyncTrackStream:
             while True:
                 # First room, then the frame: the newest one, if the newest wins.
                 await exchange.wait_for_room(limit, counting_untaken=True)
-                if exchange.over or exchange.draining:
-                    break
                 item = await feed.next()
                 if item is None:
                     break
@@ -261,7 +259,7 @@ class AsyncTrackStream:
             failure = error
         except Exception as error:  # noqa: BLE001 -- of the program's own iterable; raised where results are taken
             failure = error
-        await exchange.finish(failure)
+        await exchange.finish(failure, complete=feed.exhausted)
 
     async def _pass_on(self, exchange: Exchange, item: FeedItem) -> None:
         frame = item.frame

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from posewire.errors import InvalidSettings
 from posewire.joints import JOINT_SETS, NANO19, JointSet
 from posewire.results import (
+    BoxesLike,
     BoxSource,
     FloatArray,
     ModelNames,
@@ -146,7 +146,7 @@ def estimate_request(
     return request
 
 
-def boxes_array(boxes: npt.ArrayLike) -> FloatArray:
+def boxes_array(boxes: BoxesLike) -> FloatArray:
     """Check boxes that a caller gives: `(n, 4)` left, top, right, bottom, or `(n, 5)` with a score.
 
     Raises:

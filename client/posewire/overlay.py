@@ -52,8 +52,12 @@ _FONT = cv2.FONT_HERSHEY_DUPLEX
 
 
 def color_of(person_id: int) -> Color:
-    """The colour of a track id, red, green, blue: always the same, and unlike that of the ids before and after."""
-    return _PALETTE[(person_id - 1) % len(_PALETTE)]
+    """The colour of a track id, red, green, blue: always the same, and unlike that of the ids before and after.
+
+    48 ids in a row have different colours: the palette, then its lighter and its darker shades.
+    """
+    shade, place = divmod((person_id - 1) % (3 * len(_PALETTE)), len(_PALETTE))
+    return (_PALETTE[place], _mix(_PALETTE[place], _PAPER, 0.45), _mix(_PALETTE[place], _INK, 0.3))[shade]
 
 
 class Trails:
@@ -88,7 +92,10 @@ class Trails:
     def paths(self) -> dict[int, list[tuple[float, Point]]]:
         """For each id the points of its path, oldest first, with their freshness: 1 is now, 0 is forgotten."""
         return {
-            person_id: [(1 - (self._frame - frame) / self.length, point) for frame, point in path]
+            person_id: [
+                (1 - (self._frame - frame) / self.length, point)
+                for (frame, _), point in zip(path, _smoothed([point for _, point in path]), strict=True)
+            ]
             for person_id, path in self._paths.items()
         }
 
@@ -126,8 +133,9 @@ def draw_people(
     unit = max(0.5, math.sqrt(canvas.shape[0] * canvas.shape[1]) / 720)
     if trails is not None:
         trails.update(people, skeleton, joint_threshold)
-        for person_id, path in trails.paths().items():
-            _draw_trail(canvas, path, color_of(person_id), unit)
+        paths = trails.paths()
+        for person in people:
+            _draw_trail(canvas, paths[person.id], color_of(person.id), unit)
     # The nearest last: feet lower in the picture are nearer to the camera.
     for person in sorted(people, key=lambda person: float(person.box[1] + person.box[3])):
         if boxes:
@@ -192,12 +200,18 @@ def _draw_labels(canvas: Image, people: Sequence[Person], unit: float) -> None:
     """Ids on plates of their colour, above the boxes or inside where there is no room, in ink or paper."""
     height, width = canvas.shape[:2]
     pad = max(2, round(4 * unit))
+    rows: list[tuple[int, int, int]] = []  # of the plates so far: left, right, top
     for person in people:
         glyphs = _glyphs(str(person.id), max(0.4, 0.55 * unit), max(1, round(unit)))
         plate_height, plate_width = glyphs.shape[0] + 2 * pad, glyphs.shape[1] + 2 * pad
         x = int(np.clip(round(float(person.box[0])), 0, max(0, width - plate_width)))
         above = round(float(person.box[1])) - plate_height - round(unit)
         y = int(np.clip(above if above >= 0 else round(float(person.box[1])), 0, max(0, height - plate_height)))
+        while y > plate_height and any(
+            left < x + plate_width and x < right and abs(y - top) < plate_height for left, right, top in rows
+        ):
+            y -= plate_height  # people who stand close have their labels above each other
+        rows.append((x, x + plate_width, y))
         color = color_of(person.id)
         brightness = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
         cv2.rectangle(canvas, (x, y), (x + plate_width - 1, y + plate_height - 1), color, cv2.FILLED)
@@ -285,6 +299,16 @@ def _middle(person: Person, skeleton: JointSet, threshold: float) -> Point:
 def _indices(skeleton: JointSet, names: Iterable[str]) -> list[int]:
     """Of those joints that the skeleton has."""
     return [skeleton.names.index(name) for name in names if name in skeleton.names]
+
+
+def _smoothed(points: list[Point]) -> list[Point]:
+    """Means over five points, fewer towards the ends, which stay: joints tremble, people do not."""
+    means = []
+    for k in range(len(points)):
+        reach = min(2, k, len(points) - 1 - k)
+        part = points[k - reach : k + reach + 1]
+        means.append((sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)))
+    return means
 
 
 def _side_color(base: Color, names: Iterable[str]) -> Color:

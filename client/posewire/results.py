@@ -5,7 +5,7 @@ Pixels are those of the frame as it was sent: x right, y down, the centre of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -19,6 +19,7 @@ from posewire.settings import StreamSettings, TrackerSettings
 
 __all__ = [
     "BoxSource",
+    "BoxesLike",
     "FloatArray",
     "FrameResult",
     "FrameStatus",
@@ -37,6 +38,9 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 """A picture: `(h, w, 3)` uint8, RGB."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+BoxesLike: TypeAlias = npt.ArrayLike | Sequence[Sequence[float]]
+"""Boxes that a caller gives: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a score in 0..1."""
 
 BoxSource: TypeAlias = Literal["detector", "flow", "caller"]
 """Where the box came from in which a pose was estimated; `flow` is joint propagation."""

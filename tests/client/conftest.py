@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
+import av
 import grpc
 import grpc.aio
+import numpy as np
 import pytest
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
@@ -26,14 +30,13 @@ COCO_NAMES = ("nose", "left_eye", "right_eye")
 class Stream:
     """One Track call, as a script sees it."""
 
-    requests: AsyncIterator[track_pb2.TrackRequest]
     context: grpc.aio.ServicerContext[Any, Any]
     config: settings_pb2.StreamConfig = field(default_factory=settings_pb2.StreamConfig)
     frames: list[track_pb2.Frame] = field(default_factory=list)
 
     async def start(self) -> track_pb2.TrackResponse:
         """Read the configuration; the response that accepts it."""
-        self.config.CopyFrom((await anext(self.requests)).config)
+        self.config.CopyFrom((await self.context.read()).config)
         started = track_pb2.StreamStarted(stream_id="s1", config=self.config)
         started.joint_set.name = "three"
         started.joint_set.names.extend(COCO_NAMES)
@@ -43,7 +46,8 @@ class Stream:
         return track_pb2.TrackResponse(started=started)
 
     async def incoming(self) -> AsyncIterator[track_pb2.Frame]:
-        async for request in self.requests:
+        # `read`, since the iterator that gRPC gives is a generator that nobody would close.
+        while (request := await self.context.read()) is not grpc.aio.EOF:
             self.frames.append(request.frame)
             yield request.frame
 
@@ -87,7 +91,7 @@ class ScriptedService(PoseTrackingServiceServicer):
         self.ended = asyncio.Event()
 
     async def Track(self, request_iterator: Any, context: Any) -> AsyncIterator[track_pb2.TrackResponse]:  # noqa: N802
-        stream = Stream(aiter(request_iterator), context)
+        stream = Stream(context)
         self.streams.append(stream)
         try:
             async for response in self.script(stream):
@@ -117,6 +121,75 @@ class ScriptedService(PoseTrackingServiceServicer):
         return response
 
 
+@dataclass(frozen=True)
+class Scripts:
+    """What scripts are made of."""
+
+    faithful = staticmethod(faithful)
+    tracked = staticmethod(tracked)
+    summary = staticmethod(summary)
+
+    @staticmethod
+    def failed(number: int) -> track_pb2.TrackResponse:
+        failure = track_pb2.FailedFrame(
+            number=number, reason=track_pb2.FAILURE_REASON_UNDECODABLE, message="cut off; send it whole"
+        )
+        return track_pb2.TrackResponse(failed=failure)
+
+    @staticmethod
+    def dropped(*numbers: int, reason: Any = track_pb2.DROP_REASON_SUPERSEDED) -> list[track_pb2.DroppedFrame]:
+        return [track_pb2.DroppedFrame(number=number, reason=reason) for number in numbers]
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Scripts:
+    return Scripts()
+
+
+@pytest.fixture(scope="session")
+def make_video() -> Callable[..., Path]:
+    """Write a video whose frames get brighter, with a red square in the top left corner."""
+
+    def make(
+        path: Path,
+        *,
+        frames: int = 20,
+        size: tuple[int, int] = (64, 48),
+        fps: int = 10,
+        codec: str = "libx264",
+        rotation: int = 0,
+        options: dict[str, str] | None = None,
+    ) -> Path:
+        with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+            stream = container.add_stream(codec, rate=fps, options=options or {})
+            stream.width, stream.height = size
+            stream.pix_fmt = "yuv420p"
+            if rotation:
+                stream.set_display_rotation(rotation)
+            for number in range(frames):
+                picture = np.full((size[1], size[0], 3), 10 * number % 250, np.uint8)
+                picture[:16, :16] = (255, 0, 0)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        return path
+
+    return make
+
+
+def posewire_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("posewire")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Whatever a test does with the SDK, no thread of it outlives the test."""
+    before = set(posewire_threads())
+    yield
+    for thread in set(posewire_threads()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), f"{thread.name} is still running"
+
+
 @dataclass
 class ScriptedServer:
     address: str
@@ -140,6 +213,9 @@ async def serve() -> AsyncIterator[Serve]:
         servers.append(server)
         return ScriptedServer(f"127.0.0.1:{port}", service)
 
+    before = asyncio.all_tasks()
     yield start
+    left = {task.get_name() for task in asyncio.all_tasks() - before if task.get_name().startswith("posewire")}
+    assert not left, f"tasks are still running: {left}"
     for server in servers:
         await server.stop(None)

@@ -1,13 +1,14 @@
 """Where frames come from: video files, cameras, network streams, folders of pictures, and programs."""
 
 from posewire.sources._arrays import ArraySource
-from posewire.sources._folder import FolderSource
+from posewire.sources._folder import PICTURE_SUFFIXES, FolderSource, read_picture
 from posewire.sources._frames import Source, SourceFrame
 from posewire.sources._open import SourceLike, open_source
 from posewire.sources._packets import PacketSource
 from posewire.sources._video import VideoSource
 
 __all__ = [
+    "PICTURE_SUFFIXES",
     "ArraySource",
     "FolderSource",
     "PacketSource",
@@ -16,4 +17,5 @@ __all__ = [
     "SourceLike",
     "VideoSource",
     "open_source",
+    "read_picture",
 ]

@@ -13,7 +13,7 @@ from posewire.errors import InvalidSettings, SourceError
 from posewire.results import Image
 from posewire.sources._frames import SourceFrame
 
-__all__ = ["PICTURE_SUFFIXES", "FolderSource"]
+__all__ = ["PICTURE_SUFFIXES", "FolderSource", "read_picture"]
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -53,7 +53,7 @@ class FolderSource:
         for number, path in enumerate(self.paths):
             frame = SourceFrame(number, number / self.fps, name=path.name)
             try:
-                frame.image = _read(path)
+                frame.image = read_picture(path)
             except OSError as error:
                 frame.problem = f"{path} cannot be read: {error.strerror or error}"
             yield frame
@@ -62,7 +62,7 @@ class FolderSource:
         """Nothing stays open."""
 
 
-def _read(path: Path) -> Image:
+def read_picture(path: Path) -> Image:
     """The picture as RGB; raises `OSError` if it cannot be read or decoded."""
     data = path.read_bytes()
     if _is_cut_off_jpeg(data):

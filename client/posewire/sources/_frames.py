@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from posewire.results import Image
+from posewire.results import BoxesLike, Image
 
 __all__ = ["Source", "SourceFrame", "picture_fault"]
 
@@ -35,7 +34,7 @@ class SourceFrame:
     image: Image | None = None
     packet: bytes | None = None
     keyframe: bool = True
-    boxes: npt.ArrayLike | None = None
+    boxes: BoxesLike | None = None
     name: str = ""
     problem: str = ""
 

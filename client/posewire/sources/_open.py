@@ -108,7 +108,9 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
     if not Path(address).exists():
         raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")
     # `file:` keeps FFmpeg from reading meaning into the name: colons, patterns such as %d, or `concat:`.
-    return VideoInput(f"file:{address}", name=address, live=bool(live), options=options)
+    return VideoInput(
+        f"file:{address}", name=address, live=bool(live), options=options, timeout_s=timeout_s if live else None
+    )
 
 
 def _from_program(

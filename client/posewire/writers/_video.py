@@ -19,7 +19,8 @@ from posewire.writers._files import AtomicPath, ResultWriter
 
 __all__ = ["VideoWriter"]
 
-_TIME_BASE = Fraction(1, 90_000)
+# The frame times of all usual rates, 30000/1001 among them, are whole numbers of it, and MPEG-4 allows no finer one.
+_TIME_BASE = Fraction(1, 60_000)
 # By preference: the encoder, its options, and bits a pixel where it knows no constant quality.
 _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
     ("libx264", {"preset": "veryfast", "crf": "20"}, None),

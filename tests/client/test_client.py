@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import posewire
+from posewire import Client
+
+
+def pictures(count: int) -> list[Any]:
+    return [np.full((48, 64, 3), 7 * number % 250, np.uint8) for number in range(count)]
+
+
+async def in_a_thread(program: Callable[[], Any]) -> Any:
+    """Run a program without an event loop, while the server runs in the test's."""
+    return await asyncio.to_thread(program)
+
+
+async def test_a_loop_over_results_is_all_it_takes(serve: Any) -> None:
+    server = await serve()
+
+    def program() -> list[tuple[int, int]]:
+        with Client(server.address) as client:
+            assert client.server_info().version == "9.9"
+            assert len(client.estimate_poses(pictures(1)[0], boxes=[[0, 0, 4, 4]]).people) == 1
+            return [(result.frame, result.people[0].id) for result in client.track(pictures(12), similarity="pose")]
+
+    assert await in_a_thread(program) == [(number, 7) for number in range(12)]
+
+
+async def test_an_opened_stream_has_its_facts_and_its_account(serve: Any) -> None:
+    server = await serve()
+
+    def program() -> None:
+        with Client(server.address) as client:
+            with client.track(pictures(3), keep_images=True) as stream:
+                assert stream.info.joint_set.name == "three"
+                assert stream.source is not None
+                assert stream.source.fps == 25
+                assert stream.summary is None
+                assert [result.image is not None for result in stream] == [True] * 3
+            assert stream.summary is not None
+            assert stream.summary.tracked == 3
+
+    await in_a_thread(program)
+
+
+async def test_leaving_the_loop_ends_the_stream_at_the_server(serve: Any) -> None:
+    server = await serve()
+
+    def endless() -> Iterator[Any]:
+        while True:
+            yield from pictures(5)
+
+    def program() -> None:
+        with Client(server.address) as client:
+            for result in client.track(endless()):
+                if result.frame == 4:
+                    break
+            # The call is cancelled although the client stays open.
+            assert asyncio.run_coroutine_threadsafe(wait(), loop).result(5)
+
+    async def wait() -> bool:
+        return await server.service.ended.wait()
+
+    loop = asyncio.get_running_loop()
+    await in_a_thread(program)
+
+
+async def test_the_program_sends_frames_of_its_own(serve: Any) -> None:
+    server = await serve()
+
+    def program() -> list[int]:
+        with Client(server.address) as client, client.track() as stream:
+            for picture in pictures(3):
+                stream.send(picture)
+            stream.finish()
+            return [result.frame for result in stream]
+
+    assert await in_a_thread(program) == [0, 1, 2]
+
+
+async def test_errors_are_those_of_the_asynchronous_client(serve: Any, unused_tcp_port: int) -> None:
+    def program() -> None:
+        with Client(f"127.0.0.1:{unused_tcp_port}") as client:
+            with pytest.raises(posewire.ConnectionFailed, match=str(unused_tcp_port)):
+                client.server_info()
+            with pytest.raises(posewire.SourceError, match=r"gone\.mp4"):
+                list(client.track("gone.mp4"))
+            with pytest.raises(posewire.InvalidSettings, match="similarity"):
+                client.track(similarity="iou")  # type: ignore[arg-type]
+        with pytest.raises(posewire.MisuseError, match="closed"):
+            client.server_info()
+        client.close()
+
+    await in_a_thread(program)
+
+
+async def test_an_iterable_of_the_program_may_fail(serve: Any) -> None:
+    server = await serve()
+
+    def frames() -> Iterator[Any]:
+        yield pictures(1)[0]
+        raise LookupError("no more disk")
+
+    def program() -> None:
+        with Client(server.address) as client:
+            results = iter(client.track(frames()))
+            assert next(results).frame == 0
+            with pytest.raises(LookupError, match="no more disk"):
+                next(results)
+
+    await in_a_thread(program)
+
+
+async def test_several_threads_may_use_one_client(serve: Any) -> None:
+    server = await serve()
+    counts: dict[int, int] = {}
+
+    def program() -> None:
+        with Client(server.address) as client:
+
+            def run(count: int) -> None:
+                counts[count] = sum(1 for _ in client.track(pictures(count)))
+
+            threads = [threading.Thread(target=run, args=(count,)) for count in range(1, 5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    await in_a_thread(program)
+    assert counts == {count: count for count in range(1, 5)}
+
+
+async def test_closing_the_client_in_mid_stream_leaves_nothing(serve: Any) -> None:
+    server = await serve()
+
+    def program() -> None:
+        client = Client(server.address)
+        results = iter(client.track(pictures(50)))
+        next(results)
+        client.close()
+        with pytest.raises(posewire.MisuseError, match="closed"):
+            list(results)
+
+    await in_a_thread(program)

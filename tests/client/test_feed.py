@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from posewire import SourceError, SourceFrame
+from posewire._feed import SourceFeed
+from posewire.sources import ArraySource
+
+
+class StagedSource(ArraySource):
+    """Gives its frames when the test says so."""
+
+    def __init__(self, frames: Iterable[Any], *, silence_s: float | None = None):
+        super().__init__(frames, live=True)
+        self.silence_s = silence_s  # type: ignore[assignment]
+        self.given = threading.Semaphore(0)
+        self.taken = threading.Semaphore(0)
+        self.closed = False
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for frame in super().__iter__():
+            self.taken.release()
+            self.given.acquire()
+            yield frame
+        self.taken.release()
+        self.given.acquire()
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def give(self, count: int) -> None:
+        """Let `count` frames out; returns when they have arrived in the feed."""
+        for _ in range(count):
+            await asyncio.to_thread(self.taken.acquire)
+            self.given.release()
+        await asyncio.to_thread(self.taken.acquire)
+        self.taken.release()
+
+
+def picture() -> Any:
+    return np.zeros((4, 4, 3), np.uint8)
+
+
+def packets(keyframes: str) -> list[SourceFrame]:
+    return [SourceFrame(k, k / 10, packet=b"x", keyframe=letter == "K") for k, letter in enumerate(keyframes)]
+
+
+class PacketFrames(StagedSource):
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for frame in self._frames:
+            assert isinstance(frame, SourceFrame)
+            self.taken.release()
+            self.given.acquire()
+            yield frame
+        self.taken.release()
+        self.given.acquire()
+
+
+async def test_of_a_live_source_the_newest_frame_wins_and_the_others_are_told() -> None:
+    source = StagedSource([picture() for _ in range(6)])
+    feed = SourceFeed(source, newest_wins=True)
+    await source.give(4)
+    items = [await feed.next() for _ in range(4)]
+    assert [(item.frame.number, item.superseded) for item in items if item] == [
+        (0, True),
+        (1, True),
+        (2, True),
+        (3, False),
+    ]
+    assert [item.frame.image is None for item in items if item] == [True, True, True, False]
+    source.given.release(3)
+    assert [(item.frame.number) for item in [await feed.next(), await feed.next()] if item] == [4, 5]
+    assert await feed.next() is None
+    assert feed.exhausted
+    await feed.aclose()
+    assert source.closed
+
+
+async def test_a_frame_that_could_not_be_read_is_not_superseded() -> None:
+    frames = [SourceFrame(0, 0.0, problem="torn"), picture(), picture()]
+    source = StagedSource(frames)
+    feed = SourceFeed(source, newest_wins=True)
+    await source.give(3)
+    items = [await feed.next() for _ in range(3)]
+    assert [(item.frame.problem, item.superseded) for item in items if item] == [
+        ("torn", False),
+        ("", True),
+        ("", False),
+    ]
+    source.given.release(9)
+    await feed.aclose()
+
+
+async def test_a_file_waits_until_its_frames_are_taken() -> None:
+    read: list[int] = []
+
+    def frames() -> Iterator[Any]:
+        for number in range(9):
+            read.append(number)
+            yield picture()
+
+    feed = SourceFeed(ArraySource(frames()), newest_wins=False)
+    for number in range(9):
+        item = await feed.next()
+        assert item is not None
+        assert (item.frame.number, item.superseded) == (number, False)
+        assert len(read) <= number + 4  # this one, two that wait, one in hand
+    assert await feed.next() is None
+    await feed.aclose()
+
+
+async def test_packets_are_given_up_until_the_next_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posewire._feed._PACKETS_WAITING", 3)
+    source = PacketFrames(packets("KpppppKp"))
+    feed = SourceFeed(source, newest_wins=True)
+    await source.give(8)
+    items = [await feed.next() for _ in range(8)]
+    # Three wait when the fourth comes: all are given up, and so is what depends on them.
+    assert [item.superseded for item in items if item] == [True] * 6 + [False] * 2
+    source.given.release(9)
+    await feed.aclose()
+
+
+async def test_a_live_source_that_goes_silent_is_an_error() -> None:
+    source = StagedSource([picture()], silence_s=0.05)
+    feed = SourceFeed(source, newest_wins=True)
+    with pytest.raises(SourceError, match=r"nothing for 0\.05 s"):
+        await feed.next()
+    source.given.release(9)
+    await feed.aclose()
+
+
+async def test_frames_that_nobody_takes_end_a_live_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posewire._feed._MOST_WAITING", 2)
+    source = StagedSource([picture() for _ in range(9)])
+    feed = SourceFeed(source, newest_wins=True)
+    await source.give(2)
+    source.given.release(9)
+    await asyncio.to_thread(feed._thread.join)
+    for _ in range(2):
+        assert await feed.next() is not None
+    with pytest.raises(SourceError, match="no results are taken"):
+        await feed.next()
+    await feed.aclose()
+
+
+async def test_after_stop_nothing_more_comes() -> None:
+    source = StagedSource([picture() for _ in range(3)])
+    feed = SourceFeed(source, newest_wins=True)
+    waiting = asyncio.ensure_future(feed.next())
+    await asyncio.sleep(0)
+    feed.stop()
+    assert await waiting is None
+    assert not feed.exhausted
+    source.given.release(9)
+    await feed.aclose()
+
+
+async def test_what_the_source_raises_comes_after_its_frames() -> None:
+    def frames() -> Iterator[Any]:
+        yield picture()
+        raise ZeroDivisionError
+
+    feed = SourceFeed(ArraySource(frames()), newest_wins=False)
+    assert await feed.next() is not None
+    with pytest.raises(ZeroDivisionError):
+        await feed.next()
+    await feed.aclose()
+
+
+async def test_a_thread_that_does_not_return_is_left_behind_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("posewire._feed._CLOSING_S", 0.05)
+    source = StagedSource([picture()])
+    feed = SourceFeed(source, newest_wins=True)
+    await feed.aclose()
+    assert "does not return from reading" in caplog.text
+    assert not source.closed
+    source.given.release(9)
+    await asyncio.to_thread(feed._thread.join)
+    assert source.closed

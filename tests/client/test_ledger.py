@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posewire import AccountingError, FrameStatus, InvalidSettings
+from posewire._ledger import Ledger
+
+
+def track(ledger: Ledger, number: int) -> None:
+    ledger.tracked(number, people=(), size=(4, 3), timings_ms={}, detector_ran=True, detect_every=1)
+
+
+@given(
+    outcomes=st.lists(st.sampled_from(["tracked", "failed", "dropped", "unreadable", "superseded"]), max_size=30),
+    gaps=st.lists(st.integers(1, 5), min_size=30, max_size=30),
+    order=st.randoms(use_true_random=False),
+)
+def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
+    outcomes: list[str], gaps: list[int], order: object
+) -> None:
+    ledger, numbers, number = Ledger(), [], -1
+    for outcome, gap in zip(outcomes, gaps, strict=False):
+        number += gap
+        numbers.append(number)
+        if outcome in ("unreadable", "superseded"):
+            status = FrameStatus.FAILED if outcome == "unreadable" else FrameStatus.DROPPED
+            ledger.skip(number, number / 10, status, outcome, "why")
+        else:
+            ledger.open(number, number / 10)
+    released = ledger.release()
+    sent = [(n, outcome) for n, outcome in zip(numbers, outcomes, strict=True) if outcome in list(FrameStatus)]
+    order.shuffle(sent)  # type: ignore[attr-defined]
+    for n, outcome in sent:
+        if outcome == "tracked":
+            track(ledger, n)
+        else:
+            ledger.missed(n, FrameStatus(outcome), "reason", "message")
+        released += ledger.release()
+    assert [result.frame for result in released] == numbers
+    assert [result.time_s for result in released] == [n / 10 for n in numbers]
+    counts = [outcomes.count(outcome) for outcome in ("tracked", "failed", "dropped")]
+    summary = ledger.close(sum(counts), *counts, identities=3)
+    assert summary.frames == len(outcomes) == summary.tracked + summary.failed + summary.dropped
+    assert summary.sent == sum(counts)
+
+
+def test_a_result_waits_for_those_before_it() -> None:
+    ledger = Ledger()
+    for number in range(3):
+        ledger.open(number, 0.0)
+    track(ledger, 2)
+    track(ledger, 1)
+    assert ledger.release() == []
+    assert ledger.in_flight == 1
+    track(ledger, 0)
+    assert [result.frame for result in ledger.release()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "a second time"),  # answered before
+        (7, "never sent"),  # beyond the last
+    ],
+)
+def test_an_answer_that_fits_no_frame_is_an_error(number: int, words: str) -> None:
+    ledger = Ledger()
+    ledger.open(0, 0.0)
+    track(ledger, 0)
+    with pytest.raises(AccountingError, match=words):
+        track(ledger, number)
+
+
+def test_numbers_must_increase() -> None:
+    ledger = Ledger()
+    ledger.open(4, 0.0)
+    with pytest.raises(InvalidSettings, match="frame number 4 follows 4"):
+        ledger.open(4, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("account", "words"),
+    [
+        ((2, 1, 0, 0), "received 2 for 1"),  # the server counts a frame more
+        ((1, 0, 1, 0), "tracked 0 for 1, failed 1 for 0"),  # it calls a tracked frame failed
+    ],
+)
+def test_the_servers_account_must_agree(account: tuple[int, int, int, int], words: str) -> None:
+    ledger = Ledger()
+    ledger.open(0, 0.0)
+    track(ledger, 0)
+    with pytest.raises(AccountingError, match=words):
+        ledger.close(*account, identities=0)
+
+
+def test_a_frame_without_an_answer_is_named() -> None:
+    ledger = Ledger()
+    for number in (3, 5):
+        ledger.open(number, 0.0)
+    track(ledger, 3)
+    with pytest.raises(AccountingError, match="1 of 2 frames") as caught:
+        ledger.close(2, 2, 0, 0, identities=0)
+    assert caught.value.unanswered == (5,)

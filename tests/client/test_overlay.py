@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from posewire import COCO17, NANO19, InvalidSettings, Person, Trails, color_of, draw_people
+
+
+def person(person_id: int = 1, x: float = 40, y: float = 30, score: float = 0.9) -> Person:
+    """Somebody whose joints stand in a small lattice."""
+    joints = np.array([(x + 10 * (k % 4), y + 10 * (k // 4), score) for k in range(17)], np.float32)
+    return Person(person_id, 0.8, np.array([x - 5, y - 5, 60, 60], np.float32), joints, "detector")
+
+
+def canvas(value: int = 128, size: tuple[int, int] = (200, 160)) -> Any:
+    return np.full((size[1], size[0], 3), value, np.uint8)
+
+
+def test_ids_have_stable_and_distant_colours() -> None:
+    colors = [color_of(person_id) for person_id in range(1, 49)]
+    assert len(set(colors)) == 48
+    assert color_of(49) == color_of(1)
+    for a, b in pairwise(colors):
+        assert np.abs(np.subtract(a, b)).sum() > 120
+    for a, b in combinations(colors[:16], 2):
+        assert np.abs(np.subtract(a, b)).max() > 20
+
+
+def test_the_picture_given_stays_as_it_was() -> None:
+    image = canvas()
+    drawn = draw_people(image, [person()], COCO17)
+    assert (image == 128).all()
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+    assert (drawn != image).any()
+
+
+def test_nobody_changes_nothing() -> None:
+    assert (draw_people(canvas(), [], COCO17, trails=Trails()) == canvas()).all()
+
+
+def test_a_person_is_drawn_in_the_colour_of_the_id() -> None:
+    drawn = draw_people(canvas(), [person(person_id=4)], COCO17)
+    assert (drawn == color_of(4)).all(axis=2).any()
+
+
+def test_joints_that_are_not_seen_are_left_out() -> None:
+    unseen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False)
+    assert (unseen == canvas()).all()
+    seen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False, joint_threshold=0.1)
+    assert (seen != canvas()).any()
+
+
+@pytest.mark.parametrize("background", [0, 128, 255])
+def test_a_label_can_be_read_on_any_ground(background: int) -> None:
+    for person_id in range(1, 49):
+        image = canvas(background)
+        drawn = draw_people(image, [person(person_id, score=0.0)], COCO17, boxes=False)
+        plate = drawn[(drawn != image).any(axis=2)].astype(float) @ (0.299, 0.587, 0.114)
+        assert plate.max() - plate.min() > 90  # ink or paper on the plate
+
+
+@given(
+    box=hnp.arrays(np.float32, 4, elements=st.floats(-1e6, 1e6, width=32)),
+    joints=hnp.arrays(np.float32, (19, 3), elements=st.floats(-1e9, 1e9, width=32)),
+    size=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+)
+def test_no_pose_is_too_strange_to_draw(box: Any, joints: Any, size: tuple[int, int]) -> None:
+    someone = Person(3, 0.5, box, joints, "flow")
+    trails = Trails(3)
+    for _ in range(2):
+        assert draw_people(canvas(size=size), [someone], NANO19, trails=trails).shape == (size[1], size[0], 3)
+
+
+def test_lines_grow_with_the_picture() -> None:
+    def share(scale: int) -> float:
+        someone = person()
+        larger = Person(
+            1, 0.8, someone.box * scale, someone.joints * np.array([scale, scale, 1], np.float32), someone.source
+        )
+        image = canvas(size=(200 * scale, 160 * scale))
+        return float((draw_people(image, [larger], COCO17, labels=False) != image).any(axis=2).mean())
+
+    assert share(8) == pytest.approx(share(4), rel=0.4)
+
+
+def test_trails_remember_so_many_frames() -> None:
+    trails = Trails(length=5)
+    for step in range(12):
+        trails.update([person(x=10.0 * step)], COCO17)
+    (path,) = trails.paths().values()
+    assert [freshness for freshness, _ in path] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    for _ in range(5):
+        trails.update([], COCO17)
+    assert trails.paths() == {}
+
+
+def test_a_trail_shows_where_somebody_came_from() -> None:
+    trails = Trails()
+    plain = canvas(size=(400, 160))
+    for x in range(20, 200, 10):
+        drawn = draw_people(plain, [person(2, x=x)], COCO17, trails=trails, boxes=False, labels=False)
+    without = draw_people(plain, [person(2, x=190)], COCO17, boxes=False, labels=False)
+    columns = np.nonzero((drawn != without).any(axis=(0, 2)))[0]
+    assert columns.min() < 80
+
+
+def test_a_trail_has_a_length() -> None:
+    with pytest.raises(InvalidSettings, match="at least 2"):
+        Trails(1)

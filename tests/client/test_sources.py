@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+import posewire
+from posewire import SourceError, SourceFrame, open_source
+from posewire.sources import ArraySource, FolderSource, PacketSource, VideoSource
+
+MakeVideo = Callable[..., Path]
+
+
+def take(source: Any) -> list[SourceFrame]:
+    try:
+        return list(source)
+    finally:
+        source.close()
+
+
+def take_until_error(source: Any) -> tuple[list[SourceFrame], str]:
+    """The frames that come before the source breaks off, and the error."""
+    frames: list[SourceFrame] = []
+    try:
+        frames.extend(source)
+    except SourceError as error:
+        return frames, str(error)
+    finally:
+        source.close()
+    return frames, ""
+
+
+# -- video files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_video_gives_its_frames_in_order_with_their_times(tmp_path: Path, make_video: MakeVideo) -> None:
+    source = open_source(make_video(tmp_path / "a.mp4", frames=20, fps=10))
+    assert (source.live, source.fps, source.size, source.frame_count) == (False, 10.0, (64, 48), 20)
+    assert source.silence_s is None
+    assert source.codec is None
+    frames = take(source)
+    assert [frame.number for frame in frames] == list(range(20))
+    assert [frame.time_s for frame in frames] == pytest.approx([number / 10 for number in range(20)])
+    for frame in frames:
+        assert frame.image is not None
+        assert (frame.image.shape, frame.image.dtype) == ((48, 64, 3), np.uint8)
+    brightness = [float(frame.image[40, 50].mean()) for frame in frames if frame.image is not None]
+    assert brightness == pytest.approx([10 * number for number in range(20)], abs=6)
+
+
+def test_colours_are_red_green_blue(tmp_path: Path, make_video: MakeVideo) -> None:
+    frame = take(open_source(make_video(tmp_path / "a.mp4", frames=1)))[0]
+    assert frame.image is not None
+    red, green, blue = frame.image[4, 4].tolist()
+    assert red > 150 > 90 > max(green, blue)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "size", "corner"),
+    [
+        (90, (48, 64), (60, 4)),  # counter-clockwise: the top left corner goes to the bottom left
+        (180, (64, 48), (44, 60)),  # to the bottom right
+        (-90, (48, 64), (4, 44)),  # clockwise: to the top right
+    ],
+)
+def test_rotation_by_metadata_is_undone(
+    tmp_path: Path, make_video: MakeVideo, rotation: int, size: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    source = open_source(make_video(tmp_path / "a.mp4", frames=2, rotation=rotation))
+    assert source.size == size
+    image = take(source)[0].image
+    assert image is not None
+    assert image[corner][0] > 150
+    assert image.flags.c_contiguous
+
+
+def test_max_frames_stops_early(tmp_path: Path, make_video: MakeVideo) -> None:
+    source = open_source(make_video(tmp_path / "a.mp4", frames=20), max_frames=3)
+    assert source.frame_count == 3
+    assert len(take(source)) == 3
+
+
+def test_a_video_that_is_cut_off_gives_what_it_has_and_then_an_error(tmp_path: Path, make_video: MakeVideo) -> None:
+    whole = make_video(tmp_path / "a.mp4", frames=100, size=(128, 96)).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    source = open_source(tmp_path / "cut.mp4")
+    frames, error = take_until_error(source)
+    assert 0 < len(frames) < 100
+    assert "cut.mp4 ends after" in error
+    assert "s of 10.0 s" in error
+
+
+def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_video: MakeVideo) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=60, size=(128, 96), options={"bf": "0"})
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][30]
+        start, size = packet.pos, packet.size
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+    frames = take(open_source(path))
+    problems = [frame for frame in frames if frame.problem]
+    assert [frame.image is None for frame in problems] == [True]
+    assert "a.mp4" in problems[0].problem
+    assert [frame.number for frame in frames] == list(range(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),  # no such file
+        (b"", "a.mp4"),  # empty
+        (b"this is no video", "not a video"),
+    ],
+)
+def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "a.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=words) as caught:
+        open_source(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_with_sound_only_holds_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    with pytest.raises(SourceError, match="holds no video"):
+        open_source(path)
+
+
+def test_names_that_mean_something_to_ffmpeg_are_taken_as_they_are(tmp_path: Path, make_video: MakeVideo) -> None:
+    path = make_video(tmp_path / "concat:a%03d.mp4", frames=2)
+    assert len(take(open_source(path))) == 2
+
+
+# -- packets -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options", "codec", "ffmpeg_name"),
+    [
+        ("libx264", {"bf": "0", "g": "5", "sc_threshold": "0"}, "h264", "h264"),
+        ("libx265", {"x265-params": "bframes=0:keyint=5:log-level=none"}, "h265", "hevc"),
+    ],
+)
+def test_packets_are_annex_b_access_units_that_decode_one_by_one(
+    tmp_path: Path, make_video: MakeVideo, encoder: str, options: dict[str, str], codec: Any, ffmpeg_name: str
+) -> None:
+    if encoder not in av.codecs_available:
+        pytest.skip(f"this build of PyAV has no {encoder}")
+    source = open_source(make_video(tmp_path / "a.mp4", codec=encoder, options=options, frames=12), codec=codec)
+    assert isinstance(source, PacketSource)
+    assert (source.codec, source.size, source.frame_count) == (codec, (64, 48), 12)
+    frames = take(source)
+    assert [frame.number for frame in frames] == list(range(12))
+    assert [frame.time_s for frame in frames] == pytest.approx([number / 10 for number in range(12)])
+    assert [frame.keyframe for frame in frames] == [number % 5 == 0 for number in range(12)]
+    decoder = av.CodecContext.create(ffmpeg_name, "r")
+    decoder.thread_count = 1
+    shown = []
+    for frame in frames:
+        assert frame.packet is not None
+        assert frame.packet.startswith((b"\0\0\0\1", b"\0\0\1"))
+        shown += decoder.decode(av.Packet(frame.packet))  # type: ignore[attr-defined]
+    shown += decoder.decode(None)  # type: ignore[attr-defined]
+    assert [round(float(picture.to_ndarray(format="gray")[40, 50]) / 10) for picture in shown] == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("video", "words"),
+    [
+        ({"options": {"bf": "2"}}, "B-frames"),  # frames out of order
+        ({"options": {"bf": "0"}, "rotation": 90}, "rotated"),  # a rotation that packets do not carry
+        ({"codec": "mpeg4"}, "only H.264 and H.265"),  # another codec
+    ],
+)
+def test_packets_that_cannot_be_sent_are_refused_or_decoded(
+    tmp_path: Path, make_video: MakeVideo, video: dict[str, Any], words: str
+) -> None:
+    path = make_video(tmp_path / "a.mp4", **video)
+    with pytest.raises(SourceError, match=words):
+        open_source(path, codec="h264")
+    source = open_source(path, codec="passthrough")
+    assert isinstance(source, VideoSource)
+    assert len(take(source)) == 20
+
+
+def test_the_codec_asked_for_must_be_the_sources(tmp_path: Path, make_video: MakeVideo) -> None:
+    path = make_video(tmp_path / "a.mp4", options={"bf": "0"})
+    with pytest.raises(SourceError, match=r"is h264, not h265"):
+        open_source(path, codec="h265")
+    with pytest.raises(SourceError, match="no h264 packets"):
+        open_source([np.zeros((4, 4, 3), np.uint8)], codec="h264")
+
+
+# -- cameras and addresses ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("camera", [987, "987", "/dev/video987"])
+def test_a_camera_that_does_not_exist_is_named(camera: Any) -> None:
+    with pytest.raises(SourceError, match=r"/dev/video987 does not exist; cameras"):
+        open_source(camera)
+
+
+def test_an_address_where_nobody_answers_is_named_without_its_password() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, never listening: refused at once
+        port = taken.getsockname()[1]
+        with pytest.raises(SourceError, match=rf"rtsp://127\.0\.0\.1:{port}/1 cannot be opened") as caught:
+            open_source(f"rtsp://user:secret@127.0.0.1:{port}/1", timeout_s=2)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_stays_silent_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(SourceError, match=r"nothing came for 0\.3 s"):
+            open_source(f"http://127.0.0.1:{port}/a.mp4", timeout_s=0.3)
+
+
+def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo) -> None:
+    # A file in the role of a camera: its end is not the end that a camera should have.
+    source = open_source(make_video(tmp_path / "a.mp4", frames=5), live=True)
+    assert source.live
+    assert source.silence_s == 10
+    frames, error = take_until_error(source)
+    assert [frame.number for frame in frames] == list(range(5))
+    assert "a.mp4 stopped after 5 frames" in error
+
+
+def test_a_limit_is_no_stop(tmp_path: Path, make_video: MakeVideo) -> None:
+    assert len(take(open_source(make_video(tmp_path / "a.mp4", frames=5), live=True, max_frames=5))) == 5
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+def write_picture(path: Path, value: int, size: tuple[int, int] = (8, 6)) -> None:
+    cv2.imwrite(str(path), np.full((size[1], size[0], 3), (value, 0, 0), np.uint8))
+
+
+def test_a_folder_gives_its_pictures_by_name(tmp_path: Path) -> None:
+    for number, name in enumerate(["1.png", "2.jpg", "10.webp", "11.PNG", "a.bmp"]):
+        write_picture(tmp_path / name.lower(), 40 * number)
+    (tmp_path / "11.png").rename(tmp_path / "11.PNG")
+    (tmp_path / "notes.txt").write_text("no picture")
+    source = open_source(str(tmp_path), fps=10)
+    assert isinstance(source, FolderSource)
+    assert (source.frame_count, source.fps, source.live) == (5, 10, False)
+    frames = take(source)
+    assert [frame.name for frame in frames] == ["1.png", "2.jpg", "10.webp", "11.PNG", "a.bmp"]
+    assert [frame.time_s for frame in frames] == [0, 0.1, 0.2, pytest.approx(0.3), 0.4]
+    for number, frame in enumerate(frames):
+        assert frame.image is not None
+        assert frame.image[3, 4].tolist() == pytest.approx([0, 0, 40 * number], abs=4)  # written as blue
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("b.png", lambda data: data[: len(data) // 2]),  # PNG cut off
+        ("b.jpg", lambda data: data[: len(data) * 3 // 4]),  # JPEG cut off, which OpenCV would fill with grey
+        ("b.jpg", lambda data: b"no picture"),
+        ("b.jpg", lambda data: b""),
+    ],
+)
+def test_an_unreadable_picture_is_named_and_the_others_follow(
+    tmp_path: Path, name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    for each in ("a.png", name, "c.png"):
+        cv2.imwrite(str(tmp_path / each), noise)
+    path = tmp_path / name
+    path.write_bytes(spoil(path.read_bytes()))
+    frames = take(open_source(tmp_path))
+    assert [frame.image is None for frame in frames] == [False, True, False]
+    assert str(path) in frames[1].problem
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(SourceError, match="holds no pictures"):
+        open_source(tmp_path)
+
+
+# -- frames of the program ---------------------------------------------------------------------------------------------
+
+
+def test_arrays_are_numbered_and_timed() -> None:
+    source = open_source([np.zeros((4, 6, 3), np.uint8)] * 3, fps=2)
+    assert isinstance(source, ArraySource)
+    assert source.frame_count == 3
+    assert [(frame.number, frame.time_s) for frame in source] == [(0, 0), (1, 0.5), (2, 1)]
+
+
+def test_no_more_is_asked_of_an_iterable_than_needed() -> None:
+    def frames() -> Iterator[Any]:
+        yield np.zeros((4, 6, 3), np.uint8)
+        raise AssertionError("asked for a second frame")
+
+    assert len(list(open_source(frames(), max_frames=1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (np.zeros((4, 6), np.uint8), "item 1"),  # grey
+        (np.zeros((4, 6, 3), np.float32), "float32"),
+        (np.zeros((0, 6, 3), np.uint8), "at least one pixel"),
+        ("a.png", "str"),
+        (SourceFrame(0, 0.0), "NoneType"),  # neither picture nor problem
+    ],
+)
+def test_an_item_that_is_no_picture_is_named(item: Any, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        list(open_source([np.zeros((4, 6, 3), np.uint8), item]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"source": 3.5}, SourceError),
+        ({"source": [], "fps": 0}, posewire.InvalidSettings),
+        ({"source": [], "max_frames": 0}, posewire.InvalidSettings),
+        ({"source": ArraySource([]), "max_frames": 1}, posewire.InvalidSettings),
+    ],
+)
+def test_unusable_arguments(arguments: dict[str, Any], kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        open_source(**arguments)
+
+
+def test_an_open_source_comes_back() -> None:
+    source = ArraySource([])
+    assert open_source(source) is source
+
+
+# -- real clips --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("clip", "size"),
+    [
+        ("squats.mp4", (720, 1280)),  # 65 frames, portrait
+        ("skeleton_demo.mp4", (1920, 1080)),  # odd frame rate
+    ],
+)
+def test_real_clips_are_read_from_first_to_last_frame(shared_data: Path, clip: str, size: tuple[int, int]) -> None:
+    source = open_source(shared_data / "video" / clip)
+    assert source.size == size
+    assert len(take(source)) == source.frame_count

@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import posewire
+from posewire import (
+    COCO17,
+    NANO19,
+    POSETRACK15,
+    CocoResultsWriter,
+    FrameResult,
+    FrameStatus,
+    JointSet,
+    JsonLinesWriter,
+    MisuseError,
+    OutputError,
+    Person,
+    PoseTrackWriter,
+    StreamInfo,
+    StreamSettings,
+    TrackerSettings,
+    VideoWriter,
+)
+
+INFO = StreamInfo("s1", NANO19, StreamSettings(name="door", tracker=TrackerSettings(similarity="flow", queue_length=4)))
+
+
+def person(person_id: int = 1, joints: int = 19, at: float = 10.0) -> Person:
+    coordinates = at + np.arange(joints, dtype=np.float32)
+    scores = np.linspace(0.1, 1, joints, dtype=np.float32)
+    return Person(
+        person_id,
+        0.75,
+        np.array([at, at, 20, 40], np.float32),
+        np.stack([coordinates, 2 * coordinates, scores], axis=1),
+        "flow",
+    )
+
+
+def tracked(frame: int, *people: Person, image: Any = None) -> FrameResult:
+    return FrameResult(frame, frame / 10, people=people, size=(64, 48), timings_ms={"total": 2.34567}, image=image)
+
+
+def missed(frame: int, image: Any = None) -> FrameResult:
+    return FrameResult(
+        frame, frame / 10, FrameStatus.FAILED, reason="undecodable", message="cut off", image=image, name="b.png"
+    )
+
+
+# -- JSON lines --------------------------------------------------------------------------------------------------------
+
+
+def test_json_lines_begin_with_a_header_and_hold_a_line_a_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with JsonLinesWriter(path, INFO, "walk.mp4") as writer:
+        writer.write(tracked(0, person(3)))
+        writer.write(missed(1))
+    header, first, second = map(json.loads, path.read_text().splitlines())
+    assert header["joints"] == list(NANO19.names)
+    assert header["skeleton"] == [list(edge) for edge in NANO19.edges]
+    assert header["source"] == "walk.mp4"
+    assert header["settings"]["similarity"] == "flow"
+    assert header["settings"]["name"] == "door"
+    assert list(first) == ["frame", "time_s", "people", "timings_ms"]
+    assert list(first["people"][0]) == ["id", "score", "box", "joints", "source"]
+    assert first["people"][0]["id"] == 3
+    assert first["people"][0]["box"] == [10, 10, 20, 40]
+    assert first["people"][0]["source"] == "flow"
+    assert np.shape(first["people"][0]["joints"]) == (19, 3)
+    assert first["people"][0]["joints"][18] == [28, 56, 1]
+    assert first["timings_ms"] == {"total": 2.346}
+    assert second == {
+        "frame": 1,
+        "time_s": 0.1,
+        "status": "failed",
+        "reason": "undecodable",
+        "message": "cut off",
+        "name": "b.png",
+        "people": [],
+    }
+
+
+def test_json_lines_are_there_as_soon_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    writer = JsonLinesWriter(path, INFO)
+    writer.write(tracked(0))
+    assert len(path.read_text().splitlines()) == 2
+    with pytest.raises(RuntimeError), writer:
+        raise RuntimeError
+    assert len(path.read_text().splitlines()) == 2  # whole lines stay
+    with pytest.raises(MisuseError, match="closed"):
+        writer.write(tracked(1))
+
+
+# -- COCO --------------------------------------------------------------------------------------------------------------
+
+
+def test_coco_results_are_what_pycocotools_evaluates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    coco = pytest.importorskip("pycocotools.coco")
+    cocoeval = pytest.importorskip("pycocotools.cocoeval")
+    people = [person(1, at=10.0), person(2, at=200.0)]
+    path = tmp_path / "dt.json"
+    with CocoResultsWriter(path, NANO19) as writer:
+        writer.write(tracked(42, *people))
+        writer.write(missed(43))
+        writer.add(44, [])
+    entries = json.loads(path.read_text())
+    assert writer.missed == [43]
+    assert [(entry["image_id"], entry["category_id"], len(entry["keypoints"])) for entry in entries] == [
+        (42, 1, 51)
+    ] * 2
+    assert entries[0]["bbox"] == [10, 10, 20, 40]
+    truth = coco.COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": 42, "width": 640, "height": 480}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [
+            {
+                "id": place,
+                "image_id": 42,
+                "category_id": 1,
+                "iscrowd": 0,
+                "area": 9000.0,
+                "bbox": each.box.tolist(),
+                "num_keypoints": 17,
+                "keypoints": np.column_stack([each.joints[:17, :2], np.full(17, 2)]).reshape(-1).tolist(),
+            }
+            for place, each in enumerate(people, start=1)
+        ],
+    }
+    truth.createIndex()
+    evaluation = cocoeval.COCOeval(truth, truth.loadRes(str(path)), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    capsys.readouterr()
+    assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "dt.json"
+    path.write_text("before")
+    writer = CocoResultsWriter(path, COCO17)
+    writer.write(tracked(0, person(joints=17)))
+    assert path.read_text() == "before"
+    with pytest.raises(RuntimeError), writer:
+        raise RuntimeError
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["dt.json"]
+    with CocoResultsWriter(path, COCO17) as writer:
+        writer.write(tracked(0, person(joints=17)))
+    assert len(json.loads(path.read_text())) == 1
+    assert os.listdir(tmp_path) == ["dt.json"]
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+# -- PoseTrack ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("joint_set", [NANO19, POSETRACK15], ids=["nano19", "posetrack15"])
+def test_posetrack_files_have_what_poseval_reads(tmp_path: Path, joint_set: JointSet) -> None:
+    path = tmp_path / "a.json"
+    someone = person(5, joints=len(joint_set))
+    with PoseTrackWriter(path, joint_set, sequence="000342_mpii_test") as writer:
+        writer.write(tracked(0, someone, person(6, joints=len(joint_set))))
+        writer.write(missed(1))
+        writer.write(tracked(2))
+    content = json.loads(path.read_text())
+    # What poseval's conversion asserts or looks up.
+    (category,) = content["categories"]
+    assert category["name"] == "person"
+    assert len(category["keypoints"]) == 17
+    assert set(POSETRACK15.names) <= set(category["keypoints"])
+    assert [image["file_name"] for image in content["images"]] == [
+        f"images/000342_mpii_test/{number:06d}.jpg" for number in range(3)
+    ]
+    ids = [image["id"] for image in content["images"]]
+    assert ids == [image["frame_id"] for image in content["images"]] == [10003420000, 10003420001, 10003420002]
+    assert [image["vid_id"] for image in content["images"]] == ["000342"] * 3
+    assert [image["nframes"] for image in content["images"]] == [3] * 3
+    assert content["images"][1]["posewire_message"] == "cut off"
+    assert [entry["image_id"] for entry in content["annotations"]] == ids[:1] * 2
+    assert [entry["track_id"] for entry in content["annotations"]] == [5, 6]
+    assert len({entry["id"] for entry in content["annotations"]}) == 2
+    first = content["annotations"][0]
+    keypoints = np.reshape(first["keypoints"], (17, 3))
+    assert len(first["scores"]) == 17
+    assert first["bbox"] == someone.box.tolist()
+    for name in ("nose", "head_top", "left_wrist"):
+        place = category["keypoints"].index(name)
+        x, y, score = someone.joints[joint_set.index(name)]
+        assert keypoints[place].tolist() == pytest.approx([x, y, 1])
+        assert first["scores"][place] == pytest.approx(score, abs=1e-4)
+    ear = category["keypoints"].index("left_ear")
+    assert keypoints[ear].tolist() == [0, 0, 0]
+
+
+def test_pictures_that_are_numbered_keep_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with PoseTrackWriter(path, COCO17) as writer:
+        writer.write(FrameResult(0, 0.0, name="000007.jpg"))
+    (image,) = json.loads(path.read_text())["images"]
+    assert image["file_name"] == "images/000001_posewire_test/000007.jpg"
+    assert image["id"] == 10000010007
+
+
+def test_the_name_of_a_sequence_has_a_form(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="NUMBER_NAME"):
+        PoseTrackWriter(tmp_path / "a.json", COCO17, sequence="walk")
+
+
+# -- video -------------------------------------------------------------------------------------------------------------
+
+
+def read_video(path: Path) -> tuple[Any, list[Any]]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        facts = (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate)
+        return facts, [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((64, 48), (64, 48)),
+        ((63, 47), (64, 48)),  # odd sizes gain an edge
+    ],
+)
+def test_a_video_shows_every_frame_at_its_time(tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]) -> None:
+    path = tmp_path / "a.mp4"
+    picture = np.full((size[1], size[0], 3), 90, np.uint8)
+    with VideoWriter(path, NANO19, fps=10) as writer:
+        for number in range(12):
+            writer.write(tracked(number, person(1, at=12), image=picture))
+    (codec, pixels, rate), frames = read_video(path)
+    assert codec == ("h264" if "libx264" in av.codecs_available else "mpeg4")
+    assert (pixels, rate) == ("yuv420p", 10)
+    assert [time for time, _ in frames] == pytest.approx([number / 10 for number in range(12)])
+    assert frames[0][1].shape == (shown[1], shown[0], 3)
+    assert (abs(frames[5][1].astype(int) - 90) > 40).any()  # somebody was drawn
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+def test_mpeg4_stands_in_for_a_missing_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posewire.writers._video.av.codecs_available", {"mpeg4"})
+    with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
+        for number in range(3):
+            writer.write(tracked(number, image=np.zeros((48, 64, 3), np.uint8)))
+    (codec, pixels, _), frames = read_video(tmp_path / "a.mp4")
+    assert (codec, pixels, len(frames)) == ("mpeg4", "yuv420p", 3)
+
+
+def test_gaps_in_time_stay_gaps(tmp_path: Path) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
+        writer.write(tracked(10, image=picture))
+        writer.write(FrameResult(11, 1.1, FrameStatus.DROPPED, reason="superseded"))  # a frame that was never sent
+        writer.write(tracked(15, image=picture))
+        writer.write(tracked(15, image=picture))  # the same time twice: the next instant
+    _, frames = read_video(tmp_path / "a.mp4")
+    assert [time for time, _ in frames] == pytest.approx([0, 0.5, 0.5], abs=1e-3)
+
+
+def test_a_frame_without_a_result_has_a_note(tmp_path: Path) -> None:
+    picture = np.full((96, 256, 3), 200, np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
+        writer.write(missed(0, image=picture))
+    _, [(_, shown)] = read_video(tmp_path / "a.mp4")
+    assert abs(shown[:60].astype(int) - 200).max() < 20
+    assert shown[-6:].min() < 80
+
+
+def test_frames_of_another_size_are_fitted(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
+        writer.write(tracked(0, image=np.full((64, 64, 3), 200, np.uint8)))
+        writer.write(tracked(1, image=np.full((64, 128, 3), 200, np.uint8)))
+    _, frames = read_video(tmp_path / "a.mp4")
+    rows = frames[1][1].mean(axis=(1, 2))
+    assert rows[:12].max() < 60  # black above
+    assert rows[20:44].min() > 150
+
+
+@pytest.mark.parametrize("frames", [0, 3])
+def test_a_video_that_is_given_up_leaves_nothing(tmp_path: Path, frames: int) -> None:
+    writer = VideoWriter(tmp_path / "a.mp4", COCO17)
+    for number in range(frames):
+        writer.write(tracked(number, image=np.zeros((48, 64, 3), np.uint8)))
+    with pytest.raises(RuntimeError), writer:
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_tracked_frame_without_its_picture_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(MisuseError, match="keep_images"), VideoWriter(tmp_path / "a.mp4", COCO17) as writer:
+        writer.write(tracked(0))
+
+
+# -- all ---------------------------------------------------------------------------------------------------------------
+
+MAKERS: list[Callable[[Path], posewire.writers.ResultWriter]] = [
+    lambda path: JsonLinesWriter(path, INFO),
+    lambda path: CocoResultsWriter(path, COCO17),
+    lambda path: PoseTrackWriter(path, COCO17),
+    lambda path: VideoWriter(path.with_suffix(".mp4"), COCO17),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["jsonl", "coco", "posetrack", "video"])
+def test_a_folder_that_does_not_exist_is_found_out_at_once(tmp_path: Path, make: Any) -> None:
+    with pytest.raises(OutputError, match="nowhere"):
+        make(tmp_path / "nowhere" / "a.json")
+
+
+def test_a_name_that_stands_for_no_video_is_found_out_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"\.mp4"):
+        VideoWriter(tmp_path / "a.nothing", COCO17)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["jsonl", "coco", "posetrack", "video"])
+def test_closing_twice_is_harmless(tmp_path: Path, make: Any) -> None:
+    writer = make(tmp_path / "a.json")
+    writer.write(tracked(0, image=np.zeros((48, 64, 3), np.uint8)))
+    writer.close()
+    writer.close()
+    writer.discard()
+    assert len(os.listdir(tmp_path)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from posewire_server.status import failure_reason
 from posewire_server.wire.names import DROP_REASONS
 
 __all__ = ["Accounts", "FrameId", "Outbox"]
+
+log = logging.getLogger(__name__)
 
 # Drops ride with the next response; if none comes within this time, they go alone.
 _REPORT_DROPS_AFTER_S = 0.05
@@ -119,8 +122,24 @@ class Outbox:
             await self._send(track_pb2.TrackResponse())
 
     async def _send(self, response: track_pb2.TrackResponse) -> None:
+        # gRPC cannot take back a write that has begun, and refuses the next one meanwhile. So if whoever sends is
+        # cancelled, the write goes on, and the next one waits for it.
+        sending = asyncio.ensure_future(self._send_whole(response))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            sending.add_done_callback(_note_failure)
+            raise
+
+    async def _send_whole(self, response: track_pb2.TrackResponse) -> None:
         async with self._sending:
             response.dropped.extend(self._dropped)
             self._dropped.clear()
             self._something_dropped.clear()
             await self._write(response)
+
+
+def _note_failure(sending: asyncio.Future[None]) -> None:
+    """The write that nobody waits for any more failed, as it does when the call has ended."""
+    if not sending.cancelled() and sending.exception() is not None:
+        log.debug("a response could not be sent: %s", sending.exception())

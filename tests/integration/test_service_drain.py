@@ -1,0 +1,246 @@
+"""A server that is told to stop, and streams that go on elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_server.decoding import Codec
+from posewire_server.server import PoseServer, running_server
+from tests.integration.service_calls import ALL, Answers, TrackClient, connected, server_config
+from tests.server.stand_ins import Gate, jpeg, networks, picture
+from tests.server.videos import encode
+
+
+async def _health(address: str, service: str = "") -> int:
+    async with grpc.aio.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return (await health_pb2_grpc.HealthStub(channel).Check(request)).status
+
+
+async def test_draining_finishes_the_frame_in_work_and_answers_for_the_rest() -> None:
+    gate = Gate()
+    gate.open.set()
+    server = await PoseServer.start(server_config(), networks(pose=gate))
+    async with connected(server.address) as stub:
+        gate.open.clear()
+        gate.reached.clear()
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, jpeg(picture(0)))
+        await asyncio.to_thread(gate.reached.wait, 30)
+        for number in range(1, 5):
+            await client.send(number, jpeg(picture(number)))
+        assert await _health(server.address) == health_pb2.HealthCheckResponse.SERVING
+        stopping = asyncio.create_task(server.stop())
+        while await _health_or_gone(server.address) == health_pb2.HealthCheckResponse.SERVING:
+            await asyncio.sleep(0)
+        gate.open.set()
+        await client.read_until("drain")
+        await client.send(5, jpeg(picture(5)))  # was on its way
+        answers = await client.finish()
+        await stopping
+    assert answers.tracked.keys() == {0}
+    assert answers.dropped == dict.fromkeys(range(1, 6), track_pb2.DROP_REASON_DRAINING)
+    assert answers.drain is not None
+    assert 0 <= answers.drain.grace.ToMilliseconds() <= 5000
+    assert answers.token
+    summary = answers.summary
+    assert summary is not None
+    assert (summary.received, summary.tracked, summary.dropped) == (6, 1, 5)
+
+
+async def _health_or_gone(address: str) -> int | None:
+    try:
+        return await _health(address)
+    except grpc.aio.AioRpcError as error:  # the listening socket is closed
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        return None
+
+
+async def test_a_client_that_ignores_the_drain_does_not_hold_the_server() -> None:
+    server = await PoseServer.start(server_config(drain_grace_s=0.4), networks())
+    async with connected(server.address) as stub:
+        client, opening = TrackClient(stub), TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, jpeg(picture(0)))
+        await client.read()
+        await opening.call.wait_for_connection()  # and never sends its configuration
+        async with asyncio.timeout(10):
+            await server.stop()
+            # The stream ends in order all the same: there is nothing it has not been told.
+            while await client.read() is not None:
+                pass
+    assert client.answers.order == ["started", "tracked", "drain", "summary"]
+
+
+async def test_twenty_streams_drain_together() -> None:
+    server = await PoseServer.start(server_config(), networks())
+
+    async def camera(address: str) -> Answers:
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            await client.open(drop_policy=ALL)
+            reading = asyncio.create_task(client.read_until("drain"))
+            number = 0
+            while not reading.done():
+                await client.send(number, jpeg(picture(number % 50)))
+                number += 1
+                await asyncio.sleep(0)
+            await reading
+            answers = await client.finish()
+            assert answers.answered == set(range(number))
+            return answers
+
+    cameras = [asyncio.create_task(camera(server.address)) for _ in range(20)]
+    while server.service.active_streams < 20:
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(20):
+        await server.stop()
+        every = await asyncio.gather(*cameras)
+    assert all(answers.summary is not None for answers in every)
+    assert server.service.active_streams == 0
+
+
+async def test_nothing_new_is_taken_while_draining() -> None:
+    gate = Gate()
+    gate.open.set()
+    server = await PoseServer.start(server_config(), networks(pose=gate))
+    async with connected(server.address) as stub:
+        gate.open.clear()
+        gate.reached.clear()
+        client, late = TrackClient(stub), TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, jpeg(picture(0)))
+        await asyncio.to_thread(gate.reached.wait, 30)
+        stopping = asyncio.create_task(server.stop())
+        while await _health_or_gone(server.address) == health_pb2.HealthCheckResponse.SERVING:
+            await asyncio.sleep(0)
+        await late.call.done_writing()
+        assert (await late.failure()).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION)
+        gate.open.set()
+        await client.finish()
+        await stopping
+
+
+# -- going on ----------------------------------------------------------------------------------------------------------
+
+
+async def _first_part(address: str, frames: int = 4) -> Answers:
+    async with connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        for number in range(frames):
+            await client.send(number, jpeg(picture(number, people=3)))
+        return await client.finish()
+
+
+def _key(tmp_path: Path) -> Path:
+    return tmp_path / "resume.key"
+
+
+async def test_ids_go_on_at_another_server_with_the_same_key(tmp_path: Path) -> None:
+    config = server_config(resume_key=_key(tmp_path))
+    async with running_server(config, networks()) as address:
+        before = await _first_part(address, frames=1)  # the token comes with the first frame
+    assert before.token
+    async with running_server(config, networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        last = settings_pb2.ResumeRequest(token=before.token, last_frame=jpeg(picture(0, people=3)))
+        await client.open(drop_policy=ALL, resume=last)
+        # Two of the three are still there, and the one who has gone was the first: a fresh stream would call them 1, 2.
+        rest = picture(1, people=3)
+        rest[:, :60] = 0
+        await client.send(7, jpeg(rest))
+        answers = await client.finish()
+    assert answers.started is not None
+    assert answers.started.resume.resumed
+    assert sorted(answers.ids(7)) == [2, 3]
+    assert answers.summary is not None
+    assert answers.summary.identities == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda token: b"", "not signed"),
+        (lambda token: token[:-1] + bytes([token[-1] ^ 1]), "not signed"),  # one bit
+        (lambda token: bytes(32) + token[32:], "not signed"),  # forged
+    ],
+)
+async def test_a_token_that_was_changed_is_refused(tmp_path: Path, change: object, why: str) -> None:
+    async with running_server(server_config(resume_key=_key(tmp_path)), networks()) as address:
+        token = change((await _first_part(address)).token)  # type: ignore[operator]
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            answers = await client.open(drop_policy=ALL, resume=settings_pb2.ResumeRequest(token=token))
+            await client.send(0, jpeg(picture(0)))
+            await client.finish()
+    assert answers.started is not None
+    assert not answers.started.resume.resumed
+    assert why in answers.started.resume.refusal
+    assert answers.ids(0) == [1, 2]  # a fresh stream
+
+
+async def test_a_token_is_refused_elsewhere_under_another_key_or_with_other_settings(tmp_path: Path) -> None:
+    async with running_server(server_config(resume_key=_key(tmp_path)), networks()) as address:
+        token = (await _first_part(address)).token
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            tracker = settings_pb2.TrackerSettings(queue_length=3)
+            resume = settings_pb2.ResumeRequest(token=token)
+            answers = await client.open(drop_policy=ALL, tracker=tracker, resume=resume)
+            await client.finish()
+        assert answers.started is not None
+        assert "other tracker settings" in answers.started.resume.refusal
+    async with running_server(server_config(resume_key=tmp_path / "other.key"), networks()) as address:
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            answers = await client.open(drop_policy=ALL, resume=settings_pb2.ResumeRequest(token=token))
+            await client.finish()
+        assert answers.started is not None
+        assert "not signed with this server's key" in answers.started.resume.refusal
+
+
+@pytest.mark.parametrize(
+    "last_frame",
+    [
+        b"garbage",
+        jpeg(picture(size=(100, 100))),  # of another camera
+    ],
+)
+async def test_ids_go_on_even_if_the_last_frame_is_unusable(tmp_path: Path, last_frame: bytes) -> None:
+    async with running_server(server_config(resume_key=_key(tmp_path)), networks()) as address:
+        token = (await _first_part(address)).token
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            resume = settings_pb2.ResumeRequest(token=token, last_frame=last_frame)
+            answers = await client.open(drop_policy=ALL, resume=resume)
+            await client.send(0, jpeg(picture(1, people=3)))
+            await client.finish()
+    assert answers.started is not None
+    assert answers.started.resume.resumed
+    assert sorted(answers.ids(0)) == [1, 2, 3]
+
+
+async def test_a_video_goes_on_with_a_picture_as_its_last_frame(tmp_path: Path) -> None:
+    units = encode(Codec.H264, [picture(step) for step in range(3)])
+    async with running_server(server_config(resume_key=_key(tmp_path)), networks()) as address:
+        token = (await _first_part(address, frames=1)).token
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            resume = settings_pb2.ResumeRequest(
+                token=token, last_frame=jpeg(picture(0)), last_frame_codec=pose_pb2.CODEC_JPEG
+            )
+            answers = await client.open(pose_pb2.CODEC_H264, drop_policy=ALL, resume=resume)
+            for number, unit in enumerate(units):
+                await client.send(number, unit)
+            await client.finish()
+    assert answers.started is not None
+    assert answers.started.resume.resumed
+    assert sorted(answers.ids(2)) == [1, 2]

@@ -1,0 +1,149 @@
+"""Many streams on one server: none disturbs another, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posewire.v1 import pose_pb2, settings_pb2
+from posewire_server.server import PoseServer, running_server
+from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, connected, server_config
+from tests.server.stand_ins import jpeg, networks, picture
+
+
+async def _walk(address: str, people: int, frames: int = 12, policy: settings_pb2.DropPolicy.ValueType = ALL) -> Answers:
+    """A stream of its own connection; the last person of the scene is hidden for some frames in the middle."""
+    async with connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=policy)
+        for number in range(frames):
+            there = people - 1 if 4 <= number < 7 else people
+            await client.send(number, jpeg(picture(number, people=there)))
+        return await client.finish()
+
+
+async def test_a_stream_gives_the_same_alone_and_among_others() -> None:
+    async with running_server(server_config(), networks()) as address:
+        alone = await _walk(address, people=3)
+        among = await asyncio.gather(*(_walk(address, people=1 + index % 5) for index in range(10)))
+    same = among[2]
+    for number in range(12):
+        assert same.ids(number) == alone.ids(number)
+        for person, lone in zip(same.tracked[number].people, alone.tracked[number].people, strict=True):
+            np.testing.assert_allclose(person.joints, lone.joints, atol=1e-3)
+    for index, answers in enumerate(among):
+        assert answers.answered == set(range(12))
+        assert answers.summary is not None
+        assert answers.summary.identities == 1 + index % 5  # ids start at 1 in every stream
+
+
+@pytest.mark.parametrize("policy", [ALL, LATEST])
+async def test_clients_that_vanish_disturb_nobody(policy: settings_pb2.DropPolicy.ValueType) -> None:
+    server = await PoseServer.start(server_config(), networks())
+    try:
+
+        async def vanish(after: int) -> None:
+            async with connected(server.address) as stub:
+                client = TrackClient(stub)
+                await client.open(drop_policy=policy)
+                for number in range(after):
+                    await client.send(number, jpeg(picture(number)))
+                client.call.cancel()
+
+        async def drop_the_line(after: int) -> None:
+            async with connected(server.address) as stub:
+                client = TrackClient(stub)
+                await client.open(drop_policy=policy)
+                for number in range(after):
+                    await client.send(number, jpeg(picture(number)))
+                # The channel is closed with the call open.
+
+        faithful = asyncio.create_task(_walk(server.address, people=2))
+        await asyncio.gather(*(vanish(after) for after in range(6)), *(drop_the_line(after) for after in range(6)))
+        answers = await faithful
+        assert answers.tracked.keys() == set(range(12))
+        async with asyncio.timeout(20):
+            while server.service.active_streams:
+                await asyncio.sleep(0.001)
+    finally:
+        await server.stop()
+
+
+async def test_a_client_that_does_not_read_is_held_back_and_holds_nobody_up() -> None:
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        stuck = TrackClient(stub)
+        await stuck.open(drop_policy=LATEST)
+
+        async def flood() -> None:
+            number = 0
+            while True:
+                await stuck.send(number, b"not a picture, and answered with an error that is never read")
+                number += 1
+
+        flooding = asyncio.create_task(flood())
+        try:
+            answers = await _walk(address, people=2)
+            assert answers.tracked.keys() == set(range(12))
+        finally:
+            flooding.cancel()
+            await asyncio.gather(flooding, return_exceptions=True)
+            stuck.call.cancel()
+
+
+def _memory_mb() -> float:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
+async def test_memory_does_not_grow_with_frames_or_streams() -> None:
+    """The short form; the benchmark does it with thousands of frames and hundreds of streams."""
+    pixels = picture(size=(720, 1280))  # 2.8 MB once decoded: whoever keeps one of them is found out
+    data = jpeg(pixels)
+    boxes = np.array([[10, 60, 40, 120]])
+    server = await PoseServer.start(server_config(), networks(detector=None))
+    try:
+
+        async def stream(frames: int) -> None:
+            async with connected(server.address) as stub:
+                client = TrackClient(stub)
+                await client.open(drop_policy=ALL)
+                for number in range(frames):
+                    await client.send(number, data, boxes)
+                    await client.read()
+                await client.finish()
+
+        await stream(40)
+        for _ in range(5):
+            await stream(1)
+        before = _memory_mb()
+        await stream(150)
+        for _ in range(40):
+            await stream(1)
+        assert _memory_mb() - before < 60  # 190 kept frames would be 500
+    finally:
+        await server.stop()
+
+
+async def test_the_real_bundle_on_boxes_of_the_caller() -> None:
+    async with running_server(server_config()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL, joint_set="coco17")
+        data = jpeg(picture(size=(240, 320)))
+        for number in range(4):
+            await client.send(number, data, boxes=np.array([[10, 60, 40, 120], [70, 60, 40, 120]]))
+        answers = await client.finish()
+    assert answers.started is not None
+    assert answers.started.models.bundle == "nano"
+    for number in range(4):
+        frame = answers.tracked[number]
+        assert {person.box_source for person in frame.people} <= {pose_pb2.BOX_SOURCE_CALLER, pose_pb2.BOX_SOURCE_FLOW}
+        assert {len(person.joints) for person in frame.people} <= {51}
+        assert frame.timings.pose_ms > 0
+        assert (frame.timings.flow_ms > 0) == (number > 0)

@@ -13,9 +13,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,44 +25,14 @@ from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint
 from posewire_models.training.curves import Curves
 from posewire_models.training.devices import Processes
 from posewire_models.training.example_order import example_order, step_generator
-from posewire_models.training.freezing import freeze
+from posewire_models.training.learning_parts import freeze, parameter_groups
 from posewire_models.training.schedule import ScheduleConfig
+from posewire_models.training.task import Task
 from posewire_models.weights import load_strict
 
-__all__ = ["LoopConfig", "Task", "Trained", "train"]
+__all__ = ["LoopConfig", "Trained", "train"]
 
 _log = logging.getLogger(__name__)
-
-
-class Task(Protocol):
-    """What the loop is to train.
-
-    Attributes:
-        network: in training shape, on its device.
-        examples: number of training examples.
-    """
-
-    network: nn.Module
-    examples: int
-
-    def batch(self, rows: Tensor, generator: torch.Generator) -> Any:
-        """Inputs and targets of the examples `rows` `(b,)`; `generator` (on the CPU) is the only source of chance.
-
-        Runs in another thread, one step ahead.
-        """
-        ...
-
-    def loss(self, network: nn.Module, batch: Any) -> Tensor:
-        """Loss of what `batch` gave."""
-        ...
-
-    def measure(self, network: nn.Module) -> dict[str, float]:
-        """Figures on held-out data; `network` is in evaluation mode."""
-        ...
-
-    def picture(self, network: nn.Module) -> Tensor | None:
-        """A contact sheet of results, uint8 `(3, h, w)`, or nothing; `network` is in evaluation mode."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +52,8 @@ class LoopConfig:
         threads: CPU threads of the network; 0 leaves them as they are.
         frozen: parts of the network that are not trained, batch norms included, by the start of their names, for
             example `features.0`. The first layers of a pretrained trunk are general, and the dearest to train.
+        lr_factors: parts of the network, named in the same way, that learn at this many times the rate: layers whose
+            weights have far to go, such as those that predict sizes in cells.
     """
 
     out: Path
@@ -95,6 +67,7 @@ class LoopConfig:
     clip_gradient: float = 0.0
     threads: int = 0
     frozen: tuple[str, ...] = ()
+    lr_factors: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.average < 1:
@@ -103,6 +76,10 @@ class LoopConfig:
             raise ValueError(f"precision {self.precision!r} must be 'bf16' or 'fp32'")
         if min(self.checkpoint_every_s, self.measure_every_s) <= 0 or self.log_every < 1:
             raise ValueError("checkpoint_every_s, measure_every_s and log_every must be above 0")
+        if any(factor <= 0 for factor in self.lr_factors.values()):
+            raise ValueError(
+                f"lr_factors {self.lr_factors} must be above 0; use frozen for parts that are not to learn"
+            )
         if self.clip_gradient < 0 or self.threads < 0:
             raise ValueError("clip_gradient and threads must not be negative")
 
@@ -158,7 +135,10 @@ class _Run:
         self.batch = min(schedule.batch_size, task.examples)
         self.steps = schedule.steps(task.examples)
         self.optimiser = torch.optim.AdamW(
-            task.network.parameters(), schedule.lr, weight_decay=schedule.weight_decay, foreach=True
+            parameter_groups(task.network, config.lr_factors),
+            schedule.lr,
+            weight_decay=schedule.weight_decay,
+            foreach=True,
         )
         self.averaged = AveragedWeights(task.network, config.average) if config.average else None
         self.step, self.elapsed_s = 0, 0.0
@@ -226,7 +206,7 @@ class _Run:
     def _train_step(self, batch: Any, rate: float) -> tuple[Tensor, float]:
         """Loss of the step, and the seconds that it took from the batch to the new weights."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         begun = time.perf_counter()
         loss = self.task.loss(self.network, batch)
         self.optimiser.zero_grad(set_to_none=True)

@@ -185,3 +185,19 @@ def test_curves_are_kept(tmp_path: Path) -> None:
     assert [step for step, name, _ in rows if name == "loss"] == ["5", "10"]
     assert (tmp_path / "samples.png").exists()
     assert 0 < trained.network_share <= 1
+
+
+def test_parts_may_learn_faster(tmp_path: Path) -> None:
+    task = Line()
+    before = {name: value.clone() for name, value in task.network.state_dict().items()}
+    constant = ScheduleConfig(batch_size=8, lr=0.001, samples=8)
+    train(task, settings(tmp_path, schedule=constant, average=0.0, lr_factors={"3": 10.0}), ONE_PROCESS)
+    after = task.network.state_dict()
+    # Adam's first step has the length of the rate, whatever the gradient.
+    for name, rate in (("0.weight", 0.001), ("3.weight", 0.01)):
+        assert float((after[name] - before[name]).abs().max()) == pytest.approx(rate, rel=0.01)
+
+
+def test_parts_that_learn_faster_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no part of the network is called 'head'"):
+        train(Line(), settings(tmp_path, lr_factors={"head": 10.0}), ONE_PROCESS)

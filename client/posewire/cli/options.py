@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias, cast
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -40,7 +40,7 @@ class SimilarityName(StrEnum):
     @property
     def setting(self) -> Similarity:
         """The value that `TrackerSettings` takes."""
-        return cast("Similarity", self.value)
+        return self.value
 
 
 class ResultFormat(StrEnum):

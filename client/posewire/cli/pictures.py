@@ -43,7 +43,7 @@ def numbered_pictures(paths: Sequence[Path]) -> list[Picture]:
 
 
 def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Picture]:
-    """The pictures that a COCO ground truth knows, with its ids and the boxes of its people, those with labelled joints.
+    """The pictures that a COCO ground truth knows, with its ids and the boxes of people with labelled joints.
 
     Files are found by name, then by name without suffix, so that converted pictures keep their annotations.
 

@@ -1,0 +1,6 @@
+"""`python -m posewire.cli`: the same program as `posewire`."""
+
+from posewire.cli import main
+
+if __name__ == "__main__":
+    main()

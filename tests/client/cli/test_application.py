@@ -1,0 +1,163 @@
+"""The commands without a server: help, usage errors, delegation, and what they cost to import."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from posewire import __version__
+from posewire.cli.application import app
+from posewire.synth import PRESETS
+
+CLIP_FLAGS = (
+    "--server --out --format --render --max-frames --similarity --no-propagation --queue-length --detect-every "
+    "--bundle --detector --flow --quiet"
+)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, list(arguments))
+
+
+def test_help_needs_nothing_heavy() -> None:
+    script = "import sys, posewire.cli.application; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not set(loaded) & {"numpy", "cv2", "av", "grpc", "torch", "posewire.synth", "posewire_server"}
+
+
+def test_help_lists_all_commands() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("serve", "track", "poses", "demo", "info", "synth", "bench"):
+        assert f" {command} " in result.stdout
+    assert run("--version").stdout == f"posewire {__version__}\n"
+
+
+@pytest.mark.parametrize("flag", CLIP_FLAGS.split())
+def test_track_has_its_flags(flag: str) -> None:
+    assert f"{flag} " in run("track", "--help").stdout.replace(",", " ")
+
+
+@pytest.mark.parametrize("command", ["synth", "demo"])
+def test_presets_are_named_in_the_help(command: str) -> None:
+    assert ", ".join(PRESETS) in " ".join(run(command, "--help").stdout.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["track"], "SOURCE"),
+        (["track", "x.mp4", "--max-frames", "0"], "--max-frames"),
+        (["track", "x.mp4", "--queue-length", "1001"], "--queue-length"),
+        (["track", "x.mp4", "--detect-every", "-1"], "--detect-every"),
+        (["track", "x.mp4", "--similarity", "magic"], "multi-flow"),
+        (["track", "x.mp4", "--format", "xml"], "posetrack"),
+        (["track", "x.mp4", "--server", "h:1", "--bundle", "nano"], "--bundle would choose"),
+        (["track", "x.mp4", "--out", "-", "--format", "coco"], "file name"),
+        (["poses", "pictures"], "--out"),
+        (["demo", "--preset", "hard"], "unknown preset 'hard'"),
+        (["demo", "--people", "99"], "0..40"),
+        (["synth", "out", "--size", "640"], "WIDTHxHEIGHT"),
+        (["synth", "out", "--size", "10x10"], "64..4096"),
+        (["synth", "out", "--fps", "nan"], "1..240"),
+        (["synth", "out", "--frames-as", "gif"], "png"),
+    ],
+)
+def test_wrong_usage_is_status_2_and_says_what_is_right(arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["track", "missing.mp4"], "missing.mp4 does not exist"),
+        (["demo", "missing.mp4"], "missing.mp4 does not exist"),
+        (["poses", "nowhere", "--out", "dt.json"], "nowhere is not a folder"),
+        (["demo", "--render", "nowhere/demo.mp4"], "the folder nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_a_server_is_started(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_server(*_: object, **__: object) -> None:
+        raise AssertionError("a server was started")
+
+    monkeypatch.setattr(subprocess, "Popen", no_server)
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("posewire: ")
+    assert said in result.stderr
+
+
+def test_a_file_that_is_no_video_is_said_early(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("these are notes")
+    result = run("track", str(tmp_path / "notes.mp4"))
+    assert result.exit_code == 1
+    assert "notes.mp4" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "bench"])
+def test_commands_of_the_extra_say_how_to_install_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    result = run(command)
+    assert result.exit_code == 1
+    assert "pip install 'posewire[server]'" in result.stderr
+
+
+def test_serve_hands_its_flags_on() -> None:
+    result = run("serve", "--help")
+    assert result.exit_code == 0
+    assert "--exit-on-stdin-eof" in result.stdout
+
+
+def test_synth_writes_a_scene(tmp_path: Path) -> None:
+    out = tmp_path / "scene"
+    flags = [
+        "--preset",
+        "crowd",
+        "--people",
+        "3",
+        "--frames",
+        "3",
+        "--size",
+        "96x80",
+        "--seed",
+        "5",
+        "--fps",
+        "10",
+        "--flow",
+        "--frames-as",
+        "png",
+    ]
+    result = run("synth", str(out), *flags)
+    assert (result.exit_code, result.stdout) == (0, "")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (
+        manifest["scene"] | {"people": 3, "frames": 3, "width": 96, "height": 80, "seed": 5, "fps": 10.0}
+        == manifest["scene"]
+    )
+    assert len(list((out / manifest["pictures"]).iterdir())) == 3
+    assert len(list((out / manifest["flow"]).iterdir())) == 2
+    for name in ("manifest.json", manifest["annotations"]):
+        assert str(out / name) in result.stderr
+    assert run("synth", str(out), *flags, "--quiet").stderr == ""
+
+
+def test_synth_refuses_a_file_as_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("synth", str(tmp_path / "file"), "--frames", "1")
+    assert result.exit_code == 1
+    assert "is a file" in result.stderr

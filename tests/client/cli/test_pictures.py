@@ -1,0 +1,66 @@
+"""Image ids and boxes for single pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posewire.cli.failures import CommandError
+from posewire.cli.pictures import annotated_pictures, numbered_pictures
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["000000000139.jpg", "000000000285.jpg"], [139, 285]),
+        (["a.jpg", "7.jpg"], [1, 2]),  # not all are numbers
+        (["7.jpg", "07.png"], [1, 2]),  # the same number twice
+        ([], []),
+    ],
+)
+def test_ids_are_the_numbers_in_names_or_running_ones(names: list[str], ids: list[int]) -> None:
+    assert [picture.image_id for picture in numbered_pictures([Path(name) for name in names])] == ids
+
+
+def ground_truth(tmp_path: Path, **changes: Any) -> Path:
+    annotations = [
+        {"image_id": 5, "bbox": [10, 20, 30, 40], "num_keypoints": 3},
+        {"image_id": 5, "bbox": [1, 2, 3, 4]},
+        {"image_id": 5, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        {"image_id": 5, "bbox": [0, 0, 9, 9], "num_keypoints": 0},
+        {"image_id": 5, "bbox": [0, 0, 9, 9], "category_id": 18},
+        {"image_id": 5, "bbox": [0, 0, 0, 9]},
+    ]
+    images = [{"id": 5, "file_name": "val/five.jpg"}, {"id": 6, "file_name": "six.jpg"}]
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, **changes}))
+    return path
+
+
+def test_ids_and_boxes_come_from_the_ground_truth(tmp_path: Path) -> None:
+    paths = [Path("x/five.jpg"), Path("x/six.webp"), Path("x/stranger.jpg")]
+    five, six = annotated_pictures(paths, ground_truth(tmp_path))
+    assert (five.path, five.image_id, six.path, six.image_id) == (paths[0], 5, paths[1], 6)
+    assert five.boxes is not None
+    assert five.boxes.tolist() == [[10, 20, 40, 60], [1, 2, 4, 6]]
+    assert six.boxes is not None
+    assert six.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"images": [{"id": 1}]}, "file_name"),
+        ({"annotations": [{"image_id": 5}]}, "bbox"),
+        ({"annotations": [{"image_id": 5, "bbox": [1, 2, 3]}]}, "bbox"),
+        ({"images": 3}, "images"),
+        ({"images": []}, "knows none of the 1 pictures"),
+    ],
+)
+def test_other_files_are_refused_by_name(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=said) as refused:
+        annotated_pictures([Path("five.jpg")], ground_truth(tmp_path, **changes))
+    assert "gt.json" in str(refused.value)

@@ -1,0 +1,149 @@
+"""The private server's life, with small programs in the place of the real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from posewire.cli import private_server as module
+from posewire.cli.failures import CommandError, UsageError
+from posewire.cli.private_server import ServerChoice, private_server
+
+OBEDIENT = """
+    import os, sys
+    flags = sys.argv[1:]
+    port_file = flags[flags.index("--port-file") + 1]
+    with open(os.environ["POSEWIRE_TEST_NOTES"], "w") as notes:
+        notes.write(f"{os.getpid()} {' '.join(flags)}")
+    with open(port_file + ".new", "w") as file:
+        file.write("4711")
+    os.replace(port_file + ".new", port_file)
+    sys.stdin.buffer.read()
+"""
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POSEWIRE_TEST_NOTES", str(tmp_path / "notes"))
+    return tmp_path / "notes"
+
+
+def pretend(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program in the place of `python -m posewire_server`."""
+    folder = tmp_path / "site" / "posewire_server"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "__main__.py").write_text(textwrap.dedent(program))
+    monkeypatch.setenv("PYTHONPATH", str(folder.parent))
+
+
+def has_ended(pid: int, within_s: float = 20.0) -> bool:
+    """Whether a process is gone, or a zombie that nobody has collected, in good time."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_it_runs_for_the_length_of_the_block(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(OBEDIENT, tmp_path, monkeypatch)
+    with private_server(["--bundle", "some bundle"]) as address:
+        assert address == "127.0.0.1:4711"
+        pid, *flags = notes.read_text().split(" ", 1)
+        os.kill(int(pid), 0)
+    assert has_ended(int(pid))
+    assert flags[0].endswith("--bundle some bundle")
+    assert "--exit-on-stdin-eof" in flags[0]
+
+
+def test_it_ends_with_an_error_in_the_block_too(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(OBEDIENT, tmp_path, monkeypatch)
+    with pytest.raises(KeyboardInterrupt), private_server():
+        raise KeyboardInterrupt
+    assert has_ended(int(notes.read_text().split()[0]))
+
+
+def test_it_ends_when_we_are_killed(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(OBEDIENT, tmp_path, monkeypatch)
+    script = (
+        "import sys\nfrom posewire.cli.private_server import private_server\n"
+        "with private_server():\n    print('up', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as ours:
+        assert ours.stdout is not None
+        assert ours.stdout.readline() == "up\n"
+        server = int(notes.read_text().split()[0])
+        ours.send_signal(signal.SIGKILL)
+    assert has_ended(server)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        # its own words, without what every message begins with
+        (
+            "import sys\nsys.exit('posewire: the server cannot start: no such bundle; try nano')",
+            "the private server did not start: no such bundle; try nano",
+        ),
+        # an error nobody expected: the end of the traceback
+        ("raise RuntimeError('all is lost')", "all is lost"),
+        ("import sys\nsys.exit(7)", "exit status 7"),
+    ],
+)
+def test_why_it_did_not_start_is_said(program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(program, tmp_path, monkeypatch)
+    with pytest.raises(CommandError) as failed, private_server():
+        pass
+    assert said in str(failed.value)
+
+
+def test_a_server_that_dies_on_the_way_is_said(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(OBEDIENT, tmp_path, monkeypatch)
+
+    def kill_it() -> None:
+        with private_server():
+            pid = int(notes.read_text().split()[0])
+            os.kill(pid, signal.SIGKILL)
+            assert has_ended(pid)
+
+    with pytest.raises(CommandError, match=r"ended early \(exit status -9\)"):
+        kill_it()
+
+
+def test_a_stubborn_server_is_made_to_end(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stubborn = (
+        OBEDIENT + "\n    import signal, time\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(60)"
+    )
+    pretend(stubborn, tmp_path, monkeypatch)
+    monkeypatch.setattr(module, "_STOP_TIMEOUT_S", 0.3)
+    with private_server():
+        pid = int(notes.read_text().split()[0])
+    assert has_ended(pid)
+
+
+def test_a_server_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend("import sys\nsys.stdin.buffer.read()", tmp_path, monkeypatch)
+    monkeypatch.setattr(module, "_START_TIMEOUT_S", 0.2)
+    with pytest.raises(CommandError, match="not ready"), private_server():
+        pass
+
+
+def test_a_named_server_is_used_as_it_is() -> None:
+    with ServerChoice("example.org:1").running() as address:
+        assert address == "example.org:1"
+    with pytest.raises(UsageError, match="--detector, --flow would choose"):
+        ServerChoice("example.org:1", detector="none", flow="dis")

@@ -1,0 +1,276 @@
+"""The commands against a running server: results, files, exit statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.application import app
+from posewire.joints import COCO17
+from posewire.writers import VideoWriter
+from posewire_models.frames import Frame
+from posewire_server.config import ServerConfig
+from posewire_server.networks import Networks
+from posewire_server.server import running_server
+from tests.server.stand_ins import Floats, GridPose, jpeg, networks, picture, png
+
+FRAMES = 12
+
+
+class BlueShyPose(GridPose):
+    """Fails on every frame with a blue corner, as JPEG leaves it."""
+
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+        if any(frame.pixels[0, 0, 2] > 200 > frame.pixels[0, 0, 0] for frame in frames):
+            raise RuntimeError("blue corner")
+        return super().__call__(frames, boxes)
+
+
+@contextmanager
+def serving(stand_ins: Networks) -> Iterator[str]:
+    """A server in a thread; gives its address."""
+    ready: list[str] = []
+    up, down = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with running_server(ServerConfig(port=0, drain_grace_s=5.0), stand_ins) as address:
+            ready.append(address)
+            up.set()
+            await down.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert up.wait(60)
+        yield ready[0]
+    finally:
+        loop.call_soon_threadsafe(down.set)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serving(networks(pose=BlueShyPose())) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def blind_server() -> Iterator[str]:
+    with serving(networks(detector=None)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("clip") / "000007_walk.mp4"
+    with VideoWriter(path, COCO17, fps=25) as writer:
+        for step in range(FRAMES):
+            writer.add(picture(step), step / 25)
+    return str(path)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, list(arguments))
+
+
+def test_track_writes_json_lines_and_a_video(server: str, clip: str, tmp_path: Path) -> None:
+    out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    flags = ["--similarity", "pose", "--no-propagation", "--queue-length", "7", "--detect-every", "1"]
+    result = run("track", clip, "--server", server, "--out", str(out), "--render", str(video), *flags)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"{FRAMES} frames tracked, 2 identities" in result.stderr
+    assert f"wrote {out}" in result.stderr
+    header, *frames = map(json.loads, out.read_text().splitlines())
+    assert header["joints"] == list(COCO17.names)
+    assert header["source"] == clip
+    wanted = {"similarity": "pose", "propagation": False, "queue_length": 7, "detect_every": 1}
+    assert wanted.items() <= header["settings"].items()
+    assert [frame["frame"] for frame in frames] == list(range(FRAMES))
+    for frame in frames:
+        assert sorted(person["id"] for person in frame["people"]) == [1, 2]
+        assert len(frame["people"][0]["box"]) == 4
+        assert np.shape(frame["people"][0]["joints"]) == (17, 3)
+        assert {"decode", "pose", "track", "total"} <= frame["timings_ms"].keys()
+    with av.open(str(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == FRAMES
+
+
+def test_quiet_says_nothing_when_all_is_well(server: str, clip: str, tmp_path: Path) -> None:
+    result = run("track", clip, "--server", server, "--out", str(tmp_path / "o.jsonl"), "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_track_stops_after_max_frames(server: str, clip: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    assert run("track", clip, "--server", server, "--out", str(out), "--max-frames", "3").exit_code == 0
+    assert len(out.read_text().splitlines()) == 1 + 3
+
+
+def test_track_writes_coco_and_posetrack(server: str, clip: str, tmp_path: Path) -> None:
+    coco, posetrack = tmp_path / "coco.json", tmp_path / "posetrack.json"
+    for out, form in ((coco, "coco"), (posetrack, "posetrack")):
+        assert run("track", clip, "--server", server, "--out", str(out), "--format", form).exit_code == 0
+    assert len(json.loads(coco.read_text())) == 2 * FRAMES
+    content = json.loads(posetrack.read_text())
+    assert {person["track_id"] for person in content["annotations"]} == {1, 2}
+    assert content["images"][0]["vid_id"] == "000007"  # from the name of the clip, which is a sequence's
+
+
+def test_results_can_go_to_standard_output(server: str, clip: str) -> None:
+    command = [sys.executable, "-m", "posewire.cli", "track", clip, "--server", server, "--out", "-"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [line["frame"] for line in lines[1:]] == list(range(FRAMES))
+    assert "frames tracked" in finished.stderr
+
+
+def test_a_frame_without_result_is_status_1_with_a_count(server: str, tmp_path: Path) -> None:
+    """One frame makes the pose network fail, another file is no picture; the others are tracked."""
+    for step in range(6):
+        pixels = picture(step)
+        if step == 2:
+            pixels[:8, :8] = (0, 0, 255)
+        (tmp_path / f"{step}.png").write_bytes(png(pixels))
+    (tmp_path / "4.png").write_bytes(b"no picture")
+    out = tmp_path / "out.jsonl"
+    flags = ["--server", server, "--out", str(out), "--render", str(tmp_path / "o.mp4"), "--quiet"]
+    result = run("track", str(tmp_path), *flags)
+    assert result.exit_code == 1
+    assert "2 of 6 frames have no result" in result.stderr
+    statuses = [json.loads(line).get("status") for line in out.read_text().splitlines()[1:]]
+    assert statuses == [None, None, "failed", None, "failed", None]
+
+
+def test_no_server_at_the_address(clip: str) -> None:
+    result = run("track", clip, "--server", "127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "127.0.0.1:1" in result.stderr
+    assert "posewire serve" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [["track"], ["demo"]])
+def test_a_server_without_detector_is_said_with_the_remedy(
+    command: list[str], blind_server: str, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*command, clip, "--server", blind_server)
+    assert result.exit_code == 1
+    assert "has no person detector" in result.stderr
+    assert "--detector onnx:PATH" in result.stderr
+
+
+def test_ctrl_c_finishes_the_files(server: str, tmp_path: Path) -> None:
+    """An endless source is interrupted; what came until then is whole."""
+    pipe, out, video = tmp_path / "endless", tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    pipe.mkdir()
+    for step in range(2000):
+        (pipe / f"{step}.jpg").write_bytes(jpeg(picture(step % 20, size=(96, 320))))
+    command = [sys.executable, "-m", "posewire.cli", "track", str(pipe), "--server", server]
+    with subprocess.Popen(
+        [*command, "--out", str(out), "--render", str(video)], stderr=subprocess.PIPE, text=True
+    ) as ours:
+        while not (out.exists() and out.read_text().count("\n") > 3):
+            assert ours.poll() is None
+        ours.send_signal(signal.SIGINT)
+        _, said = ours.communicate(timeout=60)
+    assert ours.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    with av.open(str(video)) as container:
+        shown = sum(1 for _ in container.decode(video=0))
+    assert 3 <= shown == len(lines) - 1 < 2000
+
+
+def test_poses_answers_for_every_picture(server: str, tmp_path: Path) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "dt.json"
+    folder.mkdir()
+    for number in (3, 11, 20):
+        (folder / f"{number:06d}.jpg").write_bytes(jpeg(picture(number)))
+    cv2.imwrite(str(folder / "000021.bmp"), picture(0, people=1))
+    result = run("poses", str(folder), "--server", server, "--out", str(out))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "4 pictures, 7 people" in result.stderr
+    entries = json.loads(out.read_text())
+    assert [entry["image_id"] for entry in entries] == [3, 3, 11, 11, 20, 20, 21]
+    assert all(len(entry["keypoints"]) == 51 and len(entry["bbox"]) == 4 for entry in entries)
+
+
+def test_poses_in_the_boxes_of_a_ground_truth(blind_server: str, tmp_path: Path) -> None:
+    folder, out, truth = tmp_path / "pictures", tmp_path / "dt.json", tmp_path / "gt.json"
+    folder.mkdir()
+    for name in ("one", "two", "stranger"):
+        (folder / f"{name}.jpg").write_bytes(jpeg(picture()))
+    boxes = [[10.0 + row, 60.0, 40.0, 120.0] for row in range(70)]  # more than a server takes at a time
+    annotations = [{"image_id": 8, "bbox": box} for box in boxes]
+    images = [{"id": 8, "file_name": "one.jpg"}, {"id": 9, "file_name": "two.jpg"}]
+    truth.write_text(json.dumps({"images": images, "annotations": annotations}))
+    result = run("poses", str(folder), "--boxes", str(truth), "--server", blind_server, "--out", str(out))
+    assert result.exit_code == 0
+    assert "1 pictures are not in" in result.stderr
+    entries = json.loads(out.read_text())
+    assert {entry["image_id"] for entry in entries} == {8}
+    assert [entry["bbox"] for entry in entries] == [pytest.approx(box, abs=0.01) for box in boxes]
+
+
+def test_poses_counts_pictures_that_fail(server: str, tmp_path: Path) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "dt.json"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(jpeg(picture()))
+    (folder / "2.jpg").write_bytes(jpeg(picture())[:300])
+    (folder / "3.png").write_bytes(b"")
+    (folder / "4.bmp").write_bytes(b"no picture")
+    result = run("poses", str(folder), "--server", server, "--out", str(out), "--quiet")
+    assert result.exit_code == 1
+    assert "3 of 4 pictures have no result" in result.stderr
+    assert {entry["image_id"] for entry in json.loads(out.read_text())} == {1}
+    assert run("poses", str(folder), "--server", "127.0.0.1:1", "--out", str(out)).exit_code == 1
+
+
+def test_demo_sends_true_boxes_where_there_is_no_detector_and_says_so(blind_server: str, tmp_path: Path) -> None:
+    video = tmp_path / "demo.mp4"
+    flags = ["--frames", "8", "--people", "3", "--seed", "2", "--preset", "easy"]
+    result = run("demo", "--server", blind_server, "--render", str(video), *flags)
+    assert result.exit_code == 0
+    assert "TRUE BOXES" in result.stderr
+    assert f"wrote {video}" in result.stderr
+    for figure in ("8 tracked", "frames/s", "latency", "identity switches", "px mean error"):
+        assert figure in result.stdout
+    with av.open(str(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 8
+
+
+def test_demo_uses_the_detector_where_there_is_one(server: str, clip: str, tmp_path: Path) -> None:
+    video = str(tmp_path / "demo.mp4")
+    on_scene = run("demo", "--server", server, "--frames", "3", "--render", video)
+    assert on_scene.exit_code == 0
+    assert "people found by rectangles" in on_scene.stderr
+    on_clip = run("demo", clip, "--server", server, "--render", video, "--seconds", "0.2")
+    assert on_clip.exit_code == 0
+    assert "5 tracked" in on_clip.stdout
+    assert "identity switches" not in on_clip.stdout  # nobody knows the truth
+
+
+def test_info_describes_a_server(server: str) -> None:
+    result = run("info", "--server", server)
+    assert result.exit_code == 0
+    for fact in (server, "stand-in", "rectangles", "17 joints (coco17)", "queue_length"):
+        assert fact in result.stdout
+    assert run("info", "--server", "127.0.0.1:1").exit_code == 1

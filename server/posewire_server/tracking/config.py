@@ -48,7 +48,7 @@ class TrackerConfig:
     joint_score_threshold: float = 0.4
     box_nms_iou: float = 0.5
     pose_nms_oks: float = 0.7
-    match_threshold: float = 0.2
+    match_threshold: float = 0.1
     propagation_threshold: float = 0.3
     detect_every: int = 1
     max_people: int = 50

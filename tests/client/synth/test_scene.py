@@ -207,3 +207,27 @@ def test_any_settings_give_consistent_frames(
         assert ((truth.visible_fraction >= 0) & (truth.visible_fraction <= 1)).all()
         assert (truth.boxes[:, :2] <= truth.boxes[:, 2:]).all()
         assert (truth.full_boxes[:, :2] <= truth.boxes[:, :2] + 1e-3).all()
+
+
+def test_true_flow_follows_the_skin_of_turning_heads() -> None:
+    """Eyes move with the head's turning, which its outline does not show: the flow has to."""
+    eyes = [NANO19.index("left_eye"), NANO19.index("right_eye")]
+    ears = [NANO19.index("left_ear"), NANO19.index("right_ear")]
+    config = SceneConfig(people=2, frames=50, fps=8.0, seed=3, choreography=Choreography.TERRITORY, actions=1.0)
+    errors, slips = [], []
+    for before, after in itertools.pairwise(Scene(config)):
+        for person, joints in zip(before.truth.ids, before.truth.joints, strict=True):
+            (row,) = np.nonzero(after.truth.ids == person)
+            visible = [
+                eye for eye in eyes if joints[eye, 2] == 2 and row.size and after.truth.joints[row[0], eye, 2] == 2
+            ]
+            if not visible:
+                continue
+            landed = after.truth.joints[row[0]]
+            moved = joints[visible, :2] + after.truth.flow_field.at(joints[visible, :2])
+            errors.append(np.linalg.norm(moved - landed[visible, :2], axis=1).max())
+            middle = landed[ears, :2].mean(axis=0) - joints[ears, :2].mean(axis=0)
+            slips.append(np.linalg.norm(joints[visible, :2] + middle - landed[visible, :2], axis=1).max())
+    turning = np.array(slips) > 1.5  # eyes that move against their head
+    assert turning.sum() > 10
+    assert np.median(np.array(errors)[turning]) < 0.2 * np.median(np.array(slips)[turning])

@@ -205,6 +205,8 @@ def _delegate(module: str, context: typer.Context) -> None:
         try:
             program = import_module(module)
         except ModuleNotFoundError as error:
+            if error.name is not None and error.name.partition(".")[0] == "posewire_server":
+                raise CommandError(f"this installation has no `{context.command_path}` ({error.name})") from error
             raise CommandError(
                 f"`{context.command_path}` needs the package {error.name}; install it: pip install 'posewire[server]'"
             ) from error

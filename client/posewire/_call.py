@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TrackCall"]
 
+T = TypeVar("T")
+
+# What gRPC says of a failed write.
+_STAND_IN = "Internal error from Core"
+
 
 class TrackCall:
     """A bidirectional call to `Track` that is open. Make one with `TrackCall.open`.
@@ -34,9 +40,11 @@ class TrackCall:
         self,
         call: grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse],
         address: str,
+        status: _FirstStatus,
         info: StreamInfo,
     ):
         self._call = call
+        self._status = status
         self._address = address
         self.info = info
 
@@ -57,13 +65,14 @@ class TrackCall:
         """
         stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(channel)
         call = stub.Track()
+        status = _FirstStatus(call)
         try:
             async with asyncio.timeout(timeout_s):
-                with contextlib.suppress(asyncio.InvalidStateError):  # over already: reading says why
+                with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over: reading says why
                     await call.write(open_request(settings, resume))
                 response = await call.read()
             if isinstance(response, track_pb2.TrackResponse) and response.WhichOneof("event") == "started":
-                return cls(call, address, stream_info_from(response.started, settings))
+                return cls(call, address, status, stream_info_from(response.started, settings))
             raise StreamBroken(f"the server at {address} did not begin the stream with its settings; is it posewire?")
         except TimeoutError:
             call.cancel()
@@ -73,7 +82,7 @@ class TrackCall:
                 code=grpc.StatusCode.DEADLINE_EXCEEDED.name,
             ) from None
         except grpc.aio.AioRpcError as error:
-            raise error_from_status(error, address, "opening a stream") from error
+            raise error_from_status(status.error or error, address, "opening a stream") from error
         except BaseException:
             call.cancel()
             raise
@@ -108,7 +117,7 @@ class TrackCall:
         try:
             response = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            failure = error_from_status(error, self._address, "streaming")
+            failure = error_from_status(self._status.error or error, self._address, "streaming")
             if isinstance(failure, ServerRefused):
                 raise failure from error
             raise StreamBroken(f"the stream {self.info.stream_id} broke: {failure}") from failure
@@ -121,6 +130,44 @@ class TrackCall:
     def cancel(self) -> None:
         """End the call at once; harmless if it is over."""
         self._call.cancel()
+
+
+class _FirstStatus:
+    """Keeps the status with which the server ended a call.
+
+    A write that is under way when the server ends the call fails, and gRPC then puts a status of its own making in the
+    place of the server's, reason and all.
+
+    Attributes:
+        error: the server's status as an exception; None as long as there is none, and if it is OK.
+    """
+
+    def __init__(self, call: grpc.aio.Call):
+        self.error: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._note)
+
+    def _note(self, call: grpc.aio.Call) -> None:
+        """Called whenever gRPC sets a status: once, or twice in either order."""
+        code = _at_once(call.code())
+        known = self.error is not None and self.error.details() != _STAND_IN
+        if not known and code is not None and code is not grpc.StatusCode.OK:
+            self.error = grpc.aio.AioRpcError(
+                code,
+                initial_metadata=grpc.aio.Metadata(),
+                trailing_metadata=_at_once(call.trailing_metadata()) or grpc.aio.Metadata(),
+                details=_at_once(call.details()),
+            )
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of a coroutine that does not wait, since what it asks for is known; else None."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    work.close()
+    return None
 
 
 def _is_cancelled_task() -> bool:

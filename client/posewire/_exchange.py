@@ -164,10 +164,14 @@ class Exchange:
             raise failure
         return None
 
-    async def aclose(self) -> None:
-        """Cancel the call and the receiving task."""
+    def cancel(self) -> None:
+        """End the call from this side, without waiting until that is done."""
         self._receiver.cancel()
         self.call.cancel()
+
+    async def aclose(self) -> None:
+        """Cancel the call and the receiving task."""
+        self.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._receiver
 

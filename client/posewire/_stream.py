@@ -126,6 +126,8 @@ class AsyncTrackStream:
 
     async def aclose(self) -> None:
         """Cancel what is under way and release everything. Safe to call twice."""
+        if self._exchange is not None:
+            self._exchange.cancel()
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)

@@ -449,6 +449,25 @@ async def test_a_stream_that_the_server_aborts_gives_its_results_and_then_the_er
     assert stream.summary is None
 
 
+async def test_the_servers_words_are_not_lost_when_a_write_is_under_way(serve: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        incoming = stream.incoming()
+        for _ in range(2):
+            await anext(incoming)
+        await stream.context.abort(grpc.StatusCode.FAILED_PRECONDITION, "send boxes")
+
+    async def refused(address: str) -> posewire.ServerRefused:
+        async with AsyncClient(address) as client, client.track(pictures(5)) as stream:
+            with pytest.raises(posewire.ServerRefused) as caught:
+                await collect(stream)
+        return caught.value
+
+    server = await serve(script)
+    for _ in range(100):  # about one in thirty hits the moment
+        assert "send boxes" in str(await refused(server.address))
+
+
 async def test_a_refusal_in_mid_stream_stays_a_refusal(serve: Any) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()

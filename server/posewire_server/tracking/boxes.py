@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats
 
-__all__ = ["areas", "around_joints", "iou", "suppress"]
+__all__ = ["areas", "around_joints", "iou", "precedence", "suppress"]
 
 
 def areas(xyxy: Floats) -> Floats:
@@ -39,6 +39,12 @@ def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: floa
     return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32)
 
 
+def precedence(boxes: Boxes) -> npt.NDArray[np.int8]:
+    """Who wins where two boxes hold one person, `(n,)`: 0 a caller's, 1 a detector's, 2 a flow box."""
+    ranks = {BoxSource.CALLER: 0, BoxSource.DETECTOR: 1, BoxSource.FLOW: 2}
+    return np.array([ranks[BoxSource(source)] for source in boxes.sources.tolist()], dtype=np.int8)
+
+
 def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
     """Box NMS over detector and flow boxes together (step c).
 
@@ -49,10 +55,10 @@ def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
 
     The outcome does not depend on the order of the boxes.
     """
-    given, from_flow = boxes.sources == BoxSource.CALLER, boxes.sources == BoxSource.FLOW
     # lexsort's last key counts most. Coordinates settle ties, so that a permutation changes nothing.
-    order = np.lexsort((*boxes.xyxy.T[::-1], -boxes.scores, from_flow, ~given))
-    overlaps = (iou(boxes.xyxy[order], boxes.xyxy[order]) > iou_threshold) & ~given[order]
+    order = np.lexsort((*boxes.xyxy.T[::-1], -boxes.scores, precedence(boxes)))
+    given = boxes.sources[order] == BoxSource.CALLER
+    overlaps = (iou(boxes.xyxy[order], boxes.xyxy[order]) > iou_threshold) & ~given
     alive = np.ones(len(order), dtype=np.bool_)
     for rank in range(len(order)):
         if alive[rank]:

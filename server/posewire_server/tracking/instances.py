@@ -33,20 +33,25 @@ class Boxes:
         xyxy: `(n, 4)` float32: x1, y1, x2, y2.
         scores: `(n,)` float32 in 0..1.
         sources: `(n,)` int8, values of `BoxSource`.
+        tracks: `(n,)` int64: the track that a flow box carries on; 0 for boxes of other sources.
     """
 
     xyxy: Floats
     scores: Floats
     sources: npt.NDArray[np.int8]
+    tracks: Ints
 
     @classmethod
-    def of(cls, xyxy: npt.ArrayLike, scores: npt.ArrayLike, source: BoxSource) -> Boxes:
+    def of(
+        cls, xyxy: npt.ArrayLike, scores: npt.ArrayLike, source: BoxSource, tracks: npt.ArrayLike | None = None
+    ) -> Boxes:
         """Boxes that all have one source."""
         corners = np.asarray(xyxy, dtype=np.float32).reshape(-1, 4)
         return cls(
             corners,
             np.asarray(scores, dtype=np.float32).reshape(-1),
             np.full(len(corners), source, dtype=np.int8),
+            np.zeros(len(corners), np.int64) if tracks is None else np.asarray(tracks, dtype=np.int64).reshape(-1),
         )
 
     @classmethod
@@ -59,7 +64,7 @@ class Boxes:
 
     def __getitem__(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Boxes:
         """The boxes that a mask `(n,)` or an array of indices selects."""
-        return Boxes(self.xyxy[keep], self.scores[keep], self.sources[keep])
+        return Boxes(self.xyxy[keep], self.scores[keep], self.sources[keep], self.tracks[keep])
 
     def __add__(self, other: Boxes) -> Boxes:
         """These boxes, then the others."""
@@ -67,6 +72,7 @@ class Boxes:
             np.concatenate([self.xyxy, other.xyxy]),
             np.concatenate([self.scores, other.scores]),
             np.concatenate([self.sources, other.sources]),
+            np.concatenate([self.tracks, other.tracks]),
         )
 
 

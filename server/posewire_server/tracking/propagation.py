@@ -90,4 +90,4 @@ def flow_boxes(newest: Instances, config: TrackerConfig) -> Boxes:
         & (counts.sum(axis=1) >= 2)  # one joint spans no box
     )
     xyxy = box_geometry.around_joints(newest.moved[carried], counts[carried])
-    return Boxes.of(xyxy, people.boxes.scores[carried], BoxSource.FLOW)
+    return Boxes.of(xyxy, people.boxes.scores[carried], BoxSource.FLOW, people.ids[carried])

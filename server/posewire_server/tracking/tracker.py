@@ -100,8 +100,8 @@ class Tracker:
             joints: J^k, `(n, k, 3)` x, y, score, a pose a box.
 
         Returns:
-            The people, in the order given, with their ids. Left out are poses that pose NMS drops and flow boxes in
-            which the pose network found nobody.
+            The people, in the order given, with their ids. Left out are poses that pose NMS drops, and flow boxes in
+            which the pose network found nobody, or whose person was found in another box.
 
         Raises:
             ValueError: the shape of `joints` fits neither the boxes nor the joint set.
@@ -116,14 +116,8 @@ class Tracker:
         # e. M_sim: similarity of each pose in J^k with each track in Q.
         similarities, tracks = to_tracks(people, list(self._queue), self._sigmas, self.config)
 
-        # f. Greedy matching; an unmatched pose gets a fresh id. Poses take part in an order of their own, not the
-        #    caller's, so that a permutation of the input changes no id even where similarities tie.
-        order = _canonical_order(people)
-        matching = match_greedily(similarities[order], self.config.match_threshold)
-        people.ids[order[matching.pairs[:, 0]]] = tracks[matching.pairs[:, 1]]
-        fresh = order[matching.unmatched_poses]
-        people.ids[fresh] = self._identities + 1 + np.arange(len(fresh))
-        self._identities += len(fresh)
+        # f. Greedy matching; an unmatched pose gets a fresh id.
+        people = self._with_ids(people, similarities, tracks)
 
         # g. P^k joins Q; the oldest frame leaves.
         newest = self._queue[-1] if self._queue else None
@@ -161,9 +155,9 @@ class Tracker:
         return people[found | (people.boxes.sources != BoxSource.FLOW)]
 
     def _suppress_poses(self, people: TrackedPeople) -> TrackedPeople:
-        """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the better one stays.
+        """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, one stays.
 
-        Poses in boxes that the caller gave always stay.
+        As in box NMS, a detector's box wins over a flow box, then the score decides; a caller's box always stays.
         """
         poses = as_poses(people, people.joints[..., :2], self.config)
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
@@ -176,6 +170,31 @@ class Tracker:
                 alive[worse] &= ~same[best, worse]
         return people[alive]
 
+    def _with_ids(self, people: TrackedPeople, similarities: Floats, tracks: Ints) -> TrackedPeople:
+        """Step f: M_sim `(n, t)` with the `tracks` `(t,)` decides who is who.
+
+        A flow box is there to carry on the one track that it comes from, where the detector missed the person. So poses
+        in other boxes choose first; then a flow box's pose gets its own track if that is still free, or is dropped: it
+        is a second pose on somebody, not somebody new.
+        """
+        from_flow = people.boxes.sources == BoxSource.FLOW
+        similarities = np.where(from_flow[:, None] & (people.boxes.tracks[:, None] != tracks), -1.0, similarities)
+
+        # Poses take part in an order of their own, not the caller's, so that a permutation of the input changes no id
+        # even where similarities tie.
+        order = _canonical_order(people)
+        found, carried = order[~from_flow[order]], order[from_flow[order]]
+        first = match_greedily(similarities[found], self.config.match_threshold)
+        free = first.unmatched_tracks
+        second = match_greedily(similarities[np.ix_(carried, free)], self.config.match_threshold)
+
+        people.ids[found[first.pairs[:, 0]]] = tracks[first.pairs[:, 1]]
+        people.ids[carried[second.pairs[:, 0]]] = tracks[free[second.pairs[:, 1]]]
+        fresh = found[first.unmatched_poses]
+        people.ids[fresh] = self._identities + 1 + np.arange(len(fresh))
+        self._identities += len(fresh)
+        return people[people.ids > 0]
+
     def _unconfirmed(self, people: TrackedPeople, newest: Instances | None) -> Ints:
         """How many runs of the detector in a row have missed each person, this frame's included."""
         unconfirmed = np.zeros(len(people), dtype=np.int64)
@@ -187,8 +206,8 @@ class Tracker:
 
 
 def _canonical_order(people: TrackedPeople) -> npt.NDArray[np.intp]:
-    """Indices `(n,)` by falling score; coordinates settle ties, so that the order given does not matter."""
+    """Indices `(n,)` by source of the box, then falling score; coordinates settle ties: no order given matters."""
     n, k, _ = people.joints.shape
     coordinates = np.concatenate([people.boxes.xyxy, people.joints.reshape(n, 3 * k)], axis=1)
     # lexsort's last key counts most.
-    return np.lexsort((*coordinates.T[::-1], -people.scores))
+    return np.lexsort((*coordinates.T[::-1], -people.scores, box_geometry.precedence(people.boxes)))

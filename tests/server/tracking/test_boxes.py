@@ -78,6 +78,7 @@ def test_suppression_leaves_no_overlap_loses_no_area_and_ignores_the_order(
         np.array([(x, y, x + 80, y + 200) for x, y, _ in places], dtype=np.float32),
         np.array([score / 4 for *_, score in places], dtype=np.float32),  # few values: ties are frequent
         np.random.default_rng(seed).integers(1, 3, len(places)).astype(np.int8),
+        np.zeros(len(places), np.int64),
     )
     kept = suppress(boxes, 0.5, keep_at_most=100)
 

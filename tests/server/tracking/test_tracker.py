@@ -76,6 +76,18 @@ def test_a_flow_box_without_a_person_in_it_is_nobody() -> None:
     assert len(t.update(boxes, joints_at([(0, 0)], score=0.05))) == 0
 
 
+def test_a_flow_box_on_somebody_who_was_detected_founds_no_track_and_takes_none() -> None:
+    t = tracker()
+    step(t, [(0, 0)])
+    # The detector's box has moved so far that both boxes pass the NMS, and the pose in it is the less similar one.
+    boxes = t.unify(boxes_at([(50, 0)]), STILL)
+    assert sorted(boxes.sources.tolist()) == [BoxSource.DETECTOR, BoxSource.FLOW]
+    places = np.where(boxes.sources[:, None] == BoxSource.FLOW, (2.0, 0.0), (22.0, 0.0))
+    people = t.update(boxes, joints_at(places))
+    assert people.ids.tolist() == [1]
+    assert people.boxes.sources.tolist() == [BoxSource.DETECTOR]
+
+
 def test_a_pose_that_no_detection_confirms_ends_after_the_queue_length() -> None:
     t = tracker(queue_length=3)
     t.update(t.unify(boxes_at([(0, 0)]), None), joints_at([(0, 0)]))

@@ -121,7 +121,6 @@ def _nearest(name: str, known: typing.Iterable[str]) -> str:
 def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -> Settings:
     """Construct a settings class from what was given under `prefix`; what was not given keeps its default."""
     values: dict[str, Any] = {}
-    origins: dict[str, None] = {}  # a set that keeps its order
     for name, kind in typing.get_type_hints(settings).items():
         full = prefix + name
         if dataclasses.is_dataclass(kind):
@@ -129,13 +128,14 @@ def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -
                 values[name] = _build(typing.cast(type, kind), _with_defaults(full, given), f"{full}.")
         elif full in given:
             values[name] = _convert(full, given[full], kind)
-            origins[given[full].origin] = None
     try:
         return settings(**values)
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{error} ({', '.join(origins) or prefix.rstrip('.')})") from error
+        # The message names the settings that are at fault.
+        origins = [given[prefix + name].origin for name in values if prefix + name in given and name in str(error)]
+        raise ConfigError(f"{error} ({', '.join(dict.fromkeys(origins)) or 'of the defaults'})") from error
 
 
 def _with_defaults(table: str, given: Mapping[str, _Given]) -> dict[str, _Given]:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
 # Beyond this, a message is refused by gRPC itself, which ends its stream; up to it, the one frame fails.
 _MESSAGE_OVERHEAD = 2**20
+# When the last handler has returned, its status is still to be sent.
+_LAST_WORDS_S = 0.2
 
 
 class PoseServer:
@@ -91,10 +93,18 @@ class PoseServer:
 
     async def stop(self) -> None:
         """Drain: no new streams, the open ones finish the frame in work; then end, at the latest after the grace."""
-        log.info("draining", extra=facts(streams=self.service.active_streams, grace_s=self._config.drain_grace_s))
+        log.info("draining", extra=facts(streams=self.service.places.streams, grace_s=self._config.drain_grace_s))
         await self._health.enter_graceful_shutdown()
         self._drain.set()
-        await self._server.stop(self._config.drain_grace_s)
+        # No new calls from here on. What else is open, such as a watch of the health, must not use up the grace.
+        stopping = asyncio.create_task(self._server.stop(self._config.drain_grace_s))
+        await asyncio.wait(
+            {stopping, idle := asyncio.create_task(self.service.places.wait_until_idle())},
+            return_when="FIRST_COMPLETED",
+        )
+        idle.cancel()
+        await self._server.stop(_LAST_WORDS_S)
+        await stopping
         await self._release()
         log.info("stopped")
 

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from importlib import metadata
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -19,9 +18,11 @@ from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServic
 from posewire_models.frames import Frame
 from posewire_server.config import ServerConfig
 from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
-from posewire_server.errors import InvalidRequest, LimitReached, OutOfOrder, PictureTooLarge, ServerDraining
+from posewire_server.drain import DrainSignal
+from posewire_server.errors import InvalidRequest, OutOfOrder, PictureTooLarge, ServerDraining
 from posewire_server.logs import current_stream, facts
 from posewire_server.outbox import Outbox
+from posewire_server.places import Places
 from posewire_server.resume import continue_session
 from posewire_server.session import Session
 from posewire_server.status import abort
@@ -73,14 +74,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
     def __init__(self, config: ServerConfig, shared: StreamContext) -> None:
         self._config = config
         self._shared = shared
-        self._streams = 0
-        self._streams_opening = 0
-        self._pictures = 0
-
-    @property
-    def active_streams(self) -> int:
-        """Streams open now."""
-        return self._streams
+        self.places = Places(config.limits, shared.drain)
 
     # -- Track ---------------------------------------------------------------------------------------------------------
 
@@ -95,10 +89,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             return None if request is grpc.aio.EOF else cast(track_pb2.TrackRequest, request)
 
         networks = self._shared.pipeline.networks
-        with self._opening():
-            configuration = await _configuration(read)
+        with self.places.opening():
+            configuration = await _configuration(read, self._shared.drain)
         settings = settings_from(configuration, self._config.tracker, self._config.limits, networks.joint_set)
-        with self._place_for_stream():
+        with self.places.for_stream():
             stream_id = current_stream.get()
             session = Session(stream_id, Tracker(settings.tracker, networks.joint_set.sigmas))
             outbox = Outbox(context.write)
@@ -152,34 +146,6 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             resume=resume,
         )
 
-    @contextmanager
-    def _opening(self) -> Iterator[None]:
-        """While a configuration is awaited. A refusal that overtakes it would reach the client as a broken call."""
-        if self._streams_opening >= self._config.limits.max_streams:
-            raise LimitReached(
-                f"{self._streams_opening} streams are about to be opened; send the configuration at once"
-            )
-        self._streams_opening += 1
-        try:
-            yield
-        finally:
-            self._streams_opening -= 1
-
-    @contextmanager
-    def _place_for_stream(self) -> Iterator[None]:
-        self._refuse_when_draining()
-        limit = self._config.limits.max_streams
-        if self._streams >= limit:
-            raise LimitReached(
-                f"{self._streams} streams are open, as many as this server takes (limits.max_streams): close one, try "
-                "later, or use another server"
-            )
-        self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1
-
     # -- EstimatePoses -------------------------------------------------------------------------------------------------
 
     async def EstimatePoses(  # noqa: N802
@@ -204,7 +170,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 "(limits.max_frame_bytes): compress it more",
                 field="data",
             )
-        with self._place_for_picture():
+        with self.places.for_picture():
             queue_ms = (time.monotonic() - arrived_s) * 1e3
             start = time.perf_counter()
             pixels = await asyncio.get_running_loop().run_in_executor(
@@ -231,21 +197,6 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             timings=timings_message(found.times, queue_ms=queue_ms, decode_ms=decode_ms, total_ms=total_ms),
         )
 
-    @contextmanager
-    def _place_for_picture(self) -> Iterator[None]:
-        self._refuse_when_draining()
-        limit = self._config.limits.max_pictures
-        if self._pictures >= limit:
-            raise LimitReached(
-                f"{self._pictures} pictures are in work, as many as this server takes (limits.max_pictures): wait for "
-                "an answer before you send the next one"
-            )
-        self._pictures += 1
-        try:
-            yield
-        finally:
-            self._pictures -= 1
-
     # -- GetServerInfo -------------------------------------------------------------------------------------------------
 
     async def GetServerInfo(  # noqa: N802
@@ -262,13 +213,9 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             codecs=list(CODECS),
             limits=limits_message(self._config.limits),
             tracker_defaults=tracker_message(self._config.tracker),
-            active_streams=self._streams,
+            active_streams=self.places.streams,
             has_detector=networks.detector is not None,
         )
-
-    def _refuse_when_draining(self) -> None:
-        if self._shared.drain:
-            raise ServerDraining("this server is about to stop; use another one, or try again when it is back")
 
 
 async def _answering_errors(context: _Context, handle: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -281,13 +228,21 @@ async def _answering_errors(context: _Context, handle: Callable[[], Awaitable[An
         await abort(context, error)
 
 
-async def _configuration(read: Callable[[], Awaitable[track_pb2.TrackRequest | None]]) -> settings_pb2.StreamConfig:
+async def _configuration(
+    read: Callable[[], Awaitable[track_pb2.TrackRequest | None]], drain: DrainSignal
+) -> settings_pb2.StreamConfig:
     """The first request of a stream."""
+    reading, draining = asyncio.ensure_future(read()), asyncio.ensure_future(drain.wait())
     try:
-        async with asyncio.timeout(_OPENING_TIMEOUT_S):
-            request = await read()
-    except TimeoutError:
-        raise OutOfOrder(f"no configuration came within {_OPENING_TIMEOUT_S:g} s of opening the stream") from None
+        await asyncio.wait({reading, draining}, timeout=_OPENING_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        if drain:
+            raise ServerDraining("this server is about to stop; use another one, or try again when it is back")
+        if not reading.done():
+            raise OutOfOrder(f"no configuration came within {_OPENING_TIMEOUT_S:g} s of opening the stream")
+        request = reading.result()
+    finally:
+        reading.cancel()
+        draining.cancel()
     if request is None:
         raise OutOfOrder("the stream ended before its configuration; send one `config` first, then frames")
     if request.WhichOneof("request") != "config":

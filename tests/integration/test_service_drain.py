@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -17,17 +19,26 @@ from tests.server.stand_ins import Gate, jpeg, networks, picture
 from tests.server.videos import encode
 
 
-async def _health(address: str, service: str = "") -> int:
+@asynccontextmanager
+async def _watched_health(address: str) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """A function that returns when the server's health has become that."""
     async with grpc.aio.insecure_channel(address) as channel:
-        request = health_pb2.HealthCheckRequest(service=service)
-        return (await health_pb2_grpc.HealthStub(channel).Check(request)).status
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+
+        async def becomes(status: str) -> None:
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.ServingStatus.Value(status):
+                pass
+
+        yield becomes
+        watch.cancel()
 
 
 async def test_draining_finishes_the_frame_in_work_and_answers_for_the_rest() -> None:
     gate = Gate()
     gate.open.set()
     server = await PoseServer.start(server_config(), networks(pose=gate))
-    async with connected(server.address) as stub:
+    async with connected(server.address) as stub, _watched_health(server.address) as health_becomes:
+        await health_becomes("SERVING")
         gate.open.clear()
         gate.reached.clear()
         client = TrackClient(stub)
@@ -36,10 +47,8 @@ async def test_draining_finishes_the_frame_in_work_and_answers_for_the_rest() ->
         await asyncio.to_thread(gate.reached.wait, 30)
         for number in range(1, 5):
             await client.send(number, jpeg(picture(number)))
-        assert await _health(server.address) == health_pb2.HealthCheckResponse.SERVING
         stopping = asyncio.create_task(server.stop())
-        while await _health_or_gone(server.address) == health_pb2.HealthCheckResponse.SERVING:
-            await asyncio.sleep(0)
+        await health_becomes("NOT_SERVING")
         gate.open.set()
         await client.read_until("drain")
         await client.send(5, jpeg(picture(5)))  # was on its way
@@ -53,14 +62,6 @@ async def test_draining_finishes_the_frame_in_work_and_answers_for_the_rest() ->
     summary = answers.summary
     assert summary is not None
     assert (summary.received, summary.tracked, summary.dropped) == (6, 1, 5)
-
-
-async def _health_or_gone(address: str) -> int | None:
-    try:
-        return await _health(address)
-    except grpc.aio.AioRpcError as error:  # the listening socket is closed
-        assert error.code() is grpc.StatusCode.UNAVAILABLE
-        return None
 
 
 async def test_a_client_that_ignores_the_drain_does_not_hold_the_server() -> None:
@@ -82,10 +83,13 @@ async def test_a_client_that_ignores_the_drain_does_not_hold_the_server() -> Non
 async def test_twenty_streams_drain_together() -> None:
     server = await PoseServer.start(server_config(), networks())
 
+    all_open = asyncio.Barrier(21)
+
     async def camera(address: str) -> Answers:
         async with connected(address) as stub:
             client = TrackClient(stub)
             await client.open(drop_policy=ALL)
+            await all_open.wait()
             reading = asyncio.create_task(client.read_until("drain"))
             number = 0
             while not reading.done():
@@ -98,31 +102,29 @@ async def test_twenty_streams_drain_together() -> None:
             return answers
 
     cameras = [asyncio.create_task(camera(server.address)) for _ in range(20)]
-    while server.service.active_streams < 20:
-        await asyncio.sleep(0.001)
+    await all_open.wait()
+    assert server.service.places.streams == 20
     async with asyncio.timeout(20):
         await server.stop()
         every = await asyncio.gather(*cameras)
     assert all(answers.summary is not None for answers in every)
-    assert server.service.active_streams == 0
+    assert server.service.places.streams == 0
 
 
 async def test_nothing_new_is_taken_while_draining() -> None:
     gate = Gate()
     gate.open.set()
     server = await PoseServer.start(server_config(), networks(pose=gate))
-    async with connected(server.address) as stub:
+    async with connected(server.address) as stub, _watched_health(server.address) as health_becomes:
         gate.open.clear()
         gate.reached.clear()
-        client, late = TrackClient(stub), TrackClient(stub)
+        client = TrackClient(stub)
         await client.open(drop_policy=ALL)
         await client.send(0, jpeg(picture(0)))
         await asyncio.to_thread(gate.reached.wait, 30)
         stopping = asyncio.create_task(server.stop())
-        while await _health_or_gone(server.address) == health_pb2.HealthCheckResponse.SERVING:
-            await asyncio.sleep(0)
-        await late.call.done_writing()
-        assert (await late.failure()).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION)
+        await health_becomes("NOT_SERVING")
+        assert (await TrackClient(stub).failure()).code() is grpc.StatusCode.UNAVAILABLE
         gate.open.set()
         await client.finish()
         await stopping

@@ -1,0 +1,118 @@
+"""The server as a program: `python -m posewire_server`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.service_calls import ALL, TrackClient, connected
+from tests.server.stand_ins import jpeg, picture
+
+
+def _command(*flags: str) -> list[str]:
+    return [sys.executable, "-m", "posewire_server", *flags]
+
+
+@asynccontextmanager
+async def _server(tmp_path: Path, *flags: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A server process that accepts calls, and its address; killed at the end if it is still there."""
+    port_file = tmp_path / "port"
+    process = await asyncio.create_subprocess_exec(
+        *_command("--port", "0", "--port-file", str(port_file), *flags),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            while not port_file.exists():
+                assert process.returncode is None, (await process.communicate())[1].decode()
+                await asyncio.sleep(0.02)
+        yield process, f"127.0.0.1:{int(port_file.read_text())}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_a_server_from_start_to_sigterm(tmp_path: Path) -> None:
+    async with _server(tmp_path, "--log-format", "json") as (process, address), connected(address) as stub:
+        client = TrackClient(stub)
+        started = (await client.open(drop_policy=ALL, name="door")).started
+        await client.send(0, jpeg(picture()), boxes=np.array([[10, 60, 40, 120]]))
+        await client.read()
+        assert client.answers.tracked.keys() == {0}
+        process.send_signal(signal.SIGTERM)
+        await client.read_until("drain")
+        await client.finish()
+        assert client.answers.summary is not None
+        async with asyncio.timeout(20):
+            _, errors = await process.communicate()
+        assert process.returncode == 0
+    assert not (tmp_path / "port").exists()
+    lines = [json.loads(line) for line in errors.decode().splitlines()]
+    assert [line["message"] for line in lines if line["logger"].startswith("posewire")] == [
+        "serving",
+        "stream opened",
+        "told to stop",
+        "draining",
+        "stream closed",
+        "stopped",
+    ]
+    assert started is not None
+    of_stream = [line for line in lines if line.get("stream") == started.stream_id]
+    assert [line["message"] for line in of_stream] == ["stream opened", "stream closed"]
+    assert of_stream[0]["name"] == "door"
+    assert of_stream[1]["tracked"] == 1
+
+
+async def test_a_private_server_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
+    async with _server(tmp_path, "--exit-on-stdin-eof") as (process, _):
+        assert process.stdin is not None
+        process.stdin.close()
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "says"),
+    [
+        (["--port", "99999"], 2, "port is 99999; it must lie in 0..65535 (flag --port)"),
+        (["--config", "nowhere.toml"], 2, "cannot read the configuration nowhere.toml"),
+        (["--bundle", "colossal"], 1, "unknown bundle 'colossal'; known bundles: nano"),
+    ],
+)
+def test_what_keeps_a_server_from_starting_is_said_in_one_line(flags: list[str], status: int, says: str) -> None:
+    done = subprocess.run(_command("--log-level", "error", *flags), capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken(taken_port: int) -> None:
+    command = _command("--log-level", "error", "--port", str(taken_port))
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "GRPC_VERBOSITY": "NONE"}
+    )
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{taken_port}" in done.stderr
+    assert "Traceback" not in done.stderr

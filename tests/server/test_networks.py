@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from posewire_models.frames import Frame
+from posewire_server.config import ServerConfig
+from posewire_server.networks import load_networks
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"bundle": "colossal"}, "unknown bundle 'colossal'"),
+        ({"detector": "oracle"}, "unknown detector 'oracle'"),
+        ({"flow": "river"}, "unknown flow estimator 'river'"),
+        ({"device": "abacus"}, "unknown device 'abacus'"),
+    ],
+)
+def test_what_does_not_exist(settings: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        load_networks(ServerConfig(**settings))  # type: ignore[arg-type]
+
+
+def test_the_default_bundle() -> None:
+    networks = load_networks(ServerConfig(device="cpu", detector="none"))
+    assert networks.detector is None
+    assert networks.names.bundle == "nano"
+    assert networks.names.detector == ""
+    assert networks.names.flow == "dis"
+    assert networks.device.startswith("cpu (")
+    assert not networks.flow_shares_device
+    frame = Frame(np.zeros((48, 64, 3), np.uint8))
+    (joints,) = networks.pose([frame], [np.array([[10, 10, 30, 40]], np.float32)])
+    assert joints.shape == (1, len(networks.joint_set), 3)
+
+
+def test_without_flow() -> None:
+    networks = load_networks(ServerConfig(device="cpu", detector="none", flow="none"))
+    assert networks.names.flow == "none"

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from posewire_server import options
+from posewire_server.__main__ import app
+from posewire_server.config import LogFormat, ServerConfig
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
+    """The configurations with which a server would have been started."""
+    configs: list[ServerConfig] = []
+    monkeypatch.setattr(options, "start", configs.append)
+    return configs
+
+
+def _run(*flags: str, **environment: str) -> Any:
+    return CliRunner().invoke(app, flags, env=environment)
+
+
+def test_flags_environment_and_file_meet(started: list[ServerConfig], tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text("port = 1\n[limits]\nmax_inbox = 3\n")
+    flags = ["--config", str(file), "--port", "7", "--max-streams", "5", "--log-format", "json", "--exit-on-stdin-eof"]
+    result = _run(*flags, POSEWIRE_SERVER_DEVICE="cpu")
+    assert result.exit_code == 0, result.output
+    (config,) = started
+    assert config.port == 7
+    assert config.limits.max_streams == 5
+    assert config.limits.max_inbox == 3
+    assert config.device == "cpu"
+    assert config.log_format is LogFormat.JSON
+    assert config.exit_on_stdin_eof
+
+
+def test_no_flags_are_the_defaults(started: list[ServerConfig]) -> None:
+    assert _run().exit_code == 0
+    assert started == [ServerConfig()]
+
+
+def test_a_mistake_is_one_line_and_status_2(started: list[ServerConfig]) -> None:
+    result = _run("--max-streams", "0")
+    assert result.exit_code == 2
+    assert "limits.max_streams is 0; it must lie in 1..10000" in result.output
+    assert started == []
+
+
+def test_the_command_line_costs_no_torch_and_no_grpc() -> None:
+    code = "import sys, posewire_server.__main__; print({'torch', 'grpc', 'cv2'} & sys.modules.keys() or '{}')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "{}"

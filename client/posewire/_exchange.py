@@ -105,16 +105,24 @@ class Exchange:
         await self._until(is_room)
 
     async def send(
-        self, number: int, time_s: float, data: bytes, boxes: FloatArray | None, *, name: str, image: Image | None
+        self,
+        number: int,
+        time_s: float,
+        data: bytes,
+        boxes: FloatArray | None,
+        *,
+        taken_s: float,
+        name: str,
+        image: Image | None,
     ) -> None:
-        """Send a frame; does nothing if the call is over, which `take` tells.
+        """Send a frame; does nothing if the call is over, which `take` tells. The arguments are those of the ledger.
 
         Raises:
             InvalidSettings: the number is not larger than the one before.
         """
         if self._over:
             return
-        self._ledger.open(number, time_s, name=name, image=image)
+        self._ledger.open(number, time_s, taken_s=taken_s, name=name, image=image)
         self._encoded[number] = data
         if self._ledger.in_flight == 1:
             self._be_patient()

@@ -90,6 +90,7 @@ class SourceFeed:
                     " is the camera still connected?"
                 ) from None
         if self._stopped:
+            self.exhausted = self._ended.is_set() and not self._waiting and self._failure is None
             return None
         if self._failure is not None:
             raise self._failure

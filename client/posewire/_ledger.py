@@ -58,13 +58,23 @@ class Ledger:
         """The least number that the next frame can have."""
         return self._last_number + 1
 
-    def open(self, number: int, time_s: float, *, name: str = "", image: Image | None = None) -> None:
+    def open(
+        self, number: int, time_s: float, *, taken_s: float | None = None, name: str = "", image: Image | None = None
+    ) -> None:
         """Note a frame that is about to be sent.
+
+        Args:
+            number: of the frame.
+            time_s: when it was taken by the camera.
+            taken_s: since when its latency counts, in terms of `time.perf_counter`; None: from now.
+            name: what the source calls it.
+            image: for its result.
 
         Raises:
             InvalidSettings: its number is not larger than the last one.
         """
         entry = self._add(number, time_s, name, image, sent=True)
+        entry.taken_s = entry.taken_s if taken_s is None else taken_s
         self._open[number] = entry
         self._sent += 1
 

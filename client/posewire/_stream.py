@@ -284,6 +284,7 @@ class AsyncTrackStream:
 
     async def _send(self, exchange: Exchange, frame: SourceFrame) -> None:
         """Encode a frame in a thread, and send it."""
+        taken_s = time.perf_counter()
         boxes = None if frame.boxes is None else boxes_array(frame.boxes)
         data = frame.packet
         if data is None:
@@ -301,7 +302,7 @@ class AsyncTrackStream:
                 self._workers, encode, frame.image, settings.codec, settings.jpeg_quality
             )
         image = frame.image if self._plan.keep_images else None
-        await exchange.send(frame.number, frame.time_s, data, boxes, name=frame.name, image=image)
+        await exchange.send(frame.number, frame.time_s, data, boxes, taken_s=taken_s, name=frame.name, image=image)
 
     def _open_exchange(self) -> Exchange:
         if self._exchange is None:

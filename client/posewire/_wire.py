@@ -120,10 +120,15 @@ def open_request(settings: StreamSettings, resume: ResumePoint | None = None) ->
 
 def frame_request(number: int, time_s: float, data: bytes, boxes: FloatArray | None) -> track_pb2.TrackRequest:
     """The request for one frame; `boxes` as `boxes_array` gives them."""
-    frame = track_pb2.Frame(number=number, capture_time=_timestamp(time_s), data=data)
+    request = track_pb2.TrackRequest()
+    # Filled in place: a message given to the constructor of another would be copied, pixels and all.
+    frame = request.frame
+    frame.number = number
+    frame.capture_time.CopyFrom(_timestamp(time_s))
+    frame.data = data
     if boxes is not None:
         frame.boxes.CopyFrom(_box_list(boxes))
-    return track_pb2.TrackRequest(frame=frame)
+    return request
 
 
 def estimate_request(

@@ -138,6 +138,22 @@ async def test_several_threads_may_use_one_client(serve: Any) -> None:
     assert counts == {count: count for count in range(1, 5)}
 
 
+async def test_closing_the_client_ends_a_call_of_another_thread(serve: Any) -> None:
+    async def silent(stream: Any) -> Any:
+        called.set()
+        await asyncio.Event().wait()
+        yield
+
+    called = asyncio.Event()
+    server = await serve(silent)
+    client = await in_a_thread(lambda: Client(server.address).__enter__())
+    opening = asyncio.ensure_future(in_a_thread(lambda: list(client.track())))
+    await called.wait()
+    await in_a_thread(client.close)
+    with pytest.raises(posewire.MisuseError, match="closed before its end"):
+        await opening
+
+
 async def test_closing_the_client_in_mid_stream_leaves_nothing(serve: Any) -> None:
     server = await serve()
 

@@ -96,6 +96,7 @@ def test_trails_remember_so_many_frames() -> None:
         trails.update([person(x=10.0 * step)], COCO17)
     (path,) = trails.paths().values()
     assert [freshness for freshness, _ in path] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [point[0] for _, point in path] == pytest.approx([10.0 * step + 15 for step in range(7, 12)])
     for _ in range(5):
         trails.update([], COCO17)
     assert trails.paths() == {}

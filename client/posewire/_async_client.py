@@ -15,8 +15,9 @@ import grpc.aio
 
 from posewire import _wire
 from posewire._encoding import encode, sniff
+from posewire._plan import StreamPlan
 from posewire._status import error_from_status
-from posewire._stream import AsyncTrackStream, StreamPlan
+from posewire._stream import AsyncTrackStream
 from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ResumePoint, ServerInfo
 from posewire.settings import Codec, StreamOptions, StreamSettings

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -16,39 +15,17 @@ from posewire._call import TrackCall
 from posewire._encoding import encode
 from posewire._exchange import Exchange
 from posewire._feed import FeedItem, SourceFeed
+from posewire._plan import StreamPlan, in_flight_limit, settle
 from posewire._wire import boxes_array
-from posewire.errors import InvalidSettings, MisuseError, PosewireError, SourceError
+from posewire.errors import InvalidSettings, MisuseError, PosewireError
 from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, ResumePoint, StreamInfo, StreamSummary
-from posewire.settings import Codec, StreamSettings
-from posewire.sources import Source, SourceFrame, SourceLike, open_source
+from posewire.sources import Source, SourceFrame, open_source
 from posewire.sources._frames import picture_fault
 
-__all__ = ["AsyncTrackStream", "StreamPlan"]
+__all__ = ["AsyncTrackStream"]
 
-_IN_FLIGHT = {"all": 8, "latest": 32}
 # Results that nobody takes, of a stream whose frames the program itself sends.
 _MOST_UNTAKEN = 1000
-
-
-@dataclass(frozen=True)
-class StreamPlan:
-    """What a stream is to do.
-
-    Attributes:
-        source: of the frames; None: the program sends them.
-        settings: as asked for.
-        max_frames: of the source.
-        keep_images: whether results carry their frames.
-        resume: where an earlier stream is taken up.
-        timeout_s: longest silence of the server while it owes an answer.
-    """
-
-    source: SourceLike | None
-    settings: StreamSettings
-    max_frames: int | None = None
-    keep_images: bool = False
-    resume: ResumePoint | None = None
-    timeout_s: float = 60.0
 
 
 class AsyncTrackStream:
@@ -147,7 +124,7 @@ class AsyncTrackStream:
             self._source = await loop.run_in_executor(
                 self._workers, lambda: open_source(source, codec=codec, max_frames=limit)
             )
-        settings = _settled(plan, self._source)
+        settings = settle(plan, self._source)
         call = await TrackCall.open(self._channel, self._address, settings, plan.resume, plan.timeout_s)
         self._exchange = Exchange(call, plan.timeout_s)
         if self._source is not None:
@@ -225,7 +202,7 @@ class AsyncTrackStream:
             raise MisuseError(f"{exchange.untaken} results wait; take them with `async for result in stream`")
         async with self._sending:  # frames stay in the order of the calls
             settings = exchange.call.info.settings
-            await exchange.wait_for_room(_in_flight(settings), counting_untaken=False)
+            await exchange.wait_for_room(in_flight_limit(settings), counting_untaken=False)
             exchange.check_open()
             number = exchange.next_number if number is None else number
             own = SourceFrame(number, time.time() if time_s is None else time_s, boxes=boxes)
@@ -247,7 +224,7 @@ class AsyncTrackStream:
 
     async def _run_pump(self, feed: SourceFeed, exchange: Exchange) -> None:
         """The task that brings the source's frames under way, until the source ends or the stream does."""
-        limit = _in_flight(exchange.call.info.settings)
+        limit = in_flight_limit(exchange.call.info.settings)
         failure: Exception | None = None
         try:
             while True:
@@ -308,31 +285,3 @@ class AsyncTrackStream:
         if self._exchange is None:
             raise MisuseError("this stream is not open; use it in `async with client.track(...) as stream:`")
         return self._exchange
-
-
-def _in_flight(settings: StreamSettings) -> int:
-    return settings.max_in_flight or _IN_FLIGHT[settings.drop_policy or "all"]
-
-
-def _settled(plan: StreamPlan, source: Source | None) -> StreamSettings:
-    """The settings to send: what depends on the source is decided."""
-    settings = plan.settings
-    codec: Codec = settings.codec
-    if codec == "passthrough":
-        codec = "jpeg" if source is None or source.codec is None else _packet_codec(source.codec)
-    if source is not None and source.codec != (codec if codec in ("h264", "h265") else None):
-        what = f"{source.codec} packets" if source.codec else "pictures"
-        raise SourceError(f"{source.name} gives {what}, which cannot be sent as {codec}; open it with codec={codec!r}")
-    if codec in ("h264", "h265") and plan.keep_images and source is not None:
-        raise InvalidSettings("packets are not decoded here, so no images can be kept; use codec='jpeg'")
-    raw_size = settings.raw_size
-    if codec == "raw" and raw_size is None:
-        raw_size = source.size if source is not None else None
-        if raw_size is None:
-            raise InvalidSettings("raw frames need their size: give raw_size=(width, height)")
-    policy = settings.drop_policy or ("latest" if source is not None and source.live else "all")
-    return replace(settings, codec=codec, raw_size=raw_size, drop_policy=policy)
-
-
-def _packet_codec(name: str) -> Codec:
-    return "h264" if name == "h264" else "h265"

@@ -1,0 +1,64 @@
+"""What a stream is to do, and the settings that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from posewire.errors import InvalidSettings, SourceError
+from posewire.results import ResumePoint
+from posewire.settings import Codec, StreamSettings
+from posewire.sources import Source, SourceLike
+
+__all__ = ["StreamPlan", "in_flight_limit", "settle"]
+
+_IN_FLIGHT = {"all": 8, "latest": 32}
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What a stream is to do.
+
+    Attributes:
+        source: of the frames; None: the program sends them.
+        settings: as asked for.
+        max_frames: of the source.
+        keep_images: whether results carry their frames.
+        resume: where an earlier stream is taken up.
+        timeout_s: longest silence of the server while it owes an answer.
+    """
+
+    source: SourceLike | None
+    settings: StreamSettings
+    max_frames: int | None = None
+    keep_images: bool = False
+    resume: ResumePoint | None = None
+    timeout_s: float = 60.0
+
+
+def in_flight_limit(settings: StreamSettings) -> int:
+    """Frames that may be under way at a time."""
+    return settings.max_in_flight or _IN_FLIGHT[settings.drop_policy or "all"]
+
+
+def settle(plan: StreamPlan, source: Source | None) -> StreamSettings:
+    """The settings to send: what depends on the source is decided."""
+    settings = plan.settings
+    codec: Codec = settings.codec
+    if codec == "passthrough":
+        codec = "jpeg" if source is None or source.codec is None else _packet_codec(source.codec)
+    if source is not None and source.codec != (codec if codec in ("h264", "h265") else None):
+        what = f"{source.codec} packets" if source.codec else "pictures"
+        raise SourceError(f"{source.name} gives {what}, which cannot be sent as {codec}; open it with codec={codec!r}")
+    if codec in ("h264", "h265") and plan.keep_images and source is not None:
+        raise InvalidSettings("packets are not decoded here, so no images can be kept; use codec='jpeg'")
+    raw_size = settings.raw_size
+    if codec == "raw" and raw_size is None:
+        raw_size = source.size if source is not None else None
+        if raw_size is None:
+            raise InvalidSettings("raw frames need their size: give raw_size=(width, height)")
+    policy = settings.drop_policy or ("latest" if source is not None and source.live else "all")
+    return replace(settings, codec=codec, raw_size=raw_size, drop_policy=policy)
+
+
+def _packet_codec(name: str) -> Codec:
+    return "h264" if name == "h264" else "h265"

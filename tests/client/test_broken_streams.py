@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import posewire
+from posewire import AsyncClient
+from posewire.v1 import pose_pb2, track_pb2
+
+
+def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
+    return [np.full((size[1], size[0], 3), 7 * number % 250, np.uint8) for number in range(count)]
+
+
+async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
+    return [result async for result in stream]
+
+
+# -- broken streams ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_that_the_server_aborts_gives_its_results_and_then_the_error(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 2:
+                await stream.context.abort(grpc.StatusCode.INTERNAL, "the network fell over")
+            yield scripts.tracked(frame)
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(5)) as stream:
+        for number in range(2):
+            assert (await anext(stream)).frame == number
+        with pytest.raises(posewire.StreamBroken, match="the network fell over") as caught:
+            await anext(stream)
+    assert 2 in caught.value.unanswered
+    assert stream.summary is None
+
+
+async def test_the_servers_words_are_not_lost_when_a_write_is_under_way(serve: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        incoming = stream.incoming()
+        for _ in range(2):
+            await anext(incoming)
+        await stream.context.abort(grpc.StatusCode.FAILED_PRECONDITION, "send boxes")
+
+    async def refused(address: str) -> posewire.ServerRefused:
+        async with AsyncClient(address) as client, client.track(pictures(5)) as stream:
+            with pytest.raises(posewire.ServerRefused) as caught:
+                await collect(stream)
+        return caught.value
+
+    server = await serve(script)
+    for _ in range(100):  # about one in thirty hits the moment
+        assert "send boxes" in str(await refused(server.address))
+
+
+async def test_a_refusal_in_mid_stream_stays_a_refusal(serve: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        await stream.context.abort(grpc.StatusCode.FAILED_PRECONDITION, "send boxes: there is no detector")
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(5)) as stream:
+        with pytest.raises(posewire.ServerRefused, match="send boxes"):
+            await collect(stream)
+
+
+async def test_a_cancelled_call_is_a_broken_stream_not_a_cancelled_program(serve: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        await stream.context.abort(grpc.StatusCode.CANCELLED, "")
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(5)) as stream:
+        with pytest.raises(posewire.StreamBroken):
+            await collect(stream)
+
+
+async def test_a_drained_stream_says_where_to_go_on(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        incoming = stream.incoming()
+        first, second = await anext(incoming), await anext(incoming)
+        yield scripts.tracked(first)
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain(), resume_token=b"token")
+        rest = [second] + [frame async for frame in incoming]
+        last = scripts.summary(1 + len(rest), 1, 0, len(rest))
+        numbers = [frame.number for frame in rest]
+        last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
+        yield last
+
+    def endless() -> Iterator[Any]:
+        while True:
+            yield from pictures(10)
+
+    server = await serve(script)
+    results = []
+    async with AsyncClient(server.address) as client, client.track(endless()) as stream:
+        try:
+            async for result in stream:
+                results.append((result.frame, result.reason))  # noqa: PERF401 -- the error comes in between
+        except posewire.StreamDrained as drained:
+            resume = drained.resume
+        assert results[0] == (0, "")
+        assert {reason for _, reason in results[1:]} == {"draining"}
+        assert resume is not None
+        assert resume.token == b"token"
+        assert resume.last_frame == server.service.streams[0].frames[0].data
+
+        server.service.script = scripts.faithful
+        async with client.track(pictures(1), resume=resume) as following:
+            await collect(following)
+    config = server.service.streams[1].config
+    assert config.resume.token == b"token"
+    assert config.resume.last_frame_codec == pose_pb2.CODEC_JPEG
+
+
+async def test_a_drain_is_told_even_if_no_frame_was_lost(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            yield scripts.tracked(frame)
+            if frame.number == 2:
+                yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(200)) as stream:
+        with pytest.raises(posewire.StreamDrained, match="ids start anew") as caught:
+            await collect(stream)
+        # A stream whose frames have all been sent ends in order.
+        async with client.track() as whole:
+            for picture in pictures(3):
+                await whole.send(picture)
+            await whole.finish()
+            assert len(await collect(whole)) == 3
+            assert whole.summary is not None
+    assert caught.value.resume is None
+    assert caught.value.unanswered == ()
+
+
+async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 1:
+                await asyncio.Event().wait()
+            yield scripts.tracked(frame)
+
+    server = await serve(script)
+    async with AsyncClient(server.address, timeout_s=0.3) as client, client.track(pictures(4)) as stream:
+        assert (await anext(stream)).frame == 0
+        with pytest.raises(posewire.StreamBroken, match=r"silent for 0\.3 s.*frame 1") as caught:
+            await anext(stream)
+    assert caught.value.unanswered == (1, 2, 3)
+
+
+async def test_a_stream_without_frames_under_way_may_be_silent(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address, timeout_s=0.1) as client, client.track() as stream:
+        await stream.send(pictures(1)[0])
+        await anext(stream)
+        silence = asyncio.ensure_future(anext(stream))
+        done, _ = await asyncio.wait({silence}, timeout=0.4)
+        assert not done
+        await stream.finish()
+        with pytest.raises(StopAsyncIteration):
+            await silence
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ("no summary", "without an account"),
+        ("an answer too few", "without an answer"),
+        ("an answer too many", "a second time"),
+        ("a strange number", "never sent"),
+        ("a wrong sum", "received 9 for 3"),
+    ],
+)
+async def test_an_account_that_does_not_add_up_is_an_error(serve: Any, scripts: Any, ending: str, words: str) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        frames = [frame async for frame in stream.incoming()]
+        for frame in frames[: 2 if ending == "an answer too few" else 3]:
+            yield scripts.tracked(frame)
+        if ending == "an answer too many":
+            yield scripts.tracked(frames[0])
+        if ending == "a strange number":
+            yield scripts.failed(50)
+        if ending != "no summary":
+            yield scripts.summary(9 if ending == "a wrong sum" else 3, 3)
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(3)) as stream:
+        with pytest.raises(posewire.StreamBroken, match=words):
+            await collect(stream)
+        assert stream.summary is None

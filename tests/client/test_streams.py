@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import posewire
+from posewire import AsyncClient, FrameStatus
+from posewire.sources import ArraySource
+from posewire.v1 import settings_pb2, track_pb2
+
+
+def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
+    return [np.full((size[1], size[0], 3), 7 * number % 250, np.uint8) for number in range(count)]
+
+
+async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
+    return [result async for result in stream]
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_frame_has_its_result_in_order(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(pictures(40), similarity="pose") as stream:
+        assert stream.info.joint_set.names == ("nose", "left_eye", "right_eye")
+        assert stream.info.joint_set.edges == ((0, 1), (0, 2))
+        assert stream.info.settings.tracker.similarity == "pose"
+        assert stream.summary is None
+        results = await collect(stream)
+    assert [result.frame for result in results] == list(range(40))
+    assert [result.people[0].joints[0, 0] for result in results] == list(range(40))
+    assert [result.time_s for result in results] == [number / 25 for number in range(40)]
+    assert results[3].size == (64, 48)
+    assert results[3].timings_ms["total"] == 1.5
+    assert results[3].people[0].box.tolist() == [1, 2, 3, 4]
+    assert results[3].people[0].source == "flow"
+    assert results[3].raise_for_status() is results[3]
+    assert stream.summary == posewire.StreamSummary(frames=40, sent=40, tracked=40, failed=0, dropped=0, identities=1)
+
+
+async def test_settings_left_out_are_left_to_the_server(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(pictures(1), queue_length=5) as stream:
+        await collect(stream)
+    config = server.service.streams[0].config
+    assert config.tracker.queue_length == 5
+    assert not config.tracker.HasField("propagation")
+    assert not config.HasField("max_age_ms")
+    assert config.drop_policy == settings_pb2.DROP_POLICY_ALL  # a list of pictures can wait
+
+
+async def test_failed_and_dropped_frames_are_results_too(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        frames = [frame async for frame in stream.incoming()]
+        yield scripts.tracked(frames[0])
+        # Frames 3 and 4 are reported as dropped before 2 has failed.
+        response = scripts.tracked(frames[1])
+        response.dropped.extend(scripts.dropped(3, 4))
+        yield response
+        yield scripts.failed(2)
+        last = scripts.summary(6, 2, 1, 3)
+        last.dropped.extend(scripts.dropped(5, reason=track_pb2.DROP_REASON_TOO_OLD))
+        yield last
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(6)) as stream:
+        results = await collect(stream)
+    assert [(result.frame, str(result.status), result.reason) for result in results] == [
+        (0, "tracked", ""),
+        (1, "tracked", ""),
+        (2, "failed", "undecodable"),
+        (3, "dropped", "superseded"),
+        (4, "dropped", "superseded"),
+        (5, "dropped", "too-old"),
+    ]
+    assert results[2].message == "cut off; send it whole"
+    with pytest.raises(posewire.FrameFailed, match="cut off"):
+        results[2].raise_for_status()
+    with pytest.raises(posewire.FrameDropped, match="frame 3"):
+        results[3].raise_for_status()
+    assert stream.summary is not None
+    assert (stream.summary.tracked, stream.summary.failed, stream.summary.dropped) == (2, 1, 3)
+
+
+async def test_boxes_time_and_name_go_with_the_frame(serve: Any) -> None:
+    server = await serve()
+    frames = [
+        posewire.SourceFrame(99, 12.25, image=pictures(1)[0], boxes=[[1, 2, 4, 8]], name="a.png"),
+        posewire.SourceFrame(99, 12.5, image=pictures(1)[0], boxes=np.zeros((0, 4))),
+        posewire.SourceFrame(99, 13.0, image=pictures(1)[0]),
+    ]
+    async with AsyncClient(server.address) as client, client.track(frames, keep_images=True) as stream:
+        results = await collect(stream)
+    sent = server.service.streams[0].frames
+    assert [(box.x, box.y, box.width, box.height) for box in sent[0].boxes.boxes] == [(1, 2, 3, 6)]
+    assert [frame.HasField("boxes") for frame in sent] == [True, True, False]
+    assert [frame.capture_time.ToNanoseconds() for frame in sent] == [12_250_000_000, 12_500_000_000, 13_000_000_000]
+    assert [(result.frame, result.time_s, result.name) for result in results] == [
+        (0, 12.25, "a.png"),
+        (1, 12.5, ""),
+        (2, 13.0, ""),
+    ]
+    assert results[0].image is frames[0].image
+
+
+async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: Any) -> None:
+    waiting: list[int] = []
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        # Answers come only once nothing more arrives: the client has reached its limit.
+        held: list[Any] = []
+        incoming = stream.incoming()
+        held += [await anext(incoming) for _ in range(3)]
+        following = asyncio.ensure_future(anext(incoming))
+        await asyncio.wait({following}, timeout=0.2)
+        waiting.append(following.done())
+        while held:
+            yield scripts.tracked(held.pop(0))
+            try:
+                held.append(await following)
+            except StopAsyncIteration:
+                continue
+            following = asyncio.ensure_future(anext(incoming))
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(10), max_in_flight=3) as stream:
+        results = await collect(stream)
+    assert waiting == [False]
+    assert len(results) == 10
+
+
+async def test_a_slow_taker_of_results_slows_the_source_down(serve: Any) -> None:
+    taken: list[int] = []
+
+    def frames() -> Iterator[Any]:
+        for number, picture in enumerate(pictures(30)):
+            taken.append(number)
+            yield picture
+
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(frames(), max_in_flight=2) as stream:
+        await anext(stream)
+        # Nobody takes anything: two results wait, and of the source no more is read than ahead of the next one.
+        await asyncio.sleep(0.2)
+        assert len(server.service.streams[0].frames) == 3
+        assert max(taken) <= 6
+        assert len(await collect(stream)) == 29
+
+
+async def test_the_program_sends_frames_of_its_own(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track() as stream:
+        assert await stream.send(pictures(1)[0]) == 0
+        assert (await anext(stream)).frame == 0
+        assert await stream.send(b"\xff\xd8\xffown", number=7, time_s=1.5, boxes=[[0, 0, 2, 2]]) == 7
+        with pytest.raises(posewire.InvalidSettings, match="numbers must increase"):
+            await stream.send(pictures(1)[0], number=7)
+        with pytest.raises(posewire.InvalidSettings, match="float64"):
+            await stream.send(np.zeros((4, 4, 3)))
+        await stream.finish()
+        results = await collect(stream)
+        with pytest.raises(posewire.MisuseError, match="no more frames"):
+            await stream.send(pictures(1)[0])
+    assert [(result.frame, result.time_s) for result in results] == [(7, 1.5)]
+    assert server.service.streams[0].frames[1].data == b"\xff\xd8\xffown"
+    assert stream.summary is not None
+
+
+async def test_sending_and_taking_overlap(serve: Any, scripts: Any) -> None:
+    async def in_pairs(stream: Any) -> AsyncIterator[Any]:
+        """Answers a frame only when the next one is there."""
+        yield await stream.start()
+        before = None
+        async for frame in stream.incoming():
+            if before is not None:
+                yield scripts.tracked(before)
+            before = frame
+        yield scripts.tracked(before)
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(in_pairs)
+    async with AsyncClient(server.address) as client, client.track() as stream:
+
+        async def send() -> None:
+            for picture in pictures(20):
+                await stream.send(picture)
+            await stream.finish()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send())
+            results = await collect(stream)
+    assert [result.frame for result in results] == list(range(20))
+
+
+async def test_unreadable_frames_fail_and_are_not_sent(serve: Any) -> None:
+    server = await serve()
+    frames = [
+        posewire.SourceFrame(0, 0.0, image=pictures(1)[0]),
+        posewire.SourceFrame(1, 0.1, problem="b.png cannot be read", name="b.png"),
+        posewire.SourceFrame(2, 0.2, image=pictures(1)[0]),
+    ]
+    async with AsyncClient(server.address) as client, client.track(frames) as stream:
+        results = await collect(stream)
+    assert [result.status for result in results] == [FrameStatus.TRACKED, FrameStatus.FAILED, FrameStatus.TRACKED]
+    assert (results[1].reason, results[1].message, results[1].name) == ("unreadable", "b.png cannot be read", "b.png")
+    assert stream.summary == posewire.StreamSummary(frames=3, sent=2, tracked=2, failed=1, dropped=0, identities=1)
+
+
+async def test_of_a_live_source_old_frames_are_dropped_before_they_are_sent(serve: Any, scripts: Any) -> None:
+    all_read, may_answer = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def camera() -> Iterator[Any]:
+        yield from pictures(10)
+        loop.call_soon_threadsafe(all_read.set)
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            await may_answer.wait()
+            yield scripts.tracked(frame)
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    live = ArraySource(camera(), live=True)
+    async with AsyncClient(server.address) as client, client.track(live, max_in_flight=1) as stream:
+        await all_read.wait()
+        may_answer.set()
+        results = await collect(stream)
+    assert server.service.streams[0].config.drop_policy == settings_pb2.DROP_POLICY_LATEST
+    assert [result.frame for result in results] == list(range(10))
+    assert results[9].tracked  # the newest
+    dropped = [result for result in results if result.dropped]
+    assert len(dropped) >= 7
+    assert {result.reason for result in dropped} == {"superseded"}
+    assert stream.summary is not None
+    assert stream.summary.frames == 10
+    assert stream.summary.sent == stream.summary.tracked == 10 - len(dropped)
+
+
+async def test_a_camera_that_stops_is_an_error_after_its_results(serve: Any, make_video: Any, tmp_path: Any) -> None:
+    server = await serve()
+    camera = posewire.open_source(make_video(tmp_path / "a.mp4", frames=3), live=True)
+    async with AsyncClient(server.address) as client, client.track(camera, drop_policy="all") as stream:
+        for number in range(3):
+            assert (await anext(stream)).frame == number
+        with pytest.raises(posewire.SourceError, match="stopped after 3 frames"):
+            await anext(stream)
+    assert stream.summary is not None
+    assert stream.summary.tracked == 3
+
+
+async def test_what_the_source_raises_comes_after_the_results_before_it(serve: Any) -> None:
+    def frames() -> Iterator[Any]:
+        yield from pictures(3)
+        raise LookupError("the disk is gone")
+
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(frames()) as stream:
+        for number in range(3):
+            assert (await anext(stream)).frame == number
+        with pytest.raises(LookupError, match="the disk is gone"):
+            await anext(stream)
+    assert stream.summary is not None  # what was sent is accounted for
+
+
+async def test_a_source_that_cannot_be_opened_opens_no_stream(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(posewire.SourceError, match=r"nowhere\.mp4"):
+            await client.track("nowhere.mp4").__aenter__()
+    assert server.service.streams == []
+
+
+# -- leaving early -----------------------------------------------------------------------------------------------------
+
+
+async def test_leaving_the_block_cancels_the_call_at_the_server(serve: Any) -> None:
+    def endless() -> Iterator[Any]:
+        while True:
+            yield from pictures(10)
+
+    server = await serve()
+    async with AsyncClient(server.address) as client:
+        async with client.track(endless()) as stream:
+            async for result in stream:
+                if result.frame == 5:
+                    break
+        async with asyncio.timeout(5):
+            await server.service.ended.wait()
+        with pytest.raises(posewire.MisuseError, match="closed before its end"):
+            await collect(stream)
+        # The client is as good as new.
+        async with client.track(pictures(2)) as stream:
+            assert len(await collect(stream)) == 2
+
+
+async def test_cancelling_the_program_cancels_the_stream(serve: Any) -> None:
+    server = await serve()
+    opened = asyncio.Event()
+
+    async def watch(client: AsyncClient) -> None:
+        async with client.track() as stream:
+            opened.set()
+            await anext(stream)
+
+    async with AsyncClient(server.address) as client:
+        watching = asyncio.create_task(watch(client))
+        await opened.wait()
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        async with asyncio.timeout(5):
+            await server.service.ended.wait()
+
+
+async def test_closing_the_client_closes_its_streams(serve: Any) -> None:
+    server = await serve()
+    client = AsyncClient(server.address)
+    stream = await client.track().__aenter__()
+    waiting = asyncio.ensure_future(anext(stream))
+    await client.aclose()
+    with pytest.raises(posewire.MisuseError, match="closed"):
+        await waiting
+    with pytest.raises(posewire.MisuseError, match="client is closed"):
+        client.track()
+    await client.aclose()
+
+
+async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client:
+        stream = client.track(pictures(1))
+        with pytest.raises(posewire.MisuseError, match="async with"):
+            await anext(stream)
+        async with stream:
+            with pytest.raises(posewire.MisuseError, match="its source"):
+                await stream.send(pictures(1)[0])
+            await collect(stream)
+        with pytest.raises(posewire.MisuseError, match="opened before"):
+            await stream.__aenter__()
+
+
+async def test_streams_of_one_client_run_side_by_side(serve: Any) -> None:
+    server = await serve()
+
+    async def run(client: AsyncClient, count: int) -> int:
+        async with client.track(pictures(count)) as stream:
+            return len(await collect(stream))
+
+    async with AsyncClient(server.address) as client:
+        counts = await asyncio.gather(*(run(client, count) for count in range(1, 6)))
+    assert counts == [1, 2, 3, 4, 5]
+
+
+async def test_raw_frames_have_one_size(serve: Any) -> None:
+    server = await serve()
+    mixed = [*pictures(1), *pictures(1, size=(32, 32))]
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(posewire.InvalidSettings, match="raw_size"):
+            await client.track(mixed, codec="raw").__aenter__()
+        async with client.track(mixed, codec="raw", raw_size=(64, 48)) as stream:
+            with pytest.raises(posewire.InvalidSettings, match="frame 1 is 32x32"):
+                await collect(stream)
+    frame = server.service.streams[0].frames[0]
+    assert frame.data == mixed[0].tobytes()

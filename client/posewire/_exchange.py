@@ -187,6 +187,7 @@ class Exchange:
         """The receiving task: every response into the ledger, until the call is over."""
         try:
             async with self._patience:
+                self._be_patient()  # a frame may have been sent before this task came to run
                 while (response := await self.call.read()) is not None:
                     self._enter(response)
                     self._be_patient()
@@ -200,6 +201,12 @@ class Exchange:
             if isinstance(error, StreamBroken) and not error.unanswered:
                 error.unanswered = self._ledger.unanswered
             self._failure = error
+        except ValueError as error:
+            self.call.cancel()
+            self._failure = StreamBroken(
+                f"an answer of the server makes no sense: {error}; this is a fault of the server: report it",
+                unanswered=self._ledger.unanswered,
+            )
         finally:
             self._over = True
             self._stop()

@@ -175,6 +175,32 @@ async def test_a_stream_without_frames_under_way_may_be_silent(serve: Any) -> No
             await silence
 
 
+async def test_an_answer_that_makes_no_sense_is_an_error(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            answer = scripts.tracked(frame)
+            answer.tracked.people[0].joints.append(1.0)  # no longer triples
+            yield answer
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(3)) as stream:
+        with pytest.raises(posewire.StreamBroken, match="makes no sense"):
+            await collect(stream)
+
+
+async def test_silence_is_noticed_from_the_first_frame_on(serve: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        await asyncio.Event().wait()
+
+    server = await serve(script)
+    async with AsyncClient(server.address, timeout_s=0.2) as client, client.track() as stream:
+        await stream.send(b"already encoded, so that nothing delays it")
+        with pytest.raises(posewire.StreamBroken, match="silent"):
+            await anext(stream)
+
+
 @pytest.mark.parametrize(
     ("ending", "words"),
     [

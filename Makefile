@@ -22,7 +22,7 @@ $(BIN)/.dev: $(BIN)/.server
 	touch $@
 
 demo: $(BIN)/.server  ## Track people: a synthetic scene, or make demo SOURCE=my.mp4 (a file, camera number or RTSP address)
-	$(BIN)/posewire demo $(SOURCE) $(DEMO_FLAGS)
+	$(BIN)/posewire demo $(if $(SOURCE),'$(SOURCE)') $(DEMO_FLAGS)
 
 test: check  ## Run every check and test
 	$(BIN)/python -m pytest

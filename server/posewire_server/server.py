@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +37,7 @@ _SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingSe
 _MESSAGE_OVERHEAD = 2**20
 # When the last handler has returned, its status is still to be sent.
 _LAST_WORDS_S = 0.2
+_STANDARD_INPUT = 0
 
 
 class PoseServer:
@@ -184,7 +184,8 @@ async def _serve(config: ServerConfig) -> None:
 
 def _call_at_end_of_input(callback: Callable[[], object]) -> None:
     def read() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not `sys.stdin`: the interpreter could not take its lock at the end.
+        while os.read(_STANDARD_INPUT, 4096):
             pass
         callback()
 

@@ -1,0 +1,162 @@
+"""The benchmark as a whole, and how its figures are shown."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from posewire_server.benchmark.footage import Footage
+from posewire_server.benchmark.measurements import (
+    Memory,
+    ServiceCost,
+    Throughput,
+    TrackerCost,
+    memory,
+    service_cost,
+    throughput,
+    tracker_cost,
+)
+from posewire_server.benchmark.options import BenchmarkOptions
+from posewire_server.benchmark.private_server import private_server
+from posewire_server.networks import ModelNames, load_networks
+from posewire_server.pipeline import Pipeline
+
+__all__ = ["BenchmarkReport", "Machine", "run_benchmark"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the figures were measured.
+
+    Attributes:
+        processor: its name.
+        cores: that this process may use.
+        load: average of the last minute when the benchmark began; figures of a busy machine mean little.
+        device: of the networks.
+        python: version.
+        posewire: version.
+    """
+
+    processor: str
+    cores: int
+    load: float
+    device: str
+    python: str
+    posewire: str
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """All figures."""
+
+    machine: Machine
+    models: ModelNames
+    frame_size: tuple[int, int]
+    frame_bytes: int
+    people: int
+    boxes_from: str
+    service_cost: ServiceCost
+    throughput: Throughput
+    tracker: TrackerCost
+    memory: Memory | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    def as_text(self) -> str:
+        """Lines for people, with what the project promises beside what was measured."""
+        machine, models, cost, flow = self.machine, self.models, self.service_cost, self.throughput
+        where = f"posewire {machine.posewire}, {machine.processor}, {machine.cores} cores, {machine.device}"
+        what = f"bundle {models.bundle}: detector {models.detector or 'none'}, flow {models.flow}, pose {models.pose}"
+        width, height = self.frame_size
+        frames = f"{width}x{height} JPEG of {self.frame_bytes // 1000} kB, {self.people} people"
+        lines = [
+            f"{where}, Python {machine.python}; load at the start {machine.load:.1f}",
+            f"{what}; {frames}, boxes from the {self.boxes_from}",
+            "",
+            "service cost a frame (median)",
+            f"  gRPC, scheduling, tracking {cost.service_ms:8.2f} ms   (at most 3)",
+            f"    of it the tracker        {cost.tracker_ms:8.2f} ms",
+            f"    95 % below               {cost.service_p95_ms:8.2f} ms",
+            f"  decoding                   {cost.decode_ms:8.2f} ms",
+            f"  networks                   {cost.networks_ms:8.2f} ms",
+            f"  round trip                 {cost.round_trip_ms:8.2f} ms",
+            "throughput of one stream",
+            f"  over loopback              {flow.server_fps:8.1f} fps",
+            f"  same pipeline in process   {flow.in_process_fps:8.1f} fps",
+            f"  ratio                      {flow.ratio:8.2f}      (at least 0.85)",
+            f"tracker, {self.tracker.people} people, L_Q = {self.tracker.queue_length}",
+            f"  a frame (median)           {self.tracker.median_ms:8.2f} ms   (below 2)",
+            f"    95 % below               {self.tracker.p95_ms:8.2f} ms",
+        ]
+        if self.memory is not None:
+            of = self.memory
+            lines += [
+                "memory of the server",
+                f"  after {of.frames // 10:5d} frames         {of.before_frames_mb:8.1f} MB",
+                f"  after {of.frames:5d} frames         {of.after_frames_mb:8.1f} MB",
+                f"  after {of.streams:5d} more streams   {of.after_streams_mb:8.1f} MB",
+            ]
+        return "\n".join(lines)
+
+
+def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
+    """Measure everything; takes some minutes.
+
+    Raises:
+        ValueError, OSError: the networks cannot be loaded.
+        RuntimeError: the server does not start, or does not track the frames.
+    """
+    return asyncio.run(_run(options))
+
+
+async def _run(options: BenchmarkOptions) -> BenchmarkReport:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    tracker = tracker_cost()
+    footage = Footage(options)
+    networks = load_networks(options.server)
+    pipeline = Pipeline(networks, options.server.batching)
+    try:
+        async with private_server(options.server) as server:
+            cost = await service_cost(server, footage, options)
+            flow = await throughput(server, pipeline, footage, options)
+            grown = await memory(server, footage, options)
+    finally:
+        await pipeline.close()
+    machine = Machine(
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        load=load,
+        device=networks.device,
+        python=platform.python_version(),
+        posewire=metadata.version("posewire"),
+    )
+    return BenchmarkReport(
+        machine=machine,
+        models=networks.names,
+        frame_size=(options.width, options.height),
+        frame_bytes=footage.frame_bytes,
+        people=options.people,
+        boxes_from="detector" if options.use_detector else "caller",
+        service_cost=cost,
+        throughput=flow,
+        tracker=tracker,
+        memory=grown,
+    )
+
+
+def _processor() -> str:
+    """The processor's name, as Linux knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import Self
 
@@ -17,9 +17,9 @@ from posewire._exchange import Exchange
 from posewire._feed import FeedItem, SourceFeed
 from posewire._plan import StreamPlan, in_flight_limit, settle
 from posewire._wire import boxes_array
-from posewire.errors import InvalidSettings, MisuseError, PosewireError
+from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, ResumePoint, StreamInfo, StreamSummary
-from posewire.sources import Source, SourceFrame, open_source
+from posewire.sources import Source, SourceFrame, SourceLike, open_source
 from posewire.sources._frames import picture_fault
 
 __all__ = ["AsyncTrackStream"]
@@ -117,13 +117,9 @@ class AsyncTrackStream:
         self._open_streams.discard(self)
 
     async def _open(self) -> None:
-        plan, loop = self._plan, asyncio.get_running_loop()
+        plan = self._plan
         if plan.source is not None:
-            source, codec, limit = plan.source, plan.settings.codec, plan.max_frames
-            # Cameras and addresses may take seconds to open.
-            self._source = await loop.run_in_executor(
-                self._workers, lambda: open_source(source, codec=codec, max_frames=limit)
-            )
+            self._source = await self._open_source(plan.source)
         settings = settle(plan, self._source)
         call = await TrackCall.open(self._channel, self._address, settings, plan.resume, plan.timeout_s)
         self._exchange = Exchange(call, plan.timeout_s)
@@ -132,6 +128,17 @@ class AsyncTrackStream:
             self._feed = SourceFeed(self._source, newest_wins=newest_wins)
             self._exchange.on_stop = self._feed.stop
             self._pump = asyncio.create_task(self._run_pump(self._feed, self._exchange), name="posewire-pump")
+
+    async def _open_source(self, source: SourceLike) -> Source:
+        """Open the source in a thread: cameras and addresses may take seconds."""
+        opening = self._workers.submit(
+            open_source, source, codec=self._plan.settings.codec, max_frames=self._plan.max_frames
+        )
+        try:
+            return await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)  # a thread cannot be cancelled; what it opens is nobody's
+            raise
 
     # -- what is known about it ----------------------------------------------------------------------------------------
 
@@ -234,9 +241,7 @@ class AsyncTrackStream:
                 if item is None:
                     break
                 await self._pass_on(exchange, item)
-        except PosewireError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 -- of the program's own iterable; raised where results are taken
+        except Exception as error:  # noqa: BLE001 -- the source's, or an iterable's own; raised where results are taken
             failure = error
         await exchange.finish(failure, complete=feed.exhausted)
 
@@ -270,7 +275,7 @@ class AsyncTrackStream:
                 raise InvalidSettings(f"frame {frame.number} is no picture: {fault}")
             settings = exchange.call.info.settings
             height, width = frame.image.shape[:2]
-            if settings.raw_size not in (None, (width, height)):
+            if settings.codec == "raw" and settings.raw_size != (width, height):
                 raise InvalidSettings(
                     f"frame {frame.number} is {width}x{height}, but the stream was opened for raw frames of"
                     f" {settings.raw_size}; use codec='jpeg' or 'png' for frames of different sizes"
@@ -285,3 +290,8 @@ class AsyncTrackStream:
         if self._exchange is None:
             raise MisuseError("this stream is not open; use it in `async with client.track(...) as stream:`")
         return self._exchange
+
+
+def _close_opened(opening: Future[Source]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

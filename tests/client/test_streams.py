@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -320,6 +321,31 @@ async def test_cancelling_the_program_cancels_the_stream(serve: Any) -> None:
             await watching
         async with asyncio.timeout(5):
             await server.service.ended.wait()
+
+
+async def test_a_source_that_opens_too_late_is_closed(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening, may_open, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Late(ArraySource):
+        def close(self) -> None:
+            closed.set()
+
+    def open_late(source: Any, **_: Any) -> Late:
+        opening.set()
+        may_open.wait()
+        return Late(source)
+
+    monkeypatch.setattr("posewire._stream.open_source", open_late)
+    server = await serve()
+    async with AsyncClient(server.address) as client:
+        entering = asyncio.ensure_future(client.track(pictures(1)).__aenter__())
+        await asyncio.to_thread(opening.wait)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        may_open.set()
+        assert await asyncio.to_thread(closed.wait, 5)
+    assert server.service.streams == []
 
 
 async def test_closing_the_client_closes_its_streams(serve: Any) -> None:

@@ -27,6 +27,7 @@ from posewire_models.training.measures import average_precision
 from posewire_models.training.readers.teacher import with_teacher_people
 from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
 from posewire_models.training.sources import SourceConfig, read_source
+from posewire_models.training.synthetic_scenes import render_scenes
 
 __all__ = ["DetectorTask", "DetectorTrainConfig", "train_detector"]
 
@@ -43,6 +44,8 @@ class DetectorTrainConfig:
         data_root: what the sources' paths are relative to.
         network: settings of `CenterDetectorConfig`.
         scene: how training canvases are put together.
+        scenes: synthetic scenes that are rendered at the start, beside the sources.
+        frames_a_scene: frames of each.
         longest_side: pictures are kept in memory with at most this many pixels a side.
         init_from: weights of a detector to start from (what fits by name and shape is taken).
         init_trunk: weights of a trunk (with or without a pose net's head); with folded batch norms or not.
@@ -55,6 +58,8 @@ class DetectorTrainConfig:
     data_root: Path = Path()
     network: dict[str, Any] = field(default_factory=dict)
     scene: SceneConfig = field(default_factory=SceneConfig)
+    scenes: int = 0
+    frames_a_scene: int = 8
     longest_side: int = 384
     init_from: Path | None = None
     init_trunk: Path | None = None
@@ -64,6 +69,8 @@ class DetectorTrainConfig:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources is empty; name at least one data set")
+        if self.scenes < 0 or self.frames_a_scene < 1:
+            raise ValueError(f"scenes {self.scenes} must not be negative, frames_a_scene {self.frames_a_scene} not 0")
         if self.longest_side < 64 or self.loaders < 1:
             raise ValueError(f"longest_side {self.longest_side} must be at least 64, loaders {self.loaders} at least 1")
         self.network_config()
@@ -186,6 +193,11 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
         scenes += read
         kept = read_source(source, config.data_root, COCO17, held_out=True) if processes.first else []
         held_out += load_scenes(kept, config.longest_side, config.loaders)
+    rendered = render_scenes(
+        config.scenes, config.frames_a_scene, config.longest_side, first_seed=0, workers=config.loaders
+    )
+    rows.append(torch.arange(len(scenes), len(scenes) + len(rendered)))
+    scenes += rendered
     if not scenes:
         raise ValueError("no picture tells of everybody in it; give the sources a teacher, or data sets that do")
     task = DetectorTask(config, config.build_network(), scenes, torch.cat(rows), held_out, processes.device)

@@ -13,6 +13,7 @@ from posewire_models.center_detector import CenterMaps, decode_centers
 from posewire_models.training.center_targets import center_loss, center_targets
 from posewire_models.training.people import Person, Picture
 from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
+from posewire_models.training.synthetic_scenes import render_scenes
 
 NOBODY = np.zeros((0, 4), np.float32)
 
@@ -118,3 +119,14 @@ def test_impossible_settings_are_refused() -> None:
         SceneConfig(mosaic=2)
     with pytest.raises(ValueError, match="at most largest"):
         SceneConfig(smallest=2, largest=1)
+
+
+def test_synthetic_scenes_tell_of_everybody() -> None:
+    rendered = render_scenes(2, 3, longest_side=160, first_seed=3, workers=1)
+    assert len(rendered) == 6
+    assert all(scene.pixels.shape == (120, 160, 3) for scene in rendered)
+    boxes = np.concatenate([scene.boxes for scene in rendered])
+    assert len(boxes) > 0
+    assert (boxes >= 0).all()
+    assert (boxes <= [160, 120, 160, 120]).all()
+    assert np.median(boxes[:, 3] - boxes[:, 1]) > 0.2 * 120  # people, not specks

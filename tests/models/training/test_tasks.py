@@ -148,7 +148,8 @@ mosaic = 0.3
 out = "{out}"
 precision = "fp32"
 average = 0.9
-schedule = {{ batch_size = 8, lr = 3e-3, samples = {samples} }}
+schedule = {{ batch_size = 8, lr = 5e-3, samples = {samples}, shape = "cosine", warmup = 0.05 }}
+lr_factors = {{ "wh.2" = 10.0, "reg.2" = 10.0 }}
 [[sources]]
 format = "coco"
 images = "images"
@@ -160,7 +161,7 @@ held_out_every = 8
 def test_detector_training_learns_to_find_figures(tmp_path: Path) -> None:
     write_coco(tmp_path / "data", 40)
     config = tmp_path / "detector.toml"
-    config.write_text(DETECTOR.format(out=tmp_path / "run", samples=8 * 60))
+    config.write_text(DETECTOR.format(out=tmp_path / "run", samples=8 * 100))
     trained = run("detector", config, data_root=tmp_path / "data")
     assert trained.figures["ap50"] > 0.5
     assert (tmp_path / "run" / "samples.png").exists()

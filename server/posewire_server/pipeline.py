@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 
 # Trackers hold the interpreter's lock most of the time: more threads would only wait for each other.
 _TRACKER_THREADS = 2
+# Steps of a tracker that take no longer run on the event loop.
+_QUICK_STEP_MS = 2.0
 
 
 @dataclass
@@ -120,12 +122,14 @@ class Pipeline:
             self._require_detector()
         with self._pose.expected(session.stream_id) as withdraw:
             detections, flow = await self._look(session, frame, detector_runs, times)
-            boxes = await self._track(lambda: tracker.unify(given if given is not None else detections, flow), times)
+            boxes = await self._track(
+                session, lambda: tracker.unify(given if given is not None else detections, flow), times
+            )
             session.previous = frame  # from here on the tracker's joints are where this frame shows them
             nearly_done()
             withdraw()
             joints = await self._poses(frame, boxes.xyxy, session.stream_id, times)
-        people = await self._track(lambda: tracker.update(boxes, joints), times)
+        people = await self._track(session, lambda: tracker.update(boxes, joints), times)
         return Tracked(people, times, detector_runs, tracker.config.detect_every)
 
     async def estimate(
@@ -218,15 +222,23 @@ class Pipeline:
         times.pose_ms = batched.ran_ms
         return batched.result
 
-    async def _track(self, step: Callable[[], Result], times: StageTimes) -> Result:
-        """A step of the tracker, on a thread: with long queues and many people it takes milliseconds."""
+    async def _track(self, session: Session, step: Callable[[], Result], times: StageTimes) -> Result:
+        """A step of the tracker: here if the last one was quick, else on a thread.
+
+        With few people a step takes less than handing it over would; with long queues and many people it takes
+        milliseconds, during which the event loop must not stand still.
+        """
 
         def timed() -> tuple[Result, float]:
             start = time.perf_counter()
             result = step()
             return result, (time.perf_counter() - start) * 1e3
 
-        result, ran_ms = await asyncio.get_running_loop().run_in_executor(self._trackers, timed)
+        if session.tracker_step_ms <= _QUICK_STEP_MS:
+            result, ran_ms = timed()
+        else:
+            result, ran_ms = await asyncio.get_running_loop().run_in_executor(self._trackers, timed)
+        session.tracker_step_ms = ran_ms
         times.track_ms += ran_ms
         return result
 

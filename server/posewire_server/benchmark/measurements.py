@@ -34,7 +34,9 @@ class ServiceCost:
         round_trip_ms: as the client sees it.
         decode_ms: in the decoder.
         networks_ms: in the networks.
-        tracker_ms: in the tracker, which is part of `service_ms`.
+        grpc_ms: part of `service_ms`: the way to the server and back.
+        scheduling_ms: part of it: between the stages.
+        tracker_ms: part of it: in the tracker.
     """
 
     service_ms: float
@@ -42,6 +44,8 @@ class ServiceCost:
     round_trip_ms: float
     decode_ms: float
     networks_ms: float
+    grpc_ms: float
+    scheduling_ms: float
     tracker_ms: float
 
 
@@ -100,6 +104,8 @@ async def service_cost(server: PrivateServer, footage: Footage, options: Benchma
         round_trip_ms=statistics.median(cost.round_trip for cost in costs),
         decode_ms=statistics.median(cost.decode for cost in costs),
         networks_ms=statistics.median(cost.networks for cost in costs),
+        grpc_ms=statistics.median(cost.grpc for cost in costs),
+        scheduling_ms=statistics.median(cost.scheduling for cost in costs),
         tracker_ms=statistics.median(cost.tracker for cost in costs),
     )
 

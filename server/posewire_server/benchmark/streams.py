@@ -32,12 +32,14 @@ class FrameCost:
 
     Attributes:
         round_trip: as the client saw it, from sending the frame to having the result.
+        in_server: from the arrival of the request to the departure of the response.
         decode: in the decoder.
         networks: in the networks; detector and flow overlap, so the longer of the two counts.
         tracker: in the tracker.
     """
 
     round_trip: float
+    in_server: float
     decode: float
     networks: float
     tracker: float
@@ -46,6 +48,16 @@ class FrameCost:
     def service(self) -> float:
         """What the service adds to decoding and networks: gRPC, scheduling, tracking."""
         return self.round_trip - self.decode - self.networks
+
+    @property
+    def grpc(self) -> float:
+        """Part of it: the way to the server and back."""
+        return self.round_trip - self.in_server
+
+    @property
+    def scheduling(self) -> float:
+        """Part of it: waiting between the stages, handing over from thread to thread."""
+        return self.in_server - self.decode - self.networks - self.tracker
 
 
 async def one_by_one(address: str, frames: Iterable[FootageFrame], *, with_boxes: bool) -> list[FrameCost]:
@@ -65,7 +77,7 @@ async def one_by_one(address: str, frames: Iterable[FootageFrame], *, with_boxes
             round_trip = (time.perf_counter() - start) * 1e3
             times = tracked.timings
             networks = max(times.detect_ms, times.flow_ms) + times.pose_ms
-            costs.append(FrameCost(round_trip, times.decode_ms, networks, times.track_ms))
+            costs.append(FrameCost(round_trip, times.total_ms, times.decode_ms, networks, times.track_ms))
         await _close(call)
     return costs
 

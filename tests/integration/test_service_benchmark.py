@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from posewire_server.benchmark.__main__ import app
+from posewire_server.benchmark.measurements import tracker_cost
+from posewire_server.benchmark.options import BenchmarkOptions
+from posewire_server.config import ServerConfig
+
+
+def test_a_small_benchmark_from_end_to_end(tmp_path: Path) -> None:
+    flags = "--size 320x240 --people 2 --frames 20 --rounds 1 --memory-frames 20 --memory-streams 2"
+    result = CliRunner().invoke(app, [*flags.split(), "--json", str(tmp_path / "figures.json")])
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    cost = figures["service_cost"]
+    assert 0 < cost["decode_ms"] < cost["round_trip_ms"]
+    assert 0 < cost["networks_ms"] < cost["round_trip_ms"]
+    assert figures["throughput"]["ratio"] > 0
+    assert figures["machine"]["cores"] >= 1
+    assert figures["memory"]["streams"] == 2
+    for words in ("service cost a frame", "at least 0.85", "load at the start", "memory of the server", "bundle nano"):
+        assert words in result.output
+
+
+def test_the_tracker_follows_everybody_while_it_is_measured() -> None:
+    cost = tracker_cost(people=5, queue_length=3, frames=10)
+    assert 0 < cost.median_ms <= cost.p95_ms
+
+
+@pytest.mark.parametrize("setting", [{"frames": 3}, {"people": 0}, {"width": 10}, {"rounds": 0}])
+def test_options_out_of_range(setting: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must lie in"):
+        BenchmarkOptions(server=ServerConfig(), **setting)  # type: ignore[arg-type]
+
+
+def test_a_mistake_is_one_line() -> None:
+    result = CliRunner().invoke(app, ["--frames", "1"])
+    assert result.exit_code == 1
+    assert "posewire: frames is 1; it must lie in 20..100000" in result.output

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from posewire.joints import COCO17
+from posewire_models.frames import Detections, FlowField, Frame
+from posewire_server.config import BatchingConfig
+from posewire_server.errors import DetectorMissing, InferenceFailed
+from posewire_server.networks import Networks
+from posewire_server.pipeline import Pipeline
+from posewire_server.session import Session
+from posewire_server.tracking import Boxes, BoxSource, Similarity, Tracker, TrackerConfig
+from tests.server.stand_ins import RectangleDetector, ShyPose, networks, picture
+
+
+class ShiftFlow:
+    """Everybody moves right by 2 pixels, as in `picture`; remembers between which frames it was asked."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Frame, Frame]] = []
+
+    def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+        self.pairs += pairs
+        return [FlowField(np.full((1, 1, 2), (2, 0), np.float32), before.size) for before, _ in pairs]
+
+
+@asynccontextmanager
+async def _pipeline(networks_: Networks) -> AsyncIterator[Pipeline]:
+    pipeline = Pipeline(networks_, BatchingConfig())
+    try:
+        yield pipeline
+    finally:
+        await pipeline.close()
+
+
+def _session(**settings: Any) -> Session:
+    return Session("test", Tracker(TrackerConfig(**settings), COCO17.sigmas))
+
+
+def _frame(step: int = 0, **scene: Any) -> Frame:
+    return Frame(picture(step, **scene))
+
+
+async def test_people_keep_their_ids() -> None:
+    session = _session()
+    async with _pipeline(networks()) as pipeline:
+        for step in range(5):
+            tracked = await pipeline.process(session, _frame(step))
+            assert tracked.people.ids.tolist() == [1, 2]
+            assert tracked.detector_ran
+            assert tracked.times.detect_ms > 0
+            assert tracked.times.pose_ms > 0
+            assert tracked.times.track_ms > 0
+            assert (tracked.times.flow_ms > 0) == (step > 0)
+
+
+async def test_detector_and_flow_run_at_the_same_time() -> None:
+    both = threading.Barrier(2)
+
+    class MeetingDetector(RectangleDetector):
+        def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+            if threading.current_thread() is not threading.main_thread() and self.calls:
+                both.wait(timeout=20)  # returns only once the flow is here too
+            return super().__call__(frames)
+
+    class MeetingFlow(ShiftFlow):
+        def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+            both.wait(timeout=20)
+            return super().__call__(pairs)
+
+    async with _pipeline(replace(networks(detector=MeetingDetector()), flow=MeetingFlow())) as pipeline:
+        session = _session()
+        for step in range(3):
+            await pipeline.process(session, _frame(step))
+    assert not both.broken
+
+
+async def test_a_flow_on_the_device_takes_turns_with_the_networks() -> None:
+    threads = set()
+
+    class ThreadedFlow(ShiftFlow):
+        def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+            threads.add(threading.get_ident())
+            return super().__call__(pairs)
+
+    class ThreadedDetector(RectangleDetector):
+        def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+            threads.add(threading.get_ident())
+            return super().__call__(frames)
+
+    own = replace(networks(detector=ThreadedDetector()), flow=ThreadedFlow(), flow_shares_device=True)
+    async with _pipeline(own) as pipeline:
+        session = _session()
+        for step in range(3):
+            await pipeline.process(session, _frame(step))
+    assert len(threads) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "runs"),
+    [
+        ({}, True),
+        ({"similarity": Similarity.POSE}, True),  # propagation needs it
+        ({"similarity": Similarity.FLOW, "propagation": False}, True),
+        ({"similarity": Similarity.BBOX, "propagation": False}, False),  # nobody does
+    ],
+)
+async def test_the_flow_runs_only_where_it_is_of_use(settings: dict[str, Any], runs: bool) -> None:
+    flow = ShiftFlow()
+    async with _pipeline(replace(networks(), flow=flow)) as pipeline:
+        session = _session(**settings)
+        for step in range(2):
+            await pipeline.process(session, _frame(step))
+    assert len(flow.pairs) == int(runs)
+
+
+async def test_another_frame_size_has_no_flow_and_no_error() -> None:
+    flow = ShiftFlow()
+    async with _pipeline(replace(networks(), flow=flow)) as pipeline:
+        session = _session()
+        await pipeline.process(session, _frame(0))
+        await pipeline.process(session, _frame(0, size=(480, 640)))
+        await pipeline.process(session, _frame(1, size=(480, 640)))
+    assert [pair[0].size for pair in flow.pairs] == [(480, 640)]
+
+
+async def test_after_a_frame_that_failed_the_flow_starts_where_the_joints_are() -> None:
+    flow = ShiftFlow()
+    async with _pipeline(replace(networks(pose=ShyPose()), flow=flow)) as pipeline:
+        session = _session()
+        frames = [_frame(step) for step in range(4)]
+        frames[2].pixels[0, 0] = (0, 0, 255)  # the pose network fails on it, after the joints were moved to it
+        await pipeline.process(session, frames[0])
+        await pipeline.process(session, frames[1])
+        with pytest.raises(InferenceFailed):
+            await pipeline.process(session, frames[2])
+        tracked = await pipeline.process(session, frames[3])
+    assert [(frames.index(before), frames.index(after)) for before, after in flow.pairs] == [(0, 1), (1, 2), (2, 3)]
+    assert tracked.people.ids.tolist() == [1, 2]
+
+
+async def test_after_a_detector_failure_the_flow_spans_the_gap() -> None:
+    class FailsOnce(RectangleDetector):
+        def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+            if self.calls == 1:
+                self.calls += 1
+                raise RuntimeError("once")
+            return super().__call__(frames)
+
+    flow = ShiftFlow()
+    async with _pipeline(replace(networks(detector=FailsOnce()), flow=flow)) as pipeline:
+        session = _session()
+        frames = [_frame(step) for step in range(3)]
+        await pipeline.process(session, frames[0])
+        with pytest.raises(InferenceFailed, match="detect stage failed"):
+            await pipeline.process(session, frames[1])
+        tracked = await pipeline.process(session, frames[2])
+    assert (frames[0], frames[2]) in flow.pairs
+    assert tracked.people.ids.tolist() == [1, 2]
+
+
+async def test_the_next_frame_may_be_prepared_when_the_last_stage_begins() -> None:
+    order = []
+
+    class Tells(ShyPose):
+        def __call__(self, frames: Sequence[Frame], boxes: Any) -> Any:
+            order.append("pose")
+            return super().__call__(frames, boxes)
+
+    async with _pipeline(networks(pose=Tells())) as pipeline:
+        await pipeline.process(_session(), _frame(), nearly_done=lambda: order.append("nearly done"))
+    assert order == ["nearly done", "pose"]
+
+
+async def test_boxes_given_by_the_caller() -> None:
+    given = Boxes.of([[70, 60, 110, 180]], [1.0], BoxSource.CALLER)
+    own = networks()
+    async with _pipeline(own) as pipeline:
+        tracked = await pipeline.process(_session(), _frame(), given)
+    assert own.detector.calls == 0  # type: ignore[union-attr]
+    assert not tracked.detector_ran
+    assert tracked.people.boxes.xyxy.tolist() == [[70, 60, 110, 180]]
+
+
+async def test_no_detector_and_no_boxes() -> None:
+    async with _pipeline(networks(detector=None)) as pipeline:
+        with pytest.raises(DetectorMissing, match="--detector onnx:PATH"):
+            await pipeline.process(_session(), _frame())
+        with pytest.raises(DetectorMissing):
+            await pipeline.estimate(_frame(), None, box_score_threshold=0.5, max_people=9)
+
+
+async def test_a_tracker_that_takes_long_leaves_the_event_loop() -> None:
+    threads = []
+
+    class Watched(Tracker):
+        def update(self, boxes: Boxes, joints: Any) -> Any:
+            threads.append(threading.current_thread())
+            return super().update(boxes, joints)
+
+    session = Session("test", Watched(TrackerConfig(), COCO17.sigmas))
+    async with _pipeline(networks()) as pipeline:
+        await pipeline.process(session, _frame(0))
+        session.tracker_step_ms = 50.0
+        await pipeline.process(session, _frame(1))
+    assert threads[0] is threading.main_thread()
+    assert session.tracker_step_ms < 50.0  # measured anew
+
+
+async def test_single_pictures() -> None:
+    async with _pipeline(networks()) as pipeline:
+        everybody = await pipeline.estimate(_frame(people=3), None, box_score_threshold=0.5, max_people=9)
+        best = await pipeline.estimate(_frame(people=3), None, box_score_threshold=0.5, max_people=1)
+        nobody = await pipeline.estimate(_frame(people=3), None, box_score_threshold=0.95, max_people=9)
+        given = Boxes.of([[70, 60, 110, 180], [10, 60, 50, 180]], [1.0, 0.5], BoxSource.CALLER)
+        theirs = await pipeline.estimate(_frame(people=3), given, box_score_threshold=0.99, max_people=1)
+    assert len(everybody.boxes) == 3
+    assert everybody.joints.shape == (3, 17, 3)
+    assert len(best.boxes) == 1
+    assert nobody.joints.shape == (0, 17, 3)
+    assert len(nobody.as_people(0.4)) == 0
+    # Whoever gives boxes gets a pose for each of them, in their order.
+    np.testing.assert_array_equal(theirs.boxes.xyxy, given.xyxy)
+    np.testing.assert_allclose(theirs.as_people(0.4).scores, [0.9, 0.45])

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from posewire.v1 import track_pb2
+from posewire_server import errors
+from posewire_server.status import failure_reason, status_code, to_status
+
+
+def _all(base: type[errors.ServiceError]) -> list[type[errors.ServiceError]]:
+    return [kind for child in base.__subclasses__() for kind in (child, *_all(child))]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in _all(errors.ServiceError) if kind is not errors.FrameError])
+def test_every_error_has_a_status(kind: type[errors.ServiceError]) -> None:
+    error = kind("what was wrong", field="config")
+    assert status_code(error) not in (grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN)
+    status = to_status(error)
+    assert status.details == "what was wrong"
+    assert status.code is status_code(error)
+    assert dict(status.trailing_metadata)["grpc-status-details-bin"]
+
+
+def test_every_frame_error_has_a_reason_of_its_own() -> None:
+    reasons = [failure_reason(kind("")) for kind in errors.FrameError.__subclasses__()]  # type: ignore[call-arg]
+    assert sorted(reasons) == sorted(set(track_pb2.FailureReason.values()) - {0})
+
+
+def test_all_errors_are_exported() -> None:
+    assert {kind.__name__ for kind in _all(errors.ServiceError)} | {"ServiceError"} == set(errors.__all__)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says nothing about whether it is right.
+hypothesis.settings.register_profile("posewire", deadline=None)
+hypothesis.settings.load_profile("posewire")
 
 
 @pytest.fixture(scope="session")

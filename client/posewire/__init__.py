@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from posewire.results import ModelNames as ModelNames
     from posewire.results import Person as Person
     from posewire.results import PoseEstimate as PoseEstimate
-    from posewire.results import ResumePoint as ResumePoint
     from posewire.results import ServerInfo as ServerInfo
     from posewire.results import ServerLimits as ServerLimits
     from posewire.results import StreamInfo as StreamInfo
     from posewire.results import StreamSummary as StreamSummary
+    from posewire.resume import ResumePoint as ResumePoint
     from posewire.settings import StreamSettings as StreamSettings
     from posewire.settings import TrackerSettings as TrackerSettings
     from posewire.sources import Source as Source
@@ -96,13 +96,13 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "posewire.joints": ("COCO17", "NANO19", "POSETRACK15", "JointSet"),
     "posewire.overlay": ("Trails", "color_of", "draw_people"),
+    "posewire.resume": ("ResumePoint",),
     "posewire.results": (
         "FrameResult",
         "FrameStatus",
         "ModelNames",
         "Person",
         "PoseEstimate",
-        "ResumePoint",
         "ServerInfo",
         "ServerLimits",
         "StreamInfo",

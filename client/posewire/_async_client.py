@@ -19,7 +19,8 @@ from posewire._plan import StreamPlan
 from posewire._status import error_from_status
 from posewire._stream import AsyncTrackStream
 from posewire.errors import InvalidSettings, MisuseError
-from posewire.results import BoxesLike, Image, PoseEstimate, ResumePoint, ServerInfo
+from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo
+from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamOptions, StreamSettings
 from posewire.sources import SourceLike
 from posewire.sources._frames import picture_fault

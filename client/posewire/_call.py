@@ -13,7 +13,8 @@ import grpc.aio
 from posewire._status import error_from_status
 from posewire._wire import open_request, stream_info_from
 from posewire.errors import ServerRefused, StreamBroken, TimedOut
-from posewire.results import ResumePoint, StreamInfo
+from posewire.results import StreamInfo
+from posewire.resume import ResumePoint
 from posewire.settings import StreamSettings
 from posewire.v1 import track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub

@@ -17,11 +17,11 @@ from posewire.results import (
     FrameResult,
     Image,
     PoseEstimate,
-    ResumePoint,
     ServerInfo,
     StreamInfo,
     StreamSummary,
 )
+from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamOptions, StreamSettings
 from posewire.sources import Source, SourceLike
 

@@ -11,7 +11,8 @@ from posewire import _wire
 from posewire._call import TrackCall
 from posewire._ledger import Ledger
 from posewire.errors import MisuseError, PosewireError, StreamBroken, StreamDrained
-from posewire.results import FloatArray, FrameResult, FrameStatus, Image, ResumePoint, StreamSummary
+from posewire.results import FloatArray, FrameResult, FrameStatus, Image, StreamSummary
+from posewire.resume import ResumePoint
 from posewire.v1 import track_pb2
 
 __all__ = ["Exchange"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from posewire.errors import InvalidSettings, SourceError
-from posewire.results import ResumePoint
+from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamSettings
 from posewire.sources import Source, SourceLike
 

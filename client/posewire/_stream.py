@@ -18,7 +18,8 @@ from posewire._feed import FeedItem, SourceFeed
 from posewire._plan import StreamPlan, in_flight_limit, settle
 from posewire._wire import boxes_array
 from posewire.errors import InvalidSettings, MisuseError
-from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, ResumePoint, StreamInfo, StreamSummary
+from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, StreamInfo, StreamSummary
+from posewire.resume import ResumePoint
 from posewire.sources import Source, SourceFrame, SourceLike, open_source
 from posewire.sources._frames import picture_fault
 

@@ -21,11 +21,11 @@ from posewire.results import (
     ModelNames,
     Person,
     PoseEstimate,
-    ResumePoint,
     ServerInfo,
     ServerLimits,
     StreamInfo,
 )
+from posewire.resume import ResumePoint
 from posewire.settings import Codec, DropPolicy, Similarity, StreamSettings, TrackerSettings
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 

@@ -28,10 +28,8 @@ A frame that fails or is dropped ends no stream: it comes as a result whose `sta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from posewire.results import ResumePoint
+from posewire.resume import ResumePoint
 
 __all__ = [
     "AccessDenied",

@@ -27,7 +27,6 @@ __all__ = [
     "ModelNames",
     "Person",
     "PoseEstimate",
-    "ResumePoint",
     "ServerInfo",
     "ServerLimits",
     "StreamInfo",
@@ -201,23 +200,6 @@ class StreamSummary:
     failed: int
     dropped: int
     identities: int
-
-
-@dataclass(frozen=True)
-class ResumePoint:
-    """Where an interrupted stream can be taken up again, on this server or on another one with the same key.
-
-        async with client.track("walk.mp4", resume=drained.resume) as stream: ...
-
-    Attributes:
-        token: the server's signed snapshot of the tracker.
-        last_frame: the last frame that was tracked, encoded, so that the flow has a start; may be empty.
-        last_frame_codec: how it is encoded.
-    """
-
-    token: bytes
-    last_frame: bytes = b""
-    last_frame_codec: Literal["jpeg", "png", "raw"] = "jpeg"
 
 
 @dataclass(frozen=True, eq=False)

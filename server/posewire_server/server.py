@@ -168,10 +168,7 @@ async def _serve(config: ServerConfig) -> None:
         loop.add_signal_handler(number, stop, number.name)
     if config.exit_on_stdin_eof:
         _call_at_end_of_input(lambda: loop.call_soon_threadsafe(told_to_stop.set))
-    starting = asyncio.create_task(PoseServer.start(config))
-    await asyncio.wait({starting, stopping := asyncio.create_task(told_to_stop.wait())}, return_when="FIRST_COMPLETED")
-    stopping.cancel()
-    server = await starting
+    server = await PoseServer.start(config)
     try:
         if config.port_file is not None:
             _write_whole(config.port_file, f"{server.port}\n")

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
+
+from posewire.joints import COCO17
+from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding import Codec
+from posewire_server.inbox import DropReason
+from posewire_server.intake import Intake
+from posewire_server.outbox import FrameId, Outbox
+from posewire_server.tracking import TrackerConfig
+from posewire_server.wire.requests import settings_from
+from tests.server.stand_ins import jpeg, picture
+from tests.server.videos import encode
+
+_LIMITS = LimitsConfig(max_inbox=4)
+
+
+class _Recorder(Outbox):
+    """Remembers what became of the frames that never reached the networks."""
+
+    def __init__(self) -> None:
+        async def write(response: track_pb2.TrackResponse) -> None:
+            if response.HasField("failed"):
+                self.failures.append(response.failed.number)
+
+        super().__init__(write)
+        self.failures: list[int] = []
+        self.drops: list[int] = []
+
+    def dropped(self, frame: FrameId, reason: DropReason) -> None:
+        super().dropped(frame, reason)
+        self.drops.append(frame.number)
+
+
+class _Decoders(ThreadPoolExecutor):
+    """One decoding thread that waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        super().__init__(1, initializer=lambda: self.go.wait(30))
+        self.go = threading.Event()
+        self.jobs = 0
+
+    def submit(self, *work, **more):  # type: ignore[no-untyped-def]
+        self.jobs += 1
+        return super().submit(*work, **more)
+
+
+class _Bench:
+    """An intake whose requests the test hands in one by one."""
+
+    def __init__(self, codec: pose_pb2.Codec.ValueType, policy: settings_pb2.DropPolicy.ValueType) -> None:
+        config = settings_pb2.StreamConfig(codec=codec, drop_policy=policy)
+        self.outbox, self.decoders = _Recorder(), _Decoders()
+        self._requests = asyncio.Queue[track_pb2.TrackRequest | None]()
+        settings = settings_from(config, TrackerConfig(), _LIMITS, COCO17)
+        self.intake = Intake(settings, _LIMITS, self._read, self.decoders, self.outbox, nullcontext)
+
+    async def _read(self) -> track_pb2.TrackRequest | None:
+        return await self._requests.get()
+
+    async def send(self, frames: Sequence[tuple[int, bytes]]) -> None:
+        """Hand frames in, and let the tasks run until they have got as far as they can without the decoder."""
+        for number, data in frames:
+            self._requests.put_nowait(track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=data)))
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    def half_close(self) -> None:
+        self._requests.put_nowait(None)
+
+
+@asynccontextmanager
+async def _running(bench: _Bench) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(bench.intake.read()), asyncio.create_task(bench.intake.decode())]
+    try:
+        yield
+    finally:
+        bench.decoders.go.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        bench.decoders.shutdown()
+
+
+async def test_under_latest_a_picture_is_decoded_when_its_turn_is_near_and_not_before() -> None:
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST)
+    data = jpeg(picture())
+    async with _running(bench):
+        bench.decoders.go.set()
+        await bench.send([(0, data)])
+        first = await bench.intake.ready.get()
+        assert first is not None
+        await bench.send([(number, data) for number in (1, 2, 3)])
+        assert bench.decoders.jobs == 1  # while the first is in the networks
+        assert bench.outbox.drops == [1, 2]
+        bench.intake.next_may_be_decoded()
+        second = await bench.intake.ready.get()
+        assert second is not None
+        assert second.frame_id.number == 3
+        assert bench.decoders.jobs == 2
+
+
+async def test_under_all_one_picture_is_decoded_ahead() -> None:
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL)
+    data = jpeg(picture())
+    async with _running(bench):
+        bench.decoders.go.set()
+        await bench.send([(number, data) for number in range(4)])
+        for number in range(2):
+            ready = await bench.intake.ready.get()
+            assert ready is not None
+            assert ready.frame_id.number == number
+        await bench.send([])
+        assert bench.decoders.jobs == 2  # neither of the two is nearly done
+        bench.intake.next_may_be_decoded()
+        assert await bench.intake.ready.get() is not None
+        assert bench.outbox.drops == []
+
+
+async def test_a_video_that_overtakes_its_decoder_goes_on_at_a_key_frame() -> None:
+    units = encode(Codec.H264, [picture(step) for step in range(12)], key_every=8)
+    bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST)
+    async with _running(bench):
+        await bench.send(list(enumerate(units)))  # the decoder stands still
+        # Unit 0 is being decoded; 1 to 4 wait when 5 finds the inbox full; 8 is the next key frame.
+        assert bench.outbox.drops == [1, 2, 3, 4, 5, 6, 7]
+        bench.half_close()
+        bench.decoders.go.set()
+        shown = []
+        while (ready := await bench.intake.ready.get()) is not None:
+            shown.append(ready.frame_id.number)
+    assert bench.outbox.failures == []
+    assert set(shown) | set(bench.outbox.drops) == set(range(12))
+    assert shown[-1] == 11

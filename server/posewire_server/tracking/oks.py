@@ -39,13 +39,22 @@ def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
         b: `m` poses.
         sigmas: `(k,)` per-joint constants of the joint set.
     """
-    # Joints come first, (k, n, m), so that the sums over them run along whole rows: five times as fast.
+    # Joints come first, (k, n, m), so that the sums over them run along whole rows; in place, since allocating takes as
+    # long as computing. Together five times as fast as the formula written down.
     xy_a, xy_b = a.positions.transpose(2, 1, 0)[..., None], b.positions.transpose(2, 1, 0)[:, :, None]  # (2, k, n | m)
-    squared_distance = np.square(xy_a[0] - xy_b[0]) + np.square(xy_a[1] - xy_b[1])
+    likeness, along_y = xy_a[0] - xy_b[0], xy_a[1] - xy_b[1]
+    likeness *= likeness
+    along_y *= along_y
+    likeness += along_y  # squared distance
     squared_scale = np.maximum(_AREA_OF_BOX * (a.box_areas[:, None] + b.box_areas) / 2, 1.0)  # (n, m)
-    likeness = np.exp(-squared_distance / (2 * np.square(2 * sigmas)[:, None, None] * squared_scale))
+    likeness /= squared_scale
+    likeness *= (-0.5 / np.square(2 * sigmas))[:, None, None]
+    np.exp(likeness, out=likeness)
 
-    common = (a.counts.T[:, :, None] & b.counts.T[:, None]).astype(np.float32)
-    commons = common.sum(axis=0)  # (n, m)
-    common[:, commons < _FEWEST_COMMON_JOINTS] = 1.0
-    return np.asarray((likeness * common).sum(axis=0) / common.sum(axis=0), dtype=np.float32)
+    common = a.counts.T[:, :, None] & b.counts.T[:, None]
+    commons = common.sum(axis=0, dtype=np.int32)  # (n, m)
+    few = commons < _FEWEST_COMMON_JOINTS
+    common[:, few] = True
+    commons[few] = len(sigmas)
+    likeness *= common
+    return np.asarray(likeness.sum(axis=0) / commons, dtype=np.float32)

@@ -46,22 +46,23 @@ def to_tracks(
         Similarities `(n, t)` in 0..1, and the track ids `(t,)`, ascending.
     """
     frames = queue if config.similarity is Similarity.MULTI_FLOW else queue[-1:]
-    ids = np.unique(np.concatenate([instances.people.ids for instances in frames] or [np.empty(0, np.int64)]))
-    similarities = np.zeros((len(people), len(ids)), dtype=np.float32)
-    for instances in frames:
-        columns = np.searchsorted(ids, instances.people.ids)
-        likeness = _to_instances(people, instances, sigmas, config)
-        similarities[:, columns] = np.maximum(similarities[:, columns], likeness)
-    return similarities, ids
+    if not sum(len(instances.people) for instances in frames):
+        return np.zeros((len(people), 0), dtype=np.float32), np.zeros(0, dtype=np.int64)
+    of_instances = _to_instances(people, frames, sigmas, config)  # (n, instances of all frames)
+    by_id = np.concatenate([instances.people.ids for instances in frames])
+    order = np.argsort(by_id, kind="stable")
+    ids, first = np.unique(by_id[order], return_index=True)
+    return np.maximum.reduceat(of_instances[:, order], first, axis=1), ids
 
 
-def _to_instances(people: TrackedPeople, instances: Instances, sigmas: Floats, config: TrackerConfig) -> Floats:
-    """Similarity `(n, m)` of new people with the instances of one frame in Q."""
+def _to_instances(people: TrackedPeople, frames: Sequence[Instances], sigmas: Floats, config: TrackerConfig) -> Floats:
+    """Similarity `(n, m)` of new people with the `m` instances of some frames of Q, in one call for all of them."""
     if config.similarity is Similarity.BBOX:
-        return box_geometry.iou(people.boxes.xyxy, instances.people.boxes.xyxy)
-    tracked = instances.people.joints[..., :2] if config.similarity is Similarity.POSE else instances.moved
+        return box_geometry.iou(people.boxes.xyxy, np.concatenate([each.people.boxes.xyxy for each in frames]))
+    stay = config.similarity is Similarity.POSE
+    tracked = [as_poses(each.people, each.people.joints[..., :2] if stay else each.moved, config) for each in frames]
     return oks(
         as_poses(people, people.joints[..., :2], config),
-        as_poses(instances.people, tracked, config),
+        Poses(*(np.concatenate(parts) for parts in zip(*tracked, strict=True))),
         sigmas,
     )

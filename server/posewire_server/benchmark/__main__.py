@@ -48,7 +48,7 @@ def bench(
         report = run_benchmark(
             BenchmarkOptions(
                 server=server,
-                use_detector=detector is not None,
+                use_detector=detector not in (None, "none"),
                 width=int(width),
                 height=int(height),
                 people=people,

@@ -197,15 +197,21 @@ def bench(context: typer.Context) -> None:
     _delegate("posewire_server.benchmark.__main__", context)
 
 
+@app.command(context_settings=_DELEGATED, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a pose, detector or flow net (posewire train --help)."""
+    _delegate("posewire_models.training.__main__", context)
+
+
 def _delegate(module: str, context: typer.Context) -> None:
-    """Hand the rest of the command line to a program of the server's package; its `app` is a typer application."""
+    """Hand the rest of the command line to the `app` of a program that needs the server extra."""
     with expected_failures():
         from importlib import import_module
 
         try:
             program = import_module(module)
         except ModuleNotFoundError as error:
-            if error.name is not None and error.name.partition(".")[0] == "posewire_server":
+            if error.name is not None and error.name.partition(".")[0] in ("posewire_server", "posewire_models"):
                 raise CommandError(f"this installation has no `{context.command_path}` ({error.name})") from error
             raise CommandError(
                 f"`{context.command_path}` needs the package {error.name}; install it: pip install 'posewire[server]'"

@@ -1,19 +1,22 @@
-"""`python -m posewire_models.training pose --config nano-pose`: training without the command line's dependencies."""
+"""`python -m posewire_models.training pose --config nano-pose`: the same program as `posewire train`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from posewire_models.training.command import CONFIGS, TASKS, run
 
+__all__ = ["app"]
 
-def main() -> int:
-    """Parse the arguments, train, and turn faults of the input into one line on stderr."""
+
+def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_models.training") -> None:
+    """Parse the arguments, train, and turn faults of the input into one line on stderr and exit status 1."""
     names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
-    parser = argparse.ArgumentParser(prog="posewire_models.training", description="Train a net of posewire.")
+    parser = argparse.ArgumentParser(prog=prog_name, description="Train a net of posewire.")
     parser.add_argument("task", choices=sorted(TASKS))
     parser.add_argument("--config", type=Path, required=True, help=f"TOML file, or one of {names}")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run's folder")
@@ -21,7 +24,7 @@ def main() -> int:
     parser.add_argument("--data-root", type=Path, help="folder that the config's paths are relative to")
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in TOML")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         run(
@@ -34,10 +37,9 @@ def main() -> int:
             overrides=arguments.set,
         )
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        print(f"posewire: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

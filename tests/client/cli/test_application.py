@@ -35,7 +35,7 @@ def test_help_needs_nothing_heavy() -> None:
 def test_help_lists_all_commands() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "track", "poses", "demo", "info", "synth", "bench"):
+    for command in ("serve", "track", "poses", "demo", "info", "synth", "bench", "train"):
         assert f" {command} " in result.stdout
     assert run("--version").stdout == f"posewire {__version__}\n"
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_video_is_said_early(tmp_path: Path) -> None:
     assert "notes.mp4" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "bench"])
+@pytest.mark.parametrize("command", ["serve", "bench", "train"])
 def test_commands_of_the_extra_say_how_to_install_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")

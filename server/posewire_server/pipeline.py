@@ -75,12 +75,8 @@ class Estimated:
     times: StageTimes
 
     def as_people(self, joint_score_threshold: float) -> TrackedPeople:
-        """The same with scores (box score times the mean score of the joints that count) and, for want of ids, 0."""
-        scores = self.joints[..., 2]
-        counts = scores >= joint_score_threshold
-        means = (scores * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
-        ids = np.zeros(len(self.boxes), np.int64)
-        return TrackedPeople(ids, (self.boxes.scores * means).astype(np.float32), self.boxes, self.joints)
+        """The same, scored as a stream's people are; for want of ids, 0."""
+        return TrackedPeople.without_ids(self.boxes, self.joints, joint_score_threshold)
 
 
 class Pipeline:

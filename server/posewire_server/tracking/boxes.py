@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats
 
-__all__ = ["areas", "around_joints", "iou", "precedence", "suppress"]
+__all__ = ["areas", "around_joints", "iou", "precedence", "suppress", "survivors"]
 
 
 def areas(xyxy: Floats) -> Floats:
@@ -59,8 +59,20 @@ def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
     order = np.lexsort((*boxes.xyxy.T[::-1], -boxes.scores, precedence(boxes)))
     given = boxes.sources[order] == BoxSource.CALLER
     overlaps = (iou(boxes.xyxy[order], boxes.xyxy[order]) > iou_threshold) & ~given
-    alive = np.ones(len(order), dtype=np.bool_)
-    for rank in range(len(order)):
+    return boxes[order[survivors(overlaps)][:keep_at_most]]
+
+
+def survivors(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Greedy non-maximum suppression, of boxes and of poses alike.
+
+    Args:
+        same: `(n, n)`, best first: whether the one in a row puts the one in a column out.
+
+    Returns:
+        `(n,)` who is put out by no better one that itself survives.
+    """
+    alive = np.ones(len(same), dtype=np.bool_)
+    for rank in range(len(same)):
         if alive[rank]:
-            alive[rank + 1 :] &= ~overlaps[rank, rank + 1 :]
-    return boxes[order[alive][:keep_at_most]]
+            alive[rank + 1 :] &= ~same[rank, rank + 1 :]
+    return alive

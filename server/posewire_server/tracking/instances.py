@@ -95,6 +95,20 @@ class TrackedPeople:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @classmethod
+    def without_ids(cls, boxes: Boxes, joints: Floats, joint_score_threshold: float) -> TrackedPeople:
+        """Poses in boxes, scored; every id is 0.
+
+        Args:
+            boxes: `n` boxes.
+            joints: `(n, k, 3)`, a pose a box.
+            joint_score_threshold: joints with a lower score do not count.
+        """
+        scores = joints[..., 2]
+        counts = scores >= joint_score_threshold
+        means = (scores * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+        return cls(np.zeros(len(boxes), dtype=np.int64), (boxes.scores * means).astype(np.float32), boxes, joints)
+
     def __getitem__(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> TrackedPeople:
         """The people that a mask `(n,)` or an array of indices selects."""
         return TrackedPeople(self.ids[keep], self.scores[keep], self.boxes[keep], self.joints[keep])

@@ -25,7 +25,7 @@ from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Instanc
 from posewire_server.tracking.matching import match_greedily
 from posewire_server.tracking.oks import oks
 from posewire_server.tracking.propagation import flow_boxes, move, velocities
-from posewire_server.tracking.similarity import as_poses, counting_joints, to_tracks
+from posewire_server.tracking.similarity import as_poses, to_tracks
 
 __all__ = ["Tracker", "TrackerState"]
 
@@ -111,7 +111,8 @@ class Tracker:
                 f"joints have the shape {joints.shape}; {len(boxes)} boxes and {len(self._sigmas)} joints a pose need "
                 f"({len(boxes)}, {len(self._sigmas)}, 3)"
             )
-        people = self._suppress_poses(self._confirmed(self._as_people(boxes, joints)))
+        people = TrackedPeople.without_ids(boxes, joints, self.config.joint_score_threshold)
+        people = self._suppress_poses(self._confirmed(people))
 
         # e. M_sim: similarity of each pose in J^k with each track in Q.
         similarities, tracks = to_tracks(people, list(self._queue), self._sigmas, self.config)
@@ -142,13 +143,6 @@ class Tracker:
         self._identities = state.identities
         self._frames_to_detection = state.frames_to_detection
 
-    def _as_people(self, boxes: Boxes, joints: Floats) -> TrackedPeople:
-        """Poses without ids yet, scored by box score times the mean score of the joints that count."""
-        counts = counting_joints(joints, self.config)
-        joint_scores = (joints[..., 2] * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
-        scores = (boxes.scores * joint_scores).astype(np.float32)
-        return TrackedPeople(np.zeros(len(boxes), dtype=np.int64), scores, boxes, joints)
-
     def _confirmed(self, people: TrackedPeople) -> TrackedPeople:
         """All but the flow boxes in which the pose network found nobody: flow only guesses that someone is there."""
         found = people.joints[..., 2].mean(axis=1) >= self.config.propagation_threshold
@@ -162,13 +156,8 @@ class Tracker:
         poses = as_poses(people, people.joints[..., :2], self.config)
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
         same &= people.boxes.sources != BoxSource.CALLER
-        alive = np.ones(len(people), dtype=np.bool_)
         order = _canonical_order(people)
-        for rank, best in enumerate(order):
-            if alive[best]:
-                worse = order[rank + 1 :]
-                alive[worse] &= ~same[best, worse]
-        return people[alive]
+        return people[np.sort(order[box_geometry.survivors(same[np.ix_(order, order)])])]
 
     def _with_ids(self, people: TrackedPeople, similarities: Floats, tracks: Ints) -> TrackedPeople:
         """Step f: M_sim `(n, t)` with the `tracks` `(t,)` decides who is who.

@@ -33,8 +33,9 @@ def brightest(crop: torch.Tensor) -> torch.Tensor:
     return torch.stack([(light * xs).sum(), (light * ys).sum()]) / light.sum()
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31), x=st.floats(100, 156), y=st.floats(90, 166))
+# So near the middle (127.5) a joint is inside the smallest view however it is turned: 0.7 * 60 - 8 pixels to its side.
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**31), x=st.floats(106, 149), y=st.floats(106, 149))
 def test_a_joint_stays_on_its_pixel(seed: int, x: float, y: float) -> None:
     patches, joints = patches_with_a_dot(COCO17.index("left_wrist"), x, y, count=4)
     geometric = PoseAugmentConfig(scale=0.3, rotation_deg=40, flip=0.5, shift=0.05)

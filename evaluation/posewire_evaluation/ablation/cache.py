@@ -1,0 +1,250 @@
+"""Outputs of networks on disk, so that no network runs twice on the same thing.
+
+    FOLDER/NAME-DIGEST/detections.npz     boxes and scores of every frame
+    FOLDER/NAME-DIGEST/flow.npy           all fields, memory-mapped: processes share them, no process holds them
+    FOLDER/NAME-DIGEST/poses.npz          a pose for every (frame, box) that anybody has asked for so far
+
+NAME is that of the sequence; each digest is of all that the content depends on: network, settings, video. Files are
+written beside their place and moved there, so that a file is whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook", "digest_of"]
+
+Floats = npt.NDArray[np.float32]
+
+_FORMAT = 1
+_MOST_COLUMNS = 320
+"""Fields are kept at this width at most: DIS and FlowNet2-S compute at a quarter of the frame and only enlarge it."""
+
+
+class CacheError(Exception):
+    """A file of the cache cannot be used; the message names it and says what to do."""
+
+
+def digest_of(*parts: object) -> str:
+    """16 hexadecimal digits that stand for `parts`, which must be JSON values."""
+    text = json.dumps([_FORMAT, *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class CachedDetections:
+    """B_det of a sequence.
+
+    Attributes:
+        boxes: `(n, 4)` float32 xyxy of all frames, one frame after another.
+        scores: `(n,)` float32.
+        counts: `(frames,)` int64: boxes of each frame.
+        frame_size: (height, width) of the frames.
+    """
+
+    boxes: Floats
+    scores: Floats
+    counts: npt.NDArray[np.int64]
+    frame_size: tuple[int, int]
+
+    def of(self, frame: int) -> tuple[Floats, Floats]:
+        """Boxes and scores of one frame."""
+        end = int(self.counts[: frame + 1].sum())
+        rows = slice(end - int(self.counts[frame]), end)
+        return self.boxes[rows], self.scores[rows]
+
+
+class PoseBook:
+    """Poses by frame and box. A box is looked up by its exact coordinates: a pose is never given for another box."""
+
+    def __init__(self, joints: int) -> None:
+        self._joints = joints
+        self._poses: dict[tuple[int, bytes], Floats] = {}
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    def missing(self, frame: int, xyxy: Floats) -> npt.NDArray[np.intp]:
+        """Rows of the boxes `(n, 4)` whose poses are not known yet; of equal boxes only the first."""
+        keys = [(frame, box.tobytes()) for box in _exact(xyxy)]
+        return np.array(
+            [row for row, key in enumerate(keys) if key not in self._poses and key not in keys[:row]], dtype=np.intp
+        )
+
+    def add(self, frame: int, xyxy: Floats, joints: Floats) -> None:
+        """Remember the poses `(n, k, 3)` of boxes `(n, 4)`; those that are known stay as they are."""
+        for box, pose in zip(_exact(xyxy), joints, strict=True):
+            self._poses.setdefault((frame, box.tobytes()), np.array(pose, np.float32))
+
+    def get(self, frame: int, xyxy: Floats) -> Floats:
+        """The poses `(n, k, 3)` of boxes that are known."""
+        poses = [self._poses[frame, box.tobytes()] for box in _exact(xyxy)]
+        return np.array(poses, np.float32).reshape(len(xyxy), self._joints, 3)
+
+    def merge(self, other: PoseBook) -> None:
+        """Take over what the other knows and this one does not."""
+        for key, pose in other._poses.items():
+            self._poses.setdefault(key, pose)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of it as arrays `frames` `(n,)`, `boxes` `(n, 4)`, `poses` `(n, k, 3)`."""
+        boxes = np.frombuffer(b"".join(box for _, box in self._poses), np.float32).reshape(-1, 4)
+        poses = np.array(list(self._poses.values()), np.float32).reshape(-1, self._joints, 3)
+        return {"frames": np.array([frame for frame, _ in self._poses], np.int64), "boxes": boxes, "poses": poses}
+
+    @classmethod
+    def of(cls, frames: npt.NDArray[np.int64], boxes: Floats, poses: Floats) -> PoseBook:
+        """The inverse of `arrays`."""
+        book = cls(poses.shape[1])
+        for frame, box, pose in zip(frames.tolist(), boxes, poses, strict=True):
+            book.add(frame, box[None], pose[None])
+        return book
+
+
+class NetworkCache:
+    """The cache in a folder, which is made when something is stored."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def has_detections(self, sequence: str, digest: str) -> bool:
+        """Whether they are stored."""
+        return self._path(sequence, digest, "detections.npz").exists()
+
+    def detections(self, sequence: str, digest: str) -> CachedDetections:
+        """What was stored; raises `CacheError` if it is damaged."""
+        arrays = _read_npz(self._path(sequence, digest, "detections.npz"), ("boxes", "scores", "counts", "size"))
+        height, width = arrays["size"].tolist()
+        return CachedDetections(arrays["boxes"], arrays["scores"], arrays["counts"], (height, width))
+
+    def store_detections(self, sequence: str, digest: str, found: CachedDetections) -> None:
+        """Store B_det of a sequence."""
+        arrays = {"boxes": found.boxes, "scores": found.scores, "counts": found.counts}
+        with _replaced(self._path(sequence, digest, "detections.npz")) as file:
+            np.savez_compressed(file, **arrays, size=np.array(found.frame_size, np.int64))
+
+    def has_flow(self, sequence: str, digest: str) -> bool:
+        """Whether the fields are stored."""
+        return self._path(sequence, digest, "flow.npy").exists()
+
+    def flow(self, sequence: str, digest: str) -> npt.NDArray[np.float16]:
+        """Grids `(frames - 1, rows, columns, 2)` float16, of which only what is looked at is read.
+
+        Raises:
+            CacheError: the file is damaged.
+        """
+        path = self._path(sequence, digest, "flow.npy")
+        try:
+            return np.asarray(np.load(path, mmap_mode="r"), np.float16)
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+
+    @contextmanager
+    def storing_flow(self, sequence: str, digest: str) -> Iterator[Callable[[Floats], None]]:
+        """Gives a function that takes the grid of one frame after another; the file appears when all went well."""
+        with _replaced(self._path(sequence, digest, "flow.npy")) as file:
+            fields = Fields(file)
+            yield fields.add
+            fields.finish()
+
+    def poses(self, sequence: str, digest: str, joints: int) -> PoseBook:
+        """All poses that are known; an empty book if nothing is stored. Raises `CacheError` if it is damaged."""
+        path = self._path(sequence, digest, "poses.npz")
+        if not path.exists():
+            return PoseBook(joints)
+        arrays = _read_npz(path, ("frames", "boxes", "poses"))
+        if arrays["poses"].shape[1:] != (joints, 3):
+            raise _damaged(path, f"its poses have the shape {arrays['poses'].shape[1:]}, not {(joints, 3)}")
+        return PoseBook.of(arrays["frames"], arrays["boxes"], arrays["poses"])
+
+    def store_poses(self, sequence: str, digest: str, book: PoseBook) -> None:
+        """Replace what is known by `book`."""
+        with _replaced(self._path(sequence, digest, "poses.npz")) as file:
+            np.savez(file, **book.arrays())
+
+    def _path(self, sequence: str, digest: str, file: str) -> Path:
+        return self._folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', sequence)}-{digest}" / file
+
+
+class Fields:
+    """Writes grids of one shape one after another as one `.npy` array, whose length is known only in the end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._shape: tuple[int, int, int] | None = None
+        self._count = 0
+
+    def add(self, grid: Floats) -> None:
+        """Append a grid `(rows, columns, 2)`, reduced and in half precision (a thousandth of the displacement)."""
+        small = _reduced(grid).astype(np.float16)
+        if self._shape is None:
+            self._shape = small.shape
+            self._write_header()
+        if small.shape != self._shape:
+            raise ValueError(f"a flow grid is {small.shape}, the first was {self._shape}")
+        self._file.write(small.tobytes())
+        self._count += 1
+
+    def finish(self) -> None:
+        """Say how many there are."""
+        self._shape = self._shape or (1, 1, 2)
+        self._write_header()
+
+    def _write_header(self) -> None:
+        assert self._shape is not None
+        self._file.seek(0)
+        # numpy leaves room for the length to grow, so that the header can be written again in place.
+        header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": (self._count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def _reduced(grid: Floats) -> Floats:
+    rows, columns, _ = grid.shape
+    factor = -(-columns // _MOST_COLUMNS)
+    if factor == 1:
+        return grid
+    size = (columns // factor, max(1, rows // factor))
+    return np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _exact(xyxy: Floats) -> Floats:
+    return np.ascontiguousarray(xyxy, dtype=np.float32)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` once the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            yield file
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)
+
+
+def _read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, why: object) -> CacheError:
+    return CacheError(f"{path} is damaged ({why}); delete it, and the network runs again")

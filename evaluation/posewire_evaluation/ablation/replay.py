@@ -1,0 +1,52 @@
+"""The tracker on outputs of networks that are known already: everything but pixels and networks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import JointSet
+from posewire_server.tracking import Boxes, FlowField, TrackedPeople, Tracker, TrackerConfig
+
+__all__ = ["StageOutputs", "replay"]
+
+Floats = npt.NDArray[np.float32]
+
+
+class StageOutputs(Protocol):
+    """What the three stages say about one video. Frames count from 0."""
+
+    @property
+    def joint_set(self) -> JointSet:
+        """What the joints of a pose mean."""
+        ...
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+        ...
+
+    def detections(self, frame: int) -> Boxes:
+        """B_det of a frame."""
+        ...
+
+    def flow(self, frame: int) -> FlowField:
+        """The flow from frame - 1 to `frame`, which is at least 1."""
+        ...
+
+    def poses(self, frame: int, xyxy: Floats) -> Floats:
+        """Joints `(n, k, 3)` in the boxes `(n, 4)`: any boxes, since flow boxes depend on the tracker itself."""
+        ...
+
+
+def replay(outputs: StageOutputs, config: TrackerConfig) -> list[TrackedPeople]:
+    """The tracked people of each frame: the tracker is driven as `posewire_server.pipeline` drives it."""
+    tracker = Tracker(config, outputs.joint_set.sigmas)
+    tracked = []
+    for frame in range(len(outputs)):
+        detections = outputs.detections(frame) if tracker.detector_due else None
+        flow = outputs.flow(frame) if config.needs_flow and frame > 0 else None
+        boxes = tracker.unify(detections, flow)
+        tracked.append(tracker.update(boxes, outputs.poses(frame, boxes.xyxy)))
+    return tracked

@@ -1,0 +1,168 @@
+"""Poses of people with their ids, frame by frame: the form in which truth and predictions are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import JointSet
+from posewire_evaluation.errors import EvaluationError
+
+__all__ = ["NO_SCORE", "Bools", "Floats", "Ints", "PoseFrame", "PoseSequence"]
+
+# Double precision, as the official tools compute: a joint right at a threshold falls on the same side as there.
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+NO_SCORE = -9999.0
+"""Score of a predicted joint whose file gives none, as in poseval (`MIN_SCORE`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoseFrame:
+    """The `n` people of one frame, in pixels of that frame.
+
+    Attributes:
+        number: of the frame: the one in its picture's name.
+        labelled: whether the frame is scored. Of truth: whether it lists people, which is what poseval goes by. It says
+            nothing in predictions.
+        ids: `(n,)` int64 track ids.
+        joints: `(n, k, 3)` float64: x, y, and the score (predictions) or the visibility (truth).
+        present: `(n, k)`: which joints are given at all. Hidden joints of visibility 0 may be.
+        scores: `(n,)` of the people; 1 where none is given.
+        head_sizes: `(n,)` 0.6 times the diagonal of the head box; NaN where there is none.
+        boxes: `(n, 4)` x1, y1, x2, y2 of the people; NaN where there is none.
+        ignore_regions: polygons `(m, 2)` inside which nothing is scored.
+    """
+
+    number: int
+    labelled: bool
+    ids: Ints
+    joints: Floats
+    present: Bools
+    scores: Floats
+    head_sizes: Floats
+    boxes: Floats
+    ignore_regions: tuple[Floats, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        ids: npt.ArrayLike,
+        joints: npt.ArrayLike,
+        *,
+        present: npt.ArrayLike | None = None,
+        labelled: bool | None = None,
+        scores: npt.ArrayLike | None = None,
+        head_sizes: npt.ArrayLike | None = None,
+        boxes: npt.ArrayLike | None = None,
+        ignore_regions: Sequence[npt.ArrayLike] = (),
+    ) -> PoseFrame:
+        """A frame from whatever numpy takes for arrays; what is left out is unknown.
+
+        Args:
+            number: of the frame.
+            ids: `(n,)`.
+            joints: `(n, k, 3)`.
+            present: `(n, k)`; joints with a score or visibility above 0 if left out.
+            labelled: whether it has people if left out.
+            scores: `(n,)`.
+            head_sizes: `(n,)`.
+            boxes: `(n, 4)` x1, y1, x2, y2.
+            ignore_regions: polygons.
+        """
+        as_ids = np.asarray(ids, np.int64).reshape(-1)
+        count = len(as_ids)
+        as_joints = np.asarray(joints, np.float64)
+        return cls(
+            number=number,
+            labelled=count > 0 if labelled is None else labelled,
+            ids=as_ids,
+            joints=as_joints,
+            present=as_joints[..., 2] > 0 if present is None else np.asarray(present, np.bool_),
+            scores=np.ones(count) if scores is None else np.asarray(scores, np.float64),
+            head_sizes=np.full(count, np.nan) if head_sizes is None else np.asarray(head_sizes, np.float64),
+            boxes=np.full((count, 4), np.nan) if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4),
+            ignore_regions=tuple(np.asarray(region, np.float64).reshape(-1, 2) for region in ignore_regions),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def keep(self, people: npt.NDArray[np.bool_ | np.intp], present: Bools | None = None) -> PoseFrame:
+        """The frame with some of its people, by mask or index, and maybe with fewer joints given.
+
+        Args:
+            people: mask `(n,)` or indices.
+            present: `(n, k)`, of all people, in place of the frame's own.
+        """
+        return PoseFrame(
+            self.number,
+            self.labelled,
+            self.ids[people],
+            self.joints[people],
+            (self.present if present is None else present)[people],
+            self.scores[people],
+            self.head_sizes[people],
+            self.boxes[people],
+            self.ignore_regions,
+        )
+
+    def fault(self, joints: int) -> str | None:
+        """What is wrong with this frame, if anything, given how many joints a pose has."""
+        if self.joints.ndim != 3 or self.joints.shape[1:] != (joints, 3):
+            return f"poses of shape {self.joints.shape}, (n, {joints}, 3) expected: another joint set?"
+        of_people = (self.ids, self.joints, self.present, self.scores, self.head_sizes, self.boxes)
+        if len({len(part) for part in of_people}) > 1 or self.present.shape != self.joints.shape[:2]:
+            return "ids, joints, scores, head sizes and boxes disagree about how many people there are"
+        unique, counts = np.unique(self.ids, return_counts=True)
+        if (counts > 1).any():
+            return f"id {unique[counts > 1][0]} is given to {counts[counts > 1][0]} people; an id is one person's"
+        faulty = self.present & ~np.isfinite(self.joints).all(axis=2)
+        if faulty.any():
+            person, joint = np.argwhere(faulty)[0].tolist()
+            return f"joint {joint} of the person with id {self.ids[person]} is NaN or infinite"
+        if not np.isfinite(self.scores).all():
+            return f"the score of the person with id {self.ids[~np.isfinite(self.scores)][0]} is NaN or infinite"
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class PoseSequence:
+    """One video: its people in every frame, in the order of the frames.
+
+    Attributes:
+        name: of the sequence; truth and predictions of a sequence have the same.
+        joint_set: what the rows of a pose mean.
+        frames: in order of their numbers.
+        source: where it came from, for messages: a file, or the name again.
+
+    Raises:
+        EvaluationError: a frame has an id twice, a joint or score that is NaN, poses of another number of joints, or a
+            number that is not above that of the frame before. The message names source and frame.
+    """
+
+    name: str
+    joint_set: JointSet
+    frames: tuple[PoseFrame, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", tuple(self.frames))
+        object.__setattr__(self, "source", self.source or self.name)
+        last = None
+        for frame in self.frames:
+            fault = frame.fault(len(self.joint_set))
+            if last is not None and frame.number <= last:
+                fault = f"it comes after frame {last}; each frame has its own number and they rise"
+            if fault is not None:
+                raise EvaluationError(f"{self.source}: frame {frame.number}: {fault}")
+            last = frame.number
+
+    def __len__(self) -> int:
+        return len(self.frames)

@@ -1,22 +1,281 @@
-"""PoseTrack JSON of 2017 and 2018, truth and predictions, as sequences."""
+"""PoseTrack JSON of 2017 and 2018, truth and predictions, as sequences.
+
+Formats: poseval's `README.md` (2017) and `convert.py` (2018), whose reading of what is annotated is followed here.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from posewire_evaluation.sequences import PoseSequence
+import numpy as np
 
-__all__ = ["read_posetrack"]
+from posewire.joints import POSETRACK15
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.sequences import NO_SCORE, Floats, PoseFrame, PoseSequence
+
+__all__ = ["file_pairs", "read_posetrack"]
+
+# Ids of `annopoints` in the files of 2017 (poseval, `eval_helpers.Joint`), in the order of their numbers 0..14.
+_JOINTS_2017 = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
+    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "head_bottom", "nose", "head_top",
+)  # fmt: skip
+_ROWS_2017 = [POSETRACK15.index(name) for name in _JOINTS_2017]
+_HEAD_SIZE_OF_DIAGONAL = 0.6
+_JOINT_COUNT = len(POSETRACK15)
+_NO_BOX = (np.nan,) * 4
 
 
-def read_posetrack(path: Path) -> PoseSequence:
-    """One sequence from a PoseTrack file of either year, with 15 joints.
+@dataclass
+class _People:
+    """The people of one frame, while they are read."""
+
+    number: int
+    labelled: bool = False
+    ids: list[int] = field(default_factory=list)
+    joints: list[Floats] = field(default_factory=list)
+    present: list[Any] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    heads: list[Sequence[float]] = field(default_factory=list)
+    boxes: list[Sequence[float]] = field(default_factory=list)
+    regions: list[Floats] = field(default_factory=list)
+    unscored: float | None = None
+    """Score of a joint that has none; None: its visibility."""
+
+    def frame(self) -> PoseFrame:
+        heads = np.array(self.heads, np.float64).reshape(-1, 4)
+        width, height = heads[:, 2] - heads[:, 0], heads[:, 3] - heads[:, 1]
+        return PoseFrame(
+            number=self.number,
+            labelled=self.labelled,
+            ids=np.array(self.ids, np.int64),
+            joints=np.array(self.joints, np.float64).reshape(-1, _JOINT_COUNT, 3),
+            present=np.array(self.present, np.bool_).reshape(-1, _JOINT_COUNT),
+            scores=np.array(self.scores, np.float64),
+            head_sizes=_HEAD_SIZE_OF_DIAGONAL * np.sqrt(width * width + height * height),
+            boxes=np.array(self.boxes, np.float64).reshape(-1, 4),
+            ignore_regions=tuple(self.regions),
+        )
+
+
+def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
+    """One sequence from a PoseTrack file of either year, with 15 joints; frames in the order of their numbers.
+
+    A joint of 2018 is given unless its x, y and visibility are all 0. A frame is `labelled` if it lists people: poseval
+    goes by that, and looks at no flag.
 
     Args:
         path: JSON of 2018 (`images`, `annotations`, `categories`) or of 2017 (`annolist`).
+        predictions: joints without a score get `NO_SCORE`, as in poseval, and not their visibility.
 
     Raises:
         EvaluationError: the file cannot be read, is of neither form, or holds something that cannot be scored; the
             message names file and frame.
     """
-    raise NotImplementedError(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    unscored = NO_SCORE if predictions else None
+    if isinstance(content, dict) and isinstance(content.get("annolist"), list):
+        people = _read_2017(content["annolist"], path, unscored)
+    elif isinstance(content, dict) and isinstance(content.get("images"), list):
+        people = _read_2018(content, path, unscored)
+    else:
+        raise EvaluationError(f"{path} is no PoseTrack file: it has neither `images` (2018) nor `annolist` (2017)")
+    people.sort(key=lambda frame: frame.number)
+    return PoseSequence(path.stem, POSETRACK15, tuple(frame.frame() for frame in people), str(path))
+
+
+def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
+    """The files of truth and predictions that go together: those of the same name. Either may be one file.
+
+    Raises:
+        EvaluationError: there is no truth, or a file of the truth has no prediction.
+    """
+    if truth.is_file() and predictions.is_file():
+        return [(truth, predictions)]
+    for folder in (truth, predictions):
+        if not folder.is_dir():
+            raise EvaluationError(f"{folder} is not a folder; give one with a JSON file for each sequence")
+    files = sorted(truth.glob("*.json"))
+    if not files:
+        raise EvaluationError(f"{truth} holds no *.json; give the folder of the truth")
+    missing = [file.name for file in files if not (predictions / file.name).is_file()]
+    if missing:
+        known = {file.name for file in files}
+        others = sorted(file.name for file in predictions.glob("*.json") if file.name not in known)
+        hint = f"; it has {_listed(others)}, which the truth has not" if others else ""
+        raise EvaluationError(f"{predictions} has no prediction for {_listed(missing)}{hint}; names must be the same")
+    return [(file, predictions / file.name) for file in files]
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -> list[_People]:
+    names = _joint_names(content, path)
+    places = [names.index(name) for name in POSETRACK15.names]
+    frames: dict[Any, _People] = {}
+    folders = set()
+    for position, image in enumerate(content["images"]):
+        name = PurePosixPath(str(image.get("file_name", "")))
+        folders.add(name.parent)
+        frame = _People(_number(name, position), unscored=unscored)
+        if image.get("id") in frames:
+            raise EvaluationError(f"{path}: frame {frame.number}: two images have the id {image.get('id')}")
+        xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
+        with _saying(path, frame.number, "its ignore regions"):
+            frame.regions = [np.array([x, y], np.float64).T for x, y in zip(xs, ys, strict=True) if len(x) or len(y)]
+        frames[image.get("id")] = frame
+    if len(folders) > 1:
+        raise EvaluationError(f"{path} holds {len(folders)} videos; give each sequence a file of its own")
+    for annotation in content.get("annotations", []):
+        frame_of = frames.get(annotation.get("image_id"))
+        if frame_of is None:
+            raise EvaluationError(
+                f"{path}: annotation {annotation.get('id')} belongs to image {annotation.get('image_id')!r}, which is"
+                " not in the file"
+            )
+        frame_of.labelled = True
+        with _saying(path, frame_of.number, f"annotation {annotation.get('id')}"):
+            _add_2018(annotation, frame_of, len(names), places)
+    return list(frames.values())
+
+
+def _joint_names(content: Mapping[str, Any], path: Path) -> list[str]:
+    """Names of the keypoints in the file's own order."""
+    categories = content.get("categories") or [{}]
+    names = list(categories[0].get("keypoints") or []) if len(categories) == 1 else []
+    missing = [name for name in POSETRACK15.names if name not in names]
+    if missing:
+        raise EvaluationError(
+            f"{path} does not name the joints {_listed(missing)}: `categories` must be one, with the names of all"
+            " keypoints in their order"
+        )
+    return names
+
+
+def _add_2018(annotation: Mapping[str, Any], frame: _People, joints: int, places: list[int]) -> None:
+    keypoints = np.array(annotation["keypoints"], np.float64)
+    if keypoints.size != joints * 3:
+        raise ValueError(f"{keypoints.size / 3:g} keypoints, {joints} expected")
+    keypoints = keypoints.reshape(joints, 3)
+    present = (keypoints != 0).any(axis=1)
+    scores = annotation.get("scores")
+    if scores:
+        if len(scores) != joints:
+            raise ValueError(f"{len(scores)} scores for {joints} keypoints")
+        keypoints[:, 2] = scores
+    elif frame.unscored is not None:
+        keypoints[:, 2] = frame.unscored
+    box, head = annotation.get("bbox"), annotation.get("bbox_head")
+    frame.ids.append(_identity(annotation.get("track_id")))
+    frame.joints.append(keypoints[places])
+    frame.present.append(present[places])
+    frame.scores.append(float(annotation.get("score", 1.0)))
+    frame.boxes.append(_corners(box) if box else _NO_BOX)
+    frame.heads.append(_corners(head) if head else _NO_BOX)
+
+
+def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:
+    x, y, width, height = box
+    return x, y, x + width, y + height
+
+
+def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: float | None) -> list[_People]:
+    frames = []
+    folders = set()
+    for position, entry in enumerate(annolist):
+        with _saying(path, position, "its entry"):
+            image = _first(entry["image"])
+            name = PurePosixPath(str(image["name"] if isinstance(image, dict) else image))
+        folders.add(name.parent)
+        frame = _People(_number(name, position), unscored=unscored)
+        rects = _listed_2017(entry.get("annorect"))
+        frame.labelled = len(rects) > 0
+        with _saying(path, frame.number, "its ignore regions"):
+            regions = [_listed_2017(region.get("point")) for region in _listed_2017(entry.get("ignore_regions"))]
+            frame.regions = [
+                np.array([(_first(point["x"]), _first(point["y"])) for point in region], np.float64)
+                for region in regions
+                if region
+            ]
+        for place, rect in enumerate(rects):
+            with _saying(path, frame.number, f"person {place}"):
+                _add_2017(rect, frame)
+        frames.append(frame)
+    if len(folders) > 1:
+        raise EvaluationError(f"{path} holds {len(folders)} videos; give each sequence a file of its own")
+    return frames
+
+
+def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
+    holder = _first(rect.get("annopoints") or [{}])
+    if "point" not in holder:
+        return  # without joints, a person of 2017 does not count
+    joints = np.zeros((_JOINT_COUNT, 3))
+    present = np.zeros(_JOINT_COUNT, np.bool_)
+    for point in _listed_2017(holder["point"]):
+        number = int(_first(point["id"]))
+        if not 0 <= number < _JOINT_COUNT:
+            raise ValueError(f"joint id {number}, 0..{_JOINT_COUNT - 1} expected")
+        row = _ROWS_2017[number]
+        if not present[row]:  # of a joint that is there twice, poseval takes the first
+            present[row] = True
+            visible = float(_first(point.get("is_visible", 1)) in (1, "1"))
+            score = point.get("score", visible if frame.unscored is None else frame.unscored)
+            joints[row] = _first(point["x"]), _first(point["y"]), _first(score)
+    corners = [rect.get(key) for key in ("x1", "y1", "x2", "y2")]
+    frame.ids.append(_identity(_first(rect.get("track_id", [None]))))
+    frame.joints.append(joints)
+    frame.present.append(present)
+    frame.scores.append(float(_first(rect.get("score", [1.0]))))
+    frame.heads.append(_NO_BOX if None in corners else [_first(corner) for corner in corners])
+    frame.boxes.append(_NO_BOX)
+
+
+def _listed_2017(value: Any) -> list[Any]:
+    """A list of structures; the Matlab export of 2017 leaves out the brackets where there is only one."""
+    return [value] if isinstance(value, dict) else list(value or [])
+
+
+def _first(value: Any) -> Any:
+    """A value of 2017 stands in brackets, mostly."""
+    return value[0] if isinstance(value, list) else value
+
+
+def _number(name: PurePosixPath, position: int) -> int:
+    """The frame's number from its picture's name, e.g. 7 of `000007.jpg`, or else its place in the file."""
+    digits = name.name.split(".")[0].split("_")[0]
+    return int(digits) if digits.isdecimal() else position
+
+
+def _identity(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise ValueError(f"the track id is {value!r}; it must be a whole number")
+    return int(value)
+
+
+class _saying:  # noqa: N801 -- reads as a statement
+    """Turn what goes wrong with a part of a file into a message that names file, frame and part."""
+
+    def __init__(self, path: Path, frame: int, part: str) -> None:
+        self._where = f"{path}: frame {frame}: {part}"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EvaluationError) or error is None:
+            return
+        if isinstance(error, KeyError):
+            raise EvaluationError(f"{self._where} has no {error}") from error
+        if isinstance(error, TypeError | ValueError | IndexError | AttributeError | OverflowError):
+            raise EvaluationError(f"{self._where} is faulty: {error}") from error

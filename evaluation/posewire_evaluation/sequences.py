@@ -113,6 +113,15 @@ class PoseFrame:
             self.ignore_regions,
         )
 
+    def with_poses(self, present: Bools | None = None) -> PoseFrame:
+        """The frame without people who have no joint, and maybe with fewer joints given.
+
+        Args:
+            present: `(n, k)`, in place of the frame's own.
+        """
+        given = self.present if present is None else present
+        return self.keep(np.asarray(given.any(axis=1), np.bool_), given)
+
     def fault(self, joints: int) -> str | None:
         """What is wrong with this frame, if anything, given how many joints a pose has."""
         if self.joints.ndim != 3 or self.joints.shape[1:] != (joints, 3):

@@ -1,0 +1,45 @@
+"""How alike predicted and true poses are, in 0..1: OKS as the COCO keypoint task defines it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from posewire.joints import JointSet
+from posewire_evaluation.sequences import Floats, PoseFrame
+
+__all__ = ["object_keypoint_similarity"]
+
+# COCO's people fill 0.53 of their boxes on average; OKS wants the area of the person.
+_AREA_OF_BOX = 0.53
+_JOINTS_TO_BOX = 1.15
+"""The paper's box around a pose: that of its joints, 15 % longer."""
+
+
+def object_keypoint_similarity(truth: PoseFrame, predicted: PoseFrame, joint_set: JointSet) -> Floats:
+    """OKS `(g, p)` of each true person with each predicted one.
+
+    The mean over the annotated joints of exp(-d^2 / (2 s^2 (2 sigma)^2)); an annotated joint that is not predicted
+    counts as 0. The scale s^2 is 0.53 of the true person's box, or of the box around the joints where none is given, and
+    at least the square of the head size, so that a person with one annotated joint has a scale too.
+    """
+    offsets = predicted.joints[None, :, :, :2] - truth.joints[:, None, :, :2]  # (g, p, k, 2)
+    squared = (offsets * offsets).sum(axis=3)
+    sigmas = 2 * np.array(joint_set.sigmas)
+    likeness = np.exp(-squared / (2 * _squared_scales(truth)[:, None, None] * sigmas * sigmas))
+    likeness *= truth.present[:, None] & predicted.present[None]
+    return np.asarray(likeness.sum(axis=2) / np.maximum(truth.present.sum(axis=1), 1)[:, None], np.float64)
+
+
+def _squared_scales(truth: PoseFrame) -> Floats:
+    """`(g,)` areas in square pixels."""
+    extents = truth.boxes[:, 2:] - truth.boxes[:, :2]
+    unknown = np.isnan(extents).any(axis=1)
+    if unknown.any():
+        xy, given = truth.joints[unknown, :, :2], truth.present[unknown, :, None]
+        far = np.where(given, xy, -np.inf).max(axis=1, initial=-np.inf)
+        near = np.where(given, xy, np.inf).min(axis=1, initial=np.inf)
+        extents = extents.copy()
+        extents[unknown] = np.where(far >= near, _JOINTS_TO_BOX * (far - near), 0.0)
+    areas = _AREA_OF_BOX * extents.prod(axis=1)
+    squared_heads = np.square(np.nan_to_num(truth.head_sizes))
+    return np.asarray(np.maximum(np.maximum(areas, squared_heads), 1.0), np.float64)

@@ -1,0 +1,74 @@
+"""A whole PoseTrack data set scored from its files, several at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from posewire_evaluation.identity import IdentityScores, IdentityTally, combine_identities, tally_identities
+from posewire_evaluation.posetrack import PoseTrackScores, SequenceTally, combine, tally
+from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
+
+__all__ = ["PoseTrackReport", "score_posetrack_files"]
+
+# Fewer are scored before other processes have started.
+_FEWEST_TO_SHARE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTrackReport:
+    """All scores of a data set.
+
+    Attributes:
+        scores: poseval's.
+        identities: HOTA and IDF1.
+    """
+
+    scores: PoseTrackScores
+    identities: IdentityScores
+
+
+def score_posetrack_files(
+    truth: Path,
+    predictions: Path,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PoseTrackReport:
+    """Score the predictions of a folder against the truth of another; or one file against one file.
+
+    Args:
+        truth: folder of PoseTrack JSON, one file a sequence.
+        predictions: folder of files with the same names.
+        workers: processes; as many as there are processors if left out.
+        progress: called with how many sequences are done, and how many there are.
+
+    Raises:
+        EvaluationError: something is missing or faulty; the message names file and frame.
+    """
+    files = file_pairs(truth, predictions)
+    tallies, identities = [], []
+    for done, (counted, identity) in enumerate(_tallied(files, workers or len(os.sched_getaffinity(0))), start=1):
+        tallies.append(counted)
+        identities.append(identity)
+        progress(done, len(files))
+    return PoseTrackReport(combine(tallies), combine_identities(identities))
+
+
+def _tallied(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[tuple[SequenceTally, IdentityTally]]:
+    if workers < 2 or len(files) < _FEWEST_TO_SHARE:
+        yield from map(_tally_files, files)
+        return
+    # Forked processes would inherit the threads of OpenCV and gRPC without their locks.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(files)), mp_context=context) as pool:
+        yield from pool.map(_tally_files, files)
+
+
+def _tally_files(files: tuple[Path, Path]) -> tuple[SequenceTally, IdentityTally]:
+    truth, predicted = read_posetrack(files[0]), read_posetrack(files[1], predictions=True)
+    return tally(truth, predicted), tally_identities(truth, predicted)

@@ -76,11 +76,9 @@ def count_tracking(frames: Sequence[FrameMatch], joints: int) -> TrackingCounts:
         joint, row = np.nonzero(frame.predicted.present.T)
         distances = frame.distances[row[None, :], true_row[:, None], true_joint[:, None]]
         distances[(true_joint[:, None] != joint[None, :]) | (distances > PCKH_THRESHOLD)] = np.nan
-        accumulator.update(
-            true_ids.of(frame.truth.ids[true_row], true_joint),
-            predicted_ids.of(frame.predicted.ids[row], joint),
-            distances,
-        )
+        objects = true_ids.of(frame.truth.ids[true_row], true_joint)
+        hypotheses = predicted_ids.of(frame.predicted.ids[row], joint)
+        accumulator.update(objects, hypotheses, distances)
     return _counts(accumulator, joints)
 
 
@@ -112,5 +110,6 @@ def _counts(accumulator: motmetrics.MOTAccumulator, joints: int) -> TrackingCoun
     matched = np.isin(kinds, ("MATCH", "SWITCH"))
     # poseval sums the distances of all events, which were the matches alone when it was written; newer versions of
     # motmetrics list raw pairs among them too. What was published, and what MOTP means, is the matches alone.
-    distance = np.bincount(joint[matched], weights=events["D"].to_numpy(np.float64)[matched], minlength=joints)
+    distances = events["D"].to_numpy(np.float64)[matched]
+    distance = np.bincount(joint[matched], weights=distances, minlength=joints).astype(np.float64)
     return TrackingCounts(count("MISS"), count("FP"), count("SWITCH"), count("MATCH", "SWITCH"), distance)

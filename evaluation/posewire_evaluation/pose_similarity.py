@@ -19,8 +19,8 @@ def object_keypoint_similarity(truth: PoseFrame, predicted: PoseFrame, joint_set
     """OKS `(g, p)` of each true person with each predicted one.
 
     The mean over the annotated joints of exp(-d^2 / (2 s^2 (2 sigma)^2)); an annotated joint that is not predicted
-    counts as 0. The scale s^2 is 0.53 of the true person's box, or of the box around the joints where none is given, and
-    at least the square of the head size, so that a person with one annotated joint has a scale too.
+    counts as 0. The scale s^2 is 0.53 of the true person's box, or of the box around the joints where none is given,
+    and at least the square of the head size, so that a person with one annotated joint has a scale too.
     """
     offsets = predicted.joints[None, :, :, :2] - truth.joints[:, None, :, :2]  # (g, p, k, 2)
     squared = (offsets * offsets).sum(axis=3)

@@ -67,11 +67,7 @@ class PoseTrackScores:
         motp: its precision: 100 for joints right on the spot, 50 for joints at the threshold.
         precision: share of the predicted joints that are matched.
         recall: share of the annotated joints that are matched.
-        misses: `(k,)` annotated joints without a match.
-        false_positives: `(k,)` predicted joints without a match.
-        switches: `(k,)` changes of identity.
-        matches: `(k,)` joints with a match.
-        objects: `(k,)` annotated joints: the misses and the matches.
+        counts: what MOTA and the others are made of, `(k,)` each.
         sequences: how many were scored.
         frames: how many labelled frames these have.
     """
@@ -83,13 +79,14 @@ class PoseTrackScores:
     motp: PerJoint
     precision: PerJoint
     recall: PerJoint
-    misses: Ints
-    false_positives: Ints
-    switches: Ints
-    matches: Ints
-    objects: Ints
+    counts: TrackingCounts
     sequences: int
     frames: int
+
+    @property
+    def switches(self) -> Ints:
+        """`(k,)` changes of identity."""
+        return self.counts.switches
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +176,7 @@ def combine(tallies: Iterable[SequenceTally]) -> PoseTrackScores:
     ]
     average, precision, recall = (100 * np.array(values) for values in zip(*precisions, strict=True))
     counts = sum((part.tracking for part in parts), TrackingCounts.none(len(joint_set)))
-    objects = counts.misses + counts.matches
+    objects = _or_nan(counts.misses + counts.matches)
     matches = _or_nan(counts.matches)
     lost = counts.misses + counts.switches + counts.false_positives
 
@@ -190,16 +187,12 @@ def combine(tallies: Iterable[SequenceTally]) -> PoseTrackScores:
         ap=per_joint(average),
         ap_precision=per_joint(precision),
         ap_recall=per_joint(recall),
-        mota=per_joint(100 * (1 - lost / _or_nan(objects))),
+        mota=per_joint(100 * (1 - lost / objects)),
         # A joint without a match has an MOTP of 0 in poseval, and counts in the mean.
         motp=per_joint(np.where(counts.matches > 0, 100 * (1 - counts.distance / matches), 0.0)),
         precision=per_joint(100 * (counts.matches / _or_nan(counts.matches + counts.false_positives))),
-        recall=per_joint(100 * (counts.matches / _or_nan(objects))),
-        misses=counts.misses,
-        false_positives=counts.false_positives,
-        switches=counts.switches,
-        matches=counts.matches,
-        objects=objects,
+        recall=per_joint(100 * (counts.matches / objects)),
+        counts=counts,
         sequences=len(parts),
         frames=frames,
     )

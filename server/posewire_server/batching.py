@@ -77,33 +77,31 @@ class MicroBatcher(Generic[Request, Result]):
         self._config = config
         self._weigh = weigh
         self._streams: OrderedDict[Hashable, deque[_Waiting[Request, Result]]] = OrderedDict()
+        self._suspects: deque[_Waiting[Request, Result]] = deque()  # of a batch that failed: each is run alone
+        self._running: list[_Waiting[Request, Result]] = []
         self._expected: Counter[Hashable] = Counter()
-        self._changed = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        lane.join(self)
 
-    async def submit(self, request: Request, stream: Hashable) -> Batched[Result]:
+    def submit(self, request: Request, stream: Hashable) -> asyncio.Future[Batched[Result]]:
         """Have a request run with the next batch.
 
         Args:
             request: what `run` takes.
             stream: whose it is.
 
-        Raises:
-            InferenceFailed: `run` failed on this request alone.
-            ServerDraining: the batcher is closed.
+        Returns:
+            What comes of it; cancelled, the request is left out. It fails with `InferenceFailed` when `run` failed on
+            this request alone, with `ServerDraining` when the batcher is closed.
         """
-        if self._closed:
-            raise ServerDraining("the server is stopping; send this elsewhere")
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work(), name=f"batcher-{self.name}")
         waiting = _Waiting[Request, Result](request, self._weigh(request), asyncio.get_running_loop().create_future())
+        if self._closed:
+            _fail(waiting, ServerDraining("the server is stopping; send this elsewhere"))
+            return waiting.future
         self._streams.setdefault(stream, deque()).append(waiting)
-        self._changed.set()
-        try:
-            return await waiting.future
-        finally:
-            self._changed.set()  # cancelled: whoever waited for this one need not
+        self.start_batch()
+        return waiting.future
 
     @contextmanager
     def expected(self, stream: Hashable) -> Iterator[Callable[[], None]]:
@@ -123,45 +121,45 @@ class MicroBatcher(Generic[Request, Result]):
                 self._expected[stream] -= 1
                 if not self._expected[stream]:
                     del self._expected[stream]
-                self._changed.set()
+                # Not at once: the announced request comes right after this.
+                asyncio.get_running_loop().call_soon(self.start_batch)
 
         try:
             yield withdraw
         finally:
             withdraw()
 
-    async def close(self) -> None:
-        """Refuse new requests and fail those that wait."""
+    def close(self) -> None:
+        """Refuse new requests and fail those that wait or run."""
         self._closed = True
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        for waiting in self._take(limit=None):
+        self._stop_timer()
+        for waiting in (*self._running, *self._suspects, *self._take(limit=None)):
             _fail(waiting, ServerDraining("the server stopped before this was processed; send it elsewhere"))
 
-    async def _work(self) -> None:
-        while True:
-            await self._worth_running()
-            async with self._lane.turn:
-                batch = self._take(limit=self._config.max_batch)
-                if batch:
-                    await self._settle(batch)
-
-    async def _worth_running(self) -> None:
-        """Return when a batch should leave as soon as the lane is free."""
-        while True:
-            self._changed.clear()
-            patience = self._patience_s()
-            if patience is not None and patience <= 0:
-                return
-            try:
-                async with asyncio.timeout(patience):
-                    await self._changed.wait()
-            except TimeoutError:
-                return
+    def start_batch(self) -> bool:
+        """Start a batch if the lane is free and the batch should not wait any longer; whether it did."""
+        if self._closed or not self._lane.free:
+            return False  # the lane asks again when it is free
+        self._stop_timer()
+        patience_s = self._patience_s()
+        if patience_s is None:
+            return False
+        if patience_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(patience_s, self.start_batch)
+            return False
+        batch = self._running = [self._suspects.popleft()] if self._suspects else self._take(self._config.max_batch)
+        self._lane.run(
+            lambda: self._checked([each.request for each in batch]),
+            lambda results, error, ran_ms: self._settle(batch, results, error, ran_ms),
+        )
+        return True
 
     def _patience_s(self) -> float | None:
         """How long a batch may still wait for more requests; None while there is nothing to run."""
+        while self._suspects and self._suspects[0].future.done():
+            self._suspects.popleft()
+        if self._suspects:
+            return 0.0
         waiting = [waiting for queue in self._streams.values() for waiting in queue if not waiting.future.done()]
         if not waiting:
             return None
@@ -193,34 +191,38 @@ class MicroBatcher(Generic[Request, Result]):
                 self._streams[stream] = queue
         return batch
 
-    async def _settle(self, batch: Sequence[_Waiting[Request, Result]]) -> None:
-        try:
-            results, ran_ms = await self._lane.run(lambda: self._run([each.request for each in batch]))
-            if len(results) != len(batch):
-                raise RuntimeError(f"stage {self.name} gave {len(results)} results for {len(batch)} requests")
-        except Exception as error:  # noqa: BLE001  whatever a network raises is that request's failure, not the server's
-            await self._retry_singly(batch, error)
-            return
-        except BaseException:
-            # The batcher is being closed in the middle of a batch.
-            for waiting in batch:
-                _fail(waiting, ServerDraining("the server stopped while this was processed; send it elsewhere"))
-            raise
-        for waiting, result in zip(batch, results, strict=True):
-            if not waiting.future.done():
-                waiting.future.set_result(Batched(result, ran_ms))
+    def _checked(self, requests: Sequence[Request]) -> Sequence[Result]:
+        """On the lane's thread."""
+        results = self._run(requests)
+        if len(results) != len(requests):
+            raise RuntimeError(f"stage {self.name} gave {len(results)} results for {len(requests)} requests")
+        return results
 
-    async def _retry_singly(self, batch: Sequence[_Waiting[Request, Result]], error: Exception) -> None:
-        if len(batch) == 1:
+    def _settle(
+        self,
+        batch: Sequence[_Waiting[Request, Result]],
+        results: Sequence[Result] | None,
+        error: BaseException | None,
+        ran_ms: float,
+    ) -> None:
+        self._running = []
+        if results is not None:
+            for waiting, result in zip(batch, results, strict=True):
+                if not waiting.future.done():
+                    waiting.future.set_result(Batched(result, ran_ms))
+        elif len(batch) == 1:
             log.error("stage %s failed on a request", self.name, exc_info=error)
             _fail(
                 batch[0], InferenceFailed(f"the {self.name} stage failed on this frame; the server's log has the cause")
             )
-            return
-        log.warning("stage %s failed on a batch of %d; each is run alone", self.name, len(batch), exc_info=error)
-        for waiting in batch:
-            if not waiting.future.done():
-                await self._settle([waiting])
+        else:
+            log.warning("stage %s failed on a batch of %d; each is run alone", self.name, len(batch), exc_info=error)
+            self._suspects.extend(batch)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _fail(waiting: _Waiting[Request, Result], error: Exception) -> None:

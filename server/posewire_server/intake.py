@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
@@ -26,6 +26,7 @@ from posewire_server.outbox import FrameId, Outbox
 from posewire_server.tracking import Boxes
 from posewire_server.video_decoding import VideoDecoder
 from posewire_server.wire.requests import StreamSettings, boxes_from
+from posewire_server.workers import Workers
 
 __all__ = ["Intake", "ReadyFrame"]
 
@@ -83,7 +84,7 @@ class Intake:
         settings: StreamSettings,
         limits: LimitsConfig,
         read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
-        decoders: Executor,
+        decoders: Workers,
         outbox: Outbox,
         announce: Callable[[], AbstractContextManager[None]],
     ) -> None:
@@ -142,7 +143,6 @@ class Intake:
 
     async def decode(self) -> None:
         """Decode frames until there will be no more."""
-        loop = asyncio.get_running_loop()
         while True:
             if not self._is_video:
                 await self._permits.acquire()
@@ -151,9 +151,9 @@ class Intake:
                 break
             self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
             with self._announce():
-                outcomes, ran_ms = await loop.run_in_executor(self._decoders, self._feed, item.key, item.data)
+                outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
                 await self._pass_on(outcomes, ran_ms)
-        await self._pass_on(await loop.run_in_executor(self._decoders, self._decoder.flush), 0.0)
+        await self._pass_on(await self._decoders.run(self._decoder.flush), 0.0)
         await self.ready.close()
 
     async def drain(self) -> None:

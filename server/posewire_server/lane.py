@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-__all__ = ["Lane"]
+from posewire_server.workers import Workers
+
+__all__ = ["Lane", "Stage"]
 
 Result = TypeVar("Result")
 
 
+class Stage(Protocol):
+    """What takes turns on a lane."""
+
+    def start_batch(self) -> bool:
+        """If there is work that should not wait any longer, put it on the lane; say whether there was."""
+        ...
+
+
 class Lane:
     """One thread. Stages that share a device share its lane, so that only one of them talks to it at a time.
+
+    All but the work itself happens on the event loop.
 
     Args:
         name: for the thread's name.
@@ -22,20 +32,52 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        # Held from the moment a batch is put together until it has run: whoever waits for the lane goes on collecting.
-        self.turn = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"posewire-{name}")
+        self.free = True
+        """Whether nothing runs."""
+        self._stages: list[Stage] = []  # whose turn comes first, first
+        self._worker = Workers(1, f"posewire-{name}")
 
-    async def run(self, work: Callable[[], Result]) -> tuple[Result, float]:
-        """Run `work` on the thread; its result, and the milliseconds that it ran."""
+    def join(self, stage: Stage) -> None:
+        """A stage that will run here."""
+        self._stages.append(stage)
 
-        def timed() -> tuple[Result, float]:
+    def run(
+        self, work: Callable[[], Result], done: Callable[[Result | None, BaseException | None, float], None]
+    ) -> None:
+        """Run `work` on the thread of a free lane; when it has run, the stages are asked in turn for more.
+
+        Args:
+            work: what to run.
+            done: called on the event loop with the result or the error, and the milliseconds that it ran.
+        """
+        if not self.free:
+            raise RuntimeError(f"lane {self.name} is busy")
+        self.free = False
+        ran_ms = 0.0
+
+        def timed() -> Result:
+            nonlocal ran_ms
             start = time.perf_counter()
-            result = work()
-            return result, (time.perf_counter() - start) * 1e3
+            try:
+                return work()
+            finally:
+                ran_ms = (time.perf_counter() - start) * 1e3
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
+        def finished(result: Result | None, error: BaseException | None) -> None:
+            self.free = True
+            done(result, error, ran_ms)
+            self._next()
+
+        self._worker.call(timed, finished)
 
     def close(self) -> None:
-        """Take no more work and end the thread once it is done with what it has."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """End the thread once it is done with what it has."""
+        self._worker.close()
+
+    def _next(self) -> None:
+        for stage in self._stages:
+            if self.free and stage.start_batch():
+                # Whoever had its turn is asked last the next time.
+                self._stages.remove(stage)
+                self._stages.append(stage)
+                return

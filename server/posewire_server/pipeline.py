@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from posewire_server.lane import Lane
 from posewire_server.networks import Networks
 from posewire_server.session import Session
 from posewire_server.tracking import Boxes, BoxSource, TrackedPeople
+from posewire_server.workers import Workers
 
 __all__ = ["Estimated", "Pipeline", "StageTimes", "Tracked"]
 
@@ -90,7 +90,7 @@ class Pipeline:
         self.networks = networks
         self._device = Lane("device")
         self._flow_lane = self._device if networks.flow_shares_device else Lane("flow")
-        self._trackers = ThreadPoolExecutor(_TRACKER_THREADS, thread_name_prefix="posewire-tracker")
+        self._trackers = Workers(_TRACKER_THREADS, "posewire-tracker")
         self._detect = MicroBatcher[Frame, Detections]("detect", self._run_detector, self._device, batching.detect)
         self._flow = MicroBatcher[tuple[Frame, Frame], FlowField]("flow", networks.flow, self._flow_lane, batching.flow)
         self._pose = MicroBatcher[tuple[Frame, Floats], Floats](
@@ -148,7 +148,7 @@ class Pipeline:
         boxes = given
         if boxes is None:
             self._require_detector()
-            found = await self._timed_detect(frame, stream, times)
+            found = _detected(await self._detect.submit(frame, stream), times)
             order = np.argsort(-found.scores, kind="stable")
             boxes = found[order[found.scores[order] >= box_score_threshold][:max_people]]
         return Estimated(boxes, await self._poses(frame, boxes.xyxy, stream, times), times)
@@ -172,13 +172,13 @@ class Pipeline:
         box = np.array([[width * 0.4, height * 0.2, width * 0.6, height * 0.8]], np.float32)
         await self._pose.submit((frames[0], box), None)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Fail what waits and end the threads."""
         for batcher in (self._detect, self._flow, self._pose):
-            await batcher.close()
+            batcher.close()
         for lane in {self._device, self._flow_lane}:
             lane.close()
-        self._trackers.shutdown(wait=False, cancel_futures=True)
+        self._trackers.close()
 
     async def _look(
         self, session: Session, frame: Frame, detector_runs: bool, times: StageTimes
@@ -187,29 +187,20 @@ class Pipeline:
         previous = session.previous
         # Between frames of two sizes there is no flow: the camera was switched over.
         flow_runs = session.tracker.config.needs_flow and previous is not None and previous.size == frame.size
+        detect = self._detect.submit(frame, session.stream_id) if detector_runs else None
+        flow = self._flow.submit((previous, frame), session.stream_id) if flow_runs and previous is not None else None
+        started: list[asyncio.Future[Any]] = [stage for stage in (detect, flow) if stage is not None]
         try:
-            async with asyncio.TaskGroup() as stages:
-                detect = (
-                    stages.create_task(self._timed_detect(frame, session.stream_id, times)) if detector_runs else None
-                )
-                flow = (
-                    stages.create_task(self._timed_flow(previous, frame, session.stream_id, times))
-                    if flow_runs and previous is not None
-                    else None
-                )
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None  # of two that fail, either tells what happened
-        return detect.result() if detect else None, flow.result() if flow else None
-
-    async def _timed_detect(self, frame: Frame, stream: Hashable, times: StageTimes) -> Boxes:
-        batched = await self._detect.submit(frame, stream)
-        times.detect_ms = batched.ran_ms
-        return Boxes.of(batched.result.boxes, batched.result.scores, BoxSource.DETECTOR)
-
-    async def _timed_flow(self, previous: Frame, frame: Frame, stream: Hashable, times: StageTimes) -> FlowField:
-        batched = await self._flow.submit((previous, frame), stream)
-        times.flow_ms = batched.ran_ms
-        return batched.result
+            await asyncio.gather(*started)
+        finally:
+            for stage in started:
+                stage.cancel()  # if one failed, the other is of no use
+        if flow is not None:
+            times.flow_ms = flow.result().ran_ms
+        return (
+            None if detect is None else _detected(detect.result(), times),
+            None if flow is None else flow.result().result,
+        )
 
     async def _poses(self, frame: Frame, xyxy: Floats, stream: Hashable, times: StageTimes) -> Floats:
         if not len(xyxy):
@@ -233,7 +224,7 @@ class Pipeline:
         if session.tracker_step_ms <= _QUICK_STEP_MS:
             result, ran_ms = timed()
         else:
-            result, ran_ms = await asyncio.get_running_loop().run_in_executor(self._trackers, timed)
+            result, ran_ms = await self._trackers.run(timed)
         session.tracker_step_ms = ran_ms
         times.track_ms += ran_ms
         return result
@@ -252,3 +243,9 @@ class Pipeline:
                 f"bundle {self.networks.names.bundle!r} has no person detector: send boxes with the frames, or start "
                 "the server with one (--detector onnx:PATH)"
             )
+
+
+def _detected(batched: Batched[Detections], times: StageTimes) -> Boxes:
+    """B_det, from what the detector's stage gave."""
+    times.detect_ms = batched.ran_ms
+    return Boxes.of(batched.result.boxes, batched.result.scores, BoxSource.DETECTOR)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from concurrent.futures import Executor
 
 from posewire.joints import JointSet
 from posewire_models.frames import Frame
@@ -14,6 +12,7 @@ from posewire_server.errors import FrameError, ServiceError, WrongSize
 from posewire_server.session import Session
 from posewire_server.snapshots import Snapshot, Snapshots, TokenRefused
 from posewire_server.wire.requests import ResumeRequest, StreamSettings
+from posewire_server.workers import Workers
 
 __all__ = ["continue_session", "snapshot_of"]
 
@@ -31,7 +30,7 @@ async def continue_session(
     request: ResumeRequest,
     joint_set: JointSet,
     snapshots: Snapshots,
-    decoders: Executor,
+    decoders: Workers,
     limits: LimitsConfig,
 ) -> str:
     """Put a fresh session into the state of an earlier one.
@@ -49,9 +48,8 @@ async def continue_session(
         return f"{refusal}; ids start anew"
     session.tracker.restore(snapshot.state)
     if request.last_frame and snapshot.frame_size is not None:
-        loop = asyncio.get_running_loop()
         try:
-            pixels = await loop.run_in_executor(decoders, _last_frame, request, settings, snapshot, limits)
+            pixels = await decoders.run(lambda: _last_frame(request, settings, snapshot, limits))
         except ServiceError as error:
             log.warning("the last frame of a resumed stream cannot be used: %s", error)
         else:

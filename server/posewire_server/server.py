@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from posewire_server.pipeline import Pipeline
 from posewire_server.service import PoseTrackingService
 from posewire_server.snapshots import Snapshots, load_key
 from posewire_server.stream import StreamContext
+from posewire_server.workers import Workers
 
 __all__ = ["PoseServer", "run", "running_server"]
 
@@ -53,7 +53,7 @@ class PoseServer:
         self._config = config
         self._pipeline = pipeline
         self._drain = DrainSignal(config.drain_grace_s)
-        self._decoders = ThreadPoolExecutor(config.decoders, thread_name_prefix="posewire-decoder")
+        self._decoders = Workers(config.decoders, "posewire-decoder")
         self.service = PoseTrackingService(
             config, StreamContext(pipeline, self._decoders, config.limits, self._drain, snapshots)
         )
@@ -130,8 +130,8 @@ class PoseServer:
         )
 
     async def _release(self) -> None:
-        await self._pipeline.close()
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._pipeline.close()
+        self._decoders.close()
 
 
 @asynccontextmanager

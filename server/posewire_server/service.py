@@ -173,9 +173,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         with self.places.for_picture():
             queue_ms = (time.monotonic() - arrived_s) * 1e3
             start = time.perf_counter()
-            pixels = await asyncio.get_running_loop().run_in_executor(
-                self._shared.decoders, decoder.decode, request.data
-            )
+            pixels = await self._shared.decoders.run(lambda: decoder.decode(request.data))
             decode_ms = (time.perf_counter() - start) * 1e3
             frame = Frame(pixels)
             found = await self._shared.pipeline.estimate(

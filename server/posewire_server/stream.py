@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from posewire.v1 import pose_pb2, track_pb2
@@ -25,6 +24,7 @@ from posewire_server.session import Session
 from posewire_server.snapshots import Snapshots
 from posewire_server.wire.requests import StreamSettings
 from posewire_server.wire.responses import people_messages, timings_message
+from posewire_server.workers import Workers
 
 __all__ = ["StreamContext", "TrackStream"]
 
@@ -50,7 +50,7 @@ class StreamContext:
     """
 
     pipeline: Pipeline
-    decoders: Executor
+    decoders: Workers
     limits: LimitsConfig
     drain: DrainSignal
     snapshots: Snapshots
@@ -133,12 +133,10 @@ class TrackStream:
     async def _token(self) -> bytes:
         """A snapshot of the tracker. Between frames only: the tracker must not be at work."""
         self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
-        return await asyncio.get_running_loop().run_in_executor(
-            self._context.decoders,
-            self._context.snapshots.issue,
-            snapshot_of(self._session),
-            self._settings.tracker,
-            self._context.pipeline.networks.joint_set,
+        context = self._context
+        snapshot = snapshot_of(self._session)
+        return await context.decoders.run(
+            lambda: context.snapshots.issue(snapshot, self._settings.tracker, context.pipeline.networks.joint_set)
         )
 
     def _tracked_message(self, ready: ReadyFrame, tracked: Tracked) -> track_pb2.TrackedFrame:

@@ -43,7 +43,7 @@ async def _batcher(
         yield batcher
     finally:
         stage.go.set()
-        await batcher.close()
+        batcher.close()
         lane.close()
 
 
@@ -51,7 +51,7 @@ async def _batcher(
 async def _lane_held(stage: Stage, batcher: MicroBatcher[int, int]) -> AsyncIterator[None]:
     """While the lane runs a first request (number 0), more can be submitted; they run at the end of the block."""
     stage.go.clear()
-    first = asyncio.create_task(batcher.submit(0, "first"))
+    first = batcher.submit(0, "first")
     await asyncio.to_thread(stage.running.wait, 30)
     yield
     stage.go.set()
@@ -178,7 +178,7 @@ async def test_a_stage_that_loses_results_fails_instead_of_mixing_them_up() -> N
     batcher = MicroBatcher[int, int]("test", lambda requests: [], lane, StageBatchingConfig(max_batch=2))
     with pytest.raises(InferenceFailed):
         await batcher.submit(1, "a")
-    await batcher.close()
+    batcher.close()
     lane.close()
 
 
@@ -189,7 +189,7 @@ async def test_closing_fails_what_waits_and_refuses_the_rest() -> None:
         running = await _submit(batcher, 1, "a")
         await asyncio.to_thread(stage.running.wait, 30)
         waiting = await _submit(batcher, 2, "b")
-        await batcher.close()
+        batcher.close()
         for task in (running, waiting):
             with pytest.raises(ServerDraining):
                 await task
@@ -210,5 +210,5 @@ async def test_stages_of_one_lane_share_its_thread() -> None:
     assert len(threads) == 1
     assert threads != {threading.get_ident()}
     for batcher in batchers:
-        await batcher.close()
+        batcher.close()
     lane.close()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 
 from posewire.joints import COCO17
@@ -15,6 +14,7 @@ from posewire_server.intake import Intake
 from posewire_server.outbox import FrameId, Outbox
 from posewire_server.tracking import TrackerConfig
 from posewire_server.wire.requests import settings_from
+from posewire_server.workers import Workers
 from tests.server.stand_ins import jpeg, picture
 from tests.server.videos import encode
 
@@ -38,17 +38,17 @@ class _Recorder(Outbox):
         self.drops.append(frame.number)
 
 
-class _Decoders(ThreadPoolExecutor):
+class _Decoders(Workers):
     """One decoding thread that waits until the test lets it go."""
 
     def __init__(self) -> None:
-        super().__init__(1, initializer=lambda: self.go.wait(30))
+        super().__init__(1, "test-decoder")
         self.go = threading.Event()
         self.jobs = 0
 
-    def submit(self, *work, **more):  # type: ignore[no-untyped-def]
+    def run(self, work):  # type: ignore[no-untyped-def]
         self.jobs += 1
-        return super().submit(*work, **more)
+        return super().run(lambda: (self.go.wait(30), work())[1])
 
 
 class _Bench:
@@ -85,7 +85,7 @@ async def _running(bench: _Bench) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        bench.decoders.shutdown()
+        bench.decoders.close()
 
 
 async def test_under_latest_a_picture_is_decoded_when_its_turn_is_near_and_not_before() -> None:

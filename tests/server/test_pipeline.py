@@ -37,7 +37,7 @@ async def _pipeline(networks_: Networks) -> AsyncIterator[Pipeline]:
     try:
         yield pipeline
     finally:
-        await pipeline.close()
+        pipeline.close()
 
 
 def _session(**settings: Any) -> Session:

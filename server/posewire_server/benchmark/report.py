@@ -131,7 +131,7 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
             flow = await throughput(server, pipeline, footage, options)
             grown = await memory(server, footage, options)
     finally:
-        await pipeline.close()
+        pipeline.close()
     machine = Machine(
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,

@@ -7,7 +7,12 @@ import numpy.typing as npt
 
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats
 
-__all__ = ["areas", "around_joints", "iou", "precedence", "suppress", "survivors"]
+__all__ = ["areas", "around_joints", "best_first", "iou", "suppress", "survivors"]
+
+
+# Of each `BoxSource`, by its number: who goes first.
+_RANKS = np.zeros(len(BoxSource) + 1, dtype=np.int8)
+_RANKS[[BoxSource.CALLER, BoxSource.DETECTOR, BoxSource.FLOW]] = 0, 1, 2
 
 
 def areas(xyxy: Floats) -> Floats:
@@ -39,10 +44,22 @@ def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: floa
     return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32)
 
 
-def precedence(boxes: Boxes) -> npt.NDArray[np.int8]:
-    """Who wins where two boxes hold one person, `(n,)`: 0 a caller's, 1 a detector's, 2 a flow box."""
-    ranks = {BoxSource.CALLER: 0, BoxSource.DETECTOR: 1, BoxSource.FLOW: 2}
-    return np.array([ranks[BoxSource(source)] for source in boxes.sources.tolist()], dtype=np.int8)
+def best_first(sources: npt.NDArray[np.int8], scores: Floats, coordinates: Floats) -> npt.NDArray[np.intp]:
+    """Who wins where two boxes hold one person: indices `(n,)`, a caller's boxes first, then a detector's, then flow's.
+
+    Among those of one source the higher score comes first. The outcome does not depend on the order of the boxes.
+
+    Args:
+        sources: `(n,)` values of `BoxSource`.
+        scores: `(n,)`.
+        coordinates: `(n, c)` settle ties.
+    """
+    rank = _RANKS[sources]
+    order = np.lexsort((-scores, rank))  # the last key counts most
+    rank, scores = rank[order], scores[order]
+    if ((rank[1:] == rank[:-1]) & (scores[1:] == scores[:-1])).any():
+        order = order[np.lexsort((*coordinates[order].T[::-1], -scores, rank))]
+    return order
 
 
 def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
@@ -55,11 +72,9 @@ def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
 
     The outcome does not depend on the order of the boxes.
     """
-    # lexsort's last key counts most. Coordinates settle ties, so that a permutation changes nothing.
-    order = np.lexsort((*boxes.xyxy.T[::-1], -boxes.scores, precedence(boxes)))
-    given = boxes.sources[order] == BoxSource.CALLER
-    overlaps = (iou(boxes.xyxy[order], boxes.xyxy[order]) > iou_threshold) & ~given
-    return boxes[order[survivors(overlaps)][:keep_at_most]]
+    boxes = boxes[best_first(boxes.sources, boxes.scores, boxes.xyxy)]
+    overlaps = (iou(boxes.xyxy, boxes.xyxy) > iou_threshold) & (boxes.sources != BoxSource.CALLER)
+    return boxes[np.flatnonzero(survivors(overlaps))[:keep_at_most]]
 
 
 def survivors(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -72,7 +87,8 @@ def survivors(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         `(n,)` who is put out by no better one that itself survives.
     """
     alive = np.ones(len(same), dtype=np.bool_)
-    for rank in range(len(same)):
+    beaten = np.triu(same, 1)
+    for rank in np.flatnonzero(beaten.any(axis=1)):
         if alive[rank]:
-            alive[rank + 1 :] &= ~same[rank, rank + 1 :]
+            alive &= ~beaten[rank]
     return alive

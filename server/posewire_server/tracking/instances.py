@@ -1,4 +1,4 @@
-"""The tracker's data: boxes, people with ids, and the P sets of the queue. Arrays in dataclasses, nothing else.
+"""What goes through the tracker: boxes, and people with ids. Arrays in dataclasses, nothing else.
 
 All coordinates are pixels of the original frame: x right, y down, pixel centres at integers.
 """
@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoxSource", "Boxes", "Instances", "TrackedPeople"]
+__all__ = ["BoxSource", "Boxes", "TrackedPeople"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -112,20 +112,3 @@ class TrackedPeople:
     def __getitem__(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> TrackedPeople:
         """The people that a mask `(n,)` or an array of indices selects."""
         return TrackedPeople(self.ids[keep], self.scores[keep], self.boxes[keep], self.joints[keep])
-
-
-@dataclass(frozen=True)
-class Instances:
-    """One P set of the queue: the instances P = (J, id) of one frame, carried along to the newest frame by the flow.
-
-    Attributes:
-        people: as they were found in their own frame.
-        moved: `(n, k, 2)` float32: their joints in the newest frame, by all flow fields since.
-        velocities: `(n, 2)` float32: pixels a frame, each person as a whole.
-        unconfirmed: `(n,)` int64: how many runs of the detector in a row had missed each of them.
-    """
-
-    people: TrackedPeople
-    moved: Floats
-    velocities: Floats
-    unconfirmed: Ints

@@ -30,14 +30,11 @@ def match_greedily(similarity: Floats, threshold: float) -> Matching:
         similarity: `(n, m)`, poses by tracks.
         threshold: least similarity of a match.
     """
-    poses, tracks = similarity.shape
-    open_poses = np.ones(poses, dtype=np.bool_)
-    open_tracks = np.ones(tracks, dtype=np.bool_)
+    poses, tracks = (similarity >= threshold).nonzero()
+    falling = np.argsort(-similarity[poses, tracks], kind="stable")
+    open_poses, open_tracks = (np.ones(count, dtype=np.bool_) for count in similarity.shape)
     pairs: list[tuple[int, int]] = []
-    falling = np.argsort(-similarity, axis=None, kind="stable")
-    for pose, track in zip(*np.unravel_index(falling, similarity.shape), strict=True):
-        if similarity[pose, track] < threshold or len(pairs) == min(poses, tracks):
-            break
+    for pose, track in zip(poses[falling].tolist(), tracks[falling].tolist(), strict=True):
         if open_poses[pose] and open_tracks[track]:
             open_poses[pose] = open_tracks[track] = False
             pairs.append((pose, track))

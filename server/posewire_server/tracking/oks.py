@@ -27,6 +27,10 @@ class Poses(NamedTuple):
     box_areas: Floats
     """`(n,)` in square pixels."""
 
+    def of(self, rows: npt.NDArray[np.intp]) -> Poses:
+        """Those of some rows."""
+        return Poses(self.positions[rows], self.counts[rows], self.box_areas[rows])
+
 
 def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
     """OKS `(n, m)` in 0..1 of poses a with poses b: the mean over common joints of exp(-d^2 / (2 s^2 (2 sigma)^2)).

@@ -12,8 +12,7 @@ Source: Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking"
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,12 @@ import numpy.typing as npt
 from posewire_server.tracking import boxes as box_geometry
 from posewire_server.tracking.config import TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
-from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Instances, Ints, TrackedPeople
+from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
 from posewire_server.tracking.matching import match_greedily
-from posewire_server.tracking.oks import oks
+from posewire_server.tracking.oks import Poses, oks
 from posewire_server.tracking.propagation import flow_boxes, move, velocities
-from posewire_server.tracking.similarity import as_poses, to_tracks
+from posewire_server.tracking.queue import Queue
+from posewire_server.tracking.similarity import to_tracks
 
 __all__ = ["Tracker", "TrackerState"]
 
@@ -34,7 +34,7 @@ __all__ = ["Tracker", "TrackerState"]
 class TrackerState:
     """All that a tracker remembers: enough to go on elsewhere."""
 
-    queue: tuple[Instances, ...]
+    queue: Queue
     identities: int
     frames_to_detection: int
 
@@ -52,7 +52,7 @@ class Tracker:
     def __init__(self, config: TrackerConfig, sigmas: npt.ArrayLike) -> None:
         self.config = config
         self._sigmas = np.asarray(sigmas, dtype=np.float32)
-        self._queue: deque[Instances] = deque(maxlen=config.queue_length)  # Q, oldest frame first
+        self._queue = Queue.empty(len(self._sigmas))  # Q
         self._identities = 0
         self._frames_to_detection = 0
         self._detector_ran = False
@@ -76,7 +76,7 @@ class Tracker:
         """
         # Every instance in Q follows the new flow field, so that S_Multi-flow needs no other.
         if flow is not None:
-            self._queue.extend(move(list(self._queue), flow))
+            self._queue = move(self._queue, flow)
 
         # a. B_det, without the boxes that the detector doubts.
         self._detector_ran = detections is not None
@@ -86,8 +86,8 @@ class Tracker:
             unified = detections[detections.scores >= self.config.box_score_threshold]
 
         # b. B_flow: joints of frame k-1 moved by the flow, boxes around them.
-        if self.config.propagation and self._queue:
-            unified += flow_boxes(self._queue[-1], self.config)
+        if self.config.propagation:
+            unified += flow_boxes(self._queue, self.config)
 
         # c. B_unified: box NMS over both.
         return box_geometry.suppress(unified, self.config.box_nms_iou, self.config.max_people)
@@ -111,92 +111,98 @@ class Tracker:
                 f"joints have the shape {joints.shape}; {len(boxes)} boxes and {len(self._sigmas)} joints a pose need "
                 f"({len(boxes)}, {len(self._sigmas)}, 3)"
             )
-        people = TrackedPeople.without_ids(boxes, joints, self.config.joint_score_threshold)
-        people = self._suppress_poses(self._confirmed(people))
+        given = TrackedPeople.without_ids(boxes, joints, self.config.joint_score_threshold)
+        # Poses take part in an order of their own, not the caller's, so that a permutation of the input changes no id
+        # even where similarities tie.
+        rows = _canonical_order(given)
+        rows = rows[self._confirmed(given)[rows]]
+        people, poses = given[rows], self._poses(given).of(rows)
+        kept = self._distinct(people, poses)
+        rows, people, poses = rows[kept], people[kept], poses.of(kept)
 
         # e. M_sim: similarity of each pose in J^k with each track in Q.
-        similarities, tracks = to_tracks(people, list(self._queue), self._sigmas, self.config)
+        similarities, tracks = to_tracks(people.boxes.xyxy, poses, self._queue, self._sigmas, self.config.similarity)
 
         # f. Greedy matching; an unmatched pose gets a fresh id.
-        people = self._with_ids(people, similarities, tracks)
+        ids = self._matched(people.boxes, similarities, tracks)
+        kept = np.flatnonzero(ids)
+        kept = kept[np.argsort(rows[kept])]  # back in the order given
+        people, poses = replace(people, ids=ids)[kept], poses.of(kept)
 
         # g. P^k joins Q; the oldest frame leaves.
-        newest = self._queue[-1] if self._queue else None
-        self._queue.append(
-            Instances(
-                people,
-                moved=people.joints[..., :2],
-                velocities=velocities(people, newest, self.config),
-                unconfirmed=self._unconfirmed(people, newest),
-            )
+        self._queue = self._queue.joined_by(
+            people,
+            poses.counts,
+            velocities(people, poses.counts, self._queue),
+            self._unconfirmed(people),
+            self.config.queue_length,
         )
         self._frames_to_detection -= 1
         return people
 
     def state(self) -> TrackerState:
         """A snapshot; the arrays are not written to afterwards."""
-        return TrackerState(tuple(self._queue), self._identities, self._frames_to_detection)
+        return TrackerState(self._queue, self._identities, self._frames_to_detection)
 
     def restore(self, state: TrackerState) -> None:
         """Go on from a snapshot of a tracker with the same joint set."""
-        self._queue = deque(state.queue, maxlen=self.config.queue_length)
+        self._queue = state.queue
         self._identities = state.identities
         self._frames_to_detection = state.frames_to_detection
 
-    def _confirmed(self, people: TrackedPeople) -> TrackedPeople:
+    def _poses(self, people: TrackedPeople) -> Poses:
+        counts = people.joints[..., 2] >= self.config.joint_score_threshold
+        return Poses(people.joints[..., :2], counts, box_geometry.areas(people.boxes.xyxy))
+
+    def _confirmed(self, people: TrackedPeople) -> npt.NDArray[np.bool_]:
         """All but the flow boxes in which the pose network found nobody: flow only guesses that someone is there."""
         found = people.joints[..., 2].mean(axis=1) >= self.config.propagation_threshold
-        return people[found | (people.boxes.sources != BoxSource.FLOW)]
+        return np.asarray(found | (people.boxes.sources != BoxSource.FLOW))
 
-    def _suppress_poses(self, people: TrackedPeople) -> TrackedPeople:
-        """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, one stays.
+    def _distinct(self, people: TrackedPeople, poses: Poses) -> npt.NDArray[np.intp]:
+        """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the first stays.
 
         As in box NMS, a detector's box wins over a flow box, then the score decides; a caller's box always stays.
         """
-        poses = as_poses(people, people.joints[..., :2], self.config)
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
         same &= people.boxes.sources != BoxSource.CALLER
-        order = _canonical_order(people)
-        return people[np.sort(order[box_geometry.survivors(same[np.ix_(order, order)])])]
+        return np.flatnonzero(box_geometry.survivors(same))
 
-    def _with_ids(self, people: TrackedPeople, similarities: Floats, tracks: Ints) -> TrackedPeople:
-        """Step f: M_sim `(n, t)` with the `tracks` `(t,)` decides who is who.
+    def _matched(self, boxes: Boxes, similarities: Floats, tracks: Ints) -> Ints:
+        """Step f: M_sim `(n, t)` with the `tracks` `(t,)` decides who is who. Ids `(n,)`; 0: this is nobody.
 
         A flow box is there to carry on the one track that it comes from, where the detector missed the person. So poses
         in other boxes choose first; then a flow box's pose gets its own track if that is still free, or is dropped: it
         is a second pose on somebody, not somebody new.
         """
-        from_flow = people.boxes.sources == BoxSource.FLOW
-        similarities = np.where(from_flow[:, None] & (people.boxes.tracks[:, None] != tracks), -1.0, similarities)
-
-        # Poses take part in an order of their own, not the caller's, so that a permutation of the input changes no id
-        # even where similarities tie.
-        order = _canonical_order(people)
-        found, carried = order[~from_flow[order]], order[from_flow[order]]
+        ids = np.zeros(len(boxes), dtype=np.int64)
+        from_flow = boxes.sources == BoxSource.FLOW
+        found, carried = np.flatnonzero(~from_flow), np.flatnonzero(from_flow)
         first = match_greedily(similarities[found], self.config.match_threshold)
-        free = first.unmatched_tracks
-        second = match_greedily(similarities[np.ix_(carried, free)], self.config.match_threshold)
-
-        people.ids[found[first.pairs[:, 0]]] = tracks[first.pairs[:, 1]]
-        people.ids[carried[second.pairs[:, 0]]] = tracks[free[second.pairs[:, 1]]]
+        ids[found[first.pairs[:, 0]]] = tracks[first.pairs[:, 1]]
+        if len(carried):
+            free = first.unmatched_tracks
+            own = boxes.tracks[carried, None] == tracks[free]
+            second = match_greedily(
+                np.where(own, similarities[np.ix_(carried, free)], -1.0), self.config.match_threshold
+            )
+            ids[carried[second.pairs[:, 0]]] = tracks[free[second.pairs[:, 1]]]
         fresh = found[first.unmatched_poses]
-        people.ids[fresh] = self._identities + 1 + np.arange(len(fresh))
+        ids[fresh] = self._identities + 1 + np.arange(len(fresh))
         self._identities += len(fresh)
-        return people[people.ids > 0]
+        return ids
 
-    def _unconfirmed(self, people: TrackedPeople, newest: Instances | None) -> Ints:
-        """How many runs of the detector in a row have missed each person, this frame's included."""
+    def _unconfirmed(self, people: TrackedPeople) -> Ints:
+        """How many runs of the detector in a row have missed each person `(n,)`, this frame's included."""
         unconfirmed = np.zeros(len(people), dtype=np.int64)
-        if newest is not None:
-            _, now, then = np.intersect1d(people.ids, newest.people.ids, assume_unique=True, return_indices=True)
-            unconfirmed[now] = newest.unconfirmed[then]
-        from_flow = people.boxes.sources == BoxSource.FLOW
-        return np.where(from_flow, unconfirmed + int(self._detector_ran), 0)
+        then, now = self._queue.seen_again(people.ids)
+        unconfirmed[now] = self._queue.unconfirmed[then] + int(self._detector_ran)
+        unconfirmed[people.boxes.sources != BoxSource.FLOW] = 0
+        return unconfirmed
 
 
 def _canonical_order(people: TrackedPeople) -> npt.NDArray[np.intp]:
     """Indices `(n,)` by source of the box, then falling score; coordinates settle ties: no order given matters."""
     n, k, _ = people.joints.shape
     coordinates = np.concatenate([people.boxes.xyxy, people.joints.reshape(n, 3 * k)], axis=1)
-    # lexsort's last key counts most.
-    return np.lexsort((*coordinates.T[::-1], -people.scores, box_geometry.precedence(people.boxes)))
+    return box_geometry.best_first(people.boxes.sources, people.scores, coordinates)

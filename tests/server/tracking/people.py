@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from posewire.joints import COCO17
 from posewire_server.tracking import Boxes, BoxSource, TrackedPeople, Tracker, TrackerConfig
+from posewire_server.tracking.queue import Queue
 
 SIGMAS = np.asarray(COCO17.sigmas, dtype=np.float32)
 
@@ -52,6 +53,17 @@ def people_at(places: npt.ArrayLike, ids: npt.ArrayLike = ()) -> TrackedPeople:
     return TrackedPeople(
         given if given.size else np.zeros(len(boxes), np.int64), boxes.scores, boxes, joints_at(places)
     )
+
+
+def queue_of(*frames: TrackedPeople, velocity: tuple[float, float] = (0, 0), length: int = 10) -> Queue:
+    """Q after these frames, through which nobody was moved; all with the same velocity."""
+    queue = Queue.empty(len(SIGMAS))
+    for people in frames:
+        n = len(people)
+        counts = people.joints[..., 2] >= TrackerConfig().joint_score_threshold
+        velocities = np.tile(np.float32(velocity), (n, 1))
+        queue = queue.joined_by(people, counts, velocities, np.zeros(n, np.int64), length)
+    return queue
 
 
 def tracker(**settings: object) -> Tracker:

@@ -1,0 +1,84 @@
+"""Threads for work that would hold up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TypeVar
+
+__all__ = ["Workers"]
+
+Result = TypeVar("Result")
+# How long closing waits for a thread's last piece of work.
+_LAST_WORK_S = 5.0
+_Done = Callable[[Result | None, BaseException | None], None]
+
+
+class Workers:
+    """Some threads that take work from one queue.
+
+    What an executor does, by a shorter way: several hand-overs lie in each frame's path, and the futures of
+    `concurrent.futures`, chained to those of asyncio, double what one takes.
+
+    Args:
+        count: threads; they start with the first work.
+        name: of the threads.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._name = name
+        self._threads: list[threading.Thread] = []
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def run(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        """Run `work` on a thread. A cancelled future leaves the work alone, but nobody hears of it."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+        def settle(result: Result | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # None is a result too
+
+        self.call(work, settle)
+        return future
+
+    def call(self, work: Callable[[], Result], done: _Done[Result]) -> None:
+        """Run `work` on a thread, then `done` on the event loop, with its result or its error."""
+        loop = asyncio.get_running_loop()
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as raised:  # noqa: BLE001  it belongs to whoever waits for the result
+                error = raised
+            try:
+                loop.call_soon_threadsafe(done, result, error)
+            except RuntimeError:  # the loop was closed meanwhile: nobody waits any more
+                return
+
+        while len(self._threads) < self._count:
+            number = len(self._threads) + 1
+            self._threads.append(threading.Thread(target=self._serve, name=f"{self._name}-{number}", daemon=True))
+            self._threads[-1].start()
+        self._work.put(run)
+
+    def close(self) -> None:
+        """End the threads, once they are done with what they have."""
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            # A thread that is still in a network when the interpreter goes down would crash.
+            thread.join(_LAST_WORK_S)
+
+    def _serve(self) -> None:
+        """On a thread."""
+        while (work := self._work.get()) is not None:
+            work()
+            del work  # a waiting thread must not keep the last frame alive

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+
+from tests.server.tracking.people import people_at, queue_of
+
+
+def test_the_oldest_frame_leaves_even_if_later_ones_were_empty() -> None:
+    frames = [people_at([(0, 0)], [1]), people_at([], []), people_at([(10, 0)], [2])]
+    assert queue_of(*frames, length=3).ids.tolist() == [1, 2]
+    assert queue_of(*frames, people_at([], []), length=3).ids.tolist() == [2]
+    assert queue_of(*frames, *[people_at([], [])] * 3, length=3).ids.tolist() == []
+
+
+def test_who_is_not_in_the_newest_frame_is_lost() -> None:
+    queue = queue_of(people_at([(0, 0), (100, 0)], [1, 2]), people_at([(0, 0)], [1]))
+    assert list(zip(queue.ids.tolist(), queue.lost.tolist(), strict=True)) == [(1, False), (2, True), (1, False)]
+    assert queue.ids[queue.newest].tolist() == [1]
+    assert queue_of(people_at([(0, 0)], [1]), people_at([], [])).lost.tolist() == [True]
+
+
+def test_a_velocity_holds_for_all_instances_of_a_person() -> None:
+    before = queue_of(people_at([(0, 0), (100, 0)], [1, 2]), velocity=(5, 0))
+    people = people_at([(0, 0)], [1])
+    after = before.joined_by(people, people.joints[..., 2] > 0, np.float32([[7, 1]]), np.zeros(1, np.int64), 10)
+    assert after.velocities.tolist() == [[7, 1], [5, 0], [7, 1]]
+    assert before.velocities.tolist() == [[5, 0], [5, 0]]  # a snapshot may hold it
+
+
+def test_ids_are_found_again_wherever_they_stand() -> None:
+    queue = queue_of(people_at([(0, 0)], [9]), people_at([(0, 0), (1, 0), (2, 0)], [4, 7, 5]))
+    rows, places = queue.seen_again(np.array([5, 8, 4]))
+    assert sorted(zip(rows.tolist(), places.tolist(), strict=True)) == [(1, 2), (3, 0)]
+
+
+def test_what_was_found_is_kept_as_found() -> None:
+    people = people_at([(3, 4)], [1])
+    queue = queue_of(people)
+    np.testing.assert_array_equal(queue.boxes, people.boxes.xyxy)
+    np.testing.assert_array_equal(queue.joints, people.joints)
+    np.testing.assert_array_equal(queue.moved, people.joints[..., :2])

@@ -26,6 +26,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire_evaluation.errors import EvaluationError
+
 __all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook", "digest_of"]
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +37,7 @@ _MOST_COLUMNS = 320
 """Fields are kept at this width at most: DIS and FlowNet2-S compute at a quarter of the frame and only enlarge it."""
 
 
-class CacheError(Exception):
+class CacheError(EvaluationError):
     """A file of the cache cannot be used; the message names it and says what to do."""
 
 
@@ -100,11 +102,11 @@ class PoseBook:
         for key, pose in other._poses.items():
             self._poses.setdefault(key, pose)
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All of it as arrays `frames` `(n,)`, `boxes` `(n, 4)`, `poses` `(n, k, 3)`."""
+    def arrays(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """All of it: frames `(n,)`, boxes `(n, 4)`, poses `(n, k, 3)`."""
         boxes = np.frombuffer(b"".join(box for _, box in self._poses), np.float32).reshape(-1, 4)
         poses = np.array(list(self._poses.values()), np.float32).reshape(-1, self._joints, 3)
-        return {"frames": np.array([frame for frame, _ in self._poses], np.int64), "boxes": boxes, "poses": poses}
+        return np.array([frame for frame, _ in self._poses], np.int64), boxes, poses
 
     @classmethod
     def of(cls, frames: npt.NDArray[np.int64], boxes: Floats, poses: Floats) -> PoseBook:
@@ -133,9 +135,9 @@ class NetworkCache:
 
     def store_detections(self, sequence: str, digest: str, found: CachedDetections) -> None:
         """Store B_det of a sequence."""
-        arrays = {"boxes": found.boxes, "scores": found.scores, "counts": found.counts}
+        size = np.array(found.frame_size, np.int64)
         with _replaced(self._path(sequence, digest, "detections.npz")) as file:
-            np.savez_compressed(file, **arrays, size=np.array(found.frame_size, np.int64))
+            np.savez_compressed(file, boxes=found.boxes, scores=found.scores, counts=found.counts, size=size)
 
     def has_flow(self, sequence: str, digest: str) -> bool:
         """Whether the fields are stored."""
@@ -174,7 +176,8 @@ class NetworkCache:
     def store_poses(self, sequence: str, digest: str, book: PoseBook) -> None:
         """Replace what is known by `book`."""
         with _replaced(self._path(sequence, digest, "poses.npz")) as file:
-            np.savez(file, **book.arrays())
+            frames, boxes, poses = book.arrays()
+            np.savez(file, frames=frames, boxes=boxes, poses=poses)
 
     def _path(self, sequence: str, digest: str, file: str) -> Path:
         return self._folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', sequence)}-{digest}" / file

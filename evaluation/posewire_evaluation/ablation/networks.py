@@ -1,0 +1,133 @@
+"""Which networks are compared, what identifies their outputs, and how to get them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from posewire.joints import JointSet, joint_set
+from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
+
+__all__ = ["BundleNetworks", "Networks", "Stages", "file_digest"]
+
+
+class Stages(Protocol):
+    """The three stages, ready to run; `posewire_models.bundle.LoadedBundle` is one."""
+
+    @property
+    def detector(self) -> Detector:
+        """Finds people."""
+        ...
+
+    @property
+    def flow(self) -> FlowEstimator:
+        """Estimates optical flow."""
+        ...
+
+    @property
+    def pose(self) -> PoseEstimator:
+        """Finds joints."""
+        ...
+
+
+class Networks(Protocol):
+    """A choice of networks. It is sent to worker processes, so it must pickle; each loads them when it needs them."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        ...
+
+    @property
+    def joint_set(self) -> JointSet:
+        """What the poses' joints mean."""
+        ...
+
+    @property
+    def identities(self) -> dict[str, Any]:
+        """Of `detector`, `flow` and `pose`: JSON values that differ where outputs may differ."""
+        ...
+
+    def load(self) -> Stages:
+        """The networks; takes seconds."""
+        ...
+
+
+@dataclass(frozen=True)
+class BundleNetworks:
+    """The networks of a bundle, with another detector or flow estimator if wanted; see `load_bundle`.
+
+    Attributes:
+        bundle: a name, or the path of a folder.
+        detector: how the detector is named: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`.
+        flow: how the flow estimator is named: `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `none`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """
+
+    bundle: str = "nano"
+    detector: str = "bundle"
+    flow: str = "bundle"
+    device: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """Pose network and detector, as Table 5 names its rows; paths without their folders."""
+        bundle = Path(self.bundle).name
+        if self.detector == "bundle":
+            return bundle
+        kind, _, rest = self.detector.partition(":")
+        return f"{bundle}, {kind}:{Path(rest).name}"
+
+    @cached_property
+    def joint_set(self) -> JointSet:
+        """Of the bundle; raises `BundleError` if there is no such bundle."""
+        from posewire_models.manifest import read_manifest
+
+        return joint_set(read_manifest(self._folder).joint_set)
+
+    @cached_property
+    def identities(self) -> dict[str, Any]:
+        """By the digests of the weights, the settings, and the kind of device, since a GPU rounds otherwise.
+
+        Raises:
+            BundleError: unknown or faulty bundle, or one without the stage that is asked for.
+            ValueError: unknown detector, flow estimator or device.
+            OSError: a weight file cannot be read.
+        """
+        from posewire_models.inference import select_device
+        from posewire_models.manifest import read_manifest
+
+        manifest = read_manifest(self._folder)
+        device = select_device(self.device).type
+        parts = {"detector": manifest.detector, "flow": manifest.flow, "pose": manifest.pose}
+        own = {stage: {**asdict(part), "device": device} if part is not None else None for stage, part in parts.items()}
+        for stage, named in (("detector", self.detector), ("flow", self.flow)):
+            if named != "bundle":
+                own[stage] = {"named": _with_digest(named), "device": device}
+        return own
+
+    @property
+    def _folder(self) -> Path:
+        from posewire_models.bundle import find_bundle
+
+        return find_bundle(self.bundle)
+
+    def load(self) -> Stages:
+        """The networks; errors are those of `load_bundle`."""
+        from posewire_models.bundle import load_bundle
+
+        return load_bundle(self.bundle, device=self.device, detector=self.detector, flow=self.flow)
+
+
+def _with_digest(named: str) -> list[str]:
+    """The parts of a name, each file among them by its content: a path says nothing of what lies there."""
+    return [file_digest(Path(part)) if Path(part).is_file() else part for part in named.split(":")]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,38 @@
+"""Figures by matplotlib, drawn without a display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from posewire_evaluation.errors import EvaluationError
+
+__all__ = ["figure", "save"]
+
+
+def figure(columns: int, title: str) -> tuple[Any, list[Any]]:
+    """A figure with panels side by side: the figure, and its axes.
+
+    Raises:
+        EvaluationError: matplotlib is not installed; the message says how to get it.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise EvaluationError("plots need matplotlib; install it: pip install 'posewire[eval]'") from error
+    drawing = Figure(figsize=(3.4 * columns, 3.0), layout="constrained")
+    drawing.suptitle(title, fontsize=10)
+    panels = [drawing.add_subplot(1, columns, place + 1) for place in range(columns)]
+    for panel in panels:
+        panel.grid(alpha=0.3)
+        panel.tick_params(labelsize=8)
+    return drawing, panels
+
+
+def save(drawing: Any, path: Path) -> None:
+    """Write a figure as a small PNG. The same figure gives the same bytes."""
+    for panel in drawing.axes:
+        panel.title.set_fontsize(9)
+        if panel.get_legend() is not None:
+            panel.legend(fontsize=7)
+    drawing.savefig(path, dpi=110, metadata={"Software": None})

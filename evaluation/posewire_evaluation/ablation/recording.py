@@ -1,0 +1,191 @@
+"""Runs the networks over a video once; afterwards their outputs come from the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import JointSet
+from posewire_evaluation.ablation.cache import CachedDetections, NetworkCache, PoseBook, digest_of
+from posewire_evaluation.ablation.networks import Networks, Stages
+from posewire_evaluation.ablation.videos import Video
+from posewire_models.frames import Detections, FlowField, Frame
+from posewire_server.tracking import Boxes, BoxSource
+
+__all__ = ["LoadedOnce", "NetworkTime", "RecordedVideo", "keep_poses", "record"]
+
+Floats = npt.NDArray[np.float32]
+
+_BATCH = 4
+
+
+@dataclass
+class NetworkTime:
+    """What the networks had to do.
+
+    Attributes:
+        seconds: that they ran.
+        frames: on which the detector or the flow ran.
+        poses: boxes in which the pose network ran.
+    """
+
+    seconds: float = 0.0
+    frames: int = 0
+    poses: int = 0
+
+    def add(self, other: NetworkTime) -> None:
+        """Count the other in."""
+        self.seconds += other.seconds
+        self.frames += other.frames
+        self.poses += other.poses
+
+
+class LoadedOnce:
+    """The networks of a choice, loaded when they are first needed."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.choice = networks
+
+    @cached_property
+    def stages(self) -> Stages:
+        """The networks, ready to run."""
+        return self.choice.load()
+
+
+def record(video: Video, networks: LoadedOnce, cache: NetworkCache) -> NetworkTime:
+    """Run detector and flow over a video, as far as their outputs are not in the cache.
+
+    Raises:
+        VideoError: the video cannot be read; the message names file and frame.
+        OSError: the cache cannot be written.
+    """
+    spent = NetworkTime()
+    if not cache.has_detections(video.name, _digest(video, networks.choice, "detector")):
+        _record_detections(video, networks, cache, spent)
+    if not cache.has_flow(video.name, _digest(video, networks.choice, "flow")):
+        _record_flow(video, networks, cache, spent)
+    return spent
+
+
+def _digest(video: Video, networks: Networks, stage: str) -> str:
+    return digest_of(stage, video.digest, networks.identities[stage])
+
+
+def _record_detections(video: Video, networks: LoadedOnce, cache: NetworkCache, spent: NetworkTime) -> None:
+    found: list[Detections] = []
+    frames = video.frames()
+    size = (0, 0)
+    while batch := list(islice(frames, _BATCH)):
+        start = time.perf_counter()
+        found += networks.stages.detector(batch)
+        spent.seconds += time.perf_counter() - start
+        size = batch[0].size
+    spent.frames += len(found)
+    stored = CachedDetections(
+        np.concatenate([each.boxes for each in found]),
+        np.concatenate([each.scores for each in found]),
+        np.array([len(each) for each in found], np.int64),
+        size,
+    )
+    cache.store_detections(video.name, _digest(video, networks.choice, "detector"), stored)
+
+
+def _record_flow(video: Video, networks: LoadedOnce, cache: NetworkCache, spent: NetworkTime) -> None:
+    with cache.storing_flow(video.name, _digest(video, networks.choice, "flow")) as store:
+        frames = video.frames()
+        before = next(frames)
+        while batch := list(islice(frames, _BATCH)):
+            start = time.perf_counter()
+            fields = networks.stages.flow(list(zip([before, *batch[:-1]], batch, strict=True)))
+            spent.seconds += time.perf_counter() - start
+            spent.frames += len(batch)
+            before = batch[-1]
+            for flow in fields:
+                store(flow.grid)
+
+
+def keep_poses(video: Video, networks: Networks, cache: NetworkCache, new_poses: PoseBook) -> None:
+    """Add poses, which another process may have estimated, to the cache."""
+    if len(new_poses):
+        digest = _digest(video, networks, "pose")
+        stored = cache.poses(video.name, digest, len(networks.joint_set))
+        stored.merge(new_poses)
+        cache.store_poses(video.name, digest, stored)
+
+
+@dataclass(eq=False)
+class RecordedVideo:
+    """The `StageOutputs` of a video: detections and flow from the cache, poses from there too once they were estimated.
+
+    A tracker asks for poses in boxes that depend on what it did before, so nobody can know all of them beforehand. The
+    pose network therefore runs for boxes that nobody asked for yet, and for no others.
+
+    Attributes:
+        video: whose outputs these are.
+        networks: their makers; loaded only if a pose is missing.
+        cache: where `record` left the detections and the flow.
+        spent: what the pose network had to do.
+    """
+
+    video: Video
+    networks: LoadedOnce
+    cache: NetworkCache
+    spent: NetworkTime = field(default_factory=NetworkTime)
+
+    def __post_init__(self) -> None:
+        self._found = self.cache.detections(self.video.name, self._digest("detector"))
+        self._poses = self.cache.poses(self.video.name, self._digest("pose"), len(self.joint_set))
+        self.new_poses = PoseBook(len(self.joint_set))
+        self._frames: Iterator[Frame] = iter(())
+        self._next_frame = len(self)
+
+    @property
+    def joint_set(self) -> JointSet:
+        """What the poses' joints mean."""
+        return self.networks.choice.joint_set
+
+    def __len__(self) -> int:
+        return len(self._found.counts)
+
+    def detections(self, frame: int) -> Boxes:
+        """B_det of a frame."""
+        boxes, scores = self._found.of(frame)
+        return Boxes.of(boxes, scores, BoxSource.DETECTOR)
+
+    def flow(self, frame: int) -> FlowField:
+        """The flow from frame - 1 to `frame`."""
+        return FlowField(self._fields[frame - 1].astype(np.float32), self._found.frame_size)
+
+    def poses(self, frame: int, xyxy: Floats) -> Floats:
+        """Joints `(n, k, 3)` in the boxes `(n, 4)`; those that are not known are estimated, and remembered."""
+        missing = self._poses.missing(frame, xyxy)
+        if len(missing):
+            picture, stages = self._frame(frame), self.networks.stages
+            start = time.perf_counter()
+            (joints,) = stages.pose([picture], [xyxy[missing]])
+            self.spent.seconds += time.perf_counter() - start
+            self.spent.poses += len(missing)
+            for book in (self._poses, self.new_poses):
+                book.add(frame, xyxy[missing], joints)
+        return self._poses.get(frame, xyxy)
+
+    @cached_property
+    def _fields(self) -> npt.NDArray[np.float16]:
+        return self.cache.flow(self.video.name, self._digest("flow"))
+
+    def _digest(self, stage: str) -> str:
+        return _digest(self.video, self.networks.choice, stage)
+
+    def _frame(self, index: int) -> Frame:
+        """A frame; trackers go forward through a video, so it is decoded once."""
+        if index < self._next_frame:
+            self._frames, self._next_frame = self.video.frames(), 0
+        skipped = index - self._next_frame
+        self._next_frame = index + 1
+        return next(islice(self._frames, skipped, None))

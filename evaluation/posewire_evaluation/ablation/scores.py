@@ -1,0 +1,102 @@
+"""From tracked people to the figures of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from posewire.joints import JointSet
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.identity import score_identities
+from posewire_evaluation.posetrack import score_posetrack
+from posewire_evaluation.sequences import PoseFrame, PoseSequence
+from posewire_server.tracking import TrackedPeople
+
+__all__ = ["Scores", "as_prediction", "score"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a tracker is judged by; in percent, but for the switches.
+
+    Attributes:
+        mean_ap: PoseTrack's mAP.
+        mota: PoseTrack's total MOTA.
+        idf1: of poses, by OKS.
+        hota: of poses, by OKS.
+        switches: changes of identity, the mean over the joints.
+        precision: share of the predicted joints that are right.
+        recall: share of the true joints that are found.
+    """
+
+    mean_ap: float
+    mota: float
+    idf1: float
+    hota: float
+    switches: float
+    precision: float
+    recall: float
+
+
+def as_prediction(
+    truth: PoseSequence,
+    tracked: Sequence[TrackedPeople],
+    joint_set: JointSet,
+    *,
+    joint_score_threshold: float,
+    first_number: int = 0,
+) -> PoseSequence:
+    """Tracked people as a prediction for a sequence: the frames that the truth has.
+
+    Args:
+        truth: of the sequence.
+        tracked: the people of each frame of the video.
+        joint_set: of the tracked poses.
+        joint_score_threshold: joints with a lower score are left out, as the paper does.
+        first_number: number of the video's first frame.
+
+    Raises:
+        EvaluationError: the truth has a frame that the video has not; the message names both.
+    """
+    frames = []
+    for true in truth.frames:
+        index = true.number - first_number
+        if not 0 <= index < len(tracked):
+            raise EvaluationError(
+                f"{truth.source}: frame {true.number}: the video has the frames {first_number} to "
+                f"{first_number + len(tracked) - 1}; give the video that the truth was made of"
+            )
+        people = tracked[index]
+        joints = joint_set.convert(people.joints, truth.joint_set)
+        present = (joints[..., 2] >= joint_score_threshold) & (joints[..., 2] > 0)
+        some = present.any(axis=1)  # a person without a joint is no prediction
+        frames.append(
+            PoseFrame.of(
+                true.number,
+                people.ids[some],
+                joints[some],
+                present=present[some],
+                labelled=true.labelled,
+                scores=people.scores[some],
+                boxes=people.boxes.xyxy[some],
+            )
+        )
+    return PoseSequence(truth.name, truth.joint_set, tuple(frames))
+
+
+def score(pairs: Sequence[tuple[PoseSequence, PoseSequence]]) -> Scores:
+    """Score predictions; errors are those of `score_posetrack` and `score_identities`.
+
+    Args:
+        pairs: truth and prediction of each sequence.
+    """
+    poses, identities = score_posetrack(pairs), score_identities(pairs)
+    return Scores(
+        mean_ap=poses.ap.total,
+        mota=poses.mota.total,
+        idf1=identities.idf1,
+        hota=identities.hota,
+        switches=float(poses.counts.switches.mean()),
+        precision=poses.precision.total,
+        recall=poses.recall.total,
+    )

@@ -1,0 +1,58 @@
+"""Tables as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["Cell", "as_markdown", "as_text", "write_csv"]
+
+Cell = str | float | int
+
+
+def as_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Columns set flush: text to the left, numbers to the right, with one decimal."""
+    shown = [list(header), *([_in_words(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
+    numeric = [all(not isinstance(row[column], str) for row in rows) for column in range(len(header))]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        for row in shown
+    )
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def as_markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]], best: Sequence[int] = ()) -> str:
+    """A table as the documentation has it; in the columns `best`, the highest number is set bold."""
+    tops = {column: max((_rounded(row[column]) for row in rows), default=math.nan) for column in best}
+    lines = ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
+    for row in rows:
+        cells = [
+            f"**{_in_words(cell)}**" if column in tops and _rounded(cell) == tops[column] else _in_words(cell)
+            for column, cell in enumerate(row)
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """The same with all digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _in_words(cell: Cell) -> str:
+    if isinstance(cell, float):
+        return "-" if math.isnan(cell) else f"{cell:.1f}"
+    return str(cell)
+
+
+def _rounded(cell: Cell) -> float:
+    return -math.inf if isinstance(cell, str) or math.isnan(cell) else round(cell, 1)

@@ -1,0 +1,194 @@
+"""Variants of the tracker on recorded sequences: many at once, in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+
+from posewire_evaluation.ablation.cache import NetworkCache, PoseBook
+from posewire_evaluation.ablation.networks import Networks
+from posewire_evaluation.ablation.recording import LoadedOnce, NetworkTime, RecordedVideo, keep_poses, record
+from posewire_evaluation.ablation.replay import replay
+from posewire_evaluation.ablation.scores import Scores, as_prediction, score
+from posewire_evaluation.ablation.videos import Video
+from posewire_evaluation.sequences import PoseSequence
+from posewire_server.tracking import Similarity, TrackerConfig
+
+__all__ = ["TABLE_5", "Labelled", "Measured", "Variant", "in_parallel", "measure"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A tracker to compare.
+
+    Attributes:
+        name: for tables.
+        config: of the tracker.
+    """
+
+    name: str
+    config: TrackerConfig
+
+
+TABLE_5 = tuple(
+    Variant(f"{similarity}, {'with' if propagation else 'no'} propagation", TrackerConfig(similarity, propagation))
+    for propagation, similarities in (
+        (False, (Similarity.BBOX, Similarity.POSE)),
+        (True, (Similarity.BBOX, Similarity.POSE, Similarity.FLOW, Similarity.MULTI_FLOW)),
+    )
+    for similarity in similarities
+)
+"""Rows 1 to 6 of the paper's Table 5."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A video and its truth.
+
+    Attributes:
+        video: the frames.
+        truth: who is where.
+        first_number: number of the video's first frame.
+    """
+
+    video: Video
+    truth: PoseSequence
+    first_number: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a variant did.
+
+    Attributes:
+        variant: which.
+        scores: over all sequences.
+        networks: what the networks had to do for it.
+        tracking_s: what the tracker took, all sequences together.
+    """
+
+    variant: Variant
+    scores: Scores
+    networks: NetworkTime
+    tracking_s: float
+
+
+def measure(
+    networks: Networks,
+    sequences: Sequence[Labelled],
+    variants: Sequence[Variant],
+    cache_dir: Path,
+    *,
+    workers: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Measured]:
+    """Track and score all sequences with every variant.
+
+    Detector and flow run once over each video. The last variant goes first and alone: the networks then have the
+    machine to themselves, and the others find nearly all of their poses in the cache. For Table 5 this is the variant
+    with the most boxes.
+
+    Args:
+        networks: which.
+        sequences: videos with their truth.
+        variants: trackers.
+        cache_dir: of `NetworkCache`.
+        workers: processes; 0 does everything in this one.
+        progress: called with the number of sequences and variants done so far, of `len(sequences) + len(variants)`.
+
+    Raises:
+        EvaluationError: a video or a file of the cache cannot be used, or truth and video do not go together.
+    """
+    loaded, cache = LoadedOnce(networks), NetworkCache(cache_dir)
+    recorded = NetworkTime()
+    for count, sequence in enumerate(sequences):
+        recorded.add(record(sequence.video, loaded, cache))
+        progress(count + 1)
+    first = _track(variants[-1], loaded, sequences, cache, keep=True)
+    progress(len(sequences) + 1)
+
+    run = partial(_track_elsewhere, networks, sequences, cache_dir)
+    outcomes = []
+    with in_parallel(run, workers) as each:
+        for count, outcome in enumerate(each(variants[:-1])):
+            outcomes.append(outcome)
+            progress(len(sequences) + 2 + count)
+    for outcome in outcomes:
+        for sequence, book in zip(sequences, outcome.new_poses, strict=True):
+            keep_poses(sequence.video, networks, cache, book)
+    first.measured.networks.add(recorded)
+    return [*(outcome.measured for outcome in outcomes), first.measured]
+
+
+@contextmanager
+def in_parallel(work: Callable[[Task], Result], workers: int) -> Iterator[Callable[[Sequence[Task]], Iterator[Result]]]:
+    """A `map` of `work` over worker processes, which lives as long as the block; 0 workers: in this process.
+
+    Processes are started afresh, not forked: a fork would copy the threads' locks of the networks' libraries.
+    """
+    if workers == 0:
+        yield lambda tasks: map(work, tasks)
+        return
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread_each, initargs=(workers,)
+    )
+    with pool:
+        yield lambda tasks: pool.map(work, tasks)
+
+
+def _one_thread_each(workers: int) -> None:
+    """Share the cores between the processes."""
+    import torch
+
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """A variant's result, and the poses that it had to have estimated, by sequence."""
+
+    measured: Measured
+    new_poses: list[PoseBook]
+
+
+def _track_elsewhere(networks: Networks, sequences: Sequence[Labelled], cache_dir: Path, variant: Variant) -> _Outcome:
+    return _track(variant, LoadedOnce(networks), sequences, NetworkCache(cache_dir))
+
+
+def _track(
+    variant: Variant, networks: LoadedOnce, sequences: Sequence[Labelled], cache: NetworkCache, *, keep: bool = False
+) -> _Outcome:
+    pairs, new_poses, spent, total_s = [], [], NetworkTime(), 0.0
+    for sequence in sequences:
+        outputs = RecordedVideo(sequence.video, networks, cache)
+        start = time.perf_counter()
+        tracked = replay(outputs, variant.config)
+        total_s += time.perf_counter() - start
+        spent.add(outputs.spent)
+        new_poses.append(outputs.new_poses)
+        if keep:
+            keep_poses(sequence.video, networks.choice, cache, outputs.new_poses)
+        prediction = as_prediction(
+            sequence.truth,
+            tracked,
+            outputs.joint_set,
+            joint_score_threshold=variant.config.joint_score_threshold,
+            first_number=sequence.first_number,
+        )
+        pairs.append((sequence.truth, prediction))
+    return _Outcome(Measured(variant, score(pairs), spent, total_s - spent.seconds), new_poses)

@@ -1,0 +1,197 @@
+"""Truth and faults in place of networks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import NANO19, JointSet
+from posewire_evaluation.benchmark_sets.faults import Faults, missed_frames
+from posewire_evaluation.benchmark_sets.scenes import DrawnScene
+from posewire_models.frames import FlowField as EstimatedFlow
+from posewire_server.tracking import Boxes, BoxSource, FlowField
+from posewire_server.tracking.boxes import iou
+
+__all__ = ["FaultyOutputs", "FlowKind"]
+
+Floats = npt.NDArray[np.float32]
+
+# Who is seen less than this is seen by no detector; who is seen as a whole gets a score of about 0.95, and 0.5, the
+# tracker's threshold, belongs to somebody of whom a third is seen.
+_LEAST_VISIBLE = 0.1
+_SCORE_UNSEEN, _SCORE_PER_SEEN, _SCORE_NOISE = 0.25, 0.7, 0.04
+# Scores of joints: seen, hidden, outside the picture or the crop.
+_SEEN, _HIDDEN, _OUTSIDE = 0.75, 0.25, 0.08
+# A pose that is seen in a thing is less sure than that of a person who stands free, about as sure as that of one who is
+# half hidden. Each phantom has a mean score of its own.
+_SEEN_IN_PHANTOMS = (0.25, 0.5)
+_JOINT_NOISE = 0.05
+# The pose network sees as much of the surroundings of a box.
+_CROP = 1.25
+# A box that has less in common with everybody shows nobody.
+_LEAST_OVERLAP = 0.15
+_AREA_OF_BOX = 0.53
+_KAPPAS = 2.0 * np.asarray(NANO19.sigmas, np.float32)
+
+
+class FlowKind(StrEnum):
+    """Where flow comes from."""
+
+    TRUE = "true"
+    """What the scene knows, exact at every point."""
+    DIS = "dis"
+    """OpenCV's DIS on the pictures, as the nano bundle has it."""
+
+
+class _Phantoms(NamedTuple):
+    """Things that look like people, in the picture as it is when the camera does not move."""
+
+    boxes: Floats
+    joints: Floats
+    fires: npt.NDArray[np.bool_]
+    """`(frames, n)`"""
+
+
+class FaultyOutputs:
+    """The `StageOutputs` of a scene: the truth, faulted.
+
+    The same scene and faults always give the same outputs. What a person's pose looks like in a frame does not depend
+    on who asks, nor on the box: all trackers get the same poses.
+
+    Args:
+        scene: whose truth it is.
+        faults: what goes wrong.
+        flow: where the flow comes from.
+    """
+
+    joint_set: JointSet = NANO19
+
+    def __init__(self, scene: DrawnScene, faults: Faults, flow: FlowKind = FlowKind.TRUE) -> None:
+        self._scene, self._faults, self._flow = scene, faults, flow
+        self._size = (scene.config.height, scene.config.width)
+        everybody = np.unique(np.concatenate([people.ids for people in scene.people]))
+        self._missed = {
+            person: missed_frames(faults, len(scene.people), self._rng(1, person)) for person in everybody.tolist()
+        }
+        self._phantoms = self._make_phantoms()
+        # Many trackers ask for the same.
+        self._known_flow: dict[int, FlowField] = {}
+        self._known_people: dict[int, tuple[Floats, Floats, Floats]] = {}
+
+    def __len__(self) -> int:
+        return len(self._scene.people)
+
+    def detections(self, frame: int) -> Boxes:
+        """Everybody's box, except those of hidden and of missed people; and phantoms. In no particular order."""
+        people, rng = self._scene.people[frame], self._rng(2, frame)
+        boxes, scores = [], []
+        for row, person in enumerate(people.ids.tolist()):
+            noise = self._rng(3, frame, person).standard_normal(5).astype(np.float32)
+            visible = float(people.visible_fraction[row])
+            if visible >= _LEAST_VISIBLE and not self._missed[person][frame]:
+                box = people.boxes[row]
+                sides = np.tile(box[2:] - box[:2], 2)
+                boxes.append(box + self._faults.box_jitter * sides * noise[:4])
+                scores.append(_SCORE_UNSEEN + _SCORE_PER_SEEN * visible + _SCORE_NOISE * noise[4])
+        seen = self._phantom_boxes(frame)[self._phantoms.fires[frame]]
+        boxes += list(seen)
+        scores += rng.uniform(0.5, 0.8, len(seen)).tolist()
+        order = rng.permutation(len(boxes))
+        found = np.array(boxes, np.float32).reshape(-1, 4)[order]
+        return Boxes.of(found, np.clip(np.array(scores, np.float32)[order], 0.01, 0.99), BoxSource.DETECTOR)
+
+    def flow(self, frame: int) -> FlowField:
+        """The flow from frame - 1 to `frame`."""
+        if frame not in self._known_flow:
+            self._known_flow[frame] = self._look_up_flow(frame)
+        return self._known_flow[frame]
+
+    def _look_up_flow(self, frame: int) -> FlowField:
+        if self._flow is FlowKind.TRUE:
+            return self._scene.flow(frame)
+        return EstimatedFlow(self._scene.dis[frame - 1].astype(np.float32), self._size)
+
+    def poses(self, frame: int, xyxy: Floats) -> Floats:
+        """In each box `(n, 4)` the pose of the person, or phantom, who fills it best and is seen best."""
+        if frame not in self._known_people:
+            self._known_people[frame] = self._look_at(frame)
+        boxes, clearness, joints = self._known_people[frame]
+        found = np.array([self._nobody(frame, box) for box in xyxy], np.float32).reshape(-1, len(NANO19), 3)
+        if len(boxes):
+            claims = iou(xyxy, boxes) * clearness
+            best, somebody = claims.argmax(axis=1), claims.max(axis=1) >= _LEAST_OVERLAP
+            found[somebody] = joints[best[somebody]]
+        return _seen_in_crop(found, xyxy)
+
+    def _look_at(self, frame: int) -> tuple[Floats, Floats, Floats]:
+        """Of the people and then the phantoms of a frame: boxes `(n, 4)`, how well they are seen `(n,)`, poses."""
+        people = self._scene.people[frame]
+        visible = people.visible_fraction
+        clearness = np.where(visible >= 0.5 * _LEAST_VISIBLE, 0.3 + 0.7 * visible, 0.0)
+        boxes = np.concatenate([people.boxes, self._phantom_boxes(frame)])
+        clearness = np.concatenate([clearness, np.full(len(self._phantoms.boxes), 0.5)]).astype(np.float32)
+        joints = np.array([self._pose(frame, row) for row in range(len(boxes))], np.float32)
+        return boxes, clearness, joints.reshape(-1, len(NANO19), 3)
+
+    def _pose(self, frame: int, row: int) -> Floats:
+        """The pose `(19, 3)` of a person of the frame, or of a phantom (the rows after them)."""
+        people = self._scene.people[frame]
+        if row >= len(people.ids):
+            phantom = row - len(people.ids)
+            return _mapped(self._phantoms.joints[phantom], self._scene.bases[frame])
+        noise = self._rng(4, frame, int(people.ids[row])).standard_normal((len(NANO19), 3)).astype(np.float32)
+        width, height = people.boxes[row, 2:] - people.boxes[row, :2]
+        scale = _KAPPAS * np.sqrt(_AREA_OF_BOX * width * height)
+        pose: Floats = people.joints[row].copy()
+        pose[:, :2] += self._faults.joint_jitter * scale[:, None] * noise[:, :2]
+        score = np.array([_OUTSIDE, _HIDDEN, _SEEN], np.float32)[people.joints[row, :, 2].astype(int)]
+        pose[:, 2] = np.clip(score + _JOINT_NOISE * noise[:, 2], 0.01, 0.99)
+        return pose
+
+    def _nobody(self, frame: int, box: Floats) -> Floats:
+        """What a pose network says of a box without a person: joints anywhere, with low scores."""
+        rng = self._rng(5, frame)
+        places = rng.random((len(NANO19), 2)) * (box[2:] - box[:2]) + box[:2]
+        return np.column_stack([places, rng.uniform(0.02, 0.15, len(NANO19))]).astype(np.float32)
+
+    def _make_phantoms(self) -> _Phantoms:
+        count, (height, width) = self._faults.phantoms, self._size
+        rng = self._rng(6)
+        tall = rng.uniform(0.3, 0.6, count) * height
+        feet = np.column_stack([rng.uniform(0.1, 0.9, count) * width, rng.uniform(0.75, 0.95, count) * height])
+        half = np.column_stack([0.18 * tall, tall])
+        boxes = np.column_stack([feet - half, feet + half * (1, 0)]).astype(np.float32)
+        within = rng.uniform(0.05, 0.95, (count, len(NANO19), 2)).astype(np.float32)
+        places = boxes[:, None, :2] + within * (boxes[:, 2:] - boxes[:, :2])[:, None]
+        scores = rng.uniform(*_SEEN_IN_PHANTOMS, (count, 1, 1)) + 2 * _JOINT_NOISE * rng.standard_normal(
+            (count, len(NANO19), 1)
+        )
+        joints = np.concatenate([places, np.clip(scores, 0.01, 0.99)], axis=2).astype(np.float32)
+        return _Phantoms(boxes, joints, rng.random((len(self), count)) < self._faults.phantom_rate)
+
+    def _phantom_boxes(self, frame: int) -> Floats:
+        corners = self._phantoms.boxes.reshape(-1, 2)
+        return _mapped(corners, self._scene.bases[frame]).reshape(-1, 4)
+
+    def _rng(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._scene.config.seed, *purpose])
+
+
+def _mapped(points: Floats, affine: npt.NDArray[np.float64]) -> Floats:
+    """Points `(n, 2)` or joints `(n, 3)` under a map `(2, 3)`; scores stay."""
+    moved = points.copy()
+    moved[:, :2] = points[:, :2] @ affine[:, :2].T.astype(np.float32) + affine[:, 2].astype(np.float32)
+    return moved
+
+
+def _seen_in_crop(joints: Floats, xyxy: Floats) -> Floats:
+    """The joints, with those outside the crop of their box unseen."""
+    middles, sides = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
+    # The crop has the form of the network's input, 4:3.
+    sides = np.maximum(sides, sides[:, ::-1] * (0.75, 4 / 3)) * _CROP
+    away = np.abs(joints[..., :2] - middles[:, None]) > sides[:, None] / 2
+    unseen = np.where(away.any(axis=2), np.minimum(joints[..., 2], _OUTSIDE), joints[..., 2])
+    return np.concatenate([joints[..., :2], unseen[..., None]], axis=2)

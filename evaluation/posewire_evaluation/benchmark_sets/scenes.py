@@ -1,0 +1,184 @@
+"""The scenes of the benchmark sets: drawn once, kept as truth without pictures."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import NANO19, POSETRACK15
+from posewire.synth import PRESETS, Scene, SceneConfig, TrueFlow
+from posewire.synth.layout import Layout
+from posewire_evaluation.ablation.cache import CacheError, NetworkCache, digest_of
+from posewire_evaluation.sequences import PoseFrame, PoseSequence
+
+__all__ = ["SETS", "DrawnScene", "People", "draw", "scene_configs"]
+
+Floats = npt.NDArray[np.float32]
+
+SETS: tuple[str, ...] = tuple(PRESETS)
+"""Names of the sets, which are the presets of `posewire.synth`."""
+
+_VERSION = 1
+_DIS_WIDTH = 640
+
+
+def scene_configs(name: str, *, scenes: int, frames: int, rate_divisor: int = 1) -> list[SceneConfig]:
+    """The scenes of a set: seeds 100, 101, ...; at a lower frame rate the same scenes with fewer frames.
+
+    Raises:
+        ValueError: there is no such set, or a number is out of range.
+    """
+    preset = SceneConfig.preset(name)
+    return [
+        replace(preset, seed=100 + number, frames=max(1, frames // rate_divisor), fps=preset.fps / rate_divisor)
+        for number in range(scenes)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """The people of one frame, as in `posewire.synth.FrameTruth`.
+
+    Attributes:
+        ids: `(n,)` int64.
+        joints: `(n, 19, 3)` float32, NANO19: x, y, visibility 0, 1 or 2.
+        boxes: `(n, 4)` float32 xyxy, clipped to the picture.
+        head_boxes: `(n, 4)` float32 xyxy.
+        visible_fraction: `(n,)` float32.
+    """
+
+    ids: npt.NDArray[np.int64]
+    joints: Floats
+    boxes: Floats
+    head_boxes: Floats
+    visible_fraction: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnScene:
+    """The truth of a scene.
+
+    Attributes:
+        config: of the scene.
+        people: of each frame.
+        labels: of each frame, what is seen where: PNG with 16 bits.
+        bases: `(frames, 2, 3)`, see `posewire.synth.layout.Layout`.
+        maps: `(frames, parts, 2, 3)`.
+        turns: `(frames, parts)`.
+        dis: `(frames - 1, rows, columns, 2)`: fields of OpenCV's DIS on the pictures.
+    """
+
+    config: SceneConfig
+    people: tuple[People, ...]
+    labels: tuple[bytes, ...]
+    bases: npt.NDArray[np.float64]
+    maps: npt.NDArray[np.float64]
+    turns: npt.NDArray[np.float64]
+    dis: npt.NDArray[np.float16]
+
+    @property
+    def name(self) -> str:
+        """For messages and as the name of the sequence."""
+        return f"scene of {self.config.people} people, seed {self.config.seed}, {self.config.fps:g} fps"
+
+    def flow(self, frame: int) -> TrueFlow:
+        """The true flow from frame - 1 to `frame`."""
+        return TrueFlow(self._layout(frame - 1), self._layout(frame))
+
+    def _layout(self, frame: int) -> Layout:
+        labels = cv2.imdecode(np.frombuffer(self.labels[frame], np.uint8), cv2.IMREAD_UNCHANGED)
+        return Layout(np.asarray(labels, np.uint16), self.bases[frame], self.maps[frame], self.turns[frame])
+
+    def truth(self) -> PoseSequence:
+        """The scene as the metrics take it: everybody of whom a joint is seen, with the joints that are seen."""
+        return PoseSequence(self.name, POSETRACK15, tuple(map(_true_frame, range(len(self.people)), self.people)))
+
+
+def _true_frame(number: int, people: People) -> PoseFrame:
+    joints = NANO19.convert(people.joints, POSETRACK15)
+    seen = joints[..., 2] == 2
+    some = seen.any(axis=1)
+    sides = people.head_boxes[some, 2:] - people.head_boxes[some, :2]
+    return PoseFrame.of(
+        number,
+        people.ids[some],
+        joints[some],
+        present=seen[some],
+        labelled=bool(some.any()),
+        head_sizes=0.6 * np.hypot(sides[:, 0], sides[:, 1]),
+        boxes=people.boxes[some],
+    )
+
+
+def draw(config: SceneConfig, cache_dir: Path) -> DrawnScene:
+    """The truth of a scene: from `cache_dir`, or drawn and kept there.
+
+    Raises:
+        CacheError: a file of the cache is damaged.
+        OSError: the cache cannot be written.
+    """
+    digest = digest_of("scene", _VERSION, cv2.__version__, asdict(config))
+    path = cache_dir / f"scene-{digest}.npz"
+    cache = NetworkCache(cache_dir)
+    if not (path.exists() and cache.has_flow("scene", digest)):
+        _draw(config, path, cache, digest)
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+            return _scene(config, arrays, cache.flow("scene", digest))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise CacheError(f"{path} is damaged ({error}); delete it, and the scene is drawn again") from error
+
+
+def _draw(config: SceneConfig, path: Path, cache: NetworkCache, digest: str) -> None:
+    from posewire_models.flow_estimators import DisFlow, DisSettings
+    from posewire_models.frames import Frame
+
+    scene, estimator = Scene(config), DisFlow(DisSettings(width=_DIS_WIDTH))
+    truths, labels, before = [], [], None
+    with cache.storing_flow("scene", digest) as store:
+        for frame in scene:
+            picture = Frame(frame.image)
+            if before is not None:
+                store(estimator([(before, picture)])[0].grid)
+            before = picture
+            truths.append(frame.truth)
+            labels.append(cv2.imencode(".png", frame.truth.layout.labels)[1].ravel())
+    names = ("ids", "joints", "boxes", "head_boxes", "visible_fraction")
+    arrays: dict[str, npt.NDArray[Any]] = {
+        name: np.concatenate([getattr(truth, name) for truth in truths]) for name in names
+    }
+    arrays["counts"] = np.array([len(truth.ids) for truth in truths])
+    arrays["labels"], arrays["label_bytes"] = np.concatenate(labels), np.array([len(png) for png in labels])
+    for name, of_layout in (("bases", "base"), ("maps", "maps"), ("turns", "turns")):
+        arrays[name] = np.array([getattr(truth.layout, of_layout) for truth in truths])
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stubs take any keyword for allow_pickle
+    os.replace(file.name, path)
+
+
+def _scene(config: SceneConfig, arrays: dict[str, npt.NDArray[Any]], dis: npt.NDArray[np.float16]) -> DrawnScene:
+    names = ("ids", "joints", "boxes", "head_boxes", "visible_fraction")
+    by_frame = zip(*(_split(arrays[name], arrays["counts"]) for name in names), strict=True)
+    return DrawnScene(
+        config,
+        people=tuple(People(*parts) for parts in by_frame),
+        labels=tuple(png.tobytes() for png in _split(arrays["labels"], arrays["label_bytes"])),
+        bases=arrays["bases"],
+        maps=arrays["maps"],
+        turns=arrays["turns"],
+        dis=dis,
+    )
+
+
+def _split(rows: npt.NDArray[Any], counts: Sequence[int] | npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+    return np.split(rows, np.cumsum(counts)[:-1])

@@ -1,9 +1,9 @@
-"""HOTA and IDF1 of poses, computed by TrackEval."""
+"""HOTA and IDF1, computed by TrackEval; of poses, and of whatever else has ids and a similarity."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,17 @@ import numpy as np
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_pairs import scored_frames
 from posewire_evaluation.pose_similarity import object_keypoint_similarity
-from posewire_evaluation.sequences import Ints, PoseSequence
+from posewire_evaluation.sequences import Floats, Ints, PoseSequence
 
-__all__ = ["IdentityScores", "IdentityTally", "combine_identities", "score_identities", "tally_identities"]
+__all__ = [
+    "IdentityScores",
+    "IdentityTally",
+    "TrackedFrames",
+    "combine_identities",
+    "score_identities",
+    "tally_frames",
+    "tally_identities",
+]
 
 SIMILARITY_THRESHOLD = 0.5
 """From which on a pose is that of a person, for IDF1; HOTA averages over thresholds from 0.05 to 0.95."""
@@ -40,6 +48,27 @@ class IdentityScores:
     idf1: float
     idp: float
     idr: float
+
+
+@dataclass
+class TrackedFrames:
+    """Who is in each frame of a sequence, and how alike true and predicted ones are.
+
+    Attributes:
+        true_ids: `(g,)` of each frame.
+        predicted_ids: `(p,)` of each frame.
+        similarities: `(g, p)` in 0..1, of each frame.
+    """
+
+    true_ids: list[Ints] = field(default_factory=list)
+    predicted_ids: list[Ints] = field(default_factory=list)
+    similarities: list[Floats] = field(default_factory=list)
+
+    def add(self, true_ids: Ints, predicted_ids: Ints, similarity: Floats) -> None:
+        """Add a frame."""
+        self.true_ids.append(true_ids)
+        self.predicted_ids.append(predicted_ids)
+        self.similarities.append(similarity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,24 +100,31 @@ def tally_identities(truth: PoseSequence, predicted: PoseSequence) -> IdentityTa
     Raises:
         EvaluationError: as of `score_identities`.
     """
-    hota, identity = _metrics()
-    true_ids, predicted_ids, similarities = [], [], []
+    frames = TrackedFrames()
     for true, guess in scored_frames(truth, predicted):
         # A person without any joint has no pose that could be compared.
         posed, guessed = true.with_poses(), guess.with_poses()
-        true_ids.append(posed.ids)
-        predicted_ids.append(guessed.ids)
-        similarities.append(object_keypoint_similarity(posed, guessed, truth.joint_set))
-    true_places, true_count = _dense(true_ids)
-    predicted_places, predicted_count = _dense(predicted_ids)
+        frames.add(posed.ids, guessed.ids, object_keypoint_similarity(posed, guessed, truth.joint_set))
+    return tally_frames(frames)
+
+
+def tally_frames(frames: TrackedFrames) -> IdentityTally:
+    """Count one sequence of anything.
+
+    Raises:
+        EvaluationError: TrackEval is not installed.
+    """
+    hota, identity = _metrics()
+    true_places, true_count = _dense(frames.true_ids)
+    predicted_places, predicted_count = _dense(frames.predicted_ids)
     data = {
-        "num_gt_dets": sum(map(len, true_ids)),
-        "num_tracker_dets": sum(map(len, predicted_ids)),
+        "num_gt_dets": sum(map(len, true_places)),
+        "num_tracker_dets": sum(map(len, predicted_places)),
         "num_gt_ids": true_count,
         "num_tracker_ids": predicted_count,
         "gt_ids": true_places,
         "tracker_ids": predicted_places,
-        "similarity_scores": similarities,
+        "similarity_scores": frames.similarities,
     }
     return IdentityTally(hota.eval_sequence(data), identity.eval_sequence(data))
 
@@ -125,5 +161,7 @@ def _metrics() -> tuple[Any, Any]:
 
 def _dense(ids: Sequence[Ints]) -> tuple[list[Ints], int]:
     """Ids as numbers from 0 without gaps, and how many there are."""
-    known, places = np.unique(np.concatenate([np.zeros(0, np.int64), *ids]), return_inverse=True)
-    return np.split(places.astype(np.int64), np.cumsum([len(each) for each in ids])[:-1]) if ids else [], len(known)
+    if not ids:
+        return [], 0
+    known, places = np.unique(np.concatenate(ids), return_inverse=True)
+    return np.split(places.astype(np.int64), np.cumsum([len(each) for each in ids])[:-1]), len(known)

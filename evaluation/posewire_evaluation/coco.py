@@ -1,0 +1,143 @@
+"""Average precision and recall of the COCO challenge, for keypoints and boxes, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from posewire_evaluation.errors import EvaluationError
+
+__all__ = ["BOX_METRICS", "KEYPOINT_METRICS", "CocoScores", "score_coco"]
+
+KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+"""pycocotools' `stats` for keypoints, in its order: OKS 0.50:0.05:0.95, 0.50, 0.75; medium and large people."""
+
+BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""pycocotools' `stats` for boxes, in its order; recall with 1, 10 and 100 boxes a picture."""
+
+_KEYPOINTS = 17
+_NEEDED = {
+    "keypoints": ("keypoints", "num_keypoints", "area", "bbox", "iscrowd"),
+    "bbox": ("bbox", "area", "iscrowd"),
+}
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """As pycocotools gives them: in 0..1, and -1 where there is nothing to score.
+
+    Attributes:
+        keypoints: by the names of `KEYPOINT_METRICS`; None without keypoints in the results.
+        boxes: by the names of `BOX_METRICS`; None without boxes in the results.
+    """
+
+    keypoints: dict[str, float] | None
+    boxes: dict[str, float] | None
+
+
+def score_coco(truth: Path, results: Path) -> CocoScores:
+    """Score COCO results against a ground truth.
+
+    Args:
+        truth: COCO's `person_keypoints_*.json`, or an `instances_*.json` for boxes alone.
+        results: a JSON list of objects with `image_id`, `category_id`, `score`, and `keypoints`, `bbox` or both.
+
+    Raises:
+        EvaluationError: a file cannot be read, or holds something that cannot be scored; the message names the picture.
+    """
+    annotated = _load(truth, dict, "an object with `images`, `annotations` and `categories`")
+    found = _load(results, list, "a list of results")
+    _check_results(found, annotated, results, truth)
+    kinds = [kind for kind in ("keypoints", "bbox") if kind in found[0]]
+    _check_truth(annotated, kinds, truth)
+    # pycocotools tells its progress on standard output, where our results go.
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO()
+        gt.dataset = annotated
+        gt.createIndex()
+        dt = gt.loadRes(found)
+        stats = {kind: _stats(gt, dt, kind) for kind in kinds}
+    return CocoScores(
+        keypoints=dict(zip(KEYPOINT_METRICS, stats["keypoints"], strict=True)) if "keypoints" in stats else None,
+        boxes=dict(zip(BOX_METRICS, stats["bbox"], strict=True)) if "bbox" in stats else None,
+    )
+
+
+def _stats(gt: COCO, dt: COCO, kind: str) -> list[float]:
+    evaluation = COCOeval(gt, dt, kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return [float(value) for value in evaluation.stats]
+
+
+def _load(path: Path, kind: type, what: str) -> Any:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, kind):
+        raise EvaluationError(f"{path} holds no COCO data: {what} is expected")
+    return content
+
+
+def _check_results(found: Sequence[Any], annotated: dict[str, Any], path: Path, truth: Path) -> None:
+    if not found:
+        raise EvaluationError(f"{path} holds no results, so there is nothing to score")
+    images = {image["id"] for image in annotated.get("images", [])}
+    categories = {category["id"] for category in annotated.get("categories", [])}
+    kinds = {kind for kind in ("keypoints", "bbox") if isinstance(found[0], dict) and kind in found[0]}
+    if not kinds:
+        raise EvaluationError(f"{path}: the first result has neither `keypoints` nor `bbox`")
+    for place, result in enumerate(found):
+        fault = _fault(result, kinds)
+        if fault is None and result["image_id"] not in images:
+            fault = f"{truth} has no image with that id"
+        if fault is None and result["category_id"] not in categories:
+            fault = f"{truth} has no category {result['category_id']!r}"
+        if fault is not None:
+            image = result.get("image_id") if isinstance(result, dict) else None
+            raise EvaluationError(f"{path}: result {place} (image {image!r}): {fault}")
+
+
+def _fault(result: Any, kinds: set[str]) -> str | None:
+    if not isinstance(result, dict):
+        return "it is no object"
+    missing = {"image_id", "category_id", "score", *kinds} - result.keys()
+    if missing:
+        return f"it has no `{min(missing)}`" + (", as the first result has" if missing & kinds else "")
+    lengths = {"keypoints": 3 * _KEYPOINTS, "bbox": 4}
+    for kind in sorted(kinds):
+        values = result[kind]
+        if not isinstance(values, list) or len(values) != lengths[kind]:
+            return f"`{kind}` is not a list of {lengths[kind]} numbers: COCO's evaluation knows its own 17 joints only"
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+            return f"`{kind}` holds something that is no number, or NaN"
+    if not isinstance(result["score"], int | float) or not math.isfinite(result["score"]):
+        return f"the score is {result['score']!r}"
+    return None
+
+
+def _check_truth(annotated: dict[str, Any], kinds: Sequence[str], path: Path) -> None:
+    needed = {key for kind in kinds for key in _NEEDED[kind]}
+    for annotation in annotated.get("annotations", []):
+        missing = needed - annotation.keys()
+        if missing:
+            raise EvaluationError(
+                f"{path}: annotation {annotation.get('id')} (image {annotation.get('image_id')!r}) has no"
+                f" `{min(missing)}`, which {' and '.join(kinds)} results are scored by"
+            )
+        if "keypoints" in kinds and len(annotation["keypoints"]) != 3 * _KEYPOINTS:
+            raise EvaluationError(
+                f"{path}: annotation {annotation.get('id')} (image {annotation.get('image_id')!r}) has"
+                f" {len(annotation['keypoints']) / 3:g} keypoints; COCO's evaluation knows its own 17 joints only"
+            )

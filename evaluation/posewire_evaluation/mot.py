@@ -1,0 +1,155 @@
+"""MOTChallenge text files: CLEAR MOT and identity metrics by motmetrics, HOTA by TrackEval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import motmetrics
+import numpy as np
+
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
+from posewire_evaluation.sequences import Floats
+
+__all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
+
+OVERALL = "OVERALL"
+"""Name of the row that holds the scores of all sequences together, as in motmetrics."""
+
+_COLUMNS = ("FrameId", "Id", "X", "Y", "Width", "Height", "Confidence")
+_FARTHEST = 0.5
+"""Distance 1 - IoU above which boxes are no match."""
+# Rows of the truth below this are not to be scored, in MOTChallenge's files.
+_SCORED_CONFIDENCE = 1.0
+
+
+@dataclass(frozen=True)
+class MotScores:
+    """Scores by sequence, `OVERALL` last.
+
+    Attributes:
+        metrics: motmetrics' `motchallenge_metrics` (`mota`, `motp`, `idf1`, `num_switches`, ...) by their names there:
+            shares are in 0..1, and `motp` is the mean of 1 - IoU.
+        identities: TrackEval's HOTA and its parts, in percent, with IoU for the similarity.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    identities: dict[str, IdentityScores]
+
+
+def score_mot(truth: Path, predictions: Path) -> MotScores:
+    """Score MOTChallenge text files at IoU 0.5.
+
+    Args:
+        truth: folder of NAME.txt files or of NAME/gt/gt.txt, as MOTChallenge has them; or one file.
+        predictions: folder of NAME.txt files; or one file.
+
+    Raises:
+        EvaluationError: something is missing or faulty; the message names file and line or frame.
+    """
+    accumulators, tallies = {}, {}
+    for name, (true_file, predicted_file) in _file_pairs(truth, predictions).items():
+        true, predicted = read_mot(true_file), read_mot(predicted_file)
+        true = true[true[:, 6] >= _SCORED_CONFIDENCE]
+        if not len(true):
+            raise EvaluationError(
+                f"{true_file} has no box to be scored: a row of truth is scored if its 7th value is 1"
+            )
+        accumulators[name], tallies[name] = _count(true, predicted)
+    metrics = motmetrics.metrics.create().compute_many(
+        list(accumulators.values()),
+        names=list(accumulators),
+        metrics=list(motmetrics.metrics.motchallenge_metrics),
+        generate_overall=True,
+    )
+    table = {str(name): {key: float(value) for key, value in row.items()} for name, row in metrics.iterrows()}
+    identities = {name: combine_identities([each]) for name, each in tallies.items()}
+    return MotScores(table, identities | {OVERALL: combine_identities(list(tallies.values()))})
+
+
+def read_mot(path: Path) -> Floats:
+    """Boxes `(n, 7)` of a MOTChallenge file: frame, id, x, y, width, height, confidence.
+
+    Raises:
+        EvaluationError: the file cannot be read, a line has fewer values or holds none, a frame is not counted from 1,
+            or an id occurs twice in a frame.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        values = line.replace(",", " ").split()
+        if not values:
+            continue
+        try:
+            rows.append([float(value) for value in values[: len(_COLUMNS)]])
+        except ValueError as error:
+            raise EvaluationError(f"{path}: line {number}: {error}") from error
+        if len(rows[-1]) < len(_COLUMNS):
+            raise EvaluationError(
+                f"{path}: line {number} has {len(values)} values; frame, id, x, y, width, height and confidence are"
+                " expected"
+            )
+    boxes = np.array(rows, np.float64).reshape(-1, len(_COLUMNS))
+    _check_boxes(boxes, path)
+    return boxes
+
+
+def _check_boxes(boxes: Floats, path: Path) -> None:
+    faulty = ~np.isfinite(boxes).all(axis=1)
+    if faulty.any():
+        raise EvaluationError(f"{path}: frame {boxes[faulty][0, 0]:g}: a value is NaN or infinite")
+    odd = (boxes[:, :2] != np.round(boxes[:, :2])).any(axis=1) | (boxes[:, 0] < 1)
+    if odd.any():
+        frame, identity = boxes[odd][0, :2]
+        raise EvaluationError(
+            f"{path}: frame {frame:g}, id {identity:g}: both must be whole numbers, and frames are counted from 1"
+        )
+    pairs, counts = np.unique(boxes[:, :2], axis=0, return_counts=True)
+    if (counts > 1).any():
+        frame, identity = pairs[counts > 1][0]
+        raise EvaluationError(f"{path}: frame {frame:g}: id {identity:g} is given to {counts.max()} boxes")
+
+
+def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path]]:
+    if truth.is_file() and predictions.is_file():
+        return {truth.stem: (truth, predictions)}
+    for folder in (truth, predictions):
+        if not folder.is_dir():
+            raise EvaluationError(f"{folder} is not a folder; give one with a text file for each sequence")
+    known = {file.stem: file for file in sorted(truth.glob("*.txt"))}
+    known |= {file.parent.parent.name: file for file in sorted(truth.glob("*/gt/gt.txt"))}
+    if not known:
+        raise EvaluationError(f"{truth} holds neither NAME.txt nor NAME/gt/gt.txt; give the folder of the truth")
+    missing = [name for name in known if not (predictions / f"{name}.txt").is_file()]
+    if missing:
+        raise EvaluationError(
+            f"{predictions} has no {missing[0]}.txt"
+            + (f", nor {len(missing) - 1} more" if len(missing) > 1 else "")
+            + "; each sequence of the truth needs its prediction, an empty file if nobody was found"
+        )
+    return {name: (file, predictions / f"{name}.txt") for name, file in known.items()}
+
+
+def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:
+    """Frame by frame, through both libraries."""
+    accumulator, frames = motmetrics.MOTAccumulator(), TrackedFrames()
+    for number in np.union1d(true[:, 0], predicted[:, 0]):
+        objects, hypotheses = true[true[:, 0] == number], predicted[predicted[:, 0] == number]
+        ids, predicted_ids = objects[:, 1].astype(np.int64), hypotheses[:, 1].astype(np.int64)
+        frames.add(ids, predicted_ids, _iou(objects[:, 2:6], hypotheses[:, 2:6]))
+        # motmetrics' reader counts pixels from 0, TrackEval's from 1: so do we, for the sake of the last digit.
+        distances = 1 - _iou(objects[:, 2:6] - (1, 1, 0, 0), hypotheses[:, 2:6] - (1, 1, 0, 0))
+        distances[distances > _FARTHEST] = np.nan
+        accumulator.update(ids, predicted_ids, distances, frameid=int(number))
+    return accumulator, tally_frames(frames)
+
+
+def _iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union `(n, m)` of boxes x, y, width, height."""
+    # Not `iou_matrix`, which calls a function that NumPy 2 no longer has.
+    return np.asarray(motmetrics.distances.boxiou(a[:, None], b[None]), np.float64)

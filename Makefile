@@ -18,7 +18,8 @@ $(BIN)/.server: pyproject.toml constraints.txt
 	touch $@
 
 $(BIN)/.dev: $(BIN)/.server
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,eval,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps trackeval  # see `eval` in pyproject.toml
 	touch $@
 
 demo: $(BIN)/.server  ## Track people: a synthetic scene, or make demo SOURCE=my.mp4 (a file, camera number or RTSP address)

@@ -125,11 +125,12 @@ class FlowField:
             raise ValueError("points hold values that are not finite; leave those points out")
         rows, columns, _ = self.grid.shape
         height, width = self.frame_size
-        x = np.clip((points[:, 0] + 0.5) * (columns / width) - 0.5, 0, columns - 1)
-        y = np.clip((points[:, 1] + 0.5) * (rows / height) - 0.5, 0, rows - 1)
-        left, top = x.astype(np.intp), y.astype(np.intp)
-        right, bottom = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
-        along_x, along_y = (x - left)[:, None], (y - top)[:, None]
+        cells = (points + 0.5) * np.array((columns / width, rows / height), np.float32) - 0.5
+        last = np.array((columns - 1, rows - 1))
+        cells = np.minimum(np.maximum(cells, 0), last)
+        low = cells.astype(np.intp)
+        (left, top), (right, bottom) = low.T, np.minimum(low + 1, last).T
+        along_x, along_y = (cells - low).T[..., None]
         upper = self.grid[top, left] * (1 - along_x) + self.grid[top, right] * along_x
         lower = self.grid[bottom, left] * (1 - along_x) + self.grid[bottom, right] * along_x
         return np.asarray(upper * (1 - along_y) + lower * along_y, np.float32)

@@ -74,9 +74,9 @@ def load_networks(config: ServerConfig) -> Networks:
         joint_set=bundle.joint_set,
         names=ModelNames(
             bundle=bundle.manifest.name,
-            detector="" if detector == "none" else _name(detector, manifest.detector),
-            flow=_name(flow, manifest.flow),
-            pose=manifest.pose.architecture,
+            detector="" if detector == "none" else _name(detector, bundle.manifest.detector),
+            flow=_name(flow, bundle.manifest.flow),
+            pose=bundle.manifest.pose.architecture,
         ),
         device=_in_words(bundle),
         flow_shares_device=bundle.device.type != "cpu" and isinstance(bundle.flow, FlowNetFlow),

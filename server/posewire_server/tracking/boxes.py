@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,10 +26,11 @@ def areas(xyxy: Floats) -> Floats:
 def iou(a: Floats, b: Floats) -> Floats:
     """Intersection over union `(n, m)` of boxes `(n, 4)` with boxes `(m, 4)`; 0 where the union is empty."""
     sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])  # (n, m, 2)
-    intersection = np.maximum(sides, 0.0).prod(axis=2)
-    union = areas(a)[:, None] + areas(b)[None, :] - intersection
-    overlap = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0.0)
-    return np.asarray(overlap, dtype=np.float32)
+    sides = np.maximum(sides, 0.0)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = areas(a)[:, None] + areas(b) - intersection
+    overlap: Floats = intersection / np.maximum(union, np.finfo(np.float32).tiny)
+    return overlap
 
 
 def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: float = 0.15) -> Floats:
@@ -44,7 +47,9 @@ def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: floa
     return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32)
 
 
-def best_first(sources: npt.NDArray[np.int8], scores: Floats, coordinates: Floats) -> npt.NDArray[np.intp]:
+def best_first(
+    sources: npt.NDArray[np.int8], scores: Floats, coordinates: Callable[[], Floats]
+) -> npt.NDArray[np.intp]:
     """Who wins where two boxes hold one person: indices `(n,)`, a caller's boxes first, then a detector's, then flow's.
 
     Among those of one source the higher score comes first. The outcome does not depend on the order of the boxes.
@@ -52,13 +57,13 @@ def best_first(sources: npt.NDArray[np.int8], scores: Floats, coordinates: Float
     Args:
         sources: `(n,)` values of `BoxSource`.
         scores: `(n,)`.
-        coordinates: `(n, c)` settle ties.
+        coordinates: gives `(n, c)` values that settle ties; called only if there are any.
     """
-    rank = _RANKS[sources]
-    order = np.lexsort((-scores, rank))  # the last key counts most
-    rank, scores = rank[order], scores[order]
-    if ((rank[1:] == rank[:-1]) & (scores[1:] == scores[:-1])).any():
-        order = order[np.lexsort((*coordinates[order].T[::-1], -scores, rank))]
+    ranks = _RANKS[sources]
+    order = np.lexsort((-scores, ranks))  # the last key counts most
+    ranks, scores = ranks[order], scores[order]
+    if ((ranks[1:] == ranks[:-1]) & (scores[1:] == scores[:-1])).any():
+        order = order[np.lexsort((*coordinates()[order].T[::-1], -scores, ranks))]
     return order
 
 
@@ -72,9 +77,9 @@ def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
 
     The outcome does not depend on the order of the boxes.
     """
-    boxes = boxes[best_first(boxes.sources, boxes.scores, boxes.xyxy)]
+    boxes = boxes[best_first(boxes.sources, boxes.scores, lambda: boxes.xyxy)]
     overlaps = (iou(boxes.xyxy, boxes.xyxy) > iou_threshold) & (boxes.sources != BoxSource.CALLER)
-    return boxes[np.flatnonzero(survivors(overlaps))[:keep_at_most]]
+    return boxes[survivors(overlaps).nonzero()[0][:keep_at_most]]
 
 
 def survivors(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -86,9 +91,9 @@ def survivors(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     Returns:
         `(n,)` who is put out by no better one that itself survives.
     """
-    alive = np.ones(len(same), dtype=np.bool_)
-    beaten = np.triu(same, 1)
-    for rank in np.flatnonzero(beaten.any(axis=1)):
-        if alive[rank]:
-            alive &= ~beaten[rank]
-    return alive
+    alive = [True] * len(same)
+    better, worse = same.nonzero()
+    for one, other in zip(better.tolist(), worse.tolist(), strict=True):  # row by row: the best first
+        if one < other and alive[one]:
+            alive[other] = False
+    return np.array(alive, dtype=np.bool_)

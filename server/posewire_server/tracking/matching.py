@@ -31,7 +31,7 @@ def match_greedily(similarity: Floats, threshold: float) -> Matching:
         threshold: least similarity of a match.
     """
     poses, tracks = (similarity >= threshold).nonzero()
-    falling = np.argsort(-similarity[poses, tracks], kind="stable")
+    falling = (-similarity[poses, tracks]).argsort(kind="stable")
     open_poses, open_tracks = (np.ones(count, dtype=np.bool_) for count in similarity.shape)
     pairs: list[tuple[int, int]] = []
     for pose, track in zip(poses[falling].tolist(), tracks[falling].tolist(), strict=True):
@@ -40,6 +40,6 @@ def match_greedily(similarity: Floats, threshold: float) -> Matching:
             pairs.append((pose, track))
     return Matching(
         np.array(pairs, dtype=np.int64).reshape(-1, 2),
-        np.flatnonzero(open_poses),
-        np.flatnonzero(open_tracks),
+        open_poses.nonzero()[0],
+        open_tracks.nonzero()[0],
     )

@@ -67,7 +67,7 @@ class Queue:
     @property
     def newest(self) -> slice:
         """The rows of the newest frame."""
-        return slice(int(np.searchsorted(self.frames, self.frame)), None)
+        return slice(int(self.frames.searchsorted(self.frame)), None)
 
     def seen_again(self, ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Who of the newest frame goes on: their rows, and where their ids are in `ids` `(n,)`."""
@@ -93,7 +93,7 @@ class Queue:
             queue_length: L_Q.
         """
         frame = self.frame + 1
-        start = int(np.searchsorted(self.frames, frame - queue_length, side="right"))
+        start = int(self.frames.searchsorted(frame - queue_length, side="right"))
         rows, places = (self.ids[start:, None] == people.ids).nonzero()
         former_velocities = self.velocities[start:].copy()
         former_velocities[rows] = velocities[places]

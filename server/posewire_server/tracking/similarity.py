@@ -37,7 +37,7 @@ def to_tracks(boxes: Floats, poses: Poses, queue: Queue, sigmas: Floats, similar
     if not len(ids):
         return np.zeros((len(boxes), 0), dtype=np.float32), ids
     of_instances = _to_instances(boxes, poses, queue, rows, sigmas, similarity)  # (n, instances)
-    by_track = np.argsort(ids, kind="stable")
+    by_track = ids.argsort(kind="stable")
     ids = ids[by_track]
     first = np.concatenate(([True], ids[1:] != ids[:-1])).nonzero()[0]
     return np.maximum.reduceat(of_instances[:, by_track], first, axis=1), ids[first]

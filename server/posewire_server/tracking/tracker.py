@@ -125,8 +125,8 @@ class Tracker:
 
         # f. Greedy matching; an unmatched pose gets a fresh id.
         ids = self._matched(people.boxes, similarities, tracks)
-        kept = np.flatnonzero(ids)
-        kept = kept[np.argsort(rows[kept])]  # back in the order given
+        (kept,) = ids.nonzero()
+        kept = kept[rows[kept].argsort()]  # back in the order given
         people, poses = replace(people, ids=ids)[kept], poses.of(kept)
 
         # g. P^k joins Q; the oldest frame leaves.
@@ -166,7 +166,7 @@ class Tracker:
         """
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
         same &= people.boxes.sources != BoxSource.CALLER
-        return np.flatnonzero(box_geometry.survivors(same))
+        return box_geometry.survivors(same).nonzero()[0]
 
     def _matched(self, boxes: Boxes, similarities: Floats, tracks: Ints) -> Ints:
         """Step f: M_sim `(n, t)` with the `tracks` `(t,)` decides who is who. Ids `(n,)`; 0: this is nobody.
@@ -177,7 +177,7 @@ class Tracker:
         """
         ids = np.zeros(len(boxes), dtype=np.int64)
         from_flow = boxes.sources == BoxSource.FLOW
-        found, carried = np.flatnonzero(~from_flow), np.flatnonzero(from_flow)
+        (found,), (carried,) = (~from_flow).nonzero(), from_flow.nonzero()
         first = match_greedily(similarities[found], self.config.match_threshold)
         ids[found[first.pairs[:, 0]]] = tracks[first.pairs[:, 1]]
         if len(carried):
@@ -203,6 +203,9 @@ class Tracker:
 
 def _canonical_order(people: TrackedPeople) -> npt.NDArray[np.intp]:
     """Indices `(n,)` by source of the box, then falling score; coordinates settle ties: no order given matters."""
-    n, k, _ = people.joints.shape
-    coordinates = np.concatenate([people.boxes.xyxy, people.joints.reshape(n, 3 * k)], axis=1)
+
+    def coordinates() -> Floats:
+        n, k, _ = people.joints.shape
+        return np.concatenate((people.boxes.xyxy, people.joints.reshape(n, 3 * k)), axis=1)
+
     return box_geometry.best_first(people.boxes.sources, people.scores, coordinates)

@@ -12,6 +12,7 @@ from pathlib import Path
 from posewire_evaluation.identity import IdentityScores, IdentityTally, combine_identities, tally_identities
 from posewire_evaluation.posetrack import PoseTrackScores, SequenceTally, combine, tally
 from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
+from posewire_evaluation.sequences import NO_SCORE, PoseSequence
 
 __all__ = ["PoseTrackReport", "score_posetrack_files"]
 
@@ -26,10 +27,12 @@ class PoseTrackReport:
     Attributes:
         scores: poseval's.
         identities: HOTA and IDF1.
+        notes: what is odd about the files though they can be scored, one sentence each.
     """
 
     scores: PoseTrackScores
     identities: IdentityScores
+    notes: tuple[str, ...]
 
 
 def score_posetrack_files(
@@ -52,14 +55,25 @@ def score_posetrack_files(
     """
     files = file_pairs(truth, predictions)
     tallies, identities = [], []
-    for done, (counted, identity) in enumerate(_tallied(files, workers or len(os.sched_getaffinity(0))), start=1):
-        tallies.append(counted)
-        identities.append(identity)
+    notes: list[str] = []
+    for done, sequence in enumerate(_tallied(files, workers or len(os.sched_getaffinity(0))), start=1):
+        tallies.append(sequence.scores)
+        identities.append(sequence.identities)
+        notes += sequence.notes
         progress(done, len(files))
-    return PoseTrackReport(combine(tallies), combine_identities(identities))
+    return PoseTrackReport(combine(tallies), combine_identities(identities), tuple(notes))
 
 
-def _tallied(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[tuple[SequenceTally, IdentityTally]]:
+@dataclass(frozen=True, eq=False)
+class _Sequence:
+    """What one sequence adds to the report."""
+
+    scores: SequenceTally
+    identities: IdentityTally
+    notes: tuple[str, ...]
+
+
+def _tallied(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[_Sequence]:
     if workers < 2 or len(files) < _FEWEST_TO_SHARE:
         yield from map(_tally_files, files)
         return
@@ -69,6 +83,15 @@ def _tallied(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[tuple
         yield from pool.map(_tally_files, files)
 
 
-def _tally_files(files: tuple[Path, Path]) -> tuple[SequenceTally, IdentityTally]:
+def _tally_files(files: tuple[Path, Path]) -> _Sequence:
     truth, predicted = read_posetrack(files[0]), read_posetrack(files[1], predictions=True)
-    return tally(truth, predicted), tally_identities(truth, predicted)
+    return _Sequence(tally(truth, predicted), tally_identities(truth, predicted), tuple(_notes(truth, predicted)))
+
+
+def _notes(truth: PoseSequence, predicted: PoseSequence) -> Iterator[str]:
+    if not any(frame.labelled for frame in truth.frames):
+        yield f"{truth.source} lists nobody in any frame, so nothing of it is scored"
+    if not any(len(frame) for frame in predicted.frames):
+        yield f"{predicted.source} has nobody in any of its {len(predicted)} frames"
+    elif any((frame.joints[frame.present][:, 2] == NO_SCORE).any() for frame in predicted.frames):
+        yield f"{predicted.source} has joints without a score; AP then depends on the order of people and files"

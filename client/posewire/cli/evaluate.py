@@ -1,0 +1,112 @@
+"""`posewire eval`: the official metrics of COCO, PoseTrack and MOTChallenge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from posewire.cli.failures import CommandError, expected_failures, say
+from posewire.cli.options import QuietFlag
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["evaluate_app"]
+
+evaluate_app = typer.Typer(
+    name="eval",
+    help="Score results against a ground truth, with the numbers of the official tools.",
+    no_args_is_help=True,
+)
+
+_JsonFlag: TypeAlias = Annotated[
+    Path | None, typer.Option("--json", metavar="OUT", help="Write all numbers here, unrounded.")
+]
+
+
+@evaluate_app.command()
+def coco(
+    gt: Annotated[Path, typer.Option("--gt", metavar="GT.json", help="COCO annotations.")],
+    dt: Annotated[Path, typer.Option("--dt", metavar="DT.json", help="COCO results, as `posewire poses` writes.")],
+    json_out: _JsonFlag = None,
+) -> None:
+    """COCO: average precision and recall of keypoints and boxes, by pycocotools."""
+    with _evaluating("coco", json_out):
+        from posewire_evaluation.coco import score_coco
+        from posewire_evaluation.tables import coco_document, coco_tables
+
+        scores = score_coco(gt, dt)
+        _show(coco_tables(scores), coco_document(scores), json_out)
+
+
+@evaluate_app.command()
+def posetrack(
+    gt: Annotated[Path, typer.Option("--gt", metavar="DIR", help="PoseTrack JSON of 2017 or 2018, a file a sequence.")],
+    dt: Annotated[Path, typer.Option("--dt", metavar="DIR", help="Predictions: files of the same names.")],
+    json_out: _JsonFlag = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes; by default one a processor.", show_default=False)
+    ] = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """PoseTrack: AP, MOTA, MOTP, precision and recall of each joint as poseval has them; HOTA and IDF1."""
+    with _evaluating("posetrack", json_out):
+        from posewire.cli.progress import bar
+        from posewire_evaluation.posetrack_files import file_pairs
+        from posewire_evaluation.posetrack_folders import score_posetrack_files
+        from posewire_evaluation.tables import posetrack_document, posetrack_tables
+
+        with bar("scoring sequences", len(file_pairs(gt, dt)), quiet=quiet) as shown:
+            report = score_posetrack_files(gt, dt, workers=workers, progress=lambda done, _: shown.show(done))
+        _show(posetrack_tables(report), posetrack_document(report), json_out)
+        for note in report.notes:
+            say(f"posewire: note: {note}")
+
+
+@evaluate_app.command()
+def mot(
+    gt: Annotated[Path, typer.Option("--gt", metavar="DIR", help="NAME.txt, or NAME/gt/gt.txt, a sequence each.")],
+    dt: Annotated[Path, typer.Option("--dt", metavar="DIR", help="Predictions: NAME.txt.")],
+    json_out: _JsonFlag = None,
+) -> None:
+    """MOTChallenge text files: MOTA, MOTP, IDF1 and the counts by motmetrics, HOTA by TrackEval."""
+    with _evaluating("mot", json_out):
+        from posewire_evaluation.mot import score_mot
+        from posewire_evaluation.tables import mot_document, mot_tables
+
+        scores = score_mot(gt, dt)
+        _show(mot_tables(scores), mot_document(scores), json_out)
+
+
+@contextmanager
+def _evaluating(command: str, json_out: Path | None) -> Iterator[None]:
+    """Expected failures, and what to install where something is missing."""
+    with expected_failures():
+        from posewire.cli.streaming import check_output
+
+        check_output(json_out)
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise CommandError(
+                f"`posewire eval {command}` needs the package {error.name}; install it: pip install 'posewire[eval]'"
+            ) from error
+
+
+def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for place, table in enumerate(tables):
+        if place:
+            console.print()
+        console.print(table)
+    if json_out is not None:
+        from posewire.writers._files import write_json
+
+        write_json(json_out, document)
+        say(f"wrote {json_out}")

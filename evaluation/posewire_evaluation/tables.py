@@ -17,15 +17,8 @@ from posewire_evaluation.posetrack_folders import PoseTrackReport
 
 __all__ = ["coco_document", "coco_tables", "mot_document", "mot_tables", "posetrack_document", "posetrack_tables"]
 
-_POSETRACK_METRICS = {
-    "ap": "AP",
-    "ap_precision": "precision (all)",
-    "ap_recall": "recall (all)",
-    "mota": "MOTA",
-    "motp": "MOTP",
-    "precision": "precision",
-    "recall": "recall",
-}
+_POSETRACK_COLUMNS = {"ap": "AP", "mota": "MOTA", "motp": "MOTP", "precision": "precision", "recall": "recall"}
+_POSETRACK_METRICS = (*_POSETRACK_COLUMNS, "ap_precision", "ap_recall")
 _COUNTS = ("misses", "false_positives", "switches", "matches")
 _IDENTITY_NAMES = {
     "hota": "HOTA", "det_a": "DetA", "ass_a": "AssA", "loc_a": "LocA", "idf1": "IDF1", "idp": "IDP", "idr": "IDR",
@@ -67,7 +60,7 @@ def coco_document(scores: CocoScores) -> dict[str, Any]:
 def posetrack_tables(report: PoseTrackReport) -> Iterator[Table]:
     """A table by joint, poseval's table by part of the body, and one of identities."""
     scores = report.scores
-    metrics = {heading: _metric(scores, name) for name, heading in _POSETRACK_METRICS.items() if "all" not in heading}
+    metrics = {heading: _metric(scores, name) for name, heading in _POSETRACK_COLUMNS.items()}
     joints = _table(f"{scores.sequences} sequences, {scores.frames} labelled frames", "joint", *metrics, "switches")
     for row, name in enumerate(scores.ap.names):
         joints.add_row(name, *(_percent(metric.values[row]) for metric in metrics.values()), str(scores.switches[row]))

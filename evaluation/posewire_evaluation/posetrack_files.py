@@ -82,13 +82,13 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     unscored = NO_SCORE if predictions else None
     if isinstance(content, dict) and isinstance(content.get("annolist"), list):
-        people = _read_2017(content["annolist"], path, unscored)
+        people, pictures = _read_2017(content["annolist"], path, unscored)
     elif isinstance(content, dict) and isinstance(content.get("images"), list):
-        people = _read_2018(content, path, unscored)
+        people, pictures = _read_2018(content, path, unscored)
     else:
         raise EvaluationError(f"{path} is no PoseTrack file: it has neither `images` (2018) nor `annolist` (2017)")
     people.sort(key=lambda frame: frame.number)
-    return PoseSequence(path.stem, POSETRACK15, tuple(frame.frame() for frame in people), str(path))
+    return PoseSequence(path.stem, POSETRACK15, tuple(frame.frame() for frame in people), str(path), pictures)
 
 
 def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
@@ -108,7 +108,8 @@ def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
     missing = [file.name for file in files if not (predictions / file.name).is_file()]
     if missing:
         known = {file.name for file in files}
-        others = sorted(file.name for file in predictions.glob("*.json") if file.name not in known)
+        there = sorted(file.name for file in predictions.glob("*.json") if not file.name.startswith("."))
+        others = [name for name in there if name not in known]
         hint = f"; it has {_listed(others)}, which the truth has not" if others else ""
         raise EvaluationError(f"{predictions} has no prediction for {_listed(missing)}{hint}; names must be the same")
     return [(file, predictions / file.name) for file in files]
@@ -119,7 +120,7 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -> list[_People]:
+def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -> tuple[list[_People], str]:
     names = _joint_names(content, path)
     places = [names.index(name) for name in POSETRACK15.names]
     frames: dict[Any, _People] = {}
@@ -134,8 +135,6 @@ def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -
         with _saying(path, frame.number, "its ignore regions"):
             frame.regions = [np.array([x, y], np.float64).T for x, y in zip(xs, ys, strict=True) if len(x) or len(y)]
         frames[image.get("id")] = frame
-    if len(folders) > 1:
-        raise EvaluationError(f"{path} holds {len(folders)} videos; give each sequence a file of its own")
     for annotation in content.get("annotations", []):
         frame_of = frames.get(annotation.get("image_id"))
         if frame_of is None:
@@ -146,7 +145,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -
         frame_of.labelled = True
         with _saying(path, frame_of.number, f"annotation {annotation.get('id')}"):
             _add_2018(annotation, frame_of, len(names), places)
-    return list(frames.values())
+    return list(frames.values()), _one_folder(folders, path)
 
 
 def _joint_names(content: Mapping[str, Any], path: Path) -> list[str]:
@@ -189,7 +188,7 @@ def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
-def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: float | None) -> list[_People]:
+def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: float | None) -> tuple[list[_People], str]:
     frames = []
     folders = set()
     for position, entry in enumerate(annolist):
@@ -211,9 +210,7 @@ def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: floa
             with _saying(path, frame.number, f"person {place}"):
                 _add_2017(rect, frame)
         frames.append(frame)
-    if len(folders) > 1:
-        raise EvaluationError(f"{path} holds {len(folders)} videos; give each sequence a file of its own")
-    return frames
+    return frames, _one_folder(folders, path)
 
 
 def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
@@ -249,6 +246,12 @@ def _listed_2017(value: Any) -> list[Any]:
 def _first(value: Any) -> Any:
     """A value of 2017 stands in brackets, mostly."""
     return value[0] if isinstance(value, list) else value
+
+
+def _one_folder(folders: set[PurePosixPath], path: Path) -> str:
+    if len(folders) > 1:
+        raise EvaluationError(f"{path} holds {len(folders)} videos; give each sequence a file of its own")
+    return str(folders.pop()) if folders else ""
 
 
 def _number(name: PurePosixPath, position: int) -> int:

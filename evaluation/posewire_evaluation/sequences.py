@@ -150,6 +150,7 @@ class PoseSequence:
         joint_set: what the rows of a pose mean.
         frames: in order of their numbers.
         source: where it came from, for messages: a file, or the name again.
+        pictures: the folder of its pictures, as the file names it: `images/val/000342_mpii_test`.
 
     Raises:
         EvaluationError: a frame has an id twice, a joint or score that is NaN, poses of another number of joints, or a
@@ -160,6 +161,7 @@ class PoseSequence:
     joint_set: JointSet
     frames: tuple[PoseFrame, ...]
     source: str = ""
+    pictures: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", tuple(self.frames))

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from posewire.cli.evaluate import evaluate_app
 from posewire.cli.failures import CommandError, expected_failures
+from posewire.cli.models import models
 from posewire.cli.options import (
     BundleFlag,
     DetectEveryFlag,
@@ -34,6 +36,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(models)
 
 _DELEGATED = {"allow_extra_args": True, "ignore_unknown_options": True}
 _PRESETS = "easy, crossing, occlusion, fast-motion, crowd, camera-motion"
@@ -90,6 +94,42 @@ def track(
         )
         choice = ServerChoice(server, bundle, detector, flow)
         run_track(TrackJob(source, choice, settings, out, out_format, render, max_frames, quiet))
+
+
+@app.command()
+def run_dataset(
+    videos: Annotated[Path, typer.Option(metavar="DIR", help="A video, or a folder of pictures, for each sequence.")],
+    gt: Annotated[Path, typer.Option(metavar="DIR", help="PoseTrack JSON of 2017 or 2018, one file a sequence.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Predictions, named as the ground truth.")],
+    server: ServerFlag = None,
+    parallel: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Sequences at a time.")] = 4,
+    similarity: SimilarityFlag = None,
+    no_propagation: NoPropagationFlag = False,
+    queue_length: QueueLengthFlag = None,
+    detect_every: DetectEveryFlag = None,
+    bundle: BundleFlag = None,
+    detector: DetectorFlag = None,
+    flow: FlowFlag = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Track a data set in PoseTrack format, for `posewire eval posetrack` and the official tools.
+
+    What is there already is left alone, so a run that was stopped goes on.
+    """
+    with expected_failures():
+        from posewire import TrackerSettings
+        from posewire.cli.private_server import ServerChoice
+        from posewire.cli.run_dataset import DataSetJob, run_data_set
+
+        settings = TrackerSettings(
+            similarity=similarity.setting if similarity else None,
+            propagation=False if no_propagation else None,
+            queue_length=queue_length,
+            detect_every=detect_every,
+        )
+        choice = ServerChoice(server, bundle, detector, flow)
+        run_data_set(DataSetJob(videos, gt, out, choice, settings, parallel, overwrite, quiet))
 
 
 @app.command()
@@ -201,6 +241,9 @@ def bench(context: typer.Context) -> None:
 def train(context: typer.Context) -> None:
     """Train a pose, detector or flow net (posewire train --help)."""
     _delegate("posewire_models.training.__main__", context)
+
+
+app.add_typer(evaluate_app)
 
 
 def _delegate(module: str, context: typer.Context) -> None:

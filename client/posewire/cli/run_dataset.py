@@ -1,0 +1,228 @@
+"""`posewire run-dataset`: track a whole data set through the service, for the official tools."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import typer
+
+from posewire import AsyncClient, ServerInfo, TrackerSettings
+from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
+from posewire.cli.private_server import ServerChoice
+from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.track import JPEG_QUALITY, require_detector
+from posewire.errors import ConnectionFailed, PosewireError
+from posewire.writers import PoseTrackWriter
+from posewire.writers._files import write_json
+from posewire_evaluation.posetrack_files import read_posetrack
+from posewire_evaluation.sequence_videos import SequenceVideo, find_video
+from posewire_evaluation.sequences import PoseSequence
+
+__all__ = ["DataSetJob", "run_data_set"]
+
+_SETTINGS_FILE = ".posewire-run.json"
+_SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
+_MOST_FAILURES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class DataSetJob:
+    """What `run-dataset` was asked to do.
+
+    Attributes:
+        videos: folder of the videos or of folders of pictures.
+        truth: folder of PoseTrack JSON, which says which sequences and frames there are.
+        out: folder of the predictions, one file a sequence, named as the truth.
+        server: to use.
+        settings: of the tracker.
+        parallel: sequences at a time.
+        overwrite: do again what is there.
+        quiet: say nothing unless something is wrong.
+    """
+
+    videos: Path
+    truth: Path
+    out: Path
+    server: ServerChoice
+    settings: TrackerSettings
+    parallel: int = 4
+    overwrite: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One sequence to be tracked."""
+
+    truth: PoseSequence
+    video: SequenceVideo
+    out: Path
+    sequence: str
+
+
+@dataclass
+class _Account:
+    """What was done, and which sequences failed and why."""
+
+    frames: int = 0
+    done: int = 0
+    failures: list[str] = field(default_factory=list)
+    start_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def fps(self) -> float:
+        return self.frames / max(time.monotonic() - self.start_s, 1e-9)
+
+
+def run_data_set(job: DataSetJob) -> None:
+    """Track what is not there yet; ends the program with status 1 unless every sequence has its prediction.
+
+    A prediction appears when its sequence is whole, so that a run that was stopped can be taken up again.
+    """
+    tasks = _tasks(job)
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{job.out} cannot be made: {error.strerror or error}") from error
+    remaining = [task for task in tasks if job.overwrite or not task.out.exists()]
+    account = _Account()
+    if remaining:
+        with contextlib.ExitStack() as stack:
+            with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
+                address = stack.enter_context(job.server.running())
+            account = asyncio.run(_track_all(job, remaining, address))
+    if not job.quiet:
+        there = f", {len(tasks) - len(remaining)} were there" if len(remaining) < len(tasks) else ""
+        speed = f" at {account.fps:.1f} a second" if account.frames else ""
+        say(f"{account.done} sequences tracked{there}, {account.frames} frames{speed}; predictions are in {job.out}")
+    if account.failures:
+        say(f"posewire: {len(account.failures)} of {len(remaining)} sequences have no prediction:")
+        for failure in account.failures[:_MOST_FAILURES_SHOWN]:
+            say(f"  {failure}")
+        raise typer.Exit(ExitStatus.INCOMPLETE)
+
+
+def _tasks(job: DataSetJob) -> list[_Task]:
+    """All sequences, found before anything is started: a missing picture shows at once, not after hours."""
+    for folder in (job.videos, job.truth):
+        if not folder.is_dir():
+            raise CommandError(f"{folder} is not a folder; give one with a file or folder for each sequence")
+    files = sorted(job.truth.glob("*.json"))
+    if not files:
+        raise CommandError(f"{job.truth} holds no *.json; give the folder of PoseTrack's annotations")
+    tasks = []
+    for place, file in enumerate(files, start=1):
+        truth = read_posetrack(file)
+        tasks.append(_Task(truth, find_video(job.videos, truth), job.out / file.name, _sequence_name(truth, place)))
+    return tasks
+
+
+def _sequence_name(truth: PoseSequence, place: int) -> str:
+    """The name inside the file, which poseval takes apart: the truth's own where it has the right form."""
+    for name in (PurePosixPath(truth.pictures).name, truth.name):
+        if _SEQUENCE.fullmatch(name):
+            return name
+    return f"{place:06d}_" + re.sub(r"[^A-Za-z0-9_]+", "_", truth.name)
+
+
+async def _track_all(job: DataSetJob, tasks: Sequence[_Task], address: str) -> _Account:
+    account = _Account()
+    async with AsyncClient(address) as client:
+        info = await client.server_info()
+        require_detector(info, job.server)
+        _keep_settings(job, info)
+        free = info.limits.max_streams - info.active_streams if info.limits.max_streams else job.parallel
+        remaining = iter(tasks)
+        with bar("tracking", sum(len(task.truth) for task in tasks), quiet=job.quiet) as shown:
+            workers = range(max(1, min(job.parallel, len(tasks), free)))
+            running = [asyncio.create_task(_work(job, client, remaining, account, shown)) for _ in workers]
+            try:
+                await asyncio.gather(*running)
+            finally:
+                for worker in running:
+                    worker.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+    return account
+
+
+def _keep_settings(job: DataSetJob, info: ServerInfo) -> None:
+    """Note what the predictions are made with, or find that those in the folder were made with something else.
+
+    Raises:
+        UsageError: they were.
+    """
+    path = job.out / _SETTINGS_FILE
+    defaults = asdict(info.tracker_defaults)
+    given = {name: value for name, value in asdict(job.settings).items() if value is not None}
+    settings = {"models": asdict(info.models), "tracker": defaults | given}
+    before = _read_settings(path)
+    if before is not None and before != settings and not job.overwrite:
+        others = {
+            f"{name} {was[name]!r} there, {value!r} now"
+            for part, values in settings.items()
+            if isinstance(was := before.get(part), dict)
+            for name, value in values.items()
+            if was.get(name, value) != value
+        }
+        raise UsageError(
+            f"{job.out} has predictions that were made otherwise ({', '.join(sorted(others)) or 'by another version'});"
+            " give another --out, or --overwrite to make all of them anew"
+        )
+    write_json(path, settings)
+
+
+def _read_settings(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} cannot be read: {error}; give another --out") from error
+    return content if isinstance(content, dict) else {}
+
+
+async def _work(
+    job: DataSetJob, client: AsyncClient, remaining: Iterator[_Task], account: _Account, shown: Bar
+) -> None:
+    for task in remaining:  # shared by all workers: each takes the next one
+        try:
+            await _track(job, client, task, account, shown)
+        except ConnectionFailed:
+            raise  # the others would fail the same way
+        except PosewireError as error:
+            account.failures.append(f"{task.truth.name}: {error}")
+        else:
+            account.done += 1
+
+
+async def _track(job: DataSetJob, client: AsyncClient, task: _Task, account: _Account, shown: Bar) -> None:
+    """One sequence from its first frame to its last.
+
+    Raises:
+        PosewireError: a frame has no result, or the video lacks frames of the truth. No file is written then.
+    """
+    wanted = {frame.number for frame in task.truth.frames}
+    async with client.track(
+        task.video.path, jpeg_quality=JPEG_QUALITY, tracker=job.settings, drop_policy="all"
+    ) as stream:
+        with PoseTrackWriter(task.out, stream.info.joint_set, sequence=task.sequence) as writer:
+            async for result in stream:
+                result.raise_for_status()
+                number = task.video.number(result.frame)
+                account.frames += 1
+                if number in wanted:
+                    wanted.remove(number)
+                    writer.write(replace(result, frame=number, name=f"{number:06d}.jpg"))
+                shown.show(account.frames, f"{account.fps:5.1f} fps  {account.done} sequences done")
+            if wanted:
+                raise PosewireError(
+                    f"{task.video.path} ends before frame {min(wanted)}, which {task.truth.source} lists"
+                )

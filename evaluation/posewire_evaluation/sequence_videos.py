@@ -1,0 +1,78 @@
+"""Where the frames of a sequence are: a video file or a folder of pictures, and which of them the truth speaks of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from posewire.sources import FolderSource
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.sequences import PoseSequence
+
+__all__ = ["SequenceVideo", "find_video"]
+
+_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class SequenceVideo:
+    """The frames of a sequence.
+
+    Attributes:
+        path: a video file, or a folder of pictures.
+        numbers: of the pictures, in the order in which a folder is read; None for a video file.
+        first: number of a video's first frame.
+    """
+
+    path: Path
+    numbers: tuple[int, ...] | None
+    first: int = 0
+
+    def number(self, index: int) -> int:
+        """The truth's number of the frame that is read as the `index`-th."""
+        return self.numbers[index] if self.numbers is not None else self.first + index
+
+
+def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
+    """The frames of a sequence: the folder NAME, `NAME.mp4` (or .mkv, ...), or the folder that the truth names.
+
+    Pictures are known by the number in their names, as in the truth. The frames of a video count from 0, or from 1
+    where the truth does.
+
+    Args:
+        folder: of all videos; for PoseTrack's own layout the one in which `images` lies.
+        truth: says the name, and which frames there must be.
+
+    Raises:
+        EvaluationError: there is no such video, or a picture is missing or has no number.
+    """
+    candidates = [folder / truth.name, *(folder / f"{truth.name}{suffix}" for suffix in _SUFFIXES)]
+    if truth.pictures not in ("", "."):
+        candidates.append(folder / truth.pictures)
+    for path in candidates:
+        if path.is_dir():
+            return _pictures(path, truth)
+        if path.is_file():
+            return SequenceVideo(path, None, first=1 if truth.frames and truth.frames[0].number == 1 else 0)
+    looked_for = f"a folder {truth.name!r}, {truth.name}.mp4 ({', '.join(_SUFFIXES[1:])})"
+    named = f" nor {truth.pictures!r}" if len(candidates) > len(_SUFFIXES) + 1 else ""
+    raise EvaluationError(f"{folder} has no video of the sequence {truth.name!r}: neither {looked_for}{named}")
+
+
+def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
+    pictures = FolderSource(path).paths
+    numbers: list[int] = []
+    for picture in pictures:
+        found = _NUMBER.search(picture.stem)
+        if found is None:
+            raise EvaluationError(f"{picture}: its name has no number, which would tell which frame it is")
+        numbers.append(int(found[0]))
+    there = set(numbers)
+    if len(there) < len(numbers):
+        raise EvaluationError(f"{path} has two pictures of one frame; it must hold one sequence")
+    for frame in truth.frames:
+        if frame.number not in there:
+            raise EvaluationError(f"{path} has no picture of frame {frame.number}, which {truth.source} lists")
+    return SequenceVideo(path, tuple(numbers))

@@ -16,6 +16,7 @@ from posewire.joints import JointSet
 from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
 from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.detectors.torchvision_models import TorchvisionDetector, detection_network
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.manifest import BundleError, Component, settings_from_json
@@ -25,7 +26,15 @@ from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_models.weights import check_digest, load_strict, read_state
 
-__all__ = ["NETWORKS", "build_detector", "build_flow", "build_network", "build_pose"]
+__all__ = [
+    "NETWORKS",
+    "TORCHVISION",
+    "build_detector",
+    "build_flow",
+    "build_network",
+    "build_pose",
+    "build_torchvision_network",
+]
 
 NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module]]] = {
     "pose_resnet": (PoseResNetConfig, PoseResNet),
@@ -35,9 +44,17 @@ NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module]]] = {
 }
 """Architecture -> class of its config, class of the network."""
 
+TORCHVISION = "torchvision"
+"""The architecture of torchvision's detectors, which posewire runs and does not state; its network has a `name`."""
+
 
 def build_network(component: Component, folder: Path, where: str) -> nn.Module:
     """The component's network with its weights, which are checked against their digest.
+
+    Args:
+        component: of a manifest, its published names resolved.
+        folder: where its weights lie.
+        where: what to call it in errors.
 
     Raises:
         BundleError: unknown architecture, bad config, or no weights named.
@@ -47,10 +64,15 @@ def build_network(component: Component, folder: Path, where: str) -> nn.Module:
         raise BundleError(f"{where}: unknown architecture {component.architecture!r}; known: {', '.join(NETWORKS)}")
     config_type, network_type = NETWORKS[component.architecture]
     network = network_type(settings_from_json(config_type, component.network, f"{where}: network"))
-    if component.weights is None:
-        raise BundleError(f"{where}: architecture {component.architecture!r} needs weights (file and sha256)")
-    path = folder / component.weights.file
-    check_digest(path, component.weights.sha256)
+    path = _checked_weights(component, folder, where)
+    load_strict(network, read_state(path), str(path))
+    return network
+
+
+def build_torchvision_network(component: Component, folder: Path) -> nn.Module:
+    """A detector of torchvision with its weights; raises as `build_network`."""
+    name, path = _torchvision_weights(component, folder)
+    network = detection_network(name)
     load_strict(network, read_state(path), str(path))
     return network
 
@@ -67,9 +89,12 @@ def build_pose(component: Component, folder: Path, joints: JointSet, device: tor
 def build_detector(component: Component, folder: Path, device: torch.device) -> Detector:
     """The detector stage of a bundle."""
     settings = settings_from_json(DetectorSettings, component.settings, "detector: settings")
+    if component.architecture == TORCHVISION:
+        name, weights = _torchvision_weights(component, folder)
+        return TorchvisionDetector(name, weights, settings, device)
     network = build_network(component, folder, "detector")
     if not isinstance(network, CenterDetector):
-        raise BundleError(f"detector: {component.architecture!r} is no detector; use center_detector")
+        raise BundleError(f"detector: {component.architecture!r} is no detector; use center_detector or torchvision")
     return CenterHeatmapDetector(network, settings, device)
 
 
@@ -81,3 +106,15 @@ def build_flow(component: Component, folder: Path, device: torch.device) -> Flow
     if not isinstance(network, FlowNetS):
         raise BundleError(f"flow: {component.architecture!r} is no flow estimator; use flownet_s or dis")
     return FlowNetFlow(network, device)
+
+
+def _torchvision_weights(component: Component, folder: Path) -> tuple[str, Path]:
+    return str(component.network.get("name", "")), _checked_weights(component, folder, "detector")
+
+
+def _checked_weights(component: Component, folder: Path, where: str) -> Path:
+    if component.weights is None:
+        raise BundleError(f"{where}: architecture {component.architecture!r} needs weights (file and sha256)")
+    path = folder / component.weights.file
+    check_digest(path, component.weights.sha256)
+    return path

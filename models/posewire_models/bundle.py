@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,14 +17,14 @@ from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow, StillFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.inference import select_device
-from posewire_models.manifest import BundleError, Manifest, read_manifest
-from posewire_models.specs import parse_detector_spec, parse_flow_spec
+from posewire_models.manifest import BundleError, Component, Manifest, bundle_names, find_bundle, read_manifest
+from posewire_models.published.resolution import resolve
+from posewire_models.published.store import Store
+from posewire_models.specs import DetectorSpec, FlowSpec, parse_detector_spec, parse_flow_spec
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_models.weights import load_strict, read_state
 
-__all__ = ["LoadedBundle", "bundle_names", "find_bundle", "load_bundle"]
-
-_BUNDLES = Path(__file__).parent / "bundles"
+__all__ = ["LoadedBundle", "bundle_names", "find_bundle", "load_bundle", "weights_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +48,6 @@ class LoadedBundle:
     device: torch.device
 
 
-def bundle_names() -> tuple[str, ...]:
-    """Names of the bundles that come with the package."""
-    return tuple(sorted(path.parent.name for path in _BUNDLES.glob("*/manifest.json")))
-
-
-def find_bundle(name_or_path: str | Path) -> Path:
-    """Folder of a bundle that comes with the package, or of one's own; `BundleError` lists the known names."""
-    if str(name_or_path) in bundle_names():
-        return _BUNDLES / name_or_path
-    folder = Path(name_or_path)
-    if (folder / "manifest.json").is_file():
-        return folder
-    raise BundleError(
-        f"unknown bundle {str(name_or_path)!r}; known bundles: {', '.join(bundle_names())}, or the path of a folder "
-        "with a manifest.json"
-    )
-
-
 def load_bundle(
     name_or_path: str | Path, *, device: str = "auto", detector: str = "bundle", flow: str = "bundle"
 ) -> LoadedBundle:
@@ -72,30 +56,46 @@ def load_bundle(
     Args:
         name_or_path: a bundle of the package, or the folder of one.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]` or `none`.
-        flow: `bundle`, `dis[:PRESET]`, `flownet2-s:PATH` or `none`.
+        detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
+        flow: `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `published:NAME` or `none`.
 
     Raises:
         BundleError: unknown or faulty bundle, or one without the stage that is asked for.
+        PublishedError: it needs published weights that were not fetched; the message says how to.
         WeightsError: a weight file is missing, damaged or made for another network.
         ValueError: unknown device, detector or flow estimator.
     """
     folder = find_bundle(name_or_path)
-    manifest = read_manifest(folder)
     where = select_device(device)
+    detector_spec, flow_spec = parse_detector_spec(detector), parse_flow_spec(flow)
+    manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
     joints = joint_set(manifest.joint_set)
     return LoadedBundle(
-        detector=_detector(detector, manifest, folder, where),
-        flow=_flow(flow, manifest, folder, where),
-        pose=build_pose(manifest.pose, folder, joints, where),
+        detector=_detector(detector_spec, manifest, folder, where),
+        flow=_flow(flow_spec, manifest, folder, where),
+        pose=build_pose(manifest.pose, weights_folder(manifest.pose, folder), joints, where),
         joint_set=joints,
         manifest=manifest,
         device=where,
     )
 
 
-def _detector(text: str, manifest: Manifest, folder: Path, device: torch.device) -> Detector:
-    spec = parse_detector_spec(text)
+def weights_folder(component: Component, folder: Path) -> Path:
+    """Where the weights of a component lie: in the bundle's folder, or, where they are published ones, in the store."""
+    return Store().weights if component.published else folder
+
+
+def _resolved(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec, bundle: str) -> Manifest:
+    """The manifest with the published weights that it names, or that were asked for in place of its own."""
+    specs: dict[str, DetectorSpec | FlowSpec] = {"detector": detector, "flow": flow}
+    asked: dict[str, Any] = {
+        stage: Component(published=(spec.name,)) for stage, spec in specs.items() if spec.kind == "published"
+    }
+    stages = ["pose", *(stage for stage, spec in specs.items() if spec.kind in ("bundle", "published"))]
+    return resolve(dataclasses.replace(manifest, **asked), stages, Store(), "" if asked else bundle)
+
+
+def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, device: torch.device) -> Detector:
     settings = DetectorSettings()
     if spec.kind == "none":
         return NobodyDetector()
@@ -111,11 +111,10 @@ def _detector(text: str, manifest: Manifest, folder: Path, device: torch.device)
             f"bundle {manifest.name!r} has no detector; give the boxes yourself (detector none), or name a detector: "
             "--detector onnx:PATH"
         )
-    return build_detector(manifest.detector, folder, device)
+    return build_detector(manifest.detector, weights_folder(manifest.detector, folder), device)
 
 
-def _flow(text: str, manifest: Manifest, folder: Path, device: torch.device) -> FlowEstimator:
-    spec = parse_flow_spec(text)
+def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, device: torch.device) -> FlowEstimator:
     if spec.kind == "none":
         return StillFlow()
     if spec.kind == "dis":
@@ -126,4 +125,4 @@ def _flow(text: str, manifest: Manifest, folder: Path, device: torch.device) -> 
         return FlowNetFlow(network, device)
     if manifest.flow is None:
         raise BundleError(f"bundle {manifest.name!r} has no flow estimator; name one: --flow dis")
-    return build_flow(manifest.flow, folder, device)
+    return build_flow(manifest.flow, weights_folder(manifest.flow, folder), device)

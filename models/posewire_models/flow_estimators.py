@@ -35,6 +35,7 @@ class FlowNetFlow:
     def __init__(self, network: FlowNetS, device: torch.device) -> None:
         self._network = prepare(network, device)
         self._input_size = network.config.input_size
+        self._subtract_mean = network.config.subtract_mean
         self._device = device
 
     @torch.inference_mode()
@@ -46,7 +47,8 @@ class FlowNetFlow:
     def _flow(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
         previous = torch.stack([self._resized(frame) for frame, _ in pairs])
         current = torch.stack([self._resized(frame) for _, frame in pairs])
-        images = pair_input(previous, current).contiguous(memory_format=torch.channels_last)
+        images = pair_input(previous, current, subtract_mean=self._subtract_mean)
+        images = images.contiguous(memory_format=torch.channels_last)
         (flows,) = self._network(pad_batch(images))
         height, width = self._input_size
         per_input_pixel = torch.tensor(

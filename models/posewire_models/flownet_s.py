@@ -32,6 +32,8 @@ class FlowNetSConfig:
     Attributes:
         width: factor on all channel counts: 1.0, or 0.375 for the thin variant.
         input_size: (height, width) at which the network works, multiples of 64.
+        subtract_mean: whether the pair's mean colour is removed from its input, as NVIDIA's weights want it and
+            MMFlow's do not.
 
     Raises:
         ValueError: a value is out of its range; the message gives the range.
@@ -39,6 +41,7 @@ class FlowNetSConfig:
 
     width: float = 1.0
     input_size: tuple[int, int] = (384, 512)
+    subtract_mean: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 1 or 64 * self.width != int(64 * self.width):
@@ -107,13 +110,16 @@ class FlowNetS(nn.Module):
         return (flow2, flow3, flow4, flow5, flow6) if self.training else (flow2,)
 
 
-def pair_input(previous: Tensor, current: Tensor) -> Tensor:
+def pair_input(previous: Tensor, current: Tensor, *, subtract_mean: bool = True) -> Tensor:
     """The network's input from two batches of RGB images `(b, 3, h, w)` in 0..255: `(b, 6, h, w)`.
 
-    Each colour's mean over both images of a pair is removed, so that the flow does not depend on brightness.
+    Each colour's mean over both images of a pair is removed, so that the flow does not depend on brightness, unless
+    `subtract_mean` is off.
     """
     pair = torch.stack((previous, current), dim=2)  # (b, 3, 2, h, w)
-    pair = (pair - pair.mean(dim=(2, 3, 4), keepdim=True)) / 255.0
+    if subtract_mean:
+        pair = pair - pair.mean(dim=(2, 3, 4), keepdim=True)
+    pair = pair / 255.0
     return torch.cat((pair[:, :, 0], pair[:, :, 1]), dim=1)
 
 

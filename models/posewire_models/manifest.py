@@ -17,9 +17,20 @@ from typing import Any, TypeVar
 
 from posewire.joints import joint_set
 
-__all__ = ["BundleError", "Component", "Manifest", "WeightsFile", "read_manifest", "settings_from_json"]
+__all__ = [
+    "BundleError",
+    "Component",
+    "Manifest",
+    "WeightsFile",
+    "bundle_names",
+    "find_bundle",
+    "read_manifest",
+    "settings_from_json",
+]
 
 Settings = TypeVar("Settings")
+
+_BUNDLES = Path(__file__).parent / "bundles"
 
 
 class BundleError(ValueError):
@@ -54,20 +65,27 @@ class Component:
         network: settings of the network, the fields of its config class.
         settings: settings of the stage around it.
         weights: None for architectures that have none.
+        published: names of published files, in place of architecture, network and weights: the first of them that has
+            been fetched or converted is taken. See `posewire_models.published`.
         trained: False as long as the weights are random ones that hold the place.
         licence: SPDX name of the weights' licence.
         source: what the weights were trained on, or where they come from.
         metrics: figures measured with these weights, by name.
     """
 
-    architecture: str
+    architecture: str = ""
     network: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: WeightsFile | None = None
+    published: tuple[str, ...] = ()
     trained: bool = True
     licence: str = ""
     source: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.architecture and not self.published:
+            raise ValueError("missing field architecture (or published, with names of published files)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +112,24 @@ class Manifest:
 
     def __post_init__(self) -> None:
         joint_set(self.joint_set)
+
+
+def bundle_names() -> tuple[str, ...]:
+    """Names of the bundles that come with the package."""
+    return tuple(sorted(path.parent.name for path in _BUNDLES.glob("*/manifest.json")))
+
+
+def find_bundle(name_or_path: str | Path) -> Path:
+    """Folder of a bundle that comes with the package, or of one's own; `BundleError` lists the known names."""
+    if str(name_or_path) in bundle_names():
+        return _BUNDLES / name_or_path
+    folder = Path(name_or_path)
+    if (folder / "manifest.json").is_file():
+        return folder
+    raise BundleError(
+        f"unknown bundle {str(name_or_path)!r}; known bundles: {', '.join(bundle_names())}, or the path of a folder "
+        "with a manifest.json"
+    )
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -7,13 +7,14 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from posewire_models.center_detector import CenterDetector
 from posewire_models.flownet_s import FlowNetS
 from posewire_models.pose_mobilenet import PoseMobileNet
 from posewire_models.pose_resnet import PoseResNet
 
-__all__ = ["export_onnx"]
+__all__ = ["OnePicture", "export_detector_onnx", "export_onnx"]
 
 _OPSET = 17
 
@@ -31,17 +32,48 @@ def export_onnx(network: PoseResNet | PoseMobileNet | CenterDetector | FlowNetS,
         outputs = ["hm", "wh", "reg"] if isinstance(network, CenterDetector) else ["heatmaps"]
     exported = copy.deepcopy(network).cpu().float().eval()
     example = torch.zeros(2, channels, *network.config.input_size)
+    _export(exported, example, path, name, outputs, {tensor: {0: "batch"} for tensor in (name, *outputs)})
+
+
+def export_detector_onnx(network: nn.Module, path: Path, input_size: tuple[int, int]) -> None:
+    """Write a detector of torchvision as ONNX, in the end-to-end format that `--detector onnx:PATH` reads.
+
+    The input `images` is one RGB picture in 0..1, `(1, 3, *input_size)`. The outputs are `boxes` `(n, 4)` xyxy in input
+    pixels, `scores` `(n,)` and `labels` `(n,)`, people having label 0.
+    """
+    found = ["boxes", "scores", "labels"]
+    exported = OnePicture(copy.deepcopy(network)).cpu().float().eval()
+    _export(exported, torch.rand(1, 3, *input_size), path, "images", found, {tensor: {0: "found"} for tensor in found})
+
+
+class OnePicture(nn.Module):
+    """A detector of torchvision as a function of one picture `(1, 3, h, w)`, its labels counted without background."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes `(n, 4)`, scores `(n,)`, labels `(n,)`."""
+        (found,) = self.network([images[0]])
+        return found["boxes"], found["scores"], found["labels"] - 1
+
+
+def _export(
+    network: nn.Module, example: Tensor, path: Path, name: str, outputs: list[str], axes: dict[str, dict[int, str]]
+) -> None:
     with warnings.catch_warnings():
         # The exporter by tracing needs no package beyond torch and does all that these networks ask for, but is no
-        # longer torch's default, as it says at every call.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # longer torch's default, as it says at every call. torchvision's detectors have it warn of each of their
+        # conversions to Python numbers: the input's size is fixed, so these are constants.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
-            exported,
+            network,
             (example,),
             path,
             dynamo=False,
             opset_version=_OPSET,
             input_names=[name],
             output_names=outputs,
-            dynamic_axes={tensor: {0: "batch"} for tensor in (name, *outputs)},
+            dynamic_axes=axes,
         )

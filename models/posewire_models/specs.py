@@ -10,9 +10,9 @@ from posewire_models.flow_estimators import DIS_PRESETS
 
 __all__ = ["DETECTOR_SPECS", "FLOW_SPECS", "DetectorSpec", "FlowSpec", "parse_detector_spec", "parse_flow_spec"]
 
-DETECTOR_SPECS = "bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], none"
+DETECTOR_SPECS = "bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME, none"
 """How a detector may be named."""
-FLOW_SPECS = "bundle, dis[:PRESET], flownet2-s:PATH, none"
+FLOW_SPECS = "bundle, dis[:PRESET], flownet2-s:PATH, published:NAME, none"
 """How a flow estimator may be named."""
 
 
@@ -21,9 +21,9 @@ class DetectorSpec:
     """Which detector.
 
     Attributes:
-        kind: `bundle`, `onnx`, `torchvision` or `none`.
+        kind: `bundle`, `onnx`, `torchvision`, `published` or `none`.
         path: model file (onnx) or weight file (torchvision, where it may be None).
-        name: torchvision's name of the model.
+        name: torchvision's name of the model, or that of published weights.
     """
 
     kind: str
@@ -36,14 +36,16 @@ class FlowSpec:
     """Which flow estimator.
 
     Attributes:
-        kind: `bundle`, `dis`, `flownet2-s` or `none`.
+        kind: `bundle`, `dis`, `flownet2-s`, `published` or `none`.
         path: weight file of FlowNet2-S.
         preset: of DIS.
+        name: of published weights.
     """
 
     kind: str
     path: Path | None = None
     preset: str = "ultrafast"
+    name: str = ""
 
 
 def parse_detector_spec(spec: str) -> DetectorSpec:
@@ -58,6 +60,8 @@ def parse_detector_spec(spec: str) -> DetectorSpec:
         if name not in TORCHVISION_DETECTORS:
             raise ValueError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
         return DetectorSpec(kind, Path(weights) if weights else None, name)
+    if kind == "published" and rest:
+        return DetectorSpec(kind, name=rest)
     raise ValueError(f"unknown detector {spec!r}; use one of: {DETECTOR_SPECS}")
 
 
@@ -72,4 +76,6 @@ def parse_flow_spec(spec: str) -> FlowSpec:
         return FlowSpec(kind, preset=rest) if rest else FlowSpec(kind)
     if kind == "flownet2-s" and rest:
         return FlowSpec(kind, path=Path(rest))
+    if kind == "published" and rest:
+        return FlowSpec(kind, name=rest)
     raise ValueError(f"unknown flow estimator {spec!r}; use one of: {FLOW_SPECS}")

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["WeightsError", "check_digest", "load_strict", "read_state"]
+from posewire_models.published.errors import UnreadableError
+from posewire_models.published.reader import read_tensors
+
+__all__ = ["WeightsError", "check_digest", "check_state", "load_strict", "read_state"]
 
 
 class WeightsError(ValueError):
@@ -26,20 +26,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"no weight file at {path}")
-    if path.suffix == ".safetensors":
-        try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - a damaged file may fail anywhere in the reader
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} is not a checkpoint that can be read without running its code: {reason}") from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no state dictionary of tensors")
-    return state
+        return read_tensors(path)
+    except UnreadableError as error:
+        raise WeightsError(str(error)) from None
 
 
 def check_digest(path: Path, sha256: str) -> None:
@@ -67,6 +57,12 @@ def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str) ->
     Raises:
         WeightsError: naming the keys and shapes that differ.
     """
+    check_state(network, state, source)
+    network.load_state_dict(network.state_dict() | dict(state))
+
+
+def check_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Compare the keys and shapes of `state` with those of `network`, as strictly as `load_strict` does."""
     expected = network.state_dict()
     missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in expected]
@@ -79,7 +75,6 @@ def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str) ->
     if any(keys for _, keys in faults):
         told = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in faults if keys)
         raise WeightsError(f"{source} does not fit {type(network).__name__}: {told}")
-    network.load_state_dict(expected | dict(state))
 
 
 def _some(keys: list[str], most: int = 5) -> str:

@@ -67,10 +67,12 @@ def test_nano_ships_and_finds_joints() -> None:
     assert bundle.flow([(frame, frame)])[0].frame_size == (120, 160)
 
 
-def test_every_bundle_that_ships_is_whole_and_has_a_model_card() -> None:
+def test_every_bundle_that_ships_its_weights_is_whole_and_has_a_model_card() -> None:
     for name in bundle_names():
         folder = find_bundle(name)
         manifest = read_manifest(folder)
+        if manifest.pose.published:
+            continue  # their weights are the user's to fetch: tests/models/published
         load_bundle(name, device="cpu", detector="bundle" if manifest.detector else "none")
         card = (folder / "README.md").read_text()
         for component in (manifest.pose, manifest.detector, manifest.flow):

@@ -20,15 +20,20 @@ from posewire_models.specs import DetectorSpec, FlowSpec, parse_detector_spec, p
             "torchvision:ssdlite320_mobilenet_v3_large:w.pth",
             DetectorSpec("torchvision", Path("w.pth"), "ssdlite320_mobilenet_v3_large"),
         ),
+        ("published:torchvision-ssdlite320", DetectorSpec("published", None, "torchvision-ssdlite320")),
     ],
 )
 def test_detectors(text: str, spec: DetectorSpec) -> None:
     assert parse_detector_spec(text) == spec
 
 
-@pytest.mark.parametrize("text", ["", "onnx", "onnx:", "yolo", "bundle:x", "torchvision", "none:1", "ONNX:a"])
+@pytest.mark.parametrize(
+    "text", ["", "onnx", "onnx:", "published:", "yolo", "bundle:x", "torchvision", "none:1", "ONNX:a"]
+)
 def test_bad_detectors_are_answered_with_what_exists(text: str) -> None:
-    with pytest.raises(ValueError, match=r"use one of: bundle, onnx:PATH, torchvision:NAME\[:WEIGHTS\], none"):
+    with pytest.raises(
+        ValueError, match=r"use one of: bundle, onnx:PATH, torchvision:NAME\[:WEIGHTS\], published:NAME, none"
+    ):
         parse_detector_spec(text)
 
 
@@ -45,6 +50,7 @@ def test_unknown_torchvision_model_is_answered_with_the_known() -> None:
         ("dis", FlowSpec("dis")),
         ("dis:medium", FlowSpec("dis", preset="medium")),
         ("flownet2-s:w.pth", FlowSpec("flownet2-s", Path("w.pth"))),
+        ("published:mmflow-flownets", FlowSpec("published", name="mmflow-flownets")),
     ],
 )
 def test_flows(text: str, spec: FlowSpec) -> None:
@@ -53,7 +59,7 @@ def test_flows(text: str, spec: FlowSpec) -> None:
 
 @pytest.mark.parametrize("text", ["", "raft", "flownet2-s", "bundle:x"])
 def test_bad_flows_are_answered_with_what_exists(text: str) -> None:
-    with pytest.raises(ValueError, match=r"use one of: bundle, dis\[:PRESET\], flownet2-s:PATH, none"):
+    with pytest.raises(ValueError, match=r"use one of: bundle, dis\[:PRESET\], flownet2-s:PATH, published:NAME, none"):
         parse_flow_spec(text)
 
 

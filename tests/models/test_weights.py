@@ -42,17 +42,17 @@ def test_damaged_and_missing_files_are_told(name: str, tmp_path: Path) -> None:
 def test_pickled_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "w.pth"
     torch.save({"weight": _Malicious()}, path)
-    with pytest.raises(WeightsError, match="without running its code"):
+    with pytest.raises(WeightsError, match=r"print.*nothing was run"):
         read_state(path)
     path.write_bytes(pickle.dumps({"weight": _Malicious()}, protocol=2))
-    with pytest.raises(WeightsError, match="without running its code"):
+    with pytest.raises(WeightsError, match=r"print.*nothing was run"):
         read_state(path)
     assert "executed" not in capsys.readouterr().out
 
 
 def test_other_content_is_refused(tmp_path: Path) -> None:
     torch.save([torch.ones(1)], tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="no state dictionary"):
+    with pytest.raises(WeightsError, match="no dictionary of tensors"):
         read_state(tmp_path / "w.pth")
 
 

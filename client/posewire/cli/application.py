@@ -243,6 +243,18 @@ def train(context: typer.Context) -> None:
     _delegate("posewire_models.training.__main__", context)
 
 
+@app.command(context_settings=_DELEGATED, add_help_option=False)
+def ablate(context: typer.Context) -> None:
+    """Show what propagation and each similarity bring, on your data or on drawn scenes (posewire ablate --help)."""
+    _delegate("posewire.cli.ablate", context)
+
+
+@app.command(context_settings=_DELEGATED, add_help_option=False)
+def tune(context: typer.Context) -> None:
+    """Search the tracker's settings that the paper leaves open (posewire tune --help)."""
+    _delegate("posewire.cli.tune", context)
+
+
 app.add_typer(evaluate_app)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from posewire_models.detectors.selection import DetectorSettings, people
 from posewire_models.frames import Detections, Frame
+from posewire_models.published.catalogue import catalogue
+from posewire_models.published.store import Store
 from posewire_models.weights import WeightsError, load_strict, read_state
 
-__all__ = ["TORCHVISION_DETECTORS", "TorchvisionDetector"]
+__all__ = ["TORCHVISION_DETECTORS", "TorchvisionDetector", "current_names", "detection_network"]
 
 # Name -> epsilon of the frozen batch norms that the published weights were trained with; None where they are ordinary
 # ones. torchvision freezes them only when it downloads the weights itself, so that is repeated here.
@@ -29,6 +32,11 @@ _FROZEN_EPSILON: dict[str, float | None] = {
 TORCHVISION_DETECTORS = tuple(_FROZEN_EPSILON)
 """Names that `TorchvisionDetector` knows."""
 
+_NAMES_SINCE_0_13 = (
+    (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
+    (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
+)
+
 _PERSON = 1  # torchvision numbers COCO's classes as COCO does; 0 is the background
 
 
@@ -37,7 +45,7 @@ class TorchvisionDetector:
 
     Args:
         name: one of `TORCHVISION_DETECTORS`.
-        weights: its state file; None takes the published file from the cache of torch.hub.
+        weights: its state file; None takes the published weights from posewire's store, or from the cache of torch.hub.
         settings: thresholds. The models have an NMS of their own.
         device: where to run.
 
@@ -47,14 +55,9 @@ class TorchvisionDetector:
     """
 
     def __init__(self, name: str, weights: Path | None, settings: DetectorSettings, device: torch.device) -> None:
-        if name not in _FROZEN_EPSILON:
-            raise ValueError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
+        network = detection_network(name)
         path = weights or _published_file(name)
-        network = get_model(name, weights=None, weights_backbone=None)
-        epsilon = _FROZEN_EPSILON[name]
-        if epsilon is not None:
-            _freeze_batch_norms(network, epsilon)
-        load_strict(network, read_state(path), str(path))
+        load_strict(network, current_names(read_state(path)), str(path))
         self._network = network.eval().requires_grad_(False).to(device)
         self._settings = settings
         self._device = device
@@ -72,14 +75,40 @@ class TorchvisionDetector:
         return people(found["boxes"][mine], found["scores"][mine], frame.size, self._settings)
 
 
+def detection_network(name: str) -> nn.Module:
+    """The network as its published weights want it, with random ones; raises `ValueError` for unknown names."""
+    if name not in _FROZEN_EPSILON:
+        raise ValueError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
+    network: nn.Module = get_model(name, weights=None, weights_backbone=None)
+    epsilon = _FROZEN_EPSILON[name]
+    if epsilon is not None:
+        _freeze_batch_norms(network, epsilon)
+    return network
+
+
+def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A published state by the names that torchvision's modules have had since 0.13; older files have others."""
+    renamed = {}
+    for key, value in state.items():
+        if not key.endswith("num_batches_tracked"):  # frozen batch norms have none
+            for pattern, name in _NAMES_SINCE_0_13:
+                key = pattern.sub(name, key)
+            renamed[key] = value
+    return renamed
+
+
 def _published_file(name: str) -> Path:
-    """The file of torchvision's default weights, if torch.hub has it."""
-    file = Path(urlparse(get_model_weights(name).DEFAULT.url).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+    """The file of torchvision's default weights, if posewire's store or torch.hub has it."""
+    store = Store()
+    for file in catalogue().values():
+        if file.architecture == "torchvision" and file.network["name"] == name and (record := store.find(file.name)):
+            return store.path(record)
+    published = Path(urlparse(get_model_weights(name).DEFAULT.url).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / published
     if not path.is_file():
         raise WeightsError(
-            f"torchvision:{name} needs its published weights: give the file as torchvision:{name}:PATH, or put {file} "
-            f"into {path.parent}"
+            f"torchvision:{name} needs its published weights: fetch them with `posewire models pull`, give the file as "
+            f"torchvision:{name}:PATH, or put {published} into {path.parent}"
         )
     return path
 

@@ -1,0 +1,65 @@
+"""What `posewire models list` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from posewire_models.manifest import Manifest, bundle_names, find_bundle, read_manifest
+from posewire_models.published.catalogue import catalogue
+from posewire_models.published.resolution import files_of, files_to_pull, resolve
+
+if TYPE_CHECKING:
+    from posewire_models.published.store import Store
+
+__all__ = ["bundle_table", "file_table"]
+
+
+# Figure in a manifest or the catalogue -> what it is called here; the first that there is, is shown.
+_ACCURACY = {
+    "coco_val2017_keypoint_ap": "keypoint AP {:.3f}",
+    "coco_held_out_keypoint_ap_given_boxes": "keypoint AP {:.3f} (given boxes, held-out COCO)",
+    "posetrack18_val_map_given_boxes": "PoseTrack18 mAP {:.3f} (given boxes)",
+    "coco_val2017_box_ap": "box AP {:.3f} (all classes)",
+    "flyingchairs_epe": "end-point error {:.2f} (FlyingChairs)",
+}
+
+
+def bundle_table(store: Store) -> Table:
+    """The bundles that come with posewire, and whether their weights are here."""
+    table = _table("bundle", "weights", "pose network", "accuracy")
+    for name in bundle_names():
+        manifest = resolve(read_manifest(find_bundle(name)), (), store)
+        network = ", ".join(manifest.pose.published) or manifest.pose.architecture
+        table.add_row(name, _weights(manifest, store), network, _accuracy(manifest.pose.metrics))
+    return table
+
+
+def file_table(store: Store) -> Table:
+    """The published files, and whether they are here."""
+    table = _table("published file", "here", "MB", "licence", "accuracy, as published")
+    for file in catalogue().values():
+        absent = "no" if file.address else "no: convert yours"
+        here = "yes" if store.find(file.name) else absent
+        table.add_row(file.name, here, str(file.megabytes), file.licence, _accuracy(file.figures))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _weights(manifest: Manifest, store: Store) -> str:
+    if not files_of(manifest):
+        return "come with posewire"
+    missing = files_to_pull(manifest, store)
+    return f"to fetch: {sum(file.megabytes for file in missing)} MB" if missing else "here"
+
+
+def _accuracy(figures: Mapping[str, float]) -> str:
+    return next((text.format(figures[name]) for name, text in _ACCURACY.items() if name in figures), "")

@@ -1,0 +1,214 @@
+"""`posewire models`: which networks there are, and fetching, checking, converting and exporting their weights."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from posewire.cli.failures import CommandError, UsageError, expected_failures, say
+from posewire.cli.options import QuietFlag
+
+if TYPE_CHECKING:
+    from posewire_models.published.catalogue import PublishedFile
+    from posewire_models.published.store import Store
+
+__all__ = ["models"]
+
+_TABLE_WIDTH = 120
+
+models = typer.Typer(
+    name="models",
+    help="Networks: those that come with posewire, and those whose weights others publish.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@models.command(name="list")
+def list_models() -> None:
+    """List bundles and published files: what is here, size, licence, accuracy."""
+    with _expected_failures():
+        from posewire.cli.model_tables import bundle_table, file_table
+        from posewire_models.published.store import Store
+
+        # In a narrow terminal, lines that it breaks are easier to read than columns that are cut off.
+        store, console = Store(), Console(highlight=False, width=max(_TABLE_WIDTH, Console().width))
+        for table in (bundle_table(store), file_table(store)):
+            console.print(table)
+            console.print()
+        console.print(f"Weights are kept in {store.weights}", soft_wrap=True)
+
+
+@models.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Bundles, or published files.")],
+    mirror: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", envvar="POSEWIRE_MIRROR", help="Fetch URL/HOST/PATH in place of https://HOST/PATH."
+        ),
+    ] = "",
+    quiet: QuietFlag = False,
+) -> None:
+    """Fetch published weights, check and convert them; a download that broke off goes on where it ended."""
+    with _expected_failures():
+        from posewire_models.published.store import Store
+
+        store = Store()
+        for file in [file for name in names for file in _named(name, store)]:
+            _pull(file, store, mirror, quiet=quiet)
+
+
+@models.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Files; without, all.")] = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """Read the stored weights and compare their digests; exit status 1 if one is damaged."""
+    with _expected_failures():
+        from posewire_models.published.catalogue import catalogue, published_file
+        from posewire_models.published.store import Store
+
+        store = Store()
+        damaged = []
+        for name in [published_file(name).name for name in names] if names else catalogue():
+            record = store.find(name)
+            if record is None:
+                if names:
+                    raise CommandError(f"{name} is not here; fetch it: posewire models pull {name}")
+                continue
+            fault = store.fault(record)
+            if fault:
+                damaged.append(name)
+                say(f"{name}: DAMAGED: {fault} ({store.path(record)})")
+            elif not quiet:
+                say(f"{name}: whole, from {record.source}")
+        if damaged:
+            raise CommandError(
+                f"{len(damaged)} damaged; delete the files named above, then: posewire models pull {' '.join(damaged)}"
+            )
+
+
+@models.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A published file that you have: .pth, .pth.tar, ...")],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Which published file it is, if its name does not tell.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="F.safetensors", help="Write there, for a bundle of your own, instead of keeping it."),
+    ] = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """Convert a checkpoint that you have; its pickled code is never run."""
+    with _expected_failures():
+        from posewire_models.published.pulling import convert_file, convert_to
+        from posewire_models.published.store import Store
+
+        if out is not None:
+            if out.suffix != ".safetensors":
+                raise UsageError(f"--out {out} must end in .safetensors, the format that is written")
+            written = convert_to(source, out, name)
+            if not quiet:
+                say(f"wrote {out}, the network of {written.name}; SHA-256 for a manifest: {_digest(out)}")
+            return
+        store = Store()
+        record = convert_file(source, store, name)
+        if not quiet:
+            say(f"{record.name}: {store.path(record)} ({record.bytes / 1e6:.0f} MB)")
+
+
+@models.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a bundle, or its folder.")],
+    onnx: Annotated[Path, typer.Option(metavar="OUT_DIR", help="Folder for the ONNX files; made if need be.")],
+    quiet: QuietFlag = False,
+) -> None:
+    """Write each network of a bundle as ONNX, and compare it with the original in ONNX Runtime."""
+    with _expected_failures():
+        from posewire_models.bundle_export import export_bundle
+
+        for written in export_bundle(name, onnx):
+            if not quiet:
+                how = (
+                    f"differs by at most {written.difference:.1g}" if written.compared else "ran; found nobody in noise"
+                )
+                say(f"{written.stage}: {written.path} ({written.path.stat().st_size / 1e6:.0f} MB, {how})")
+
+
+def _pull(file: PublishedFile, store: Store, mirror: str, *, quiet: bool) -> None:
+    from posewire_models.published.pulling import pull as pull_file
+
+    def waiting() -> None:
+        if not quiet:
+            say(f"another process is fetching {file.name}; waiting for it")
+
+    with _download_bar(file.name, quiet=quiet) as progress:
+        record = pull_file(file, store, progress=progress, waiting=waiting, mirror=mirror)
+    if quiet:
+        return
+    say(f"{file.name}: {store.path(record)} ({record.bytes / 1e6:.0f} MB, licence {file.licence})")
+    if not file.sha256_prefix:
+        say(f"  published without a digest to check it by; what came has the SHA-256 {record.source_sha256}")
+
+
+def _named(name: str, store: Store) -> list[PublishedFile]:
+    """The published file of that name, or what is still to be fetched of the bundle of that name."""
+    from posewire_models.manifest import BundleError, bundle_names, find_bundle, read_manifest
+    from posewire_models.published.catalogue import catalogue
+    from posewire_models.published.resolution import files_of, files_to_pull
+
+    if name in catalogue():
+        return [catalogue()[name]]
+    try:
+        manifest = read_manifest(find_bundle(name))
+    except BundleError:
+        raise CommandError(
+            f"unknown model {name!r}; known bundles: {', '.join(bundle_names())}; known files: {', '.join(catalogue())}"
+        ) from None
+    files = files_to_pull(manifest, store)
+    if not files:
+        say(f"{name}: everything is here" if files_of(manifest) else f"{name}: comes with posewire, nothing to fetch")
+    return files
+
+
+def _digest(path: Path) -> str:
+    from posewire_models.published.store import file_digest
+
+    return file_digest(path)
+
+
+@contextmanager
+def _download_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar of bytes on standard error; nothing when quiet or when nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _expected_failures() -> Iterator[None]:
+    """As `expected_failures`, and for what posewire_models raises, which is imported only when a command runs."""
+    with expected_failures():
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise CommandError(
+                f"`posewire models` needs the package {error.name}; install it: pip install 'posewire[server]'"
+            ) from error
+        except ValueError as error:
+            if not type(error).__module__.startswith("posewire_models."):
+                raise
+            raise CommandError(str(error)) from error

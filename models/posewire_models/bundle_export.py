@@ -1,0 +1,127 @@
+"""Every network of a bundle as an ONNX file that was compared with the network it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from torch import nn
+from torchvision.ops import box_iou
+
+from posewire_models.architectures import TORCHVISION, build_network, build_torchvision_network
+from posewire_models.bundle import find_bundle, weights_folder
+from posewire_models.center_detector import CenterDetector
+from posewire_models.flownet_s import FlowNetS
+from posewire_models.manifest import Component, Manifest, read_manifest
+from posewire_models.onnx_export import OnePicture, export_detector_onnx, export_onnx
+from posewire_models.pose_mobilenet import PoseMobileNet
+from posewire_models.pose_resnet import PoseResNet
+from posewire_models.published.resolution import STAGES, resolve
+from posewire_models.published.store import Store
+
+__all__ = ["ExportError", "Exported", "export_bundle"]
+
+_DETECTOR_SIZE = (720, 1280)
+_TOLERANCE = 1e-3
+_ERRORS_ONLY = 3
+
+Arrays = list[npt.NDArray[np.float32]]
+
+
+class ExportError(ValueError):
+    """An exported network does not compute what it should."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network that was written.
+
+    Attributes:
+        stage: `detector`, `flow` or `pose`.
+        path: the file.
+        difference: the largest difference of its output, as a share of the output's largest value (at least 1).
+        compared: how many numbers that was found on.
+    """
+
+    stage: str
+    path: Path
+    difference: float
+    compared: int
+
+
+def export_bundle(name_or_path: str | Path, folder: Path) -> Iterator[Exported]:
+    """Write each network of a bundle to `folder`, as `STAGE.onnx`, one at a time.
+
+    Each is run in ONNX Runtime on random input and compared with the original before it gets its name. Flow by DIS is
+    no network and is left out.
+
+    Raises:
+        BundleError, PublishedError: as `load_bundle`.
+        ExportError: an export that differs from its original.
+    """
+    place = find_bundle(name_or_path)
+    manifest = resolve(read_manifest(place), STAGES, Store(), str(name_or_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage, component in _with_networks(manifest):
+        final = folder / f"{stage}.onnx"
+        temporary = folder / f".{stage}.onnx.tmp"
+        try:
+            difference, compared = _export(component, weights_folder(component, place), stage, temporary)
+            if difference > _TOLERANCE:
+                raise ExportError(
+                    f"{stage}: ONNX Runtime's result differs by {difference:.2g}; {final} was not written"
+                )
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        yield Exported(stage, final, difference, compared)
+
+
+def _with_networks(manifest: Manifest) -> list[tuple[str, Component]]:
+    components = [(stage, getattr(manifest, stage)) for stage in STAGES]
+    return [(stage, component) for stage, component in components if component and component.architecture != "dis"]
+
+
+def _export(component: Component, weights: Path, stage: str, path: Path) -> tuple[float, int]:
+    if component.architecture == TORCHVISION:
+        network = build_torchvision_network(component, weights)
+        export_detector_onnx(network, path, _DETECTOR_SIZE)
+        return _compare_detections(OnePicture(network).eval(), path)
+    network = build_network(component, weights, stage)
+    assert isinstance(network, PoseResNet | PoseMobileNet | CenterDetector | FlowNetS)
+    export_onnx(network, path)
+    channels = 6 if isinstance(network, FlowNetS) else 3
+    images = torch.randn(2, channels, *network.config.input_size, generator=torch.Generator().manual_seed(0))
+    expected, found = _both(network.eval(), path, images)
+    scale = max(1.0, *(float(np.abs(output).max()) for output in expected))
+    difference = max(float(np.abs(one - other).max()) for one, other in zip(expected, found, strict=True))
+    return difference / scale, sum(output.size for output in expected)
+
+
+def _compare_detections(network: nn.Module, path: Path) -> tuple[float, int]:
+    """Compare each detection with the one that lies on it: where scores are equal, the order may be another."""
+    picture = torch.rand(1, 3, *_DETECTOR_SIZE, generator=torch.Generator().manual_seed(0))
+    (boxes, scores, labels), (other_boxes, other_scores, other_labels) = _both(network, path, picture)
+    if not len(boxes) or not len(other_boxes):
+        return float(len(boxes) != len(other_boxes)), 0
+    overlap = box_iou(torch.from_numpy(boxes), torch.from_numpy(other_boxes)).numpy()
+    partner = np.where(labels[:, None] == other_labels, overlap, -1.0).argmax(axis=1)
+    of_boxes = np.abs(boxes - other_boxes[partner]).max() / max(_DETECTOR_SIZE)
+    return max(float(of_boxes), float(np.abs(scores - other_scores[partner]).max())), boxes.size + scores.size
+
+
+def _both(network: nn.Module, path: Path, images: torch.Tensor) -> tuple[Arrays, Arrays]:
+    """The outputs of the network and of its export."""
+    with torch.inference_mode():
+        outputs = network(images)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+    return [output.numpy() for output in expected], found

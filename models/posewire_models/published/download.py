@@ -1,0 +1,288 @@
+"""Fetching one large file over HTTP: resumed where it broke off, checked by its digest.
+
+What has arrived lies at the path it is fetched to, with a note beside it (`.resume`) of which version of which file it
+is the beginning of. A server is asked for the rest with `Range` and `If-Range`; one that does not know these, or has
+another version by now, sends the whole file, which is then taken from its start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from email.message import Message
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from posewire_models.published.errors import DownloadError
+from posewire_models.published.store import file_digest
+
+__all__ = ["FetchSettings", "Progress", "discard", "fetch"]
+
+Progress = Callable[[int, int | None], None]
+"""Is told the bytes that are here, and those of the whole file where the server says so."""
+
+_CHUNK = 1 << 20
+_CLIENT = "posewire"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchSettings:
+    """How patient a download is.
+
+    Attributes:
+        timeout_s: silence of the server after which the connection is given up.
+        attempts: connections that are made for a file that breaks off, each going on where the last one ended.
+        retry_wait_s: before the second attempt, doubled for each further one.
+    """
+
+    timeout_s: float = 30.0
+    attempts: int = 4
+    retry_wait_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.attempts < 1 or self.retry_wait_s < 0:
+            raise ValueError("timeout_s must be above 0, attempts at least 1, retry_wait_s at least 0")
+
+
+class _InterruptedError(Exception):
+    """The connection ended early; what arrived is kept."""
+
+
+def fetch(
+    address: str,
+    path: Path,
+    *,
+    sha256_prefix: str = "",
+    max_bytes: int | None = None,
+    progress: Progress = lambda done, total: None,
+    settings: FetchSettings = FetchSettings(),
+) -> str:
+    """Fetch `address` to `path`, going on with what an earlier call left there.
+
+    Args:
+        address: `https://...` (or `http://...`).
+        path: complete only when this returns. After a failure the beginning stays there for the next call.
+        sha256_prefix: what the digest must begin with; a file with another one is deleted.
+        max_bytes: more than this is not fetched.
+        progress: called after every piece.
+        settings: timeouts and attempts.
+
+    Returns:
+        The file's SHA-256, hexadecimal.
+
+    Raises:
+        DownloadError: with the address and the reason.
+    """
+    download = _Download(address, path, bool(sha256_prefix), max_bytes, progress, settings)
+    resumed = path.exists()
+    download.run()
+    digest = file_digest(path)
+    if not digest.startswith(sha256_prefix) and resumed:
+        # The beginning may have been of another version, from a server that gives no marks.
+        discard(path)
+        download.run()
+        digest = file_digest(path)
+    if not digest.startswith(sha256_prefix):
+        discard(path)
+        raise DownloadError(
+            f"{address} is damaged or another file: its SHA-256 begins with {digest[:16]}, not with {sha256_prefix}; "
+            "nothing of it was kept"
+        )
+    return digest
+
+
+def discard(path: Path) -> None:
+    """Delete what `fetch` left at `path`."""
+    path.unlink(missing_ok=True)
+    _note(path).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """What the bytes that are here are the beginning of: an address, and the server's mark of the file's version."""
+
+    address: str
+    version: str
+
+
+@dataclass(frozen=True)
+class _Download:
+    address: str
+    path: Path
+    digest_known: bool
+    max_bytes: int | None
+    progress: Progress
+    settings: FetchSettings
+
+    def run(self) -> None:
+        """All of the file, over as many connections as it takes."""
+        wait_s = self.settings.retry_wait_s
+        for attempts_left in reversed(range(self.settings.attempts)):
+            try:
+                with _write_errors(self.path):
+                    self._fetch_rest()
+                return
+            except _InterruptedError as error:
+                if not attempts_left:
+                    raise DownloadError(
+                        f"the download of {self.address} broke off ({error}); {_size(self.path)} are kept in "
+                        f"{self.path}: the same command goes on from there"
+                    ) from None
+                time.sleep(wait_s)
+                wait_s *= 2
+
+    def _fetch_rest(self) -> None:
+        """One connection; a second one where the server's file is not the one that we have a beginning of."""
+        offset, version = self._have()
+        request = urllib.request.Request(self.address, headers={"User-Agent": _CLIENT, "Accept-Encoding": "identity"})
+        if offset:
+            request.add_header("Range", f"bytes={offset}-")
+            if version:
+                request.add_header("If-Range", version)
+        try:
+            response = self._open(request)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != 416 or not offset:
+                    raise self._refusal(error) from None
+                if re.fullmatch(rf"bytes \*/{offset}", error.headers.get("Content-Range", "")):
+                    self.progress(offset, offset)  # all of it was here already
+                    return
+        else:
+            with response:
+                if response.status != 206:
+                    self._receive(response, 0)
+                    return
+                if _continues(response.headers, offset, version):
+                    self._receive(response, offset)
+                    return
+                if not offset:
+                    raise DownloadError(f"{self.address}: asked for the whole file, the server sends a part")
+        discard(self.path)
+        self._fetch_rest()
+
+    def _have(self) -> tuple[int, str]:
+        """Bytes that are here and worth going on with, and the version that they are of."""
+        try:
+            beginning = _Beginning(**json.loads(_note(self.path).read_text(encoding="utf-8")))
+            if beginning.address == self.address and (beginning.version or self.digest_known):
+                return self.path.stat().st_size, beginning.version
+        except (FileNotFoundError, ValueError, TypeError):
+            pass  # no note, or one that makes no sense: what is here is worth nothing
+        discard(self.path)
+        return 0, ""
+
+    def _open(self, request: urllib.request.Request) -> Any:
+        try:
+            # Made for every call, because proxies are read from the environment when it is made.
+            return urllib.request.build_opener(_NoDowngrade).open(request, timeout=self.settings.timeout_s)
+        except urllib.error.HTTPError:
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            raise DownloadError(f"cannot reach {self.address}: {getattr(error, 'reason', None) or error}") from None
+
+    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+        if error.code in (408, 429) or error.code >= 500:
+            return _InterruptedError(f"the server answers {error.code} {error.reason}")
+        return DownloadError(f"the server refuses {self.address}: {error.code} {error.reason}")
+
+    def _receive(self, response: Any, offset: int) -> None:
+        """Write the body behind the `offset` bytes that are here."""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise DownloadError(f"{self.address} comes compressed, though it was asked for as it is")
+        length = response.headers.get("Content-Length", "")
+        total = offset + int(length) if length.isdigit() else None
+        if total is not None:
+            self._check_size(total)
+            self._check_room(total - offset)
+        done = offset
+        with self.path.open("ab" if offset else "wb") as file:
+            if not offset:
+                beginning = _Beginning(self.address, _version(response.headers))
+                _note(self.path).write_text(json.dumps(asdict(beginning)), encoding="utf-8")
+            self.progress(done, total)
+            for chunk in iter(lambda: _read(response), b""):
+                done += len(chunk)
+                self._check_size(done)
+                file.write(chunk)
+                self.progress(done, total)
+        if total is not None and done < total:
+            raise _InterruptedError(f"after {done} of {total} bytes")
+
+    def _check_size(self, size: int) -> None:
+        if self.max_bytes is not None and size > self.max_bytes:
+            discard(self.path)
+            raise DownloadError(
+                f"{self.address} has more than {_megabytes(self.max_bytes)}: not the file that is meant"
+            )
+
+    def _check_room(self, needed: int) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed:
+            raise DownloadError(
+                f"no room for {self.address}: {_megabytes(needed)} are to come, {_megabytes(free)} are free in "
+                f"{self.path.parent}; make room there, or set POSEWIRE_CACHE to another folder"
+            )
+
+
+class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+    """Follows redirections, but never from https to anything else."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        secure = urlsplit(req.full_url).scheme == "https"
+        if urlsplit(newurl).scheme not in (("https",) if secure else ("http", "https")):
+            raise DownloadError(f"{req.full_url} sends us on to {newurl}, which is not safe; not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _read(response: Any) -> bytes:
+    try:
+        chunk: bytes = response.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _InterruptedError(str(error) or type(error).__name__) from None
+    return chunk
+
+
+def _version(headers: Message) -> str:
+    """The server's mark of this version of the file. A weak ETag is none: it does not vouch for every byte."""
+    tag = str(headers.get("ETag", ""))
+    return tag if tag and not tag.startswith("W/") else str(headers.get("Last-Modified", ""))
+
+
+def _continues(headers: Message, offset: int, version: str) -> bool:
+    """Whether a 206 carries on where we are, and in the same version."""
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+    return found is not None and int(found[1]) == offset > 0 and _version(headers) in ("", version)
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write {path}: {error.strerror or error}; make room there, or set POSEWIRE_CACHE to another folder"
+        ) from error
+
+
+def _size(path: Path) -> str:
+    return _megabytes(path.stat().st_size if path.exists() else 0)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(path.name + ".resume")

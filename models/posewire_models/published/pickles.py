@@ -1,0 +1,245 @@
+"""Reading the pickled part of a foreign checkpoint without running any of it.
+
+A pickle is a program: it may name any function of any module and have it called. Here no name is ever imported. What a
+checkpoint needs in order to describe its tensors is answered by descriptions of our own; what its notes of the training
+need (numpy's arrays, OpenMMLab's buffers) by `Ignored`, which does nothing; any other name is refused, by that name.
+
+torch's own `weights_only` reader refuses the notes, too, unless it is given the classes that they name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any, NamedTuple
+
+import torch
+
+from posewire_models.published.errors import UnreadableError
+
+__all__ = ["Ignored", "Pickled", "StorageKey", "TensorEntry", "read_pickle"]
+
+_DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+# What the notes in published checkpoints are made of: dates, figures of the training, parts of its configuration.
+_NOTES = {
+    "__builtin__ getattr",
+    "__builtin__ set",
+    "_codecs encode",
+    "argparse Namespace",
+    "builtins getattr",
+    "builtins set",
+    "collections defaultdict",
+    "collections deque",
+    "numpy dtype",
+    "numpy ndarray",
+    "numpy.core.multiarray _reconstruct",
+    "numpy.core.multiarray scalar",
+    "numpy.core.numeric _frombuffer",
+    "numpy._core.multiarray _reconstruct",
+    "numpy._core.multiarray scalar",
+    "numpy._core.numeric _frombuffer",
+    "torch device",
+}
+_NOTES_OF = ("mmcv.", "mmengine.", "mmflow.", "mmpose.")
+
+# A memo's index, or an extension's code: the reader in C allocates or looks up by it before it asks us.
+_MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
+_REFUSED = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
+
+
+@dataclass(frozen=True)
+class StorageKey:
+    """Where a tensor's numbers lie: the storage's name in the file, their type, and how many it says there are."""
+
+    key: str
+    dtype: torch.dtype
+    count: int
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """A tensor as the pickle describes it, nothing of it believed yet.
+
+    Attributes:
+        storage: its numbers.
+        offset: where in the storage it begins.
+        size: its shape.
+        stride: steps in the storage, one a dimension.
+    """
+
+    storage: StorageKey
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Pickled(NamedTuple):
+    """What a pickle describes."""
+
+    content: Any
+    """Plain containers and numbers, `TensorEntry` for tensors, `Ignored` for anything of no consequence."""
+    storages: dict[str, StorageKey]
+    """All storages that it mentions, by their key."""
+
+
+class Ignored:
+    """Stands for an object of the notes. Takes any argument and any state, and keeps none."""
+
+    def __new__(cls, *_: object, **__: object) -> Ignored:
+        """The same for all."""
+        return super().__new__(cls)
+
+    def __call__(self, *_: object, **__: object) -> Ignored:
+        """Being called, too, gives something of no consequence."""
+        return self
+
+    def __setstate__(self, state: object) -> None:
+        """No state."""
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ignored)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """No items."""
+
+    def append(self, item: object) -> None:
+        """No items."""
+
+    def extend(self, items: object) -> None:
+        """No items."""
+
+    def add(self, item: object) -> None:
+        """No items."""
+
+
+class _Items(dict[Any, Any]):
+    """An ordered dictionary whose attributes (a state's `_metadata`) are dropped."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def read_pickle(file: IO[bytes]) -> Pickled:
+    """The object that `file` describes from where it stands, which is moved behind it.
+
+    Raises:
+        UnreadableError: not a pickle, or one that asks for more than that. Nothing that it names was called.
+    """
+    start = file.tell()
+    _check_operations(file)
+    end = file.tell()
+    file.seek(start)
+    unpickler = _Unpickler(io.BytesIO(file.read(end - start)), encoding="latin1")  # Python 2 wrote the old ones
+    try:
+        return Pickled(unpickler.load(), unpickler.storages)
+    except UnreadableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a crafted pickle may fail in any way
+        raise UnreadableError(f"its pickle is damaged ({type(error).__name__}: {error})") from None
+
+
+def _check_operations(file: IO[bytes]) -> None:
+    """Walk over the pickle up to its end, running nothing."""
+    count = 0
+    try:
+        for operation, argument, _ in pickletools.genops(file):
+            count += 1
+            if operation.name in _REFUSED:
+                raise UnreadableError(f"its pickle uses {operation.name}, which no checkpoint needs")
+            if operation.name in _MEMO and isinstance(argument, int) and argument > count:
+                raise UnreadableError(f"its pickle numbers an object {argument} when it has {count} operations")
+    except UnreadableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        raise UnreadableError(f"it holds no whole pickle ({type(error).__name__}: {error})") from None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Answers every name with something of ours, and every storage with a `StorageKey`."""
+
+    def __init__(self, file: IO[bytes], *, encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self.storages: dict[str, StorageKey] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("torch", "torch.cuda") and name in _DTYPES:
+            return _DTYPES[name]
+        if (entry := _ENTRIES.get(f"{module} {name}")) is not None:
+            return entry
+        if f"{module} {name}" in _NOTES or module.startswith(_NOTES_OF):
+            # A class of its own for each mention: whatever is done to it is forgotten with it.
+            return type("Ignored", (Ignored,), {})
+        raise UnreadableError(f"it wants to use {module}.{name}, which tensors do not need; nothing was run")
+
+    def persistent_load(self, pid: Any) -> StorageKey:
+        match pid:
+            # The last part, where there is one, says that the storage is a view of another; None: it is not.
+            case ("storage", torch.dtype() as dtype, str() as key, str(), int() as count, *view) if not any(view):
+                storage = StorageKey(key, dtype, count)
+                if count < 0 or self.storages.setdefault(key, storage) != storage:
+                    raise UnreadableError(f"it describes storage {key!r} in two ways")
+                return storage
+        raise UnreadableError(f"it refers to {str(pid)[:80]!r}, which is no storage of numbers")
+
+
+def _tensor(storage: object, offset: object, size: object, stride: object, *_: object) -> TensorEntry:
+    """`torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`."""
+    numbers = (offset, *_whole(size), *_whole(stride))
+    if not isinstance(storage, StorageKey) or not all(type(number) is int and number >= 0 for number in numbers):
+        raise UnreadableError("it describes a tensor by something else than a storage and whole numbers")
+    return TensorEntry(storage, offset, _whole(size), _whole(stride))  # type: ignore[arg-type]
+
+
+def _parameter(data: object, *_: object) -> object:
+    """`torch._utils._rebuild_parameter`."""
+    return data
+
+
+def _whole(numbers: object) -> tuple[Any, ...]:
+    if not isinstance(numbers, tuple):
+        raise UnreadableError(f"it describes a tensor whose shape is {str(numbers)[:80]!r}")
+    return numbers
+
+
+class _Entry:
+    """A function of ours that a pickle may have called, and that it can do nothing else to."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., object]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: object) -> object:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise UnreadableError("it wants to change a function")
+
+
+_ENTRIES: dict[str, Any] = {
+    "collections OrderedDict": _Entry(_Items),
+    "torch Size": tuple,
+    "torch._utils _rebuild_tensor": _Entry(_tensor),
+    "torch._utils _rebuild_tensor_v2": _Entry(_tensor),
+    "torch._utils _rebuild_parameter": _Entry(_parameter),
+}

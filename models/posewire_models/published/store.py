@@ -1,0 +1,210 @@
+"""The store of converted weights: a folder in the user's cache, `~/.cache/posewire` by default.
+
+Each file of weights lies under a name with its own digest in it, and counts only once a record names it:
+
+    weights/NAME-0123456789abcdef.safetensors
+    weights/NAME.json                            the record, replaced in one step
+    downloads/                                   what is under way
+
+Whoever reads sees the old record or the new one, never half of either, and whoever is interrupted leaves no record. The
+folder is `$POSEWIRE_CACHE`, else `$XDG_CACHE_HOME/posewire`, else `~/.cache/posewire`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from posewire_models.manifest import settings_from_json
+from posewire_models.published.errors import StoreError
+
+__all__ = ["Store", "StoredFile", "default_folder", "file_digest", "replacing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """The record of converted weights.
+
+    Attributes:
+        name: of the published file.
+        file: the weights' name in the store's folder of weights.
+        sha256: digest of the weights, hexadecimal.
+        bytes: their size.
+        source: the address or file name that they come from.
+        source_sha256: digest of the file that they were converted from.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    bytes: int
+    source: str
+    source_sha256: str
+
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file or not self.file.endswith(".safetensors"):
+            raise ValueError(f"file {self.file!r} must be a plain name that ends in .safetensors")
+
+
+def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the store lies for this user."""
+    if chosen := environment.get("POSEWIRE_CACHE"):
+        return Path(chosen).expanduser()
+    base = environment.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "posewire"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Store:
+    """Converted weights, by the name of the published file.
+
+    Args:
+        folder: made when something is put into it; None takes `default_folder()`.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+        self.weights = self.folder / "weights"
+        self.downloads = self.folder / "downloads"
+
+    def find(self, name: str) -> StoredFile | None:
+        """The record of `name`, if its weights are here; they are not looked into.
+
+        Raises:
+            StoreError: the record is damaged.
+        """
+        path = self._record(name)
+        try:
+            record = settings_from_json(StoredFile, json.loads(path.read_text(encoding="utf-8")), str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged ({error}); delete it and fetch the weights again") from None
+        return record if (self.weights / record.file).is_file() else None
+
+    def path(self, record: StoredFile) -> Path:
+        """Where the weights of `record` lie."""
+        return self.weights / record.file
+
+    def add(self, name: str, write: Callable[[Path], None], *, source: str, source_sha256: str) -> StoredFile:
+        """Keep weights under `name`, all or nothing, in place of earlier ones.
+
+        Args:
+            name: of the published file.
+            write: writes the weights to the path that it is given.
+            source: address or file name.
+            source_sha256: digest of that.
+
+        Raises:
+            StoreError: the folder cannot be written, or is full.
+        """
+        try:
+            self.weights.mkdir(parents=True, exist_ok=True)
+            with _temporary(self.weights) as temporary:
+                write(temporary)
+                digest = file_digest(temporary)
+                file = f"{name}-{digest[:16]}.safetensors"
+                record = StoredFile(
+                    name=name,
+                    file=file,
+                    sha256=digest,
+                    bytes=temporary.stat().st_size,
+                    source=source,
+                    source_sha256=source_sha256,
+                )
+                _commit(temporary, self.weights / file)
+            with replacing(self._record(name)) as temporary:
+                temporary.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {self.weights}: {error.strerror or error}; make room there, or set POSEWIRE_CACHE to "
+                "another folder"
+            ) from error
+        for old in self.weights.glob(f"{name}-{'[0-9a-f]' * 16}.safetensors"):
+            if old.name != file:
+                old.unlink(missing_ok=True)
+        return record
+
+    def fault(self, record: StoredFile) -> str:
+        """What is wrong with the weights of `record`, which are read whole; empty if nothing is."""
+        path = self.path(record)
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        return "" if found == record.sha256 else f"SHA-256 is {found[:16]}..., not {record.sha256[:16]}..."
+
+    @contextlib.contextmanager
+    def locked(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the right to fetch `name`, alone among all processes of this machine; it ends with the process.
+
+        Args:
+            name: of the published file.
+            waiting: called if another process holds it, before we wait for that.
+        """
+        try:
+            self.downloads.mkdir(parents=True, exist_ok=True)
+            lock = (self.downloads / f"{name}.lock").open("w")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {self.downloads}: {error.strerror or error}; set POSEWIRE_CACHE to another folder"
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _record(self, name: str) -> Path:
+        return self.weights / f"{name}.json"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` in one step at the end of the block, if nothing failed."""
+    with _temporary(path.parent) as temporary:
+        yield temporary
+        _commit(temporary, path)
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """A path for a file in the making, which is gone afterwards unless it was renamed."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _commit(temporary: Path, final: Path) -> None:
+    """Rename, such that after a power cut the old or the new file is there, whole."""
+    temporary.chmod(0o644)
+    _sync(temporary)
+    temporary.replace(final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

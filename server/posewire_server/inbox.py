@@ -71,7 +71,7 @@ class Inbox(Generic[Item]):
         self._can_start = can_start
         self._clock = clock
         self._items: deque[Item] = deque()
-        self._changed = asyncio.Condition()
+        self._room, self._news = asyncio.Event(), asyncio.Event()  # what the producer and the consumer wait for
         self._closed = False
         self._draining = False
         self._skipping = False  # until an item that can start
@@ -81,46 +81,46 @@ class Inbox(Generic[Item]):
 
     async def put(self, item: Item) -> None:
         """Add an item; under ALL, wait until there is room."""
-        async with self._changed:
-            if self._policy is DropPolicy.ALL:
-                await self._changed.wait_for(lambda: self._draining or len(self._items) < self._capacity)
-            if self._draining:
-                self._on_drop(item, DropReason.DRAINING)
-                return
-            if len(self._items) >= self._capacity:
-                self._make_room()
-            if self._skipping and self._can_start is not None and not self._can_start(item):
-                self._on_drop(item, DropReason.SUPERSEDED)
-                return
-            self._skipping = False
-            self._items.append(item)
-            self._changed.notify_all()
+        while self._policy is DropPolicy.ALL and not self._draining and len(self._items) >= self._capacity:
+            self._room.clear()
+            await self._room.wait()
+        if self._draining:
+            self._on_drop(item, DropReason.DRAINING)
+            return
+        if len(self._items) >= self._capacity:
+            self._make_room()
+        if self._skipping and self._can_start is not None and not self._can_start(item):
+            self._on_drop(item, DropReason.SUPERSEDED)
+            return
+        self._skipping = False
+        self._items.append(item)
+        self._news.set()
 
     async def get(self) -> Item | None:
         """The next item that is not too old; None when there will be no more."""
-        async with self._changed:
-            while True:
-                await self._changed.wait_for(lambda: self._items or self._closed or self._draining)
-                if not self._items:
-                    return None
-                item = self._items.popleft()
-                self._changed.notify_all()
-                if self._max_age_s is None or self._clock() - item.arrived_s <= self._max_age_s:
-                    return item
-                self._on_drop(item, DropReason.TOO_OLD)
+        while True:
+            while not (self._items or self._closed or self._draining):
+                self._news.clear()
+                await self._news.wait()
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._room.set()
+            if self._max_age_s is None or self._clock() - item.arrived_s <= self._max_age_s:
+                return item
+            self._on_drop(item, DropReason.TOO_OLD)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Nothing more will be put in; what waits is still given out."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self._news.set()
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Drop what waits and whatever is still put in; `get` returns None from now on."""
-        async with self._changed:
-            self._draining = True
-            self._drop_waiting(DropReason.DRAINING)
-            self._changed.notify_all()
+        self._draining = True
+        self._drop_waiting(DropReason.DRAINING)
+        self._news.set()
+        self._room.set()
 
     def _make_room(self) -> None:
         if self._can_start is None:

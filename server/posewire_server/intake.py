@@ -139,7 +139,7 @@ class Intake:
             await self._receive(key, request.frame)
             key += 1
             await self._outbox.caught_up()
-        await self._encoded.close()
+        self._encoded.close()
 
     async def decode(self) -> None:
         """Decode frames until there will be no more."""
@@ -154,12 +154,12 @@ class Intake:
                 outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
                 await self._pass_on(outcomes, ran_ms)
         await self._pass_on(await self._decoders.run(self._decoder.flush), 0.0)
-        await self.ready.close()
+        self.ready.close()
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Drop what waits and what still comes."""
-        await self._encoded.drain()
-        await self.ready.drain()
+        self._encoded.drain()
+        self.ready.drain()
         self._permits.release()  # nobody will, for a frame that was dropped while it was being decoded
 
     async def _receive(self, key: int, frame: track_pb2.Frame) -> None:

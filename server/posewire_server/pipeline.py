@@ -29,13 +29,18 @@ Result = TypeVar("Result")
 
 # Trackers hold the interpreter's lock most of the time: more threads would only wait for each other.
 _TRACKER_THREADS = 2
-# Steps of a tracker that take no longer run on the event loop.
-_QUICK_STEP_MS = 2.0
+# In this time a network gets going; until then its thread needs the interpreter's lock.
+_HEAD_START_S = 0.001
+# A tracker that takes no longer than this for a frame runs on the event loop.
+_QUICK_TRACKER_MS = 3.0
 
 
 @dataclass
 class StageTimes:
-    """Milliseconds that each stage ran for one frame, without waiting for its turn. 0: it did not run."""
+    """Milliseconds that each stage ran for one frame, without waiting for its turn. 0: it did not run.
+
+    What the tracker does while others run, or when the results have been sent, is not in `track_ms`.
+    """
 
     detect_ms: float = 0.0
     flow_ms: float = 0.0
@@ -124,9 +129,21 @@ class Pipeline:
             session.previous = frame  # from here on the tracker's joints are where this frame shows them
             nearly_done()
             withdraw()
-            joints = await self._poses(frame, boxes.xyxy, session.stream_id, times)
-        people = await self._track(session, lambda: tracker.update(boxes, joints), times)
+            posing = self._start_poses(frame, boxes.xyxy, session.stream_id)
+        try:
+            await asyncio.sleep(_HEAD_START_S)
+            await self.catch_up(session)  # while the network runs
+            posed = await posing
+        finally:
+            posing.cancel()
+        times.pose_ms = posed.ran_ms
+        people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
+        session.tracker_ms = times.track_ms
         return Tracked(people, times, detector_runs, tracker.config.detect_every)
+
+    async def catch_up(self, session: Session) -> None:
+        """What the tracker may do between two frames; best called when the results of the first have been sent."""
+        await self._track(session, session.tracker.catch_up, StageTimes())
 
     async def estimate(
         self, frame: Frame, given: Boxes | None, *, box_score_threshold: float, max_people: int, stream: Hashable = None
@@ -151,7 +168,9 @@ class Pipeline:
             found = _detected(await self._detect.submit(frame, stream), times)
             order = np.argsort(-found.scores, kind="stable")
             boxes = found[order[found.scores[order] >= box_score_threshold][:max_people]]
-        return Estimated(boxes, await self._poses(frame, boxes.xyxy, stream, times), times)
+        posed = await self._start_poses(frame, boxes.xyxy, stream)
+        times.pose_ms = posed.ran_ms
+        return Estimated(boxes, posed.result, times)
 
     @contextmanager
     def approaching(self, stream: Hashable) -> Iterator[None]:
@@ -191,10 +210,13 @@ class Pipeline:
         flow = self._flow.submit((previous, frame), session.stream_id) if flow_runs and previous is not None else None
         started: list[asyncio.Future[Any]] = [stage for stage in (detect, flow) if stage is not None]
         try:
-            await asyncio.gather(*started)
+            for stage in started:
+                await stage
         finally:
             for stage in started:
-                stage.cancel()  # if one failed, the other is of no use
+                # If one failed, the other is of no use, and how it ends of no interest.
+                if not stage.cancel() and not stage.cancelled():
+                    stage.exception()
         if flow is not None:
             times.flow_ms = flow.result().ran_ms
         return (
@@ -202,15 +224,15 @@ class Pipeline:
             None if flow is None else flow.result().result,
         )
 
-    async def _poses(self, frame: Frame, xyxy: Floats, stream: Hashable, times: StageTimes) -> Floats:
-        if not len(xyxy):
-            return np.zeros((0, len(self.networks.joint_set), 3), np.float32)
-        batched: Batched[Floats] = await self._pose.submit((frame, xyxy), stream)
-        times.pose_ms = batched.ran_ms
-        return batched.result
+    def _start_poses(self, frame: Frame, xyxy: Floats, stream: Hashable) -> asyncio.Future[Batched[Floats]]:
+        if len(xyxy):
+            return self._pose.submit((frame, xyxy), stream)
+        nobody: asyncio.Future[Batched[Floats]] = asyncio.get_running_loop().create_future()
+        nobody.set_result(Batched(np.zeros((0, len(self.networks.joint_set), 3), np.float32), ran_ms=0.0))
+        return nobody
 
     async def _track(self, session: Session, step: Callable[[], Result], times: StageTimes) -> Result:
-        """A step of the tracker: here if the last one was quick, else on a thread.
+        """A step of the tracker: here if those of the last frame were quick, else on a thread.
 
         With few people a step takes less than handing it over would; with long queues and many people it takes
         milliseconds, during which the event loop must not stand still.
@@ -221,11 +243,10 @@ class Pipeline:
             result = step()
             return result, (time.perf_counter() - start) * 1e3
 
-        if session.tracker_step_ms <= _QUICK_STEP_MS:
+        if session.tracker_ms <= _QUICK_TRACKER_MS:
             result, ran_ms = timed()
         else:
             result, ran_ms = await self._trackers.run(timed)
-        session.tracker_step_ms = ran_ms
         times.track_ms += ran_ms
         return result
 

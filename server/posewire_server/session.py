@@ -18,10 +18,10 @@ class Session:
         stream_id: identifies the stream in logs, and to the batchers, which are fair between streams.
         tracker: Q and the ids given out.
         previous: the frame to which the tracker's joints belong, for the next flow field.
-        tracker_step_ms: how long the tracker's last step took.
+        tracker_ms: how long the tracker took for the last frame.
     """
 
     stream_id: str
     tracker: Tracker
     previous: Frame | None = None
-    tracker_step_ms: float = 0.0
+    tracker_ms: float = 0.0

@@ -127,6 +127,7 @@ class TrackStream:
             else:
                 token = await self._token() if time.monotonic() >= self._token_due_s else b""
                 await self._outbox.tracked(self._tracked_message(ready, tracked), token)
+                await self._context.pipeline.catch_up(self._session)
             finally:
                 last_stage()
 
@@ -157,7 +158,7 @@ class TrackStream:
 
     async def _drain_when_told(self) -> None:
         await self._context.drain.wait()
-        await self._intake.drain()
+        self._intake.drain()
 
     async def _say_goodbye(self, reader: asyncio.Task[None]) -> None:
         """The frame in work is finished. Tell the client, and answer for what it still sends until it half-closes."""

@@ -35,7 +35,7 @@ def _inbox(
 
 
 async def _rest(inbox: Inbox[Item]) -> list[int]:
-    await inbox.close()
+    inbox.close()
     numbers = []
     while (item := await inbox.get()) is not None:
         numbers.append(item.number)
@@ -81,7 +81,7 @@ async def test_draining_drops_what_waits_and_what_still_comes() -> None:
     await inbox.put(Item(1))
     held_back = asyncio.create_task(inbox.put(Item(2)))
     await asyncio.sleep(0)
-    await inbox.drain()
+    inbox.drain()
     await held_back
     await inbox.put(Item(3))
     assert await inbox.get() is None
@@ -92,7 +92,7 @@ async def test_draining_wakes_a_reader() -> None:
     inbox = _inbox(DropPolicy.ALL, Drops())
     reader = asyncio.create_task(inbox.get())
     await asyncio.sleep(0)
-    await inbox.drain()
+    inbox.drain()
     assert await reader is None
 
 
@@ -128,7 +128,7 @@ def test_every_item_comes_out_or_is_dropped_once(
                 put += 1
             assert len(inbox) <= capacity
         if end == "drain":
-            await inbox.drain()
+            inbox.drain()
         taken += await _rest(inbox)
         dropped = [number for number, _ in drops]
         assert sorted(taken + dropped) == list(range(put))

@@ -57,14 +57,15 @@ def velocities(people: TrackedPeople, counts: npt.NDArray[np.bool_], queue: Queu
     return velocities
 
 
-def flow_boxes(queue: Queue, config: TrackerConfig) -> Boxes:
-    """B_flow: boxes around the moved joints of the newest frame in Q, extended by 15 %.
+def flow_boxes(queue: Queue, flow: FlowField | None, config: TrackerConfig) -> Boxes:
+    """B_flow: the joints of frame k-1 moved by the flow, and boxes around them, extended by 15 %.
 
     A person is carried on if the pose network was sure enough of it, and for at most L_Q runs of the detector in a row
     that missed it: without an end, a pose seen in a coat stand would stand there for ever.
 
     Args:
-        queue: already moved to the coming frame.
+        queue: Q up to frame k-1.
+        flow: F_{k-1->k}; None: everybody is thought to stand still.
         config: `propagation_threshold`, the gate; L_Q.
 
     Returns:
@@ -77,5 +78,8 @@ def flow_boxes(queue: Queue, config: TrackerConfig) -> Boxes:
         & (queue.unconfirmed[newest] < config.queue_length)
         & (counts.sum(axis=1) >= 2)  # one joint spans no box
     )
-    xyxy = box_geometry.around_joints(queue.moved[newest][carried], counts[carried])
+    joints = queue.moved[newest][carried]
+    if flow is not None:
+        joints = joints + flow.at(joints.reshape(-1, 2)).reshape(joints.shape)
+    xyxy = box_geometry.around_joints(joints, counts[carried])
     return Boxes.of(xyxy, queue.box_scores[newest][carried], BoxSource.FLOW, queue.ids[newest][carried])

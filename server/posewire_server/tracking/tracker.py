@@ -12,7 +12,9 @@ Source: Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking"
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +58,7 @@ class Tracker:
         self._identities = 0
         self._frames_to_detection = 0
         self._detector_ran = False
+        self._due: Callable[[], Queue] | None = None  # what Q becomes; see catch_up
 
     @property
     def detector_due(self) -> bool:
@@ -74,9 +77,7 @@ class Tracker:
             detections: B_det of this frame; None when the detector did not run.
             flow: F_{k-1->k}; None when there is none, as on the first frame: then everybody is thought to stand still.
         """
-        # Every instance in Q follows the new flow field, so that S_Multi-flow needs no other.
-        if flow is not None:
-            self._queue = move(self._queue, flow)
+        self.catch_up()
 
         # a. B_det, without the boxes that the detector doubts.
         self._detector_ran = detections is not None
@@ -87,7 +88,11 @@ class Tracker:
 
         # b. B_flow: joints of frame k-1 moved by the flow, boxes around them.
         if self.config.propagation:
-            unified += flow_boxes(self._queue, self.config)
+            unified += flow_boxes(self._queue, flow, self.config)
+
+        # Every instance in Q follows the new flow field, so that S_Multi-flow needs no other.
+        if flow is not None:
+            self._due = partial(move, self._queue, flow)
 
         # c. B_unified: box NMS over both.
         return box_geometry.suppress(unified, self.config.box_nms_iou, self.config.max_people)
@@ -111,6 +116,7 @@ class Tracker:
                 f"joints have the shape {joints.shape}; {len(boxes)} boxes and {len(self._sigmas)} joints a pose need "
                 f"({len(boxes)}, {len(self._sigmas)}, 3)"
             )
+        self.catch_up()
         given = TrackedPeople.without_ids(boxes, joints, self.config.joint_score_threshold)
         # Poses take part in an order of their own, not the caller's, so that a permutation of the input changes no id
         # even where similarities tie.
@@ -130,23 +136,28 @@ class Tracker:
         people, poses = replace(people, ids=ids)[kept], poses.of(kept)
 
         # g. P^k joins Q; the oldest frame leaves.
-        self._queue = self._queue.joined_by(
-            people,
-            poses.counts,
-            velocities(people, poses.counts, self._queue),
-            self._unconfirmed(people),
-            self.config.queue_length,
-        )
+        self._due = partial(self._joined, people, poses, detector_ran=self._detector_ran)
         self._frames_to_detection -= 1
         return people
 
+    def catch_up(self) -> None:
+        """Do now what the next step would begin with.
+
+        What `unify` and `update` do to Q is not needed for their results, so it waits: call this while the pose network
+        runs, and when the results have been sent. Nothing but time depends on it.
+        """
+        if self._due is not None:
+            self._queue = self._due()
+            self._due = None
+
     def state(self) -> TrackerState:
         """A snapshot; the arrays are not written to afterwards."""
+        self.catch_up()
         return TrackerState(self._queue, self._identities, self._frames_to_detection)
 
     def restore(self, state: TrackerState) -> None:
         """Go on from a snapshot of a tracker with the same joint set."""
-        self._queue = state.queue
+        self._queue, self._due = state.queue, None
         self._identities = state.identities
         self._frames_to_detection = state.frames_to_detection
 
@@ -192,13 +203,20 @@ class Tracker:
         self._identities += len(fresh)
         return ids
 
-    def _unconfirmed(self, people: TrackedPeople) -> Ints:
-        """How many runs of the detector in a row have missed each person `(n,)`, this frame's included."""
+    def _joined(self, people: TrackedPeople, poses: Poses, *, detector_ran: bool) -> Queue:
+        """Step g: Q with the people of this frame."""
+        # How many runs of the detector in a row have missed each person, this frame's included.
         unconfirmed = np.zeros(len(people), dtype=np.int64)
         then, now = self._queue.seen_again(people.ids)
-        unconfirmed[now] = self._queue.unconfirmed[then] + int(self._detector_ran)
+        unconfirmed[now] = self._queue.unconfirmed[then] + int(detector_ran)
         unconfirmed[people.boxes.sources != BoxSource.FLOW] = 0
-        return unconfirmed
+        return self._queue.joined_by(
+            people,
+            poses.counts,
+            velocities(people, poses.counts, self._queue),
+            unconfirmed,
+            self.config.queue_length,
+        )
 
 
 def _canonical_order(people: TrackedPeople) -> npt.NDArray[np.intp]:

@@ -88,7 +88,15 @@ def people_messages(people: TrackedPeople, own: JointSet, wanted: JointSet) -> l
 
 def timings_message(times: StageTimes, *, queue_ms: float, decode_ms: float, total_ms: float) -> pose_pb2.Timings:
     """Times of the stages while they ran; what was spent waiting between them is in the total only."""
-    return pose_pb2.Timings(queue_ms=queue_ms, decode_ms=decode_ms, total_ms=total_ms, **dataclasses.asdict(times))
+    return pose_pb2.Timings(
+        queue_ms=queue_ms,
+        decode_ms=decode_ms,
+        detect_ms=times.detect_ms,
+        flow_ms=times.flow_ms,
+        pose_ms=times.pose_ms,
+        track_ms=times.track_ms,
+        total_ms=total_ms,
+    )
 
 
 def models_message(names: ModelNames) -> track_pb2.ServerModels:

@@ -1,0 +1,175 @@
+"""COCO numbers are pycocotools', and faulty files are refused."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from posewire_evaluation.coco import BOX_METRICS, KEYPOINT_METRICS, score_coco
+from posewire_evaluation.errors import EvaluationError
+from tests.evaluation.people import written
+
+
+def people(seed: int, images: int = 12) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A ground truth with people of all sizes, crowds and unlabelled joints, and results that resemble it."""
+    rng = np.random.default_rng(seed)
+    annotations, results = [], []
+    for image in range(1, images + 1):
+        for _ in range(int(rng.integers(0, 5))):
+            width, height = (float(side) for side in rng.uniform(15, 200, 2))
+            x, y = (float(place) for place in rng.uniform(0, 400, 2))
+            xy = rng.uniform((x, y), (x + width, y + height), (17, 2))
+            seen = rng.integers(0, 3, 17) if rng.random() < 0.8 else np.zeros(17, int)
+            annotation = {"id": len(annotations) + 1, "image_id": image, "category_id": 1, "area": 0.5 * width * height}
+            annotation |= {
+                "bbox": [x, y, width, height],
+                "iscrowd": int(rng.random() < 0.1),
+                "num_keypoints": int((seen > 0).sum()),
+            }
+            annotation["keypoints"] = np.column_stack([xy * (seen > 0)[:, None], seen]).ravel().tolist()
+            annotations.append(annotation)
+            if rng.random() < 0.85:
+                moved = xy + rng.normal(0, 0.04 * np.sqrt(width * height), (17, 2))
+                box = (np.array([x, y, width, height]) + rng.normal(0, 6, 4)).tolist()
+                results.append(result(image, np.column_stack([moved, np.ones(17)]), box, float(rng.random())))
+        if rng.random() < 0.5:
+            stray = np.column_stack([rng.uniform(0, 400, (17, 2)), np.ones(17)])
+            results.append(result(image, stray, [5.0, 5.0, 90.0, 90.0], float(rng.random())))
+    truth = {
+        "images": [{"id": image, "width": 640, "height": 640} for image in range(1, images + 1)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    return truth, results
+
+
+def result(image: int, keypoints: np.ndarray, box: list[float], score: float) -> dict[str, Any]:
+    return {"image_id": image, "category_id": 1, "keypoints": keypoints.ravel().tolist(), "bbox": box, "score": score}
+
+
+def by_pycocotools(truth: Path, results: Path, kind: str) -> list[float]:
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO(str(truth))
+        evaluation = COCOeval(gt, gt.loadRes(str(results)), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return list(evaluation.stats)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kinds", [("keypoints", "bbox"), ("keypoints",), ("bbox",)])
+def test_numbers_are_those_of_pycocotools(seed: int, kinds: tuple[str, ...], tmp_path: Path) -> None:
+    truth, results = people(seed)
+    for each in results:
+        for kind in {"keypoints", "bbox"} - set(kinds):
+            del each[kind]
+    files = written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results)
+    scores = score_coco(*files)
+    assert (scores.keypoints is not None, scores.boxes is not None) == ("keypoints" in kinds, "bbox" in kinds)
+    if scores.keypoints is not None:
+        assert list(scores.keypoints.values()) == by_pycocotools(*files, "keypoints")
+        assert tuple(scores.keypoints) == KEYPOINT_METRICS
+        assert 0 < scores.keypoints["AP"] < 1
+    if scores.boxes is not None:
+        assert list(scores.boxes.values()) == by_pycocotools(*files, "bbox")
+        assert tuple(scores.boxes) == BOX_METRICS
+
+
+def test_the_truth_itself_is_perfect(tmp_path: Path) -> None:
+    truth, _ = people(1)
+    truth["annotations"] = [each for each in truth["annotations"] if each["num_keypoints"] and not each["iscrowd"]]
+    copies = [each | {"score": 0.5 + 0.001 * place} for place, each in enumerate(copy.deepcopy(truth["annotations"]))]
+    scores = score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", copies))
+    assert scores.keypoints is not None
+    assert scores.keypoints["AP"] == pytest.approx(1)
+    assert scores.boxes is not None
+    assert scores.boxes["AR100"] == pytest.approx(1)
+
+
+def test_a_miss_and_a_false_positive(tmp_path: Path) -> None:
+    """Two people, one of them found, with something better scored beside them."""
+    xy = np.column_stack([np.arange(17) * 6.0, np.arange(17) * 6.0, np.full(17, 2)])
+    annotations = [
+        {"id": n, "image_id": 1, "category_id": 1, "area": 9216.0, "bbox": [x, 0.0, 96.0, 96.0], "iscrowd": 0}
+        | {"num_keypoints": 17, "keypoints": (xy + [x, 0, 0]).ravel().tolist()}
+        for n, x in ((1, 10.0), (2, 500.0))
+    ]
+    truth = {"images": [{"id": 1}], "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    found = [
+        result(1, xy + [10, 0, 0], [10.0, 0.0, 96.0, 96.0], 0.5),
+        result(1, xy + [250, 0, 0], [250.0, 0.0, 96.0, 96.0], 0.9),
+    ]
+    scores = score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", found))
+    # Recall reaches a half at precision a half: 51 of COCO's 101 points of recall.
+    for values in (scores.keypoints, scores.boxes):
+        assert values is not None
+        assert values["AP"] == pytest.approx(0.5 * 51 / 101)
+    assert scores.keypoints is not None
+    assert scores.keypoints["AR"] == pytest.approx(0.5)
+
+
+def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda entry: entry.pop(key) if value is KeyError else entry.__setitem__(key, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_set("image_id", 99), r"dt\.json: result 1 \(image 99\): .*gt\.json has no image with that id"),
+        (_set("image_id", KeyError), r"result 1 \(image None\): it has no `image_id`"),
+        (_set("category_id", 7), r"has no category 7"),
+        (_set("score", KeyError), r"it has no `score`"),
+        (_set("score", float("nan")), r"the score is nan"),
+        (_set("keypoints", KeyError), r"it has no `keypoints`, as the first result has"),
+        (_set("keypoints", [1.0] * 45), r"`keypoints` is not a list of 51 numbers"),
+        (_set("keypoints", [float("nan")] * 51), r"`keypoints` holds something that is no number, or NaN"),
+        (_set("bbox", [1.0, 2.0, 3.0]), r"`bbox` is not a list of 4 numbers"),
+        (_set("bbox", [1.0, 2.0, 3.0, None]), r"`bbox` holds something that is no number"),
+    ],
+)
+def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path) -> None:
+    truth, results = people(0)
+    change(results[1])
+    with pytest.raises(EvaluationError, match=said):
+        score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_set("num_keypoints", KeyError), r"gt\.json: annotation 2 \(image \d+\) has no `num_keypoints`"),
+        (_set("area", KeyError), r"has no `area`"),
+        (_set("keypoints", [0.0] * 45), r"annotation 2 \(image \d+\) has 15 keypoints"),
+    ],
+)
+def test_faulty_truth_is_refused(change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path) -> None:
+    truth, results = people(0)
+    change(truth["annotations"][1])
+    with pytest.raises(EvaluationError, match=said):
+        score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ([], "holds no results"),
+        ({}, "a list of results is expected"),
+        ([{"image_id": 1}], "neither `keypoints` nor `bbox`"),
+        ([3], "neither `keypoints` nor `bbox`"),
+    ],
+)
+def test_what_is_no_result_list_is_refused(results: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=said):
+        score_coco(written(tmp_path / "gt.json", people(0)[0]), written(tmp_path / "dt.json", results))
+    with pytest.raises(EvaluationError, match="cannot be read"):
+        score_coco(tmp_path / "gt.json", tmp_path / "nothing.json")

@@ -1,0 +1,152 @@
+"""`posewire eval` at the terminal: tables, JSON, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.application import app
+from tests.evaluation.people import as_2017, as_2018, changed, pose, renamed, walk, written
+from tests.evaluation.test_coco import people
+from tests.evaluation.test_mot import WALK, files, lines
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ["eval", *map(str, arguments)])
+
+
+def data_set(folder: Path, names: str = "abcdef") -> tuple[Path, Path]:
+    """Some sequences; in the first one, two people swap their identities."""
+    for place, name in enumerate(names):
+        predicted = renamed(walk(), {1: 2, 2: 1}, first=2) if place == 0 else walk()
+        as_file = as_2017 if place % 2 else as_2018
+        written(folder / "gt" / f"{name}.json", as_file(walk()))
+        written(folder / "dt" / f"{name}.json", as_2018(predicted, predictions=True))
+    return folder / "gt", folder / "dt"
+
+
+def test_posetrack(tmp_path: Path) -> None:
+    gt, dt = data_set(tmp_path)
+    result = run("posetrack", "--gt", gt, "--dt", dt, "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.stderr
+    assert "6 sequences, 30 labelled frames" in result.stdout
+    table = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert table["joint"] == ["AP", "MOTA", "MOTP", "precision", "recall", "switches"]
+    assert table["left_wrist"] == ["100.0", "95.8", "100.0", "100.0", "100.0", "2"]
+    assert table["MOTA"] == ["95.8"] * 8  # Head, Shou, Elb, Wri, Hip, Knee, Ankl, Total
+    assert f"wrote {tmp_path / 'out.json'}" in result.stderr
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["mota"]["total"] == pytest.approx(100 * (1 - 2 / 48))
+    assert document["mota"]["by_part"]["Head"] == pytest.approx(document["mota"]["by_joint"]["nose"])
+    assert document["switches"] == {"total": 30, "by_joint": dict.fromkeys(document["ap"]["by_joint"], 2)}
+    assert document["identities"]["det_a"] == pytest.approx(100)
+    assert document["notes"] == []
+
+
+def test_as_many_processes_as_one_likes(tmp_path: Path) -> None:
+    gt, dt = data_set(tmp_path)
+    for workers in (1, 3):
+        out = tmp_path / f"{workers}.json"
+        assert run("posetrack", "--gt", gt, "--dt", dt, "--workers", workers, "--json", out).exit_code == 0
+    assert (tmp_path / "1.json").read_text() == (tmp_path / "3.json").read_text()
+
+
+def test_what_is_odd_is_said(tmp_path: Path) -> None:
+    gt, dt = data_set(tmp_path, "ab")
+    written(dt / "a.json", as_2018(changed(walk(), {t: {} for t in range(5)}), predictions=True))
+    written(dt / "b.json", as_2018(walk()))
+    written(gt / "c.json", as_2018(changed(walk(), {t: {} for t in range(5)})))
+    written(dt / "c.json", as_2018(walk(), predictions=True))
+    result = run("posetrack", "--gt", gt, "--dt", dt)
+    assert result.exit_code == 0
+    assert f"note: {dt / 'a.json'} has nobody in any of its 5 frames" in result.stderr
+    assert f"note: {dt / 'b.json'} has joints without a score" in result.stderr
+    assert f"note: {gt / 'c.json'} lists nobody in any frame" in result.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_faulty_file_ends_it(workers: int, tmp_path: Path) -> None:
+    gt, dt = data_set(tmp_path)
+    twice = as_2018(walk(), predictions=True)
+    twice["annotations"][3]["track_id"] = 1
+    written(dt / "e.json", twice)
+    result = run("posetrack", "--gt", gt, "--dt", dt, "--workers", workers, "--json", tmp_path / "out.json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"posewire: {dt / 'e.json'}: frame 1: id 1 is given to 2 people; an id is one person's\n"
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_names_must_be_the_same(tmp_path: Path) -> None:
+    gt, dt = data_set(tmp_path, "ab")
+    (dt / "b.json").rename(dt / "x.json")
+    result = run("posetrack", "--gt", gt, "--dt", dt)
+    assert result.exit_code == 1
+    assert "has no prediction for b.json; it has x.json" in result.stderr
+
+
+def test_coco(tmp_path: Path) -> None:
+    truth, results = people(0)
+    gt, dt = written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results)
+    result = run("coco", "--gt", gt, "--dt", dt, "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert (len(document["keypoints"]), len(document["boxes"])) == (10, 12)
+    assert f"{document['keypoints']['AP75']:.3f}" in result.stdout
+    assert "ARm" in result.stdout
+
+
+def test_mot(tmp_path: Path) -> None:
+    gt, dt = files(tmp_path, {"A": WALK, "B": WALK}, {"A": WALK, "B": WALK[:-1]})
+    result = run("mot", "--gt", gt, "--dt", dt, "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert rows["OVERALL"][0] == "93.8"
+    assert rows["sequence"][0] == "MOTA"
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["B"]["num_misses"] == 1
+    assert document["A"]["trackeval"]["hota"] == pytest.approx(100)
+    (dt / "A.txt").write_text(lines([*WALK, WALK[0]]))
+    result = run("mot", "--gt", gt, "--dt", dt)
+    assert result.exit_code == 1
+    assert "A.txt: frame 1: id 1 is given to 2 boxes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "package"), [("coco", "pycocotools.coco"), ("posetrack", "motmetrics"), ("mot", "motmetrics")]
+)
+def test_what_is_missing_can_be_installed(command: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("posewire_evaluation")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    result = run(command, "--gt", "gt", "--dt", "dt")
+    assert result.exit_code == 1
+    assert f"`posewire eval {command}` needs the package {package}" in result.stderr
+    assert "pip install 'posewire[eval]'" in result.stderr
+
+
+def test_the_folder_of_the_document_is_looked_for_first(tmp_path: Path) -> None:
+    result = run("coco", "--gt", "gt.json", "--dt", "dt.json", "--json", tmp_path / "nowhere" / "out.json")
+    assert result.exit_code == 1
+    assert "the folder" in result.stderr
+    assert "does not exist" in result.stderr
+
+
+def test_a_value_that_is_not_there_is_a_dash_and_null(tmp_path: Path) -> None:
+    noses = changed(walk(), {t: {1: pose(100, only=["nose"])} for t in range(5)})
+    written(tmp_path / "gt" / "a.json", as_2018(noses))
+    whole = changed(walk(), {t: {1: pose(100)} for t in range(5)})
+    written(tmp_path / "dt" / "a.json", as_2018(whole, predictions=True))
+    result = run("posetrack", "--gt", tmp_path / "gt", "--dt", tmp_path / "dt", "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.stderr
+    table = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert table["nose"] == ["100.0", "100.0", "100.0", "100.0", "100.0", "0"]
+    assert table["left_knee"] == ["-", "-", "0.0", "0.0", "-", "0"]
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["mota"]["by_joint"]["left_knee"] is None
+    assert document["mota"]["by_part"]["Knee"] is None
+    assert document["mota"]["total"] == 100

@@ -1,0 +1,172 @@
+"""`posewire run-dataset` against a running server: files for the official tools, resuming, failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.application import app
+from posewire.joints import COCO17
+from posewire.writers import VideoWriter
+from posewire_evaluation.posetrack_files import read_posetrack
+from tests.evaluation.people import as_2017, as_2018, frame, pose, sequence, written
+from tests.integration.test_cli_commands import BlueShyPose, serving
+from tests.server.stand_ins import networks, picture
+
+FRAMES = 6
+
+
+@pytest.fixture(autouse=True)
+def _no_state_outside_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with serving(networks(pose=BlueShyPose())) as address:
+        yield address
+
+
+def pictures(folder: Path, first: int = 0, frames: int = FRAMES, digits: int = 6) -> Path:
+    folder.mkdir(parents=True)
+    for step in range(frames):
+        cv2.imwrite(str(folder / f"{first + step:0{digits}d}.png"), picture(step))
+    return folder
+
+
+def clip(path: Path, frames: int = FRAMES) -> Path:
+    with VideoWriter(path, COCO17, fps=25) as writer:
+        for step in range(frames):
+            writer.add(picture(step), step / 25)
+    return path
+
+
+def truth(file: Path, first: int = 0, frames: int = FRAMES, *, as_file: Any = as_2018, name: str = "") -> Path:
+    content = sequence(*(frame(first + t, {1: pose(100)}) for t in range(frames)), name=name or file.stem)
+    return written(file, as_file(content))
+
+
+def run(folder: Path, server: str, *flags: str) -> Any:
+    command = ["run-dataset", "--videos", folder / "videos", "--gt", folder / "gt", "--out", folder / "dt"]
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(
+        app, [*map(str, command), "--server", server, *flags]
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder of pictures, a video, and pictures where PoseTrack has them, of 2017 and counted from 1."""
+    pictures(tmp_path / "videos" / "000001_folder")
+    truth(tmp_path / "gt" / "000001_folder.json")
+    clip(tmp_path / "videos" / "000002_clip.mp4")
+    truth(tmp_path / "gt" / "000002_clip.json")
+    pictures(tmp_path / "videos" / "images" / "bonn" / "000003_mpii", first=1, digits=8)
+    truth(tmp_path / "gt" / "000003_mpii_relpath.json", first=1, as_file=as_2017, name="000003_mpii")
+    return tmp_path
+
+
+def test_every_sequence_has_its_prediction(data: Path, server: str) -> None:
+    result = run(data, server, "--parallel", "2")
+    assert result.exit_code == 0, result.stderr
+    assert "3 sequences tracked, 18 frames" in result.stderr
+    for file in sorted((data / "gt").glob("*.json")):
+        wanted, found = read_posetrack(file), read_posetrack(data / "dt" / file.name, predictions=True)
+        assert [each.number for each in found.frames] == [each.number for each in wanted.frames]
+        for each in found.frames:
+            assert each.ids.tolist() == [1, 2]
+    content = json.loads((data / "dt" / "000003_mpii_relpath.json").read_text())
+    assert content["images"][0]["file_name"] == "images/000003_mpii/000001.jpg"
+    assert content["images"][0]["vid_id"] == "000003"
+    evaluated = CliRunner().invoke(app, ["eval", "posetrack", "--gt", str(data / "gt"), "--dt", str(data / "dt")])
+    assert evaluated.exit_code == 0, evaluated.stderr
+
+
+def test_what_is_there_is_left_alone(data: Path, server: str) -> None:
+    assert run(data, server, "--quiet").exit_code == 0
+    (data / "dt" / "000002_clip.json").unlink()
+    kept = (data / "dt" / "000001_folder.json").stat().st_mtime_ns
+    result = run(data, server)
+    assert "1 sequences tracked, 2 were there, 6 frames" in result.stderr
+    assert (data / "dt" / "000001_folder.json").stat().st_mtime_ns == kept
+    assert "0 sequences tracked, 3 were there" in run(data, server).stderr
+    assert "3 sequences tracked, 18 frames" in run(data, server, "--overwrite").stderr
+    assert (data / "dt" / "000001_folder.json").stat().st_mtime_ns > kept
+
+
+def test_predictions_of_other_settings_are_not_mixed(data: Path, server: str) -> None:
+    assert run(data, server, "--similarity", "bbox").exit_code == 0
+    (data / "dt" / "000002_clip.json").unlink()
+    result = run(data, server, "--similarity", "pose", "--queue-length", "7")
+    assert result.exit_code == 2
+    assert "queue_length 10 there, 7 now, similarity 'bbox' there, 'pose' now" in result.stderr
+    assert not (data / "dt" / "000002_clip.json").exists()
+    assert run(data, server, "--similarity", "bbox").exit_code == 0
+
+
+def test_a_sequence_that_fails_has_no_file_and_the_others_do(data: Path, server: str) -> None:
+    spoilt = picture(3)
+    spoilt[:16, :16] = 0, 0, 255
+    cv2.imwrite(str(data / "videos" / "000001_folder" / "000003.png"), spoilt[..., ::-1])
+    clip(data / "videos" / "000002_clip.mp4", frames=4)
+    result = run(data, server)
+    assert result.exit_code == 1
+    assert "2 of 3 sequences have no prediction" in result.stderr
+    assert "000001_folder: frame 3 failed" in result.stderr
+    assert "000002_clip.mp4 ends before frame 4, which" in result.stderr
+    assert [file.name for file in sorted((data / "dt").glob("0*.json"))] == ["000003_mpii_relpath.json"]
+    clip(data / "videos" / "000002_clip.mp4")
+    pictures_again = data / "videos" / "000001_folder" / "000003.png"
+    cv2.imwrite(str(pictures_again), picture(3))
+    assert "2 sequences tracked, 1 were there" in run(data, server).stderr
+
+
+def test_pictures_beyond_the_truth_are_tracked_but_not_written(tmp_path: Path, server: str) -> None:
+    pictures(tmp_path / "videos" / "walk", frames=9)
+    truth(tmp_path / "gt" / "walk.json", first=2, frames=4)
+    assert run(tmp_path, server).exit_code == 0
+    found = read_posetrack(tmp_path / "dt" / "walk.json", predictions=True)
+    assert [each.number for each in found.frames] == [2, 3, 4, 5]
+    # poseval wants a number in the sequence's name.
+    assert found.pictures == "images/000001_walk"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda data: (data / "videos" / "000002_clip.mp4").unlink(), "has no video of the sequence '000002_clip'"),
+        (
+            lambda data: (data / "videos" / "000001_folder" / "000004.png").unlink(),
+            "000001_folder has no picture of frame 4, which",
+        ),
+        (
+            lambda data: cv2.imwrite(str(data / "videos" / "000001_folder" / "cover.png"), picture()),
+            "cover.png: its name has no number",
+        ),
+        (
+            lambda data: cv2.imwrite(str(data / "videos" / "000001_folder" / "4.png"), picture()),
+            "000001_folder has two pictures of one frame",
+        ),
+        (lambda data: (data / "gt" / "000001_folder.json").write_text("{"), "000001_folder.json cannot be read"),
+        (lambda data: [file.unlink() for file in (data / "gt").iterdir()], "gt holds no *.json"),
+        (lambda data: (data / "videos").rename(data / "films"), "videos is not a folder"),
+        (lambda data: (data / "dt").write_text(""), "dt cannot be made"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_tracked(spoil: Any, said: str, data: Path) -> None:
+    spoil(data)
+    result = run(data, "127.0.0.1:1")
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_without_a_server_nothing_is_written(data: Path) -> None:
+    result = run(data, "127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "127.0.0.1:1" in result.stderr
+    assert not list((data / "dt").iterdir())

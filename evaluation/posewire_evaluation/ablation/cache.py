@@ -151,7 +151,7 @@ class NetworkCache:
         """
         path = self._path(sequence, digest, "flow.npy")
         try:
-            return np.asarray(np.load(path, mmap_mode="r"), np.float16)
+            return np.asarray(np.lib.format.open_memmap(path, mode="r"), np.float16)
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
 
@@ -243,7 +243,7 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
 
 def _read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             return {name: stored[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise _damaged(path, error) from error

@@ -97,16 +97,20 @@ class BundleNetworks:
             ValueError: unknown detector, flow estimator or device.
             OSError: a weight file cannot be read.
         """
+        from posewire_models.detectors.selection import DetectorSettings
         from posewire_models.inference import select_device
         from posewire_models.manifest import read_manifest
+        from posewire_models.specs import parse_detector_spec, parse_flow_spec
 
+        parse_detector_spec(self.detector)
+        parse_flow_spec(self.flow)
         manifest = read_manifest(self._folder)
         device = select_device(self.device).type
         parts = {"detector": manifest.detector, "flow": manifest.flow, "pose": manifest.pose}
         own = {stage: {**asdict(part), "device": device} if part is not None else None for stage, part in parts.items()}
         for stage, named in (("detector", self.detector), ("flow", self.flow)):
             if named != "bundle":
-                own[stage] = {"named": _with_digest(named), "device": device}
+                own[stage] = {"named": _with_digest(named), "device": device, **asdict(DetectorSettings())}
         return own
 
     @property

@@ -44,7 +44,7 @@ def as_prediction(
     joint_set: JointSet,
     *,
     joint_score_threshold: float,
-    first_number: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> PoseSequence:
     """Tracked people as a prediction for a sequence: the frames that the truth has.
 
@@ -53,20 +53,20 @@ def as_prediction(
         tracked: the people of each frame of the video.
         joint_set: of the tracked poses.
         joint_score_threshold: joints with a lower score are left out, as the paper does.
-        first_number: number of the video's first frame.
+        numbers: of the video's frames; from 0 if left out.
 
     Raises:
         EvaluationError: the truth has a frame that the video has not; the message names both.
     """
+    by_number = dict(zip(range(len(tracked)) if numbers is None else numbers, tracked, strict=True))
     frames = []
     for true in truth.frames:
-        index = true.number - first_number
-        if not 0 <= index < len(tracked):
+        if true.number not in by_number:
             raise EvaluationError(
-                f"{truth.source}: frame {true.number}: the video has the frames {first_number} to "
-                f"{first_number + len(tracked) - 1}; give the video that the truth was made of"
+                f"{truth.source}: frame {true.number}: the video has only the frames {min(by_number)} to "
+                f"{max(by_number)}; give the video that the truth was made of"
             )
-        people = tracked[index]
+        people = by_number[true.number]
         joints = joint_set.convert(people.joints, truth.joint_set)
         present = (joints[..., 2] >= joint_score_threshold) & (joints[..., 2] > 0)
         some = present.any(axis=1)  # a person without a joint is no prediction

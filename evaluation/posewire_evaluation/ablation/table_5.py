@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from posewire_evaluation.ablation.data_set import Labelled
 from posewire_evaluation.ablation.networks import Networks
 from posewire_evaluation.ablation.plots import figure, save
 from posewire_evaluation.ablation.tables import Cell, as_text, write_csv
-from posewire_evaluation.ablation.variants import TABLE_5, Labelled, Measured, measure
+from posewire_evaluation.ablation.variants import TABLE_5, Measured, measure
 
 __all__ = ["Row", "ablate", "write_report"]
 

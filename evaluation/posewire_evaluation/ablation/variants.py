@@ -16,15 +16,14 @@ from typing import TypeVar
 import cv2
 
 from posewire_evaluation.ablation.cache import NetworkCache, PoseBook
+from posewire_evaluation.ablation.data_set import Labelled
 from posewire_evaluation.ablation.networks import Networks
 from posewire_evaluation.ablation.recording import LoadedOnce, NetworkTime, RecordedVideo, keep_poses, record
 from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.scores import Scores, as_prediction, score
-from posewire_evaluation.ablation.videos import Video
-from posewire_evaluation.sequences import PoseSequence
 from posewire_server.tracking import Similarity, TrackerConfig
 
-__all__ = ["TABLE_5", "Labelled", "Measured", "Variant", "in_parallel", "measure"]
+__all__ = ["TABLE_5", "Measured", "Variant", "in_parallel", "measure"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -52,21 +51,6 @@ TABLE_5 = tuple(
     for similarity in similarities
 )
 """Rows 1 to 6 of the paper's Table 5."""
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """A video and its truth.
-
-    Attributes:
-        video: the frames.
-        truth: who is where.
-        first_number: number of the video's first frame.
-    """
-
-    video: Video
-    truth: PoseSequence
-    first_number: int = 0
 
 
 @dataclass(frozen=True)
@@ -188,7 +172,7 @@ def _track(
             tracked,
             outputs.joint_set,
             joint_score_threshold=variant.config.joint_score_threshold,
-            first_number=sequence.first_number,
+            numbers=[sequence.found.number(index) for index in range(len(tracked))],
         )
         pairs.append((sequence.truth, prediction))
     return _Outcome(Measured(variant, score(pairs), spent, total_s - spent.seconds), new_poses)

@@ -1,4 +1,4 @@
-"""The videos of a data set: a file or a folder of pictures for each sequence."""
+"""The frames of a sequence, from a video file or a folder of pictures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from posewire_evaluation.ablation.networks import file_digest
 from posewire_evaluation.errors import EvaluationError
 from posewire_models.frames import Frame
 
-__all__ = ["VIDEO_SUFFIXES", "Video", "VideoError", "find_video"]
-
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
+__all__ = ["Video", "VideoError"]
 
 
 class VideoError(EvaluationError):
-    """A video is missing or cannot be read; the message names file and frame."""
+    """A video cannot be read; the message names file and frame."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +79,6 @@ class Video:
                     index += 1
         except (FFmpegError, IndexError) as error:
             raise VideoError(f"{self.path}, frame {index}: it cannot be decoded ({error})") from error
-
-
-def find_video(folder: Path, name: str) -> Video:
-    """The video of a sequence: `NAME.mp4` (or another suffix of `VIDEO_SUFFIXES`), or the folder `NAME`.
-
-    Raises:
-        VideoError: there is none; the message says what was looked for.
-    """
-    if (folder / name).is_dir():
-        return Video(name, folder / name)
-    for suffix in VIDEO_SUFFIXES:
-        if (folder / f"{name}{suffix}").is_file():
-            return Video(name, folder / f"{name}{suffix}")
-    raise VideoError(
-        f"{folder} holds no video of sequence {name!r}: neither a folder {name!r} of pictures nor {name}.mp4 (or "
-        f"{', '.join(VIDEO_SUFFIXES[1:])})"
-    )
 
 
 def _in_words(size: tuple[int, int]) -> str:

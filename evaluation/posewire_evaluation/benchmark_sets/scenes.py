@@ -132,7 +132,7 @@ def draw(config: SceneConfig, cache_dir: Path) -> DrawnScene:
     if not (path.exists() and cache.has_flow("scene", digest)):
         _draw(config, path, cache, digest)
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             arrays = {name: stored[name] for name in stored.files}
             return _scene(config, arrays, cache.flow("scene", digest))
     except (OSError, ValueError, KeyError, BadZipFile) as error:

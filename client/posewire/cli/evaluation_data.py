@@ -1,0 +1,148 @@
+"""What `ablate` and `tune` share: data with truth, networks by name, processes, and the flags for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from posewire.cli.failures import CommandError, UsageError, say
+from posewire.cli.progress import bar
+
+if TYPE_CHECKING:
+    from posewire_evaluation.ablation.data_set import Labelled
+    from posewire_evaluation.ablation.networks import BundleNetworks
+
+__all__ = [
+    "CacheFlag",
+    "Data",
+    "DeviceFlag",
+    "FramesFlag",
+    "OutFlag",
+    "ScenesFlag",
+    "TruthFlag",
+    "VideosFlag",
+    "WorkersFlag",
+    "data_of",
+    "evaluation_extra",
+    "open_data",
+    "processes",
+    "say_where",
+]
+
+OutFlag: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="For tables and plots.")]
+VideosFlag: TypeAlias = Annotated[
+    Path | None, typer.Option("--videos", metavar="DIR", help="A video, or a folder of pictures, for each sequence.")
+]
+TruthFlag: TypeAlias = Annotated[
+    Path | None, typer.Option("--gt", metavar="DIR", help="PoseTrack JSON of 2017 or 2018, named as the videos are.")
+]
+CacheFlag: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="Where outputs of networks are kept; DIR/cache of --out if not given."),
+]
+WorkersFlag: TypeAlias = Annotated[
+    int | None, typer.Option("--workers", min=1, max=256, metavar="N", help="Processes; one a processor if not given.")
+]
+DeviceFlag: TypeAlias = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="For the networks: auto, cpu, cuda, cuda:N.")
+]
+ScenesFlag: TypeAlias = Annotated[int, typer.Option("--scenes", min=1, metavar="N", help="Drawn for each set.")]
+FramesFlag: TypeAlias = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Of each drawn scene.")]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Videos with their truth, and the networks that look at them.
+
+    Attributes:
+        videos: folder of videos, or of folders of pictures.
+        truth: folder of PoseTrack JSON.
+        bundles: names or folders.
+        detectors: how each is named; every one is tried with every bundle.
+        flow: how the flow estimator is named; None: the bundle's.
+        device: for the networks.
+    """
+
+    videos: Path
+    truth: Path
+    bundles: tuple[str, ...] = ("nano",)
+    detectors: tuple[str, ...] = ("bundle",)
+    flow: str | None = None
+    device: str = "auto"
+
+    def networks(self) -> list[BundleNetworks]:
+        """Every bundle with every detector."""
+        from posewire_evaluation.ablation.networks import BundleNetworks
+
+        return [
+            BundleNetworks(bundle, detector, self.flow or "bundle", self.device)
+            for bundle in self.bundles
+            for detector in self.detectors
+        ]
+
+
+def data_of(
+    videos: Path | None,
+    truth: Path | None,
+    bundles: Sequence[str] | None,
+    detectors: Sequence[str] | None,
+    flow: str | None,
+    device: str,
+) -> Data | None:
+    """What the flags name; None if they name no data at all.
+
+    Raises:
+        UsageError: videos without truth or the other way round, or networks for data that are drawn.
+    """
+    if videos is None and truth is None:
+        if bundles or detectors or flow:
+            raise UsageError("--bundle, --detector and --flow look at videos: give --videos and --gt too")
+        return None
+    if videos is None or truth is None:
+        raise UsageError("--videos and --gt go together: give both")
+    return Data(videos, truth, tuple(bundles or ("nano",)), tuple(detectors or ("bundle",)), flow, device)
+
+
+def open_data(data: Data, *, quiet: bool) -> tuple[list[Labelled], list[BundleNetworks]]:
+    """Read the truth, find the videos and check the networks' names; errors are those of `run_ablate`."""
+    from posewire_evaluation.ablation.data_set import read_data_set
+
+    with bar("reading the truth", None, quiet=quiet) as progress:
+        sequences = read_data_set(data.videos, data.truth, progress=progress.show)
+    choices = data.networks()
+    for networks in choices:
+        try:
+            _ = networks.identities
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return sequences, choices
+
+
+def processes(wanted: int | None) -> int:
+    """How many to start: none for one, which this process can do itself."""
+    count = len(os.sched_getaffinity(0)) if wanted is None else wanted
+    return 0 if count == 1 else count
+
+
+@contextmanager
+def evaluation_extra(command: str) -> Iterator[None]:
+    """Say how to install what is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"`posewire {command}` needs the package {error.name}; install it: pip install 'posewire[server,eval]'"
+        ) from error
+
+
+def say_where(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
+    """Name the files that were written."""
+    if not quiet:
+        for name in names:
+            say(f"wrote {folder / name}")

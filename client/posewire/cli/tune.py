@@ -1,0 +1,151 @@
+"""`posewire tune`: search of the tracker's settings that the paper leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from posewire.cli.evaluation_data import (
+    CacheFlag,
+    Data,
+    DeviceFlag,
+    FramesFlag,
+    OutFlag,
+    ScenesFlag,
+    TruthFlag,
+    VideosFlag,
+    WorkersFlag,
+    data_of,
+    evaluation_extra,
+    open_data,
+    processes,
+    say_where,
+)
+from posewire.cli.failures import expected_failures
+from posewire.cli.options import BundleFlag, DetectorFlag, FlowFlag, QuietFlag
+from posewire.cli.progress import Bar, bar
+
+if TYPE_CHECKING:
+    from posewire_evaluation.ablation.scores import Scores
+    from posewire_server.tracking import TrackerConfig
+
+__all__ = ["ObjectiveName", "TuneJob", "app", "run_tune"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class ObjectiveName(StrEnum):
+    """What settings are judged by."""
+
+    MAP = "map"
+    MOTA = "mota"
+    IDF1 = "idf1"
+    HOTA = "hota"
+
+
+@dataclass(frozen=True)
+class TuneJob:
+    """What is searched.
+
+    Attributes:
+        data: None: the drawn benchmark sets, where no network runs.
+        out_dir: for tables and curves.
+        objective: what settings are judged by.
+        samples: random combinations.
+        seed: of these.
+        scenes: of each drawn set.
+        frames: of each drawn scene.
+        cache_dir: None: `cache` in `out_dir`.
+        workers: processes; None: one for each processor.
+        quiet: only the tables.
+    """
+
+    data: Data | None
+    out_dir: Path
+    objective: ObjectiveName
+    samples: int
+    seed: int
+    scenes: int
+    frames: int
+    cache_dir: Path | None = None
+    workers: int | None = None
+    quiet: bool = False
+
+
+def run_tune(job: TuneJob) -> None:
+    """Search, print and write what was found.
+
+    Raises:
+        CommandError: the extras are not installed.
+        EvaluationError: the data cannot be used; the message names file and frame.
+        UsageError: unknown bundle, detector, flow estimator or device.
+    """
+    with evaluation_extra("tune"):
+        from posewire_evaluation.ablation.search import Objective, search, write_search
+
+        with bar("searching", None, quiet=job.quiet) as progress:
+            evaluate = _on_sets(job, progress) if job.data is None else _on_data(job, job.data, progress)
+            found = search(evaluate, objective=Objective(job.objective.value), samples=job.samples, seed=job.seed)
+        print(write_search(found, job.out_dir), end="")
+    say_where(job.out_dir, ("tune.txt", "tune.csv", "tune.png"), quiet=job.quiet)
+
+
+def _on_sets(job: TuneJob, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:
+    from posewire_evaluation.benchmark_sets.matrix import evaluate_on_sets
+    from posewire_evaluation.benchmark_sets.trackers import SetSize
+
+    size = SetSize(job.scenes, job.frames, job.cache_dir or job.out_dir / "cache")
+    workers = processes(job.workers)
+    return lambda configs: evaluate_on_sets(configs, size, workers=workers, progress=progress.show)
+
+
+def _on_data(job: TuneJob, data: Data, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:
+    from posewire_evaluation.ablation.variants import Variant, measure
+
+    sequences, (networks,) = open_data(data, quiet=job.quiet)
+
+    def evaluate(configs: Sequence[TrackerConfig]) -> list[Scores]:
+        variants = [Variant(str(place), config) for place, config in enumerate(configs)]
+        measured = measure(
+            networks,
+            sequences,
+            variants,
+            job.cache_dir or job.out_dir / "cache",
+            workers=processes(job.workers),
+            progress=progress.show,
+        )
+        return [each.scores for each in measured]
+
+    return evaluate
+
+
+@app.command()
+def tune(
+    out: OutFlag,
+    videos: VideosFlag = None,
+    gt: TruthFlag = None,
+    bundle: BundleFlag = None,
+    detector: DetectorFlag = None,
+    flow: FlowFlag = None,
+    device: DeviceFlag = "auto",
+    objective: Annotated[ObjectiveName, typer.Option(help="What is to be as high as possible.")] = ObjectiveName.MOTA,
+    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Random combinations to try.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of these.")] = 0,
+    scenes: ScenesFlag = 2,
+    frames: FramesFlag = 150,
+    cache: CacheFlag = None,
+    workers: WorkersFlag = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """Search L_Q, box NMS, match threshold and the gate for propagation, which the paper leaves open.
+
+    First each alone, then random combinations. Without --videos and --gt this runs on the drawn benchmark sets.
+    """
+    with expected_failures():
+        data = data_of(videos, gt, [bundle] if bundle else None, [detector] if detector else None, flow, device)
+        run_tune(TuneJob(data, out, objective, samples, seed, scenes, frames, cache, workers, quiet))

@@ -1,0 +1,58 @@
+"""A folder of videos and a folder of truth, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from posewire_evaluation.ablation.videos import Video
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.posetrack_files import read_posetrack
+from posewire_evaluation.sequence_videos import SequenceVideo, find_video
+from posewire_evaluation.sequences import PoseSequence
+
+__all__ = ["Labelled", "read_data_set"]
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A video and its truth.
+
+    Attributes:
+        truth: who is where.
+        found: the video, and the numbers of its frames.
+    """
+
+    truth: PoseSequence
+    found: SequenceVideo
+
+    @property
+    def video(self) -> Video:
+        """The frames."""
+        return Video(self.truth.name, self.found.path)
+
+
+def read_data_set(videos: Path, truth: Path, *, progress: Callable[[int], None] = lambda done: None) -> list[Labelled]:
+    """All sequences of a data set in PoseTrack format, in the order of their names.
+
+    Args:
+        videos: a video file or a folder of pictures for each sequence, see `find_video`.
+        truth: PoseTrack JSON of 2017 or 2018, one file a sequence.
+        progress: called with how many files are read.
+
+    Raises:
+        EvaluationError: something is missing or faulty; the message names file and frame.
+    """
+    for folder in (videos, truth):
+        if not folder.is_dir():
+            raise EvaluationError(f"{folder} is not a folder; give one with a file for each sequence")
+    files = sorted(truth.glob("*.json"))
+    if not files:
+        raise EvaluationError(f"{truth} holds no *.json; give the folder of the truth")
+    data_set = []
+    for done, file in enumerate(files, start=1):
+        sequence = read_posetrack(file)
+        data_set.append(Labelled(sequence, find_video(videos, sequence)))
+        progress(done)
+    return data_set

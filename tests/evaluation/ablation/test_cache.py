@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posewire_evaluation.ablation.cache import CachedDetections, CacheError, NetworkCache, PoseBook, digest_of
+
+BOXES = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 10, 20]], np.float32)
+POSES = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
+
+
+def test_poses_are_known_by_frame_and_exact_box() -> None:
+    book = PoseBook(joints=4)
+    assert book.missing(7, BOXES).tolist() == [0, 1]  # the third is the first again
+    book.add(7, BOXES[:2], POSES)
+    assert book.missing(7, BOXES).tolist() == []
+    np.testing.assert_array_equal(book.get(7, BOXES), POSES[[0, 1, 0]])
+    assert book.missing(8, BOXES[:1]).tolist() == [0]
+    assert book.missing(7, np.nextafter(BOXES[:1], np.float32(99))).tolist() == [0]
+
+
+def test_the_first_pose_of_a_box_stays() -> None:
+    book, other = PoseBook(4), PoseBook(4)
+    book.add(0, BOXES[:1], POSES[:1])
+    other.add(0, BOXES[:2], POSES[::-1])
+    book.merge(other)
+    np.testing.assert_array_equal(book.get(0, BOXES[:2]), POSES[[0, 0]])
+
+
+def test_everything_comes_back_as_it_was_stored(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path)
+    found = CachedDetections(BOXES, np.array([0.9, 0.5, 0.4], np.float32), np.array([2, 0, 1]), (240, 320))
+    cache.store_detections("a/b c", "d1", found)
+    back = cache.detections("a/b c", "d1")
+    assert back.frame_size == (240, 320)
+    assert [len(back.of(frame)[0]) for frame in range(3)] == [2, 0, 1]
+    np.testing.assert_array_equal(back.of(2)[0], BOXES[2:])
+    assert back.of(2)[1] == np.float32(0.4)
+
+    book = PoseBook(4)
+    book.add(3, BOXES[:2], POSES)
+    cache.store_poses("a", "d2", book)
+    np.testing.assert_array_equal(cache.poses("a", "d2", 4).get(3, BOXES[:2]), POSES)
+    assert len(cache.poses("a", "unknown", 4)) == 0
+
+
+def test_fields_keep_their_displacements(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path)
+    rng = np.random.default_rng(0)
+    grids = rng.uniform(-100, 100, (12, 20, 30, 2)).astype(np.float32)
+    with cache.storing_flow("a", "d") as store:
+        for grid in grids:
+            store(grid)
+    back = cache.flow("a", "d")
+    assert back.shape == grids.shape
+    np.testing.assert_allclose(back, grids, rtol=2**-10, atol=1e-3)
+
+
+def test_wide_fields_are_reduced_and_say_the_same(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path)
+    ramp = np.linspace(-8, 8, 640, dtype=np.float32)
+    grid = np.stack([np.tile(ramp, (360, 1)), np.zeros((360, 640), np.float32)], axis=2)
+    with cache.storing_flow("a", "d") as store:
+        store(grid)
+    back = cache.flow("a", "d")[0]
+    assert back.shape == (180, 320, 2)
+    np.testing.assert_allclose(back[90, :, 0], ramp.reshape(320, 2).mean(axis=1), atol=0.01)
+
+
+def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path)
+    with pytest.raises(ValueError, match="the first was"), cache.storing_flow("a", "d") as store:  # noqa: PT012
+        for rows in (4, 5):
+            store(np.zeros((rows, 4, 2), np.float32))
+    assert not cache.has_flow("a", "d")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("file", ["detections.npz", "flow.npy", "poses.npz"])
+def test_a_damaged_file_is_named_with_the_remedy(file: str, tmp_path: Path) -> None:
+    path = tmp_path / "a-d" / file
+    path.parent.mkdir()
+    path.write_bytes(b"PK\x03\x04 rubbish")
+    cache = NetworkCache(tmp_path)
+    readers = {
+        "detections.npz": lambda: cache.detections("a", "d"),
+        "flow.npy": lambda: cache.flow("a", "d"),
+        "poses.npz": lambda: cache.poses("a", "d", 4),
+    }
+    with pytest.raises(CacheError, match=rf"{file} is damaged .*delete it"):
+        readers[file]()
+
+
+def test_a_digest_stands_for_all_its_parts() -> None:
+    assert digest_of("a", {"x": 1, "y": 2}) == digest_of("a", {"y": 2, "x": 1})
+    assert len({digest_of("a", {"x": 1}), digest_of("a", {"x": 2}), digest_of("b", {"x": 1}), digest_of("a")}) == 4

@@ -1,0 +1,84 @@
+"""What `posewire ablate` makes of folders, and says of faulty ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.application import app
+from posewire.synth import Scene, SceneConfig
+from posewire.synth.export import FramesAs, write_scene
+from posewire_evaluation.ablation.data_set import read_data_set
+from posewire_evaluation.errors import EvaluationError
+
+NAME = "000003_synth"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[Path, Path]:
+    """Folders of pictures and of truth, of a scene of four frames."""
+    scene = Scene(SceneConfig.preset("easy", seed=3, frames=4, width=64, height=64))
+    files = write_scene(scene, tmp_path, frames_as=FramesAs.PNG)
+    return files.frames.parent, files.annotations.parent
+
+
+def test_sequences_are_put_together_by_name(data: tuple[Path, Path]) -> None:
+    (sequence,) = read_data_set(*data)
+    assert sequence.video.path == data[0] / NAME
+    assert [frame.number for frame in sequence.truth.frames] == [0, 1, 2, 3]
+    assert sequence.found.numbers == (0, 1, 2, 3)
+
+
+def test_what_is_missing_is_said_with_what_was_looked_for(tmp_path: Path, data: tuple[Path, Path]) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(EvaluationError, match=rf"no video of the sequence '{NAME}'.*{NAME}\.mp4"):
+        read_data_set(empty, data[1])
+    with pytest.raises(EvaluationError, match=r"holds no \*\.json"):
+        read_data_set(data[0], empty)
+    with pytest.raises(EvaluationError, match="nowhere is not a folder"):
+        read_data_set(tmp_path / "nowhere", data[1])
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ablate"], "--out"),
+        (["ablate", "--out", "o"], "give either --videos and --gt, or --synthetic"),
+        (["ablate", "--out", "o", "--videos", "v"], "--videos and --gt go together"),
+        (["ablate", "--out", "o", "--videos", "v", "--gt", "g", "--synthetic"], "give either"),
+        (["ablate", "--out", "o", "--synthetic", "--bundle", "nano"], "look at videos"),
+        (["tune", "--out", "o", "--gt", "g"], "--videos and --gt go together"),
+        (["tune", "--out", "o", "--objective", "luck"], "hota"),
+        (["tune", "--out", "o", "--workers", "0"], "--workers"),
+    ],
+)
+def test_wrong_usage_is_status_2_and_says_what_is_right(arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--bundle", "giant"], 2, "unknown bundle 'giant'"),
+        (["--detector", "magic"], 2, "unknown detector 'magic'"),
+        ([], 1, "no picture of frame 3"),
+    ],
+)
+def test_faulty_data_and_names_are_said(
+    flags: list[str], status: int, said: str, data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    if not flags:
+        (data[0] / NAME / "000003.png").unlink()
+    result = run("ablate", "--videos", data[0], "--gt", data[1], "--out", tmp_path / "out", "--workers", 1, *flags)
+    assert said in result.stderr
+    assert result.exit_code == status

@@ -1,0 +1,132 @@
+"""Networks run once; the tracker on the cache gives what the service's pipeline gives."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posewire.joints import COCO17
+from posewire_evaluation.ablation.cache import NetworkCache
+from posewire_evaluation.ablation.recording import LoadedOnce, RecordedVideo, keep_poses, record
+from posewire_evaluation.ablation.replay import replay
+from posewire_evaluation.ablation.videos import Video, VideoError
+from posewire_server.config import BatchingConfig
+from posewire_server.networks import ModelNames, Networks
+from posewire_server.pipeline import Pipeline
+from posewire_server.session import Session
+from posewire_server.tracking import BoxSource, TrackedPeople, Tracker, TrackerConfig
+from tests.evaluation.ablation.stand_ins import CountedNetworks, CountedStages, write_pictures
+from tests.server.stand_ins import picture
+
+FRAMES = 7
+LOST = frozenset({3, 4})
+CONFIG = TrackerConfig()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Video:
+    write_pictures(tmp_path / "walk", FRAMES)
+    return Video("walk", tmp_path / "walk")
+
+
+def tracked_from(video: Video, networks: CountedNetworks, cache: NetworkCache, config: TrackerConfig = CONFIG) -> list:
+    loaded = LoadedOnce(networks)
+    record(video, loaded, cache)
+    outputs = RecordedVideo(video, loaded, cache)
+    tracked = replay(outputs, config)
+    keep_poses(video, networks, cache, outputs.new_poses)
+    return tracked
+
+
+def test_no_network_runs_twice(video: Video, tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path / "cache")
+    first = CountedNetworks(CountedStages(losing=LOST))
+    before = tracked_from(video, first, cache)
+    # 2 people in 7 frames, in two of which flow boxes carry them on
+    assert first.stages.counts == {"load": 1, "detector": FRAMES, "flow": FRAMES - 1, "pose": 2 * FRAMES}
+    assert {int(source) for people in before for source in people.boxes.sources} == {BoxSource.DETECTOR, BoxSource.FLOW}
+
+    again = CountedNetworks(CountedStages(losing=LOST))
+    after = tracked_from(video, again, cache)
+    assert not again.stages.counts  # not even loaded
+    assert_same(before, after)
+
+
+def test_a_variant_runs_the_pose_network_for_its_new_boxes_alone(video: Video, tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path / "cache")
+    tracked_from(video, CountedNetworks(CountedStages(losing=LOST)), cache, TrackerConfig(propagation=False))
+    networks = CountedNetworks(CountedStages(losing=LOST))
+    tracked_from(video, networks, cache)
+    assert networks.stages.counts == {"load": 1, "pose": 2 * len(LOST)}
+
+
+@pytest.mark.parametrize("changed", ["detector", "flow", "pose", "video"])
+def test_another_network_or_video_is_not_taken_from_the_cache(changed: str, video: Video, tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path / "cache")
+    tracked_from(video, CountedNetworks(), cache)
+
+    class Other(CountedNetworks):
+        @property
+        def identities(self) -> dict[str, str]:
+            return {**super().identities, changed: "another"}
+
+    other = Other(CountedStages())
+    if changed == "video":
+        write_pictures(tmp_path / "other", FRAMES, people=1)
+        tracked_from(Video("walk", tmp_path / "other"), CountedNetworks(other.stages), cache)
+        assert set(other.stages.counts) == {"load", "detector", "flow", "pose"}
+    else:
+        tracked_from(video, other, cache)
+        assert set(other.stages.counts) == {"load", changed}
+
+
+@pytest.mark.parametrize("config", [CONFIG, TrackerConfig(detect_every=3), TrackerConfig(propagation=False)], ids=str)
+def test_the_pipeline_of_the_service_gives_the_same(config: TrackerConfig, video: Video, tmp_path: Path) -> None:
+    from_cache = tracked_from(video, CountedNetworks(CountedStages(losing=LOST)), NetworkCache(tmp_path / "c"), config)
+    # The pipeline's detector runs on due frames only; what it finds there must be what the recording has there.
+    every = config.detect_every
+    stages = CountedStages(losing=frozenset(frame // every for frame in LOST if frame % every == 0))
+    assert_same(from_cache, asyncio.run(from_pipeline(stages, video, config)))
+
+
+async def from_pipeline(stages: CountedStages, video: Video, config: TrackerConfig) -> list[TrackedPeople]:
+    networks = Networks(stages.detector, stages.flow, stages.pose, COCO17, ModelNames("", "", "", ""), "cpu")
+    pipeline = Pipeline(networks, BatchingConfig())
+    session = Session("test", Tracker(config, COCO17.sigmas))
+    try:
+        return [(await pipeline.process(session, frame)).people for frame in video.frames()]
+    finally:
+        pipeline.close()
+
+
+def assert_same(a: list[TrackedPeople], b: list[TrackedPeople]) -> None:
+    assert len(a) == len(b)
+    for one, other in zip(a, b, strict=True):
+        assert one.ids.tolist() == other.ids.tolist()
+        np.testing.assert_array_equal(one.joints, other.joints)
+        np.testing.assert_array_equal(one.boxes.xyxy, other.boxes.xyxy)
+
+
+def test_a_broken_picture_is_said_with_its_frame(video: Video, tmp_path: Path) -> None:
+    (video.path / "000004.png").write_bytes(b"no picture")
+    with pytest.raises(VideoError, match=r"frame 4.*000004\.png"):
+        record(video, LoadedOnce(CountedNetworks()), NetworkCache(tmp_path / "cache"))
+    assert not list((tmp_path / "cache").rglob("*.np?"))  # half a recording is none
+
+
+def test_a_frame_of_another_size_is_said_with_its_number(video: Video) -> None:
+    import cv2
+
+    cv2.imwrite(str(video.path / "000002.png"), picture(2, size=(120, 160)))
+    with pytest.raises(VideoError, match=r"frame 2: it is 160x120, the first one 320x240"):
+        list(video.frames())
+
+
+def test_a_cut_off_video_is_said_with_its_frame(tmp_path: Path) -> None:
+    path = tmp_path / "walk.mp4"
+    path.write_bytes(b"\x00\x00\x00\x18ftypmp42")
+    with pytest.raises(VideoError, match=r"walk\.mp4, frame 0"):
+        list(Video("walk", path).frames())

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from posewire_evaluation.ablation.scores import Scores
+from posewire_evaluation.ablation.search import PARAMETERS, Objective, mean_scores, search, write_search
+from posewire_evaluation.ablation.tables import as_markdown, as_text
+from posewire_server.tracking import TrackerConfig
+
+
+def scores(mota: float, idf1: float = 0.0) -> Scores:
+    return Scores(mean_ap=1.0, mota=mota, idf1=idf1, hota=2.0, switches=3.0, precision=4.0, recall=5.0)
+
+
+class Hill:
+    """MOTA falls with the distance from one setting; a queue of 5 alone is better than any other."""
+
+    def __init__(self) -> None:
+        self.asked: list[TrackerConfig] = []
+
+    def __call__(self, configs: Sequence[TrackerConfig]) -> list[Scores]:
+        self.asked += configs
+        return [
+            scores(-abs(c.queue_length - 5) - 10 * abs(c.box_nms_iou - 0.7), idf1=c.match_threshold) for c in configs
+        ]
+
+
+def test_each_parameter_is_changed_alone() -> None:
+    found = search(Hill(), samples=0)
+    start = TrackerConfig()
+    assert list(found.curves) == list(PARAMETERS)
+    by_queue = {value: each.mota for value, each in found.curves["queue_length"]}
+    # -|5 - 5| - 10 |0.5 - 0.7| = -2
+    assert by_queue[5] == pytest.approx(-2)
+    assert by_queue[1] == pytest.approx(-6)
+    best, best_scores = found.tried[0]
+    assert best == TrackerConfig(queue_length=5)
+    assert best_scores.mota == pytest.approx(-2)
+    assert start in [config for config, _ in found.tried]
+
+
+def test_nothing_is_tried_twice_and_a_seed_repeats_the_search() -> None:
+    first, second, third = Hill(), Hill(), Hill()
+    a, b = search(first, samples=30, seed=4), search(second, samples=30, seed=4)
+    search(third, samples=30, seed=5)
+    assert len(set(first.asked)) == len(first.asked)
+    assert first.asked == second.asked != third.asked
+    assert a == b
+
+
+def test_the_objective_decides() -> None:
+    assert search(Hill(), objective=Objective.IDF1, samples=0).tried[0][0].match_threshold == 0.5
+
+
+def test_ties_go_to_the_fewest_changes() -> None:
+    found = search(lambda configs: [scores(1.0)] * len(configs), samples=20)
+    assert found.tried[0][0] == found.start
+
+
+def test_the_report_says_what_is_best(tmp_path: Path) -> None:
+    text = write_search(search(Hill(), samples=5), tmp_path)
+    assert "queue_length: now 10, best alone 5" in text
+    assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "tune.csv").read_text().startswith("queue_length,box_nms_iou,match_threshold,")
+
+
+def test_the_mean_is_taken_of_each_figure() -> None:
+    assert mean_scores([scores(10, 20), scores(30, 40)]) == scores(20, 30)
+
+
+def test_tables_set_numbers_flush_and_the_best_bold() -> None:
+    rows = [["bbox", 9.04, 3], ["flow", 12.25, 3], ["none", float("nan"), 12]]
+    assert as_text(("name", "MOTA", "n"), rows) == ("name  MOTA   n\nbbox   9.0   3\nflow  12.2   3\nnone     -  12\n")
+    assert as_markdown(("name", "MOTA", "n"), rows, best=[1]).splitlines()[3] == "| flow | **12.2** | 3 |"

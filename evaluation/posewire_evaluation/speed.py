@@ -1,0 +1,95 @@
+"""How long a data set takes to be scored: `python -m posewire_evaluation.speed`."""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from posewire.joints import POSETRACK15
+from posewire_evaluation.posetrack_folders import score_posetrack_files
+
+__all__ = ["app", "write_crowd"]
+
+app = typer.Typer(add_completion=False)
+
+_HEAD_BOX = (0.0, 0.0, 24.0, 32.0)
+
+
+@app.command()
+def measure(
+    sequences: Annotated[int, typer.Option(min=1, help="Of the data set.")] = 50,
+    frames: Annotated[int, typer.Option(min=1, help="In each sequence.")] = 100,
+    people: Annotated[int, typer.Option(min=1, help="In each frame.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Make a data set at random, score it, and print the time and the largest memory of a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        truth, predictions = Path(folder) / "gt", Path(folder) / "dt"
+        for seed in range(sequences):
+            write_crowd(truth, predictions, seed, frames, people)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.json"))
+        start_s = time.perf_counter()
+        report = score_posetrack_files(truth, predictions, workers=workers)
+        seconds = time.perf_counter() - start_s
+    own, others = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    scores, identities = report.scores, report.identities
+    print(f"{sequences} sequences of {frames} frames with {people} people, {size / 2**20:.0f} MiB of JSON")
+    print(f"{seconds:.1f} s with {workers} processes, at most {max(own, others) / 2**10:.0f} MiB in one")
+    print(f"mAP {scores.ap.total:.1f}, MOTA {scores.mota.total:.1f}, HOTA {identities.hota:.1f}")
+
+
+def write_crowd(truth: Path, predictions: Path, seed: int, frames: int, people: int) -> None:
+    """One sequence of people who walk through each other, and of predictions with every kind of fault.
+
+    Args:
+        truth: folder for the truth; made if need be.
+        predictions: folder for the predictions, likewise.
+        seed: of everything random, and the sequence's number.
+        frames: of the sequence.
+        people: in each frame.
+    """
+    rng = np.random.default_rng(seed)
+    joints = len(POSETRACK15)
+    shapes, places = rng.uniform(-60, 60, (people, joints, 2)), rng.uniform(0, 1000, (people, 2))
+    speeds = rng.normal(0, 4, (people, 2))
+    ids = np.arange(people)
+    documents: tuple[dict[str, Any], ...] = tuple(
+        {"images": [], "annotations": [], "categories": [{"id": 1, "name": "person", "keypoints": POSETRACK15.names}]}
+        for _ in range(2)
+    )
+    for frame in range(frames):
+        places += speeds
+        if rng.random() < 0.1:
+            ids = rng.permutation(ids)
+        xy = shapes + places[:, None]
+        guess = xy + rng.normal(0, 5, xy.shape)
+        for document in documents:
+            document["images"].append({"id": frame, "file_name": f"images/{seed:06d}_crowd/{frame:06d}.jpg"})
+        for person in range(people):
+            _annotate(documents[0], frame, person, xy[person], {"bbox_head": _HEAD_BOX})
+            if rng.random() < 0.9:
+                _annotate(documents[1], frame, int(ids[person]), guess[person], {"scores": rng.random(joints).tolist()})
+    for folder, document in zip((truth, predictions), documents, strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{seed:06d}_crowd.json").write_text(json.dumps(document))
+
+
+def _annotate(
+    document: dict[str, Any], frame: int, identity: int, xy: np.ndarray[Any, Any], more: dict[str, Any]
+) -> None:
+    keypoints = np.column_stack([xy, np.ones(len(xy))]).round(2).ravel().tolist()
+    number = len(document["annotations"])
+    document["annotations"].append(
+        {"id": number, "image_id": frame, "track_id": identity, "category_id": 1, "keypoints": keypoints, **more}
+    )
+
+
+if __name__ == "__main__":
+    app()

@@ -68,7 +68,8 @@ def test_similarity_is_oks() -> None:
 
 def test_joints_that_are_not_predicted_are_wrong_and_others_do_not_matter() -> None:
     five = POSETRACK15.names[:5]
-    likeness = object_keypoint_similarity(frame(0, {1: pose(100)}), frame(0, {1: pose(100, only=five)}), POSETRACK15)
+    guess = PoseFrame.of(0, [1], pose(100)[None], present=[[name in five for name in POSETRACK15.names]])
+    likeness = object_keypoint_similarity(frame(0, {1: pose(100)}), guess, POSETRACK15)
     assert likeness[0, 0] == pytest.approx(5 / JOINTS)
     likeness = object_keypoint_similarity(frame(0, {1: pose(100, only=five)}), frame(0, {1: pose(100)}), POSETRACK15)
     assert likeness[0, 0] == pytest.approx(1)

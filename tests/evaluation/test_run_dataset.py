@@ -136,6 +136,16 @@ def test_pictures_beyond_the_truth_are_tracked_but_not_written(tmp_path: Path, s
     assert found.pictures == "images/000001_walk"
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_frames_of_a_video_count_as_in_the_truth(first: int, tmp_path: Path, server: str) -> None:
+    (tmp_path / "videos").mkdir()
+    clip(tmp_path / "videos" / "000001_walk.mp4")
+    truth(tmp_path / "gt" / "000001_walk.json", first=first)
+    assert run(tmp_path, server).exit_code == 0
+    found = read_posetrack(tmp_path / "dt" / "000001_walk.json", predictions=True)
+    assert [each.number for each in found.frames] == list(range(first, first + FRAMES))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -93,8 +93,7 @@ def _load(path: Path, kind: type, what: str) -> Any:
 def _check_results(found: Sequence[Any], annotated: dict[str, Any], path: Path, truth: Path) -> None:
     if not found:
         raise EvaluationError(f"{path} holds no results, so there is nothing to score")
-    images = {image["id"] for image in annotated.get("images", [])}
-    categories = {category["id"] for category in annotated.get("categories", [])}
+    images, categories = _ids(annotated, "images", truth), _ids(annotated, "categories", truth)
     kinds = {kind for kind in ("keypoints", "bbox") if isinstance(found[0], dict) and kind in found[0]}
     if not kinds:
         raise EvaluationError(f"{path}: the first result has neither `keypoints` nor `bbox`")
@@ -102,11 +101,18 @@ def _check_results(found: Sequence[Any], annotated: dict[str, Any], path: Path, 
         fault = _fault(result, kinds)
         if fault is None and result["image_id"] not in images:
             fault = f"{truth} has no image with that id"
-        if fault is None and result["category_id"] not in categories:
+        elif fault is None and result["category_id"] not in categories:
             fault = f"{truth} has no category {result['category_id']!r}"
         if fault is not None:
             image = result.get("image_id") if isinstance(result, dict) else None
             raise EvaluationError(f"{path}: result {place} (image {image!r}): {fault}")
+
+
+def _ids(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
+    try:
+        return {each["id"] for each in annotated[what]}
+    except (KeyError, TypeError) as error:
+        raise EvaluationError(f"{path}: `{what}` is no list of objects with an `id`") from error
 
 
 def _fault(result: Any, kinds: set[str]) -> str | None:
@@ -115,6 +121,8 @@ def _fault(result: Any, kinds: set[str]) -> str | None:
     missing = {"image_id", "category_id", "score", *kinds} - result.keys()
     if missing:
         return f"it has no `{min(missing)}`" + (", as the first result has" if missing & kinds else "")
+    if not all(isinstance(result[key], int | str) for key in ("image_id", "category_id")):
+        return "its `image_id` or `category_id` is no id"
     lengths = {"keypoints": 3 * _KEYPOINTS, "bbox": 4}
     for kind in sorted(kinds):
         values = result[kind]
@@ -128,8 +136,9 @@ def _fault(result: Any, kinds: set[str]) -> str | None:
 
 
 def _check_truth(annotated: dict[str, Any], kinds: Sequence[str], path: Path) -> None:
-    needed = {key for kind in kinds for key in _NEEDED[kind]}
-    for annotation in annotated.get("annotations", []):
+    needed = {"id", "image_id", "category_id"} | {key for kind in kinds for key in _NEEDED[kind]}
+    _ids(annotated, "annotations", path)
+    for annotation in annotated["annotations"]:
         missing = needed - annotation.keys()
         if missing:
             raise EvaluationError(

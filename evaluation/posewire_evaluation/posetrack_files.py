@@ -6,7 +6,8 @@ Formats: poseval's `README.md` (2017) and `convert.py` (2018), whose reading of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -78,17 +79,21 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
     """
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     unscored = NO_SCORE if predictions else None
-    if isinstance(content, dict) and isinstance(content.get("annolist"), list):
-        people, pictures = _read_2017(content["annolist"], path, unscored)
-    elif isinstance(content, dict) and isinstance(content.get("images"), list):
-        people, pictures = _read_2018(content, path, unscored)
-    else:
-        raise EvaluationError(f"{path} is no PoseTrack file: it has neither `images` (2018) nor `annolist` (2017)")
-    people.sort(key=lambda frame: frame.number)
-    return PoseSequence(path.stem, POSETRACK15, tuple(frame.frame() for frame in people), str(path), pictures)
+    with _naming(str(path)):
+        if isinstance(content, dict) and isinstance(content.get("annolist"), list):
+            people, pictures = _read_2017(content["annolist"], path, unscored)
+        elif isinstance(content, dict) and isinstance(content.get("images"), list):
+            people, pictures = _read_2018(content, path, unscored)
+        else:
+            raise EvaluationError(f"{path} is no PoseTrack file: it has neither `images` (2018) nor `annolist` (2017)")
+    frames = []
+    for each in sorted(people, key=lambda frame: frame.number):
+        with _naming(f"{path}: frame {each.number}"):
+            frames.append(each.frame())
+    return PoseSequence(path.stem, POSETRACK15, tuple(frames), str(path), pictures)
 
 
 def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
@@ -132,7 +137,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -
         if image.get("id") in frames:
             raise EvaluationError(f"{path}: frame {frame.number}: two images have the id {image.get('id')}")
         xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
-        with _saying(path, frame.number, "its ignore regions"):
+        with _naming(f"{path}: frame {frame.number}: its list of ignore regions"):
             frame.regions = [np.array([x, y], np.float64).T for x, y in zip(xs, ys, strict=True) if len(x) or len(y)]
         frames[image.get("id")] = frame
     for annotation in content.get("annotations", []):
@@ -143,7 +148,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -
                 " not in the file"
             )
         frame_of.labelled = True
-        with _saying(path, frame_of.number, f"annotation {annotation.get('id')}"):
+        with _naming(f"{path}: frame {frame_of.number}: annotation {annotation.get('id')}"):
             _add_2018(annotation, frame_of, len(names), places)
     return list(frames.values()), _one_folder(folders, path)
 
@@ -192,14 +197,14 @@ def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: floa
     frames = []
     folders = set()
     for position, entry in enumerate(annolist):
-        with _saying(path, position, "its entry"):
+        with _naming(f"{path}: frame {position}: its entry"):
             image = _first(entry["image"])
             name = PurePosixPath(str(image["name"] if isinstance(image, dict) else image))
         folders.add(name.parent)
         frame = _People(_number(name, position), unscored=unscored)
         rects = _listed_2017(entry.get("annorect"))
         frame.labelled = len(rects) > 0
-        with _saying(path, frame.number, "its ignore regions"):
+        with _naming(f"{path}: frame {frame.number}: its list of ignore regions"):
             regions = [_listed_2017(region.get("point")) for region in _listed_2017(entry.get("ignore_regions"))]
             frame.regions = [
                 np.array([(_first(point["x"]), _first(point["y"])) for point in region], np.float64)
@@ -207,7 +212,7 @@ def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: floa
                 if region
             ]
         for place, rect in enumerate(rects):
-            with _saying(path, frame.number, f"person {place}"):
+            with _naming(f"{path}: frame {frame.number}: person {place}"):
                 _add_2017(rect, frame)
         frames.append(frame)
     return frames, _one_folder(folders, path)
@@ -266,19 +271,14 @@ def _identity(value: Any) -> int:
     return int(value)
 
 
-class _saying:  # noqa: N801 -- reads as a statement
-    """Turn what goes wrong with a part of a file into a message that names file, frame and part."""
-
-    def __init__(self, path: Path, frame: int, part: str) -> None:
-        self._where = f"{path}: frame {frame}: {part}"
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, EvaluationError) or error is None:
-            return
-        if isinstance(error, KeyError):
-            raise EvaluationError(f"{self._where} has no {error}") from error
-        if isinstance(error, TypeError | ValueError | IndexError | AttributeError | OverflowError):
-            raise EvaluationError(f"{self._where} is faulty: {error}") from error
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Turn what goes wrong with a part of a file into a message that says where that is."""
+    try:
+        yield
+    except EvaluationError:
+        raise
+    except KeyError as error:
+        raise EvaluationError(f"{where} has no {error}") from error
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise EvaluationError(f"{where} is faulty: {error}") from error

@@ -47,7 +47,8 @@ def score_posetrack_files(
     Args:
         truth: folder of PoseTrack JSON, one file a sequence.
         predictions: folder of files with the same names.
-        workers: processes; as many as there are processors if left out.
+        workers: processes; as many as there are processors if left out. A script that calls this with more than one
+            has to be importable, as for `multiprocessing`.
         progress: called with how many sequences are done, and how many there are.
 
     Raises:

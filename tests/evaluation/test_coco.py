@@ -128,6 +128,7 @@ def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (_set("image_id", 99), r"dt\.json: result 1 \(image 99\): .*gt\.json has no image with that id"),
         (_set("image_id", KeyError), r"result 1 \(image None\): it has no `image_id`"),
         (_set("category_id", 7), r"has no category 7"),
+        (_set("category_id", [1]), r"its `image_id` or `category_id` is no id"),
         (_set("score", KeyError), r"it has no `score`"),
         (_set("score", float("nan")), r"the score is nan"),
         (_set("keypoints", KeyError), r"it has no `keypoints`, as the first result has"),
@@ -156,6 +157,15 @@ def test_faulty_truth_is_refused(change: Callable[[dict[str, Any]], object], sai
     truth, results = people(0)
     change(truth["annotations"][1])
     with pytest.raises(EvaluationError, match=said):
+        score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
+
+
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("value", [None, [3], [{"name": "x"}]])
+def test_truth_must_have_its_parts(part: str, value: object, tmp_path: Path) -> None:
+    truth, results = people(0)
+    truth[part] = value
+    with pytest.raises(EvaluationError, match=rf"gt\.json: `{part}` is no list of objects with an `id`"):
         score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
 
 

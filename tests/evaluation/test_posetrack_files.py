@@ -157,7 +157,13 @@ BAD_2018 = [
     (_set("images.2.id", 10_000_010_000), "frame 2: two images have the id 10000010000"),
     (_set("images.2.file_name", "images/000001_walk/000001.jpg"), "frame 1: it comes after frame 1"),
     (_set("images.2.file_name", "images/000002_run/000002.jpg"), "holds 2 videos"),
-    (_set("images.0.ignore_regions_x", []), "frame 0: its ignore regions is faulty|frame 0: its ignore regions"),
+    (_set("images.0.ignore_regions_x", []), "frame 0: its list of ignore regions is faulty"),
+    (_set("annotations.2.bbox_head", list("abcd")), "frame 2 is faulty: could not convert"),
+    (_set("annotations.2.track_id", 2**70), "frame 2 is faulty: "),
+    (_set("annotations.2", 17), "is faulty: 'int' object has no attribute"),
+    (_set("annotations", None), "is faulty: 'NoneType' object is not iterable"),
+    (_set("images.2", "000002.jpg"), "is faulty: 'str' object has no attribute"),
+    (_set("images.2.id", []), "is faulty: (unhashable|cannot use)"),
     (_set("categories", []), "does not name the joints nose, head_bottom, head_top and 12 more"),
     (_set("categories.0.keypoints.5", "left_wing"), "does not name the joints left_shoulder"),
     (_set("images", KeyError), "is no PoseTrack file"),
@@ -168,6 +174,8 @@ BAD_2017 = [
     (_set("annolist.2.annorect.0.annopoints.0.point.3.y", KeyError), "frame 2: person 0 has no 'y'"),
     (_set("annolist.2.annorect.0.track_id", KeyError), "frame 2: person 0 is faulty: the track id is None"),
     (_set("annolist.0.annorect.1.track_id", [1]), "frame 0: id 1 is given to 2 people"),
+    (_set("annolist.2", None), "frame 2: its entry is faulty"),
+    (_set("annolist.2.annorect", 4), "is faulty: 'int' object is not iterable"),
     (_set("annolist.2.image", KeyError), "frame 2: its entry has no 'image'"),
 ]
 
@@ -187,7 +195,7 @@ def test_faulty_files_are_refused(
     assert str(raised.value).startswith(str(file))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "17", '{"images": 3}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "17", '{"images": 3}', "\xff", "[" * 200_000])
 def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(text, encoding="latin-1")

@@ -30,7 +30,8 @@ __all__ = ["StreamContext", "TrackStream"]
 
 log = logging.getLogger(__name__)
 
-# A client that loses its server goes on from a snapshot of this age at most.
+# A client that loses its server goes on from a snapshot of this age at most, and never from one that does not know
+# an id it has seen: that id would be given to somebody else.
 _TOKEN_EVERY_S = 1.0
 # Share of what is left of the grace in which a draining stream answers for frames that still come; the rest is for
 # its summary to go out.
@@ -88,6 +89,7 @@ class TrackStream:
             announce=lambda: context.pipeline.approaching(session.stream_id),
         )
         self._token_due_s = 0.0
+        self._known_ids = session.tracker.identities
 
     async def run(self) -> None:
         """Answer for every frame until the client half-closes or the server drains, then send the summary.
@@ -125,14 +127,19 @@ class TrackStream:
             except FrameError as error:
                 await self._outbox.failed(ready.frame_id, error)
             else:
-                token = await self._token() if time.monotonic() >= self._token_due_s else b""
+                token = await self._token() if self._token_due else b""
                 await self._outbox.tracked(self._tracked_message(ready, tracked), token)
                 await self._context.pipeline.catch_up(self._session)
             finally:
                 last_stage()
 
+    @property
+    def _token_due(self) -> bool:
+        return time.monotonic() >= self._token_due_s or self._session.tracker.identities != self._known_ids
+
     async def _token(self) -> bytes:
         """A snapshot of the tracker. Between frames only: the tracker must not be at work."""
+        self._known_ids = self._session.tracker.identities
         self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
         context = self._context
         snapshot = snapshot_of(self._session)

@@ -246,3 +246,24 @@ async def test_a_video_goes_on_with_a_picture_as_its_last_frame(tmp_path: Path) 
     assert answers.started is not None
     assert answers.started.resume.resumed
     assert sorted(answers.ids(2)) == [1, 2]
+
+
+async def test_a_token_goes_out_with_every_birth_so_that_no_id_is_given_twice(tmp_path: Path) -> None:
+    async with running_server(server_config(resume_key=_key(tmp_path)), networks()) as address:
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            await client.open(drop_policy=ALL)
+            carried = []
+            for number in range(6):
+                await client.send(number, jpeg(picture(number, people=1 if number < 4 else 2)))
+                response = await client.read()
+                carried.append(bool(response is not None and response.resume_token))
+            client.call.cancel()
+        assert carried[0]
+        assert carried[4]  # somebody new came, within a second of the token before
+        async with connected(address) as stub:
+            following = TrackClient(stub)
+            await following.open(drop_policy=ALL, resume=settings_pb2.ResumeRequest(token=client.answers.token))
+            await following.send(0, jpeg(picture(6, people=3)))
+            answers = await following.finish()
+    assert sorted(answers.ids(0)) == [1, 2, 3]

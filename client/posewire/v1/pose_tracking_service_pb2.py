@@ -22,28 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from posewire.v1 import pose_pb2 as posewire_dot_v1_dot_pose__pb2
 from posewire.v1 import settings_pb2 as posewire_dot_v1_dot_settings__pb2
 from posewire.v1 import track_pb2 as posewire_dot_v1_dot_track__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'posewire/v1/pose_tracking_service.proto\x12\x0bposewire.v1\x1a\x16posewire/v1/pose.proto\x1a\x1aposewire/v1/settings.proto\x1a\x17posewire/v1/track.proto\"\xf2\x01\n\x14\x45stimatePosesRequest\x12!\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x12.posewire.v1.Codec\x12(\n\x08raw_size\x18\x02 \x01(\x0b\x32\x16.posewire.v1.FrameSize\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12(\n\x05\x62oxes\x18\x04 \x01(\x0b\x32\x14.posewire.v1.BoxListH\x00\x88\x01\x01\x12\x11\n\tjoint_set\x18\x05 \x01(\t\x12 \n\x13\x62ox_score_threshold\x18\x06 \x01(\x02H\x01\x88\x01\x01\x42\x08\n\x06_boxesB\x16\n\x14_box_score_threshold\"\xb3\x01\n\x15\x45stimatePosesResponse\x12$\n\x04size\x18\x01 \x01(\x0b\x32\x16.posewire.v1.FrameSize\x12(\n\tjoint_set\x18\x02 \x01(\x0b\x32\x15.posewire.v1.JointSet\x12#\n\x06people\x18\x03 \x03(\x0b\x32\x13.posewire.v1.Person\x12%\n\x07timings\x18\x04 \x01(\x0b\x32\x14.posewire.v1.Timings\"\x16\n\x14GetServerInfoRequest\"\xd6\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12)\n\x06models\x18\x03 \x01(\x0b\x32\x19.posewire.v1.ServerModels\x12(\n\tjoint_set\x18\x04 \x01(\x0b\x32\x15.posewire.v1.JointSet\x12\x12\n\njoint_sets\x18\x05 \x03(\t\x12\"\n\x06\x63odecs\x18\x06 \x03(\x0e\x32\x12.posewire.v1.Codec\x12)\n\x06limits\x18\x07 \x01(\x0b\x32\x19.posewire.v1.ServerLimits\x12\x36\n\x10tracker_defaults\x18\x08 \x01(\x0b\x32\x1c.posewire.v1.TrackerSettings\x12\x16\n\x0e\x61\x63tive_streams\x18\t \x01(\r\x12\x14\n\x0chas_detector\x18\n \x01(\x08\"j\n\x0cServerLimits\x12\x17\n\x0fmax_frame_bytes\x18\x01 \x01(\x04\x12\x18\n\x10max_frame_pixels\x18\x02 \x01(\x04\x12\x13\n\x0bmax_streams\x18\x03 \x01(\r\x12\x12\n\nmax_people\x18\x04 \x01(\r2\x89\x02\n\x13PoseTrackingService\x12\x42\n\x05Track\x12\x19.posewire.v1.TrackRequest\x1a\x1a.posewire.v1.TrackResponse(\x01\x30\x01\x12V\n\rEstimatePoses\x12!.posewire.v1.EstimatePosesRequest\x1a\".posewire.v1.EstimatePosesResponse\x12V\n\rGetServerInfo\x12!.posewire.v1.GetServerInfoRequest\x1a\".posewire.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'posewire/v1/pose_tracking_service.proto\x12\x0bposewire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16posewire/v1/pose.proto\x1a\x1aposewire/v1/settings.proto\x1a\x17posewire/v1/track.proto\"\xf2\x01\n\x14\x45stimatePosesRequest\x12!\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x12.posewire.v1.Codec\x12(\n\x08raw_size\x18\x02 \x01(\x0b\x32\x16.posewire.v1.FrameSize\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12(\n\x05\x62oxes\x18\x04 \x01(\x0b\x32\x14.posewire.v1.BoxListH\x00\x88\x01\x01\x12\x11\n\tjoint_set\x18\x05 \x01(\t\x12 \n\x13\x62ox_score_threshold\x18\x06 \x01(\x02H\x01\x88\x01\x01\x42\x08\n\x06_boxesB\x16\n\x14_box_score_threshold\"\xb3\x01\n\x15\x45stimatePosesResponse\x12$\n\x04size\x18\x01 \x01(\x0b\x32\x16.posewire.v1.FrameSize\x12(\n\tjoint_set\x18\x02 \x01(\x0b\x32\x15.posewire.v1.JointSet\x12#\n\x06people\x18\x03 \x03(\x0b\x32\x13.posewire.v1.Person\x12%\n\x07timings\x18\x04 \x01(\x0b\x32\x14.posewire.v1.Timings\"\x16\n\x14GetServerInfoRequest\"\xd6\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12)\n\x06models\x18\x03 \x01(\x0b\x32\x19.posewire.v1.ServerModels\x12(\n\tjoint_set\x18\x04 \x01(\x0b\x32\x15.posewire.v1.JointSet\x12\x12\n\njoint_sets\x18\x05 \x03(\t\x12\"\n\x06\x63odecs\x18\x06 \x03(\x0e\x32\x12.posewire.v1.Codec\x12)\n\x06limits\x18\x07 \x01(\x0b\x32\x19.posewire.v1.ServerLimits\x12\x36\n\x10tracker_defaults\x18\x08 \x01(\x0b\x32\x1c.posewire.v1.TrackerSettings\x12\x16\n\x0e\x61\x63tive_streams\x18\t \x01(\r\x12\x14\n\x0chas_detector\x18\n \x01(\x08\"j\n\x0cServerLimits\x12\x17\n\x0fmax_frame_bytes\x18\x01 \x01(\x04\x12\x18\n\x10max_frame_pixels\x18\x02 \x01(\x04\x12\x13\n\x0bmax_streams\x18\x03 \x01(\r\x12\x12\n\nmax_people\x18\x04 \x01(\r\")\n\x12ListStreamsRequest\x12\x13\n\x0b\x61ll_callers\x18\x01 \x01(\x08\"@\n\x13ListStreamsResponse\x12)\n\x07streams\x18\x01 \x03(\x0b\x32\x18.posewire.v1.StreamState\"\xa1\x03\n\x0bStreamState\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x03 \x01(\t\x12!\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x12.posewire.v1.Codec\x12,\n\x0b\x64rop_policy\x18\x05 \x01(\x0e\x32\x17.posewire.v1.DropPolicy\x12+\n\x08open_for\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x04size\x18\x07 \x01(\x0b\x32\x16.posewire.v1.FrameSize\x12\x10\n\x08received\x18\x08 \x01(\x04\x12\x0f\n\x07tracked\x18\t \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\n \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x0b \x01(\x04\x12\x12\n\nidentities\x18\x0c \x01(\r\x12\x0e\n\x06people\x18\r \x01(\r\x12\x14\n\x0c\x64\x65tect_every\x18\x0e \x01(\r\x12\x13\n\x0btracked_fps\x18\x0f \x01(\x02\x12\x12\n\nlatency_ms\x18\x10 \x01(\x02\x12\x16\n\x0elatency_p95_ms\x18\x11 \x01(\x02\x32\xdb\x02\n\x13PoseTrackingService\x12\x42\n\x05Track\x12\x19.posewire.v1.TrackRequest\x1a\x1a.posewire.v1.TrackResponse(\x01\x30\x01\x12V\n\rEstimatePoses\x12!.posewire.v1.EstimatePosesRequest\x1a\".posewire.v1.EstimatePosesResponse\x12V\n\rGetServerInfo\x12!.posewire.v1.GetServerInfoRequest\x1a\".posewire.v1.GetServerInfoResponse\x12P\n\x0bListStreams\x12\x1f.posewire.v1.ListStreamsRequest\x1a .posewire.v1.ListStreamsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'posewire.v1.pose_tracking_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ESTIMATEPOSESREQUEST']._serialized_start=134
-  _globals['_ESTIMATEPOSESREQUEST']._serialized_end=376
-  _globals['_ESTIMATEPOSESRESPONSE']._serialized_start=379
-  _globals['_ESTIMATEPOSESRESPONSE']._serialized_end=558
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=560
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=582
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=585
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=927
-  _globals['_SERVERLIMITS']._serialized_start=929
-  _globals['_SERVERLIMITS']._serialized_end=1035
-  _globals['_POSETRACKINGSERVICE']._serialized_start=1038
-  _globals['_POSETRACKINGSERVICE']._serialized_end=1303
+  _globals['_ESTIMATEPOSESREQUEST']._serialized_start=166
+  _globals['_ESTIMATEPOSESREQUEST']._serialized_end=408
+  _globals['_ESTIMATEPOSESRESPONSE']._serialized_start=411
+  _globals['_ESTIMATEPOSESRESPONSE']._serialized_end=590
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=592
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=614
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=617
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=959
+  _globals['_SERVERLIMITS']._serialized_start=961
+  _globals['_SERVERLIMITS']._serialized_end=1067
+  _globals['_LISTSTREAMSREQUEST']._serialized_start=1069
+  _globals['_LISTSTREAMSREQUEST']._serialized_end=1110
+  _globals['_LISTSTREAMSRESPONSE']._serialized_start=1112
+  _globals['_LISTSTREAMSRESPONSE']._serialized_end=1176
+  _globals['_STREAMSTATE']._serialized_start=1179
+  _globals['_STREAMSTATE']._serialized_end=1596
+  _globals['_POSETRACKINGSERVICE']._serialized_start=1599
+  _globals['_POSETRACKINGSERVICE']._serialized_end=1946
 # @@protoc_insertion_point(module_scope)

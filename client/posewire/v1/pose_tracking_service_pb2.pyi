@@ -8,6 +8,7 @@ do) and google.rpc.ErrorInfo (a reason for programs, domain "posewire").
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
 import posewire.v1.pose_pb2
@@ -195,3 +196,116 @@ class ServerLimits(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["max_frame_bytes", b"max_frame_bytes", "max_frame_pixels", b"max_frame_pixels", "max_people", b"max_people", "max_streams", b"max_streams"]) -> None: ...
 
 Global___ServerLimits: typing_extensions.TypeAlias = ServerLimits
+
+@typing.final
+class ListStreamsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALL_CALLERS_FIELD_NUMBER: builtins.int
+    all_callers: builtins.bool
+    """Everybody's streams, not only those that were opened with the caller's own token. On a server with tokens this takes
+    a token with `admin`; a server without tokens does not know whose a stream is, and always lists all.
+    """
+    def __init__(
+        self,
+        *,
+        all_callers: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["all_callers", b"all_callers"]) -> None: ...
+
+Global___ListStreamsRequest: typing_extensions.TypeAlias = ListStreamsRequest
+
+@typing.final
+class ListStreamsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STREAMS_FIELD_NUMBER: builtins.int
+    @property
+    def streams(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StreamState]:
+        """By the time at which they were opened."""
+
+    def __init__(
+        self,
+        *,
+        streams: collections.abc.Iterable[Global___StreamState] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["streams", b"streams"]) -> None: ...
+
+Global___ListStreamsResponse: typing_extensions.TypeAlias = ListStreamsResponse
+
+@typing.final
+class StreamState(google.protobuf.message.Message):
+    """A stream that is open."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STREAM_ID_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    CALLER_FIELD_NUMBER: builtins.int
+    CODEC_FIELD_NUMBER: builtins.int
+    DROP_POLICY_FIELD_NUMBER: builtins.int
+    OPEN_FOR_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    RECEIVED_FIELD_NUMBER: builtins.int
+    TRACKED_FIELD_NUMBER: builtins.int
+    FAILED_FIELD_NUMBER: builtins.int
+    DROPPED_FIELD_NUMBER: builtins.int
+    IDENTITIES_FIELD_NUMBER: builtins.int
+    PEOPLE_FIELD_NUMBER: builtins.int
+    DETECT_EVERY_FIELD_NUMBER: builtins.int
+    TRACKED_FPS_FIELD_NUMBER: builtins.int
+    LATENCY_MS_FIELD_NUMBER: builtins.int
+    LATENCY_P95_MS_FIELD_NUMBER: builtins.int
+    stream_id: builtins.str
+    """As in StreamStarted."""
+    name: builtins.str
+    """The client's label."""
+    caller: builtins.str
+    """Name of the token with which it was opened; empty on a server without tokens."""
+    codec: posewire.v1.pose_pb2.Codec.ValueType
+    drop_policy: posewire.v1.settings_pb2.DropPolicy.ValueType
+    received: builtins.int
+    """Counts since it was opened, as in StreamSummary."""
+    tracked: builtins.int
+    failed: builtins.int
+    dropped: builtins.int
+    identities: builtins.int
+    people: builtins.int
+    """People in the newest frame."""
+    detect_every: builtins.int
+    """The value in force."""
+    tracked_fps: builtins.float
+    """Of the last seconds: frames tracked a second; the time that a frame spent in the server, median and 95th percentile."""
+    latency_ms: builtins.float
+    latency_p95_ms: builtins.float
+    @property
+    def open_for(self) -> google.protobuf.duration_pb2.Duration: ...
+    @property
+    def size(self) -> posewire.v1.pose_pb2.FrameSize:
+        """Of the newest frame that was tracked."""
+
+    def __init__(
+        self,
+        *,
+        stream_id: builtins.str = ...,
+        name: builtins.str = ...,
+        caller: builtins.str = ...,
+        codec: posewire.v1.pose_pb2.Codec.ValueType = ...,
+        drop_policy: posewire.v1.settings_pb2.DropPolicy.ValueType = ...,
+        open_for: google.protobuf.duration_pb2.Duration | None = ...,
+        size: posewire.v1.pose_pb2.FrameSize | None = ...,
+        received: builtins.int = ...,
+        tracked: builtins.int = ...,
+        failed: builtins.int = ...,
+        dropped: builtins.int = ...,
+        identities: builtins.int = ...,
+        people: builtins.int = ...,
+        detect_every: builtins.int = ...,
+        tracked_fps: builtins.float = ...,
+        latency_ms: builtins.float = ...,
+        latency_p95_ms: builtins.float = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["open_for", b"open_for", "size", b"size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["caller", b"caller", "codec", b"codec", "detect_every", b"detect_every", "drop_policy", b"drop_policy", "dropped", b"dropped", "failed", b"failed", "identities", b"identities", "latency_ms", b"latency_ms", "latency_p95_ms", b"latency_p95_ms", "name", b"name", "open_for", b"open_for", "people", b"people", "received", b"received", "size", b"size", "stream_id", b"stream_id", "tracked", b"tracked", "tracked_fps", b"tracked_fps"]) -> None: ...
+
+Global___StreamState: typing_extensions.TypeAlias = StreamState

@@ -50,6 +50,11 @@ class PoseTrackingServiceStub(object):
                 request_serializer=posewire_dot_v1_dot_pose__tracking__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=posewire_dot_v1_dot_pose__tracking__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.ListStreams = channel.unary_unary(
+                '/posewire.v1.PoseTrackingService/ListStreams',
+                request_serializer=posewire_dot_v1_dot_pose__tracking__service__pb2.ListStreamsRequest.SerializeToString,
+                response_deserializer=posewire_dot_v1_dot_pose__tracking__service__pb2.ListStreamsResponse.FromString,
+                _registered_method=True)
 
 
 class PoseTrackingServiceServicer(object):
@@ -76,6 +81,13 @@ class PoseTrackingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStreams(self, request, context):
+        """The streams that are open now, and how they fare.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PoseTrackingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +105,11 @@ def add_PoseTrackingServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=posewire_dot_v1_dot_pose__tracking__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=posewire_dot_v1_dot_pose__tracking__service__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'ListStreams': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStreams,
+                    request_deserializer=posewire_dot_v1_dot_pose__tracking__service__pb2.ListStreamsRequest.FromString,
+                    response_serializer=posewire_dot_v1_dot_pose__tracking__service__pb2.ListStreamsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +193,33 @@ class PoseTrackingService(object):
             '/posewire.v1.PoseTrackingService/GetServerInfo',
             posewire_dot_v1_dot_pose__tracking__service__pb2.GetServerInfoRequest.SerializeToString,
             posewire_dot_v1_dot_pose__tracking__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStreams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/posewire.v1.PoseTrackingService/ListStreams',
+            posewire_dot_v1_dot_pose__tracking__service__pb2.ListStreamsRequest.SerializeToString,
+            posewire_dot_v1_dot_pose__tracking__service__pb2.ListStreamsResponse.FromString,
             options,
             channel_credentials,
             insecure,

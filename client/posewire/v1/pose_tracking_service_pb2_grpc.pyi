@@ -76,7 +76,23 @@ _PoseTrackingServiceGetServerInfoType = typing_extensions.TypeVar(
     ],
 )
 
-class PoseTrackingServiceStub(typing.Generic[_PoseTrackingServiceTrackType, _PoseTrackingServiceEstimatePosesType, _PoseTrackingServiceGetServerInfoType]):
+_PoseTrackingServiceListStreamsType = typing_extensions.TypeVar(
+    '_PoseTrackingServiceListStreamsType',
+    grpc.UnaryUnaryMultiCallable[
+        posewire.v1.pose_tracking_service_pb2.ListStreamsRequest,
+        posewire.v1.pose_tracking_service_pb2.ListStreamsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        posewire.v1.pose_tracking_service_pb2.ListStreamsRequest,
+        posewire.v1.pose_tracking_service_pb2.ListStreamsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        posewire.v1.pose_tracking_service_pb2.ListStreamsRequest,
+        posewire.v1.pose_tracking_service_pb2.ListStreamsResponse,
+    ],
+)
+
+class PoseTrackingServiceStub(typing.Generic[_PoseTrackingServiceTrackType, _PoseTrackingServiceEstimatePosesType, _PoseTrackingServiceGetServerInfoType, _PoseTrackingServiceListStreamsType]):
     @typing.overload
     def __init__(self: PoseTrackingServiceStub[
         grpc.StreamStreamMultiCallable[
@@ -90,6 +106,10 @@ class PoseTrackingServiceStub(typing.Generic[_PoseTrackingServiceTrackType, _Pos
         grpc.UnaryUnaryMultiCallable[
             posewire.v1.pose_tracking_service_pb2.GetServerInfoRequest,
             posewire.v1.pose_tracking_service_pb2.GetServerInfoResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            posewire.v1.pose_tracking_service_pb2.ListStreamsRequest,
+            posewire.v1.pose_tracking_service_pb2.ListStreamsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -107,6 +127,10 @@ class PoseTrackingServiceStub(typing.Generic[_PoseTrackingServiceTrackType, _Pos
             posewire.v1.pose_tracking_service_pb2.GetServerInfoRequest,
             posewire.v1.pose_tracking_service_pb2.GetServerInfoResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            posewire.v1.pose_tracking_service_pb2.ListStreamsRequest,
+            posewire.v1.pose_tracking_service_pb2.ListStreamsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Track: _PoseTrackingServiceTrackType
@@ -117,6 +141,9 @@ class PoseTrackingServiceStub(typing.Generic[_PoseTrackingServiceTrackType, _Pos
 
     GetServerInfo: _PoseTrackingServiceGetServerInfoType
     """Version, models, limits, device."""
+
+    ListStreams: _PoseTrackingServiceListStreamsType
+    """The streams that are open now, and how they fare."""
 
 PoseTrackingServiceAsyncStub: typing_extensions.TypeAlias = PoseTrackingServiceStub[
     grpc.aio.StreamStreamMultiCallable[
@@ -130,6 +157,10 @@ PoseTrackingServiceAsyncStub: typing_extensions.TypeAlias = PoseTrackingServiceS
     grpc.aio.UnaryUnaryMultiCallable[
         posewire.v1.pose_tracking_service_pb2.GetServerInfoRequest,
         posewire.v1.pose_tracking_service_pb2.GetServerInfoResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        posewire.v1.pose_tracking_service_pb2.ListStreamsRequest,
+        posewire.v1.pose_tracking_service_pb2.ListStreamsResponse,
     ],
 ]
 
@@ -157,5 +188,13 @@ class PoseTrackingServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[posewire.v1.pose_tracking_service_pb2.GetServerInfoResponse, collections.abc.Awaitable[posewire.v1.pose_tracking_service_pb2.GetServerInfoResponse]]:
         """Version, models, limits, device."""
+
+    @abc.abstractmethod
+    def ListStreams(
+        self,
+        request: posewire.v1.pose_tracking_service_pb2.ListStreamsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[posewire.v1.pose_tracking_service_pb2.ListStreamsResponse, collections.abc.Awaitable[posewire.v1.pose_tracking_service_pb2.ListStreamsResponse]]:
+        """The streams that are open now, and how they fare."""
 
 def add_PoseTrackingServiceServicer_to_server(servicer: PoseTrackingServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

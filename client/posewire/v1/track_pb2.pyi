@@ -79,6 +79,10 @@ class _DropReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """It waited longer than StreamConfig.max_age_ms."""
     DROP_REASON_DRAINING: _DropReason.ValueType  # 3
     """The server drained before its turn came."""
+    DROP_REASON_OVER_RATE: _DropReason.ValueType  # 4
+    """More frames a second came than the caller's token allows (DROP_POLICY_LATEST; under DROP_POLICY_ALL the sender is
+    slowed down).
+    """
 
 class DropReason(_DropReason, metaclass=_DropReasonEnumTypeWrapper):
     """Why a frame was dropped."""
@@ -90,6 +94,10 @@ DROP_REASON_TOO_OLD: DropReason.ValueType  # 2
 """It waited longer than StreamConfig.max_age_ms."""
 DROP_REASON_DRAINING: DropReason.ValueType  # 3
 """The server drained before its turn came."""
+DROP_REASON_OVER_RATE: DropReason.ValueType  # 4
+"""More frames a second came than the caller's token allows (DROP_POLICY_LATEST; under DROP_POLICY_ALL the sender is
+slowed down).
+"""
 Global___DropReason: typing_extensions.TypeAlias = DropReason
 
 @typing.final
@@ -380,14 +388,14 @@ Global___DroppedFrame: typing_extensions.TypeAlias = DroppedFrame
 
 @typing.final
 class Drain(google.protobuf.message.Message):
-    """The server is about to stop."""
+    """The server is about to stop, or the stream has been open, or without a frame, for as long as the server allows."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GRACE_FIELD_NUMBER: builtins.int
     @property
     def grace(self) -> google.protobuf.duration_pb2.Duration:
-        """How long the server will still be there."""
+        """How long the server will still listen to this stream."""
 
     def __init__(
         self,

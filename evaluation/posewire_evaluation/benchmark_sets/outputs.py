@@ -78,6 +78,7 @@ class FaultyOutputs:
         }
         self._phantoms = self._make_phantoms()
         # Many trackers ask for the same.
+        self._known_detections: dict[int, Boxes] = {}
         self._known_flow: dict[int, FlowField] = {}
         self._known_people: dict[int, tuple[Floats, Floats, Floats]] = {}
 
@@ -86,6 +87,11 @@ class FaultyOutputs:
 
     def detections(self, frame: int) -> Boxes:
         """Everybody's box, except those of hidden and of missed people; and phantoms. In no particular order."""
+        if frame not in self._known_detections:
+            self._known_detections[frame] = self._detect(frame)
+        return self._known_detections[frame]
+
+    def _detect(self, frame: int) -> Boxes:
         people, rng = self._scene.people[frame], self._rng(2, frame)
         boxes, scores = [], []
         for row, person in enumerate(people.ids.tolist()):
@@ -119,11 +125,14 @@ class FaultyOutputs:
         if frame not in self._known_people:
             self._known_people[frame] = self._look_at(frame)
         boxes, clearness, joints = self._known_people[frame]
-        found = np.array([self._nobody(frame, box) for box in xyxy], np.float32).reshape(-1, len(NANO19), 3)
+        found = np.zeros((len(xyxy), len(NANO19), 3), np.float32)
+        somebody = np.zeros(len(xyxy), np.bool_)
         if len(boxes):
             claims = iou(xyxy, boxes) * clearness
-            best, somebody = claims.argmax(axis=1), claims.max(axis=1) >= _LEAST_OVERLAP
-            found[somebody] = joints[best[somebody]]
+            somebody = claims.max(axis=1) >= _LEAST_OVERLAP
+            found[somebody] = joints[claims.argmax(axis=1)[somebody]]
+        for row in np.flatnonzero(~somebody).tolist():
+            found[row] = self._nobody(frame, xyxy[row])
         return _seen_in_crop(found, xyxy)
 
     def _look_at(self, frame: int) -> tuple[Floats, Floats, Floats]:

@@ -41,12 +41,12 @@ def convert_state(state: State, file: PublishedFile, source: str) -> dict[str, T
     Raises:
         UnknownCheckpointError: the state is not what `file` should hold, or has numbers that are not finite.
     """
-    converted = CONVERTERS[file.family](_unwrapped(state), file)
     with torch.device("meta"):
         network = network_of(file)
     try:
+        converted = CONVERTERS[file.family](_unwrapped(state), file)
         check_state(network, converted, source)
-    except WeightsError as error:
+    except (UnknownCheckpointError, WeightsError) as error:
         raise UnknownCheckpointError(f"{source} is not {file.name}: {error}") from None
     for key, value in converted.items():
         if value.is_floating_point() and not value.isfinite().all():

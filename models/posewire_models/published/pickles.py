@@ -36,23 +36,19 @@ _DTYPES = {
 }
 
 # What the notes in published checkpoints are made of: dates, figures of the training, parts of its configuration.
+# Builtins go by their module in Python 2 in the older ones.
+_BUILTINS = ("bool", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long", "set", "str", "tuple")
 _NOTES = {
-    "__builtin__ getattr",
-    "__builtin__ set",
+    *(f"builtins {name}" for name in _BUILTINS),
+    *(f"__builtin__ {name}" for name in _BUILTINS),
+    *(f"numpy{core}.multiarray {name}" for core in (".core", "._core") for name in ("_reconstruct", "scalar")),
+    *(f"numpy{core}.numeric _frombuffer" for core in (".core", "._core")),
     "_codecs encode",
     "argparse Namespace",
-    "builtins getattr",
-    "builtins set",
     "collections defaultdict",
     "collections deque",
     "numpy dtype",
     "numpy ndarray",
-    "numpy.core.multiarray _reconstruct",
-    "numpy.core.multiarray scalar",
-    "numpy.core.numeric _frombuffer",
-    "numpy._core.multiarray _reconstruct",
-    "numpy._core.multiarray scalar",
-    "numpy._core.numeric _frombuffer",
     "torch device",
 }
 _NOTES_OF = ("mmcv.", "mmengine.", "mmflow.", "mmpose.")

@@ -1,0 +1,176 @@
+"""Downloads: whole and right or not at all, going on where they broke off, with every kind of server."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posewire_models.published.download import FetchSettings, discard, fetch
+from posewire_models.published.errors import DownloadError
+from tests.models.published.web import Web
+
+CONTENT = bytes(range(256)) * 20_000  # five pieces
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+ONCE = FetchSettings(attempts=1)
+PATIENT = FetchSettings(attempts=3, retry_wait_s=0.0)
+
+
+@pytest.fixture
+def served(web: Web) -> Web:
+    web.files["/w.pth"] = CONTENT
+    web.versions["/w.pth"] = '"one"'
+    return web
+
+
+def _broken_off(web: Web, path: Path, after: int = 3_000_000, **options: Any) -> None:
+    """Leave a beginning at `path`, as a connection that was cut does."""
+    web.cut_after.append(after)
+    with pytest.raises(DownloadError, match=r"broke off.*the same command goes on from there"):
+        fetch(web.address("/w.pth"), path, settings=ONCE, **options)
+    assert path.stat().st_size == after
+
+
+def test_a_file_arrives_whole_and_its_progress_is_told(served: Web, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    digest = fetch(
+        served.address("/w.pth"),
+        tmp_path / "w",
+        sha256_prefix=DIGEST[:8],
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert digest == DIGEST
+    assert (tmp_path / "w").read_bytes() == CONTENT
+    assert told[0] == (0, len(CONTENT))
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    discard(tmp_path / "w")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_rest_is_fetched_after_an_interruption(served: Web, tmp_path: Path) -> None:
+    _broken_off(served, tmp_path / "w")
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+    assert served.asked_ranges == ["", "bytes=3000000-"]
+    assert served.requests[-1]["If-Range"] == '"one"'
+
+
+def test_one_call_makes_several_attempts(served: Web, tmp_path: Path) -> None:
+    served.cut_after += [1_000_000, 2_000_000]
+    served.answers.append(503)
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=FetchSettings(retry_wait_s=0.0)) == DIGEST
+    assert served.asked_ranges == ["", "", "bytes=1000000-", "bytes=3000000-"]
+
+
+@pytest.mark.parametrize("version", ['"one"', None])
+def test_a_server_without_ranges_sends_everything_again(version: str | None, served: Web, tmp_path: Path) -> None:
+    served.ranges = False
+    if version is None:
+        del served.versions["/w.pth"]
+    _broken_off(served, tmp_path / "w", sha256_prefix=DIGEST[:8])
+    assert fetch(served.address("/w.pth"), tmp_path / "w", sha256_prefix=DIGEST[:8], settings=ONCE) == DIGEST
+
+
+def test_another_version_is_fetched_from_its_start(served: Web, tmp_path: Path) -> None:
+    _broken_off(served, tmp_path / "w")
+    served.files["/w.pth"] = new = bytes(reversed(CONTENT))
+    served.versions["/w.pth"] = '"two"'
+    fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE)
+    assert (tmp_path / "w").read_bytes() == new
+
+
+def test_a_mixture_of_versions_is_found_by_its_digest(served: Web, tmp_path: Path) -> None:
+    del served.versions["/w.pth"]  # nothing tells the server's second version from its first
+    served.files["/w.pth"] = bytes(reversed(CONTENT))
+    _broken_off(served, tmp_path / "w", sha256_prefix=DIGEST[:8])
+    served.files["/w.pth"] = CONTENT
+    assert fetch(served.address("/w.pth"), tmp_path / "w", sha256_prefix=DIGEST[:8], settings=ONCE) == DIGEST
+    assert served.asked_ranges == ["", "bytes=3000000-", ""]
+
+
+def test_without_version_and_digest_nothing_is_joined(served: Web, tmp_path: Path) -> None:
+    del served.versions["/w.pth"]
+    _broken_off(served, tmp_path / "w")
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+    assert served.asked_ranges == ["", ""]
+
+
+def test_the_beginning_of_another_address_is_not_gone_on_with(served: Web, tmp_path: Path) -> None:
+    _broken_off(served, tmp_path / "w")
+    served.files["/other.pth"] = b"other"
+    fetch(served.address("/other.pth"), tmp_path / "w", settings=ONCE)
+    assert (tmp_path / "w").read_bytes() == b"other"
+
+
+def test_what_is_complete_is_not_fetched_again(served: Web, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+    assert served.asked_ranges == ["", f"bytes={len(CONTENT)}-"]  # answered by 416
+
+
+def test_more_than_the_server_has_is_worth_nothing(served: Web, tmp_path: Path) -> None:
+    _broken_off(served, tmp_path / "w")
+    served.files["/w.pth"] = CONTENT[:1000]  # 416, of another length
+    fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE)
+    assert (tmp_path / "w").read_bytes() == CONTENT[:1000]
+
+
+def test_a_wrong_digest_leaves_nothing(served: Web, tmp_path: Path) -> None:
+    path = tmp_path / "downloads" / "w"
+    path.parent.mkdir()
+    with pytest.raises(DownloadError, match=rf"damaged or another file.*{DIGEST[:16]}, not with 00000000"):
+        fetch(served.address("/w.pth"), path, sha256_prefix="00000000", settings=ONCE)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, web: Web) -> None:
+    address = web.address("/w.pth").replace("127.0.0.1", "host.invalid")
+    with pytest.raises(DownloadError, match=r"cannot reach http://host\.invalid.*/w\.pth: "):
+        fetch(address, tmp_path / "w", settings=PATIENT)
+
+
+def test_a_refusal_is_told(web: Web, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"refuses http.*absent\.pth: 404"):
+        fetch(web.address("/absent.pth"), tmp_path / "w", settings=PATIENT)
+    assert len(web.requests) == 1  # asking again would not help
+
+
+@pytest.mark.parametrize("length_told", [True, False])
+def test_a_file_that_is_far_too_large_is_not_taken(length_told: bool, served: Web, tmp_path: Path) -> None:
+    served.length_told = length_told
+    with pytest.raises(DownloadError, match=r"more than 2\.0 MB: not the file that is meant"):
+        fetch(served.address("/w.pth"), tmp_path / "w", max_bytes=2_000_000, settings=ONCE)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_disk_without_room_is_found_before(served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(DownloadError, match=r"no room for http.*5\.1 MB are to come.*POSEWIRE_CACHE"):
+        fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE)
+
+
+def test_a_disk_that_fills_up_is_told(served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(done: int, total: int | None) -> None:
+        if done > 2_000_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DownloadError, match=r"cannot write .*No space left on device; make room"):
+        fetch(served.address("/w.pth"), tmp_path / "w", progress=full, settings=PATIENT)
+
+
+def test_redirections_are_followed_on_the_web_only(served: Web, tmp_path: Path) -> None:
+    served.redirects |= {"/old.pth": "/w.pth", "/bad.pth": "ftp://127.0.0.1/w.pth"}
+    assert fetch(served.address("/old.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+    with pytest.raises(DownloadError, match="not safe; not followed"):
+        fetch(served.address("/bad.pth"), tmp_path / "v", settings=ONCE)
+
+
+@pytest.mark.parametrize("settings", [{"attempts": 0}, {"timeout_s": 0}, {"retry_wait_s": -1}])
+def test_bad_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="attempts at least 1"):
+        FetchSettings(**settings)

@@ -1,0 +1,112 @@
+"""A web server for files, on a free local port, as well or badly behaved as a test wants it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+__all__ = ["Web", "running_web"]
+
+
+@dataclass
+class Web:
+    """What the server has and how it behaves.
+
+    Attributes:
+        files: path -> content.
+        versions: path -> ETag; a file without has none.
+        ranges: whether it knows about ranges.
+        cut_after: bytes of a body after which it hangs up, once for each entry.
+        answers: status that it gives in place of an answer, once for each entry.
+        redirects: path -> where it sends one on to.
+        length_told: whether it tells the length of what comes.
+        requests: the headers of all requests, with their path under `path`.
+        port: where it listens.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    cut_after: list[int] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    redirects: dict[str, str] = field(default_factory=dict)
+    length_told: bool = True
+    requests: list[dict[str, str]] = field(default_factory=list)
+    port: int = 0
+
+    def address(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @property
+    def asked_ranges(self) -> list[str]:
+        return [request.get("Range", "") for request in self.requests]
+
+
+@contextmanager
+def running_web() -> Iterator[Web]:
+    web = Web()
+
+    class Handler(_Handler):
+        served = web
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            pass  # a client that has seen enough hangs up
+
+    server = Server(("127.0.0.1", 0), Handler)
+    web.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield web
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    served: ClassVar[Web]
+
+    def do_GET(self) -> None:
+        web = self.served
+        web.requests.append({"path": self.path, **dict(self.headers)})
+        if web.answers:
+            self.send_error(web.answers.pop(0))
+        elif self.path in web.redirects:
+            self.send_response(302)
+            self.send_header("Location", web.redirects[self.path])
+            self.end_headers()
+        elif self.path not in web.files:
+            self.send_error(404)
+        else:
+            self._send(web.files[self.path], web.versions.get(self.path))
+
+    def _send(self, content: bytes, version: str | None) -> None:
+        web = self.served
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        condition = self.headers.get("If-Range")
+        start = int(asked[1]) if asked and web.ranges and condition in (None, version) else None
+        if start is not None and start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.end_headers()
+            return
+        body = content[start or 0 :]
+        self.send_response(200 if start is None else 206)
+        if start is not None:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if version is not None:
+            self.send_header("ETag", version)
+        if web.length_told:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: web.cut_after.pop(0)] if web.cut_after else body)
+
+    def log_message(self, *_: object) -> None:
+        pass

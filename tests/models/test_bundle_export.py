@@ -1,0 +1,104 @@
+"""Every network of a bundle as ONNX, compared with its original before it has its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from posewire_models import bundle_export
+from posewire_models.bundle_export import ExportError, export_bundle
+from posewire_models.detectors.onnx_runtime import OnnxDetector
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.frames import Frame
+from posewire_models.onnx_export import export_detector_onnx
+from posewire_models.published.errors import NotStoredError
+from posewire_models.published.store import file_digest
+from tests.models.small_networks import small_network
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of small networks; its flow is no network."""
+    folder = tmp_path_factory.mktemp("bundle")
+    networks: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "pose": ("pose_resnet", "pose_resnet", {"depth": 18, "input_size": [64, 32]}),
+        "detector": (
+            "center_resnet",
+            "center_detector",
+            {"trunk": "resnet18", "input_size": [64, 96], "head_channels": 8},
+        ),
+    }
+    manifest: dict[str, Any] = {"name": "small", "version": 1, "description": "A test.", "joint_set": "coco17"}
+    manifest["flow"] = {"architecture": "dis"}
+    for stage, (network, architecture, settings) in networks.items():
+        path = folder / f"{stage}.safetensors"
+        save_file(small_network(network).state_dict(), path)
+        manifest[stage] = {
+            "architecture": architecture,
+            "network": {**settings, "width": 0.25, "deconv_filters": [16, 16, 16]},
+            "weights": {"file": path.name, "sha256": file_digest(path)},
+        }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_the_networks_of_a_bundle_are_written_and_compared(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    written = list(export_bundle(bundle, out))
+    assert [item.stage for item in written] == ["detector", "pose"]
+    for item in written:
+        assert item.path == out / f"{item.stage}.onnx"
+        assert 0 <= item.difference < 1e-4
+        assert item.compared > 1000
+        onnxruntime.InferenceSession(item.path, providers=["CPUExecutionProvider"])
+    assert len(list(out.iterdir())) == 2
+
+
+def test_what_differs_does_not_get_its_name(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = bundle_export._both
+
+    def worse(network: nn.Module, path: Path, images: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        expected, found = both(network, path, images)
+        return expected, [output + 1 for output in found]
+
+    monkeypatch.setattr(bundle_export, "_both", worse)
+    with pytest.raises(ExportError, match=r"detector: .* differs by .*detector\.onnx was not written"):
+        list(export_bundle(bundle, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEWIRE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(NotStoredError, match="posewire models pull paper-r50"):
+        list(export_bundle("paper-r50", tmp_path / "out"))
+
+
+class _BrightSpot(nn.Module):
+    """A detector in torchvision's manner: one person (label 1) at the brightest pixel, and one car beside it."""
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        brightness = images[0].mean(dim=0)
+        place = brightness.flatten().argmax()
+        width = brightness.shape[1]
+        middle = torch.stack((place % width, place // width)).float()
+        box = torch.cat((middle - 4, middle + 4))
+        boxes = torch.stack((box, box + 10))
+        return [{"boxes": boxes, "scores": brightness.max() * torch.tensor([0.9, 0.8]), "labels": torch.tensor([1, 3])}]
+
+
+def test_a_detector_of_torchvision_can_be_named_as_an_onnx_detector(tmp_path: Path) -> None:
+    path = tmp_path / "detector.onnx"
+    export_detector_onnx(_BrightSpot().eval(), path, (96, 128))
+    pixels = np.zeros((96, 128, 3), np.uint8)
+    pixels[40, 70] = 255
+    (found,) = OnnxDetector(path, DetectorSettings(), torch.device("cpu"))([Frame(pixels)])
+    np.testing.assert_allclose(found.boxes, [[66, 36, 74, 44]], atol=1e-3)
+    np.testing.assert_allclose(found.scores, [0.9], atol=1e-5)

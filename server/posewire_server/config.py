@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ __all__ = [
     "LimitsConfig",
     "LogFormat",
     "LogLevel",
+    "SecurityConfig",
     "ServerConfig",
     "StageBatchingConfig",
 ]
@@ -55,6 +57,10 @@ class LimitsConfig:
         max_people: people estimated in one frame, and boxes that a caller may give with it.
         max_inbox: frames of a stream that wait for their turn under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or
             this many units of a video codec, which must all be decoded).
+        max_fps: frames a second that are read from one stream; a client that sends more is held back.
+        max_stream_s: a stream that has been open for so long is drained, so that its client resumes it; 0: never.
+        max_idle_s: likewise one on which no frame came for so long; 0: never.
+        max_stall_s: a stream whose client does not read a response for so long is ended.
     """
 
     max_frame_bytes: int = 32 * 2**20
@@ -63,6 +69,10 @@ class LimitsConfig:
     max_pictures: int = 16
     max_people: int = 100
     max_inbox: int = 8
+    max_fps: float = 1000.0
+    max_stream_s: float = 86_400.0
+    max_idle_s: float = 600.0
+    max_stall_s: float = 30.0
 
     def __post_init__(self) -> None:
         _check_range("limits.max_frame_bytes", self.max_frame_bytes, 1024, 2**30)
@@ -71,6 +81,40 @@ class LimitsConfig:
         _check_range("limits.max_pictures", self.max_pictures, 1, 10_000)
         _check_range("limits.max_people", self.max_people, 1, 1000)
         _check_range("limits.max_inbox", self.max_inbox, 1, 1000)
+        _check_range("limits.max_fps", self.max_fps, 1, 1e6)
+        _check_range("limits.max_stream_s", self.max_stream_s, 0, 1e9)
+        _check_range("limits.max_idle_s", self.max_idle_s, 0, 1e9)
+        _check_range("limits.max_stall_s", self.max_stall_s, 0.1, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityConfig:
+    """Who may connect, and whether others can listen in.
+
+    Attributes:
+        tls_cert: PEM file with the server's certificate chain; None: no TLS.
+        tls_key: PEM file with its private key.
+        client_ca: PEM file with the authorities whose certificates clients must show (mutual TLS); None: none.
+        tokens: file with the hashes of the tokens that are accepted, see `tokens`; None: no token is needed.
+        insecure: listen beyond this machine even though anybody could call.
+    """
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    tokens: Path | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("of tls_cert and tls_key there is only one; give both for TLS, or none")
+        if self.client_ca is not None and self.tls_cert is None:
+            raise ValueError("client_ca is given without TLS; give tls_cert and tls_key too")
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.tls_cert is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +154,7 @@ class ServerConfig:
         detector: `auto` (the bundle's own if it has one, else none), or a detector specification, e.g. `onnx:PATH`.
         flow: `auto` (the bundle's own), or a flow specification, e.g. `dis`.
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
+        runtime: what runs the networks on a CPU: torch, openvino, or auto, the latter where it is installed.
         threads: threads of a network on the CPU; 0 leaves it to the libraries.
         decode_threads: threads that decode frames; 0 is half the CPU cores.
         log_level: least severity that is logged.
@@ -120,6 +165,7 @@ class ServerConfig:
         resume_lifetime_s: a resume token is accepted for so long.
         port_file: file that gets the bound port once the server accepts calls.
         exit_on_stdin_eof: stop when standard input ends, as it does when the program that started the server is gone.
+        security: who may connect.
         limits: what the server accepts.
         batching: how requests are joined.
         tracker: what streams get that leave a tracker setting out.
@@ -134,6 +180,7 @@ class ServerConfig:
     detector: str = "auto"
     flow: str = "auto"
     device: str = "auto"
+    runtime: str = "auto"
     threads: int = 0
     decode_threads: int = 0
     log_level: LogLevel = LogLevel.INFO
@@ -143,6 +190,7 @@ class ServerConfig:
     resume_lifetime_s: float = 60.0
     port_file: Path | None = None
     exit_on_stdin_eof: bool = False
+    security: SecurityConfig = field(default_factory=SecurityConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
@@ -153,6 +201,12 @@ class ServerConfig:
         for name in ("bundle", "detector", "flow", "device"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; leave it out for the default")
+        if not (self.is_local or self.security.tls or self.security.tokens or self.security.insecure):
+            raise ValueError(
+                f"host is {self.host}: other machines could connect, and anybody there could use this server and watch "
+                "its streams. Give tokens (--tokens FILE, made with `posewire token`), TLS (--tls-cert FILE --tls-key "
+                "FILE), best both; or say --insecure if everybody in that network may"
+            )
         _check_range("port", self.port, 0, 65535)
         _check_range("threads", self.threads, 0, 1024)
         _check_range("decode_threads", self.decode_threads, 0, 1024)
@@ -163,6 +217,14 @@ class ServerConfig:
                 f"tracker.max_people is {self.tracker.max_people}, above limits.max_people ({self.limits.max_people}); "
                 "raise the limit or lower the default"
             )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect. A name other than `localhost` may mean anything."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def decoders(self) -> int:

@@ -170,5 +170,5 @@ def check_pixels(width: int, height: int, limits: LimitsConfig) -> None:
     if width * height > limits.max_frame_pixels:
         raise PictureTooLarge(
             f"the frame has {width}x{height} = {width * height} pixels; this server accepts {limits.max_frame_pixels} "
-            "(limits.max_frame_pixels): send it smaller"
+            "from you (limits.max_frame_pixels, or pixels of the token): send it smaller"
         )

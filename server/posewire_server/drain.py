@@ -1,4 +1,4 @@
-"""The signal by which a server tells its streams that it is about to stop."""
+"""The signal to finish: of a server that is about to stop, and of a stream whose time is up."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class DrainSignal:
     """Set once.
 
     Args:
-        grace_s: how long streams may take to finish from then on.
+        grace_s: how long finishing may take from then on.
     """
 
     def __init__(self, grace_s: float) -> None:
-        self._grace_s = grace_s
+        self.grace_s = grace_s
         self._set = asyncio.Event()
         self._deadline = 0.0
 
@@ -24,9 +24,9 @@ class DrainSignal:
         return self._set.is_set()
 
     def set(self) -> None:
-        """Ask all streams to finish."""
+        """Ask whoever waits for it to finish."""
         if not self._set.is_set():
-            self._deadline = time.monotonic() + self._grace_s
+            self._deadline = time.monotonic() + self.grace_s
             self._set.set()
 
     async def wait(self) -> None:

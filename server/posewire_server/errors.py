@@ -4,7 +4,10 @@
     ├── InvalidRequest          a field is unusable: what, the range, the remedy
     ├── OutOfOrder              a message that must not come now
     ├── DetectorMissing         no boxes were given, and there is no detector
-    ├── LimitReached            too many streams or pictures at once
+    ├── NotAuthenticated        no token, or one that is not known
+    ├── NotPermitted            the token does not allow this
+    ├── LimitReached            too many streams or pictures at once, or too many frames a second
+    ├── Stalled                 the client does not read what it is sent
     ├── ServerDraining          the server is about to stop
     └── FrameError              one frame only; its stream goes on
         ├── Undecodable
@@ -29,10 +32,13 @@ __all__ = [
     "InferenceFailed",
     "InvalidRequest",
     "LimitReached",
+    "NotAuthenticated",
+    "NotPermitted",
     "OutOfOrder",
     "PictureTooLarge",
     "ServerDraining",
     "ServiceError",
+    "Stalled",
     "Undecodable",
     "WrongSize",
 ]
@@ -64,8 +70,20 @@ class DetectorMissing(ServiceError):
     """The server has no person detector, and the caller gave no boxes."""
 
 
+class NotAuthenticated(ServiceError):
+    """The call came without a token, or with one that is not known."""
+
+
+class NotPermitted(ServiceError):
+    """The caller's token does not allow this."""
+
+
 class LimitReached(ServiceError):
-    """As many streams or pictures are in work as the server accepts."""
+    """As many streams, pictures or frames a second are in work as the server, or the caller's token, allows."""
+
+
+class Stalled(ServiceError):
+    """The client has not read its responses for too long."""
 
 
 class ServerDraining(ServiceError):

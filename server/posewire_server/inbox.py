@@ -25,6 +25,7 @@ class DropReason(StrEnum):
     SUPERSEDED = "superseded"
     TOO_OLD = "too-old"
     DRAINING = "draining"
+    OVER_RATE = "over-rate"
 
 
 class Waiting(Protocol):

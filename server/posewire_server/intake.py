@@ -23,6 +23,7 @@ from posewire_server.decoding import VIDEO_CODECS, Decoded, FrameDecoder, Pictur
 from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
 from posewire_server.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.outbox import FrameId, Outbox
+from posewire_server.rates import RateLimit
 from posewire_server.tracking import Boxes
 from posewire_server.video_decoding import VideoDecoder
 from posewire_server.wire.requests import StreamSettings, boxes_from
@@ -74,6 +75,7 @@ class Intake:
         decoders: threads that decode.
         outbox: to the client, for frames that fail or are dropped.
         announce: entered while a frame is being decoded, see `Pipeline.approaching`.
+        allowance: how many frames a second the client may send, over all of its streams; None: any.
 
     Attributes:
         ready: the decoded frames.
@@ -87,6 +89,7 @@ class Intake:
         decoders: Workers,
         outbox: Outbox,
         announce: Callable[[], AbstractContextManager[None]],
+        allowance: RateLimit | None = None,
     ) -> None:
         self._limits = limits
         self._read_request = read
@@ -98,6 +101,10 @@ class Intake:
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
         self._last_number: int | None = None
         latest = settings.drop_policy is DropPolicy.LATEST
+        self._pace = RateLimit(limits.max_fps)
+        self._allowance = allowance
+        # A video unit that is left out takes those after it along, so a stream of them is slowed down instead.
+        self._drops_beyond_allowance = latest and not self._is_video
         # Pictures that are decoded or in the networks, but not in the last stage yet.
         self._permits = asyncio.Semaphore(1 if latest else 2)
         max_age_s = settings.max_age_ms / 1e3 or None
@@ -136,6 +143,8 @@ class Intake:
                 )
             if kind is None:
                 raise InvalidRequest("the request is empty; send a frame, or half-close the stream", field="request")
+            if (wait_s := self._pace.reserve()) > 0:
+                await asyncio.sleep(wait_s)
             await self._receive(key, request.frame)
             key += 1
             await self._outbox.caught_up()
@@ -182,6 +191,12 @@ class Intake:
                 await self._outbox.failed(frame_id, error)
                 return
             fault = error
+        if self._allowance is not None:
+            if not self._drops_beyond_allowance:
+                await asyncio.sleep(self._allowance.reserve())
+            elif not self._allowance.take():
+                self._outbox.dropped(frame_id, DropReason.OVER_RATE)
+                return
         await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s))
 
     def _check_number(self, number: int) -> None:

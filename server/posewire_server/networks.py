@@ -38,7 +38,7 @@ class Networks:
         pose: joints.
         joint_set: what the joints mean.
         names: what the networks are called.
-        device: in words, e.g. `cpu (2 threads)`.
+        device: in words, e.g. `cpu (openvino)`.
         flow_shares_device: whether the flow runs on the device of the other two, so that it must take turns with them.
     """
 
@@ -66,7 +66,10 @@ def load_networks(config: ServerConfig) -> Networks:
     if detector == "auto":
         detector = "bundle" if manifest.detector is not None else "none"
     flow = "bundle" if config.flow == "auto" else config.flow
-    bundle = load_bundle(config.bundle, device=config.device, detector=detector, flow=flow)
+    bundle = load_bundle(config.bundle, device=config.device, detector=detector, flow=flow, runtime=config.runtime)
+    if bundle.runtime == "openvino":
+        # What is left for torch is small; its idle threads would spin on the cores that the networks need.
+        torch.set_num_threads(1)
     return Networks(
         detector=None if detector == "none" else bundle.detector,
         flow=bundle.flow,
@@ -95,4 +98,4 @@ def _in_words(bundle: LoadedBundle) -> str:
     if bundle.device.type == "cuda":
         index = bundle.device.index or 0
         return f"cuda:{index} ({torch.cuda.get_device_name(index)})"
-    return f"{bundle.device} ({torch.get_num_threads()} threads)"
+    return f"{bundle.device} ({bundle.runtime})"

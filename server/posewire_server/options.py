@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Annotated
 
 import typer
 
-from posewire_server.config import LogFormat, LogLevel, ServerConfig
+from posewire_server.config import LimitsConfig, LogFormat, LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
 
 __all__ = ["serve"]
+
+# Tables whose settings have flags.
+_TABLES = {"limits": LimitsConfig, "security": SecurityConfig}
 
 
 def serve(
@@ -24,6 +28,17 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): serve with TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    client_ca: Annotated[
+        Path | None, typer.Option(help="Authorities (PEM) whose certificates clients must show (mutual TLS).")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Hashes of the tokens that are accepted; `posewire token` makes them.")
+    ] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Let everybody in the network call: no tokens, no TLS.")
+    ] = None,
     bundle: Annotated[str | None, typer.Option(help="Bundle of networks: a name, or a folder.")] = None,
     detector: Annotated[
         str | None, typer.Option(help="auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS] or none.", metavar="SPEC")
@@ -32,6 +47,9 @@ def serve(
         str | None, typer.Option(help="auto, bundle, dis[:PRESET], flownet2-s:PATH or none.", metavar="SPEC")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Of the networks on a CPU: auto, torch or openvino.", metavar="NAME")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of a network on the CPU; 0: the libraries' choice.")
     ] = None,
@@ -42,6 +60,10 @@ def serve(
     max_inbox: Annotated[int | None, typer.Option(help="Frames of a stream that wait for their turn.")] = None,
     max_frame_bytes: Annotated[int | None, typer.Option(help="Bytes of one encoded frame.")] = None,
     max_frame_pixels: Annotated[int | None, typer.Option(help="Width times height of one frame.")] = None,
+    max_fps: Annotated[float | None, typer.Option(help="Frames a second that are read from one stream.")] = None,
+    max_stream_s: Annotated[float | None, typer.Option(help="Seconds that a stream may be open; 0: any.")] = None,
+    max_idle_s: Annotated[float | None, typer.Option(help="Seconds without a frame, likewise.")] = None,
+    max_stall_s: Annotated[float | None, typer.Option(help="Seconds until a client must have read a response.")] = None,
     drain_grace_s: Annotated[float | None, typer.Option(help="Seconds that streams get to finish on SIGTERM.")] = None,
     resume_key: Annotated[
         Path | None, typer.Option(help="File with the secret that signs resume tokens; made if it is not there.")
@@ -62,13 +84,20 @@ def serve(
     """
     given = dict(locals())
     file = given.pop("config")
-    limits = {name: given.pop(name) for name in tuple(given) if name.startswith("max_")}
-    flags = given | {f"limits.{name}": value for name, value in limits.items()}
+    flags = {_full_name(name): value for name, value in given.items()}
     try:
         start(load_config(file=file, environment=os.environ, flags=flags))
     except ConfigError as error:
         print(f"posewire: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def _full_name(flag: str) -> str:
+    """`limits.max_streams` for `max_streams`."""
+    for table, settings in _TABLES.items():
+        if flag in {field.name for field in dataclasses.fields(settings)}:
+            return f"{table}.{flag}"
+    return flag
 
 
 def start(config: ServerConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -58,6 +59,10 @@ class Outbox:
 
     Args:
         write: sends a response; returns when flow control has let it go.
+
+    Attributes:
+        accounts: of the stream.
+        sending_since_s: when the response began to leave that has not left yet, on the clock of `time.monotonic`.
     """
 
     def __init__(self, write: Callable[[track_pb2.TrackResponse], Awaitable[None]]) -> None:
@@ -66,6 +71,7 @@ class Outbox:
         self._dropped: list[track_pb2.DroppedFrame] = []
         self._something_dropped = asyncio.Event()
         self.accounts = Accounts()
+        self.sending_since_s: float | None = None
 
     async def started(self, message: track_pb2.StreamStarted) -> None:
         """The stream is open."""
@@ -136,7 +142,9 @@ class Outbox:
             response.dropped.extend(self._dropped)
             self._dropped.clear()
             self._something_dropped.clear()
+            self.sending_since_s = time.monotonic()
             await self._write(response)
+            self.sending_since_s = None
 
 
 def _note_failure(sending: asyncio.Future[None]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from posewire_server.config import LimitsConfig
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import LimitReached, ServerDraining
+from posewire_server.tokens import ANYBODY, Caller
 
 __all__ = ["Places"]
 
@@ -32,6 +34,7 @@ class Places:
         self._limits = limits
         self._drain = drain
         self._opening = 0
+        self._of_callers: Counter[str] = Counter()
         self.streams = 0
         self.pictures = 0
         self._idle = asyncio.Event()
@@ -57,20 +60,27 @@ class Places:
             self._opening -= 1
 
     @contextmanager
-    def for_stream(self) -> Iterator[None]:
-        """While a stream is open. Raises `LimitReached` or `ServerDraining`."""
+    def for_stream(self, caller: Caller = ANYBODY) -> Iterator[None]:
+        """While a stream of `caller` is open. Raises `LimitReached` or `ServerDraining`."""
         self.refuse_when_draining()
         if self.streams >= self._limits.max_streams:
             raise LimitReached(
                 f"{self.streams} streams are open, as many as this server takes (limits.max_streams): close one, try "
                 "later, or use another server"
             )
+        allowed = caller.grant.streams
+        if allowed and self._of_callers[caller.name] >= allowed:
+            raise LimitReached(
+                f"{allowed} streams of this token are open, as many as it allows (streams={allowed}): close one first"
+            )
         self.streams += 1
+        self._of_callers[caller.name] += 1
         self._note_work()
         try:
             yield
         finally:
             self.streams -= 1
+            self._of_callers[caller.name] -= 1
             self._note_work()
 
     @contextmanager

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from posewire.v1 import pose_tracking_service_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
+from posewire_server.access import AccessControl
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.drain import DrainSignal
@@ -26,6 +27,8 @@ from posewire_server.pipeline import Pipeline
 from posewire_server.service import PoseTrackingService
 from posewire_server.snapshots import Snapshots, load_key
 from posewire_server.stream import StreamContext
+from posewire_server.tls import server_credentials
+from posewire_server.tokens import TokenFile
 from posewire_server.workers import Workers
 
 __all__ = ["PoseServer", "run", "running_server"]
@@ -35,6 +38,8 @@ log = logging.getLogger(__name__)
 _SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
 # Beyond this, a message is refused by gRPC itself, which ends its stream; up to it, the one frame fails.
 _MESSAGE_OVERHEAD = 2**20
+# A connection's share of health checks and the like.
+_MORE_CALLS = 64
 # When the last handler has returned, its status is still to be sent.
 _LAST_WORDS_S = 0.2
 _STANDARD_INPUT = 0
@@ -58,7 +63,9 @@ class PoseServer:
             config, StreamContext(pipeline, self._decoders, config.limits, self._drain, snapshots)
         )
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_channel_options(config))
+        tokens = config.security.tokens
+        doors = [AccessControl(TokenFile(tokens), on_refusal=lambda: None)] if tokens is not None else []
+        self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
         self.port = 0
 
     @classmethod
@@ -112,9 +119,14 @@ class PoseServer:
         add_PoseTrackingServiceServicer_to_server(self.service, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        security = self._config.security
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        credentials = server_credentials(security) if security.tls else None
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
+            if credentials is not None:
+                self.port = self._server.add_secure_port(f"{host}:{self._config.port}", credentials)
+            else:
+                self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
         except RuntimeError as error:
             raise ConfigError(
                 f"cannot listen on {host}:{self._config.port}: the port is taken, or the host is not an address of "
@@ -126,8 +138,16 @@ class PoseServer:
         networks = self._pipeline.networks
         log.info(
             "serving",
-            extra=facts(address=self.address, device=networks.device, **vars(networks.names)),
+            extra=facts(
+                address=self.address,
+                device=networks.device,
+                **vars(networks.names),
+                tls=security.tls,
+                tokens=security.tokens is not None,
+            ),
         )
+        if security.tokens is not None and not security.tls and not self._config.is_local:
+            log.warning("tokens come in the clear: whoever can listen in can take them; add --tls-cert and --tls-key")
 
     async def _release(self) -> None:
         self._pipeline.close()
@@ -205,5 +225,11 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # two servers on one port would share its clients by chance
         # Clients may ping idle connections this often; more looks like an attack and ends the connection.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        # And the server pings its clients: one that is gone without a word is noticed within half a minute.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),  # any number
+        # Over one connection; what a call may do then is for `Places` to say.
+        ("grpc.max_concurrent_streams", 2 * (config.limits.max_streams + config.limits.max_pictures) + _MORE_CALLS),
     ]

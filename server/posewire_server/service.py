@@ -1,11 +1,11 @@
-"""The gRPC servicer: Track, EstimatePoses, GetServerInfo."""
+"""The gRPC servicer: Track, EstimatePoses, GetServerInfo, ListStreams."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from importlib import metadata
 from typing import Any, TypeAlias, TypeVar, cast
@@ -13,38 +13,30 @@ from typing import Any, TypeAlias, TypeVar, cast
 import grpc
 
 from posewire.joints import JOINT_SETS
-from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
+from posewire.v1 import pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
-from posewire_models.frames import Frame
-from posewire_server.config import ServerConfig
-from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
+from posewire_server.access import current_caller
+from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.drain import DrainSignal
-from posewire_server.errors import InvalidRequest, OutOfOrder, PictureTooLarge, ServerDraining
+from posewire_server.errors import NotPermitted, OutOfOrder, ServerDraining
 from posewire_server.logs import current_stream, facts
 from posewire_server.outbox import Outbox
+from posewire_server.pictures import PictureEstimator
 from posewire_server.places import Places
+from posewire_server.progress import Progress
 from posewire_server.resume import continue_session
 from posewire_server.session import Session
 from posewire_server.status import abort
 from posewire_server.stream import StreamContext, TrackStream
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
-from posewire_server.wire.requests import (
-    StreamSettings,
-    boxes_from,
-    codec_from,
-    raw_size_from,
-    score_threshold_from,
-    settings_from,
-    wanted_joint_set,
-)
+from posewire_server.wire.requests import StreamSettings, settings_from
 from posewire_server.wire.responses import (
     joint_set_message,
     limits_message,
     models_message,
-    people_messages,
     settings_message,
-    timings_message,
+    stream_state_message,
     tracker_message,
 )
 
@@ -59,8 +51,6 @@ _EstimateResponse: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
 
 # A stream whose configuration has not come by then is ended: it holds a place.
 _OPENING_TIMEOUT_S = 30.0
-# Single pictures share one turn in the batches, so that many of them do not delay the streams.
-_PICTURES = "pictures"
 
 
 class PoseTrackingService(PoseTrackingServiceServicer):
@@ -75,6 +65,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._config = config
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
+        self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, self.places)
+        self._open: dict[str, Progress] = {}  # by the stream's id
 
     # -- Track ---------------------------------------------------------------------------------------------------------
 
@@ -91,36 +83,43 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         networks = self._shared.pipeline.networks
         with self.places.opening():
             configuration = await _configuration(read, self._shared.drain)
-        settings = settings_from(configuration, self._config.tracker, self._config.limits, networks.joint_set)
-        with self.places.for_stream():
+        caller = current_caller.get()
+        limits = caller.within(self._config.limits)
+        settings = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
+        with self.places.for_stream(caller):
             stream_id = current_stream.get()
             session = Session(stream_id, Tracker(settings.tracker, networks.joint_set.sigmas))
             outbox = Outbox(context.write)
-            stream = TrackStream(session, settings, self._shared, read, outbox)
+            stream = TrackStream(session, settings, self._shared, read, outbox, caller)
             log.info(
                 "stream opened",
-                extra=facts(peer=context.peer(), name=settings.name, codec=settings.codec, policy=settings.drop_policy),
+                extra=facts(
+                    peer=context.peer(),
+                    name=settings.name,
+                    codec=settings.codec,
+                    policy=settings.drop_policy,
+                    **({"caller": caller.name} if caller.name else {}),
+                ),
             )
-            start = time.monotonic()
+            self._open[stream_id] = stream.progress
             try:
-                resume = await self._resume(session, settings)
+                resume = await self._resume(session, settings, limits)
                 await outbox.started(self._started(stream_id, settings, resume))
                 await stream.run()
             finally:
-                accounts = outbox.accounts
+                del self._open[stream_id]
                 log.info(
                     "stream closed",
                     extra=facts(
-                        seconds=round(time.monotonic() - start, 3),
-                        received=accounts.received,
-                        tracked=accounts.tracked,
-                        failed=accounts.failed,
-                        dropped=accounts.dropped,
+                        seconds=round(stream.progress.open_for_s, 3),
+                        **dataclasses.asdict(outbox.accounts),
                         identities=session.tracker.identities,
                     ),
                 )
 
-    async def _resume(self, session: Session, settings: StreamSettings) -> track_pb2.ResumeOutcome:
+    async def _resume(
+        self, session: Session, settings: StreamSettings, limits: LimitsConfig
+    ) -> track_pb2.ResumeOutcome:
         if settings.resume is None:
             return track_pb2.ResumeOutcome(resumed=False)
         shared = self._shared
@@ -131,7 +130,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             shared.pipeline.networks.joint_set,
             shared.snapshots,
             shared.decoders,
-            shared.limits,
+            limits,
         )
         return track_pb2.ResumeOutcome(resumed=not refusal, refusal=refusal)
 
@@ -152,48 +151,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: _EstimateRequest, context: _Context
     ) -> _EstimateResponse:
         """See pose_tracking_service.proto."""
-        return await _answering_errors(context, lambda: self._estimate(request))
-
-    async def _estimate(self, request: _EstimateRequest) -> _EstimateResponse:
-        arrived_s = time.monotonic()
-        limits, networks = self._config.limits, self._shared.pipeline.networks
-        codec = codec_from(request.codec, "codec")
-        if codec in VIDEO_CODECS:
-            raise InvalidRequest(f"codec is {codec}; a single picture is JPEG, PNG or raw", field="codec")
-        decoder = PictureDecoder(codec, raw_size_from(request.raw_size, codec, limits, "raw_size"), limits)
-        wanted = wanted_joint_set(request.joint_set, networks.joint_set, "joint_set")
-        threshold = score_threshold_from(request, self._config.tracker)
-        given = boxes_from(request.boxes, limits) if request.HasField("boxes") else None
-        if len(request.data) > limits.max_frame_bytes:
-            raise PictureTooLarge(
-                f"the picture has {len(request.data)} bytes; this server accepts {limits.max_frame_bytes} "
-                "(limits.max_frame_bytes): compress it more",
-                field="data",
-            )
-        with self.places.for_picture():
-            queue_ms = (time.monotonic() - arrived_s) * 1e3
-            start = time.perf_counter()
-            pixels = await self._shared.decoders.run(lambda: decoder.decode(request.data))
-            decode_ms = (time.perf_counter() - start) * 1e3
-            frame = Frame(pixels)
-            found = await self._shared.pipeline.estimate(
-                frame,
-                given,
-                box_score_threshold=threshold,
-                max_people=self._config.tracker.max_people,
-                stream=_PICTURES,
-            )
-        height, width = frame.size
-        people = people_messages(
-            found.as_people(self._config.tracker.joint_score_threshold), networks.joint_set, wanted
-        )
-        total_ms = (time.monotonic() - arrived_s) * 1e3
-        return _EstimateResponse(
-            size=pose_pb2.FrameSize(width=width, height=height),
-            joint_set=joint_set_message(wanted),
-            people=people,
-            timings=timings_message(found.times, queue_ms=queue_ms, decode_ms=decode_ms, total_ms=total_ms),
-        )
+        return await _answering_errors(context, lambda: self._pictures.estimate(request, current_caller.get()))
 
     # -- GetServerInfo -------------------------------------------------------------------------------------------------
 
@@ -214,6 +172,27 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             active_streams=self.places.streams,
             has_detector=networks.detector is not None,
         )
+
+    # -- ListStreams ---------------------------------------------------------------------------------------------------
+
+    async def ListStreams(  # noqa: N802
+        self, request: pose_tracking_service_pb2.ListStreamsRequest, context: _Context
+    ) -> pose_tracking_service_pb2.ListStreamsResponse:
+        """See pose_tracking_service.proto."""
+        return await _answering_errors(context, lambda: self._list(request))
+
+    async def _list(
+        self, request: pose_tracking_service_pb2.ListStreamsRequest
+    ) -> pose_tracking_service_pb2.ListStreamsResponse:
+        caller = current_caller.get()
+        if request.all_callers and not caller.grant.admin:
+            raise NotPermitted(
+                f"the token of {caller.name!r} shows its own streams only; leave all_callers out, or use one "
+                "with `admin`",
+                field="all_callers",
+            )
+        shown = (each for each in self._open.values() if request.all_callers or each.caller == caller.name)
+        return pose_tracking_service_pb2.ListStreamsResponse(streams=map(stream_state_message, shown))
 
 
 async def _answering_errors(context: _Context, handle: Callable[[], Awaitable[Answer]]) -> Answer:

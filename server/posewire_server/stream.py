@@ -17,11 +17,14 @@ from posewire_server.config import LimitsConfig
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
 from posewire_server.intake import Intake, ReadyFrame
+from posewire_server.lifetime import Lifetime
 from posewire_server.outbox import Outbox
 from posewire_server.pipeline import Pipeline, Tracked
+from posewire_server.progress import Progress
 from posewire_server.resume import snapshot_of
 from posewire_server.session import Session
 from posewire_server.snapshots import Snapshots
+from posewire_server.tokens import Caller
 from posewire_server.wire.requests import StreamSettings
 from posewire_server.wire.responses import people_messages, timings_message
 from posewire_server.workers import Workers
@@ -66,6 +69,10 @@ class TrackStream:
         context: what streams share.
         read: the next request; None after the client's half-close.
         outbox: to the client.
+        caller: whose stream it is.
+
+    Attributes:
+        progress: how it fares.
     """
 
     def __init__(
@@ -75,20 +82,26 @@ class TrackStream:
         context: StreamContext,
         read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
         outbox: Outbox,
+        caller: Caller,
     ) -> None:
         self._session = session
         self._settings = settings
         self._context = context
         self._outbox = outbox
+        limits = caller.within(context.limits)
         self._intake = Intake(
             settings,
-            context.limits,
+            limits,
             read,
             context.decoders,
             outbox,
             announce=lambda: context.pipeline.approaching(session.stream_id),
+            allowance=caller.rate,
         )
+        self._lifetime = Lifetime(limits, context.drain, outbox)
+        self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
         self._token_due_s = 0.0
+        self.progress = Progress(session, settings, outbox.accounts, caller.name)
         self._known_ids = session.tracker.identities
 
     async def run(self) -> None:
@@ -102,12 +115,12 @@ class TrackStream:
                 reader = tasks.create_task(self._intake.read())
                 decoder = tasks.create_task(self._intake.decode())
                 watchers = [
-                    tasks.create_task(self._drain_when_told()),
+                    tasks.create_task(self._drain_when_due()),
                     tasks.create_task(self._outbox.report_drops()),
                 ]
                 await self._process()
                 await decoder
-                if self._context.drain:
+                if self._drain:
                     await self._say_goodbye(reader)
                 for watcher in watchers:
                     watcher.cancel()
@@ -128,7 +141,9 @@ class TrackStream:
                 await self._outbox.failed(ready.frame_id, error)
             else:
                 token = await self._token() if self._token_due else b""
-                await self._outbox.tracked(self._tracked_message(ready, tracked), token)
+                message = self._tracked_message(ready, tracked)
+                await self._outbox.tracked(message, token)
+                self.progress.tracked(ready.frame.size, len(tracked.people), message.timings.total_ms)
                 await self._context.pipeline.catch_up(self._session)
             finally:
                 last_stage()
@@ -163,13 +178,16 @@ class TrackStream:
             detector_ran=tracked.detector_ran,
         )
 
-    async def _drain_when_told(self) -> None:
-        await self._context.drain.wait()
+    async def _drain_when_due(self) -> None:
+        reason = await self._lifetime.over()
+        if not self._context.drain:
+            log.info("stream drains: %s", reason)
+        self._drain.set()
         self._intake.drain()
 
     async def _say_goodbye(self, reader: asyncio.Task[None]) -> None:
         """The frame in work is finished. Tell the client, and answer for what it still sends until it half-closes."""
-        remaining_s = self._context.drain.remaining_s
+        remaining_s = self._drain.remaining_s
         await self._outbox.drain(remaining_s, await self._token())
         await asyncio.wait({reader}, timeout=remaining_s * _GOODBYE_SHARE)
         reader.cancel()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posewire_server.config import LimitsConfig, ServerConfig, StageBatchingConfig
+from posewire_server.config import LimitsConfig, SecurityConfig, ServerConfig, StageBatchingConfig
 from posewire_server.tracking import TrackerConfig
 
 
@@ -20,6 +21,10 @@ from posewire_server.tracking import TrackerConfig
         (LimitsConfig, {"max_frame_pixels": 10}, "max_frame_pixels is 10"),
         (StageBatchingConfig, {"max_batch": 0}, "max_batch is 0"),
         (StageBatchingConfig, {"max_batch": 1, "max_wait_ms": -1.0}, "max_wait_ms is -1.0"),
+        (LimitsConfig, {"max_idle_s": -1.0}, "max_idle_s is -1.0"),
+        (SecurityConfig, {"tls_cert": Path("cert.pem")}, "tls_cert and tls_key there is only one"),
+        (SecurityConfig, {"tls_key": Path("key.pem")}, "tls_cert and tls_key there is only one"),
+        (SecurityConfig, {"client_ca": Path("ca.pem")}, "client_ca is given without TLS"),
         # A default that no stream could use.
         (ServerConfig, {"limits": LimitsConfig(max_people=5), "tracker": TrackerConfig(max_people=6)}, "max_people"),
     ],
@@ -32,3 +37,20 @@ def test_out_of_range(settings: type, values: dict[str, Any], says: str) -> None
 def test_there_is_always_a_decoding_thread() -> None:
     assert ServerConfig().decoders >= 1
     assert ServerConfig(decode_threads=3).decoders == 3
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-host", "localhost.example.org"])
+def test_whoever_listens_beyond_this_machine_says_who_may_call(host: str) -> None:
+    with pytest.raises(ValueError, match=r"other machines could connect.*--insecure"):
+        ServerConfig(host=host)
+    for security in (
+        SecurityConfig(tokens=Path("tokens")),
+        SecurityConfig(tls_cert=Path("cert.pem"), tls_key=Path("key.pem")),
+        SecurityConfig(insecure=True),
+    ):
+        assert not ServerConfig(host=host, security=security).is_local
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_on_this_machine_anybody_may(host: str) -> None:
+    assert ServerConfig(host=host).is_local

@@ -16,7 +16,7 @@ def test_nothing_given_is_the_defaults() -> None:
 def test_later_sources_win(tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
     file.write_text(
-        'port = 1\nhost = "0.0.0.0"\nlog_level = "debug"\n'
+        'port = 1\nhost = "::1"\nlog_level = "debug"\n'
         '[limits]\nmax_streams = 1\nmax_people = 70\n[tracker]\nsimilarity = "pose"\n'
     )
     environment = {"POSEWIRE_SERVER_PORT": "2", "POSEWIRE_SERVER_LIMITS_MAX_STREAMS": "2", "HOME": "/"}
@@ -25,7 +25,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
     assert config.limits.max_streams == 2  # environment over file
     assert config.limits.max_people == 70  # file over default
     assert config.limits.max_inbox == 5
-    assert config.host == "0.0.0.0"
+    assert config.host == "::1"
     assert config.log_level is LogLevel.DEBUG
     assert config.tracker.similarity is Similarity.POSE
     assert config.device == ServerConfig().device  # a flag that was not given
@@ -88,4 +88,6 @@ def test_every_setting_can_come_from_the_environment(name: str) -> None:
     for part in name.split("."):
         value = getattr(value, part)
     text = "somewhere" if value is None else str(value)
-    load_config(environment={f"POSEWIRE_SERVER_{name.replace('.', '_').upper()}": text})
+    # Settings that make no sense alone.
+    tls = {"POSEWIRE_SERVER_SECURITY_TLS_CERT": "cert.pem", "POSEWIRE_SERVER_SECURITY_TLS_KEY": "key.pem"}
+    load_config(environment=tls | {f"POSEWIRE_SERVER_{name.replace('.', '_').upper()}": text})

@@ -5,6 +5,8 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
+import pytest
+
 from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
@@ -12,6 +14,7 @@ from posewire_server.decoding import Codec
 from posewire_server.inbox import DropReason
 from posewire_server.intake import Intake
 from posewire_server.outbox import FrameId, Outbox
+from posewire_server.rates import RateLimit
 from posewire_server.tracking import TrackerConfig
 from posewire_server.wire.requests import settings_from
 from posewire_server.workers import Workers
@@ -32,10 +35,12 @@ class _Recorder(Outbox):
         super().__init__(write)
         self.failures: list[int] = []
         self.drops: list[int] = []
+        self.reasons: list[DropReason] = []
 
     def dropped(self, frame: FrameId, reason: DropReason) -> None:
         super().dropped(frame, reason)
         self.drops.append(frame.number)
+        self.reasons.append(reason)
 
 
 class _Decoders(Workers):
@@ -54,12 +59,18 @@ class _Decoders(Workers):
 class _Bench:
     """An intake whose requests the test hands in one by one."""
 
-    def __init__(self, codec: pose_pb2.Codec.ValueType, policy: settings_pb2.DropPolicy.ValueType) -> None:
+    def __init__(
+        self,
+        codec: pose_pb2.Codec.ValueType,
+        policy: settings_pb2.DropPolicy.ValueType,
+        limits: LimitsConfig = _LIMITS,
+        allowance: RateLimit | None = None,
+    ) -> None:
         config = settings_pb2.StreamConfig(codec=codec, drop_policy=policy)
         self.outbox, self.decoders = _Recorder(), _Decoders()
         self._requests = asyncio.Queue[track_pb2.TrackRequest | None]()
-        settings = settings_from(config, TrackerConfig(), _LIMITS, COCO17)
-        self.intake = Intake(settings, _LIMITS, self._read, self.decoders, self.outbox, nullcontext)
+        settings = settings_from(config, TrackerConfig(), limits, COCO17)
+        self.intake = Intake(settings, limits, self._read, self.decoders, self.outbox, nullcontext, allowance)
 
     async def _read(self) -> track_pb2.TrackRequest | None:
         return await self._requests.get()
@@ -121,6 +132,40 @@ async def test_under_all_one_picture_is_decoded_ahead() -> None:
         bench.intake.next_may_be_decoded()
         assert await bench.intake.ready.get() is not None
         assert bench.outbox.drops == []
+
+
+async def test_frames_beyond_the_allowance_are_dropped_under_latest() -> None:
+    allowance = RateLimit(2.0, clock=lambda: 0.0)
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST, allowance=allowance)
+    async with _running(bench):
+        await bench.send([(number, jpeg(picture())) for number in range(4)])
+        assert bench.outbox.drops[-2:] == [2, 3]
+        assert bench.outbox.reasons[-2:] == [DropReason.OVER_RATE] * 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "policy"),
+    [
+        (pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL),  # every frame counts
+        (pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST),  # a gap would cost the units after it too
+    ],
+)
+async def test_others_who_send_more_than_allowed_are_slowed_down(
+    codec: pose_pb2.Codec.ValueType, policy: settings_pb2.DropPolicy.ValueType
+) -> None:
+    bench = _Bench(codec, policy, allowance=RateLimit(2.0, clock=lambda: 0.0))
+    async with _running(bench):
+        await bench.send([(number, jpeg(picture())) for number in range(4)])
+        assert bench.outbox.accounts.received == 3  # the third waits for its turn, the fourth is not read
+        assert bench.outbox.drops == []
+
+
+async def test_a_flood_is_slowed_down_whatever_the_policy() -> None:
+    limits = LimitsConfig(max_fps=5)
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST, limits)
+    async with _running(bench):
+        await bench.send([(number, b"") for number in range(9)])
+        assert bench.outbox.accounts.received == 5
 
 
 async def test_a_video_that_overtakes_its_decoder_goes_on_at_a_key_frame() -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from posewire_server import options
 from posewire_server.__main__ import app
-from posewire_server.config import LogFormat, ServerConfig
+from posewire_server.config import LogFormat, SecurityConfig, ServerConfig
 
 
 @pytest.fixture
@@ -38,6 +38,20 @@ def test_flags_environment_and_file_meet(started: list[ServerConfig], tmp_path: 
     assert config.device == "cpu"
     assert config.log_format is LogFormat.JSON
     assert config.exit_on_stdin_eof
+
+
+def test_flags_of_every_table_arrive(started: list[ServerConfig], tmp_path: Path) -> None:
+    flags = ["--tls-cert", "c.pem", "--tls-key", "k.pem", "--client-ca", "a.pem", "--tokens", "t", "--insecure"]
+    result = _run(*flags, "--max-people", "70", "--max-idle-s", "5", "--host", "0.0.0.0")
+    assert result.exit_code == 0, result.output
+    (config,) = started
+    paths = [Path(name) for name in ("c.pem", "k.pem", "a.pem", "t")]
+    assert config.security == SecurityConfig(
+        tls_cert=paths[0], tls_key=paths[1], client_ca=paths[2], tokens=paths[3], insecure=True
+    )
+    assert config.limits.max_idle_s == 5
+    assert config.limits.max_people == 70
+    assert config.tracker == ServerConfig().tracker
 
 
 def test_no_flags_are_the_defaults(started: list[ServerConfig]) -> None:

@@ -225,6 +225,24 @@ def synth(
         run_synth(out_dir, config, frames_as=FramesAs(frames_as.value), flow=flow, quiet=quiet)
 
 
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of whoever gets it: for logs and lists.")],
+    streams: Annotated[int, typer.Option(min=0, help="That may be open at the same time; 0: no limit.")] = 0,
+    fps: Annotated[float, typer.Option(min=0, help="Frames a second over all streams; 0: no limit.")] = 0.0,
+    pixels: Annotated[int, typer.Option(min=0, help="Width times height of a frame; 0: no limit.")] = 0,
+    admin: Annotated[bool, typer.Option("--admin", help="It shows everybody's streams.")] = False,
+    append_to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Put its line into the token file of a server.")
+    ] = None,
+) -> None:
+    """Make a token for `posewire serve --tokens FILE`. It is shown once; the file gets its hash."""
+    with expected_failures():
+        from posewire.cli.token import TokenJob, run_token
+
+        run_token(TokenJob(name, streams, fps, pixels, admin, append_to))
+
+
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def serve(context: typer.Context) -> None:
     """Serve pose tracking over gRPC (posewire serve --help)."""

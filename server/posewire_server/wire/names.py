@@ -22,6 +22,7 @@ DROP_REASONS: dict[DropReason, track_pb2.DropReason.ValueType] = {
     DropReason.SUPERSEDED: track_pb2.DROP_REASON_SUPERSEDED,
     DropReason.TOO_OLD: track_pb2.DROP_REASON_TOO_OLD,
     DropReason.DRAINING: track_pb2.DROP_REASON_DRAINING,
+    DropReason.OVER_RATE: track_pb2.DROP_REASON_OVER_RATE,
 }
 
 SIMILARITIES: dict[settings_pb2.Similarity.ValueType, Similarity] = {

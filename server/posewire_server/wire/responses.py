@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from google.protobuf import duration_pb2
+
 from posewire.joints import JointSet
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.networks import ModelNames
 from posewire_server.pipeline import StageTimes
+from posewire_server.progress import Progress
 from posewire_server.tracking import TrackedPeople, TrackerConfig
 from posewire_server.wire.names import CODECS, DROP_POLICIES, SIMILARITIES
 from posewire_server.wire.requests import StreamSettings
@@ -19,6 +22,7 @@ __all__ = [
     "models_message",
     "people_messages",
     "settings_message",
+    "stream_state_message",
     "timings_message",
     "tracker_message",
 ]
@@ -97,6 +101,31 @@ def timings_message(times: StageTimes, *, queue_ms: float, decode_ms: float, tot
         track_ms=times.track_ms,
         total_ms=total_ms,
     )
+
+
+def stream_state_message(progress: Progress) -> pose_tracking_service_pb2.StreamState:
+    """How an open stream fares."""
+    session, settings, accounts, pace = progress.session, progress.settings, progress.accounts, progress.pace()
+    open_for = duration_pb2.Duration()
+    open_for.FromNanoseconds(int(progress.open_for_s * 1e9))
+    message = pose_tracking_service_pb2.StreamState(
+        stream_id=session.stream_id,
+        name=settings.name,
+        caller=progress.caller,
+        codec=_CODEC_NUMBERS[settings.codec],
+        drop_policy=_DROP_POLICY_NUMBERS[settings.drop_policy],
+        open_for=open_for,
+        **dataclasses.asdict(accounts),
+        identities=session.tracker.identities,
+        people=progress.people,
+        detect_every=session.tracker.config.detect_every,
+        tracked_fps=pace.fps,
+        latency_ms=pace.latency_ms,
+        latency_p95_ms=pace.latency_p95_ms,
+    )
+    if progress.size is not None:
+        message.size.height, message.size.width = progress.size
+    return message
 
 
 def models_message(names: ModelNames) -> track_pb2.ServerModels:

@@ -1,0 +1,85 @@
+"""EstimatePoses: one picture, no ids."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeAlias
+
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2
+from posewire_models.frames import Frame
+from posewire_server.config import ServerConfig
+from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
+from posewire_server.errors import InvalidRequest, LimitReached, PictureTooLarge
+from posewire_server.pipeline import Pipeline
+from posewire_server.places import Places
+from posewire_server.tokens import Caller
+from posewire_server.wire.requests import boxes_from, codec_from, raw_size_from, score_threshold_from, wanted_joint_set
+from posewire_server.wire.responses import joint_set_message, people_messages, timings_message
+from posewire_server.workers import Workers
+
+__all__ = ["PictureEstimator"]
+
+_Request: TypeAlias = pose_tracking_service_pb2.EstimatePosesRequest
+_Response: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
+
+# Single pictures share one turn in the batches, so that many of them do not delay the streams.
+_PICTURES = "pictures"
+
+
+class PictureEstimator:
+    """Answers the call.
+
+    Args:
+        config: of the server.
+        pipeline: the networks.
+        decoders: threads that decode.
+        places: for how many pictures there is room.
+    """
+
+    def __init__(self, config: ServerConfig, pipeline: Pipeline, decoders: Workers, places: Places) -> None:
+        self._config = config
+        self._pipeline = pipeline
+        self._decoders = decoders
+        self._places = places
+
+    async def estimate(self, request: _Request, caller: Caller) -> _Response:
+        """Find the poses in a picture.
+
+        Raises:
+            ServiceError: the request is unusable, or there is no room for it.
+        """
+        arrived_s = time.monotonic()
+        tracker, networks = self._config.tracker, self._pipeline.networks
+        limits = caller.within(self._config.limits)
+        codec = codec_from(request.codec, "codec")
+        if codec in VIDEO_CODECS:
+            raise InvalidRequest(f"codec is {codec}; a single picture is JPEG, PNG or raw", field="codec")
+        decoder = PictureDecoder(codec, raw_size_from(request.raw_size, codec, limits, "raw_size"), limits)
+        wanted = wanted_joint_set(request.joint_set, networks.joint_set, "joint_set")
+        threshold = score_threshold_from(request, tracker)
+        given = boxes_from(request.boxes, limits) if request.HasField("boxes") else None
+        if len(request.data) > limits.max_frame_bytes:
+            raise PictureTooLarge(
+                f"the picture has {len(request.data)} bytes; this server accepts {limits.max_frame_bytes} "
+                "(limits.max_frame_bytes): compress it more",
+                field="data",
+            )
+        if caller.rate is not None and not caller.rate.take():
+            raise LimitReached(f"your token allows {caller.rate.per_s:g} frames and pictures a second; send fewer")
+        with self._places.for_picture():
+            queue_ms = (time.monotonic() - arrived_s) * 1e3
+            start = time.perf_counter()
+            pixels = await self._decoders.run(lambda: decoder.decode(request.data))
+            decode_ms = (time.perf_counter() - start) * 1e3
+            frame = Frame(pixels)
+            found = await self._pipeline.estimate(
+                frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES
+            )
+        height, width = frame.size
+        total_ms = (time.monotonic() - arrived_s) * 1e3
+        return _Response(
+            size=pose_pb2.FrameSize(width=width, height=height),
+            joint_set=joint_set_message(wanted),
+            people=people_messages(found.as_people(tracker.joint_score_threshold), networks.joint_set, wanted),
+            timings=timings_message(found.times, queue_ms=queue_ms, decode_ms=decode_ms, total_ms=total_ms),
+        )

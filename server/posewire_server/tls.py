@@ -1,0 +1,76 @@
+"""TLS: certificates from files, which may change while the server runs."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from posewire_server.config import SecurityConfig
+from posewire_server.configuration import ConfigError
+from posewire_server.file_changes import FileChanges
+
+__all__ = ["server_credentials"]
+
+log = logging.getLogger(__name__)
+
+
+def server_credentials(security: SecurityConfig) -> grpc.ServerCredentials:
+    """TLS with the certificate of the configuration; clients must show one too if there is an authority for theirs.
+
+    The files are looked at with every new connection: a renewed certificate is used from then on, and open connections
+    go on. Files that do not fit together, as in the middle of a renewal, are passed over.
+
+    Raises:
+        ConfigError: they cannot be read, or do not fit together.
+    """
+    if security.tls_cert is None or security.tls_key is None:
+        raise ValueError("TLS needs a certificate and a key")
+    files = _Files(security.tls_cert, security.tls_key, security.client_ca)
+    needs_clients = security.client_ca is not None
+    return grpc.dynamic_ssl_server_credentials(files.read(), files.renewed, require_client_authentication=needs_clients)
+
+
+class _Files:
+    """The files, and whether they have changed."""
+
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
+        self._cert, self._key, self._client_ca = cert, key, client_ca
+        self._all = [file for file in (cert, key, client_ca) if file is not None]
+        self._changes = FileChanges(self._all)
+
+    def read(self) -> Any:
+        """The certificates, checked.
+
+        Raises:
+            ConfigError: see `server_credentials`.
+        """
+        try:
+            cert, key, *client_ca = (file.read_bytes() for file in self._all)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._cert, self._key, password=lambda: b"")
+            if self._client_ca is not None:
+                context.load_verify_locations(self._client_ca)
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"the certificates cannot be used ({error.reason or error}): {', '.join(map(str, self._all))}; each "
+                "must be PEM, the key without a password and of this certificate"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+        return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca[0] if client_ca else None)
+
+    def renewed(self) -> Any:
+        """The certificates if they have changed, else None; called by gRPC, on a thread of its own."""
+        if not self._changes.happened():
+            return None
+        try:
+            certificates = self.read()
+        except ConfigError as error:
+            log.error("the renewed certificates are passed over, the old ones stay: %s", error)
+            return None
+        log.info("the certificates were read again")
+        return certificates

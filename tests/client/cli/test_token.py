@@ -1,0 +1,47 @@
+"""`posewire token`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.application import app
+from posewire_server.tokens import TokenFile
+
+
+def test_the_token_is_good_for_the_line_that_is_printed(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["token", "door", "--streams", "2", "--fps", "30", "--admin"])
+    assert result.exit_code == 0
+    token = result.stdout.strip()
+    line = result.stderr.splitlines()[-1]
+    assert token not in line
+    file = tmp_path / "tokens"
+    file.write_text(line)
+    grant = TokenFile(file).caller_of(f"Bearer {token}").grant
+    assert (grant.name, grant.streams, grant.fps, grant.pixels, grant.admin) == ("door", 2, 30, 0, True)
+
+
+def test_the_line_can_go_straight_into_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    for name in ("door", "yard"):
+        result = CliRunner().invoke(app, ["token", name, "--append-to", str(file)])
+        assert result.exit_code == 0
+        assert TokenFile(file).caller_of(f"Bearer {result.stdout.strip()}").name == name
+        assert result.stdout.strip() not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["a:b"], "use 1 to 64 letters"),
+        (["door", "--fps", "inf"], "fps is inf"),
+        (["door", "--append-to", "nowhere/tokens"], "No such file"),
+    ],
+)
+def test_what_cannot_be_done(flags: list[str], says: str) -> None:
+    result = CliRunner().invoke(app, ["token", *flags])
+    assert result.exit_code != 0
+    assert says in result.stderr
+    assert result.stdout == ""

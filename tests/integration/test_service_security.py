@@ -1,0 +1,398 @@
+"""Who may connect: TLS, mutual TLS, tokens and what they allow, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
+from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
+from posewire_server.config import LimitsConfig, SecurityConfig
+from posewire_server.configuration import ConfigError
+from posewire_server.server import running_server
+from posewire_server.tokens import TokenGrant, append_line, new_token
+from tests.integration.certificates import Authority, Identity
+from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
+from tests.integration.test_service_errors import details
+from tests.server.stand_ins import jpeg, networks, picture
+
+if TYPE_CHECKING:
+    from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
+
+Info = pose_tracking_service_pb2.GetServerInfoRequest
+Pictures = pose_tracking_service_pb2.EstimatePosesRequest
+List = pose_tracking_service_pb2.ListStreamsRequest
+_OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("strangers"), "theirs")
+
+
+@pytest.fixture(scope="module")
+def server_identity(authority: Authority) -> Identity:
+    return authority.issue("server")
+
+
+@asynccontextmanager
+async def _over_tls(
+    address: str, roots: Authority, own: Identity | None = None
+) -> AsyncIterator[PoseTrackingServiceAsyncStub]:
+    credentials = grpc.ssl_channel_credentials(
+        roots.cert.read_bytes(), *((own.key.read_bytes(), own.cert.read_bytes()) if own else ())
+    )
+    async with grpc.aio.secure_channel(address, credentials, options=_OWN_CONNECTION) as channel:
+        yield PoseTrackingServiceStub(channel)
+
+
+async def _code(call: Any) -> grpc.StatusCode:
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def test_tls(authority: Authority, strangers: Authority, server_identity: Identity) -> None:
+    security = SecurityConfig(tls_cert=server_identity.cert, tls_key=server_identity.key)
+    async with running_server(server_config(security=security), networks()) as address:
+        async with _over_tls(address, authority) as stub:
+            client = TrackClient(stub)
+            await client.open(drop_policy=ALL)
+            await client.send(0, jpeg(picture()))
+            assert (await client.finish()).tracked.keys() == {0}
+        async with connected(address) as stub:  # in the clear
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.UNAVAILABLE
+        async with _over_tls(address, strangers) as stub:  # who takes us for somebody else
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_mutual_tls(authority: Authority, strangers: Authority, server_identity: Identity) -> None:
+    security = SecurityConfig(tls_cert=server_identity.cert, tls_key=server_identity.key, client_ca=authority.cert)
+    async with running_server(server_config(security=security), networks()) as address:
+        async with _over_tls(address, authority, authority.issue("camera")) as stub:
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK
+        async with _over_tls(address, authority) as stub:
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.UNAVAILABLE
+        async with _over_tls(address, authority, strangers.issue("camera")) as stub:
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_renewed_certificate_is_used_without_a_restart(
+    tmp_path: Path, authority: Authority, strangers: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def install(identity: Identity) -> None:
+        cert.write_bytes(identity.cert.read_bytes())
+        key.write_bytes(identity.key.read_bytes())
+
+    install(authority.issue("first"))
+    security = SecurityConfig(tls_cert=cert, tls_key=key)
+    async with (
+        running_server(server_config(security=security), networks()) as address,
+        _over_tls(address, authority) as before,
+    ):
+        assert await _code(before.GetServerInfo(Info())) is grpc.StatusCode.OK
+        install(strangers.issue("second"))
+        async with _over_tls(address, strangers) as stub:
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK
+        assert await _code(before.GetServerInfo(Info())) is grpc.StatusCode.OK  # its connection goes on
+        key.write_text("half a key")
+        async with _over_tls(address, strangers) as stub:
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK  # with the certificate there was
+    assert "the renewed certificates are passed over" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "says"),
+    [
+        ("server.pem", "nowhere.key", "cannot read .*nowhere.key: No such file"),
+        ("server.pem", "other.key", "KEY_VALUES_MISMATCH"),
+        ("garbage", "server.key", "each must be PEM"),
+    ],
+)
+async def test_certificates_that_cannot_be_used(
+    tmp_path: Path, authority: Authority, server_identity: Identity, cert: str, key: str, says: str
+) -> None:
+    (tmp_path / "server.pem").write_bytes(server_identity.cert.read_bytes())
+    (tmp_path / "server.key").write_bytes(server_identity.key.read_bytes())
+    (tmp_path / "other.key").write_bytes(authority.issue("other").key.read_bytes())
+    (tmp_path / "garbage").write_text("-----BEGIN CERTIFICATE-----\nnonsense")
+    security = SecurityConfig(tls_cert=tmp_path / cert, tls_key=tmp_path / key)
+    with pytest.raises(ConfigError, match=says):
+        async with running_server(server_config(security=security), networks()):
+            pass
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+class Tokens:
+    """A token file with some tokens."""
+
+    def __init__(self, file: Path, *grants: TokenGrant) -> None:
+        self.file = file
+        file.touch()
+        self.of: dict[str, str] = {}
+        for grant in grants:
+            self.add(grant)
+
+    def add(self, grant: TokenGrant) -> None:
+        self.of[grant.name], line = new_token(grant)
+        append_line(self.file, line)
+
+    @property
+    def security(self) -> SecurityConfig:
+        return SecurityConfig(tokens=self.file)
+
+    def metadata(self, name: str) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.of[name]}"),)
+
+
+class _TokenClient(TrackClient):
+    def __init__(self, stub: PoseTrackingServiceAsyncStub, metadata: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(stub)
+        self.call.cancel()
+        self.call = stub.Track(metadata=metadata)
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    return Tokens(tmp_path / "tokens", TokenGrant("door"), TokenGrant("yard"), TokenGrant("boss", admin=True))
+
+
+async def test_with_a_token_everything_works(tokens: Tokens) -> None:
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        client = _TokenClient(stub, tokens.metadata("door"))
+        await client.open(drop_policy=ALL)
+        await client.send(0, jpeg(picture()))
+        assert (await client.finish()).tracked.keys() == {0}
+        await stub.GetServerInfo(Info(), metadata=tokens.metadata("yard"))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ((), "a token is needed here"),
+        ((("authorization", "Bearer pwt_guess"),), "not known here"),
+        ((("authorization", "Basic dXNlcjpwYXNz"),), "not of the form `Bearer TOKEN`"),
+        ((("authorization", "Bearer"),), "not of the form"),
+        ((("authorization", "Bearer " + "x" * 5000),), "not of the form"),
+        ((("authorization", "Bearer a"), ("authorization", "Bearer b")), "more than once"),
+    ],
+)
+async def test_calls_without_a_token_that_is_known(
+    tokens: Tokens, metadata: tuple[tuple[str, str], ...], says: str
+) -> None:
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        client = _TokenClient(stub, metadata)
+        errors = [await client.failure()]
+        for call in (
+            stub.GetServerInfo(Info(), metadata=metadata),
+            stub.EstimatePoses(Pictures(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture())), metadata=metadata),
+            stub.ListStreams(List(), metadata=metadata),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            errors.append(caught.value)
+    for error in errors:
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert says in (error.details() or "")
+        assert details(error) == ("UNAUTHENTICATED", "")
+
+
+async def test_reflection_needs_a_token_and_health_does_not(tokens: Tokens) -> None:
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        grpc.aio.insecure_channel(address, options=_OWN_CONNECTION) as channel,
+    ):
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        reflect = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")()
+        assert await _code(reflect.read()) is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_tokens_come_and_go_while_the_server_runs(tokens: Tokens, caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        tokens.add(TokenGrant("late"))
+        assert await _code(stub.GetServerInfo(Info(), metadata=tokens.metadata("late"))) is grpc.StatusCode.OK
+        kept = [line for line in tokens.file.read_text().splitlines() if not line.startswith("door")]
+        tokens.file.write_text("\n".join(kept) + "\n")
+        withdrawn = await _code(stub.GetServerInfo(Info(), metadata=tokens.metadata("door")))
+        assert withdrawn is grpc.StatusCode.UNAUTHENTICATED
+        tokens.file.write_text("nonsense")
+        assert await _code(stub.GetServerInfo(Info(), metadata=tokens.metadata("yard"))) is grpc.StatusCode.OK
+    assert "cannot be used, the tokens stay as they were" in caplog.text
+
+
+async def test_streams_of_a_token(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("door", streams=1), TokenGrant("yard"))
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        first = _TokenClient(stub, tokens.metadata("door"))
+        await first.open()
+        second = _TokenClient(stub, tokens.metadata("door"))
+        await second.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+        error = await second.failure()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "1 streams of this token are open" in (error.details() or "")
+        other = _TokenClient(stub, tokens.metadata("yard"))
+        await other.open()
+        await first.finish()
+        third = _TokenClient(stub, tokens.metadata("door"))
+        await third.open()
+
+
+async def test_pixels_of_a_token(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("small", pixels=100 * 100), TokenGrant("any"))
+    outcome = {}
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        for name in ("small", "any"):
+            client = _TokenClient(stub, tokens.metadata(name))
+            await client.open(drop_policy=ALL)
+            await client.send(0, jpeg(picture(size=(240, 320))))
+            answers = await client.finish()
+            outcome[name] = (len(answers.tracked), [failed.reason for failed in answers.failed.values()])
+            request = Pictures(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture()))
+            single = await _code(stub.EstimatePoses(request, metadata=tokens.metadata(name)))
+            refused = grpc.StatusCode.RESOURCE_EXHAUSTED if name == "small" else grpc.StatusCode.OK
+            assert single is refused
+    assert outcome == {"small": (0, [track_pb2.FAILURE_REASON_TOO_LARGE]), "any": (1, [])}
+
+
+async def test_frames_a_second_of_a_token(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("slow", fps=0.01))  # one frame, then a long time none
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        client = _TokenClient(stub, tokens.metadata("slow"))
+        await client.open(drop_policy=LATEST)
+        for number in range(3):
+            await client.send(number, jpeg(picture(number)))
+        answers = await client.finish()
+        assert answers.tracked.keys() == {0}
+        assert answers.dropped == dict.fromkeys((1, 2), track_pb2.DROP_REASON_OVER_RATE)
+        request = Pictures(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture()))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:  # the allowance is one for everything
+            await stub.EstimatePoses(request, metadata=tokens.metadata("slow"))
+        assert details(caught.value) == ("LIMIT_REACHED", "")
+
+
+async def test_whose_streams_are_listed(tokens: Tokens) -> None:
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        for name in ("door", "yard"):
+            client = _TokenClient(stub, tokens.metadata(name))
+            await client.open(name=f"camera at the {name}")
+        own = await stub.ListStreams(List(), metadata=tokens.metadata("door"))
+        assert [(each.caller, each.name) for each in own.streams] == [("door", "camera at the door")]
+        every = await stub.ListStreams(List(all_callers=True), metadata=tokens.metadata("boss"))
+        assert [each.caller for each in every.streams] == ["door", "yard"]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ListStreams(List(all_callers=True), metadata=tokens.metadata("door"))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert details(caught.value) == ("NOT_PERMITTED", "all_callers")
+
+
+async def test_no_secret_is_ever_logged(tokens: Tokens, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    key = tmp_path / "resume.key"
+    key.write_bytes(bytes(range(65, 65 + 32)))
+    config = server_config(security=tokens.security, resume_key=key)
+    async with running_server(config, networks()) as address, connected(address) as stub:
+        client = _TokenClient(stub, tokens.metadata("door"))
+        await client.open(drop_policy=ALL, name="front door")
+        await client.send(0, jpeg(picture()))
+        await client.send(1, b"not a picture")
+        answers = await client.finish()
+        assert answers.token
+        refused = _TokenClient(stub, (("authorization", "Bearer pwt_almost"),))
+        await refused.failure()
+        forged = settings_pb2.ResumeRequest(token=b"forged" + answers.token)
+        again = _TokenClient(stub, tokens.metadata("door"))
+        await again.open(resume=forged)
+        await again.finish()
+    lines = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert "front door" in lines  # the streams were logged
+    assert "call refused" in lines
+    for secret in (*tokens.of.values(), "pwt_almost", *tokens.file.read_text().split(), repr(answers.token)[2:40]):
+        assert secret not in lines
+    assert "ABCDEFGHIJ" not in lines  # the resume key
+
+
+# -- how long a stream may last ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", [LimitsConfig(max_stream_s=0.4), LimitsConfig(max_idle_s=0.4)])
+async def test_a_stream_whose_time_is_up_is_drained_with_its_token(limits: LimitsConfig) -> None:
+    async with running_server(server_config(limits=limits), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, jpeg(picture()))
+        await client.read_until("drain")
+        answers = await client.finish()
+        assert answers.tracked.keys() == {0}
+        assert answers.summary is not None
+        again = TrackClient(stub)
+        resumed = await again.open(resume=settings_pb2.ResumeRequest(token=answers.token))
+        assert resumed.started is not None
+        assert resumed.started.resume.resumed
+
+
+async def test_a_client_that_does_not_read_is_sent_away() -> None:
+    limits = LimitsConfig(max_stall_s=0.3, max_streams=1)
+    async with running_server(server_config(limits=limits), networks()) as address:
+        options = [*_OWN_CONNECTION, ("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            stalled = TrackClient(PoseTrackingServiceStub(channel))
+            await stalled.open(drop_policy=ALL)
+
+            async def flood() -> None:
+                for number in range(1_000_000):
+                    await stalled.send(number, b"x" * 100)
+
+            flooding = asyncio.create_task(flood())
+            codes = []
+            async with connected(address) as stub, asyncio.timeout(20):
+                while grpc.StatusCode.OK not in codes:  # until there is a place again
+                    other = TrackClient(stub)
+                    await other.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+                    codes.append(await _code(other.read()))
+            assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+            flooding.cancel()
+            await asyncio.wait({flooding})

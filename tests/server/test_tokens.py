@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import logging
+import stat
+from pathlib import Path
+
+import pytest
+
+from posewire_server.config import LimitsConfig
+from posewire_server.errors import NotAuthenticated
+from posewire_server.tokens import ANYBODY, Caller, TokenFile, TokenGrant, append_line, new_token
+
+_HASH = "0" * 64
+
+
+def _file(folder: Path, *lines: str) -> Path:
+    file = folder / "tokens"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        TokenGrant("door"),
+        TokenGrant("Front-door.2_a", streams=4, fps=12.5, pixels=1920 * 1080, admin=True),
+        TokenGrant("boss", admin=True),
+        TokenGrant("much", fps=1_000_000.0),
+    ],
+)
+def test_a_new_token_is_known_with_what_it_allows(tmp_path: Path, grant: TokenGrant) -> None:
+    token, line = new_token(grant)
+    caller = TokenFile(_file(tmp_path, "# our tokens", "", line)).caller_of(f"Bearer {token}")
+    assert caller.grant == grant
+    assert token not in line
+    assert len(token) > 40
+
+
+def test_no_two_tokens_are_alike() -> None:
+    assert new_token(TokenGrant("a"))[0] != new_token(TokenGrant("a"))[0]
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer ", "Basic {}", "{}", "Bearer x{}", "Bearer {}x", f"Bearer {'x' * 9999}"]
+)
+def test_what_is_no_known_token(tmp_path: Path, authorization: str) -> None:
+    token, line = new_token(TokenGrant("door"))
+    with pytest.raises(NotAuthenticated) as caught:
+        TokenFile(_file(tmp_path, line)).caller_of(authorization.format(token))
+    assert token not in caught.value.message
+
+
+def test_the_hash_itself_opens_nothing(tmp_path: Path) -> None:
+    _, line = new_token(TokenGrant("door"))
+    with pytest.raises(NotAuthenticated):
+        TokenFile(_file(tmp_path, line)).caller_of(f"Bearer {line.split(':')[1]}")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("pwt_thetokenitself", "SHA-256 of the token"),
+        ("door:pwt_thetokenitself", "SHA-256 of the token"),
+        (f"do or:{_HASH}", "1 to 64 letters"),
+        (f"door:{_HASH}:speed=3", "'speed=3' is no limit"),
+        (f"door:{_HASH}:streams=many", "not a number"),
+        (f"door:{_HASH}:streams=0", "would allow nothing"),
+        (f"door:{_HASH}:fps=nan", "would allow nothing"),
+        (f"door:{_HASH}:admin=yes", "is no limit"),
+        (f"door:{_HASH}:streams", "is no limit"),
+        (f"door:{_HASH}\nyard:{_HASH}", "line 2 of .* twice"),  # one token for two
+    ],
+)
+def test_lines_that_cannot_be_used(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        TokenFile(_file(tmp_path, line))
+    assert "thetoken" not in str(caught.value)  # put there by mistake, it must not go on into logs
+
+
+def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    first, first_line = new_token(TokenGrant("first", fps=5))
+    second, second_line = new_token(TokenGrant("second"))
+    file = _file(tmp_path, first_line)
+    tokens = TokenFile(file)
+    caller = tokens.caller_of(f"Bearer {first}")
+    append_line(file, second_line)
+    assert tokens.caller_of(f"Bearer {second}").name == "second"
+    assert tokens.caller_of(f"Bearer {first}") is caller  # with what it has used up of its rate
+    file.unlink()
+    assert tokens.caller_of(f"Bearer {first}") is caller
+    _file(tmp_path, second_line)
+    with pytest.raises(NotAuthenticated):
+        tokens.caller_of(f"Bearer {first}")
+    assert "cannot be used" in caplog.text
+
+
+def test_a_new_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    append_line(file, new_token(TokenGrant("door"))[1])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(ValueError, match="has a token named 'door'"):
+        append_line(file, new_token(TokenGrant("door"))[1])
+
+
+def test_a_line_is_added_below_one_without_an_end(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(new_token(TokenGrant("door"))[1])
+    append_line(file, new_token(TokenGrant("yard"))[1])
+    assert [line.split(":")[0] for line in file.read_text().splitlines()] == ["door", "yard"]
+
+
+def test_limits_of_a_token_only_narrow_those_of_the_server() -> None:
+    limits = LimitsConfig(max_frame_pixels=10_000)
+    assert Caller(TokenGrant("a", pixels=5_000)).within(limits).max_frame_pixels == 5_000
+    assert Caller(TokenGrant("a", pixels=50_000)).within(limits).max_frame_pixels == 10_000
+    assert ANYBODY.within(limits) is limits

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from posewire._client import TrackStream as TrackStream
     from posewire._stream import AsyncTrackStream as AsyncTrackStream
     from posewire._version import __version__ as __version__
+    from posewire.connection import Reconnected as Reconnected
+    from posewire.connection import ReconnectSettings as ReconnectSettings
+    from posewire.connection import TlsSettings as TlsSettings
     from posewire.errors import AccessDenied as AccessDenied
     from posewire.errors import AccountingError as AccountingError
     from posewire.errors import CallError as CallError
     from posewire.errors import ConnectionFailed as ConnectionFailed
+    from posewire.errors import ConnectionLost as ConnectionLost
     from posewire.errors import FrameDropped as FrameDropped
     from posewire.errors import FrameFailed as FrameFailed
     from posewire.errors import FrameMissed as FrameMissed
@@ -73,11 +77,13 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "posewire._client": ("Client", "TrackStream"),
     "posewire._stream": ("AsyncTrackStream",),
     "posewire._version": ("__version__",),
+    "posewire.connection": ("ReconnectSettings", "Reconnected", "TlsSettings"),
     "posewire.errors": (
         "AccessDenied",
         "AccountingError",
         "CallError",
         "ConnectionFailed",
+        "ConnectionLost",
         "FrameDropped",
         "FrameFailed",
         "FrameMissed",

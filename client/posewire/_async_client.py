@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 import grpc.aio
 
 from posewire import _wire
+from posewire._connections import DEFAULT_ADDRESS, DEFAULT_PORT, Access, Connection, Connections
 from posewire._encoding import encode, sniff
 from posewire._plan import StreamPlan
 from posewire._status import error_from_status
 from posewire._stream import AsyncTrackStream
-from posewire.errors import InvalidSettings, MisuseError
+from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
+from posewire.errors import ConnectionFailed, InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamOptions, StreamSettings
 from posewire.sources import SourceLike
 from posewire.sources._frames import picture_fault
 from posewire.v1 import pose_tracking_service_pb2
-from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
-
-if TYPE_CHECKING:
-    from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
 
 __all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "AsyncClient"]
 
-DEFAULT_PORT = 50051
-DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
+Answer = TypeVar("Answer")
 
 # Single pictures are worth a little more than frames of a video.
 _PICTURE_QUALITY = 95
-
-_SCHEME = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):")
+_RECONNECT = ReconnectSettings()
 
 
 class AsyncClient:
@@ -53,37 +48,52 @@ class AsyncClient:
     Streams and calls may run at the same time. Closing the client closes its streams.
 
     Args:
-        address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`.
-        credentials: for TLS, e.g. `grpc.ssl_channel_credentials()`; None: no encryption.
+        address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`. Or several of them, whose
+            servers stand in for each other: when one cannot be reached, the next one's turn comes. Ids go on where
+            their resume keys are the same.
+        tls: encryption; None: plain text.
+        token: bearer token, for servers that ask for one.
+        insecure: allow the token to travel unencrypted to another machine.
+        reconnect: how lost streams are taken up again; None: a lost connection ends the stream with an exception.
+        credentials: of gRPC, in place of `tls`.
         timeout_s: longest wait for the server: for a single answer, for a stream to open, and, while a stream has
             frames under way, for the next answer.
         options: further options of the gRPC channel, as pairs of name and value.
 
     Raises:
-        InvalidSettings: the address or timeout makes no sense.
+        InvalidSettings: a setting makes no sense, or the token would travel unencrypted to another machine.
     """
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
+        tls: TlsSettings | None = None,
+        token: str = "",
+        insecure: bool = False,
+        reconnect: ReconnectSettings | None = _RECONNECT,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float = 60.0,
         options: Sequence[tuple[str, Any]] = (),
     ):
         if not (timeout_s > 0 and math.isfinite(timeout_s)):
             raise InvalidSettings(f"timeout_s is {timeout_s!r}; it must be above 0 and finite")
-        self.address = _full_address(address)
-        self._credentials = credentials
+        access = Access(tls=tls, credentials=credentials, token=token, insecure=insecure)
+        self._connections = Connections(address, access, options)
+        self._reconnect = reconnect
         self._timeout_s = timeout_s
-        self._options = list(options)
-        self._channel: grpc.aio.Channel | None = None
         self._workers: ThreadPoolExecutor | None = None
         self._streams: set[AsyncTrackStream] = set()
         self._closed = False
 
+    @property
+    def address(self) -> str:
+        """Where new calls go, as `host:port`: of several servers, the one that was reached last."""
+        return self._connections.preferred
+
     async def __aenter__(self) -> Self:
-        self._connection()
+        self._check_open()
+        self._connections.to(self.address)  # what is wrong with certificates is told here
         return self
 
     async def __aexit__(
@@ -95,9 +105,7 @@ class AsyncClient:
         """Close the streams and the connection. Safe to call twice."""
         self._closed = True
         await asyncio.gather(*(stream.aclose() for stream in list(self._streams)))
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        await self._connections.aclose()
         if self._workers is not None:
             # Nothing is waited for: a worker may be stuck in a camera that does not open.
             self._workers.shutdown(wait=False, cancel_futures=True)
@@ -110,10 +118,11 @@ class AsyncClient:
             CallError: nobody answers, or the server refuses.
         """
         request = pose_tracking_service_pb2.GetServerInfoRequest()
-        try:
-            response = await self._stub().GetServerInfo(request, timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise error_from_status(error, self.address, "asking for the server's description") from error
+
+        async def ask(server: Connection) -> pose_tracking_service_pb2.GetServerInfoResponse:
+            return await server.stub.GetServerInfo(request, timeout=self._timeout_s, metadata=server.metadata)
+
+        response = await self._ask(ask, "asking for the server's description")
         return _wire.server_info_from(response)
 
     async def estimate_poses(
@@ -162,10 +171,11 @@ class AsyncClient:
         request = _wire.estimate_request(
             data, codec, raw_size=raw_size, boxes=given, joint_set=joint_set, box_score_threshold=box_score_threshold
         )
-        try:
-            response = await self._stub().EstimatePoses(request, timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise error_from_status(error, self.address, "estimating poses") from error
+
+        async def ask(server: Connection) -> pose_tracking_service_pb2.EstimatePosesResponse:
+            return await server.stub.EstimatePoses(request, timeout=self._timeout_s, metadata=server.metadata)
+
+        response = await self._ask(ask, "estimating poses")
         return _wire.pose_estimate_from(response)
 
     def track(
@@ -176,6 +186,7 @@ class AsyncClient:
         max_frames: int | None = None,
         keep_images: bool = False,
         resume: ResumePoint | None = None,
+        on_reconnect: Callable[[Reconnected], object] | None = None,
         **options: Unpack[StreamOptions],
     ) -> AsyncTrackStream:
         """Follow people through a video, a camera, a folder of pictures, or frames that the program sends.
@@ -190,6 +201,7 @@ class AsyncClient:
             max_frames: stop after so many frames of the source.
             keep_images: whether results carry their frames as `image`.
             resume: take up an earlier stream, with its ids.
+            on_reconnect: called when the connection was lost and the stream has been taken up again.
             options: single settings by their names, on top of `settings`.
 
         Returns:
@@ -205,40 +217,33 @@ class AsyncClient:
             keep_images=keep_images,
             resume=resume,
             timeout_s=self._timeout_s,
+            reconnect=self._reconnect,
+            on_reconnect=on_reconnect,
         )
-        return AsyncTrackStream(self._connection(), self.address, self._pool(), plan, self._streams)
+        self._check_open()
+        return AsyncTrackStream(self._connections, self._pool(), plan, self._streams)
 
-    def _connection(self) -> grpc.aio.Channel:
+    async def _ask(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
+        """A call without a stream, to the first server that can be reached."""
+        self._check_open()
+        *others, last = self._connections.in_turn()
+        for address in (*others, last):
+            try:
+                answer = await ask(self._connections.to(address))
+            except grpc.aio.AioRpcError as error:
+                failure = error_from_status(error, address, doing)
+                if address == last or not isinstance(failure, ConnectionFailed):
+                    raise failure from error
+            else:
+                self._connections.preferred = address
+                return answer
+        raise AssertionError("the last server has either answered or raised")
+
+    def _check_open(self) -> None:
         if self._closed:
             raise MisuseError("this client is closed; make another one")
-        if self._channel is None:
-            if self._credentials is None:
-                self._channel = grpc.aio.insecure_channel(self.address, self._options)
-            else:
-                self._channel = grpc.aio.secure_channel(self.address, self._credentials, self._options)
-        return self._channel
-
-    def _stub(self) -> PoseTrackingServiceAsyncStub:
-        stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(self._connection())
-        return stub
 
     def _pool(self) -> ThreadPoolExecutor:
         if self._workers is None:
             self._workers = ThreadPoolExecutor(thread_name_prefix="posewire-worker")
         return self._workers
-
-
-def _full_address(address: str) -> str:
-    """The address with a port; names of other schemes are gRPC's business."""
-    if "://" in address or not address.strip():
-        raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
-    if _SCHEME.match(address):
-        return address
-    host, colon, port = address.rpartition(":")
-    if not colon or address.endswith("]"):
-        return f"{address}:{DEFAULT_PORT}"
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidSettings(
-            f"the address {address!r} has no port in 1..65535 after its colon; e.g. {DEFAULT_ADDRESS}"
-        )
-    return address

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
+from posewire._connections import Connection
 from posewire._status import error_from_status
 from posewire._wire import open_request, stream_info_from
-from posewire.errors import ServerRefused, StreamBroken, TimedOut
+from posewire.errors import ConnectionLost, ServerRefused, StreamBroken, TimedOut
 from posewire.results import StreamInfo
 from posewire.resume import ResumePoint
 from posewire.settings import StreamSettings
 from posewire.v1 import track_pb2
-from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
-
-if TYPE_CHECKING:
-    from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
 
 __all__ = ["TrackCall"]
 
@@ -35,6 +32,7 @@ class TrackCall:
 
     Attributes:
         info: what the server settled on.
+        address: of the server.
     """
 
     def __init__(
@@ -46,14 +44,15 @@ class TrackCall:
     ):
         self._call = call
         self._status = status
-        self._address = address
+        self._writing = asyncio.Lock()
+        self._cancelled_here = False
+        self.address = address
         self.info = info
 
     @classmethod
     async def open(
         cls,
-        channel: grpc.aio.Channel,
-        address: str,
+        connection: Connection,
         settings: StreamSettings,
         resume: ResumePoint | None,
         timeout_s: float,
@@ -64,8 +63,8 @@ class TrackCall:
             CallError: nobody answers, the server refuses, or takes longer than `timeout_s`.
             StreamBroken: the server answers something else.
         """
-        stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(channel)
-        call = stub.Track()
+        address = connection.address
+        call = connection.stub.Track(metadata=connection.metadata)
         status = _FirstStatus(call)
         try:
             async with asyncio.timeout(timeout_s):
@@ -93,43 +92,50 @@ class TrackCall:
 
         Cancelling this cancels the call: half a message cannot be taken back.
         """
-        try:
-            await self._call.write(request)
-        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            return False
-        except asyncio.CancelledError:
-            if _is_cancelled_task():
-                raise
-            return False
-        return True
+        async with self._writing:
+            try:
+                await self._call.write(request)
+            except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                return False
+            except asyncio.CancelledError:
+                if _is_cancelled_task():
+                    self._cancelled_here = True
+                    raise
+                return False
+            return True
 
     async def half_close(self) -> None:
         """Tell the server that no more frames come."""
-        with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over already: `read` says why
-            await self._call.done_writing()
+        async with self._writing:
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over already: `read` says why
+                await self._call.done_writing()
 
     async def read(self) -> track_pb2.TrackResponse | None:
         """The next response; None after the last one of a call that ended in order.
 
         Raises:
             ServerRefused: the server ended the stream because of something it was sent.
-            StreamBroken: the connection or the server failed, or the call was cancelled.
+            ConnectionLost: the connection or the server failed.
+            StreamBroken: the call was cancelled from this side.
         """
         try:
             response = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            failure = error_from_status(self._status.error or error, self._address, "streaming")
+            failure = error_from_status(self._status.error or error, self.address, "streaming")
             if isinstance(failure, ServerRefused):
                 raise failure from error
-            raise StreamBroken(f"the stream {self.info.stream_id} broke: {failure}") from failure
+            raise ConnectionLost(f"the stream {self.info.stream_id} broke: {failure}") from failure
         except asyncio.CancelledError:
             if _is_cancelled_task():
                 raise
-            raise StreamBroken(f"the stream {self.info.stream_id} was cancelled by this client") from None
+            if self._cancelled_here:
+                raise StreamBroken(f"the stream {self.info.stream_id} was cancelled by this client") from None
+            raise ConnectionLost(f"the stream {self.info.stream_id} was cancelled by the server") from None
         return response if isinstance(response, track_pb2.TrackResponse) else None
 
     def cancel(self) -> None:
         """End the call at once; harmless if it is over."""
+        self._cancelled_here = True
         self._call.cancel()
 
 

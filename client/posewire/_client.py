@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -11,6 +11,7 @@ import grpc
 from posewire._async_client import DEFAULT_ADDRESS, AsyncClient
 from posewire._loop_thread import LoopThread
 from posewire._stream import AsyncTrackStream
+from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import MisuseError
 from posewire.results import (
     BoxesLike,
@@ -27,6 +28,8 @@ from posewire.sources import Source, SourceLike
 
 __all__ = ["Client", "TrackStream"]
 
+_RECONNECT = ReconnectSettings()
+
 
 class Client:
     """A connection to a posewire server, for programs that are not asynchronous.
@@ -41,19 +44,32 @@ class Client:
 
     def __init__(
         self,
-        address: str = DEFAULT_ADDRESS,
+        address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
+        tls: TlsSettings | None = None,
+        token: str = "",
+        insecure: bool = False,
+        reconnect: ReconnectSettings | None = _RECONNECT,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float = 60.0,
         options: Sequence[tuple[str, Any]] = (),
     ):
-        self._client = AsyncClient(address, credentials=credentials, timeout_s=timeout_s, options=options)
+        self._client = AsyncClient(
+            address,
+            tls=tls,
+            token=token,
+            insecure=insecure,
+            reconnect=reconnect,
+            credentials=credentials,
+            timeout_s=timeout_s,
+            options=options,
+        )
         self._loop: LoopThread | None = None
         self._closed = False
 
     @property
     def address(self) -> str:
-        """Where the server is, as `host:port`."""
+        """As `AsyncClient.address`."""
         return self._client.address
 
     def __enter__(self) -> Self:
@@ -109,13 +125,23 @@ class Client:
         max_frames: int | None = None,
         keep_images: bool = False,
         resume: ResumePoint | None = None,
+        on_reconnect: Callable[[Reconnected], object] | None = None,
         **options: Unpack[StreamOptions],
     ) -> TrackStream:
-        """As `AsyncClient.track`, and the stream may be iterated over without `with`."""
+        """As `AsyncClient.track`, and the stream may be iterated over without `with`.
+
+        `on_reconnect` is called in the thread of the connection: it should be quick, and not call this client.
+        """
 
         async def make() -> AsyncTrackStream:
             return self._client.track(
-                source, settings=settings, max_frames=max_frames, keep_images=keep_images, resume=resume, **options
+                source,
+                settings=settings,
+                max_frames=max_frames,
+                keep_images=keep_images,
+                resume=resume,
+                on_reconnect=on_reconnect,
+                **options,
             )
 
         loop = self._running()
@@ -183,6 +209,16 @@ class TrackStream:
     def info(self) -> StreamInfo:
         """What the server settled on: joints, skeleton, settings, models."""
         return self._stream.info
+
+    @property
+    def address(self) -> str:
+        """The server where the stream is at present."""
+        return self._stream.address
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was lost and the stream taken up again, so far."""
+        return self._stream.reconnects
 
     @property
     def source(self) -> Source | None:

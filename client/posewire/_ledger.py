@@ -1,4 +1,8 @@
-"""The account of a stream: which frames were sent, what became of each, and whether the sums are right."""
+"""The account of a stream: which frames were sent, what became of each, and whether the sums are right.
+
+A stream may take several calls, one after the other, if connections are lost. Each call has sums of its own, since its
+server knows of nothing else.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,6 @@ class _Entry:
     name: str
     image: Image | None
     taken_s: float
-    sent: bool
     result: FrameResult | None = None
 
 
@@ -36,7 +39,10 @@ class Ledger:
         self._last_number = -1
         self._frames = self._sent = 0
         self._counts = dict.fromkeys(FrameStatus, 0)
-        self._server_counts = dict.fromkeys(FrameStatus, 0)
+        self._call_sent = 0
+        self._call_counts = dict.fromkeys(FrameStatus, 0)
+        self._echoes: set[int] = set()
+        self._largest_id = 0
 
     @property
     def in_flight(self) -> int:
@@ -58,8 +64,61 @@ class Ledger:
         """The least number that the next frame can have."""
         return self._last_number + 1
 
+    @property
+    def owed(self) -> int:
+        """Answers that the server of the present call owes."""
+        return self._call_sent - sum(self._call_counts.values())
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    def begin_call(self) -> None:
+        """Another call goes on; nothing has been sent on it yet."""
+        self._call_sent = 0
+        self._call_counts = dict.fromkeys(FrameStatus, 0)
+        self._echoes.clear()
+
+    def again(self, number: int) -> None:
+        """Note that a frame is sent on this call which was opened before it.
+
+        If it has its result already, its answer is an echo: it counts for the call alone.
+        """
+        self._call_sent += 1
+        if number not in self._open:
+            self._echoes.add(number)
+
+    def returned(self, number: int) -> None:
+        """Note that the server gave a frame up which is going to be sent again."""
+        if not self._is_echo(number, FrameStatus.DROPPED):
+            self._call_counts[FrameStatus.DROPPED] += 1
+
+    def lost(self, number: int, reason: str, message: str) -> None:
+        """Note that a frame that was sent will never be answered."""
+        entry = self._open.pop(number)
+        self._settle(
+            entry,
+            FrameResult(
+                number,
+                entry.time_s,
+                FrameStatus.DROPPED,
+                latency_ms=_since_ms(entry.taken_s),
+                reason=reason,
+                message=message,
+                name=entry.name,
+                image=entry.image,
+            ),
+        )
+
+    # -- frames --------------------------------------------------------------------------------------------------------
+
     def open(
-        self, number: int, time_s: float, *, taken_s: float | None = None, name: str = "", image: Image | None = None
+        self,
+        number: int,
+        time_s: float,
+        *,
+        taken_s: float | None = None,
+        name: str = "",
+        image: Image | None = None,
+        on_call: bool = True,
     ) -> None:
         """Note a frame that is about to be sent.
 
@@ -69,14 +128,16 @@ class Ledger:
             taken_s: since when its latency counts, in terms of `time.perf_counter`; None: from now.
             name: what the source calls it.
             image: for its result.
+            on_call: whether it is sent on the present call; if not, `again` tells when it is.
 
         Raises:
             InvalidSettings: its number is not larger than the last one.
         """
-        entry = self._add(number, time_s, name, image, sent=True)
+        entry = self._add(number, time_s, name, image)
         entry.taken_s = entry.taken_s if taken_s is None else taken_s
         self._open[number] = entry
         self._sent += 1
+        self._call_sent += on_call
 
     def skip(
         self,
@@ -90,7 +151,7 @@ class Ledger:
         image: Image | None = None,
     ) -> None:
         """Note a frame that is never sent, and why."""
-        entry = self._add(number, time_s, name, image, sent=False)
+        entry = self._add(number, time_s, name, image)
         self._settle(entry, FrameResult(number, time_s, status, reason=reason, message=message, name=name, image=image))
 
     def tracked(
@@ -108,7 +169,10 @@ class Ledger:
         Raises:
             AccountingError: the frame was never sent, or was answered before.
         """
-        entry = self._answered(number)
+        if self._is_echo(number, FrameStatus.TRACKED):
+            return
+        entry = self._answered(number, FrameStatus.TRACKED)
+        self._largest_id = max([self._largest_id, *(person.id for person in people)])
         self._settle(
             entry,
             FrameResult(
@@ -131,7 +195,9 @@ class Ledger:
         Raises:
             AccountingError: the frame was never sent, or was answered before.
         """
-        entry = self._answered(number)
+        if self._is_echo(number, status):
+            return
+        entry = self._answered(number, status)
         self._settle(
             entry,
             FrameResult(
@@ -154,20 +220,13 @@ class Ledger:
             released.append(result)
         return released
 
-    def close(self, received: int, tracked: int, failed: int, dropped: int, identities: int) -> StreamSummary:
-        """Compare with the server's own account, and give the whole one.
+    def check_call(self, received: int, tracked: int, failed: int, dropped: int) -> None:
+        """Compare with the account that the server gives of the present call.
 
         Raises:
-            AccountingError: a frame has no answer, or the counts differ.
+            AccountingError: the counts differ.
         """
-        if self._open:
-            numbers = ", ".join(map(str, list(self._open)[:10]))
-            raise AccountingError(
-                f"the server ended the stream and left {len(self._open)} of {self._sent} frames without an answer"
-                f" ({numbers}{', ...' if len(self._open) > 10 else ''}); this is a fault of the server: report it",
-                unanswered=self.unanswered,
-            )
-        ours = (self._sent, *(self._server_counts[status] for status in FrameStatus))
+        ours = (self._call_sent, *(self._call_counts[status] for status in FrameStatus))
         theirs = (received, tracked, failed, dropped)
         if ours != theirs:
             names = ("received", "tracked", "failed", "dropped")
@@ -178,38 +237,63 @@ class Ledger:
                 f"the server's account of the stream differs from what it answered: {', '.join(wrong)};"
                 " this is a fault of the server: report it"
             )
+
+    def close(self, identities: int | None = None) -> StreamSummary:
+        """The whole account.
+
+        Args:
+            identities: track ids given out, as the server says; None: it could not be asked, so the largest id seen.
+
+        Raises:
+            AccountingError: a frame has no answer.
+        """
+        if self._open:
+            numbers = ", ".join(map(str, list(self._open)[:10]))
+            raise AccountingError(
+                f"the server ended the stream and left {len(self._open)} of {self._sent} frames without an answer"
+                f" ({numbers}{', ...' if len(self._open) > 10 else ''}); this is a fault of the server: report it",
+                unanswered=self.unanswered,
+            )
         return StreamSummary(
             frames=self._frames,
             sent=self._sent,
             tracked=self._counts[FrameStatus.TRACKED],
             failed=self._counts[FrameStatus.FAILED],
             dropped=self._counts[FrameStatus.DROPPED],
-            identities=identities,
+            identities=self._largest_id if identities is None else identities,
         )
 
-    def _add(self, number: int, time_s: float, name: str, image: Image | None, *, sent: bool) -> _Entry:
+    def _add(self, number: int, time_s: float, name: str, image: Image | None) -> _Entry:
         if number <= self._last_number:
             raise InvalidSettings(f"frame number {number} follows {self._last_number}; numbers must increase")
         self._last_number = number
         self._frames += 1
-        entry = _Entry(number, time_s, name, image, time.perf_counter(), sent)
+        entry = _Entry(number, time_s, name, image, time.perf_counter())
         self._entries.append(entry)
         return entry
 
-    def _answered(self, number: int) -> _Entry:
+    def _is_echo(self, number: int, status: FrameStatus) -> bool:
+        """Whether the frame had its result before this call; then the answer is counted here, and that is all."""
+        if number not in self._echoes:
+            return False
+        self._echoes.remove(number)
+        self._call_counts[status] += 1
+        return True
+
+    def _answered(self, number: int, status: FrameStatus) -> _Entry:
         entry = self._open.pop(number, None)
         if entry is None:
             seen = "a second time" if number <= self._last_number else "which was never sent"
             raise AccountingError(
                 f"the server answered frame {number} {seen}; this is a fault of the server: report it"
             )
+        self._call_counts[status] += 1
         return entry
 
     def _settle(self, entry: _Entry, result: FrameResult) -> None:
         entry.result = result
         entry.image = None
         self._counts[result.status] += 1
-        self._server_counts[result.status] += entry.sent
 
 
 def _since_ms(moment_s: float) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from posewire.connection import Reconnected, ReconnectSettings
 from posewire.errors import InvalidSettings, SourceError
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamSettings
@@ -25,6 +27,8 @@ class StreamPlan:
         keep_images: whether results carry their frames.
         resume: where an earlier stream is taken up.
         timeout_s: longest silence of the server while it owes an answer.
+        reconnect: how a lost stream is taken up again; None: it is not.
+        on_reconnect: told when that was done.
     """
 
     source: SourceLike | None
@@ -33,6 +37,8 @@ class StreamPlan:
     keep_images: bool = False
     resume: ResumePoint | None = None
     timeout_s: float = 60.0
+    reconnect: ReconnectSettings | None = None
+    on_reconnect: Callable[[Reconnected], object] | None = None
 
 
 def in_flight_limit(settings: StreamSettings) -> int:

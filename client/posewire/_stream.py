@@ -9,13 +9,12 @@ from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import Self
 
-import grpc.aio
-
-from posewire._call import TrackCall
+from posewire._connections import Connections
 from posewire._encoding import encode
 from posewire._exchange import Exchange
 from posewire._feed import FeedItem, SourceFeed
 from posewire._plan import StreamPlan, in_flight_limit, settle
+from posewire._reconnection import Reconnection, open_at_any
 from posewire._wire import boxes_array
 from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, StreamInfo, StreamSummary
@@ -48,25 +47,28 @@ class AsyncTrackStream:
             await stream.finish()
 
     Iterating ends when every frame has its result and the account has been checked: sent = tracked + failed + dropped.
+    If the connection is lost, or the server goes away, the stream is taken up again, at this server or another one of
+    the client's; the first result after that says so (`FrameResult.reconnected`). Where every frame counts, frames
+    without an answer are sent again; of a camera they are dropped, with the reason `disconnected`.
+
     It raises, after all results that did come:
 
         SourceError: the source broke off, or a camera stopped.
-        StreamDrained: the server is going away.
-        StreamBroken: the connection or the server failed, or the server was silent for longer than `timeout_s`.
+        ConnectionLost: no server was found to go on at; or, without reconnection, the connection or the server failed,
+            or was silent for longer than `timeout_s`.
+        StreamDrained: the server is going away; only without reconnection.
         AccountingError: the server did not answer for every frame exactly once.
         ServerRefused: the server ended the stream on account of something that it was sent.
     """
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
-        address: str,
+        connections: Connections,
         workers: Executor,
         plan: StreamPlan,
         open_streams: set[AsyncTrackStream],
     ):
-        self._channel = channel
-        self._address = address
+        self._connections = connections
         self._workers = workers
         self._plan = plan
         self._open_streams = open_streams
@@ -122,8 +124,18 @@ class AsyncTrackStream:
         if plan.source is not None:
             self._source = await self._open_source(plan.source)
         settings = settle(plan, self._source)
-        call = await TrackCall.open(self._channel, self._address, settings, plan.resume, plan.timeout_s)
-        self._exchange = Exchange(call, plan.timeout_s)
+        call = await open_at_any(self._connections, settings, plan.resume, plan.timeout_s)
+        reconnection = None
+        if plan.reconnect is not None:
+            reconnection = Reconnection(self._connections, plan.reconnect, settings)
+        self._exchange = Exchange(
+            call,
+            plan.timeout_s,
+            reconnection=reconnection,
+            # A camera goes on without us, and so does a program that wants the newest frame to win.
+            waits=settings.drop_policy == "all" or (self._source is not None and not self._source.live),
+            on_reconnect=plan.on_reconnect,
+        )
         if self._source is not None:
             newest_wins = self._source.live and settings.drop_policy == "latest"
             self._feed = SourceFeed(self._source, newest_wins=newest_wins)
@@ -147,6 +159,16 @@ class AsyncTrackStream:
     def info(self) -> StreamInfo:
         """What the server settled on: joints, skeleton, settings, models."""
         return self._open_exchange().call.info
+
+    @property
+    def address(self) -> str:
+        """The server where the stream is at present."""
+        return self._open_exchange().call.address
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was lost and the stream taken up again, so far."""
+        return 0 if self._exchange is None else self._exchange.calls - 1
 
     @property
     def source(self) -> Source | None:
@@ -234,6 +256,7 @@ class AsyncTrackStream:
         """The task that brings the source's frames under way, until the source ends or the stream does."""
         limit = in_flight_limit(exchange.call.info.settings)
         failure: Exception | None = None
+        calls, whole = exchange.calls, True  # whether packets can be decoded, because none before them is missing
         try:
             while True:
                 # First room, then the frame: the newest one, if the newest wins.
@@ -241,12 +264,15 @@ class AsyncTrackStream:
                 item = await feed.next()
                 if item is None:
                     break
-                await self._pass_on(exchange, item)
+                if item.frame.packet is not None:
+                    whole = (whole and calls == exchange.calls and not exchange.drops) or item.frame.keyframe
+                    calls = exchange.calls
+                await self._pass_on(exchange, item, drop=not whole or exchange.drops)
         except Exception as error:  # noqa: BLE001 -- the source's, or an iterable's own; raised where results are taken
             failure = error
         await exchange.finish(failure, complete=feed.exhausted)
 
-    async def _pass_on(self, exchange: Exchange, item: FeedItem) -> None:
+    async def _pass_on(self, exchange: Exchange, item: FeedItem, *, drop: bool) -> None:
         frame = item.frame
         image = frame.image if self._plan.keep_images else None
         if item.superseded:
@@ -262,6 +288,8 @@ class AsyncTrackStream:
                 name=frame.name,
                 image=image,
             )
+        elif drop:
+            await exchange.drop(frame.number, frame.time_s, name=frame.name, image=image)
         else:
             await self._send(exchange, frame)
 

@@ -14,6 +14,7 @@
     │       ├── LimitExceeded       too large, too many, too fast; the message names the limit
     │       └── AccessDenied        credentials are missing or not sufficient
     ├── StreamBroken                a stream ended before its time
+    │   ├── ConnectionLost          the connection or the server failed, and no server was found to go on at
     │   ├── StreamDrained           the server is going away; continue elsewhere
     │   └── AccountingError         the server did not answer for every frame exactly once
     └── FrameMissed                 raised by `FrameResult.raise_for_status()` only
@@ -36,6 +37,7 @@ __all__ = [
     "AccountingError",
     "CallError",
     "ConnectionFailed",
+    "ConnectionLost",
     "FrameDropped",
     "FrameFailed",
     "FrameMissed",
@@ -142,6 +144,13 @@ class StreamBroken(PosewireError):
     def __init__(self, message: str, *, unanswered: tuple[int, ...] = ()):
         super().__init__(message)
         self.unanswered = unanswered
+
+
+class ConnectionLost(StreamBroken):
+    """The connection or the server failed in mid-stream.
+
+    Raised where reconnecting is switched off, or was given up.
+    """
 
 
 class StreamDrained(StreamBroken):

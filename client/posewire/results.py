@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from posewire.connection import Reconnected
 from posewire.errors import FrameDropped, FrameFailed
 from posewire.joints import JointSet
 from posewire.settings import StreamSettings, TrackerSettings
@@ -105,6 +106,8 @@ class FrameResult:
         message: the same for people.
         name: what the source calls the frame, such as the file name of a picture; often empty.
         image: the frame itself, if the stream was opened with `keep_images=True` and it could be read.
+        reconnected: the connection was lost, and this is the first frame that was tracked since; says where, and
+            whether with the same ids.
     """
 
     frame: int
@@ -120,6 +123,7 @@ class FrameResult:
     message: str = ""
     name: str = ""
     image: Image | None = None
+    reconnected: Reconnected | None = None
 
     @property
     def tracked(self) -> bool:
@@ -192,6 +196,7 @@ class StreamSummary:
         failed: frames that could not be read or processed.
         dropped: frames given up.
         identities: track ids given out.
+        reconnects: how often the connection was lost and the stream taken up again.
     """
 
     frames: int
@@ -200,6 +205,7 @@ class StreamSummary:
     failed: int
     dropped: int
     identities: int
+    reconnects: int = 0
 
 
 @dataclass(frozen=True, eq=False)

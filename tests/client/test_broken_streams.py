@@ -33,7 +33,7 @@ async def test_a_stream_that_the_server_aborts_gives_its_results_and_then_the_er
             yield scripts.tracked(frame)
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(5)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(5)) as stream:
         for number in range(2):
             assert (await anext(stream)).frame == number
         with pytest.raises(posewire.StreamBroken, match="the network fell over") as caught:
@@ -51,7 +51,7 @@ async def test_the_servers_words_are_not_lost_when_a_write_is_under_way(serve: A
         await stream.context.abort(grpc.StatusCode.FAILED_PRECONDITION, "send boxes")
 
     async def refused(address: str) -> posewire.ServerRefused:
-        async with AsyncClient(address) as client, client.track(pictures(5)) as stream:
+        async with AsyncClient(address, reconnect=None) as client, client.track(pictures(5)) as stream:
             with pytest.raises(posewire.ServerRefused) as caught:
                 await collect(stream)
         return caught.value
@@ -67,7 +67,7 @@ async def test_a_refusal_in_mid_stream_stays_a_refusal(serve: Any) -> None:
         await stream.context.abort(grpc.StatusCode.FAILED_PRECONDITION, "send boxes: there is no detector")
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(5)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(5)) as stream:
         with pytest.raises(posewire.ServerRefused, match="send boxes"):
             await collect(stream)
 
@@ -78,7 +78,7 @@ async def test_a_cancelled_call_is_a_broken_stream_not_a_cancelled_program(serve
         await stream.context.abort(grpc.StatusCode.CANCELLED, "")
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(5)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(5)) as stream:
         with pytest.raises(posewire.StreamBroken):
             await collect(stream)
 
@@ -102,7 +102,7 @@ async def test_a_drained_stream_says_where_to_go_on(serve: Any, scripts: Any) ->
 
     server = await serve(script)
     results = []
-    async with AsyncClient(server.address) as client, client.track(endless()) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(endless()) as stream:
         try:
             async for result in stream:
                 results.append((result.frame, result.reason))  # noqa: PERF401 -- the error comes in between
@@ -132,7 +132,7 @@ async def test_a_drain_is_told_even_if_no_frame_was_lost(serve: Any, scripts: An
         yield scripts.summary(len(stream.frames), len(stream.frames))
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(200)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(200)) as stream:
         with pytest.raises(posewire.StreamDrained, match="ids start anew") as caught:
             await collect(stream)
         # A stream whose frames have all been sent ends in order.
@@ -155,7 +155,10 @@ async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
             yield scripts.tracked(frame)
 
     server = await serve(script)
-    async with AsyncClient(server.address, timeout_s=0.3) as client, client.track(pictures(4)) as stream:
+    async with (
+        AsyncClient(server.address, reconnect=None, timeout_s=0.3) as client,
+        client.track(pictures(4)) as stream,
+    ):
         assert (await anext(stream)).frame == 0
         with pytest.raises(posewire.StreamBroken, match=r"silent for 0\.3 s.*frame 1") as caught:
             await anext(stream)
@@ -164,7 +167,7 @@ async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
 
 async def test_a_stream_without_frames_under_way_may_be_silent(serve: Any) -> None:
     server = await serve()
-    async with AsyncClient(server.address, timeout_s=0.1) as client, client.track() as stream:
+    async with AsyncClient(server.address, reconnect=None, timeout_s=0.1) as client, client.track() as stream:
         await stream.send(pictures(1)[0])
         await anext(stream)
         silence = asyncio.ensure_future(anext(stream))
@@ -184,7 +187,7 @@ async def test_an_answer_that_makes_no_sense_is_an_error(serve: Any, scripts: An
             yield answer
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(3)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(3)) as stream:
         with pytest.raises(posewire.StreamBroken, match="makes no sense"):
             await collect(stream)
 
@@ -195,7 +198,7 @@ async def test_silence_is_noticed_from_the_first_frame_on(serve: Any) -> None:
         await asyncio.Event().wait()
 
     server = await serve(script)
-    async with AsyncClient(server.address, timeout_s=0.2) as client, client.track() as stream:
+    async with AsyncClient(server.address, reconnect=None, timeout_s=0.2) as client, client.track() as stream:
         await stream.send(b"already encoded, so that nothing delays it")
         with pytest.raises(posewire.StreamBroken, match="silent"):
             await anext(stream)
@@ -225,7 +228,7 @@ async def test_an_account_that_does_not_add_up_is_an_error(serve: Any, scripts: 
             yield scripts.summary(9 if ending == "a wrong sum" else 3, 3)
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(3)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(3)) as stream:
         with pytest.raises(posewire.StreamBroken, match=words):
             await collect(stream)
         assert stream.summary is None

@@ -41,7 +41,8 @@ def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
     assert [result.frame for result in released] == numbers
     assert [result.time_s for result in released] == [n / 10 for n in numbers]
     counts = [outcomes.count(outcome) for outcome in ("tracked", "failed", "dropped")]
-    summary = ledger.close(sum(counts), *counts, identities=3)
+    ledger.check_call(sum(counts), *counts)
+    summary = ledger.close(identities=3)
     assert summary.frames == len(outcomes) == summary.tracked + summary.failed + summary.dropped
     assert summary.sent == sum(counts)
 
@@ -92,7 +93,7 @@ def test_the_servers_account_must_agree(account: tuple[int, int, int, int], word
     ledger.open(0, 0.0)
     track(ledger, 0)
     with pytest.raises(AccountingError, match=words):
-        ledger.close(*account, identities=0)
+        ledger.check_call(*account)
 
 
 def test_a_frame_without_an_answer_is_named() -> None:
@@ -101,5 +102,5 @@ def test_a_frame_without_an_answer_is_named() -> None:
         ledger.open(number, 0.0)
     track(ledger, 3)
     with pytest.raises(AccountingError, match="1 of 2 frames") as caught:
-        ledger.close(2, 2, 0, 0, identities=0)
+        ledger.close(identities=0)
     assert caught.value.unanswered == (5,)

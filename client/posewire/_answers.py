@@ -1,0 +1,129 @@
+"""What the responses of a stream mean: for its account, and for going on elsewhere."""
+
+from __future__ import annotations
+
+from posewire import _wire
+from posewire._ledger import Ledger
+from posewire._retained import Retained
+from posewire.errors import StreamBroken
+from posewire.results import FrameStatus, StreamInfo, StreamSummary
+from posewire.v1 import track_pb2
+
+__all__ = ["DISCONNECTED", "Answers"]
+
+DISCONNECTED = "disconnected"
+"""The reason of frames that are dropped because a connection was lost."""
+
+_DROP_MESSAGES = {
+    "superseded": "a newer frame arrived while this one waited at the server",
+    "too-old": "it waited longer at the server than max_age_ms",
+    "draining": "the server stopped before its turn came",
+}
+
+
+class Answers:
+    """Enters the responses of one call after the other.
+
+    Args:
+        info: of the first call.
+        goes_on: whether a lost call is followed by another one.
+
+    Attributes:
+        ledger: the account.
+        retained: what another server has to see.
+        resends: whether frames without an answer are sent again after a loss.
+        draining: the server of the present call has said that it is going away.
+        left_out: it has given up frames for that, which are not sent again.
+        account: its own account of the present call, once it has come.
+        progress: frames that got their result from the present call.
+    """
+
+    def __init__(self, info: StreamInfo, *, goes_on: bool) -> None:
+        settings = info.settings
+        # Packets build on each other: a new decoder can do nothing with those that were under way.
+        self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in ("h264", "h265")
+        self.ledger = Ledger()
+        self.retained = Retained(settings.codec, replays=self.resends)
+        self.draining = False
+        self.left_out = False
+        self.account: track_pb2.StreamSummary | None = None
+        self.progress = 0
+
+    def begin_call(self, info: StreamInfo) -> None:
+        """Another call goes on."""
+        self.draining, self.account, self.progress = False, None, 0
+        self.ledger.begin_call()
+        if not info.resumed:
+            self.retained.refused()
+
+    def withdraw(self) -> tuple[int, ...]:
+        """The call is lost: frames that are not sent again are given up; tells which."""
+        if self.resends:
+            return ()
+        lost = self.ledger.unanswered
+        for number in lost:
+            self.retained.missed(number)
+            self.ledger.lost(number, DISCONNECTED, "the connection was lost before its answer came")
+        return lost
+
+    def enter(self, response: track_pb2.TrackResponse) -> None:
+        """Enter one response.
+
+        Raises:
+            StreamBroken: it has no place in the account, or in the order of responses.
+            ValueError: its contents make no sense.
+        """
+        for dropped in response.dropped:
+            self._dropped(dropped.number, _wire.drop_reason(dropped.reason))
+        match response.WhichOneof("event"):
+            case "tracked":
+                self._tracked(response.tracked)
+            case "failed":
+                failed = response.failed
+                self._missed(failed.number, FrameStatus.FAILED, _wire.failure_reason(failed.reason), failed.message)
+            case "drain":
+                self.draining = True
+            case "summary":
+                self.account = response.summary
+            case "started":
+                raise StreamBroken(
+                    "the server began the stream a second time; this is a fault of the server: report it"
+                )
+        if response.resume_token:
+            self.retained.token(response.resume_token)
+
+    def check_call(self) -> None:
+        """Compare with the server's account of the present call; raises `AccountingError` if they differ."""
+        if self.account is not None:
+            account = self.account
+            self.ledger.check_call(account.received, account.tracked, account.failed, account.dropped)
+
+    def summary(self) -> StreamSummary:
+        """The whole account; raises `AccountingError` if it does not add up."""
+        return self.ledger.close(None if self.account is None else self.account.identities)
+
+    def _tracked(self, tracked: track_pb2.TrackedFrame) -> None:
+        open_before = self.ledger.in_flight
+        self.ledger.tracked(
+            tracked.number,
+            people=_wire.people_from(tracked.people),
+            size=(tracked.size.width, tracked.size.height),
+            timings_ms=_wire.timings_from(tracked.timings),
+            detector_ran=tracked.detector_ran,
+            detect_every=tracked.detect_every,
+        )
+        self.retained.tracked(tracked.number)
+        self.progress += open_before - self.ledger.in_flight
+
+    def _dropped(self, number: int, reason: str) -> None:
+        if reason == "draining" and self.resends:
+            self.ledger.returned(number)
+            return
+        self.left_out = self.left_out or reason == "draining"
+        self._missed(number, FrameStatus.DROPPED, reason, _DROP_MESSAGES.get(reason, reason))
+
+    def _missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
+        open_before = self.ledger.in_flight
+        self.ledger.missed(number, status, reason, message)
+        self.retained.missed(number)
+        self.progress += open_before - self.ledger.in_flight

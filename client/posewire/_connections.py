@@ -1,0 +1,197 @@
+"""The servers of a client: their addresses, channels and credentials."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from posewire.connection import TlsSettings
+from posewire.errors import InvalidSettings
+from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
+
+if TYPE_CHECKING:
+    from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
+
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "Access", "Connection", "Connections"]
+
+DEFAULT_PORT = 50051
+DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
+
+_SCHEME = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):")
+_LOCAL_SCHEME = re.compile(r"(unix|unix-abstract|vsock):")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+# A pulled cable is noticed within `time` + `timeout`. Servers allow exactly this much, and idle clients may ping too.
+# After a failure, gRPC itself refuses to try again for a while; that is the reconnection's business here.
+_CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 10_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a client shows its servers.
+
+    Attributes:
+        tls: encryption; None: plain text, unless `credentials` are given.
+        credentials: of gRPC, made by the program.
+        token: bearer token; empty: none.
+        insecure: whether a token may travel unencrypted to another machine.
+
+    Raises:
+        InvalidSettings: things that do not go together, or a token that cannot be sent.
+    """
+
+    tls: TlsSettings | None = None
+    credentials: grpc.ChannelCredentials | None = None
+    token: str = ""
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tls is not None and self.credentials is not None:
+            raise InvalidSettings("give either tls or credentials: both say how the connection is encrypted")
+        if self.token and not _TOKEN.fullmatch(self.token):
+            raise InvalidSettings("the token has blanks or characters beyond ASCII; give it as the server made it")
+
+    def __repr__(self) -> str:
+        return f"Access(tls={self.tls!r}, token={'***' if self.token else ''!r}, insecure={self.insecure})"
+
+    def check(self, address: str) -> None:
+        """Raise `InvalidSettings` if the token could be read on its way to `address`."""
+        encrypted = self.tls is not None or self.credentials is not None
+        if self.token and not encrypted and not self.insecure and not _is_loopback(address):
+            raise InvalidSettings(
+                f"the token would travel to {address} unencrypted, for everybody on the way to read; use TLS (tls=,"
+                " --tls), or say that this is meant (insecure=True, --insecure)"
+            )
+
+    def channel(self, address: str, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
+        """A new channel.
+
+        Raises:
+            InvalidSettings: a certificate or key cannot be read.
+        """
+        options = [*_CHANNEL_OPTIONS, *options]
+        if self.tls is not None and self.tls.server_name:
+            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
+        credentials = self.credentials if self.tls is None else _credentials(self.tls)
+        if credentials is None:
+            return grpc.aio.insecure_channel(address, options)
+        return grpc.aio.secure_channel(address, credentials, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Connection:
+    """One server: what calls to it need.
+
+    Attributes:
+        address: `host:port`.
+        stub: makes calls.
+        metadata: goes with each call.
+    """
+
+    address: str
+    stub: PoseTrackingServiceAsyncStub
+    metadata: tuple[tuple[str, str], ...]
+
+
+class Connections:
+    """Channels to the servers of a client, each opened when it is first needed.
+
+    Args:
+        addresses: of servers that can stand in for each other.
+        access: what they are shown.
+        options: further options of the gRPC channels.
+
+    Raises:
+        InvalidSettings: an address makes no sense, or the token must not travel there.
+    """
+
+    def __init__(self, addresses: str | Sequence[str], access: Access, options: Sequence[tuple[str, Any]]) -> None:
+        given = [addresses] if isinstance(addresses, str) else list(addresses)
+        if not given:
+            raise InvalidSettings(f"no address is given; give one of the form host:port, e.g. {DEFAULT_ADDRESS}")
+        self.addresses = tuple(dict.fromkeys(map(_full_address, given)))
+        for address in self.addresses:
+            access.check(address)
+        self._access = access
+        self._options = tuple(options)
+        self._metadata = (("authorization", f"Bearer {access.token}"),) if access.token else ()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self.preferred = self.addresses[0]
+        """Where new calls go: the server that was reached last."""
+
+    def to(self, address: str) -> Connection:
+        """The connection to one of the servers."""
+        if address not in self._channels:
+            self._channels[address] = self._access.channel(address, self._options)
+        stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(self._channels[address])
+        return Connection(address, stub, self._metadata)
+
+    def after(self, address: str) -> str:
+        """Whose turn comes when `address` has failed."""
+        return self.addresses[(self.addresses.index(address) + 1) % len(self.addresses)]
+
+    def in_turn(self) -> tuple[str, ...]:
+        """All servers, the preferred one first."""
+        start = self.addresses.index(self.preferred)
+        return self.addresses[start:] + self.addresses[:start]
+
+    async def aclose(self) -> None:
+        """Close the channels."""
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            await channel.close()
+
+
+def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
+    ca, key, cert = (None if file is None else _contents(file) for file in (tls.ca, tls.key, tls.cert))
+    return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def _contents(file: str | Path) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise InvalidSettings(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _is_loopback(address: str) -> bool:
+    if _LOCAL_SCHEME.match(address):
+        return True
+    host = _SCHEME.sub("", address).lstrip("/").rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, which may lead anywhere
+        return False
+
+
+def _full_address(address: str) -> str:
+    """The address with a port; names of other schemes are gRPC's business."""
+    if "://" in address or not address.strip():
+        raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
+    if _SCHEME.match(address):
+        return address
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        return f"{address}:{DEFAULT_PORT}"
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidSettings(
+            f"the address {address!r} has no port in 1..65535 after its colon; e.g. {DEFAULT_ADDRESS}"
+        )
+    return address

@@ -1,0 +1,55 @@
+"""Results on their way to the program."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from posewire.connection import Reconnected
+from posewire.results import FrameResult
+
+__all__ = ["Delivery"]
+
+
+class Delivery:
+    """Results that nobody has taken yet, and a way to wait until something has changed."""
+
+    def __init__(self) -> None:
+        self._results: deque[FrameResult] = deque()
+        self._changed = asyncio.Condition()
+        self._news: Reconnected | None = None
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def announce(self, event: Reconnected) -> None:
+        """Let the next frame that is tracked carry this."""
+        self._news = event
+
+    async def publish(self, results: Iterable[FrameResult]) -> None:
+        """Put results in, and wake up whoever waits."""
+        for result in results:
+            if self._news is not None and result.tracked:
+                result, self._news = replace(result, reconnected=self._news), None
+            self._results.append(result)
+        await self.notify()
+
+    async def pop(self) -> FrameResult:
+        """Take the next result, of which there must be one."""
+        result = self._results.popleft()
+        await self.notify()
+        return result
+
+    async def notify(self) -> None:
+        """Wake up whoever waits."""
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; it is looked at whenever something has changed."""
+        if condition():  # the common case costs nothing
+            return
+        async with self._changed:
+            await self._changed.wait_for(condition)

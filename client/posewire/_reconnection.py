@@ -1,0 +1,150 @@
+"""Finding a server, at first and after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator
+
+from posewire._call import TrackCall
+from posewire._connections import Connections
+from posewire.connection import ReconnectSettings
+from posewire.errors import (
+    CallError,
+    ConnectionFailed,
+    ConnectionLost,
+    LimitExceeded,
+    PosewireError,
+    ServerFailed,
+    StreamBroken,
+    TimedOut,
+)
+from posewire.resume import ResumePoint
+from posewire.settings import StreamSettings
+
+__all__ = ["Reconnection", "open_at_any", "waits_s"]
+
+_log = logging.getLogger(__name__)
+
+# A server that fails at each new attempt is likely to fail because of what it is sent.
+_MOST_FRUITLESS = 10
+
+_PASSING = (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded, StreamBroken)
+"""Failures of an attempt that the next one may not meet: the lost call may still hold a place at the server."""
+
+
+async def open_at_any(
+    connections: Connections, settings: StreamSettings, resume: ResumePoint | None, timeout_s: float
+) -> TrackCall:
+    """Open a call at the first server that takes it; each is asked once.
+
+    Raises:
+        CallError: none does; of the last one.
+    """
+    *others, last = connections.in_turn()
+    for address in others:
+        try:
+            call = await TrackCall.open(connections.to(address), settings, resume, timeout_s)
+        except (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded) as error:
+            _log.warning("%s; trying another server", error)
+        else:
+            connections.preferred = address
+            return call
+    call = await TrackCall.open(connections.to(last), settings, resume, timeout_s)
+    connections.preferred = last
+    return call
+
+
+def waits_s(settings: ReconnectSettings, servers: int, chance: random.Random) -> Iterator[float]:
+    """How long to wait before each attempt, without end: each server is tried at once, then they get longer."""
+    yield from (0.0 for _ in range(servers))
+    wait = settings.initial_s
+    while True:
+        for _ in range(servers):
+            yield wait * (1 + settings.jitter * chance.uniform(-1, 1)) / servers
+        wait = min(2 * wait, settings.max_s)
+
+
+class Reconnection:
+    """Takes one stream up again, as often as it takes.
+
+    Args:
+        connections: the servers.
+        settings: how patiently.
+        stream: what is asked of a server; the same each time, since a token is good for the same settings only.
+    """
+
+    def __init__(self, connections: Connections, settings: ReconnectSettings, stream: StreamSettings) -> None:
+        self._connections = connections
+        self._settings = settings
+        self._stream = stream
+        self._chance = random.Random()
+        self._fruitless = 0
+        self._waits = self._new_waits()
+        self._deadline_s: float | None = None
+        self._opened_s = 0.0
+
+    def progressed(self) -> None:
+        """A frame had its answer: whatever is lost from now on is lost anew."""
+        self._fruitless = 0
+        self._deadline_s = None
+
+    async def again(
+        self, address: str, resume: ResumePoint | None, cause: PosewireError, *, idle: bool
+    ) -> tuple[TrackCall, int]:
+        """Open another call, and tell how many attempts it took.
+
+        Args:
+            address: of the server that was lost.
+            resume: where to go on.
+            cause: why it was lost.
+            idle: whether the server had nothing to do when it was lost.
+
+        Raises:
+            ConnectionLost: no server was found in time.
+            ServerRefused: a server says no, and would say so again.
+        """
+        now = asyncio.get_running_loop().time
+        if idle and now() - self._opened_s > self._settings.max_s:
+            self.progressed()
+        if self._deadline_s is None:
+            self._deadline_s = now() + self._settings.give_up_after_s
+            self._waits = self._new_waits()
+        self._fruitless += 1
+        _log.warning("%s; reconnecting", cause)
+        attempts, last, refusing = 0, cause, set[str]()
+        while self._fruitless <= _MOST_FRUITLESS:
+            wait_s = next(self._waits)
+            if attempts and now() + wait_s > self._deadline_s:
+                break
+            await asyncio.sleep(wait_s)
+            address = self._connections.after(address)
+            attempts += 1
+            try:
+                call = await TrackCall.open(
+                    self._connections.to(address), self._stream, resume, self._settings.attempt_timeout_s
+                )
+            except _PASSING as error:
+                last = error
+                _log.info("attempt %d failed: %s", attempts, error)
+            except CallError:
+                refusing.add(address)
+                if len(refusing) == len(self._connections.addresses):
+                    raise
+            else:
+                self._connections.preferred = address
+                self._opened_s = now()
+                return call, attempts
+        raise self._given_up(cause, attempts, last) from last
+
+    def _given_up(self, cause: PosewireError, attempts: int, last: PosewireError) -> ConnectionLost:
+        if attempts == 0:
+            return ConnectionLost(f"{cause}; it broke {self._fruitless} times in a row without tracking a frame")
+        return ConnectionLost(
+            f"{cause}; reconnecting was given up after {attempts} attempts in {self._settings.give_up_after_s:g} s"
+            f" (give_up_after_s), the last of which said: {last}"
+        )
+
+    def _new_waits(self) -> Iterator[float]:
+        return waits_s(self._settings, len(self._connections.addresses), self._chance)

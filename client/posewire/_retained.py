@@ -1,0 +1,92 @@
+"""What a client keeps of a stream so that it can go on at another server."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from posewire.resume import ResumePoint
+from posewire.settings import Codec
+from posewire.v1 import track_pb2
+
+__all__ = ["Retained"]
+
+# Of the frames since the newest token, which comes every second; raw pictures of a fast stream are cut short.
+_MOST_REPLAYED_BYTES = 64 * 2**20
+
+
+class Retained:
+    """The newest token, the frame to which it belongs, and the frames that came after it.
+
+    A token is as old as the frame with which it came. Where every frame counts, those that were tracked since then are
+    sent once more after a loss, so that the tracker comes to know again what it knew when the server died.
+
+    Args:
+        codec: of the frames.
+        replays: whether frames are to be sent again.
+    """
+
+    def __init__(self, codec: Codec, *, replays: bool) -> None:
+        self._codec = codec
+        self._replays = replays
+        self._unanswered: dict[int, track_pb2.TrackRequest] = {}
+        self._token = b""
+        self._frame_of_token = b""
+        self._newest_tracked: track_pb2.TrackRequest | None = None
+        self._since_token: deque[track_pb2.TrackRequest] = deque()
+        self._bytes_since_token = 0
+
+    def opened(self, request: track_pb2.TrackRequest) -> None:
+        """A frame is under way, or about to be."""
+        self._unanswered[request.frame.number] = request
+
+    def tracked(self, number: int) -> None:
+        """A frame was tracked."""
+        request = self._unanswered.pop(number, None)
+        if request is None:  # sent a second time: it has its place among those since the token
+            request = next((each for each in self._since_token if each.frame.number == number), None)
+            self._newest_tracked = request or self._newest_tracked
+            return
+        self._newest_tracked = request
+        if self._replays:
+            self._since_token.append(request)
+            self._bytes_since_token += len(request.frame.data)
+            while self._bytes_since_token > _MOST_REPLAYED_BYTES:
+                self._forget_oldest()
+
+    def missed(self, number: int) -> None:
+        """A frame failed or was dropped for good."""
+        self._unanswered.pop(number, None)
+
+    def token(self, token: bytes) -> None:
+        """A token came; it belongs to the newest frame that was tracked."""
+        self._token = token
+        newest = self._newest_tracked
+        self._frame_of_token = b"" if newest is None else newest.frame.data
+        while self._since_token and newest is not None and self._since_token[0].frame.number <= newest.frame.number:
+            self._forget_oldest()
+
+    def refused(self) -> None:
+        """The token is worth nothing any more, and neither is what came after it."""
+        self._token = self._frame_of_token = b""
+        self._newest_tracked = None
+        self._since_token.clear()
+        self._bytes_since_token = 0
+
+    @property
+    def resume_point(self) -> ResumePoint | None:
+        """Where another stream can take up this one; None as long as the server has given no token."""
+        if not self._token:
+            return None
+        codec = self._codec
+        if codec == "jpeg" or codec == "png" or codec == "raw":
+            return ResumePoint(self._token, self._frame_of_token, codec)
+        return ResumePoint(self._token)  # a packet cannot be decoded by itself
+
+    def next_to_send(self, after: int) -> track_pb2.TrackRequest | None:
+        """The frame with the least number above `after` that another server has to see; None after the last."""
+        kept = (*self._since_token, *self._unanswered.values())
+        waiting = [request for request in kept if request.frame.number > after]
+        return min(waiting, key=lambda request: request.frame.number, default=None)
+
+    def _forget_oldest(self) -> None:
+        self._bytes_since_token -= len(self._since_token.popleft().frame.data)

@@ -1,0 +1,109 @@
+"""How a client reaches its servers: encryption, and what happens when the connection is lost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from posewire.errors import InvalidSettings
+
+__all__ = ["ReconnectSettings", "Reconnected", "TlsSettings"]
+
+
+@dataclass(frozen=True)
+class ReconnectSettings:
+    """How a stream that has lost its server is taken up again.
+
+        posewire.Client("a:50051", reconnect=posewire.ReconnectSettings(give_up_after_s=600))
+        posewire.Client("a:50051", reconnect=None)  # a lost connection is an exception
+
+    The first attempt is made at once; then the client waits, twice as long from one attempt to the next, each time a
+    little shorter or longer by chance, so that many clients of one server do not all come at the same moment.
+
+    Attributes:
+        initial_s: the first wait.
+        max_s: the longest wait.
+        jitter: share of the wait that is left to chance, 0..1.
+        attempt_timeout_s: longest time for one attempt.
+        give_up_after_s: when no server has tracked anything for so long, the stream ends with an exception; may be
+            infinite.
+
+    Raises:
+        InvalidSettings: a value is out of range; the message names the range.
+    """
+
+    initial_s: float = 0.1
+    max_s: float = 5.0
+    jitter: float = 0.3
+    attempt_timeout_s: float = 10.0
+    give_up_after_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("initial_s", "max_s", "attempt_timeout_s"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise InvalidSettings(f"{name} is {value!r}; it must be above 0 and finite")
+        if self.max_s < self.initial_s:
+            raise InvalidSettings(f"max_s is {self.max_s!r}, below initial_s ({self.initial_s!r}); raise it")
+        if not 0 <= self.jitter <= 1:
+            raise InvalidSettings(f"jitter is {self.jitter!r}; it is a share in 0..1")
+        if not self.give_up_after_s >= 0:
+            raise InvalidSettings(f"give_up_after_s is {self.give_up_after_s!r}; it must be at least 0")
+
+
+@dataclass(frozen=True)
+class Reconnected:
+    """A stream lost its server and goes on; the first result after that carries this, and callbacks get it.
+
+    Attributes:
+        address: of the server where it goes on.
+        stream_id: of the stream there, for the server's logs.
+        resumed: whether ids go on. If not, they start at 1 again, and `refusal` says why.
+        refusal: why ids start anew; empty if they go on.
+        cause: why the connection was lost.
+        attempts: how many it took.
+        outage_s: from the loss to the new stream.
+        resent: frames that were sent a second time, because their answers were lost.
+        lost: numbers of frames that were under way and are reported as dropped, with the reason `disconnected`.
+    """
+
+    address: str
+    stream_id: str
+    resumed: bool
+    refusal: str
+    cause: str
+    attempts: int
+    outage_s: float
+    resent: int
+    lost: tuple[int, ...]
+
+    def __str__(self) -> str:
+        ids = "ids go on" if self.resumed else f"ids start anew: {self.refusal}"
+        return f"reconnected to {self.address} after {self.outage_s:.1f} s, {ids}"
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """Encryption, and who is believed to be whom.
+
+        posewire.Client("gpu-host:50051", tls=posewire.TlsSettings(ca="ca.pem"), token=token)
+
+    Attributes:
+        ca: certificates (PEM) of those who may vouch for the server; None: those that gRPC knows.
+        cert: this client's own certificate chain (PEM), for servers that ask for one (mutual TLS).
+        key: its private key (PEM).
+        server_name: the name in the server's certificate, if it is not the one in the address.
+
+    Raises:
+        InvalidSettings: a certificate without its key, or the other way round.
+    """
+
+    ca: str | Path | None = None
+    cert: str | Path | None = None
+    key: str | Path | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise InvalidSettings("a client's certificate and its key belong together: give both cert and key")

@@ -1,0 +1,415 @@
+"""Streams that lose their server and are taken up again; the servers fail as a script tells them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import posewire
+from posewire import AsyncClient, ReconnectSettings
+from posewire._reconnection import waits_s
+from posewire.sources import ArraySource
+from posewire.v1 import track_pb2
+
+QUICK = ReconnectSettings(initial_s=0.01, max_s=0.05, give_up_after_s=0.5)
+
+
+def pictures(count: int) -> list[Any]:
+    return [np.full((48, 64, 3), 7 * number % 250, np.uint8) for number in range(count)]
+
+
+async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
+    return [result async for result in stream]
+
+
+class Mortal:
+    """A script of one call after the other; call `n` ends after `lives[n]` answers, the last one lives on.
+
+    As the real server does, it gives tokens, and takes them back.
+    """
+
+    def __init__(self, scripts: Any, *lives: int, token_every: int = 1, ending: Any = None, refusal: str = "") -> None:
+        self.scripts = scripts
+        self.lives = list(lives)
+        self.token_every = token_every
+        self.ending = ending or self.die
+        self.refusal = refusal
+        self.resumed_from: list[tuple[bytes, bytes]] = []
+        self.seen: list[list[int]] = []
+
+    async def die(self, stream: Any) -> None:
+        await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    async def __call__(self, stream: Any) -> AsyncIterator[Any]:
+        started = await stream.start()
+        resume = stream.config.resume
+        if stream.config.HasField("resume"):
+            self.resumed_from.append((resume.token, resume.last_frame))
+            started.started.resume.resumed = not self.refusal
+            started.started.resume.refusal = self.refusal
+        yield started
+        life = self.lives.pop(0) if self.lives else None
+        answered = 0
+        self.seen.append([])
+        async for frame in stream.incoming():
+            self.seen[-1].append(frame.number)
+            if answered == life:
+                await self.ending(stream)
+            response = self.scripts.tracked(frame)
+            if answered % self.token_every == 0:
+                response.resume_token = b"token of %d" % frame.number
+            answered += 1
+            yield response
+        yield self.scripts.summary(answered, answered)
+
+
+# -- every frame counts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token_every", [1, 3])
+async def test_a_file_loses_no_frame_and_raises_nothing(serve: Any, scripts: Any, token_every: int) -> None:
+    script = Mortal(scripts, 5, 4, token_every=token_every)
+    server = await serve(script)
+    events: list[posewire.Reconnected] = []
+    client = AsyncClient(server.address, reconnect=QUICK)
+    async with client, client.track(pictures(40), on_reconnect=events.append) as stream:
+        results = await collect(stream)
+        assert stream.reconnects == 2
+    assert [(result.frame, result.tracked) for result in results] == [(number, True) for number in range(40)]
+    assert stream.summary == posewire.StreamSummary(40, 40, 40, 0, 0, identities=1, reconnects=2)
+    assert [event.resumed for event in events] == [True, True]
+    assert [result.reconnected for result in results if result.reconnected is not None] == events
+    assert events[0].lost == ()
+    assert "killed" in events[0].cause
+
+
+async def test_the_tracker_sees_again_what_came_after_the_newest_token(serve: Any, scripts: Any) -> None:
+    script = Mortal(scripts, 6, token_every=4)  # tokens with frames 0 and 4; frame 5 is the last that is answered
+    server = await serve(script)
+    client = AsyncClient(server.address, reconnect=QUICK)
+    async with client, client.track(pictures(12), max_in_flight=2) as stream:
+        results = await collect(stream)
+    assert len(results) == 12
+    ((token, last_frame),) = script.resumed_from
+    assert token == b"token of 4"
+    assert last_frame == server.service.streams[0].frames[4].data  # the frame to which the token belongs
+    assert script.seen[1][:3] == [5, 6, 7]  # 5 once more, then what was never answered
+    assert stream.summary is not None
+    assert stream.summary.sent == stream.summary.tracked == 12
+
+
+async def test_boxes_are_sent_again_too(serve: Any, scripts: Any) -> None:
+    script = Mortal(scripts, 1)
+    server = await serve(script)
+    frames = [
+        posewire.SourceFrame(number, 0.5 * number, image=pictures(1)[0], boxes=[[1, 2, 4, 8]]) for number in range(3)
+    ]
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(frames) as stream:
+        await collect(stream)
+    again = server.service.streams[1].frames[0]
+    assert again.number == 1
+    assert again.boxes.boxes[0].height == 6
+    assert again.capture_time.ToMilliseconds() == 500
+
+
+async def test_frames_of_the_program_wait_for_a_server(serve: Any, scripts: Any) -> None:
+    script = Mortal(scripts, 2)
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track() as stream:
+        for picture in pictures(9):
+            await stream.send(picture)
+        await stream.finish()
+        results = await collect(stream)
+    assert [(result.frame, result.tracked) for result in results] == [(number, True) for number in range(9)]
+
+
+async def test_a_server_that_dies_with_nothing_left_to_do_is_not_missed(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            yield scripts.tracked(frame)
+        await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(4)) as stream:
+        assert len(await collect(stream)) == 4
+    assert stream.summary == posewire.StreamSummary(4, 4, 4, 0, 0, identities=7)
+    assert len(server.service.streams) == 1
+
+
+# -- cameras -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_camera_drops_what_was_under_way_and_goes_on(serve: Any, scripts: Any) -> None:
+    async def dies_with_three_under_way(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 5:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+            if frame.number < 3:
+                yield scripts.tracked(frame)
+
+    servers = [await serve(dies_with_three_under_way), await serve()]
+    client = AsyncClient([server.address for server in servers], reconnect=QUICK)
+    async with client, client.track(drop_policy="latest") as stream:
+        for picture in pictures(6):
+            await stream.send(picture)
+        results = [await anext(stream) for _ in range(6)]
+        while not stream.reconnects:  # noqa: ASYNC110  the program is told with the first result, which it causes itself
+            await asyncio.sleep(0.001)
+        await stream.send(pictures(1)[0])
+        await stream.finish()
+        (last,) = await collect(stream)
+    assert [result.reason for result in results] == [""] * 3 + ["disconnected"] * 3
+    assert (last.frame, last.tracked) == (6, True)
+    assert last.reconnected is not None
+    assert last.reconnected.lost == (3, 4, 5)
+    assert stream.summary == posewire.StreamSummary(7, 7, 4, 0, 3, identities=1, reconnects=1)
+
+
+async def test_while_there_is_no_server_a_camera_is_told_so_at_once(serve: Any, scripts: Any) -> None:
+    away = asyncio.Event()
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if away.is_set():
+            await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 1:
+                away.set()
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+            yield scripts.tracked(frame)
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    patient = ReconnectSettings(initial_s=0.01, max_s=0.01)
+    async with AsyncClient(server.address, reconnect=patient) as client, client.track(drop_policy="latest") as stream:
+        for number in range(2):
+            await stream.send(pictures(1)[0])
+            if number == 0:
+                assert (await anext(stream)).tracked
+        lost = await anext(stream)
+        assert (lost.frame, lost.reason) == (1, "disconnected")
+        for number in range(2, 5):
+            await stream.send(pictures(1)[0])
+            missed = await anext(stream)
+            assert (missed.frame, missed.reason) == (number, "disconnected")
+        away.clear()
+        results: list[posewire.FrameResult] = []
+        while not (results and results[-1].tracked):
+            await stream.send(pictures(1)[0])
+            results.append(await anext(stream))
+        assert results[-1].reconnected is not None
+        assert not results[-1].reconnected.resumed
+        assert "no resume token" in results[-1].reconnected.refusal
+        await stream.finish()
+        assert await collect(stream) == []
+    assert stream.summary is not None
+    assert stream.summary.sent == 3
+
+
+async def test_packets_wait_for_the_next_keyframe(serve: Any, scripts: Any) -> None:
+    script = Mortal(scripts, 1)
+    server = await serve(script)
+
+    class Packets(ArraySource):
+        codec = "h264"
+
+        def __iter__(self) -> Iterator[posewire.SourceFrame]:
+            for number in range(24):
+                yield posewire.SourceFrame(number, number / 25, packet=b"packet", keyframe=number % 8 == 0)
+
+    client = AsyncClient(server.address, reconnect=QUICK)
+    async with client, client.track(Packets([]), codec="h264", max_in_flight=1) as stream:
+        results = await collect(stream)
+    outcome = ["tracked" if result.tracked else result.reason for result in results]
+    assert outcome == ["tracked"] + ["disconnected"] * 7 + ["tracked"] * 16
+    assert script.seen[1][0] == 8
+
+
+# -- which server ------------------------------------------------------------------------------------------------------
+
+
+async def test_another_server_takes_over(serve: Any, scripts: Any) -> None:
+    first, second = Mortal(scripts, 3), Mortal(scripts)
+    servers = [await serve(first), await serve(second)]
+    addresses = [server.address for server in servers]
+    client = AsyncClient(addresses, reconnect=QUICK)
+    async with client, client.track(pictures(8)) as stream:
+        assert stream.address == addresses[0]
+        assert len(await collect(stream)) == 8
+        assert stream.address == client.address == addresses[1]
+        assert (await client.server_info()).version == "9.9"
+    assert second.resumed_from[0][0] == b"token of 2"
+
+
+async def test_a_stream_opens_at_the_first_server_that_is_there(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(["127.0.0.1:1", server.address]) as client:
+        assert (await client.server_info()).version == "9.9"
+        async with client.track(pictures(2)) as stream:
+            assert len(await collect(stream)) == 2
+
+
+async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any) -> None:
+    async def drains(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        incoming = stream.incoming()
+        first = await anext(incoming)
+        yield scripts.tracked(first)
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain(), resume_token=b"on drain")
+        rest = [frame.number async for frame in incoming]
+        last = scripts.summary(1 + len(rest), 1, 0, len(rest))
+        last.dropped.extend(scripts.dropped(*rest, reason=track_pb2.DROP_REASON_DRAINING))
+        yield last
+
+    second = Mortal(scripts)
+    servers = [await serve(drains), await serve(second)]
+    client = AsyncClient([server.address for server in servers], reconnect=QUICK)
+    async with client, client.track(pictures(30)) as stream:
+        results = await collect(stream)
+    assert all(result.tracked for result in results)  # what the first server gave up, the second one got
+    assert len(results) == 30
+    assert second.resumed_from == [(b"on drain", servers[0].service.streams[0].frames[0].data)]
+    assert stream.summary is not None
+    assert stream.summary.reconnects == 1
+
+
+async def test_a_refused_token_is_told(serve: Any, scripts: Any) -> None:
+    script = Mortal(scripts, 2, refusal="the token is 70 s old")
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(6)) as stream:
+        results = await collect(stream)
+    (event,) = [result.reconnected for result in results if result.reconnected is not None]
+    assert not event.resumed
+    assert "70 s old" in event.refusal
+    assert "ids start anew" in str(event)
+    assert script.seen[1][0] == 2  # what came before is not shown to a tracker that starts anew
+
+
+# -- giving up ---------------------------------------------------------------------------------------------------------
+
+
+async def test_it_is_given_up_in_the_end(serve: Any, scripts: Any) -> None:
+    dead = asyncio.Event()
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if dead.is_set():
+            await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "still dead")
+        yield await stream.start()
+        async for frame in stream.incoming():
+            yield scripts.tracked(frame)
+            dead.set()
+            await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(5)) as stream:
+        assert (await anext(stream)).tracked
+        with pytest.raises(posewire.ConnectionLost, match=r"given up after .* attempts.*still dead") as caught:
+            await collect(stream)
+    assert 1 in caught.value.unanswered
+
+
+async def test_a_frame_that_kills_every_server_is_not_tried_for_ever(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 2:
+                await stream.context.abort(grpc.StatusCode.INTERNAL, "fell over")
+            yield scripts.tracked(frame)
+
+    server = await serve(script)
+    patient = ReconnectSettings(initial_s=0.001, max_s=0.002, give_up_after_s=float("inf"))
+    async with AsyncClient(server.address, reconnect=patient) as client, client.track(pictures(5)) as stream:
+        with pytest.raises(posewire.ConnectionLost, match=r"fell over.*without tracking a frame"):
+            await collect(stream)
+
+
+async def test_what_a_server_refuses_for_good_is_not_asked_again(serve: Any, scripts: Any) -> None:
+    calls = 0
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            await stream.context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token was withdrawn")
+        yield await stream.start()
+        async for _ in stream.incoming():
+            await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(5)) as stream:
+        with pytest.raises(posewire.AccessDenied, match="withdrawn"):
+            await collect(stream)
+    assert calls == 2
+
+
+async def test_a_silent_server_is_left(serve: Any, scripts: Any) -> None:
+    async def fall_silent(stream: Any) -> None:
+        await asyncio.Event().wait()
+
+    script = Mortal(scripts, 1, ending=fall_silent)
+    server = await serve(script)
+    client = AsyncClient(server.address, reconnect=QUICK, timeout_s=0.3)
+    async with client, client.track(pictures(4)) as stream:
+        results = await collect(stream)
+    assert [result.tracked for result in results] == [True] * 4
+
+
+async def test_closing_in_mid_search_leaves_nothing_behind(serve: Any, scripts: Any) -> None:
+    dead = asyncio.Event()
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if dead.is_set():
+            await asyncio.Event().wait()
+        yield await stream.start()
+        async for frame in stream.incoming():
+            yield scripts.tracked(frame)
+            dead.set()
+            await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    server = await serve(script)
+    before = asyncio.all_tasks()
+    async with AsyncClient(server.address) as client:
+        async with client.track(pictures(5)) as stream:
+            await anext(stream)
+            await asyncio.sleep(0)
+        with pytest.raises(posewire.PosewireError):
+            await collect(stream)
+    assert not {task for task in asyncio.all_tasks() - before if task.get_name().startswith("posewire")}
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+def test_waits_grow_to_their_limit_and_differ_between_clients(servers: int) -> None:
+    settings = ReconnectSettings(initial_s=0.1, max_s=2.0, jitter=0.3)
+    waits = waits_s(settings, servers, random.Random(1))
+    assert [next(waits) for _ in range(servers)] == [0.0] * servers
+    rounds = [sum(next(waits) for _ in range(servers)) for _ in range(10)]
+    wanted = [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0, 2.0, 2.0]
+    assert all(abs(wait - want) <= 0.3 * want + 1e-9 for wait, want in zip(rounds, wanted, strict=True))
+    others = waits_s(settings, servers, random.Random(2))
+    assert [next(others) for _ in range(40)][servers:] != [next(waits) for _ in range(40)][servers:]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"initial_s": 0}, "initial_s is 0"),
+        ({"max_s": 0.01}, "below initial_s"),
+        ({"jitter": 1.5}, "share in 0..1"),
+        ({"give_up_after_s": -1}, "at least 0"),
+        ({"attempt_timeout_s": float("inf")}, "finite"),
+    ],
+)
+def test_reconnect_settings_are_checked(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(posewire.InvalidSettings, match=words):
+        ReconnectSettings(**values)

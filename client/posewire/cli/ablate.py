@@ -143,7 +143,7 @@ def ablate(
     ] = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",
-    scenes: ScenesFlag = 3,
+    scenes: ScenesFlag = 2,
     frames: FramesFlag = 150,
     cache: CacheFlag = None,
     workers: WorkersFlag = None,

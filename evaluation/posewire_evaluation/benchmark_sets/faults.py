@@ -46,7 +46,7 @@ class Faults:
     box_jitter: float = 0.0
     joint_jitter: float = 0.0
     phantoms: int = 0
-    phantom_rate: float = 0.3
+    phantom_rate: float = 0.1
     rate_divisor: int = 1
 
     def __post_init__(self) -> None:
@@ -60,9 +60,9 @@ FAULTS: dict[str, Faults] = {
     "none": Faults(),
     "missed": Faults(missed=0.2),
     "jitter": Faults(box_jitter=0.06, joint_jitter=0.3),
-    "false": Faults(phantoms=2, phantom_rate=0.25),
+    "false": Faults(phantoms=4, phantom_rate=0.12),
     "low-rate": Faults(rate_divisor=3),
-    "all": Faults(missed=0.15, box_jitter=0.04, joint_jitter=0.2, phantoms=1, phantom_rate=0.25),
+    "all": Faults(missed=0.15, box_jitter=0.04, joint_jitter=0.2, phantoms=3, phantom_rate=0.08),
 }
 """One fault at a time, and a bit of each (but for the frame rate) together."""
 

@@ -44,9 +44,7 @@ def tasks_of(trackers: Sequence[Tracking]) -> list[Task]:
     """Everything that the page shows: all faults with DIS flow, and missed detections and low rate with true flow."""
     with_dis = [Task(name, fault, FlowKind.DIS, trackers) for fault in FAULTS for name in SETS]
     posewire = [tracker for tracker in trackers if tracker.config is not None]
-    with_truth = [
-        Task(name, fault, FlowKind.TRUE, posewire) for fault in (_MISSED, "low-rate", _EVERYDAY) for name in SETS
-    ]
+    with_truth = [Task(name, fault, FlowKind.TRUE, posewire) for fault in (_MISSED, "low-rate") for name in SETS]
     return with_dis + with_truth
 
 

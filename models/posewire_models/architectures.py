@@ -77,16 +77,18 @@ def build_torchvision_network(component: Component, folder: Path) -> nn.Module:
     return network
 
 
-def build_pose(component: Component, folder: Path, joints: JointSet, device: torch.device) -> PoseEstimator:
+def build_pose(
+    component: Component, folder: Path, joints: JointSet, device: torch.device, runtime: str = "auto"
+) -> PoseEstimator:
     """The pose stage of a bundle."""
     settings = settings_from_json(PoseSettings, component.settings, "pose: settings")
     network = build_network(component, folder, "pose")
     if not isinstance(network, PoseResNet | PoseMobileNet):
         raise BundleError(f"pose: {component.architecture!r} is no pose network; use pose_resnet or pose_mobilenet")
-    return HeatmapPoseEstimator(network, joints, settings, device)
+    return HeatmapPoseEstimator(network, joints, settings, device, runtime)
 
 
-def build_detector(component: Component, folder: Path, device: torch.device) -> Detector:
+def build_detector(component: Component, folder: Path, device: torch.device, runtime: str = "auto") -> Detector:
     """The detector stage of a bundle."""
     settings = settings_from_json(DetectorSettings, component.settings, "detector: settings")
     if component.architecture == TORCHVISION:
@@ -95,17 +97,17 @@ def build_detector(component: Component, folder: Path, device: torch.device) -> 
     network = build_network(component, folder, "detector")
     if not isinstance(network, CenterDetector):
         raise BundleError(f"detector: {component.architecture!r} is no detector; use center_detector or torchvision")
-    return CenterHeatmapDetector(network, settings, device)
+    return CenterHeatmapDetector(network, settings, device, runtime)
 
 
-def build_flow(component: Component, folder: Path, device: torch.device) -> FlowEstimator:
+def build_flow(component: Component, folder: Path, device: torch.device, runtime: str = "auto") -> FlowEstimator:
     """The flow stage of a bundle: `flownet_s`, or `dis`, which has settings but neither network nor weights."""
     if component.architecture == "dis":
         return DisFlow(settings_from_json(DisSettings, component.settings, "flow: settings"))
     network = build_network(component, folder, "flow")
     if not isinstance(network, FlowNetS):
         raise BundleError(f"flow: {component.architecture!r} is no flow estimator; use flownet_s or dis")
-    return FlowNetFlow(network, device)
+    return FlowNetFlow(network, device, runtime)
 
 
 def _torchvision_weights(component: Component, folder: Path) -> tuple[str, Path]:

@@ -16,7 +16,7 @@ from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow, StillFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
-from posewire_models.inference import select_device
+from posewire_models.inference import select_device, select_runtime
 from posewire_models.manifest import BundleError, Component, Manifest, bundle_names, find_bundle, read_manifest
 from posewire_models.published.resolution import resolve
 from posewire_models.published.store import Store
@@ -38,6 +38,7 @@ class LoadedBundle:
         joint_set: what the joints mean.
         manifest: what the bundle says of itself.
         device: where the networks run.
+        runtime: what runs them: `torch` or `openvino`.
     """
 
     detector: Detector
@@ -46,10 +47,16 @@ class LoadedBundle:
     joint_set: JointSet
     manifest: Manifest
     device: torch.device
+    runtime: str
 
 
 def load_bundle(
-    name_or_path: str | Path, *, device: str = "auto", detector: str = "bundle", flow: str = "bundle"
+    name_or_path: str | Path,
+    *,
+    device: str = "auto",
+    detector: str = "bundle",
+    flow: str = "bundle",
+    runtime: str = "auto",
 ) -> LoadedBundle:
     """Load a bundle, or its pose network with another detector or flow estimator.
 
@@ -58,12 +65,13 @@ def load_bundle(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
         flow: `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `published:NAME` or `none`.
+        runtime: what runs our networks on a CPU: `torch`, `openvino`, or `auto`, the latter where it is installed.
 
     Raises:
         BundleError: unknown or faulty bundle, or one without the stage that is asked for.
         PublishedError: it needs published weights that were not fetched; the message says how to.
         WeightsError: a weight file is missing, damaged or made for another network.
-        ValueError: unknown device, detector or flow estimator.
+        ValueError: unknown device, runtime, detector or flow estimator.
     """
     folder = find_bundle(name_or_path)
     where = select_device(device)
@@ -71,12 +79,13 @@ def load_bundle(
     manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
     joints = joint_set(manifest.joint_set)
     return LoadedBundle(
-        detector=_detector(detector_spec, manifest, folder, where),
-        flow=_flow(flow_spec, manifest, folder, where),
-        pose=build_pose(manifest.pose, weights_folder(manifest.pose, folder), joints, where),
+        detector=_detector(detector_spec, manifest, folder, where, runtime),
+        flow=_flow(flow_spec, manifest, folder, where, runtime),
+        pose=build_pose(manifest.pose, weights_folder(manifest.pose, folder), joints, where, runtime),
         joint_set=joints,
         manifest=manifest,
         device=where,
+        runtime=select_runtime(runtime, where),
     )
 
 
@@ -95,7 +104,7 @@ def _resolved(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec, bundle
     return resolve(dataclasses.replace(manifest, **asked), stages, Store(), "" if asked else bundle)
 
 
-def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, device: torch.device) -> Detector:
+def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, device: torch.device, runtime: str) -> Detector:
     settings = DetectorSettings()
     if spec.kind == "none":
         return NobodyDetector()
@@ -111,10 +120,10 @@ def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, device: torc
             f"bundle {manifest.name!r} has no detector; give the boxes yourself (detector none), or name a detector: "
             "--detector onnx:PATH"
         )
-    return build_detector(manifest.detector, weights_folder(manifest.detector, folder), device)
+    return build_detector(manifest.detector, weights_folder(manifest.detector, folder), device, runtime)
 
 
-def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, device: torch.device) -> FlowEstimator:
+def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, device: torch.device, runtime: str) -> FlowEstimator:
     if spec.kind == "none":
         return StillFlow()
     if spec.kind == "dis":
@@ -122,7 +131,7 @@ def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, device: torch.device
     if spec.kind == "flownet2-s" and spec.path is not None:
         network = FlowNetS(FlowNetSConfig())
         load_strict(network, read_state(spec.path), str(spec.path))
-        return FlowNetFlow(network, device)
+        return FlowNetFlow(network, device, runtime)
     if manifest.flow is None:
         raise BundleError(f"bundle {manifest.name!r} has no flow estimator; name one: --flow dis")
-    return build_flow(manifest.flow, weights_folder(manifest.flow, folder), device)
+    return build_flow(manifest.flow, weights_folder(manifest.flow, folder), device, runtime)

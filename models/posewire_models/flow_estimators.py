@@ -13,7 +13,7 @@ import torch
 
 from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
-from posewire_models.inference import batches, pad_batch, prepare
+from posewire_models.inference import batches, pad_batch, runner
 from posewire_models.letterbox import resize
 
 __all__ = ["DIS_PRESETS", "DisFlow", "DisSettings", "FlowNetFlow", "StillFlow"]
@@ -32,8 +32,8 @@ class FlowNetFlow:
     Frames are resized to the network's input size; the field comes at a quarter of that.
     """
 
-    def __init__(self, network: FlowNetS, device: torch.device) -> None:
-        self._network = prepare(network, device)
+    def __init__(self, network: FlowNetS, device: torch.device, runtime: str = "auto") -> None:
+        self._network = runner(network, (6, *network.config.input_size), device, runtime)
         self._input_size = network.config.input_size
         self._subtract_mean = network.config.subtract_mean
         self._device = device

@@ -1,20 +1,24 @@
-"""Running networks: devices, folded batch norms, batches of a few fixed shapes."""
+"""Running networks: devices, runtimes, folded batch norms, batches of a few fixed shapes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["MAX_BATCH", "batches", "pad_batch", "prepare", "select_device"]
+from posewire_models.openvino_runtime import OpenVinoNetwork, openvino_is_installed
+
+__all__ = ["MAX_BATCH", "RUNTIMES", "batches", "pad_batch", "prepare", "runner", "select_device", "select_runtime"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
+RUNTIMES = ("auto", "torch", "openvino")
+"""What may run the networks on a CPU; `auto` takes OpenVINO where it is installed."""
 MAX_BATCH = 32
 """Items that go through a network at once."""
 _BATCH_SIZES = (1, 2, 4, 8, 16, MAX_BATCH)
@@ -36,11 +40,52 @@ def select_device(name: str) -> torch.device:
     return device
 
 
+def select_runtime(name: str, device: torch.device) -> str:
+    """`torch` or `openvino`: what is to run networks on `device`.
+
+    Args:
+        name: one of `RUNTIMES`.
+        device: of the networks.
+
+    Raises:
+        ValueError: unknown, not installed, or not for this device.
+    """
+    if name not in RUNTIMES:
+        raise ValueError(f"unknown runtime {name!r}; use {', '.join(RUNTIMES)}")
+    installed = openvino_is_installed()
+    if name == "auto":
+        return "openvino" if installed and device.type == "cpu" else "torch"
+    if name == "openvino" and not installed:
+        raise ValueError("OpenVINO is not installed: pip install 'posewire[openvino]', or use runtime torch")
+    if name == "openvino" and device.type != "cpu":
+        raise ValueError(f"OpenVINO runs networks on the CPU, not on {device}; use device cpu, or runtime torch")
+    return name
+
+
 def prepare(network: Network, device: torch.device) -> Network:
     """Make `network` ready to be run, in place: evaluation mode, batch norms folded, channels last, on `device`."""
     network.eval().requires_grad_(False)
     _fold_batch_norms(network)
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def runner(
+    network: nn.Module, input_shape: tuple[int, int, int], device: torch.device, runtime: str
+) -> Callable[[Tensor], Any]:
+    """What to call in place of `network`, which is taken over and prepared.
+
+    Args:
+        network: to be run.
+        input_shape: (channels, height, width).
+        device: of its inputs and outputs.
+        runtime: one of `RUNTIMES`.
+
+    Raises:
+        ValueError: see `select_runtime`.
+    """
+    chosen = select_runtime(runtime, device)
+    prepared = prepare(network, device)
+    return OpenVinoNetwork(prepared, input_shape) if chosen == "openvino" else prepared
 
 
 def batches(count: int, size: int = MAX_BATCH) -> Iterator[slice]:

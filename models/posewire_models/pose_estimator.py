@@ -14,7 +14,7 @@ from posewire.joints import JointSet
 from posewire_models.crops import BOX_SCALE, crop_to_frame, normalise, sample_crops
 from posewire_models.frames import Frame
 from posewire_models.heatmaps import decode_heatmaps, flip_average, joints_in_frame
-from posewire_models.inference import batches, pad_batch, prepare
+from posewire_models.inference import batches, pad_batch, runner
 from posewire_models.pose_mobilenet import PoseMobileNet
 from posewire_models.pose_resnet import PoseResNet
 
@@ -45,6 +45,7 @@ class HeatmapPoseEstimator:
         network: taken over: it is made ready for inference on `device` in place.
         joint_set: what the heatmaps mean.
         device: where to run.
+        runtime: what runs the network on a CPU, see `posewire_models.inference.RUNTIMES`.
 
     Raises:
         ValueError: the joint set has another number of joints than the network.
@@ -56,14 +57,15 @@ class HeatmapPoseEstimator:
         joint_set: JointSet,
         settings: PoseSettings,
         device: torch.device,
+        runtime: str = "auto",
     ) -> None:
         if network.config.joints != len(joint_set):
             raise ValueError(
                 f"the pose network gives {network.config.joints} heatmaps, but joint set {joint_set.name!r} has "
                 f"{len(joint_set)} joints"
             )
-        self._network = prepare(network, device)
         self._config = network.config
+        self._network = runner(network, (3, *network.config.input_size), device, runtime)
         self._settings = settings
         self._joints = len(joint_set)
         self._mirror = torch.from_numpy(joint_set.mirror).to(device)

@@ -10,7 +10,7 @@ from posewire_models.center_detector import CenterDetector, CenterMaps, decode_c
 from posewire_models.crops import normalise
 from posewire_models.detectors.selection import DetectorSettings, people
 from posewire_models.frames import Detections, Frame
-from posewire_models.inference import batches, pad_batch, prepare
+from posewire_models.inference import batches, pad_batch, runner
 from posewire_models.letterbox import letterbox
 
 __all__ = ["CenterHeatmapDetector"]
@@ -19,9 +19,11 @@ __all__ = ["CenterHeatmapDetector"]
 class CenterHeatmapDetector:
     """A `Detector` by `CenterDetector`; `network` is taken over and made ready for inference on `device`."""
 
-    def __init__(self, network: CenterDetector, settings: DetectorSettings, device: torch.device) -> None:
-        self._network = prepare(network, device)
+    def __init__(
+        self, network: CenterDetector, settings: DetectorSettings, device: torch.device, runtime: str = "auto"
+    ) -> None:
         self._config = network.config
+        self._network = runner(network, (3, *network.config.input_size), device, runtime)
         self._settings = settings
         self._device = device
 

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from posewire_models.center_detector import CenterDetector, CenterDetectorConfig, CenterMaps
+from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
+from posewire_models.inference import prepare, runner, select_runtime
+from posewire_models.openvino_runtime import OpenVinoNetwork
+from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
+from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
+
+CPU = torch.device("cpu")
+
+
+def network(kind: str) -> tuple[torch.nn.Module, tuple[int, int, int]]:
+    torch.manual_seed(0)
+    size = (64, 64)
+    built: torch.nn.Module
+    if kind == "flow":
+        built = FlowNetS(FlowNetSConfig(input_size=size, width=3 / 8))
+    elif kind == "detector":
+        built = CenterDetector(CenterDetectorConfig(trunk="mobilenet_v2", input_size=size, deconv_filters=(32, 32, 32)))
+    elif kind == "pose_mobilenet":
+        built = PoseMobileNet(PoseMobileNetConfig(input_size=size, deconv_filters=(32, 32, 32)))
+    else:
+        built = PoseResNet(PoseResNetConfig(depth=18, input_size=size, deconv_filters=(32, 32, 32)))
+    # Fresh weights give next to nothing after so many layers; larger ones make a difference that can be seen.
+    for module in built.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.uniform_(0.05, 0.2)  # type: ignore[union-attr, operator]
+    return built, (6 if kind == "flow" else 3, *size)
+
+
+@pytest.mark.parametrize("kind", ["pose_resnet", "pose_mobilenet", "detector", "flow"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_openvino_computes_what_torch_computes(kind: str, batch: int) -> None:
+    net, shape = network(kind)
+    images = torch.randn(batch, *shape)
+    with torch.inference_mode():
+        expected = prepare(net, CPU)(images)
+        found = runner(net, shape, CPU, "openvino")(images)
+    assert type(found) is type(expected)
+    pairs = [(found, expected)] if isinstance(expected, torch.Tensor) else zip(found, expected, strict=True)
+    for one, other in pairs:
+        assert one.shape == other.shape
+        scale = float(other.abs().max())
+        assert scale > 1e-6
+        np.testing.assert_allclose(one / scale, other / scale, atol=1e-4)
+
+
+def test_outputs_keep_their_names() -> None:
+    net, shape = network("detector")
+    maps = runner(net, shape, CPU, "openvino")(torch.zeros(1, *shape))
+    assert isinstance(maps, CenterMaps)
+    assert maps.hm.shape[1] == 1
+    assert maps.wh.shape[1] == 2
+
+
+def test_results_stay_what_they_were_when_the_network_runs_again() -> None:
+    net, shape = network("pose_mobilenet")
+    run = OpenVinoNetwork(prepare(net, CPU), shape)
+    first = run(torch.ones(1, *shape))
+    kept = first.clone()
+    run(torch.zeros(1, *shape))
+    assert torch.equal(first, kept)
+
+
+def test_threads_do_not_mix_up_their_pictures() -> None:
+    net, shape = network("pose_mobilenet")
+    run = OpenVinoNetwork(prepare(net, CPU), shape)
+    images = [torch.full((1, *shape), float(value)) for value in range(4)]
+    expected = [run(image).clone() for image in images]
+    wrong: list[int] = []
+
+    def ask(which: int) -> None:
+        wrong.extend(which for _ in range(10) if not torch.equal(run(images[which]), expected[which]))
+
+    threads = [threading.Thread(target=ask, args=(which,)) for which in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_auto_takes_openvino_on_the_cpu_alone() -> None:
+    assert select_runtime("auto", CPU) == "openvino"
+    assert select_runtime("auto", torch.device("cuda")) == "torch"
+    assert select_runtime("torch", CPU) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "device", "message"),
+    [
+        ("tensorrt", "cpu", "use auto, torch, openvino"),
+        ("openvino", "cuda", "not on cuda; use device cpu"),
+    ],
+)
+def test_what_cannot_be_is_said(runtime: str, device: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        select_runtime(runtime, torch.device(device))
+
+
+def test_without_openvino_it_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posewire_models.inference.openvino_is_installed", lambda: False)
+    assert select_runtime("auto", CPU) == "torch"
+    with pytest.raises(ValueError, match=r"pip install 'posewire\[openvino\]'"):
+        select_runtime("openvino", CPU)

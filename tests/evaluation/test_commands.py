@@ -32,7 +32,7 @@ def data_set(folder: Path, names: str = "abcdef") -> tuple[Path, Path]:
 
 def test_posetrack(tmp_path: Path) -> None:
     gt, dt = data_set(tmp_path)
-    result = run("posetrack", "--gt", gt, "--dt", dt, "--json", tmp_path / "out.json")
+    result = run("posetrack", "--gt", gt, "--dt", dt, "--workers", 1, "--json", tmp_path / "out.json")
     assert result.exit_code == 0, result.stderr
     assert "6 sequences, 30 labelled frames" in result.stdout
     table = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
@@ -50,10 +50,10 @@ def test_posetrack(tmp_path: Path) -> None:
 
 def test_as_many_processes_as_one_likes(tmp_path: Path) -> None:
     gt, dt = data_set(tmp_path)
-    for workers in (1, 3):
+    for workers in (1, 2):
         out = tmp_path / f"{workers}.json"
         assert run("posetrack", "--gt", gt, "--dt", dt, "--workers", workers, "--json", out).exit_code == 0
-    assert (tmp_path / "1.json").read_text() == (tmp_path / "3.json").read_text()
+    assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
 
 
 def test_what_is_odd_is_said(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from posewire_models.detectors.selection import DetectorSettings, people
 from posewire_models.frames import Detections, Frame
 from posewire_models.published.catalogue import catalogue
 from posewire_models.published.store import Store
-from posewire_models.weights import WeightsError, load_strict, read_state
+from posewire_models.weights import WeightsError, check_digest, load_strict, read_state
 
 __all__ = ["TORCHVISION_DETECTORS", "TorchvisionDetector", "current_names", "detection_network"]
 
@@ -102,6 +102,7 @@ def _published_file(name: str) -> Path:
     store = Store()
     for file in catalogue().values():
         if file.architecture == "torchvision" and file.network["name"] == name and (record := store.find(file.name)):
+            check_digest(store.path(record), record.sha256)
             return store.path(record)
     published = Path(urlparse(get_model_weights(name).DEFAULT.url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / published

@@ -18,6 +18,9 @@ from posewire_models.published.store import Store, StoredFile, file_digest, repl
 
 __all__ = ["convert_file", "convert_to", "mirrored", "pull"]
 
+# Than the weights: a file may also hold the state of an optimizer. What is larger is not the file that is meant.
+_MOST_TIMES_LARGER = 4
+
 
 def pull(
     file: PublishedFile,
@@ -54,7 +57,7 @@ def pull(
                 address,
                 path,
                 sha256_prefix=file.sha256_prefix,
-                max_bytes=2 * file.megabytes * 1_000_000,  # the sizes of the catalogue are rounded
+                max_bytes=_MOST_TIMES_LARGER * file.megabytes * 1_000_000,
                 progress=progress,
                 settings=settings or FetchSettings(),
             )

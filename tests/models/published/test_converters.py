@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,14 @@ def test_offline_says_what_to_do_by_hand(store: Store, web: Web) -> None:
         pull(file, store, settings=ONCE)
     with pytest.raises(DownloadError, match=r"cannot be fetched by a program\. By hand: get FlowNet2-S_checkpoint"):
         pull(published_file("nvidia-flownet2-s"), store, settings=ONCE)
+
+
+def test_two_who_pull_at_once_fetch_once(web: Web, store: Store) -> None:
+    file = _publish("torchvision-ssdlite320", web)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: pull(file, Store(), settings=ONCE), range(2))
+    assert first == second
+    assert len(web.requests) == 1
 
 
 def test_a_mirror_has_the_files_of_each_host_in_a_folder(web: Web, store: Store) -> None:

@@ -75,7 +75,9 @@ def test_a_server_without_ranges_sends_everything_again(version: str | None, ser
     assert fetch(served.address("/w.pth"), tmp_path / "w", sha256_prefix=DIGEST[:8], settings=ONCE) == DIGEST
 
 
-def test_another_version_is_fetched_from_its_start(served: Web, tmp_path: Path) -> None:
+@pytest.mark.parametrize("conditions", [True, False])  # some servers know ranges, but not If-Range
+def test_another_version_is_fetched_from_its_start(conditions: bool, served: Web, tmp_path: Path) -> None:
+    served.conditions = conditions
     _broken_off(served, tmp_path / "w")
     served.files["/w.pth"] = new = bytes(reversed(CONTENT))
     served.versions["/w.pth"] = '"two"'

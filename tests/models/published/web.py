@@ -21,6 +21,7 @@ class Web:
         files: path -> content.
         versions: path -> ETag; a file without has none.
         ranges: whether it knows about ranges.
+        conditions: whether it heeds If-Range.
         cut_after: bytes of a body after which it hangs up, once for each entry.
         answers: status that it gives in place of an answer, once for each entry.
         redirects: path -> where it sends one on to.
@@ -32,6 +33,7 @@ class Web:
     files: dict[str, bytes] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
+    conditions: bool = True
     cut_after: list[int] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, content: bytes, version: str | None) -> None:
         web = self.served
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        condition = self.headers.get("If-Range")
+        condition = self.headers.get("If-Range") if web.conditions else None
         start = int(asked[1]) if asked and web.ranges and condition in (None, version) else None
         if start is not None and start >= len(content):
             self.send_response(416)

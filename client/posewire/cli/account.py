@@ -26,6 +26,7 @@ class Account:
         latencies_ms: of the tracked frames.
         stages_ms: times of the server's stages, by name.
         reasons: why frames failed or were dropped, and how many each.
+        reconnects: how often the connection was lost and the stream taken up again.
     """
 
     tracked: int = 0
@@ -36,6 +37,7 @@ class Account:
     latencies_ms: list[float] = field(default_factory=list)
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    reconnects: int = 0
     _first_s: float = 0.0
     _last_s: float = 0.0
 
@@ -49,6 +51,7 @@ class Account:
             self.reasons[f"{result.reason}: {result.message}" if result.message else result.reason] += 1
             return
         self.tracked += 1
+        self.reconnects += result.reconnected is not None
         self.people = len(result.people)
         self.ids.update(person.id for person in result.people)
         self.latencies_ms.append(result.latency_ms)
@@ -76,6 +79,8 @@ class Account:
         parts = [f"{self.tracked} frames tracked"]
         parts += [f"{count} {what}" for count, what in ((self.failed, "failed"), (self.dropped, "dropped")) if count]
         parts.append(f"{len(self.ids)} {'identity' if len(self.ids) == 1 else 'identities'}")
+        if self.reconnects:
+            parts.append(f"reconnected {self.reconnects} x")
         if self.frames > 1:
             parts.append(f"{self.fps:.1f} fps")
         if self.latencies_ms:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from posewire.cli.access import with_access_flags
 from posewire.cli.evaluate import evaluate_app
 from posewire.cli.failures import CommandError, expected_failures
 from posewire.cli.models import models
@@ -61,6 +62,7 @@ def _posewire(
 
 
 @app.command()
+@with_access_flags
 def track(
     source: SourceArgument,
     server: ServerFlag = None,
@@ -97,6 +99,7 @@ def track(
 
 
 @app.command()
+@with_access_flags
 def run_dataset(
     videos: Annotated[Path, typer.Option(metavar="DIR", help="A video, or a folder of pictures, for each sequence.")],
     gt: Annotated[Path, typer.Option(metavar="DIR", help="PoseTrack JSON of 2017 or 2018, one file a sequence.")],
@@ -133,6 +136,7 @@ def run_dataset(
 
 
 @app.command()
+@with_access_flags
 def poses(
     image_dir: Annotated[Path, typer.Argument(metavar="IMAGE_DIR", help="Folder of pictures.")],
     out: Annotated[Path, typer.Option(metavar="DT.json", help="COCO results.")],
@@ -154,6 +158,7 @@ def poses(
 
 
 @app.command()
+@with_access_flags
 def demo(
     source: Annotated[
         str | None,
@@ -193,6 +198,7 @@ def demo(
 
 
 @app.command()
+@with_access_flags
 def info(server: ServerFlag = None) -> None:
     """Say what is installed, and what a server offers."""
     with expected_failures():

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.table import Table
 
-from posewire import Client, ConnectionFailed, ServerInfo, __version__
+from posewire import ConnectionFailed, ServerInfo, __version__
+from posewire.cli.access import access_given
 from posewire.cli.failures import say
 
 __all__ = ["run_info"]
@@ -29,7 +30,7 @@ def run_info(address: str | None) -> None:
     remedy = f"not installed ({', '.join(missing)} missing): pip install 'posewire\\[server]'"
     table.add_row("server extra", remedy if missing else "installed")
     Console(highlight=False).print(table)
-    with Client(address or "127.0.0.1", timeout_s=10.0) as client:
+    with access_given(address or "127.0.0.1").client(timeout_s=10.0) as client:
         try:
             info = client.server_info()
         except ConnectionFailed:

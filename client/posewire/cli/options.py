@@ -60,7 +60,11 @@ class FrameFormat(StrEnum):
 
 ServerFlag: TypeAlias = Annotated[
     str | None,
-    typer.Option("--server", metavar="HOST:PORT", help="A running server; without, a private one is started."),
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT[,...]",
+        help="A running server, or several that stand in for each other; without, a private one is started.",
+    ),
 ]
 BundleFlag: TypeAlias = Annotated[
     str | None, typer.Option("--bundle", metavar="NAME", help="Networks of the private server: a name, or a folder.")

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from posewire import AsyncClient, PoseEstimate, ServerInfo
+from posewire.cli.access import ServerAccess
 from posewire.cli.failures import ExitStatus, say
 from posewire.cli.pictures import Picture, annotated_pictures, numbered_pictures
 from posewire.cli.private_server import ServerChoice
@@ -71,8 +72,8 @@ def run_poses(job: PosesJob) -> None:
             say(f"{len(paths) - len(pictures)} pictures are not in {job.boxes} and are left out")
     with contextlib.ExitStack() as stack:
         with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
-            address = stack.enter_context(job.server.running())
-        answers = asyncio.run(_estimate_all(job, pictures, address))
+            access = stack.enter_context(job.server.running())
+        answers = asyncio.run(_estimate_all(job, pictures, access))
     if not job.quiet:
         say(f"{len(answers.found)} pictures, {answers.people} people; wrote {job.out}")
     if answers.failures:
@@ -82,10 +83,10 @@ def run_poses(job: PosesJob) -> None:
         raise typer.Exit(ExitStatus.INCOMPLETE)
 
 
-async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], address: str) -> _Answers:
+async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: ServerAccess) -> _Answers:
     """Estimate several pictures at a time and write the results, in the order of the pictures."""
     answers = _Answers()
-    async with AsyncClient(address) as client:
+    async with access.async_client() as client:
         info = await client.server_info()
         if job.boxes is None:
             require_detector(info, job.server)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from posewire.cli.access import ServerAccess, access_given
 from posewire.cli.failures import CommandError, UsageError
 
 __all__ = ["ServerChoice", "private_server"]
@@ -26,7 +27,7 @@ class ServerChoice:
     """Which server a command talks to.
 
     Attributes:
-        address: of a running server; None: start a private one.
+        address: of a running server, or several with commas between; None: start a private one.
         bundle: networks of the private server.
         detector: in place of the bundle's.
         flow: in place of the bundle's.
@@ -49,14 +50,14 @@ class ServerChoice:
             )
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[str]:
-        """The address of the server; a private one runs as long as the block does."""
+    def running(self) -> Iterator[ServerAccess]:
+        """How to reach the server; a private one runs as long as the block does, and does not come back."""
         if self.address is not None:
-            yield self.address
+            yield access_given(self.address)
             return
         flags = [(f"--{name}", getattr(self, name)) for name in ("bundle", "detector", "flow")]
         with private_server([part for flag, value in flags if value is not None for part in (flag, value)]) as address:
-            yield address
+            yield ServerAccess((address,), reconnects=False)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,8 @@ class _RichBar:
     def account(self, account: Account) -> None:
         latency = account.latency_ms(50, last=_RECENT_FRAMES)
         note = f"{account.fps:5.1f} fps  {latency:5.0f} ms  {account.people} people"
+        if account.reconnects:
+            note += f"  reconnected {account.reconnects} x"
         self.show(account.frames, note if account.frames > 1 else "")
 
 

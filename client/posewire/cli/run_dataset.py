@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from posewire import AsyncClient, ServerInfo, TrackerSettings
+from posewire.cli.access import ServerAccess
 from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
@@ -97,8 +98,8 @@ def run_data_set(job: DataSetJob) -> None:
     if remaining:
         with contextlib.ExitStack() as stack:
             with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
-                address = stack.enter_context(job.server.running())
-            account = asyncio.run(_track_all(job, remaining, address))
+                access = stack.enter_context(job.server.running())
+            account = asyncio.run(_track_all(job, remaining, access))
     if not job.quiet:
         there = f", {len(tasks) - len(remaining)} were there" if len(remaining) < len(tasks) else ""
         speed = f" at {account.fps:.1f} a second" if account.frames else ""
@@ -133,9 +134,9 @@ def _sequence_name(truth: PoseSequence, place: int) -> str:
     return f"{place:06d}_" + re.sub(r"[^A-Za-z0-9_]+", "_", truth.name)
 
 
-async def _track_all(job: DataSetJob, tasks: Sequence[_Task], address: str) -> _Account:
+async def _track_all(job: DataSetJob, tasks: Sequence[_Task], access: ServerAccess) -> _Account:
     account = _Account()
-    async with AsyncClient(address) as client:
+    async with access.async_client() as client:
         info = await client.server_info()
         require_detector(info, job.server)
         _keep_settings(job, info)

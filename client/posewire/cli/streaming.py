@@ -71,8 +71,8 @@ def connected(server: ServerChoice, *, quiet: bool) -> Iterator[tuple[Client, Se
     """A client of the chosen server, and what the server says of itself."""
     with contextlib.ExitStack() as stack:
         with waiting("starting a private server" if server.address is None else "connecting", quiet=quiet):
-            address = stack.enter_context(server.running())
-            client = stack.enter_context(Client(address))
+            access = stack.enter_context(server.running())
+            client = stack.enter_context(access.client())
             info = client.server_info()
         yield client, info
 

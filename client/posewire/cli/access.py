@@ -1,0 +1,151 @@
+"""The flags that say how a server is reached: encryption, credentials. Every command that has --server has them too."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import typing
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from posewire.cli.failures import UsageError, expected_failures
+
+if typing.TYPE_CHECKING:
+    from posewire import AsyncClient, Client
+
+__all__ = ["TOKEN_VARIABLE", "ServerAccess", "access_given", "with_access_flags"]
+
+TOKEN_VARIABLE = "POSEWIRE_TOKEN"
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+_PANEL = "Access"
+_FLAGS: dict[str, Any] = {
+    "tls": Annotated[bool, typer.Option("--tls", help="Encrypt; --ca and --cert mean it too.", rich_help_panel=_PANEL)],
+    "ca": Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Who may vouch for the server (PEM).", rich_help_panel=_PANEL)
+    ],
+    "cert": Annotated[
+        Path | None, typer.Option(metavar="FILE", help="This client's certificate (PEM).", rich_help_panel=_PANEL)
+    ],
+    "key": Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key (PEM).", rich_help_panel=_PANEL)],
+    "token_file": Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Holds the token; or put that in {TOKEN_VARIABLE}.", rich_help_panel=_PANEL),
+    ],
+    "insecure": Annotated[
+        bool, typer.Option("--insecure", help="Send the token unencrypted, if need be.", rich_help_panel=_PANEL)
+    ],
+}
+_DEFAULTS: dict[str, Any] = {"tls": False, "insecure": False}
+
+
+@dataclass(frozen=True)
+class ServerAccess:
+    """How a server is reached.
+
+    Attributes:
+        addresses: of servers that can stand in for each other.
+        tls: encrypt.
+        ca: who may vouch for the server.
+        cert: this client's certificate.
+        key: its key.
+        token: bearer token.
+        insecure: whether the token may travel unencrypted.
+        reconnects: whether lost streams are taken up again.
+    """
+
+    addresses: tuple[str, ...] = ()
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    token: str = ""
+    insecure: bool = False
+    reconnects: bool = True
+
+    def __repr__(self) -> str:
+        return f"ServerAccess({', '.join(self.addresses)})"  # and no secrets
+
+    def client(self, **options: Any) -> Client:
+        """A synchronous client; `options` are those of `Client`."""
+        from posewire import Client
+
+        return Client(self.addresses, **self._arguments(), **options)
+
+    def async_client(self, **options: Any) -> AsyncClient:
+        """An asynchronous client; `options` are those of `AsyncClient`."""
+        from posewire import AsyncClient
+
+        return AsyncClient(self.addresses, **self._arguments(), **options)
+
+    def _arguments(self) -> dict[str, Any]:
+        from posewire import TlsSettings
+
+        encrypted = self.tls or any((self.ca, self.cert, self.key))
+        return {
+            "tls": TlsSettings(self.ca, self.cert, self.key) if encrypted else None,
+            "token": self.token,
+            "insecure": self.insecure,
+            **({} if self.reconnects else {"reconnect": None}),
+        }
+
+
+_given: ContextVar[ServerAccess] = ContextVar("access_given")
+
+
+def access_given(addresses: str) -> ServerAccess:
+    """How the command that runs was told to reach servers.
+
+    Args:
+        addresses: `HOST:PORT`, or several of them with commas between.
+    """
+    access = _given.get(ServerAccess())
+    token = access.token or os.environ.get(TOKEN_VARIABLE, "").strip()
+    named = tuple(address.strip() for address in addresses.split(","))
+    return ServerAccess(named, access.tls, access.ca, access.cert, access.key, token, access.insecure)
+
+
+def with_access_flags(command: Command) -> Command:
+    """Give a command the flags; what they say is found by `access_given` while the command runs."""
+
+    @functools.wraps(command)
+    def with_access(**arguments: Any) -> None:
+        flags = {name: arguments.pop(name) for name in _FLAGS}
+        with expected_failures():
+            token = _read_token(flags.pop("token_file"))
+            before = _given.set(ServerAccess(token=token, **flags))
+        try:
+            command(**arguments)
+        finally:
+            _given.reset(before)
+
+    signature, kinds = inspect.signature(command), typing.get_type_hints(command, include_extras=True)
+    own = [parameter.replace(annotation=kinds[name]) for name, parameter in signature.parameters.items()]
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=kind)
+        for name, kind in _FLAGS.items()
+    ]
+    with_access.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*own, *extra]
+    )
+    with_access.__annotations__ = kinds | _FLAGS
+    return typing.cast(Command, with_access)
+
+
+def _read_token(file: Path | None) -> str:
+    if file is None:
+        return ""
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the token file {file} cannot be read: {error}") from error
+    if not token:
+        raise UsageError(f"the token file {file} is empty; it holds the token as `posewire token` printed it")
+    return token

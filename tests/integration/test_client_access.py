@@ -1,0 +1,141 @@
+"""The SDK and the command line against servers that want encryption, certificates and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import posewire
+from posewire import AsyncClient, TlsSettings
+from posewire._connections import Access
+from posewire_server.config import SecurityConfig
+from posewire_server.server import running_server
+from posewire_server.tokens import TokenGrant, append_line, new_token
+from tests.integration.certificates import Authority, Identity
+from tests.integration.service_calls import server_config
+from tests.server.stand_ins import networks, picture
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
+@pytest.fixture(scope="module")
+def identity(authority: Authority) -> Identity:
+    return authority.issue("server")
+
+
+async def tracked(client: AsyncClient) -> int:
+    async with client.track([picture(step) for step in range(3)]) as stream:
+        return len([result async for result in stream if result.tracked])
+
+
+async def test_tls(authority: Authority, identity: Identity) -> None:
+    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key)
+    async with running_server(server_config(security=security), networks()) as address:
+        async with AsyncClient(address, tls=TlsSettings(ca=authority.cert)) as client:
+            assert await tracked(client) == 3
+        # Nobody whom it knows vouches for the server.
+        async with AsyncClient(address, tls=TlsSettings(), timeout_s=5) as distrustful:
+            with pytest.raises(posewire.ConnectionFailed):
+                await distrustful.server_info()
+        async with AsyncClient(address, timeout_s=5) as plain:
+            with pytest.raises(posewire.ConnectionFailed, match="whether the server uses TLS"):
+                await plain.server_info()
+
+
+async def test_mutual_tls(authority: Authority, identity: Identity) -> None:
+    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key, client_ca=authority.cert)
+    own = authority.issue("camera")
+    async with running_server(server_config(security=security), networks()) as address:
+        tls = TlsSettings(ca=authority.cert, cert=own.cert, key=own.key)
+        async with AsyncClient(address, tls=tls) as client:
+            assert await tracked(client) == 3
+        async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5) as nobody:
+            with pytest.raises(posewire.CallError):
+                await nobody.server_info()
+
+
+def grant(file: Path) -> str:
+    token, line = new_token(TokenGrant(name="camera"))
+    append_line(file, line)
+    return token
+
+
+async def test_tokens_go_with_every_call(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    token = grant(file)
+    async with running_server(server_config(security=SecurityConfig(tokens=file)), networks()) as address:
+        async with AsyncClient(address, token=token) as client:
+            assert (await client.server_info()).version
+            assert len((await client.estimate_poses(picture())).people) == 2
+            assert await tracked(client) == 3
+        for wrong in ("", "guessed"):
+            async with AsyncClient(address, token=wrong) as client:
+                with pytest.raises(posewire.AccessDenied):
+                    await client.server_info()
+                with pytest.raises(posewire.AccessDenied):
+                    await tracked(client)
+
+
+async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Authority, identity: Identity) -> None:
+    file, token_file = tmp_path / "tokens", tmp_path / "token"
+    token_file.write_text(grant(file) + "\n")
+    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key, tokens=file)
+
+    def info(address: str, *flags: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "posewire.cli", "info", "--server", address, *map(str, flags)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    async with running_server(server_config(security=security), networks()) as address:
+        good = await asyncio.to_thread(info, address, "--ca", authority.cert, "--token-file", token_file)
+        without = await asyncio.to_thread(info, address, "--ca", authority.cert)
+    assert good.returncode == 0, good.stderr
+    assert "stand-in" in good.stdout
+    assert without.returncode == 1
+    assert "token" in without.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "access", "words"),
+    [
+        ("gpu-host:50051", {"token": "t"}, "unencrypted"),  # a name may lead anywhere
+        ("192.168.0.7", {"token": "t"}, "unencrypted"),
+        ("dns:gpu-host:1", {"token": "t"}, "unencrypted"),
+        (["127.0.0.1", "gpu-host"], {"token": "t"}, "gpu-host"),  # one of several is enough
+        ("127.0.0.1", {"token": "two words"}, "blanks"),
+        ("127.0.0.1", {"tls": TlsSettings(ca="nowhere.pem")}, r"nowhere\.pem cannot be read"),
+        ([], {}, "no address"),
+    ],
+)
+async def test_what_makes_no_sense_is_told_at_once(address: Any, access: dict[str, Any], words: str) -> None:
+    with pytest.raises(posewire.InvalidSettings, match=words):
+        await AsyncClient(address, **access).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("address", "access"),
+    [
+        ("localhost:1", {"token": "t"}),
+        ("[::1]:1", {"token": "t"}),
+        ("127.0.0.2", {"token": "t"}),
+        ("unix:/run/posewire.sock", {"token": "t"}),
+        ("gpu-host:1", {"token": "t", "tls": TlsSettings()}),
+        ("gpu-host:1", {"token": "t", "insecure": True}),
+        ("gpu-host:1", {}),
+    ],
+)
+def test_a_token_may_go_where_nobody_listens(address: str, access: dict[str, Any]) -> None:
+    assert AsyncClient(address, **access).address.endswith(("1", "50051", "sock"))
+
+
+def test_a_certificate_needs_its_key_and_tokens_stay_out_of_sight() -> None:
+    with pytest.raises(posewire.InvalidSettings, match="both cert and key"):
+        TlsSettings(cert="cert.pem")
+    assert "secret" not in repr(Access(token="secret"))

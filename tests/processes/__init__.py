@@ -1,0 +1,1 @@
+"""Servers as processes of their own, which a test may kill."""

@@ -1,0 +1,106 @@
+"""A server as a process, which a test may kill and start again at the same address."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["ServerProcess", "serving"]
+
+_START_TIMEOUT_S = 120.0
+
+
+class ServerProcess:
+    """One server; `start` again after `kill` or `terminate` gives another one at the same address.
+
+    Args:
+        folder: for its files: the port and the log.
+        flags: of `posewire serve`.
+        stand_ins: quick stand-in networks instead of a bundle.
+    """
+
+    def __init__(self, folder: Path, flags: Sequence[str] = (), *, stand_ins: bool = True) -> None:
+        self._folder = folder
+        self._module = "tests.processes.stand_in_server" if stand_ins else "posewire_server"
+        self._flags = list(flags)
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "log"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> ServerProcess:
+        """Start it and wait until it accepts calls."""
+        port_file = self._folder / "port"
+        port_file.unlink(missing_ok=True)
+        command = [
+            sys.executable, "-m", self._module, "--port", str(self._port), "--port-file", str(port_file),
+            "--log-format", "json", *self._flags,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=Path(__file__).parents[2]
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not port_file.exists():
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+        self._port = int(port_file.read_text())
+        return self
+
+    def kill(self) -> None:
+        """As the kernel does when memory runs out."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> float:
+        """As a redeployment does; gives the seconds until it was gone."""
+        start = time.monotonic()
+        self._end(signal.SIGTERM)
+        return time.monotonic() - start
+
+    def stop(self) -> None:
+        """Whatever it takes."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def suspend(self) -> None:
+        """It stays there and says nothing more, until `wake`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def exit_status(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(60)
+
+
+@contextmanager
+def serving(folder: Path, *flags: str, stand_ins: bool = True) -> Iterator[ServerProcess]:
+    """A server that runs as long as the block does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = ServerProcess(folder, flags, stand_ins=stand_ins)
+    try:
+        yield server.start()
+    finally:
+        server.stop()

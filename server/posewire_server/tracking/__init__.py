@@ -6,12 +6,15 @@ Read `tracker.py` first: it tells the algorithm step by step; each step it takes
 from posewire_server.tracking.config import Similarity, TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, TrackedPeople
+from posewire_server.tracking.observation import Observation, Observer
 from posewire_server.tracking.tracker import Tracker, TrackerState
 
 __all__ = [
     "BoxSource",
     "Boxes",
     "FlowField",
+    "Observation",
+    "Observer",
     "Similarity",
     "TrackedPeople",
     "Tracker",

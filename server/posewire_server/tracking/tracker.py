@@ -24,6 +24,7 @@ from posewire_server.tracking.config import TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
 from posewire_server.tracking.matching import match_greedily
+from posewire_server.tracking.observation import Observation, Observer
 from posewire_server.tracking.oks import Poses, oks
 from posewire_server.tracking.propagation import flow_boxes, move, velocities
 from posewire_server.tracking.queue import Queue
@@ -49,10 +50,12 @@ class Tracker:
     Args:
         config: see `TrackerConfig`.
         sigmas: `(k,)` OKS constants of the joint set in use.
+        observer: gets to see how the poses of each frame are matched; None: nobody looks.
     """
 
-    def __init__(self, config: TrackerConfig, sigmas: npt.ArrayLike) -> None:
+    def __init__(self, config: TrackerConfig, sigmas: npt.ArrayLike, observer: Observer | None = None) -> None:
         self.config = config
+        self._observer = observer
         self._sigmas = np.asarray(sigmas, dtype=np.float32)
         self._queue = Queue.empty(len(self._sigmas))  # Q
         self._identities = 0
@@ -131,6 +134,8 @@ class Tracker:
 
         # f. Greedy matching; an unmatched pose gets a fresh id.
         ids = self._matched(people.boxes, similarities, tracks)
+        if self._observer is not None:
+            self._observer(Observation(given, rows, similarities, tracks, ids, self._queue))
         (kept,) = ids.nonzero()
         kept = kept[rows[kept].argsort()]  # back in the order given
         people, poses = replace(people, ids=ids)[kept], poses.of(kept)

@@ -71,10 +71,17 @@ BundleFlag: TypeAlias = Annotated[
 ]
 DetectorFlag: TypeAlias = Annotated[
     str | None,
-    typer.Option("--detector", metavar="SPEC", help="In place of the bundle's: onnx:PATH, torchvision:NAME, none."),
+    typer.Option(
+        "--detector",
+        metavar="SPEC",
+        help="In place of the bundle's: onnx:PATH, torchvision:NAME, published:NAME, none.",
+    ),
 ]
 FlowFlag: TypeAlias = Annotated[
-    str | None, typer.Option("--flow", metavar="SPEC", help="In place of the bundle's: dis, flownet2-s:PATH, none.")
+    str | None,
+    typer.Option(
+        "--flow", metavar="SPEC", help="In place of the bundle's: dis, flownet2-s:PATH, published:NAME, none."
+    ),
 ]
 SimilarityFlag: TypeAlias = Annotated[
     SimilarityName | None, typer.Option("--similarity", help="What ids are matched by.", show_default=False)

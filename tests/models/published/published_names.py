@@ -180,8 +180,9 @@ def filled(
             state[name] = torch.tensor(1000)
             continue
         # Cut from the same noise, elsewhere for each tensor: quick, and no two are alike.
-        start, count = (7919 * len(state)) % len(noise), math.prod(shape)
-        values = noise.roll(-start).repeat(1 + count // len(noise))[:count].view(shape)
+        start, count = (7919 * len(state)) % (len(noise) // 2), math.prod(shape)
+        source = noise if start + count <= len(noise) else noise.repeat(1 + (start + count) // len(noise))
+        values = source[start : start + count].view(shape)
         if len(shape) > 1:
             values = values * (4.0 / values[0].numel()) ** 0.5
         elif name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from posewire_models.bundle import LoadedBundle, load_bundle
+from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.flow_estimators import FlowNetFlow
 from posewire_models.frames import Frame
@@ -171,9 +172,12 @@ def test_detectors_are_pulled_and_loaded(name: str, web: Web, store: Store) -> N
 
 
 def test_torchvision_s_own_name_finds_the_store_too(web: Web, store: Store) -> None:
-    pull(_publish("torchvision-ssdlite320", web), store, settings=ONCE)
-    bundle = load_bundle("nano", device="cpu", detector="torchvision:ssdlite320_mobilenet_v3_large", flow="none")
-    assert isinstance(bundle.detector, TorchvisionDetector)
+    record = pull(_publish("torchvision-ssdlite320", web), store, settings=ONCE)
+    name = "ssdlite320_mobilenet_v3_large"
+    TorchvisionDetector(name, None, DetectorSettings(), torch.device("cpu"))
+    store.path(record).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="is damaged or another file"):
+        TorchvisionDetector(name, None, DetectorSettings(), torch.device("cpu"))
 
 
 def test_what_is_missing_is_named_with_the_command_that_fetches_it(store: Store) -> None:

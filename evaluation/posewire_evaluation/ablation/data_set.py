@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from posewire_evaluation.ablation.videos import Video
@@ -27,9 +28,9 @@ class Labelled:
     truth: PoseSequence
     found: SequenceVideo
 
-    @property
+    @cached_property
     def video(self) -> Video:
-        """The frames."""
+        """The frames; kept, since their digest is."""
         return Video(self.truth.name, self.found.path)
 
 

@@ -102,8 +102,9 @@ class BundleNetworks:
         from posewire_models.manifest import read_manifest
         from posewire_models.specs import parse_detector_spec, parse_flow_spec
 
-        parse_detector_spec(self.detector)
-        parse_flow_spec(self.flow)
+        for spec in (parse_detector_spec(self.detector), parse_flow_spec(self.flow)):
+            if spec.path is not None and not spec.path.is_file():
+                raise ValueError(f"{spec.path} does not exist; give the file of the network")
         manifest = read_manifest(self._folder)
         device = select_device(self.device).type
         parts = {"detector": manifest.detector, "flow": manifest.flow, "pose": manifest.pose}

@@ -15,6 +15,7 @@ from posewire.joints import JointSet
 from posewire_evaluation.ablation.cache import CachedDetections, NetworkCache, PoseBook, digest_of
 from posewire_evaluation.ablation.networks import Networks, Stages
 from posewire_evaluation.ablation.videos import Video
+from posewire_evaluation.errors import EvaluationError
 from posewire_models.frames import Detections, FlowField, Frame
 from posewire_server.tracking import Boxes, BoxSource
 
@@ -54,8 +55,11 @@ class LoadedOnce:
 
     @cached_property
     def stages(self) -> Stages:
-        """The networks, ready to run."""
-        return self.choice.load()
+        """The networks, ready to run; raises `EvaluationError` that says why they cannot be loaded."""
+        try:
+            return self.choice.load()
+        except ValueError as error:
+            raise EvaluationError(f"the networks {self.choice.name!r} cannot be loaded: {error}") from error
 
 
 def record(video: Video, networks: LoadedOnce, cache: NetworkCache) -> NetworkTime:

@@ -67,7 +67,7 @@ def search(
     """One parameter at a time, then all together at random.
 
     Args:
-        evaluate: the scores of settings, in their order; called twice.
+        evaluate: the scores of settings, at least one, in their order; called twice at most.
         start: the defaults if left out.
         objective: what is to be as high as possible.
         samples: how many random combinations of the values in `PARAMETERS` are tried.
@@ -86,7 +86,8 @@ def search(
     known: dict[TrackerConfig, Scores] = {}
     for batch in ([start, *(config for configs in alone.values() for config in configs)], joint):
         new = [config for config in dict.fromkeys(batch) if config not in known]
-        known |= zip(new, evaluate(new), strict=True)
+        if new:
+            known |= zip(new, evaluate(new), strict=True)
     order = sorted(known.items(), key=lambda tried: (-objective.of(tried[1]), _changes(tried[0], start)))
     curves = {
         name: [(value, known[config]) for value, config in zip(PARAMETERS[name], configs, strict=True)]

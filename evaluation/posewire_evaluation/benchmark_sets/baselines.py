@@ -10,7 +10,6 @@ rich, although it runs with ours. So both are installed without what they ask fo
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -65,21 +64,20 @@ def norfair(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeopl
     and a track begins in its first frame, as posewire's do.
     """
     package, distances = _package("norfair"), _package("norfair.distances")
-    log = logging.getLogger()
-    level, log.level = log.level, logging.ERROR  # it warns that our distance is no vectorised one
-    try:
-        tracker = package.Tracker(
-            distance_function=distances.create_keypoints_voting_distance(
-                keypoint_distance_threshold=height / 40, detection_threshold=_DEFAULTS.joint_score_threshold
-            ),
-            distance_threshold=0.4,
-            detection_threshold=_DEFAULTS.joint_score_threshold,
-            hit_counter_max=30,
-            initialization_delay=0,
-            pointwise_hit_counter_max=10,
+    tracker = package.Tracker(
+        distance_function="mean_euclidean",
+        distance_threshold=0.4,
+        detection_threshold=_DEFAULTS.joint_score_threshold,
+        hit_counter_max=30,
+        initialization_delay=0,
+        pointwise_hit_counter_max=10,
+    )
+    # Given to the constructor, a distance of two poses has it log a warning that a distance of arrays were faster.
+    tracker.distance_function = distances.ScalarDistance(
+        distances.create_keypoints_voting_distance(
+            keypoint_distance_threshold=height / 40, detection_threshold=_DEFAULTS.joint_score_threshold
         )
-    finally:
-        log.level = level
+    )
     tracked = []
     for frame in range(len(outputs)):
         boxes = outputs.detections(frame)

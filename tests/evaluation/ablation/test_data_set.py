@@ -9,10 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
+from posewire.cli.evaluation_data import Data
 from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
+from posewire_evaluation.ablation import search
 from posewire_evaluation.ablation.data_set import read_data_set
 from posewire_evaluation.errors import EvaluationError
+from tests.evaluation.ablation.stand_ins import CountedNetworks
 
 NAME = "000003_synth"
 
@@ -71,6 +74,7 @@ def test_wrong_usage_is_status_2_and_says_what_is_right(arguments: list[str], sa
     [
         (["--bundle", "giant"], 2, "unknown bundle 'giant'"),
         (["--detector", "magic"], 2, "unknown detector 'magic'"),
+        (["--detector", "onnx:missing.onnx"], 2, "missing.onnx does not exist"),
         ([], 1, "no picture of frame 3"),
     ],
 )
@@ -82,3 +86,20 @@ def test_faulty_data_and_names_are_said(
     result = run("ablate", "--videos", data[0], "--gt", data[1], "--out", tmp_path / "out", "--workers", 1, *flags)
     assert said in result.stderr
     assert result.exit_code == status
+
+
+def test_both_commands_work_on_the_same_cache(
+    data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = CountedNetworks()
+    monkeypatch.setattr(Data, "networks", lambda _: [networks])
+    monkeypatch.setattr(search, "PARAMETERS", {"queue_length": (1, 10)})
+    flags = ["--videos", data[0], "--gt", data[1], "--cache", tmp_path / "cache", "--workers", 1, "--quiet"]
+    table = run("ablate", "--out", tmp_path / "a", *flags)
+    assert table.exit_code == 0, table.stderr
+    assert table.stdout == (tmp_path / "a" / "table_5.txt").read_text()
+    found = run("tune", "--out", tmp_path / "t", "--samples", 0, *flags)
+    assert found.exit_code == 0, found.stderr
+    assert found.stdout == (tmp_path / "t" / "tune.txt").read_text()
+    assert networks.stages.counts["detector"] == 4
+    assert networks.stages.counts["flow"] == 3

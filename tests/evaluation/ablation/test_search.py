@@ -22,6 +22,7 @@ class Hill:
         self.asked: list[TrackerConfig] = []
 
     def __call__(self, configs: Sequence[TrackerConfig]) -> list[Scores]:
+        assert configs
         self.asked += configs
         return [
             scores(-abs(c.queue_length - 5) - 10 * abs(c.box_nms_iou - 0.7), idf1=c.match_threshold) for c in configs

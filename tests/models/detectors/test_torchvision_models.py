@@ -57,6 +57,7 @@ def test_batch_norms_are_frozen_as_in_the_published_weights(
 
 def test_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("POSEWIRE_CACHE", str(tmp_path / "cache"))
     with pytest.raises(
         WeightsError, match=r"torchvision:ssdlite320_mobilenet_v3_large:PATH, or put ssdlite320\S+\.pth"
     ):

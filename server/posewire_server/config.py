@@ -163,6 +163,8 @@ class ServerConfig:
         resume_key: file with the secret that signs resume tokens, the same on servers that continue each other's
             streams; made if it is not there. None: one in the user's state directory.
         resume_lifetime_s: a resume token is accepted for so long.
+        record: folder into which every stream is recorded, requests and results; None: nothing is.
+        record_max_mb: the recordings in it take so much space at most; the oldest ones make room.
         port_file: file that gets the bound port once the server accepts calls.
         exit_on_stdin_eof: stop when standard input ends, as it does when the program that started the server is gone.
         security: who may connect.
@@ -188,6 +190,8 @@ class ServerConfig:
     drain_grace_s: float = 2.0
     resume_key: Path | None = None
     resume_lifetime_s: float = 60.0
+    record: Path | None = None
+    record_max_mb: int = 2048
     port_file: Path | None = None
     exit_on_stdin_eof: bool = False
     security: SecurityConfig = field(default_factory=SecurityConfig)
@@ -208,6 +212,7 @@ class ServerConfig:
                 "FILE), best both; or say --insecure if everybody in that network may"
             )
         _check_range("port", self.port, 0, 65535)
+        _check_range("record_max_mb", self.record_max_mb, 1, 10**8)
         _check_range("threads", self.threads, 0, 1024)
         _check_range("decode_threads", self.decode_threads, 0, 1024)
         _check_range("drain_grace_s", self.drain_grace_s, 0.0, 600.0)

@@ -70,6 +70,10 @@ def serve(
     ] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Least severity that is logged.")] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Record every stream there, for `posewire replay` and `explain`.")
+    ] = None,
+    record_max_mb: Annotated[int | None, typer.Option(help="The oldest recordings make room beyond that.")] = None,
     port_file: Annotated[
         Path | None, typer.Option(help="File that gets the bound port once calls are accepted.")
     ] = None,

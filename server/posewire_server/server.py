@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -24,6 +25,8 @@ from posewire_server.drain import DrainSignal
 from posewire_server.logs import facts
 from posewire_server.networks import Networks, load_networks
 from posewire_server.pipeline import Pipeline
+from posewire_server.recording.recorder import Recorder
+from posewire_server.recording.tap import RecordingTap
 from posewire_server.service import PoseTrackingService
 from posewire_server.snapshots import Snapshots, load_key
 from posewire_server.stream import StreamContext
@@ -62,6 +65,7 @@ class PoseServer:
         self.service = PoseTrackingService(
             config, StreamContext(pipeline, self._decoders, config.limits, self._drain, snapshots)
         )
+        self._recorder = Recorder(config.record, config.record_max_mb * 2**20) if config.record is not None else None
         self._health = health.aio.HealthServicer()
         tokens = config.security.tokens
         doors = [AccessControl(TokenFile(tokens), on_refusal=lambda: None)] if tokens is not None else []
@@ -116,7 +120,8 @@ class PoseServer:
         log.info("stopped")
 
     async def _listen(self) -> None:
-        add_PoseTrackingServiceServicer_to_server(self.service, self._server)
+        tapped = self.service if self._recorder is None else RecordingTap(self.service, self._recorder)
+        add_PoseTrackingServiceServicer_to_server(cast(PoseTrackingService, tapped), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         security = self._config.security
@@ -152,6 +157,8 @@ class PoseServer:
     async def _release(self) -> None:
         self._pipeline.close()
         self._decoders.close()
+        if self._recorder is not None:
+            self._recorder.close()
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from posewire.cli.failures import UsageError, expected_failures
 
 if typing.TYPE_CHECKING:
     from posewire import AsyncClient, Client
+    from posewire._connections import Connections
 
 __all__ = ["TOKEN_VARIABLE", "ServerAccess", "access_given", "with_access_flags"]
 
@@ -84,6 +85,13 @@ class ServerAccess:
         from posewire import AsyncClient
 
         return AsyncClient(self.addresses, **self._arguments(), **options)
+
+    def connections(self) -> Connections:
+        """The connections of such a client, for calls that the SDK does not make."""
+        from posewire._connections import Access, Connections
+
+        arguments = self._arguments()
+        return Connections(self.addresses, Access(arguments["tls"], None, self.token, self.insecure), ())
 
     def _arguments(self) -> dict[str, Any]:
         from posewire import TlsSettings

@@ -249,6 +249,41 @@ def token(
         run_token(TokenJob(name, streams, fps, pixels, admin, append_to))
 
 
+@app.command()
+@with_access_flags
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of `posewire serve --record`.")],
+    server: ServerFlag = None,
+    bundle: BundleFlag = None,
+    detector: DetectorFlag = None,
+    flow: FlowFlag = None,
+    tolerance: Annotated[float, typer.Option(min=0.0, metavar="PIXELS", help="Joints may be so far apart.")] = 0.01,
+    quiet: QuietFlag = False,
+) -> None:
+    """Run a recorded stream again and compare: the exit status is 0 only if ids and joints are the same."""
+    with expected_failures():
+        from posewire.cli.private_server import ServerChoice
+        from posewire.cli.replay import ReplayJob, run_replay
+
+        run_replay(ReplayJob(file, ServerChoice(server, bundle, detector, flow), tolerance, quiet))
+
+
+@app.command()
+def explain(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of `posewire serve --record`.")],
+    frame: Annotated[int, typer.Option(min=0, metavar="N", help="Number of the frame.")],
+    bundle: BundleFlag = None,
+    detector: DetectorFlag = None,
+    flow: FlowFlag = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Show every candidate match of a recorded frame with its similarity, and why it won or lost."""
+    with expected_failures():
+        from posewire.cli.explain import ExplainJob, run_explain
+
+        run_explain(ExplainJob(file, frame, bundle, detector, flow, device))
+
+
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def serve(context: typer.Context) -> None:
     """Serve pose tracking over gRPC (posewire serve --help)."""

@@ -1,0 +1,99 @@
+"""`posewire explain`: why the people of a recorded frame have the ids that they have."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from posewire.cli.failures import CommandError, say
+from posewire.cli.progress import waiting
+from posewire.cli.replay import read_recording
+
+if TYPE_CHECKING:
+    from posewire_server.recording.explanation import FrameExplanation
+
+__all__ = ["ExplainJob", "run_explain"]
+
+
+@dataclass(frozen=True)
+class ExplainJob:
+    """What `explain` was asked to do.
+
+    Attributes:
+        file: the recording.
+        frame: number of the frame.
+        bundle: networks to run, where they are not those of the recording.
+        detector: in place of the bundle's.
+        flow: in place of the bundle's.
+        device: where they run.
+    """
+
+    file: Path
+    frame: int
+    bundle: str | None = None
+    detector: str | None = None
+    flow: str | None = None
+    device: str = "auto"
+
+
+def run_explain(job: ExplainJob) -> None:
+    """Run the recording up to the frame, in this process, and print a table of all candidates.
+
+    Raises:
+        CommandError: there is no such frame, or the networks cannot be loaded.
+    """
+    recording = read_recording(job.file)
+    try:
+        from posewire_server.config import ServerConfig
+        from posewire_server.networks import load_networks
+        from posewire_server.recording.explanation import explain
+    except ModuleNotFoundError as error:
+        raise CommandError(f"`explain` needs the package {error.name}; pip install 'posewire[server]'") from error
+    try:
+        config = ServerConfig(
+            bundle=job.bundle or recording.started.models.bundle,
+            detector=job.detector or "auto",
+            flow=job.flow or "auto",
+            device=job.device,
+        )
+        with waiting("running the recording", quiet=False):
+            explanation = asyncio.run(explain(recording, job.frame, load_networks(config)))
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    _print(explanation)
+    if explanation.ids != explanation.recorded_ids:
+        say(
+            f"posewire: the recording has ids {_listed(explanation.recorded_ids)} here, this run has"
+            f" {_listed(explanation.ids)}; are the networks the same (--bundle, --detector, --flow)?"
+        )
+
+
+def _print(explanation: FrameExplanation) -> None:
+    config = explanation.config
+    console = Console(highlight=False)
+    console.print(
+        f"frame {explanation.number}: similarity {config.similarity}, match_threshold {config.match_threshold:g}, "
+        f"{'detector ran' if explanation.detector_ran else 'detector did not run'}, "
+        f"{len(explanation.poses)} poses, ids {_listed(explanation.ids)}"
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("pose", "box", "track", "seen", "similarity", "", "why"):
+        table.add_column(name, justify="right" if name in ("pose", "track", "similarity") else "left")
+    for pose in explanation.poses:
+        left, top, right, bottom = pose.box
+        box = f"{pose.source} {left:.0f},{top:.0f} {right - left:.0f}x{bottom - top:.0f}"
+        table.add_row(str(pose.pose), box, str(pose.id or "-"), "", "", "=" if pose.id else "x", pose.why, style="bold")
+        for candidate in pose.candidates:
+            ago = "last frame" if candidate.frames_ago == 1 else f"{candidate.frames_ago} frames ago"
+            mark = "+" if candidate.won else ""
+            table.add_row("", "", str(candidate.track), ago, f"{candidate.similarity:.3f}", mark, candidate.why)
+    console.print(table)
+
+
+def _listed(ids: list[int]) -> str:
+    return ", ".join(map(str, ids)) or "none"

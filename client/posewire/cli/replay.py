@@ -1,0 +1,168 @@
+"""`posewire replay`: run a recorded stream again, and compare."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import typer
+
+from posewire._status import error_from_status
+from posewire.cli.access import ServerAccess
+from posewire.cli.failures import CommandError, ExitStatus, say
+from posewire.cli.private_server import ServerChoice
+from posewire.cli.progress import Bar, bar, waiting
+from posewire.v1 import settings_pb2, track_pb2
+
+if TYPE_CHECKING:
+    from posewire_server.recording.comparison import Comparison
+    from posewire_server.recording.recording import Recording
+
+__all__ = ["ReplayJob", "read_recording", "run_replay"]
+
+
+@dataclass(frozen=True)
+class ReplayJob:
+    """What `replay` was asked to do.
+
+    Attributes:
+        file: the recording.
+        server: that runs it again.
+        tolerance_px: joints may be so far apart.
+        quiet: say nothing unless something differs.
+    """
+
+    file: Path
+    server: ServerChoice
+    tolerance_px: float
+    quiet: bool
+
+
+def run_replay(job: ReplayJob) -> None:
+    """Run a recording again; ends the program with status 1 if anything differs.
+
+    Raises:
+        CommandError: the file is no recording.
+        CallError: the server does not take the stream.
+    """
+    from posewire_server.recording.comparison import Comparison
+
+    recording = read_recording(job.file)
+    comparison = Comparison(job.tolerance_px, renamed=recording.started.resume.resumed)
+    if not job.quiet:
+        for line in _notes(recording):
+            say(line)
+    with job.server.running() as access, bar("replaying", len(recording.outcomes), quiet=job.quiet) as shown:
+        now = asyncio.run(_replay(recording, access, comparison, shown))
+    _say_models(recording.started.models, now.models)
+    if comparison.differences:
+        number, what = comparison.differences[0]
+        say(f"posewire: frame {number} differs: {what}")
+        say(f"posewire: {len(comparison.differences)} of {comparison.frames} frames differ")
+        raise typer.Exit(ExitStatus.INCOMPLETE)
+    if not job.quiet:
+        say(f"{comparison.frames} frames: same ids, joints within {comparison.worst_px:.4f} px")
+
+
+def read_recording(file: Path) -> Recording:
+    """The recording in a file, or what is left of it.
+
+    Raises:
+        CommandError: there is none.
+    """
+    try:
+        from posewire_server.recording.recording import Recording
+    except ModuleNotFoundError as error:
+        raise CommandError(f"recordings need the package {error.name}; pip install 'posewire[server]'") from error
+    try:
+        return Recording.read(file)
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _notes(recording: Recording) -> Iterator[str]:
+    """What a reader of the result should know."""
+    if recording.ending is None:
+        yield "the recording has no end: its server was killed, or is at it still"
+    if recording.started.resume.resumed:
+        yield "the recorded stream continued an earlier one: ids are compared but for their names"
+    if recording.is_video and any(isinstance(each, track_pb2.DroppedFrame) for each in recording.outcomes.values()):
+        yield "packets were dropped after they had been decoded; here they are tracked, so ids may differ"
+
+
+def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
+    if recorded != now:
+        names = ("bundle", "detector", "flow", "pose")
+        changed = [
+            f"{name} {getattr(recorded, name) or 'none'}, now {getattr(now, name) or 'none'}"
+            for name in names
+            if getattr(recorded, name) != getattr(now, name)
+        ]
+        say(f"posewire: recorded with other networks: {'; '.join(changed)}")
+
+
+async def _replay(
+    recording: Recording, access: ServerAccess, comparison: Comparison, shown: Bar
+) -> track_pb2.StreamStarted:
+    """Send the frames as they came, and compare what becomes of them; gives what the server settled on."""
+    connections = access.connections()
+    address = connections.preferred
+    try:
+        with waiting("connecting", quiet=True):
+            server = connections.to(address)
+            call = server.stub.Track(metadata=server.metadata)
+        await call.write(track_pb2.TrackRequest(config=_settings(recording)))
+        response = await call.read()
+        if not isinstance(response, track_pb2.TrackResponse):
+            raise CommandError(f"the server at {address} ended the stream before it began")
+        started = response.started
+        sender = asyncio.create_task(_send(recording, call))
+        try:
+            while isinstance(response := await call.read(), track_pb2.TrackResponse):
+                _compare(recording, response, comparison)
+                shown.show(comparison.frames)
+            await sender
+        finally:
+            sender.cancel()
+    except grpc.aio.AioRpcError as error:
+        raise error_from_status(error, address, "replaying") from error
+    finally:
+        await connections.aclose()
+    return started
+
+
+def _settings(recording: Recording) -> settings_pb2.StreamConfig:
+    """The recorded settings; every frame counts now, however long it takes."""
+    config = settings_pb2.StreamConfig()
+    config.CopyFrom(recording.config)
+    config.drop_policy = settings_pb2.DROP_POLICY_ALL
+    config.name = "replay"
+    for name in ("max_age_ms", "max_detect_every", "resume"):
+        config.ClearField(name)
+    return config
+
+
+async def _send(
+    recording: Recording, call: grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse]
+) -> None:
+    for frame in recording.frames_to_repeat():
+        await call.write(track_pb2.TrackRequest(frame=frame))
+    await call.done_writing()
+
+
+def _compare(recording: Recording, response: track_pb2.TrackResponse, comparison: Comparison) -> None:
+    answers: list[track_pb2.TrackedFrame | track_pb2.FailedFrame | track_pb2.DroppedFrame] = list(response.dropped)
+    if response.HasField("tracked"):
+        answers.append(response.tracked)
+    elif response.HasField("failed"):
+        answers.append(response.failed)
+    for answer in answers:
+        recorded = recording.outcomes[answer.number]
+        if not isinstance(recorded, track_pb2.DroppedFrame):
+            comparison.add(answer.number, recorded, answer)

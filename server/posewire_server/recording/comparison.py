@@ -1,0 +1,89 @@
+"""Whether a stream that was run again gave the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from posewire.v1 import pose_pb2, track_pb2
+from posewire_server.recording.recording import Outcome
+
+__all__ = ["Comparison"]
+
+
+@dataclass
+class Comparison:
+    """Compares outcomes frame by frame.
+
+    Attributes:
+        tolerance_px: joints may be so far apart.
+        renamed: ids may differ, as long as it is always the same other one: the recorded stream was a continuation.
+        frames: compared so far.
+        differences: numbers of frames that differ, with what differs first in each.
+        worst_px: the largest distance between two joints of the same person.
+    """
+
+    tolerance_px: float = 0.01
+    renamed: bool = False
+    frames: int = 0
+    differences: list[tuple[int, str]] = field(default_factory=list)
+    worst_px: float = 0.0
+    _names: dict[int, int] = field(default_factory=dict)
+
+    def add(self, number: int, recorded: Outcome, now: Outcome) -> None:
+        """Compare one frame."""
+        self.frames += 1
+        difference = self._difference(recorded, now)
+        if difference:
+            self.differences.append((number, difference))
+
+    def _difference(self, recorded: Outcome, now: Outcome) -> str:
+        if type(recorded) is not type(now):
+            return f"recorded: {_described(recorded)}; now: {_described(now)}"
+        if not isinstance(recorded, track_pb2.TrackedFrame) or not isinstance(now, track_pb2.TrackedFrame):
+            return "" if _described(recorded) == _described(now) else f"{_described(recorded)}; now: {_described(now)}"
+        before = {person.id: person for person in recorded.people}
+        after = {person.id: person for person in now.people}
+        if self.renamed:
+            before = self._as_now(before, after)
+        if before.keys() != after.keys():
+            return f"recorded ids {_listed(before)}; now {_listed(after)}"
+        for identity, person in before.items():
+            distance = _distance(person, after[identity])
+            self.worst_px = max(self.worst_px, distance)
+            if not distance <= self.tolerance_px:
+                return f"joints of id {identity} are {distance:.3f} px apart ({self.tolerance_px:g} px are allowed)"
+        return ""
+
+    def _as_now(
+        self, before: dict[int, pose_pb2.Person], after: dict[int, pose_pb2.Person]
+    ) -> dict[int, pose_pb2.Person]:
+        """The recorded people by the ids that they have now; whoever is new on both sides is paired by place."""
+        free = {identity: person for identity, person in after.items() if identity not in self._names.values()}
+        for identity, person in before.items():
+            if identity not in self._names and free:
+                nearest = min(free, key=lambda other: _distance(person, free[other]))
+                self._names[identity] = nearest
+                del free[nearest]
+        return {self._names.get(identity, -identity): person for identity, person in before.items()}
+
+
+def _distance(one: pose_pb2.Person, other: pose_pb2.Person) -> float:
+    """The largest distance between two joints that stand for the same."""
+    if len(one.joints) != len(other.joints):
+        return float("inf")
+    places = [np.array(person.joints, np.float32).reshape(-1, 3)[:, :2] for person in (one, other)]
+    return float(np.abs(places[0] - places[1]).max(initial=0.0))
+
+
+def _described(outcome: Outcome) -> str:
+    if isinstance(outcome, track_pb2.TrackedFrame):
+        return f"tracked, ids {_listed({person.id: person for person in outcome.people})}"
+    if isinstance(outcome, track_pb2.FailedFrame):
+        return f"failed ({track_pb2.FailureReason.Name(outcome.reason)})"
+    return f"dropped ({track_pb2.DropReason.Name(outcome.reason)})"
+
+
+def _listed(people: dict[int, pose_pb2.Person]) -> str:
+    return ", ".join(map(str, sorted(people))) or "none"

@@ -1,0 +1,83 @@
+"""The file of a recorded stream: records one after the other, readable up to where a killed server left off.
+
+    "posewire recording 1" and a line feed, then records: kind (1 byte), length (4), seconds since the begin (8, float),
+    CRC-32 of the payload (4), all little-endian, and the payload.
+
+A header and an end are JSON; requests and responses are the messages of the Track call, without resume tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["FINISHED", "UNFINISHED", "Kind", "NotARecording", "Record", "begin", "pack", "pack_json", "records"]
+
+FINISHED = ".pwrec"
+UNFINISHED = ".pwrec.part"
+"""While a stream is being recorded, and for ever if the server was killed meanwhile."""
+
+_MAGIC = b"posewire recording 1\n"
+_PREFIX = struct.Struct("<BIdI")
+_LONGEST = 2**31
+
+
+class Kind(IntEnum):
+    """What a record holds."""
+
+    HEADER = 1
+    REQUEST = 2
+    RESPONSE = 3
+    END = 4
+
+
+class Record(NamedTuple):
+    """One record: `time_s` since the begin."""
+
+    kind: Kind
+    time_s: float
+    payload: bytes
+
+
+class NotARecording(ValueError):  # noqa: N818  it says what is wrong
+    """The file is something else, or of another version."""
+
+
+def begin() -> bytes:
+    """How every file starts."""
+    return _MAGIC
+
+
+def pack(kind: Kind, time_s: float, payload: bytes) -> bytes:
+    """One record."""
+    return _PREFIX.pack(kind, len(payload), time_s, zlib.crc32(payload)) + payload
+
+
+def pack_json(kind: Kind, time_s: float, values: dict[str, Any]) -> bytes:
+    """A record of named values."""
+    return pack(kind, time_s, json.dumps(values).encode())
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records that are whole: reading ends at the first one that is cut off or damaged.
+
+    Raises:
+        NotARecording: the file does not start as a recording does.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise NotARecording(f"{path} is no recording of a posewire stream, or one of another version")
+        while len(prefix := file.read(_PREFIX.size)) == _PREFIX.size:
+            number, length, time_s, checksum = _PREFIX.unpack(prefix)
+            if number not in Kind.__members__.values() or length > _LONGEST:
+                return
+            payload = file.read(length)
+            if len(payload) != length or zlib.crc32(payload) != checksum:
+                return
+            yield Record(Kind(number), time_s, payload)

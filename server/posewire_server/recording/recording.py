@@ -1,0 +1,106 @@
+"""A recorded stream, as it is read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from posewire.v1 import settings_pb2, track_pb2
+from posewire_server.recording.file_format import Kind, NotARecording, records
+
+__all__ = ["Outcome", "Recording"]
+
+Outcome: TypeAlias = track_pb2.TrackedFrame | track_pb2.FailedFrame | track_pb2.DroppedFrame
+"""What became of a frame."""
+
+_NEVER_TRACKED = (track_pb2.FAILURE_REASON_BAD_NUMBER, track_pb2.FAILURE_REASON_BAD_BOXES)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One stream. Pictures stay on the disk until they are asked for.
+
+    Attributes:
+        path: of the file.
+        header: version, stream, time.
+        started: what the server settled on.
+        outcomes: by frame number.
+        ending: why the recording ended; None if the server was killed meanwhile.
+        seconds: how long it lasted.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    started: track_pb2.StreamStarted
+    outcomes: dict[int, Outcome]
+    ending: str | None
+    seconds: float
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """Read all but the pictures.
+
+        Raises:
+            NotARecording: the file is something else, or holds no stream.
+            OSError: it cannot be read.
+        """
+        header: dict[str, Any] = {}
+        started: track_pb2.StreamStarted | None = None
+        outcomes: dict[int, Outcome] = {}
+        ending, seconds = None, 0.0
+        for record in records(path):
+            seconds = record.time_s
+            if record.kind is Kind.HEADER:
+                header = json.loads(record.payload)
+            elif record.kind is Kind.END:
+                ending = json.loads(record.payload)["reason"]
+            elif record.kind is Kind.RESPONSE:
+                response = track_pb2.TrackResponse.FromString(record.payload)
+                if response.HasField("started"):
+                    started = response.started
+                _note(response, outcomes)
+        if started is None:
+            raise NotARecording(f"{path} ends before its stream began; there is nothing in it")
+        return cls(path, header, started, outcomes, ending, seconds)
+
+    @property
+    def config(self) -> settings_pb2.StreamConfig:
+        """The stream's settings, all with their final values."""
+        return self.started.config
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the frames build on each other."""
+        return self.config.codec in (5, 6)  # CODEC_H264, CODEC_H265
+
+    def frames(self) -> Iterator[track_pb2.Frame]:
+        """The frames that have an outcome, as they came."""
+        for record in records(self.path):
+            if record.kind is Kind.REQUEST:
+                request = track_pb2.TrackRequest.FromString(record.payload)
+                if request.HasField("frame") and request.frame.number in self.outcomes:
+                    yield request.frame
+
+    def frames_to_repeat(self) -> Iterator[track_pb2.Frame]:
+        """Those that a tracker has to see again: not the dropped ones, unless later ones build on them."""
+        last = -1
+        for frame in self.frames():
+            outcome = self.outcomes[frame.number]
+            dropped = isinstance(outcome, track_pb2.DroppedFrame) and not self.is_video
+            unusable = isinstance(outcome, track_pb2.FailedFrame) and outcome.reason in _NEVER_TRACKED
+            if frame.number > last and not dropped and not unusable:
+                last = frame.number
+                yield frame
+
+
+def _note(response: track_pb2.TrackResponse, outcomes: dict[int, Outcome]) -> None:
+    for dropped in response.dropped:
+        outcomes.setdefault(dropped.number, dropped)
+    match response.WhichOneof("event"):
+        case "tracked":
+            outcomes.setdefault(response.tracked.number, response.tracked)
+        case "failed":
+            outcomes.setdefault(response.failed.number, response.failed)

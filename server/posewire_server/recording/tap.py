@@ -1,0 +1,60 @@
+"""Where recordings are taken: between gRPC and the service, which does not know of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from posewire.v1 import track_pb2
+from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
+from posewire_server.recording.recorder import Recorder, StreamRecording
+
+__all__ = ["RecordingTap"]
+
+
+class RecordingTap:
+    """A servicer that passes all calls on to another one, and records its streams.
+
+    Args:
+        service: does the work.
+        recorder: gets what comes and goes.
+    """
+
+    def __init__(self, service: PoseTrackingServiceServicer, recorder: Recorder) -> None:
+        self._service = service
+        self._recorder = recorder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+    async def Track(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        """See track.proto."""
+        recording = self._recorder.begin()
+        try:
+            # Handlers are coroutines here, whatever the generated base class says of synchronous ones.
+            track: Any = self._service.Track
+            await track(request_iterator, _TappedContext(context, recording))
+        finally:
+            recording.end()
+
+
+class _TappedContext:
+    """The context of a call, whose messages are recorded as they pass."""
+
+    def __init__(self, context: Any, recording: StreamRecording) -> None:
+        self._context = context
+        self._recording = recording
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def read(self) -> Any:
+        request = await self._context.read()
+        if request is not grpc.aio.EOF:
+            self._recording.request(request)
+        return request
+
+    async def write(self, response: track_pb2.TrackResponse) -> None:
+        self._recording.response(response)
+        await self._context.write(response)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from posewire.v1 import pose_pb2, track_pb2
+from posewire_server.recording.comparison import Comparison
+from posewire_server.recording.recording import Outcome
+
+
+def people(**places: float) -> track_pb2.TrackedFrame:
+    """Each person's id (after an underscore) and where the first joint is."""
+    frame = track_pb2.TrackedFrame()
+    for name, x in places.items():
+        frame.people.append(pose_pb2.Person(id=int(name[1:]), joints=[x, 5.0, 0.9]))
+    return frame
+
+
+FAILED = track_pb2.FailedFrame(reason=track_pb2.FAILURE_REASON_UNDECODABLE)
+DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "says"),
+    [
+        (people(_1=10, _2=90), people(_2=90, _1=10), ""),  # the order is nothing
+        (people(_1=10), people(_1=10.005), ""),  # within the tolerance
+        (people(_1=10), people(_1=10.5), "id 1 are 0.500 px apart"),
+        (people(_1=10), people(_1=float("nan")), "apart"),
+        (people(_1=10), people(_2=10), "recorded ids 1; now 2"),
+        (people(_1=10), people(), "recorded ids 1; now none"),
+        (people(_1=10), FAILED, "now: failed"),
+        (FAILED, FAILED, ""),
+        (FAILED, DROPPED, "now: dropped"),
+    ],
+)
+def test_what_differs_is_said(recorded: Outcome, now: Outcome, says: str) -> None:
+    comparison = Comparison(0.01)
+    comparison.add(7, recorded, now)
+    if says:
+        ((number, what),) = comparison.differences
+        assert number == 7
+        assert says in what
+    else:
+        assert comparison.differences == []
+
+
+def test_the_ids_of_a_continued_stream_are_compared_but_for_their_names() -> None:
+    comparison = Comparison(0.01, renamed=True)
+    comparison.add(0, people(_7=10, _9=90), people(_1=10, _2=90))
+    comparison.add(1, people(_7=12, _9=88, _10=50), people(_1=12, _2=88, _3=50))
+    assert comparison.differences == []
+    comparison.add(2, people(_7=14), people(_2=14))  # who was 1 is now 2
+    assert len(comparison.differences) == 1

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import shutil
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from posewire.v1 import settings_pb2, track_pb2
+from posewire_server.logs import current_stream
+from posewire_server.recording import recorder as recorder_module
+from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, records
+from posewire_server.recording.recorder import Recorder
+from posewire_server.recording.recording import Recording
+
+CONFIG = track_pb2.TrackRequest(
+    config=settings_pb2.StreamConfig(resume=settings_pb2.ResumeRequest(token=b"secret", last_frame=b"picture"))
+)
+STARTED = track_pb2.TrackResponse(started=track_pb2.StreamStarted(stream_id="s1"))
+
+
+def frame(number: int, size: int = 10) -> track_pb2.TrackRequest:
+    return track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=b"x" * size))
+
+
+def tracked(number: int, token: bytes = b"") -> track_pb2.TrackResponse:
+    return track_pb2.TrackResponse(tracked=track_pb2.TrackedFrame(number=number), resume_token=token)
+
+
+def record(recorder: Recorder, stream: str, frames: int, size: int = 10) -> None:
+    current_stream.set(stream)
+    recording = recorder.begin()
+    recording.request(CONFIG)
+    recording.response(STARTED)
+    for number in range(frames):
+        recording.request(frame(number, size))
+        recording.response(tracked(number, b"secret"))
+    recording.end()
+
+
+def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "new", 10**6)
+    record(recorder, "cam", frames=3)
+    recorder.close()
+    (path,) = (tmp_path / "new").iterdir()
+    assert path.name.endswith(FINISHED)
+    assert "cam" in path.name
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert b"secret" not in path.read_bytes()
+    assert b"picture" in path.read_bytes()
+    assert CONFIG.config.resume.token == b"secret"  # what the service works with is left alone
+    recording = Recording.read(path)
+    assert recording.ending == "the stream ended"
+    assert recording.header["stream"] == "cam"
+    assert recording.outcomes.keys() == {0, 1, 2}
+    assert [each.number for each in recording.frames()] == [0, 1, 2]
+
+
+def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 10**6)
+    recorder.begin().end()
+    recorder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 50_000)
+    for number in range(8):
+        record(recorder, f"cam{number}", frames=10, size=1000)
+    recorder.close()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 50_000 + 200  # and a header
+    assert any("cam7" in name for name in names)
+    assert not any("cam0" in name for name in names)
+
+
+def test_a_stream_longer_than_all_the_room_is_recorded_up_to_there(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 20_000)
+    record(recorder, "long", frames=100, size=1000)
+    recorder.close()
+    (path,) = tmp_path.iterdir()
+    recording = Recording.read(path)
+    assert path.stat().st_size < 20_500
+    assert "--record-max-mb" in str(recording.ending)
+    assert 10 < len(recording.outcomes) < 20
+
+
+def test_a_slow_disk_ends_the_recording_and_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "_MOST_WAITING_BYTES", 20_000)
+    recorder = Recorder(tmp_path, 10**7)
+    stuck, go_on = threading.Event(), threading.Event()
+    write = recorder._write
+
+    def slow(piece: object) -> None:
+        stuck.set()
+        go_on.wait(30)
+        write(piece)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recorder, "_write", slow)
+    record(recorder, "slow", frames=50, size=1000)  # returns at once
+    assert stuck.wait(30)
+    go_on.set()
+    recorder.close()
+    (path,) = tmp_path.iterdir()
+    recording = Recording.read(path)
+    assert "too slow" in str(recording.ending)
+    assert 0 < len(recording.outcomes) < 50
+
+
+def test_a_full_disk_costs_the_recording_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(tmp_path, 10**6)
+
+    def full(piece: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recorder, "_write", full)
+    record(recorder, "cam", frames=3)
+    monkeypatch.undo()
+    record(recorder, "next", frames=3)
+    recorder.close()
+    assert any("next" in path.name and path.name.endswith(FINISHED) for path in tmp_path.iterdir())
+
+
+def test_what_a_killed_server_leaves_is_readable(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "live", 10**6)
+    current_stream.set("cam")
+    recording = recorder.begin()
+    for message in (CONFIG, frame(0), frame(1)):
+        recording.request(message)
+    recording.response(STARTED)
+    recording.response(tracked(0))
+    while recorder._waiting_bytes:
+        recorder._thread.join(0.001)
+    (path,) = (tmp_path / "live").iterdir()
+    assert path.name.endswith(UNFINISHED)
+    path = Path(shutil.copy(path, tmp_path / "left"))
+    left = Recording.read(path)
+    assert left.ending is None
+    assert left.outcomes.keys() == {0}
+    assert [each.kind for each in records(path)].count(Kind.REQUEST) == 3
+    recorder.close()
+    (finished,) = (tmp_path / "live").iterdir()
+    assert Recording.read(finished).ending == "the server stopped"  # told to stop, it finishes its files

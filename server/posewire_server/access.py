@@ -11,7 +11,7 @@ import grpc
 
 from posewire_server.errors import NotAuthenticated
 from posewire_server.logs import facts
-from posewire_server.status import abort
+from posewire_server.status import abort, error_reason
 from posewire_server.tokens import ANYBODY, Caller, TokenFile
 
 __all__ = ["AccessControl", "current_caller"]
@@ -33,10 +33,10 @@ class AccessControl(grpc.aio.ServerInterceptor):
 
     Args:
         tokens: that are accepted.
-        on_refusal: called for each call that is refused.
+        on_refusal: called with the reason of each refusal.
     """
 
-    def __init__(self, tokens: TokenFile, on_refusal: Callable[[], None]) -> None:
+    def __init__(self, tokens: TokenFile, on_refusal: Callable[[str], None]) -> None:
         self._tokens = tokens
         self._on_refusal = on_refusal
 
@@ -52,7 +52,7 @@ class AccessControl(grpc.aio.ServerInterceptor):
         try:
             current_caller.set(self._tokens.caller_of(_authorization(handler_call_details)))
         except NotAuthenticated as error:
-            self._on_refusal()
+            self._on_refusal(error_reason(error))
             return _refusal(method, error)
         return await continuation(handler_call_details)
 

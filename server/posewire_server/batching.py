@@ -9,13 +9,14 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from posewire_server.config import StageBatchingConfig
 from posewire_server.errors import InferenceFailed, ServerDraining
 from posewire_server.lane import Lane
+from posewire_server.logs import facts
 
-__all__ = ["Batched", "MicroBatcher"]
+__all__ = ["BatchReport", "Batched", "MicroBatcher"]
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -30,15 +31,34 @@ class Batched(Generic[Result]):
     Attributes:
         result: of this request.
         ran_ms: how long the batch ran that it was part of, without the time that it waited.
+        began_s: when it began to run, on the clock of `time.perf_counter`.
     """
 
     result: Result
     ran_ms: float
+    began_s: float = 0.0
+
+
+class BatchReport(NamedTuple):
+    """What came of one batch.
+
+    Attributes:
+        stage: whose batch it was.
+        weight: of its requests.
+        ran_ms: how long it ran.
+        error: if it failed.
+    """
+
+    stage: str
+    weight: int
+    ran_ms: float
+    error: BaseException | None
 
 
 @dataclass(eq=False)
 class _Waiting(Generic[Request, Result]):
     request: Request
+    stream: Hashable
     weight: int
     future: asyncio.Future[Batched[Result]]
     since: float = field(default_factory=time.monotonic)
@@ -61,6 +81,11 @@ class MicroBatcher(Generic[Request, Result]):
         lane: where it runs.
         config: size and patience.
         weigh: how much of `max_batch` a request takes, e.g. its number of people.
+        watches: told of every batch that has run.
+
+    Attributes:
+        name: of the stage.
+        waiting: requests that have not begun to run.
     """
 
     def __init__(
@@ -70,8 +95,11 @@ class MicroBatcher(Generic[Request, Result]):
         lane: Lane,
         config: StageBatchingConfig,
         weigh: Callable[[Request], int] = lambda request: 1,
+        watches: Sequence[Callable[[BatchReport], None]] = (),
     ) -> None:
         self.name = name
+        self.waiting = 0
+        self._watches = watches
         self._run = run
         self._lane = lane
         self._config = config
@@ -95,11 +123,13 @@ class MicroBatcher(Generic[Request, Result]):
             What comes of it; cancelled, the request is left out. It fails with `InferenceFailed` when `run` failed on
             this request alone, with `ServerDraining` when the batcher is closed.
         """
-        waiting = _Waiting[Request, Result](request, self._weigh(request), asyncio.get_running_loop().create_future())
+        future = asyncio.get_running_loop().create_future()
+        waiting = _Waiting[Request, Result](request, stream, self._weigh(request), future)
         if self._closed:
             _fail(waiting, ServerDraining("the server is stopping; send this elsewhere"))
             return waiting.future
         self._streams.setdefault(stream, deque()).append(waiting)
+        self.waiting += 1
         self.start_batch()
         return waiting.future
 
@@ -150,7 +180,7 @@ class MicroBatcher(Generic[Request, Result]):
         batch = self._running = [self._suspects.popleft()] if self._suspects else self._take(self._config.max_batch)
         self._lane.run(
             lambda: self._checked([each.request for each in batch]),
-            lambda results, error, ran_ms: self._settle(batch, results, error, ran_ms),
+            lambda results, error, began_s, ran_ms: self._settle(batch, results, error, began_s, ran_ms),
         )
         return True
 
@@ -178,10 +208,12 @@ class MicroBatcher(Generic[Request, Result]):
         while self._streams:
             stream, queue = self._streams.popitem(last=False)
             waiting = queue.popleft()
+            self.waiting -= 1
             if not waiting.future.done():
                 if batch and limit is not None and weight + waiting.weight > limit:
                     # It comes first in the next batch: it must not be overtaken by lighter ones for ever.
                     queue.appendleft(waiting)
+                    self.waiting += 1
                     self._streams[stream] = queue
                     self._streams.move_to_end(stream, last=False)
                     break
@@ -203,20 +235,31 @@ class MicroBatcher(Generic[Request, Result]):
         batch: Sequence[_Waiting[Request, Result]],
         results: Sequence[Result] | None,
         error: BaseException | None,
+        began_s: float,
         ran_ms: float,
     ) -> None:
         self._running = []
+        report = BatchReport(self.name, sum(each.weight for each in batch), ran_ms, error)
+        for watch in self._watches:
+            watch(report)
         if results is not None:
             for waiting, result in zip(batch, results, strict=True):
                 if not waiting.future.done():
-                    waiting.future.set_result(Batched(result, ran_ms))
+                    waiting.future.set_result(Batched(result, ran_ms, began_s))
         elif len(batch) == 1:
-            log.error("stage %s failed on a request", self.name, exc_info=error)
+            stream = facts(stream=str(batch[0].stream or ""))
+            log.error("stage %s failed on a request", self.name, exc_info=error, extra=stream)
             _fail(
                 batch[0], InferenceFailed(f"the {self.name} stage failed on this frame; the server's log has the cause")
             )
         else:
-            log.warning("stage %s failed on a batch of %d; each is run alone", self.name, len(batch), exc_info=error)
+            streams = sorted({str(each.stream or "") for each in batch})
+            log.warning(
+                "stage %s failed on a batch of %d; each is run alone",
+                *(self.name, len(batch)),
+                exc_info=error,
+                extra=facts(streams=streams),
+            )
             self._suspects.extend(batch)
 
     def _stop_timer(self) -> None:

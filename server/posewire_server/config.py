@@ -163,6 +163,10 @@ class ServerConfig:
         resume_key: file with the secret that signs resume tokens, the same on servers that continue each other's
             streams; made if it is not there. None: one in the user's state directory.
         resume_lifetime_s: a resume token is accepted for so long.
+        metrics_port: port on which Prometheus finds the metrics, over HTTP; 0: they are not served.
+        metrics_host: address for that; the default is reachable from this machine only.
+        traces: OpenTelemetry collector that gets the frames' ways as spans, e.g. `http://localhost:4317`; empty: none.
+        traces_share: of the frames that are traced, 0..1.
         record: folder into which every stream is recorded, requests and results; None: nothing is.
         record_max_mb: the recordings in it take so much space at most; the oldest ones make room.
         port_file: file that gets the bound port once the server accepts calls.
@@ -190,6 +194,10 @@ class ServerConfig:
     drain_grace_s: float = 2.0
     resume_key: Path | None = None
     resume_lifetime_s: float = 60.0
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+    traces: str = ""
+    traces_share: float = 0.01
     record: Path | None = None
     record_max_mb: int = 2048
     port_file: Path | None = None
@@ -212,6 +220,10 @@ class ServerConfig:
                 "FILE), best both; or say --insecure if everybody in that network may"
             )
         _check_range("port", self.port, 0, 65535)
+        _check_range("metrics_port", self.metrics_port, 0, 65535)
+        _check_range("traces_share", self.traces_share, 0.0, 1.0)
+        if self.traces and not self.traces.startswith(("http://", "https://")):
+            raise ValueError(f"traces is {self.traces!r}; it must be an address such as http://localhost:4317")
         _check_range("record_max_mb", self.record_max_mb, 1, 10**8)
         _check_range("threads", self.threads, 0, 1024)
         _check_range("decode_threads", self.decode_threads, 0, 1024)

@@ -42,30 +42,31 @@ class Lane:
         self._stages.append(stage)
 
     def run(
-        self, work: Callable[[], Result], done: Callable[[Result | None, BaseException | None, float], None]
+        self, work: Callable[[], Result], done: Callable[[Result | None, BaseException | None, float, float], None]
     ) -> None:
         """Run `work` on the thread of a free lane; when it has run, the stages are asked in turn for more.
 
         Args:
             work: what to run.
-            done: called on the event loop with the result or the error, and the milliseconds that it ran.
+            done: called on the event loop with the result or the error, with when the work began, on the clock of
+                `time.perf_counter`, and with the milliseconds that it ran.
         """
         if not self.free:
             raise RuntimeError(f"lane {self.name} is busy")
         self.free = False
-        ran_ms = 0.0
+        began_s = ran_ms = 0.0
 
         def timed() -> Result:
-            nonlocal ran_ms
-            start = time.perf_counter()
+            nonlocal began_s, ran_ms
+            began_s = time.perf_counter()
             try:
                 return work()
             finally:
-                ran_ms = (time.perf_counter() - start) * 1e3
+                ran_ms = (time.perf_counter() - began_s) * 1e3
 
         def finished(result: Result | None, error: BaseException | None) -> None:
             self.free = True
-            done(result, error, ran_ms)
+            done(result, error, began_s, ran_ms)
             self._next()
 
         self._worker.call(timed, finished)

@@ -70,6 +70,12 @@ def serve(
     ] = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Least severity that is logged.")] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics on this port; 0: do not.")] = None,
+    metrics_host: Annotated[str | None, typer.Option(help="Address for that.")] = None,
+    traces: Annotated[
+        str | None, typer.Option(help="OpenTelemetry collector for frames' spans, e.g. http://localhost:4317.")
+    ] = None,
+    traces_share: Annotated[float | None, typer.Option(help="Share of the frames that are traced, 0..1.")] = None,
     record: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record every stream there, for `posewire replay` and `explain`.")
     ] = None,

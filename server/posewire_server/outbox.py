@@ -13,7 +13,8 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from posewire.v1 import track_pb2
 from posewire_server.errors import FrameError
 from posewire_server.inbox import DropReason
-from posewire_server.status import failure_reason
+from posewire_server.metrics import Metrics
+from posewire_server.status import error_reason, failure_reason
 from posewire_server.wire.names import DROP_REASONS
 
 __all__ = ["Accounts", "FrameId", "Outbox"]
@@ -59,14 +60,18 @@ class Outbox:
 
     Args:
         write: sends a response; returns when flow control has let it go.
+        metrics: that count what failed or was dropped.
 
     Attributes:
         accounts: of the stream.
         sending_since_s: when the response began to leave that has not left yet, on the clock of `time.monotonic`.
     """
 
-    def __init__(self, write: Callable[[track_pb2.TrackResponse], Awaitable[None]]) -> None:
+    def __init__(
+        self, write: Callable[[track_pb2.TrackResponse], Awaitable[None]], metrics: Metrics | None = None
+    ) -> None:
         self._write = write
+        self._metrics = metrics
         self._sending = asyncio.Lock()
         self._dropped: list[track_pb2.DroppedFrame] = []
         self._something_dropped = asyncio.Event()
@@ -85,6 +90,8 @@ class Outbox:
     async def failed(self, frame: FrameId, error: FrameError) -> None:
         """A frame failed."""
         self.accounts.failed += 1
+        if self._metrics is not None:
+            self._metrics.frame_failed(error_reason(error))
         message = track_pb2.FailedFrame(
             number=frame.number, capture_time=frame.capture_time, reason=failure_reason(error), message=error.message
         )
@@ -93,6 +100,8 @@ class Outbox:
     def dropped(self, frame: FrameId, reason: DropReason) -> None:
         """A frame was dropped; told with the next response, or soon without one."""
         self.accounts.dropped += 1
+        if self._metrics is not None:
+            self._metrics.frame_dropped(reason)
         self._dropped.append(track_pb2.DroppedFrame(number=frame.number, reason=DROP_REASONS[reason]))
         self._something_dropped.set()
 

@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from posewire_models.frames import Detections, FlowField, Frame
-from posewire_server.batching import Batched, MicroBatcher
+from posewire_server.batching import Batched, BatchReport, MicroBatcher
 from posewire_server.config import BatchingConfig
 from posewire_server.errors import DetectorMissing
 from posewire_server.lane import Lane
@@ -40,12 +40,16 @@ class StageTimes:
     """Milliseconds that each stage ran for one frame, without waiting for its turn. 0: it did not run.
 
     What the tracker does while others run, or when the results have been sent, is not in `track_ms`.
+
+    Attributes:
+        spans: name of a step, when it began (seconds, on the clock of `time.perf_counter`), and how long it ran (ms).
     """
 
     detect_ms: float = 0.0
     flow_ms: float = 0.0
     pose_ms: float = 0.0
     track_ms: float = 0.0
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,17 +93,33 @@ class Pipeline:
 
     Detector and pose network share one lane, as they share the device. The flow has its own unless it runs on an
     accelerator too, so that it really overlaps with the detector.
+
+    Args:
+        networks: the three stages.
+        batching: how their requests are joined.
+        watches: told of every batch that has run.
     """
 
-    def __init__(self, networks: Networks, batching: BatchingConfig) -> None:
+    def __init__(
+        self, networks: Networks, batching: BatchingConfig, watches: Sequence[Callable[[BatchReport], None]] = ()
+    ) -> None:
         self.networks = networks
         self._device = Lane("device")
         self._flow_lane = self._device if networks.flow_shares_device else Lane("flow")
         self._trackers = Workers(_TRACKER_THREADS, "posewire-tracker")
-        self._detect = MicroBatcher[Frame, Detections]("detect", self._run_detector, self._device, batching.detect)
-        self._flow = MicroBatcher[tuple[Frame, Frame], FlowField]("flow", networks.flow, self._flow_lane, batching.flow)
+        self._detect = MicroBatcher[Frame, Detections](
+            "detect", self._run_detector, self._device, batching.detect, watches=watches
+        )
+        self._flow = MicroBatcher[tuple[Frame, Frame], FlowField](
+            "flow", networks.flow, self._flow_lane, batching.flow, watches=watches
+        )
         self._pose = MicroBatcher[tuple[Frame, Floats], Floats](
-            "pose", self._run_pose, self._device, batching.pose, weigh=lambda request: max(1, len(request[1]))
+            "pose",
+            self._run_pose,
+            self._device,
+            batching.pose,
+            weigh=lambda request: max(1, len(request[1])),
+            watches=watches,
         )
 
     async def process(
@@ -136,7 +156,7 @@ class Pipeline:
             posed = await posing
         finally:
             posing.cancel()
-        times.pose_ms = posed.ran_ms
+        _note_poses(posed, times)
         people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
         session.tracker_ms = times.track_ms
         return Tracked(people, times, detector_runs, tracker.config.detect_every)
@@ -169,7 +189,7 @@ class Pipeline:
             order = np.argsort(-found.scores, kind="stable")
             boxes = found[order[found.scores[order] >= box_score_threshold][:max_people]]
         posed = await self._start_poses(frame, boxes.xyxy, stream)
-        times.pose_ms = posed.ran_ms
+        _note_poses(posed, times)
         return Estimated(boxes, posed.result, times)
 
     @contextmanager
@@ -190,6 +210,11 @@ class Pipeline:
         height, width = size
         box = np.array([[width * 0.4, height * 0.2, width * 0.6, height * 0.8]], np.float32)
         await self._pose.submit((frames[0], box), None)
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Requests that wait for each stage."""
+        return {stage.name: stage.waiting for stage in (self._detect, self._flow, self._pose)}
 
     def close(self) -> None:
         """Fail what waits and end the threads."""
@@ -219,6 +244,7 @@ class Pipeline:
                     stage.exception()
         if flow is not None:
             times.flow_ms = flow.result().ran_ms
+            times.spans.append(("flow", flow.result().began_s, times.flow_ms))
         return (
             None if detect is None else _detected(detect.result(), times),
             None if flow is None else flow.result().result,
@@ -238,16 +264,17 @@ class Pipeline:
         milliseconds, during which the event loop must not stand still.
         """
 
-        def timed() -> tuple[Result, float]:
+        def timed() -> tuple[Result, float, float]:
             start = time.perf_counter()
             result = step()
-            return result, (time.perf_counter() - start) * 1e3
+            return result, start, (time.perf_counter() - start) * 1e3
 
         if session.tracker_ms <= _QUICK_TRACKER_MS:
-            result, ran_ms = timed()
+            result, began_s, ran_ms = timed()
         else:
-            result, ran_ms = await self._trackers.run(timed)
+            result, began_s, ran_ms = await self._trackers.run(timed)
         times.track_ms += ran_ms
+        times.spans.append(("track", began_s, ran_ms))
         return result
 
     def _run_detector(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -266,7 +293,14 @@ class Pipeline:
             )
 
 
+def _note_poses(posed: Batched[Floats], times: StageTimes) -> None:
+    times.pose_ms = posed.ran_ms
+    if posed.ran_ms:
+        times.spans.append(("pose", posed.began_s, posed.ran_ms))
+
+
 def _detected(batched: Batched[Detections], times: StageTimes) -> Boxes:
     """B_det, from what the detector's stage gave."""
     times.detect_ms = batched.ran_ms
+    times.spans.append(("detect", batched.began_s, batched.ran_ms))
     return Boxes.of(batched.result.boxes, batched.result.scores, BoxSource.DETECTOR)

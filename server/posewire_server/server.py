@@ -22,9 +22,12 @@ from posewire_server.access import AccessControl
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.drain import DrainSignal
+from posewire_server.health import HEALTH_NAMES, StageHealth
 from posewire_server.logs import facts
+from posewire_server.metrics import Metrics, MetricsExporter
 from posewire_server.networks import Networks, load_networks
 from posewire_server.pipeline import Pipeline
+from posewire_server.readings import describe_server
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.tap import RecordingTap
 from posewire_server.service import PoseTrackingService
@@ -32,6 +35,7 @@ from posewire_server.snapshots import Snapshots, load_key
 from posewire_server.stream import StreamContext
 from posewire_server.tls import server_credentials
 from posewire_server.tokens import TokenFile
+from posewire_server.tracing import FrameTracer, otlp_exporter
 from posewire_server.workers import Workers
 
 __all__ = ["PoseServer", "run", "running_server"]
@@ -55,20 +59,26 @@ class PoseServer:
         address: `host:port` to connect to.
         port: the bound port.
         service: the servicer, for what it counts.
+        metrics: what is exported.
     """
 
-    def __init__(self, config: ServerConfig, pipeline: Pipeline, snapshots: Snapshots) -> None:
+    def __init__(self, config: ServerConfig, networks: Networks, snapshots: Snapshots) -> None:
         self._config = config
-        self._pipeline = pipeline
-        self._drain = DrainSignal(config.drain_grace_s)
-        self._decoders = Workers(config.decoders, "posewire-decoder")
-        self.service = PoseTrackingService(
-            config, StreamContext(pipeline, self._decoders, config.limits, self._drain, snapshots)
-        )
+        self.metrics = Metrics()
         self._recorder = Recorder(config.record, config.record_max_mb * 2**20) if config.record is not None else None
         self._health = health.aio.HealthServicer()
+        stage_health = StageHealth(self._health)
+        self._pipeline = Pipeline(networks, config.batching, watches=(self.metrics.batch_done, stage_health.batch_done))
+        self._drain = DrainSignal(config.drain_grace_s)
+        self._decoders = Workers(config.decoders, "posewire-decoder")
+        self._tracer = FrameTracer(otlp_exporter(config.traces), config.traces_share) if config.traces else None
+        context = StreamContext(
+            self._pipeline, self._decoders, config.limits, self._drain, snapshots, self.metrics, self._tracer
+        )
+        self.service = PoseTrackingService(config, context)
+        self._exporter: MetricsExporter | None = None
         tokens = config.security.tokens
-        doors = [AccessControl(TokenFile(tokens), on_refusal=lambda: None)] if tokens is not None else []
+        doors = [AccessControl(TokenFile(tokens), self.metrics.call_refused)] if tokens is not None else []
         self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
         self.port = 0
 
@@ -87,7 +97,7 @@ class PoseServer:
         if networks is None:
             networks = await asyncio.to_thread(load_networks, config)
         snapshots = Snapshots(await asyncio.to_thread(load_key, config.resume_key), config.resume_lifetime_s)
-        server = cls(config, Pipeline(networks, config.batching), snapshots)
+        server = cls(config, networks, snapshots)
         try:
             await server._pipeline.warm_up()
             await server._listen()
@@ -137,10 +147,14 @@ class PoseServer:
                 f"cannot listen on {host}:{self._config.port}: the port is taken, or the host is not an address of "
                 "this machine; choose another one (--port 0 takes a free port)"
             ) from error
-        await self._server.start()
-        for name in ("", _SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         networks = self._pipeline.networks
+        describe_server(self.metrics, self._pipeline, self.service.places)
+        if self._config.metrics_port:
+            self._exporter = MetricsExporter(self.metrics, self._config.metrics_host, self._config.metrics_port)
+        await self._server.start()
+        stages = [name for stage, name in HEALTH_NAMES.items() if stage != "detect" or networks.detector is not None]
+        for name in ("", _SERVICE, *stages):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info(
             "serving",
             extra=facts(
@@ -159,6 +173,10 @@ class PoseServer:
         self._decoders.close()
         if self._recorder is not None:
             self._recorder.close()
+        if self._exporter is not None:
+            await asyncio.to_thread(self._exporter.close)
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
 
 
 @asynccontextmanager
@@ -231,10 +249,11 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # two servers on one port would share its clients by chance
         # Clients may ping idle connections this often; more looks like an attack and ends the connection.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         # And the server pings its clients: one that is gone without a word is noticed within half a minute.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),  # the one that counts: without it, a minute
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),  # any number
         # Over one connection; what a call may do then is for `Places` to say.

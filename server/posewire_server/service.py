@@ -18,7 +18,7 @@ from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServic
 from posewire_server.access import current_caller
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.drain import DrainSignal
-from posewire_server.errors import NotPermitted, OutOfOrder, ServerDraining
+from posewire_server.errors import NotPermitted, OutOfOrder, ServerDraining, ServiceError
 from posewire_server.logs import current_stream, facts
 from posewire_server.outbox import Outbox
 from posewire_server.pictures import PictureEstimator
@@ -26,7 +26,7 @@ from posewire_server.places import Places
 from posewire_server.progress import Progress
 from posewire_server.resume import continue_session
 from posewire_server.session import Session
-from posewire_server.status import abort
+from posewire_server.status import abort, error_reason
 from posewire_server.stream import StreamContext, TrackStream
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
@@ -73,7 +73,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
     async def Track(self, request_iterator: object, context: _Context) -> None:  # type: ignore[override]  # noqa: N802
         """See track.proto."""
         current_stream.set(secrets.token_hex(4))
-        await _answering_errors(context, lambda: self._track(context))
+        await self._answer(context, lambda: self._track(context))
 
     async def _track(self, context: _Context) -> None:
         async def read() -> track_pb2.TrackRequest | None:
@@ -89,7 +89,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         with self.places.for_stream(caller):
             stream_id = current_stream.get()
             session = Session(stream_id, Tracker(settings.tracker, networks.joint_set.sigmas))
-            outbox = Outbox(context.write)
+            outbox = Outbox(context.write, self._shared.metrics)
             stream = TrackStream(session, settings, self._shared, read, outbox, caller)
             log.info(
                 "stream opened",
@@ -132,6 +132,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             shared.decoders,
             limits,
         )
+        shared.metrics.resumed(refused=bool(refusal))
         return track_pb2.ResumeOutcome(resumed=not refusal, refusal=refusal)
 
     def _started(
@@ -151,7 +152,12 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: _EstimateRequest, context: _Context
     ) -> _EstimateResponse:
         """See pose_tracking_service.proto."""
-        return await _answering_errors(context, lambda: self._pictures.estimate(request, current_caller.get()))
+        return await self._answer(context, lambda: self._estimate(request))
+
+    async def _estimate(self, request: _EstimateRequest) -> _EstimateResponse:
+        response = await self._pictures.estimate(request, current_caller.get())
+        self._shared.metrics.picture_answered()
+        return response
 
     # -- GetServerInfo -------------------------------------------------------------------------------------------------
 
@@ -179,7 +185,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: pose_tracking_service_pb2.ListStreamsRequest, context: _Context
     ) -> pose_tracking_service_pb2.ListStreamsResponse:
         """See pose_tracking_service.proto."""
-        return await _answering_errors(context, lambda: self._list(request))
+        return await self._answer(context, lambda: self._list(request))
 
     async def _list(
         self, request: pose_tracking_service_pb2.ListStreamsRequest
@@ -194,15 +200,15 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         shown = (each for each in self._open.values() if request.all_callers or each.caller == caller.name)
         return pose_tracking_service_pb2.ListStreamsResponse(streams=map(stream_state_message, shown))
 
-
-async def _answering_errors(context: _Context, handle: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Run a handler; whatever it raises becomes the status of the call."""
-    try:
-        return await handle()
-    except grpc.aio.AbortError:
-        raise
-    except Exception as error:  # noqa: BLE001  the one place where they end; `abort` logs what is not the client's fault
-        await abort(context, error)
+    async def _answer(self, context: _Context, handle: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Run a handler; whatever it raises becomes the status of the call."""
+        try:
+            return await handle()
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001  the one place where they end; `abort` logs what is not the client's fault
+            self._shared.metrics.call_refused(error_reason(error) if isinstance(error, ServiceError) else "internal")
+            await abort(context, error)
 
 
 async def _configuration(

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from posewire.v1 import track_pb2
 from posewire_server import errors
 
-__all__ = ["ERROR_DOMAIN", "abort", "failure_reason", "status_code", "to_status"]
+__all__ = ["ERROR_DOMAIN", "abort", "error_reason", "failure_reason", "status_code", "to_status"]
 
 ERROR_DOMAIN = "posewire"
 
@@ -55,6 +55,11 @@ def status_code(error: errors.ServiceError) -> grpc.StatusCode:
 def failure_reason(error: errors.FrameError) -> track_pb2.FailureReason.ValueType:
     """The reason with which a frame of a stream fails."""
     return _FAILURES[type(error)]
+
+
+def error_reason(error: errors.ServiceError) -> str:
+    """The reason of an error for programs, as in google.rpc.ErrorInfo."""
+    return _lookup(error)[1]
 
 
 def to_status(error: errors.ServiceError) -> Any:

@@ -18,6 +18,7 @@ from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
 from posewire_server.intake import Intake, ReadyFrame
 from posewire_server.lifetime import Lifetime
+from posewire_server.metrics import Metrics
 from posewire_server.outbox import Outbox
 from posewire_server.pipeline import Pipeline, Tracked
 from posewire_server.progress import Progress
@@ -25,6 +26,7 @@ from posewire_server.resume import snapshot_of
 from posewire_server.session import Session
 from posewire_server.snapshots import Snapshots
 from posewire_server.tokens import Caller
+from posewire_server.tracing import FrameTracer
 from posewire_server.wire.requests import StreamSettings
 from posewire_server.wire.responses import people_messages, timings_message
 from posewire_server.workers import Workers
@@ -51,6 +53,8 @@ class StreamContext:
         limits: what is accepted.
         drain: set when the server is about to stop.
         snapshots: issues resume tokens.
+        metrics: counts.
+        tracer: makes spans; None: none.
     """
 
     pipeline: Pipeline
@@ -58,6 +62,8 @@ class StreamContext:
     limits: LimitsConfig
     drain: DrainSignal
     snapshots: Snapshots
+    metrics: Metrics
+    tracer: FrameTracer | None = None
 
 
 class TrackStream:
@@ -103,6 +109,7 @@ class TrackStream:
         self._token_due_s = 0.0
         self.progress = Progress(session, settings, outbox.accounts, caller.name)
         self._known_ids = session.tracker.identities
+        self._counted_ids = 0
 
     async def run(self) -> None:
         """Answer for every frame until the client half-closes or the server drains, then send the summary.
@@ -110,6 +117,7 @@ class TrackStream:
         Raises:
             ServiceError: the client broke the order of messages, or something that it needs is missing.
         """
+        self._counted_ids = self._session.tracker.identities  # those of an earlier stream were counted there
         try:
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._intake.read())
@@ -143,7 +151,7 @@ class TrackStream:
                 token = await self._token() if self._token_due else b""
                 message = self._tracked_message(ready, tracked)
                 await self._outbox.tracked(message, token)
-                self.progress.tracked(ready.frame.size, len(tracked.people), message.timings.total_ms)
+                self._note(ready, tracked, message)
                 await self._context.pipeline.catch_up(self._session)
             finally:
                 last_stage()
@@ -151,6 +159,15 @@ class TrackStream:
     @property
     def _token_due(self) -> bool:
         return time.monotonic() >= self._token_due_s or self._session.tracker.identities != self._known_ids
+
+    def _note(self, ready: ReadyFrame, tracked: Tracked, message: track_pb2.TrackedFrame) -> None:
+        """Count a frame whose result has left."""
+        people, births = len(tracked.people), self._session.tracker.identities - self._counted_ids
+        self._counted_ids += births
+        self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
+        self._context.metrics.frame_tracked(message.timings, people, births)
+        if self._context.tracer is not None:
+            self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
 
     async def _token(self) -> bytes:
         """A snapshot of the tracker. Between frames only: the tracker must not be at work."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -36,6 +37,7 @@ class Workers:
     def run(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
         """Run `work` on a thread. A cancelled future leaves the work alone, but nobody hears of it."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        context = contextvars.copy_context()  # what the work logs is of the stream for which it is done
 
         def settle(result: Result | None, error: BaseException | None) -> None:
             if future.done():
@@ -45,7 +47,7 @@ class Workers:
             else:
                 future.set_result(result)  # type: ignore[arg-type]  # None is a result too
 
-        self.call(work, settle)
+        self.call(lambda: context.run(work), settle)
         return future
 
     def call(self, work: Callable[[], Result], done: _Done[Result]) -> None:

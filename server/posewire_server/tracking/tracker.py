@@ -88,6 +88,7 @@ class Tracker:
         if detections is not None:
             self._frames_to_detection = self.config.detect_every
             unified = detections[detections.scores >= self.config.box_score_threshold]
+        self._frames_to_detection -= 1  # now: were the poses of this frame to fail, it would still have passed
 
         # b. B_flow: joints of frame k-1 moved by the flow, boxes around them.
         if self.config.propagation:
@@ -142,7 +143,6 @@ class Tracker:
 
         # g. P^k joins Q; the oldest frame leaves.
         self._due = partial(self._joined, people, poses, detector_ran=self._detector_ran)
-        self._frames_to_detection -= 1
         return people
 
     def catch_up(self) -> None:

@@ -1,0 +1,188 @@
+"""What a real server shows of itself: metrics over HTTP, streams, health of its networks, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
+from posewire_models.frames import Frame
+from posewire_server.configuration import ConfigError
+from posewire_server.logs import JsonFormatter
+from posewire_server.server import PoseServer, running_server
+from tests.integration.service_calls import ALL, TrackClient, connected, server_config
+from tests.server.stand_ins import Floats, GridPose, ShyPose, jpeg, networks, picture, png
+
+List = pose_tracking_service_pb2.ListStreamsRequest
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _get(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+async def test_metrics_over_http(free_port: int) -> None:
+    config = server_config(metrics_port=free_port)
+    async with running_server(config, networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL, name="secret-camera")
+        for number in range(3):
+            await client.send(number, jpeg(picture(number)))
+        await client.send(3, b"not a picture")
+        for _ in range(4):
+            await client.read()
+        request = pose_tracking_service_pb2.EstimatePosesRequest(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture()))
+        await stub.EstimatePoses(request)
+        await client.finish()  # counted is what has left, so after the last frame comes one more message
+        other = TrackClient(stub)
+        started = (await other.open(resume=settings_pb2.ResumeRequest(token=b"forged"))).started
+        assert started is not None
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.EstimatePoses(pose_tracking_service_pb2.EstimatePosesRequest())
+        values = await asyncio.to_thread(_get, free_port)
+    assert values["posewire_frames_tracked_total"] == 3
+    assert values['posewire_frames_failed_total{reason="undecodable"}'] == 1
+    assert values['posewire_frames_dropped_total{reason="superseded"}'] == 0
+    assert values["posewire_people_per_frame_sum"] == 6
+    assert values["posewire_identities_total"] == 2
+    assert values["posewire_pictures_total"] == 1
+    assert values["posewire_open_streams"] == 1
+    assert values['posewire_resumes_total{outcome="refused"}'] == 1
+    assert values['posewire_calls_refused_total{reason="invalid_request"}'] == 1
+    for stage, count in {"decode": 3, "detect": 3, "flow": 2, "pose": 3, "track": 3, "total": 3}.items():
+        assert values[f'posewire_frame_seconds_count{{stage="{stage}"}}'] == count
+    assert values['posewire_batch_items_count{stage="pose"}'] >= 4
+    assert values['posewire_waiting_requests{stage="pose"}'] == 0
+    assert values["process_resident_memory_bytes"] > 1e6
+    # Nothing that a client chooses becomes a label: their number would have no end.
+    assert not re.search(f"secret-camera|{started.stream_id}", " ".join(values))
+
+
+async def test_without_a_port_there_are_no_metrics_to_fetch(free_port: int) -> None:
+    async with running_server(server_config(), networks()):
+        with pytest.raises(urllib.error.URLError):
+            await asyncio.to_thread(_get, free_port)
+
+
+async def test_a_metrics_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot serve metrics on 127.0.0.1:{port}"):
+            await PoseServer.start(server_config(metrics_port=port), networks())
+
+
+async def test_the_streams_that_are_open() -> None:
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        assert not (await stub.ListStreams(List())).streams
+        client = TrackClient(stub)
+        started = (
+            await client.open(drop_policy=ALL, name="door", tracker=settings_pb2.TrackerSettings(detect_every=3))
+        ).started
+        for number in range(2):
+            await client.send(number, jpeg(picture(number)))
+            await client.read()
+        await client.send(2, b"not a picture")
+        await client.read()
+        (state,) = (await stub.ListStreams(List(all_callers=True))).streams
+        await client.finish()
+        assert not (await stub.ListStreams(List())).streams
+    assert started is not None
+    assert (state.stream_id, state.name, state.caller) == (started.stream_id, "door", "")
+    assert (state.received, state.tracked, state.failed, state.dropped) == (3, 2, 1, 0)
+    assert (state.identities, state.people, state.detect_every) == (2, 2, 3)
+    assert (state.size.width, state.size.height) == (320, 240)
+    assert state.tracked_fps > 0
+    assert state.latency_p95_ms >= state.latency_ms > 0
+
+
+async def _health(address: str, name: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+        return answer.status
+
+
+class _BreaksDown(GridPose):
+    broken = False
+
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+        if self.broken:
+            raise RuntimeError("out of order")
+        return super().__call__(frames, boxes)
+
+
+async def test_health_of_each_network() -> None:
+    pose = _BreaksDown()
+    async with running_server(server_config(), networks(pose=pose)) as address, connected(address) as stub:
+        for name in ("", "posewire.v1.PoseTrackingService", "detector", "flow", "pose"):
+            assert await _health(address, name) == SERVING
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        pose.broken = True
+        for number in range(10):
+            await client.send(number, jpeg(picture()))
+            await client.read()
+        assert len(client.answers.failed) == 10
+        assert await _health(address, "pose") == NOT_SERVING
+        assert await _health(address, "detector") == SERVING
+        assert await _health(address, "") == SERVING  # else nobody would ever find out that it works again
+        pose.broken = False
+        await client.send(10, jpeg(picture()))
+        await client.finish()
+        assert await _health(address, "pose") == SERVING
+
+
+async def test_a_server_without_a_detector_has_no_health_of_one() -> None:
+    async with running_server(server_config(), networks(detector=None)) as address:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _health(address, "detector")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_all_lines_of_a_stream_carry_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "posewire_server")
+    lines: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))  # at once: the id is that of the task that logs
+
+    handler = Collect()
+    handler.setFormatter(JsonFormatter())
+    logging.getLogger("posewire_server").addHandler(handler)
+    try:
+        async with running_server(server_config(), networks(pose=ShyPose())) as address, connected(address) as stub:
+            client = TrackClient(stub)
+            resume = settings_pb2.ResumeRequest(token=b"forged")
+            started = (await client.open(pose_pb2.CODEC_PNG, drop_policy=ALL, resume=resume)).started
+            pixels = picture()
+            pixels[:8, :8] = (0, 0, 255)
+            await client.send(0, png(pixels))
+            await client.finish()
+    finally:
+        logging.getLogger("posewire_server").removeHandler(handler)
+    assert started is not None
+    of_stream = [line for line in lines if f'"stream": "{started.stream_id}"' in line]
+    for message in ("stream opened", "resume refused", "stage pose failed on a request", "stream closed"):
+        assert any(message in line for line in of_stream), message

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from posewire.v1 import pose_pb2
+from posewire_server.batching import BatchReport
+from posewire_server.inbox import DropReason
+from posewire_server.metrics import Metrics
+
+
+def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"posewire_{name}", labels)
+
+
+def test_a_frame_is_counted_in_the_stages_that_ran() -> None:
+    metrics = Metrics()
+    metrics.frame_tracked(pose_pb2.Timings(decode_ms=5, pose_ms=70, total_ms=90), people=3, births=2)
+    metrics.frame_tracked(pose_pb2.Timings(decode_ms=5, pose_ms=20, total_ms=30), people=0, births=0)
+    assert _value(metrics, "frames_tracked_total") == 2
+    assert _value(metrics, "frame_seconds_count", stage="pose") == 2
+    assert _value(metrics, "frame_seconds_sum", stage="pose") == pytest.approx(0.09)
+    assert _value(metrics, "frame_seconds_bucket", stage="pose", le="0.03") == 1
+    assert _value(metrics, "frame_seconds_count", stage="detect") == 0
+    assert _value(metrics, "people_per_frame_sum") == 3
+    assert _value(metrics, "identities_total") == 2
+
+
+def test_drops_and_failures_by_reason() -> None:
+    metrics = Metrics()
+    assert _value(metrics, "frames_dropped_total", reason="too-old") == 0  # there before the first
+    metrics.frame_dropped(DropReason.TOO_OLD)
+    metrics.frame_failed("UNDECODABLE")
+    metrics.call_refused("LIMIT_REACHED")
+    metrics.resumed(refused=True)
+    assert _value(metrics, "frames_dropped_total", reason="too-old") == 1
+    assert _value(metrics, "frames_dropped_total", reason="superseded") == 0
+    assert _value(metrics, "frames_failed_total", reason="undecodable") == 1
+    assert _value(metrics, "calls_refused_total", reason="limit_reached") == 1
+    assert _value(metrics, "resumes_total", outcome="refused") == 1
+    assert _value(metrics, "resumes_total", outcome="resumed") == 0
+
+
+def test_batches() -> None:
+    metrics = Metrics()
+    metrics.batch_done(BatchReport("pose", weight=12, ran_ms=40, error=None))
+    metrics.batch_done(BatchReport("pose", weight=3, ran_ms=1, error=RuntimeError()))
+    assert _value(metrics, "batch_items_sum", stage="pose") == 12
+    assert _value(metrics, "batch_seconds_count", stage="pose") == 1
+    assert _value(metrics, "batch_failures_total", stage="pose") == 1
+    assert _value(metrics, "batch_failures_total", stage="flow") == 0
+
+
+def test_gauges_are_read_when_they_are_asked_for() -> None:
+    metrics, waiting = Metrics(), {"pose": 1}
+    metrics.read_when_asked("posewire_waiting", "Waiting.", "stage", waiting.items)
+    assert _value(metrics, "waiting", stage="pose") == 1
+    waiting["pose"] = 7
+    assert _value(metrics, "waiting", stage="pose") == 7
+
+
+def test_every_server_counts_for_itself() -> None:
+    first, second = Metrics(), Metrics()
+    first.picture_answered()
+    assert _value(second, "pictures_total") == 0

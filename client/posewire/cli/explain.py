@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from posewire_server.recording.explanation import FrameExplanation
 
 __all__ = ["ExplainJob", "run_explain"]
+
+_WIDE = 200
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def run_explain(job: ExplainJob) -> None:
 
 def _print(explanation: FrameExplanation) -> None:
     config = explanation.config
-    console = Console(highlight=False)
+    # In a pipe or a file, lines are as long as they are.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     console.print(
         f"frame {explanation.number}: similarity {config.similarity}, match_threshold {config.match_threshold:g}, "
         f"{'detector ran' if explanation.detector_ran else 'detector did not run'}, "

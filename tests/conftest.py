@@ -8,8 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# How long an example takes says nothing about whether it is right. The examples are the same in every run, so that a change
-# is judged by itself; HYPOTHESIS_PROFILE=explore looks for new ones.
+# How long an example takes says nothing about whether it is right. The examples are the same in every run, so that a
+# change is judged by itself; HYPOTHESIS_PROFILE=explore looks for new ones.
 hypothesis.settings.register_profile("posewire", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "posewire"))

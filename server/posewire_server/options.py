@@ -41,10 +41,14 @@ def serve(
     ] = None,
     bundle: Annotated[str | None, typer.Option(help="Bundle of networks: a name, or a folder.")] = None,
     detector: Annotated[
-        str | None, typer.Option(help="auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS] or none.", metavar="SPEC")
+        str | None,
+        typer.Option(
+            help="auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME or none.", metavar="SPEC"
+        ),
     ] = None,
     flow: Annotated[
-        str | None, typer.Option(help="auto, bundle, dis[:PRESET], flownet2-s:PATH or none.", metavar="SPEC")
+        str | None,
+        typer.Option(help="auto, bundle, dis[:PRESET], flownet2-s:PATH, published:NAME or none.", metavar="SPEC"),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     runtime: Annotated[

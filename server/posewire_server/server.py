@@ -36,6 +36,7 @@ from posewire_server.stream import StreamContext
 from posewire_server.tls import server_credentials
 from posewire_server.tokens import TokenFile
 from posewire_server.tracing import FrameTracer, otlp_exporter
+from posewire_server.unreadable import UnreadableRequests
 from posewire_server.workers import Workers
 
 __all__ = ["PoseServer", "run", "running_server"]
@@ -78,7 +79,9 @@ class PoseServer:
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
         tokens = config.security.tokens
-        doors = [AccessControl(TokenFile(tokens), self.metrics.call_refused)] if tokens is not None else []
+        doors: list[grpc.aio.ServerInterceptor] = [UnreadableRequests()]
+        if tokens is not None:
+            doors.insert(0, AccessControl(TokenFile(tokens), self.metrics.call_refused))
         self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
         self.port = 0
 

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.processes.server_process import ServerProcess, serving
+
+
+@pytest.fixture(scope="session")
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers keep their resume key there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, state_folder: None) -> Iterator[ServerProcess]:
+    """One server for whoever does not kill it."""
+    with serving(tmp_path_factory.mktemp("server"), "--log-level", "error", "--max-streams", "200") as process:
+        yield process

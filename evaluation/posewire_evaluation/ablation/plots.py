@@ -20,7 +20,7 @@ def figure(columns: int, title: str) -> tuple[Any, list[Any]]:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise EvaluationError("plots need matplotlib; install it: pip install 'posewire[eval]'") from error
-    drawing = Figure(figsize=(3.4 * columns, 3.0), layout="constrained")
+    drawing = Figure(figsize=(3.4 * columns, 3.4), layout="constrained")
     drawing.suptitle(title, fontsize=10)
     panels = [drawing.add_subplot(1, columns, place + 1) for place in range(columns)]
     for panel in panels:
@@ -33,6 +33,6 @@ def save(drawing: Any, path: Path) -> None:
     """Write a figure as a small PNG. The same figure gives the same bytes."""
     for panel in drawing.axes:
         panel.title.set_fontsize(9)
-        if panel.get_legend() is not None:
-            panel.legend(fontsize=7)
+    handles, labels = drawing.axes[0].get_legend_handles_labels()  # the same in all panels
+    drawing.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)
     drawing.savefig(path, dpi=110, metadata={"Software": None})

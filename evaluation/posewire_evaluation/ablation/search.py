@@ -160,5 +160,4 @@ def _plot(found: Search, path: Path) -> None:
             panel.plot(values, [objective.of(scores) for _, scores in curve], marker=".", label=label)
         panel.axvline(getattr(found.start, name), color="0.6", linestyle=":")
         panel.set_title(name)
-    panels[0].legend()
     save(drawing, path)

@@ -113,5 +113,4 @@ def _plot(rows: Sequence[Row], path: Path) -> None:
         panel.axvline(1.5, color="0.7", linestyle=":")
         panel.set_title(f"{title} (left: no propagation)")
         panel.tick_params(axis="x", rotation=30)
-    panels[0].legend()
     save(drawing, path)

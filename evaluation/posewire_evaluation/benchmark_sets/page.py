@@ -165,5 +165,4 @@ def _plot(results: Results, path: Path) -> None:
                 values = [objective.of(_mean_of_sets(results, fault, tracker)) for fault in FAULTS]
                 panel.plot(list(FAULTS), values, marker=".", label=tracker)
         panel.set_title(_TITLES[objective])
-    panels[1].legend()
     save(drawing, path)

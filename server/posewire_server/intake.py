@@ -21,6 +21,7 @@ from posewire_models.frames import Frame
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import VIDEO_CODECS, Decoded, FrameDecoder, PictureDecoder
 from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
+from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.outbox import FrameId, Outbox
 from posewire_server.rates import RateLimit
@@ -30,6 +31,8 @@ from posewire_server.wire.requests import StreamSettings, boxes_from
 from posewire_server.workers import Workers
 
 __all__ = ["Intake", "ReadyFrame"]
+
+_MOST_ELAPSED = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class ReadyFrame:
         arrived_s: when its request arrived, on the clock of `time.monotonic`.
         queue_ms: how long it waited to be decoded.
         decode_ms: how long that took.
+        moment_s: its time by the stream's clock.
+        elapsed: time since the frame before, if the client says it.
     """
 
     frame_id: FrameId
@@ -51,6 +56,8 @@ class ReadyFrame:
     arrived_s: float
     queue_ms: float
     decode_ms: float
+    moment_s: float | None = None
+    elapsed: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +70,8 @@ class _Encoded:
     boxes: Boxes | None
     fault: FrameError | None
     arrived_s: float
+    moment_s: float | None
+    elapsed: float | None
 
 
 class Intake:
@@ -75,6 +84,7 @@ class Intake:
         decoders: threads that decode.
         outbox: to the client, for frames that fail or are dropped.
         announce: entered while a frame is being decoded, see `Pipeline.approaching`.
+        clock: of the stream's frames.
         allowance: how many frames a second the client may send, over all of its streams; None: any.
 
     Attributes:
@@ -89,6 +99,7 @@ class Intake:
         decoders: Workers,
         outbox: Outbox,
         announce: Callable[[], AbstractContextManager[None]],
+        clock: FrameClock,
         allowance: RateLimit | None = None,
     ) -> None:
         self._limits = limits
@@ -102,6 +113,7 @@ class Intake:
         self._last_number: int | None = None
         latest = settings.drop_policy is DropPolicy.LATEST
         self._pace = RateLimit(limits.max_fps)
+        self._clock = clock
         self._allowance = allowance
         # A video unit that is left out takes those after it along, so a stream of them is slowed down instead.
         self._drops_beyond_allowance = latest and not self._is_video
@@ -175,6 +187,7 @@ class Intake:
         arrived_s = time.monotonic()
         self._outbox.accounts.received += 1
         frame_id = FrameId(frame.number, frame.capture_time)
+        moment_s = self._clock.received(_seconds(frame), arrived_s)
         data, boxes, fault = frame.data, None, None
         try:
             self._check_number(frame.number)
@@ -197,7 +210,7 @@ class Intake:
             elif not self._allowance.take():
                 self._outbox.dropped(frame_id, DropReason.OVER_RATE)
                 return
-        await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s))
+        await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s, moment_s, _elapsed(frame)))
 
     def _check_number(self, number: int) -> None:
         if self._last_number is not None and number <= self._last_number:
@@ -219,11 +232,40 @@ class Intake:
                 await self._outbox.failed(item.frame_id, outcome)
             else:
                 frame = Frame(outcome)
-                await self.ready.put(ReadyFrame(item.frame_id, frame, item.boxes, item.arrived_s, queue_ms, decode_ms))
+                await self.ready.put(
+                    ReadyFrame(
+                        item.frame_id,
+                        frame,
+                        item.boxes,
+                        item.arrived_s,
+                        queue_ms,
+                        decode_ms,
+                        item.moment_s,
+                        item.elapsed,
+                    )
+                )
 
     def _drop_ready(self, item: ReadyFrame, reason: DropReason) -> None:
         self._outbox.dropped(item.frame_id, reason)
         self._permits.release()
+
+
+def _seconds(frame: track_pb2.Frame) -> float | None:
+    """When a frame was taken, on the client's clock."""
+    time = frame.capture_time
+    return time.seconds + time.nanos / 1e9 if frame.HasField("capture_time") else None
+
+
+def _elapsed(frame: track_pb2.Frame) -> float | None:
+    """What the client says of the time since the frame before."""
+    if not frame.HasField("elapsed"):
+        return None
+    if not 0.0 < frame.elapsed <= _MOST_ELAPSED:
+        raise InvalidRequest(
+            f"elapsed is {frame.elapsed:g}; it must lie in 0..{_MOST_ELAPSED:g}, above 0, or be left out",
+            field="elapsed",
+        )
+    return frame.elapsed
 
 
 def _decoder(settings: StreamSettings, limits: LimitsConfig) -> FrameDecoder:

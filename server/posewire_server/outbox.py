@@ -64,6 +64,7 @@ class Outbox:
 
     Attributes:
         accounts: of the stream.
+        late: frames dropped because there was more to do than could be done in time.
         sending_since_s: when the response began to leave that has not left yet, on the clock of `time.monotonic`.
     """
 
@@ -76,6 +77,7 @@ class Outbox:
         self._dropped: list[track_pb2.DroppedFrame] = []
         self._something_dropped = asyncio.Event()
         self.accounts = Accounts()
+        self.late = 0
         self.sending_since_s: float | None = None
 
     async def started(self, message: track_pb2.StreamStarted) -> None:
@@ -100,6 +102,7 @@ class Outbox:
     def dropped(self, frame: FrameId, reason: DropReason) -> None:
         """A frame was dropped; told with the next response, or soon without one."""
         self.accounts.dropped += 1
+        self.late += reason in (DropReason.SUPERSEDED, DropReason.TOO_OLD)
         if self._metrics is not None:
             self._metrics.frame_dropped(reason)
         self._dropped.append(track_pb2.DroppedFrame(number=frame.number, reason=DROP_REASONS[reason]))

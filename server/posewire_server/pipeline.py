@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,11 +17,12 @@ from posewire_server.config import BatchingConfig
 from posewire_server.errors import DetectorMissing
 from posewire_server.lane import Lane
 from posewire_server.networks import Networks
+from posewire_server.outcomes import Estimated, StageTimes, Tracked
 from posewire_server.session import Session
-from posewire_server.tracking import Boxes, BoxSource, TrackedPeople
+from posewire_server.tracking import Boxes, BoxSource
 from posewire_server.workers import Workers
 
-__all__ = ["Estimated", "Pipeline", "StageTimes", "Tracked"]
+__all__ = ["Pipeline"]
 
 Floats = npt.NDArray[np.float32]
 Result = TypeVar("Result")
@@ -33,59 +33,6 @@ _TRACKER_THREADS = 2
 _HEAD_START_S = 0.001
 # A tracker that takes no longer than this for a frame runs on the event loop.
 _QUICK_TRACKER_MS = 3.0
-
-
-@dataclass
-class StageTimes:
-    """Milliseconds that each stage ran for one frame, without waiting for its turn. 0: it did not run.
-
-    What the tracker does while others run, or when the results have been sent, is not in `track_ms`.
-
-    Attributes:
-        spans: name of a step, when it began (seconds, on the clock of `time.perf_counter`), and how long it ran (ms).
-    """
-
-    detect_ms: float = 0.0
-    flow_ms: float = 0.0
-    pose_ms: float = 0.0
-    track_ms: float = 0.0
-    spans: list[tuple[str, float, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class Tracked:
-    """The people of one frame of a stream.
-
-    Attributes:
-        people: with ids; joints are those of the pose network.
-        times: per stage.
-        detector_ran: on this frame.
-        detect_every: the value in force.
-    """
-
-    people: TrackedPeople
-    times: StageTimes
-    detector_ran: bool
-    detect_every: int
-
-
-@dataclass(frozen=True, eq=False)
-class Estimated:
-    """The people of a single picture.
-
-    Attributes:
-        boxes: in which the poses were estimated: the given ones in their order, or the detector's by falling score.
-        joints: `(n, k, 3)`.
-        times: per stage.
-    """
-
-    boxes: Boxes
-    joints: Floats
-    times: StageTimes
-
-    def as_people(self, joint_score_threshold: float) -> TrackedPeople:
-        """The same, scored as a stream's people are; for want of ids, 0."""
-        return TrackedPeople.without_ids(self.boxes, self.joints, joint_score_threshold)
 
 
 class Pipeline:
@@ -107,6 +54,7 @@ class Pipeline:
         self._device = Lane("device")
         self._flow_lane = self._device if networks.flow_shares_device else Lane("flow")
         self._trackers = Workers(_TRACKER_THREADS, "posewire-tracker")
+        self._detector_batch = batching.detect.max_batch
         self._detect = MicroBatcher[Frame, Detections](
             "detect", self._run_detector, self._device, batching.detect, watches=watches
         )
@@ -123,7 +71,13 @@ class Pipeline:
         )
 
     async def process(
-        self, session: Session, frame: Frame, given: Boxes | None = None, nearly_done: Callable[[], None] = lambda: None
+        self,
+        session: Session,
+        frame: Frame,
+        given: Boxes | None = None,
+        nearly_done: Callable[[], None] = lambda: None,
+        moment_s: float | None = None,
+        elapsed: float | None = None,
     ) -> Tracked:
         """Track the people in the next frame of a stream.
 
@@ -132,21 +86,28 @@ class Pipeline:
             frame: the next frame.
             given: boxes of the caller, in place of the detector's.
             nearly_done: called when the last stage begins: time to prepare the next frame.
+            moment_s: time of the frame by the session's clock; None: one interval after the frame before.
+            elapsed: time since the frame before, in intervals of the camera; None: what the session's clock says.
 
         Raises:
             DetectorMissing: the detector is due, but there is none and no boxes were given.
             InferenceFailed: a network failed. The session stays usable: the frame is missing, as if never sent.
         """
-        tracker, times = session.tracker, StageTimes()
+        tracker, times, detect_every = session.tracker, StageTimes(), session.tracker.detect_every
+        if elapsed is None:
+            elapsed = session.clock.elapsed(session.previous_s, moment_s)
         detector_runs = given is None and tracker.detector_due
         if detector_runs:
             self._require_detector()
         with self._pose.expected(session.stream_id) as withdraw:
             detections, flow = await self._look(session, frame, detector_runs, times)
             boxes = await self._track(
-                session, lambda: tracker.unify(given if given is not None else detections, flow), times
+                session, lambda: tracker.unify(given if given is not None else detections, flow, elapsed), times
             )
-            session.previous = frame  # from here on the tracker's joints are where this frame shows them
+            session.previous, session.previous_s = (
+                frame,
+                moment_s,
+            )  # from here on the tracker's joints are where this frame shows them
             nearly_done()
             withdraw()
             posing = self._start_poses(frame, boxes.xyxy, session.stream_id)
@@ -159,7 +120,7 @@ class Pipeline:
         _note_poses(posed, times)
         people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
         session.tracker_ms = times.track_ms
-        return Tracked(people, times, detector_runs, tracker.config.detect_every)
+        return Tracked(people, times, detector_runs, detect_every, elapsed)
 
     async def catch_up(self, session: Session) -> None:
         """What the tracker may do between two frames; best called when the results of the first have been sent."""
@@ -210,6 +171,11 @@ class Pipeline:
         height, width = size
         box = np.array([[width * 0.4, height * 0.2, width * 0.6, height * 0.8]], np.float32)
         await self._pose.submit((frames[0], box), None)
+
+    @property
+    def detector_is_behind(self) -> bool:
+        """Whether more waits for the detector than it takes at once."""
+        return self._detect.waiting > self._detector_batch
 
     @property
     def waiting(self) -> dict[str, int]:

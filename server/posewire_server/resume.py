@@ -21,7 +21,13 @@ log = logging.getLogger(__name__)
 
 def snapshot_of(session: Session) -> Snapshot:
     """What another session needs to go on; taken between two frames."""
-    return Snapshot(session.tracker.state(), session.previous.size if session.previous is not None else None)
+    by_capture = session.clock.by_capture  # times of arrival mean nothing to another server
+    return Snapshot(
+        session.tracker.state(),
+        session.previous.size if session.previous is not None else None,
+        session.previous_s if by_capture else None,
+        session.clock.interval_s if by_capture else None,
+    )
 
 
 async def continue_session(
@@ -47,6 +53,9 @@ async def continue_session(
         log.info("resume refused: %s", refusal)
         return f"{refusal}; ids start anew"
     session.tracker.restore(snapshot.state)
+    session.previous_s = snapshot.frame_s
+    if snapshot.interval_s is not None:
+        session.clock.resume(snapshot.interval_s)
     if request.last_frame and snapshot.frame_size is not None:
         try:
             pixels = await decoders.run(lambda: _last_frame(request, settings, snapshot, limits))

@@ -19,6 +19,8 @@ from posewire_server.access import current_caller
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import NotPermitted, OutOfOrder, ServerDraining, ServiceError
+from posewire_server.frame_clock import FrameClock
+from posewire_server.inbox import DropPolicy
 from posewire_server.logs import current_stream, facts
 from posewire_server.outbox import Outbox
 from posewire_server.pictures import PictureEstimator
@@ -88,7 +90,11 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         settings = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
         with self.places.for_stream(caller):
             stream_id = current_stream.get()
-            session = Session(stream_id, Tracker(settings.tracker, networks.joint_set.sigmas))
+            session = Session(
+                stream_id,
+                Tracker(settings.tracker, networks.joint_set.sigmas),
+                FrameClock(may_drop=settings.drop_policy is DropPolicy.LATEST or settings.max_age_ms > 0),
+            )
             outbox = Outbox(context.write, self._shared.metrics)
             stream = TrackStream(session, settings, self._shared, read, outbox, caller)
             log.info(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from posewire_models.frames import Frame
+from posewire_server.frame_clock import FrameClock
 from posewire_server.tracking import Tracker
 
 __all__ = ["Session"]
@@ -17,11 +18,15 @@ class Session:
     Attributes:
         stream_id: identifies the stream in logs, and to the batchers, which are fair between streams.
         tracker: Q and the ids given out.
+        clock: of its frames.
         previous: the frame to which the tracker's joints belong, for the next flow field.
+        previous_s: its time, by the clock; None if time does not count.
         tracker_ms: how long the tracker took for the last frame.
     """
 
     stream_id: str
     tracker: Tracker
+    clock: FrameClock = field(default_factory=lambda: FrameClock(may_drop=False))
     previous: Frame | None = None
+    previous_s: float | None = None
     tracker_ms: float = 0.0

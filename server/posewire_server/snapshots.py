@@ -30,7 +30,7 @@ __all__ = ["Snapshot", "Snapshots", "TokenRefused", "load_key"]
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _SIGNATURE_BYTES = 32
 _KEY_BYTES = 32
 # Clocks of two servers may differ by this much.
@@ -48,10 +48,14 @@ class Snapshot:
     Attributes:
         state: of the tracker.
         frame_size: (height, width) of the frame to which its joints belong; None before the first frame.
+        frame_s: when that frame was taken, on the client's clock, and
+        interval_s: time between two frames of the camera; None if the client does not say.
     """
 
     state: TrackerState
     frame_size: tuple[int, int] | None
+    frame_s: float | None = None
+    interval_s: float | None = None
 
 
 class Snapshots:

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 from posewire.v1 import pose_pb2, track_pb2
 from posewire_server.config import LimitsConfig
+from posewire_server.detector_pace import DetectorPace
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
 from posewire_server.intake import Intake, ReadyFrame
 from posewire_server.lifetime import Lifetime
 from posewire_server.metrics import Metrics
 from posewire_server.outbox import Outbox
-from posewire_server.pipeline import Pipeline, Tracked
+from posewire_server.outcomes import Tracked
+from posewire_server.pipeline import Pipeline
 from posewire_server.progress import Progress
 from posewire_server.resume import snapshot_of
 from posewire_server.session import Session
@@ -102,10 +104,15 @@ class TrackStream:
             context.decoders,
             outbox,
             announce=lambda: context.pipeline.approaching(session.stream_id),
+            clock=session.clock,
             allowance=caller.rate,
         )
         self._lifetime = Lifetime(limits, context.drain, outbox)
         self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
+        # Without propagation nobody would be found between two runs of the detector.
+        most = settings.max_detect_every if settings.tracker.propagation else 0
+        self._detector_pace = DetectorPace(settings.tracker.detect_every, most)
+        self._late = 0
         self._token_due_s = 0.0
         self.progress = Progress(session, settings, outbox.accounts, caller.name)
         self._known_ids = session.tracker.identities
@@ -143,7 +150,7 @@ class TrackStream:
             last_stage = _Once(self._intake.next_may_be_decoded)
             try:
                 tracked = await self._context.pipeline.process(
-                    self._session, ready.frame, ready.boxes, nearly_done=last_stage
+                    self._session, ready.frame, ready.boxes, last_stage, ready.moment_s, ready.elapsed
                 )
             except FrameError as error:
                 await self._outbox.failed(ready.frame_id, error)
@@ -152,6 +159,7 @@ class TrackStream:
                 message = self._tracked_message(ready, tracked)
                 await self._outbox.tracked(message, token)
                 self._note(ready, tracked, message)
+                self._pace_detector()
                 await self._context.pipeline.catch_up(self._session)
             finally:
                 last_stage()
@@ -168,6 +176,12 @@ class TrackStream:
         self._context.metrics.frame_tracked(message.timings, people, births)
         if self._context.tracer is not None:
             self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
+
+    def _pace_detector(self) -> None:
+        """Let the detector run less often while frames have to be dropped, or wait for it."""
+        late, self._late = self._outbox.late - self._late, self._outbox.late
+        strained = late > 0 or self._context.pipeline.detector_is_behind
+        self._session.tracker.detect_every = self._detector_pace.frame_tracked(strained=strained)
 
     async def _token(self) -> bytes:
         """A snapshot of the tracker. Between frames only: the tracker must not be at work."""
@@ -193,6 +207,7 @@ class TrackStream:
             ),
             detect_every=tracked.detect_every,
             detector_ran=tracked.detector_ran,
+            elapsed=tracked.elapsed,
         )
 
     async def _drain_when_due(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from posewire_server.configuration import ConfigError
 from posewire_server.intake import ReadyFrame
-from posewire_server.pipeline import Tracked
+from posewire_server.outcomes import Tracked
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

@@ -11,6 +11,7 @@ from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import Codec
+from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropReason
 from posewire_server.intake import Intake
 from posewire_server.outbox import FrameId, Outbox
@@ -69,8 +70,9 @@ class _Bench:
         config = settings_pb2.StreamConfig(codec=codec, drop_policy=policy)
         self.outbox, self.decoders = _Recorder(), _Decoders()
         self._requests = asyncio.Queue[track_pb2.TrackRequest | None]()
+        clock = FrameClock(may_drop=True)
         settings = settings_from(config, TrackerConfig(), limits, COCO17)
-        self.intake = Intake(settings, limits, self._read, self.decoders, self.outbox, nullcontext, allowance)
+        self.intake = Intake(settings, limits, self._read, self.decoders, self.outbox, nullcontext, clock, allowance)
 
     async def _read(self) -> track_pb2.TrackRequest | None:
         return await self._requests.get()

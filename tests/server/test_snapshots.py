@@ -53,6 +53,13 @@ def test_a_tracker_goes_on_from_its_token_as_if_nothing_had_happened(frames: int
     assert resumed.identities == original.identities
 
 
+def test_the_time_of_the_last_frame_comes_along() -> None:
+    box = Snapshots(_KEY, lifetime_s=60)
+    token = box.issue(Snapshot(_tracker(2).state(), (240, 320), 12.5, 0.04), _CONFIG, COCO17)
+    snapshot = box.redeem(token, _CONFIG, COCO17)
+    assert (snapshot.frame_s, snapshot.interval_s) == (12.5, 0.04)
+
+
 def _token(clock_s: float = 1000.0) -> bytes:
     return Snapshots(_KEY, 60, lambda: clock_s).issue(Snapshot(_tracker(3).state(), None), _CONFIG, COCO17)
 
@@ -83,7 +90,7 @@ def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.Mo
     with pytest.raises(TokenRefused, match="other joints"):
         box.redeem(_token(), _CONFIG, POSETRACK15)
     token = _token()
-    monkeypatch.setattr(snapshots, "_VERSION", 2)
+    monkeypatch.setattr(snapshots, "_VERSION", 1)
     with pytest.raises(TokenRefused, match="another version"):
         box.redeem(token, _CONFIG, COCO17)
 

@@ -11,7 +11,7 @@ from posewire_models.frames import Frame
 from posewire_server.configuration import ConfigError
 from posewire_server.intake import ReadyFrame
 from posewire_server.outbox import FrameId
-from posewire_server.pipeline import StageTimes, Tracked
+from posewire_server.outcomes import StageTimes, Tracked
 from posewire_server.tracing import FrameTracer, otlp_exporter
 from posewire_server.tracking import Boxes, TrackedPeople
 

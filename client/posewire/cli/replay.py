@@ -94,6 +94,10 @@ def _notes(recording: Recording) -> Iterator[str]:
         yield "the recorded stream continued an earlier one: ids are compared but for their names"
     if recording.is_video and any(isinstance(each, track_pb2.DroppedFrame) for each in recording.outcomes.values()):
         yield "packets were dropped after they had been decoded; here they are tracked, so ids may differ"
+    asked = recording.config.tracker.detect_every
+    tracked = [each for each in recording.outcomes.values() if isinstance(each, track_pb2.TrackedFrame)]
+    if any(each.detect_every > asked for each in tracked):
+        yield "the detector gave way to load while this was recorded; here it does not, so ids may differ"
 
 
 def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
@@ -152,6 +156,9 @@ async def _send(
     recording: Recording, call: grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse]
 ) -> None:
     for frame in recording.frames_to_repeat():
+        recorded = recording.outcomes[frame.number]
+        if isinstance(recorded, track_pb2.TrackedFrame) and recorded.elapsed:
+            frame.elapsed = recorded.elapsed  # measured by frames that were dropped, too
         await call.write(track_pb2.TrackRequest(frame=frame))
     await call.done_writing()
 

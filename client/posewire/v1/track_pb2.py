@@ -28,37 +28,37 @@ from posewire.v1 import pose_pb2 as posewire_dot_v1_dot_pose__pb2
 from posewire.v1 import settings_pb2 as posewire_dot_v1_dot_settings__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17posewire/v1/track.proto\x12\x0bposewire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16posewire/v1/pose.proto\x1a\x1aposewire/v1/settings.proto\"k\n\x0cTrackRequest\x12+\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x19.posewire.v1.StreamConfigH\x00\x12#\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x12.posewire.v1.FrameH\x00\x42\t\n\x07request\"\x8b\x01\n\x05\x46rame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12(\n\x05\x62oxes\x18\x04 \x01(\x0b\x32\x14.posewire.v1.BoxListH\x00\x88\x01\x01\x42\x08\n\x06_boxes\"\xb7\x02\n\rTrackResponse\x12*\n\x07\x64ropped\x18\x01 \x03(\x0b\x32\x19.posewire.v1.DroppedFrame\x12-\n\x07started\x18\x02 \x01(\x0b\x32\x1a.posewire.v1.StreamStartedH\x00\x12,\n\x07tracked\x18\x03 \x01(\x0b\x32\x19.posewire.v1.TrackedFrameH\x00\x12*\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x18.posewire.v1.FailedFrameH\x00\x12#\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x12.posewire.v1.DrainH\x00\x12-\n\x07summary\x18\x06 \x01(\x0b\x32\x1a.posewire.v1.StreamSummaryH\x00\x12\x14\n\x0cresume_token\x18\x07 \x01(\x0c\x42\x07\n\x05\x65vent\"\xce\x01\n\rStreamStarted\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12)\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x19.posewire.v1.StreamConfig\x12(\n\tjoint_set\x18\x03 \x01(\x0b\x32\x15.posewire.v1.JointSet\x12)\n\x06models\x18\x04 \x01(\x0b\x32\x19.posewire.v1.ServerModels\x12*\n\x06resume\x18\x05 \x01(\x0b\x32\x1a.posewire.v1.ResumeOutcome\"1\n\rResumeOutcome\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\x12\x0f\n\x07refusal\x18\x02 \x01(\t\"L\n\x0cServerModels\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65tector\x18\x02 \x01(\t\x12\x0c\n\x04\x66low\x18\x03 \x01(\t\x12\x0c\n\x04pose\x18\x04 \x01(\t\"\xee\x01\n\x0cTrackedFrame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x04size\x18\x03 \x01(\x0b\x32\x16.posewire.v1.FrameSize\x12#\n\x06people\x18\x04 \x03(\x0b\x32\x13.posewire.v1.Person\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.posewire.v1.Timings\x12\x14\n\x0c\x64\x65tect_every\x18\x06 \x01(\r\x12\x14\n\x0c\x64\x65tector_ran\x18\x07 \x01(\x08\"\x8c\x01\n\x0b\x46\x61iledFrame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.posewire.v1.FailureReason\x12\x0f\n\x07message\x18\x04 \x01(\t\"G\n\x0c\x44roppedFrame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.posewire.v1.DropReason\"1\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\rStreamSummary\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0f\n\x07tracked\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x12\x12\n\nidentities\x18\x05 \x01(\r*\xe7\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNDECODABLE\x10\x01\x12\x1c\n\x18\x46\x41ILURE_REASON_TOO_LARGE\x10\x02\x12\x1d\n\x19\x46\x41ILURE_REASON_WRONG_SIZE\x10\x03\x12\x1c\n\x18\x46\x41ILURE_REASON_BAD_BOXES\x10\x04\x12\x1d\n\x19\x46\x41ILURE_REASON_BAD_NUMBER\x10\x05\x12\x1c\n\x18\x46\x41ILURE_REASON_INFERENCE\x10\x06*\x93\x01\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ROP_REASON_SUPERSEDED\x10\x01\x12\x17\n\x13\x44ROP_REASON_TOO_OLD\x10\x02\x12\x18\n\x14\x44ROP_REASON_DRAINING\x10\x03\x12\x19\n\x15\x44ROP_REASON_OVER_RATE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17posewire/v1/track.proto\x12\x0bposewire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16posewire/v1/pose.proto\x1a\x1aposewire/v1/settings.proto\"k\n\x0cTrackRequest\x12+\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x19.posewire.v1.StreamConfigH\x00\x12#\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x12.posewire.v1.FrameH\x00\x42\t\n\x07request\"\xad\x01\n\x05\x46rame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12(\n\x05\x62oxes\x18\x04 \x01(\x0b\x32\x14.posewire.v1.BoxListH\x00\x88\x01\x01\x12\x14\n\x07\x65lapsed\x18\x05 \x01(\x02H\x01\x88\x01\x01\x42\x08\n\x06_boxesB\n\n\x08_elapsed\"\xb7\x02\n\rTrackResponse\x12*\n\x07\x64ropped\x18\x01 \x03(\x0b\x32\x19.posewire.v1.DroppedFrame\x12-\n\x07started\x18\x02 \x01(\x0b\x32\x1a.posewire.v1.StreamStartedH\x00\x12,\n\x07tracked\x18\x03 \x01(\x0b\x32\x19.posewire.v1.TrackedFrameH\x00\x12*\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x18.posewire.v1.FailedFrameH\x00\x12#\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x12.posewire.v1.DrainH\x00\x12-\n\x07summary\x18\x06 \x01(\x0b\x32\x1a.posewire.v1.StreamSummaryH\x00\x12\x14\n\x0cresume_token\x18\x07 \x01(\x0c\x42\x07\n\x05\x65vent\"\xce\x01\n\rStreamStarted\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12)\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x19.posewire.v1.StreamConfig\x12(\n\tjoint_set\x18\x03 \x01(\x0b\x32\x15.posewire.v1.JointSet\x12)\n\x06models\x18\x04 \x01(\x0b\x32\x19.posewire.v1.ServerModels\x12*\n\x06resume\x18\x05 \x01(\x0b\x32\x1a.posewire.v1.ResumeOutcome\"1\n\rResumeOutcome\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\x12\x0f\n\x07refusal\x18\x02 \x01(\t\"L\n\x0cServerModels\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65tector\x18\x02 \x01(\t\x12\x0c\n\x04\x66low\x18\x03 \x01(\t\x12\x0c\n\x04pose\x18\x04 \x01(\t\"\xff\x01\n\x0cTrackedFrame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x04size\x18\x03 \x01(\x0b\x32\x16.posewire.v1.FrameSize\x12#\n\x06people\x18\x04 \x03(\x0b\x32\x13.posewire.v1.Person\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.posewire.v1.Timings\x12\x14\n\x0c\x64\x65tect_every\x18\x06 \x01(\r\x12\x14\n\x0c\x64\x65tector_ran\x18\x07 \x01(\x08\x12\x0f\n\x07\x65lapsed\x18\x08 \x01(\x02\"\x8c\x01\n\x0b\x46\x61iledFrame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06reason\x18\x03 \x01(\x0e\x32\x1a.posewire.v1.FailureReason\x12\x0f\n\x07message\x18\x04 \x01(\t\"G\n\x0c\x44roppedFrame\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.posewire.v1.DropReason\"1\n\x05\x44rain\x12(\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\rStreamSummary\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0f\n\x07tracked\x18\x02 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x04\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x12\x12\n\nidentities\x18\x05 \x01(\r*\xe7\x01\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNDECODABLE\x10\x01\x12\x1c\n\x18\x46\x41ILURE_REASON_TOO_LARGE\x10\x02\x12\x1d\n\x19\x46\x41ILURE_REASON_WRONG_SIZE\x10\x03\x12\x1c\n\x18\x46\x41ILURE_REASON_BAD_BOXES\x10\x04\x12\x1d\n\x19\x46\x41ILURE_REASON_BAD_NUMBER\x10\x05\x12\x1c\n\x18\x46\x41ILURE_REASON_INFERENCE\x10\x06*\x93\x01\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ROP_REASON_SUPERSEDED\x10\x01\x12\x17\n\x13\x44ROP_REASON_TOO_OLD\x10\x02\x12\x18\n\x14\x44ROP_REASON_DRAINING\x10\x03\x12\x19\n\x15\x44ROP_REASON_OVER_RATE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'posewire.v1.track_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FAILUREREASON']._serialized_start=1674
-  _globals['_FAILUREREASON']._serialized_end=1905
-  _globals['_DROPREASON']._serialized_start=1908
-  _globals['_DROPREASON']._serialized_end=2055
+  _globals['_FAILUREREASON']._serialized_start=1725
+  _globals['_FAILUREREASON']._serialized_end=1956
+  _globals['_DROPREASON']._serialized_start=1959
+  _globals['_DROPREASON']._serialized_end=2106
   _globals['_TRACKREQUEST']._serialized_start=157
   _globals['_TRACKREQUEST']._serialized_end=264
   _globals['_FRAME']._serialized_start=267
-  _globals['_FRAME']._serialized_end=406
-  _globals['_TRACKRESPONSE']._serialized_start=409
-  _globals['_TRACKRESPONSE']._serialized_end=720
-  _globals['_STREAMSTARTED']._serialized_start=723
-  _globals['_STREAMSTARTED']._serialized_end=929
-  _globals['_RESUMEOUTCOME']._serialized_start=931
-  _globals['_RESUMEOUTCOME']._serialized_end=980
-  _globals['_SERVERMODELS']._serialized_start=982
-  _globals['_SERVERMODELS']._serialized_end=1058
-  _globals['_TRACKEDFRAME']._serialized_start=1061
-  _globals['_TRACKEDFRAME']._serialized_end=1299
-  _globals['_FAILEDFRAME']._serialized_start=1302
-  _globals['_FAILEDFRAME']._serialized_end=1442
-  _globals['_DROPPEDFRAME']._serialized_start=1444
-  _globals['_DROPPEDFRAME']._serialized_end=1515
-  _globals['_DRAIN']._serialized_start=1517
-  _globals['_DRAIN']._serialized_end=1566
-  _globals['_STREAMSUMMARY']._serialized_start=1568
-  _globals['_STREAMSUMMARY']._serialized_end=1671
+  _globals['_FRAME']._serialized_end=440
+  _globals['_TRACKRESPONSE']._serialized_start=443
+  _globals['_TRACKRESPONSE']._serialized_end=754
+  _globals['_STREAMSTARTED']._serialized_start=757
+  _globals['_STREAMSTARTED']._serialized_end=963
+  _globals['_RESUMEOUTCOME']._serialized_start=965
+  _globals['_RESUMEOUTCOME']._serialized_end=1014
+  _globals['_SERVERMODELS']._serialized_start=1016
+  _globals['_SERVERMODELS']._serialized_end=1092
+  _globals['_TRACKEDFRAME']._serialized_start=1095
+  _globals['_TRACKEDFRAME']._serialized_end=1350
+  _globals['_FAILEDFRAME']._serialized_start=1353
+  _globals['_FAILEDFRAME']._serialized_end=1493
+  _globals['_DROPPEDFRAME']._serialized_start=1495
+  _globals['_DROPPEDFRAME']._serialized_end=1566
+  _globals['_DRAIN']._serialized_start=1568
+  _globals['_DRAIN']._serialized_end=1617
+  _globals['_STREAMSUMMARY']._serialized_start=1619
+  _globals['_STREAMSUMMARY']._serialized_end=1722
 # @@protoc_insertion_point(module_scope)

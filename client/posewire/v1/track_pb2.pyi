@@ -134,10 +134,15 @@ class Frame(google.protobuf.message.Message):
     CAPTURE_TIME_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     BOXES_FIELD_NUMBER: builtins.int
+    ELAPSED_FIELD_NUMBER: builtins.int
     number: builtins.int
     """The client's frame number. Must increase from frame to frame; gaps are allowed."""
     data: builtins.bytes
     """The picture, encoded as StreamConfig.codec says."""
+    elapsed: builtins.float
+    """Time since the frame before that was tracked, in intervals of the camera, above 0. Absent: the server measures it by
+    the times of capture, or of arrival.
+    """
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the frame was taken, on the client's clock; comes back unchanged."""
@@ -153,10 +158,14 @@ class Frame(google.protobuf.message.Message):
         capture_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         data: builtins.bytes = ...,
         boxes: posewire.v1.pose_pb2.BoxList | None = ...,
+        elapsed: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_boxes", b"_boxes", "boxes", b"boxes", "capture_time", b"capture_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_boxes", b"_boxes", "boxes", b"boxes", "capture_time", b"capture_time", "data", b"data", "number", b"number"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_boxes", b"_boxes", "_elapsed", b"_elapsed", "boxes", b"boxes", "capture_time", b"capture_time", "elapsed", b"elapsed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_boxes", b"_boxes", "_elapsed", b"_elapsed", "boxes", b"boxes", "capture_time", b"capture_time", "data", b"data", "elapsed", b"elapsed", "number", b"number"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_boxes", b"_boxes"]) -> typing.Literal["boxes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_elapsed", b"_elapsed"]) -> typing.Literal["elapsed"] | None: ...
 
 Global___Frame: typing_extensions.TypeAlias = Frame
 
@@ -306,11 +315,14 @@ class TrackedFrame(google.protobuf.message.Message):
     TIMINGS_FIELD_NUMBER: builtins.int
     DETECT_EVERY_FIELD_NUMBER: builtins.int
     DETECTOR_RAN_FIELD_NUMBER: builtins.int
+    ELAPSED_FIELD_NUMBER: builtins.int
     number: builtins.int
     detect_every: builtins.int
     """The value in force for this frame; larger than asked for only within StreamConfig.max_detect_every."""
     detector_ran: builtins.bool
     """Whether the detector ran on this frame."""
+    elapsed: builtins.float
+    """Time since the frame before that was tracked, in intervals of the camera: above 1 where frames are missing."""
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -331,9 +343,10 @@ class TrackedFrame(google.protobuf.message.Message):
         timings: posewire.v1.pose_pb2.Timings | None = ...,
         detect_every: builtins.int = ...,
         detector_ran: builtins.bool = ...,
+        elapsed: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capture_time", b"capture_time", "size", b"size", "timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capture_time", b"capture_time", "detect_every", b"detect_every", "detector_ran", b"detector_ran", "number", b"number", "people", b"people", "size", b"size", "timings", b"timings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["capture_time", b"capture_time", "detect_every", b"detect_every", "detector_ran", b"detector_ran", "elapsed", b"elapsed", "number", b"number", "people", b"people", "size", b"size", "timings", b"timings"]) -> None: ...
 
 Global___TrackedFrame: typing_extensions.TypeAlias = TrackedFrame
 

@@ -63,7 +63,11 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     try:
         for frame_number, frame, boxes in _tracked_frames(recording, settings):
             seen.clear()
-            tracked_now = await pipeline.process(session, frame, boxes)
+            recorded = recording.outcomes[frame_number]
+            if isinstance(recorded, track_pb2.TrackedFrame) and recorded.detect_every:
+                tracker.detect_every = recorded.detect_every
+            elapsed = (recorded.elapsed or None) if isinstance(recorded, track_pb2.TrackedFrame) else None
+            tracked_now = await pipeline.process(session, frame, boxes, elapsed=elapsed)
             await pipeline.catch_up(session)
             if frame_number == number:
                 return FrameExplanation(

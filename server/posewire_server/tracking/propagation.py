@@ -19,7 +19,7 @@ __all__ = ["flow_boxes", "move", "velocities"]
 _NEWEST_SHARE = 0.5
 
 
-def move(queue: Queue, flow: FlowField) -> Queue:
+def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
     """The instances of Q with their joints moved to the coming frame: one look-up in the flow for the whole queue.
 
     A person who is not in the newest frame is mostly hidden behind another, and the flow at its joints is the other's:
@@ -30,27 +30,29 @@ def move(queue: Queue, flow: FlowField) -> Queue:
     Args:
         queue: its joints where the previous frame shows them.
         flow: F_{k-1->k}.
+        elapsed: intervals of the camera between the two frames.
     """
     if not len(queue):
         return queue
     displacements = flow.at(queue.moved.reshape(-1, 2)).reshape(queue.moved.shape)
-    coasting = np.where(queue.lost[:, None, None], queue.velocities[:, None], displacements)
+    coasting = np.where(queue.lost[:, None, None], elapsed * queue.velocities[:, None], displacements)
     return replace(queue, moved=queue.moved + coasting)
 
 
-def velocities(people: TrackedPeople, counts: npt.NDArray[np.bool_], queue: Queue) -> Floats:
-    """How people move, `(n, 2)` in pixels a frame: the mean over joints, smoothed; 0 for a new person.
+def velocities(people: TrackedPeople, counts: npt.NDArray[np.bool_], queue: Queue, elapsed: float = 1.0) -> Floats:
+    """How people move, `(n, 2)` in pixels an interval of the camera: mean over joints, smoothed; 0 for a new person.
 
     Args:
         people: the people of frame k, with their ids.
         counts: `(n, k)` which of their joints count.
         queue: Q up to frame k-1.
+        elapsed: intervals between the two frames.
     """
     velocities = np.zeros((len(people), 2), dtype=np.float32)
     then, now = queue.seen_again(people.ids)
     common = (counts[now] & queue.counts[then])[..., None]  # (p, k, 1)
     displacement = (people.joints[now, :, :2] - queue.joints[then, :, :2]) * common
-    displacement = displacement.sum(axis=1) / np.maximum(common.sum(axis=1), 1)
+    displacement = displacement.sum(axis=1) / (np.maximum(common.sum(axis=1), 1) * np.float32(elapsed))
     before = queue.velocities[then]
     share = np.where(before.any(axis=1, keepdims=True), _NEWEST_SHARE, 1.0)  # the first displacement counts in full
     velocities[now] = before + share * (displacement - before)

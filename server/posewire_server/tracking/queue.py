@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,9 @@ import numpy.typing as npt
 from posewire_server.tracking.instances import Floats, Ints, TrackedPeople
 
 __all__ = ["Queue"]
+
+# Times are sums of parts of intervals: this keeps a frame from leaving one interval early or late.
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -20,20 +23,24 @@ class Queue:
 
     Attributes:
         frame: number of the newest frame.
+        time: of the newest frame, in intervals of the camera; as `frame` if none is missing.
         frames: `(m,)` int64: number of the frame in which an instance was found.
+        times: `(m,)` float64: time of that frame.
         ids: `(m,)` int64.
         boxes: `(m, 4)` float32 x1, y1, x2, y2, and
         box_scores: `(m,)` float32: as found in its own frame.
         joints: `(m, k, 3)` float32 x, y, score: as found in its own frame.
         moved: `(m, k, 2)` float32: where the joints are in the newest frame, by all flow fields since.
         counts: `(m, k)` bool: which joints count.
-        velocities: `(m, 2)` float32: pixels a frame, the person as a whole when last seen.
+        velocities: `(m, 2)` float32: pixels an interval, the person as a whole when last seen.
         unconfirmed: `(m,)` int64: how many runs of the detector in a row had missed the person.
         lost: `(m,)` bool: the person is not in the newest frame.
     """
 
     frame: int
+    time: float
     frames: Ints
+    times: npt.NDArray[np.float64]
     ids: Ints
     boxes: Floats
     box_scores: Floats
@@ -49,7 +56,9 @@ class Queue:
         """Before the first frame, of poses of `joints` joints."""
         return cls(
             frame=0,
+            time=0.0,
             frames=np.zeros(0, np.int64),
+            times=np.zeros(0, np.float64),
             ids=np.zeros(0, np.int64),
             boxes=np.zeros((0, 4), np.float32),
             box_scores=np.zeros(0, np.float32),
@@ -69,6 +78,26 @@ class Queue:
         """The rows of the newest frame."""
         return slice(int(self.frames.searchsorted(self.frame)), None)
 
+    def after(self, elapsed: float, queue_length: int) -> Queue:
+        """What of it the next frame is compared with: nothing that is more than `queue_length` intervals old by then.
+
+        The newest frame always is: a server that tracks few of the frames it gets must still know who is who.
+
+        Args:
+            elapsed: intervals to the next frame.
+            queue_length: L_Q.
+        """
+        oldest = self.time + elapsed - queue_length - _HALF
+        start = min(int(self.times.searchsorted(oldest)), self.newest.start)
+        if not start:
+            return self
+        rows = {
+            field.name: getattr(self, field.name)[start:]
+            for field in fields(self)
+            if field.name not in ("frame", "time")
+        }
+        return replace(self, **rows)
+
     def seen_again(self, ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Who of the newest frame goes on: their rows, and where their ids are in `ids` `(n,)`."""
         start = self.newest.start
@@ -82,8 +111,9 @@ class Queue:
         velocities: Floats,
         unconfirmed: Ints,
         queue_length: int,
+        elapsed: float = 1.0,
     ) -> Queue:
-        """The people of the next frame join as its instances; a frame that is `queue_length` frames old leaves.
+        """The people of the next frame join as its instances; a frame that is `queue_length` intervals old leaves.
 
         Args:
             people: `n`, with their ids.
@@ -91,9 +121,10 @@ class Queue:
             velocities: `(n, 2)`; they hold for all instances of the same person from now on.
             unconfirmed: `(n,)`.
             queue_length: L_Q.
+            elapsed: intervals since the newest frame.
         """
-        frame = self.frame + 1
-        start = int(self.frames.searchsorted(frame - queue_length, side="right"))
+        frame, time = self.frame + 1, self.time + elapsed
+        start = int(self.times.searchsorted(time - queue_length + _HALF))
         rows, places = (self.ids[start:, None] == people.ids).nonzero()
         former_velocities = self.velocities[start:].copy()
         former_velocities[rows] = velocities[places]
@@ -102,7 +133,9 @@ class Queue:
         n = len(people)
         return Queue(
             frame=frame,
+            time=time,
             frames=np.concatenate((self.frames[start:], np.full(n, frame))),
+            times=np.concatenate((self.times[start:], np.full(n, time))),
             ids=np.concatenate((self.ids[start:], people.ids)),
             boxes=np.concatenate((self.boxes[start:], people.boxes.xyxy)),
             box_scores=np.concatenate((self.box_scores[start:], people.boxes.scores)),

@@ -32,6 +32,8 @@ from posewire_server.tracking.similarity import to_tracks
 
 __all__ = ["Tracker", "TrackerState"]
 
+_MOST_FRAMES = 1000  # that `detect_every` may be
+
 
 @dataclass(frozen=True)
 class TrackerState:
@@ -59,8 +61,10 @@ class Tracker:
         self._sigmas = np.asarray(sigmas, dtype=np.float32)
         self._queue = Queue.empty(len(self._sigmas))  # Q
         self._identities = 0
-        self._frames_to_detection = 0
+        self._frames_to_detection = -_MOST_FRAMES  # overdue, however far it is stretched
+        self._detect_every = config.detect_every
         self._detector_ran = False
+        self._elapsed = 0.0  # since the newest frame of Q
         self._due: Callable[[], Queue] | None = None  # what Q becomes; see catch_up
 
     @property
@@ -73,20 +77,34 @@ class Tracker:
         """Ids given out so far; the newest id."""
         return self._identities
 
-    def unify(self, detections: Boxes | None, flow: FlowField | None) -> Boxes:
+    @property
+    def detect_every(self) -> int:
+        """The detector runs on every n-th frame; the configuration's n, until it is set."""
+        return self._detect_every
+
+    @detect_every.setter
+    def detect_every(self, every: int) -> None:
+        self._frames_to_detection += every - self._detect_every  # counted from when it ran last
+        self._detect_every = every
+
+    def unify(self, detections: Boxes | None, flow: FlowField | None, elapsed: float = 1.0) -> Boxes:
         """Steps a to c: the boxes in which the poses of this frame are to be estimated. Once a frame, before `update`.
 
         Args:
             detections: B_det of this frame; None when the detector did not run.
             flow: F_{k-1->k}; None when there is none, as on the first frame: then everybody is thought to stand still.
+            elapsed: time since the frame before, in intervals of the camera; above 1 where frames are missing.
         """
         self.catch_up()
+        self._elapsed += elapsed
+        if self._elapsed > 1.0:
+            self._queue = self._queue.after(self._elapsed, self.config.queue_length)
 
         # a. B_det, without the boxes that the detector doubts.
         self._detector_ran = detections is not None
         unified = Boxes.empty()
         if detections is not None:
-            self._frames_to_detection = self.config.detect_every
+            self._frames_to_detection = self._detect_every
             unified = detections[detections.scores >= self.config.box_score_threshold]
         self._frames_to_detection -= 1  # now: were the poses of this frame to fail, it would still have passed
 
@@ -96,7 +114,7 @@ class Tracker:
 
         # Every instance in Q follows the new flow field, so that S_Multi-flow needs no other.
         if flow is not None:
-            self._due = partial(move, self._queue, flow)
+            self._due = partial(move, self._queue, flow, elapsed)
 
         # c. B_unified: box NMS over both.
         return box_geometry.suppress(unified, self.config.box_nms_iou, self.config.max_people)
@@ -142,7 +160,8 @@ class Tracker:
         people, poses = replace(people, ids=ids)[kept], poses.of(kept)
 
         # g. P^k joins Q; the oldest frame leaves.
-        self._due = partial(self._joined, people, poses, detector_ran=self._detector_ran)
+        self._due = partial(self._joined, people, poses, self._elapsed, detector_ran=self._detector_ran)
+        self._elapsed = 0.0
         return people
 
     def catch_up(self) -> None:
@@ -162,9 +181,10 @@ class Tracker:
 
     def restore(self, state: TrackerState) -> None:
         """Go on from a snapshot of a tracker with the same joint set."""
-        self._queue, self._due = state.queue, None
+        self._queue, self._due, self._elapsed = state.queue, None, 0.0
         self._identities = state.identities
-        self._frames_to_detection = state.frames_to_detection
+        # The state may be of a time when it ran less often.
+        self._frames_to_detection = min(state.frames_to_detection, self._detect_every - 1)
 
     def _poses(self, people: TrackedPeople) -> Poses:
         counts = people.joints[..., 2] >= self.config.joint_score_threshold
@@ -208,7 +228,7 @@ class Tracker:
         self._identities += len(fresh)
         return ids
 
-    def _joined(self, people: TrackedPeople, poses: Poses, *, detector_ran: bool) -> Queue:
+    def _joined(self, people: TrackedPeople, poses: Poses, elapsed: float, *, detector_ran: bool) -> Queue:
         """Step g: Q with the people of this frame."""
         # How many runs of the detector in a row have missed each person, this frame's included.
         unconfirmed = np.zeros(len(people), dtype=np.int64)
@@ -218,9 +238,10 @@ class Tracker:
         return self._queue.joined_by(
             people,
             poses.counts,
-            velocities(people, poses.counts, self._queue),
+            velocities(people, poses.counts, self._queue, elapsed),
             unconfirmed,
             self.config.queue_length,
+            elapsed,
         )
 
 

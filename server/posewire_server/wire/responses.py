@@ -10,7 +10,7 @@ from posewire.joints import JointSet
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.networks import ModelNames
-from posewire_server.pipeline import StageTimes
+from posewire_server.outcomes import StageTimes
 from posewire_server.progress import Progress
 from posewire_server.tracking import TrackedPeople, TrackerConfig
 from posewire_server.wire.names import CODECS, DROP_POLICIES, SIMILARITIES
@@ -118,7 +118,7 @@ def stream_state_message(progress: Progress) -> pose_tracking_service_pb2.Stream
         **dataclasses.asdict(accounts),
         identities=session.tracker.identities,
         people=progress.people,
-        detect_every=session.tracker.config.detect_every,
+        detect_every=session.tracker.detect_every,
         tracked_fps=pace.fps,
         latency_ms=pace.latency_ms,
         latency_p95_ms=pace.latency_p95_ms,

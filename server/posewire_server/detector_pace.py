@@ -1,0 +1,55 @@
+"""How often the detector runs on the frames of one stream: less often while there is more to do than can be done."""
+
+from __future__ import annotations
+
+__all__ = ["DetectorPace"]
+
+# So many strained frames among the last so many stretch it.
+_STRAINED = 4
+_OF = 8
+# So many frames in a row without strain relax it. Were it relaxed too early, the next time takes twice as many.
+_CALM = 32
+_MOST_CALM = 1024
+
+
+class DetectorPace:
+    """Stretches `detect_every` under load, by doubling it, and takes that back step by step.
+
+    Args:
+        least: what the client asked for.
+        most: how far it may be stretched.
+
+    Attributes:
+        every: the value in force.
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, max(least, most)
+        self.every = least
+        self._recent: list[bool] = []
+        self._calm = 0
+        self._calm_needed = _CALM
+        self._relaxed = False  # whether the last change was one for the better
+
+    def frame_tracked(self, *, strained: bool) -> int:
+        """A frame was tracked.
+
+        Args:
+            strained: whether frames were dropped for it since the one before, or the detector had a queue.
+
+        Returns:
+            The value for the next frame.
+        """
+        self._recent = [*self._recent[1 - _OF :], strained]
+        self._calm = 0 if strained else self._calm + 1
+        if sum(self._recent) >= _STRAINED and self.every < self._most:
+            if self._relaxed:
+                self._calm_needed = min(_MOST_CALM, 2 * self._calm_needed)
+            self._change(min(self._most, 2 * self.every), relaxed=False)
+        elif self._calm >= self._calm_needed and self.every > self._least:
+            self._change(max(self._least, (self.every + 1) // 2), relaxed=True)
+        return self.every
+
+    def _change(self, every: int, *, relaxed: bool) -> None:
+        self.every, self._relaxed = every, relaxed
+        self._recent, self._calm = [], 0  # what was before says nothing about what is now

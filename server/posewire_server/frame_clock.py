@@ -1,0 +1,79 @@
+"""How much time lies between two frames of a stream, in intervals of its camera."""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["FrameClock"]
+
+# The interval is the mean of the middle half of so many: it follows a camera that changes its rate within a second or
+# two; neither a gap nor a burst moves it, and uneven intervals do not tip it to one side as they would a median.
+_REMEMBERED = 32
+# A camera's jitter, and that of clocks of whole milliseconds, is no passage of time: nearer to a whole number of
+# intervals than this, that number counts.
+_JITTER = 0.25
+# Frames closer together than this would make velocities of mere noise.
+_LEAST = 0.5
+
+
+class FrameClock:
+    """Tells the time of one stream by its frames.
+
+    Times are those of capture, if the client gives them and they increase. Otherwise, where frames may be dropped, they
+    are those of arrival; and where none is dropped, a frame is an interval.
+
+    Args:
+        may_drop: whether frames of the stream may be dropped before they are tracked.
+    """
+
+    def __init__(self, *, may_drop: bool) -> None:
+        self._may_drop = may_drop
+        self._by_capture = True
+        self._last_s: float | None = None
+        self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
+
+    @property
+    def by_capture(self) -> bool:
+        """Whether times are those of capture, which another server would also be told."""
+        return self._by_capture
+
+    @property
+    def interval_s(self) -> float | None:
+        """Time between two frames of the camera; None if it is not known yet."""
+        quarter = len(self._intervals) // 4
+        middle = sorted(self._intervals)[quarter : len(self._intervals) - quarter]
+        return sum(middle) / len(middle) if middle else None
+
+    def received(self, capture_s: float | None, arrived_s: float) -> float | None:
+        """A frame has come; called for each one, whatever becomes of it.
+
+        Args:
+            capture_s: when it was taken, on the client's clock; None if it is not said.
+            arrived_s: when it arrived, on the server's clock.
+
+        Returns:
+            The frame's time, for `elapsed`; None if time does not count in this stream.
+        """
+        if self._by_capture and (capture_s is None or (self._last_s is not None and capture_s <= self._last_s)):
+            self._by_capture, self._last_s = False, None
+            self._intervals.clear()
+        if not (self._by_capture or self._may_drop):
+            return None
+        moment_s = capture_s if self._by_capture and capture_s is not None else arrived_s
+        if self._last_s is not None and moment_s > self._last_s:
+            self._intervals.append(moment_s - self._last_s)
+        self._last_s = moment_s
+        return moment_s
+
+    def elapsed(self, then_s: float | None, now_s: float | None) -> float:
+        """Intervals from one frame to a later one; 1 if there is no telling."""
+        interval_s = self.interval_s
+        if then_s is None or now_s is None or not interval_s or now_s <= then_s:
+            return 1.0
+        elapsed = (now_s - then_s) / interval_s
+        whole = max(1.0, float(round(elapsed)))
+        return whole if abs(elapsed - whole) < _JITTER else max(_LEAST, elapsed)
+
+    def resume(self, interval_s: float) -> None:
+        """Go on after an earlier stream of the same camera."""
+        self._intervals.append(interval_s)

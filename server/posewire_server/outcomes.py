@@ -1,0 +1,69 @@
+"""What comes of a frame in the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire_server.tracking import Boxes, TrackedPeople
+
+__all__ = ["Estimated", "StageTimes", "Tracked"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass
+class StageTimes:
+    """Milliseconds that each stage ran for one frame, without waiting for its turn. 0: it did not run.
+
+    What the tracker does while others run, or when the results have been sent, is not in `track_ms`.
+
+    Attributes:
+        spans: name of a step, when it began (seconds, on the clock of `time.perf_counter`), and how long it ran (ms).
+    """
+
+    detect_ms: float = 0.0
+    flow_ms: float = 0.0
+    pose_ms: float = 0.0
+    track_ms: float = 0.0
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """The people of one frame of a stream.
+
+    Attributes:
+        people: with ids; joints are those of the pose network.
+        times: per stage.
+        detector_ran: on this frame.
+        detect_every: the value in force.
+        elapsed: time since the frame before, in intervals of the camera.
+    """
+
+    people: TrackedPeople
+    times: StageTimes
+    detector_ran: bool
+    detect_every: int
+    elapsed: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """The people of a single picture.
+
+    Attributes:
+        boxes: in which the poses were estimated: the given ones in their order, or the detector's by falling score.
+        joints: `(n, k, 3)`.
+        times: per stage.
+    """
+
+    boxes: Boxes
+    joints: Floats
+    times: StageTimes
+
+    def as_people(self, joint_score_threshold: float) -> TrackedPeople:
+        """The same, scored as a stream's people are; for want of ids, 0."""
+        return TrackedPeople.without_ids(self.boxes, self.joints, joint_score_threshold)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posewire_server.frame_clock import FrameClock
+
+
+def _fed(times: list[float], *, may_drop: bool = True) -> FrameClock:
+    clock = FrameClock(may_drop=may_drop)
+    for time in times:
+        clock.received(time, arrived_s=0.0)
+    return clock
+
+
+def test_every_received_frame_counts_for_the_interval_though_few_are_tracked() -> None:
+    clock = _fed([0.04 * frame for frame in range(10)])
+    assert clock.interval_s == pytest.approx(0.04)
+    assert clock.elapsed(0.0, 0.12) == 3.0
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [frame / 30 for frame in range(40)],
+        [round(frame / 30, 3) for frame in range(40)],  # whole milliseconds
+        [frame / 30 + 0.003 * (-1) ** frame for frame in range(40)],  # jitter
+    ],
+)
+def test_a_regular_stream_passes_one_interval_a_frame(times: list[float]) -> None:
+    clock = FrameClock(may_drop=True)
+    moments = [clock.received(time, 0.0) for time in times]
+    pairs = itertools.pairwise(moments[5:])
+    assert {clock.elapsed(then, now) for then, now in pairs} == {1.0}
+
+
+def test_neither_a_gap_nor_a_burst_moves_the_interval() -> None:
+    times = [0.04 * frame for frame in range(10)]
+    times += [times[-1] + 60.0 + 0.001 * frame for frame in range(3)]
+    times += [times[-1] + 0.04 * (frame + 1) for frame in range(10)]
+    assert _fed(times).interval_s == pytest.approx(0.04)
+
+
+def test_a_camera_that_changes_its_rate_is_followed() -> None:
+    times = [0.04 * frame for frame in range(100)]
+    times += [times[-1] + 0.1 * (frame + 1) for frame in range(30)]
+    assert _fed(times).interval_s == pytest.approx(0.1)
+
+
+def test_uneven_times_count_as_they_are() -> None:
+    clock = _fed([0.0, 1.0, 2.0, 3.0])
+    assert clock.elapsed(3.0, 4.4) == pytest.approx(1.4)
+    assert clock.elapsed(3.0, 3.01) == 0.5  # nearly at once: no velocity can be made of that
+
+
+def test_before_anything_is_known_a_frame_is_an_interval() -> None:
+    clock = FrameClock(may_drop=True)
+    first = clock.received(7.0, 0.0)
+    assert clock.elapsed(None, first) == 1.0
+    assert clock.elapsed(first, first) == 1.0
+
+
+@pytest.mark.parametrize("captures", [[None, None, None], [5.0, 6.0, 6.0], [5.0, 6.0, 2.0], [0.0, 0.0, 0.0]])
+def test_without_times_of_capture_those_of_arrival_count(captures: list[float | None]) -> None:
+    clock = FrameClock(may_drop=True)
+    for number, capture in enumerate(captures):
+        clock.received(capture, 100.0 + number)
+    moments = [clock.received(9.0, 103.0 + number) for number in range(3)]  # it is not believed again
+    assert moments == [103.0, 104.0, 105.0]
+    assert clock.elapsed(103.0, 105.0) == 2.0
+    assert not clock.by_capture
+
+
+def test_where_nothing_is_dropped_arrival_says_nothing() -> None:
+    clock = FrameClock(may_drop=False)
+    assert [clock.received(None, arrived) for arrived in (0.0, 0.001, 7.0)] == [None] * 3
+    assert clock.elapsed(None, None) == 1.0
+
+
+def test_a_resumed_stream_knows_the_interval_at_its_first_frame() -> None:
+    clock = FrameClock(may_drop=True)
+    clock.resume(0.04)
+    assert clock.elapsed(10.0, clock.received(10.2, 0.0)) == 5.0
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), max_size=60), st.booleans())
+def test_whatever_comes_time_passes(captures: list[float | None], may_drop: bool) -> None:
+    clock, then = FrameClock(may_drop=may_drop), None
+    for number, capture in enumerate(captures):
+        now = clock.received(capture, float(number))
+        assert clock.elapsed(then, now) >= 0.5
+        then = now

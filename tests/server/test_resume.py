@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+
+from posewire.joints import COCO17
+from posewire.v1 import pose_pb2, settings_pb2
+from posewire_models.frames import Frame
+from posewire_server.config import LimitsConfig
+from posewire_server.frame_clock import FrameClock
+from posewire_server.resume import continue_session, snapshot_of
+from posewire_server.session import Session
+from posewire_server.snapshots import Snapshots
+from posewire_server.tracking import Tracker, TrackerConfig
+from posewire_server.wire.requests import settings_from
+from posewire_server.workers import Workers
+from tests.server.stand_ins import jpeg, picture
+
+_CONFIG = TrackerConfig()
+
+
+def _session() -> Session:
+    return Session("test", Tracker(_CONFIG, COCO17.sigmas), FrameClock(may_drop=True))
+
+
+def _continued(session: Session) -> Session:
+    """A session that goes on from a snapshot of another."""
+    snapshots, limits, decoders = Snapshots(bytes(32), 60), LimitsConfig(), Workers(1, "test")
+    token = snapshots.issue(snapshot_of(session), _CONFIG, COCO17)
+    config = settings_pb2.StreamConfig(
+        codec=pose_pb2.CODEC_JPEG, resume=settings_pb2.ResumeRequest(token=token, last_frame=jpeg(picture()))
+    )
+    settings = settings_from(config, _CONFIG, limits, COCO17)
+    assert settings.resume is not None
+    other = _session()
+    resuming = continue_session(other, settings, settings.resume, COCO17, snapshots, decoders, limits)
+    try:
+        assert asyncio.run(resuming) == ""
+    finally:
+        decoders.close()
+    return other
+
+
+def test_a_resumed_stream_knows_how_long_it_was_away() -> None:
+    session = _session()
+    for number in range(5):
+        session.previous_s = session.clock.received(1000 + 0.04 * number, 0.0)
+    session.previous = Frame(picture())
+    other = _continued(session)
+    assert other.previous is not None
+    assert other.clock.elapsed(other.previous_s, other.clock.received(1000.56, 0.0)) == 10.0
+
+
+def test_times_of_arrival_are_not_carried_to_another_server() -> None:
+    session = _session()
+    for number in range(5):
+        session.previous_s = session.clock.received(None, 5000 + 0.04 * number)
+    session.previous = Frame(picture())
+    other = _continued(session)
+    assert other.clock.elapsed(other.previous_s, other.clock.received(None, 7.0)) == 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -200,7 +199,6 @@ def run(config: ServerConfig) -> None:
         ConfigError, ValueError, OSError: the server cannot start; the message says why.
     """
     asyncio.run(_serve(config))
-    gc.freeze()  # or the interpreter would look through all of torch for garbage before it goes, for seconds
 
 
 async def _serve(config: ServerConfig) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import socket
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -186,3 +188,21 @@ async def test_all_lines_of_a_stream_carry_its_id(caplog: pytest.LogCaptureFixtu
     of_stream = [line for line in lines if f'"stream": "{started.stream_id}"' in line]
     for message in ("stream opened", "resume refused", "stage pose failed on a request", "stream closed"):
         assert any(message in line for line in of_stream), message
+
+
+async def test_posewire_top_shows_the_streams() -> None:
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL, name="door")
+        await client.send(0, jpeg(picture()))
+        await client.read()
+        top = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "posewire.cli", "top", "--server", address, "--once"),
+            env={**os.environ, "COLUMNS": "200"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output = (await top.communicate())[0].decode()
+    assert top.returncode == 0
+    assert f"{address}: 1 streams" in output
+    assert "door all" in output
+    assert "320x240" in output

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from posewire.cli.access import with_access_flags
+from posewire.cli.access import access_given, with_access_flags
 from posewire.cli.evaluate import evaluate_app
 from posewire.cli.failures import CommandError, expected_failures
 from posewire.cli.models import models
@@ -195,6 +195,23 @@ def demo(
         settings = TrackerSettings(similarity=similarity.setting if similarity else None)
         choice = ServerChoice(server, bundle, detector, flow)
         run_demo(DemoJob(source, choice, settings, scene, render, seconds, frames, quiet))
+
+
+@app.command()
+@with_access_flags
+def top(
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")] = "127.0.0.1:50051",
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one table, and end.")] = False,
+) -> None:
+    """Watch the streams of a server: frames a second, latency, drops. Ctrl-C ends it.
+
+    On a server with tokens these are the streams of one's own token; with an `admin` token, everybody's.
+    """
+    with expected_failures():
+        from posewire.cli.top import TopJob, run_top
+
+        run_top(TopJob(access_given(server), every, once))
 
 
 @app.command()

@@ -1,0 +1,175 @@
+"""`posewire top`: the streams of a server, and how they fare, as they go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from posewire._connections import Connection, Connections
+from posewire._status import error_from_status
+from posewire.cli.access import ServerAccess
+from posewire.errors import CallError
+from posewire.v1 import pose_tracking_service_pb2, settings_pb2
+
+__all__ = ["TopJob", "rows", "run_top"]
+
+_TIMEOUT_S = 10.0
+_COLUMNS = (
+    "stream",
+    "name",
+    "caller",
+    "open",
+    "size",
+    "fps",
+    "ms",
+    "p95 ms",
+    "dropped",
+    "failed",
+    "people",
+    "ids",
+    "detector",
+)
+# Shares of frames dropped lately, above which they are shown in yellow and in red.
+_SOME, _MANY = 0.01, 0.2
+
+State = pose_tracking_service_pb2.StreamState
+
+
+@dataclass(frozen=True)
+class TopJob:
+    """What is to be shown.
+
+    Attributes:
+        access: the server.
+        every_s: between two looks.
+        once: print one table, and end.
+    """
+
+    access: ServerAccess
+    every_s: float = 1.0
+    once: bool = False
+
+
+def run_top(job: TopJob) -> None:
+    """Show the streams until interrupted.
+
+    Raises:
+        CallError: the server does not answer, at the beginning; later on it is waited for.
+    """
+    asyncio.run(_show(job))
+
+
+async def _show(job: TopJob) -> None:
+    console = Console(highlight=False)
+    connections = job.access.connections()
+    try:
+        states = await _ask(connections)
+        if job.once:
+            console.print(_table(states, {}, connections.preferred))
+            return
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            before: dict[str, State] = {}
+            while True:
+                live.update(_table(states, before, connections.preferred), refresh=True)
+                before = {each.stream_id: each for each in states}
+                await asyncio.sleep(job.every_s)
+                try:
+                    states = await _ask(connections)
+                except CallError as error:
+                    live.update(Text(str(error), style="red"), refresh=True)
+                    states = []
+                    await asyncio.sleep(job.every_s)
+    finally:
+        await connections.aclose()
+
+
+async def _ask(connections: Connections) -> Sequence[State]:
+    """Everybody's streams if the token shows them, else its own."""
+    server = connections.to(connections.preferred)
+    try:
+        try:
+            return await _list(server, all_callers=True)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+                raise
+            return await _list(server, all_callers=False)
+    except grpc.aio.AioRpcError as error:
+        raise error_from_status(error, server.address, "listing streams") from error
+
+
+async def _list(server: Connection, *, all_callers: bool) -> Sequence[State]:
+    request = pose_tracking_service_pb2.ListStreamsRequest(all_callers=all_callers)
+    response = await server.stub.ListStreams(request, timeout=_TIMEOUT_S, metadata=server.metadata)
+    return response.streams
+
+
+def rows(states: Sequence[State], before: Mapping[str, State]) -> list[list[Text]]:
+    """A row for each stream, those in trouble first.
+
+    Args:
+        states: as they are now.
+        before: as they were at the last look, by stream id; drops since then decide who is in trouble.
+    """
+    ranked = sorted(states, key=lambda state: (-_dropped_lately(state, before.get(state.stream_id)), state.name))
+    return [_row(state, before.get(state.stream_id)) for state in ranked]
+
+
+def _row(state: State, before: State | None) -> list[Text]:
+    lately = _dropped_lately(state, before)
+    style = "red" if lately > _MANY else "yellow" if lately > _SOME else ""
+    share = f" ({lately:.0%})" if lately > _SOME else ""
+    policy = "" if state.drop_policy == settings_pb2.DROP_POLICY_LATEST else " all"
+    cells = [
+        state.stream_id,
+        _printable(state.name) + policy,
+        _printable(state.caller),
+        _duration(state.open_for.seconds),
+        f"{state.size.width}x{state.size.height}" if state.size.width else "",
+        f"{state.tracked_fps:.1f}",
+        f"{state.latency_ms:.0f}",
+        f"{state.latency_p95_ms:.0f}",
+        f"{state.dropped}{share}",
+        str(state.failed),
+        str(state.people),
+        str(state.identities),
+        f"1/{state.detect_every}",
+    ]
+    return [Text(cell, style=style if _COLUMNS[column] == "dropped" else "") for column, cell in enumerate(cells)]
+
+
+def _dropped_lately(state: State, before: State | None) -> float:
+    """Share of the frames that were dropped since the last look; at the first look, since the stream was opened."""
+    received = state.received - (before.received if before is not None else 0)
+    dropped = state.dropped - (before.dropped if before is not None else 0)
+    return dropped / received if received > 0 else 0.0
+
+
+def _printable(text: str) -> str:
+    """What a client called its stream, without what would play tricks on a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _table(states: Sequence[State], before: Mapping[str, State], address: str) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column in ("stream", "name", "caller") else "right", no_wrap=True)
+    for row in rows(states, before):
+        table.add_row(*row)
+    total = sum(state.tracked_fps for state in states)
+    people = sum(state.people for state in states)
+    head = Text(f"{address}: {len(states)} streams, {total:.1f} frames a second, {people} people")
+    return Group(head, Text(), table)

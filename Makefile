@@ -6,7 +6,7 @@ SOURCE ?=
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types proto proto-check proto-lint bench clean
+.PHONY: help demo test check lint types proto proto-check proto-lint bench clean fuzz chaos soak
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,15 @@ proto-lint:  ## buf's STANDARD rules (needs Node.js)
 
 bench: $(BIN)/.server  ## Print the service's own cost
 	$(BIN)/posewire bench
+
+fuzz: $(BIN)/.dev  ## 150,000 calls with made-up contents against a server (about an hour)
+	POSEWIRE_STRESS=long HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -s tests/stress/test_fuzz.py
+
+chaos: $(BIN)/.dev  ## Kill, drain and suspend servers, cut and corrupt lines, hostile clients
+	POSEWIRE_STRESS=long $(BIN)/python -m pytest -s tests/stress/test_disasters.py tests/stress/test_line.py tests/stress/test_hostile_clients.py
+
+soak: $(BIN)/.dev  ## Memory over 20,000 frames and 1,000 streams, and a control that leaks
+	POSEWIRE_STRESS=long $(BIN)/python -m pytest -s tests/stress/test_leaks.py
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,7 +29,7 @@ class Scale:
     proxy_faults: int
 
 
-_SHORT = Scale(fuzz_cases=150, cycles=50, frames=400, hostile_rounds=2, disasters=2, proxy_faults=4)
+_SHORT = Scale(fuzz_cases=150, cycles=40, frames=60, hostile_rounds=2, disasters=2, proxy_faults=4)
 _LONG = Scale(fuzz_cases=50_000, cycles=1000, frames=20_000, hostile_rounds=40, disasters=25, proxy_faults=100)
 
 SCALE = _LONG if os.environ.get("POSEWIRE_STRESS") == "long" else _SHORT

@@ -23,19 +23,8 @@ __all__ = ["TopJob", "rows", "run_top"]
 
 _TIMEOUT_S = 10.0
 _COLUMNS = (
-    "stream",
-    "name",
-    "caller",
-    "open",
-    "size",
-    "fps",
-    "ms",
-    "p95 ms",
-    "dropped",
-    "failed",
-    "people",
-    "ids",
-    "detector",
+    *("stream", "name", "caller", "open", "size", "fps", "ms", "p95"),
+    *("drops", "fails", "people", "ids", "det"),
 )
 # Shares of frames dropped lately, above which they are shown in yellow and in red.
 _SOME, _MANY = 0.01, 0.2
@@ -142,7 +131,7 @@ def _row(state: State, before: State | None) -> list[Text]:
         str(state.identities),
         f"1/{state.detect_every}",
     ]
-    return [Text(cell, style=style if _COLUMNS[column] == "dropped" else "") for column, cell in enumerate(cells)]
+    return [Text(cell, style=style if _COLUMNS[column] == "drops" else "") for column, cell in enumerate(cells)]
 
 
 def _dropped_lately(state: State, before: State | None) -> float:

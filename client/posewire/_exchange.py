@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from posewire import _wire
-from posewire._answers import DISCONNECTED, Answers
+from posewire._answers import Answers
 from posewire._call import TrackCall
 from posewire._delivery import Delivery
+from posewire._outgoing import Outgoing
 from posewire._reconnection import Reconnection
 from posewire.connection import Reconnected
 from posewire.errors import ConnectionLost, MisuseError, PosewireError, StreamBroken, StreamDrained
-from posewire.results import FloatArray, FrameResult, FrameStatus, Image, StreamSummary
+from posewire.results import FrameResult, StreamSummary
 from posewire.resume import ResumePoint
 
 __all__ = ["Exchange"]
@@ -25,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Exchange:
-    """Sends frames, receives the answers in a task of its own, and releases results in frame order.
+    """Receives the answers in a task of its own, and releases results in frame order.
 
     When a call is lost, that task opens another one and goes on there.
 
@@ -39,6 +38,7 @@ class Exchange:
     Attributes:
         call: the present call.
         calls: how many there were.
+        outgoing: takes the frames.
         summary: the checked account once the stream has ended in order; None before.
         on_stop: called when no more frames are wanted: the stream is over, or about to be.
     """
@@ -58,19 +58,21 @@ class Exchange:
         self.on_stop: Callable[[], None] | None = None
         self._timeout_s = timeout_s
         self._reconnection = reconnection
-        self._waits = waits
         self._on_reconnect = on_reconnect
         self._answers = Answers(call.info, goes_on=reconnection is not None)
         self._ledger = self._answers.ledger
         self._delivery = Delivery()
+        self.outgoing = Outgoing(
+            call,
+            self._answers,
+            self._delivery,
+            waits=waits or reconnection is None,
+            on_sent=self._be_patient,
+        )
         self._patience = asyncio.timeout(None)
-        self._connected = True
-        self._finished = False
         self._complete = False
-        self._over = False
         self._failure: BaseException | None = None
         self._local_failure: BaseException | None = None
-        self._aside: asyncio.Task[object] | None = None
         self._receiver = asyncio.create_task(self._receive(), name="posewire-receive")
 
     @property
@@ -88,13 +90,6 @@ class Exchange:
         """Where another stream can take up this one; None as long as the server has given no token."""
         return self._answers.retained.resume_point
 
-    @property
-    def drops(self) -> bool:
-        """Whether frames are dropped at the moment, because there is no connection."""
-        return not self._connected and not self._waits
-
-    # -- frames --------------------------------------------------------------------------------------------------------
-
     def check_open(self) -> None:
         """Raise why frames can no longer be sent, if that is so.
 
@@ -102,71 +97,14 @@ class Exchange:
             MisuseError: `finish` was called before.
             PosewireError: the stream ended early.
         """
-        if self._finished:
+        if self.outgoing.finished:
             raise MisuseError("this stream was told that no more frames come; open another one")
         if self._failure is not None:
             raise self._failure
 
     async def wait_for_room(self, in_flight: int, *, counting_untaken: bool) -> None:
         """Wait until fewer frames than that are under way, or the stream is over."""
-
-        def is_room() -> bool:
-            busy = self._ledger.in_flight + (len(self._delivery) if counting_untaken else 0)
-            takes = self._connected or self._answers.resends or self.drops
-            return self._over or (takes and busy < in_flight)
-
-        await self._delivery.until(is_room)
-
-    async def send(
-        self,
-        number: int,
-        time_s: float,
-        data: bytes,
-        boxes: FloatArray | None,
-        *,
-        taken_s: float,
-        name: str,
-        image: Image | None,
-    ) -> None:
-        """Send a frame; does nothing if the stream is over, which `take` tells. The arguments are those of the ledger.
-
-        Without a connection, it is sent when there is one again, or dropped.
-
-        Raises:
-            InvalidSettings: the number is not larger than the one before.
-        """
-        if self._over:
-            return
-        if not self._connected and (self.drops or not self._answers.resends) and self._reconnection is not None:
-            await self.drop(number, time_s, name=name, image=image)
-            return
-        self._ledger.open(number, time_s, taken_s=taken_s, name=name, image=image, on_call=self._connected)
-        request = _wire.frame_request(number, time_s, data, boxes)
-        self._answers.retained.opened(request)
-        if self._connected:
-            if self._ledger.owed == 1:
-                self._be_patient()
-            await self.call.write(request)
-
-    async def drop(self, number: int, time_s: float, *, name: str = "", image: Image | None = None) -> None:
-        """Note a frame that cannot be sent for want of a connection, now or when the packets before it came."""
-        message = "there was no connection to a server"
-        await self.skip(number, time_s, FrameStatus.DROPPED, DISCONNECTED, message, name=name, image=image)
-
-    async def skip(
-        self,
-        number: int,
-        time_s: float,
-        status: FrameStatus,
-        reason: str,
-        message: str,
-        *,
-        name: str = "",
-        image: Image | None = None,
-    ) -> None:
-        """Note a frame that is not sent, so that it has its result too."""
-        self._ledger.skip(number, time_s, status, reason, message, name=name, image=image)
-        await self._delivery.publish(self._ledger.release())
+        await self._delivery.until(lambda: self.outgoing.has_room(in_flight, counting_untaken=counting_untaken))
 
     async def finish(self, failure: BaseException | None = None, *, complete: bool = True) -> None:
         """No more frames come; `failure`, if given, is raised after the last result.
@@ -175,14 +113,9 @@ class Exchange:
             failure: what went wrong with the source.
             complete: every frame was sent; false if some are left because the server is going away.
         """
-        self._finished = True
         self._complete = complete
         self._local_failure = self._local_failure or failure
-        if self._connected:
-            await self.call.half_close()
-            self._be_patient()
-
-    # -- results -------------------------------------------------------------------------------------------------------
+        await self.outgoing.finish()
 
     async def take(self) -> FrameResult | None:
         """The next result; None after the last one of a stream that ended in order.
@@ -190,7 +123,7 @@ class Exchange:
         Raises:
             PosewireError: the stream did not; after the last result that did come.
         """
-        await self._delivery.until(lambda: bool(self._delivery) or self._over)
+        await self._delivery.until(lambda: bool(self._delivery) or self.outgoing.over)
         if self._delivery:
             return await self._delivery.pop()
         failure = self._failure or self._local_failure
@@ -201,15 +134,14 @@ class Exchange:
     def cancel(self) -> None:
         """End the stream from this side, without waiting until that is done."""
         self._receiver.cancel()
-        if self._aside is not None:
-            self._aside.cancel()
+        self.outgoing.cancel()
         self.call.cancel()
 
     async def aclose(self) -> None:
         """Cancel the call and the tasks."""
         self.cancel()
         await asyncio.gather(self._receiver, return_exceptions=True)
-        await self._end_aside()
+        await self.outgoing.aclose()
 
     # -- the receiving task --------------------------------------------------------------------------------------------
 
@@ -230,7 +162,7 @@ class Exchange:
                 unanswered=self._ledger.unanswered,
             )
         finally:
-            self._over = True
+            self.outgoing.over = True
             self._stop()
             self._failure = self._failure or self._cut_short()
             await self._delivery.publish(self._ledger.release())
@@ -252,18 +184,16 @@ class Exchange:
                 raise ConnectionLost(self._silence()) from None
             return self._settle()
         except ConnectionLost as error:
-            if self._finished and self._reconnection is not None and not self._ledger.in_flight:
+            if self.outgoing.finished and self._reconnection is not None and not self._ledger.in_flight:
                 self._end_in_order()  # there is nothing to go on for
                 return None
             return error
 
     def _make_ready_to_leave(self) -> None:
-        """The server is going away: send nothing more, so that it can finish with what it has."""
         if self._reconnection is None:
             self._stop()
-        elif self._connected:
-            self._connected = False
-            self._do_aside(self.call.half_close())
+        else:
+            self.outgoing.leave()
 
     def _settle(self) -> StreamDrained | None:
         """Check the account of a call that ended with the status OK; gives why the stream is not at its end, if so."""
@@ -290,16 +220,13 @@ class Exchange:
     def _end_in_order(self) -> None:
         self.summary = replace(self._answers.summary(), reconnects=self.calls - 1)
 
-    # -- going on ------------------------------------------------------------------------------------------------------
-
     async def _go_on(self, cause: StreamBroken) -> None:
         """Open another call and take the stream up again there.
 
         Raises:
             PosewireError: there will be none.
         """
-        self._connected = False
-        await self._end_aside()
+        await self.outgoing.lose()
         if self._reconnection is None:
             raise cause
         now = asyncio.get_running_loop().time
@@ -325,24 +252,7 @@ class Exchange:
                 lost=lost,
             )
         )
-        self._do_aside(self._resend(self.call))
-
-    async def _resend(self, call: TrackCall) -> None:
-        """Send what the server has to see before the stream goes on. Answers come at the same time."""
-        number = -1
-        while (request := self._answers.retained.next_to_send(number)) is not None:
-            number = request.frame.number
-            self._ledger.again(number)
-            self._be_patient()
-            if not await call.write(request):
-                return  # lost again
-        if self._answers.draining:
-            return
-        self._connected = True
-        if self._finished:
-            await call.half_close()
-        self._be_patient()
-        await self._delivery.notify()
+        self.outgoing.go_on(self.call)
 
     def _tell(self, event: Reconnected) -> None:
         self._delivery.announce(event)
@@ -352,18 +262,6 @@ class Exchange:
                 self._on_reconnect(event)
             except Exception:  # noqa: BLE001  the program's own; the stream has nothing to do with it
                 _log.exception("on_reconnect failed")
-
-    def _do_aside(self, work: Coroutine[Any, Any, None]) -> None:
-        self._aside = asyncio.create_task(work, name="posewire-aside")
-
-    async def _end_aside(self) -> None:
-        """End what may still be writing to a call that is over."""
-        aside, self._aside = self._aside, None
-        if aside is not None:
-            aside.cancel()
-            await asyncio.gather(aside, return_exceptions=True)
-
-    # -- small things --------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
         if self.on_stop is not None:
@@ -385,8 +283,8 @@ class Exchange:
 
     def _be_patient(self) -> None:
         """Give the server time for its next answer, if it owes one."""
-        if self._over:
+        if self.outgoing.over:
             return
-        owes = self._ledger.owed > 0 or self._finished or self._answers.draining
+        owes = self._ledger.owed > 0 or self.outgoing.finished or self._answers.draining
         with contextlib.suppress(RuntimeError):  # expired, or not yet entered: the receiver is about to see to it
             self._patience.reschedule(asyncio.get_running_loop().time() + self._timeout_s if owes else None)

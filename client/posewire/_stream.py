@@ -265,21 +265,21 @@ class AsyncTrackStream:
                 if item is None:
                     break
                 if item.frame.packet is not None:
-                    whole = (whole and calls == exchange.calls and not exchange.drops) or item.frame.keyframe
+                    whole = (whole and calls == exchange.calls and not exchange.outgoing.drops) or item.frame.keyframe
                     calls = exchange.calls
-                await self._pass_on(exchange, item, drop=not whole or exchange.drops)
+                await self._pass_on(exchange, item, drop=not whole or exchange.outgoing.drops)
         except Exception as error:  # noqa: BLE001 -- the source's, or an iterable's own; raised where results are taken
             failure = error
         await exchange.finish(failure, complete=feed.exhausted)
 
     async def _pass_on(self, exchange: Exchange, item: FeedItem, *, drop: bool) -> None:
-        frame = item.frame
+        frame, outgoing = item.frame, exchange.outgoing
         image = frame.image if self._plan.keep_images else None
         if item.superseded:
             message = "a newer frame arrived before this one could be sent"
-            await exchange.skip(frame.number, frame.time_s, FrameStatus.DROPPED, "superseded", message, name=frame.name)
+            await outgoing.skip(frame.number, frame.time_s, FrameStatus.DROPPED, "superseded", message, name=frame.name)
         elif frame.problem:
-            await exchange.skip(
+            await outgoing.skip(
                 frame.number,
                 frame.time_s,
                 FrameStatus.FAILED,
@@ -289,7 +289,7 @@ class AsyncTrackStream:
                 image=image,
             )
         elif drop:
-            await exchange.drop(frame.number, frame.time_s, name=frame.name, image=image)
+            await outgoing.drop(frame.number, frame.time_s, name=frame.name, image=image)
         else:
             await self._send(exchange, frame)
 
@@ -313,7 +313,9 @@ class AsyncTrackStream:
                 self._workers, encode, frame.image, settings.codec, settings.jpeg_quality
             )
         image = frame.image if self._plan.keep_images else None
-        await exchange.send(frame.number, frame.time_s, data, boxes, taken_s=taken_s, name=frame.name, image=image)
+        await exchange.outgoing.send(
+            frame.number, frame.time_s, data, boxes, taken_s=taken_s, name=frame.name, image=image
+        )
 
     def _open_exchange(self) -> Exchange:
         if self._exchange is None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -166,3 +167,32 @@ async def test_closing_the_client_in_mid_stream_leaves_nothing(serve: Any) -> No
             list(results)
 
     await in_a_thread(program)
+
+
+async def test_a_program_without_an_event_loop_is_told_of_a_reconnect_too(serve: Any, scripts: Any) -> None:
+    calls = 0
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        nonlocal calls
+        calls += 1
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if calls == 1 and frame.number == 2:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+            yield scripts.tracked(frame)
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    events: list[posewire.Reconnected] = []
+
+    def program() -> posewire.StreamSummary | None:
+        with Client(server.address) as client, client.track(pictures(6), on_reconnect=events.append) as stream:
+            assert [result.tracked for result in stream] == [True] * 6
+            assert stream.reconnects == 1
+            assert stream.address == client.address == server.address
+            return stream.summary
+
+    summary = await in_a_thread(program)
+    assert summary is not None
+    assert (summary.tracked, summary.reconnects) == (6, 1)
+    assert len(events) == 1

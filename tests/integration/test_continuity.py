@@ -98,9 +98,17 @@ def paced(frames: Iterable[Any], pace: threading.Semaphore) -> Iterator[Any]:
         yield frame
 
 
-def test_a_camera_keeps_its_ids_through_a_kill(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One for several tests, each of which leaves it running."""
+    folder = tmp_path_factory.mktemp("server")
+    with serving(folder, "--resume-key", str(folder / "resume.key")) as process:
+        yield process
+
+
+def test_a_camera_keeps_its_ids_through_a_kill(server: ServerProcess) -> None:
     """Nobody sees what happens meanwhile; whoever is still about where they were keeps their id."""
-    with serving(tmp_path) as server, Client(server.address) as client:
+    with Client(server.address) as client:
         pace = threading.Semaphore(3)
         slowly = (picture(number // 8, people=3) for number in range(30))
         camera = ArraySource(paced(slowly, pace), live=True)
@@ -131,8 +139,8 @@ def test_a_camera_keeps_its_ids_through_a_kill(tmp_path: Path) -> None:
     assert len([result for result in seen if result.tracked and result.frame > 8]) > 5
 
 
-def test_a_drained_server_that_is_started_again_is_one_reconnect(tmp_path: Path) -> None:
-    with serving(tmp_path) as server, Client(server.address) as client:
+def test_a_drained_server_that_is_started_again_is_one_reconnect(server: ServerProcess) -> None:
+    with Client(server.address) as client:
 
         def redeploy() -> None:
             assert server.terminate() < 30
@@ -146,50 +154,39 @@ def test_a_drained_server_that_is_started_again_is_one_reconnect(tmp_path: Path)
     assert events[0].resumed
 
 
-def test_a_second_server_with_the_same_key_takes_over(tmp_path: Path) -> None:
-    key = ("--resume-key", str(tmp_path / "resume.key"))
+def test_another_server_takes_over_if_it_has_the_same_key(tmp_path: Path) -> None:
+    keys = [("--resume-key", str(tmp_path / f"{name}.key")) for name in ("ours", "ours", "theirs")]
     with (
-        serving(tmp_path / "a", *key) as first,
-        serving(tmp_path / "b", *key) as second,
-        Client([first.address, second.address]) as client,
+        serving(tmp_path / "a", *keys[0]) as first,
+        serving(tmp_path / "b", *keys[1]) as second,
+        serving(tmp_path / "c", *keys[2]) as stranger,
+        Client([first.address, second.address, stranger.address]) as client,
     ):
-        results, events, _ = disturbed(client, walk(40), {10: first.kill})
-        assert [(event.address, event.resumed) for event in events] == [(second.address, True)]
-    assert {tuple(ids(result)) for result in results} == {(1, 2, 3)}
-    assert len([result for result in results if result.reconnected is not None]) == 1
+        results, events, _ = disturbed(client, walk(40), {10: first.kill, 25: second.kill})
+        assert [event.address for event in events] == [second.address, stranger.address]
+    assert [event.resumed for event in events] == [True, False]
+    assert "not signed with this server's key" in events[1].refusal
+    assert [result.reconnected for result in results if result.reconnected is not None] == events
+    assert {tuple(ids(result)) for result in results} == {(1, 2, 3)}  # those of the stranger start anew, at 1
 
 
-def test_a_server_with_another_key_refuses_and_says_so(tmp_path: Path) -> None:
-    servers = [("--resume-key", str(tmp_path / f"{name}.key")) for name in "ab"]
-    with (
-        serving(tmp_path / "a", *servers[0]) as first,
-        serving(tmp_path / "b", *servers[1]) as second,
-        Client([first.address, second.address]) as client,
-    ):
-        results, events, _ = disturbed(client, walk(30), {10: first.kill})
-    assert [event.resumed for event in events] == [False]
-    assert "not signed with this server's key" in events[0].refusal
-    assert len(results) == 30
-
-
-def test_the_command_line_says_that_it_reconnected_and_loses_nothing(tmp_path: Path) -> None:
+def test_the_command_line_says_that_it_reconnected_and_loses_nothing(tmp_path: Path, server: ServerProcess) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number, pixels in enumerate(walk(80)):
         cv2.imwrite(str(folder / f"{number:04}.png"), pixels)
     out = tmp_path / "out.jsonl"
-    with serving(tmp_path / "server") as server:
-        command = [sys.executable, "-m", "posewire.cli", "track", str(folder), "--server", server.address]
-        process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True)
-        try:
-            while not (out.exists() and out.read_text().count("\n") > 10):
-                assert process.poll() is None, process.communicate()[1]
-            server.kill()
-            server.start()
-            _, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
-            process.wait()
+    command = [sys.executable, "-m", "posewire.cli", "track", str(folder), "--server", server.address]
+    process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    try:
+        while not (out.exists() and out.read_text().count("\n") > 10):
+            assert process.poll() is None, process.communicate()[1]
+        server.kill()
+        server.start()
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 0, errors
     assert errors.count("reconnected to") == 1
     assert "ids go on" in errors

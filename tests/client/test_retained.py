@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from posewire import _retained
+from posewire._retained import Retained
+from posewire.v1 import track_pb2
+
+
+def request(number: int, size: int = 4) -> track_pb2.TrackRequest:
+    return track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=b"%d" % number * size))
+
+
+def to_send(retained: Retained) -> list[int]:
+    numbers, number = [], -1
+    while (following := retained.next_to_send(number)) is not None:
+        number = following.frame.number
+        numbers.append(number)
+    return numbers
+
+
+def test_a_token_belongs_to_the_newest_tracked_frame_and_what_came_after_it_is_kept() -> None:
+    retained = Retained("jpeg", replays=True)
+    assert retained.resume_point is None
+    for number in range(6):
+        retained.opened(request(number))
+    retained.tracked(0)
+    retained.tracked(1)
+    retained.token(b"at 1")
+    retained.tracked(2)
+    retained.missed(3)
+    assert retained.resume_point is not None
+    assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 1", b"1111")
+    assert to_send(retained) == [2, 4, 5]
+    # At the next server: 2 is tracked once more, and brings a token of its own.
+    retained.tracked(2)
+    retained.token(b"at 2")
+    assert retained.resume_point.last_frame == b"2222"
+    assert to_send(retained) == [4, 5]
+    retained.refused()
+    assert retained.resume_point is None
+    assert to_send(retained) == [4, 5]
+
+
+def test_without_replay_only_what_has_no_answer_is_kept() -> None:
+    retained = Retained("jpeg", replays=False)
+    for number in range(3):
+        retained.opened(request(number))
+    retained.tracked(0)
+    retained.token(b"at 0")
+    retained.tracked(1)
+    assert to_send(retained) == [2]
+
+
+def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_retained, "_MOST_REPLAYED_BYTES", 100)
+    retained = Retained("raw", replays=True)
+    for number in range(10):
+        retained.opened(request(number, size=30))
+        retained.tracked(number)
+        if number == 0:
+            retained.token(b"at 0")
+    assert to_send(retained) == [7, 8, 9]
+    assert retained.resume_point is not None
+    assert retained.resume_point.last_frame == b"0" * 30  # the flow spans the gap
+
+
+def test_packets_have_no_last_frame() -> None:
+    retained = Retained("h264", replays=False)
+    retained.opened(request(0))
+    retained.tracked(0)
+    retained.token(b"at 0")
+    assert retained.resume_point is not None
+    assert retained.resume_point.last_frame == b""

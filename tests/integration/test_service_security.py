@@ -388,11 +388,13 @@ async def test_a_client_that_does_not_read_is_sent_away() -> None:
 
             flooding = asyncio.create_task(flood())
             codes = []
-            async with connected(address) as stub, asyncio.timeout(20):
-                while grpc.StatusCode.OK not in codes:  # until there is a place again
-                    other = TrackClient(stub)
-                    await other.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
-                    codes.append(await _code(other.read()))
+            try:
+                async with connected(address) as stub, asyncio.timeout(20):
+                    while grpc.StatusCode.OK not in codes:  # until there is a place again
+                        other = TrackClient(stub)
+                        await other.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+                        codes.append(await _code(other.read()))
+            finally:
+                flooding.cancel()
+                await asyncio.wait({flooding})
             assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
-            flooding.cancel()
-            await asyncio.wait({flooding})

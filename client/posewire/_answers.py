@@ -18,6 +18,7 @@ _DROP_MESSAGES = {
     "superseded": "a newer frame arrived while this one waited at the server",
     "too-old": "it waited longer at the server than max_age_ms",
     "draining": "the server stopped before its turn came",
+    "over-rate": "more frames a second came than the client's token allows",
 }
 
 

@@ -31,6 +31,7 @@ class Proxy:
         self._port = int(port)
         self._chance = chance
         self._lines: set[asyncio.Task[None]] = set()
+        self._generation = 0
         self._server: asyncio.Server | None = None
         self.address = ""
         self.delay_s = 0.0
@@ -52,6 +53,11 @@ class Proxy:
         self.faults += len(self._lines)
         for line in self._lines:
             line.cancel()
+
+    def pull_the_cable(self) -> None:
+        """Nothing passes any more on the connections that there are, and nobody is told; new ones work."""
+        self.faults += len(self._lines)
+        self._generation += 1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = asyncio.ensure_future(self._join(reader, writer))
@@ -75,11 +81,14 @@ class Proxy:
                 writer.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        generation = self._generation
         while data := await reader.read(_CHUNK):
             if self.delay_s:
                 await asyncio.sleep(self._chance.uniform(0, self.delay_s))
             if self.corrupts and self._chance.randrange(self.corrupts) == 0:
                 data = self._corrupted(data)
+            if generation != self._generation:
+                await asyncio.Event().wait()
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError("one side has closed the connection")

@@ -67,6 +67,26 @@ async def test_a_line_that_is_cut_again_and_again_costs_no_frame_and_no_id(serve
     assert all(result.reconnected.resumed for result in results if result.reconnected is not None)
 
 
+async def test_a_pulled_cable_is_noticed(server: ServerProcess) -> None:
+    """As by default within 30 s; here a tenth of that."""
+    keepalive = [("grpc.keepalive_time_ms", 2000), ("grpc.keepalive_timeout_ms", 1000)]
+    async with (
+        spoilt_line(server.address) as proxy,
+        AsyncClient(proxy.address, reconnect=PATIENT, options=keepalive) as client,
+        client.track() as stream,
+    ):
+        await stream.send(walk(0))
+        before = await anext(stream)
+        proxy.pull_the_cable()
+        await stream.send(walk(1))
+        async with asyncio.timeout(50):  # timeout_s, after which it would be noticed anyway, is 60
+            after = await anext(stream)
+    assert after.tracked
+    assert after.reconnected is not None
+    assert after.reconnected.resumed
+    assert [person.id for person in after.people] == [person.id for person in before.people]
+
+
 async def test_a_line_that_corrupts_hurts_nobody_else(server: ServerProcess) -> None:
     """TCP would notice; this stands for a broken card, or a hostile neighbour. Nothing hangs, nothing crashes."""
     endings: list[str] = []

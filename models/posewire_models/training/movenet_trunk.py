@@ -1,0 +1,99 @@
+"""A start for training: the MobileNetV2 inside MoveNet, out of its 8-bit TFLite file.
+
+A trunk that has learned to see people needs a fraction of the samples that one of ImageNet needs. A tool of
+development, for which alone `ai-edge-litert` is needed:
+
+    python -m posewire_models.training.movenet_trunk MOVENET.tflite OUT.safetensors
+
+The result has torchvision's names, its batch norms folded into the convolutions before them (`unfold_batch_norms` gives
+them statistics again). MoveNet pads at the right and the bottom where torchvision pads all around, so the same features
+come out on a grid that is shifted by less than a cell; a head that is trained on top does not mind.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+
+__all__ = ["main", "read_trunk"]
+
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+def read_trunk(file: Path) -> dict[str, Tensor]:
+    """The state of torchvision's `mobilenet_v2(...).features`.
+
+    Args:
+        file: MoveNet Lightning, single pose, TFLite with quantised weights.
+
+    Raises:
+        ValueError: it does not hold a MobileNetV2 of width 1.
+    """
+    features = mobilenet_v2(weights=None).features
+    modules = [(name, module) for name, module in features.named_modules()]
+    convolutions = [(name, module) for name, module in modules if isinstance(module, nn.Conv2d)]
+    norms = [(name, module) for name, module in modules if isinstance(module, nn.BatchNorm2d)]
+    found = _quantised_convolutions(file)
+    state = {}
+    for (name, convolution), (norm_name, norm) in zip(convolutions, norms, strict=True):
+        # Between them run those of MoveNet's own pyramid, none of which has the shape of the one that comes next here.
+        fitting = (each for each in found if each[0].shape == convolution.weight.shape)
+        kernel, bias = next(fitting, (None, None))
+        if kernel is None or bias is None:
+            raise ValueError(f"{file} does not hold a MobileNetV2 of width 1: nothing in it fits {name}")
+        state[f"{name}.weight"] = torch.from_numpy(kernel)
+        state[f"{norm_name}.weight"] = torch.full_like(norm.weight, (1 + norm.eps) ** 0.5).detach()
+        state[f"{norm_name}.bias"] = torch.from_numpy(bias)
+        state[f"{norm_name}.running_mean"] = torch.zeros(len(bias))
+        state[f"{norm_name}.running_var"] = torch.ones(len(bias))
+    return state
+
+
+def _quantised_convolutions(file: Path) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """Kernels as torch has them, and biases, of all convolutions in the order in which they run."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter: Any = Interpreter(model_path=str(file))
+    interpreter.allocate_tensors()
+    details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+
+    def value(index: int) -> npt.NDArray[np.float32]:
+        numbers = interpreter.get_tensor(index).astype(np.float64)
+        quantised = details[index]["quantization_parameters"]
+        shape = [1] * numbers.ndim
+        if len(quantised["scales"]) > 1:
+            shape[quantised["quantized_dimension"]] = -1
+        scales, zeros = (quantised[key].reshape(shape) for key in ("scales", "zero_points"))
+        return np.asarray((numbers - zeros) * scales, np.float32)
+
+    for operation in interpreter._get_ops_details():
+        if operation["op_name"] not in _CONVOLUTIONS:
+            continue
+        kernel, bias = (value(index) for index in operation["inputs"][1:3])
+        # (out, h, w, in), or (1, h, w, channels) where each channel has a kernel of its own.
+        depthwise = operation["op_name"] == "DEPTHWISE_CONV_2D"
+        kernel = kernel.transpose(3, 0, 1, 2) if depthwise else kernel.transpose(0, 3, 1, 2)
+        yield np.ascontiguousarray(kernel), bias.ravel()
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m posewire_models.training.movenet_trunk")
+    parser.add_argument("file", type=Path, help="MoveNet Lightning in TFLite")
+    parser.add_argument("out", type=Path, help="safetensors")
+    arguments = parser.parse_args()
+    state = read_trunk(arguments.file)
+    save_file({name: values.half().contiguous() for name, values in state.items()}, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,9 @@ async def test_only_what_was_tracked_is_shown_to_the_tracker_again(tmp_path: Pat
     path = only_file(tmp_path)
     recording = Recording.read(path)
     assert recording.outcomes.keys() == answers.answered == set(range(40))
+    tracked = {each.number: each.elapsed for each in answers.tracked.values()}
+    repeated = {frame.number: frame.elapsed for frame in recording.frames_to_repeat()}
+    assert {number: repeated[number] for number in tracked} == tracked  # gaps count as they did
     done = await posewire("replay", path, "--server", again)
     assert done.exit_code == 0, done.output
 
@@ -151,4 +155,4 @@ async def test_a_killed_server_leaves_a_recording(tmp_path: Path, again: str) ->
     done = await posewire("replay", path, "--server", again)
     assert done.exit_code == 0, done.output
     assert "its server was killed" in done.output
-    assert "6 frames: same ids" in done.output
+    assert re.search("[456] frames: same ids", done.output)  # the last ones may not have been written yet

@@ -53,7 +53,8 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     outcome = recording.outcomes.get(number)
     if not isinstance(outcome, track_pb2.TrackedFrame):
         what = "is not in the recording" if outcome is None else "was not tracked"
-        tracked = [each for each, what_became in recording.outcomes.items() if isinstance(what_became, type(_TRACKED))]
+        outcomes = recording.outcomes.items()
+        tracked = [each for each, became in outcomes if isinstance(became, track_pb2.TrackedFrame)]
         among = f"; tracked are {len(tracked)} frames, {min(tracked)}..{max(tracked)}" if tracked else ""
         raise ValueError(f"frame {number} {what}{among}")
     settings = settings_from(recording.config, TrackerConfig(), LimitsConfig(max_people=1000), networks.joint_set)
@@ -61,15 +62,12 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     tracker = Tracker(settings.tracker, networks.joint_set.sigmas, seen.append)
     session, pipeline = Session("explained", tracker), Pipeline(networks, BatchingConfig())
     try:
-        for frame_number, frame, boxes in _tracked_frames(recording, settings):
+        for recorded, frame, boxes in _tracked_frames(recording, settings):
             seen.clear()
-            recorded = recording.outcomes[frame_number]
-            if isinstance(recorded, track_pb2.TrackedFrame) and recorded.detect_every:
-                tracker.detect_every = recorded.detect_every
-            elapsed = (recorded.elapsed or None) if isinstance(recorded, track_pb2.TrackedFrame) else None
-            tracked_now = await pipeline.process(session, frame, boxes, elapsed=elapsed)
+            tracker.detect_every = recorded.detect_every or tracker.detect_every
+            tracked_now = await pipeline.process(session, frame, boxes, elapsed=recorded.elapsed or None)
             await pipeline.catch_up(session)
-            if frame_number == number:
+            if recorded.number == number:
                 return FrameExplanation(
                     number,
                     settings.tracker,
@@ -83,11 +81,10 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     raise ValueError(f"the recording does not hold the picture of frame {number}")
 
 
-_TRACKED = track_pb2.TrackedFrame()
-
-
-def _tracked_frames(recording: Recording, settings: StreamSettings) -> Iterator[tuple[int, Frame, Boxes | None]]:
-    """The frames that the tracker saw, decoded: number, picture, boxes of the caller."""
+def _tracked_frames(
+    recording: Recording, settings: StreamSettings
+) -> Iterator[tuple[track_pb2.TrackedFrame, Frame, Boxes | None]]:
+    """The frames that the tracker saw: what came out, the decoded picture, boxes of the caller."""
     limits = LimitsConfig(max_people=1000)
     decoder: FrameDecoder = (
         VideoDecoder(settings.codec, limits)
@@ -103,6 +100,7 @@ def _tracked_frames(recording: Recording, settings: StreamSettings) -> Iterator[
             source = fed[decoded.key]
             if isinstance(decoded.outcome, FrameError):
                 continue
-            if isinstance(recording.outcomes[source.number], track_pb2.TrackedFrame):
+            recorded = recording.outcomes[source.number]
+            if isinstance(recorded, track_pb2.TrackedFrame):
                 boxes = boxes_from(source.boxes, limits) if source.HasField("boxes") else None
-                yield source.number, Frame(decoded.outcome), boxes
+                yield recorded, Frame(decoded.outcome), boxes

@@ -76,6 +76,12 @@ class Recording:
         """Whether the frames build on each other."""
         return self.config.codec in (5, 6)  # CODEC_H264, CODEC_H265
 
+    @property
+    def is_stretched(self) -> bool:
+        """Whether the server let the detector run less often than it was asked to, for want of time."""
+        tracked = (each for each in self.outcomes.values() if isinstance(each, track_pb2.TrackedFrame))
+        return any(each.detect_every != self.config.tracker.detect_every for each in tracked)
+
     def frames(self) -> Iterator[track_pb2.Frame]:
         """The frames that have an outcome, as they came."""
         for record in records(self.path):
@@ -85,7 +91,10 @@ class Recording:
                     yield request.frame
 
     def frames_to_repeat(self) -> Iterator[track_pb2.Frame]:
-        """Those that a tracker has to see again: not the dropped ones, unless later ones build on them."""
+        """Those that a tracker has to see again: not the dropped ones, unless later ones build on them.
+
+        They say how much time lies between them, as it was measured when all of them came.
+        """
         last = -1
         for frame in self.frames():
             outcome = self.outcomes[frame.number]
@@ -93,6 +102,8 @@ class Recording:
             unusable = isinstance(outcome, track_pb2.FailedFrame) and outcome.reason in _NEVER_TRACKED
             if frame.number > last and not dropped and not unusable:
                 last = frame.number
+                if isinstance(outcome, track_pb2.TrackedFrame) and outcome.elapsed > 0:
+                    frame.elapsed = outcome.elapsed
                 yield frame
 
 

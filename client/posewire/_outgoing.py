@@ -68,8 +68,9 @@ class Outgoing:
         taken_s: float,
         name: str,
         image: Image | None,
+        timed: bool = True,
     ) -> None:
-        """Send a frame; does nothing if the stream is over. The arguments are those of the ledger.
+        """Send a frame; does nothing if the stream is over. The arguments are those of ledger and `SourceFrame`.
 
         Without a connection, it is sent when there is one again, or dropped.
 
@@ -82,7 +83,7 @@ class Outgoing:
             await self.drop(number, time_s, name=name, image=image)
             return
         self._ledger.open(number, time_s, taken_s=taken_s, name=name, image=image, on_call=self.connected)
-        request = _wire.frame_request(number, time_s, data, boxes)
+        request = _wire.frame_request(number, time_s if timed else None, data, boxes)
         self._answers.retained.opened(request)
         if self.connected:
             if self._ledger.owed == 1:

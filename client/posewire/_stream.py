@@ -236,6 +236,8 @@ class AsyncTrackStream:
             exchange.check_open()
             number = exchange.next_number if number is None else number
             own = SourceFrame(number, time.time() if time_s is None else time_s, boxes=boxes)
+            # Where the sender is slowed down, "now" is the pace of the server: its tracker would learn nothing from it.
+            own.timed = time_s is not None or settings.drop_policy == "latest"
             if isinstance(frame, bytes):
                 own.packet = frame
             else:
@@ -314,7 +316,14 @@ class AsyncTrackStream:
             )
         image = frame.image if self._plan.keep_images else None
         await exchange.outgoing.send(
-            frame.number, frame.time_s, data, boxes, taken_s=taken_s, name=frame.name, image=image
+            frame.number,
+            frame.time_s,
+            data,
+            boxes,
+            taken_s=taken_s,
+            name=frame.name,
+            image=image,
+            timed=frame.timed,
         )
 
     def _open_exchange(self) -> Exchange:

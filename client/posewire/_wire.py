@@ -118,13 +118,14 @@ def open_request(settings: StreamSettings, resume: ResumePoint | None = None) ->
     return track_pb2.TrackRequest(config=config)
 
 
-def frame_request(number: int, time_s: float, data: bytes, boxes: FloatArray | None) -> track_pb2.TrackRequest:
-    """The request for one frame; `boxes` as `boxes_array` gives them."""
+def frame_request(number: int, time_s: float | None, data: bytes, boxes: FloatArray | None) -> track_pb2.TrackRequest:
+    """The request for one frame; `boxes` as `boxes_array` gives them. `time_s`: of capture; None: it is not known."""
     request = track_pb2.TrackRequest()
     # Filled in place: a message given to the constructor of another would be copied, pixels and all.
     frame = request.frame
     frame.number = number
-    frame.capture_time.CopyFrom(_timestamp(time_s))
+    if time_s is not None:
+        frame.capture_time.CopyFrom(_timestamp(time_s))
     frame.data = data
     if boxes is not None:
         frame.boxes.CopyFrom(_box_list(boxes))

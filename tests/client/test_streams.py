@@ -398,3 +398,24 @@ async def test_raw_frames_have_one_size(serve: Any) -> None:
                 await collect(stream)
     frame = server.service.streams[0].frames[0]
     assert frame.data == mixed[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("policy", "time_s", "told"),
+    [
+        ("latest", None, True),  # now is about when the camera took it
+        ("all", None, False),  # now is when the server had room
+        ("all", 3.0, True),
+    ],
+)
+async def test_a_time_that_only_tells_the_servers_pace_is_not_sent(
+    serve: Any, policy: Any, time_s: float | None, told: bool
+) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(drop_policy=policy) as stream:
+        await stream.send(pictures(1)[0], time_s=time_s)
+        await stream.finish()
+        (result,) = [each async for each in stream]
+    (sent,) = server.service.streams[0].frames
+    assert sent.HasField("capture_time") is told
+    assert result.time_s > 0

@@ -27,6 +27,7 @@ class SourceFrame:
             with a score in 0..1; None: the detector runs.
         name: what the source calls the frame, such as a file name.
         problem: why the frame could not be read; it then counts as failed, and the stream goes on.
+        timed: whether `time_s` tells the camera's pace; not where it only says when a program handed the frame over.
     """
 
     number: int
@@ -37,6 +38,7 @@ class SourceFrame:
     boxes: BoxesLike | None = None
     name: str = ""
     problem: str = ""
+    timed: bool = True
 
 
 class Source(Protocol):

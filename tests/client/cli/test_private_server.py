@@ -143,7 +143,7 @@ def test_a_server_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch:
 
 
 def test_a_named_server_is_used_as_it_is() -> None:
-    with ServerChoice("example.org:1").running() as address:
-        assert address == "example.org:1"
+    with ServerChoice("example.org:1").running() as access:
+        assert access.addresses == ("example.org:1",)
     with pytest.raises(UsageError, match="--detector, --flow would choose"):
         ServerChoice("example.org:1", detector="none", flow="dis")

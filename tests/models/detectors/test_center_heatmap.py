@@ -54,7 +54,7 @@ def _frame_with_block(size: tuple[int, int], box: tuple[int, int, int, int]) -> 
 def test_boxes_come_back_in_frame_pixels(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
     detector = small_network("center_resnet")
     assert isinstance(detector, CenterDetector)
-    stage = CenterHeatmapDetector(_FindsBrightBlock(detector), DetectorSettings(), CPU)  # type: ignore[arg-type]
+    stage = CenterHeatmapDetector(_FindsBrightBlock(detector), DetectorSettings(), CPU, "torch")  # type: ignore[arg-type]
     (found,) = stage([_frame_with_block(size, box)])
     assert len(found) == 1
     # The block covers pixels box[0] to box[2] - 1, so its edges lie half a pixel outside of their centres.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ CONFIG = track_pb2.TrackRequest(
     config=settings_pb2.StreamConfig(resume=settings_pb2.ResumeRequest(token=b"secret", last_frame=b"picture"))
 )
 STARTED = track_pb2.TrackResponse(started=track_pb2.StreamStarted(stream_id="s1"))
+
+
+@pytest.fixture(autouse=True)
+def stream_of_its_own() -> Iterator[None]:
+    """What a test says of the stream does not outlive it."""
+    token = current_stream.set("")
+    yield
+    current_stream.reset(token)
 
 
 def frame(number: int, size: int = 10) -> track_pb2.TrackRequest:

@@ -10,14 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire.joints import COCO17
+from posewire_models.frames import Frame
 from posewire_server.benchmark.footage import Footage
 from posewire_server.benchmark.options import BenchmarkOptions
 from posewire_server.benchmark.private_server import PrivateServer
 from posewire_server.benchmark.streams import one_by_one, through_pipeline, through_server
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding import Codec, PictureDecoder
+from posewire_server.networks import Networks
 from posewire_server.pipeline import Pipeline
 from posewire_server.tracking import Boxes, BoxSource, Tracker, TrackerConfig
 
-__all__ = ["Memory", "ServiceCost", "Throughput", "TrackerCost", "memory", "service_cost", "throughput", "tracker_cost"]
+__all__ = [
+    "Memory",
+    "ServiceCost",
+    "StageCost",
+    "Throughput",
+    "TrackerCost",
+    "memory",
+    "service_cost",
+    "stage_cost",
+    "throughput",
+    "tracker_cost",
+]
 
 # Not measured: the first frames of a stream fill queues, caches and memory pools.
 _WARM_UP_FRAMES = 20
@@ -47,6 +62,20 @@ class ServiceCost:
     grpc_ms: float
     scheduling_ms: float
     tracker_ms: float
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """Milliseconds of each network for one frame, called alone, medians; the detector's is 0 where there is none."""
+
+    detect_ms: float
+    flow_ms: float
+    pose_ms: float
+
+    @property
+    def together_ms(self) -> float:
+        """One after another; in the service detector and flow overlap."""
+        return self.detect_ms + self.flow_ms + self.pose_ms
 
 
 @dataclass(frozen=True)
@@ -108,6 +137,28 @@ async def service_cost(server: PrivateServer, footage: Footage, options: Benchma
         scheduling_ms=statistics.median(cost.scheduling for cost in costs),
         tracker_ms=statistics.median(cost.tracker for cost in costs),
     )
+
+
+def stage_cost(networks: Networks, footage: Footage, options: BenchmarkOptions) -> StageCost:
+    """The networks by themselves, one frame at a time, with the people's true boxes."""
+    decoder = PictureDecoder(Codec.JPEG, None, LimitsConfig())
+    played = list(footage.play(_WARM_UP_FRAMES + options.frames))
+    previous = Frame(decoder.decode(played[0].data))
+    times = []
+    for shown in played[1:]:
+        frame = Frame(decoder.decode(shown.data))
+        marks = [time.perf_counter()]
+        if networks.detector is not None:
+            networks.detector([frame])
+        marks.append(time.perf_counter())
+        networks.flow([(previous, frame)])
+        marks.append(time.perf_counter())
+        networks.pose([frame], [shown.boxes])
+        marks.append(time.perf_counter())
+        times.append(np.diff(marks) * 1e3)
+        previous = frame
+    detect_ms, flow_ms, pose_ms = np.median(times[_WARM_UP_FRAMES:], axis=0).tolist()
+    return StageCost(detect_ms if networks.detector is not None else 0.0, flow_ms, pose_ms)
 
 
 async def throughput(

@@ -15,10 +15,12 @@ from posewire_server.benchmark.footage import Footage
 from posewire_server.benchmark.measurements import (
     Memory,
     ServiceCost,
+    StageCost,
     Throughput,
     TrackerCost,
     memory,
     service_cost,
+    stage_cost,
     throughput,
     tracker_cost,
 )
@@ -62,6 +64,7 @@ class BenchmarkReport:
     people: int
     boxes_from: str
     service_cost: ServiceCost
+    stages: StageCost
     throughput: Throughput
     tracker: TrackerCost
     memory: Memory | None
@@ -73,6 +76,7 @@ class BenchmarkReport:
     def as_text(self) -> str:
         """Lines for people, with what the project promises beside what was measured."""
         machine, models, cost, flow = self.machine, self.models, self.service_cost, self.throughput
+        stages = self.stages
         where = f"posewire {machine.posewire}, {machine.processor}, {machine.cores} cores, {machine.device}"
         what = f"bundle {models.bundle}: detector {models.detector or 'none'}, flow {models.flow}, pose {models.pose}"
         width, height = self.frame_size
@@ -90,6 +94,11 @@ class BenchmarkReport:
             f"  decoding                   {cost.decode_ms:8.2f} ms",
             f"  networks                   {cost.networks_ms:8.2f} ms",
             f"  round trip                 {cost.round_trip_ms:8.2f} ms",
+            "networks alone, one after another (median)",
+            f"  detector                   {stages.detect_ms:8.2f} ms" + ("" if models.detector else "   (none)"),
+            f"  flow                       {stages.flow_ms:8.2f} ms",
+            f"  poses                      {stages.pose_ms:8.2f} ms",
+            f"  together                   {stages.together_ms:8.2f} ms",
             "throughput of one stream",
             f"  over loopback              {flow.server_fps:8.1f} fps",
             f"  same pipeline in process   {flow.in_process_fps:8.1f} fps",
@@ -126,6 +135,7 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
     networks = load_networks(options.server)
     pipeline = Pipeline(networks, options.server.batching)
     try:
+        stages = stage_cost(networks, footage, options)
         async with private_server(options.server) as server:
             cost = await service_cost(server, footage, options)
             flow = await throughput(server, pipeline, footage, options)
@@ -148,6 +158,7 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
         people=options.people,
         boxes_from="detector" if options.use_detector else "caller",
         service_cost=cost,
+        stages=stages,
         throughput=flow,
         tracker=tracker,
         memory=grown,

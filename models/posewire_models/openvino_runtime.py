@@ -1,4 +1,4 @@
-"""Networks run by OpenVINO, which on a CPU is two to three times as fast as torch."""
+"""Networks run by OpenVINO, which on a CPU is about twice as fast as torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OpenVinoNetwork:
             "CPU",
             {
                 "PERFORMANCE_HINT": "LATENCY",
-                # Left alone it takes bfloat16 where the CPU has it, which moves joints by up to a pixel.
+                # Left alone it takes bfloat16 where the CPU has it, which changes heatmaps by some 0.01.
                 "INFERENCE_PRECISION_HINT": "f32",
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             },

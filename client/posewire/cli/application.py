@@ -26,6 +26,7 @@ from posewire.cli.options import (
     SimilarityFlag,
     SourceArgument,
     parse_size,
+    tracker_settings,
 )
 
 __all__ = ["app"]
@@ -84,16 +85,10 @@ def track(
     The exit status is 0 only if every frame was tracked.
     """
     with expected_failures():
-        from posewire import TrackerSettings
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.track import TrackJob, run_track
 
-        settings = TrackerSettings(
-            similarity=similarity.setting if similarity else None,
-            propagation=False if no_propagation else None,
-            queue_length=queue_length,
-            detect_every=detect_every,
-        )
+        settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
         choice = ServerChoice(server, bundle, detector, flow)
         run_track(TrackJob(source, choice, settings, out, out_format, render, max_frames, quiet))
 
@@ -121,16 +116,10 @@ def run_dataset(
     What is there already is left alone, so a run that was stopped goes on.
     """
     with expected_failures():
-        from posewire import TrackerSettings
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.run_dataset import DataSetJob, run_data_set
 
-        settings = TrackerSettings(
-            similarity=similarity.setting if similarity else None,
-            propagation=False if no_propagation else None,
-            queue_length=queue_length,
-            detect_every=detect_every,
-        )
+        settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
         choice = ServerChoice(server, bundle, detector, flow)
         run_data_set(DataSetJob(videos, gt, out, choice, settings, parallel, overwrite, quiet))
 

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from posewire.settings import Similarity
+from posewire.settings import Similarity, TrackerSettings
 
 __all__ = [
     "BundleFlag",
@@ -26,6 +26,7 @@ __all__ = [
     "SimilarityName",
     "SourceArgument",
     "parse_size",
+    "tracker_settings",
 ]
 
 
@@ -115,3 +116,15 @@ def parse_size(text: str) -> tuple[int, int]:
     if not cross or not width.isdigit() or not height.isdigit():
         raise typer.BadParameter(f"{text!r} is not a size; give WIDTHxHEIGHT, e.g. 640x480")
     return int(width), int(height)
+
+
+def tracker_settings(
+    similarity: SimilarityName | None, no_propagation: bool, queue_length: int | None, detect_every: int | None
+) -> TrackerSettings:
+    """What the flags of the tracker say; the rest is the server's default."""
+    return TrackerSettings(
+        similarity=similarity.setting if similarity else None,
+        propagation=False if no_propagation else None,
+        queue_length=queue_length,
+        detect_every=detect_every,
+    )

@@ -25,6 +25,8 @@ _DETAILS_KEY = "grpc-status-details-bin"
 
 _CLASSES: dict[grpc.StatusCode, type[CallError]] = {
     grpc.StatusCode.UNAVAILABLE: ConnectionFailed,
+    # Our own cancelling is no status but a `CancelledError`: this comes of a server that closed just then.
+    grpc.StatusCode.CANCELLED: ConnectionFailed,
     grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,

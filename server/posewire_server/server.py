@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -120,15 +120,11 @@ class PoseServer:
         log.info("draining", extra=facts(streams=self.service.places.streams, grace_s=self._config.drain_grace_s))
         await self._health.enter_graceful_shutdown()
         self._drain.set()
-        # No new calls from here on. What else is open, such as a watch of the health, must not use up the grace.
-        stopping = asyncio.create_task(self._server.stop(self._config.drain_grace_s))
-        await asyncio.wait(
-            {stopping, idle := asyncio.create_task(self.service.places.wait_until_idle())},
-            return_when="FIRST_COMPLETED",
-        )
-        idle.cancel()
+        # The port stays open until then: a call that comes now is refused in words, where gRPC would just cut it off.
+        # Only streams and pictures are waited for: a watch of the health must not use up the grace.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.service.places.wait_until_idle(), self._config.drain_grace_s)
         await self._server.stop(_LAST_WORDS_S)
-        await stopping
         await self._release()
         log.info("stopped")
 

@@ -124,7 +124,10 @@ async def test_nothing_new_is_taken_while_draining() -> None:
         await asyncio.to_thread(gate.reached.wait, 30)
         stopping = asyncio.create_task(server.stop())
         await health_becomes("NOT_SERVING")
-        assert (await TrackClient(stub).failure()).code() is grpc.StatusCode.UNAVAILABLE
+        for _ in range(5):
+            refusal = await TrackClient(stub).failure()
+            assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+            assert "about to stop" in (refusal.details() or "")
         gate.open.set()
         await client.finish()
         await stopping

@@ -34,7 +34,8 @@ class TrackerConfig:
         match_threshold: least similarity of a match. The paper does not give it.
         propagation_threshold: least mean joint score of a person whose joints are propagated, and of a pose that is
             believed in a flow box. The paper does not give it.
-        detect_every: the detector runs on every n-th frame; between them the flow boxes carry on alone.
+        detect_every: the detector runs on every n-th frame; between them the flow boxes carry on alone. When the scores
+            of their poses do not hold, it runs sooner, see `Tracker.detector_due`.
         max_people: at most so many boxes a frame are passed on to the pose network.
 
     Raises:

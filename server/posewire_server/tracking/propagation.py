@@ -10,13 +10,17 @@ import numpy.typing as npt
 from posewire_server.tracking import boxes as box_geometry
 from posewire_server.tracking.config import TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
-from posewire_server.tracking.instances import Boxes, BoxSource, Floats, TrackedPeople
+from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
 from posewire_server.tracking.queue import Queue
 
-__all__ = ["flow_boxes", "move", "velocities"]
+__all__ = ["credit", "flow_boxes", "move", "scores_hold", "velocities"]
 
 # Share of the newest displacement in a velocity: one frame's jitter counts half, that of two frames ago an eighth.
 _NEWEST_SHARE = 0.5
+# So many runs may miss a person for each that found it.
+_CREDIT_A_FIND = 2
+# Mean joint score of a pose that holds, as a share of the person's best in Q.
+_SCORE_HELD = 0.75
 
 
 def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
@@ -59,16 +63,50 @@ def velocities(people: TrackedPeople, counts: npt.NDArray[np.bool_], queue: Queu
     return velocities
 
 
+def credit(people: TrackedPeople, queue: Queue, queue_length: int, *, detector_ran: bool) -> Ints:
+    """How many runs of the detector in a row may yet miss each person, `(n,)`, until the flow carries it no further.
+
+    Each run that finds a person adds two, up to L_Q; each that misses it takes one. So somebody who was seen for long
+    is carried through a long gap, and what the detector took for a person once is soon gone.
+
+    Args:
+        people: the people of frame k, with their ids.
+        queue: Q up to frame k-1.
+        queue_length: L_Q.
+        detector_ran: whether the detector ran on frame k.
+    """
+    before = np.zeros(len(people), dtype=np.int64)
+    then, now = queue.seen_again(people.ids)
+    before[now] = queue.credit[then]
+    missed = people.boxes.sources == BoxSource.FLOW
+    return np.where(missed, before - int(detector_ran), np.minimum(before + _CREDIT_A_FIND, queue_length))
+
+
+def scores_hold(people: TrackedPeople, queue: Queue) -> bool:
+    """Whether the flow carries everybody well: nobody of frame k-1 is missing, no pose is much worse than it was.
+
+    Args:
+        people: the people of frame k, with their ids.
+        queue: Q up to frame k-1.
+    """
+    if not np.isin(queue.ids[queue.newest], people.ids).all():
+        return False
+    rows, places = (queue.ids[:, None] == people.ids).nonzero()
+    best = np.zeros(len(people), dtype=np.float32)
+    np.maximum.at(best, places, queue.joints[rows, :, 2].mean(axis=1))
+    return bool((people.joints[..., 2].mean(axis=1) >= _SCORE_HELD * best).all())
+
+
 def flow_boxes(queue: Queue, flow: FlowField | None, config: TrackerConfig) -> Boxes:
     """B_flow: the joints of frame k-1 moved by the flow, and boxes around them, extended by 15 %.
 
-    A person is carried on if the pose network was sure enough of it, and for at most L_Q runs of the detector in a row
-    that missed it: without an end, a pose seen in a coat stand would stand there for ever.
+    A person is carried on if the pose network was sure enough of it, and as long as it has credit with the detector:
+    without an end, a pose seen in a coat stand would stand there for ever.
 
     Args:
         queue: Q up to frame k-1.
         flow: F_{k-1->k}; None: everybody is thought to stand still.
-        config: `propagation_threshold`, the gate; L_Q.
+        config: `propagation_threshold`, the gate.
 
     Returns:
         One box a carried person, with the score of the box that it was last found in.
@@ -77,7 +115,7 @@ def flow_boxes(queue: Queue, flow: FlowField | None, config: TrackerConfig) -> B
     counts = queue.counts[newest]
     carried = (
         (queue.joints[newest, :, 2].mean(axis=1) >= config.propagation_threshold)
-        & (queue.unconfirmed[newest] < config.queue_length)
+        & (queue.credit[newest] > 0)
         & (counts.sum(axis=1) >= 2)  # one joint spans no box
     )
     joints = queue.moved[newest][carried]

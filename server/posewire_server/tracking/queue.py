@@ -33,7 +33,7 @@ class Queue:
         moved: `(m, k, 2)` float32: where the joints are in the newest frame, by all flow fields since.
         counts: `(m, k)` bool: which joints count.
         velocities: `(m, 2)` float32: pixels an interval, the person as a whole when last seen.
-        unconfirmed: `(m,)` int64: how many runs of the detector in a row had missed the person.
+        credit: `(m,)` int64: how many runs of the detector in a row may yet miss the person, see `propagation.credit`.
         lost: `(m,)` bool: the person is not in the newest frame.
     """
 
@@ -48,7 +48,7 @@ class Queue:
     moved: Floats
     counts: npt.NDArray[np.bool_]
     velocities: Floats
-    unconfirmed: Ints
+    credit: Ints
     lost: npt.NDArray[np.bool_]
 
     @classmethod
@@ -66,7 +66,7 @@ class Queue:
             moved=np.zeros((0, joints, 2), np.float32),
             counts=np.zeros((0, joints), np.bool_),
             velocities=np.zeros((0, 2), np.float32),
-            unconfirmed=np.zeros(0, np.int64),
+            credit=np.zeros(0, np.int64),
             lost=np.zeros(0, np.bool_),
         )
 
@@ -109,7 +109,7 @@ class Queue:
         people: TrackedPeople,
         counts: npt.NDArray[np.bool_],
         velocities: Floats,
-        unconfirmed: Ints,
+        credit: Ints,
         queue_length: int,
         elapsed: float = 1.0,
     ) -> Queue:
@@ -119,7 +119,7 @@ class Queue:
             people: `n`, with their ids.
             counts: `(n, k)` which of their joints count.
             velocities: `(n, 2)`; they hold for all instances of the same person from now on.
-            unconfirmed: `(n,)`.
+            credit: `(n,)`.
             queue_length: L_Q.
             elapsed: intervals since the newest frame.
         """
@@ -143,6 +143,6 @@ class Queue:
             moved=np.concatenate((self.moved[start:], people.joints[..., :2])),
             counts=np.concatenate((self.counts[start:], counts)),
             velocities=np.concatenate((former_velocities, velocities)),
-            unconfirmed=np.concatenate((self.unconfirmed[start:], unconfirmed)),
+            credit=np.concatenate((self.credit[start:], credit)),
             lost=np.concatenate((lost, np.zeros(n, np.bool_))),
         )

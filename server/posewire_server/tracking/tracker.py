@@ -26,7 +26,7 @@ from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, T
 from posewire_server.tracking.matching import match_greedily
 from posewire_server.tracking.observation import Observation, Observer
 from posewire_server.tracking.oks import Poses, oks
-from posewire_server.tracking.propagation import flow_boxes, move, velocities
+from posewire_server.tracking.propagation import credit, flow_boxes, move, scores_hold, velocities
 from posewire_server.tracking.queue import Queue
 from posewire_server.tracking.similarity import to_tracks
 
@@ -42,6 +42,7 @@ class TrackerState:
     queue: Queue
     identities: int
     frames_to_detection: int
+    hastened: bool = False
 
 
 class Tracker:
@@ -63,13 +64,19 @@ class Tracker:
         self._identities = 0
         self._frames_to_detection = -_MOST_FRAMES  # overdue, however far it is stretched
         self._detect_every = config.detect_every
+        self._hastened = False  # whether the coming run of the detector was brought forward
         self._detector_ran = False
         self._elapsed = 0.0  # since the newest frame of Q
         self._due: Callable[[], Queue] | None = None  # what Q becomes; see catch_up
 
     @property
     def detector_due(self) -> bool:
-        """Whether the detector should run on the coming frame (`detect_every`)."""
+        """Whether the detector should run on the coming frame (`detect_every`).
+
+        When the scores of the poses do not hold between two runs, the next one is brought forward, to half the time:
+        so the detector never runs more than twice as often as it was told to.
+        """
+        self.catch_up()
         return self._frames_to_detection <= 0
 
     @property
@@ -104,7 +111,7 @@ class Tracker:
         self._detector_ran = detections is not None
         unified = Boxes.empty()
         if detections is not None:
-            self._frames_to_detection = self._detect_every
+            self._frames_to_detection, self._hastened = self._detect_every, False
             unified = detections[detections.scores >= self.config.box_score_threshold]
         self._frames_to_detection -= 1  # now: were the poses of this frame to fail, it would still have passed
 
@@ -177,7 +184,7 @@ class Tracker:
     def state(self) -> TrackerState:
         """A snapshot; the arrays are not written to afterwards."""
         self.catch_up()
-        return TrackerState(self._queue, self._identities, self._frames_to_detection)
+        return TrackerState(self._queue, self._identities, self._frames_to_detection, self._hastened)
 
     def restore(self, state: TrackerState) -> None:
         """Go on from a snapshot of a tracker with the same joint set."""
@@ -185,6 +192,7 @@ class Tracker:
         self._identities = state.identities
         # The state may be of a time when it ran less often.
         self._frames_to_detection = min(state.frames_to_detection, self._detect_every - 1)
+        self._hastened = state.hastened
 
     def _poses(self, people: TrackedPeople) -> Poses:
         counts = people.joints[..., 2] >= self.config.joint_score_threshold
@@ -230,16 +238,14 @@ class Tracker:
 
     def _joined(self, people: TrackedPeople, poses: Poses, elapsed: float, *, detector_ran: bool) -> Queue:
         """Step g: Q with the people of this frame."""
-        # How many runs of the detector in a row have missed each person, this frame's included.
-        unconfirmed = np.zeros(len(people), dtype=np.int64)
-        then, now = self._queue.seen_again(people.ids)
-        unconfirmed[now] = self._queue.unconfirmed[then] + int(detector_ran)
-        unconfirmed[people.boxes.sources != BoxSource.FLOW] = 0
+        if not detector_ran and not self._hastened and not scores_hold(people, self._queue):
+            self._frames_to_detection -= self._detect_every // 2
+            self._hastened = True
         return self._queue.joined_by(
             people,
             poses.counts,
             velocities(people, poses.counts, self._queue, elapsed),
-            unconfirmed,
+            credit(people, self._queue, self.config.queue_length, detector_ran=detector_ran),
             self.config.queue_length,
             elapsed,
         )

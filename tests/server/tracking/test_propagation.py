@@ -55,7 +55,7 @@ def test_flow_boxes_are_those_of_confident_people_and_come_from_flow() -> None:
     people.joints[1, :, 2] = 0.1  # below the gate for propagation
     people.joints[2, 1:, 2] = 0.39  # one joint counts: it spans no box
     queue = queue_of(people_at([(50, 0)], [5]), people)  # 5 is not in the newest frame
-    queue.unconfirmed[4] = CONFIG.queue_length  # the detector has missed person 4 too often
+    queue.credit[4] = 0  # the detector has missed person 4 too often
     boxes = flow_boxes(queue, None, CONFIG)
     assert boxes.sources.tolist() == [BoxSource.FLOW]
     assert boxes.tracks.tolist() == [1]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posewire_server.tracking import Boxes, BoxSource, Similarity
+from posewire_server.tracking import Boxes, BoxSource, Similarity, Tracker
 from tests.server.tracking.people import STILL, UniformFlow, boxes_at, joints_at, step, tracker
 
 KINDS = list(Similarity)
@@ -88,14 +90,23 @@ def test_a_flow_box_on_somebody_who_was_detected_founds_no_track_and_takes_none(
     assert people.boxes.sources.tolist() == [BoxSource.DETECTOR]
 
 
-def test_a_pose_that_no_detection_confirms_ends_after_the_queue_length() -> None:
-    t = tracker(queue_length=3)
-    t.update(t.unify(boxes_at([(0, 0)]), None), joints_at([(0, 0)]))
+@pytest.mark.parametrize(
+    ("found", "carried"),
+    [
+        (1, 2),  # what the detector took for a person once is soon gone
+        (2, 4),
+        (9, 5),  # somebody seen for long is carried for L_Q runs, and no longer
+    ],
+)
+def test_a_person_is_carried_for_as_long_as_the_detector_gave_credit(found: int, carried: int) -> None:
+    t = tracker(queue_length=5)
+    for _ in range(found):
+        step(t, [(0, 0)])
     lived = 0
     while len(boxes := t.unify(Boxes.empty(), STILL)):
-        t.update(boxes, joints_at([(0, 0)]))
+        assert t.update(boxes, joints_at([(0, 0)])).ids.tolist() == [1]
         lived += 1
-    assert lived == 3
+    assert lived == carried
 
 
 def test_between_detector_frames_the_flow_boxes_carry_on_alone() -> None:
@@ -107,6 +118,32 @@ def test_between_detector_frames_the_flow_boxes_carry_on_alone() -> None:
         people = t.update(boxes, joints_at([(5.0 * frame, 0)]))
         assert people.ids.tolist() == [1]
     assert ran == [True, False, False, False] * 3
+
+
+def runs_of_the_detector(t: Tracker, scores: Sequence[float]) -> list[int]:
+    """Frames on which the detector is due, of a person whose poses have these scores."""
+    ran = []
+    for frame, score in enumerate(scores):
+        if t.detector_due:
+            ran.append(frame)
+        boxes = t.unify(boxes_at([(0, 0)]) if frame in ran else None, STILL)
+        t.update(boxes, joints_at(boxes.xyxy[:, :2], score=score))
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("scores", "runs"),
+    [
+        ([0.9] * 13, [0, 6, 12]),
+        ([0.9, 0.9, 0.85, 0.8, 0.8, 0.9] * 2 + [0.9], [0, 6, 12]),  # a little worse is no reason
+        ([0.9, 0.6] + [0.9] * 8, [0, 3, 9]),  # much worse: it runs after half the time
+        ([0.9, 0.9, 0.9, 0.9, 0.6] + [0.9] * 7, [0, 5, 11]),  # ... or at once, if that is over
+        ([0.9, 0.1] + [0.9] * 8, [0, 3, 9]),  # gone altogether
+        ([0.9] + [0.6] * 12, [0, 3, 6, 9, 12]),  # never more often, however bad
+    ],
+)
+def test_the_detector_runs_sooner_when_scores_do_not_hold(scores: list[float], runs: list[int]) -> None:
+    assert runs_of_the_detector(tracker(detect_every=6), scores) == runs
 
 
 def test_pose_nms_drops_the_second_pose_on_one_person() -> None:

@@ -11,7 +11,7 @@ from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamSettings
 from posewire.sources import Source, SourceLike
 
-__all__ = ["StreamPlan", "in_flight_limit", "settle"]
+__all__ = ["StreamPlan", "asked_again", "in_flight_limit", "settle"]
 
 _IN_FLIGHT = {"all": 8, "latest": 32}
 
@@ -64,6 +64,15 @@ def settle(plan: StreamPlan, source: Source | None) -> StreamSettings:
             raise InvalidSettings("raw frames need their size: give raw_size=(width, height)")
     policy = settings.drop_policy or ("latest" if source is not None and source.live else "all")
     return replace(settings, codec=codec, raw_size=raw_size, drop_policy=policy)
+
+
+def asked_again(asked: StreamSettings, told: StreamSettings) -> StreamSettings:
+    """What a stream asks of the next server: what it asked of the first one, and the tracker that this settled on.
+
+    So the stream goes on as it began where servers have other defaults. Only `max_people` stays as it was asked: it is
+    for each server to say how many it takes.
+    """
+    return replace(asked, tracker=replace(told.tracker, max_people=asked.tracker.max_people))
 
 
 def _packet_codec(name: str) -> Codec:

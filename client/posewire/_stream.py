@@ -13,7 +13,7 @@ from posewire._connections import Connections
 from posewire._encoding import encode
 from posewire._exchange import Exchange
 from posewire._feed import FeedItem, SourceFeed
-from posewire._plan import StreamPlan, in_flight_limit, settle
+from posewire._plan import StreamPlan, asked_again, in_flight_limit, settle
 from posewire._reconnection import Reconnection, open_at_any
 from posewire._wire import boxes_array
 from posewire.errors import InvalidSettings, MisuseError
@@ -127,7 +127,7 @@ class AsyncTrackStream:
         call = await open_at_any(self._connections, settings, plan.resume, plan.timeout_s)
         reconnection = None
         if plan.reconnect is not None:
-            reconnection = Reconnection(self._connections, plan.reconnect, settings)
+            reconnection = Reconnection(self._connections, plan.reconnect, asked_again(settings, call.info.settings))
         self._exchange = Exchange(
             call,
             plan.timeout_s,

@@ -286,7 +286,7 @@ def _tracker_message(settings: TrackerSettings) -> settings_pb2.TrackerSettings:
 def _tracker_from(message: settings_pb2.TrackerSettings) -> TrackerSettings:
     values = {name: getattr(message, name) for name in _TRACKER_NUMBERS if message.HasField(name)}  # type: ignore[arg-type]
     # Float fields are 32 bits wide on the wire: 0.4 would come back as 0.4000000059604645.
-    values = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in values.items()}
+    values = {name: float(str(np.float32(v))) if isinstance(v, float) else v for name, v in values.items()}
     return TrackerSettings(similarity=_SIMILARITY_NAMES.get(message.similarity), **values)
 
 

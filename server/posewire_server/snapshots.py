@@ -79,7 +79,7 @@ class Snapshots:
             "version": _VERSION,
             "issued": self._clock(),
             "joint_set": joint_set.names,
-            "tracker": dataclasses.asdict(config),
+            "tracker": _as_sent(config),
             "snapshot": _pack(snapshot, arrays),
             "arrays": [(array.dtype.str, array.shape) for array in arrays],
         }
@@ -105,7 +105,7 @@ class Snapshots:
             raise TokenRefused(f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s")
         if header["joint_set"] != list(joint_set.names):
             raise TokenRefused("the token belongs to a stream whose pose network has other joints")
-        if header["tracker"] != json.loads(json.dumps(dataclasses.asdict(config))):
+        if header["tracker"] != json.loads(json.dumps(_as_sent(config))):
             raise TokenRefused("the token belongs to a stream with other tracker settings; open this one with the same")
         arrays = _arrays(header["arrays"], memoryview(body)[4 + length :])
         try:
@@ -157,6 +157,12 @@ def _make_key(file: Path) -> bytes:
     finally:
         unfinished.unlink()
     return file.read_bytes()
+
+
+def _as_sent(config: TrackerConfig) -> dict[str, object]:
+    """Settings as they are after they were sent: what one server chose, its client asks of the next in 32 bits."""
+    values = dataclasses.asdict(config)
+    return {name: float(np.float32(value)) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _pack(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:

@@ -170,6 +170,20 @@ def test_another_server_takes_over_if_it_has_the_same_key(tmp_path: Path) -> Non
     assert {tuple(ids(result)) for result in results} == {(1, 2, 3)}  # those of the stranger start anew, at 1
 
 
+def test_a_stream_goes_on_as_it_began_where_the_next_server_has_other_defaults(tmp_path: Path) -> None:
+    key = ("--resume-key", str(tmp_path / "key"))
+    settings = tmp_path / "first.toml"
+    settings.write_text("[tracker]\nqueue_length = 7\nmatch_threshold = 0.123456789\n")
+    with (
+        serving(tmp_path / "a", *key, "--config", str(settings)) as first,
+        serving(tmp_path / "b", *key) as second,
+        Client([first.address, second.address]) as client,
+    ):
+        results, events, _ = disturbed(client, walk(20), {10: first.kill})
+    assert [event.resumed for event in events] == [True]
+    assert {tuple(ids(result)) for result in results} == {(1, 2, 3)}
+
+
 def test_the_command_line_says_that_it_reconnected_and_loses_nothing(tmp_path: Path, server: ServerProcess) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()

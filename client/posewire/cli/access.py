@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +86,12 @@ class ServerAccess:
 
         return AsyncClient(self.addresses, **self._arguments(), **options)
 
-    def connections(self) -> Connections:
-        """The connections of such a client, for calls that the SDK does not make."""
+    def connections(self, options: Sequence[tuple[str, Any]] = ()) -> Connections:
+        """The connections of such a client, for calls that the SDK does not make; `options` are those of gRPC."""
         from posewire._connections import Access, Connections
 
         arguments = self._arguments()
-        return Connections(self.addresses, Access(arguments["tls"], None, self.token, self.insecure), ())
+        return Connections(self.addresses, Access(arguments["tls"], None, self.token, self.insecure), options)
 
     def _arguments(self) -> dict[str, Any]:
         from posewire import TlsSettings

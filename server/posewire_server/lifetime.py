@@ -1,4 +1,4 @@
-"""When a stream ends that its client would go on with: it has been open too long, nothing comes, nothing is read."""
+"""When a stream ends that its client would go on with: open too long, nothing comes or is read, token withdrawn."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from posewire_server.config import LimitsConfig
 from posewire_server.drain import DrainSignal
-from posewire_server.errors import Stalled
+from posewire_server.errors import NotAuthenticated, Stalled
 from posewire_server.outbox import Outbox
+from posewire_server.tokens import ANYBODY, Caller
 
 __all__ = ["Lifetime"]
 
@@ -25,15 +26,22 @@ class Lifetime:
         limits: how long a stream may be open, without a frame, and without its client reading.
         server: set when the server is about to stop.
         outbox: of the stream.
+        caller: whose it is.
         clock: seconds; a test's own.
     """
 
     def __init__(
-        self, limits: LimitsConfig, server: DrainSignal, outbox: Outbox, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: LimitsConfig,
+        server: DrainSignal,
+        outbox: Outbox,
+        caller: Caller = ANYBODY,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._server = server
         self._outbox = outbox
+        self._caller = caller
         self._clock = clock
         self._opened_s = self._busy_s = clock()
         self._received = 0
@@ -45,6 +53,7 @@ class Lifetime:
 
         Raises:
             Stalled: the client has not read a response for too long.
+            NotAuthenticated: its token was withdrawn.
         """
         draining = asyncio.ensure_future(self._server.wait())
         try:
@@ -53,6 +62,8 @@ class Lifetime:
                 if self._server:
                     return "the server is about to stop"
                 self._check_stall()
+                if not self._caller.is_known():
+                    raise NotAuthenticated("the token of this stream was withdrawn: ask for a new one")
                 if reason := self._expired():
                     return reason
         finally:

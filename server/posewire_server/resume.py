@@ -51,7 +51,7 @@ async def continue_session(
         snapshot = snapshots.redeem(request.token, session.tracker.config, joint_set)
     except TokenRefused as refusal:
         log.info("resume refused: %s", refusal)
-        return f"{refusal}; ids start anew"
+        return str(refusal)
     session.tracker.restore(snapshot.state)
     session.previous_s = snapshot.frame_s
     if snapshot.interval_s is not None:

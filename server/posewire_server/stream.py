@@ -107,7 +107,7 @@ class TrackStream:
             clock=session.clock,
             allowance=caller.rate,
         )
-        self._lifetime = Lifetime(limits, context.drain, outbox)
+        self._lifetime = Lifetime(limits, context.drain, outbox, caller)
         self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
         # Without propagation nobody would be found between two runs of the detector.
         most = settings.max_detect_every if settings.tracker.propagation else 0

@@ -18,7 +18,9 @@ import logging
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from posewire_server.config import LimitsConfig
@@ -80,13 +82,15 @@ class Caller:
 
     Args:
         grant: what its token allows.
+        is_known: whether the token is still accepted.
 
     Attributes:
         rate: of its frames; None without a limit.
     """
 
-    def __init__(self, grant: TokenGrant) -> None:
+    def __init__(self, grant: TokenGrant, is_known: Callable[[], bool] = lambda: True) -> None:
         self.grant = grant
+        self.is_known = is_known
         self.rate = RateLimit(grant.fps) if grant.fps else None
 
     @property
@@ -116,7 +120,7 @@ ANYBODY = _Anybody()
 
 
 class TokenFile:
-    """The tokens that a server accepts. A file that changes is read again with the next call.
+    """The tokens that a server accepts. A file that changes is read again with the next call or look at a stream.
 
     Args:
         file: see above.
@@ -129,7 +133,7 @@ class TokenFile:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._changes = FileChanges([file])
-        self._callers = _read(file)
+        self._callers = self._called(_read(file))
 
     def caller_of(self, authorization: str) -> Caller:
         """Whose token this is.
@@ -160,14 +164,21 @@ class TokenFile:
         if not self._changes.happened():
             return
         try:
-            callers = _read(self._file)
+            grants = _read(self._file)
         except (OSError, ValueError) as error:
             log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
             return
         # Whose grant is as it was keeps what it has used up.
-        before = {(digest, caller.grant): caller for digest, caller in self._callers.items()}
-        self._callers = {digest: before.get((digest, caller.grant), caller) for digest, caller in callers.items()}
-        log.info("the token file was read again: %d tokens", len(callers))
+        kept = {digest: caller for digest, caller in self._callers.items() if grants.get(digest) == caller.grant}
+        self._callers = self._called(grants) | kept
+        log.info("the token file was read again: %d tokens", len(grants))
+
+    def _called(self, grants: dict[str, TokenGrant]) -> dict[str, Caller]:
+        return {digest: Caller(grant, partial(self._knows, digest)) for digest, grant in grants.items()}
+
+    def _knows(self, digest: str) -> bool:
+        self._refresh()
+        return digest in self._callers
 
 
 def new_token(grant: TokenGrant) -> tuple[str, str]:
@@ -185,7 +196,7 @@ def append_line(file: Path, line: str) -> None:
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     with open(descriptor, "r+", encoding="utf-8") as output:
-        if line.partition(":")[0] in {caller.name for caller in _read(file).values()}:
+        if line.partition(":")[0] in {grant.name for grant in _read(file).values()}:
             raise ValueError(f"{file} has a token named {line.partition(':')[0]!r}; choose another name")
         text = output.read()
         output.write("\n" * (bool(text) and not text.endswith("\n")) + line + "\n")
@@ -195,13 +206,13 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _read(file: Path) -> dict[str, Caller]:
-    """Hash to caller."""
+def _read(file: Path) -> dict[str, TokenGrant]:
+    """Hash to grant."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"the token file {file} is not a text") from error
-    callers: dict[str, Caller] = {}
+    grants: dict[str, TokenGrant] = {}
     names: set[str] = set()
     for number, line in enumerate(lines, start=1):
         text = line.strip()
@@ -211,11 +222,11 @@ def _read(file: Path) -> dict[str, Caller]:
             digest, grant = _parse(text)
         except ValueError as error:
             raise ValueError(f"line {number} of the token file {file}: {error}") from error
-        if digest in callers or grant.name in names:
+        if digest in grants or grant.name in names:
             raise ValueError(f"line {number} of the token file {file}: its name or its token is there twice")
         names.add(grant.name)
-        callers[digest] = Caller(grant)
-    return callers
+        grants[digest] = grant
+    return grants
 
 
 def _parse(line: str) -> tuple[str, TokenGrant]:

@@ -252,6 +252,23 @@ async def test_tokens_come_and_go_while_the_server_runs(tokens: Tokens, caplog: 
     assert "cannot be used, the tokens stay as they were" in caplog.text
 
 
+async def test_an_open_stream_ends_when_its_token_is_withdrawn(tokens: Tokens) -> None:
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        door, yard = (_TokenClient(stub, tokens.metadata(name)) for name in ("door", "yard"))
+        for client in (door, yard):
+            await client.open(drop_policy=ALL)
+        kept = [line for line in tokens.file.read_text().splitlines() if not line.startswith("door")]
+        tokens.file.write_text("\n".join(kept) + "\n")
+        error = await door.failure()
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert "was withdrawn" in (error.details() or "")
+        await yard.send(0, jpeg(picture(0)))
+        assert (await yard.finish()).answered == {0}  # nobody else notices
+
+
 async def test_streams_of_a_token(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens", TokenGrant("door", streams=1), TokenGrant("yard"))
     async with (

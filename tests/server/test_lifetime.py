@@ -21,7 +21,7 @@ class Watched:
         self.outbox = Outbox(self._write)
         defaults = {"max_stream_s": 0.0, "max_idle_s": 0.0}
         settings = LimitsConfig(**(defaults | limits))  # type: ignore[arg-type]
-        self.over = asyncio.ensure_future(Lifetime(settings, self.server, self.outbox, lambda: self.now).over())
+        self.over = asyncio.ensure_future(Lifetime(settings, self.server, self.outbox, clock=lambda: self.now).over())
 
     async def _write(self, response: track_pb2.TrackResponse) -> None:
         pass

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire_server.benchmark.__main__ import app
-from posewire_server.benchmark.measurements import tracker_cost
-from posewire_server.benchmark.options import BenchmarkOptions
+from posewire_server.benchmark.service.measurements import tracker_cost
+from posewire_server.benchmark.service.options import BenchmarkOptions
 from posewire_server.config import ServerConfig
 
 

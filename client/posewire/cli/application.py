@@ -298,7 +298,7 @@ def serve(context: typer.Context) -> None:
 
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def bench(context: typer.Context) -> None:
-    """Measure what the service costs (posewire bench --help)."""
+    """Measure the service, a load of cameras, or the networks (posewire bench --help)."""
     _delegate("posewire_server.benchmark.__main__", context)
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from posewire_server.config import ServerConfig
 
-__all__ = ["PrivateServer", "private_server"]
+__all__ = ["PrivateServer", "private_server", "settings_given"]
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 180.0
 _LOOK_EVERY_S = 0.02
+_METRICS_HOST = "127.0.0.1"
 
 
 class PrivateServer:
@@ -23,10 +28,12 @@ class PrivateServer:
 
     Attributes:
         address: to connect to.
+        metrics_url: where its metrics are.
     """
 
-    def __init__(self, address: str, pid: int) -> None:
+    def __init__(self, address: str, pid: int, metrics_url: str) -> None:
         self.address = address
+        self.metrics_url = metrics_url
         self._pid = pid
 
     def memory_mb(self) -> float | None:
@@ -40,27 +47,70 @@ class PrivateServer:
 
 
 @asynccontextmanager
-async def private_server(config: ServerConfig) -> AsyncIterator[PrivateServer]:
-    """Start `python -m posewire_server` with the networks of `config`; it ends with this program.
+async def private_server(config: ServerConfig, *, inject_people: int = 0) -> AsyncIterator[PrivateServer]:
+    """Start `python -m posewire_server` with the settings of `config`; it ends with this program.
+
+    Args:
+        config: its settings; address, port files and logs are the benchmark's own business.
+        inject_people: let the detector run, and replace what it finds by so many people; see `injected_server`.
 
     Raises:
-        RuntimeError: it does not start; the message has its own words.
+        RuntimeError: it does not start; the server has said why on standard error.
     """
     with tempfile.TemporaryDirectory(prefix="posewire-bench-") as folder:
-        port_file = Path(folder) / "port"
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0"),
-            *("--port-file", str(port_file), "--resume-key", str(Path(folder) / "key"), "--exit-on-stdin-eof"),
-            *("--bundle", config.bundle, "--detector", config.detector, "--flow", config.flow),
-            *("--device", config.device, "--threads", str(config.threads), "--log-level", "warning"),
-            stdin=subprocess.PIPE,
-        )
+        port_file, metrics_port = Path(folder) / "port", _free_port()
+        own = ServerConfig()
+        settings = settings_given(
+            dataclasses.replace(
+                config,
+                host=own.host,
+                port=0,
+                port_file=port_file,
+                resume_key=config.resume_key or Path(folder) / "key",
+                metrics_port=metrics_port,
+                metrics_host=_METRICS_HOST,
+            )
+        ) | {"log_level": "warning"}
+        if inject_people:
+            program = ["posewire_server.benchmark.injected_server", str(inject_people), json.dumps(settings)]
+        else:
+            program = ["posewire_server", *_flags(settings), "--exit-on-stdin-eof"]
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", *program, stdin=subprocess.PIPE)
         try:
-            yield PrivateServer(f"127.0.0.1:{await _port(port_file, process)}", process.pid)
+            port = await _port(port_file, process)
+            yield PrivateServer(f"{own.host}:{port}", process.pid, f"http://{_METRICS_HOST}:{metrics_port}/metrics")
         finally:
             if process.returncode is None:
                 process.terminate()
             await process.wait()
+
+
+def settings_given(config: ServerConfig) -> dict[str, Any]:
+    """The settings that differ from the defaults, by their full names (`limits.max_streams`), as plain values."""
+    return dict(_differing(config, ServerConfig(), ""))
+
+
+def _differing(config: Any, default: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _differing(value, usual, f"{prefix}{field.name}.")
+        elif value != usual:
+            yield prefix + field.name, str(value) if isinstance(value, Path) else value
+
+
+def _flags(settings: dict[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        flag = f"--{name.rpartition('.')[2].replace('_', '-')}"
+        yield from (flag,) if value is True else (flag, str(value))
+
+
+def _free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket() as listener:
+        listener.bind((_METRICS_HOST, 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 async def _port(file: Path, process: asyncio.subprocess.Process) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from posewire_server.benchmark.footage import ClipOptions
 from posewire_server.config import ServerConfig
 
 __all__ = ["BenchmarkOptions"]
@@ -51,3 +52,8 @@ class BenchmarkOptions:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")
+
+    @property
+    def clip(self) -> ClipOptions:
+        """The frames that are sent."""
+        return ClipOptions(size=(self.width, self.height), people=self.people)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from posewire.joints import COCO17
 from posewire_models.frames import Frame
 from posewire_server.benchmark.footage import Footage
-from posewire_server.benchmark.options import BenchmarkOptions
 from posewire_server.benchmark.private_server import PrivateServer
-from posewire_server.benchmark.streams import one_by_one, through_pipeline, through_server
+from posewire_server.benchmark.service.options import BenchmarkOptions
+from posewire_server.benchmark.service.streams import one_by_one, through_pipeline, through_server
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import Codec, PictureDecoder
 from posewire_server.networks import Networks

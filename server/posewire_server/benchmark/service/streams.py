@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
+import numpy as np
 
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
@@ -18,7 +19,7 @@ from posewire_server.config import LimitsConfig
 from posewire_server.decoding import Codec, PictureDecoder
 from posewire_server.pipeline import Pipeline
 from posewire_server.session import Session
-from posewire_server.tracking import Tracker, TrackerConfig
+from posewire_server.tracking import Boxes, BoxSource, Tracker, TrackerConfig
 
 __all__ = ["FrameCost", "one_by_one", "through_pipeline", "through_server"]
 
@@ -119,8 +120,13 @@ async def through_pipeline(
             pixels = await following
             if number + 1 < len(frames):
                 following = loop.run_in_executor(decoding, decoder.decode, frames[number + 1].data)
-            await pipeline.process(session, Frame(pixels), frame.given() if with_boxes else None)
+            await pipeline.process(session, Frame(pixels), _given(frame) if with_boxes else None)
         return time.perf_counter() - start
+
+
+def _given(frame: FootageFrame) -> Boxes:
+    """Its boxes as a caller's."""
+    return Boxes.of(frame.boxes, np.ones(len(frame.boxes)), BoxSource.CALLER)
 
 
 _Call = grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse]

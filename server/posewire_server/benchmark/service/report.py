@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
-import platform
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from posewire_server.benchmark.footage import Footage
-from posewire_server.benchmark.measurements import (
+from posewire_server.benchmark.footage import make_footage
+from posewire_server.benchmark.machine import Machine, load_average, this_machine
+from posewire_server.benchmark.private_server import private_server
+from posewire_server.benchmark.service.measurements import (
     Memory,
     ServiceCost,
     StageCost,
@@ -24,33 +22,11 @@ from posewire_server.benchmark.measurements import (
     throughput,
     tracker_cost,
 )
-from posewire_server.benchmark.options import BenchmarkOptions
-from posewire_server.benchmark.private_server import private_server
+from posewire_server.benchmark.service.options import BenchmarkOptions
 from posewire_server.networks import ModelNames, load_networks
 from posewire_server.pipeline import Pipeline
 
-__all__ = ["BenchmarkReport", "Machine", "run_benchmark"]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where the figures were measured.
-
-    Attributes:
-        processor: its name.
-        cores: that this process may use.
-        load: average of the last minute when the benchmark began; figures of a busy machine mean little.
-        device: of the networks.
-        python: version.
-        posewire: version.
-    """
-
-    processor: str
-    cores: int
-    load: float
-    device: str
-    python: str
-    posewire: str
+__all__ = ["BenchmarkReport", "run_benchmark"]
 
 
 @dataclass(frozen=True)
@@ -77,12 +53,11 @@ class BenchmarkReport:
         """Lines for people, with what the project promises beside what was measured."""
         machine, models, cost, flow = self.machine, self.models, self.service_cost, self.throughput
         stages = self.stages
-        where = f"posewire {machine.posewire}, {machine.processor}, {machine.cores} cores, {machine.device}"
         what = f"bundle {models.bundle}: detector {models.detector or 'none'}, flow {models.flow}, pose {models.pose}"
         width, height = self.frame_size
         frames = f"{width}x{height} JPEG of {self.frame_bytes // 1000} kB, {self.people} people"
         lines = [
-            f"{where}, Python {machine.python}; load at the start {machine.load:.1f}",
+            machine.as_line(),
             f"{what}; {frames}, boxes from the {self.boxes_from}",
             "",
             "service cost a frame (median)",
@@ -129,9 +104,9 @@ def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
 
 
 async def _run(options: BenchmarkOptions) -> BenchmarkReport:
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    load = load_average()
     tracker = tracker_cost()
-    footage = Footage(options)
+    (footage,) = make_footage(options.clip)
     networks = load_networks(options.server)
     pipeline = Pipeline(networks, options.server.batching)
     try:
@@ -142,16 +117,8 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
             grown = await memory(server, footage, options)
     finally:
         pipeline.close()
-    machine = Machine(
-        processor=_processor(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        load=load,
-        device=networks.device,
-        python=platform.python_version(),
-        posewire=metadata.version("posewire"),
-    )
     return BenchmarkReport(
-        machine=machine,
+        machine=this_machine(networks.device, load),
         models=networks.names,
         frame_size=(options.width, options.height),
         frame_bytes=footage.frame_bytes,
@@ -163,13 +130,3 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
         tracker=tracker,
         memory=grown,
     )
-
-
-def _processor() -> str:
-    """The processor's name, as Linux knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,31 @@
+"""How generators reach the server: what they are told as JSON, and a connection for each stream."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from posewire._connections import Connections
+from posewire.cli.access import ServerAccess
+
+__all__ = ["access_fields", "access_from", "own_connection"]
+
+_FILES = ("ca", "cert", "key")
+
+
+def access_fields(access: ServerAccess) -> dict[str, Any]:
+    """The fields of an access, as plain values for another process. They hold the token: through pipes only."""
+    fields = {field.name: getattr(access, field.name) for field in dataclasses.fields(access)}
+    return fields | {name: None if fields[name] is None else str(fields[name]) for name in _FILES}
+
+
+def access_from(fields: dict[str, Any]) -> ServerAccess:
+    """What `access_fields` took apart."""
+    files = {name: None if fields[name] is None else Path(fields[name]) for name in _FILES}
+    return ServerAccess(**fields | files | {"addresses": tuple(fields["addresses"])})
+
+
+def own_connection(access: ServerAccess) -> Connections:
+    """A camera has a connection to itself; gRPC would let channels of one program share theirs."""
+    return access.connections(options=(("grpc.use_local_subchannel_pool", 1),))

@@ -1,0 +1,132 @@
+"""`python -m posewire_server.benchmark.load.generator`: one process that sends streams on schedule.
+
+It talks with whoever started it in lines: a plan (JSON) comes in, `ready` goes out when all streams are open, the time
+to start comes in, and a `Closing` (JSON) goes out when the frames' records are in the plan's file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import gc
+import json
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posewire._status import error_from_status
+from posewire.v1 import track_pb2
+from posewire_server.benchmark.footage import Footage
+from posewire_server.benchmark.load.access import access_from, own_connection
+from posewire_server.benchmark.load.schedule import Schedule
+from posewire_server.benchmark.load.sender import SendingStream
+
+__all__ = ["Closing", "GeneratorPlan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorPlan:
+    """What one process sends.
+
+    Attributes:
+        access: how the server is reached, see `access_fields`.
+        footage: files of clips; stream `i` plays the `i`-th, counted round.
+        streams: numbers of the process's streams.
+        of: streams of all processes.
+        fps: of each stream.
+        send_s: for how long frames become due.
+        counted_s: from when to when the processor time counts, seconds after the start.
+        patience_s: how long the last answers are waited for.
+        first_request: opens a stream, as base64.
+        with_boxes: whether the frames' boxes go with them.
+        records: file that gets the records, as .npy.
+    """
+
+    access: dict[str, Any]
+    footage: list[str]
+    streams: list[int]
+    of: int
+    fps: float
+    send_s: float
+    counted_s: tuple[float, float]
+    patience_s: float
+    first_request: str
+    with_boxes: bool
+    records: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing:
+    """What a process has to say at the end.
+
+    Attributes:
+        cpu_s: processor time in the time that counts.
+        broken: streams that ended early, and why.
+        error: why nothing was measured; empty: it was.
+    """
+
+    cpu_s: float = 0.0
+    broken: dict[str, str] = dataclasses.field(default_factory=dict)
+    error: str = ""
+
+
+async def _generate(plan: GeneratorPlan) -> Closing:
+    schedule = Schedule(streams=plan.of, fps=plan.fps, seconds=plan.send_s)
+    clips = [Footage.load(Path(path)) for path in plan.footage]
+    opening = track_pb2.TrackRequest.FromString(base64.b64decode(plan.first_request))
+    access = access_from(plan.access)
+    connections = [own_connection(access) for _ in plan.streams]
+    streams = [
+        SendingStream(
+            connection.to(connection.preferred), clips[index % len(clips)], schedule, index, with_boxes=plan.with_boxes
+        )
+        for index, connection in zip(plan.streams, connections, strict=True)
+    ]
+    try:
+        await asyncio.gather(*(stream.open(opening) for stream in streams))
+        gc.freeze()  # what is here stays; looking through it again and again would make frames late
+        print("ready", flush=True)
+        start_s = float(await asyncio.to_thread(sys.stdin.readline))
+        counting = asyncio.create_task(_cpu_between(*(start_s + at for at in plan.counted_s)))
+        broken = await asyncio.gather(*(stream.run(start_s, plan.patience_s) for stream in streams))
+        np.save(plan.records, np.concatenate([stream.records for stream in streams]))
+        return Closing(
+            cpu_s=await counting,
+            broken={str(stream.index): why for stream, why in zip(streams, broken, strict=True) if why},
+        )
+    finally:
+        for connection in connections:
+            await connection.aclose()
+
+
+async def _cpu_between(begin_s: float, end_s: float) -> float:
+    await asyncio.sleep(begin_s - time.monotonic())
+    before = time.process_time()
+    await asyncio.sleep(end_s - time.monotonic())
+    return time.process_time() - before
+
+
+def _main() -> None:
+    import grpc
+
+    plan = GeneratorPlan(**json.loads(sys.stdin.readline()))
+    closing = Closing(error="it was interrupted")
+    with suppress(KeyboardInterrupt):
+        try:
+            closing = asyncio.run(_generate(plan))
+        except grpc.aio.AioRpcError as error:
+            addresses = plan.access["addresses"]
+            closing = Closing(error=str(error_from_status(error, str(addresses), "opening streams")))
+        except (ValueError, OSError) as error:
+            closing = Closing(error=str(error))
+    print(json.dumps(dataclasses.asdict(closing)), flush=True)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,175 @@
+"""`python -m posewire_server.benchmark.load.hostile`: one client that means harm, until its standard input ends."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from posewire._connections import Connection
+from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_server.benchmark.footage import Footage
+from posewire_server.benchmark.load.access import access_from, own_connection
+
+__all__ = ["HostileKind", "HostilePlan", "HostileReport"]
+
+# It stands for a machine of its own: on one machine with the server, it takes only the time that nobody else wants.
+_NICE = 19
+_STALLED_STREAMS = 8
+_NOISE_BYTES = 50_000
+_PAUSE_S = 0.05
+
+
+class HostileKind(StrEnum):
+    """What it does."""
+
+    GARBAGE = "garbage"
+    """Frames of noise, as fast as they are taken."""
+    FLOOD = "flood"
+    """Good frames, as fast as they are taken."""
+    STALL = "stall"
+    """Several streams whose results are never read."""
+    RECONNECT = "reconnect"
+    """Opens a stream and breaks it off, again and again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostilePlan:
+    """What it is told.
+
+    Attributes:
+        kind: of hostility.
+        access: how the server is reached, see `access_fields`.
+        footage: a clip.
+    """
+
+    kind: str
+    access: dict[str, Any]
+    footage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostileReport:
+    """What it did.
+
+    Attributes:
+        attacks: frames sent, or streams opened (reconnect).
+        cores: processor cores that it kept busy.
+    """
+
+    attacks: int
+    cores: float
+
+
+class _Hostile:
+    def __init__(self, connection: Connection, footage: Footage) -> None:
+        self.attacks = 0
+        self._connection = connection
+        self._footage = footage
+
+    async def garbage(self) -> None:
+        """Noise."""
+        noise = random.Random(0).randbytes(_NOISE_BYTES)
+        await self._send_and_read(lambda number: _frame(number, noise[number % 1000 :]), pose_pb2.CODEC_JPEG)
+
+    async def flood(self) -> None:
+        """Pictures."""
+        frames = self._footage.frames
+        await self._send_and_read(
+            lambda number: frames[number % len(frames)].request(number, with_boxes=False),
+            self._footage.codec.on_the_wire,
+        )
+
+    async def stall(self) -> None:
+        """Silence."""
+        await asyncio.gather(*(self._stall() for _ in range(_STALLED_STREAMS)))
+
+    async def reconnect(self) -> None:
+        """Over and over."""
+        call = await self._open(pose_pb2.CODEC_JPEG)
+        call.cancel()
+        self.attacks += 1
+
+    async def _stall(self) -> None:
+        call = await self._open(self._footage.codec.on_the_wire)
+        frames = self._footage.frames
+        try:
+            for number in range(1_000_000_000):
+                # A write that hangs is what this is about; it must not be cancelled, or the call would be.
+                await call.write(frames[number % len(frames)].request(number, with_boxes=False))
+                self.attacks += 1
+        finally:
+            call.cancel()
+
+    async def _send_and_read(
+        self, request: Callable[[int], track_pb2.TrackRequest], codec: pose_pb2.Codec.ValueType
+    ) -> None:
+        call = await self._open(codec)
+
+        async def read() -> None:
+            while await call.read() is not grpc.aio.EOF:
+                pass
+
+        reading = asyncio.create_task(read())
+        try:
+            for number in range(1_000_000_000):
+                await call.write(request(number))
+                self.attacks += 1
+        finally:
+            call.cancel()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _open(self, codec: pose_pb2.Codec.ValueType) -> Any:
+        call: Any = self._connection.stub.Track(metadata=self._connection.metadata)
+        config = settings_pb2.StreamConfig(codec=codec, drop_policy=settings_pb2.DROP_POLICY_LATEST, name="hostile")
+        await call.write(track_pb2.TrackRequest(config=config))
+        await call.read()
+        return call
+
+
+async def _attack(plan: HostilePlan) -> HostileReport:
+    began_s, cpu_s = time.monotonic(), time.process_time()
+    connections = own_connection(access_from(plan.access))
+    hostile = _Hostile(connections.to(connections.preferred), Footage.load(Path(plan.footage)))
+    attacking = asyncio.create_task(_again_and_again(getattr(hostile, plan.kind)))
+    await asyncio.to_thread(sys.stdin.read)
+    attacking.cancel()
+    await asyncio.gather(attacking, return_exceptions=True)
+    await connections.aclose()
+    return HostileReport(attacks=hostile.attacks, cores=(time.process_time() - cpu_s) / (time.monotonic() - began_s))
+
+
+async def _again_and_again(attack: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await attack()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await asyncio.sleep(_PAUSE_S)  # the server has thrown it out; it comes back
+
+
+def _frame(number: int, data: bytes) -> track_pb2.TrackRequest:
+    return track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=data))
+
+
+def _main() -> None:
+    plan = HostilePlan(**json.loads(sys.stdin.readline()))
+    os.nice(_NICE)
+    with suppress(KeyboardInterrupt):
+        print(json.dumps(dataclasses.asdict(asyncio.run(_attack(plan)))), flush=True)
+
+
+if __name__ == "__main__":
+    _main()

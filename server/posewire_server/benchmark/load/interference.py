@@ -1,0 +1,179 @@
+"""What one hostile client does to the others: the same load with it and without it, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from posewire_server.benchmark.load.access import access_fields
+from posewire_server.benchmark.load.hostile import HostileKind, HostilePlan, HostileReport
+from posewire_server.benchmark.load.options import LoadOptions
+from posewire_server.benchmark.load.result import LoadResult
+from posewire_server.benchmark.load.rig import LoadRig, load_rig
+
+__all__ = ["HostileKind", "Interference", "InterferenceOptions", "InterferenceRound", "measure_interference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterferenceOptions:
+    """Who disturbs whom.
+
+    Attributes:
+        load: of the faithful clients.
+        kind: of the hostile one.
+        rounds: each is one measurement with it and one without.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    load: LoadOptions = field(default_factory=LoadOptions)
+    kind: HostileKind = HostileKind.FLOOD
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rounds <= 100:
+            raise ValueError(f"rounds is {self.rounds}; it must lie in 1..100")
+
+
+@dataclass(frozen=True)
+class InterferenceRound:
+    """Two measurements, one right after the other.
+
+    Attributes:
+        without_p95_ms: latency of the faithful clients when they are alone; None: nothing was answered.
+        with_p95_ms: beside the hostile one.
+        ratio: of these; None where one is missing.
+        hostile: what the hostile client did.
+        faults: why the round does not count.
+    """
+
+    without_p95_ms: float | None
+    with_p95_ms: float | None
+    ratio: float | None
+    hostile: HostileReport
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interference:
+    """What it amounts to.
+
+    Attributes:
+        kind: of the hostile client.
+        ratio: median over the rounds; None where there is none.
+        rounds: in their order.
+        without: the last measurement of the faithful clients alone.
+        beside: the last one beside the hostile client.
+    """
+
+    kind: HostileKind
+    ratio: float | None
+    rounds: tuple[InterferenceRound, ...]
+    without: LoadResult
+    beside: LoadResult
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    def as_text(self) -> str:
+        """Lines for people."""
+        lines = [self.beside.as_text(), "", "p95 without    with   ratio   attacks   its cores"]
+        for each in self.rounds:
+            without, beside, ratio = (
+                "-" if value is None else f"{value:.{digits}f}"
+                for value, digits in ((each.without_p95_ms, 1), (each.with_p95_ms, 1), (each.ratio, 2))
+            )
+            lines.append(
+                f"{without:>11} {beside:>7} {ratio:>7} {each.hostile.attacks:9d} {each.hostile.cores:11.2f}"
+                f"   {'; '.join(each.faults)}"
+            )
+        told = "-" if self.ratio is None else f"{self.ratio:.2f}"
+        return "\n".join([*lines, "", f"{self.kind}: p95 of the others is {told} of what it was   (below 1.2)"])
+
+
+def measure_interference(options: InterferenceOptions) -> Interference:
+    """Measure in turns, so that a slow moment of the machine meets both.
+
+    Raises:
+        RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
+    """
+
+    async def measure() -> Interference:
+        async with load_rig(options.load) as rig:
+            return await _interference(rig, options)
+
+    return asyncio.run(measure())
+
+
+async def _interference(rig: LoadRig, options: InterferenceOptions) -> Interference:
+    rounds = []
+    for number in range(options.rounds):
+        # The other order in every other round: what drifts favours neither.
+        if number % 2:
+            beside, hostile = await _beside(rig, options.kind)
+            alone = await rig.measure()
+        else:
+            alone = await rig.measure()
+            beside, hostile = await _beside(rig, options.kind)
+        rounds.append(_round(alone, beside, hostile))
+    ratios = [each.ratio for each in rounds if each.ratio is not None]
+    return Interference(
+        kind=options.kind,
+        ratio=statistics.median(ratios) if ratios else None,
+        rounds=tuple(rounds),
+        without=alone,
+        beside=beside,
+    )
+
+
+def _round(alone: LoadResult, beside: LoadResult, hostile: HostileReport) -> InterferenceRound:
+    without = None if alone.latency is None else alone.latency.p95
+    with_it = None if beside.latency is None else beside.latency.p95
+    ratio = None if without is None or with_it is None else with_it / without
+    return InterferenceRound(without, with_it, ratio, hostile, alone.faults + beside.faults)
+
+
+async def _beside(rig: LoadRig, kind: HostileKind) -> tuple[LoadResult, HostileReport]:
+    async with _attack(rig, kind) as attack:
+        result = await rig.measure()
+        return result, await attack.stop()
+
+
+class _Attack:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def stop(self) -> HostileReport:
+        """End it, and hear what it did."""
+        told, _ = await self._process.communicate()  # the end of its input ends it
+        if not told:
+            raise RuntimeError(f"the hostile client ended early (exit status {self._process.returncode})")
+        return HostileReport(**json.loads(told))
+
+
+@asynccontextmanager
+async def _attack(rig: LoadRig, kind: HostileKind) -> AsyncIterator[_Attack]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "posewire_server.benchmark.load.hostile"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdin is not None
+        plan = HostilePlan(kind=kind, access=access_fields(rig.access), footage=str(rig.footage[0]))
+        process.stdin.write(json.dumps(dataclasses.asdict(plan)).encode() + b"\n")
+        yield _Attack(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

@@ -1,0 +1,104 @@
+"""What the server tells of itself by Prometheus: batches, processor time, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+__all__ = ["Batches", "Scrape", "batches_between", "scrape"]
+
+_TIMEOUT_S = 10.0
+_STAGES = ("detect", "flow", "pose")
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of one stage in some time.
+
+    Attributes:
+        count: how many.
+        mean_items: frames, pairs of frames or people in a batch.
+        mean_ms: how long a batch took.
+        shares: share of the batches with at most so many items and more than the bound before, by that bound.
+    """
+
+    count: int
+    mean_items: float
+    mean_ms: float
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """The samples of one moment.
+
+    Attributes:
+        values: by name and labels, as `name{label=value}`.
+    """
+
+    values: dict[str, float]
+
+    def get(self, name: str) -> float | None:
+        """A sample; None where the server has none of that name."""
+        return self.values.get(name)
+
+
+async def scrape(url: str) -> Scrape | None:
+    """Read the metrics; None without an address.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    if not url:
+        return None
+    text = await asyncio.to_thread(_read, url)
+    return Scrape(
+        {
+            _key(sample.name, sample.labels): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+    )
+
+
+def batches_between(before: Scrape, after: Scrape) -> dict[str, Batches]:
+    """The batches of each stage that ran between two moments."""
+    found = {}
+    for stage in _STAGES:
+        count = _rise(before, after, _key("posewire_batch_items_count", {"stage": stage}))
+        if not count:
+            continue
+        items = _rise(before, after, _key("posewire_batch_items_sum", {"stage": stage}))
+        seconds = _rise(before, after, _key("posewire_batch_seconds_sum", {"stage": stage}))
+        found[stage] = Batches(int(count), items / count, seconds / count * 1e3, _shares(before, after, stage, count))
+    return found
+
+
+def _shares(before: Scrape, after: Scrape, stage: str, count: float) -> dict[str, float]:
+    shares, below = {}, 0.0
+    for key in after.values:
+        prefix = "posewire_batch_items_bucket{le="
+        if key.startswith(prefix) and key.endswith(f",stage={stage}}}"):
+            up_to = _rise(before, after, key)
+            if up_to > below:
+                shares[key[len(prefix) :].partition(",")[0]] = (up_to - below) / count
+            below = up_to
+    return shares
+
+
+def _rise(before: Scrape, after: Scrape, key: str) -> float:
+    return after.values.get(key, 0.0) - before.values.get(key, 0.0)
+
+
+def _key(name: str, labels: dict[str, str]) -> str:
+    inside = ",".join(f"{label}={value}" for label, value in sorted(labels.items()))
+    return f"{name}{{{inside}}}" if inside else name
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+        text: str = response.read().decode("utf-8")
+        return text

@@ -1,0 +1,75 @@
+"""Where figures were measured: a figure without its machine means nothing."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["Machine", "this_machine"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and when the figures were measured.
+
+    Attributes:
+        processor: its name.
+        cores: that this process may use.
+        load: average of the last minute when the benchmark began; figures of a busy machine mean little.
+        device: of the networks.
+        python: version.
+        posewire: version.
+        date: UTC.
+    """
+
+    processor: str
+    cores: int
+    load: float
+    device: str
+    python: str
+    posewire: str
+    date: str
+
+    def as_line(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.date}, posewire {self.posewire}, {self.processor}, {self.cores} cores, {self.device}, "
+            f"Python {self.python}; load at the start {self.load:.1f}"
+        )
+
+
+def this_machine(device: str, load: float | None = None) -> Machine:
+    """This machine.
+
+    Args:
+        device: of the networks, in words.
+        load: average when the benchmark began; None: now.
+    """
+    return Machine(
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        load=load_average() if load is None else load,
+        device=device,
+        python=platform.python_version(),
+        posewire=metadata.version("posewire"),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+
+
+def load_average() -> float:
+    """Of the last minute; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _processor() -> str:
+    """The processor's name, as Linux knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,75 @@
+"""A bundle of the same architectures with random weights: for speed, where the published weights are not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from posewire_models.architectures import NETWORKS, TORCHVISION
+from posewire_models.detectors.torchvision_models import detection_network
+from posewire_models.manifest import Component, Manifest, find_bundle, read_manifest, settings_from_json
+from posewire_models.published.resolution import STAGES, resolve
+from posewire_models.published.store import Store
+
+__all__ = ["described_bundle", "random_network", "write_random_bundle"]
+
+
+def described_bundle(bundle: str) -> Manifest:
+    """The manifest of a bundle with the architectures of its published parts, whether their weights are here or not.
+
+    Raises:
+        BundleError, UnknownFileError: there is no such bundle, or it names unknown files.
+    """
+    return resolve(read_manifest(find_bundle(bundle)), (), Store())
+
+
+def random_network(component: Component, where: str) -> nn.Module:
+    """A network of the component's architecture; its weights are always the same.
+
+    Raises:
+        BundleError: a bad config.
+        KeyError: an architecture without a network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if component.architecture == TORCHVISION:
+            return detection_network(str(component.network["name"]))
+        config_type, network_type = NETWORKS[component.architecture]
+        return network_type(settings_from_json(config_type, component.network, f"{where}: network"))
+
+
+def write_random_bundle(bundle: str, folder: Path) -> Path:
+    """Write a bundle like `bundle` to `folder`, which is made.
+
+    Raises:
+        BundleError, UnknownFileError: see `described_bundle`.
+    """
+    folder.mkdir(parents=True)
+    manifest = described_bundle(bundle)
+    content = _plain(manifest) | {stage: _component(stage, getattr(manifest, stage), folder) for stage in STAGES}
+    (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def _component(stage: str, component: Component | None, folder: Path) -> dict[str, Any] | None:
+    if component is None:
+        return None
+    content = _plain(component) | {"published": [], "metrics": {}}
+    if component.architecture in (*NETWORKS, TORCHVISION):
+        path = folder / f"{stage}.safetensors"
+        state = random_network(component, stage).state_dict()
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        content |= {"weights": {"file": path.name, "sha256": digest}, "trained": False}
+    return content
+
+
+def _plain(settings: Manifest | Component) -> dict[str, Any]:
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}

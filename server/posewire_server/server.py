@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -213,12 +214,16 @@ async def _serve(config: ServerConfig) -> None:
     if config.exit_on_stdin_eof:
         _call_at_end_of_input(lambda: loop.call_soon_threadsafe(told_to_stop.set))
     server = await PoseServer.start(config)
+    # What is here stays: to look through a few hundred thousand objects now and then would hold up all streams.
+    gc.collect()
+    gc.freeze()
     try:
         if config.port_file is not None:
             _write_whole(config.port_file, f"{server.port}\n")
         await told_to_stop.wait()
     finally:
         await server.stop()
+        gc.unfreeze()  # extension modules complain at the end of what was not let go
         if config.port_file is not None:
             config.port_file.unlink(missing_ok=True)
 

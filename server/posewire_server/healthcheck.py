@@ -1,0 +1,123 @@
+"""Ask the server of this machine, or of this container, how it is: `python -m posewire_server.healthcheck`.
+
+It reads the settings that the server reads, so that it knows the port and the certificates; flags of the server it
+cannot know. The exit status is 0 if the server is SERVING. Importing this costs little: no torch.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import typer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from posewire_server.config import SecurityConfig, ServerConfig
+from posewire_server.configuration import ConfigError, load_config
+
+__all__ = ["UnhealthyError", "ask"]
+
+_STATUS = health_pb2.HealthCheckResponse.ServingStatus
+
+
+class UnhealthyError(Exception):
+    """The server does not serve; the message says what it said, or why it could not be asked."""
+
+
+def ask(config: ServerConfig, service: str = "", timeout_s: float = 5.0) -> None:
+    """Ask the standard health service.
+
+    With TLS, the server is trusted if it shows the very certificate that the settings name, whatever its name and
+    issuer: it is this machine that is asked. Where clients need a certificate too, that same one is shown.
+
+    Args:
+        config: settings of the server.
+        service: empty for the server as a whole; or a network: detector, flow, pose.
+        timeout_s: for connecting and for the answer.
+
+    Raises:
+        UnhealthyError: see there.
+    """
+    address = f"{_reachable(config.host)}:{config.port}"
+    try:
+        with _channel(address, config.security, timeout_s) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+    except grpc.RpcError as error:
+        raise UnhealthyError(f"{address} gave no answer: {error.code().name}: {error.details()}") from error
+    except OSError as error:
+        raise UnhealthyError(f"{address} cannot be asked: {error}") from error
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise UnhealthyError(f"{address} says {_STATUS.Name(answer.status)}")
+
+
+def _reachable(host: str) -> str:
+    """The address to ask for one to listen on."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
+
+
+def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.Channel:
+    if security.tls_cert is None or security.tls_key is None:
+        return grpc.insecure_channel(address)
+    chain = security.tls_cert.read_bytes()
+    key, own = (security.tls_key.read_bytes(), chain) if security.client_ca is not None else (None, None)
+    name = _name_in_certificate(address, security.tls_cert, timeout_s)
+    return grpc.secure_channel(
+        address,
+        grpc.ssl_channel_credentials(root_certificates=chain, private_key=key, certificate_chain=own),
+        options=[("grpc.ssl_target_name_override", name)],
+    )
+
+
+def _name_in_certificate(address: str, cert: Path, timeout_s: float) -> str:
+    """A name that the server's certificate is for; the library reads certificates only out of a connection.
+
+    Raises:
+        OSError: no connection, or the server shows another certificate (as in the middle of a renewal).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # no authority is needed above the certificate itself
+    context.load_verify_locations(cert)
+    host, _, port = address.rpartition(":")
+    with (
+        socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
+        context.wrap_socket(plain) as encrypted,
+    ):
+        names = (encrypted.getpeercert() or {}).get("subjectAltName", ())
+    if not names:
+        raise OSError("the certificate has no subjectAltName, which clients need")
+    return str(names[0][1]).replace("*", "any")
+
+
+def main(
+    config: Annotated[Path | None, typer.Option(help="TOML file of the server.", envvar="POSEWIRE_CONFIG")] = None,
+    port: Annotated[int | None, typer.Option(help="Of the server.")] = None,
+    service: Annotated[str, typer.Option(help="A network: detector, flow or pose; empty: the server.")] = "",
+    timeout_s: Annotated[float, typer.Option(help="Seconds to wait.")] = 5.0,
+) -> None:
+    """Ask the server on this machine how it is; exit status 0: it serves."""
+    # Whether the server may listen as it does is for the server to say: that it is `insecure` may have been a flag.
+    flags = {"port": port, "security.insecure": True}
+    try:
+        ask(load_config(file=config, environment=os.environ, flags=flags), service, timeout_s)
+    except (ConfigError, UnhealthyError) as error:
+        print(f"posewire: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print("SERVING")
+
+
+if __name__ == "__main__":
+    typer.run(main)

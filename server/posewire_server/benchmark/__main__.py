@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from posewire_server.benchmark.load.command import load
+from posewire_server.benchmark.roofline.command import roofline
 from posewire_server.benchmark.service.command import service
 
 __all__ = ["app"]
@@ -33,6 +36,33 @@ app = typer.Typer(
 )
 app.command()(service)
 app.command()(load)
+app.command()(roofline)
+
+
+@app.command(name="all")
+def everything(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the figures, and for their tables.")] = Path(
+        "bench-results"
+    ),
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="One of the benchmarks; may be given again.")
+    ] = None,
+) -> None:
+    """Run every benchmark of docs/benchmarks.md for a CPU, and print its tables: about ten minutes."""
+    from posewire_server.benchmark.suite import CPU_SUITE, run_suite
+
+    known = [step.name for step in CPU_SUITE]
+    unknown = [name for name in only or () if name not in known]
+    if unknown:
+        print(f"posewire: unknown benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        raise typer.Exit(2)
+    steps = tuple(step for step in CPU_SUITE if not only or step.name in only)
+    failed = run_suite(steps, out)
+    print((out / "tables.md").read_text(encoding="utf-8"))
+    if failed:
+        print(f"posewire: {', '.join(failed)} failed; see above", file=sys.stderr)
+        raise typer.Exit(1)
+
 
 if __name__ == "__main__":
     app(prog_name="python -m posewire_server.benchmark")

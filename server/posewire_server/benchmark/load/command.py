@@ -103,8 +103,14 @@ def load(
             rich_help_panel=_QUESTION,
         ),
     ] = None,
+    scaling: Annotated[
+        bool,
+        typer.Option(
+            "--scaling", help="Whether the --streams together are served as quickly as one.", rich_help_panel=_QUESTION
+        ),
+    ] = False,
     rounds: Annotated[
-        int, typer.Option(help="With --hostile: pairs of with and without.", rich_help_panel=_QUESTION)
+        int, typer.Option(help="With --hostile and --scaling: of both measurements.", rich_help_panel=_QUESTION)
     ] = 3,
     overload: Annotated[
         bool,
@@ -120,9 +126,12 @@ def load(
         from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
         from posewire_server.benchmark.load.overload import OverloadOptions, measure_overload
         from posewire_server.benchmark.load.rig import measure_load
+        from posewire_server.benchmark.load.scaling import ScalingOptions, measure_scaling
 
-        if find_max + overload + (hostile is not None) > 1:
-            raise ValueError("--find-max, --overload and --hostile are different questions; ask one at a time")
+        if find_max + overload + scaling + (hostile is not None) > 1:
+            raise ValueError(
+                "--find-max, --overload, --scaling and --hostile are different questions; ask one at a time"
+            )
         if inject and detector is None:
             raise ValueError("--inject replaces what a detector finds; name it with --detector")
         boxes = BoxesFrom.CALLER if detector is None else BoxesFrom.DETECTOR
@@ -159,6 +168,8 @@ def load(
         elif hostile is not None:
             guest = InterferenceOptions(load=options, kind=HostileKind(hostile), rounds=rounds)
             show(measure_interference(guest), json_file)
+        elif scaling:
+            show(measure_scaling(ScalingOptions(load=options, rounds=rounds)), json_file)
         elif overload:
             show(measure_overload(OverloadOptions(load=options)), json_file)
         else:

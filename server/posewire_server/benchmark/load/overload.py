@@ -16,7 +16,7 @@ from posewire_server.benchmark.load.statistics import window_medians_ms
 from posewire_server.benchmark.load.summary import Measured, summarise
 from posewire_server.inbox import DropPolicy
 
-__all__ = ["Overload", "OverloadOptions", "growth", "measure_overload"]
+__all__ = ["Overload", "OverloadOptions", "growth", "measure_overload", "run_overload"]
 
 # Where less than this share of the frames is answered, the server carries what it can.
 _CARRIED_SHARE = 0.9
@@ -123,12 +123,12 @@ def measure_overload(options: OverloadOptions) -> Overload:
 
     async def measure() -> Overload:
         async with load_rig(options.load) as rig:
-            return await _overload(rig, options)
+            return await run_overload(rig, options)
 
     return asyncio.run(measure())
 
 
-async def _overload(rig: LoadRig, options: OverloadOptions) -> Overload:
+async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
     streams = options.load.streams
     alone = await rig.measure(streams=1, fps=min(_SERVICE_FPS, options.load.fps), seconds=_SEARCH_S)
     if "total" not in alone.stages:

@@ -124,7 +124,7 @@ def count_frames(records: Records) -> FrameCounts:
     )
 
 
-def latencies_ms(records: Records, end_s: float) -> Values:
+def latencies_ms(records: Records, given_up_s: float) -> Values:
     """From the moment at which each frame was due until its result was there.
 
     Frames without any answer count with the time that they had waited at the end, which is less than it would have
@@ -133,11 +133,11 @@ def latencies_ms(records: Records, end_s: float) -> Values:
 
     Args:
         records: of the frames that count.
-        end_s: when the schedule ended.
+        given_up_s: when nobody waited for answers any more.
     """
     tracked, left = records["outcome"] == Outcome.TRACKED, records["outcome"] == Outcome.OPEN
     answered = records["answered_s"][tracked] - records["due_s"][tracked]
-    waiting = np.maximum(end_s - records["due_s"][left], 0.0)
+    waiting = np.maximum(given_up_s - records["due_s"][left], 0.0)
     return np.concatenate([answered, waiting]) * 1e3
 
 
@@ -164,12 +164,12 @@ def ages_ms(records: Records, begin_s: float, end_s: float, fps: float) -> Value
     return np.concatenate(ages) * 1e3 if ages else np.zeros(0)
 
 
-def fairness(records: Records, end_s: float) -> Fairness:
+def fairness(records: Records, given_up_s: float) -> Fairness:
     """How differently the streams of these frames fared; see `latencies_ms` for the arguments."""
     slow, shares = [], []
     for stream in np.unique(records["stream"]):
         of_stream = records[records["stream"] == stream]
-        of_latency = spread(latencies_ms(of_stream, end_s))
+        of_latency = spread(latencies_ms(of_stream, given_up_s))
         if of_latency is not None:
             slow.append(of_latency.p95)
         shares.append(float((of_stream["outcome"] == Outcome.TRACKED).mean()))

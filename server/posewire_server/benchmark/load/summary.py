@@ -64,16 +64,22 @@ class Measured:
         due = self.records["due_s"]
         return self.records[(due >= self.begin_s) & (due < self.end_s)]
 
+    @property
+    def given_up_s(self) -> float:
+        """Until then it was looked whether answers come: to the end of the schedule, or to the last answer."""
+        last_answer_s = np.max(np.nan_to_num(self.records["answered_s"], nan=0.0), initial=0.0)
+        return max(self.start_s + self.schedule.seconds, float(last_answer_s))
+
 
 def summarise(measured: Measured) -> LoadResult:
     """The figures."""
     records, counted, seconds = measured.records, measured.counted, measured.end_s - measured.begin_s
-    counts, sent_until_s = count_frames(counted), measured.start_s + measured.schedule.seconds
+    counts, given_up_s = count_frames(counted), measured.given_up_s
     tracked = records["outcome"] == Outcome.TRACKED
     in_time = tracked & (records["answered_s"] >= measured.begin_s) & (records["answered_s"] < measured.end_s)
     people = counted["people"][counted["outcome"] == Outcome.TRACKED]
     # What the generator did not notice at all, it noticed at the end.
-    noticed = np.nan_to_num(counted["noticed_s"], nan=sent_until_s)
+    noticed = np.nan_to_num(counted["noticed_s"], nan=given_up_s)
     lateness = spread((noticed - counted["due_s"]) * 1e3)
     before, after = measured.before, measured.after
     return LoadResult(
@@ -86,9 +92,9 @@ def summarise(measured: Measured) -> LoadResult:
         answered_fps=float(in_time.sum()) / seconds,
         frames=counts,
         lost_share=counts.lost_share,
-        latency=spread(latencies_ms(counted, sent_until_s)),
+        latency=spread(latencies_ms(counted, given_up_s)),
         age=spread(ages_ms(records, measured.begin_s, measured.end_s, measured.schedule.fps)),
-        fairness=fairness(counted, sent_until_s),
+        fairness=fairness(counted, given_up_s),
         stages=of_stages(counted),
         people=float(people.mean()) if len(people) else 0.0,
         batches=batches_between(before, after) if before is not None and after is not None else None,

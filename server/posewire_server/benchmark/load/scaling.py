@@ -1,0 +1,127 @@
+"""Whether many cameras are served as quickly as one: results a second from the same number of frames."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+from posewire_server.benchmark.load.options import LoadOptions
+from posewire_server.benchmark.load.result import LoadResult
+from posewire_server.benchmark.load.rig import LoadRig, load_rig
+
+__all__ = ["Scaling", "ScalingOptions", "ScalingRound", "measure_scaling"]
+
+# Where more than this share of the frames is answered, the figure is that of the load and not of the server.
+_ALL_SHARE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingOptions:
+    """What is compared.
+
+    Attributes:
+        load: its `fps` must be more than the server carries; one stream has all of it, or its `streams` share it.
+        rounds: each is one measurement of both.
+
+    Raises:
+        ValueError: a value is out of range, or there is nothing to compare.
+    """
+
+    load: LoadOptions = field(default_factory=lambda: LoadOptions(streams=8))
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rounds <= 100:
+            raise ValueError(f"rounds is {self.rounds}; it must lie in 1..100")
+        if self.load.streams < 2:
+            raise ValueError("one stream is compared with several; give --streams 2 or more")
+
+
+@dataclass(frozen=True)
+class ScalingRound:
+    """Two measurements, one right after the other.
+
+    Attributes:
+        one_fps: results a second of one stream.
+        many_fps: of several streams together.
+        ratio: of these; None where one stream has no result.
+        faults: why the round does not count.
+    """
+
+    one_fps: float
+    many_fps: float
+    ratio: float | None
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """The comparison.
+
+    Attributes:
+        streams: of the many.
+        ratio: median over the rounds; None where there is none.
+        rounds: in their order.
+        one: the last measurement of one stream.
+        many: the last one of several.
+    """
+
+    streams: int
+    ratio: float | None
+    rounds: tuple[ScalingRound, ...]
+    one: LoadResult
+    many: LoadResult
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    def as_text(self) -> str:
+        """Lines for people."""
+        lines = [self.many.as_text(), "", f"fps of one stream   of {self.streams} together   ratio"]
+        for each in self.rounds:
+            ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
+            lines.append(f"{each.one_fps:17.1f} {each.many_fps:17.1f} {ratio:>7}   {'; '.join(each.faults)}")
+        told = "-" if self.ratio is None else f"{self.ratio:.2f}"
+        return "\n".join([*lines, "", f"{self.streams} streams have {told} of the throughput of one"])
+
+
+def measure_scaling(options: ScalingOptions) -> Scaling:
+    """Measure in turns.
+
+    Raises:
+        RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
+    """
+
+    async def measure() -> Scaling:
+        async with load_rig(options.load) as rig:
+            return await _scaling(rig, options)
+
+    return asyncio.run(measure())
+
+
+async def _scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
+    streams, fps = options.load.streams, options.load.fps
+    rounds = []
+    for _ in range(options.rounds):
+        one = await rig.measure(streams=1, fps=fps)
+        many = await rig.measure(streams=streams, fps=fps / streams)
+        ratio = many.answered_fps / one.answered_fps if one.answered_fps else None
+        rounds.append(ScalingRound(one.answered_fps, many.answered_fps, ratio, _faults(one) + _faults(many)))
+    ratios = [each.ratio for each in rounds if each.ratio is not None]
+    return Scaling(
+        streams=streams,
+        ratio=statistics.median(ratios) if ratios else None,
+        rounds=tuple(rounds),
+        one=one,
+        many=many,
+    )
+
+
+def _faults(result: LoadResult) -> tuple[str, ...]:
+    if result.answered_fps > _ALL_SHARE * result.offered_fps:
+        return (*result.faults, f"{result.streams} streams had nearly all frames answered; raise --fps")
+    return result.faults

@@ -1,0 +1,50 @@
+"""`posewire bench roofline`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, show
+
+__all__ = ["roofline"]
+
+
+def roofline(
+    bundle: Annotated[str, typer.Option(help="Bundle of networks: a name, or a folder.")] = "nano",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="May be given again; else torch and the usual one.")
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="NAME", help="Of the networks.")] = "auto",
+    batches: Annotated[str | None, typer.Option(metavar="N,N,...", help="Batch sizes.")] = None,
+    threads: Annotated[int, typer.Option(help="Of a network on the CPU; 0: the libraries' choice.")] = 0,
+    runtimes: Annotated[
+        bool, typer.Option("--runtimes", help="Instead, compare torch, ONNX Runtime and OpenVINO on the CPU.")
+    ] = False,
+    json_file: JsonFlag = None,
+) -> None:
+    """Hold the networks against what the machine can do: multiply-adds, bytes, time, share of the measured peak."""
+    with failures_in_one_line():
+        from posewire_server.benchmark.roofline.measure import RooflineOptions, measure_roofline
+        from posewire_server.benchmark.roofline.runtimes import RuntimeOptions, compare_runtimes
+
+        try:
+            sizes = None if batches is None else tuple(map(int, batches.split(",")))
+        except ValueError:
+            raise ValueError(f"{batches!r} are no batch sizes; give numbers with commas between, e.g. 1,4,16") from None
+        if runtimes:
+            show(
+                compare_runtimes(RuntimeOptions(bundle=bundle, threads=threads, batches=sizes or (1, 2, 4))), json_file
+            )
+        else:
+            options = RooflineOptions(
+                bundle=bundle,
+                device=device,
+                runtimes=tuple(runtime or ()),
+                precision=precision,
+                threads=threads,
+                batches=sizes or RooflineOptions().batches,
+            )
+            show(measure_roofline(options), json_file)

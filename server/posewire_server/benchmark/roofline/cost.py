@@ -1,0 +1,81 @@
+"""What a network has to compute and to move, counted layer by layer."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posewire_models.compute import count_parameters
+
+__all__ = ["NetworkCost", "network_cost", "network_cost_at"]
+
+_COMPUTING = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Of one item of a batch, such as a crop or a pair of frames.
+
+    Attributes:
+        multiply_adds: of all convolutions and linear layers; a transposed convolution counted at its input.
+        parameters: numbers learned, which are read once for a batch.
+        activations: numbers that these layers read and write. What lies between them (norms, ReLUs, sums) is taken to
+            be fused into them, so this is the least that has to be moved where no cache holds it.
+    """
+
+    multiply_adds: int
+    parameters: int
+    activations: int
+
+    def bytes_moved(self, batch: int, item_bytes: int) -> int:
+        """For a batch of so many, numbers having so many bytes."""
+        return (self.parameters + batch * self.activations) * item_bytes
+
+
+def network_cost(network: nn.Module, input_shape: tuple[int, int, int]) -> NetworkCost:
+    """Of a network of tensors; nothing is computed, and `network` stays as it is.
+
+    Args:
+        network: takes `(b, *input_shape)`.
+        input_shape: (channels, height, width).
+    """
+    on_meta = copy.deepcopy(network).to("meta").eval()
+    return _counted(on_meta, torch.empty(1, *input_shape, device="meta"))
+
+
+def network_cost_at(network: nn.Module, example: Any) -> NetworkCost:
+    """Of a network whose way depends on its input, such as torchvision's detectors: it is run once on `example`."""
+    return _counted(network.eval(), example)
+
+
+def _counted(network: nn.Module, example: Any) -> NetworkCost:
+    multiply_adds = activations = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal multiply_adds, activations
+        assert isinstance(module, _COMPUTING)
+        multiply_adds += _multiply_adds(module, inputs[0], output)
+        activations += inputs[0].numel() + output.numel()
+
+    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, _COMPUTING)]
+    try:
+        with torch.inference_mode():
+            network(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return NetworkCost(multiply_adds, count_parameters(network), activations)
+
+
+def _multiply_adds(module: nn.Module, given: Tensor, output: Tensor) -> int:
+    weights = module.weight
+    assert isinstance(weights, Tensor)
+    if isinstance(module, nn.Linear):
+        return output.numel() // module.out_features * weights.numel()
+    places = given if isinstance(module, nn.ConvTranspose2d) else output
+    batch, _, height, width = places.shape
+    return batch * height * width * weights.numel()

@@ -22,3 +22,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real pictures and clips in ../shared/data, which are not distributed")
     return folder
+
+
+@pytest.fixture(scope="session")
+def gpu() -> object:
+    """The CUDA device on which tests marked `gpu` run; they skip where there is none."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device("cuda", 0)

@@ -5,6 +5,7 @@ A new network enters here once: the class of its settings, the network, the esti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = [
     "build_network",
     "build_pose",
     "build_torchvision_network",
+    "dis_workers",
 ]
 
 NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module]]] = {
@@ -78,36 +80,50 @@ def build_torchvision_network(component: Component, folder: Path) -> nn.Module:
 
 
 def build_pose(
-    component: Component, folder: Path, joints: JointSet, device: torch.device, runtime: str = "auto"
+    component: Component,
+    folder: Path,
+    joints: JointSet,
+    device: torch.device,
+    runtime: str = "auto",
+    precision: str = "auto",
 ) -> PoseEstimator:
     """The pose stage of a bundle."""
     settings = settings_from_json(PoseSettings, component.settings, "pose: settings")
     network = build_network(component, folder, "pose")
     if not isinstance(network, PoseResNet | PoseMobileNet):
         raise BundleError(f"pose: {component.architecture!r} is no pose network; use pose_resnet or pose_mobilenet")
-    return HeatmapPoseEstimator(network, joints, settings, device, runtime)
+    return HeatmapPoseEstimator(network, joints, settings, device, runtime, precision)
 
 
-def build_detector(component: Component, folder: Path, device: torch.device, runtime: str = "auto") -> Detector:
+def build_detector(
+    component: Component, folder: Path, device: torch.device, runtime: str = "auto", precision: str = "auto"
+) -> Detector:
     """The detector stage of a bundle."""
     settings = settings_from_json(DetectorSettings, component.settings, "detector: settings")
     if component.architecture == TORCHVISION:
         name, weights = _torchvision_weights(component, folder)
-        return TorchvisionDetector(name, weights, settings, device)
+        return TorchvisionDetector(name, weights, settings, device, precision)
     network = build_network(component, folder, "detector")
     if not isinstance(network, CenterDetector):
         raise BundleError(f"detector: {component.architecture!r} is no detector; use center_detector or torchvision")
-    return CenterHeatmapDetector(network, settings, device, runtime)
+    return CenterHeatmapDetector(network, settings, device, runtime, precision)
 
 
-def build_flow(component: Component, folder: Path, device: torch.device, runtime: str = "auto") -> FlowEstimator:
+def build_flow(
+    component: Component, folder: Path, device: torch.device, runtime: str = "auto", precision: str = "auto"
+) -> FlowEstimator:
     """The flow stage of a bundle: `flownet_s`, or `dis`, which has settings but neither network nor weights."""
     if component.architecture == "dis":
-        return DisFlow(settings_from_json(DisSettings, component.settings, "flow: settings"))
+        return DisFlow(settings_from_json(DisSettings, component.settings, "flow: settings"), dis_workers(device))
     network = build_network(component, folder, "flow")
     if not isinstance(network, FlowNetS):
         raise BundleError(f"flow: {component.architecture!r} is no flow estimator; use flownet_s or dis")
-    return FlowNetFlow(network, device, runtime)
+    return FlowNetFlow(network, device, runtime, precision)
+
+
+def dis_workers(device: torch.device) -> int:
+    """Threads for DIS: where the networks run on a GPU, the CPU is free for it."""
+    return 1 if device.type == "cpu" else max(1, (os.cpu_count() or 2) // 2)
 
 
 def _torchvision_weights(component: Component, folder: Path) -> tuple[str, Path]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from posewire.joints import JointSet, joint_set
-from posewire_models.architectures import build_detector, build_flow, build_pose
+from posewire_models.architectures import build_detector, build_flow, build_pose, dis_workers
 from posewire_models.detectors.nobody import NobodyDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
@@ -18,6 +18,7 @@ from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow, S
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.inference import select_device, select_runtime
 from posewire_models.manifest import BundleError, Component, Manifest, bundle_names, find_bundle, read_manifest
+from posewire_models.precision import precision_name, select_precision
 from posewire_models.published.resolution import resolve
 from posewire_models.published.store import Store
 from posewire_models.specs import DetectorSpec, FlowSpec, parse_detector_spec, parse_flow_spec
@@ -38,7 +39,8 @@ class LoadedBundle:
         joint_set: what the joints mean.
         manifest: what the bundle says of itself.
         device: where the networks run.
-        runtime: what runs them: `torch` or `openvino`.
+        runtime: what runs them: `torch`, `openvino` or `cuda-graphs`.
+        precision: in what they compute: `float32`, `float16` or `bfloat16`.
     """
 
     detector: Detector
@@ -48,6 +50,15 @@ class LoadedBundle:
     manifest: Manifest
     device: torch.device
     runtime: str
+    precision: str
+
+
+class _How(NamedTuple):
+    """How networks are to run, every choice made."""
+
+    device: torch.device
+    runtime: str
+    precision: str
 
 
 def load_bundle(
@@ -57,6 +68,7 @@ def load_bundle(
     detector: str = "bundle",
     flow: str = "bundle",
     runtime: str = "auto",
+    precision: str = "auto",
 ) -> LoadedBundle:
     """Load a bundle, or its pose network with another detector or flow estimator.
 
@@ -65,27 +77,30 @@ def load_bundle(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
         flow: `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `published:NAME` or `none`.
-        runtime: what runs our networks on a CPU: `torch`, `openvino`, or `auto`, the latter where it is installed.
+        runtime: what runs our networks, see `posewire_models.inference.RUNTIMES`.
+        precision: in what they compute, see `posewire_models.precision.PRECISIONS`.
 
     Raises:
         BundleError: unknown or faulty bundle, or one without the stage that is asked for.
         PublishedError: it needs published weights that were not fetched; the message says how to.
         WeightsError: a weight file is missing, damaged or made for another network.
-        ValueError: unknown device, runtime, detector or flow estimator.
+        ValueError: unknown device, runtime, precision, detector or flow estimator.
     """
     folder = find_bundle(name_or_path)
     where = select_device(device)
     detector_spec, flow_spec = parse_detector_spec(detector), parse_flow_spec(flow)
+    how = _How(where, select_runtime(runtime, where, precision), precision_name(select_precision(precision, where)))
     manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
     joints = joint_set(manifest.joint_set)
     return LoadedBundle(
-        detector=_detector(detector_spec, manifest, folder, where, runtime),
-        flow=_flow(flow_spec, manifest, folder, where, runtime),
-        pose=build_pose(manifest.pose, weights_folder(manifest.pose, folder), joints, where, runtime),
+        detector=_detector(detector_spec, manifest, folder, how),
+        flow=_flow(flow_spec, manifest, folder, how),
+        pose=build_pose(manifest.pose, weights_folder(manifest.pose, folder), joints, *how),
         joint_set=joints,
         manifest=manifest,
         device=where,
-        runtime=select_runtime(runtime, where),
+        runtime=how.runtime,
+        precision=how.precision,
     )
 
 
@@ -104,34 +119,34 @@ def _resolved(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec, bundle
     return resolve(dataclasses.replace(manifest, **asked), stages, Store(), "" if asked else bundle)
 
 
-def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, device: torch.device, runtime: str) -> Detector:
+def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, how: _How) -> Detector:
     settings = DetectorSettings()
     if spec.kind == "none":
         return NobodyDetector()
     if spec.kind == "torchvision":
-        return TorchvisionDetector(spec.name, spec.path, settings, device)
+        return TorchvisionDetector(spec.name, spec.path, settings, how.device, how.precision)
     if spec.kind == "onnx" and spec.path is not None:
         # Imported here, so that whoever needs no ONNX model need not have ONNX Runtime start up.
         from posewire_models.detectors.onnx_runtime import OnnxDetector
 
-        return OnnxDetector(spec.path, settings, device)
+        return OnnxDetector(spec.path, settings, how.device)
     if manifest.detector is None:
         raise BundleError(
             f"bundle {manifest.name!r} has no detector; give the boxes yourself (detector none), or name a detector: "
             "--detector onnx:PATH"
         )
-    return build_detector(manifest.detector, weights_folder(manifest.detector, folder), device, runtime)
+    return build_detector(manifest.detector, weights_folder(manifest.detector, folder), *how)
 
 
-def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, device: torch.device, runtime: str) -> FlowEstimator:
+def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, how: _How) -> FlowEstimator:
     if spec.kind == "none":
         return StillFlow()
     if spec.kind == "dis":
-        return DisFlow(DisSettings(preset=spec.preset))
+        return DisFlow(DisSettings(preset=spec.preset), dis_workers(how.device))
     if spec.kind == "flownet2-s" and spec.path is not None:
         network = FlowNetS(FlowNetSConfig())
         load_strict(network, read_state(spec.path), str(spec.path))
-        return FlowNetFlow(network, device, runtime)
+        return FlowNetFlow(network, *how)
     if manifest.flow is None:
         raise BundleError(f"bundle {manifest.name!r} has no flow estimator; name one: --flow dis")
-    return build_flow(manifest.flow, weights_folder(manifest.flow, folder), device, runtime)
+    return build_flow(manifest.flow, weights_folder(manifest.flow, folder), *how)

@@ -9,15 +9,25 @@ Affine maps are `(n, 2, 3)` matrices on pixel coordinates whose centres are inte
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-__all__ = ["BOX_SCALE", "apply_affine", "crop_to_frame", "invert_affine", "normalise", "sample_crops"]
+from posewire_models.device_transfer import to_device
+
+__all__ = [
+    "BOX_SCALE",
+    "apply_affine",
+    "crop_to_frame",
+    "invert_affine",
+    "normalise",
+    "sample_crops",
+    "sample_crops_of_many",
+]
 
 BOX_SCALE = 1.25
 """How much larger than the (extended) box the crop is."""
@@ -65,13 +75,42 @@ def sample_crops(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) 
     Returns:
         `(n, 3, height, width)` float32 in 0..255; on a CPU rounded to whole numbers.
     """
-    return _warp(pixels, to_frame, input_size) if pixels.device.type == "cpu" else _gather(pixels, to_frame, input_size)
+    return sample_crops_of_many([pixels], torch.zeros(len(to_frame), dtype=torch.long), to_frame, input_size)
+
+
+def sample_crops_of_many(
+    frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_size: tuple[int, int]
+) -> Tensor:
+    """Cut crops out of several frames, which may differ in size; as `sample_crops`.
+
+    Args:
+        frames: uint8 `(h, w, 3)` each, on the device that is to do the work.
+        owners: `(n,)` on the CPU: which frame each crop is of, increasing.
+        to_frame: `(n, 2, 3)` on the CPU.
+        input_size: (height, width) of the crops.
+    """
+    if frames[0].device.type != "cpu":
+        return _gather(frames, owners, to_frame, input_size)
+    counts = torch.bincount(owners, minlength=len(frames)).tolist()
+    parts = [
+        _warp(pixels, affine, input_size)
+        for pixels, affine in zip(frames, torch.split(to_frame, counts), strict=True)
+        if len(affine)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def normalise(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Pixels `(n, 3, h, w)` in 0..255 as a network wants them: less each colour's mean, divided by its deviation."""
-    shift, spread = (torch.tensor(values, device=crops.device).view(3, 1, 1) for values in (mean, std))
-    return (crops - shift).mul_(1 / spread)
+    shift, factor = _colour_constants(tuple(mean), tuple(std), crops.device)
+    return (crops - shift).mul_(factor)
+
+
+@functools.lru_cache(maxsize=64)
+def _colour_constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # training uses them as well
+        shift, spread = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
+        return shift, 1 / spread
 
 
 def _warp(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
@@ -84,16 +123,48 @@ def _warp(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tens
     return torch.from_numpy(crops).permute(0, 3, 1, 2).float()
 
 
-def _gather(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """All crops in one call of `grid_sample`, for accelerators."""
+def _gather(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
+    """All crops of all frames in the same few operations, for accelerators; only the pixels needed are touched."""
+    device = frames[0].device
+    rows = torch.cat([frame.reshape(-1, 3) for frame in frames]) if len(frames) > 1 else frames[0].reshape(-1, 3)
+    sizes = torch.tensor([(frame.shape[0], frame.shape[1]) for frame in frames], dtype=torch.float64)
+    firsts = (sizes.prod(dim=1).cumsum(0) - sizes.prod(dim=1)).unsqueeze(1)
+    # One table, one copy: float64 holds the affine maps as well as places in memory.
+    table = torch.cat((to_frame.reshape(-1, 6).double(), torch.cat((sizes, firsts), dim=1)[owners]), dim=1)
+    table = to_device(table, device)[:, :, None, None]  # (n, 9, 1, 1)
+    a, b, left, c, d, top = table[:, :6].float().unbind(1)
+    frame_height, frame_width, first = table[:, 6:].long().unbind(1)
+    x, y = _input_places(input_size, device)
+    low_x, high_x, share_x = _neighbours(a * x + b * y + left, frame_width)
+    low_y, high_y, share_y = _neighbours(c * x + d * y + top, frame_height)
+    crops: Tensor | None = None
+    for at_y, weight_y in ((low_y, share_y[0]), (high_y, share_y[1])):
+        row = at_y * frame_width + first
+        for at_x, weight_x in ((low_x, share_x[0]), (high_x, share_x[1])):
+            part = rows[row + at_x] * (weight_x * weight_y).unsqueeze(3)  # (n, h, w, 3)
+            crops = part if crops is None else crops.add_(part)
+    assert crops is not None
+    return crops.permute(0, 3, 1, 2)
+
+
+def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """The two pixels around each `place` on an axis, and the share of each, none for one outside of the frame."""
+    below = place.floor()
+    share = place - below
+    low = below.long()
+    high = low + 1
+    of_low = (1 - share) * ((low >= 0) & (low < length))
+    of_high = share * ((high >= 0) & (high < length))
+    last = length - 1
+    return low.clamp(min=0).minimum(last), high.clamp(min=0).minimum(last), (of_low, of_high)
+
+
+@functools.lru_cache(maxsize=64)
+def _input_places(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Columns `(1, w)` and rows `(h, 1)` of the pixels of a network's input."""
     height, width = input_size
-    frame_height, frame_width, _ = pixels.shape
-    y, x = torch.meshgrid(
-        torch.arange(height, device=pixels.device), torch.arange(width, device=pixels.device), indexing="ij"
-    )
-    places = torch.stack((x, y), dim=2).to(to_frame.dtype).view(1, height * width, 2)
-    sources = apply_affine(to_frame, places.expand(len(to_frame), -1, -1)).view(-1, height, width, 2)
-    # grid_sample wants the frame's outer edges, half a pixel beyond the outermost centres, at -1 and 1.
-    grid = (2 * sources + 1) / sources.new_tensor((frame_width, frame_height)) - 1
-    frame = pixels.permute(2, 0, 1).float().unsqueeze(0).expand(len(to_frame), -1, -1, -1)
-    return functional.grid_sample(frame, grid, padding_mode="zeros", align_corners=False)
+    with torch.inference_mode(False):
+        return (
+            torch.arange(width, device=device, dtype=torch.float32)[None, :],
+            torch.arange(height, device=device, dtype=torch.float32)[:, None],
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,10 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+from posewire_models.device_transfer import to_host
 from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
-from posewire_models.inference import batches, pad_batch, runner
+from posewire_models.inference import batches, runner
 from posewire_models.letterbox import resize
 
 __all__ = ["DIS_PRESETS", "DisFlow", "DisSettings", "FlowNetFlow", "StillFlow"]
@@ -32,11 +37,12 @@ class FlowNetFlow:
     Frames are resized to the network's input size; the field comes at a quarter of that.
     """
 
-    def __init__(self, network: FlowNetS, device: torch.device, runtime: str = "auto") -> None:
-        self._network = runner(network, (6, *network.config.input_size), device, runtime)
+    def __init__(self, network: FlowNetS, device: torch.device, runtime: str = "auto", precision: str = "auto") -> None:
         self._input_size = network.config.input_size
         self._subtract_mean = network.config.subtract_mean
         self._device = device
+        # Last: it may run right away.
+        self._find = runner(network, (6, *network.config.input_size), device, runtime, precision, self._grids_of)
 
     @torch.inference_mode()
     def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
@@ -45,20 +51,20 @@ class FlowNetFlow:
         return [flow for chunk in batches(len(pairs)) for flow in self._flow(pairs[chunk])]
 
     def _flow(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
-        previous = torch.stack([self._resized(frame) for frame, _ in pairs])
-        current = torch.stack([self._resized(frame) for _, frame in pairs])
-        images = pair_input(previous, current, subtract_mean=self._subtract_mean)
-        images = images.contiguous(memory_format=torch.channels_last)
-        (flows,) = self._network(pad_batch(images))
+        images = torch.stack([torch.cat((self._resized(before), self._resized(after))) for before, after in pairs])
+        grids = to_host(self._find(images)).numpy()
         height, width = self._input_size
-        per_input_pixel = torch.tensor(
-            [(frame.size[1] / width, frame.size[0] / height) for frame, _ in pairs], device=self._device
-        )
-        grids = flows[: len(pairs)].float() * FLOW_SCALE * per_input_pixel[:, :, None, None]  # (b, 2, h/4, w/4)
-        grids = grids.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return [FlowField(grid, frame.size) for grid, (frame, _) in zip(grids, pairs, strict=True)]
+        return [
+            FlowField(grid * np.array((frame.size[1] / width, frame.size[0] / height), np.float32), frame.size)
+            for grid, (frame, _) in zip(grids, pairs, strict=True)
+        ]
 
-    def _resized(self, frame: Frame) -> torch.Tensor:
+    def _grids_of(self, network: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor) -> Tensor:
+        """Displacements `(b, h/4, w/4, 2)` in input pixels, of pairs of pictures `(b, 6, h, w)` in 0..255."""
+        (flows,) = network(pair_input(images[:, :3], images[:, 3:], subtract_mean=self._subtract_mean))
+        return (flows * FLOW_SCALE).permute(0, 2, 3, 1).contiguous()
+
+    def _resized(self, frame: Frame) -> Tensor:
         return frame.derived(
             ("flownet", self._device, self._input_size), lambda: resize(frame.on(self._device), self._input_size)
         )
@@ -84,36 +90,61 @@ class DisSettings:
 
 
 class DisFlow:
-    """A `FlowEstimator` by dense inverse search (Kroeger et al., ECCV 2016) of OpenCV, on the CPU, without weights."""
+    """A `FlowEstimator` by dense inverse search (Kroeger et al., ECCV 2016) of OpenCV, on the CPU, without weights.
+
+    Args:
+        settings: how it works.
+        workers: threads that share a batch; more than one only where the CPU has nothing else to do.
+    """
 
     _smallest_side = 32  # DIS matches patches over a pyramid and fails on less
 
-    def __init__(self, settings: DisSettings) -> None:
+    def __init__(self, settings: DisSettings, workers: int = 1) -> None:
         self._settings = settings
-        self._dis = cv2.DISOpticalFlow.create(DIS_PRESETS[settings.preset])
+        self._of_thread = threading.local()  # OpenCV's object keeps its buffers between calls
+        self._pool = ThreadPoolExecutor(workers, "posewire-dis") if workers > 1 else None
 
     def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
         """The field of each pair; raises `ValueError` where its frames differ in size."""
         _check_sizes(pairs)
-        return [self._flow(previous, current) for previous, current in pairs]
+        greys = [(self._gray(previous), self._gray(current)) for previous, current in pairs]
+        run = map if self._pool is None or len(pairs) == 1 else self._pool.map
+        return [
+            FlowField(self._in_frame_pixels(grid, frame.size), frame.size)
+            for grid, (frame, _) in zip(run(self._displacements, greys), pairs, strict=True)
+        ]
 
-    def _flow(self, previous: Frame, current: Frame) -> FlowField:
+    def _displacements(self, pair: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        if not hasattr(self._of_thread, "dis"):
+            self._of_thread.dis = cv2.DISOpticalFlow.create(DIS_PRESETS[self._settings.preset])
         # An output array, which OpenCV's type stubs demand, would be taken as a first guess.
-        grid = self._dis.calc(self._gray(previous), self._gray(current), None)  # type: ignore[call-overload]
-        height, width = previous.size
+        return cast("npt.NDArray[np.float32]", self._of_thread.dis.calc(*pair, None))
+
+    @staticmethod
+    def _in_frame_pixels(grid: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
         rows, columns, _ = grid.shape
-        return FlowField(grid * np.array((width / columns, height / rows), np.float32), previous.size)
+        return grid * np.array((size[1] / columns, size[0] / rows), np.float32)
 
     def _gray(self, frame: Frame) -> npt.NDArray[np.uint8]:
         def make() -> npt.NDArray[np.uint8]:
             height, width = frame.size
             ratio = min(1.0, self._settings.width / width)
             size = max(self._smallest_side, round(width * ratio)), max(self._smallest_side, round(height * ratio))
+            if frame.home.type != "cpu":
+                return _reduced_grey(frame.on(frame.home), (size[1], size[0]))
             # Reduced first: a third of the work of converting the whole frame.
             small = cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA)
             return cast("npt.NDArray[np.uint8]", cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
         return frame.derived(("dis", self._settings.width), make)
+
+
+def _reduced_grey(pixels: Tensor, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A frame `(h, w, 3)`, reduced to `size` (height, width) and to grey where it is, and only then fetched."""
+    planes = pixels.permute(2, 0, 1).unsqueeze(0).float()
+    red, green, blue = functional.interpolate(planes, size, mode="area")[0]
+    grey = red * 0.299 + green * 0.587 + blue * 0.114
+    return cast("npt.NDArray[np.uint8]", to_host(grey.round().to(torch.uint8)).numpy())
 
 
 class StillFlow:

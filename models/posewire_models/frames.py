@@ -5,8 +5,9 @@ Everything is in pixels of the frame: x right, y down, centres at integers.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -15,44 +16,66 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from posewire_models.device_transfer import Uploaded, to_host, upload
+
 __all__ = ["Detections", "FlowField", "Frame"]
 
 FloatArray = npt.NDArray[np.float32]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
 class Frame:
-    """A picture, and what the stages have made of it so far.
+    """A picture, and what the stages have made of it so far. Any thread may use it.
 
-    Attributes:
-        pixels: uint8 `(h, w, 3)` RGB. Not to be changed afterwards: what is derived from it is kept.
+    Args:
+        pixels: uint8 `(h, w, 3)` RGB, or a tensor of that shape on the device where it was decoded, complete. Not to be
+            changed afterwards: what is derived from it is kept.
 
     Raises:
         ValueError: pixels of another type or shape.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    _derived: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or not self.pixels.size:
-            raise ValueError(f"a frame is uint8 (height, width, 3) RGB; got {self.pixels.dtype} {self.pixels.shape}")
+    def __init__(self, pixels: npt.NDArray[np.uint8] | Tensor) -> None:
+        on_device = isinstance(pixels, Tensor)
+        if pixels.dtype not in (np.uint8, torch.uint8) or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise ValueError(f"a frame is uint8 (height, width, 3) RGB; got {pixels.dtype} {tuple(pixels.shape)}")
+        self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
+        """(height, width)."""
+        self._pixels = None if on_device else cast("npt.NDArray[np.uint8]", pixels)
+        self._uploads = {pixels.device: Uploaded(pixels)} if isinstance(pixels, Tensor) else {}
+        self._turn = threading.Lock()
+        self._derived: dict[Hashable, Any] = {}
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.pixels.shape[0], self.pixels.shape[1]
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """uint8 `(h, w, 3)` RGB; of a frame that was decoded on a device, they are fetched at the first call."""
+        with self._turn:
+            if self._pixels is None:
+                (decoded,) = self._uploads.values()
+                self._pixels = to_host(decoded.here().contiguous()).numpy()
+            return self._pixels
+
+    @property
+    def home(self) -> torch.device:
+        """Where the pixels are without a copy: the CPU, or the device on which they were decoded."""
+        return torch.device("cpu") if self._pixels is not None else next(iter(self._uploads))
 
     def on(self, device: torch.device) -> Tensor:
-        """The pixels as a uint8 tensor `(h, w, 3)` on `device`, uploaded at the first call; do not write to it."""
+        """The pixels as a uint8 tensor `(h, w, 3)` on `device`, uploaded at the first call; do not write to it.
 
-        def upload() -> Tensor:
+        On a GPU it is for work that the calling thread puts on its current stream; nothing waits for the upload but
+        that stream.
+        """
+        if device.type != "cuda" and device not in self._uploads:
             # from_numpy takes neither negative strides (a flipped view) nor read-only memory without a warning.
-            pixels = np.require(self.pixels, requirements=["C", "W"])
-            return torch.from_numpy(pixels).to(device, non_blocking=True)
-
-        return self.derived(("pixels", device), upload)
+            return self.derived(
+                ("pixels", device),
+                lambda: torch.from_numpy(np.require(self.pixels, requirements=["C", "W"])).to(device),
+            )
+        with self._turn:
+            if device not in self._uploads:
+                self._uploads[device] = upload(cast("npt.NDArray[np.uint8]", self._pixels), device)
+        return self._uploads[device].here()
 
     def derived(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` returned at the first call with `key`: a resized copy that the next flow field needs too, say.

@@ -1,4 +1,4 @@
-"""Running networks: devices, runtimes, folded batch norms, batches of a few fixed shapes."""
+"""Running networks: devices, runtimes, precisions, folded batch norms, batches of a few fixed shapes."""
 
 from __future__ import annotations
 
@@ -11,54 +11,76 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from posewire_models.cuda_runtime import GraphedNetwork, map_tensors
 from posewire_models.openvino_runtime import OpenVinoNetwork, openvino_is_installed
+from posewire_models.precision import select_precision
 
-__all__ = ["MAX_BATCH", "RUNTIMES", "batches", "pad_batch", "prepare", "runner", "select_device", "select_runtime"]
+__all__ = [
+    "BATCH_SIZES",
+    "MAX_BATCH",
+    "RUNTIMES",
+    "batches",
+    "pad_batch",
+    "prepare",
+    "runner",
+    "select_device",
+    "select_runtime",
+]
 
 Network = TypeVar("Network", bound=nn.Module)
+Steps = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
-RUNTIMES = ("auto", "torch", "openvino")
-"""What may run the networks on a CPU; `auto` takes OpenVINO where it is installed."""
+RUNTIMES = ("auto", "torch", "openvino", "cuda-graphs")
+"""What may run the networks; `auto` takes CUDA graphs on a GPU and, on a CPU, OpenVINO where it is installed."""
 MAX_BATCH = 32
 """Items that go through a network at once."""
-_BATCH_SIZES = (1, 2, 4, 8, 16, MAX_BATCH)
+BATCH_SIZES = (1, 2, 4, 8, 16, MAX_BATCH)
+"""To which batches are filled up on an accelerator."""
 
 
 def select_device(name: str) -> torch.device:
-    """`cpu`, `cuda`, `cuda:1` ...; `auto` takes the first GPU, or the CPU where there is none.
+    """`cpu`, `cuda`, `cuda:1` ...; `auto` takes the first GPU, or the CPU where there is none. A GPU has its number.
 
     Raises:
         ValueError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not here ({torch.cuda.device_count()} GPUs found); use auto or cpu")
-    return device
+    return device if device.type == "cpu" else torch.device("cuda", device.index or 0)
 
 
-def select_runtime(name: str, device: torch.device) -> str:
-    """`torch` or `openvino`: what is to run networks on `device`.
+def select_runtime(name: str, device: torch.device, precision: str = "auto") -> str:
+    """`torch`, `openvino` or `cuda-graphs`: what is to run networks on `device`.
 
     Args:
         name: one of `RUNTIMES`.
         device: of the networks.
+        precision: one of `posewire_models.precision.PRECISIONS`; OpenVINO computes in float32 alone.
 
     Raises:
         ValueError: unknown, not installed, or not for this device.
     """
     if name not in RUNTIMES:
         raise ValueError(f"unknown runtime {name!r}; use {', '.join(RUNTIMES)}")
-    installed = openvino_is_installed()
+    installed, on_cpu = openvino_is_installed(), device.type == "cpu"
+    exact = select_precision(precision, device) is torch.float32
     if name == "auto":
-        return "openvino" if installed and device.type == "cpu" else "torch"
+        if not on_cpu:
+            return "cuda-graphs" if device.type == "cuda" else "torch"
+        return "openvino" if installed and exact else "torch"
+    if name == "cuda-graphs" and device.type != "cuda":
+        raise ValueError(f"CUDA graphs run networks on a GPU, not on {device}; use device cuda, or runtime auto")
     if name == "openvino" and not installed:
         raise ValueError("OpenVINO is not installed: pip install 'posewire[openvino]', or use runtime torch")
-    if name == "openvino" and device.type != "cpu":
+    if name == "openvino" and not on_cpu:
         raise ValueError(f"OpenVINO runs networks on the CPU, not on {device}; use device cpu, or runtime torch")
+    if name == "openvino" and not exact:
+        raise ValueError(f"OpenVINO runs networks in float32, not in {precision}; use precision auto, or runtime torch")
     return name
 
 
@@ -70,22 +92,57 @@ def prepare(network: Network, device: torch.device) -> Network:
 
 
 def runner(
-    network: nn.Module, input_shape: tuple[int, int, int], device: torch.device, runtime: str
+    network: nn.Module,
+    input_shape: tuple[int, int, int],
+    device: torch.device,
+    runtime: str,
+    precision: str = "auto",
+    steps: Steps | None = None,
 ) -> Callable[[Tensor], Any]:
     """What to call in place of `network`, which is taken over and prepared.
 
     Args:
         network: to be run.
-        input_shape: (channels, height, width).
+        input_shape: (channels, height, width) of what is given to the runner.
         device: of its inputs and outputs.
         runtime: one of `RUNTIMES`.
+        precision: one of `posewire_models.precision.PRECISIONS`.
+        steps: from the network, and images, to results: what comes before the network and after it, in float32. By
+            default nothing does. No image's result depends on the others. The images are not changed.
+
+    Returns:
+        From images `(b, *input_shape)` to what `steps` makes of them: tensors whose first axis is the batch, and which
+        stay what they are when it is called again.
 
     Raises:
         ValueError: see `select_runtime`.
     """
-    chosen = select_runtime(runtime, device)
+    chosen = select_runtime(runtime, device, precision)
+    dtype = select_precision(precision, device)
     prepared = prepare(network, device)
-    return OpenVinoNetwork(prepared, input_shape) if chosen == "openvino" else prepared
+    steps = steps or (lambda run, images: run(images))
+    run: Callable[[Tensor], Any]
+    if chosen == "openvino":
+        run = OpenVinoNetwork(prepared, input_shape)
+        return lambda images: steps(run, images)
+    run = _in_precision(prepared, dtype)
+    if chosen == "cuda-graphs":
+        return GraphedNetwork(lambda images: steps(run, images), input_shape, device, BATCH_SIZES)
+    return lambda images: map_tensors(steps(run, pad_batch(images)), lambda output: output[: len(images)])
+
+
+def _in_precision(network: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Any]:
+    """The network with weights and activations of `dtype`, float32 in and out."""
+    network.to(dtype)
+    if dtype is torch.float32 and torch.cuda.is_available():
+        # Else its convolutions would round to the ten bits of float16, too.
+        torch.backends.cudnn.allow_tf32 = False
+
+    def run(images: Tensor) -> Any:
+        outputs = network(images.to(dtype, memory_format=torch.channels_last))
+        return map_tensors(outputs, lambda output: output.float())
+
+    return run
 
 
 def batches(count: int, size: int = MAX_BATCH) -> Iterator[slice]:
@@ -97,7 +154,7 @@ def pad_batch(batch: Tensor) -> Tensor:
     """On an accelerator, `batch` filled up to the next of a few fixed sizes; on a CPU, where that costs, as it is."""
     if batch.device.type == "cpu":
         return batch
-    size = next(size for size in _BATCH_SIZES if size >= len(batch))
+    size = next(size for size in BATCH_SIZES if size >= len(batch))
     return torch.cat((batch, batch.new_zeros((size - len(batch), *batch.shape[1:]))))
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Letterbox", "letterbox", "resize"]
+__all__ = ["Letterbox", "letterbox", "letterbox_many", "resize"]
+
+# Pixels of frames that are resized together: of these, an accelerator holds float32 copies meanwhile (12 bytes each).
+_MOST_PIXELS = 2**25
 
 
 class Letterbox(NamedTuple):
@@ -22,17 +27,53 @@ class Letterbox(NamedTuple):
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """A uint8 frame `(h, w, 3)` resized to `(3, *size)`, float32 in 0..255, without aliasing."""
-    planes = pixels.permute(2, 0, 1).unsqueeze(0)  # a view: channels last in memory
-    if pixels.device.type != "cpu":
-        planes = planes.float()  # only the CPU has the fast kernel for bytes
-    return functional.interpolate(planes, size, mode="bilinear", antialias=True).squeeze(0).float()
+    return _resize_batch(pixels.unsqueeze(0), size).squeeze(0)
 
 
 def letterbox(pixels: Tensor, size: tuple[int, int], fill: float) -> Letterbox:
     """Fit a uint8 frame `(h, w, 3)` into the top left of `size`, keeping its aspect ratio; the rest is `fill`."""
-    height, width, _ = pixels.shape
+    canvases, (scale,) = letterbox_many([pixels], size, fill)
+    return Letterbox(canvases[0], scale)
+
+
+def letterbox_many(
+    frames: Sequence[Tensor], size: tuple[int, int], fill: float
+) -> tuple[Tensor, list[tuple[float, float]]]:
+    """Several frames at the size of a network's input, as `letterbox`; those of one size in the same few operations.
+
+    Returns:
+        Their pixels `(b, 3, *size)`, and the scale of each.
+    """
+    device = frames[0].device
+    canvases = torch.full((len(frames), 3, *size), fill, device=device)
+    fitted = [_fitted(pixels.shape[0], pixels.shape[1], size) for pixels in frames]
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, pixels in enumerate(frames):
+        groups[pixels.shape[0], pixels.shape[1]].append(row)
+    for (height, width), rows in groups.items():
+        # On a CPU one by one: a copy of them all would cost more than it saves.
+        most = 1 if device.type == "cpu" else max(1, _MOST_PIXELS // (height * width))
+        inner = fitted[rows[0]]
+        for start in range(0, len(rows), most):
+            chosen = rows[start : start + most]
+            batch = frames[chosen[0]].unsqueeze(0) if len(chosen) == 1 else torch.stack([frames[row] for row in chosen])
+            for row, resized in zip(chosen, _resize_batch(batch, inner), strict=True):
+                canvases[row, :, : inner[0], : inner[1]] = resized
+    scales = [
+        (inner_width / pixels.shape[1], inner_height / pixels.shape[0])
+        for pixels, (inner_height, inner_width) in zip(frames, fitted, strict=True)
+    ]
+    return canvases, scales
+
+
+def _fitted(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
     ratio = min(size[0] / height, size[1] / width)
-    fitted = max(1, round(height * ratio)), max(1, round(width * ratio))
-    canvas = torch.full((3, *size), fill, device=pixels.device)
-    canvas[:, : fitted[0], : fitted[1]] = resize(pixels, fitted)
-    return Letterbox(canvas, (fitted[1] / width, fitted[0] / height))
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+
+def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, float32 in 0..255."""
+    planes = pixels.permute(0, 3, 1, 2)  # a view: channels last in memory
+    if pixels.device.type != "cpu":
+        planes = planes.float()  # only the CPU has the fast kernel for bytes
+    return functional.interpolate(planes, size, mode="bilinear", antialias=True).float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from posewire.joints import JointSet
-from posewire_models.crops import BOX_SCALE, crop_to_frame, normalise, sample_crops
+from posewire_models.crops import BOX_SCALE, crop_to_frame, normalise, sample_crops_of_many
+from posewire_models.device_transfer import to_host
 from posewire_models.frames import Frame
 from posewire_models.heatmaps import decode_heatmaps, flip_average, joints_in_frame
-from posewire_models.inference import batches, pad_batch, runner
+from posewire_models.inference import batches, runner
 from posewire_models.pose_mobilenet import PoseMobileNet
 from posewire_models.pose_resnet import PoseResNet
 
@@ -45,7 +46,8 @@ class HeatmapPoseEstimator:
         network: taken over: it is made ready for inference on `device` in place.
         joint_set: what the heatmaps mean.
         device: where to run.
-        runtime: what runs the network on a CPU, see `posewire_models.inference.RUNTIMES`.
+        runtime: what runs the network, see `posewire_models.inference.RUNTIMES`.
+        precision: in what it computes, see `posewire_models.precision.PRECISIONS`.
 
     Raises:
         ValueError: the joint set has another number of joints than the network.
@@ -58,6 +60,7 @@ class HeatmapPoseEstimator:
         settings: PoseSettings,
         device: torch.device,
         runtime: str = "auto",
+        precision: str = "auto",
     ) -> None:
         if network.config.joints != len(joint_set):
             raise ValueError(
@@ -65,11 +68,12 @@ class HeatmapPoseEstimator:
                 f"{len(joint_set)} joints"
             )
         self._config = network.config
-        self._network = runner(network, (3, *network.config.input_size), device, runtime)
         self._settings = settings
         self._joints = len(joint_set)
         self._mirror = torch.from_numpy(joint_set.mirror).to(device)
         self._device = device
+        # Last: it may run right away.
+        self._find = runner(network, (3, *network.config.input_size), device, runtime, precision, self._joints_of)
 
     @torch.inference_mode()
     def __call__(
@@ -86,30 +90,24 @@ class HeatmapPoseEstimator:
         all_boxes = torch.from_numpy(np.concatenate(boxes).astype(np.float32, copy=False))
         to_frame = crop_to_frame(all_boxes, self._config.input_size, self._settings.box_scale)
         owners = torch.repeat_interleave(torch.tensor(counts))
-        chunks = [
-            self._poses(self._crops(frames, owners[chunk], to_frame[chunk]), to_frame[chunk])
-            for chunk in batches(sum(counts))
-        ]
-        joints = torch.cat(chunks).cpu().numpy()
+        found = [self._find(self._crops(frames, owners[chunk], to_frame[chunk])) for chunk in batches(sum(counts))]
+        joints = joints_in_frame(to_host(torch.cat(found)), self._config.stride, to_frame).numpy()
         ends = np.cumsum(counts)
         return [joints[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
     def _crops(self, frames: Sequence[Frame], owners: Tensor, to_frame: Tensor) -> Tensor:
-        """The chunk's crops, one call of `sample_crops` for each frame that has people in it."""
-        places, counts = torch.unique_consecutive(owners, return_counts=True)
-        parts = [
-            sample_crops(frames[frame].on(self._device), affine.to(self._device), self._config.input_size)
-            for frame, affine in zip(places.tolist(), torch.split(to_frame, counts.tolist()), strict=True)
-        ]
-        return normalise(torch.cat(parts), self._config.pixel_mean, self._config.pixel_std)
+        """The chunk's crops, in the order of `owners`."""
+        shown, owners = torch.unique_consecutive(owners, return_inverse=True)
+        pixels = [frames[frame].on(self._device) for frame in shown.tolist()]
+        return sample_crops_of_many(pixels, owners, to_frame, self._config.input_size)
 
-    def _poses(self, crops: Tensor, to_frame: Tensor) -> Tensor:
-        batch = pad_batch(crops)
-        heatmaps = self._network(batch)
+    def _joints_of(self, network: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
+        """Joints `(n, k, 3)` in heatmap cells, of crops `(n, 3, h, w)` in 0..255."""
+        images = normalise(crops, self._config.pixel_mean, self._config.pixel_std)
+        heatmaps = network(images)
         if self._settings.flip_test:
-            heatmaps = flip_average(heatmaps, self._network(batch.flip(3)), self._mirror)
-        joints = decode_heatmaps(heatmaps[: len(crops)].float())
-        return joints_in_frame(joints, self._config.stride, to_frame.to(self._device))
+            heatmaps = flip_average(heatmaps, network(images.flip(3)), self._mirror)
+        return decode_heatmaps(heatmaps)
 
 
 def _checked_counts(frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]) -> list[int]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire_models import crops
-from posewire_models.crops import apply_affine, crop_to_frame, invert_affine, normalise, sample_crops
+from posewire_models.crops import apply_affine, crop_to_frame, invert_affine, sample_crops, sample_crops_of_many
 
 _boxes = st.tuples(st.floats(-50, 900), st.floats(-50, 700), st.floats(2, 800), st.floats(2, 600)).map(
     lambda xywh: torch.tensor([[xywh[0], xywh[1], xywh[0] + xywh[2], xywh[1] + xywh[3]]], dtype=torch.float32)
@@ -69,11 +69,36 @@ def test_both_samplers_agree() -> None:
     boxes = torch.cat((corner, corner + torch.rand(6, 2, generator=generator) * 100 + 5), dim=1)
     to_frame = crop_to_frame(boxes, (64, 48))
     to_frame[0, :, :2] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])  # rotated, as in training
-    on_cpu, elsewhere = (
-        normalise(sample(frame, to_frame, (64, 48)), (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
-        for sample in (crops._warp, crops._gather)
+    on_cpu = crops._warp(frame, to_frame, (64, 48))
+    elsewhere = crops._gather([frame], torch.zeros(6, dtype=torch.long), to_frame, (64, 48))
+    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=0.52)  # rounding, and OpenCV's steps of 1/32 pixel
+
+
+def test_crops_of_many_frames_are_those_of_each() -> None:
+    generator = torch.Generator().manual_seed(1)
+    frames = [
+        torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=generator)
+        for size in ((90, 160), (40, 30), (90, 160))
+    ]
+    frames[2] = frames[2].permute(2, 0, 1).contiguous().permute(1, 2, 0)  # planes in memory, as a GPU decodes them
+    corner = torch.rand(5, 2, generator=generator) * 60 - 20
+    boxes = torch.cat((corner, corner + torch.rand(5, 2, generator=generator) * 60 + 5), dim=1)
+    to_frame, owners = crop_to_frame(boxes, (64, 48)), torch.tensor([0, 0, 1, 2, 2])
+    alone = torch.cat(
+        [
+            crops._gather([frames[owner]], torch.zeros(1, dtype=torch.long), to_frame[row : row + 1], (64, 48))
+            for row, owner in enumerate(owners.tolist())
+        ]
     )
-    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1e-2)
+    torch.testing.assert_close(crops._gather(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0)
+    torch.testing.assert_close(sample_crops_of_many(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0.52)
+
+
+def test_places_far_outside_are_black_and_nothing_else() -> None:
+    frame = torch.full((50, 50, 3), 200, dtype=torch.uint8)
+    boxes = torch.tensor([[1e9, 1e9, 1e9 + 500, 1e9 + 500], [-1e30, 0.0, 1e30, 50.0]])
+    seen = crops._gather([frame], torch.zeros(2, dtype=torch.long), crop_to_frame(boxes, (64, 48)), (64, 48))
+    assert seen.unique().tolist() == [0.0]
 
 
 def test_a_box_without_extent_gives_a_finite_crop() -> None:

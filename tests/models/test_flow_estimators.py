@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from posewire_models.flow_estimators import DIS_PRESETS, DisFlow, DisSettings, FlowNetFlow, StillFlow
+from posewire_models.flow_estimators import (
+    DIS_PRESETS,
+    DisFlow,
+    DisSettings,
+    FlowNetFlow,
+    StillFlow,
+    _reduced_grey,
+)
 from posewire_models.flownet_s import FlowNetS
 from posewire_models.frames import Frame
 from posewire_models.stages import FlowEstimator
@@ -75,3 +82,17 @@ def test_tiny_frames_do_not_break_dis() -> None:
 def test_nothing_moves_without_flow() -> None:
     (flow,) = StillFlow()([_moved((4, 4))])
     assert not flow.at(np.array([[3, 3], [100, 50]], np.float32)).any()
+
+
+def test_frames_of_a_device_become_the_same_grey() -> None:
+    before, _ = _moved((6.0, -3.0))
+    reduced = _reduced_grey(torch.from_numpy(before.pixels), (120, 240))
+    grey = cv2.cvtColor(cv2.resize(before.pixels, (240, 120), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    assert np.abs(reduced.astype(int) - grey).max() <= 1
+
+
+def test_dis_on_several_threads_finds_the_same() -> None:
+    pairs = [_moved((step, -step), seed=step) for step in range(5)]
+    alone, shared = DisFlow(DisSettings())(pairs), DisFlow(DisSettings(), workers=3)(pairs)
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_array_equal(one.grid, other.grid)

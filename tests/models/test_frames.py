@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posewire_models.device_transfer import Uploaded
 from posewire_models.frames import Detections, FlowField, Frame
+
+CPU = torch.device("cpu")
 
 
 def test_a_frame_is_uploaded_once() -> None:
@@ -27,6 +32,60 @@ def test_any_memory_is_taken(what: str) -> None:
     assert np.array_equal(Frame(pixels).on(torch.device("cpu")).numpy(), pixels)
 
 
+def test_a_frame_of_a_device_is_fetched_when_somebody_asks() -> None:
+    planes = torch.randint(0, 256, (3, 4, 6), dtype=torch.uint8)
+    frame = Frame(planes.permute(1, 2, 0))  # as a GPU decodes it
+    assert frame.size == (4, 6)
+    assert frame.home == planes.device
+    assert frame.on(CPU).data_ptr() == planes.data_ptr()
+    assert frame.pixels.flags.c_contiguous
+    assert np.array_equal(frame.pixels, planes.permute(1, 2, 0).numpy())
+    assert frame.pixels is frame.pixels
+
+
+def test_threads_that_ask_at_once_share_one_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device that is none: what goes there is only noted."""
+    uploads: list[torch.device] = []
+    begun = threading.Barrier(4)
+
+    def note(pixels: np.ndarray, device: torch.device) -> Uploaded:
+        uploads.append(device)
+        return Uploaded(torch.from_numpy(pixels))
+
+    monkeypatch.setattr("posewire_models.frames.upload", note)
+    frame, gpu = Frame(np.zeros((4, 6, 3), np.uint8)), torch.device("cuda", 0)
+    tensors: list[torch.Tensor] = []
+
+    def ask() -> None:
+        begun.wait()
+        tensors.append(frame.on(gpu))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert uploads == [gpu]
+    assert all(tensor is tensors[0] for tensor in tensors)
+
+
+@pytest.mark.gpu
+def test_streams_see_the_whole_upload(gpu: torch.device) -> None:
+    """Uploads while the copy engine is busy; each stream has to wait for its own frame, and for no other."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (720, 1280, 3), dtype=np.uint8) for _ in range(8)]
+    streams = [torch.cuda.Stream(gpu) for _ in range(2)]
+    for _ in range(5):
+        frames = [Frame(picture) for picture in pictures]
+        sums = []
+        for frame in frames:
+            for stream in streams:
+                with torch.cuda.stream(stream):
+                    sums.append(frame.on(gpu).sum(dtype=torch.int64))
+        torch.cuda.synchronize()
+        assert [int(total) for total in sums] == [int(p.sum()) for p in pictures for _ in streams]
+
+
 @pytest.mark.parametrize(
     "pixels",
     [
@@ -34,6 +93,7 @@ def test_any_memory_is_taken(what: str) -> None:
         np.zeros((4, 6, 4), np.uint8),  # with alpha
         np.zeros((4, 6, 3), np.float32),
         np.zeros((0, 6, 3), np.uint8),
+        torch.zeros(4, 6, 3),
     ],
 )
 def test_other_arrays_are_no_frames(pixels: np.ndarray) -> None:

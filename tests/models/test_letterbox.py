@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
-from posewire_models.letterbox import letterbox
+from posewire_models.letterbox import letterbox, letterbox_many, resize
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,25 @@ def test_reduction_does_not_alias() -> None:
     pixels = letterbox(board, (40, 40), fill=0).pixels
     assert pixels.min() > 110
     assert pixels.max() < 145
+
+
+def test_many_frames_are_each_as_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(90, 160), (200, 100), (90, 160)]
+    frames = [torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=generator) for size in sizes]
+    together, scales = letterbox_many(frames, (64, 80), fill=114.0)
+    for pixels, fitted, scale in zip(frames, together, scales, strict=True):
+        alone = letterbox(pixels, (64, 80), fill=114.0)
+        assert scale == alone.scale
+        assert torch.equal(fitted, alone.pixels)
+
+
+@pytest.mark.parametrize("size", [(64, 80), (45, 80), (180, 320)])  # smaller, much smaller, larger
+def test_accelerators_resize_as_the_cpu_does(size: tuple[int, int]) -> None:
+    """The CPU's kernel for bytes rounds; others compute in float32. Planes in memory or not makes no difference."""
+    frame = torch.randint(0, 256, (90, 160, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    on_cpu = resize(frame, size)
+    planes = frame.permute(2, 0, 1).unsqueeze(0)
+    for layout in (planes.float(), planes.contiguous().float()):
+        elsewhere = functional.interpolate(layout, size, mode="bilinear", antialias=True)[0]
+        torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1.01)

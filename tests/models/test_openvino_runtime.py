@@ -89,20 +89,27 @@ def test_threads_do_not_mix_up_their_pictures() -> None:
 
 def test_auto_takes_openvino_on_the_cpu_alone() -> None:
     assert select_runtime("auto", CPU) == "openvino"
-    assert select_runtime("auto", torch.device("cuda")) == "torch"
+    assert select_runtime("auto", CPU, "float16") == "torch"
+    assert select_runtime("auto", torch.device("cuda")) == "cuda-graphs"
     assert select_runtime("torch", CPU) == "torch"
 
 
 @pytest.mark.parametrize(
     ("runtime", "device", "message"),
     [
-        ("tensorrt", "cpu", "use auto, torch, openvino"),
+        ("tensorrt", "cpu", "use auto, torch, openvino, cuda-graphs"),
         ("openvino", "cuda", "not on cuda; use device cpu"),
+        ("cuda-graphs", "cpu", "not on cpu; use device cuda"),
     ],
 )
 def test_what_cannot_be_is_said(runtime: str, device: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         select_runtime(runtime, torch.device(device))
+
+
+def test_openvino_computes_in_float32_alone() -> None:
+    with pytest.raises(ValueError, match="in float32, not in bfloat16"):
+        select_runtime("openvino", CPU, "bfloat16")
 
 
 def test_without_openvino_it_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:

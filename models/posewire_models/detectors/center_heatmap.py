@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from posewire_models.center_detector import CenterDetector, CenterMaps, decode_centers
 from posewire_models.crops import normalise
 from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
-from posewire_models.inference import batches, pad_batch, runner
-from posewire_models.letterbox import letterbox
+from posewire_models.inference import batches, runner
+from posewire_models.letterbox import letterbox_many
 
 __all__ = ["CenterHeatmapDetector"]
 
@@ -20,12 +22,18 @@ class CenterHeatmapDetector:
     """A `Detector` by `CenterDetector`; `network` is taken over and made ready for inference on `device`."""
 
     def __init__(
-        self, network: CenterDetector, settings: DetectorSettings, device: torch.device, runtime: str = "auto"
+        self,
+        network: CenterDetector,
+        settings: DetectorSettings,
+        device: torch.device,
+        runtime: str = "auto",
+        precision: str = "auto",
     ) -> None:
         self._config = network.config
-        self._network = runner(network, (3, *network.config.input_size), device, runtime)
         self._settings = settings
         self._device = device
+        # Last: it may run right away.
+        self._find = runner(network, (3, *network.config.input_size), device, runtime, precision, self._boxes_of)
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -33,12 +41,16 @@ class CenterHeatmapDetector:
         return [found for chunk in batches(len(frames)) for found in self._detect(frames[chunk])]
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        mean, std = self._config.pixel_mean, self._config.pixel_std
+        pixels = [frame.on(self._device) for frame in frames]
         # Filled with the mean colour: zero after normalisation.
-        fitted = [letterbox(frame.on(self._device), self._config.input_size, sum(mean) / 3) for frame in frames]
-        images = normalise(torch.stack([image.pixels for image in fitted]), mean, std)
-        maps: CenterMaps = self._network(pad_batch(images.contiguous(memory_format=torch.channels_last)))
-        boxes, scores = decode_centers(maps, self._config.stride, self._settings.max_people)
-        scales = torch.tensor([image.scale * 2 for image in fitted], device=self._device)  # x, y, x, y
-        boxes = (boxes[: len(frames)] + 0.5) / scales.unsqueeze(1) - 0.5
+        images, scales = letterbox_many(pixels, self._config.input_size, sum(self._config.pixel_mean) / 3)
+        found = to_host(self._find(images))  # (b, k, 5)
+        per_frame_pixel = torch.tensor(scales).repeat(1, 2).unsqueeze(1)  # x, y, x, y
+        boxes, scores = (found[..., :4] + 0.5) / per_frame_pixel - 0.5, found[..., 4]
         return [people(boxes[row], scores[row], frame.size, self._settings) for row, frame in enumerate(frames)]
+
+    def _boxes_of(self, network: Callable[[Tensor], CenterMaps], images: Tensor) -> Tensor:
+        """Boxes and scores `(b, k, 5)`, in input pixels, of letterboxed frames `(b, 3, h, w)` in 0..255."""
+        maps = network(normalise(images, self._config.pixel_mean, self._config.pixel_std))
+        boxes, scores = decode_centers(maps, self._config.stride, self._settings.max_people)
+        return torch.cat((boxes, scores.unsqueeze(2)), dim=2)

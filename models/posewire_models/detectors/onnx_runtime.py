@@ -9,36 +9,37 @@ Two formats are recognised by their outputs:
 
 The input's size is the model's own. People have label 0, as in COCO's 80 classes; a model of another numbering says so
 by the metadata entry `person_label`.
+
+On a GPU, pictures of one batch go through the model together where its first axis has no fixed size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession
 from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
-from posewire_models.letterbox import Letterbox, letterbox
+from posewire_models.inference import batches
+from posewire_models.letterbox import letterbox_many
 
-__all__ = ["OnnxDetector", "OnnxDetectorError", "decode_yolox"]
+__all__ = ["OnnxDetector", "OnnxDetectorError", "decode_yolox", "decode_yolox_batch"]
 
 _FILL = 114.0
 _YOLOX_STRIDES = (8, 16, 32)
-_ERRORS_ONLY = 3
-
-
-class OnnxDetectorError(ValueError):
-    """The file is no ONNX model, or not one of a known detector format."""
+# Cells of YOLOX that take part in NMS where it is done for a batch: far more than there are people.
+_YOLOX_CANDIDATES = 1000
 
 
 class OnnxDetector:
-    """A `Detector` by an ONNX model, one frame after the other.
+    """A `Detector` by an ONNX model.
 
     Args:
         path: the model.
@@ -51,38 +52,57 @@ class OnnxDetector:
 
     def __init__(self, path: Path, settings: DetectorSettings, device: torch.device) -> None:
         self._settings = settings
-        self._session = _open(path, device)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self._person = int(metadata.get("person_label", 0))
-        self._input, self._input_size, self._takes_bytes = _input_of(self._session, path)
+        self._device = device
+        self._session = OnnxSession(path, device)
+        self._person = int(self._session.metadata.get("person_label", 0))
+        self._input_size, self._takes_bytes = _input_of(self._session, path)
         self._yolox, self._outputs = _format_of(self._session, self._input_size, path)
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """People of each frame, best first."""
-        return [self._detect(frame) for frame in frames]
+        together = self._session.takes_batches(self._outputs) and self._device.type != "cpu"
+        most = {} if together else {"size": 1}
+        return [found for chunk in batches(len(frames), **most) for found in self._detect(frames[chunk])]
 
-    def _detect(self, frame: Frame) -> Detections:
-        fitted = letterbox(frame.on(torch.device("cpu")), self._input_size, _FILL)
-        outputs = self._session.run(self._outputs, {self._input: self._image(fitted)})
-        if self._yolox:
-            boxes, scores = decode_yolox(torch.from_numpy(outputs[0]), self._input_size, self._person)
-            kept = scores >= self._settings.score_threshold
-            boxes, scores = boxes[kept], scores[kept]
-            best = nms(boxes, scores, self._settings.nms_iou)
-            boxes, scores = boxes[best], scores[best]
-        else:
-            boxes, scores, labels = (torch.from_numpy(np.asarray(output)) for output in outputs)
-            mine = labels.reshape(-1) == self._person
-            boxes, scores = boxes.reshape(-1, 4)[mine], scores.reshape(-1)[mine]
+    def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size, _FILL)
+        outputs = self._session.run(self._outputs, self._images(fitted))
+        found = self._yolox_people(outputs[0]) if self._yolox else self._listed_people(outputs, len(frames))
         # Coordinates of COCO's boxes, which such models are trained on, are taken for frame pixels as they are.
-        return people(boxes / boxes.new_tensor(fitted.scale * 2), scores, frame.size, self._settings)
+        return [
+            people(boxes / boxes.new_tensor(scale * 2), scores, frame.size, self._settings)
+            for (boxes, scores), scale, frame in zip(found, scales, frames, strict=True)
+        ]
 
-    def _image(self, fitted: Letterbox) -> np.ndarray:
+    def _images(self, fitted: Tensor) -> Tensor:
         if self._yolox:
-            return fitted.pixels.flip(0).unsqueeze(0).numpy()  # BGR
-        pixels = fitted.pixels.unsqueeze(0)
-        return pixels.round().to(torch.uint8).numpy() if self._takes_bytes else (pixels / 255).numpy()
+            return fitted.flip(1)  # BGR
+        return fitted.round().to(torch.uint8) if self._takes_bytes else fitted / 255
+
+    def _yolox_people(self, raw: Tensor) -> list[tuple[Tensor, Tensor]]:
+        if raw.device.type == "cpu":
+            candidates = [decode_yolox(each.unsqueeze(0), self._input_size, self._person) for each in raw]
+        else:
+            best = to_host(decode_yolox_batch(raw, self._input_size, self._person))
+            candidates = [(each[:, :4], each[:, 4]) for each in best]
+        return [self._suppressed(boxes, scores) for boxes, scores in candidates]
+
+    def _suppressed(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        kept = scores >= self._settings.score_threshold
+        boxes, scores = boxes[kept], scores[kept]
+        best = nms(boxes, scores, self._settings.nms_iou)
+        return boxes[best], scores[best]
+
+    def _listed_people(self, outputs: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
+        boxes, scores, labels = (output.to("cpu") for output in outputs)
+        found = []
+        for of_one in zip(
+            boxes.reshape(count, -1, 4), scores.reshape(count, -1), labels.reshape(count, -1), strict=True
+        ):
+            mine = of_one[2] == self._person
+            found.append((of_one[0][mine], of_one[1][mine]))
+        return found
 
 
 def decode_yolox(raw: Tensor, input_size: tuple[int, int], label: int) -> tuple[Tensor, Tensor]:
@@ -98,13 +118,29 @@ def decode_yolox(raw: Tensor, input_size: tuple[int, int], label: int) -> tuple[
     """
     center, log_size, objectness, classes = raw[0, :, :2], raw[0, :, 2:4], raw[0, :, 4], raw[0, :, 5:]
     mine = classes.argmax(dim=1) == label
-    cells, strides = _yolox_cells(input_size)
+    cells, strides = _yolox_cells(input_size, raw.device)
     half = log_size[mine].exp() * strides[mine] / 2
     middle = (center[mine] + cells[mine]) * strides[mine]
     return torch.cat((middle - half, middle + half), dim=1), objectness[mine] * classes[mine, label]
 
 
-def _yolox_cells(input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def decode_yolox_batch(raw: Tensor, input_size: tuple[int, int], label: int) -> Tensor:
+    """The best candidates `(b, k, 5)`, boxes xyxy and scores, best first, of raw output `(b, cells, 5 + classes)`.
+
+    As `decode_yolox`, with shapes that do not depend on what is seen: cells of other classes have score 0.
+    """
+    scores, best = raw[:, :, 5:].max(dim=2)
+    scores = torch.where(best == label, scores * raw[:, :, 4], 0.0)
+    scores, cells = scores.topk(min(_YOLOX_CANDIDATES, scores.shape[1]))  # (b, k)
+    corners, strides = (values[cells] for values in _yolox_cells(input_size, raw.device))
+    chosen = raw[:, :, :4].gather(1, cells.unsqueeze(2).expand(-1, -1, 4))
+    middle = (chosen[:, :, :2] + corners) * strides
+    half = chosen[:, :, 2:].exp() * strides / 2
+    return torch.cat((middle - half, middle + half, scores.unsqueeze(2)), dim=2)
+
+
+@lru_cache(maxsize=16)
+def _yolox_cells(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Column and row `(cells, 2)` and stride `(cells, 1)` of every cell, in the order of the output."""
     cells, strides = [], []
     for stride in _YOLOX_STRIDES:
@@ -112,41 +148,24 @@ def _yolox_cells(input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         cells.append(torch.stack((x, y), dim=2).view(-1, 2))
         strides.append(torch.full((y.numel(), 1), stride))
-    return torch.cat(cells).float(), torch.cat(strides).float()
+    return torch.cat(cells).float().to(device), torch.cat(strides).float().to(device)
 
 
-def _open(path: Path, device: torch.device) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise OnnxDetectorError(f"no ONNX model at {path}")
-    # Named explicitly: left to itself, the GPU build tries every accelerator and complains of each it does not find.
-    providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
-    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
-        raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {error}") from None
-
-
-def _input_of(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, tuple[int, int], bool]:
-    """Name and (height, width) of the model's picture input, and whether it takes bytes."""
-    inputs = session.get_inputs()
-    shape = inputs[0].shape
-    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
-        described = ", ".join(f"{item.name} {item.shape}" for item in inputs)
+def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], bool]:
+    """(height, width) of the model's picture input, and whether it takes bytes."""
+    shapes = list(session.inputs.values())
+    shape = shapes[0]
+    if len(shapes) != 1 or len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
+        described = ", ".join(f"{name} {shape}" for name, shape in session.inputs.items())
         raise OnnxDetectorError(
             f"{path}: a detector takes one input (1, 3, height, width) of fixed size; got {described}"
         )
-    return inputs[0].name, (shape[2], shape[3]), inputs[0].type == "tensor(uint8)"
+    return (shape[2], shape[3]), session.takes_bytes
 
 
-def _format_of(
-    session: onnxruntime.InferenceSession, input_size: tuple[int, int], path: Path
-) -> tuple[bool, list[str]]:
+def _format_of(session: OnnxSession, input_size: tuple[int, int], path: Path) -> tuple[bool, list[str]]:
     """Whether the model's outputs are raw YOLOX, and the names of the outputs to ask for."""
-    outputs = {output.name: output.shape for output in session.get_outputs()}
+    outputs = session.outputs
     cells = sum((input_size[0] // stride) * (input_size[1] // stride) for stride in _YOLOX_STRIDES)
     if len(outputs) == 1:
         ((name, shape),) = outputs.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -13,7 +14,9 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
+from posewire_models.precision import select_precision
 from posewire_models.published.catalogue import catalogue
 from posewire_models.published.store import Store
 from posewire_models.weights import WeightsError, check_digest, load_strict, read_state
@@ -37,6 +40,8 @@ _NAMES_SINCE_0_13 = (
     (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
 )
 
+# Frames that go through a network together on a GPU; these networks keep hundreds of megabytes for each.
+_MOST_FRAMES = 8
 _PERSON = 1  # torchvision numbers COCO's classes as COCO does; 0 is the background
 
 
@@ -48,31 +53,96 @@ class TorchvisionDetector:
         weights: its state file; None takes the published weights from posewire's store, or from the cache of torch.hub.
         settings: thresholds. The models have an NMS of their own.
         device: where to run.
+        precision: of the convolutions and the fully connected layers, see `posewire_models.precision.PRECISIONS`; boxes
+            are computed in float32.
 
     Raises:
         ValueError: unknown name.
         WeightsError: no weight file, or one of another model.
     """
 
-    def __init__(self, name: str, weights: Path | None, settings: DetectorSettings, device: torch.device) -> None:
+    def __init__(
+        self, name: str, weights: Path | None, settings: DetectorSettings, device: torch.device, precision: str = "auto"
+    ) -> None:
         network = detection_network(name)
         path = weights or _published_file(name)
         load_strict(network, current_names(read_state(path)), str(path))
         self._network = network.eval().requires_grad_(False).to(device)
+        dtype = select_precision(precision, device)
+        if dtype is not torch.float32:
+            _compute_in(self._network, dtype)
         self._settings = settings
         self._device = device
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """People of each frame, best first."""
-        # One frame at a time: the models pad a batch to its largest frame, which would make results depend on it.
-        return [self._detect(frame) for frame in frames]
+        # The models pad a batch to its largest frame, which would make results depend on it. A CPU gains nothing by
+        # batches of one size, either.
+        most = 1 if self._device.type == "cpu" else _MOST_FRAMES
+        found: list[Detections | None] = [None] * len(frames)
+        for rows in _of_one_size(frames, most):
+            for row, people_ in zip(rows, self._detect([frames[row] for row in rows]), strict=True):
+                found[row] = people_
+        return [each for each in found if each is not None]
 
-    def _detect(self, frame: Frame) -> Detections:
-        image = frame.on(self._device).permute(2, 0, 1).float() / 255
-        (found,) = self._network([image])
-        mine = found["labels"] == _PERSON
-        return people(found["boxes"][mine], found["scores"][mine], frame.size, self._settings)
+    def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        found = self._network([frame.on(self._device).permute(2, 0, 1).float() / 255 for frame in frames])
+        columns = [
+            torch.cat((each["boxes"], each["scores"][:, None], each["labels"][:, None]), dim=1) for each in found
+        ]
+        tables = torch.split(to_host(torch.cat(columns)), [len(each) for each in columns])
+        mine = [table[table[:, 5] == _PERSON] for table in tables]
+        return [
+            people(table[:, :4], table[:, 4], frame.size, self._settings)
+            for table, frame in zip(mine, frames, strict=True)
+        ]
+
+
+class _In(nn.Module):
+    """A part of a network that computes in another type; float32 in and out."""
+
+    def __init__(self, part: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.part = part.to(dtype)
+        self._dtype = dtype
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the part gives."""
+        return _cast(self.part(*_cast(inputs, self._dtype)), torch.float32)
+
+
+def _compute_in(network: nn.Module, dtype: torch.dtype) -> None:
+    """Have the layers of `network` compute in `dtype`; whatever lies between them works on boxes, in float32."""
+    for holder, name in (
+        (network, "backbone"),
+        (network, "head"),
+        (getattr(network, "rpn", None), "head"),
+        (getattr(network, "roi_heads", None), "box_head"),
+        (getattr(network, "roi_heads", None), "box_predictor"),
+    ):
+        part = getattr(holder, name, None)
+        if isinstance(part, nn.Module):
+            setattr(holder, name, _In(part, dtype))
+
+
+def _cast(values: Any, dtype: torch.dtype) -> Any:
+    """Tensors of floating point, in whatever lists and dictionaries, as `dtype`."""
+    if isinstance(values, Tensor):
+        return values.to(dtype) if values.is_floating_point() else values
+    if isinstance(values, dict):
+        return type(values)((key, _cast(value, dtype)) for key, value in values.items())
+    if isinstance(values, list | tuple):
+        return type(values)(_cast(value, dtype) for value in values)
+    return values
+
+
+def _of_one_size(frames: Sequence[Frame], most: int) -> list[list[int]]:
+    """Indices of frames of one size, in groups of at most so many."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, frame in enumerate(frames):
+        groups.setdefault(frame.size, []).append(row)
+    return [rows[start : start + most] for rows in groups.values() for start in range(0, len(rows), most)]
 
 
 def detection_network(name: str) -> nn.Module:

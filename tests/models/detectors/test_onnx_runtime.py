@@ -12,7 +12,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from posewire_models.detectors.onnx_runtime import OnnxDetector, OnnxDetectorError, decode_yolox
+from posewire_models.detectors.onnx_runtime import (
+    OnnxDetector,
+    OnnxDetectorError,
+    decode_yolox,
+    decode_yolox_batch,
+)
+from posewire_models.detectors.onnx_session import TENSORRT_VARIABLE, OnnxSession, providers
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.frames import Frame
 
@@ -83,6 +89,64 @@ def test_yolox_decoding_equals_a_plain_loop() -> None:
     assert place == raw.shape[1]
     np.testing.assert_allclose(boxes.numpy(), [box for box, _ in expected], rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(scores.numpy(), [score for _, score in expected], rtol=1e-5)
+
+
+def test_yolox_of_a_batch_has_the_candidates_of_each() -> None:
+    """Fixed shapes for a GPU, plain selection for a CPU: the same boxes with the same scores."""
+    size, label = (64, 96), 1
+    raw = torch.from_numpy(np.random.default_rng(0).uniform(0, 1, size=(3, 126, 8)).astype(np.float32))
+    best = decode_yolox_batch(raw, size, label)
+    assert best.shape == (3, 126, 5)
+    for row, found in enumerate(best):
+        boxes, scores = decode_yolox(raw[row : row + 1], size, label)
+        order = scores.argsort(descending=True)
+        torch.testing.assert_close(found[: len(order), 4], scores[order])
+        torch.testing.assert_close(found[: len(order), :4], boxes[order])
+        assert (found[len(order) :, 4] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "takes"),
+    [
+        ([1, 3, 64, 96], [1, 3, 64, 96], False),
+        (["b", 3, 64, 96], ["b", 3, 64, 96], True),
+        (["b", 3, 64, 96], ["n"], False),  # the first axis counts people, not pictures
+    ],
+)
+def test_models_say_whether_they_take_batches(
+    inside: list[int | str], outside: list[int | str], takes: bool, tmp_path: Path
+) -> None:
+    if len(outside) == 1:
+        axes = onnx.numpy_helper.from_array(np.array([1, 2, 3]), "axes")
+        nodes = [helper.make_node("ReduceMax", ["image", "axes"], ["out"], keepdims=0)]
+    else:
+        axes, nodes = None, [helper.make_node("Identity", ["image"], ["out"])]
+    infos = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("image", inside), ("out", outside))
+    ]
+    graph = helper.make_graph(nodes, "g", infos[:1], infos[1:], initializer=[axes] if axes else [])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 9
+    onnx.save(model, tmp_path / "m.onnx")
+    session = OnnxSession(tmp_path / "m.onnx", CPU)
+    assert session.takes_batches(["out"]) is takes
+    (found,) = session.run(["out"], torch.ones(1, 3, 64, 96))
+    assert found.shape[0] == 1
+
+
+def test_tensorrt_is_used_only_where_it_is_asked_for() -> None:
+    gpu, both = torch.device("cuda", 1), ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def names(device: torch.device, available: list[str], environment: dict[str, str]) -> list[str]:
+        return [each if isinstance(each, str) else each[0] for each in providers(device, available, environment, 7)]
+
+    assert names(CPU, both, {TENSORRT_VARIABLE: "1"}) == both[2:]
+    assert names(gpu, both, {}) == both[1:]
+    assert names(gpu, both, {TENSORRT_VARIABLE: "1"}) == both
+    assert names(gpu, both[2:], {TENSORRT_VARIABLE: "1"}) == both[2:]
+    ((_, options), _) = providers(gpu, both, {}, 7)
+    assert options == {"device_id": "1", "user_compute_stream": "7"}
 
 
 def test_yolox_suppresses_doubles(tmp_path: Path) -> None:

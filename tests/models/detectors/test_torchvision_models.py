@@ -13,7 +13,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from posewire_models.detectors import torchvision_models
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.torchvision_models import TorchvisionDetector
+from posewire_models.detectors.torchvision_models import TorchvisionDetector, detection_network
 from posewire_models.frames import Frame
 from posewire_models.weights import WeightsError
 
@@ -33,6 +33,28 @@ def test_people_of_the_model_are_reported(tmp_path: Path) -> None:
     mine = expected["scores"][expected["labels"] == 1]
     assert len(found) == len(mine)
     np.testing.assert_allclose(found.scores, mine.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [NAME, "fasterrcnn_mobilenet_v3_large_320_fpn"])
+def test_layers_compute_in_half_and_boxes_in_full(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "w.safetensors"
+    save_file(detection_network(name).state_dict(), path)
+    settings = DetectorSettings(score_threshold=0.0, max_people=20)
+    exact, half = (TorchvisionDetector(name, path, settings, CPU, precision) for precision in ("float32", "bfloat16"))
+    for detector in (exact, half):  # random weights are sure of nothing
+        getattr(detector._network, "roi_heads", detector._network).score_thresh = 0.0
+    frame = Frame(np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8))
+    with torch.inference_mode():  # and see anything but people
+        (seen,) = exact._network([frame.on(CPU).permute(2, 0, 1) / 255])
+    monkeypatch.setattr(torchvision_models, "_PERSON", int(seen["labels"].mode().values))
+    kinds = {parameter.dtype for parameter in half._network.parameters()}
+    assert kinds == {torch.bfloat16}
+    (expected,), (found,) = exact([frame]), half([frame])
+    assert 0 < len(found) <= 20
+    np.testing.assert_allclose(found.scores.max(), expected.scores.max(), atol=0.02)
+    # Boxes of bfloat16 would lie on a grid of a pixel.
+    assert len(np.unique(found.boxes % 1)) > len(found)
 
 
 @pytest.mark.parametrize(

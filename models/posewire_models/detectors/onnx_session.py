@@ -1,0 +1,152 @@
+"""An ONNX model in ONNX Runtime: which provider runs it, and tensors in and out without a way over the CPU.
+
+On a GPU it is the CUDA provider, on a stream that is ordered with the caller's. TensorRT is faster but builds an engine
+for minutes at the first start of each model, so it is used only where `POSEWIRE_TENSORRT=1` asks for it; engines are
+kept in posewire's cache.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from posewire_models.device_transfer import to_host
+from posewire_models.published.store import default_folder
+
+__all__ = ["TENSORRT_VARIABLE", "OnnxDetectorError", "OnnxSession", "providers"]
+
+log = logging.getLogger(__name__)
+
+TENSORRT_VARIABLE = "POSEWIRE_TENSORRT"
+"""Environment variable that asks for TensorRT."""
+
+_ERRORS_ONLY = 3
+_KINDS = {"tensor(float)": torch.float32, "tensor(uint8)": torch.uint8, "tensor(int64)": torch.int64}
+_NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8, torch.int64: np.int64}
+_ON_CPU = "CPUExecutionProvider"
+
+
+class OnnxDetectorError(ValueError):
+    """The file is no ONNX model, or not one of a known detector format."""
+
+
+class OnnxSession:
+    """A model with one input.
+
+    Args:
+        path: the model.
+        device: of the tensors that it is called with. A CUDA device runs the model there if ONNX Runtime can, else they
+            go over the CPU.
+
+    Attributes:
+        inputs: name -> shape; an axis without a fixed size is a text or None.
+        outputs: name -> shape.
+        metadata: of the model.
+        takes_bytes: whether the input is uint8.
+
+    Raises:
+        OnnxDetectorError: the file is missing or unreadable.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        if not path.is_file():
+            raise OnnxDetectorError(f"no ONNX model at {path}")
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._session = _open(path, device, self._stream)
+        self._binds = self._stream is not None and self._session.get_providers()[0] != _ON_CPU
+        if self._stream is not None and not self._binds:
+            log.warning("ONNX Runtime has no CUDA here: %s runs on the CPU", path.name)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.inputs: dict[str, list[Any]] = {each.name: each.shape for each in inputs}
+        self.outputs: dict[str, list[Any]] = {each.name: each.shape for each in outputs}
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.takes_bytes = inputs[0].type == "tensor(uint8)"
+        self._kinds = {each.name: _KINDS.get(each.type) for each in outputs}
+
+    def takes_batches(self, names: Sequence[str]) -> bool:
+        """Whether the input and these outputs have a first axis of any size."""
+        shapes = [*self.inputs.values(), *(self.outputs[name] for name in names)]
+        return all(len(shape) > 1 and not isinstance(shape[0], int) for shape in shapes)
+
+    def run(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
+        """The outputs of these names: on `device` where their size is known beforehand, else on the CPU."""
+        (source,) = self.inputs
+        if self._binds:
+            return self._run_bound(names, source, images.contiguous())
+        found = self._session.run(list(names), {source: to_host(images).numpy()})
+        return [torch.from_numpy(np.asarray(output)) for output in found]
+
+    def _run_bound(self, names: Sequence[str], source: str, images: Tensor) -> list[Tensor]:
+        assert self._stream is not None
+        binding = self._session.io_binding()
+        index = self._device.index or 0
+        binding.bind_input(source, "cuda", index, _NUMPY[images.dtype], tuple(images.shape), images.data_ptr())
+        together, bound = self.takes_batches(names), {}
+        for name in names:
+            kind = self._kinds[name]
+            shape = [len(images), *self.outputs[name][1:]] if together else self.outputs[name]
+            if kind is None or not all(isinstance(side, int) for side in shape):
+                binding.bind_output(name, "cpu")
+                continue
+            bound[name] = torch.empty(shape, dtype=kind, device=self._device)
+            binding.bind_output(name, "cuda", index, _NUMPY[kind], tuple(shape), bound[name].data_ptr())
+        caller = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(caller)
+        options = onnxruntime.RunOptions()
+        if len(bound) == len(names):
+            # Else ONNX Runtime itself has to wait, for those that it brings to the CPU.
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self._session.run_with_iobinding(binding, options)
+        caller.wait_stream(self._stream)
+        for tensor in (images, *bound.values()):
+            tensor.record_stream(self._stream)
+        values = dict(zip(names, binding.get_outputs(), strict=True))
+        return [bound[name] if name in bound else torch.from_numpy(values[name].numpy()) for name in names]
+
+
+def providers(
+    device: torch.device, available: Sequence[str], environment: Mapping[str, str], stream: int = 0
+) -> list[str | tuple[str, dict[str, str]]]:
+    """What is to run a model on `device`, first choice first.
+
+    Args:
+        device: of the tensors.
+        available: to this build of ONNX Runtime.
+        environment: where TensorRT is asked for.
+        stream: the CUDA stream to work on, as a number.
+    """
+    # Named explicitly: left to itself, the GPU build tries every accelerator and complains of each it does not find.
+    chosen: list[str | tuple[str, dict[str, str]]] = [_ON_CPU]
+    if device.type != "cuda":
+        return chosen
+    options = {"device_id": str(device.index or 0), "user_compute_stream": str(stream)}
+    if "CUDAExecutionProvider" in available:
+        chosen.insert(0, ("CUDAExecutionProvider", options))
+    if environment.get(TENSORRT_VARIABLE) == "1" and "TensorrtExecutionProvider" in available:
+        engines = {
+            "trt_fp16_enable": "1",
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(default_folder() / "tensorrt"),
+        }
+        chosen.insert(0, ("TensorrtExecutionProvider", options | engines))
+    return chosen
+
+
+def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    number = 0 if stream is None else stream.cuda_stream
+    chosen = providers(device, onnxruntime.get_available_providers(), os.environ, number)
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=chosen)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
+        raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {error}") from None

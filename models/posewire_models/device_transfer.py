@@ -1,0 +1,84 @@
+"""Between the CPU and an accelerator: frames up, small tables up, results down, and a stream for each lane.
+
+On the way there and back nothing waits but `to_host`, which gives results to whoever asked for them. On a CPU all of
+this is free: tensors are handed through as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["Uploaded", "own_stream", "to_device", "to_host", "upload"]
+
+
+class Uploaded:
+    """A tensor on an accelerator that streams other than the one that fills it may use.
+
+    Args:
+        tensor: complete once `ready` has happened.
+        ready: None if it is complete already.
+    """
+
+    def __init__(self, tensor: Tensor, ready: torch.cuda.Event | None = None) -> None:
+        self.tensor = tensor
+        self._ready = ready
+
+    def here(self) -> Tensor:
+        """The tensor, for work that is put on the caller's stream from now on."""
+        if self.tensor.device.type == "cuda":
+            stream = torch.cuda.current_stream(self.tensor.device)
+            if self._ready is not None:
+                stream.wait_event(self._ready)
+            # Its memory is not given to anything else before this stream has come so far, too.
+            self.tensor.record_stream(stream)
+        return self.tensor
+
+
+def upload(pixels: npt.NDArray[np.uint8], device: torch.device) -> Uploaded:
+    """Start the copy of a frame to a CUDA device, on a stream that does nothing else; the caller does not wait for it.
+
+    The copy is made from page-locked memory, without which it would not overlap with anything. That memory comes from
+    torch's pool, which gives it out again when the copy has been made: it grows to the most copies ever in flight.
+    """
+    staging = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
+    staging.copy_(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
+    stream = _copy_stream(device)
+    with torch.cuda.stream(stream):
+        tensor = staging.to(device, non_blocking=True)
+        ready = stream.record_event()
+    return Uploaded(tensor, ready)
+
+
+def to_device(table: Tensor, device: torch.device) -> Tensor:
+    """A small tensor of the CPU's on `device`, for the caller's stream, which need not wait for it."""
+    return table if device.type != "cuda" else table.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(results: Tensor) -> Tensor:
+    """`results` on the CPU, once they are there: the one place where the CPU waits for an accelerator."""
+    if results.device.type != "cuda":
+        return results.cpu()
+    host = torch.empty(results.shape, dtype=results.dtype, pin_memory=True)
+    host.copy_(results, non_blocking=True)
+    torch.cuda.current_stream(results.device).synchronize()
+    return host
+
+
+def own_stream(device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """What to enter around work on `device` that is to overlap with other work there: a CUDA stream of its own."""
+    if device.type != "cuda":
+        return nullcontext
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return lambda: torch.cuda.stream(stream)
+
+
+@functools.cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from posewire.synth import Scene, SceneConfig
+from posewire_models.bundle import load_bundle
+from posewire_models.frames import Frame
+from posewire_models.precision import PRECISIONS, precision_name, select_precision
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+def test_auto_is_exact_on_a_cpu_and_half_on_a_gpu() -> None:
+    assert select_precision("auto", CPU) is torch.float32
+    assert select_precision("auto", GPU) is torch.float16
+    for name in PRECISIONS[1:]:
+        assert precision_name(select_precision(name, GPU)) == name
+
+
+def test_others_are_refused() -> None:
+    with pytest.raises(ValueError, match="use auto, float32, float16, bfloat16"):
+        select_precision("int8", CPU)
+
+
+@pytest.mark.parametrize(
+    ("precision", "pixels"),
+    [
+        ("float16", 0.5),
+        ("bfloat16", 6.0),  # a heatmap's cell and more: why auto does not take it
+    ],
+)
+def test_half_precision_moves_joints_little(precision: str, pixels: float) -> None:
+    (shown,) = Scene(SceneConfig(width=640, height=480, people=3, frames=1, seed=3))
+    frame = Frame(shown.image)
+    exact = load_bundle("nano", device="cpu", detector="none", flow="none", runtime="torch")
+    half = load_bundle("nano", device="cpu", detector="none", flow="none", precision=precision)
+    assert (exact.precision, half.precision, half.runtime) == ("float32", precision, "torch")
+    (expected,), (found,) = (bundle.pose([frame], [shown.truth.boxes]) for bundle in (exact, half))
+    assert found.dtype == np.float32
+    sure = expected[..., 2] > 0.3
+    moved = np.abs(found - expected)[sure][:, :2].max(axis=1)
+    assert len(moved) > 10
+    assert np.percentile(moved, 90) <= pixels

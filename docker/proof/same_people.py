@@ -1,0 +1,32 @@
+"""Compare two results of one video: did the people keep their ids where the second run was disturbed?
+
+    python docker/proof/same_people.py UNDISTURBED.jsonl DISTURBED.jsonl
+
+The exit status is 0 if in both as many people were seen, and the second gave out no more ids. Needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """See the module."""
+    first, second = (_frames(Path(name)) for name in sys.argv[1:])
+    ids = [{person["id"] for frame in frames for person in frame["people"]} for frames in (first, second)]
+    common = [frame["frame"] for frame in second]
+    print(f"  frames: {len(first)} undisturbed, {len(second)} disturbed, up to number {common[-1]}")
+    print(f"  ids: {sorted(ids[0])} undisturbed, {sorted(ids[1])} disturbed")
+    if not ids[1] or len(ids[1]) > len(ids[0]):
+        sys.exit("identities were lost")
+
+
+def _frames(file: Path) -> list[dict[str, object]]:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[1:]]  # the first is a header
+
+
+if __name__ == "__main__":
+    main()

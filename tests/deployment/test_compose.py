@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import re
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posewire_server.config import DEFAULT_PORT, ServerConfig
+from posewire_server.configuration import ENVIRONMENT_PREFIX, load_config
+from tests.deployment.compose_files import COMPOSE, PROFILES, ROOT, SECURE, environment, read, running, secured
+
+PLAIN, SECURED = read(COMPOSE), secured()
+SERVERS = {"gpu": "server", "cpu": "server-cpu", "scale": "servers", "scale-cpu": "servers-cpu"}
+
+
+def _settings(service: dict[str, Any]) -> ServerConfig:
+    """What the server makes of its environment; raises if it would refuse to start."""
+    return load_config(environment=environment(service))
+
+
+@pytest.mark.parametrize("compose", [PLAIN, read(SECURE), SECURED], ids=["plain", "secure", "both"])
+def test_the_compose_specification_allows_it(compose: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    pytest.importorskip("check_jsonschema", reason="needs the schema of the Compose Specification that it brings")
+    schema = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    validator = jsonschema.Draft7Validator(json.loads(schema.read_text(encoding="utf-8")))
+    errors = [f"{'/'.join(map(str, error.path))}: {error.message[:200]}" for error in validator.iter_errors(compose)]
+    assert not errors
+
+
+def test_plain_up_takes_the_gpu() -> None:
+    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == ["COMPOSE_PROFILES=gpu"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_each_profile_has_one_kind_of_server(profile: str) -> None:
+    services = running(PLAIN, profile)
+    front = {"envoy"} if profile.startswith("scale") else set()
+    assert set(services) == {SERVERS[profile], "prometheus", "grafana"} | front
+
+
+@pytest.mark.parametrize("compose", [PLAIN, SECURED], ids=["plain", "secure"])
+@pytest.mark.parametrize("server", SERVERS.values())
+def test_the_server_starts_with_these_settings(compose: dict[str, Any], server: str) -> None:
+    config = _settings(compose["services"][server])
+    assert not config.is_local, "from outside its container nobody would reach it"
+    assert config.port == DEFAULT_PORT
+    assert config.metrics_host == config.host
+
+
+@pytest.mark.parametrize("server", SERVERS.values())
+def test_beyond_this_machine_only_with_tokens_and_tls(server: str) -> None:
+    plain, secure = PLAIN["services"][server], SECURED["services"][server]
+    assert _settings(plain).security.insecure
+    config = _settings(secure)
+    assert not config.security.insecure
+    assert config.security.tokens == Path("/run/secrets/tokens")
+    # Behind Envoy, that one has the certificate.
+    assert config.security.tls == ("ports" in secure)
+    assert config.resume_key is not None
+    files = [config.security.tokens, config.resume_key, config.security.tls_cert, config.security.tls_key]
+    assert [file.name for file in files if file] == secure["secrets"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_ports_are_for_this_machine_unless_there_are_tokens(profile: str) -> None:
+    plain = [port for service in running(PLAIN, profile).values() for port in service.get("ports", ())]
+    assert all(port.startswith("127.0.0.1:") for port in plain)
+    secure = [port for service in running(SECURED, profile).values() for port in service.get("ports", ())]
+    assert [port for port in secure if not port.startswith("127.0.0.1:")] == [f"{DEFAULT_PORT}:{DEFAULT_PORT}"]
+
+
+def test_every_secret_is_declared_and_ignored_by_git() -> None:
+    used = {secret for service in SECURED["services"].values() for secret in service.get("secrets", ())}
+    assert used == set(SECURED["secrets"])
+    folders = {Path(secret["file"]).parts[0] for secret in SECURED["secrets"].values()}
+    assert folders == {"secrets"}
+    assert "/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("server", SERVERS.values())
+def test_servers_have_no_more_rights_than_they_need(server: str) -> None:
+    service = PLAIN["services"][server]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert "user" not in service  # the image's own, which is not root
+
+
+def test_servers_continue_each_others_streams() -> None:
+    volumes = {tuple(PLAIN["services"][server]["volumes"]) for server in SERVERS.values()}
+    assert len(volumes) == 1
+    assert "state:/var/lib/posewire" in volumes.pop()  # with the resume key, see test_image.py
+
+
+@pytest.mark.parametrize("server", SERVERS.values())
+def test_only_servers_with_cuda_ask_for_a_gpu(server: str) -> None:
+    service = PLAIN["services"][server]
+    cuda = service["build"]["args"]["VARIANT"] == "cuda"
+    assert cuda == (not server.endswith("cpu")) == ("resources" in service.get("deploy", {}))
+    assert service["image"].endswith("-cuda" if cuda else "-cpu")
+
+
+def test_images_have_the_version_of_the_project() -> None:
+    for server in SERVERS.values():
+        assert PLAIN["services"][server]["image"].startswith(f"posewire-server:{metadata.version('posewire')}-")
+
+
+def test_the_grace_of_the_container_is_longer_than_that_of_the_server() -> None:
+    for server in SERVERS.values():
+        service = PLAIN["services"][server]
+        assert float(service["stop_grace_period"].removesuffix("s")) > 2 * _settings(service).drain_grace_s
+
+
+def test_files_that_are_mounted_are_there() -> None:
+    for service in SECURED["services"].values():
+        for volume in service.get("volumes", ()):
+            if volume.startswith("./"):
+                assert (ROOT / volume.partition(":")[0]).exists(), volume
+
+
+def test_variables_are_in_the_guide() -> None:
+    guide = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    text = COMPOSE.read_text(encoding="utf-8")
+    for variable in re.findall(r"\$\{(\w+)", text):
+        assert f"`{variable}`" in guide, variable
+    settings = set(re.findall(rf"{ENVIRONMENT_PREFIX}\w+", guide))
+    load_config(environment=dict.fromkeys(settings & {f"{ENVIRONMENT_PREFIX}BUNDLE"}, "nano"))
+
+
+def test_the_guide_names_the_ports_that_are_open() -> None:
+    guide = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| (\w+) \|", guide, re.MULTILINE))
+    published: dict[str, str] = {}
+    for profile in PROFILES:
+        for name, service in running(PLAIN, profile).items():
+            for port in service.get("ports", ()):
+                published[port.split(":")[1]] = "server" if name in SERVERS.values() or name == "envoy" else name
+    assert rows == published

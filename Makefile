@@ -6,7 +6,7 @@ SOURCE ?=
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types proto proto-check proto-lint bench clean fuzz chaos soak
+.PHONY: help demo test check lint types proto proto-check proto-lint bench clean fuzz chaos soak image check-deployment
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,12 @@ chaos: $(BIN)/.dev  ## Kill, drain and suspend servers, cut and corrupt lines, h
 
 soak: $(BIN)/.dev  ## Memory over 20,000 frames and 1,000 streams, and a control that leaks
 	POSEWIRE_STRESS=long $(BIN)/python -m pytest -s tests/stress/test_leaks.py
+
+image:  ## Build the server's image (needs Docker); make image VARIANT=cpu
+	docker compose --profile $(if $(filter cpu,$(VARIANT)),cpu,gpu) build
+
+check-deployment: $(BIN)/.dev  ## Check compose.yaml, the image's recipe, dashboard, alerts and Envoy's configuration
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/deployment
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

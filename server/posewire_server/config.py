@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 DEFAULT_PORT = 50051
+_DECODERS = ("auto", "cpu", "gpu")
 
 
 class LogLevel(StrEnum):
@@ -136,11 +137,21 @@ class StageBatchingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchingConfig:
-    """Batching of the three stages."""
+    """Batching of the three stages, of which a GPU has other defaults, see `on_gpu`."""
 
     detect: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=8))
     flow: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=8))
     pose: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=64))
+
+    def on_gpu(self) -> BatchingConfig:
+        """What is meant on a GPU, which takes a full batch in little more time than a single frame.
+
+        Left alone, batches grow to the largest size that has a graph; those of people to four of them.
+        """
+        if self != BatchingConfig():
+            return self
+        frames, people = StageBatchingConfig(max_batch=32), StageBatchingConfig(max_batch=128)
+        return BatchingConfig(detect=frames, flow=frames, pose=people)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +165,11 @@ class ServerConfig:
         detector: `auto` (the bundle's own if it has one, else none), or a detector specification, e.g. `onnx:PATH`.
         flow: `auto` (the bundle's own), or a flow specification, e.g. `dis`.
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
-        runtime: what runs the networks on a CPU: torch, openvino, or auto, the latter where it is installed.
+        runtime: what runs the networks: torch, openvino (on a CPU), cuda-graphs (on a GPU), or auto: the last on a
+            GPU, on a CPU the second where it is installed.
+        precision: in what they compute: float32, float16, bfloat16, or auto: float32 on a CPU, float16 on a GPU.
+        jpeg_decoder: what decodes JPEGs: cpu, gpu, or auto, whichever is faster at the start.
+        video_decoder: what decodes H.264 and H.265, likewise.
         threads: threads of a network on the CPU; 0 leaves it to the libraries.
         decode_threads: threads that decode frames; 0 is half the CPU cores.
         log_level: least severity that is logged.
@@ -187,6 +202,9 @@ class ServerConfig:
     flow: str = "auto"
     device: str = "auto"
     runtime: str = "auto"
+    precision: str = "auto"
+    jpeg_decoder: str = "auto"
+    video_decoder: str = "auto"
     threads: int = 0
     decode_threads: int = 0
     log_level: LogLevel = LogLevel.INFO
@@ -213,6 +231,9 @@ class ServerConfig:
         for name in ("bundle", "detector", "flow", "device"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; leave it out for the default")
+        for name in ("jpeg_decoder", "video_decoder"):
+            if getattr(self, name) not in _DECODERS:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; use {', '.join(_DECODERS)}")
         if not (self.is_local or self.security.tls or self.security.tokens or self.security.insecure):
             raise ValueError(
                 f"host is {self.host}: other machines could connect, and anybody there could use this server and watch "

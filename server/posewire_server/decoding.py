@@ -14,10 +14,11 @@ from typing import Protocol, cast
 import cv2
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable, WrongSize
-from posewire_server.picture_headers import jpeg_size, png_size
+from posewire_server.picture_headers import jpeg_header, png_size
 
 __all__ = [
     "PICTURE_CODECS",
@@ -26,6 +27,7 @@ __all__ = [
     "Codec",
     "Decoded",
     "FrameDecoder",
+    "JpegDecoder",
     "PictureDecoder",
     "Pixels",
     "check_pixels",
@@ -59,11 +61,20 @@ class Decoded:
 
     Attributes:
         key: of the frame, as it was given to `feed`.
-        outcome: its pixels, uint8 `(h, w, 3)` RGB, writable and owned by nobody else; or why there are none.
+        outcome: its pixels, uint8 `(h, w, 3)` RGB, owned by nobody else, and writable or on the device where they were
+            decoded; or why there are none.
     """
 
     key: int
-    outcome: Pixels | FrameError
+    outcome: Pixels | Tensor | FrameError
+
+
+class JpegDecoder(Protocol):
+    """A decoder of JPEGs on another device, called from many threads."""
+
+    def decode(self, data: bytes) -> Tensor | None:
+        """Pixels `(h, w, 3)` RGB on that device; None if it refuses this picture."""
+        ...
 
 
 class FrameDecoder(Protocol):
@@ -92,12 +103,19 @@ class PictureDecoder:
         codec: one of `PICTURE_CODECS`.
         raw_size: (width, height) of raw frames.
         limits: of size.
+        jpegs: decodes the JPEGs that it can, once their headers have been checked; None: the CPU decodes all.
 
     Raises:
         ValueError: a video codec, or a raw one without a size.
     """
 
-    def __init__(self, codec: Codec, raw_size: tuple[int, int] | None, limits: LimitsConfig) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        raw_size: tuple[int, int] | None,
+        limits: LimitsConfig,
+        jpegs: JpegDecoder | None = None,
+    ) -> None:
         if codec not in PICTURE_CODECS:
             raise ValueError(f"{codec} is a video codec")
         if codec in RAW_CODECS and raw_size is None:
@@ -105,8 +123,9 @@ class PictureDecoder:
         self._codec = codec
         self._limits = limits
         self._raw_size = raw_size
+        self._jpegs = jpegs
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes) -> Pixels | Tensor:
         """Pixels of one picture.
 
         Raises:
@@ -116,7 +135,7 @@ class PictureDecoder:
             raise Undecodable("the frame is empty; send the encoded picture")
         match self._codec:
             case Codec.JPEG:
-                return self._decode(data, jpeg_size(data))
+                return self._from_jpeg(data)
             case Codec.PNG:
                 return self._decode(data, png_size(data))
             case _:
@@ -136,6 +155,16 @@ class PictureDecoder:
     def starts_here(self, data: bytes) -> bool:
         """Always."""
         return True
+
+    def _from_jpeg(self, data: bytes) -> Pixels | Tensor:
+        width, height, is_common = jpeg_header(data)
+        if self._jpegs is not None and is_common:
+            check_pixels(width, height, self._limits)
+            pixels = self._jpegs.decode(data)
+            if pixels is not None and pixels.shape == (height, width, 3):
+                return pixels
+            self._jpegs = None  # whoever sends such pictures will send more of them
+        return self._decode(data, (width, height))
 
     def _decode(self, data: bytes, size: tuple[int, int]) -> Pixels:
         width, height = size

@@ -15,24 +15,27 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import VIDEO_CODECS, Decoded, FrameDecoder, PictureDecoder
+from posewire_server.decoding import VIDEO_CODECS, Decoded
+from posewire_server.decoding_choice import Decoding
 from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
 from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.outbox import FrameId, Outbox
 from posewire_server.rates import RateLimit
 from posewire_server.tracking import Boxes
-from posewire_server.video_decoding import VideoDecoder
 from posewire_server.wire.requests import StreamSettings, boxes_from
 from posewire_server.workers import Workers
 
 __all__ = ["Intake", "ReadyFrame"]
 
 _MOST_ELAPSED = 1e6
+
+_Outcome: TypeAlias = tuple[int, Frame | FrameError]  # the key of what was fed, and what became of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,7 @@ class Intake:
         announce: entered while a frame is being decoded, see `Pipeline.approaching`.
         clock: of the stream's frames.
         allowance: how many frames a second the client may send, over all of its streams; None: any.
+        decoding: with what frames are decoded.
 
     Attributes:
         ready: the decoded frames.
@@ -101,14 +105,16 @@ class Intake:
         announce: Callable[[], AbstractContextManager[None]],
         clock: FrameClock,
         allowance: RateLimit | None = None,
+        decoding: Decoding | None = None,
     ) -> None:
+        self._decoding = decoding or Decoding()
         self._limits = limits
         self._read_request = read
         self._decoders = decoders
         self._outbox = outbox
         self._announce = announce
         self._is_video = settings.codec in VIDEO_CODECS
-        self._decoder = _decoder(settings, limits)
+        self._decoder = self._decoding.decoder(settings.codec, settings.raw_size, limits)
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
         self._last_number: int | None = None
         latest = settings.drop_policy is DropPolicy.LATEST
@@ -174,7 +180,7 @@ class Intake:
             with self._announce():
                 outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
                 await self._pass_on(outcomes, ran_ms)
-        await self._pass_on(await self._decoders.run(self._decoder.flush), 0.0)
+        await self._pass_on(await self._decoders.run(self._flush), 0.0)
         self.ready.close()
 
     def drain(self) -> None:
@@ -217,25 +223,32 @@ class Intake:
             raise BadNumber(f"frame number {number} came after {self._last_number}; numbers must increase")
         self._last_number = number
 
-    def _feed(self, key: int, data: bytes) -> tuple[list[Decoded], float]:
+    def _feed(self, key: int, data: bytes) -> tuple[list[_Outcome], float]:
         """On a decoding thread."""
         start = time.perf_counter()
-        outcomes = self._decoder.feed(key, data)
+        outcomes = [self._made_ready(each) for each in self._decoder.feed(key, data)]
         return outcomes, (time.perf_counter() - start) * 1e3
 
-    async def _pass_on(self, outcomes: list[Decoded], decode_ms: float) -> None:
-        for decoded in outcomes:
-            item, queue_ms = self._in_decoder.pop(decoded.key)
-            outcome = item.fault or decoded.outcome
+    def _flush(self) -> list[_Outcome]:
+        """On a decoding thread."""
+        return [self._made_ready(each) for each in self._decoder.flush()]
+
+    def _made_ready(self, decoded: Decoded) -> _Outcome:
+        outcome = decoded.outcome
+        return decoded.key, outcome if isinstance(outcome, FrameError) else self._decoding.frame(outcome)
+
+    async def _pass_on(self, outcomes: list[_Outcome], decode_ms: float) -> None:
+        for key, made in outcomes:
+            item, queue_ms = self._in_decoder.pop(key)
+            outcome = item.fault or made
             if isinstance(outcome, FrameError):
                 self._permits.release()
                 await self._outbox.failed(item.frame_id, outcome)
             else:
-                frame = Frame(outcome)
                 await self.ready.put(
                     ReadyFrame(
                         item.frame_id,
-                        frame,
+                        outcome,
                         item.boxes,
                         item.arrived_s,
                         queue_ms,
@@ -266,9 +279,3 @@ def _elapsed(frame: track_pb2.Frame) -> float | None:
             field="elapsed",
         )
     return frame.elapsed
-
-
-def _decoder(settings: StreamSettings, limits: LimitsConfig) -> FrameDecoder:
-    if settings.codec in VIDEO_CODECS:
-        return VideoDecoder(settings.codec, limits)
-    return PictureDecoder(settings.codec, settings.raw_size, limits)

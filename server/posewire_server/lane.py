@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 from posewire_server.workers import Workers
@@ -22,16 +23,18 @@ class Stage(Protocol):
 
 
 class Lane:
-    """One thread. Stages that share a device share its lane, so that only one of them talks to it at a time.
+    """One thread. Stages that would only slow each other down share a lane, so that one of them works at a time.
 
     All but the work itself happens on the event loop.
 
     Args:
         name: for the thread's name.
+        around: entered on the thread around each piece of work: a stream of the GPU's, say.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, around: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
         self.name = name
+        self._around = around
         self.free = True
         """Whether nothing runs."""
         self._stages: list[Stage] = []  # whose turn comes first, first
@@ -60,7 +63,8 @@ class Lane:
             nonlocal began_s, ran_ms
             began_s = time.perf_counter()
             try:
-                return work()
+                with self._around():
+                    return work()
             finally:
                 ran_ms = (time.perf_counter() - began_s) * 1e3
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import torch
 
 from posewire.joints import JointSet
 from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle
-from posewire_models.flow_estimators import FlowNetFlow
 from posewire_models.manifest import Component, read_manifest
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_server.config import ServerConfig
@@ -38,8 +37,8 @@ class Networks:
         pose: joints.
         joint_set: what the joints mean.
         names: what the networks are called.
-        device: in words, e.g. `cpu (openvino)`.
-        flow_shares_device: whether the flow runs on the device of the other two, so that it must take turns with them.
+        device: in words, e.g. `cpu (openvino, float32)`.
+        torch_device: where their frames are to be.
     """
 
     detector: Detector | None
@@ -48,7 +47,7 @@ class Networks:
     joint_set: JointSet
     names: ModelNames
     device: str
-    flow_shares_device: bool = False
+    torch_device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 def load_networks(config: ServerConfig) -> Networks:
@@ -66,7 +65,14 @@ def load_networks(config: ServerConfig) -> Networks:
     if detector == "auto":
         detector = "bundle" if manifest.detector is not None else "none"
     flow = "bundle" if config.flow == "auto" else config.flow
-    bundle = load_bundle(config.bundle, device=config.device, detector=detector, flow=flow, runtime=config.runtime)
+    bundle = load_bundle(
+        config.bundle,
+        device=config.device,
+        detector=detector,
+        flow=flow,
+        runtime=config.runtime,
+        precision=config.precision,
+    )
     if bundle.runtime == "openvino":
         # What is left for torch is small; its idle threads would spin on the cores that the networks need.
         torch.set_num_threads(1)
@@ -82,7 +88,7 @@ def load_networks(config: ServerConfig) -> Networks:
             pose=bundle.manifest.pose.architecture,
         ),
         device=_in_words(bundle),
-        flow_shares_device=bundle.device.type != "cpu" and isinstance(bundle.flow, FlowNetFlow),
+        torch_device=bundle.device,
     )
 
 
@@ -95,7 +101,8 @@ def _name(specification: str, component: Component | None) -> str:
 
 
 def _in_words(bundle: LoadedBundle) -> str:
+    how = f"{bundle.runtime}, {bundle.precision}"
     if bundle.device.type == "cuda":
         index = bundle.device.index or 0
-        return f"cuda:{index} ({torch.cuda.get_device_name(index)})"
-    return f"{bundle.device} ({bundle.runtime})"
+        return f"cuda:{index} ({torch.cuda.get_device_name(index)}, {how})"
+    return f"{bundle.device} ({how})"

@@ -52,8 +52,13 @@ def serve(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="Of the networks on a CPU: auto, torch or openvino.", metavar="NAME")
+        str | None, typer.Option(help="Of the networks: auto, torch, openvino or cuda-graphs.", metavar="NAME")
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the networks: auto, float32, float16 or bfloat16.", metavar="NAME")
+    ] = None,
+    jpeg_decoder: Annotated[str | None, typer.Option(help="auto (the faster), cpu or gpu.", metavar="NAME")] = None,
+    video_decoder: Annotated[str | None, typer.Option(help="auto (the faster), cpu or gpu.", metavar="NAME")] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of a network on the CPU; 0: the libraries' choice.")
     ] = None,

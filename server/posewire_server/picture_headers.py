@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import NamedTuple
 
 from posewire_server.errors import Undecodable
 
-__all__ = ["jpeg_size", "png_size"]
+__all__ = ["JpegHeader", "jpeg_header", "jpeg_size", "png_size"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 # Start of frame: all of 0xC0..0xCF but DHT, JPG and DAC.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BASELINE = 0xC0
+_ADOBE = b"Adobe"  # its marker may say that the colours are not YCbCr
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -27,8 +30,27 @@ _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 _MAX_SCANS = 100
 
 
+class JpegHeader(NamedTuple):
+    """What the header of a JPEG says.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        is_common: whether it is what cameras send: baseline, one scan, colours as YCbCr sampled 4:4:4, 4:2:2 or 4:2:0.
+    """
+
+    width: int
+    height: int
+    is_common: bool
+
+
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a complete JPEG.
+    """(width, height) of a complete JPEG; raises as `jpeg_header`."""
+    return jpeg_header(data)[:2]
+
+
+def jpeg_header(data: bytes) -> JpegHeader:
+    """The header of a complete JPEG.
 
     Raises:
         Undecodable: not a JPEG, cut off, or with more scans than any encoder writes.
@@ -36,6 +58,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     if data[:2] != b"\xff\xd8":
         raise Undecodable("the data is not a JPEG: it does not start with FF D8")
     size: tuple[int, int] | None = None
+    is_common = False
     at = 2
     while True:
         marker, at = _next_marker(data, at)
@@ -51,6 +74,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
                 raise Undecodable("the JPEG is cut off in its header")
             height, width = struct.unpack_from(">HH", data, at + 3)
             size = width, height
+            is_common = marker == _BASELINE and data[at + 2] == 8 and _is_common(data[at + 7 : at + length])
         at += length
         if marker == _START_OF_SCAN:
             break
@@ -59,9 +83,18 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     # Searched for from here, since a thumbnail in the header has an end of its own.
     if data.find(bytes((0xFF, _END_OF_IMAGE)), at) < 0:
         raise Undecodable("the JPEG is cut off: its end marker is missing")
-    if data.count(bytes((0xFF, _START_OF_SCAN)), at) >= _MAX_SCANS:
+    scans = 1 + data.count(bytes((0xFF, _START_OF_SCAN)), at)
+    if scans > _MAX_SCANS:
         raise Undecodable(f"the JPEG has more than {_MAX_SCANS} scans; save it as a baseline JPEG")
-    return size
+    return JpegHeader(*size, is_common and scans == 1 and _ADOBE not in data[:at])
+
+
+def _is_common(components: bytes) -> bool:
+    """Whether a frame header's list of components is that of YCbCr, subsampled in a common way."""
+    if components[:1] != b"\x03" or len(components) != 10:
+        return False
+    names, sampling = components[1::3], components[2::3]
+    return names == b"\x01\x02\x03" and sampling[0] in (0x11, 0x21, 0x22) and sampling[1:] == b"\x11\x11"
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:

@@ -6,9 +6,9 @@ import time
 from typing import TypeAlias
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2
-from posewire_models.frames import Frame
 from posewire_server.config import ServerConfig
-from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
+from posewire_server.decoding import VIDEO_CODECS
+from posewire_server.decoding_choice import Decoding
 from posewire_server.errors import InvalidRequest, LimitReached, PictureTooLarge
 from posewire_server.pipeline import Pipeline
 from posewire_server.places import Places
@@ -34,13 +34,17 @@ class PictureEstimator:
         pipeline: the networks.
         decoders: threads that decode.
         places: for how many pictures there is room.
+        decoding: with what pictures are decoded.
     """
 
-    def __init__(self, config: ServerConfig, pipeline: Pipeline, decoders: Workers, places: Places) -> None:
+    def __init__(
+        self, config: ServerConfig, pipeline: Pipeline, decoders: Workers, places: Places, decoding: Decoding
+    ) -> None:
         self._config = config
         self._pipeline = pipeline
         self._decoders = decoders
         self._places = places
+        self._decoding = decoding
 
     async def estimate(self, request: _Request, caller: Caller) -> _Response:
         """Find the poses in a picture.
@@ -54,7 +58,9 @@ class PictureEstimator:
         codec = codec_from(request.codec, "codec")
         if codec in VIDEO_CODECS:
             raise InvalidRequest(f"codec is {codec}; a single picture is JPEG, PNG or raw", field="codec")
-        decoder = PictureDecoder(codec, raw_size_from(request.raw_size, codec, limits, "raw_size"), limits)
+        decoder = self._decoding.picture_decoder(
+            codec, raw_size_from(request.raw_size, codec, limits, "raw_size"), limits
+        )
         wanted = wanted_joint_set(request.joint_set, networks.joint_set, "joint_set")
         threshold = score_threshold_from(request, tracker)
         given = boxes_from(request.boxes, limits) if request.HasField("boxes") else None
@@ -69,9 +75,8 @@ class PictureEstimator:
         with self._places.for_picture():
             queue_ms = (time.monotonic() - arrived_s) * 1e3
             start = time.perf_counter()
-            pixels = await self._decoders.run(lambda: decoder.decode(request.data))
+            frame = await self._decoders.run(lambda: self._decoding.frame(decoder.decode(request.data)))
             decode_ms = (time.perf_counter() - start) * 1e3
-            frame = Frame(pixels)
             found = await self._pipeline.estimate(
                 frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES
             )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from posewire_models.device_transfer import own_stream
 from posewire_models.frames import Detections, FlowField, Frame
 from posewire_server.batching import Batched, BatchReport, MicroBatcher
 from posewire_server.config import BatchingConfig
@@ -38,8 +39,8 @@ _QUICK_TRACKER_MS = 3.0
 class Pipeline:
     """The networks behind their batchers; shared by all streams, and without any state of theirs.
 
-    Detector and pose network share one lane, as they share the device. The flow has its own unless it runs on an
-    accelerator too, so that it really overlaps with the detector.
+    Detector and pose network share one lane: of one frame they never run at the same time. The flow has its own, so
+    that it overlaps with the detector; on a GPU each lane has a stream, whose work the GPU runs side by side.
 
     Args:
         networks: the three stages.
@@ -51,8 +52,10 @@ class Pipeline:
         self, networks: Networks, batching: BatchingConfig, watches: Sequence[Callable[[BatchReport], None]] = ()
     ) -> None:
         self.networks = networks
-        self._device = Lane("device")
-        self._flow_lane = self._device if networks.flow_shares_device else Lane("flow")
+        if networks.torch_device.type != "cpu":
+            batching = batching.on_gpu()
+        self._device = Lane("device", own_stream(networks.torch_device))
+        self._flow_lane = Lane("flow", own_stream(networks.torch_device))
         self._trackers = Workers(_TRACKER_THREADS, "posewire-tracker")
         self._detector_batch = batching.detect.max_batch
         self._detect = MicroBatcher[Frame, Detections](
@@ -186,7 +189,7 @@ class Pipeline:
         """Fail what waits and end the threads."""
         for batcher in (self._detect, self._flow, self._pose):
             batcher.close()
-        for lane in {self._device, self._flow_lane}:
+        for lane in (self._device, self._flow_lane):
             lane.close()
         self._trackers.close()
 

@@ -7,7 +7,7 @@ import logging
 from posewire.joints import JointSet
 from posewire_models.frames import Frame
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import VIDEO_CODECS, PictureDecoder, Pixels
+from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
 from posewire_server.errors import FrameError, ServiceError, WrongSize
 from posewire_server.session import Session
 from posewire_server.snapshots import Snapshot, Snapshots, TokenRefused
@@ -58,21 +58,21 @@ async def continue_session(
         session.clock.resume(snapshot.interval_s)
     if request.last_frame and snapshot.frame_size is not None:
         try:
-            pixels = await decoders.run(lambda: _last_frame(request, settings, snapshot, limits))
+            frame = await decoders.run(lambda: _last_frame(request, settings, snapshot, limits))
         except ServiceError as error:
             log.warning("the last frame of a resumed stream cannot be used: %s", error)
         else:
-            session.previous = Frame(pixels)
+            session.previous = frame
     return ""
 
 
-def _last_frame(request: ResumeRequest, settings: StreamSettings, snapshot: Snapshot, limits: LimitsConfig) -> Pixels:
+def _last_frame(request: ResumeRequest, settings: StreamSettings, snapshot: Snapshot, limits: LimitsConfig) -> Frame:
     """On a decoding thread."""
     if request.last_frame_codec in VIDEO_CODECS:
         raise FrameError("a frame of a video cannot be decoded without those before it; send it as JPEG or PNG")
     if len(request.last_frame) > limits.max_frame_bytes:
         raise FrameError(f"it has {len(request.last_frame)} bytes; {limits.max_frame_bytes} are accepted")
-    pixels = PictureDecoder(request.last_frame_codec, settings.raw_size, limits).decode(request.last_frame)
-    if pixels.shape[:2] != snapshot.frame_size:
-        raise WrongSize(f"it is {pixels.shape[:2]} (height, width); the snapshot belongs to {snapshot.frame_size}")
-    return pixels
+    frame = Frame(PictureDecoder(request.last_frame_codec, settings.raw_size, limits).decode(request.last_frame))
+    if frame.size != snapshot.frame_size:
+        raise WrongSize(f"it is {frame.size} (height, width); the snapshot belongs to {snapshot.frame_size}")
+    return frame

@@ -22,6 +22,7 @@ from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceSe
 from posewire_server.access import AccessControl
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
+from posewire_server.decoding_choice import Decoding, choose_decoding
 from posewire_server.drain import DrainSignal
 from posewire_server.health import HEALTH_NAMES, StageHealth
 from posewire_server.logs import facts
@@ -64,7 +65,7 @@ class PoseServer:
         metrics: what is exported.
     """
 
-    def __init__(self, config: ServerConfig, networks: Networks, snapshots: Snapshots) -> None:
+    def __init__(self, config: ServerConfig, networks: Networks, snapshots: Snapshots, decoding: Decoding) -> None:
         self._config = config
         self.metrics = Metrics()
         self._recorder = Recorder(config.record, config.record_max_mb * 2**20) if config.record is not None else None
@@ -72,10 +73,12 @@ class PoseServer:
         stage_health = StageHealth(self._health)
         self._pipeline = Pipeline(networks, config.batching, watches=(self.metrics.batch_done, stage_health.batch_done))
         self._drain = DrainSignal(config.drain_grace_s)
-        self._decoders = Workers(config.decoders, "posewire-decoder")
+        self._decoding = decoding
+        self._decoders = Workers(decoding.threads(config), "posewire-decoder")
         self._tracer = FrameTracer(otlp_exporter(config.traces), config.traces_share) if config.traces else None
         context = StreamContext(
-            self._pipeline, self._decoders, config.limits, self._drain, snapshots, self.metrics, self._tracer
+            *(self._pipeline, self._decoders, config.limits, self._drain, snapshots, self.metrics, self._tracer),
+            decoding=decoding,
         )
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
@@ -101,7 +104,8 @@ class PoseServer:
         if networks is None:
             networks = await asyncio.to_thread(load_networks, config)
         snapshots = Snapshots(await asyncio.to_thread(load_key, config.resume_key), config.resume_lifetime_s)
-        server = cls(config, networks, snapshots)
+        decoding = await asyncio.to_thread(choose_decoding, config, networks.torch_device)
+        server = cls(config, networks, snapshots, decoding)
         try:
             await server._pipeline.warm_up()
             await server._listen()
@@ -161,6 +165,7 @@ class PoseServer:
                 address=self.address,
                 device=networks.device,
                 **vars(networks.names),
+                **self._decoding.in_words(),
                 tls=security.tls,
                 tokens=security.tokens is not None,
             ),
@@ -171,6 +176,7 @@ class PoseServer:
     async def _release(self) -> None:
         self._pipeline.close()
         self._decoders.close()
+        self._decoding.close()
         if self._recorder is not None:
             self._recorder.close()
         if self._exporter is not None:

@@ -67,7 +67,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._config = config
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
-        self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, self.places)
+        self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, self.places, shared.decoding)
         self._open: dict[str, Progress] = {}  # by the stream's id
 
     # -- Track ---------------------------------------------------------------------------------------------------------

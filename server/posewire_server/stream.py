@@ -10,10 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from posewire.v1 import pose_pb2, track_pb2
 from posewire_server.config import LimitsConfig
+from posewire_server.decoding_choice import Decoding
 from posewire_server.detector_pace import DetectorPace
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
@@ -57,6 +58,7 @@ class StreamContext:
         snapshots: issues resume tokens.
         metrics: counts.
         tracer: makes spans; None: none.
+        decoding: with what frames are decoded.
     """
 
     pipeline: Pipeline
@@ -66,6 +68,7 @@ class StreamContext:
     snapshots: Snapshots
     metrics: Metrics
     tracer: FrameTracer | None = None
+    decoding: Decoding = field(default_factory=Decoding)
 
 
 class TrackStream:
@@ -106,6 +109,7 @@ class TrackStream:
             announce=lambda: context.pipeline.approaching(session.stream_id),
             clock=session.clock,
             allowance=caller.rate,
+            decoding=context.decoding,
         )
         self._lifetime = Lifetime(limits, context.drain, outbox, caller)
         self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.error
 from av.codec.context import Flags
+from av.codec.hwaccel import HWAccel
 
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import VIDEO_CODECS, Codec, Decoded, Pixels
@@ -15,12 +17,16 @@ from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
 
 __all__ = ["VideoDecoder"]
 
+log = logging.getLogger(__name__)
+
 # Annex B: each NAL unit follows 00 00 01.
 _NAL_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])", re.DOTALL)
 # The most pictures that either standard lets a decoder hold back to put them in order.
 _MAX_REORDERED = 16
 
 _NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
+# Units that a hardware decoder may take before it has given a picture; then it is replaced, and they are decoded anew.
+_TRIAL_UNITS = 64
 
 
 class VideoDecoder:
@@ -32,50 +38,96 @@ class VideoDecoder:
     Args:
         codec: one of `VIDEO_CODECS`.
         limits: of size; checked as soon as the parameter sets are read, before a picture is allocated.
+        gpu: number of the GPU whose decoder is to be used. Where it fails before it has given a picture, or cannot be
+            used at all, the CPU decodes.
+
+    Attributes:
+        on_gpu: whether a GPU decodes.
     """
 
-    def __init__(self, codec: Codec, limits: LimitsConfig) -> None:
+    def __init__(self, codec: Codec, limits: LimitsConfig, gpu: int | None = None) -> None:
         if codec not in VIDEO_CODECS:
             raise ValueError(f"{codec} is no video codec")
         self._codec = codec
         self._limits = limits
-        context = av.CodecContext.create(_NAMES[codec], "r")
-        if not isinstance(context, av.VideoCodecContext):
-            raise TypeError(f"PyAV has no video decoder for {codec}")
-        # One thread, no delay: threads decode frames ahead of the one that is asked for, and cores are better used on
-        # other streams.
-        context.thread_count = 1
-        context.flags |= Flags.low_delay
-        context.options = {"max_pixels": str(limits.max_frame_pixels), "err_detect": "explode"}
-        self._context = context
+        self.on_gpu = False
+        self._context = self._open(gpu)
         self._inside: list[int] = []  # keys fed that have not come out, increasing
+        self._proven = not self.on_gpu  # it has given a picture
+        self._trial: list[tuple[int, bytes]] = []  # units fed before that
+        self._had_key_frame = False  # among them
 
     def feed(self, key: int, data: bytes) -> list[Decoded]:
         """See `FrameDecoder`."""
         if not data:  # to the decoder, an empty packet is the end of the stream
             return [Decoded(key, Undecodable("the frame is empty; send an access unit"))]
-        packet = av.Packet(data)
-        packet.pts = packet.dts = key
         self._inside.append(key)
+        if not self._proven:
+            self._trial = [*self._trial[-_TRIAL_UNITS:], (key, data)]
+            self._had_key_frame = self._had_key_frame or self.starts_here(data)
         try:
-            frames = self._context.decode(packet)
+            frames = self._context.decode(_packet(key, data))
         except (av.error.FFmpegError, MemoryError, ValueError) as error:
+            if self._on_trial:
+                return self._begin_again(error)
             return [*self._leave(key, self._why_not(error)), *self._given_up(but=self._held_back())]
+        if frames:
+            self._proven = True
+            self._trial.clear()
+        if self._on_trial:
+            return [] if len(self._trial) < _TRIAL_UNITS else self._begin_again(None)
         return [*self._come_out(frames), *self._given_up(but=self._held_back())]
 
     def flush(self) -> list[Decoded]:
         """See `FrameDecoder`."""
+        decoded = self._begin_again(None) if self._on_trial else []
         try:
             frames = self._context.decode(None)
         except (av.error.FFmpegError, MemoryError, ValueError):
             frames = []  # every key that is still inside is answered for below
-        return [*self._come_out(frames), *self._given_up(but=0)]
+        return [*decoded, *self._come_out(frames), *self._given_up(but=0)]
 
     def starts_here(self, data: bytes) -> bool:
         """Whether the unit holds a key frame (H.264: IDR; H.265: IRAP)."""
         if self._codec is Codec.H264:
             return any(match[1][0] & 0x1F == 5 for match in _NAL_UNIT.finditer(data))
         return any(16 <= (match[1][0] >> 1) & 0x3F <= 23 for match in _NAL_UNIT.finditer(data))
+
+    def _open(self, gpu: int | None) -> av.VideoCodecContext:
+        """A decoder: the GPU's if it can be had."""
+        context = None
+        if gpu is not None:
+            try:
+                hardware = HWAccel("cuda", device=str(gpu), allow_software_fallback=True)
+                context = av.CodecContext.create(_NAMES[self._codec], "r", hwaccel=hardware)
+                self.on_gpu = bool(context.is_hwaccel)
+            except Exception as error:  # noqa: BLE001  what fails here is the driver's, and has many names
+                log.warning("the GPU does not decode %s: %s", self._codec, error)
+                context = None
+        if context is None:
+            context = av.CodecContext.create(_NAMES[self._codec], "r")
+        if not isinstance(context, av.VideoCodecContext):
+            raise TypeError(f"PyAV has no video decoder for {self._codec}")
+        # One thread, no delay: threads decode frames ahead of the one that is asked for, and cores are better used on
+        # other streams.
+        context.thread_count = 1
+        context.flags |= Flags.low_delay
+        context.options = {"max_pixels": str(self._limits.max_frame_pixels), "err_detect": "explode"}
+        return context
+
+    @property
+    def _on_trial(self) -> bool:
+        """Whether a hardware decoder owes a picture: it has been given a key frame."""
+        return not self._proven and self._had_key_frame
+
+    def _begin_again(self, error: Exception | None) -> list[Decoded]:
+        """Give the hardware up, which has not given a picture yet, and decode what it took on the CPU."""
+        log.info("a stream's %s is decoded on the CPU: %s", self._codec, error or "the GPU gives no picture")
+        self._context, self._proven, self.on_gpu = self._open(None), True, False
+        units, self._trial = self._trial, []
+        unanswered, self._inside = set(self._inside), []
+        decoded = [each for key, data in units for each in self.feed(key, data)]
+        return [each for each in decoded if each.key in unanswered]
 
     def _come_out(self, frames: list[av.VideoFrame]) -> list[Decoded]:
         decoded = []
@@ -118,3 +170,9 @@ class VideoDecoder:
             f"the access unit cannot be decoded ({error}); send whole units in Annex B format, starting with a key "
             "frame and its parameter sets"
         )
+
+
+def _packet(key: int, data: bytes) -> av.Packet[Any]:
+    packet = av.Packet(data)
+    packet.pts = packet.dts = key
+    return packet

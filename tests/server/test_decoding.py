@@ -6,6 +6,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import Codec, PictureDecoder
@@ -110,3 +111,60 @@ def test_pictures_stand_alone() -> None:
     decoder = _decoder(Codec.JPEG)
     assert decoder.starts_here(b"anything")
     assert decoder.flush() == []
+
+
+class _OnDevice:
+    """Decodes as a GPU would, or refuses."""
+
+    def __init__(self, refuses: bool = False) -> None:
+        self.asked = 0
+        self._refuses = refuses
+
+    def decode(self, data: bytes) -> torch.Tensor | None:
+        self.asked += 1
+        if self._refuses:
+            return None
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def test_common_jpegs_are_decoded_on_the_device() -> None:
+    device = _OnDevice()
+    decoder = PictureDecoder(Codec.JPEG, None, _LIMITS, device)
+    data = jpeg(_colours())
+    pixels = decoder.decode(data)
+    assert isinstance(pixels, torch.Tensor)
+    assert np.array_equal(pixels.numpy(), PictureDecoder(Codec.JPEG, None, _LIMITS).decode(data))
+    assert device.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "pixels"),
+    [
+        ([cv2.IMWRITE_JPEG_PROGRESSIVE, 1], _colours()),
+        ([], _colours()[..., 0]),  # grey
+        ([cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411], _colours()),
+    ],
+)
+def test_uncommon_jpegs_never_get_there(flags: list[int], pixels: np.ndarray) -> None:
+    device = _OnDevice()
+    data = cv2.imencode(".jpg", pixels, flags)[1].tobytes()
+    assert isinstance(PictureDecoder(Codec.JPEG, None, _LIMITS, device).decode(data), np.ndarray)
+    assert device.asked == 0
+
+
+def test_a_stream_whose_pictures_are_refused_there_is_decoded_here() -> None:
+    device = _OnDevice(refuses=True)
+    decoder = PictureDecoder(Codec.JPEG, None, _LIMITS, device)
+    for _ in range(3):
+        assert isinstance(decoder.decode(jpeg(_colours())), np.ndarray)
+    assert device.asked == 1
+
+
+def test_what_is_too_large_or_broken_never_gets_there() -> None:
+    device = _OnDevice()
+    decoder = PictureDecoder(Codec.JPEG, None, _LIMITS, device)
+    for data, error in ((jpeg(picture(size=(241, 320))), PictureTooLarge), (jpeg(picture())[:-200], Undecodable)):
+        with pytest.raises(error):
+            decoder.decode(data)
+    assert device.asked == 0

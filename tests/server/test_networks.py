@@ -15,6 +15,8 @@ from posewire_server.networks import load_networks
         ({"detector": "oracle"}, "unknown detector 'oracle'"),
         ({"flow": "river"}, "unknown flow estimator 'river'"),
         ({"device": "abacus"}, "unknown device 'abacus'"),
+        ({"precision": "float8"}, "unknown precision 'float8'"),
+        ({"device": "cpu", "runtime": "cuda-graphs"}, "use device cuda, or runtime auto"),
     ],
 )
 def test_what_does_not_exist(settings: dict[str, str], says: str) -> None:
@@ -29,7 +31,8 @@ def test_the_default_bundle() -> None:
     assert networks.names.detector == ""
     assert networks.names.flow == "dis"
     assert networks.device.startswith("cpu (")
-    assert not networks.flow_shares_device
+    assert networks.device.endswith(", float32)")
+    assert networks.torch_device.type == "cpu"
     frame = Frame(np.zeros((48, 64, 3), np.uint8))
     (joints,) = networks.pose([frame], [np.array([[10, 10, 30, 40]], np.float32)])
     assert joints.shape == (1, len(networks.joint_set), 3)

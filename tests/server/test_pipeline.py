@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from posewire.joints import COCO17
 from posewire_models.frames import Detections, FlowField, Frame
-from posewire_server.config import BatchingConfig
+from posewire_server.config import BatchingConfig, StageBatchingConfig
 from posewire_server.errors import DetectorMissing, InferenceFailed
+from posewire_server.lane import Lane
 from posewire_server.networks import Networks
 from posewire_server.pipeline import Pipeline
 from posewire_server.session import Session
@@ -82,25 +85,36 @@ async def test_detector_and_flow_run_at_the_same_time() -> None:
     assert not both.broken
 
 
-async def test_a_flow_on_the_device_takes_turns_with_the_networks() -> None:
-    threads = set()
+async def test_each_lane_works_within_what_it_is_given() -> None:
+    """On a GPU, a stream: without it both lanes would queue on the same one."""
+    order: list[str] = []
 
-    class ThreadedFlow(ShiftFlow):
-        def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
-            threads.add(threading.get_ident())
-            return super().__call__(pairs)
+    @contextmanager
+    def around() -> Iterator[None]:
+        order.append("in")
+        yield
+        order.append("out")
 
-    class ThreadedDetector(RectangleDetector):
-        def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
-            threads.add(threading.get_ident())
-            return super().__call__(frames)
+    done = asyncio.Event()
+    lane = Lane("test", around)
+    lane.run(lambda: order.append("work"), lambda result, error, began_s, ran_ms: done.set())
+    await done.wait()
+    lane.close()
+    assert order == ["in", "work", "out"]
 
-    own = replace(networks(detector=ThreadedDetector()), flow=ThreadedFlow(), flow_shares_device=True)
-    async with _pipeline(own) as pipeline:
-        session = _session()
-        for step in range(3):
-            await pipeline.process(session, _frame(step))
-    assert len(threads) == 1
+
+async def test_on_a_gpu_batches_are_larger_unless_somebody_said_otherwise() -> None:
+    """`meta` is a device that computes nothing: enough to see what is chosen for one that is no CPU."""
+    elsewhere = replace(networks(), torch_device=torch.device("meta"))
+    own = BatchingConfig(detect=StageBatchingConfig(max_batch=5))
+    for given, settings, most in (
+        (networks(), BatchingConfig(), 8),
+        (elsewhere, BatchingConfig(), 32),
+        (elsewhere, own, 5),
+    ):
+        pipeline = Pipeline(given, settings)
+        pipeline.close()
+        assert pipeline._detector_batch == most
 
 
 @pytest.mark.parametrize(

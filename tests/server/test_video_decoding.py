@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 
+import av.error
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -134,3 +135,61 @@ def test_every_key_comes_out_once_whatever_is_fed(codec: Codec) -> None:
             noisy[place] ^= int(rng.integers(1, 256))
         units.append(bytes(noisy))
     assert sorted(each.key for each in _decode(codec, units)) == list(range(_COUNT))
+
+
+class _Hardware:
+    """The decoder of a GPU, played by the CPU's until it fails."""
+
+    is_hwaccel = True
+    has_b_frames = False
+
+    def __init__(self, fails_from: int) -> None:
+        self._decoder = VideoDecoder(Codec.H264, _LIMITS)._context
+        self._fails_from = fails_from
+        self.width, self.height = 256, 192
+
+    def decode(self, packet: object) -> list[object]:
+        self._fails_from -= 1
+        if self._fails_from < 0:
+            raise av.error.ExternalError(542398533, "no decoder surface")
+        return list(self._decoder.decode(packet))  # type: ignore[arg-type]
+
+
+def _with_hardware(monkeypatch: pytest.MonkeyPatch, fails_from: int) -> VideoDecoder:
+    software = VideoDecoder._open
+
+    def opened(self: VideoDecoder, gpu: int | None) -> object:
+        self.on_gpu = gpu is not None
+        return software(self, None) if gpu is None else _Hardware(fails_from)
+
+    monkeypatch.setattr(VideoDecoder, "_open", opened)
+    return VideoDecoder(Codec.H264, _LIMITS, gpu=0)
+
+
+@pytest.mark.parametrize("joins_at", [0, 3])  # at a key frame, in the middle
+def test_hardware_that_never_gives_a_picture_is_replaced(joins_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = list(_units(Codec.H264)[joins_at:])
+    expected = _decode(Codec.H264, units)
+    decoder = _with_hardware(monkeypatch, fails_from=0)
+    assert decoder.on_gpu
+    decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)] + decoder.flush()
+    assert not decoder.on_gpu
+    assert [each.key for each in decoded] == [each.key for each in expected]
+    assert _failed(decoded) == _failed(expected)
+
+
+def test_hardware_that_gives_pictures_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = _with_hardware(monkeypatch, fails_from=5)
+    decoded = [out for key, unit in enumerate(_units(Codec.H264)) for out in decoder.feed(key, unit)]
+    assert decoder.on_gpu
+    assert _failed(decoded) == list(range(5, _COUNT))  # it fails units as any decoder does
+    assert [each.key for each in decoded] == list(range(_COUNT))
+
+
+def test_without_a_gpu_the_cpu_decodes() -> None:
+    """Where there is none, that is what happens; where there is one, this is its test."""
+    decoder = VideoDecoder(Codec.H264, _LIMITS, gpu=0)
+    for key, unit in enumerate(_units(Codec.H264)):
+        (decoded,) = decoder.feed(key, unit)
+        assert isinstance(decoded.outcome, np.ndarray)
+        assert _index(decoded.outcome) == key

@@ -16,7 +16,7 @@ import numpy as np
 
 from posewire_models.frames import Detections, Frame
 from posewire_models.stages import Detector
-from posewire_server.benchmark.footage import boxes_in_a_row
+from posewire_server.benchmark.clips import boxes_in_a_row
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import load_config
 from posewire_server.logs import set_up_logging

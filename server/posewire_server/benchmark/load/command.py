@@ -120,7 +120,8 @@ def load(
 ) -> None:
     """Load a server with cameras that keep their pace whatever it does."""
     with failures_in_one_line():
-        from posewire_server.benchmark.footage import ClipOptions, FootageCodec
+        from posewire_server.benchmark.clips import ClipOptions
+        from posewire_server.benchmark.footage import FootageCodec
         from posewire_server.benchmark.load.capacity import CapacityOptions, find_capacity
         from posewire_server.benchmark.load.interference import HostileKind, InterferenceOptions, measure_interference
         from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions

@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -76,8 +76,17 @@ class HostileReport:
 class _Hostile:
     def __init__(self, connection: Connection, footage: Footage) -> None:
         self.attacks = 0
+        self.over = False
         self._connection = connection
         self._footage = footage
+
+    async def attack(self, kind: HostileKind) -> None:
+        """Again and again, until it is over."""
+        while not self.over:  # being cancelled may look like an error of the call
+            try:
+                await getattr(self, kind.value)()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await asyncio.sleep(_PAUSE_S)  # the server has thrown it out; it comes back
 
     async def garbage(self) -> None:
         """Noise."""
@@ -144,20 +153,13 @@ async def _attack(plan: HostilePlan) -> HostileReport:
     began_s, cpu_s = time.monotonic(), time.process_time()
     connections = own_connection(access_from(plan.access))
     hostile = _Hostile(connections.to(connections.preferred), Footage.load(Path(plan.footage)))
-    attacking = asyncio.create_task(_again_and_again(getattr(hostile, plan.kind)))
+    attacking = asyncio.create_task(hostile.attack(HostileKind(plan.kind)))
     await asyncio.to_thread(sys.stdin.read)
+    hostile.over = True
     attacking.cancel()
     await asyncio.gather(attacking, return_exceptions=True)
     await connections.aclose()
     return HostileReport(attacks=hostile.attacks, cores=(time.process_time() - cpu_s) / (time.monotonic() - began_s))
-
-
-async def _again_and_again(attack: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await attack()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await asyncio.sleep(_PAUSE_S)  # the server has thrown it out; it comes back
 
 
 def _frame(number: int, data: bytes) -> track_pb2.TrackRequest:

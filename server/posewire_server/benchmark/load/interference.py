@@ -19,7 +19,14 @@ from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import LoadRig, load_rig
 
-__all__ = ["HostileKind", "Interference", "InterferenceOptions", "InterferenceRound", "measure_interference"]
+__all__ = [
+    "HostileKind",
+    "Interference",
+    "InterferenceOptions",
+    "InterferenceRound",
+    "measure_interference",
+    "run_interference",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +117,13 @@ def measure_interference(options: InterferenceOptions) -> Interference:
 
     async def measure() -> Interference:
         async with load_rig(options.load) as rig:
-            return await _interference(rig, options)
+            return await run_interference(rig, options)
 
     return asyncio.run(measure())
 
 
-async def _interference(rig: LoadRig, options: InterferenceOptions) -> Interference:
+async def run_interference(rig: LoadRig, options: InterferenceOptions) -> Interference:
+    """The measurements themselves, on a rig that stands ready."""
     rounds = []
     for number in range(options.rounds):
         # The other order in every other round: what drifts favours neither.
@@ -155,7 +163,10 @@ class _Attack:
 
     async def stop(self) -> HostileReport:
         """End it, and hear what it did."""
-        told, _ = await self._process.communicate()  # the end of its input ends it
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()  # which ends it
+        told = await self._process.stdout.read()
         if not told:
             raise RuntimeError(f"the hostile client ended early (exit status {self._process.returncode})")
         return HostileReport(**json.loads(told))

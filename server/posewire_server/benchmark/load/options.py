@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from posewire.cli.access import ServerAccess
-from posewire_server.benchmark.footage import ClipOptions
+from posewire_server.benchmark.clips import ClipOptions
 from posewire_server.config import ServerConfig
 from posewire_server.inbox import DropPolicy
 

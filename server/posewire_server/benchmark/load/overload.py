@@ -129,6 +129,7 @@ def measure_overload(options: OverloadOptions) -> Overload:
 
 
 async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
+    """The measurements themselves, on a rig that stands ready."""
     streams = options.load.streams
     alone = await rig.measure(streams=1, fps=min(_SERVICE_FPS, options.load.fps), seconds=_SEARCH_S)
     if "total" not in alone.stages:

@@ -19,7 +19,8 @@ import numpy as np
 from posewire import AsyncClient, ServerInfo
 from posewire.cli.access import ServerAccess
 from posewire.v1 import settings_pb2, track_pb2
-from posewire_server.benchmark.footage import Footage, make_footage
+from posewire_server.benchmark.clips import make_footage
+from posewire_server.benchmark.footage import Footage
 from posewire_server.benchmark.load.accelerator import GpuUse, watch_gpu
 from posewire_server.benchmark.load.access import access_fields
 from posewire_server.benchmark.load.generator import Closing, GeneratorPlan

@@ -18,7 +18,7 @@ from posewire_server.benchmark.machine import Machine, load_average, this_machin
 from posewire_server.benchmark.random_bundle import random_network
 from posewire_server.benchmark.roofline.cost import NetworkCost, network_cost, network_cost_at
 from posewire_server.benchmark.roofline.networks import BundleNetwork, bundle_networks, torchvision_component
-from posewire_server.benchmark.roofline.peaks import Peaks, measure_peaks
+from posewire_server.benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_server.benchmark.roofline.timing import median_s
 
 __all__ = ["Roofline", "RooflineOptions", "RooflinePoint", "measure_roofline", "roofline_point"]
@@ -39,6 +39,7 @@ class RooflineOptions:
         threads: of a network on the CPU; 0: the libraries' choice.
         point_s: for how long each network is measured at each size.
         peak_s: for how long each peak is.
+        workload: sizes with which peaks are reached; None: those for the device.
 
     Raises:
         ValueError: a value is out of range.
@@ -52,6 +53,7 @@ class RooflineOptions:
     threads: int = 0
     point_s: float = 0.5
     peak_s: float = 1.0
+    workload: Workload | None = None
 
     def __post_init__(self) -> None:
         if not self.batches or not all(1 <= batch <= 32 for batch in self.batches):
@@ -152,7 +154,7 @@ def measure_roofline(options: RooflineOptions) -> Roofline:
 
     def point(name: str, cost: NetworkCost, run: _Running, batch: int, seconds: float) -> None:
         if run.precision not in peaks:
-            peaks[run.precision] = measure_peaks(device, run.dtype, options.peak_s)
+            peaks[run.precision] = measure_peaks(device, run.dtype, options.peak_s, options.workload)
         measured.append(
             (roofline_point(name, cost, run.runtime, run.dtype, batch, seconds, peaks[run.precision]), cost)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from posewire_server.benchmark.footage import ClipOptions
+from posewire_server.benchmark.clips import ClipOptions
 from posewire_server.config import ServerConfig
 
 __all__ = ["BenchmarkOptions"]

@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from posewire_server.benchmark.footage import make_footage
+from posewire_server.benchmark.clips import make_footage
 from posewire_server.benchmark.machine import Machine, load_average, this_machine
 from posewire_server.benchmark.private_server import private_server
 from posewire_server.benchmark.service.measurements import (

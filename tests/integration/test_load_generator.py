@@ -1,0 +1,179 @@
+"""The open-loop load against a real server in this process; the generators are processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from posewire.cli.access import ServerAccess
+from posewire_models.frames import Frame
+from posewire_server.benchmark.clips import ClipOptions
+from posewire_server.benchmark.footage import FootageCodec
+from posewire_server.benchmark.injected_server import with_injected_people
+from posewire_server.benchmark.load.hostile import HostileKind
+from posewire_server.benchmark.load.interference import InterferenceOptions, run_interference
+from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
+from posewire_server.benchmark.load.records import Outcome
+from posewire_server.benchmark.load.rig import LoadRig, load_rig
+from posewire_server.benchmark.load.summary import Measured, summarise
+from posewire_server.benchmark.tables import TABLES
+from posewire_server.inbox import DropPolicy
+from posewire_server.networks import Networks
+from posewire_server.server import PoseServer
+from tests.integration.service_calls import server_config
+from tests.server.stand_ins import Floats, GridPose, networks
+
+CLIP = ClipOptions(size=(160, 120), people=2, frames=4)
+BUSY_S = 0.05
+
+
+class SlowPose(GridPose):
+    """Takes its time for each frame, one after another."""
+
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+        time.sleep(BUSY_S * len(frames))  # the work itself, and not a wait for something
+        return super().__call__(frames, boxes)
+
+
+@asynccontextmanager
+async def load_on(
+    stand_ins: Networks, *, slots: int = 64, **options: object
+) -> AsyncIterator[tuple[PoseServer, LoadRig]]:
+    config = server_config()
+    config = replace(config, limits=replace(config.limits, max_streams=slots))
+    server = await PoseServer.start(config, stand_ins)
+    try:
+        load = LoadOptions(**({"clip": CLIP, "warm_up_s": 0.0} | options), server=ServerAccess((server.address,)))  # type: ignore[arg-type]
+        async with load_rig(load) as rig:
+            yield server, rig
+    finally:
+        await server.stop()
+
+
+def counted(server: PoseServer, name: str) -> int:
+    """What the server has counted, over all labels."""
+    return int(
+        sum(
+            sample.value
+            for family in server.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == f"posewire_{name}_total"
+        )
+    )
+
+
+def check_accounts(server: PoseServer, measured: Measured) -> None:
+    """Every frame is answered for, and the server says the same."""
+    outcome, sent = measured.records["outcome"], ~np.isnan(measured.records["sent_s"])
+    assert not ((outcome == Outcome.OPEN) & sent).any()
+    assert counted(server, "frames_tracked") == (outcome == Outcome.TRACKED).sum()
+    assert counted(server, "frames_dropped") == (outcome == Outcome.DROPPED).sum()
+    assert counted(server, "frames_failed") == (outcome == Outcome.FAILED).sum() == 0
+    assert sent.sum() == counted(server, "frames_tracked") + counted(server, "frames_dropped")
+
+
+@pytest.mark.parametrize("codec", FootageCodec)
+async def test_every_frame_is_due_sent_and_answered_for(codec: FootageCodec) -> None:
+    async with load_on(
+        networks(),
+        clip=replace(CLIP, codec=codec),
+        streams=3,
+        fps=10.0,
+        seconds=1.0,
+        generators=2,
+        drop_policy=DropPolicy.ALL,
+        max_lateness_ms=10_000.0,
+    ) as (server, rig):
+        measured = await rig.record()
+        check_accounts(server, measured)
+    result = summarise(measured)
+    assert (result.frames.due, result.frames.sent, result.frames.tracked) == (30, 30, 30)
+    assert (result.offered_fps, result.generators, result.lost_share, result.faults) == (30.0, 2, 0.0, ())
+    assert result.people == 2.0
+    assert result.latency is not None
+    assert result.age is not None
+    assert result.latency.p50 > 0
+    assert result.age.p95 > result.latency.p50
+    assert result.stages.keys() >= {"queue", "decode", "pose", "track", "total"}
+    assert "3 streams at 10 fps" in result.as_text()
+    table = TABLES["load"](json.loads(json.dumps(result.as_json(), allow_nan=False)))
+    assert "| tracked / dropped / failed | 30 / 0 / 0  |" in table
+
+
+async def test_a_slow_server_shows_in_the_latency() -> None:
+    fps = 40.0  # of which the server does 20
+    async with load_on(networks(pose=SlowPose()), fps=fps, seconds=1.0, drop_policy=DropPolicy.ALL) as (server, rig):
+        measured = await rig.record()
+        check_accounts(server, measured)
+    # Frame k is due at k / 40 s and cannot be there before (k + 1) * 0.05 s. A load that sent the next frame after the
+    # answer, or counted from when it could send, would have seen little more than 50 ms for any of them.
+    tracked = measured.records[measured.records["outcome"] == Outcome.TRACKED]
+    latency_s = tracked["answered_s"] - tracked["due_s"]
+    assert (latency_s >= (tracked["number"] + 1) * BUSY_S - tracked["number"] / fps).all()
+    result = summarise(measured)
+    assert result.latency is not None
+    assert result.latency.p50 >= 20 * (1e3 * BUSY_S - 1e3 / fps)
+    assert result.latency.max >= 40 * (1e3 * BUSY_S - 1e3 / fps)
+
+
+async def test_what_a_slow_server_drops_is_told() -> None:
+    async with load_on(networks(pose=SlowPose()), streams=2, fps=30.0, seconds=1.0) as (server, rig):
+        measured = await rig.record()
+        check_accounts(server, measured)
+    result = summarise(measured)
+    assert result.frames.drops == {"superseded": result.frames.dropped}
+    assert result.frames.dropped >= 30  # of 60, where 20 can be done
+    assert result.lost_share == pytest.approx(result.frames.dropped / 60)
+    assert result.age is not None
+    assert result.latency is not None
+    assert result.age.p50 >= 1e3 * BUSY_S
+
+
+async def test_a_server_that_refuses_is_told_in_its_words() -> None:
+    async with load_on(networks(), slots=2, streams=4) as (_, rig):
+        with pytest.raises(RuntimeError, match="stream"):
+            await rig.record()
+
+
+async def test_streams_that_the_server_ends_make_the_figures_void() -> None:
+    async with load_on(networks(), streams=2, fps=20.0, seconds=4.0) as (server, rig):
+        measuring = asyncio.create_task(rig.record())
+        while counted(server, "frames_tracked") < 2:  # noqa: ASYNC110  the server counts; it tells nobody
+            await asyncio.sleep(0.01)
+        await server.stop()
+        result = summarise(await measuring)
+    assert not result.valid
+    assert any("2 streams ended early" in fault for fault in result.faults)
+
+
+@pytest.mark.parametrize("kind", HostileKind)
+async def test_a_hostile_client_attacks_beside_the_load(kind: HostileKind) -> None:
+    async with load_on(networks(), streams=1, fps=10.0, seconds=0.3, drop_policy=DropPolicy.ALL) as (_, rig):
+        found = await run_interference(rig, InterferenceOptions(load=rig.options, kind=kind, rounds=1))
+    (only,) = found.rounds
+    assert only.hostile.attacks > 0
+    assert found.ratio is not None
+    assert found.ratio == only.ratio
+    assert found.beside.frames.tracked == found.without.frames.tracked == 3
+    assert f"{kind}: p95 of the others is" in found.as_text()
+    assert "Median ratio" in TABLES["hostile"](json.loads(json.dumps(found.as_json())))
+
+
+async def test_injected_people_are_found_in_every_frame() -> None:
+    stand_ins = with_injected_people(networks(), 5)
+    async with load_on(stand_ins, boxes=BoxesFrom.DETECTOR, fps=10.0, seconds=0.5, drop_policy=DropPolicy.ALL) as (
+        _,
+        rig,
+    ):
+        measured = await rig.record()
+    assert set(measured.records["people"].tolist()) <= set(range(6))
+    assert (measured.records["stages_ms"][:, 2] > 0).all()  # the detector itself ran
+    with pytest.raises(ValueError, match="give --detector"):
+        with_injected_people(networks(detector=None), 5)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.access import ServerAccess
+from posewire_server.benchmark.__main__ import app
+from posewire_server.benchmark.load.access import access_fields, access_from
+from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
+from posewire_server.benchmark.private_server import settings_given
+from posewire_server.benchmark.suite import CPU_SUITE, Step, run_suite, tables_of
+from posewire_server.benchmark.tables import TABLES
+from posewire_server.config import LimitsConfig, ServerConfig
+from posewire_server.configuration import load_config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        # without a sub-command it is the service that is measured
+        ("--frames 1", "frames is 1; it must lie in 20..100000"),
+        ("service --frames 1", "frames is 1; it must lie in 20..100000"),
+        ("service --size 12", "'12' is not a size"),
+        ("load --streams 0", "streams is 0; it must lie in 1..5000"),
+        ("load --find-max --overload", "ask one at a time"),
+        ("load --inject", "name it with --detector"),
+        ("load --codec vp9", "'vp9' is not a valid FootageCodec"),
+        ("load --server here:1 --detector auto --inject", "into a private server only"),
+        ("load --server here:1 --random-weights", "for a private server"),
+        ("load --scaling", "give --streams 2 or more"),
+        ("load --overload --drop-policy all", "use the drop policy latest"),
+        ("load --hostile nobody", "'nobody' is not a valid HostileKind"),
+        ("roofline --batches few", "'few' are no batch sizes"),
+        ("roofline --bundle nobody", "unknown bundle 'nobody'"),
+        ("all --only nothing", "unknown benchmark nothing"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: str, message: str) -> None:
+    result = CliRunner().invoke(app, arguments.split())
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_help_lists_the_benchmarks() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for command in ("service", "load", "roofline", "all"):
+        assert command in result.output
+
+
+def test_the_suite_has_a_table_for_each_of_its_commands() -> None:
+    assert len({step.name for step in CPU_SUITE}) == len(CPU_SUITE)
+    for step in CPU_SUITE:
+        assert step.kind in TABLES
+        command = step.arguments.split()[0]
+        assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+
+
+def test_a_benchmark_that_fails_is_named_and_its_old_figures_go(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    assert run_suite((Step("bad", "Bad", "load", "load --streams 0"),), tmp_path) == ["bad"]
+    assert not (tmp_path / "bad.json").exists()
+    assert (tmp_path / "tables.md").read_text() == ""
+
+
+def test_figures_stand_below_their_command(tmp_path: Path) -> None:
+    machine = {"date": "2026-01-01", "processor": "any", "cores": 2, "device": "cpu", "python": "3.11", "posewire": "0"}
+    row = {"network": "pose", "batch": 1, "ms": {"torch": 2.5, "openvino": 1.25}, "fastest": "openvino"}
+    figures = {"machine": machine | {"load": 0.1}, "threads": 2, "times": [row]}
+    (tmp_path / "there.json").write_text(json.dumps(figures))
+    steps = (
+        Step("there", "There", "runtimes", "roofline --runtimes"),
+        Step("missing", "Missing", "load", "load"),
+    )
+    tables = tables_of(steps, tmp_path)
+    assert tables.startswith("## There\n\n`posewire bench roofline --runtimes`\n\n2026-01-01, any, 2 cores, cpu,")
+    assert "| pose | 1 | 2.50 | 1.25 | openvino |" in tables
+    assert "Missing" not in tables
+
+
+def test_settings_of_a_private_server_survive_their_way() -> None:
+    config = ServerConfig(bundle="paper-r50", threads=3, detector="none", limits=LimitsConfig(max_streams=7))
+    given = settings_given(config)
+    assert given == {"bundle": "paper-r50", "threads": 3, "detector": "none", "limits.max_streams": 7}
+    assert load_config(flags=json.loads(json.dumps(given))) == config
+
+
+def test_how_a_server_is_reached_survives_its_way_too() -> None:
+    access = ServerAccess(("a:1", "b:2"), ca=Path("ca.pem"), token="secret", insecure=True)
+    assert access_from(json.loads(json.dumps(access_fields(access)))) == access
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"fps": float("nan")}, "fps is nan"),
+        ({"seconds": 0}, "seconds is 0"),
+        ({"boxes": BoxesFrom.DETECTOR}, "detector is none"),
+        ({"boxes": BoxesFrom.INJECTED, "server": ServerAccess(("a:1",))}, "private server only"),
+    ],
+)
+def test_loads_that_make_no_sense(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LoadOptions(**setting)  # type: ignore[arg-type]
+
+
+def test_generators_grow_with_the_load() -> None:
+    assert LoadOptions().generators_for(1, 30.0) == 1
+    assert LoadOptions().generators_for(100, 30.0) == 8
+    assert LoadOptions().generators_for(2, 5000.0) == 2  # a stream is sent by one of them
+    assert LoadOptions(generators=3).generators_for(100, 30.0) == 3

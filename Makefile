@@ -6,7 +6,7 @@ SOURCE ?=
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types proto proto-check proto-lint bench clean fuzz chaos soak image check-deployment
+.PHONY: help demo test check lint types proto proto-check proto-lint bench bench-all clean fuzz chaos soak image check-deployment
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ proto-lint:  ## buf's STANDARD rules (needs Node.js)
 
 bench: $(BIN)/.server  ## Print the service's own cost
 	$(BIN)/posewire bench
+
+bench-all: $(BIN)/.server  ## Run every benchmark for a CPU (ten minutes), print the tables of docs/benchmarks.md
+	$(BIN)/posewire bench all --out out/bench
 
 fuzz: $(BIN)/.dev  ## 150,000 calls with made-up contents against a server (about an hour)
 	POSEWIRE_STRESS=long HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -s tests/stress/test_fuzz.py

@@ -8,12 +8,15 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from posewire.cli.access import ServerAccess
 from posewire_models.frames import Frame
+from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.clips import ClipOptions
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.injected_server import with_injected_people
@@ -24,9 +27,12 @@ from posewire_server.benchmark.load.records import Outcome
 from posewire_server.benchmark.load.rig import LoadRig, load_rig
 from posewire_server.benchmark.load.summary import Measured, summarise
 from posewire_server.benchmark.tables import TABLES
+from posewire_server.config import SecurityConfig
 from posewire_server.inbox import DropPolicy
 from posewire_server.networks import Networks
-from posewire_server.server import PoseServer
+from posewire_server.server import PoseServer, running_server
+from posewire_server.tokens import TokenGrant, append_line, new_token
+from tests.integration.certificates import Authority
 from tests.integration.service_calls import server_config
 from tests.server.stand_ins import Floats, GridPose, networks
 
@@ -104,7 +110,7 @@ async def test_every_frame_is_due_sent_and_answered_for(codec: FootageCodec) -> 
     assert result.stages.keys() >= {"queue", "decode", "pose", "track", "total"}
     assert "3 streams at 10 fps" in result.as_text()
     table = TABLES["load"](json.loads(json.dumps(result.as_json(), allow_nan=False)))
-    assert "| tracked / dropped / failed | 30 / 0 / 0  |" in table
+    assert "| tracked / dropped / failed | 30 / 0 / 0 |" in table
 
 
 async def test_a_slow_server_shows_in_the_latency() -> None:
@@ -177,3 +183,25 @@ async def test_injected_people_are_found_in_every_frame() -> None:
     assert (measured.records["stages_ms"][:, 2] > 0).all()  # the detector itself ran
     with pytest.raises(ValueError, match="give --detector"):
         with_injected_people(networks(detector=None), 5)
+
+
+async def test_the_command_loads_a_server_that_wants_tls_and_a_token(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ours")
+    identity = authority.issue("server")
+    token, line = new_token(TokenGrant(name="load"))
+    append_line(tmp_path / "tokens", line)
+    (tmp_path / "token").write_text(token)
+    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key, tokens=tmp_path / "tokens")
+    async with running_server(server_config(security=security), networks()) as address:
+        arguments = [
+            *("load", "--server", address, "--ca", str(authority.cert), "--token-file", str(tmp_path / "token")),
+            *("--fps", "10", "--seconds", "0.3", "--warm-up", "0", "--size", "160x120", "--people", "2"),
+            *("--drop-policy", "all", "--json", "-"),
+        ]
+        result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+        assert result.exit_code == 0, result.output
+        figures = json.loads(result.stdout)
+        assert (figures["frames"]["due"], figures["frames"]["tracked"]) == (3, 3)
+        without = await asyncio.to_thread(CliRunner().invoke, app, [*arguments[:5], "--seconds", "0.3"])
+    assert without.exit_code == 1
+    assert "token" in without.output

@@ -41,6 +41,8 @@ def failures_in_one_line() -> Iterator[None]:
     except ModuleNotFoundError as error:
         print(f"posewire: this needs the package {error.name}: pip install 'posewire[server]'", file=sys.stderr)
         raise typer.Exit(1) from None
+    except typer.Exit:  # to Python it is a RuntimeError
+        raise
     except (ValueError, RuntimeError) as error:
         print(f"posewire: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

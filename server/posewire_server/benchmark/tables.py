@@ -82,11 +82,12 @@ def _service(figures: Figures) -> str:
 
 def _load(result: Figures) -> str:
     counts, use = result["frames"], result["utilisation"]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in (counts["drops"] | counts["failures"]).items())
+    told = ", ".join(f"{count} {reason}" for reason, count in (counts["drops"] | counts["failures"]).items())
+    reasons = f" ({told})" if told else ""
     rows = [
         ("streams, fps each", f"{result['streams']}, {result['fps']:g}"),
         ("offered / answered", f"{result['offered_fps']:.1f} / {result['answered_fps']:.1f} fps"),
-        ("tracked / dropped / failed", f"{counts['tracked']} / {counts['dropped']} / {counts['failed']} {reasons}"),
+        ("tracked / dropped / failed", f"{counts['tracked']} / {counts['dropped']} / {counts['failed']}{reasons}"),
         ("latency from the due time, p50 / p95 / p99 / max", f"{_spread(result['latency'])} ms"),
         ("age of the newest result, likewise", f"{_spread(result['age'])} ms"),
         *((f"stage {name}, likewise", f"{_spread(times)} ms") for name, times in result["stages"].items()),

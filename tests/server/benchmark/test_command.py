@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def test_a_mistake_is_one_line(arguments: str, message: str) -> None:
     assert result.exit_code in (1, 2)
     assert message in result.output
     assert "Traceback" not in result.output
+    assert len(re.findall("^posewire: ", result.output, re.MULTILINE)) == 1
 
 
 def test_help_lists_the_benchmarks() -> None:

@@ -111,6 +111,8 @@ def test_the_slowest_stream_is_held_against_the_median_one() -> None:
     assert (found.least_tracked_share, found.starved) == (1.0, 0)
     found = fairness(records(*quick, *slow, *starved), 30.0)
     assert (found.least_tracked_share, found.starved) == (0.0, 1)
+    found = fairness(records(*starved), 30.0)
+    assert (found.slowest_p95_ms, found.ratio) == (None, None)
 
 
 def test_stages_that_never_ran_are_left_out() -> None:

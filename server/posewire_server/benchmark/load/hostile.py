@@ -53,11 +53,13 @@ class HostilePlan:
         kind: of hostility.
         access: how the server is reached, see `access_fields`.
         footage: a clip.
+        with_boxes: whether the boxes go with its frames, for a server without a detector.
     """
 
     kind: str
     access: dict[str, Any]
     footage: str
+    with_boxes: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +76,12 @@ class HostileReport:
 
 
 class _Hostile:
-    def __init__(self, connection: Connection, footage: Footage) -> None:
+    def __init__(self, connection: Connection, footage: Footage, *, with_boxes: bool) -> None:
         self.attacks = 0
         self.over = False
         self._connection = connection
         self._footage = footage
+        self._with_boxes = with_boxes
 
     async def attack(self, kind: HostileKind) -> None:
         """Again and again, until it is over."""
@@ -97,7 +100,7 @@ class _Hostile:
         """Pictures."""
         frames = self._footage.frames
         await self._send_and_read(
-            lambda number: frames[number % len(frames)].request(number, with_boxes=False),
+            lambda number: frames[number % len(frames)].request(number, with_boxes=self._with_boxes),
             self._footage.codec.on_the_wire,
         )
 
@@ -117,7 +120,7 @@ class _Hostile:
         try:
             for number in range(1_000_000_000):
                 # A write that hangs is what this is about; it must not be cancelled, or the call would be.
-                await call.write(frames[number % len(frames)].request(number, with_boxes=False))
+                await call.write(frames[number % len(frames)].request(number, with_boxes=self._with_boxes))
                 self.attacks += 1
         finally:
             call.cancel()
@@ -152,7 +155,8 @@ class _Hostile:
 async def _attack(plan: HostilePlan) -> HostileReport:
     began_s, cpu_s = time.monotonic(), time.process_time()
     connections = own_connection(access_from(plan.access))
-    hostile = _Hostile(connections.to(connections.preferred), Footage.load(Path(plan.footage)))
+    footage = Footage.load(Path(plan.footage))
+    hostile = _Hostile(connections.to(connections.preferred), footage, with_boxes=plan.with_boxes)
     attacking = asyncio.create_task(hostile.attack(HostileKind(plan.kind)))
     await asyncio.to_thread(sys.stdin.read)
     hostile.over = True

@@ -15,7 +15,7 @@ from typing import Any
 
 from posewire_server.benchmark.load.access import access_fields
 from posewire_server.benchmark.load.hostile import HostileKind, HostilePlan, HostileReport
-from posewire_server.benchmark.load.options import LoadOptions
+from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import LoadRig, load_rig
 
@@ -167,6 +167,7 @@ class _Attack:
         assert self._process.stdout is not None
         self._process.stdin.close()  # which ends it
         told = await self._process.stdout.read()
+        await self._process.wait()
         if not told:
             raise RuntimeError(f"the hostile client ended early (exit status {self._process.returncode})")
         return HostileReport(**json.loads(told))
@@ -181,7 +182,12 @@ async def _attack(rig: LoadRig, kind: HostileKind) -> AsyncIterator[_Attack]:
     )
     try:
         assert process.stdin is not None
-        plan = HostilePlan(kind=kind, access=access_fields(rig.access), footage=str(rig.footage[0]))
+        plan = HostilePlan(
+            kind=kind,
+            access=access_fields(rig.access),
+            footage=str(rig.footage[0]),
+            with_boxes=rig.options.boxes is BoxesFrom.CALLER,
+        )
         process.stdin.write(json.dumps(dataclasses.asdict(plan)).encode() + b"\n")
         yield _Attack(process)
     finally:

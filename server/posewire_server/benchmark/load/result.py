@@ -134,7 +134,7 @@ class LoadResult:
             latency_row("age of the newest result", self.age),
             latency_row("generator's lateness", self.lateness),
             *(latency_row(f"stage {stage}", times) for stage, times in self.stages.items()),
-            f"  slowest stream's p95       {fair.slowest_p95_ms:8.1f}   ({fair.ratio:.2f} of the median stream's)",
+            _fairness_row(fair),
             f"  least tracked of a stream  {fair.least_tracked_share:8.2%}   ({fair.starved} streams without a result)",
             f"  people a frame             {self.people:8.1f}",
         ]
@@ -146,6 +146,12 @@ class LoadResult:
         if use.gpu is not None:
             lines.append(f"  GPU busy                   {use.gpu.busy_percent:8.0f} %, {use.gpu.memory_mb:.0f} MB")
         return lines + [f"NOT VALID: {fault}" for fault in self.faults]
+
+
+def _fairness_row(fair: Fairness) -> str:
+    if fair.slowest_p95_ms is None or fair.ratio is None:
+        return "  slowest stream's p95              -"
+    return f"  slowest stream's p95       {fair.slowest_p95_ms:8.1f}   ({fair.ratio:.2f} of the median stream's)"
 
 
 def latency_row(name: str, of: Spread | None) -> str:

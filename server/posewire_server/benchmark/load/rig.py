@@ -188,6 +188,7 @@ class _Generator:
     async def closing(self) -> Closing:
         """Wait for its end."""
         closing = Closing(**json.loads(await self._line()))
+        await self._process.wait()  # it is on its way out: killed now, it would have no exit status
         if closing.error:
             raise RuntimeError(closing.error)
         return closing

@@ -85,16 +85,16 @@ class Fairness:
     """How differently the streams fared.
 
     Attributes:
-        median_p95_ms: 95th percentile of the latency of the median stream.
+        median_p95_ms: 95th percentile of the latency of the median stream; None where no frame has a latency.
         slowest_p95_ms: that of the slowest one.
         ratio: of these.
         least_tracked_share: of the frames of the stream that lost most.
         starved: streams without a single result.
     """
 
-    median_p95_ms: float
-    slowest_p95_ms: float
-    ratio: float
+    median_p95_ms: float | None
+    slowest_p95_ms: float | None
+    ratio: float | None
     least_tracked_share: float
     starved: int
 
@@ -173,11 +173,11 @@ def fairness(records: Records, given_up_s: float) -> Fairness:
         if of_latency is not None:
             slow.append(of_latency.p95)
         shares.append(float((of_stream["outcome"] == Outcome.TRACKED).mean()))
-    median, slowest = (float(np.median(slow)), max(slow)) if slow else (0.0, 0.0)
+    median, slowest = (float(np.median(slow)), max(slow)) if slow else (None, None)
     return Fairness(
         median_p95_ms=median,
         slowest_p95_ms=slowest,
-        ratio=slowest / median if median else 0.0,
+        ratio=slowest / median if slowest and median else None,
         least_tracked_share=min(shares, default=0.0),
         starved=sum(share == 0 for share in shares),
     )

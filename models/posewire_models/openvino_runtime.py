@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -30,8 +31,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, network: nn.Module, input_shape: tuple[int, int, int]) -> None:
-        import openvino  # type: ignore[import-untyped]
-
+        openvino = _import_openvino()
         example = torch.zeros(1, *input_shape)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of shape arithmetic, which is meant to be constant
@@ -59,6 +59,18 @@ class OpenVinoNetwork:
         with self._turn:
             outputs = self._request.infer([images.contiguous().numpy()], share_inputs=True)
             return self._wrapped([torch.from_numpy(output) for output in outputs.values()])
+
+
+def _import_openvino() -> Any:
+    """The library without its telemetry, which would tell its makers of every conversion.
+
+    It does so from a forked process, which it ends by SIGTERM where the network lets nothing out. The fork has the
+    signal handlers of the server, and the pipe behind them: the server would take that signal for its own, and stop.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # importing it fails; it is optional
+    import openvino  # type: ignore[import-untyped]
+
+    return openvino
 
 
 def _wrapper(example: Tensor | tuple[Tensor, ...]) -> Callable[[list[Tensor]], Any]:

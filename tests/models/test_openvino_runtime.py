@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -117,3 +119,15 @@ def test_without_openvino_it_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert select_runtime("auto", CPU) == "torch"
     with pytest.raises(ValueError, match=r"pip install 'posewire\[openvino\]'"):
         select_runtime("openvino", CPU)
+
+
+def test_nobody_is_told() -> None:
+    # Asked in a fresh interpreter, where nobody else has imported it. The telemetry would start processes, too.
+    script = """
+import multiprocessing, sys, torch
+from posewire_models.openvino_runtime import OpenVinoNetwork
+multiprocessing.Process.start = lambda self: sys.exit("a process was started")
+OpenVinoNetwork(torch.nn.Conv2d(3, 4, 3).eval(), (3, 8, 8))
+sys.exit("openvino_telemetry.main" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

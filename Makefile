@@ -67,7 +67,7 @@ image:  ## Build the server's image (needs Docker); make image VARIANT=cpu
 	docker compose --profile $(if $(filter cpu,$(VARIANT)),cpu,gpu) build
 
 check-deployment: $(BIN)/.dev  ## Check compose.yaml, the image's recipe, dashboard, alerts and Envoy's configuration
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/deployment
+	$(BIN)/python -m pytest tests/deployment
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -43,7 +43,7 @@ for line in urllib.request.urlopen('http://127.0.0.1:9464/metrics').read().decod
 }
 wait_until_healthy() {
     for container in "$@"; do
-        for _ in $(seq 60); do
+        for _ in $(seq 120); do
             podman healthcheck run "$PROJECT-$container" > "$WORK/health.log" 2>&1 && break
             sleep 2
         done

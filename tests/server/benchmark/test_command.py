@@ -31,6 +31,11 @@ from posewire_server.configuration import load_config
         ("load --codec vp9", "'vp9' is not a valid FootageCodec"),
         ("load --server here:1 --detector auto --inject", "into a private server only"),
         ("load --server here:1 --random-weights", "for a private server"),
+        (
+            "load --server here:1 --bundle paper-r50 --threads 2",
+            "--bundle, --threads would choose for a private server",
+        ),
+        ("load --metrics-url http://here", "belongs to --server"),
         ("load --scaling", "give --streams 2 or more"),
         ("load --overload --drop-policy all", "use the drop policy latest"),
         ("load --hostile nobody", "'nobody' is not a valid HostileKind"),

@@ -23,11 +23,11 @@ NAN = float("nan")
 
 
 def records(*rows: tuple[int, float, float, Outcome]) -> Records:
-    """Of (stream, due, answered, outcome), sent when they were due."""
+    """Of (stream, due, answered, outcome), noticed and sent a little after they were due."""
     made = np.zeros(len(rows), FRAME)
     for row, (stream, due_s, answered_s, outcome) in zip(made, rows, strict=True):
         row["stream"], row["due_s"], row["answered_s"], row["outcome"] = stream, due_s, answered_s, outcome
-        row["noticed_s"] = row["sent_s"] = due_s
+        row["noticed_s"], row["sent_s"] = due_s + 0.01, due_s + 0.05
     return made
 
 

@@ -135,6 +135,7 @@ def load(
             )
         if inject and detector is None:
             raise ValueError("--inject replaces what a detector finds; name it with --detector")
+        _check_server_flags(server, metrics_url, {"bundle": bundle, "flow": flow, "device": device, "threads": threads})
         boxes = BoxesFrom.CALLER if detector is None else BoxesFrom.DETECTOR
         own = ServerConfig(bundle=bundle, detector=detector or "none", flow=flow, device=device, threads=threads)
         options = LoadOptions(
@@ -175,3 +176,15 @@ def load(
             show(measure_overload(OverloadOptions(load=options)), json_file)
         else:
             show(measure_load(options), json_file)
+
+
+def _check_server_flags(server: str | None, metrics_url: str, own: dict[str, object]) -> None:
+    """Refuse flags that would have no effect."""
+    if server is None and metrics_url:
+        raise ValueError("--metrics-url belongs to --server; a private server's metrics are found anyway")
+    usual = ServerConfig()
+    changed = [f"--{name}" for name, value in own.items() if value != getattr(usual, name)]
+    if server is not None and changed:
+        raise ValueError(
+            f"{', '.join(changed)} would choose for a private server, but {server} has its own; leave them"
+        )

@@ -1,4 +1,7 @@
-"""`python -m posewire_server.benchmark.load.hostile`: one client that means harm, until its standard input ends."""
+"""`python -m posewire_server.benchmark.load.hostile`: one client that means harm, until its standard input ends.
+
+A plan (JSON) comes in, `attacking` goes out when the first attack has reached the server, a `HostileReport` at the end.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +82,7 @@ class _Hostile:
     def __init__(self, connection: Connection, footage: Footage, *, with_boxes: bool) -> None:
         self.attacks = 0
         self.over = False
+        self.begun = asyncio.Event()
         self._connection = connection
         self._footage = footage
         self._with_boxes = with_boxes
@@ -112,7 +116,7 @@ class _Hostile:
         """Over and over."""
         call = await self._open(pose_pb2.CODEC_JPEG)
         call.cancel()
-        self.attacks += 1
+        self._count()
 
     async def _stall(self) -> None:
         call = await self._open(self._footage.codec.on_the_wire)
@@ -121,7 +125,7 @@ class _Hostile:
             for number in range(1_000_000_000):
                 # A write that hangs is what this is about; it must not be cancelled, or the call would be.
                 await call.write(frames[number % len(frames)].request(number, with_boxes=self._with_boxes))
-                self.attacks += 1
+                self._count()
         finally:
             call.cancel()
 
@@ -138,11 +142,15 @@ class _Hostile:
         try:
             for number in range(1_000_000_000):
                 await call.write(request(number))
-                self.attacks += 1
+                self._count()
         finally:
             call.cancel()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    def _count(self) -> None:
+        self.attacks += 1
+        self.begun.set()
 
     async def _open(self, codec: pose_pb2.Codec.ValueType) -> Any:
         call: Any = self._connection.stub.Track(metadata=self._connection.metadata)
@@ -158,12 +166,19 @@ async def _attack(plan: HostilePlan) -> HostileReport:
     footage = Footage.load(Path(plan.footage))
     hostile = _Hostile(connections.to(connections.preferred), footage, with_boxes=plan.with_boxes)
     attacking = asyncio.create_task(hostile.attack(HostileKind(plan.kind)))
+    telling = asyncio.create_task(_tell(hostile.begun))
     await asyncio.to_thread(sys.stdin.read)
+    telling.cancel()
     hostile.over = True
     attacking.cancel()
     await asyncio.gather(attacking, return_exceptions=True)
     await connections.aclose()
     return HostileReport(attacks=hostile.attacks, cores=(time.process_time() - cpu_s) / (time.monotonic() - began_s))
+
+
+async def _tell(begun: asyncio.Event) -> None:
+    await begun.wait()
+    print("attacking", flush=True)
 
 
 def _frame(number: int, data: bytes) -> track_pb2.TrackRequest:

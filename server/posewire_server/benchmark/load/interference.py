@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 
+_BEGIN_TIMEOUT_S = 60.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class InterferenceOptions:
     """Who disturbs whom.
@@ -153,6 +156,7 @@ def _round(alone: LoadResult, beside: LoadResult, hostile: HostileReport) -> Int
 
 async def _beside(rig: LoadRig, kind: HostileKind) -> tuple[LoadResult, HostileReport]:
     async with _attack(rig, kind) as attack:
+        await attack.begun()
         result = await rig.measure()
         return result, await attack.stop()
 
@@ -160,6 +164,16 @@ async def _beside(rig: LoadRig, kind: HostileKind) -> tuple[LoadResult, HostileR
 class _Attack:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+
+    async def begun(self) -> None:
+        """Wait until it has got through."""
+        assert self._process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), _BEGIN_TIMEOUT_S)
+        except TimeoutError:
+            line = b""
+        if not line:
+            raise RuntimeError("the hostile client did not get through to the server")
 
     async def stop(self) -> HostileReport:
         """End it, and hear what it did."""

@@ -42,6 +42,7 @@ _COOL_DOWN_S = 0.5
 _PATIENCE_S = 10.0
 # From the moment at which all streams are open to the first frame.
 _RUN_UP_S = 0.3
+_READY_TIMEOUT_S = 120.0
 # Streams of a hostile client, beside those of the load.
 _GUESTS = 32
 _POLICIES = {policy: number for number, policy in DROP_POLICIES.items()}
@@ -176,7 +177,10 @@ class _Generator:
 
     async def ready(self) -> None:
         """Wait until its streams are open."""
-        line = await self._line()
+        try:
+            line = await asyncio.wait_for(self._line(), _READY_TIMEOUT_S)
+        except TimeoutError:
+            raise RuntimeError(f"the streams were not open after {_READY_TIMEOUT_S:g} s") from None
         if line != "ready":
             raise RuntimeError(Closing(**json.loads(line)).error)
 

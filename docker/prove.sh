@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prove the deployment without Docker and without a registry of images. On Debian, as root:
 #
-#     apt-get install buildah podman runc netavark aardvark-dns debootstrap iproute2 iptables openssl
+#     apt-get install buildah podman runc netavark aardvark-dns debootstrap iproute2 iptables openssl python3-venv
 #     apt-get install docker-compose         # version 2: from Debian 13 on; else DOCKER_COMPOSE=PATH
 #     docker/prove.sh                        # about 25 GB, and an hour on two cores; later runs: minutes
 #
@@ -176,8 +176,8 @@ ip netns list | grep -qw "$NETWORK" || ip netns add "$NETWORK"
 inside ip link set lo up
 trap leave EXIT
 rm -f "$WORK/podman.sock"
-inside podman system service --time 0 "unix://$WORK/podman.sock" > "$WORK/podman.log" 2>&1 &
-service=$!
+nsenter --net="/run/netns/$NETWORK" podman system service --time 0 "unix://$WORK/podman.sock" > "$WORK/podman.log" 2>&1 &
+service=$!  # not by `inside`, whose number would be that of a shell
 for _ in $(seq 50); do [ -S "$WORK/podman.sock" ] && break; sleep 0.2; done
 chown 10001:10001 "$OUT"
 
@@ -191,12 +191,12 @@ inside ss -Hltn | awk '{print "  listens: " $4}'
 inside ss -Hltn | awk '{print $4}' | grep -qv '^127\.0\.0\.1:\|^10\.' && fail "a port is open to others"
 shows "ports are open to this machine only"
 client synth /out/scene --preset crossing --frames 300 --size 640x480 --quiet
-client track /out/scene/crossing.mp4 --server 127.0.0.1:50051 --out /out/cpu.jsonl --quiet
+client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out /out/cpu.jsonl --quiet
 shows "tracked $(($(wc -l < "$OUT/cpu.jsonl") - 1)) frames of a drawn scene, every one answered for"
 
 
 step "A new container in its place, as in an upgrade: ids go on"
-client track /out/scene/crossing.mp4 --server 127.0.0.1:50051 --out /out/upgrade.jsonl --quiet &
+client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out /out/upgrade.jsonl --quiet &
 tracking=$!
 wait_for_frames upgrade 60
 compose --profile cpu up --no-build --detach --force-recreate --no-deps server-cpu 2>&1 | sed 's/^/  /'
@@ -237,7 +237,7 @@ check_access() {
     shows "without a token: $(grep -o 'a token is needed here' "$WORK/info.log" | head -1)"
     client info --server localhost:50051 --token-file /secrets/door.token --insecure > "$WORK/info.log" 2>&1 && fail "a call without TLS was answered"
     shows "without TLS: no answer"
-    client track /out/scene/crossing.mp4 "${access[@]}" --token-file /secrets/door.token --max-frames 60 --out /out/secure.jsonl --quiet
+    client track /out/scene/000000_synth.mp4 "${access[@]}" --token-file /secrets/door.token --max-frames 60 --out /out/secure.jsonl --quiet
     shows "with both: tracked $(($(wc -l < "$OUT/secure.jsonl") - 1)) frames"
 }
 secure --profile cpu up --no-build --detach server-cpu > "$WORK/compose.log" 2>&1 || fail "$(cat "$WORK/compose.log")"
@@ -259,7 +259,7 @@ wait_until_healthy servers-cpu-1 servers-cpu-2
 wait_for_servers 2
 pids=()
 for stream in 1 2; do
-    client track /out/scene/crossing.mp4 --server 127.0.0.1:50051 --out "/out/scale$stream.jsonl" --quiet &
+    client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out "/out/scale$stream.jsonl" --quiet &
     pids+=($!)
 done
 wait_for_frames scale1 60
@@ -277,7 +277,7 @@ step "A server that drains: Envoy sends it nothing new, and its stream moves on"
 podman start "$PROJECT-servers-cpu-1" > /dev/null 2>&1 || true
 wait_until_healthy servers-cpu-1
 wait_for_servers 2
-client track /out/scene/crossing.mp4 --server 127.0.0.1:50051 --out /out/drain.jsonl --quiet &
+client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out /out/drain.jsonl --quiet &
 tracking=$!
 wait_for_frames drain 60
 leaving=1
@@ -293,13 +293,12 @@ wait_for_servers 2
 # --------------------------------------------------------------------------------------------------------------------
 step "Prometheus on the shipped configuration, with live streams: every query of the dashboard"
 inside podman run --rm --no-healthcheck --network host --entrypoint python --volume "$REPOSITORY/docker/proof:/proof:ro" "$server" /proof/trouble.py 127.0.0.1:50051
-client synth /out/pictures --frames 4 --size 320x240 --frames-as png --quiet
+rm -f "$WORK/enough"
+pids=()
 for stream in 1 2; do
-    (while client track /out/scene/crossing.mp4 --server 127.0.0.1:50051 --quiet; do :; done) &
+    (while [ ! -e "$WORK/enough" ] && client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --quiet; do :; done) &
     pids+=($!)
 done
-stop_streams() { kill "${pids[@]}" 2> /dev/null || true; }
-trap 'stop_streams; leave' EXIT
 sleep 45 # several scrapes
 inside python3 "$REPOSITORY/docker/dashboard_queries.py" --without device_memory
 inside python3 - <<'END'
@@ -312,7 +311,13 @@ print(f"  alerts: {len(rules)}, all evaluated: {all(rule['health'] == 'ok' for r
 print(f"  firing: {[rule['name'] for rule in rules if rule['state'] == 'firing']}")
 sys.exit(not all(rule["health"] == "ok" for rule in rules))
 END
-stop_streams
+touch "$WORK/enough"
+for pid in "${pids[@]}"; do wait "$pid"; done
+
+step "The dashboard, by Grafana's own types"
+[ -d "$WORK/tools" ] || python3 -m venv "$WORK/tools"
+"$WORK/tools/bin/pip" install --quiet --disable-pip-version-check 'grafana-foundation-sdk==1769699998!10.1.0'
+"$WORK/tools/bin/python" "$REPOSITORY/docker/proof/grafana_schema.py"
 
 step "All is as it should be"
 shows "not shown here: containers on a GPU (compose.yaml asks for it by the Compose Specification), Grafana's own pages"

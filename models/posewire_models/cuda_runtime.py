@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -98,23 +99,35 @@ def record_graph(device: torch.device) -> Callable[[Callable[[], Any]], Recorded
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def record(compute: Callable[[], Any]) -> Recorded:
-        tuned = torch.backends.cudnn.benchmark
+        graph, tuned = torch.cuda.CUDAGraph(), torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = True
         try:
-            stream.wait_stream(torch.cuda.current_stream(device))
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UP_RUNS):
-                    compute()
-            stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            # Other threads may use the device meanwhile.
-            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                outputs = compute()
+            # A recording that fails leaves its stream as the current one; this brings the caller's back.
+            with torch.cuda.stream(torch.cuda.current_stream(device)):
+                stream.wait_stream(torch.cuda.current_stream(device))
+                with torch.cuda.stream(stream):
+                    for _ in range(_WARM_UP_RUNS):
+                        compute()
+                stream.synchronize()
+                # Other threads may use the device meanwhile.
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    outputs = compute()
+        except RuntimeError:
+            _end_recording(device, pool)
+            raise
         finally:
             torch.backends.cudnn.benchmark = tuned
         return graph.replay, outputs
 
     return record
+
+
+def _end_recording(device: torch.device, pool: Any) -> None:
+    """Tell torch's allocator that a recording which failed is over: until then it keeps freed memory back."""
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+    if end is not None:
+        with suppress(RuntimeError):  # it knows already
+            end(device.index or 0, pool)
 
 
 def in_parts(compute: Callable[[Tensor], Any], images: Tensor, most: int) -> Any:

@@ -72,10 +72,15 @@ class Frame:
                 ("pixels", device),
                 lambda: torch.from_numpy(np.require(self.pixels, requirements=["C", "W"])).to(device),
             )
-        with self._turn:
-            if device not in self._uploads:
-                self._uploads[device] = upload(cast("npt.NDArray[np.uint8]", self._pixels), device)
+        self.send_to(device)
         return self._uploads[device].here()
+
+    def send_to(self, device: torch.device) -> None:
+        """Start the upload to a GPU, for whoever will ask for the pixels there; on a CPU there is nothing to do."""
+        if device.type == "cuda":
+            with self._turn:
+                if device not in self._uploads:
+                    self._uploads[device] = upload(cast("npt.NDArray[np.uint8]", self._pixels), device)
 
     def derived(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` returned at the first call with `key`: a resized copy that the next flow field needs too, say.

@@ -134,7 +134,7 @@ def runner(
 def _in_precision(network: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Any]:
     """The network with weights and activations of `dtype`, float32 in and out."""
     network.to(dtype)
-    if dtype is torch.float32 and torch.cuda.is_available():
+    if dtype is torch.float32 and next(network.parameters()).device.type == "cuda":
         # Else its convolutions would round to the ten bits of float16, too.
         torch.backends.cudnn.allow_tf32 = False
 

@@ -66,8 +66,7 @@ class Decoding:
     def frame(self, pixels: Pixels | Tensor) -> Frame:
         """The frame, on its way to the device. To be called on a decoding thread, which has the time for it."""
         frame = Frame(pixels)
-        if self.device.type != "cpu":
-            frame.on(self.device)
+        frame.send_to(self.device)
         return frame
 
     def threads(self, config: ServerConfig) -> int:

@@ -77,6 +77,7 @@ def test_fields_of_the_flow_network_agree(gpu: torch.device) -> None:
         np.testing.assert_allclose(other.grid, one.grid, atol=0.02 * float(np.abs(one.grid).max()))
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_nothing_waits_but_for_results(on_gpu: LoadedBundle, gpu: torch.device) -> None:
     """Any other wait is an error here: of uploads, tables, shapes that depend on values, constants made anew."""
     shown = drawn_people(3)

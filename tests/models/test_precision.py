@@ -3,10 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from posewire.synth import Scene, SceneConfig
+from posewire_models.architectures import build_network
 from posewire_models.bundle import load_bundle
+from posewire_models.crops import normalise
 from posewire_models.frames import Frame
+from posewire_models.inference import prepare
+from posewire_models.letterbox import letterbox
+from posewire_models.manifest import find_bundle, read_manifest
 from posewire_models.precision import PRECISIONS, precision_name, select_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -43,3 +49,24 @@ def test_half_precision_moves_joints_little(precision: str, pixels: float) -> No
     moved = np.abs(found - expected)[sure][:, :2].max(axis=1)
     assert len(moved) > 10
     assert np.percentile(moved, 90) <= pixels
+
+
+@pytest.mark.parametrize("stage", ["detector", "pose"])
+def test_activations_are_far_from_the_end_of_float16(stage: str) -> None:
+    folder = find_bundle("nano")
+    component = getattr(read_manifest(folder), stage)
+    network = prepare(build_network(component, folder, stage), CPU)
+    largest = [0.0]
+
+    def look(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            largest[0] = max(largest[0], float(output.abs().max()))
+
+    for module in network.modules():
+        module.register_forward_hook(look)
+    (shown,) = Scene(SceneConfig(width=640, height=480, people=3, frames=1, seed=3))
+    height, width = network.config.input_size
+    pixels = letterbox(torch.from_numpy(shown.image), (height, width), 0.0).pixels.unsqueeze(0)
+    with torch.inference_mode():
+        network(normalise(pixels, network.config.pixel_mean, network.config.pixel_std))
+    assert 1.0 < largest[0] < 0.1 * torch.finfo(torch.float16).max

@@ -78,12 +78,11 @@ def compare_with_cpu(device: torch.device, say: Callable[[str], None]) -> dict[s
     exact = load_bundle("nano", device="cpu", flow="none", runtime="torch", precision="float32")
     on_gpu = device.type == "cuda"
     runtimes = ("torch", "cuda-graphs") if on_gpu else ("torch",)
-    precisions = ("float32", "float16", "bfloat16") if on_gpu else ("float32", "float16")
     shown = drawn_people() if on_gpu else drawn_people(1)
     figures: dict[str, Any] = {}
     say("pixels by which results move; joints: median, 95 %, 99 %, at most; boxes: median, at most; people lost")
     for runtime in runtimes:
-        for precision in precisions:
+        for precision in ("float32", "float16", "bfloat16"):
             other = load_bundle("nano", device=str(device), flow="none", runtime=runtime, precision=precision)
             moved = agreement(exact, other, shown)
             joints = [round(float(value), 3) for value in np.percentile(moved.joints, (50, 95, 99, 100))]

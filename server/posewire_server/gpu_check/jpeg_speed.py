@@ -54,7 +54,7 @@ def measure_jpegs(device: torch.device, budget_s: float, say: Callable[[str], No
 
 def _by_cpu(device: torch.device, pictures: list[bytes], number: int) -> None:
     pixels = PictureDecoder(Codec.JPEG, None, LimitsConfig()).decode(pictures[number % len(pictures)])
-    Frame(pixels).on(device)
+    Frame(pixels).send_to(device)
 
 
 def _by_gpu(batches: JpegBatches, pictures: list[bytes], number: int) -> None:

@@ -73,7 +73,7 @@ async def _measure(
 
     def decode(decoder: PictureDecoder, data: bytes) -> Frame:
         frame = Frame(decoder.decode(data))
-        frame.on(device)
+        frame.send_to(device)
         return frame
 
     async def stream(number: int) -> None:

@@ -20,6 +20,7 @@ from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.clips import ClipOptions
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.injected_server import with_injected_people
+from posewire_server.benchmark.load import rig as rig_module
 from posewire_server.benchmark.load.hostile import HostileKind
 from posewire_server.benchmark.load.interference import InterferenceOptions, run_interference
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
@@ -34,7 +35,7 @@ from posewire_server.server import PoseServer, running_server
 from posewire_server.tokens import TokenGrant, append_line, new_token
 from tests.integration.certificates import Authority
 from tests.integration.service_calls import server_config
-from tests.server.stand_ins import Floats, GridPose, networks
+from tests.server.stand_ins import Floats, Gate, GridPose, networks
 
 CLIP = ClipOptions(size=(160, 120), people=2, frames=4)
 BUSY_S = 0.05
@@ -140,6 +141,21 @@ async def test_what_a_slow_server_drops_is_told() -> None:
     assert result.age is not None
     assert result.latency is not None
     assert result.age.p50 >= 1e3 * BUSY_S
+
+
+async def test_what_is_never_answered_has_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig_module, "_PATIENCE_S", 0.2)
+    gate = Gate()
+    gate.open.set()  # to warm up
+    async with load_on(networks(pose=gate), fps=10.0, seconds=0.5, max_lateness_ms=10_000.0) as (_, rig):
+        gate.open.clear()
+        result = await rig.measure()
+        gate.open.set()
+    assert result.frames.tracked == 0
+    assert result.frames.open >= 1
+    assert result.faults == ()  # a figure, and not a fault
+    assert result.latency is not None
+    assert result.latency.max >= 500
 
 
 async def test_a_server_that_refuses_is_told_in_its_words() -> None:

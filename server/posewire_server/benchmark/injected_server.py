@@ -1,14 +1,15 @@
-"""`python -m posewire_server.benchmark.injected_server PEOPLE SETTINGS`: a server that finds as many as it is told.
+"""`python -m posewire_server.benchmark.injected_server PEOPLE`: a server that finds as many as it is told.
 
 For speed with networks whose weights are random: the detector runs and takes its time, and then what it found is
-replaced by people in a row. SETTINGS is a JSON object of setting names and values. It ends with its standard input.
+replaced by people in a row. Its settings are in the environment, as those of any server. It ends with its standard
+input.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -59,8 +60,8 @@ async def _serve(config: ServerConfig, people: int) -> None:
         await asyncio.to_thread(sys.stdin.buffer.read)
 
 
-def _main(people: str, settings: str) -> None:
-    config = load_config(flags=json.loads(settings))
+def _main(people: str) -> None:
+    config = load_config(environment=os.environ)
     set_up_logging(config.log_level, config.log_format)
     asyncio.run(_serve(config, int(people)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from posewire_server.config import ServerConfig
+from posewire_server.config import LogLevel, ServerConfig
+from posewire_server.configuration import ENVIRONMENT_PREFIX
 
-__all__ = ["PrivateServer", "private_server", "settings_given"]
+__all__ = ["PrivateServer", "environment_of", "private_server"]
 
 _START_TIMEOUT_S = 180.0
 _LOOK_EVERY_S = 0.02
@@ -60,22 +61,23 @@ async def private_server(config: ServerConfig, *, inject_people: int = 0) -> Asy
     with tempfile.TemporaryDirectory(prefix="posewire-bench-") as folder:
         port_file, metrics_port = Path(folder) / "port", _free_port()
         own = ServerConfig()
-        settings = settings_given(
-            dataclasses.replace(
-                config,
-                host=own.host,
-                port=0,
-                port_file=port_file,
-                resume_key=config.resume_key or Path(folder) / "key",
-                metrics_port=metrics_port,
-                metrics_host=_METRICS_HOST,
-            )
-        ) | {"log_level": "warning"}
+        settings = dataclasses.replace(
+            config,
+            host=own.host,
+            port=0,
+            port_file=port_file,
+            resume_key=config.resume_key or Path(folder) / "key",
+            metrics_port=metrics_port,
+            metrics_host=_METRICS_HOST,
+            log_level=LogLevel.WARNING,
+            exit_on_stdin_eof=True,
+        )
+        program = ["posewire_server"]
         if inject_people:
-            program = ["posewire_server.benchmark.injected_server", str(inject_people), json.dumps(settings)]
-        else:
-            program = ["posewire_server", *_flags(settings), "--exit-on-stdin-eof"]
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", *program, stdin=subprocess.PIPE)
+            program = ["posewire_server.benchmark.injected_server", str(inject_people)]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=_surroundings() | environment_of(settings)
+        )
         try:
             port = await _port(port_file, process)
             yield PrivateServer(f"{own.host}:{port}", process.pid, f"http://{_METRICS_HOST}:{metrics_port}/metrics")
@@ -85,9 +87,21 @@ async def private_server(config: ServerConfig, *, inject_people: int = 0) -> Asy
             await process.wait()
 
 
-def settings_given(config: ServerConfig) -> dict[str, Any]:
-    """The settings that differ from the defaults, by their full names (`limits.max_streams`), as plain values."""
-    return dict(_differing(config, ServerConfig(), ""))
+def environment_of(config: ServerConfig) -> dict[str, str]:
+    """The settings that differ from the defaults, as a server reads them. Not as flags, which not every one has."""
+    return {
+        ENVIRONMENT_PREFIX + name.replace(".", "_").upper(): str(value)
+        for name, value in _differing(config, ServerConfig(), "")
+    }
+
+
+def _surroundings() -> dict[str, str]:
+    """The environment without the user's own settings of servers: figures are to be those of the command."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(ENVIRONMENT_PREFIX) and name != "POSEWIRE_CONFIG"
+    }
 
 
 def _differing(config: Any, default: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -96,13 +110,7 @@ def _differing(config: Any, default: Any, prefix: str) -> Iterator[tuple[str, An
         if dataclasses.is_dataclass(value):
             yield from _differing(value, usual, f"{prefix}{field.name}.")
         elif value != usual:
-            yield prefix + field.name, str(value) if isinstance(value, Path) else value
-
-
-def _flags(settings: dict[str, Any]) -> Iterator[str]:
-    for name, value in settings.items():
-        flag = f"--{name.rpartition('.')[2].replace('_', '-')}"
-        yield from (flag,) if value is True else (flag, str(value))
+            yield prefix + field.name, value
 
 
 def _free_port() -> int:

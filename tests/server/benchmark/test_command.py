@@ -11,10 +11,10 @@ from posewire.cli.access import ServerAccess
 from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.load.access import access_fields, access_from
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
-from posewire_server.benchmark.private_server import settings_given
+from posewire_server.benchmark.private_server import environment_of
 from posewire_server.benchmark.suite import CPU_SUITE, Step, run_suite, tables_of
 from posewire_server.benchmark.tables import TABLES
-from posewire_server.config import LimitsConfig, ServerConfig
+from posewire_server.config import BatchingConfig, LimitsConfig, ServerConfig, StageBatchingConfig
 from posewire_server.configuration import load_config
 
 
@@ -90,10 +90,22 @@ def test_figures_stand_below_their_command(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_private_server_survive_their_way() -> None:
-    config = ServerConfig(bundle="paper-r50", threads=3, detector="none", limits=LimitsConfig(max_streams=7))
-    given = settings_given(config)
-    assert given == {"bundle": "paper-r50", "threads": 3, "detector": "none", "limits.max_streams": 7}
-    assert load_config(flags=json.loads(json.dumps(given))) == config
+    config = ServerConfig(
+        bundle="paper-r50",
+        resume_key=Path("key"),
+        exit_on_stdin_eof=True,
+        limits=LimitsConfig(max_streams=7),
+        batching=BatchingConfig(pose=StageBatchingConfig(max_batch=9)),
+    )
+    variables = environment_of(config)
+    assert variables == {
+        "POSEWIRE_SERVER_BUNDLE": "paper-r50",
+        "POSEWIRE_SERVER_RESUME_KEY": "key",
+        "POSEWIRE_SERVER_EXIT_ON_STDIN_EOF": "True",
+        "POSEWIRE_SERVER_LIMITS_MAX_STREAMS": "7",
+        "POSEWIRE_SERVER_BATCHING_POSE_MAX_BATCH": "9",
+    }
+    assert load_config(environment=variables) == config
 
 
 def test_how_a_server_is_reached_survives_its_way_too() -> None:

@@ -78,15 +78,19 @@ class SendingStream:
             start_s + self._schedule.due_s(self.index, number) for number in range(len(self.records))
         ]
         end_s = start_s + self._schedule.seconds
+        given_up_s = end_s + patience_s
         try:
-            async with asyncio.timeout(end_s + patience_s - time.monotonic()):
+            async with asyncio.timeout(given_up_s - time.monotonic()):
                 await self._exchange(end_s)
-        except TimeoutError:
-            self._call.cancel()  # frames without an answer stay open: that is a figure, not a fault
-        except grpc.aio.AioRpcError as error:
-            return f"{error.code().name}: {error.details()}"
-        except asyncio.InvalidStateError:
-            return "the server ended the stream"
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            # Given up, the call may fail in any of these ways. Frames without an answer stay open then, which is a
+            # figure and not a fault.
+            if time.monotonic() < given_up_s:
+                if isinstance(error, grpc.aio.AioRpcError):
+                    return f"{error.code().name}: {error.details()}"
+                return "the server ended the stream"
+        finally:
+            self._call.cancel()
         return ""
 
     async def _exchange(self, end_s: float) -> None:

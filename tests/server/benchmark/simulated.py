@@ -31,16 +31,24 @@ class SimulatedRig:
         service_s: that a frame takes.
         hoards: keep every frame, whatever the drop policy says.
         lateness_s: of the generator.
+        delay_s: that every result has on its way.
     """
 
     def __init__(
-        self, options: LoadOptions, service_s: float, *, hoards: bool = False, lateness_s: float = 0.0
+        self,
+        options: LoadOptions,
+        service_s: float,
+        *,
+        hoards: bool = False,
+        lateness_s: float = 0.0,
+        delay_s: float = 0.0,
     ) -> None:
         self.options = options
         self.measured: list[tuple[int, float]] = []
         self._service_s = service_s
         self._drops = options.drop_policy is DropPolicy.LATEST and not hoards
         self._lateness_s = lateness_s
+        self._delay_s = delay_s
 
     async def measure(
         self, *, streams: int | None = None, fps: float | None = None, seconds: float | None = None
@@ -87,7 +95,7 @@ class SimulatedRig:
             taken = waiting.pop(0)
             free_s += self._service_s
             record = records[taken]
-            record["outcome"], record["answered_s"] = Outcome.TRACKED, free_s
+            record["outcome"], record["answered_s"] = Outcome.TRACKED, free_s + self._delay_s
             record["stages_ms"][STAGES.index("total")] = self._service_s * 1e3
         return records
 

@@ -35,6 +35,13 @@ def test_a_server_that_hoards_does_not() -> None:
     assert "DO NOT STAY FRESH" in found.as_text()
 
 
+def test_a_server_that_is_late_all_the_time_does_not_either() -> None:
+    rig = SimulatedRig(LOAD, 0.02, delay_s=0.1)
+    found = asyncio.run(run_overload(rig, OverloadOptions(load=LOAD, seconds=4.0)))  # type: ignore[arg-type]
+    assert found.growth == pytest.approx(1, rel=0.1)
+    assert not found.holds
+
+
 def test_growth_compares_thirds_and_needs_both() -> None:
     assert growth([10.0, 10.0, 99.0, 99.0, 20.0, 20.0]) == 2.0
     assert growth([None, None, 5.0, 5.0, 5.0, 5.0]) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
@@ -101,12 +101,14 @@ class DisFlow:
 
     def __init__(self, settings: DisSettings, workers: int = 1) -> None:
         self._settings = settings
+        self._key = ("dis", settings.width)
         self._of_thread = threading.local()  # OpenCV's object keeps its buffers between calls
         self._pool = ThreadPoolExecutor(workers, "posewire-dis") if workers > 1 else None
 
     def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
         """The field of each pair; raises `ValueError` where its frames differ in size."""
         _check_sizes(pairs)
+        self._fetch(frame for pair in pairs for frame in pair)
         greys = [(self._gray(previous), self._gray(current)) for previous, current in pairs]
         run = map if self._pool is None or len(pairs) == 1 else self._pool.map
         return [
@@ -125,26 +127,43 @@ class DisFlow:
         rows, columns, _ = grid.shape
         return grid * np.array((size[1] / columns, size[0] / rows), np.float32)
 
+    def _fetch(self, frames: Iterable[Frame]) -> None:
+        """Make the pictures of frames that were decoded on an accelerator, there, and bring them here at once."""
+        missing = {id(frame): frame for frame in frames if frame.home.type != "cpu" and not frame.has(self._key)}
+        if missing:
+            chosen = list(missing.values())
+            greys = _reduced_greys(
+                [frame.on(frame.home) for frame in chosen], [self._reduced(frame.size) for frame in chosen]
+            )
+            for frame, grey in zip(chosen, greys, strict=True):
+                frame.derived(self._key, lambda grey=grey: grey)  # type: ignore[misc]
+
     def _gray(self, frame: Frame) -> npt.NDArray[np.uint8]:
         def make() -> npt.NDArray[np.uint8]:
-            height, width = frame.size
-            ratio = min(1.0, self._settings.width / width)
-            size = max(self._smallest_side, round(width * ratio)), max(self._smallest_side, round(height * ratio))
-            if frame.home.type != "cpu":
-                return _reduced_grey(frame.on(frame.home), (size[1], size[0]))
+            height, width = self._reduced(frame.size)
             # Reduced first: a third of the work of converting the whole frame.
-            small = cv2.resize(frame.pixels, size, interpolation=cv2.INTER_AREA)
+            small = cv2.resize(frame.pixels, (width, height), interpolation=cv2.INTER_AREA)
             return cast("npt.NDArray[np.uint8]", cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
-        return frame.derived(("dis", self._settings.width), make)
+        return frame.derived(self._key, make)
+
+    def _reduced(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which a frame of this size is looked at."""
+        height, width = size
+        ratio = min(1.0, self._settings.width / width)
+        return max(self._smallest_side, round(height * ratio)), max(self._smallest_side, round(width * ratio))
 
 
-def _reduced_grey(pixels: Tensor, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """A frame `(h, w, 3)`, reduced to `size` (height, width) and to grey where it is, and only then fetched."""
-    planes = pixels.permute(2, 0, 1).unsqueeze(0).float()
-    red, green, blue = functional.interpolate(planes, size, mode="area")[0]
-    grey = red * 0.299 + green * 0.587 + blue * 0.114
-    return cast("npt.NDArray[np.uint8]", to_host(grey.round().to(torch.uint8)).numpy())
+def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:
+    """Frames `(h, w, 3)`, each reduced to its size (height, width) and to grey where it is; fetched in one copy."""
+    greys = []
+    for pixels, size in zip(frames, sizes, strict=True):
+        planes = pixels.permute(2, 0, 1).unsqueeze(0).float()
+        red, green, blue = functional.interpolate(planes, size, mode="area")[0]
+        greys.append((red * 0.299 + green * 0.587 + blue * 0.114).round().to(torch.uint8))
+    fetched = torch.split(to_host(torch.cat([grey.flatten() for grey in greys])), [grey.numel() for grey in greys])
+    # Copies, so that one frame that is kept does not keep the others' memory.
+    return [flat.numpy().reshape(size).copy() for flat, size in zip(fetched, sizes, strict=True)]
 
 
 class StillFlow:

@@ -91,6 +91,10 @@ class Frame:
             self._derived[key] = make()
         return cast(T, self._derived[key])
 
+    def has(self, key: Hashable) -> bool:
+        """Whether something was derived with `key`."""
+        return key in self._derived
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:

@@ -125,16 +125,16 @@ def runner(
     if chosen == "openvino":
         run = OpenVinoNetwork(prepared, input_shape)
         return lambda images: steps(run, images)
-    run = _in_precision(prepared, dtype)
+    run = _in_precision(prepared, device, dtype)
     if chosen == "cuda-graphs":
         return GraphedNetwork(lambda images: steps(run, images), input_shape, device, BATCH_SIZES)
     return lambda images: map_tensors(steps(run, pad_batch(images)), lambda output: output[: len(images)])
 
 
-def _in_precision(network: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Any]:
+def _in_precision(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Any]:
     """The network with weights and activations of `dtype`, float32 in and out."""
     network.to(dtype)
-    if dtype is torch.float32 and next(network.parameters()).device.type == "cuda":
+    if dtype is torch.float32 and device.type == "cuda":
         # Else its convolutions would round to the ten bits of float16, too.
         torch.backends.cudnn.allow_tf32 = False
 

@@ -136,6 +136,15 @@ def test_a_failed_recording_leaves_the_device_usable(gpu: torch.device) -> None:
     assert run.sizes == ()
     images = torch.randn(3, *SHAPE, device=gpu)
     torch.testing.assert_close(run(images), compute(images))
+    # Memory that other streams have used comes back all the same.
+    other, reserved = torch.cuda.Stream(gpu), []
+    for _ in range(50):
+        block = torch.empty(2**24, dtype=torch.uint8, device=gpu)
+        block.record_stream(other)
+        del block
+        torch.cuda.synchronize()
+        reserved.append(torch.cuda.memory_reserved(gpu))
+    assert reserved[-1] <= reserved[4]
 
 
 @pytest.mark.gpu

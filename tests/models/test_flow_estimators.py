@@ -13,7 +13,7 @@ from posewire_models.flow_estimators import (
     DisSettings,
     FlowNetFlow,
     StillFlow,
-    _reduced_grey,
+    _reduced_greys,
 )
 from posewire_models.flownet_s import FlowNetS
 from posewire_models.frames import Frame
@@ -85,10 +85,20 @@ def test_nothing_moves_without_flow() -> None:
 
 
 def test_frames_of_a_device_become_the_same_grey() -> None:
-    before, _ = _moved((6.0, -3.0))
-    reduced = _reduced_grey(torch.from_numpy(before.pixels), (120, 240))
-    grey = cv2.cvtColor(cv2.resize(before.pixels, (240, 120), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    assert np.abs(reduced.astype(int) - grey).max() <= 1
+    frames = [_moved((6.0, -3.0))[0], _moved((6.0, -3.0), (64, 128))[0]]
+    reduced = _reduced_greys([torch.from_numpy(frame.pixels) for frame in frames], [(120, 240), (64, 128)])
+    for frame, found in zip(frames, reduced, strict=True):
+        small = cv2.resize(frame.pixels, found.shape[::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(found.astype(int) - cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).max() <= 1
+
+
+@pytest.mark.gpu
+def test_dis_sees_frames_of_a_gpu_as_it_sees_others(gpu: torch.device) -> None:
+    pairs = [_moved((6.0, -3.0), seed=seed) for seed in range(3)]
+    there = [tuple(Frame(torch.from_numpy(frame.pixels).to(gpu)) for frame in pair) for pair in pairs]
+    dis = DisFlow(DisSettings())
+    for one, other in zip(dis(pairs), dis(there), strict=True):  # type: ignore[arg-type]
+        assert np.abs(one.grid - other.grid).mean() < 0.2
 
 
 def test_dis_on_several_threads_finds_the_same() -> None:

@@ -27,7 +27,7 @@ from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSessio
 from posewire_models.detectors.selection import DetectorSettings, people
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
-from posewire_models.inference import batches
+from posewire_models.inference import MAX_BATCH, batches
 from posewire_models.letterbox import letterbox_many
 
 __all__ = ["OnnxDetector", "OnnxDetectorError", "decode_yolox", "decode_yolox_batch"]
@@ -62,8 +62,8 @@ class OnnxDetector:
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """People of each frame, best first."""
         together = self._session.takes_batches(self._outputs) and self._device.type != "cpu"
-        most = {} if together else {"size": 1}
-        return [found for chunk in batches(len(frames), **most) for found in self._detect(frames[chunk])]
+        size = MAX_BATCH if together else 1
+        return [found for chunk in batches(len(frames), size) for found in self._detect(frames[chunk])]
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size, _FILL)

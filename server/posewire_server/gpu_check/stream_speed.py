@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 def measure_streams(device: torch.device, say: Say) -> dict[str, Any]:
     """The nano bundle with and without its flow, which is the CPU's; JPEGs decoded by the CPU and by the GPU."""
     on_gpu = device.type == "cuda"
-    counts, seconds = ((1, 8, 32, 100), 4.0) if on_gpu else ((1, 2), 0.5)
+    counts, seconds = ((1, 8, 32, 100), 2.5) if on_gpu else ((1, 2), 0.5)
     pictures = encoded_scene(24 if on_gpu else 4)
     figures: dict[str, Any] = {}
     for flow in ("bundle", "none") if on_gpu else ("none",):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
+from typing import TypeVar
 
 import av
 import cv2
@@ -28,6 +29,8 @@ from posewire_server.video_decoding import VideoDecoder
 __all__ = ["Decoding", "choose_decoding", "sample_picture"]
 
 log = logging.getLogger(__name__)
+
+Choice = TypeVar("Choice")
 
 # Threads that only wait for the GPU: as many pictures may be in one of its batches.
 _WAITING_THREADS = 32
@@ -66,7 +69,11 @@ class Decoding:
     def frame(self, pixels: Pixels | Tensor) -> Frame:
         """The frame, on its way to the device. To be called on a decoding thread, which has the time for it."""
         frame = Frame(pixels)
-        frame.send_to(self.device)
+        try:
+            frame.send_to(self.device)
+        except RuntimeError as error:
+            # Whoever needs it there will try once more, and fail this frame alone.
+            log.warning("a frame could not be uploaded: %s", error)
         return frame
 
     def threads(self, config: ServerConfig) -> int:
@@ -94,13 +101,22 @@ def choose_decoding(config: ServerConfig, device: torch.device) -> Decoding:
     """
     jpegs, video_gpu = None, None
     if device.type == "cuda":
-        jpegs = _choose_jpegs(config, device)
-        video_gpu = _choose_video(config, device.index or 0)
+        jpegs = _or_none("JPEGs", partial(_choose_jpegs, config, device))
+        video_gpu = _or_none("video", partial(_choose_video, config, device.index or 0))
     for name in ("jpeg_decoder", "video_decoder"):
         if getattr(config, name) == "gpu" and (jpegs if name == "jpeg_decoder" else video_gpu) is None:
             flag = name.replace("_", "-")
             raise ValueError(f"{name} is 'gpu', which is not to be had with device {device}; use --{flag} auto or cpu")
     return Decoding(device, jpegs, video_gpu)
+
+
+def _or_none(what: str, choose: Callable[[], Choice | None]) -> Choice | None:
+    """What is chosen; the CPU where the attempt fails, in whatever way: a server starts without that."""
+    try:
+        return choose()
+    except Exception as error:  # noqa: BLE001  drivers and their libraries fail in many ways
+        log.warning("the GPU fails at decoding %s, which the CPU does now: %s", what, error)
+        return None
 
 
 def sample_picture() -> Pixels:
@@ -119,7 +135,7 @@ def _choose_jpegs(config: ServerConfig, device: torch.device) -> JpegBatches | N
         return None
     batches = JpegBatches(partial(decode_jpegs, device=device))
     _, encoded = cv2.imencode(".jpg", sample_picture(), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    data, limits = encoded.tobytes(), config.limits
+    data = encoded.tobytes()
     if batches.decode(data) is None:
         log.warning("the GPU does not decode JPEGs here; the CPU does")
         batches.close()
@@ -128,7 +144,7 @@ def _choose_jpegs(config: ServerConfig, device: torch.device) -> JpegBatches | N
         return batches
 
     def decode(decoding: Decoding, _: object) -> None:
-        decoding.frame(decoding.picture_decoder(Codec.JPEG, None, limits).decode(data))
+        decoding.frame(decoding.picture_decoder(Codec.JPEG, None, LimitsConfig()).decode(data))
 
     times = {}
     for name, own in (("cpu", Decoding(device)), ("gpu", Decoding(device, batches))):
@@ -148,7 +164,7 @@ def _choose_video(config: ServerConfig, gpu: int) -> int | None:
     except (av.error.FFmpegError, ValueError) as error:
         log.info("video is decoded on the CPU: nothing to try the GPU's decoder with (%s)", error)
         return gpu if config.video_decoder == "gpu" else None
-    decoder = VideoDecoder(Codec.H264, config.limits, gpu)
+    decoder = VideoDecoder(Codec.H264, LimitsConfig(), gpu)
     decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)]
     if not decoder.on_gpu or not any(isinstance(each.outcome, np.ndarray) for each in decoded):
         return None
@@ -156,7 +172,7 @@ def _choose_video(config: ServerConfig, gpu: int) -> int | None:
         return gpu
 
     def decode(on: int | None, _: object) -> None:
-        own = VideoDecoder(Codec.H264, config.limits, on)
+        own = VideoDecoder(Codec.H264, LimitsConfig(), on)
         for key, unit in enumerate(units):
             own.feed(key, unit)
 

@@ -30,6 +30,36 @@ def test_a_gpu_that_is_not_there_cannot_be_asked_for(setting: str) -> None:
         choose_decoding(ServerConfig(**{setting: "gpu"}), CPU)  # type: ignore[arg-type]
 
 
+def test_a_gpu_that_fails_at_decoding_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("nvjpegCreateEx failed: 6")
+
+    for name in ("_choose_jpegs", "_choose_video"):
+        monkeypatch.setattr(f"posewire_server.decoding_choice.{name}", fails)
+    decoding = choose_decoding(ServerConfig(), torch.device("cuda", 0))
+    assert decoding.in_words() == {"jpegs_on": "cpu", "video_on": "cpu"}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the GPU fails at decoding {what}, which the CPU does now: nvjpegCreateEx failed: 6"
+        for what in ("JPEGs", "video")
+    ]
+    with pytest.raises(ValueError, match="use --jpeg-decoder auto or cpu"):
+        choose_decoding(ServerConfig(jpeg_decoder="gpu"), torch.device("cuda", 0))
+
+
+def test_a_frame_that_cannot_be_uploaded_is_a_frame_nevertheless(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr("posewire_models.frames.upload", fails)
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    assert Decoding(torch.device("cuda", 0)).frame(pixels).pixels is pixels
+    assert "could not be uploaded: CUDA error: out of memory" in caplog.text
+
+
 def test_each_codec_has_its_decoder() -> None:
     decoding = Decoding()
     for codec, kind in ((Codec.H264, VideoDecoder), (Codec.JPEG, PictureDecoder)):

@@ -14,6 +14,8 @@ __all__ = ["Letterbox", "letterbox", "letterbox_many", "resize"]
 
 # Pixels of frames that are resized together: of these, an accelerator holds float32 copies meanwhile (12 bytes each).
 _MOST_PIXELS = 2**25
+# Pixels that become one in CUDA's kernel, whose weights have to fit into the memory of a block of threads.
+_MOST_REDUCED = 48
 
 
 class Letterbox(NamedTuple):
@@ -75,5 +77,12 @@ def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, float32 in 0..255."""
     planes = pixels.permute(0, 3, 1, 2)  # a view: channels last in memory
     if pixels.device.type != "cpu":
-        planes = planes.float()  # only the CPU has the fast kernel for bytes
+        planes = _halved(planes.float(), size)  # only the CPU has the fast kernel for bytes
     return functional.interpolate(planes, size, mode="bilinear", antialias=True).float()
+
+
+def _halved(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures `(b, 3, h, w)`; absurdly large ones are halved until CUDA's kernel can reduce them to `size`."""
+    while max(planes.shape[2] / size[0], planes.shape[3] / size[1]) > _MOST_REDUCED:
+        planes = functional.avg_pool2d(planes, 2, ceil_mode=True)
+    return planes

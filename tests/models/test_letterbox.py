@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from posewire_models.letterbox import letterbox, letterbox_many, resize
+from posewire_models.letterbox import _halved, letterbox, letterbox_many, resize
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,12 @@ def test_accelerators_resize_as_the_cpu_does(size: tuple[int, int]) -> None:
     for layout in (planes.float(), planes.contiguous().float()):
         elsewhere = functional.interpolate(layout, size, mode="bilinear", antialias=True)[0]
         torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1.01)
+
+
+def test_absurd_sizes_are_halved_first() -> None:
+    ramp = torch.linspace(0, 255, 16_000).expand(1, 3, 21, -1)
+    halved = _halved(ramp, (1, 80))
+    assert halved.shape == (1, 3, 3, 2000)
+    small, direct = (functional.interpolate(each, (1, 80), mode="bilinear", antialias=True) for each in (halved, ramp))
+    torch.testing.assert_close(small, direct, rtol=0, atol=0.5)
+    assert _halved(ramp, (21, 400)) is ramp

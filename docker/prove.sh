@@ -136,8 +136,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends python3-pip 
 CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]
 END
 fi
-shows "$(podman run --rm "docker.io/$(image prom/prometheus)" --version | head -1)"
-shows "$(podman run --rm "docker.io/$envoy" envoy --version | grep -o '[0-9.]*/Modified\|[0-9]*\.[0-9.]*/Clean\|[0-9]*\.[0-9]*\.[0-9]*' | head -1) (Envoy)"
+shows "$(podman run --rm --network none "docker.io/$(image prom/prometheus)" --version | head -1)"
+shows "$(podman run --rm --network none "docker.io/$envoy" envoy --version | grep -o '[0-9]*\.[0-9]*\.[0-9]*' | head -1 | sed 's/^/Envoy /')"
 
 step "The server's image: docker/server.Dockerfile as it is, from this checkout"
 for variant in ${WITH_CUDA:+cuda} cpu; do
@@ -267,14 +267,14 @@ wait_for_frames scale2 60
 open=("$(metric servers-cpu-1 posewire_open_streams)" "$(metric servers-cpu-2 posewire_open_streams)")
 shows "two streams; open at the two servers: ${open[*]}"
 [ "${open[*]}" = "1 1" ] || fail "Envoy did not spread them"
-podman kill --signal KILL "$PROJECT-servers-cpu-1" > /dev/null
+inside podman kill --signal KILL "$PROJECT-servers-cpu-1" > /dev/null
 shows "killed one server in the middle (SIGKILL)"
 for pid in "${pids[@]}"; do wait "$pid" || fail "not every frame was answered for"; done
 for stream in 1 2; do python3 "$REPOSITORY/docker/proof/same_people.py" "$OUT/cpu.jsonl" "$OUT/scale$stream.jsonl"; done
 shows "the other server took over $(metric servers-cpu-2 'posewire_resumes_total{outcome="resumed"}') stream"
 
 step "A server that drains: Envoy sends it nothing new, and its stream moves on"
-podman start "$PROJECT-servers-cpu-1" > /dev/null 2>&1 || true
+inside podman start "$PROJECT-servers-cpu-1" > /dev/null 2>&1
 wait_until_healthy servers-cpu-1
 wait_for_servers 2
 client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out /out/drain.jsonl --quiet &
@@ -282,11 +282,11 @@ tracking=$!
 wait_for_frames drain 60
 leaving=1
 [ "$(metric servers-cpu-2 posewire_open_streams)" = 1 ] && leaving=2
-podman stop --time 15 "$PROJECT-servers-cpu-$leaving" > /dev/null 2>&1
+inside podman stop --time 15 "$PROJECT-servers-cpu-$leaving" > /dev/null 2>&1
 shows "told server $leaving to stop; it ended with status $(inspect "servers-cpu-$leaving" '{{.State.ExitCode}}')"
 wait "$tracking" || fail "not every frame was answered for"
 python3 "$REPOSITORY/docker/proof/same_people.py" "$OUT/cpu.jsonl" "$OUT/drain.jsonl"
-podman start "$PROJECT-servers-cpu-$leaving" > /dev/null 2>&1
+inside podman start "$PROJECT-servers-cpu-$leaving" > /dev/null 2>&1
 wait_until_healthy "servers-cpu-$leaving"
 wait_for_servers 2
 

@@ -16,20 +16,25 @@ RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends libgomp1 python3 \
     && apt-get clean && rm -rf /var/lib/apt/lists/* /var/log/*
 
+# By itself, so that another version of posewire with the same requirements finds the next stage as it was.
+FROM python AS requirements
+# cuda, or cpu (with OpenVINO).
+ARG VARIANT=cuda
+COPY pyproject.toml docker/requirements.py /
+RUN python3 /requirements.py "${VARIANT}" /pyproject.toml > /requirements.txt
+
 FROM python AS dependencies
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 WORKDIR /build
 # pip lives beside the environment that is shipped, not in it.
 RUN python3 -m venv /pip && python3 -m venv --without-pip /opt/posewire
-COPY pyproject.toml constraints.txt docker/requirements.py ./
-# cuda, or cpu (with OpenVINO).
-ARG VARIANT=cuda
+COPY constraints.txt ./
+COPY --from=requirements /requirements.txt ./
 # A further package index, for torch without CUDA; the general one has it with CUDA only, 4 GB that a CPU never uses.
 ARG TORCH_INDEX=
 # What only compilers need goes again: headers, static libraries, and Triton (1 GB), which compiles for torch.compile.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 requirements.py "${VARIANT}" pyproject.toml > requirements.txt \
-    && /pip/bin/pip --python /opt/posewire/bin/python install --only-binary :all: \
+    /pip/bin/pip --python /opt/posewire/bin/python install --only-binary :all: \
         ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} --constraint constraints.txt --requirement requirements.txt \
     && cd /opt/posewire/lib/python3*/site-packages \
     && rm -rf triton torch/include torch/share openvino/include \

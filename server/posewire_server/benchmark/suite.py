@@ -75,7 +75,7 @@ CPU_SUITE = (
     Step("roofline", "The networks against the machine", "roofline", "roofline --batches 1,4,16"),
     Step("runtimes", "Which runtime is the fastest", "runtimes", "roofline --runtimes --batches 1,2"),
 )
-"""Less than ten minutes on two cores."""
+"""About ten minutes on two cores."""
 
 
 def run_suite(steps: tuple[Step, ...], folder: Path) -> list[str]:

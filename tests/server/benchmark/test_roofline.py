@@ -130,6 +130,28 @@ def test_the_roofline_of_a_bundle(small_bundle: str, one_thread: int) -> None:
     assert "Peak in float32" in TABLES["roofline"](json.loads(json.dumps(found.as_json())))
 
 
+def test_a_detector_of_torchvision_has_its_place_too(small_bundle: str, one_thread: int) -> None:
+    path = Path(small_bundle) / "manifest.json"
+    detector = {"architecture": "torchvision", "network": {"name": "ssdlite320_mobilenet_v3_large"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"detector": detector}))
+    found = measure_roofline(
+        RooflineOptions(
+            bundle=small_bundle,
+            device="cpu",
+            runtimes=("torch",),
+            batches=(1,),
+            point_s=0.001,
+            peak_s=0.001,
+            workload=TINY,
+            threads=one_thread,
+        )
+    )
+    cost = found.costs["detector ssdlite320_mobilenet_v3_large"]
+    assert cost.parameters == pytest.approx(3.44e6, rel=0.01)  # as torchvision says
+    assert cost.multiply_adds == pytest.approx(0.583e9, rel=0.1)
+    assert any("one picture of 1280x720 at a time" in remark for remark in found.remarks)
+
+
 def test_runtimes_are_compared_and_agree(small_bundle: str, one_thread: int) -> None:
     table = compare_runtimes(
         RuntimeOptions(bundle=small_bundle, batches=(1,), rounds=1, turn_s=0.001, threads=one_thread)

@@ -16,7 +16,7 @@ from posewire_server.benchmark.tables import TABLES
 __all__ = ["CPU_SUITE", "Step", "run_suite", "tables_of"]
 
 _SMALL = "--size 854x480 --people 2"
-_HOSTILE = f"{_SMALL} --streams 2 --fps 5 --seconds 6 --warm-up 1.5 --rounds 2"
+_HOSTILE = f"{_SMALL} --streams 4 --fps 5 --seconds 5 --warm-up 1 --rounds 2"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ CPU_SUITE = (
         "capacity",
         "How many cameras",
         "capacity",
-        f"load {_SMALL} --detector bundle --fps 5 --seconds 6 --warm-up 2 --find-max --latency-bound-ms 200",
+        f"load {_SMALL} --detector bundle --fps 5 --seconds 5 --warm-up 1.5 --find-max --latency-bound-ms 200",
     ),
     Step(
         "scaling",

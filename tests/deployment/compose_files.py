@@ -18,7 +18,7 @@ PROFILES = ("gpu", "cpu", "scale", "scale-cpu")
 
 Service: TypeAlias = "dict[str, Any]"
 
-_VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{\w+(?::?-([^}]*))?\}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,9 +35,9 @@ _Loader.add_constructor("!override", _plain)
 _Loader.add_constructor("!reset", _plain)
 
 
-def read(file: Path, **variables: str) -> dict[str, Any]:
-    """A file, with the variables given, else their defaults."""
-    text = _VARIABLE.sub(lambda match: variables.get(match[1], match[2] or ""), file.read_text(encoding="utf-8"))
+def read(file: Path) -> dict[str, Any]:
+    """A file, with the defaults of its variables."""
+    text = _VARIABLE.sub(lambda match: match[1] or "", file.read_text(encoding="utf-8"))
     return dict(yaml.load(text, _Loader))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import re
@@ -48,8 +49,6 @@ _ITS_OWN = {"job", "instance"}
 @pytest.fixture(scope="module")
 def exported() -> Exported:
     """Every sample that a server on a GPU exports: its labels, and their values."""
-    import asyncio
-
     text = asyncio.run(_exported_text())
     samples: Exported = {}
     for family in text_string_to_metric_families(text):

@@ -6,7 +6,7 @@ SOURCE ?=
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types proto proto-check proto-lint bench bench-all clean fuzz chaos soak image check-deployment
+.PHONY: help demo test check lint types proto proto-check proto-lint bench bench-all clean fuzz chaos soak image check-docker
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -66,7 +66,7 @@ soak: $(BIN)/.dev  ## Memory over 20,000 frames and 1,000 streams, and a control
 image:  ## Build the server's image (needs Docker); make image VARIANT=cpu
 	docker compose --profile $(if $(filter cpu,$(VARIANT)),cpu,gpu) build
 
-check-deployment: $(BIN)/.dev  ## Check compose.yaml, the image's recipe, dashboard, alerts and Envoy's configuration
+check-docker: $(BIN)/.dev  ## Check compose.yaml, the image's recipe, dashboard, alerts and Envoy's configuration
 	$(BIN)/python -m pytest tests/deployment
 
 clean:  ## Remove the virtual environment and caches

@@ -124,7 +124,7 @@ def _capacity(figures: Figures) -> str:
         f"{figures['latency_bound_ms']:g} ms with at most {_percent(figures['most_lost_share'])} lost; limited by the "
         f"{figures['limited_by']}."
     )
-    return f"{_setting(result) if result else ''}\n\n{_table(heads, rows)}\n\n{answer}"
+    return f"{_setting(result)}\n\n{_table(heads, rows)}\n\n{answer}"
 
 
 def _scaling(figures: Figures) -> str:

@@ -28,6 +28,7 @@ from posewire_server.configuration import load_config
         ("load --streams 0", "streams is 0; it must lie in 1..5000"),
         ("load --find-max --overload", "ask one at a time"),
         ("load --inject", "name it with --detector"),
+        ("load --inject --detector none", "name it with --detector"),
         ("load --codec vp9", "'vp9' is not a valid FootageCodec"),
         ("load --server here:1 --detector auto --inject", "into a private server only"),
         ("load --server here:1 --random-weights", "for a private server"),

@@ -98,7 +98,7 @@ class Capacity:
         most_lost_share: that was asked for.
         limited_by: `server`, `generator` (which was late: the server may carry more) or `search` (more was not tried).
         steps: in their order.
-        result: of the run that confirmed the answer; None where there is none.
+        result: of the last run: the one that confirmed the answer, or that shows why there is none.
     """
 
     streams: int
@@ -108,7 +108,7 @@ class Capacity:
     most_lost_share: float
     limited_by: str
     steps: tuple[CapacityStep, ...]
-    result: LoadResult | None
+    result: LoadResult
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -116,8 +116,7 @@ class Capacity:
 
     def as_text(self) -> str:
         """Lines for people."""
-        lines = [] if self.result is None else [self.result.as_text(), ""]
-        lines.append(f"streams    p{self.percentile} ms     lost   cores")
+        lines = [self.result.as_text(), "", f"streams    p{self.percentile} ms     lost   cores"]
         for step in self.steps:
             latency = "-" if step.latency_ms is None else f"{step.latency_ms:.1f}"
             cores = "-" if step.server_cores is None else f"{step.server_cores:.2f}"
@@ -166,8 +165,7 @@ async def seek_capacity(options: CapacityOptions, measure: Callable[[int], Await
         most_lost_share=options.most_lost_share,
         limited_by="search" if nearest is None else "server" if nearest.valid else "generator",
         steps=tuple(steps),
-        # The last run is the one that confirmed it; where nothing met the bound, it shows why.
-        result=results[-1] if results else None,
+        result=results[-1],
     )
 
 

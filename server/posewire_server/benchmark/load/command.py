@@ -133,6 +133,7 @@ def load(
             raise ValueError(
                 "--find-max, --overload, --scaling and --hostile are different questions; ask one at a time"
             )
+        detector = None if detector == "none" else detector
         if inject and detector is None:
             raise ValueError("--inject replaces what a detector finds; name it with --detector")
         _check_server_flags(server, metrics_url, {"bundle": bundle, "flow": flow, "device": device, "threads": threads})

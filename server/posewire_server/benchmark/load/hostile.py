@@ -31,7 +31,7 @@ __all__ = ["HostileKind", "HostilePlan", "HostileReport"]
 # It stands for a machine of its own: on one machine with the server, it takes only the time that nobody else wants.
 _NICE = 19
 _STALLED_STREAMS = 8
-_NOISE_BYTES = 50_000
+_NOISE = random.Random(0).randbytes(50_000)
 _PAUSE_S = 0.05
 
 
@@ -43,7 +43,7 @@ class HostileKind(StrEnum):
     FLOOD = "flood"
     """Good frames, as fast as they are taken."""
     STALL = "stall"
-    """Several streams whose results are never read."""
+    """Several streams whose answers are never read; they send noise, so that it is not their frames that cost."""
     RECONNECT = "reconnect"
     """Opens a stream and breaks it off, again and again."""
 
@@ -97,8 +97,7 @@ class _Hostile:
 
     async def garbage(self) -> None:
         """Noise."""
-        noise = random.Random(0).randbytes(_NOISE_BYTES)
-        await self._send_and_read(lambda number: _frame(number, noise[number % 1000 :]), pose_pb2.CODEC_JPEG)
+        await self._send_and_read(_noise, pose_pb2.CODEC_JPEG)
 
     async def flood(self) -> None:
         """Pictures."""
@@ -119,12 +118,11 @@ class _Hostile:
         self._count()
 
     async def _stall(self) -> None:
-        call = await self._open(self._footage.codec.on_the_wire)
-        frames = self._footage.frames
+        call = await self._open(pose_pb2.CODEC_JPEG)
         try:
             for number in range(1_000_000_000):
                 # A write that hangs is what this is about; it must not be cancelled, or the call would be.
-                await call.write(frames[number % len(frames)].request(number, with_boxes=self._with_boxes))
+                await call.write(_noise(number))
                 self._count()
         finally:
             call.cancel()
@@ -181,8 +179,8 @@ async def _tell(begun: asyncio.Event) -> None:
     print("attacking", flush=True)
 
 
-def _frame(number: int, data: bytes) -> track_pb2.TrackRequest:
-    return track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=data))
+def _noise(number: int) -> track_pb2.TrackRequest:
+    return track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=_NOISE[number % 1000 :]))
 
 
 def _main() -> None:

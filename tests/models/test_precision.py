@@ -41,7 +41,7 @@ def test_half_precision_moves_joints_little(precision: str, pixels: float) -> No
     (shown,) = Scene(SceneConfig(width=640, height=480, people=3, frames=1, seed=3))
     frame = Frame(shown.image)
     exact = load_bundle("nano", device="cpu", detector="none", flow="none", runtime="torch")
-    half = load_bundle("nano", device="cpu", detector="none", flow="none", precision=precision)
+    half = load_bundle("nano", device="cpu", detector="none", flow="none", runtime="torch", precision=precision)
     assert (exact.precision, half.precision, half.runtime) == ("float32", precision, "torch")
     (expected,), (found,) = (bundle.pose([frame], [shown.truth.boxes]) for bundle in (exact, half))
     assert found.dtype == np.float32

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from posewire_models.cuda_runtime import GraphedNetwork, map_tensors
-from posewire_models.openvino_runtime import OpenVinoNetwork, openvino_is_installed
-from posewire_models.precision import select_precision
+from posewire_models.openvino_runtime import OPENVINO_PRECISIONS, OpenVinoNetwork, openvino_is_installed
+from posewire_models.precision import precision_name, select_precision
 
 __all__ = [
     "BATCH_SIZES",
@@ -60,7 +60,7 @@ def select_runtime(name: str, device: torch.device, precision: str = "auto") -> 
     Args:
         name: one of `RUNTIMES`.
         device: of the networks.
-        precision: one of `posewire_models.precision.PRECISIONS`; OpenVINO computes in float32 alone.
+        precision: one of `posewire_models.precision.PRECISIONS`; OpenVINO does not compute in float16.
 
     Raises:
         ValueError: unknown, not installed, or not for this device.
@@ -68,19 +68,22 @@ def select_runtime(name: str, device: torch.device, precision: str = "auto") -> 
     if name not in RUNTIMES:
         raise ValueError(f"unknown runtime {name!r}; use {', '.join(RUNTIMES)}")
     installed, on_cpu = openvino_is_installed(), device.type == "cpu"
-    exact = select_precision(precision, device) is torch.float32
+    for_openvino = precision_name(select_precision(precision, device)) in OPENVINO_PRECISIONS
     if name == "auto":
         if not on_cpu:
             return "cuda-graphs" if device.type == "cuda" else "torch"
-        return "openvino" if installed and exact else "torch"
+        return "openvino" if installed and for_openvino else "torch"
     if name == "cuda-graphs" and device.type != "cuda":
         raise ValueError(f"CUDA graphs run networks on a GPU, not on {device}; use device cuda, or runtime auto")
     if name == "openvino" and not installed:
         raise ValueError("OpenVINO is not installed: pip install 'posewire[openvino]', or use runtime torch")
     if name == "openvino" and not on_cpu:
         raise ValueError(f"OpenVINO runs networks on the CPU, not on {device}; use device cpu, or runtime torch")
-    if name == "openvino" and not exact:
-        raise ValueError(f"OpenVINO runs networks in float32, not in {precision}; use precision auto, or runtime torch")
+    if name == "openvino" and not for_openvino:
+        raise ValueError(
+            f"OpenVINO runs networks in {' or '.join(OPENVINO_PRECISIONS)}, not in {precision}; use one of these, or "
+            "runtime torch"
+        )
     return name
 
 
@@ -123,7 +126,7 @@ def runner(
     steps = steps or (lambda run, images: run(images))
     run: Callable[[Tensor], Any]
     if chosen == "openvino":
-        run = OpenVinoNetwork(prepared, input_shape)
+        run = OpenVinoNetwork(prepared, input_shape, precision_name(dtype))
         return lambda images: steps(run, images)
     run = _in_precision(prepared, device, dtype)
     if chosen == "cuda-graphs":

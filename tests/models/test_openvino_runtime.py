@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import threading
@@ -109,9 +110,22 @@ def test_what_cannot_be_is_said(runtime: str, device: str, message: str) -> None
         select_runtime(runtime, torch.device(device))
 
 
-def test_openvino_computes_in_float32_alone() -> None:
-    with pytest.raises(ValueError, match="in float32, not in bfloat16"):
-        select_runtime("openvino", CPU, "bfloat16")
+def test_openvino_does_not_compute_in_float16() -> None:
+    with pytest.raises(ValueError, match="in float32 or bfloat16, not in float16"):
+        select_runtime("openvino", CPU, "float16")
+    assert select_runtime("auto", CPU, "float16") == "torch"
+
+
+def test_bfloat16_is_close_where_the_cpu_has_it() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    try:
+        rounded = runner(copy.deepcopy(net), (3, 16, 16), CPU, "openvino", "bfloat16")(images)
+    except ValueError as error:
+        pytest.skip(str(error))
+    exact = runner(net, (3, 16, 16), CPU, "openvino")(images)
+    difference = (rounded - exact).abs().max() / exact.abs().max()
+    assert 0 < difference < 0.03
 
 
 def test_without_openvino_it_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:

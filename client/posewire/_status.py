@@ -22,6 +22,8 @@ from posewire.errors import (
 __all__ = ["error_from_status"]
 
 _DETAILS_KEY = "grpc-status-details-bin"
+# What a call looks like whose server went away behind a proxy.
+_CUT_OFF = "RST_STREAM"
 
 _CLASSES: dict[grpc.StatusCode, type[CallError]] = {
     grpc.StatusCode.UNAVAILABLE: ConnectionFailed,
@@ -59,6 +61,8 @@ def error_from_status(error: grpc.aio.AioRpcError, address: str, doing: str) -> 
     code = error.code()
     kind = _CLASSES.get(code, ServerFailed)
     reason, violations = _details(error)
+    if code is grpc.StatusCode.INTERNAL and not reason and _CUT_OFF in (error.details() or ""):
+        kind = ConnectionFailed
     # The server's own words say what to do; ours stand in where it could not speak.
     words = error.details() or code.name
     words += "".join(f"; {each.field}: {each.description}" for each in violations if each.description not in words)

@@ -72,6 +72,28 @@ async def test_a_refusal_in_mid_stream_stays_a_refusal(serve: Any) -> None:
             await collect(stream)
 
 
+@pytest.mark.parametrize(
+    ("code", "details", "raised"),
+    [
+        (grpc.StatusCode.CANCELLED, "", posewire.ConnectionFailed),  # it closed at that moment
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", posewire.ConnectionFailed),  # by a proxy
+        (grpc.StatusCode.INTERNAL, "out of memory", posewire.ServerFailed),
+    ],
+)
+async def test_a_call_that_is_cut_off_means_that_no_server_is_there(
+    serve: Any, code: grpc.StatusCode, details: str, raised: type[Exception]
+) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        await stream.context.abort(code, details)
+        yield
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(raised):
+            async with client.track(pictures(1)):
+                pass
+
+
 async def test_a_cancelled_call_is_a_broken_stream_not_a_cancelled_program(serve: Any) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()

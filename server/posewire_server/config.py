@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from posewire_server.ranges import check_range
 from posewire_server.tracking.config import TrackerConfig
 
 __all__ = [
@@ -76,16 +76,16 @@ class LimitsConfig:
     max_stall_s: float = 30.0
 
     def __post_init__(self) -> None:
-        _check_range("limits.max_frame_bytes", self.max_frame_bytes, 1024, 2**30)
-        _check_range("limits.max_frame_pixels", self.max_frame_pixels, 32 * 32, 2**28)
-        _check_range("limits.max_streams", self.max_streams, 1, 10_000)
-        _check_range("limits.max_pictures", self.max_pictures, 1, 10_000)
-        _check_range("limits.max_people", self.max_people, 1, 1000)
-        _check_range("limits.max_inbox", self.max_inbox, 1, 1000)
-        _check_range("limits.max_fps", self.max_fps, 1, 1e6)
-        _check_range("limits.max_stream_s", self.max_stream_s, 0, 1e9)
-        _check_range("limits.max_idle_s", self.max_idle_s, 0, 1e9)
-        _check_range("limits.max_stall_s", self.max_stall_s, 0.1, 1e6)
+        check_range("limits.max_frame_bytes", self.max_frame_bytes, 1024, 2**30)
+        check_range("limits.max_frame_pixels", self.max_frame_pixels, 32 * 32, 2**28)
+        check_range("limits.max_streams", self.max_streams, 1, 10_000)
+        check_range("limits.max_pictures", self.max_pictures, 1, 10_000)
+        check_range("limits.max_people", self.max_people, 1, 1000)
+        check_range("limits.max_inbox", self.max_inbox, 1, 1000)
+        check_range("limits.max_fps", self.max_fps, 1, 1e6)
+        check_range("limits.max_stream_s", self.max_stream_s, 0, 1e9)
+        check_range("limits.max_idle_s", self.max_idle_s, 0, 1e9)
+        check_range("limits.max_stall_s", self.max_stall_s, 0.1, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +131,8 @@ class StageBatchingConfig:
     max_wait_ms: float = 2.0
 
     def __post_init__(self) -> None:
-        _check_range("max_batch", self.max_batch, 1, 1024)
-        _check_range("max_wait_ms", self.max_wait_ms, 0.0, 1000.0)
+        check_range("max_batch", self.max_batch, 1, 1024)
+        check_range("max_wait_ms", self.max_wait_ms, 0.0, 1000.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,16 +240,16 @@ class ServerConfig:
                 "its streams. Give tokens (--tokens FILE, made with `posewire token`), TLS (--tls-cert FILE --tls-key "
                 "FILE), best both; or say --insecure if everybody in that network may"
             )
-        _check_range("port", self.port, 0, 65535)
-        _check_range("metrics_port", self.metrics_port, 0, 65535)
-        _check_range("traces_share", self.traces_share, 0.0, 1.0)
+        check_range("port", self.port, 0, 65535)
+        check_range("metrics_port", self.metrics_port, 0, 65535)
+        check_range("traces_share", self.traces_share, 0.0, 1.0)
         if self.traces and not self.traces.startswith(("http://", "https://")):
             raise ValueError(f"traces is {self.traces!r}; it must be an address such as http://localhost:4317")
-        _check_range("record_max_mb", self.record_max_mb, 1, 10**8)
-        _check_range("threads", self.threads, 0, 1024)
-        _check_range("decode_threads", self.decode_threads, 0, 1024)
-        _check_range("drain_grace_s", self.drain_grace_s, 0.0, 600.0)
-        _check_range("resume_lifetime_s", self.resume_lifetime_s, 0.0, 86_400.0)
+        check_range("record_max_mb", self.record_max_mb, 1, 10**8)
+        check_range("threads", self.threads, 0, 1024)
+        check_range("decode_threads", self.decode_threads, 0, 1024)
+        check_range("drain_grace_s", self.drain_grace_s, 0.0, 600.0)
+        check_range("resume_lifetime_s", self.resume_lifetime_s, 0.0, 86_400.0)
         if self.tracker.max_people > self.limits.max_people:
             raise ValueError(
                 f"tracker.max_people is {self.tracker.max_people}, above limits.max_people ({self.limits.max_people}); "
@@ -268,8 +268,3 @@ class ServerConfig:
     def decoders(self) -> int:
         """Threads that decode frames."""
         return self.decode_threads or max(1, (os.cpu_count() or 2) // 2)
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")

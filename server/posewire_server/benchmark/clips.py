@@ -15,6 +15,7 @@ import numpy.typing as npt
 from posewire import open_source
 from posewire.synth import Scene, SceneConfig
 from posewire_server.benchmark.footage import Footage, FootageCodec, FootageFrame
+from posewire_server.ranges import check_range
 
 __all__ = ["ClipOptions", "boxes_in_a_row", "make_footage"]
 
@@ -54,8 +55,7 @@ class ClipOptions:
         if self.size is not None:
             ranges += [("width", self.size[0], 64, 4096), ("height", self.size[1], 64, 4096)]
         for name, value, low, high in ranges:
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")
+            check_range(name, value, low, high)
 
 
 def make_footage(options: ClipOptions) -> list[Footage]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import math
 from collections.abc import Awaitable, Callable
@@ -11,7 +10,8 @@ from typing import Any
 
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
-from posewire_server.benchmark.load.rig import load_rig
+from posewire_server.benchmark.load.rig import on_rig
+from posewire_server.ranges import check_range
 
 __all__ = ["Capacity", "CapacityOptions", "CapacityStep", "find_capacity", "seek_capacity", "seek_most"]
 
@@ -50,9 +50,7 @@ class CapacityOptions:
             ("most_streams", self.load.streams, 5000),
             ("resolution", 0.0, 0.5),
         ):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")
+            check_range(name, getattr(self, name), low, high)
 
     def faults_of(self, result: LoadResult) -> tuple[str, ...]:
         """Why a load does not meet the bound; empty if it does."""
@@ -132,12 +130,11 @@ def find_capacity(options: CapacityOptions) -> Capacity:
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
     """
-
-    async def find() -> Capacity:
-        async with load_rig(options.load, most_streams=options.most_streams) as rig:
-            return await seek_capacity(options, lambda streams: rig.measure(streams=streams))
-
-    return asyncio.run(find())
+    return on_rig(
+        options.load,
+        lambda rig: seek_capacity(options, lambda streams: rig.measure(streams=streams)),
+        most_streams=options.most_streams,
+    )
 
 
 async def seek_capacity(options: CapacityOptions, measure: Callable[[int], Awaitable[LoadResult]]) -> Capacity:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import statistics
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,8 +13,11 @@ from typing import Any
 from posewire_server.benchmark.load.access import access_fields
 from posewire_server.benchmark.load.hostile import HostileKind, HostilePlan, HostileReport
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
+from posewire_server.benchmark.load.planned_process import planned_process
 from posewire_server.benchmark.load.result import LoadResult
-from posewire_server.benchmark.load.rig import LoadRig, load_rig
+from posewire_server.benchmark.load.rig import LoadRig, on_rig
+from posewire_server.benchmark.load.statistics import median_of
+from posewire_server.ranges import check_range
 
 __all__ = [
     "HostileKind",
@@ -50,8 +50,7 @@ class InterferenceOptions:
     rounds: int = 3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rounds <= 100:
-            raise ValueError(f"rounds is {self.rounds}; it must lie in 1..100")
+        check_range("rounds", self.rounds, 1, 100)
 
 
 @dataclass(frozen=True)
@@ -117,12 +116,7 @@ def measure_interference(options: InterferenceOptions) -> Interference:
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
     """
-
-    async def measure() -> Interference:
-        async with load_rig(options.load) as rig:
-            return await run_interference(rig, options)
-
-    return asyncio.run(measure())
+    return on_rig(options.load, lambda rig: run_interference(rig, options))
 
 
 async def run_interference(rig: LoadRig, options: InterferenceOptions) -> Interference:
@@ -137,10 +131,9 @@ async def run_interference(rig: LoadRig, options: InterferenceOptions) -> Interf
             alone = await rig.measure()
             beside, hostile = await _beside(rig, options.kind)
         rounds.append(_round(alone, beside, hostile))
-    ratios = [each.ratio for each in rounds if each.ratio is not None]
     return Interference(
         kind=options.kind,
-        ratio=statistics.median(ratios) if ratios else None,
+        ratio=median_of(each.ratio for each in rounds),
         rounds=tuple(rounds),
         without=alone,
         beside=beside,
@@ -189,22 +182,11 @@ class _Attack:
 
 @asynccontextmanager
 async def _attack(rig: LoadRig, kind: HostileKind) -> AsyncIterator[_Attack]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "posewire_server.benchmark.load.hostile"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+    plan = HostilePlan(
+        kind=kind,
+        access=access_fields(rig.access),
+        footage=str(rig.footage[0]),
+        with_boxes=rig.options.boxes is BoxesFrom.CALLER,
     )
-    try:
-        assert process.stdin is not None
-        plan = HostilePlan(
-            kind=kind,
-            access=access_fields(rig.access),
-            footage=str(rig.footage[0]),
-            with_boxes=rig.options.boxes is BoxesFrom.CALLER,
-        )
-        process.stdin.write(json.dumps(dataclasses.asdict(plan)).encode() + b"\n")
+    async with planned_process("posewire_server.benchmark.load.hostile", dataclasses.asdict(plan)) as process:
         yield _Attack(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()

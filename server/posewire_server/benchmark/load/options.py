@@ -10,6 +10,7 @@ from posewire.cli.access import ServerAccess
 from posewire_server.benchmark.clips import ClipOptions
 from posewire_server.config import ServerConfig
 from posewire_server.inbox import DropPolicy
+from posewire_server.ranges import check_range
 
 __all__ = ["BoxesFrom", "LoadOptions"]
 
@@ -80,8 +81,8 @@ class LoadOptions:
             ("max_lateness_ms", 0.1, 10_000.0),
         ):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
-                raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")
+            if value is not None:
+                check_range(name, value, low, high)
         if isinstance(self.server, ServerAccess):
             if self.boxes is BoxesFrom.INJECTED:
                 raise ValueError("people can be injected into a private server only; leave --server or --inject out")

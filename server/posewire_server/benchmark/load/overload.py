@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import statistics
 from collections.abc import Sequence
@@ -11,10 +10,11 @@ from typing import Any
 
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
-from posewire_server.benchmark.load.rig import LoadRig, load_rig
+from posewire_server.benchmark.load.rig import LoadRig, on_rig
 from posewire_server.benchmark.load.statistics import window_medians_ms
 from posewire_server.benchmark.load.summary import Measured, summarise
 from posewire_server.inbox import DropPolicy
+from posewire_server.ranges import check_range
 
 __all__ = ["Overload", "OverloadOptions", "growth", "measure_overload", "run_overload"]
 
@@ -56,9 +56,7 @@ class OverloadOptions:
             ("most_intervals", 0.1, 1000.0),
             ("most_growth", 1.0, 100.0),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")
+            check_range(name, getattr(self, name), low, high)
         if self.load.drop_policy is not DropPolicy.LATEST:
             raise ValueError("an overload is answered by drops: use the drop policy latest")
 
@@ -120,12 +118,7 @@ def measure_overload(options: OverloadOptions) -> Overload:
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`; also where nothing is ever answered.
     """
-
-    async def measure() -> Overload:
-        async with load_rig(options.load) as rig:
-            return await run_overload(rig, options)
-
-    return asyncio.run(measure())
+    return on_rig(options.load, lambda rig: run_overload(rig, options))
 
 
 async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:

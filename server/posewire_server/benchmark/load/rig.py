@@ -6,13 +6,12 @@ import asyncio
 import base64
 import dataclasses
 import json
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from posewire_server.benchmark.load.accelerator import GpuUse, watch_gpu
 from posewire_server.benchmark.load.access import access_fields
 from posewire_server.benchmark.load.generator import Closing, GeneratorPlan
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
+from posewire_server.benchmark.load.planned_process import planned_process
 from posewire_server.benchmark.load.records import Records
 from posewire_server.benchmark.load.result import LoadResult, Setting
 from posewire_server.benchmark.load.schedule import Schedule
@@ -35,7 +35,9 @@ from posewire_server.benchmark.private_server import private_server
 from posewire_server.config import ServerConfig
 from posewire_server.wire.names import DROP_POLICIES
 
-__all__ = ["LoadRig", "load_rig", "measure_load"]
+__all__ = ["LoadRig", "load_rig", "measure_load", "on_rig"]
+
+Result = TypeVar("Result")
 
 # Frames go on for so long after the measured time, so that its last ones are answered under load too.
 _COOL_DOWN_S = 0.5
@@ -207,19 +209,8 @@ class _Generator:
 
 @asynccontextmanager
 async def _generator(plan: GeneratorPlan) -> AsyncIterator[_Generator]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "posewire_server.benchmark.load.generator"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(dataclasses.asdict(plan)).encode() + b"\n")
+    async with planned_process("posewire_server.benchmark.load.generator", dataclasses.asdict(plan)) as process:
         yield _Generator(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 @asynccontextmanager
@@ -261,12 +252,19 @@ def measure_load(options: LoadOptions) -> LoadResult:
         RuntimeError: the server does not start, refuses the streams, or a generator dies.
         SourceError, CallError, ValueError: see `load_rig`.
     """
+    return on_rig(options, LoadRig.measure)
 
-    async def measure() -> LoadResult:
-        async with load_rig(options) as rig:
-            return await rig.measure()
 
-    return asyncio.run(measure())
+def on_rig(
+    options: LoadOptions, measure: Callable[[LoadRig], Awaitable[Result]], *, most_streams: int | None = None
+) -> Result:
+    """What `measure` returns, on a rig of its own; see `load_rig` for the rest."""
+
+    async def run() -> Result:
+        async with load_rig(options, most_streams=most_streams) as rig:
+            return await measure(rig)
+
+    return asyncio.run(run())
 
 
 def _with_room(config: ServerConfig, streams: int) -> ServerConfig:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
-from posewire_server.benchmark.load.rig import LoadRig, load_rig
+from posewire_server.benchmark.load.rig import LoadRig, on_rig
+from posewire_server.benchmark.load.statistics import median_of
+from posewire_server.ranges import check_range
 
 __all__ = ["Scaling", "ScalingOptions", "ScalingRound", "measure_scaling"]
 
@@ -34,8 +34,7 @@ class ScalingOptions:
     rounds: int = 3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rounds <= 100:
-            raise ValueError(f"rounds is {self.rounds}; it must lie in 1..100")
+        check_range("rounds", self.rounds, 1, 100)
         if self.load.streams < 2:
             raise ValueError("one stream is compared with several; give --streams 2 or more")
 
@@ -95,12 +94,7 @@ def measure_scaling(options: ScalingOptions) -> Scaling:
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
     """
-
-    async def measure() -> Scaling:
-        async with load_rig(options.load) as rig:
-            return await _scaling(rig, options)
-
-    return asyncio.run(measure())
+    return on_rig(options.load, lambda rig: _scaling(rig, options))
 
 
 async def _scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
@@ -111,10 +105,9 @@ async def _scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
         many = await rig.measure(streams=streams, fps=fps / streams)
         ratio = many.answered_fps / one.answered_fps if one.answered_fps else None
         rounds.append(ScalingRound(one.answered_fps, many.answered_fps, ratio, _faults(one) + _faults(many)))
-    ratios = [each.ratio for each in rounds if each.ratio is not None]
     return Scaling(
         streams=streams,
-        ratio=statistics.median(ratios) if ratios else None,
+        ratio=median_of(each.ratio for each in rounds),
         rounds=tuple(rounds),
         one=one,
         many=many,

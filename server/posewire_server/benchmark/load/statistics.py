@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = [
     "count_frames",
     "fairness",
     "latencies_ms",
+    "median_of",
     "of_stages",
     "spread",
     "window_medians_ms",
@@ -32,6 +35,12 @@ __all__ = [
 _LOOKS_AN_INTERVAL = 10
 
 Values = npt.NDArray[np.float64]
+
+
+def median_of(values: Iterable[float | None]) -> float | None:
+    """The median of those that are there; None where there is none."""
+    told = [value for value in values if value is not None]
+    return statistics.median(told) if told else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from posewire_server.benchmark.roofline.cost import NetworkCost, network_cost, n
 from posewire_server.benchmark.roofline.networks import BundleNetwork, bundle_networks, torchvision_component
 from posewire_server.benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_server.benchmark.roofline.timing import median_s
+from posewire_server.ranges import check_range
 
 __all__ = ["Roofline", "RooflineOptions", "RooflinePoint", "measure_roofline", "roofline_point"]
 
@@ -59,9 +59,7 @@ class RooflineOptions:
         if not self.batches or not all(1 <= batch <= 32 for batch in self.batches):
             raise ValueError(f"batches are {self.batches}; give one or more sizes in 1..32")
         for name, low, high in (("threads", 0, 1024), ("point_s", 0.001, 600.0), ("peak_s", 0.001, 600.0)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")
+            check_range(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True, kw_only=True)

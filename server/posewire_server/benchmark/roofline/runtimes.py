@@ -22,6 +22,7 @@ from posewire_models.openvino_runtime import openvino_is_installed
 from posewire_server.benchmark.machine import Machine, load_average, this_machine
 from posewire_server.benchmark.roofline.networks import BundleNetwork, bundle_networks
 from posewire_server.benchmark.roofline.timing import times_s
+from posewire_server.ranges import check_range
 
 __all__ = ["RuntimeOptions", "RuntimeTable", "RuntimeTime", "compare_runtimes"]
 
@@ -57,8 +58,7 @@ class RuntimeOptions:
         if not self.batches or not all(1 <= batch <= 1024 for batch in self.batches):
             raise ValueError(f"batches are {self.batches}; give one or more sizes in 1..1024")
         for name, low, high in (("threads", 0, 1024), ("rounds", 1, 1000), ("turn_s", 0.001, 60.0)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in {low}..{high}")
+            check_range(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True)

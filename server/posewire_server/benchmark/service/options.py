@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from posewire_server.benchmark.clips import ClipOptions
 from posewire_server.config import ServerConfig
+from posewire_server.ranges import check_range
 
 __all__ = ["BenchmarkOptions"]
 
@@ -49,9 +50,7 @@ class BenchmarkOptions:
             ("memory_frames", 0, 10_000_000),
             ("memory_streams", 0, 1_000_000),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must lie in {low}..{high}")
+            check_range(name, getattr(self, name), low, high)
 
     @property
     def clip(self) -> ClipOptions:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from posewire_models.deconv_head import DeconvNetConfig, deconv_head
-from posewire_models.trunks import TRUNKS, build_trunk
+from posewire_models.trunks import TRUNKS, build_trunk, trunk_stride
 
 __all__ = ["CenterDetector", "CenterDetectorConfig", "CenterMaps", "decode_centers"]
 
@@ -28,7 +28,8 @@ class CenterDetectorConfig(DeconvNetConfig):
     """Settings of `CenterDetector`.
 
     Attributes:
-        trunk: `resnet18` ... `resnet152` or `mobilenet_v2`.
+        trunk: `resnet18` ... `resnet152`, `mobilenet_v2`, or `yolox_nano`, which is at stride 8 already and takes one
+            transposed convolution to get to stride 4.
         width: factor on the trunk's channels.
         head_channels: channels of the 3x3 convolution in each of the three heads.
     """
@@ -39,13 +40,18 @@ class CenterDetectorConfig(DeconvNetConfig):
     head_channels: int = 64
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.trunk not in TRUNKS:
             raise ValueError(f"unknown trunk {self.trunk!r}; known trunks: {', '.join(TRUNKS)}")
+        super().__post_init__()
         if not 0 < self.width <= 4:
             raise ValueError(f"width {self.width} must be in (0, 4]; 1.0 is the published network")
         if self.head_channels < 1:
             raise ValueError(f"head_channels {self.head_channels} must be at least 1")
+
+    @property
+    def trunk_stride(self) -> int:
+        """Input pixels per cell of the map that the head begins with."""
+        return trunk_stride(self.trunk)
 
 
 class CenterMaps(NamedTuple):

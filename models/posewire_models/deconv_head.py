@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "TRUNK_STRIDE", "DeconvNetConfig", "deconv_head"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "LAYERS_A_STEP", "TRUNK_STRIDE", "DeconvNetConfig", "deconv_head"]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 """Mean of R, G, B in 0..255, as the published ResNets expect it."""
@@ -19,6 +19,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 TRUNK_STRIDE = 32
 """Input pixels per cell of the trunk's last feature map (C5)."""
+
+LAYERS_A_STEP = 3
+"""Transposed convolution, batch norm, ReLU."""
 
 # kernel -> (padding, output_padding) that make each step double the size exactly.
 _PADDINGS = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
@@ -50,8 +53,9 @@ class DeconvNetConfig:
             raise ValueError(
                 f"input_size {self.input_size} must be (height, width) in positive multiples of {TRUNK_STRIDE}"
             )
-        if not 1 <= len(self.deconv_filters) <= 5 or any(filters < 1 for filters in self.deconv_filters):
-            raise ValueError(f"deconv_filters {self.deconv_filters} must be 1 to 5 positive channel counts")
+        most = self.trunk_stride.bit_length() - 1
+        if not 1 <= len(self.deconv_filters) <= most or any(filters < 1 for filters in self.deconv_filters):
+            raise ValueError(f"deconv_filters {self.deconv_filters} must be 1 to {most} positive channel counts")
         if len(self.deconv_kernels) != len(self.deconv_filters):
             raise ValueError(
                 f"{len(self.deconv_kernels)} deconv_kernels for {len(self.deconv_filters)} deconv_filters; "
@@ -63,9 +67,14 @@ class DeconvNetConfig:
             raise ValueError("pixel_mean and pixel_std must be three numbers each (R, G, B), and pixel_std above 0")
 
     @property
+    def trunk_stride(self) -> int:
+        """Input pixels per cell of the map that the head begins with."""
+        return TRUNK_STRIDE
+
+    @property
     def stride(self) -> int:
-        """Input pixels per output cell: 4 with three transposed convolutions."""
-        return TRUNK_STRIDE >> len(self.deconv_filters)
+        """Input pixels per output cell: 4 with three transposed convolutions on a trunk of stride 32."""
+        return self.trunk_stride >> len(self.deconv_filters)
 
     @property
     def output_size(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from posewire.joints import JointSet
 from posewire_models.crops import BOX_SCALE, crop_to_frame, normalise, sample_crops_of_many
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Frame
-from posewire_models.heatmaps import decode_heatmaps, flip_average, joints_in_frame
+from posewire_models.heatmaps import DECODINGS, decode_heatmaps, flip_average, joints_in_frame
 from posewire_models.inference import batches, runner
 from posewire_models.pose_mobilenet import PoseMobileNet
 from posewire_models.pose_resnet import PoseResNet
@@ -29,12 +29,16 @@ class PoseSettings:
     Attributes:
         flip_test: average with the heatmaps of the mirrored crop, as the paper's figures do; doubles the cost.
         box_scale: enlargement of the (extended) person box.
+        decoding: how joints are placed between the heatmap's cells, one of `posewire_models.heatmaps.DECODINGS`.
     """
 
     flip_test: bool = False
     box_scale: float = BOX_SCALE
+    decoding: str = "quarter"
 
     def __post_init__(self) -> None:
+        if self.decoding not in DECODINGS:
+            raise ValueError(f"decoding {self.decoding!r} must be one of {', '.join(DECODINGS)}")
         if not 0.5 <= self.box_scale <= 3:
             raise ValueError(f"box_scale {self.box_scale} must be in 0.5..3; the published code uses {BOX_SCALE}")
 
@@ -107,7 +111,7 @@ class HeatmapPoseEstimator:
         heatmaps = network(images)
         if self._settings.flip_test:
             heatmaps = flip_average(heatmaps, network(images.flip(3)), self._mirror)
-        return decode_heatmaps(heatmaps)
+        return decode_heatmaps(heatmaps, self._settings.decoding)
 
 
 def _checked_counts(frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]) -> list[int]:

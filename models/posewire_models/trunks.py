@@ -1,7 +1,8 @@
 """Trunks: image classifiers up to their last feature map (C5, stride 32), with torchvision's names and blocks.
 
 A pose net *is* a trunk with a head, so that its parameter names stay those of the published checkpoints; the person
-detector *has* one. ResNets come in any width, because torchvision's own class fixes the stem at 64 channels.
+detector *has* one, which may be that of YOLOX, too, whose pyramid ends at stride 8. ResNets come in any width, because
+torchvision's own class fixes the stem at 64 channels.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-__all__ = ["RESNET_DEPTHS", "TRUNKS", "MobileNetV2Trunk", "ResNetTrunk", "build_trunk"]
+from posewire_models.deconv_head import TRUNK_STRIDE
+from posewire_models.yolox_trunk import YoloxTrunk
+
+__all__ = ["RESNET_DEPTHS", "TRUNKS", "MobileNetV2Trunk", "ResNetTrunk", "build_trunk", "trunk_stride"]
 
 _STAGES = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -20,7 +24,7 @@ _STAGES = {
     152: (Bottleneck, (3, 8, 36, 3)),
 }
 RESNET_DEPTHS = tuple(_STAGES)
-TRUNKS = (*(f"resnet{depth}" for depth in RESNET_DEPTHS), "mobilenet_v2")
+TRUNKS = (*(f"resnet{depth}" for depth in RESNET_DEPTHS), "mobilenet_v2", "yolox_nano")
 """Names that `build_trunk` knows."""
 
 
@@ -75,13 +79,20 @@ class MobileNetV2Trunk(nn.Module):
         return features
 
 
-def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk:
+def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk | YoloxTrunk:
     """The trunk called `name`; raises `ValueError` listing the known ones."""
     if name == "mobilenet_v2":
         return MobileNetV2Trunk(width)
+    if name == "yolox_nano":
+        return YoloxTrunk(width)
     if name in TRUNKS:
         return ResNetTrunk(int(name.removeprefix("resnet")), width)
     raise ValueError(f"unknown trunk {name!r}; known trunks: {', '.join(TRUNKS)}")
+
+
+def trunk_stride(name: str) -> int:
+    """Input pixels per cell of the feature map that `build_trunk(name)` gives."""
+    return YoloxTrunk.stride if name == "yolox_nano" else TRUNK_STRIDE
 
 
 def _stage(

@@ -14,7 +14,16 @@ __all__ = ["ARCHITECTURES", "small_network"]
 
 Network = PoseResNet | PoseMobileNet | CenterDetector | FlowNetS
 
-ARCHITECTURES = ("pose_resnet", "pose_resnet50", "pose_mobilenet", "center_resnet", "center_mobilenet", "flownet_s")
+ARCHITECTURES = (
+    "pose_resnet",
+    "pose_resnet50",
+    "pose_mobilenet",
+    "pose_mobilenet_laterals",
+    "center_resnet",
+    "center_mobilenet",
+    "center_yolox",
+    "flownet_s",
+)
 _HEAD = {"deconv_filters": (16, 16, 16)}
 
 
@@ -35,6 +44,9 @@ def small_network(architecture: str, seed: int = 0) -> Network:
             nn.init.constant_(network.wh[-1].bias, 3.0)  # type: ignore[arg-type]  # boxes have an extent
         elif not isinstance(network, FlowNetS):
             nn.init.normal_(network.final_layer.weight, std=0.1)
+        if isinstance(network, PoseMobileNet):
+            for lateral in network.laterals.values():
+                nn.init.normal_(lateral.weight, std=0.1)  # type: ignore[arg-type]
     return network
 
 
@@ -46,12 +58,26 @@ def _build(architecture: str) -> Network:
             return PoseResNet(PoseResNetConfig(depth=50, width=0.25, input_size=(64, 32), joints=17, **_HEAD))
         case "pose_mobilenet":
             return PoseMobileNet(PoseMobileNetConfig(width=0.35, input_size=(64, 32), joints=17, **_HEAD))
+        case "pose_mobilenet_laterals":
+            return PoseMobileNet(
+                PoseMobileNetConfig(width=0.35, input_size=(64, 32), joints=17, laterals=True, **_HEAD)
+            )
         case "center_resnet":
             config = CenterDetectorConfig(trunk="resnet18", width=0.25, input_size=(64, 96), head_channels=8, **_HEAD)
             return CenterDetector(config)
         case "center_mobilenet":
             config = CenterDetectorConfig(
                 trunk="mobilenet_v2", width=0.35, input_size=(64, 96), head_channels=8, **_HEAD
+            )
+            return CenterDetector(config)
+        case "center_yolox":
+            config = CenterDetectorConfig(
+                trunk="yolox_nano",
+                width=0.5,
+                input_size=(64, 96),
+                deconv_filters=(16,),
+                deconv_kernels=(4,),
+                head_channels=8,
             )
             return CenterDetector(config)
         case "flownet_s":

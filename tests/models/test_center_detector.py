@@ -11,10 +11,17 @@ from torch import Tensor
 from posewire_models.center_detector import CenterDetector, CenterDetectorConfig, CenterMaps, decode_centers
 
 
-@pytest.mark.parametrize("trunk", ["resnet18", "mobilenet_v2"])
-def test_maps(trunk: str) -> None:
+@pytest.mark.parametrize(
+    ("trunk", "filters"), [("resnet18", (16, 16, 8)), ("mobilenet_v2", (16, 16, 8)), ("yolox_nano", (8,))]
+)
+def test_maps(trunk: str, filters: tuple[int, ...]) -> None:
     config = CenterDetectorConfig(
-        trunk=trunk, width=0.5, input_size=(64, 96), deconv_filters=(16, 16, 8), head_channels=8
+        trunk=trunk,
+        width=0.5,
+        input_size=(64, 96),
+        deconv_filters=filters,
+        deconv_kernels=(4,) * len(filters),
+        head_channels=8,
     )
     maps = CenterDetector(config).eval()(torch.randn(2, 3, 64, 96))
     assert [tuple(field.shape) for field in maps] == [(2, 1, 16, 24), (2, 2, 16, 24), (2, 2, 16, 24)]
@@ -56,6 +63,11 @@ def test_more_peaks_asked_for_than_cells() -> None:
 def test_unknown_trunk_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"known trunks: resnet18.*mobilenet_v2"):
         CenterDetectorConfig(trunk="vgg16")
+
+
+def test_a_trunk_of_stride_8_takes_at_most_three_steps() -> None:
+    with pytest.raises(ValueError, match="1 to 3 positive channel counts"):
+        CenterDetectorConfig(trunk="yolox_nano", deconv_filters=(8,) * 4, deconv_kernels=(4,) * 4)
 
 
 def _peaks(hm: Tensor, wh: Tensor, reg: Tensor) -> list[tuple[float, list[float]]]:

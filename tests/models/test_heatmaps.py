@@ -33,6 +33,36 @@ def test_encoded_point_comes_back_within_a_quarter_cell(x: float, y: float, sigm
     assert decoded[2].item() == pytest.approx(1.0, abs=0.15)
 
 
+@given(st.floats(3, 44), st.floats(3, 60), st.sampled_from([1.5, 2.0, 3.0]))
+def test_a_gaussian_tells_its_place_between_the_cells(x: float, y: float, sigma: float) -> None:
+    heatmap = gaussian_heatmaps(torch.tensor([[[x, y]]]), (64, 48), sigma)
+    decoded = decode_heatmaps(heatmap, "gaussian")[0, 0]
+    assert decoded[:2].tolist() == pytest.approx([x, y], abs=0.06)  # four times as near as by the quarter
+    assert decoded[2] == heatmap.max()
+
+
+def test_noise_of_single_cells_moves_a_smoothed_peak_less() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(50, 19, 2, generator=generator) * torch.tensor([19.0, 27.0]) + 2
+    noisy = gaussian_heatmaps(points, (32, 24), 1.5) + 0.05 * torch.randn(50, 19, 32, 24, generator=generator)
+    off = {way: (decode_heatmaps(noisy, way)[..., :2] - points).norm(dim=2).mean() for way in ("quarter", "gaussian")}
+    assert off["gaussian"] < 0.5 * off["quarter"]
+
+
+@pytest.mark.parametrize("kind", ["noise", "flat", "negative", "corner"])
+def test_whatever_the_heatmap_the_joint_is_finite_and_on_it(kind: str) -> None:
+    heatmaps = {
+        "noise": torch.randn(3, 5, 8, 6, generator=torch.Generator().manual_seed(1)),
+        "flat": torch.zeros(3, 5, 8, 6),
+        "negative": torch.full((3, 5, 8, 6), -2.0),
+        "corner": gaussian_heatmaps(torch.tensor([[[0.0, 7.0], [5.0, 0.0]]]), (8, 6), 1.5),
+    }[kind]
+    decoded = decode_heatmaps(heatmaps, "gaussian")
+    assert ((decoded[..., 0] >= -0.5) & (decoded[..., 0] <= 5.5)).all()
+    assert ((decoded[..., 1] >= -0.5) & (decoded[..., 1] <= 7.5)).all()
+    assert ((decoded[..., 2] >= 0) & (decoded[..., 2] <= 1)).all()
+
+
 @given(st.floats(0.25, 0.75), st.floats(0.25, 0.75), st.floats(20, 400), st.floats(0, 500), st.floats(0, 300))
 def test_joint_comes_back_to_the_frame(u: float, v: float, height: float, left: float, top: float) -> None:
     """Crop, encode, decode and back: within a quarter cell, in pixels of the frame."""

@@ -58,7 +58,8 @@ class LimitsConfig:
         max_people: people estimated in one frame, and boxes that a caller may give with it.
         max_inbox: frames of a stream that wait for their turn under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or
             this many units of a video codec, which must all be decoded).
-        max_fps: frames a second that are read from one stream; a client that sends more is held back.
+        max_fps: frames a second that are read from one stream under DROP_POLICY_LATEST, where they would only supersede
+            each other; a client that sends more is held back.
         max_stream_s: a stream that has been open for so long is drained, so that its client resumes it; 0: never.
         max_idle_s: likewise one on which no frame came for so long; 0: never.
         max_stall_s: a stream whose client does not read a response for so long is ended.
@@ -70,7 +71,7 @@ class LimitsConfig:
     max_pictures: int = 16
     max_people: int = 100
     max_inbox: int = 8
-    max_fps: float = 1000.0
+    max_fps: float = 240.0
     max_stream_s: float = 86_400.0
     max_idle_s: float = 600.0
     max_stall_s: float = 30.0

@@ -10,6 +10,7 @@ since each builds on those before it, and of the decoded frames the newest wins.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -27,6 +28,7 @@ from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.outbox import FrameId, Outbox
 from posewire_server.rates import RateLimit
+from posewire_server.reading_pace import ReadingPace
 from posewire_server.tracking import Boxes
 from posewire_server.wire.requests import StreamSettings, boxes_from
 from posewire_server.workers import Workers
@@ -118,7 +120,8 @@ class Intake:
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
         self._last_number: int | None = None
         latest = settings.drop_policy is DropPolicy.LATEST
-        self._pace = RateLimit(limits.max_fps)
+        # Under ALL, whoever sends more than can be worked off is held back by the frames that wait.
+        self._pace = ReadingPace(outbox, limits.max_fps if latest else math.inf)
         self._clock = clock
         self._allowance = allowance
         # A video unit that is left out takes those after it along, so a stream of them is slowed down instead.
@@ -161,11 +164,9 @@ class Intake:
                 )
             if kind is None:
                 raise InvalidRequest("the request is empty; send a frame, or half-close the stream", field="request")
-            if (wait_s := self._pace.reserve()) > 0:
-                await asyncio.sleep(wait_s)
+            await self._pace.turn()
             await self._receive(key, request.frame)
             key += 1
-            await self._outbox.caught_up()
         self._encoded.close()
 
     async def decode(self) -> None:
@@ -207,6 +208,7 @@ class Intake:
                 )
         except FrameError as error:
             if not self._is_video:
+                self._pace.note(good=False)
                 await self._outbox.failed(frame_id, error)
                 return
             fault = error
@@ -241,6 +243,7 @@ class Intake:
         for key, made in outcomes:
             item, queue_ms = self._in_decoder.pop(key)
             outcome = item.fault or made
+            self._pace.note(good=not isinstance(outcome, FrameError))
             if isinstance(outcome, FrameError):
                 self._permits.release()
                 await self._outbox.failed(item.frame_id, outcome)

@@ -69,7 +69,9 @@ def serve(
     max_inbox: Annotated[int | None, typer.Option(help="Frames of a stream that wait for their turn.")] = None,
     max_frame_bytes: Annotated[int | None, typer.Option(help="Bytes of one encoded frame.")] = None,
     max_frame_pixels: Annotated[int | None, typer.Option(help="Width times height of one frame.")] = None,
-    max_fps: Annotated[float | None, typer.Option(help="Frames a second that are read from one stream.")] = None,
+    max_fps: Annotated[
+        float | None, typer.Option(help="Frames a second that are read from one stream (drop policy latest).")
+    ] = None,
     max_stream_s: Annotated[float | None, typer.Option(help="Seconds that a stream may be open; 0: any.")] = None,
     max_idle_s: Annotated[float | None, typer.Option(help="Seconds without a frame, likewise.")] = None,
     max_stall_s: Annotated[float | None, typer.Option(help="Seconds until a client must have read a response.")] = None,

@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 
 # Drops ride with the next response; if none comes within this time, they go alone.
 _REPORT_DROPS_AFTER_S = 0.05
-# A client that sends frames without reading responses is held back when so many drops wait to be told.
+# A client that sends frames without reading responses is held back when so many drops wait to be told, or when a
+# response has been on its way for so long.
 _MAX_UNREPORTED = 1000
+_STUCK_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ class Outbox:
 
     async def caught_up(self) -> None:
         """Wait while too much is still to be told: the sender of frames does not read."""
-        if len(self._dropped) >= _MAX_UNREPORTED:
-            await self._send(track_pb2.TrackResponse())
+        since = self.sending_since_s
+        if len(self._dropped) >= _MAX_UNREPORTED or (since and time.monotonic() - since > _STUCK_AFTER_S):
+            await self._send(track_pb2.TrackResponse())  # after the one that is stuck
 
     async def _send(self, response: track_pb2.TrackResponse) -> None:
         # gRPC cannot take back a write that has begun, and refuses the next one meanwhile. So if whoever sends is

@@ -162,12 +162,35 @@ async def test_others_who_send_more_than_allowed_are_slowed_down(
         assert bench.outbox.drops == []
 
 
-async def test_a_flood_is_slowed_down_whatever_the_policy() -> None:
+async def test_a_flood_is_read_slowly() -> None:
     limits = LimitsConfig(max_fps=5)
     bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST, limits)
     async with _running(bench):
-        await bench.send([(number, b"") for number in range(9)])
+        await bench.send([(number, jpeg(picture())) for number in range(9)])
         assert bench.outbox.accounts.received == 5
+
+
+async def test_under_all_the_frames_that_wait_set_the_pace() -> None:
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, LimitsConfig(max_fps=1, max_inbox=4))
+    async with _running(bench):
+        await bench.send([(number, jpeg(picture())) for number in range(9)])
+        assert bench.outbox.accounts.received == 6  # one is being decoded, four wait, and one wants to
+
+
+@pytest.mark.parametrize("policy", [settings_pb2.DROP_POLICY_LATEST, settings_pb2.DROP_POLICY_ALL])
+async def test_who_sends_nothing_but_garbage_is_read_slowly(
+    policy: settings_pb2.DropPolicy.ValueType,
+) -> None:
+    bench = _Bench(pose_pb2.CODEC_JPEG, policy, LimitsConfig(max_fps=1e6))
+    async with _running(bench):
+        # The first waits for the decoder; a number that does not increase fails without one.
+        await bench.send([(0, b"garbage")] * 301)
+        await bench.send([(number, jpeg(picture())) for number in (1, 2)])
+        assert bench.outbox.accounts.received == 301
+        bench.decoders.go.set()
+        ready = await bench.intake.ready.get()  # after a pause
+        assert ready is not None
+        assert ready.frame_id.number in (1, 2)
 
 
 async def test_a_video_that_overtakes_its_decoder_goes_on_at_a_key_frame() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from google.protobuf import timestamp_pb2
@@ -96,6 +97,24 @@ async def test_whoever_does_not_read_is_held_back() -> None:
     wire.open.set()
     await held_back
     assert len(wire.sent[0].dropped) == 1000
+
+
+async def test_whoever_leaves_one_response_unread_for_long_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire()
+    outbox = Outbox(wire.write)
+    wire.open.clear()
+    stuck = asyncio.create_task(outbox.tracked(track_pb2.TrackedFrame(number=1)))
+    await wire.writing.wait()
+    await outbox.caught_up()  # not for long yet
+    began_s = outbox.sending_since_s
+    assert began_s is not None
+    monkeypatch.setattr(time, "monotonic", lambda: began_s + 1.1)
+    held_back = asyncio.create_task(outbox.caught_up())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not held_back.done()
+    wire.open.set()
+    await asyncio.gather(stuck, held_back)
 
 
 @pytest.mark.parametrize("grace_s", [0.0, 1.5])

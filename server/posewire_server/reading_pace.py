@@ -1,0 +1,46 @@
+"""How fast the requests of one stream are read.
+
+Whoever is not read is held back by HTTP/2's flow control, at no cost to the server or to other streams. So this is
+where a client that sends without end, sends nothing that can be decoded, or never reads what it is told, ceases to cost
+anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from posewire_server.outbox import Outbox
+from posewire_server.rates import RateLimit
+
+__all__ = ["ReadingPace"]
+
+# Ten seconds of a camera. A video stream that was joined between two key frames has nothing to show until the next.
+_BAD_FRAMES_IN_A_ROW = 300
+_PAUSE_AFTER_BAD_S = 0.1
+
+
+class ReadingPace:
+    """Makes the reader of a stream wait where its client asks too much.
+
+    Args:
+        outbox: of the stream.
+        most_per_s: frames a second; infinity: as many as come.
+    """
+
+    def __init__(self, outbox: Outbox, most_per_s: float = math.inf) -> None:
+        self._outbox = outbox
+        self._rate = RateLimit(most_per_s) if math.isfinite(most_per_s) else None
+        self._bad_in_a_row = 0
+
+    async def turn(self) -> None:
+        """Wait until the next frame may be received."""
+        if self._rate is not None and (wait_s := self._rate.reserve()) > 0:
+            await asyncio.sleep(wait_s)
+        if self._bad_in_a_row >= _BAD_FRAMES_IN_A_ROW:
+            await asyncio.sleep(_PAUSE_AFTER_BAD_S)
+        await self._outbox.caught_up()
+
+    def note(self, *, good: bool) -> None:
+        """What came out of a frame: a picture, or nothing."""
+        self._bad_in_a_row = 0 if good else self._bad_in_a_row + 1

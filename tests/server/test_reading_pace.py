@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from posewire.v1 import track_pb2
+from posewire_server.outbox import Outbox
+from posewire_server.reading_pace import ReadingPace
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was slept, in seconds; nobody does."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return slept
+
+
+def _pace(most_per_s: float = math.inf) -> ReadingPace:
+    async def write(_: track_pb2.TrackResponse) -> None:
+        pass
+
+    return ReadingPace(Outbox(write), most_per_s)
+
+
+async def test_good_frames_wait_for_nothing(pauses: list[float]) -> None:
+    pace = _pace()
+    for _ in range(1000):
+        await pace.turn()
+        pace.note(good=True)
+    assert pauses == []
+
+
+async def test_one_good_frame_redeems_a_bad_stream(pauses: list[float]) -> None:
+    pace = _pace()
+    for _ in range(299):
+        pace.note(good=False)
+    await pace.turn()
+    assert pauses == []
+    pace.note(good=False)
+    await pace.turn()
+    await pace.turn()
+    assert pauses == [0.1, 0.1]
+    pace.note(good=True)
+    await pace.turn()
+    assert len(pauses) == 2
+
+
+async def test_whoever_sends_more_than_the_rate_waits(pauses: list[float]) -> None:
+    pace = _pace(most_per_s=0.01)
+    for _ in range(3):
+        await pace.turn()
+    assert pauses == [pytest.approx(100, rel=0.1), pytest.approx(200, rel=0.1)]

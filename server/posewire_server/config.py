@@ -71,7 +71,7 @@ class LimitsConfig:
     max_pictures: int = 16
     max_people: int = 100
     max_inbox: int = 8
-    max_fps: float = 240.0
+    max_fps: float = 120.0
     max_stream_s: float = 86_400.0
     max_idle_s: float = 600.0
     max_stall_s: float = 30.0

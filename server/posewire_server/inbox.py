@@ -53,6 +53,9 @@ class Inbox(Generic[Item]):
         can_start: whether a reader that has missed items can go on at this one: a key frame of a video. Where it is
             given, LATEST drops all that waits when the inbox is full, and whatever comes until one that can start.
         clock: seconds; a test's own.
+
+    Attributes:
+        held_back: how many items had to wait for room.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class Inbox(Generic[Item]):
         self._closed = False
         self._draining = False
         self._skipping = False  # until an item that can start
+        self.held_back = 0
 
     def __len__(self) -> int:
         return len(self._items)
 
     async def put(self, item: Item) -> None:
         """Add an item; under ALL, wait until there is room."""
+        self.held_back += self._policy is DropPolicy.ALL and len(self._items) >= self._capacity
         while self._policy is DropPolicy.ALL and not self._draining and len(self._items) >= self._capacity:
             self._room.clear()
             await self._room.wait()

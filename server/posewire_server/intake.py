@@ -27,6 +27,7 @@ from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfO
 from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.outbox import FrameId, Outbox
+from posewire_server.precedence import at_once
 from posewire_server.rates import RateLimit
 from posewire_server.reading_pace import ReadingPace
 from posewire_server.tracking import Boxes
@@ -92,6 +93,7 @@ class Intake:
         clock: of the stream's frames.
         allowance: how many frames a second the client may send, over all of its streams; None: any.
         decoding: with what frames are decoded.
+        turn: waits until the next frame may be decoded, where others go first.
 
     Attributes:
         ready: the decoded frames.
@@ -108,6 +110,7 @@ class Intake:
         clock: FrameClock,
         allowance: RateLimit | None = None,
         decoding: Decoding | None = None,
+        turn: Callable[[], Awaitable[None]] = at_once,
     ) -> None:
         self._decoding = decoding or Decoding()
         self._limits = limits
@@ -115,6 +118,7 @@ class Intake:
         self._decoders = decoders
         self._outbox = outbox
         self._announce = announce
+        self._turn = turn
         self._is_video = settings.codec in VIDEO_CODECS
         self._decoder = self._decoding.decoder(settings.codec, settings.raw_size, limits)
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
@@ -143,6 +147,11 @@ class Intake:
             on_drop=self._drop_ready,
             max_age_s=max_age_s,
         )
+
+    @property
+    def held_back(self) -> int:
+        """How many frames had to wait until there was room for them, under DROP_POLICY_ALL."""
+        return self._encoded.held_back
 
     def next_may_be_decoded(self) -> None:
         """The frame that was taken from `ready` is nearly done, or failed; to be called once for each."""
@@ -174,6 +183,7 @@ class Intake:
         while True:
             if not self._is_video:
                 await self._permits.acquire()
+                await self._turn()
             item = await self._encoded.get()
             if item is None:
                 break

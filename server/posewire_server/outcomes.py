@@ -30,6 +30,11 @@ class StageTimes:
     track_ms: float = 0.0
     spans: list[tuple[str, float, float]] = field(default_factory=list)
 
+    @property
+    def work_s(self) -> float:
+        """All of them, in seconds."""
+        return (self.detect_ms + self.flow_ms + self.pose_ms + self.track_ms) / 1e3
+
 
 @dataclass(frozen=True, eq=False)
 class Tracked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from posewire_server.errors import DetectorMissing
 from posewire_server.lane import Lane
 from posewire_server.networks import Networks
 from posewire_server.outcomes import Estimated, StageTimes, Tracked
+from posewire_server.precedence import at_once
 from posewire_server.session import Session
 from posewire_server.tracking import Boxes, BoxSource
 from posewire_server.workers import Workers
@@ -81,6 +82,7 @@ class Pipeline:
         nearly_done: Callable[[], None] = lambda: None,
         moment_s: float | None = None,
         elapsed: float | None = None,
+        turn: Callable[[], Awaitable[None]] = at_once,
     ) -> Tracked:
         """Track the people in the next frame of a stream.
 
@@ -91,6 +93,7 @@ class Pipeline:
             nearly_done: called when the last stage begins: time to prepare the next frame.
             moment_s: time of the frame by the session's clock; None: one interval after the frame before.
             elapsed: time since the frame before, in intervals of the camera; None: what the session's clock says.
+            turn: awaited before each stage, where others may go first.
 
         Raises:
             DetectorMissing: the detector is due, but there is none and no boxes were given.
@@ -102,6 +105,7 @@ class Pipeline:
         detector_runs = given is None and tracker.detector_due
         if detector_runs:
             self._require_detector()
+        await turn()
         with self._pose.expected(session.stream_id) as withdraw:
             detections, flow = await self._look(session, frame, detector_runs, times)
             boxes = await self._track(
@@ -113,6 +117,7 @@ class Pipeline:
             )  # from here on the tracker's joints are where this frame shows them
             nearly_done()
             withdraw()
+            await turn()
             posing = self._start_poses(frame, boxes.xyxy, session.stream_id)
         try:
             await asyncio.sleep(_HEAD_START_S)

@@ -24,6 +24,7 @@ from posewire_server.metrics import Metrics
 from posewire_server.outbox import Outbox
 from posewire_server.outcomes import Tracked
 from posewire_server.pipeline import Pipeline
+from posewire_server.precedence import Precedence
 from posewire_server.progress import Progress
 from posewire_server.resume import snapshot_of
 from posewire_server.session import Session
@@ -59,6 +60,7 @@ class StreamContext:
         metrics: counts.
         tracer: makes spans; None: none.
         decoding: with what frames are decoded.
+        precedence: who goes first.
     """
 
     pipeline: Pipeline
@@ -69,6 +71,7 @@ class StreamContext:
     metrics: Metrics
     tracer: FrameTracer | None = None
     decoding: Decoding = field(default_factory=Decoding)
+    precedence: Precedence = field(default_factory=Precedence)
 
 
 class TrackStream:
@@ -100,6 +103,7 @@ class TrackStream:
         self._context = context
         self._outbox = outbox
         limits = caller.within(context.limits)
+        self._standing = context.precedence.join(outbox.accounts, lambda: outbox.late + self._intake.held_back)
         self._intake = Intake(
             settings,
             limits,
@@ -110,6 +114,7 @@ class TrackStream:
             clock=session.clock,
             allowance=caller.rate,
             decoding=context.decoding,
+            turn=self._standing.turn,
         )
         self._lifetime = Lifetime(limits, context.drain, outbox, caller)
         self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
@@ -145,6 +150,8 @@ class TrackStream:
                     watcher.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # they are of one cause, or each is enough to end the stream
+        finally:
+            self._context.precedence.leave(self._standing)
         await self._outbox.summary(self._session.tracker.identities)
         if self._outbox.accounts.open:
             log.error("%d frames were not answered for", self._outbox.accounts.open)
@@ -154,7 +161,13 @@ class TrackStream:
             last_stage = _Once(self._intake.next_may_be_decoded)
             try:
                 tracked = await self._context.pipeline.process(
-                    self._session, ready.frame, ready.boxes, last_stage, ready.moment_s, ready.elapsed
+                    self._session,
+                    ready.frame,
+                    ready.boxes,
+                    last_stage,
+                    ready.moment_s,
+                    ready.elapsed,
+                    self._standing.turn,
                 )
             except FrameError as error:
                 await self._outbox.failed(ready.frame_id, error)
@@ -178,6 +191,7 @@ class TrackStream:
         self._counted_ids += births
         self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
         self._context.metrics.frame_tracked(message.timings, people, births)
+        self._standing.frame_done(tracked.times.work_s)
         if self._context.tracer is not None:
             self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
 

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire_server.benchmark.__main__ import app
+from posewire_server.benchmark.credentials import can_make_credentials
 from posewire_server.benchmark.service.measurements import tracker_cost
 from posewire_server.benchmark.service.options import BenchmarkOptions
 from posewire_server.config import ServerConfig
@@ -20,6 +21,9 @@ def test_a_small_benchmark_from_end_to_end(tmp_path: Path) -> None:
     cost = figures["service_cost"]
     assert 0 < cost["decode_ms"] < cost["round_trip_ms"]
     assert 0 < cost["networks_ms"] < cost["round_trip_ms"]
+    secured = figures["secured_cost"]
+    assert (secured is not None) == can_make_credentials()
+    assert secured is None or 0 < secured["service_ms"] < secured["round_trip_ms"]
     assert figures["throughput"]["ratio"] > 0
     assert figures["machine"]["cores"] >= 1
     assert figures["memory"]["streams"] == 2

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from posewire.cli.access import ServerAccess
+from posewire_server.benchmark.credentials import make_credentials
 from posewire_server.config import LogLevel, ServerConfig
 from posewire_server.configuration import ENVIRONMENT_PREFIX
 
@@ -28,12 +30,12 @@ class PrivateServer:
     """A running server process.
 
     Attributes:
-        address: to connect to.
+        access: how it is reached.
         metrics_url: where its metrics are.
     """
 
-    def __init__(self, address: str, pid: int, metrics_url: str) -> None:
-        self.address = address
+    def __init__(self, access: ServerAccess, pid: int, metrics_url: str) -> None:
+        self.access = access
         self.metrics_url = metrics_url
         self._pid = pid
 
@@ -48,19 +50,23 @@ class PrivateServer:
 
 
 @asynccontextmanager
-async def private_server(config: ServerConfig, *, inject_people: int = 0) -> AsyncIterator[PrivateServer]:
+async def private_server(
+    config: ServerConfig, *, inject_people: int = 0, secured: bool = False
+) -> AsyncIterator[PrivateServer]:
     """Start `python -m posewire_server` with the settings of `config`; it ends with this program.
 
     Args:
         config: its settings; address, port files and logs are the benchmark's own business.
         inject_people: let the detector run, and replace what it finds by so many people; see `injected_server`.
+        secured: encrypt, and ask for a token.
 
     Raises:
-        RuntimeError: it does not start; the server has said why on standard error.
+        RuntimeError: it does not start; the server has said why on standard error. Or it cannot be secured.
     """
     with tempfile.TemporaryDirectory(prefix="posewire-bench-") as folder:
         port_file, metrics_port = Path(folder) / "port", _free_port()
         own = ServerConfig()
+        credentials = make_credentials(Path(folder), own.host) if secured else None
         settings = dataclasses.replace(
             config,
             host=own.host,
@@ -71,6 +77,7 @@ async def private_server(config: ServerConfig, *, inject_people: int = 0) -> Asy
             metrics_host=_METRICS_HOST,
             log_level=LogLevel.WARNING,
             exit_on_stdin_eof=True,
+            security=config.security if credentials is None else credentials.of_server,
         )
         program = ["posewire_server"]
         if inject_people:
@@ -79,8 +86,10 @@ async def private_server(config: ServerConfig, *, inject_people: int = 0) -> Asy
             *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=_surroundings() | environment_of(settings)
         )
         try:
-            port = await _port(port_file, process)
-            yield PrivateServer(f"{own.host}:{port}", process.pid, f"http://{_METRICS_HOST}:{metrics_port}/metrics")
+            access = ServerAccess((f"{own.host}:{await _port(port_file, process)}",))
+            if credentials is not None:
+                access = dataclasses.replace(access, ca=credentials.cert, token=credentials.token)
+            yield PrivateServer(access, process.pid, f"http://{_METRICS_HOST}:{metrics_port}/metrics")
         finally:
             if process.returncode is None:
                 process.terminate()

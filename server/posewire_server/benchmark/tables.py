@@ -43,6 +43,10 @@ def _setting(result: Figures) -> str:
     return "\n".join([*lines, *(f"**Not valid:** {fault}" for fault in result["faults"])])
 
 
+def _secured(cost: Figures | None) -> list[tuple[str, str]]:
+    return [] if cost is None else [("the same with TLS and a token", f"{cost['service_ms']:.1f} ms")]
+
+
 def _service(figures: Figures) -> str:
     cost, stages, flow, tracker = (figures[part] for part in ("service_cost", "stages", "throughput", "tracker"))
     rows = [
@@ -51,6 +55,7 @@ def _service(figures: Figures) -> str:
             "of it gRPC / scheduling / tracking",
             f"{cost['grpc_ms']:.1f} / {cost['scheduling_ms']:.1f} / {cost['tracker_ms']:.1f} ms",
         ),
+        *_secured(figures["secured_cost"]),
         ("decoding / networks", f"{cost['decode_ms']:.1f} / {cost['networks_ms']:.1f} ms"),
         ("round trip", f"{cost['round_trip_ms']:.1f} ms"),
         (

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from posewire.cli.access import ServerAccess
 from posewire_server.benchmark.__main__ import app
-from posewire_server.benchmark.load.access import access_fields, access_from
+from posewire_server.benchmark.access import access_fields, access_from
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.private_server import environment_of
 from posewire_server.benchmark.suite import CPU_SUITE, Step, run_suite, tables_of

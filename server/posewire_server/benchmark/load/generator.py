@@ -23,8 +23,8 @@ import numpy as np
 
 from posewire._status import error_from_status
 from posewire.v1 import track_pb2
+from posewire_server.benchmark.access import access_from, own_connection
 from posewire_server.benchmark.footage import Footage
-from posewire_server.benchmark.load.access import access_from, own_connection
 from posewire_server.benchmark.load.schedule import Schedule
 from posewire_server.benchmark.load.sender import SendingStream
 

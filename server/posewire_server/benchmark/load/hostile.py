@@ -23,8 +23,8 @@ import grpc
 
 from posewire._connections import Connection
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_server.benchmark.access import access_from, own_connection
 from posewire_server.benchmark.footage import Footage
-from posewire_server.benchmark.load.access import access_from, own_connection
 
 __all__ = ["HostileKind", "HostilePlan", "HostileReport"]
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from posewire_server.benchmark.load.access import access_fields
+from posewire_server.benchmark.access import access_fields
 from posewire_server.benchmark.load.hostile import HostileKind, HostilePlan, HostileReport
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.planned_process import planned_process

@@ -18,10 +18,10 @@ import numpy as np
 from posewire import AsyncClient, ServerInfo
 from posewire.cli.access import ServerAccess
 from posewire.v1 import settings_pb2, track_pb2
+from posewire_server.benchmark.access import access_fields
 from posewire_server.benchmark.clips import make_footage
 from posewire_server.benchmark.footage import Footage
 from posewire_server.benchmark.load.accelerator import GpuUse, watch_gpu
-from posewire_server.benchmark.load.access import access_fields
 from posewire_server.benchmark.load.generator import Closing, GeneratorPlan
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.planned_process import planned_process
@@ -239,7 +239,7 @@ async def load_rig(options: LoadOptions, *, most_streams: int | None = None) -> 
                 config = dataclasses.replace(config, bundle=str(random))
             people = options.clip.people if options.boxes is BoxesFrom.INJECTED else 0
             server = await stack.enter_async_context(private_server(config, inject_people=people))
-            access, metrics_url = ServerAccess((server.address,)), server.metrics_url
+            access, metrics_url = server.access, server.metrics_url
         async with access.async_client() as client:
             setting = await _setting(client, options, footage)
         yield LoadRig(options, access, metrics_url, footage, folder, setting)

@@ -125,7 +125,7 @@ class Memory:
 async def service_cost(server: PrivateServer, footage: Footage, options: BenchmarkOptions) -> ServiceCost:
     """Frames one by one on one stream of an otherwise idle server."""
     count = _WARM_UP_FRAMES + options.frames
-    costs = await one_by_one(server.address, footage.play(count), with_boxes=not options.use_detector)
+    costs = await one_by_one(server.access, footage.play(count), with_boxes=not options.use_detector)
     costs = costs[_WARM_UP_FRAMES:]
     return ServiceCost(
         service_ms=statistics.median(cost.service for cost in costs),
@@ -171,7 +171,7 @@ async def throughput(
     await through_pipeline(pipeline, tracker, frames[:_WARM_UP_FRAMES], with_boxes=with_boxes)
     rounds = []
     for _ in range(options.rounds):
-        over_loopback_s = await through_server(server.address, frames, with_boxes=with_boxes)
+        over_loopback_s = await through_server(server.access, frames, with_boxes=with_boxes)
         in_process_s = await through_pipeline(pipeline, tracker, frames, with_boxes=with_boxes)
         rounds.append((len(frames) / over_loopback_s, len(frames) / in_process_s))
     return Throughput(
@@ -187,12 +187,12 @@ async def memory(server: PrivateServer, footage: Footage, options: BenchmarkOpti
         return None
     with_boxes = not options.use_detector
     first = max(1, options.memory_frames // 10)
-    await one_by_one(server.address, footage.play(first), with_boxes=with_boxes)
+    await one_by_one(server.access, footage.play(first), with_boxes=with_boxes)
     before = server.memory_mb() or 0.0
-    await one_by_one(server.address, footage.play(options.memory_frames - first), with_boxes=with_boxes)
+    await one_by_one(server.access, footage.play(options.memory_frames - first), with_boxes=with_boxes)
     after = server.memory_mb() or 0.0
     for _ in range(options.memory_streams):
-        await one_by_one(server.address, footage.play(_FRAMES_A_STREAM), with_boxes=with_boxes)
+        await one_by_one(server.access, footage.play(_FRAMES_A_STREAM), with_boxes=with_boxes)
     return Memory(options.memory_frames, before, after, options.memory_streams, server.memory_mb() or 0.0)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from posewire_server.benchmark.clips import make_footage
+from posewire_server.benchmark.credentials import can_make_credentials
 from posewire_server.benchmark.machine import Machine, load_average, this_machine
 from posewire_server.benchmark.private_server import private_server
 from posewire_server.benchmark.service.measurements import (
@@ -40,6 +41,7 @@ class BenchmarkReport:
     people: int
     boxes_from: str
     service_cost: ServiceCost
+    secured_cost: ServiceCost | None
     stages: StageCost
     throughput: Throughput
     tracker: TrackerCost
@@ -54,6 +56,9 @@ class BenchmarkReport:
         machine, models, cost, flow = self.machine, self.models, self.service_cost, self.throughput
         stages = self.stages
         what = f"bundle {models.bundle}: detector {models.detector or 'none'}, flow {models.flow}, pose {models.pose}"
+        secured = "-   (making a certificate needs the openssl command)"
+        if self.secured_cost is not None:
+            secured = f"{self.secured_cost.service_ms:8.2f} ms   (at most 3)"
         width, height = self.frame_size
         frames = f"{width}x{height} JPEG of {self.frame_bytes // 1000} kB, {self.people} people"
         lines = [
@@ -69,6 +74,8 @@ class BenchmarkReport:
             f"  decoding                   {cost.decode_ms:8.2f} ms",
             f"  networks                   {cost.networks_ms:8.2f} ms",
             f"  round trip                 {cost.round_trip_ms:8.2f} ms",
+            "service cost with TLS and a token",
+            f"  gRPC, scheduling, tracking {secured}",
             "networks alone, one after another (median)",
             f"  detector                   {stages.detect_ms:8.2f} ms" + ("" if models.detector else "   (none)"),
             f"  flow                       {stages.flow_ms:8.2f} ms",
@@ -115,6 +122,10 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
             cost = await service_cost(server, footage, options)
             flow = await throughput(server, pipeline, footage, options)
             grown = await memory(server, footage, options)
+        secured = None
+        if can_make_credentials():
+            async with private_server(options.server, secured=True) as server:
+                secured = await service_cost(server, footage, options)
     finally:
         pipeline.close()
     return BenchmarkReport(
@@ -125,6 +136,7 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
         people=options.people,
         boxes_from="detector" if options.use_detector else "caller",
         service_cost=cost,
+        secured_cost=secured,
         stages=stages,
         throughput=flow,
         tracker=tracker,

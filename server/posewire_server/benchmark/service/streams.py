@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
 
+from posewire.cli.access import ServerAccess
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
-from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_models.frames import Frame
+from posewire_server.benchmark.access import own_connection
 from posewire_server.benchmark.footage import FootageFrame
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import Codec, PictureDecoder
@@ -61,15 +64,14 @@ class FrameCost:
         return self.in_server - self.decode - self.networks - self.tracker
 
 
-async def one_by_one(address: str, frames: Iterable[FootageFrame], *, with_boxes: bool) -> list[FrameCost]:
+async def one_by_one(access: ServerAccess, frames: Iterable[FootageFrame], *, with_boxes: bool) -> list[FrameCost]:
     """Send each frame when the result of the one before it is there.
 
     Raises:
         RuntimeError: a frame was not tracked.
     """
     costs = []
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = await _open(channel)
+    async with _stream(access) as call:
         for number, frame in enumerate(frames):
             request = frame.request(number, with_boxes=with_boxes)
             start = time.perf_counter()
@@ -79,15 +81,13 @@ async def one_by_one(address: str, frames: Iterable[FootageFrame], *, with_boxes
             times = tracked.timings
             networks = max(times.detect_ms, times.flow_ms) + times.pose_ms
             costs.append(FrameCost(round_trip, times.total_ms, times.decode_ms, networks, times.track_ms))
-        await _close(call)
     return costs
 
 
-async def through_server(address: str, frames: list[FootageFrame], *, with_boxes: bool) -> float:
+async def through_server(access: ServerAccess, frames: list[FootageFrame], *, with_boxes: bool) -> float:
     """Seconds that a server takes for all frames, with several under way."""
     requests = [frame.request(number, with_boxes=with_boxes) for number, frame in enumerate(frames)]
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = await _open(channel)
+    async with _stream(access) as call:
         under_way = asyncio.Semaphore(_IN_FLIGHT)
 
         async def send() -> None:
@@ -102,7 +102,6 @@ async def through_server(address: str, frames: list[FootageFrame], *, with_boxes
             under_way.release()
         seconds = time.perf_counter() - start
         await sending
-        await _close(call)
     return seconds
 
 
@@ -132,18 +131,22 @@ def _given(frame: FootageFrame) -> Boxes:
 _Call = grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse]
 
 
-async def _open(channel: grpc.aio.Channel) -> _Call:
-    call: _Call = PoseTrackingServiceStub(channel).Track()
+@asynccontextmanager
+async def _stream(access: ServerAccess) -> AsyncIterator[_Call]:
+    """A stream on a connection of its own; in the end it is closed in order."""
+    connections = own_connection(access)
+    connection = connections.to(connections.preferred)
+    call: Any = connection.stub.Track(metadata=connection.metadata)
     config = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG, drop_policy=settings_pb2.DROP_POLICY_ALL)
-    await call.write(track_pb2.TrackRequest(config=config))
-    await call.read()
-    return call
-
-
-async def _close(call: _Call) -> None:
-    await call.done_writing()
-    while await call.read() is not grpc.aio.EOF:
-        pass
+    try:
+        await call.write(track_pb2.TrackRequest(config=config))
+        await call.read()
+        yield call
+        await call.done_writing()
+        while await call.read() is not grpc.aio.EOF:
+            pass
+    finally:
+        await connections.aclose()
 
 
 def _tracked(response: object) -> track_pb2.TrackedFrame:

@@ -1,0 +1,73 @@
+"""A certificate and a token for a server of the benchmark's own, thrown away with it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from posewire_server.config import SecurityConfig
+from posewire_server.tokens import TokenGrant, append_line, new_token
+
+__all__ = ["Credentials", "can_make_credentials", "make_credentials"]
+
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a server and its clients need for each other.
+
+    Attributes:
+        cert: the server's certificate, PEM, which vouches for itself.
+        key: its private key.
+        tokens: file with the token's hash.
+        token: the client's. Not for logs.
+    """
+
+    cert: Path
+    key: Path
+    tokens: Path
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.cert})"
+
+    @property
+    def of_server(self) -> SecurityConfig:
+        """The server's side."""
+        return SecurityConfig(tls_cert=self.cert, tls_key=self.key, tokens=self.tokens)
+
+
+def can_make_credentials() -> bool:
+    """Whether the `openssl` command is here."""
+    return shutil.which("openssl") is not None
+
+
+def make_credentials(folder: Path, host: str) -> Credentials:
+    """A certificate for `host`, an IP address, and a token; all files lie in `folder`.
+
+    Raises:
+        RuntimeError: the `openssl` command fails.
+    """
+    cert, key, tokens = folder / "server.pem", folder / "server.key", folder / "tokens"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", f"/CN={host}", "-addext", f"subjectAltName=IP:{host}", "-keyout", str(key), "-out", str(cert)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    if done.returncode:
+        raise RuntimeError(f"openssl made no certificate: {done.stderr.strip()[-300:]}")
+    token, line = new_token(TokenGrant("benchmark"))
+    append_line(tokens, line)
+    return Credentials(cert, key, tokens, token)

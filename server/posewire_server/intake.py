@@ -125,7 +125,7 @@ class Intake:
         self._last_number: int | None = None
         latest = settings.drop_policy is DropPolicy.LATEST
         # Under ALL, whoever sends more than can be worked off is held back by the frames that wait.
-        self._pace = ReadingPace(outbox, limits.max_fps if latest else math.inf)
+        self._pace = ReadingPace(outbox, limits.max_fps if latest else math.inf, is_video=self._is_video)
         self._clock = clock
         self._allowance = allowance
         # A video unit that is left out takes those after it along, so a stream of them is slowed down instead.

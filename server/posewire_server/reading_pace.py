@@ -15,8 +15,9 @@ from posewire_server.rates import RateLimit
 
 __all__ = ["ReadingPace"]
 
-# Ten seconds of a camera. A video stream that was joined between two key frames has nothing to show until the next.
-_BAD_FRAMES_IN_A_ROW = 300
+# One second of a camera, and ten of a video: one that was joined between two key frames shows nothing until the next.
+_BAD_PICTURES_IN_A_ROW = 30
+_BAD_UNITS_IN_A_ROW = 300
 _PAUSE_AFTER_BAD_S = 0.1
 
 
@@ -26,10 +27,12 @@ class ReadingPace:
     Args:
         outbox: of the stream.
         most_per_s: frames a second; infinity: as many as come.
+        is_video: whether a frame builds on those before it.
     """
 
-    def __init__(self, outbox: Outbox, most_per_s: float = math.inf) -> None:
+    def __init__(self, outbox: Outbox, most_per_s: float = math.inf, *, is_video: bool = False) -> None:
         self._outbox = outbox
+        self._most_bad = _BAD_UNITS_IN_A_ROW if is_video else _BAD_PICTURES_IN_A_ROW
         self._rate = RateLimit(most_per_s) if math.isfinite(most_per_s) else None
         self._bad_in_a_row = 0
 
@@ -37,7 +40,7 @@ class ReadingPace:
         """Wait until the next frame may be received."""
         if self._rate is not None and (wait_s := self._rate.reserve()) > 0:
             await asyncio.sleep(wait_s)
-        if self._bad_in_a_row >= _BAD_FRAMES_IN_A_ROW:
+        if self._bad_in_a_row >= self._most_bad:
             await asyncio.sleep(_PAUSE_AFTER_BAD_S)
         await self._outbox.caught_up()
 

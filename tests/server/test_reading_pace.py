@@ -22,11 +22,11 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def _pace(most_per_s: float = math.inf) -> ReadingPace:
+def _pace(most_per_s: float = math.inf, *, is_video: bool = False) -> ReadingPace:
     async def write(_: track_pb2.TrackResponse) -> None:
         pass
 
-    return ReadingPace(Outbox(write), most_per_s)
+    return ReadingPace(Outbox(write), most_per_s, is_video=is_video)
 
 
 async def test_good_frames_wait_for_nothing(pauses: list[float]) -> None:
@@ -37,9 +37,10 @@ async def test_good_frames_wait_for_nothing(pauses: list[float]) -> None:
     assert pauses == []
 
 
-async def test_one_good_frame_redeems_a_bad_stream(pauses: list[float]) -> None:
-    pace = _pace()
-    for _ in range(299):
+@pytest.mark.parametrize(("is_video", "forgiven"), [(False, 29), (True, 299)])
+async def test_one_good_frame_redeems_a_bad_stream(pauses: list[float], is_video: bool, forgiven: int) -> None:
+    pace = _pace(is_video=is_video)
+    for _ in range(forgiven):
         pace.note(good=False)
     await pace.turn()
     assert pauses == []

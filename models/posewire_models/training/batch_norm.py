@@ -7,7 +7,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["unfold_batch_norms"]
+__all__ = ["folded_batch_norm", "unfold_batch_norms"]
+
+
+def folded_batch_norm(norm: nn.BatchNorm2d, bias: Tensor) -> dict[str, Tensor]:
+    """The state of a batch norm like `norm` that was folded into the convolution before it: it only adds `bias`."""
+    return {
+        "weight": torch.full_like(bias, (1 + norm.eps) ** 0.5),
+        "bias": bias,
+        "running_mean": torch.zeros_like(bias),
+        "running_var": torch.ones_like(bias),
+    }
 
 
 @torch.no_grad()

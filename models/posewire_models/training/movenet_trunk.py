@@ -24,6 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
+from posewire_models.training.batch_norm import folded_batch_norm
+
 __all__ = ["main", "read_trunk"]
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -51,10 +53,8 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
         if kernel is None or bias is None:
             raise ValueError(f"{file} does not hold a MobileNetV2 of width 1: nothing in it fits {name}")
         state[f"{name}.weight"] = torch.from_numpy(kernel)
-        state[f"{norm_name}.weight"] = torch.full_like(norm.weight, (1 + norm.eps) ** 0.5).detach()
-        state[f"{norm_name}.bias"] = torch.from_numpy(bias)
-        state[f"{norm_name}.running_mean"] = torch.zeros(len(bias))
-        state[f"{norm_name}.running_var"] = torch.ones(len(bias))
+        folded = folded_batch_norm(norm, torch.from_numpy(bias))
+        state |= {f"{norm_name}.{part}": value for part, value in folded.items()}
     return state
 
 

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from posewire_models.training.batch_norm import folded_batch_norm
 from posewire_models.yolox_trunk import BaseConv, CSPLayer, YoloxTrunk
 
 __all__ = ["main", "read_trunk"]
@@ -48,10 +49,7 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
         if name == "backbone.stem.conv":
             weight, bias = _for_normalised_rgb(weight, bias)
         state[f"{name}.conv.weight"] = weight
-        state[f"{name}.bn.weight"] = torch.full_like(bias, (1 + module.bn.eps) ** 0.5)
-        state[f"{name}.bn.bias"] = bias
-        state[f"{name}.bn.running_mean"] = torch.zeros_like(bias)
-        state[f"{name}.bn.running_var"] = torch.ones_like(bias)
+        state |= {f"{name}.bn.{part}": value for part, value in folded_batch_norm(module.bn, bias).items()}
     expected = {name for name, _ in _convolutions(trunk)}
     if len(state) != 5 * len(expected):
         raise ValueError(f"{file} does not hold a YOLOX-nano: {len(state) // 5} of its {len(expected)} convolutions")

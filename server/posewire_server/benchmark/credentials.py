@@ -52,19 +52,9 @@ def make_credentials(folder: Path, host: str) -> Credentials:
         RuntimeError: the `openssl` command fails.
     """
     cert, key, tokens = folder / "server.pem", folder / "server.key", folder / "tokens"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    command += ["-subj", f"/CN={host}", "-addext", f"subjectAltName=IP:{host}", "-keyout", str(key), "-out", str(cert)]
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"]
+    command += ["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", f"/CN={host}", "-addext", f"subjectAltName=IP:{host}"]
+    command += ["-keyout", str(key), "-out", str(cert)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         raise RuntimeError(f"openssl made no certificate: {done.stderr.strip()[-300:]}")

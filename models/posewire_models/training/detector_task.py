@@ -21,7 +21,7 @@ from posewire_models.training.checkpoint import load_fitting
 from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_boxes, sheet
-from posewire_models.training.devices import Processes
+from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.loop import LoopConfig, Trained, train
 from posewire_models.training.measures import average_precision
 from posewire_models.training.readers.teacher import with_teacher_people
@@ -163,7 +163,7 @@ class DetectorTask:
     def _maps(self, network: nn.Module, images: Tensor) -> CenterMaps:
         inputs = normalise(images, self.net_config.pixel_mean, self.net_config.pixel_std)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
+        with autocast(self.device, self.config.loop.precision):
             maps: CenterMaps = network(inputs)
         return maps
 

@@ -10,7 +10,25 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["Processes"]
+__all__ = ["PRECISIONS", "Processes", "autocast"]
+
+PRECISIONS = ("auto", "bf16", "fp32")
+"""What forward and backward passes may compute in; `auto` takes bf16 where the device has it."""
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context of a forward pass on `device` in one of `PRECISIONS`.
+
+    A CPU without instructions for bf16 takes twenty times as long with it as without.
+    """
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+        precision = "bf16" if fast else "fp32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _cpu_has_bf16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from posewire_models.training.checkpoint import load_fitting
 from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import sheet
-from posewire_models.training.devices import Processes
+from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.flow_pairs import FlowPairConfig, FlowPairs
 from posewire_models.training.flow_scenes import FlowScenes, render_pairs
 from posewire_models.training.loop import LoopConfig, Trained, train
@@ -179,7 +179,7 @@ class FlowTask:
 
     def _flows(self, network: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
+        with autocast(self.device, self.config.loop.precision):
             flows: tuple[Tensor, ...] = network(inputs)
         return flows
 

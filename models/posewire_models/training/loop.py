@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from posewire_models.training.averaging import AveragedWeights
 from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from posewire_models.training.curves import Curves
-from posewire_models.training.devices import Processes
+from posewire_models.training.devices import PRECISIONS, Processes
 from posewire_models.training.example_order import example_order, step_generator
 from posewire_models.training.learning_parts import freeze, parameter_groups
 from posewire_models.training.schedule import ScheduleConfig
@@ -44,7 +44,7 @@ class LoopConfig:
         seed: of everything that is drawn.
         schedule: length and learning rate.
         average: decay of the averaged weights a step (they start faster, Polyak with warm-up); 0 switches them off.
-        precision: `bf16` or `fp32` of the forward and backward pass; weights stay in fp32.
+        precision: `auto`, `bf16` or `fp32` of the forward and backward pass; weights stay in fp32.
         checkpoint_every_s: seconds between checkpoints.
         measure_every_s: seconds between measurements on held-out data.
         log_every: steps between lines in the log.
@@ -60,7 +60,7 @@ class LoopConfig:
     schedule: ScheduleConfig
     seed: int = 1
     average: float = 0.999
-    precision: str = "bf16"
+    precision: str = "auto"
     checkpoint_every_s: float = 180.0
     measure_every_s: float = 600.0
     log_every: int = 50
@@ -72,8 +72,8 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.average < 1:
             raise ValueError(f"average {self.average} must be in 0..1, below 1; 0 switches averaging off")
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"precision {self.precision!r} must be 'bf16' or 'fp32'")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r} must be one of {', '.join(PRECISIONS)}")
         if min(self.checkpoint_every_s, self.measure_every_s) <= 0 or self.log_every < 1:
             raise ValueError("checkpoint_every_s, measure_every_s and log_every must be above 0")
         if any(factor <= 0 for factor in self.lr_factors.values()):

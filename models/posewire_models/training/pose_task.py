@@ -20,7 +20,7 @@ from posewire_models.training.batch_norm import unfold_batch_norms
 from posewire_models.training.checkpoint import load_fitting
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_poses, sheet
-from posewire_models.training.devices import Processes
+from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.loop import LoopConfig, Trained, train
 from posewire_models.training.losses import masked_mse
 from posewire_models.training.measures import keypoint_similarity, pck
@@ -192,7 +192,7 @@ class PoseTask:
     def _heatmaps(self, network: nn.Module, crops: Tensor) -> Tensor:
         images = normalise(crops, self.net_config.pixel_mean, self.net_config.pixel_std)
         images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bf16"):
+        with autocast(self.device, self.config.loop.precision):
             heatmaps: Tensor = network(images)
         return heatmaps
 

@@ -112,7 +112,7 @@ def test_data_without_people_is_refused(tmp_path: Path) -> None:
         ("network.input_size=[100,64]", ConfigError, "multiples of 32"),
         ("joints='coco18'", ConfigError, "unknown joint set"),
         ("architecture='vit'", ConfigError, "must be one of pose_resnet"),
-        ("loop.precision='fp8'", ConfigError, "'bf16' or 'fp32'"),
+        ("loop.precision='fp8'", ConfigError, "one of auto, bf16, fp32"),
         ("init_from='nothing.safetensors'", WeightsError, "no weight file"),
     ],
 )

@@ -35,7 +35,8 @@ class DetectorPace:
         """A frame was tracked.
 
         Args:
-            strained: whether frames were dropped for it since the one before, or the detector had a queue.
+            strained: whether frames were dropped for it since the one before, the next one waited for it, or the
+                detector had a queue.
 
         Returns:
             The value for the next frame.

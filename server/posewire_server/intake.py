@@ -123,7 +123,7 @@ class Intake:
         self._decoder = self._decoding.decoder(settings.codec, settings.raw_size, limits)
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
         self._last_number: int | None = None
-        latest = settings.drop_policy is DropPolicy.LATEST
+        self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
         # Under ALL, whoever sends more than can be worked off is held back by the frames that wait.
         self._pace = ReadingPace(outbox, limits.max_fps if latest else math.inf, is_video=self._is_video)
         self._clock = clock
@@ -152,6 +152,14 @@ class Intake:
     def held_back(self) -> int:
         """How many frames had to wait until there was room for them, under DROP_POLICY_ALL."""
         return self._encoded.held_back
+
+    @property
+    def next_waits(self) -> bool:
+        """Whether the next frame is here, of a stream whose frames come when they are taken (DROP_POLICY_LATEST).
+
+        If that is so whenever a frame is done, every frame is late. Under DROP_POLICY_ALL it means nothing.
+        """
+        return self._is_live and len(self._encoded) + len(self.ready) > 0
 
     def next_may_be_decoded(self) -> None:
         """The frame that was taken from `ready` is nearly done, or failed; to be called once for each."""

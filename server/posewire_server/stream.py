@@ -196,9 +196,9 @@ class TrackStream:
             self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
 
     def _pace_detector(self) -> None:
-        """Let the detector run less often while frames have to be dropped, or wait for it."""
+        """Let the detector run less often while frames have to be dropped, wait for it, or wait for each other."""
         late, self._late = self._outbox.late - self._late, self._outbox.late
-        strained = late > 0 or self._context.pipeline.detector_is_behind
+        strained = late > 0 or self._intake.next_waits or self._context.pipeline.detector_is_behind
         self._session.tracker.detect_every = self._detector_pace.frame_tracked(strained=strained)
 
     async def _token(self) -> bytes:

@@ -177,6 +177,26 @@ async def test_under_all_the_frames_that_wait_set_the_pace() -> None:
         assert bench.outbox.accounts.received == 6  # one is being decoded, four wait, and one wants to
 
 
+@pytest.mark.parametrize(
+    ("policy", "frames", "waits"),
+    [
+        (settings_pb2.DROP_POLICY_LATEST, 1, False),  # the camera waits for the server
+        (settings_pb2.DROP_POLICY_LATEST, 2, True),
+        (settings_pb2.DROP_POLICY_ALL, 2, False),  # a file is read ahead, which says nothing
+    ],
+)
+async def test_a_live_frame_that_waits_for_the_one_before_is_noticed(
+    policy: settings_pb2.DropPolicy.ValueType, frames: int, waits: bool
+) -> None:
+    bench = _Bench(pose_pb2.CODEC_JPEG, policy)
+    bench.decoders.go.set()
+    async with _running(bench):
+        await bench.send([(0, jpeg(picture()))])
+        assert await bench.intake.ready.get() is not None
+        await bench.send([(number, jpeg(picture())) for number in range(1, frames)])
+        assert bench.intake.next_waits is waits
+
+
 @pytest.mark.parametrize("policy", [settings_pb2.DROP_POLICY_LATEST, settings_pb2.DROP_POLICY_ALL])
 async def test_who_sends_nothing_but_garbage_is_read_slowly(
     policy: settings_pb2.DropPolicy.ValueType,

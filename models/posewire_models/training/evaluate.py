@@ -20,17 +20,19 @@ import torch
 
 from posewire.joints import COCO17, NANO19, JointSet
 from posewire_models.bundle import find_bundle, load_bundle
+from posewire_models.flow_estimators import DisFlow, DisSettings
 from posewire_models.frames import Frame
 from posewire_models.manifest import read_manifest
-from posewire_models.stages import Detector, PoseEstimator
+from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_models.training.command import CONFIGS
 from posewire_models.training.config import build, read_toml
+from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.measures import average_precision, matches, pck
 from posewire_models.training.patches import read_rgb
 from posewire_models.training.people import Floats, Picture
 from posewire_models.training.sources import SourceConfig, read_source
 
-__all__ = ["best_threshold", "coco_keypoint_ap", "detector_figures", "main", "pose_figures"]
+__all__ = ["best_threshold", "coco_keypoint_ap", "detector_figures", "flow_figures", "main", "pose_figures"]
 
 _SEEN = 0.2
 """Joints of at least this score make the score of a pose (published evaluation code)."""
@@ -125,6 +127,26 @@ def detector_figures(detector: Detector, sources: Sequence[SourceConfig], root: 
     }
 
 
+def flow_figures(flow: FlowEstimator, scenes: FlowScenes) -> dict[str, float]:
+    """End-point error in pixels at the visible joints of people in drawn scenes.
+
+    Beside it stand that of OpenCV's DIS, preset medium, which sees the frames as they are, and the mean displacement:
+    the error of who says that nothing moves.
+    """
+    dis = DisFlow(DisSettings(preset="medium", width=scenes.first.shape[2]))
+    ours, theirs, lengths = [], [], []
+    for row in range(len(scenes)):
+        frames = (Frame(scenes.first[row].numpy()), Frame(scenes.second[row].numpy()))
+        known = scenes.joints[row].isfinite().all(dim=1)
+        points, moved = scenes.joints[row][known].numpy(), scenes.joint_flow[row][known].numpy()
+        for errors, estimator in ((ours, flow), (theirs, dis)):
+            (field,) = estimator([frames])
+            errors.append(np.linalg.norm(field.at(points) - moved, axis=1))
+        lengths.append(np.linalg.norm(moved, axis=1))
+    named = {"joint epe px": ours, "joint epe px of dis medium": theirs, "joint displacement px": lengths}
+    return {name: float(np.concatenate(values).mean()) for name, values in named.items()}
+
+
 def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> tuple[float, float]:
     """The score at which F1 at IoU 0.5 is highest, and that F1; arguments as in `average_precision`."""
     scores, hits, people = matches(found, truths, iou=0.5)
@@ -153,6 +175,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True, help="folder that the configs' paths are relative to")
     parser.add_argument("--pose-config", type=Path, default=CONFIGS / "nano-pose.toml")
     parser.add_argument("--detector-config", type=Path, default=CONFIGS / "nano-detector.toml")
+    parser.add_argument("--flow-size", type=int, nargs=2, default=(384, 512), metavar=("H", "W"), help="of the scenes")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -167,6 +190,8 @@ def main() -> None:
     }
     if has_detector:
         figures["detector"] = detector_figures(bundle.detector, sources(arguments.detector_config), arguments.data_root)
+    scenes = render_pairs(tuple(arguments.flow_size), scenes=12, pairs_a_scene=4, first_seed=HELD_OUT_SEEDS, workers=2)
+    figures["flow"] = flow_figures(bundle.flow, scenes)
     print(json.dumps(figures, indent=2))
 
 

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from posewire.synth import PRESETS, Scene, SceneConfig
 
-__all__ = ["FlowScenes", "render_pairs"]
+__all__ = ["HELD_OUT_SEEDS", "FlowScenes", "render_pairs"]
+
+HELD_OUT_SEEDS = 1_000_000
+"""Scenes of seeds from this on are never trained on."""
 
 
 @dataclass(frozen=True)

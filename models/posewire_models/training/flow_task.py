@@ -21,7 +21,7 @@ from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import sheet
 from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.flow_pairs import FlowPairConfig, FlowPairs
-from posewire_models.training.flow_scenes import FlowScenes, render_pairs
+from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.loop import LoopConfig, Trained, train
 from posewire_models.training.losses import multi_scale_epe
 from posewire_models.training.patches import read_rgb
@@ -214,7 +214,7 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
     scenes = render_pairs(size, config.scenes, config.pairs_a_scene, 0, config.loaders)
     held_out = None
     if processes.first and config.held_out_scenes:
-        held_out = render_pairs(size, config.held_out_scenes, 4, _HELD_OUT_SEEDS, config.loaders)
+        held_out = render_pairs(size, config.held_out_scenes, 4, HELD_OUT_SEEDS, config.loaders)
     textures = _textures(config, scenes)
     _log.info("%d textures, %d pairs of %d scenes", len(textures), len(scenes), config.scenes)
     network = config.build_network()
@@ -222,9 +222,6 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
         load_fitting(network, config.data_root / config.init_from)
     task = FlowTask(config, network, textures, scenes, held_out, processes.device)
     return train(task, config.loop, processes, resume=resume, **loop)
-
-
-_HELD_OUT_SEEDS = 1_000_000
 
 
 def _textures(config: FlowTrainConfig, scenes: FlowScenes) -> Tensor:

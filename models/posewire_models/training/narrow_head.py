@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from posewire_models.training.checkpoint import save_weights
@@ -45,9 +44,7 @@ def narrowed(state: Mapping[str, Tensor], filters: int) -> dict[str, Tensor]:
     lateral = _last_lateral(state, has)
     if lateral is not None:
         narrow |= {f"{lateral}.weight": 0, f"{lateral}.bias": 0}
-    return {
-        name: value.index_select(narrow[name], kept) if name in narrow else value for name, value in state.items()
-    }
+    return {name: value.index_select(narrow[name], kept) if name in narrow else value for name, value in state.items()}
 
 
 def _last_lateral(state: Mapping[str, Tensor], filters: int) -> str | None:
@@ -67,5 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_grad_enabled(False)
     main()

@@ -56,6 +56,12 @@ CPU_SUITE = (
     ),
     Step("camera", "One camera", "load", f"load {_SMALL} --detector bundle --fps 25"),
     Step(
+        "camera-stretched",
+        "One camera, whose detector may rest every other frame",
+        "load",
+        f"load {_SMALL} --detector bundle --fps 25 --max-detect-every 2",
+    ),
+    Step(
         "capacity",
         "How many cameras",
         "capacity",

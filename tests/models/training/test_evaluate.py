@@ -9,7 +9,8 @@ import pytest
 
 from posewire.joints import COCO17
 from posewire_models.frames import Detections, Frame
-from posewire_models.training.evaluate import best_threshold, detector_figures, pose_figures
+from posewire_models.training.evaluate import best_threshold, detector_figures, flow_figures, pose_figures
+from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.readers import read_coco
 from posewire_models.training.sources import SourceConfig
 from tests.models.training.figures import write_coco
@@ -65,6 +66,39 @@ def test_detector_figures(root: Path) -> None:
     assert figures["ap50"] == pytest.approx(1)
     assert figures["at threshold"] == pytest.approx(0.7)
     assert detector_figures(Oracle(root, 60.0).detect, SOURCES, root)["ap50"] == 0
+
+
+@pytest.mark.parametrize(
+    ("missed_px", "epe"),
+    [
+        ((0.0, 0.0), 0.0),  # perfect
+        ((3.0, -4.0), 5.0),  # each joint is missed by the same vector
+    ],
+)
+def test_flow_figures(missed_px: tuple[float, float], epe: float) -> None:
+    scenes = render_pairs((96, 128), scenes=2, pairs_a_scene=2, first_seed=HELD_OUT_SEEDS, workers=1)
+
+    class Truth:
+        rows = iter(range(4))
+
+        def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[KnownFlow]:
+            return [KnownFlow(scenes, next(self.rows), missed_px) for _ in pairs]
+
+    figures = flow_figures(Truth(), scenes)  # type: ignore[arg-type]
+    assert figures["joint epe px"] == pytest.approx(epe, abs=1e-4)
+    assert 0 < figures["joint epe px of dis medium"] < 3 * figures["joint displacement px"]
+
+
+class KnownFlow:
+    """The true displacements of the joints, all missed by one vector."""
+
+    def __init__(self, scenes: FlowScenes, row: int, missed_px: tuple[float, float]) -> None:
+        self._scenes, self._row, self._missed = scenes, row, np.array(missed_px, np.float32)
+
+    def at(self, points: Floats) -> Floats:
+        known = self._scenes.joints[self._row].isfinite().all(dim=1)
+        assert np.array_equal(points, self._scenes.joints[self._row][known])
+        return np.asarray(self._scenes.joint_flow[self._row][known].numpy() + self._missed, np.float32)
 
 
 def test_the_best_threshold_leaves_false_alarms_out() -> None:

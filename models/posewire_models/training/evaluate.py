@@ -134,7 +134,9 @@ def flow_figures(flow: FlowEstimator, scenes: FlowScenes) -> dict[str, float]:
     the error of who says that nothing moves.
     """
     dis = DisFlow(DisSettings(preset="medium", width=scenes.first.shape[2]))
-    ours, theirs, lengths = [], [], []
+    ours: list[Floats] = []
+    theirs: list[Floats] = []
+    lengths: list[Floats] = []
     for row in range(len(scenes)):
         frames = (Frame(scenes.first[row].numpy()), Frame(scenes.second[row].numpy()))
         known = scenes.joints[row].isfinite().all(dim=1)

@@ -51,7 +51,7 @@ class FlowTrainConfig:
         colour: see `recolour`; both images of a pair change alike, and each a little on its own.
         init_from: weights to start from (what fits by name and shape is taken).
         device: `auto`, `cpu` or `cuda`.
-        loaders: threads that read pictures and render scenes.
+        loaders: threads that read pictures, render scenes and draw pairs.
     """
 
     loop: LoopConfig
@@ -103,12 +103,12 @@ class FlowTask:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.examples = config.examples + len(scenes)
         self.scenes, self.held_out = scenes, held_out
-        self._pairs = FlowPairs(config.pairs, textures.to(device), config.network_config().input_size)
+        self._pairs = FlowPairs(config.pairs, textures, config.network_config().input_size, config.loaders)
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Inputs `(b, 6, h, w)` and flow `(b, 2, h, w)` in pixels: the first rows are scenes, others are made up."""
         rendered = rows[rows < len(self.scenes)]
-        made = self._pairs(len(rows) - len(rendered), generator)
+        made = [part.to(self.device) for part in self._pairs(len(rows) - len(rendered), generator)]
         taken = self._taken(rendered, generator)
         first, second, flow = (torch.cat(parts) for parts in zip(made, taken, strict=True))
         # The same change for both images, laid side by side, then a small one for each.

@@ -23,6 +23,8 @@ evaluate_app = typer.Typer(
     no_args_is_help=True,
 )
 
+_WIDEST_TABLE = 1000
+
 _JsonFlag: TypeAlias = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write all numbers here, unrounded.")
 ]
@@ -100,7 +102,8 @@ def _evaluating(command: str, json_out: Path | None) -> Iterator[None]:
 def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | None) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    # As wide as any table: where there is less room Rich would cut numbers off, while a terminal wraps the line.
+    console = Console(highlight=False, width=_WIDEST_TABLE)
     for place, table in enumerate(tables):
         if place:
             console.print()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from posewire_evaluation.coco_truth import check_truth, fault_of_shape, ids_of, is_id, is_number
 from posewire_evaluation.errors import EvaluationError
 
 __all__ = ["BOX_METRICS", "KEYPOINT_METRICS", "CocoScores", "score_coco"]
@@ -23,12 +23,6 @@ KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "A
 
 BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """pycocotools' `stats` for boxes, in its order; recall with 1, 10 and 100 boxes a picture."""
-
-_KEYPOINTS = 17
-_NEEDED = {
-    "keypoints": ("keypoints", "num_keypoints", "area", "bbox", "iscrowd"),
-    "bbox": ("bbox", "area", "iscrowd"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,8 +51,8 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     annotated = _load(truth, dict, "an object with `images`, `annotations` and `categories`")
     found = _load(results, list, "a list of results")
     _check_results(found, annotated, results, truth)
-    kinds = [kind for kind in ("keypoints", "bbox") if kind in found[0]]
-    _check_truth(annotated, kinds, truth)
+    kinds = _kinds(found)
+    check_truth(annotated, kinds, truth)
     # pycocotools tells its progress on standard output, where our results go.
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()
@@ -90,13 +84,19 @@ def _load(path: Path, kind: type, what: str) -> Any:
     return content
 
 
+def _kinds(found: Sequence[Any]) -> list[str]:
+    """What the results hold: if one has it, all must, since pycocotools looks at the first one alone."""
+    there = {kind for result in found if isinstance(result, dict) for kind in result}
+    return [kind for kind in ("keypoints", "bbox") if kind in there]
+
+
 def _check_results(found: Sequence[Any], annotated: dict[str, Any], path: Path, truth: Path) -> None:
     if not found:
         raise EvaluationError(f"{path} holds no results, so there is nothing to score")
-    images, categories = _ids(annotated, "images", truth), _ids(annotated, "categories", truth)
-    kinds = {kind for kind in ("keypoints", "bbox") if isinstance(found[0], dict) and kind in found[0]}
+    images, categories = ids_of(annotated, "images", truth), ids_of(annotated, "categories", truth)
+    kinds = set(_kinds(found))
     if not kinds:
-        raise EvaluationError(f"{path}: the first result has neither `keypoints` nor `bbox`")
+        raise EvaluationError(f"{path}: the results have neither `keypoints` nor `bbox`")
     for place, result in enumerate(found):
         fault = _fault(result, kinds)
         if fault is None and result["image_id"] not in images:
@@ -108,45 +108,14 @@ def _check_results(found: Sequence[Any], annotated: dict[str, Any], path: Path, 
             raise EvaluationError(f"{path}: result {place} (image {image!r}): {fault}")
 
 
-def _ids(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
-    try:
-        return {each["id"] for each in annotated[what]}
-    except (KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: `{what}` is no list of objects with an `id`") from error
-
-
 def _fault(result: Any, kinds: set[str]) -> str | None:
     if not isinstance(result, dict):
         return "it is no object"
     missing = {"image_id", "category_id", "score", *kinds} - result.keys()
     if missing:
-        return f"it has no `{min(missing)}`" + (", as the first result has" if missing & kinds else "")
-    if not all(isinstance(result[key], int | str) for key in ("image_id", "category_id")):
+        return f"it has no `{min(missing)}`" + (", as other results have" if missing & kinds else "")
+    if not all(is_id(result[key]) for key in ("image_id", "category_id")):
         return "its `image_id` or `category_id` is no id"
-    lengths = {"keypoints": 3 * _KEYPOINTS, "bbox": 4}
-    for kind in sorted(kinds):
-        values = result[kind]
-        if not isinstance(values, list) or len(values) != lengths[kind]:
-            return f"`{kind}` is not a list of {lengths[kind]} numbers: COCO's evaluation knows its own 17 joints only"
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-            return f"`{kind}` holds something that is no number, or NaN"
-    if not isinstance(result["score"], int | float) or not math.isfinite(result["score"]):
+    if not is_number(result["score"]):
         return f"the score is {result['score']!r}"
-    return None
-
-
-def _check_truth(annotated: dict[str, Any], kinds: Sequence[str], path: Path) -> None:
-    needed = {"id", "image_id", "category_id"} | {key for kind in kinds for key in _NEEDED[kind]}
-    _ids(annotated, "annotations", path)
-    for annotation in annotated["annotations"]:
-        missing = needed - annotation.keys()
-        if missing:
-            raise EvaluationError(
-                f"{path}: annotation {annotation.get('id')} (image {annotation.get('image_id')!r}) has no"
-                f" `{min(missing)}`, which {' and '.join(kinds)} results are scored by"
-            )
-        if "keypoints" in kinds and len(annotation["keypoints"]) != 3 * _KEYPOINTS:
-            raise EvaluationError(
-                f"{path}: annotation {annotation.get('id')} (image {annotation.get('image_id')!r}) has"
-                f" {len(annotation['keypoints']) / 3:g} keypoints; COCO's evaluation knows its own 17 joints only"
-            )
+    return next((fault for kind in sorted(kinds) if (fault := fault_of_shape(kind, result[kind]))), None)

@@ -21,6 +21,8 @@ OVERALL = "OVERALL"
 _COLUMNS = ("FrameId", "Id", "X", "Y", "Width", "Height", "Confidence")
 _FARTHEST = 0.5
 """Distance 1 - IoU above which boxes are no match."""
+_LARGEST_NUMBER = 2**53
+"""Up to which floating-point numbers, as which the libraries keep ids, hold every whole one."""
 # Rows of the truth below this are not to be scored, in MOTChallenge's files.
 _SCORED_CONFIDENCE = 1.0
 
@@ -33,10 +35,12 @@ class MotScores:
         metrics: motmetrics' `motchallenge_metrics` (`mota`, `motp`, `idf1`, `num_switches`, ...) by their names there:
             shares are in 0..1, and `motp` is the mean of 1 - IoU.
         identities: TrackEval's HOTA and its parts, in percent, with IoU for the similarity.
+        notes: what is odd about the files though they can be scored, one sentence each.
     """
 
     metrics: dict[str, dict[str, float]]
     identities: dict[str, IdentityScores]
+    notes: tuple[str, ...] = ()
 
 
 def score_mot(truth: Path, predictions: Path) -> MotScores:
@@ -50,13 +54,17 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
         EvaluationError: something is missing or faulty; the message names file and line or frame.
     """
     accumulators, tallies = {}, {}
-    for name, (true_file, predicted_file) in _file_pairs(truth, predictions).items():
+    pairs = _file_pairs(truth, predictions)
+    notes = _unscored(pairs, predictions)
+    for name, (true_file, predicted_file) in pairs.items():
         true, predicted = read_mot(true_file), read_mot(predicted_file)
         true = true[true[:, 6] >= _SCORED_CONFIDENCE]
         if not len(true):
             raise EvaluationError(
                 f"{true_file} has no box to be scored: a row of truth is scored if its 7th value is 1"
             )
+        if not len(predicted):
+            notes.append(f"{predicted_file} has nobody in any frame")
         accumulators[name], tallies[name] = _count(true, predicted)
     metrics = motmetrics.metrics.create().compute_many(
         list(accumulators.values()),
@@ -66,7 +74,7 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
     )
     table = {str(name): {key: float(value) for key, value in row.items()} for name, row in metrics.iterrows()}
     identities = {name: combine_identities([each]) for name, each in tallies.items()}
-    return MotScores(table, identities | {OVERALL: combine_identities(list(tallies.values()))})
+    return MotScores(table, identities | {OVERALL: combine_identities(list(tallies.values()))}, tuple(notes))
 
 
 def read_mot(path: Path) -> Floats:
@@ -74,7 +82,7 @@ def read_mot(path: Path) -> Floats:
 
     Raises:
         EvaluationError: the file cannot be read, a line has fewer values or holds none, a frame is not counted from 1,
-            or an id occurs twice in a frame.
+            a box has a negative size, an id is too large to be told from its neighbours, or occurs twice in a frame.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -82,9 +90,9 @@ def read_mot(path: Path) -> Floats:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     rows = []
     for number, line in enumerate(lines, start=1):
-        values = line.replace(",", " ").split()
-        if not values:
+        if not line.strip():
             continue
+        values = line.split(",") if "," in line else line.split()
         try:
             rows.append([float(value) for value in values[: len(_COLUMNS)]])
         except ValueError as error:
@@ -103,6 +111,14 @@ def _check_boxes(boxes: Floats, path: Path) -> None:
     faulty = ~np.isfinite(boxes).all(axis=1)
     if faulty.any():
         raise EvaluationError(f"{path}: frame {boxes[faulty][0, 0]:g}: a value is NaN or infinite")
+    inverted = (boxes[:, 4:6] < 0).any(axis=1)
+    if inverted.any():
+        frame, identity = boxes[inverted][0, :2]
+        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: width or height is below 0")
+    large = (np.abs(boxes[:, :2]) > _LARGEST_NUMBER).any(axis=1)
+    if large.any():
+        frame, identity = boxes[large][0, :2]
+        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers above 2^53 are not told apart")
     odd = (boxes[:, :2] != np.round(boxes[:, :2])).any(axis=1) | (boxes[:, 0] < 1)
     if odd.any():
         frame, identity = boxes[odd][0, :2]
@@ -133,6 +149,16 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
             + "; each sequence of the truth needs its prediction, an empty file if nobody was found"
         )
     return {name: (file, predictions / f"{name}.txt") for name, file in known.items()}
+
+
+def _unscored(pairs: Mapping[str, tuple[Path, Path]], predictions: Path) -> list[str]:
+    """Predictions without truth: no fault, a part of a data set may be scored, but nobody should wonder."""
+    if not predictions.is_dir():
+        return []
+    known = {predicted.name for _, predicted in pairs.values()}
+    others = sorted(file.name for file in predictions.glob("*.txt") if file.name not in known)
+    more = f", nor have {len(others) - 1} more" if len(others) > 1 else ""
+    return [f"{predictions / others[0]} has no truth{more}, so it is not scored"] if others else []
 
 
 def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:

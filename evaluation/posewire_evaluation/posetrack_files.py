@@ -6,6 +6,8 @@ Formats: poseval's `README.md` (2017) and `convert.py` (2018), whose reading of 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from posewire.joints import POSETRACK15
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.sequences import NO_SCORE, Floats, PoseFrame, PoseSequence
 
-__all__ = ["file_pairs", "read_posetrack"]
+__all__ = ["file_pairs", "frame_number", "read_posetrack"]
 
 # Ids of `annopoints` in the files of 2017 (poseval, `eval_helpers.Joint`), in the order of their numbers 0..14.
 _JOINTS_2017 = (
@@ -27,6 +29,7 @@ _JOINTS_2017 = (
 )  # fmt: skip
 _ROWS_2017 = [POSETRACK15.index(name) for name in _JOINTS_2017]
 _HEAD_SIZE_OF_DIAGONAL = 0.6
+_NUMBER_AT_THE_END = re.compile(r"(\d+)\D*$")
 _JOINT_COUNT = len(POSETRACK15)
 _NO_BOX = (np.nan,) * 4
 
@@ -131,16 +134,23 @@ def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -
     frames: dict[Any, _People] = {}
     folders = set()
     for position, image in enumerate(content["images"]):
-        name = PurePosixPath(str(image.get("file_name", "")))
+        if not image.get("file_name"):
+            raise EvaluationError(f"{path}: image {image.get('id')} has no `file_name`, which says what frame it is")
+        name = PurePosixPath(str(image["file_name"]))
         folders.add(name.parent)
         frame = _People(_number(name, position), unscored=unscored)
         if image.get("id") in frames:
             raise EvaluationError(f"{path}: frame {frame.number}: two images have the id {image.get('id')}")
         xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
         with _naming(f"{path}: frame {frame.number}: its list of ignore regions"):
-            frame.regions = [np.array([x, y], np.float64).T for x, y in zip(xs, ys, strict=True) if len(x) or len(y)]
+            if [len(x) for x in xs] != [len(y) for y in ys]:
+                raise ValueError("there are not as many x as y")
+            frame.regions = [np.array([x, y], np.float64).T for x, y in zip(xs, ys, strict=True) if len(x)]
         frames[image.get("id")] = frame
-    for annotation in content.get("annotations", []):
+    # Without a list the file is cut short, or another program's; nobody in any frame is an empty list.
+    if not isinstance(content.get("annotations"), list):
+        raise EvaluationError(f"{path} has no list `annotations`; it must be there, empty if nobody was found")
+    for annotation in content["annotations"]:
         frame_of = frames.get(annotation.get("image_id"))
         if frame_of is None:
             raise EvaluationError(
@@ -184,12 +194,14 @@ def _add_2018(annotation: Mapping[str, Any], frame: _People, joints: int, places
     frame.joints.append(keypoints[places])
     frame.present.append(present[places])
     frame.scores.append(float(annotation.get("score", 1.0)))
-    frame.boxes.append(_corners(box) if box else _NO_BOX)
-    frame.heads.append(_corners(head) if head else _NO_BOX)
+    frame.boxes.append(_corners(box, "bbox") if box else _NO_BOX)
+    frame.heads.append(_corners(head, "bbox_head") if head else _NO_BOX)
 
 
-def _corners(box: Sequence[float]) -> tuple[float, float, float, float]:
-    x, y, width, height = box
+def _corners(box: Sequence[float], what: str) -> tuple[float, float, float, float]:
+    x, y, width, height = (float(side) for side in box)
+    if not math.isfinite(x + y + width + height):
+        raise ValueError(f"`{what}` is {list(box)}; four numbers are needed, neither NaN nor infinite")
     return x, y, x + width, y + height
 
 
@@ -239,7 +251,7 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
     frame.joints.append(joints)
     frame.present.append(present)
     frame.scores.append(float(_first(rect.get("score", [1.0]))))
-    frame.heads.append(_NO_BOX if None in corners else [_first(corner) for corner in corners])
+    frame.heads.append(_NO_BOX if None in corners else [float(_first(corner)) for corner in corners])
     frame.boxes.append(_NO_BOX)
 
 
@@ -259,10 +271,19 @@ def _one_folder(folders: set[PurePosixPath], path: Path) -> str:
     return str(folders.pop()) if folders else ""
 
 
+def frame_number(stem: str) -> int | None:
+    """A frame's number by its picture's name: 7 of `000007`, `000007_crop` and `cam2_007`, None of `a`."""
+    digits = stem.split("_")[0]
+    if digits.isdecimal():
+        return int(digits)
+    found = _NUMBER_AT_THE_END.search(stem)
+    return int(found[1]) if found else None
+
+
 def _number(name: PurePosixPath, position: int) -> int:
-    """The frame's number from its picture's name, e.g. 7 of `000007.jpg`, or else its place in the file."""
-    digits = name.name.split(".")[0].split("_")[0]
-    return int(digits) if digits.isdecimal() else position
+    """The frame's number from its picture's name, or else its place in the file."""
+    number = frame_number(name.name.split(".")[0])
+    return position if number is None else number
 
 
 def _identity(value: Any) -> int:

@@ -56,7 +56,7 @@ def score_posetrack_files(
     """
     files = file_pairs(truth, predictions)
     tallies, identities = [], []
-    notes: list[str] = []
+    notes = _unscored(files, predictions)
     for done, sequence in enumerate(_tallied(files, workers or len(os.sched_getaffinity(0))), start=1):
         tallies.append(sequence.scores)
         identities.append(sequence.identities)
@@ -89,9 +89,22 @@ def _tally_files(files: tuple[Path, Path]) -> _Sequence:
     return _Sequence(tally(truth, predicted), tally_identities(truth, predicted), tuple(_notes(truth, predicted)))
 
 
+def _unscored(files: Sequence[tuple[Path, Path]], predictions: Path) -> list[str]:
+    """Predictions without truth: no fault, a part of a data set may be scored, but nobody should wonder."""
+    if not predictions.is_dir():
+        return []
+    known = {predicted.name for _, predicted in files}
+    others = sorted(file.name for file in predictions.glob("[!.]*.json") if file.name not in known)
+    more = f", nor have {len(others) - 1} more" if len(others) > 1 else ""
+    return [f"{predictions / others[0]} has no truth{more}, so it is not scored"] if others else []
+
+
 def _notes(truth: PoseSequence, predicted: PoseSequence) -> Iterator[str]:
     if not any(frame.labelled for frame in truth.frames):
         yield f"{truth.source} lists nobody in any frame, so nothing of it is scored"
+    flat = [frame.number for frame in truth.frames if (frame.head_sizes == 0).any()]
+    if flat:
+        yield f"{truth.source}: frame {flat[0]}: somebody's head box has no extent, so no joint of theirs can be right"
     if not any(len(frame) for frame in predicted.frames):
         yield f"{predicted.source} has nobody in any of its {len(predicted)} frames"
     elif any((frame.joints[frame.present][:, 2] == NO_SCORE).any() for frame in predicted.frames):

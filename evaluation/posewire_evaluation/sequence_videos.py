@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from posewire.sources import FolderSource
 from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.posetrack_files import frame_number
 from posewire_evaluation.sequences import PoseSequence
 
 __all__ = ["SequenceVideo", "find_video"]
 
 _SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
-_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,10 @@ def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
     pictures = FolderSource(path).paths
     numbers: list[int] = []
     for picture in pictures:
-        found = _NUMBER.search(picture.stem)
-        if found is None:
+        number = frame_number(picture.stem)
+        if number is None:
             raise EvaluationError(f"{picture}: its name has no number, which would tell which frame it is")
-        numbers.append(int(found[0]))
+        numbers.append(number)
     there = set(numbers)
     if len(there) < len(numbers):
         raise EvaluationError(f"{path} has two pictures of one frame; it must hold one sequence")

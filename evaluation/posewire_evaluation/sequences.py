@@ -122,8 +122,9 @@ class PoseFrame:
         given = self.present if present is None else present
         return self.keep(np.asarray(given.any(axis=1), np.bool_), given)
 
-    def fault(self, joints: int) -> str | None:
-        """What is wrong with this frame, if anything, given how many joints a pose has."""
+    def fault(self, joint_set: JointSet) -> str | None:
+        """What is wrong with this frame, if anything, given which joints a pose has."""
+        joints = len(joint_set)
         if self.joints.ndim != 3 or self.joints.shape[1:] != (joints, 3):
             return f"poses of shape {self.joints.shape}, (n, {joints}, 3) expected: another joint set?"
         of_people = (self.ids, self.joints, self.present, self.scores, self.head_sizes, self.boxes)
@@ -135,9 +136,18 @@ class PoseFrame:
         faulty = self.present & ~np.isfinite(self.joints).all(axis=2)
         if faulty.any():
             person, joint = np.argwhere(faulty)[0].tolist()
-            return f"joint {joint} of the person with id {self.ids[person]} is NaN or infinite"
+            return f"{joint_set.names[joint]} of the person with id {self.ids[person]} is NaN or infinite"
         if not np.isfinite(self.scores).all():
             return f"the score of the person with id {self.ids[~np.isfinite(self.scores)][0]} is NaN or infinite"
+        # NaN stands for what is not given, but an infinite head would make every joint right.
+        boundless = np.isinf(self.head_sizes) | np.isinf(self.boxes).any(axis=1)
+        if boundless.any():
+            return f"the box or head of the person with id {self.ids[boundless][0]} is infinite"
+        inverted = (self.boxes[:, 2:] < self.boxes[:, :2]).any(axis=1)
+        if inverted.any():
+            return f"the box of the person with id {self.ids[inverted][0]} has a width or height below 0"
+        if not all(np.isfinite(region).all() for region in self.ignore_regions):
+            return "a corner of an ignore region is NaN or infinite"
         return None
 
 
@@ -153,8 +163,9 @@ class PoseSequence:
         pictures: the folder of its pictures, as the file names it: `images/val/000342_mpii_test`.
 
     Raises:
-        EvaluationError: a frame has an id twice, a joint or score that is NaN, poses of another number of joints, or a
-            number that is not above that of the frame before. The message names source and frame.
+        EvaluationError: a frame has an id twice, a joint, score or corner of an ignore region that is NaN, a box or
+            head without end, a box of negative size, poses of another number of joints, or a number that is not above
+            that of the frame before. The message names source and frame.
     """
 
     name: str
@@ -168,7 +179,7 @@ class PoseSequence:
         object.__setattr__(self, "source", self.source or self.name)
         last = None
         for frame in self.frames:
-            fault = frame.fault(len(self.joint_set))
+            fault = frame.fault(self.joint_set)
             if last is not None and frame.number <= last:
                 fault = f"it comes after frame {last}; each frame has its own number and they rise"
             if fault is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from posewire.joints import COCO17
 from posewire_evaluation.coco import BOX_METRICS, KEYPOINT_METRICS, score_coco
 from posewire_evaluation.errors import EvaluationError
 from tests.evaluation.people import written
@@ -131,11 +132,13 @@ def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (_set("category_id", [1]), r"its `image_id` or `category_id` is no id"),
         (_set("score", KeyError), r"it has no `score`"),
         (_set("score", float("nan")), r"the score is nan"),
-        (_set("keypoints", KeyError), r"it has no `keypoints`, as the first result has"),
+        (_set("keypoints", KeyError), r"it has no `keypoints`, as other results have"),
         (_set("keypoints", [1.0] * 45), r"`keypoints` is not a list of 51 numbers"),
         (_set("keypoints", [float("nan")] * 51), r"`keypoints` holds something that is no number, or NaN"),
         (_set("bbox", [1.0, 2.0, 3.0]), r"`bbox` is not a list of 4 numbers"),
         (_set("bbox", [1.0, 2.0, 3.0, None]), r"`bbox` holds something that is no number"),
+        (_set("bbox", [1.0, 2.0, -3.0, 4.0]), r"width and height cannot be below 0"),
+        (_set("image_id", True), r"is no id"),
     ],
 )
 def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path) -> None:
@@ -148,15 +151,60 @@ def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_set("num_keypoints", KeyError), r"gt\.json: annotation 2 \(image \d+\) has no `num_keypoints`"),
+        (_set("num_keypoints", KeyError), r"gt\.json: annotation 2 \(image \d+\): it has no `num_keypoints`"),
         (_set("area", KeyError), r"has no `area`"),
-        (_set("keypoints", [0.0] * 45), r"annotation 2 \(image \d+\) has 15 keypoints"),
+        (_set("keypoints", [0.0] * 45), r"annotation 2 .*: `keypoints` is not a list of 51 numbers"),
+        # With each of the following pycocotools gives other numbers, or breaks off.
+        (_set("id", 0), r"annotation 0 .*: ids of annotations must be whole numbers from 1 on"),
+        (_set("id", 1), r"gt\.json: two of `annotations` have the id 1"),
+        (_set("image_id", 77), r"annotation 2 \(image 77\): the image is not in `images`"),
+        (_set("category_id", 9), r"annotation 2 .*: the category 9 is not in `categories`"),
+        (_set("area", float("nan")), r"the area is nan"),
+        (_set("area", -1.0), r"the area is -1\.0"),
+        (_set("bbox", None), r"`bbox` is not a list of 4 numbers"),
+        (_set("bbox", [1.0, 2.0, float("nan"), 4.0]), r"`bbox` holds something that is no number, or NaN"),
+        (_set("keypoints", [1.0, float("nan"), 2.0] * 17), r"`keypoints` holds something that is no number, or NaN"),
+        (_set("iscrowd", "0"), r"`iscrowd` is '0', a whole number is needed"),
+        (_set("keypoints", [0.0] * 51), r"`num_keypoints` is \d+, but 0 of the `keypoints` are labelled"),
     ],
 )
 def test_faulty_truth_is_refused(change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path) -> None:
     truth, results = people(0)
     change(truth["annotations"][1])
     with pytest.raises(EvaluationError, match=said):
+        score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (COCO17.names, None),
+        ([name.replace("_", " ").title() for name in COCO17.names], None),  # spelled otherwise
+        ([], None),
+        (COCO17.names[::-1], r"keypoint 0 is 'right_ankle', 'nose' expected"),
+        (["nose", "head_bottom", "head_top", *COCO17.names[3:]], r"keypoint 1 is 'head_bottom', 'left_eye' expected"),
+        (COCO17.names[:-1], r"keypoint 16 is missing, 'right_ankle' expected"),
+        ([*COCO17.names, "neck"], r"keypoint 17 is 'neck', nothing more expected"),
+    ],
+)
+def test_named_joints_must_be_in_the_order_of_coco(names: Sequence[str], said: str | None, tmp_path: Path) -> None:
+    truth, results = people(0)
+    truth["categories"][0]["keypoints"] = list(names)
+    files = written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results)
+    if said is None:
+        assert score_coco(*files).keypoints is not None
+        return
+    with pytest.raises(EvaluationError, match=said):
+        score_coco(*files)
+    for found in results:
+        del found["keypoints"]  # boxes do not go by them
+    assert score_coco(files[0], written(tmp_path / "boxes.json", results)).boxes is not None
+
+
+def test_all_results_have_what_one_has(tmp_path: Path) -> None:
+    truth, results = people(0)
+    del results[0]["keypoints"]
+    with pytest.raises(EvaluationError, match=r"result 0 .*: it has no `keypoints`, as other results have"):
         score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
 
 

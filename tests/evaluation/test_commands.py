@@ -63,11 +63,18 @@ def test_what_is_odd_is_said(tmp_path: Path) -> None:
     written(dt / "b.json", as_2018(walk()))
     written(gt / "c.json", as_2018(changed(walk(), {t: {} for t in range(5)})))
     written(dt / "c.json", as_2018(walk(), predictions=True))
+    flat = as_2018(walk())
+    flat["annotations"][2]["bbox_head"] = [5, 5, 0, 0]  # of frame 1
+    written(gt / "d.json", flat)
+    written(dt / "d.json", as_2018(walk(), predictions=True))
+    written(dt / "e.json", as_2018(walk(), predictions=True))
     result = run("posetrack", "--gt", gt, "--dt", dt)
     assert result.exit_code == 0
     assert f"note: {dt / 'a.json'} has nobody in any of its 5 frames" in result.stderr
     assert f"note: {dt / 'b.json'} has joints without a score" in result.stderr
     assert f"note: {gt / 'c.json'} lists nobody in any frame" in result.stderr
+    assert f"note: {gt / 'd.json'}: frame 1: somebody's head box has no extent" in result.stderr
+    assert f"note: {dt / 'e.json'} has no truth" in result.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -115,6 +122,8 @@ def test_mot(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "out.json").read_text())
     assert document["B"]["num_misses"] == 1
     assert document["A"]["trackeval"]["hota"] == pytest.approx(100)
+    (dt / "A.txt").write_text("")
+    assert f"note: {dt / 'A.txt'} has nobody in any frame" in run("mot", "--gt", gt, "--dt", dt).stderr
     (dt / "A.txt").write_text(lines([*WALK, WALK[0]]))
     result = run("mot", "--gt", gt, "--dt", dt)
     assert result.exit_code == 1

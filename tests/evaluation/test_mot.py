@@ -123,6 +123,12 @@ def test_nobody_is_predicted(tmp_path: Path) -> None:
     assert scores.metrics["A"]["mota"] == 0
     assert scores.metrics["A"]["num_misses"] == 8
     assert scores.identities["A"].hota == 0
+    assert scores.notes == (f"{tmp_path / 'dt' / 'A.txt'} has nobody in any frame",)
+
+
+def test_predictions_without_truth_are_said(tmp_path: Path) -> None:
+    scores = score_mot(*files(tmp_path, {"A": WALK}, {"A": WALK, "B": WALK, "C": WALK}))
+    assert scores.notes == (f"{tmp_path / 'dt' / 'B.txt'} has no truth, nor have 1 more, so it is not scored",)
 
 
 def test_rows_marked_so_are_not_scored(tmp_path: Path) -> None:
@@ -147,6 +153,9 @@ def test_the_layout_of_motchallenge(tmp_path: Path) -> None:
         ("1,1,5,5,10,10,1\n3,4,nan,5,10,10,1\n", "frame 3: a value is NaN"),
         ("0,4,5,5,10,10,1\n", "frame 0, id 4: .* frames are counted from 1"),
         ("2,1.5,5,5,10,10,1\n", "frame 2, id 1.5: both must be whole numbers"),
+        ("1,1,5,,10,10,1,1,1\n", "line 1: could not convert string to float: ''"),
+        ("2,4,5,5,10,-10,1\n", "frame 2, id 4: width or height is below 0"),
+        ("2,100000000000000001,5,5,10,10,1\n", r"frame 2, id 1e\+17: numbers above 2\^53 are not told apart"),
         ("2,4,5,5,10,10,1\n2,4,50,5,10,10,1\n", "frame 2: id 4 is given to 2 boxes"),
     ],
 )

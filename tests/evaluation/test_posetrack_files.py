@@ -95,6 +95,17 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert [each.number for each in read_posetrack(written(tmp_path / "a.json", content)).frames] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("name", ["{:06d}", "{:08d}_crop", "cam2_{:04d}", "frame{:d}"])
+def test_frames_are_known_by_the_numbers_in_their_names(name: str, tmp_path: Path) -> None:
+    content = as_2018(walk())
+    for place, image in enumerate(content["images"]):
+        image["file_name"] = f"images/000001_walk/{name.format(place + 7)}.jpg"
+    content["images"].reverse()
+    read = read_posetrack(written(tmp_path / "a.json", content))
+    assert [each.number for each in read.frames] == [7, 8, 9, 10, 11]
+    assert read.frames[0].joints[0, 0, 0] == walk().frames[0].joints[0, 0, 0]
+
+
 def test_what_the_writer_writes(tmp_path: Path) -> None:
     joints = np.random.default_rng(0).uniform(1, 90, (19, 3)).astype(np.float32)
     joints[:, 2] /= 100
@@ -141,11 +152,20 @@ def _set(path: str, value: object) -> Callable[[Any], None]:
     return change
 
 
+def _square(side: float, corner: float) -> Callable[[Any], None]:
+    """An ignore region in the first frame, with one corner that may be anywhere."""
+
+    def change(document: Any) -> None:
+        document["images"][0] |= {"ignore_regions_x": [[0, side, corner, 0]], "ignore_regions_y": [[0, 0, side, side]]}
+
+    return change
+
+
 BAD_2018 = [
     # annotation 2 is that of frame 2
     (_set("annotations.2.keypoints", [1.0] * 45), "frame 2: annotation 2 is faulty: 15 keypoints, 17 expected"),
-    (_set("annotations.2.keypoints.4", float("nan")), "frame 2: joint 1 of the person with id 2 is NaN"),
-    (_set("annotations.2.keypoints.4", None), "frame 2: joint 1 of the person with id 2 is NaN"),
+    (_set("annotations.2.keypoints.4", float("nan")), "frame 2: head_bottom of the person with id 2 is NaN"),
+    (_set("annotations.2.keypoints.4", None), "frame 2: head_bottom of the person with id 2 is NaN"),
     (_set("annotations.2.keypoints.4", "far"), "frame 2: annotation 2 is faulty: could not convert"),
     (_set("annotations.2.keypoints", KeyError), "frame 2: annotation 2 has no 'keypoints'"),
     (_set("annotations.2.scores", [0.5] * 15), "frame 2: annotation 2 is faulty: 15 scores for 17 keypoints"),
@@ -158,10 +178,23 @@ BAD_2018 = [
     (_set("images.2.file_name", "images/000001_walk/000001.jpg"), "frame 1: it comes after frame 1"),
     (_set("images.2.file_name", "images/000002_run/000002.jpg"), "holds 2 videos"),
     (_set("images.0.ignore_regions_x", []), "frame 0: its list of ignore regions is faulty"),
-    (_set("annotations.2.bbox_head", list("abcd")), "frame 2 is faulty: could not convert"),
+    (_set("images.0.ignore_regions_x", [[0.0, 9.0]]), "frame 0: its list .* is faulty: there are not as many x as y"),
+    (_square(9.0, float("nan")), "frame 0: a corner of an ignore region is NaN"),
+    (_set("images.2.file_name", KeyError), "image 10000010002 has no `file_name`"),
+    (_set("annotations.2.bbox_head", list("abcd")), "frame 2: annotation 2 is faulty: could not convert"),
+    (
+        _set("annotations.2.bbox_head", [0, 0, float("inf"), 9]),
+        r"annotation 2 is faulty: `bbox_head` is \[0, 0, inf, 9\]",
+    ),
+    (_set("annotations.2.bbox", [0, 0, float("nan"), 9]), r"annotation 2 is faulty: `bbox` is \[0, 0, nan, 9\]"),
+    (
+        _set("annotations.2.bbox", [0, 0, 9, -9]),
+        "frame 2: the box of the person with id 2 has a width or height below 0",
+    ),
     (_set("annotations.2.track_id", 2**70), "frame 2 is faulty: "),
     (_set("annotations.2", 17), "is faulty: 'int' object has no attribute"),
-    (_set("annotations", None), "is faulty: 'NoneType' object is not iterable"),
+    (_set("annotations", None), "has no list `annotations`"),
+    (_set("annotations", KeyError), "has no list `annotations`"),
     (_set("images.2", "000002.jpg"), "is faulty: 'str' object has no attribute"),
     (_set("images.2.id", []), "is faulty: (unhashable|cannot use)"),
     (_set("categories", []), "does not name the joints nose, head_bottom, head_top and 12 more"),
@@ -170,8 +203,12 @@ BAD_2018 = [
 ]
 BAD_2017 = [
     (_set("annolist.2.annorect.0.annopoints.0.point.3.id", [15]), "frame 2: person 0 is faulty: joint id 15, 0..14"),
-    (_set("annolist.2.annorect.0.annopoints.0.point.3.x", [float("nan")]), "frame 2: joint .* with id 2 is NaN"),
+    (
+        _set("annolist.2.annorect.0.annopoints.0.point.3.x", [float("nan")]),
+        "frame 2: left_hip of the person with id 2 is NaN",
+    ),
     (_set("annolist.2.annorect.0.annopoints.0.point.3.y", KeyError), "frame 2: person 0 has no 'y'"),
+    (_set("annolist.2.annorect.0.x2", [float("inf")]), "frame 2: the box or head of the person with id 2 is infinite"),
     (_set("annolist.2.annorect.0.track_id", KeyError), "frame 2: person 0 is faulty: the track id is None"),
     (_set("annolist.0.annorect.1.track_id", [1]), "frame 0: id 1 is given to 2 people"),
     (_set("annolist.2", None), "frame 2: its entry is faulty"),

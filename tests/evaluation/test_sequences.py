@@ -38,7 +38,7 @@ NAN[3, 0] = np.nan
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (lambda: frame(3, {1: NAN}), "frame 3: joint 3 of the person with id 1 is NaN"),
+        (lambda: frame(3, {1: NAN}), "frame 3: left_shoulder of the person with id 1 is NaN"),
         (lambda: PoseFrame.of(3, [5, 5], np.stack([pose(1), pose(2)])), "frame 3: id 5 is given to 2 people"),
         (lambda: PoseFrame.of(3, [5], np.zeros((1, 17, 3))), r"frame 3: poses of shape \(1, 17, 3\)"),
         (lambda: PoseFrame.of(3, [5, 6], pose(1)[None]), "frame 3: .* disagree"),

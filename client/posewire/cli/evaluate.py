@@ -82,6 +82,8 @@ def mot(
 
         scores = score_mot(gt, dt)
         _show(mot_tables(scores), mot_document(scores), json_out)
+        for note in scores.notes:
+            say(f"posewire: note: {note}")
 
 
 @contextmanager

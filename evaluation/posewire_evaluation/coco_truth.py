@@ -1,0 +1,128 @@
+"""What a ground truth in COCO's format must hold for pycocotools to score by it.
+
+pycocotools looks at none of this: with a fault of these kinds it gives other numbers, and says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from posewire.joints import COCO17
+from posewire_evaluation.errors import EvaluationError
+
+__all__ = ["check_truth", "fault_of_shape", "ids_of", "is_id", "is_number"]
+
+_LENGTHS = {"keypoints": 3 * len(COCO17), "bbox": 4}
+# Of keypoints the box too: people without labelled joints are matched by it.
+_NEEDED = {
+    "keypoints": ("keypoints", "num_keypoints", "area", "bbox", "iscrowd"),
+    "bbox": ("bbox", "area", "iscrowd"),
+}
+
+
+def check_truth(annotated: dict[str, Any], kinds: Sequence[str], path: Path) -> None:
+    """Refuse a truth by which `kinds`, of `keypoints` and `bbox`, would be scored wrong.
+
+    Raises:
+        EvaluationError: the message names the annotation and its image.
+    """
+    images, categories = ids_of(annotated, "images", path), ids_of(annotated, "categories", path)
+    for category in annotated["categories"] if "keypoints" in kinds else ():
+        _check_joints(category, path)
+    ids_of(annotated, "annotations", path)
+    for annotation in annotated["annotations"]:
+        fault = _fault(annotation, kinds)
+        if fault is None and annotation["image_id"] not in images:
+            fault = "the image is not in `images`"
+        if fault is None and annotation["category_id"] not in categories:
+            fault = f"the category {annotation['category_id']!r} is not in `categories`"
+        if fault is not None:
+            where = f"annotation {annotation['id']!r} (image {annotation.get('image_id')!r})"
+            raise EvaluationError(f"{path}: {where}: {fault}")
+
+
+def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
+    """The ids of `images`, `annotations` or `categories`.
+
+    Raises:
+        EvaluationError: it is no list of objects with ids, or an id occurs twice: pycocotools would drop one.
+    """
+    known: set[Any] = set()
+    try:
+        for each in annotated[what]:
+            if each["id"] in known:
+                raise EvaluationError(f"{path}: two of `{what}` have the id {each['id']!r}")
+            known.add(each["id"])
+    except (KeyError, TypeError) as error:
+        raise EvaluationError(f"{path}: `{what}` is no list of objects with an `id`") from error
+    return known
+
+
+def is_id(value: Any) -> bool:
+    """Whether it is what an image or category may be called."""
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, and finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def fault_of_shape(kind: str, values: Any) -> str | None:
+    """What is wrong with a list of `keypoints` or a `bbox`, if anything."""
+    length = _LENGTHS[kind]
+    if not isinstance(values, list) or len(values) != length:
+        known = ": COCO's evaluation knows its own 17 joints only" if kind == "keypoints" else ""
+        return f"`{kind}` is not a list of {length} numbers{known}"
+    if not all(is_number(value) for value in values):
+        return f"`{kind}` holds something that is no number, or NaN"
+    if kind == "bbox" and min(values[2:]) < 0:
+        return f"`bbox` is {values}: width and height cannot be below 0"
+    return None
+
+
+def _fault(annotation: dict[str, Any], kinds: Sequence[str]) -> str | None:
+    needed = {key for kind in kinds for key in _NEEDED[kind]}
+    missing = {"image_id", "category_id", *needed} - annotation.keys()
+    if missing:
+        return f"it has no `{min(missing)}`, which {' and '.join(kinds)} results are scored by"
+    if not isinstance(annotation["id"], int) or annotation["id"] < 1:
+        return "ids of annotations must be whole numbers from 1 on: pycocotools takes 0 for nobody, and finds it never"
+    if not all(is_id(annotation[key]) for key in ("image_id", "category_id")):
+        return "its `image_id` or `category_id` is no id"
+    if not is_number(annotation["area"]) or annotation["area"] < 0:
+        return f"the area is {annotation['area']!r}"
+    for key in sorted(needed & {"iscrowd", "num_keypoints"}):
+        if not isinstance(annotation[key], int):
+            return f"`{key}` is {annotation[key]!r}, a whole number is needed"
+    for kind in sorted(needed & _LENGTHS.keys()):
+        if (fault := fault_of_shape(kind, annotation[kind])) is not None:
+            return fault
+    if "keypoints" in needed:
+        labelled = sum(visible > 0 for visible in annotation["keypoints"][2::3])
+        # Whoever has none is not scored, and pycocotools goes by the number, not by the joints.
+        if (labelled == 0) != (annotation["num_keypoints"] == 0):
+            return f"`num_keypoints` is {annotation['num_keypoints']}, but {labelled} of the `keypoints` are labelled"
+    return None
+
+
+def _check_joints(category: dict[str, Any], path: Path) -> None:
+    """The tolerances belong to joints in COCO's order; a file that names its joints must have that one."""
+    names = category.get("keypoints")
+    if not isinstance(names, list) or not names:
+        return
+    spelled = [re.sub(r"[\s-]+", "_", str(name).strip().lower()) for name in names]
+    if spelled == list(COCO17.names):
+        return
+    pairs = zip(spelled, COCO17.names, strict=False)
+    place = next((at for at, (one, two) in enumerate(pairs) if one != two), min(len(spelled), len(COCO17)))
+    there = repr(names[place]) if place < len(names) else "missing"
+    wanted = repr(COCO17.names[place]) if place < len(COCO17) else "nothing more"
+    raise EvaluationError(
+        f"{path}: category {category['id']!r}: keypoint {place} is {there}, {wanted} expected: COCO's evaluation knows"
+        " its own 17 joints only, in its own order"
+    )

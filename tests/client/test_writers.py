@@ -207,6 +207,23 @@ def test_posetrack_files_have_what_poseval_reads(tmp_path: Path, joint_set: Join
     assert keypoints[ear].tolist() == [0, 0, 0]
 
 
+def test_joints_below_the_threshold_are_no_predictions(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    doubtful, lost = person(5, joints=len(POSETRACK15)), person(6, joints=len(POSETRACK15))
+    doubtful.joints[:, 2] = 0.4
+    doubtful.joints[2:, 2] = 0.39
+    lost.joints[:, 2] = 0.39
+    with PoseTrackWriter(path, POSETRACK15, joint_score_threshold=0.4) as writer:
+        writer.write(tracked(0, doubtful, lost))
+    (entry,) = json.loads(path.read_text())["annotations"]
+    keypoints = np.reshape(entry["keypoints"], (17, 3))
+    assert entry["track_id"] == 5
+    # A joint that is left out has to be all zeros: the tools take one with a position for a predicted one.
+    assert (keypoints[:2, 2] == 1).all()
+    assert not keypoints[2:].any()
+    assert entry["scores"] == [pytest.approx(0.4, abs=1e-4)] * 2 + [0] * 15
+
+
 def test_pictures_that_are_numbered_keep_their_names(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with PoseTrackWriter(path, COCO17) as writer:

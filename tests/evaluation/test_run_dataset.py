@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
-from posewire.joints import COCO17
+from posewire.joints import COCO17, POSETRACK15
 from posewire.writers import VideoWriter
 from posewire_evaluation.posetrack_files import read_posetrack
+from posewire_models.frames import Frame, Pixels
 from tests.evaluation.people import as_2017, as_2018, frame, pose, sequence, written
 from tests.integration.test_cli_commands import BlueShyPose, serving
-from tests.server.stand_ins import networks, picture
+from tests.server.stand_ins import Floats, GridPose, networks, picture
 
 FRAMES = 6
 
@@ -85,6 +87,38 @@ def test_every_sequence_has_its_prediction(data: Path, server: str) -> None:
     assert content["images"][0]["vid_id"] == "000003"
     evaluated = CliRunner().invoke(app, ["eval", "posetrack", "--gt", str(data / "gt"), "--dt", str(data / "dt")])
     assert evaluated.exit_code == 0, evaluated.stderr
+
+
+class DoubtfulPose(GridPose):
+    """Doubts every joint but the shoulders, and keeps the pictures that it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[Pixels] = []
+
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+        self.seen += [frame.pixels for frame in frames]
+        poses = super().__call__(frames, boxes)
+        for joints in poses:
+            joints[:, :, 2] = 0.39
+            joints[:, [COCO17.index("left_shoulder"), COCO17.index("right_shoulder")], 2] = 0.9
+        return poses
+
+
+def test_predictions_are_those_of_the_tracker_and_no_others(tmp_path: Path) -> None:
+    folder = tmp_path / "videos" / "000001_noise"
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 64, (240, 320, 3)).astype(np.uint8)
+    cv2.imwrite(str(folder / "000000.png"), np.maximum(picture(), noise)[..., ::-1])
+    truth(tmp_path / "gt" / "000001_noise.json", frames=1)
+    pose_net = DoubtfulPose()
+    with serving(networks(pose=pose_net)) as address:
+        assert run(tmp_path, address).exit_code == 0
+    (found,) = read_posetrack(tmp_path / "dt" / "000001_noise.json", predictions=True).frames
+    # Joints below the tracker's threshold are none; PoseTrack's neck is between the shoulders.
+    names = np.array(POSETRACK15.names)
+    assert [set(names[given]) for given in found.present] == [{"head_bottom", "left_shoulder", "right_shoulder"}] * 2
+    # No compression changed what the networks saw.
+    assert (pose_net.seen[0] == np.maximum(picture(), noise)).all()
 
 
 def test_what_is_there_is_left_alone(data: Path, server: str) -> None:

@@ -19,8 +19,9 @@ from posewire.cli.access import ServerAccess
 from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
-from posewire.cli.track import JPEG_QUALITY, require_detector
+from posewire.cli.track import require_detector
 from posewire.errors import ConnectionFailed, PosewireError
+from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
 from posewire.writers._files import write_json
 from posewire_evaluation.posetrack_files import read_posetrack
@@ -30,6 +31,8 @@ from posewire_evaluation.sequences import PoseSequence
 __all__ = ["DataSetJob", "run_data_set"]
 
 _SETTINGS_FILE = ".posewire-run.json"
+_CODEC: Codec = "png"
+"""Of frames on their way to the server: a benchmark is about networks and tracker, and JPEG changes what both do."""
 _SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
 _MOST_FAILURES_SHOWN = 5
 
@@ -163,7 +166,7 @@ def _keep_settings(job: DataSetJob, info: ServerInfo) -> None:
     path = job.out / _SETTINGS_FILE
     defaults = asdict(info.tracker_defaults)
     given = {name: value for name, value in asdict(job.settings).items() if value is not None}
-    settings = {"models": asdict(info.models), "tracker": defaults | given}
+    settings = {"models": asdict(info.models), "tracker": defaults | given, "frames": _CODEC}
     before = _read_settings(path)
     if before is not None and before != settings and not job.overwrite:
         others = {
@@ -207,14 +210,20 @@ async def _work(
 async def _track(job: DataSetJob, client: AsyncClient, task: _Task, account: _Account, shown: Bar) -> None:
     """One sequence from its first frame to its last.
 
+    The service tells every joint with its score; those below the tracker's threshold are left out here, as the paper
+    does, since the official tools count whatever is in the file as predicted.
+
     Raises:
         PosewireError: a frame has no result, or the video lacks frames of the truth. No file is written then.
     """
     wanted = {frame.number for frame in task.truth.frames}
-    async with client.track(
-        task.video.path, jpeg_quality=JPEG_QUALITY, tracker=job.settings, drop_policy="all"
-    ) as stream:
-        with PoseTrackWriter(task.out, stream.info.joint_set, sequence=task.sequence) as writer:
+    async with client.track(task.video.path, codec=_CODEC, tracker=job.settings, drop_policy="all") as stream:
+        with PoseTrackWriter(
+            task.out,
+            stream.info.joint_set,
+            sequence=task.sequence,
+            joint_score_threshold=stream.info.settings.tracker.joint_score_threshold or 0.0,
+        ) as writer:
             async for result in stream:
                 result.raise_for_status()
                 number = task.video.number(result.frame)

@@ -105,9 +105,10 @@ def _result_writer(job: TrackJob, info: StreamInfo) -> ResultWriter:
         return CocoResultsWriter(job.out, info.joint_set)
     if job.out_format is ResultFormat.POSETRACK:
         stem = Path(job.source).stem
-        if _SEQUENCE.fullmatch(stem):
-            return PoseTrackWriter(job.out, info.joint_set, sequence=stem)
-        return PoseTrackWriter(job.out, info.joint_set)
+        named = {"sequence": stem} if _SEQUENCE.fullmatch(stem) else {}
+        # Such files are made to be scored, and what is in them counts: joints that the tracker does not count go.
+        threshold = info.settings.tracker.joint_score_threshold or 0.0
+        return PoseTrackWriter(job.out, info.joint_set, joint_score_threshold=threshold, **named)
     return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, job.source)
 
 

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from posewire.errors import OutputError
 from posewire.joints import POSETRACK15, JointSet
 from posewire.results import FrameResult, Person
@@ -46,12 +49,21 @@ class PoseTrackWriter(ResultWriter):
         sequence: name of the sequence, a number of five or six digits and a name, as poseval takes them apart. It gives
             the names of the frames, `images/SEQUENCE/000000.jpg`, and their ids. Pictures of a folder whose names are
             numbers keep these.
+        joint_score_threshold: joints with a lower score are left out, and people who have none left: whatever is in the
+            file is scored, and the paper drops joints below 0.4.
 
     Raises:
         OutputError: the file cannot be written, or the name of the sequence has another form.
     """
 
-    def __init__(self, path: str | Path, joint_set: JointSet, *, sequence: str = "000001_posewire_test"):
+    def __init__(
+        self,
+        path: str | Path,
+        joint_set: JointSet,
+        *,
+        sequence: str = "000001_posewire_test",
+        joint_score_threshold: float = 0.0,
+    ):
         super().__init__()
         match = _SEQUENCE.fullmatch(sequence)
         if match is None:
@@ -65,6 +77,7 @@ class PoseTrackWriter(ResultWriter):
         self._joint_set = joint_set
         self._sequence = sequence
         self._video_id = match[1]
+        self._joint_score_threshold = joint_score_threshold
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
@@ -86,10 +99,13 @@ class PoseTrackWriter(ResultWriter):
         if not result.tracked:
             image |= {"posewire_status": str(result.status), "posewire_message": result.message}
         self._images.append(image)
-        self._annotations += [self._annotation(person, image_id, place) for place, person in enumerate(result.people)]
+        for place, person in enumerate(result.people):
+            joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
+            joints[joints[:, 2] < self._joint_score_threshold] = 0
+            if joints[:, 2].any() or self._joint_score_threshold <= 0:
+                self._annotations.append(self._annotation(person, joints, image_id, place))
 
-    def _annotation(self, person: Person, image_id: int, place: int) -> dict[str, Any]:
-        joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
+    def _annotation(self, person: Person, joints: npt.NDArray[np.float32], image_id: int, place: int) -> dict[str, Any]:
         keypoints: list[float] = []
         scores: list[float] = []
         for name in _KEYPOINTS:

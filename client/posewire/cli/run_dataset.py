@@ -166,7 +166,7 @@ def _keep_settings(job: DataSetJob, info: ServerInfo) -> None:
     path = job.out / _SETTINGS_FILE
     defaults = asdict(info.tracker_defaults)
     given = {name: value for name, value in asdict(job.settings).items() if value is not None}
-    settings = {"models": asdict(info.models), "tracker": defaults | given, "frames": _CODEC}
+    settings: dict[str, Any] = {"models": asdict(info.models), "tracker": defaults | given, "frames": _CODEC}
     before = _read_settings(path)
     if before is not None and before != settings and not job.overwrite:
         others = {

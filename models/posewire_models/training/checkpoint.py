@@ -68,7 +68,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, st
     write_atomically(path, lambda file: save_file(half, file, metadata=dict(about)))
 
 
-def load_fitting(network: nn.Module, file: Path, *, prefix: str = "") -> None:
+def load_fitting(network: nn.Module, file: Path, *, prefix: str = "") -> set[str]:
     """Start `network` from weights of the same or of a related network.
 
     What has the same name and shape is taken, the rest of the network stays as it is (another number of joints, another
@@ -78,6 +78,9 @@ def load_fitting(network: nn.Module, file: Path, *, prefix: str = "") -> None:
         network: takes the weights in its own precision.
         file: safetensors or a PyTorch checkpoint.
         prefix: put before names in the file that lack it.
+
+    Returns:
+        The names that were taken.
 
     Raises:
         WeightsError: unreadable, or less than half of the file fits: it is of another network.
@@ -89,3 +92,4 @@ def load_fitting(network: nn.Module, file: Path, *, prefix: str = "") -> None:
     if 2 * len(fitting) < len(loaded):
         load_strict(network, loaded, str(file))  # says which names and shapes do not fit
     network.load_state_dict({**own, **fitting})
+    return set(fitting)

@@ -28,11 +28,13 @@ from posewire_models.training.patches import PatchGeometry, PatchSet, StreamedPa
 from posewire_models.training.people import Picture
 from posewire_models.training.pose_augment import PoseAugmentConfig, PoseAugmenter
 from posewire_models.training.sources import SourceConfig, read_source
+from posewire_models.weights import WeightsError
 
 __all__ = ["PoseTask", "PoseTrainConfig", "train_pose"]
 
 _log = logging.getLogger(__name__)
 
+_HEAD = ("deconv_layers.", "final_layer.")
 _ARCHITECTURES = ("pose_resnet", "pose_mobilenet")
 
 
@@ -251,11 +253,28 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
     return task
 
 
+def _check_trunk(network: nn.Module, taken: set[str], file: Path) -> None:
+    """A shallower ResNet fits into the first blocks of a deeper one: half a trunk from ImageNet would train, and badly.
+
+    Raises:
+        WeightsError: a part of the trunk was not in the file.
+    """
+    missing = [name for name, _ in network.named_parameters() if name not in taken and not name.startswith(_HEAD)]
+    if missing:
+        raise WeightsError(
+            f"{file} has no {missing[0]} of this size, nor {len(missing) - 1} more parts of the trunk: it is of another"
+            " ResNet than network.depth says; give its weights as init_trunk"
+        )
+
+
 def _start(config: PoseTrainConfig, task: PoseTask) -> None:
     """Put the weights in that training starts from."""
     if config.init_trunk:
         prefix = "features." if config.architecture == "pose_mobilenet" else ""
-        load_fitting(task.network, config.data_root / config.init_trunk, prefix=prefix)
+        file = config.data_root / config.init_trunk
+        taken = load_fitting(task.network, file, prefix=prefix)
+        if config.architecture == "pose_resnet":
+            _check_trunk(task.network, taken, file)
         generator = torch.Generator().manual_seed(config.loop.seed)
         some = task.rows[torch.randperm(task.examples, generator=generator)[:512]]
         trunk = getattr(task.network, "features", None)

@@ -85,7 +85,10 @@ def test_packaged_configs_are_valid(file: Path) -> None:
     [
         ("b", ["network.deconv_filters=[256,256]", "network.deconv_kernels=[4,4]"], 2),  # two deconvolutions
         ("c", ["network.deconv_kernels=[2,2,2]"], 3),  # small kernels
-        ("f", ["network.depth=152"], 3),  # the deepest trunk
+        ("d", ["network.deconv_kernels=[3,3,3]"], 3),
+        ("e", ["network.depth=101", 'init_trunk="imagenet/resnet101.safetensors"'], 3),
+        ("f", ["network.depth=152", 'init_trunk="imagenet/resnet152.safetensors"'], 3),  # the deepest trunk
+        ("g", ["network.input_size=[128,96]"], 3),
         ("h", ["network.input_size=[384,288]", "sigma=3.0"], 3),  # the largest input
     ],
 )
@@ -93,6 +96,8 @@ def test_rows_of_table_2_by_override(row: str, overrides: list[str], filters: in
     from posewire_models.pose_resnet import TABLE_2
 
     table = with_overrides(read_toml(CONFIGS / "paper-coco.toml"), overrides)
+    # They are those that the file itself names.
+    assert all(f"--set '{override}'" in (CONFIGS / "paper-coco.toml").read_text() for override in overrides)
     config = build(TASKS["pose"][0], table).network_config()
     assert len(config.deconv_filters) == filters
     assert config == TABLE_2[row]

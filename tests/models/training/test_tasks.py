@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from posewire_models.training.checkpoint import save_weights
 from posewire_models.training.command import TASKS, run
 from posewire_models.training.config import ConfigError, build, read_toml
 from posewire_models.training.loop import Trained
 from posewire_models.training.readers.label_file import LabelFileError
+from posewire_models.trunks import ResNetTrunk
 from posewire_models.weights import WeightsError, read_state
 from tests.models.training.figures import write_coco
 
@@ -62,6 +64,19 @@ def test_pose_training_overfits_64_pictures(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "samples.png").exists()
     weights = read_state(tmp_path / "run" / "weights.safetensors")
     assert weights["final_layer.weight"].dtype == torch.float16
+
+
+def test_a_trunk_must_be_that_of_the_network(tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 2)
+    trunk = ResNetTrunk(18, 0.25).state_dict()
+    save_weights(tmp_path / "data" / "r18.safetensors", trunk, {})
+    more = 'init_trunk = "r18.safetensors"'
+    start(tmp_path, samples=32, more=more)
+    # All of the smaller ResNet fits into the larger one, whose other blocks would stay random.
+    with pytest.raises(
+        WeightsError, match=r"r18\.safetensors has no layer1\.2\.conv1\.weight .* as init_trunk"
+    ):
+        start(tmp_path, samples=32, more=more, overrides=["network.depth=34"])
 
 
 @pytest.mark.parametrize("more", ["in_memory = true", "in_memory = false"])

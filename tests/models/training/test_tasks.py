@@ -73,9 +73,7 @@ def test_a_trunk_must_be_that_of_the_network(tmp_path: Path) -> None:
     more = 'init_trunk = "r18.safetensors"'
     start(tmp_path, samples=32, more=more)
     # All of the smaller ResNet fits into the larger one, whose other blocks would stay random.
-    with pytest.raises(
-        WeightsError, match=r"r18\.safetensors has no layer1\.2\.conv1\.weight .* as init_trunk"
-    ):
+    with pytest.raises(WeightsError, match=r"r18\.safetensors has no layer1\.2\.conv1\.weight .* as init_trunk"):
         start(tmp_path, samples=32, more=more, overrides=["network.depth=34"])
 
 

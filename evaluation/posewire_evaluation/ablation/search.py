@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -12,6 +13,7 @@ import numpy as np
 from posewire_evaluation.ablation.plots import figure, save
 from posewire_evaluation.ablation.scores import Scores
 from posewire_evaluation.ablation.tables import Cell, as_text, write_csv
+from posewire_evaluation.errors import EvaluationError
 from posewire_server.tracking import TrackerConfig
 
 __all__ = ["PARAMETERS", "Objective", "Search", "mean_scores", "search", "write_search"]
@@ -23,6 +25,8 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
     "propagation_threshold": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
 }
 """Fields of `TrackerConfig` and the values that are tried."""
+
+_SHOWN = 10
 
 
 class Objective(StrEnum):
@@ -75,6 +79,9 @@ def search(
 
     Returns:
         Everything that was tried. The same arguments try the same settings.
+
+    Raises:
+        EvaluationError: the objective has no value on these data, so that no setting is better than another.
     """
     start = start or TrackerConfig()
     alone = {name: [_with(start, {name: value}) for value in values] for name, values in PARAMETERS.items()}
@@ -88,6 +95,11 @@ def search(
         new = [config for config in dict.fromkeys(batch) if config not in known]
         if new:
             known |= zip(new, evaluate(new), strict=True)
+        if any(math.isnan(objective.of(scores)) for scores in known.values()):
+            raise EvaluationError(
+                f"{objective} has no value on these data, so settings cannot be compared: sequences with more frames"
+                " that show people are needed (of drawn ones: --frames)"
+            )
     order = sorted(known.items(), key=lambda tried: (-objective.of(tried[1]), _changes(tried[0], start)))
     curves = {
         name: [(value, known[config]) for value, config in zip(PARAMETERS[name], configs, strict=True)]
@@ -144,9 +156,10 @@ def _in_words(found: Search, header: Sequence[str], rows: Sequence[Sequence[Cell
             + as_text((name, "mAP", "MOTA", "IDF1", "HOTA", "switches"), cells)
         )
     place = next(rank for rank, (config, _) in enumerate(found.tried, start=1) if config == found.start)
+    shown = [*rows[:_SHOWN], *(rows[place - 1 : place] if place > _SHOWN else ())]
     parts.append(
         f"all together: {len(found.tried)} settings by {found.objective}, the ten best; the present ones are number "
-        f"{place}\n" + as_text(header, [*rows[:10], rows[place - 1]])
+        f"{place}\n" + as_text(header, shown)
     )
     return "\n".join(parts)
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from posewire_evaluation.ablation.scores import Scores
-from posewire_evaluation.ablation.search import PARAMETERS, Objective, mean_scores, search, write_search
+from posewire_evaluation.ablation.search import PARAMETERS, Objective, Search, mean_scores, search, write_search
 from posewire_evaluation.ablation.tables import as_markdown, as_text
+from posewire_evaluation.errors import EvaluationError
 from posewire_server.tracking import TrackerConfig
 
 
@@ -54,6 +56,24 @@ def test_nothing_is_tried_twice_and_a_seed_repeats_the_search() -> None:
 
 def test_the_objective_decides() -> None:
     assert search(Hill(), objective=Objective.IDF1, samples=0).tried[0][0].match_threshold == 0.5
+
+
+def test_without_values_there_is_nothing_to_search() -> None:
+    with pytest.raises(EvaluationError, match="mota has no value on these data"):
+        search(lambda configs: [scores(math.nan, idf1=1.0)] * len(configs), samples=0)
+    assert search(
+        lambda configs: [scores(math.nan, idf1=1.0)] * len(configs), objective=Objective.IDF1, samples=0
+    ).tried
+
+
+@pytest.mark.parametrize(("place", "lines"), [(3, 10), (15, 11)])
+def test_the_present_settings_are_shown_once(place: int, lines: int, tmp_path: Path) -> None:
+    ranked = [(TrackerConfig(queue_length=n), scores(100.0 - n)) for n in range(101, 121)]
+    ranked.insert(place - 1, (TrackerConfig(), scores(0.0)))
+    text = write_search(Search(Objective.MOTA, TrackerConfig(), {"queue_length": [(1, scores(1.0))]}, ranked), tmp_path)
+    listed = text.split("all together")[1].splitlines()[2:]
+    assert len(listed) == lines
+    assert sum(line.split()[0] == str(TrackerConfig().queue_length) for line in listed) == 1
 
 
 def test_ties_go_to_the_fewest_changes() -> None:

@@ -20,7 +20,7 @@ __all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "run_track"]
 
 _SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
 JPEG_QUALITY = 95
-"""Of frames on their way to the server: high enough to move no joint."""
+"""Of frames on their way to the server, as a camera sends them at its best. It may move joints that are doubtful."""
 
 _STDOUT = Path("/dev/stdout")
 

@@ -54,6 +54,8 @@ class LimitsConfig:
         max_frame_bytes: bytes of one encoded frame or picture.
         max_frame_pixels: width times height of one decoded frame; checked in its header, before it is decoded.
         max_streams: streams open at the same time.
+        max_openings_per_s: streams that a token, or without tokens a host, may open a second in the long run; after a
+            pause `max_streams` at once. Beyond it, whoever opens one waits.
         max_pictures: single pictures (EstimatePoses) in work at the same time.
         max_people: people estimated in one frame, and boxes that a caller may give with it.
         max_inbox: frames of a stream that wait for their turn under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or
@@ -68,6 +70,7 @@ class LimitsConfig:
     max_frame_bytes: int = 32 * 2**20
     max_frame_pixels: int = 4096 * 2304
     max_streams: int = 64
+    max_openings_per_s: float = 5.0
     max_pictures: int = 16
     max_people: int = 100
     max_inbox: int = 8
@@ -80,6 +83,7 @@ class LimitsConfig:
         check_range("limits.max_frame_bytes", self.max_frame_bytes, 1024, 2**30)
         check_range("limits.max_frame_pixels", self.max_frame_pixels, 32 * 32, 2**28)
         check_range("limits.max_streams", self.max_streams, 1, 10_000)
+        check_range("limits.max_openings_per_s", self.max_openings_per_s, 0.1, 1e6)
         check_range("limits.max_pictures", self.max_pictures, 1, 10_000)
         check_range("limits.max_people", self.max_people, 1, 1000)
         check_range("limits.max_inbox", self.max_inbox, 1, 1000)

@@ -64,6 +64,9 @@ def serve(
     ] = None,
     decode_threads: Annotated[int | None, typer.Option(help="Threads that decode frames; 0: half the cores.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time.")] = None,
+    max_openings_per_s: Annotated[
+        float | None, typer.Option(help="Streams that one token or host may open a second.")
+    ] = None,
     max_pictures: Annotated[int | None, typer.Option(help="Single pictures in work at the same time.")] = None,
     max_people: Annotated[int | None, typer.Option(help="People estimated in one frame.")] = None,
     max_inbox: Annotated[int | None, typer.Option(help="Frames of a stream that wait for their turn.")] = None,

@@ -1,4 +1,4 @@
-"""How many frames a second somebody may send."""
+"""How many a second somebody may send, or open."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ __all__ = ["RateLimit"]
 
 
 class RateLimit:
-    """Lets so many through a second, and up to a second's worth at once after a pause.
+    """Lets so many through a second, and more than one at once after a pause.
 
     Args:
         per_s: above 0.
         clock: seconds; a test's own.
+        burst: how many at once; None: a second's worth.
     """
 
-    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_s: float, clock: Callable[[], float] = time.monotonic, *, burst: float | None = None
+    ) -> None:
         self.per_s = per_s
         self._clock = clock
-        self._burst = max(1.0, per_s)
+        self._burst = max(1.0, per_s if burst is None else burst)
         self._left = self._burst
         self._then = clock()
 
@@ -36,6 +39,18 @@ class RateLimit:
         self._refill()
         self._left -= 1.0
         return max(0.0, -self._left / self.per_s)
+
+    @property
+    def wait_s(self) -> float:
+        """The seconds that the next one would have to wait."""
+        self._refill()
+        return max(0.0, (1.0 - self._left) / self.per_s)
+
+    @property
+    def is_rested(self) -> bool:
+        """Whether the pause has been long enough for all that it can give."""
+        self._refill()
+        return self._left >= self._burst
 
     def _refill(self) -> None:
         now = self._clock()

@@ -22,6 +22,7 @@ from posewire_server.errors import NotPermitted, OutOfOrder, ServerDraining, Ser
 from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropPolicy
 from posewire_server.logs import current_stream, facts
+from posewire_server.openings import Openings
 from posewire_server.outbox import Outbox
 from posewire_server.pictures import PictureEstimator
 from posewire_server.places import Places
@@ -67,6 +68,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._config = config
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
+        self._openings = Openings(config.limits)
         self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, self.places, shared.decoding)
         self._open: dict[str, Progress] = {}  # by the stream's id
 
@@ -86,6 +88,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         with self.places.opening():
             configuration = await _configuration(read, self._shared.drain)
         caller = current_caller.get()
+        await self._openings.turn(caller, context.peer())
         limits = caller.within(self._config.limits)
         settings = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
         with self.places.for_stream(caller):

@@ -174,6 +174,18 @@ async def test_no_detector_and_no_boxes() -> None:
         assert info.active_streams == 0
 
 
+async def test_streams_that_are_opened_in_a_loop() -> None:
+    config = server_config(limits=LimitsConfig(max_streams=1, max_openings_per_s=0.1))
+    async with running_server(config, networks()) as address, connected(address) as stub:
+        first, second = TrackClient(stub), TrackClient(stub)
+        await first.open(drop_policy=ALL)
+        await first.finish()
+        await second.configure(Config(codec=JPEG))  # its turn would come in ten seconds
+        error = await second.failure()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "limits.max_openings_per_s" in str(error.details())
+
+
 async def test_boxes_now_and_then_do_without_a_detector() -> None:
     """With `detect_every`, the flow carries the caller's boxes on as it does the detector's."""
     async with running_server(server_config(), networks(detector=None)) as address, connected(address) as stub:

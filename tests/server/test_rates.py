@@ -41,6 +41,20 @@ def test_who_reserves_waits_for_its_turn() -> None:
     assert rate.reserve() == pytest.approx(0.25)
 
 
+def test_more_may_pass_at_once_than_in_a_second() -> None:
+    clock = Clock()
+    rate = RateLimit(2.0, clock, burst=10.0)
+    assert rate.is_rested
+    assert sum(rate.take() for _ in range(20)) == 10
+    assert rate.wait_s == pytest.approx(0.5)
+    assert rate.reserve() == pytest.approx(0.5)  # looking did not count
+    clock.now += 5.0
+    assert not rate.is_rested
+    assert rate.wait_s == 0.0
+    clock.now += 0.5
+    assert rate.is_rested
+
+
 @given(st.lists(st.floats(0, 3), max_size=50), st.floats(0.1, 100))
 def test_never_more_than_the_rate_and_one_burst(pauses: list[float], per_s: float) -> None:
     clock = Clock()

@@ -6,6 +6,9 @@ import pytest
 
 from tests.processes.server_process import ServerProcess, serving
 
+# All tests come from one host, and open many more streams than a host should.
+_FLAGS = ("--log-level", "error", "--max-streams", "200", "--max-openings-per-s", "1000")
+
 
 @pytest.fixture(scope="session")
 def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -18,5 +21,5 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, state_folder: None) -> Iterator[ServerProcess]:
     """One server for whoever does not kill it."""
-    with serving(tmp_path_factory.mktemp("server"), "--log-level", "error", "--max-streams", "200") as process:
+    with serving(tmp_path_factory.mktemp("server"), *_FLAGS) as process:
         yield process

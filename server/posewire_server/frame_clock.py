@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 __all__ = ["FrameClock"]
@@ -12,6 +13,10 @@ _REMEMBERED = 32
 # A camera's jitter, and that of clocks of whole milliseconds, is no passage of time: nearer to a whole number of
 # intervals than this, that number counts.
 _JITTER = 0.25
+# When a frame is later than this share of an interval, it is left out, or lost; and after so many of them, the camera
+# has stopped.
+_LATE = 0.25
+_MISSED = 4
 # Frames closer together than this would make velocities of mere noise.
 _LEAST = 0.5
 
@@ -30,6 +35,7 @@ class FrameClock:
         self._may_drop = may_drop
         self._by_capture = True
         self._last_s: float | None = None
+        self._arrived_s: float | None = None
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
 
     @property
@@ -54,6 +60,7 @@ class FrameClock:
         Returns:
             The frame's time, for `elapsed`; None if time does not count in this stream.
         """
+        self._arrived_s = arrived_s
         if self._by_capture and (capture_s is None or (self._last_s is not None and capture_s <= self._last_s)):
             self._by_capture, self._last_s = False, None
             self._intervals.clear()
@@ -64,6 +71,17 @@ class FrameClock:
             self._intervals.append(moment_s - self._last_s)
         self._last_s = moment_s
         return moment_s
+
+    def due_s(self, now_s: float) -> float | None:
+        """When the next frame is likely to arrive, on the server's clock; in the past, if it is late.
+
+        None if there is no telling, or none is likely to come.
+        """
+        interval_s = self.interval_s
+        if self._arrived_s is None or not interval_s:
+            return None
+        missed = max(0, math.floor((now_s - self._arrived_s) / interval_s - _LATE))
+        return self._arrived_s + (missed + 1) * interval_s if missed < _MISSED else None
 
     def elapsed(self, then_s: float | None, now_s: float | None) -> float:
         """Intervals from one frame to a later one; 1 if there is no telling."""

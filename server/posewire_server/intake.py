@@ -27,7 +27,7 @@ from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfO
 from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.outbox import FrameId, Outbox
-from posewire_server.precedence import at_once
+from posewire_server.precedence import Step, Turn, at_once
 from posewire_server.rates import RateLimit
 from posewire_server.reading_pace import ReadingPace
 from posewire_server.tracking import Boxes
@@ -94,6 +94,7 @@ class Intake:
         allowance: how many frames a second the client may send, over all of its streams; None: any.
         decoding: with what frames are decoded.
         turn: waits until the next frame may be decoded, where others go first.
+        reading_fps: how many frames are to be read a second, as things stand.
 
     Attributes:
         ready: the decoded frames.
@@ -110,7 +111,8 @@ class Intake:
         clock: FrameClock,
         allowance: RateLimit | None = None,
         decoding: Decoding | None = None,
-        turn: Callable[[], Awaitable[None]] = at_once,
+        turn: Turn = at_once,
+        reading_fps: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._decoding = decoding or Decoding()
         self._limits = limits
@@ -125,7 +127,13 @@ class Intake:
         self._last_number: int | None = None
         self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
         # Under ALL, whoever sends more than can be worked off is held back by the frames that wait.
-        self._pace = ReadingPace(outbox, limits.max_fps if latest else math.inf, is_video=self._is_video)
+        self._pace = ReadingPace(
+            outbox,
+            limits.max_fps if latest else math.inf,
+            is_video=self._is_video,
+            # A video unit that is read late makes all those after it late.
+            most_now_per_s=reading_fps if latest and not self._is_video else lambda: math.inf,
+        )
         self._clock = clock
         self._allowance = allowance
         # A video unit that is left out takes those after it along, so a stream of them is slowed down instead.
@@ -191,7 +199,7 @@ class Intake:
         while True:
             if not self._is_video:
                 await self._permits.acquire()
-                await self._turn()
+                await self._turn(Step.DECODE)
             item = await self._encoded.get()
             if item is None:
                 break

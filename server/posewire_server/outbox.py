@@ -136,10 +136,15 @@ class Outbox:
             if self._dropped:
                 await self._send(track_pb2.TrackResponse())
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a response has been on its way for long: its client does not read."""
+        since = self.sending_since_s
+        return since is not None and time.monotonic() - since > _STUCK_AFTER_S
+
     async def caught_up(self) -> None:
         """Wait while too much is still to be told: the sender of frames does not read."""
-        since = self.sending_since_s
-        if len(self._dropped) >= _MAX_UNREPORTED or (since and time.monotonic() - since > _STUCK_AFTER_S):
+        if len(self._dropped) >= _MAX_UNREPORTED or self.is_stuck:
             await self._send(track_pb2.TrackResponse())  # after the one that is stuck
 
     async def _send(self, response: track_pb2.TrackResponse) -> None:

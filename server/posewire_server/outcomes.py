@@ -31,9 +31,9 @@ class StageTimes:
     spans: list[tuple[str, float, float]] = field(default_factory=list)
 
     @property
-    def work_s(self) -> float:
-        """All of them, in seconds."""
-        return (self.detect_ms + self.flow_ms + self.pose_ms + self.track_ms) / 1e3
+    def look_ms(self) -> float:
+        """From the first of detector and flow to the last: they begin together."""
+        return max(self.detect_ms, self.flow_ms)
 
 
 @dataclass(frozen=True, eq=False)

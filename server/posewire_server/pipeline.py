@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from posewire_server.errors import DetectorMissing
 from posewire_server.lane import Lane
 from posewire_server.networks import Networks
 from posewire_server.outcomes import Estimated, StageTimes, Tracked
-from posewire_server.precedence import at_once
+from posewire_server.precedence import Step, Turn, at_once
 from posewire_server.session import Session
 from posewire_server.tracking import Boxes, BoxSource
 from posewire_server.workers import Workers
@@ -82,7 +82,9 @@ class Pipeline:
         nearly_done: Callable[[], None] = lambda: None,
         moment_s: float | None = None,
         elapsed: float | None = None,
-        turn: Callable[[], Awaitable[None]] = at_once,
+        turn: Turn = at_once,
+        *,
+        awaited: bool = True,
     ) -> Tracked:
         """Track the people in the next frame of a stream.
 
@@ -93,7 +95,8 @@ class Pipeline:
             nearly_done: called when the last stage begins: time to prepare the next frame.
             moment_s: time of the frame by the session's clock; None: one interval after the frame before.
             elapsed: time since the frame before, in intervals of the camera; None: what the session's clock says.
-            turn: awaited before each stage, where others may go first.
+            turn: awaited before each step, where others may go first.
+            awaited: whether others' poses may wait for those of this frame, to run together.
 
         Raises:
             DetectorMissing: the detector is due, but there is none and no boxes were given.
@@ -105,8 +108,8 @@ class Pipeline:
         detector_runs = given is None and tracker.detector_due
         if detector_runs:
             self._require_detector()
-        await turn()
-        with self._pose.expected(session.stream_id) as withdraw:
+        await turn(Step.LOOK)
+        with self._pose.expected(session.stream_id) if awaited else nullcontext(lambda: None) as withdraw:
             detections, flow = await self._look(session, frame, detector_runs, times)
             boxes = await self._track(
                 session, lambda: tracker.unify(given if given is not None else detections, flow, elapsed), times
@@ -115,9 +118,9 @@ class Pipeline:
                 frame,
                 moment_s,
             )  # from here on the tracker's joints are where this frame shows them
-            nearly_done()
             withdraw()
-            await turn()
+            await turn(Step.POSE)
+            nearly_done()
             posing = self._start_poses(frame, boxes.xyxy, session.stream_id)
         try:
             await asyncio.sleep(_HEAD_START_S)

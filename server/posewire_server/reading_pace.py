@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
+from collections.abc import Callable
 
 from posewire_server.outbox import Outbox
 from posewire_server.rates import RateLimit
@@ -27,19 +29,32 @@ class ReadingPace:
     Args:
         outbox: of the stream.
         most_per_s: frames a second; infinity: as many as come.
+        most_now_per_s: likewise, as things stand at the moment.
         is_video: whether a frame builds on those before it.
     """
 
-    def __init__(self, outbox: Outbox, most_per_s: float = math.inf, *, is_video: bool = False) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        most_per_s: float = math.inf,
+        *,
+        is_video: bool = False,
+        most_now_per_s: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         self._outbox = outbox
         self._most_bad = _BAD_UNITS_IN_A_ROW if is_video else _BAD_PICTURES_IN_A_ROW
         self._rate = RateLimit(most_per_s) if math.isfinite(most_per_s) else None
+        self._most_now_per_s = most_now_per_s
+        self._read_s = -math.inf
         self._bad_in_a_row = 0
 
     async def turn(self) -> None:
         """Wait until the next frame may be received."""
         if self._rate is not None and (wait_s := self._rate.reserve()) > 0:
             await asyncio.sleep(wait_s)
+        if (wait_s := self._read_s + 1 / self._most_now_per_s() - time.monotonic()) > 0:
+            await asyncio.sleep(wait_s)
+        self._read_s = time.monotonic()
         if self._bad_in_a_row >= self._most_bad:
             await asyncio.sleep(_PAUSE_AFTER_BAD_S)
         await self._outbox.caught_up()

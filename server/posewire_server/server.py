@@ -29,6 +29,7 @@ from posewire_server.logs import facts
 from posewire_server.metrics import Metrics, MetricsExporter
 from posewire_server.networks import Networks, load_networks
 from posewire_server.pipeline import Pipeline
+from posewire_server.precedence import Precedence
 from posewire_server.readings import describe_server
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.tap import RecordingTap
@@ -79,6 +80,7 @@ class PoseServer:
         context = StreamContext(
             *(self._pipeline, self._decoders, config.limits, self._drain, snapshots, self.metrics, self._tracer),
             decoding=decoding,
+            precedence=Precedence(on_gpu=networks.torch_device.type != "cpu"),
         )
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from posewire.v1 import pose_pb2, track_pb2
@@ -103,18 +104,21 @@ class TrackStream:
         self._context = context
         self._outbox = outbox
         limits = caller.within(context.limits)
-        self._standing = context.precedence.join(outbox.accounts, lambda: outbox.late + self._intake.held_back)
+        self._standing = context.precedence.join(
+            outbox, lambda: outbox.late + self._intake.held_back, session.clock.due_s
+        )
         self._intake = Intake(
             settings,
             limits,
             read,
             context.decoders,
             outbox,
-            announce=lambda: context.pipeline.approaching(session.stream_id),
+            announce=self._announce,
             clock=session.clock,
             allowance=caller.rate,
             decoding=context.decoding,
             turn=self._standing.turn,
+            reading_fps=lambda: self._standing.reading_fps,
         )
         self._lifetime = Lifetime(limits, context.drain, outbox, caller)
         self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
@@ -168,6 +172,7 @@ class TrackStream:
                     ready.moment_s,
                     ready.elapsed,
                     self._standing.turn,
+                    awaited=not self._standing.greedy,
                 )
             except FrameError as error:
                 await self._outbox.failed(ready.frame_id, error)
@@ -181,6 +186,10 @@ class TrackStream:
             finally:
                 last_stage()
 
+    def _announce(self) -> AbstractContextManager[None]:
+        """Others' frames need not wait for those of a stream that lets them pass."""
+        return nullcontext() if self._standing.greedy else self._context.pipeline.approaching(self._session.stream_id)
+
     @property
     def _token_due(self) -> bool:
         return time.monotonic() >= self._token_due_s or self._session.tracker.identities != self._known_ids
@@ -191,7 +200,8 @@ class TrackStream:
         self._counted_ids += births
         self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
         self._context.metrics.frame_tracked(message.timings, people, births)
-        self._standing.frame_done(tracked.times.work_s)
+        times = tracked.times
+        self._standing.frame_done(ready.decode_ms / 1e3, times.look_ms / 1e3, times.pose_ms / 1e3)
         if self._context.tracer is not None:
             self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
 

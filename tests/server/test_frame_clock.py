@@ -93,3 +93,38 @@ def test_whatever_comes_time_passes(captures: list[float | None], may_drop: bool
         now = clock.received(capture, float(number))
         assert clock.elapsed(then, now) >= 0.5
         then = now
+
+
+@pytest.mark.parametrize("by_capture", [True, False])
+def test_the_next_frame_is_due_one_interval_after_the_last_arrival(by_capture: bool) -> None:
+    clock = FrameClock(may_drop=True)
+    assert clock.due_s(0.0) is None
+    for frame in range(10):
+        clock.received(7000.0 + 0.2 * frame if by_capture else None, 100.0 + 0.2 * frame)
+    assert clock.due_s(101.81) == pytest.approx(102.0)
+
+
+@pytest.mark.parametrize(
+    ("now_s", "due_s"),
+    [
+        (103.9, 104.0),
+        (104.2, 104.0),  # late
+        (104.3, 105.0),  # left out, or lost
+        (106.2, 106.0),  # so are two more
+        (107.2, 107.0),
+        (107.3, None),  # it has stopped
+        (1000.0, None),
+    ],
+)
+def test_a_frame_is_late_then_left_out_then_the_camera_has_stopped(now_s: float, due_s: float | None) -> None:
+    clock = FrameClock(may_drop=True)
+    for second in range(4):
+        clock.received(float(second), 100.0 + second)
+    assert clock.due_s(now_s) == (None if due_s is None else pytest.approx(due_s))
+
+
+def test_where_time_does_not_count_no_frame_is_due() -> None:
+    clock = FrameClock(may_drop=False)
+    for second in range(4):
+        clock.received(None, 100.0 + second)
+    assert clock.due_s(103.5) is None

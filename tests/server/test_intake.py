@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -66,13 +67,17 @@ class _Bench:
         policy: settings_pb2.DropPolicy.ValueType,
         limits: LimitsConfig = _LIMITS,
         allowance: RateLimit | None = None,
+        reading_fps: float = math.inf,
     ) -> None:
         config = settings_pb2.StreamConfig(codec=codec, drop_policy=policy)
         self.outbox, self.decoders = _Recorder(), _Decoders()
         self._requests = asyncio.Queue[track_pb2.TrackRequest | None]()
         clock = FrameClock(may_drop=True)
         settings = settings_from(config, TrackerConfig(), limits, COCO17)
-        self.intake = Intake(settings, limits, self._read, self.decoders, self.outbox, nullcontext, clock, allowance)
+        self.intake = Intake(
+            *(settings, limits, self._read, self.decoders, self.outbox, nullcontext, clock, allowance),
+            reading_fps=lambda: reading_fps,
+        )
 
     async def _read(self) -> track_pb2.TrackRequest | None:
         return await self._requests.get()
@@ -168,6 +173,23 @@ async def test_a_flood_is_read_slowly() -> None:
     async with _running(bench):
         await bench.send([(number, jpeg(picture())) for number in range(9)])
         assert bench.outbox.accounts.received == 5
+
+
+@pytest.mark.parametrize(
+    ("codec", "policy", "received"),
+    [
+        (pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST, 1),
+        (pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, 4),  # its own frames hold it back
+        (pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST, 4),  # all that come later would be late
+    ],
+)
+async def test_pictures_that_would_be_dropped_are_not_even_read(
+    codec: pose_pb2.Codec.ValueType, policy: settings_pb2.DropPolicy.ValueType, received: int
+) -> None:
+    bench = _Bench(codec, policy, reading_fps=0.01)
+    async with _running(bench):
+        await bench.send([(number, jpeg(picture())) for number in range(4)])
+        assert bench.outbox.accounts.received == received
 
 
 async def test_under_all_the_frames_that_wait_set_the_pace() -> None:

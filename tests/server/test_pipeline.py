@@ -18,6 +18,7 @@ from posewire_server.errors import DetectorMissing, InferenceFailed
 from posewire_server.lane import Lane
 from posewire_server.networks import Networks
 from posewire_server.pipeline import Pipeline
+from posewire_server.precedence import Step
 from posewire_server.session import Session
 from posewire_server.tracking import Boxes, BoxSource, Similarity, Tracker, TrackerConfig
 from tests.server.stand_ins import RectangleDetector, ShyPose, networks, picture
@@ -188,9 +189,29 @@ async def test_the_next_frame_may_be_prepared_when_the_last_stage_begins() -> No
             order.append("pose")
             return super().__call__(frames, boxes)
 
+    async def turn(step: Step) -> None:
+        order.append(f"turn to {step}")
+
     async with _pipeline(networks(pose=Tells())) as pipeline:
-        await pipeline.process(_session(), _frame(), nearly_done=lambda: order.append("nearly done"))
-    assert order == ["nearly done", "pose"]
+        await pipeline.process(_session(), _frame(), nearly_done=lambda: order.append("nearly done"), turn=turn)
+    # What comes before its turn may take long: a picture prepared then would be old.
+    assert order == ["turn to look", "turn to pose", "nearly done", "pose"]
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_poses_wait_for_a_frame_on_its_way_unless_it_lets_others_pass(awaited: bool) -> None:
+    expected = []
+
+    class Asks(ShiftFlow):
+        def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+            expected.append(bool(pipeline._pose._expected))
+            return super().__call__(pairs)
+
+    async with _pipeline(replace(networks(), flow=Asks())) as pipeline:
+        session = _session()
+        for step in range(2):
+            await pipeline.process(session, _frame(step), awaited=awaited)
+    assert expected == [awaited]
 
 
 async def test_boxes_given_by_the_caller() -> None:

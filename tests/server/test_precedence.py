@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 
 import pytest
 
-from posewire_server.outbox import Accounts
-from posewire_server.precedence import Precedence, Standing
+from posewire.v1 import track_pb2
+from posewire_server.outbox import Outbox
+from posewire_server.precedence import Precedence, Standing, Step
 
 
 class Clock:
@@ -19,23 +22,31 @@ class Stream:
     """A stream as its standing sees it."""
 
     def __init__(self, precedence: Precedence, clock: Clock) -> None:
-        self.accounts, self.excess, self._clock = Accounts(), 0, clock
-        self.standing: Standing = precedence.join(self.accounts, lambda: self.excess, clock)
+        self.outbox, self.excess, self._clock = Outbox(_write), 0, clock
+        self.due_s: float | None = None
+        self.standing: Standing = precedence.join(self.outbox, lambda: self.excess, lambda _: self.due_s, clock)
 
     def receive(self) -> None:
-        self.accounts.received += 1
+        self.outbox.accounts.received += 1
 
-    def answer(self, work_s: float = 60.0) -> None:
-        self.accounts.tracked += 1
-        self.standing.frame_done(work_s)
+    def answer(self, pose_s: float = 60.0) -> None:
+        self.outbox.accounts.tracked += 1
+        self.standing.frame_done(decode_s=0.25 * pose_s, look_s=0.5 * pose_s, pose_s=pose_s)
 
-    def live(self, *, excess_a_frame: int, work_s: float = 60.0) -> None:
-        """Two seconds at five frames a second."""
+    def live(self, *, excess_a_frame: int, pose_s: float = 60.0) -> None:
+        """Two seconds at five frames a second, and more that find no room."""
         for _ in range(10):
             self._clock.now += 0.2
             self.excess += excess_a_frame
+            for _ in range(excess_a_frame):
+                self.receive()
+                self.outbox.accounts.dropped += 1
             self.receive()
-            self.answer(work_s)
+            self.answer(pose_s)
+
+
+async def _write(_: track_pb2.TrackResponse) -> None:
+    pass
 
 
 @pytest.fixture
@@ -48,9 +59,12 @@ def precedence() -> Precedence:
     return Precedence()
 
 
-async def _waits(stream: Stream) -> asyncio.Task[None] | None:
+async def _waits(stream: Stream, step: Step = Step.POSE) -> asyncio.Task[None] | None:
     """The turn that it waits for; None if it need not."""
-    turn = asyncio.create_task(stream.standing.turn())
+    return await _unless_done(asyncio.create_task(stream.standing.turn(step)))
+
+
+async def _unless_done(turn: asyncio.Task[None]) -> asyncio.Task[None] | None:
     for _ in range(20):
         await asyncio.sleep(0)
     return None if turn.done() else turn
@@ -60,13 +74,64 @@ async def test_a_flood_lets_the_frame_of_a_modest_stream_pass(precedence: Preced
     flood, modest = Stream(precedence, clock), Stream(precedence, clock)
     flood.live(excess_a_frame=10)
     modest.live(excess_a_frame=0)
-    assert await _waits(flood) is None  # nobody is there
+    for step in Step:
+        assert await _waits(flood, step) is None  # nobody is there
+        modest.receive()
+        turn = await _waits(flood, step)
+        assert turn is not None
+        assert await _waits(modest, step) is None
+        modest.answer()
+        await turn
+
+
+async def test_a_step_begins_only_if_it_is_over_before_the_next_frame(precedence: Precedence, clock: Clock) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10, pose_s=20.0)
+    modest.due_s = clock.now + 20.1
+    assert await _waits(flood, Step.POSE) is None
+    modest.due_s = clock.now + 19.9
+    turn = await _waits(flood, Step.POSE)
+    assert turn is not None
+    assert await _waits(flood, Step.LOOK) is None  # which is shorter
+    clock.now = modest.due_s
     modest.receive()
+    modest.due_s += 30.0
+    modest.answer(0.1)
+    await turn
+
+
+async def test_a_picture_is_decoded_only_if_it_may_then_go_on(precedence: Precedence, clock: Clock) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10, pose_s=20.0)  # 5 seconds to decode, 10 to look
+    modest.due_s = clock.now + 14.9
+    assert await _waits(flood, Step.DECODE) is not None
+    modest.due_s = clock.now + 15.1
+    assert await _waits(flood, Step.DECODE) is None
+
+
+async def test_a_frame_that_is_late_is_waited_for_and_one_that_will_not_come_is_not(
+    precedence: Precedence, clock: Clock
+) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10, pose_s=0.001)
+    modest.due_s = clock.now - 0.01
     turn = await _waits(flood)
     assert turn is not None
-    assert await _waits(modest) is None
-    modest.answer()
-    await turn
+    modest.due_s = None
+    async with asyncio.timeout(5):  # nobody tells it: it looks again by itself
+        await turn
+
+
+async def test_a_step_that_is_now_and_then_long_is_taken_for_long(precedence: Precedence, clock: Clock) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10, pose_s=1.0)
+    flood.standing.frame_done(decode_s=0.25, look_s=8.0, pose_s=1.0)  # the detector ran
+    flood.standing.frame_done(decode_s=0.25, look_s=0.5, pose_s=1.0)
+    modest.due_s = clock.now + 7.0
+    assert await _waits(flood, Step.LOOK) is not None
+    for _ in range(20):
+        flood.standing.frame_done(decode_s=0.25, look_s=0.5, pose_s=1.0)
+    assert await _waits(flood, Step.LOOK) is None
 
 
 async def test_the_streams_that_ask_too_much_do_not_wait_for_each_other(precedence: Precedence, clock: Clock) -> None:
@@ -78,28 +143,84 @@ async def test_the_streams_that_ask_too_much_do_not_wait_for_each_other(preceden
         assert await _waits(flood) is None
 
 
-async def test_nobody_waits_longer_than_its_own_frame_takes(precedence: Precedence, clock: Clock) -> None:
-    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
-    flood.live(excess_a_frame=10, work_s=0.01)
-    modest.receive()  # and it is never done
-    async with asyncio.timeout(5):
-        await flood.standing.turn()
-    clock.now += 0.01  # which the turn took
-    flood.standing.frame_done(0.0)
-    assert await _waits(flood) is None
+@pytest.mark.parametrize(("excess_a_frame", "waits"), [(4, False), (6, True)])  # of 5 and 7 frames against 2
+async def test_where_all_ask_too_much_who_asks_far_more_waits(
+    precedence: Precedence, clock: Clock, excess_a_frame: int, waits: bool
+) -> None:
+    flood, camera = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=excess_a_frame)
+    camera.live(excess_a_frame=1)
+    flood.receive()
+    camera.receive()
+    assert camera.standing.greedy
+    assert await _waits(camera) is None
+    assert (await _waits(flood) is not None) is waits
 
 
-async def test_what_is_left_of_a_frame_s_patience_is_for_its_next_stage(precedence: Precedence, clock: Clock) -> None:
+@pytest.mark.parametrize(("on_gpu", "most"), [(False, 40.0), (True, 1.0)])
+async def test_nobody_waits_longer_than_some_times_what_its_own_frame_takes(
+    clock: Clock, on_gpu: bool, most: float
+) -> None:
+    precedence = Precedence(on_gpu=on_gpu)
     flood, modest = Stream(precedence, clock), Stream(precedence, clock)
-    flood.live(excess_a_frame=10, work_s=30.0)
+    flood.live(excess_a_frame=10, pose_s=40.0)  # 70 seconds in all
     modest.receive()
     turn = await _waits(flood)
     assert turn is not None
-    clock.now += 30.0
+    clock.now += most * 70.0 - 1.0
     modest.answer()
     await turn
     modest.receive()
-    assert await _waits(flood) is None  # it has waited for as long as a frame takes it
+    turn = await _waits(flood)
+    assert turn is not None  # there is a second left
+    clock.now += 1.0
+    modest.answer()
+    await turn
+    modest.receive()
+    assert await _waits(flood) is None
+
+
+async def test_a_turn_comes_even_if_the_others_are_never_done(precedence: Precedence, clock: Clock) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10, pose_s=0.001)
+    modest.receive()
+    async with asyncio.timeout(5):
+        await flood.standing.turn(Step.POSE)
+
+
+async def test_nobody_waits_for_a_stream_whose_client_does_not_read(precedence: Precedence, clock: Clock) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10)
+    modest.receive()
+    modest.outbox.sending_since_s = time.monotonic() - 1.5
+    assert await _waits(flood) is None
+
+
+async def test_a_flood_is_read_at_twice_what_it_gets(precedence: Precedence, clock: Clock) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    for _ in range(60):
+        clock.now += 1 / 30
+        flood.excess += 3
+        flood.receive()
+        flood.answer()
+    assert flood.standing.reading_fps == math.inf  # while it takes nothing from anybody
+    modest.receive()
+    assert flood.standing.reading_fps == pytest.approx(60.0, rel=0.05)
+    modest.answer()
+    assert flood.standing.reading_fps == math.inf
+    modest.due_s = clock.now + 0.1
+    assert flood.standing.reading_fps == pytest.approx(60.0, rel=0.05)
+    assert modest.standing.reading_fps == math.inf
+
+
+async def test_a_flood_that_gets_little_is_still_read(precedence: Precedence, clock: Clock) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10)
+    clock.now += 10.0
+    flood.excess += 100
+    flood.answer()
+    modest.receive()
+    assert flood.standing.reading_fps == 10.0
 
 
 @pytest.mark.parametrize(("excess_in_ten", "greedy"), [(0, False), (5, False), (6, True), (100, True)])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -22,11 +23,13 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def _pace(most_per_s: float = math.inf, *, is_video: bool = False) -> ReadingPace:
+def _pace(
+    most_per_s: float = math.inf, *, is_video: bool = False, most_now_per_s: Callable[[], float] = lambda: math.inf
+) -> ReadingPace:
     async def write(_: track_pb2.TrackResponse) -> None:
         pass
 
-    return ReadingPace(Outbox(write), most_per_s, is_video=is_video)
+    return ReadingPace(Outbox(write), most_per_s, is_video=is_video, most_now_per_s=most_now_per_s)
 
 
 async def test_good_frames_wait_for_nothing(pauses: list[float]) -> None:
@@ -58,3 +61,17 @@ async def test_whoever_sends_more_than_the_rate_waits(pauses: list[float]) -> No
     for _ in range(3):
         await pace.turn()
     assert pauses == [pytest.approx(100, rel=0.1), pytest.approx(200, rel=0.1)]
+
+
+async def test_how_much_is_read_follows_how_things_stand(pauses: list[float]) -> None:
+    most = math.inf
+    pace = _pace(most_now_per_s=lambda: most)
+    await pace.turn()
+    await pace.turn()
+    assert pauses == []
+    most = 0.01
+    await pace.turn()
+    assert pauses == [pytest.approx(100, rel=0.1)]
+    most = math.inf
+    await pace.turn()
+    assert len(pauses) == 1

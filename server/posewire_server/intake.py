@@ -276,14 +276,8 @@ class Intake:
             else:
                 await self.ready.put(
                     ReadyFrame(
-                        item.frame_id,
-                        outcome,
-                        item.boxes,
-                        item.arrived_s,
-                        queue_ms,
-                        decode_ms,
-                        item.moment_s,
-                        item.elapsed,
+                        *(item.frame_id, outcome, item.boxes, item.arrived_s),
+                        *(queue_ms, decode_ms, item.moment_s, item.elapsed),
                     )
                 )
 

@@ -54,7 +54,9 @@ class Answers:
         """Another call goes on."""
         self.draining, self.account, self.progress = False, None, 0
         self.ledger.begin_call()
-        if not info.resumed:
+        if info.resumed:
+            self.retained.accepted()
+        else:
             self.retained.refused()
 
     def withdraw(self) -> tuple[int, ...]:

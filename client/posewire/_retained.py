@@ -30,7 +30,7 @@ class Retained:
         self._replays = replays
         self._unanswered: dict[int, track_pb2.TrackRequest] = {}
         self._token = b""
-        self._frame_of_token = b""
+        self._tracked_with_token: track_pb2.TrackRequest | None = None
         self._newest_tracked: track_pb2.TrackRequest | None = None
         self._since_token: deque[track_pb2.TrackRequest] = deque()
         self._bytes_since_token = 0
@@ -60,15 +60,21 @@ class Retained:
     def token(self, token: bytes) -> None:
         """A token came; it belongs to the newest frame that was tracked."""
         self._token = token
-        newest = self._newest_tracked
-        self._frame_of_token = b"" if newest is None else newest.frame.data
+        self._tracked_with_token = newest = self._newest_tracked
         while self._since_token and newest is not None and self._since_token[0].frame.number <= newest.frame.number:
             self._forget_oldest()
 
+    def accepted(self) -> None:
+        """A server goes on from the token: what was tracked after it, that server has not seen.
+
+        If it drains before it has tracked anything, the token that it gives is of the same frame still.
+        """
+        self._newest_tracked = self._tracked_with_token
+
     def refused(self) -> None:
         """The token is worth nothing any more, and neither is what came after it."""
-        self._token = self._frame_of_token = b""
-        self._newest_tracked = None
+        self._token = b""
+        self._newest_tracked = self._tracked_with_token = None
         self._since_token.clear()
         self._bytes_since_token = 0
 
@@ -79,7 +85,8 @@ class Retained:
             return None
         codec = self._codec
         if codec == "jpeg" or codec == "png" or codec == "raw":
-            return ResumePoint(self._token, self._frame_of_token, codec)
+            newest = self._tracked_with_token
+            return ResumePoint(self._token, b"" if newest is None else newest.frame.data, codec)
         return ResumePoint(self._token)  # a packet cannot be decoded by itself
 
     def next_to_send(self, after: int) -> track_pb2.TrackRequest | None:

@@ -42,6 +42,22 @@ def test_a_token_belongs_to_the_newest_tracked_frame_and_what_came_after_it_is_k
     assert to_send(retained) == [4, 5]
 
 
+@pytest.mark.parametrize("replays", [True, False])
+def test_a_server_that_drains_before_it_has_tracked_anything_gives_a_token_of_the_old_frame(replays: bool) -> None:
+    retained = Retained("jpeg", replays=replays)
+    for number in range(4):
+        retained.opened(request(number))
+    retained.tracked(0)
+    retained.token(b"at 0")
+    retained.tracked(1)
+    retained.tracked(2)  # by a server that dies, and its token with it
+    retained.accepted()
+    retained.token(b"at 0 again")
+    assert retained.resume_point is not None
+    assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 0 again", b"0000")
+    assert to_send(retained) == ([1, 2, 3] if replays else [3])
+
+
 def test_without_replay_only_what_has_no_answer_is_kept() -> None:
     retained = Retained("jpeg", replays=False)
     for number in range(3):

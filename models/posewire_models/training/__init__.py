@@ -12,4 +12,6 @@ TensorBoard is installed, its events.
 The order of the modules: `readers` give `people.Picture`s; `patches` and `scenes` hold them in memory; `pose_augment`,
 `scenes` and `flow_pairs` draw what a step sees; `losses` and `center_targets` say what it is to learn; `pose_task`,
 `detector_task` and `flow_task` put that together; `loop` trains any of them; `evaluate` measures the resulting bundle.
+Beside them stand the tools that make a start: `teachers` label pictures, `movenet_trunk` and `yolox_start` take trunks
+out of published files, `narrow_head` takes filters out of a trained net.
 """

@@ -50,8 +50,8 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     """
     annotated = _load(truth, dict, "an object with `images`, `annotations` and `categories`")
     found = _load(results, list, "a list of results")
-    _check_results(found, annotated, results, truth)
     kinds = _kinds(found)
+    _check_results(found, kinds, annotated, results, truth)
     check_truth(annotated, kinds, truth)
     # pycocotools tells its progress on standard output, where our results go.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -90,11 +90,12 @@ def _kinds(found: Sequence[Any]) -> list[str]:
     return [kind for kind in ("keypoints", "bbox") if kind in there]
 
 
-def _check_results(found: Sequence[Any], annotated: dict[str, Any], path: Path, truth: Path) -> None:
+def _check_results(
+    found: Sequence[Any], kinds: Sequence[str], annotated: dict[str, Any], path: Path, truth: Path
+) -> None:
     if not found:
         raise EvaluationError(f"{path} holds no results, so there is nothing to score")
     images, categories = ids_of(annotated, "images", truth), ids_of(annotated, "categories", truth)
-    kinds = set(_kinds(found))
     if not kinds:
         raise EvaluationError(f"{path}: the results have neither `keypoints` nor `bbox`")
     for place, result in enumerate(found):
@@ -108,12 +109,12 @@ def _check_results(found: Sequence[Any], annotated: dict[str, Any], path: Path, 
             raise EvaluationError(f"{path}: result {place} (image {image!r}): {fault}")
 
 
-def _fault(result: Any, kinds: set[str]) -> str | None:
+def _fault(result: Any, kinds: Sequence[str]) -> str | None:
     if not isinstance(result, dict):
         return "it is no object"
     missing = {"image_id", "category_id", "score", *kinds} - result.keys()
     if missing:
-        return f"it has no `{min(missing)}`" + (", as other results have" if missing & kinds else "")
+        return f"it has no `{min(missing)}`" + (", as other results have" if missing.intersection(kinds) else "")
     if not all(is_id(result[key]) for key in ("image_id", "category_id")):
         return "its `image_id` or `category_id` is no id"
     if not is_number(result["score"]):

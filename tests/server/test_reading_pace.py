@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable
 
@@ -9,18 +8,6 @@ import pytest
 from posewire.v1 import track_pb2
 from posewire_server.outbox import Outbox
 from posewire_server.reading_pace import ReadingPace
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What was slept, in seconds; nobody does."""
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    return slept
 
 
 def _pace(

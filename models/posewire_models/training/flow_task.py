@@ -48,6 +48,8 @@ class FlowTrainConfig:
         held_out_scenes: further scenes, of other seeds, to measure on.
         textures: pictures at most.
         texture_side: their size in pixels.
+        scene_zoom: synthetic pairs are cut out and enlarged by up to this part more, and mirrored.
+        joint_weight: of the end-point error at people's joints, which the tracker asks for, beside that of all pixels.
         colour: see `recolour`; both images of a pair change alike, and each a little on its own.
         init_from: weights to start from (what fits by name and shape is taken).
         device: `auto`, `cpu` or `cuda`.
@@ -65,6 +67,8 @@ class FlowTrainConfig:
     held_out_scenes: int = 12
     textures: int = 2000
     texture_side: int = 384
+    scene_zoom: float = 0.4
+    joint_weight: float = 0.3
     colour: float = 0.3
     init_from: Path | None = None
     device: str = "auto"
@@ -75,6 +79,8 @@ class FlowTrainConfig:
             raise ValueError("examples, scenes, pairs_a_scene, textures and loaders must be at least 1")
         if self.held_out_scenes < 0 or not 0 <= self.colour <= 1 or self.texture_side < 32:
             raise ValueError("held_out_scenes must not be negative, colour lies in 0..1, texture_side is at least 32")
+        if min(self.scene_zoom, self.joint_weight) < 0:
+            raise ValueError("scene_zoom and joint_weight must not be negative")
         self.network_config()
 
     def network_config(self) -> FlowNetSConfig:
@@ -85,6 +91,24 @@ class FlowTrainConfig:
         """A network of these settings, its weights drawn from the seed."""
         torch.manual_seed(self.loop.seed)
         return FlowNetS(self.network_config())
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What a step learns from.
+
+    Attributes:
+        first, second: `(b, 3, h, w)` float 0..255.
+        flow: `(b, 2, h, w)` in pixels.
+        joints: `(b, m, 2)` places in the first image where people's joints are, not-a-number where there is none.
+        joint_flow: `(b, m, 2)` their displacements.
+    """
+
+    first: Tensor
+    second: Tensor
+    flow: Tensor
+    joints: Tensor
+    joint_flow: Tensor
 
 
 class FlowTask:
@@ -105,40 +129,60 @@ class FlowTask:
         self.scenes, self.held_out = scenes, held_out
         self._pairs = FlowPairs(config.pairs, textures, config.network_config().input_size, config.loaders)
 
-    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs `(b, 6, h, w)` and flow `(b, 2, h, w)` in pixels: the first rows are scenes, others are made up."""
+    def batch(self, rows: Tensor, generator: torch.Generator) -> _Pairs:
+        """A batch on the device: the first rows are of scenes, others are made up and have no joints."""
         rendered = rows[rows < len(self.scenes)]
-        made = [part.to(self.device) for part in self._pairs(len(rows) - len(rendered), generator)]
         taken = self._taken(rendered, generator)
-        first, second, flow = (torch.cat(parts) for parts in zip(made, taken, strict=True))
+        made = [part.to(self.device) for part in self._pairs(len(rows) - len(rendered), generator)]
+        first, second, flow = (
+            torch.cat(parts) for parts in zip((taken.first, taken.second, taken.flow), made, strict=True)
+        )
         # The same change for both images, laid side by side, then a small one for each.
         together = recolour(torch.cat([first, second], dim=3), generator, colour=self.config.colour, blur=0.0)
         first, second = (
             recolour(part.contiguous(), generator, colour=self.config.colour / 5, blur=0.1)
             for part in together.chunk(2, dim=3)
         )
-        return pair_input(first, second), flow
+        return _Pairs(first, second, flow, taken.joints, taken.joint_flow)
 
-    def _taken(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pairs of scenes, some mirrored left to right, some upside down."""
-        scenes = self.scenes
-        first, second = (
-            part[rows].to(self.device).permute(0, 3, 1, 2).float() for part in (scenes.first, scenes.second)
+    def _taken(self, rows: Tensor, generator: torch.Generator) -> _Pairs:
+        """Pairs of scenes: a part of both images, enlarged; some mirrored left to right, some upside down."""
+        scenes, device = self.scenes, self.device
+        images = [part[rows].to(device).permute(0, 3, 1, 2).float() for part in (scenes.first, scenes.second)]
+        flow = scenes.flow[rows].to(device).float()
+        chances = torch.rand(len(rows), 5, generator=generator).to(device)
+        zoom = 1 + self.config.scene_zoom * chances[:, :1]
+        scale = zoom * torch.where(chances[:, 1:3] < torch.tensor([0.5, 0.2], device=device), -1.0, 1.0)
+        shift = (2 * chances[:, 3:] - 1) * (1 - 1 / zoom)
+        # Both in coordinates in which the image reaches from -1 to 1: `to_source` leads from the part to the whole.
+        to_source = torch.cat([torch.diag_embed(1 / scale), shift[..., None]], dim=2)
+        whole = torch.cat([*images, flow], dim=1)
+        part = whole
+        if len(rows):  # PyTorch has no grid of no images
+            grid = functional.affine_grid(to_source, list(whole.shape), align_corners=False)
+            part = functional.grid_sample(whole, grid, padding_mode="border", align_corners=False)
+        first, second, flow = part[:, :3], part[:, 3:6], part[:, 6:]
+        joints = (_relative(scenes.joints[rows].to(device), flow) - shift[:, None]) * scale[:, None]
+        joints[joints.abs().amax(dim=2) > 1] = torch.nan
+        size = torch.tensor([flow.shape[3], flow.shape[2]], device=device)
+        return _Pairs(
+            first,
+            second,
+            flow * scale[..., None, None],
+            ((joints + 1) * size - 1) / 2,
+            scenes.joint_flow[rows].to(device) * scale[:, None],
         )
-        flow = scenes.flow[rows].to(self.device).float()
-        chances = torch.rand(len(rows), 2, generator=generator).to(self.device)
-        for axis, side in ((0, 3), (1, 2)):
-            turned = (chances[:, axis] < (0.5, 0.2)[axis])[:, None, None, None]
-            first, second = (torch.where(turned, part.flip(side), part) for part in (first, second))
-            sign = torch.ones(1, 2, 1, 1, device=self.device)
-            sign[:, axis] = -1
-            flow = torch.where(turned, flow.flip(side) * sign, flow)
-        return first, second, flow
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """End-point error on all scales."""
-        inputs, flow = batch
-        return multi_scale_epe(self._flows(network, inputs), flow / FLOW_SCALE)
+    def loss(self, network: nn.Module, batch: _Pairs) -> Tensor:
+        """End-point error on all scales, and at people's joints on the finest."""
+        flows = self._flows(network, pair_input(batch.first, batch.second))
+        loss = multi_scale_epe(flows, batch.flow / FLOW_SCALE)
+        known = batch.joints.isfinite().all(dim=2)
+        if self.config.joint_weight and known.any():
+            found = _at(flows[0][: len(known)].float(), batch.joints.nan_to_num(), batch.flow)
+            errors = (found - batch.joint_flow / FLOW_SCALE)[known]
+            loss = loss + self.config.joint_weight * torch.linalg.vector_norm(errors, dim=1).mean()
+        return loss
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> dict[str, float]:
@@ -156,7 +200,7 @@ class FlowTask:
             greys = [cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY) for image in pair]
             other = torch.from_numpy(np.asarray(dis.calc(greys[0], greys[1], None)))  # type: ignore[call-overload]
             for errors, field_ in ((ours, found), (theirs, other.permute(2, 0, 1))):
-                errors.append((_at(field_, joints[known]) - moved[known]).norm(dim=1))
+                errors.append((_at(field_[None], joints[known][None], field_)[0] - moved[known]).norm(dim=1))
         return {"joint_epe": float(torch.cat(ours).mean()), "dis_joint_epe": float(torch.cat(theirs).mean())}
 
     def predict(self, network: nn.Module, first: Tensor, second: Tensor) -> Tensor:
@@ -184,11 +228,17 @@ class FlowTask:
         return flows
 
 
-def _at(flow: Tensor, points: Tensor) -> Tensor:
-    """Flow `(2, h, w)` at points `(m, 2)`, bilinearly: `(m, 2)`."""
-    limit = torch.tensor([flow.shape[2] - 1, flow.shape[1] - 1])
-    places = (points / limit * 2 - 1).view(1, 1, -1, 2)
-    return functional.grid_sample(flow[None], places, padding_mode="border", align_corners=True)[0, :, 0].T
+def _relative(points: Tensor, image: Tensor) -> Tensor:
+    """Pixels `(..., 2)` in coordinates in which the image `(..., h, w)` reaches from -1 to 1."""
+    size = torch.tensor([image.shape[-1], image.shape[-2]], device=points.device)
+    return (2 * points + 1) / size - 1
+
+
+def _at(flow: Tensor, points: Tensor, image: Tensor) -> Tensor:
+    """Flow `(b, 2, h, w)` of any resolution at points `(b, m, 2)`, pixels of the image, bilinearly: `(b, m, 2)`."""
+    grid = _relative(points, image)[:, :, None]
+    sampled = functional.grid_sample(flow, grid, padding_mode="border", align_corners=False)
+    return sampled[..., 0].transpose(1, 2)
 
 
 def _painted(flow: Tensor) -> Tensor:

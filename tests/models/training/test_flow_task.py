@@ -1,0 +1,84 @@
+"""What the flow net learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from posewire_models.training.flow_scenes import FlowScenes, render_pairs
+from posewire_models.training.flow_task import FlowTask, FlowTrainConfig
+from posewire_models.training.loop import LoopConfig
+from posewire_models.training.schedule import ScheduleConfig
+
+SIZE = (64, 128)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> FlowScenes:
+    return render_pairs(SIZE, scenes=4, pairs_a_scene=6, first_seed=0, workers=2)
+
+
+def flow_task(scenes: FlowScenes, **settings: float) -> FlowTask:
+    schedule = ScheduleConfig(samples=8, batch_size=4, lr=1e-3)
+    network = {"width": 0.125, "input_size": SIZE}
+    config = FlowTrainConfig(
+        loop=LoopConfig(out=Path("unused"), schedule=schedule, precision="fp32"),
+        network=network,
+        colour=0.0,
+        **settings,
+    )
+    textures = scenes.first[:2, :, :64].contiguous()
+    return FlowTask(config, config.build_network(), textures, scenes, None, torch.device("cpu"))
+
+
+def sampled(field: Tensor, points: Tensor) -> Tensor:
+    """`(b, c, h, w)` at points `(b, m, 2)` in pixels: `(b, m, c)`."""
+    size = torch.tensor([field.shape[3], field.shape[2]])
+    grid = ((2 * points + 1) / size - 1)[:, :, None]
+    return functional.grid_sample(field, grid, padding_mode="border", align_corners=False)[..., 0].transpose(1, 2)
+
+
+def test_parts_of_scenes_keep_flow_and_joints_together(scenes: FlowScenes) -> None:
+    """Cut out, enlarged and mirrored, the second image is still where the flow says, and so are the joints."""
+    pairs = flow_task(scenes, scene_zoom=0.5).batch(torch.arange(len(scenes)), torch.Generator().manual_seed(0))
+    known = pairs.joints.isfinite().all(dim=2)
+    assert known.sum() > 100
+    places = pairs.joints[known]
+    assert ((places > -1) & (places < torch.tensor([SIZE[1], SIZE[0]]))).all()
+    errors = (sampled(pairs.flow, pairs.joints.nan_to_num()) - pairs.joint_flow)[known].norm(dim=1)
+    assert errors.quantile(0.7) < 0.2 < pairs.joint_flow[known].norm(dim=1).quantile(0.7)
+    ys, xs = torch.meshgrid(torch.arange(SIZE[0]), torch.arange(SIZE[1]), indexing="ij")
+    here = torch.stack([xs, ys], dim=2).float()
+    moved = (here + pairs.flow.permute(0, 2, 3, 1)).flatten(1, 2)
+    people = pairs.flow.norm(dim=1).flatten(1) > 1.5
+    found, wanted = sampled(pairs.second, moved), pairs.first.flatten(2).transpose(1, 2)
+    still = pairs.second.flatten(2).transpose(1, 2)
+    assert (found - wanted)[people].abs().mean() < 0.7 * (still - wanted)[people].abs().mean()
+
+
+def test_a_wrong_flow_at_the_joints_costs_more(scenes: FlowScenes) -> None:
+    rows = torch.arange(4)
+    plain, joints_too = (flow_task(scenes, joint_weight=weight) for weight in (0.0, 0.5))
+    pairs = plain.batch(rows, torch.Generator().manual_seed(0))
+    untouched, weighted = (task.loss(plain.network, pairs) for task in (plain, joints_too))
+    assert weighted > untouched
+    pairs.joints.fill_(torch.nan)
+    assert joints_too.loss(plain.network, pairs) == untouched
+
+
+def test_a_batch_without_scenes(scenes: FlowScenes) -> None:
+    task = flow_task(scenes)
+    rows = torch.arange(len(scenes), len(scenes) + 4)
+    pairs = task.batch(rows, torch.Generator().manual_seed(0))
+    assert pairs.first.shape == (4, 3, *SIZE)
+    assert task.loss(task.network, pairs).isfinite()
+
+
+@pytest.mark.parametrize("name", ["scene_zoom", "joint_weight"])
+def test_negative_settings_are_refused(name: str, scenes: FlowScenes) -> None:
+    with pytest.raises(ValueError, match=name):
+        flow_task(scenes, **{name: -0.1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from posewire.cli.application import app
 from posewire.joints import COCO17
 from posewire.writers import VideoWriter
 from posewire_models.frames import Frame
+from posewire_models.manifest import find_bundle
 from posewire_server.config import ServerConfig
 from posewire_server.networks import Networks
 from posewire_server.server import running_server
@@ -228,6 +230,20 @@ def test_poses_in_the_boxes_of_a_ground_truth(blind_server: str, tmp_path: Path)
     entries = json.loads(out.read_text())
     assert {entry["image_id"] for entry in entries} == {8}
     assert [entry["bbox"] for entry in entries] == [pytest.approx(box, abs=0.01) for box in boxes]
+
+
+def test_poses_need_no_flow(tmp_path: Path) -> None:
+    """A private server finds poses with a bundle that has no flow estimator, or not yet."""
+    folder, out, bundle = tmp_path / "pictures", tmp_path / "dt.json", tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(jpeg(picture()))
+    shutil.copytree(find_bundle("nano"), bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "flow": None}))
+    result = run("poses", str(folder), "--bundle", str(bundle), "--out", str(out))
+    assert result.exit_code == 0, result.stderr
+    assert "1 pictures" in result.stderr
+    assert isinstance(json.loads(out.read_text()), list)
 
 
 def test_poses_counts_pictures_that_fail(server: str, tmp_path: Path) -> None:

@@ -143,7 +143,9 @@ def poses(
         from posewire.cli.poses import PosesJob, run_poses
         from posewire.cli.private_server import ServerChoice
 
-        run_poses(PosesJob(image_dir, out, ServerChoice(server, bundle, detector), boxes, quiet))
+        # Nothing flows in single pictures: a private server need not even have the network for it.
+        choice = ServerChoice(server, bundle, detector, flow=None if server else "none")
+        run_poses(PosesJob(image_dir, out, choice, boxes, quiet))
 
 
 @app.command()

@@ -51,7 +51,7 @@ proto-lint:  ## buf's STANDARD rules (needs Node.js)
 bench: $(BIN)/.server  ## Print the service's own cost
 	$(BIN)/posewire bench
 
-bench-all: $(BIN)/.server  ## Run every benchmark for a CPU (ten minutes), print the tables of docs/benchmarks.md
+bench-all: $(BIN)/.server  ## Run every benchmark for a CPU (twelve minutes), print the tables of docs/benchmarks.md
 	$(BIN)/posewire bench all --out out/bench
 
 fuzz: $(BIN)/.dev  ## 150,000 calls with made-up contents against a server (about an hour)

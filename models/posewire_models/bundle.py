@@ -37,7 +37,7 @@ class LoadedBundle:
         flow: estimates optical flow.
         pose: finds joints.
         joint_set: what the joints mean.
-        manifest: what the bundle says of itself.
+        manifest: what the bundle says of itself; its `flow` is the one for the device where that was left to it.
         device: where the networks run.
         runtime: what runs them: `torch`, `openvino` or `cuda-graphs`.
         precision: in what they compute: `float32`, `float16` or `bfloat16`.
@@ -66,7 +66,7 @@ def load_bundle(
     *,
     device: str = "auto",
     detector: str = "bundle",
-    flow: str = "bundle",
+    flow: str = "auto",
     runtime: str = "auto",
     precision: str = "auto",
 ) -> LoadedBundle:
@@ -76,7 +76,8 @@ def load_bundle(
         name_or_path: a bundle of the package, or the folder of one.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
-        flow: `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `published:NAME` or `none`.
+        flow: `auto` (the bundle's for the device), `bundle` (its network, on a CPU too), `dis[:PRESET]`,
+            `flownet2-s:PATH`, `published:NAME` or `none`.
         runtime: what runs our networks, see `posewire_models.inference.RUNTIMES`.
         precision: in what they compute, see `posewire_models.precision.PRECISIONS`.
 
@@ -90,7 +91,10 @@ def load_bundle(
     where = select_device(device)
     detector_spec, flow_spec = parse_detector_spec(detector), parse_flow_spec(flow)
     how = _How(where, select_runtime(runtime, where, precision), precision_name(select_precision(precision, where)))
-    manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
+    manifest = read_manifest(folder)
+    if flow_spec.kind == "auto" and where.type == "cpu":
+        manifest = manifest.on_cpu()
+    manifest = _resolved(manifest, detector_spec, flow_spec, str(name_or_path))
     joints = joint_set(manifest.joint_set)
     return LoadedBundle(
         detector=_detector(detector_spec, manifest, folder, how),
@@ -115,7 +119,7 @@ def _resolved(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec, bundle
     asked: dict[str, Any] = {
         stage: Component(published=(spec.name,)) for stage, spec in specs.items() if spec.kind == "published"
     }
-    stages = ["pose", *(stage for stage, spec in specs.items() if spec.kind in ("bundle", "published"))]
+    stages = ["pose", *(stage for stage, spec in specs.items() if spec.kind in ("auto", "bundle", "published"))]
     return resolve(dataclasses.replace(manifest, **asked), stages, Store(), "" if asked else bundle)
 
 

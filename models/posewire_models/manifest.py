@@ -1,7 +1,7 @@
 """The manifest of a bundle: which networks, with which weights, settings, joints and licences.
 
-`manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector` and `flow` are objects with the
-fields of `Component`. A detector or a flow estimator may be absent (null, or left out).
+`manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector`, `flow` and `cpu_flow` are
+objects with the fields of `Component`. All but `pose` may be absent (null, or left out).
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class Manifest:
         pose: the pose network.
         detector: None: callers give boxes, or name a detector.
         flow: None: callers name a flow estimator.
+        cpu_flow: what estimates flow where there is no GPU, unless `flow` is asked for; None: `flow` does.
     """
 
     name: str
@@ -109,9 +110,14 @@ class Manifest:
     pose: Component
     detector: Component | None = None
     flow: Component | None = None
+    cpu_flow: Component | None = None
 
     def __post_init__(self) -> None:
         joint_set(self.joint_set)
+
+    def on_cpu(self) -> Manifest:
+        """What it says to a machine without a GPU: `cpu_flow`, where it names one, is the flow estimator."""
+        return dataclasses.replace(self, flow=self.cpu_flow or self.flow, cpu_flow=None)
 
 
 def bundle_names() -> tuple[str, ...]:

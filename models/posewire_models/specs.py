@@ -12,7 +12,7 @@ __all__ = ["DETECTOR_SPECS", "FLOW_SPECS", "DetectorSpec", "FlowSpec", "parse_de
 
 DETECTOR_SPECS = "bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME, none"
 """How a detector may be named."""
-FLOW_SPECS = "bundle, dis[:PRESET], flownet2-s:PATH, published:NAME, none"
+FLOW_SPECS = "auto, bundle, dis[:PRESET], flownet2-s:PATH, published:NAME, none"
 """How a flow estimator may be named."""
 
 
@@ -36,7 +36,7 @@ class FlowSpec:
     """Which flow estimator.
 
     Attributes:
-        kind: `bundle`, `dis`, `flownet2-s`, `published` or `none`.
+        kind: `auto`, `bundle`, `dis`, `flownet2-s`, `published` or `none`.
         path: weight file of FlowNet2-S.
         preset: of DIS.
         name: of published weights.
@@ -68,7 +68,7 @@ def parse_detector_spec(spec: str) -> DetectorSpec:
 def parse_flow_spec(spec: str) -> FlowSpec:
     """Parse `spec`; raises `ValueError` that lists what exists."""
     kind, _, rest = spec.partition(":")
-    if kind in ("bundle", "none") and not rest:
+    if kind in ("auto", "bundle", "none") and not rest:
         return FlowSpec(kind)
     if kind == "dis":
         if rest and rest not in DIS_PRESETS:

@@ -168,7 +168,7 @@ class ServerConfig:
         port: 0 takes a free one.
         bundle: name or folder of the bundle of networks.
         detector: `auto` (the bundle's own if it has one, else none), or a detector specification, e.g. `onnx:PATH`.
-        flow: `auto` (the bundle's own), or a flow specification, e.g. `dis`.
+        flow: `auto` (the bundle's own, for the device), or a flow specification, e.g. `dis`.
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
         runtime: what runs the networks: torch, openvino (on a CPU), cuda-graphs (on a GPU), or auto: the last on a
             GPU, on a CPU the second where it is installed.

@@ -64,12 +64,11 @@ def load_networks(config: ServerConfig) -> Networks:
     detector = config.detector
     if detector == "auto":
         detector = "bundle" if manifest.detector is not None else "none"
-    flow = "bundle" if config.flow == "auto" else config.flow
     bundle = load_bundle(
         config.bundle,
         device=config.device,
         detector=detector,
-        flow=flow,
+        flow=config.flow,
         runtime=config.runtime,
         precision=config.precision,
     )
@@ -84,7 +83,7 @@ def load_networks(config: ServerConfig) -> Networks:
         names=ModelNames(
             bundle=bundle.manifest.name,
             detector="" if detector == "none" else _name(detector, bundle.manifest.detector),
-            flow=_name(flow, bundle.manifest.flow),
+            flow=_name(config.flow, bundle.manifest.flow),
             pose=bundle.manifest.pose.architecture,
         ),
         device=_in_words(bundle),
@@ -94,7 +93,7 @@ def load_networks(config: ServerConfig) -> Networks:
 
 def _name(specification: str, component: Component | None) -> str:
     """`onnx:yolox_nano.onnx` for a specification, without the folder; the architecture for the bundle's own."""
-    if specification == "bundle":
+    if specification in ("auto", "bundle"):
         return component.architecture if component is not None else ""
     kind, _, path = specification.partition(":")
     return f"{kind}:{os.path.basename(path)}" if path else kind

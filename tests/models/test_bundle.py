@@ -116,6 +116,24 @@ def test_flow_is_chosen_by_its_spec(tmp_path: Path) -> None:
         load_bundle(tmp_path, device="cpu", detector="none", flow="flownet2-s:absent.pth")
 
 
+def test_a_cpu_may_have_a_flow_estimator_of_its_own(tmp_path: Path) -> None:
+    """It is taken unless the network is asked for; its absence leaves the network."""
+    network = _component(tmp_path, "flownet_s")
+    _write(tmp_path, flow=network, cpu_flow={"architecture": "dis", "settings": {"preset": "fast"}})
+    bundle = load_bundle(tmp_path, device="cpu", detector="none")
+    assert isinstance(bundle.flow, DisFlow)
+    assert bundle.manifest.flow is not None
+    assert bundle.manifest.flow.architecture == "dis"
+    asked = load_bundle(tmp_path, device="cpu", detector="none", flow="bundle")
+    assert isinstance(asked.flow, FlowNetFlow)
+    assert asked.manifest.flow is not None
+    assert asked.manifest.flow.architecture == "flownet_s"
+    (tmp_path / network["weights"]["file"]).unlink()  # a network that is not taken need not be there
+    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none").flow, DisFlow)
+    _write(tmp_path, flow=_component(tmp_path, "flownet_s"))
+    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none").flow, FlowNetFlow)
+
+
 def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
     with pytest.raises(BundleError, match=r"unknown bundle 'huge'; known bundles: .*nano"):
         load_bundle("huge")

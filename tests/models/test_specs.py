@@ -49,6 +49,7 @@ def test_unknown_torchvision_model_is_answered_with_the_known() -> None:
         ("none", FlowSpec("none")),
         ("dis", FlowSpec("dis")),
         ("dis:medium", FlowSpec("dis", preset="medium")),
+        ("auto", FlowSpec("auto")),
         ("flownet2-s:w.pth", FlowSpec("flownet2-s", Path("w.pth"))),
         ("published:mmflow-flownets", FlowSpec("published", name="mmflow-flownets")),
     ],
@@ -57,9 +58,11 @@ def test_flows(text: str, spec: FlowSpec) -> None:
     assert parse_flow_spec(text) == spec
 
 
-@pytest.mark.parametrize("text", ["", "raft", "flownet2-s", "bundle:x"])
+@pytest.mark.parametrize("text", ["", "raft", "flownet2-s", "bundle:x", "auto:x"])
 def test_bad_flows_are_answered_with_what_exists(text: str) -> None:
-    with pytest.raises(ValueError, match=r"use one of: bundle, dis\[:PRESET\], flownet2-s:PATH, published:NAME, none"):
+    with pytest.raises(
+        ValueError, match=r"use one of: auto, bundle, dis\[:PRESET\], flownet2-s:PATH, published:NAME, none"
+    ):
         parse_flow_spec(text)
 
 

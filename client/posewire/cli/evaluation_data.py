@@ -81,7 +81,7 @@ class Data:
         from posewire_evaluation.ablation.networks import BundleNetworks
 
         return [
-            BundleNetworks(bundle, detector, self.flow or "bundle", self.device)
+            BundleNetworks(bundle, detector, self.flow or "auto", self.device)
             for bundle in self.bundles
             for detector in self.detectors
         ]

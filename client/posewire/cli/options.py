@@ -81,7 +81,9 @@ DetectorFlag: TypeAlias = Annotated[
 FlowFlag: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--flow", metavar="SPEC", help="In place of the bundle's: dis, flownet2-s:PATH, published:NAME, none."
+        "--flow",
+        metavar="SPEC",
+        help="In place of the bundle's choice: bundle (its network), dis, flownet2-s:PATH, published:NAME, none.",
     ),
 ]
 SimilarityFlag: TypeAlias = Annotated[

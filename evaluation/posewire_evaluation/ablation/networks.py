@@ -63,13 +63,13 @@ class BundleNetworks:
     Attributes:
         bundle: a name, or the path of a folder.
         detector: how the detector is named: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`.
-        flow: how the flow estimator is named: `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `none`.
+        flow: how the flow estimator is named: `auto`, `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `none`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
 
     bundle: str = "nano"
     detector: str = "bundle"
-    flow: str = "bundle"
+    flow: str = "auto"
     device: str = "auto"
 
     @property
@@ -107,10 +107,12 @@ class BundleNetworks:
                 raise ValueError(f"{spec.path} does not exist; give the file of the network")
         manifest = read_manifest(self._folder)
         device = select_device(self.device).type
+        if self.flow == "auto" and device == "cpu":
+            manifest = manifest.on_cpu()
         parts = {"detector": manifest.detector, "flow": manifest.flow, "pose": manifest.pose}
         own = {stage: {**asdict(part), "device": device} if part is not None else None for stage, part in parts.items()}
         for stage, named in (("detector", self.detector), ("flow", self.flow)):
-            if named != "bundle":
+            if named not in ("auto", "bundle"):
                 own[stage] = {"named": _with_digest(named), "device": device, **asdict(DetectorSettings())}
         return own
 

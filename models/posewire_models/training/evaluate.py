@@ -182,7 +182,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     has_detector = read_manifest(find_bundle(arguments.bundle)).detector is not None
-    bundle = load_bundle(arguments.bundle, device=arguments.device, detector="bundle" if has_detector else "none")
+    detector = "bundle" if has_detector else "none"
+    bundle = load_bundle(arguments.bundle, device=arguments.device, detector=detector, flow="bundle")
 
     def sources(file: Path) -> list[SourceConfig]:
         return [build(SourceConfig, table, file.name) for table in read_toml(file)["sources"]]

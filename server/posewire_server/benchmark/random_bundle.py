@@ -53,7 +53,8 @@ def write_random_bundle(bundle: str, folder: Path) -> Path:
     """
     folder.mkdir(parents=True)
     manifest = described_bundle(bundle)
-    content = _plain(manifest) | {stage: _component(stage, getattr(manifest, stage), folder) for stage in STAGES}
+    stages = (*STAGES, "cpu_flow")
+    content = _plain(manifest) | {stage: _component(stage, getattr(manifest, stage), folder) for stage in stages}
     (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 

@@ -16,7 +16,7 @@ from posewire_server.benchmark.tables import TABLES
 __all__ = ["CPU_SUITE", "Step", "run_suite", "tables_of"]
 
 _SMALL = "--size 854x480 --people 2"
-# Four cameras that take about half of two slow cores: where they fill the machine by themselves, no ratio says anything.
+# Cameras that take about half of two slow cores: where they fill the machine by themselves, a ratio says nothing.
 _HOSTILE = f"{_SMALL} --streams 4 --fps 3 --seconds 6 --warm-up 1 --rounds 3"
 
 

@@ -90,6 +90,7 @@ def small_bundle(tmp_path: Path) -> str:
         "joint_set": "coco17",
         "pose": pose,
         "flow": {"architecture": "dis"},
+        "cpu_flow": {"architecture": "dis", "settings": {"preset": "fast"}},
     }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     return str(tmp_path)
@@ -172,6 +173,8 @@ def test_a_bundle_of_random_weights_can_be_loaded(small_bundle: str, tmp_path: P
     (joints,) = loaded.pose([picture], [np.array([[5, 5, 40, 40]], np.float32)])
     assert joints.shape == (1, 17, 3)
     assert not loaded.manifest.pose.trained
+    assert loaded.manifest.flow is not None
+    assert loaded.manifest.flow.settings == {"preset": "fast"}
 
 
 def test_published_architectures_are_known_without_their_weights(tmp_path: Path) -> None:

@@ -177,13 +177,14 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True, help="folder that the configs' paths are relative to")
     parser.add_argument("--pose-config", type=Path, default=CONFIGS / "nano-pose.toml")
     parser.add_argument("--detector-config", type=Path, default=CONFIGS / "nano-detector.toml")
+    parser.add_argument("--flow", default="bundle", help="flow estimator to measure, as of posewire serve")
     parser.add_argument("--flow-size", type=int, nargs=2, default=(384, 512), metavar=("H", "W"), help="of the scenes")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     has_detector = read_manifest(find_bundle(arguments.bundle)).detector is not None
     detector = "bundle" if has_detector else "none"
-    bundle = load_bundle(arguments.bundle, device=arguments.device, detector=detector, flow="bundle")
+    bundle = load_bundle(arguments.bundle, device=arguments.device, detector=detector, flow=arguments.flow)
 
     def sources(file: Path) -> list[SourceConfig]:
         return [build(SourceConfig, table, file.name) for table in read_toml(file)["sources"]]
@@ -193,8 +194,16 @@ def main() -> None:
     }
     if has_detector:
         figures["detector"] = detector_figures(bundle.detector, sources(arguments.detector_config), arguments.data_root)
-    scenes = render_pairs(tuple(arguments.flow_size), scenes=12, pairs_a_scene=4, first_seed=HELD_OUT_SEEDS, workers=2)
-    figures["flow"] = flow_figures(bundle.flow, scenes)
+    for name, divisor in (("flow", 1.0), ("flow at a third of the rate", 3.0)):
+        scenes = render_pairs(
+            tuple(arguments.flow_size),
+            scenes=12,
+            pairs_a_scene=4,
+            first_seed=HELD_OUT_SEEDS,
+            workers=2,
+            rate_divisors=(divisor,),
+        )
+        figures[name] = flow_figures(bundle.flow, scenes)
     print(json.dumps(figures, indent=2))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +42,34 @@ class FlowScenes:
         return len(self.first)
 
 
-def render_pairs(size: tuple[int, int], scenes: int, pairs_a_scene: int, first_seed: int, workers: int) -> FlowScenes:
-    """Render `scenes` scenes of all presets in turn at `size` (height, width), `pairs_a_scene` pairs of each."""
+def render_pairs(
+    size: tuple[int, int],
+    scenes: int,
+    pairs_a_scene: int,
+    first_seed: int,
+    workers: int,
+    rate_divisors: Sequence[float] = (1.0,),
+) -> FlowScenes:
+    """Render pairs of consecutive frames.
+
+    Args:
+        size: (height, width).
+        scenes: of all presets in turn.
+        pairs_a_scene: from anywhere in it.
+        first_seed: of the first scene; the others' follow.
+        workers: threads.
+        rate_divisors: each scene has its preset's rate divided by one of these, all presets by the first, then all by
+            the second ...; where frames are lost on the way or dropped, displacements are large.
+    """
+
+    def render(number: int) -> list[_Arrays]:
+        preset = sorted(PRESETS)[number % len(PRESETS)]
+        divisor = rate_divisors[number // len(PRESETS) % len(rate_divisors)]
+        config = SceneConfig.preset(preset, width=2 * size[1], height=2 * size[0], seed=first_seed + number, frames=500)
+        return list(_pairs(dataclasses.replace(config, fps=config.fps / divisor), pairs_a_scene))
+
     with ThreadPoolExecutor(workers) as pool:
-        rendered = list(pool.map(lambda number: list(_pairs(size, pairs_a_scene, first_seed, number)), range(scenes)))
+        rendered = list(pool.map(render, range(scenes)))
     pairs = [pair for scene in rendered for pair in scene]
     most = max(len(pair[3]) for pair in pairs)
     padded = [
@@ -62,13 +87,11 @@ def render_pairs(size: tuple[int, int], scenes: int, pairs_a_scene: int, first_s
 _Arrays = tuple[Any, Any, Any, Any, Any]
 
 
-def _pairs(size: tuple[int, int], count: int, first_seed: int, number: int) -> Iterator[_Arrays]:
-    """Rendered at twice the size and halved, so that the pictures are as sharp as a camera's after its reduction."""
-    height, width = size
-    preset = sorted(PRESETS)[number % len(PRESETS)]
-    config = SceneConfig.preset(preset, width=2 * width, height=2 * height, seed=first_seed + number, frames=500)
+def _pairs(config: SceneConfig, count: int) -> Iterator[_Arrays]:
+    """Pairs of half the scene's size, so that the pictures are as sharp as a camera's after its reduction."""
+    width, height = config.width // 2, config.height // 2
     scene = Scene(config)
-    for index in np.random.default_rng(first_seed + number).integers(1, config.frames, size=count).tolist():
+    for index in np.random.default_rng(config.seed).integers(1, config.frames, size=count).tolist():
         before, after = scene[index - 1], scene[index]
         images = [cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA) for frame in (before, after)]
         # The centre of a halved pixel lies between two pixels; the flow of the upper left of them is near enough.

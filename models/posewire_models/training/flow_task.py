@@ -45,6 +45,7 @@ class FlowTrainConfig:
         examples: made-up pairs of an epoch.
         scenes: synthetic scenes, rendered at the start.
         pairs_a_scene: pairs of frames of each.
+        rate_divisors: of the scenes' frame rates, see `render_pairs`.
         held_out_scenes: further scenes, of other seeds, to measure on.
         textures: pictures at most.
         texture_side: their size in pixels.
@@ -64,6 +65,7 @@ class FlowTrainConfig:
     examples: int = 4000
     scenes: int = 48
     pairs_a_scene: int = 12
+    rate_divisors: tuple[float, ...] = (1.0, 2.0, 3.0)
     held_out_scenes: int = 12
     textures: int = 2000
     texture_side: int = 384
@@ -79,6 +81,8 @@ class FlowTrainConfig:
             raise ValueError("examples, scenes, pairs_a_scene, textures and loaders must be at least 1")
         if self.held_out_scenes < 0 or not 0 <= self.colour <= 1 or self.texture_side < 32:
             raise ValueError("held_out_scenes must not be negative, colour lies in 0..1, texture_side is at least 32")
+        if not self.rate_divisors or not all(1 <= divisor <= 15 for divisor in self.rate_divisors):
+            raise ValueError("rate_divisors must be numbers in 1..15, at least one")
         if min(self.scene_zoom, self.joint_weight) < 0:
             raise ValueError("scene_zoom and joint_weight must not be negative")
         self.network_config()
@@ -261,7 +265,7 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
     size = config.network_config().input_size
-    scenes = render_pairs(size, config.scenes, config.pairs_a_scene, 0, config.loaders)
+    scenes = render_pairs(size, config.scenes, config.pairs_a_scene, 0, config.loaders, config.rate_divisors)
     held_out = None
     if processes.first and config.held_out_scenes:
         held_out = render_pairs(size, config.held_out_scenes, 4, HELD_OUT_SEEDS, config.loaders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def scenes() -> FlowScenes:
     return render_pairs(SIZE, scenes=4, pairs_a_scene=6, first_seed=0, workers=2)
 
 
-def flow_task(scenes: FlowScenes, **settings: float) -> FlowTask:
+def flow_task(scenes: FlowScenes, **settings: Any) -> FlowTask:
     schedule = ScheduleConfig(samples=8, batch_size=4, lr=1e-3)
     network = {"width": 0.125, "input_size": SIZE}
     config = FlowTrainConfig(
@@ -60,6 +61,14 @@ def test_parts_of_scenes_keep_flow_and_joints_together(scenes: FlowScenes) -> No
     assert (found - wanted)[people].abs().mean() < 0.7 * (still - wanted)[people].abs().mean()
 
 
+def test_people_move_farther_between_frames_of_a_lower_rate() -> None:
+    moved = []
+    for divisor in (1.0, 3.0):
+        pairs = render_pairs(SIZE, 6, 3, first_seed=0, workers=2, rate_divisors=(divisor,))
+        moved.append(pairs.joint_flow[pairs.joints.isfinite().all(dim=2)].norm(dim=1).mean())
+    assert moved[1] > 2 * moved[0] > 0
+
+
 def test_a_wrong_flow_at_the_joints_costs_more(scenes: FlowScenes) -> None:
     rows = torch.arange(4)
     plain, joints_too = (flow_task(scenes, joint_weight=weight) for weight in (0.0, 0.5))
@@ -82,3 +91,9 @@ def test_a_batch_without_scenes(scenes: FlowScenes) -> None:
 def test_negative_settings_are_refused(name: str, scenes: FlowScenes) -> None:
     with pytest.raises(ValueError, match=name):
         flow_task(scenes, **{name: -0.1})
+
+
+@pytest.mark.parametrize("divisors", [(), (0.0,), (1.0, 40.0)])
+def test_rates_out_of_range_are_refused(divisors: tuple[float, ...], scenes: FlowScenes) -> None:
+    with pytest.raises(ValueError, match="rate_divisors"):
+        flow_task(scenes, rate_divisors=divisors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,8 @@ class FlowTrainConfig:
         sources: data sets whose pictures are the textures; without any, textures are rendered scenes.
         data_root: what the sources' paths are relative to.
         network: settings of `FlowNetSConfig`.
+        other_sizes: (height, width) to which batches are reduced, as many to each of them as stay at the network's own
+            `input_size`, so that its weights serve at all of these.
         pairs: how pairs are made of textures.
         examples: made-up pairs of an epoch.
         scenes: synthetic scenes, rendered at the start.
@@ -61,6 +64,7 @@ class FlowTrainConfig:
     sources: tuple[SourceConfig, ...] = ()
     data_root: Path = Path()
     network: dict[str, Any] = field(default_factory=dict)
+    other_sizes: tuple[tuple[int, int], ...] = ()
     pairs: FlowPairConfig = field(default_factory=FlowPairConfig)
     examples: int = 4000
     scenes: int = 48
@@ -86,6 +90,8 @@ class FlowTrainConfig:
         if min(self.scene_zoom, self.joint_weight) < 0:
             raise ValueError("scene_zoom and joint_weight must not be negative")
         self.network_config()
+        for size in self.other_sizes:
+            dataclasses.replace(self.network_config(), input_size=size)  # raises what is wrong with it
 
     def network_config(self) -> FlowNetSConfig:
         """The network's own settings."""
@@ -113,6 +119,21 @@ class _Pairs:
     flow: Tensor
     joints: Tensor
     joint_flow: Tensor
+
+    def resized(self, size: tuple[int, int]) -> _Pairs:
+        """The same pairs, seen at another size (height, width)."""
+        ratio = torch.tensor([size[1] / self.flow.shape[3], size[0] / self.flow.shape[2]], device=self.flow.device)
+        first, second, flow = (
+            functional.interpolate(part, size, mode="bilinear", antialias=True, align_corners=False)
+            for part in (self.first, self.second, self.flow)
+        )
+        return _Pairs(
+            first,
+            second,
+            flow * ratio[:, None, None],
+            (self.joints + 0.5) * ratio - 0.5,
+            self.joint_flow * ratio,
+        )
 
 
 class FlowTask:
@@ -147,7 +168,9 @@ class FlowTask:
             recolour(part.contiguous(), generator, colour=self.config.colour / 5, blur=0.1)
             for part in together.chunk(2, dim=3)
         )
-        return _Pairs(first, second, flow, taken.joints, taken.joint_flow)
+        pairs = _Pairs(first, second, flow, taken.joints, taken.joint_flow)
+        size = int(torch.randint(1 + len(self.config.other_sizes), (), generator=generator))
+        return pairs.resized(self.config.other_sizes[size - 1]) if size else pairs
 
     def _taken(self, rows: Tensor, generator: torch.Generator) -> _Pairs:
         """Pairs of scenes: a part of both images, enlarged; some mirrored left to right, some upside down."""

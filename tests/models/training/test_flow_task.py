@@ -61,6 +61,24 @@ def test_parts_of_scenes_keep_flow_and_joints_together(scenes: FlowScenes) -> No
     assert (found - wanted)[people].abs().mean() < 0.7 * (still - wanted)[people].abs().mean()
 
 
+def test_batches_of_other_sizes(scenes: FlowScenes) -> None:
+    """Some stay, some are reduced; then displacements and joints are of the smaller picture."""
+    own, other = flow_task(scenes), flow_task(scenes, other_sizes=((64, 64),))
+    rows, seen = torch.arange(6), set()
+    for seed in range(6):
+        generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
+        whole, reduced = (task.batch(rows, each) for task, each in zip((own, other), generators, strict=True))
+        seen.add(reduced.first.shape[2:])
+        ratio = torch.tensor([reduced.first.shape[3] / SIZE[1], reduced.first.shape[2] / SIZE[0]])
+        torch.testing.assert_close(reduced.joint_flow, whole.joint_flow * ratio, equal_nan=True)
+        torch.testing.assert_close(reduced.joints + 0.5, (whole.joints + 0.5) * ratio, equal_nan=True)
+        torch.testing.assert_close(
+            reduced.flow.mean(dim=(2, 3)), whole.flow.mean(dim=(2, 3)) * ratio, rtol=0.02, atol=0.02
+        )
+        assert other.loss(other.network, reduced).isfinite()
+    assert seen == {(64, 128), (64, 64)}
+
+
 def test_people_move_farther_between_frames_of_a_lower_rate() -> None:
     moved = []
     for divisor in (1.0, 3.0):
@@ -91,6 +109,11 @@ def test_a_batch_without_scenes(scenes: FlowScenes) -> None:
 def test_negative_settings_are_refused(name: str, scenes: FlowScenes) -> None:
     with pytest.raises(ValueError, match=name):
         flow_task(scenes, **{name: -0.1})
+
+
+def test_sizes_that_the_network_cannot_take_are_refused(scenes: FlowScenes) -> None:
+    with pytest.raises(ValueError, match="input_size"):
+        flow_task(scenes, other_sizes=((100, 64),))
 
 
 @pytest.mark.parametrize("divisors", [(), (0.0,), (1.0, 40.0)])

@@ -14,7 +14,7 @@ from posewire_models.architectures import build_detector, build_flow, build_pose
 from posewire_models.detectors.nobody import NobodyDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
-from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow, StillFlow
+from posewire_models.flow_estimators import DisFlow, DisSettings, FlowByGap, FlowNetFlow, StillFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.inference import select_device, select_runtime
 from posewire_models.manifest import BundleError, Component, Manifest, bundle_names, find_bundle, read_manifest
@@ -37,7 +37,7 @@ class LoadedBundle:
         flow: estimates optical flow.
         pose: finds joints.
         joint_set: what the joints mean.
-        manifest: what the bundle says of itself; its `flow` is the one for the device where that was left to it.
+        manifest: what the bundle says of itself.
         device: where the networks run.
         runtime: what runs them: `torch`, `openvino` or `cuda-graphs`.
         precision: in what they compute: `float32`, `float16` or `bfloat16`.
@@ -76,7 +76,7 @@ def load_bundle(
         name_or_path: a bundle of the package, or the folder of one.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
-        flow: `auto` (the bundle's for the device), `bundle` (its network, on a CPU too), `dis[:PRESET]`,
+        flow: `auto` (the bundle's for the device), `bundle` (its `flow` alone, on a CPU too), `dis[:PRESET]`,
             `flownet2-s:PATH`, `published:NAME` or `none`.
         runtime: what runs our networks, see `posewire_models.inference.RUNTIMES`.
         precision: in what they compute, see `posewire_models.precision.PRECISIONS`.
@@ -91,10 +91,7 @@ def load_bundle(
     where = select_device(device)
     detector_spec, flow_spec = parse_detector_spec(detector), parse_flow_spec(flow)
     how = _How(where, select_runtime(runtime, where, precision), precision_name(select_precision(precision, where)))
-    manifest = read_manifest(folder)
-    if flow_spec.kind == "auto" and where.type == "cpu":
-        manifest = manifest.on_cpu()
-    manifest = _resolved(manifest, detector_spec, flow_spec, str(name_or_path))
+    manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
     joints = joint_set(manifest.joint_set)
     return LoadedBundle(
         detector=_detector(detector_spec, manifest, folder, how),
@@ -153,4 +150,7 @@ def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, how: _How) -> FlowEs
         return FlowNetFlow(network, *how)
     if manifest.flow is None:
         raise BundleError(f"bundle {manifest.name!r} has no flow estimator; name one: --flow dis")
-    return build_flow(manifest.flow, weights_folder(manifest.flow, folder), *how)
+    flow = build_flow(manifest.flow, weights_folder(manifest.flow, folder), *how)
+    if spec.kind != "auto" or manifest.near_flow is None or how.device.type != "cpu":
+        return flow
+    return FlowByGap(build_flow(manifest.near_flow, weights_folder(manifest.near_flow, folder), *how), flow)

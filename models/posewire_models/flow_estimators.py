@@ -1,4 +1,4 @@
-"""Optical flow between consecutive frames: FlowNet2-S, OpenCV's DIS, or the assumption that nothing moves."""
+"""Optical flow between consecutive frames: FlowNet2-S, OpenCV's DIS, one of both, or that nothing moves."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
 from posewire_models.inference import batches, runner
 from posewire_models.letterbox import resize
+from posewire_models.stages import FlowEstimator
 
-__all__ = ["DIS_PRESETS", "DisFlow", "DisSettings", "FlowNetFlow", "StillFlow"]
+__all__ = ["DIS_PRESETS", "FAR_S", "DisFlow", "DisSettings", "FlowByGap", "FlowNetFlow", "StillFlow"]
 
 DIS_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -29,6 +30,10 @@ DIS_PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 """OpenCV's settings of DIS, from fast to exact."""
+
+FAR_S = 0.09
+"""Frames that lie so many seconds apart, or more, are far from each other: their camera gives 11 a second or less, or
+others were lost between them."""
 
 
 class FlowNetFlow:
@@ -164,6 +169,37 @@ def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -
     fetched = torch.split(to_host(torch.cat([grey.flatten() for grey in greys])), [grey.numel() for grey in greys])
     # Copies, so that one frame that is kept does not keep the others' memory.
     return [flat.numpy().reshape(size).copy() for flat, size in zip(fetched, sizes, strict=True)]
+
+
+class FlowByGap:
+    """A `FlowEstimator` that asks one of two, by the time between the frames.
+
+    Between frames of a quick camera little moves, and a fast estimator is as good as an exact one; where frames are
+    few, or lost on the way, people move by their own width.
+
+    Args:
+        near: for frames less than `FAR_S` apart, and those whose times are not known.
+        far: for the others.
+    """
+
+    def __init__(self, near: FlowEstimator, far: FlowEstimator) -> None:
+        self.near, self.far = near, far
+
+    def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+        """The field of each pair; raises `ValueError` where its frames differ in size."""
+        far = [_seconds_between(*pair) >= FAR_S for pair in pairs]
+        fields = {
+            chosen: iter(estimator([pair for pair, is_far in zip(pairs, far, strict=True) if is_far is chosen]))
+            for chosen, estimator in ((False, self.near), (True, self.far))
+            if chosen in far
+        }
+        return [next(fields[is_far]) for is_far in far]
+
+
+def _seconds_between(before: Frame, after: Frame) -> float:
+    if before.taken_s is None or after.taken_s is None:
+        return 0.0
+    return after.taken_s - before.taken_s
 
 
 class StillFlow:

@@ -30,17 +30,19 @@ class Frame:
     Args:
         pixels: uint8 `(h, w, 3)` RGB, or a tensor of that shape on the device where it was decoded, complete. Not to be
             changed afterwards: what is derived from it is kept.
+        taken_s: when it was taken, in seconds on a clock that all frames of a video share; None: not known.
 
     Raises:
         ValueError: pixels of another type or shape.
     """
 
-    def __init__(self, pixels: npt.NDArray[np.uint8] | Tensor) -> None:
+    def __init__(self, pixels: npt.NDArray[np.uint8] | Tensor, taken_s: float | None = None) -> None:
         on_device = isinstance(pixels, Tensor)
         if pixels.dtype not in (np.uint8, torch.uint8) or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise ValueError(f"a frame is uint8 (height, width, 3) RGB; got {pixels.dtype} {tuple(pixels.shape)}")
         self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
         """(height, width)."""
+        self.taken_s = taken_s
         self._pixels = None if on_device else cast("npt.NDArray[np.uint8]", pixels)
         self._uploads = {pixels.device: Uploaded(pixels)} if isinstance(pixels, Tensor) else {}
         self._turn = threading.Lock()

@@ -1,6 +1,6 @@
 """The manifest of a bundle: which networks, with which weights, settings, joints and licences.
 
-`manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector`, `flow` and `cpu_flow` are
+`manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector`, `flow` and `near_flow` are
 objects with the fields of `Component`. All but `pose` may be absent (null, or left out).
 """
 
@@ -100,7 +100,8 @@ class Manifest:
         pose: the pose network.
         detector: None: callers give boxes, or name a detector.
         flow: None: callers name a flow estimator.
-        cpu_flow: what estimates flow where there is no GPU, unless `flow` is asked for; None: `flow` does.
+        near_flow: on a CPU it takes the place of `flow` between frames that lie close together in time, where it is as
+            good and faster, see `FlowByGap`; None: `flow` does all.
     """
 
     name: str
@@ -110,14 +111,10 @@ class Manifest:
     pose: Component
     detector: Component | None = None
     flow: Component | None = None
-    cpu_flow: Component | None = None
+    near_flow: Component | None = None
 
     def __post_init__(self) -> None:
         joint_set(self.joint_set)
-
-    def on_cpu(self) -> Manifest:
-        """What it says to a machine without a GPU: `cpu_flow`, where it names one, is the flow estimator."""
-        return dataclasses.replace(self, flow=self.cpu_flow or self.flow, cpu_flow=None)
 
 
 def bundle_names() -> tuple[str, ...]:

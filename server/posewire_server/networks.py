@@ -10,6 +10,7 @@ import torch
 
 from posewire.joints import JointSet
 from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle
+from posewire_models.flow_estimators import FlowByGap
 from posewire_models.manifest import Component, read_manifest
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_server.config import ServerConfig
@@ -83,7 +84,7 @@ def load_networks(config: ServerConfig) -> Networks:
         names=ModelNames(
             bundle=bundle.manifest.name,
             detector="" if detector == "none" else _name(detector, bundle.manifest.detector),
-            flow=_name(config.flow, bundle.manifest.flow),
+            flow=_flow_name(config.flow, bundle),
             pose=bundle.manifest.pose.architecture,
         ),
         device=_in_words(bundle),
@@ -97,6 +98,12 @@ def _name(specification: str, component: Component | None) -> str:
         return component.architecture if component is not None else ""
     kind, _, path = specification.partition(":")
     return f"{kind}:{os.path.basename(path)}" if path else kind
+
+
+def _flow_name(specification: str, bundle: LoadedBundle) -> str:
+    """Where the flow is estimated by one of two, both: the one for frames close together first."""
+    name, near = _name(specification, bundle.manifest.flow), bundle.manifest.near_flow
+    return f"{near.architecture}+{name}" if isinstance(bundle.flow, FlowByGap) and near is not None else name
 
 
 def _in_words(bundle: LoadedBundle) -> str:

@@ -103,6 +103,7 @@ class Pipeline:
             InferenceFailed: a network failed. The session stays usable: the frame is missing, as if never sent.
         """
         tracker, times, detect_every = session.tracker, StageTimes(), session.tracker.detect_every
+        frame.taken_s = moment_s if session.clock.by_capture else None
         if elapsed is None:
             elapsed = session.clock.elapsed(session.previous_s, moment_s)
         detector_runs = given is None and tracker.detector_due
@@ -175,10 +176,12 @@ class Pipeline:
 
     async def warm_up(self, size: tuple[int, int] = (720, 1280)) -> None:
         """Run every stage once on a black frame, so that the first stream does not pay for it. Raises what fails."""
-        frames = [Frame(np.zeros((*size, 3), np.uint8)) for _ in range(2)]
+        # The second is taken long after the first, the third soon after: there may be a flow estimator for either.
+        frames = [Frame(np.zeros((*size, 3), np.uint8), taken_s) for taken_s in (0.0, 1.0, 1.001)]
         if self.networks.detector is not None:
             await self._detect.submit(frames[0], None)
         await self._flow.submit((frames[0], frames[1]), None)
+        await self._flow.submit((frames[1], frames[2]), None)
         height, width = size
         box = np.array([[width * 0.4, height * 0.2, width * 0.6, height * 0.8]], np.float32)
         await self._pose.submit((frames[0], box), None)

@@ -62,6 +62,7 @@ async def continue_session(
         except ServiceError as error:
             log.warning("the last frame of a resumed stream cannot be used: %s", error)
         else:
+            frame.taken_s = snapshot.frame_s
             session.previous = frame
     return ""
 

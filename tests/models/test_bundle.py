@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from posewire.joints import NANO19
 from posewire_models.bundle import bundle_names, find_bundle, load_bundle
-from posewire_models.flow_estimators import DisFlow, FlowNetFlow, StillFlow
+from posewire_models.flow_estimators import DisFlow, FlowByGap, FlowNetFlow, StillFlow
 from posewire_models.frames import Frame
 from posewire_models.manifest import BundleError, read_manifest
 from posewire_models.weights import WeightsError
@@ -116,21 +116,17 @@ def test_flow_is_chosen_by_its_spec(tmp_path: Path) -> None:
         load_bundle(tmp_path, device="cpu", detector="none", flow="flownet2-s:absent.pth")
 
 
-def test_a_cpu_may_have_a_flow_estimator_of_its_own(tmp_path: Path) -> None:
-    """It is taken unless the network is asked for; its absence leaves the network."""
+def test_a_cpu_may_have_a_flow_estimator_for_frames_close_together(tmp_path: Path) -> None:
+    """It takes turns with the network, unless the network is asked for."""
     network = _component(tmp_path, "flownet_s")
-    _write(tmp_path, flow=network, cpu_flow={"architecture": "dis", "settings": {"preset": "fast"}})
-    bundle = load_bundle(tmp_path, device="cpu", detector="none")
-    assert isinstance(bundle.flow, DisFlow)
-    assert bundle.manifest.flow is not None
-    assert bundle.manifest.flow.architecture == "dis"
-    asked = load_bundle(tmp_path, device="cpu", detector="none", flow="bundle")
-    assert isinstance(asked.flow, FlowNetFlow)
-    assert asked.manifest.flow is not None
-    assert asked.manifest.flow.architecture == "flownet_s"
-    (tmp_path / network["weights"]["file"]).unlink()  # a network that is not taken need not be there
-    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none").flow, DisFlow)
-    _write(tmp_path, flow=_component(tmp_path, "flownet_s"))
+    _write(tmp_path, flow=network, near_flow={"architecture": "dis", "settings": {"preset": "fast"}})
+    flow = load_bundle(tmp_path, device="cpu", detector="none").flow
+    assert isinstance(flow, FlowByGap)
+    assert isinstance(flow.near, DisFlow)
+    assert isinstance(flow.far, FlowNetFlow)
+    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none", flow="bundle").flow, FlowNetFlow)
+    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none", flow="dis").flow, DisFlow)
+    _write(tmp_path, flow=network)
     assert isinstance(load_bundle(tmp_path, device="cpu", detector="none").flow, FlowNetFlow)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
@@ -9,14 +12,16 @@ import torch
 
 from posewire_models.flow_estimators import (
     DIS_PRESETS,
+    FAR_S,
     DisFlow,
     DisSettings,
+    FlowByGap,
     FlowNetFlow,
     StillFlow,
     _reduced_greys,
 )
 from posewire_models.flownet_s import FlowNetS
-from posewire_models.frames import Frame
+from posewire_models.frames import FlowField, Frame
 from posewire_models.stages import FlowEstimator
 from tests.models.small_networks import small_network
 
@@ -106,3 +111,37 @@ def test_dis_on_several_threads_finds_the_same() -> None:
     alone, shared = DisFlow(DisSettings())(pairs), DisFlow(DisSettings(), workers=3)(pairs)
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_array_equal(one.grid, other.grid)
+
+
+class Constant:
+    """Everything moves by `length` pixels; counts the pairs of each call."""
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self.calls: list[int] = []
+
+    def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+        self.calls.append(len(pairs))
+        return [FlowField(np.full((1, 1, 2), self.length + len(pairs), np.float32), one.size) for one, _ in pairs]
+
+
+def _taken(*moments: float | None) -> list[Frame]:
+    return [Frame(np.zeros((8, 8, 3), np.uint8), moment) for moment in moments]
+
+
+def test_the_gap_between_frames_decides_who_estimates() -> None:
+    near, far = Constant(10), Constant(20)
+    at = _taken(5.0, 5.04, 5.041 + FAR_S, 6.0, None, 6.04)
+    fields = FlowByGap(near, far)(list(itertools.pairwise(at)))
+    # near, far, far, and two that nobody can tell; each estimator gets its pairs at once
+    assert [float(field.grid[0, 0, 0]) for field in fields] == [13, 22, 22, 13, 13]
+    assert (near.calls, far.calls) == ([3], [2])
+
+
+def test_nobody_is_asked_for_nothing() -> None:
+    near, far = Constant(10), Constant(20)
+    estimator = FlowByGap(near, far)
+    assert estimator([]) == []
+    before, after = _taken(0.0, 1.0)
+    estimator([(before, after)])
+    assert (near.calls, far.calls) == ([], [1])

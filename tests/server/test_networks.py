@@ -29,13 +29,21 @@ def test_the_default_bundle() -> None:
     assert networks.detector is None
     assert networks.names.bundle == "nano"
     assert networks.names.detector == ""
-    assert networks.names.flow == "dis"
+    assert networks.names.flow == "dis+flownet_s"
     assert networks.device.startswith("cpu (")
     assert networks.device.endswith(", float32)")
     assert networks.torch_device.type == "cpu"
     frame = Frame(np.zeros((48, 64, 3), np.uint8))
     (joints,) = networks.pose([frame], [np.array([[10, 10, 30, 40]], np.float32)])
     assert joints.shape == (1, len(networks.joint_set), 3)
+
+
+def test_the_flow_network_alone() -> None:
+    networks = load_networks(ServerConfig(device="cpu", detector="none", flow="bundle"))
+    assert networks.names.flow == "flownet_s"
+    frames = [Frame(np.full((48, 64, 3), grey, np.uint8)) for grey in (90, 100)]
+    (field,) = networks.flow([(frames[0], frames[1])])
+    assert field.frame_size == (48, 64)
 
 
 def test_without_flow() -> None:

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from posewire.joints import COCO17
+from posewire_models.flow_estimators import FlowByGap
 from posewire_models.frames import Detections, FlowField, Frame
 from posewire_server.config import BatchingConfig, StageBatchingConfig
 from posewire_server.errors import DetectorMissing, InferenceFailed
+from posewire_server.frame_clock import FrameClock
 from posewire_server.lane import Lane
 from posewire_server.networks import Networks
 from posewire_server.pipeline import Pipeline
@@ -63,6 +65,26 @@ async def test_people_keep_their_ids() -> None:
             assert tracked.times.pose_ms > 0
             assert tracked.times.track_ms > 0
             assert (tracked.times.flow_ms > 0) == (step > 0)
+
+
+async def test_a_gap_between_frames_is_known_to_the_flow_estimator() -> None:
+    """By times of capture only: those of arrival would be others when a recording is replayed."""
+    near, far = ShiftFlow(), ShiftFlow()
+    async with _pipeline(replace(networks(), flow=FlowByGap(near, far))) as pipeline:
+        for capture in (True, False):
+            session = _session()
+            session.clock = FrameClock(may_drop=True)
+            for step, at in enumerate((7.0, 7.04, 7.08, 7.5, 7.54)):
+                moment_s = session.clock.received(at if capture else None, 100 + at)
+                await pipeline.process(session, _frame(step), moment_s=moment_s)
+            assert (len(near.pairs), len(far.pairs)) == ((3, 1) if capture else (7, 1))
+
+
+async def test_warming_up_runs_every_estimator_of_flow() -> None:
+    near, far = ShiftFlow(), ShiftFlow()
+    async with _pipeline(replace(networks(), flow=FlowByGap(near, far))) as pipeline:
+        await pipeline.warm_up((48, 64))
+    assert (len(near.pairs), len(far.pairs)) == (1, 1)
 
 
 async def test_detector_and_flow_run_at_the_same_time() -> None:

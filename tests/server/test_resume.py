@@ -47,6 +47,7 @@ def test_a_resumed_stream_knows_how_long_it_was_away() -> None:
     session.previous = Frame(picture())
     other = _continued(session)
     assert other.previous is not None
+    assert other.previous.taken_s == session.previous_s
     assert other.clock.elapsed(other.previous_s, other.clock.received(1000.56, 0.0)) == 10.0
 
 

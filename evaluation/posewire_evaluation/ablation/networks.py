@@ -98,6 +98,7 @@ class BundleNetworks:
             OSError: a weight file cannot be read.
         """
         from posewire_models.detectors.selection import DetectorSettings
+        from posewire_models.flow_estimators import FAR_S
         from posewire_models.inference import select_device
         from posewire_models.manifest import read_manifest
         from posewire_models.specs import parse_detector_spec, parse_flow_spec
@@ -107,10 +108,10 @@ class BundleNetworks:
                 raise ValueError(f"{spec.path} does not exist; give the file of the network")
         manifest = read_manifest(self._folder)
         device = select_device(self.device).type
-        if self.flow == "auto" and device == "cpu":
-            manifest = manifest.on_cpu()
         parts = {"detector": manifest.detector, "flow": manifest.flow, "pose": manifest.pose}
         own = {stage: {**asdict(part), "device": device} if part is not None else None for stage, part in parts.items()}
+        if self.flow == "auto" and device == "cpu" and manifest.near_flow is not None:
+            own["flow"] = {"far": own["flow"], "near": asdict(manifest.near_flow), "from_s": FAR_S}
         for stage, named in (("detector", self.detector), ("flow", self.flow)):
             if named not in ("auto", "bundle"):
                 own[stage] = {"named": _with_digest(named), "device": device, **asdict(DetectorSettings())}

@@ -68,14 +68,14 @@ class Video:
         for picture in FolderSource(self.path):
             if picture.image is None:
                 raise VideoError(f"frame {picture.number}: {picture.problem}")
-            yield Frame(picture.image)
+            yield Frame(picture.image, picture.time_s)
 
     def _decoded(self) -> Iterator[Frame]:
         index = 0
         try:
             with av.open(f"file:{self.path}") as container:
                 for frame in container.decode(video=0):
-                    yield Frame(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+                    yield Frame(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame.time)
                     index += 1
         except (FFmpegError, IndexError) as error:
             raise VideoError(f"{self.path}, frame {index}: it cannot be decoded ({error})") from error

@@ -10,8 +10,7 @@ from posewire_evaluation.ablation.scores import Scores
 from posewire_evaluation.ablation.search import mean_scores
 from posewire_evaluation.ablation.variants import in_parallel
 from posewire_evaluation.benchmark_sets.faults import FAULTS
-from posewire_evaluation.benchmark_sets.outputs import FlowKind
-from posewire_evaluation.benchmark_sets.scenes import SETS, draw, scene_configs
+from posewire_evaluation.benchmark_sets.scenes import SETS, FlowKind, draw, scene_configs
 from posewire_evaluation.benchmark_sets.trackers import SetSize, Task, Tracking, run_task
 from posewire_server.tracking import TrackerConfig
 

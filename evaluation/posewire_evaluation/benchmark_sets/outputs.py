@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +9,12 @@ import numpy.typing as npt
 
 from posewire.joints import NANO19, JointSet
 from posewire_evaluation.benchmark_sets.faults import Faults, missed_frames
-from posewire_evaluation.benchmark_sets.scenes import DrawnScene
+from posewire_evaluation.benchmark_sets.scenes import DrawnScene, FlowKind
 from posewire_models.frames import FlowField as EstimatedFlow
 from posewire_server.tracking import Boxes, BoxSource, FlowField
 from posewire_server.tracking.boxes import iou
 
-__all__ = ["FaultyOutputs", "FlowKind"]
+__all__ = ["FaultyOutputs"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,15 +35,6 @@ _CROP = 1.25
 _LEAST_OVERLAP = 0.15
 _AREA_OF_BOX = 0.53
 _KAPPAS = 2.0 * np.asarray(NANO19.sigmas, np.float32)
-
-
-class FlowKind(StrEnum):
-    """Where flow comes from."""
-
-    TRUE = "true"
-    """What the scene knows, exact at every point."""
-    DIS = "dis"
-    """OpenCV's DIS on the pictures, as the nano bundle has it."""
 
 
 class _Phantoms(NamedTuple):
@@ -119,7 +109,7 @@ class FaultyOutputs:
     def _look_up_flow(self, frame: int) -> FlowField:
         if self._flow is FlowKind.TRUE:
             return self._scene.flow(frame)
-        return EstimatedFlow(self._scene.dis[frame - 1].astype(np.float32), self._size)
+        return EstimatedFlow(self._scene.estimated[self._flow][frame - 1].astype(np.float32), self._size)
 
     def poses(self, frame: int, xyxy: Floats) -> Floats:
         """In each box `(n, 4)` the pose of the person, or phantom, who fills it best and is seen best."""

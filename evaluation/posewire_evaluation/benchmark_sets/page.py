@@ -12,8 +12,7 @@ from posewire_evaluation.ablation.search import Objective, mean_scores
 from posewire_evaluation.ablation.tables import Cell, as_markdown, write_csv
 from posewire_evaluation.benchmark_sets.faults import FAULTS
 from posewire_evaluation.benchmark_sets.matrix import run_tasks
-from posewire_evaluation.benchmark_sets.outputs import FlowKind
-from posewire_evaluation.benchmark_sets.scenes import SETS
+from posewire_evaluation.benchmark_sets.scenes import SETS, FlowKind
 from posewire_evaluation.benchmark_sets.trackers import SetSize, Task, Tracking
 from posewire_server.tracking import Similarity
 
@@ -41,11 +40,16 @@ class Results:
 
 
 def tasks_of(trackers: Sequence[Tracking]) -> list[Task]:
-    """Everything that the page shows: all faults with DIS flow, and missed detections and low rate with true flow."""
+    """Everything that the page shows: all faults with DIS; missed detections and low rate with the other flows too."""
     with_dis = [Task(name, fault, FlowKind.DIS, trackers) for fault in FAULTS for name in SETS]
     posewire = [tracker for tracker in trackers if tracker.config is not None]
-    with_truth = [Task(name, fault, FlowKind.TRUE, posewire) for fault in (_MISSED, "low-rate") for name in SETS]
-    return with_dis + with_truth
+    with_others = [
+        Task(name, fault, flow, posewire)
+        for flow in (FlowKind.TRUE, FlowKind.NETWORK)
+        for fault in (_MISSED, "low-rate")
+        for name in SETS
+    ]
+    return with_dis + with_others
 
 
 def compare(
@@ -80,7 +84,7 @@ def write_results(results: Results, out_dir: Path) -> str:
         "### MOTA, fault by fault, mean of the sets\n\n" + _by_fault(results, Objective.MOTA),
         "### IDF1, fault by fault, mean of the sets\n\n" + _by_fault(results, Objective.IDF1),
         "### MOTA with missed detections, set by set\n\n" + _by_set(results, Objective.MOTA, _MISSED),
-        "### True flow and DIS\n\n" + _flows(results),
+        "### True flow, the network and DIS\n\n" + _flows(results),
         "### What the paper's order says\n\n" + _orders(results),
     ]
     text = "\n".join(parts)
@@ -129,11 +133,11 @@ def _flows(results: Results) -> str:
     for tracker in results.trackers(FlowKind.TRUE):
         row: list[Cell] = [tracker]
         for fault in faults:
-            for flow in (FlowKind.TRUE, FlowKind.DIS):
+            for flow in FlowKind:
                 scores = _mean_of_sets(results, fault, tracker, flow)
                 row.append(f"{scores.mota:.1f} / {scores.idf1:.1f}")
         rows.append(row)
-    header = ("MOTA / IDF1", *(f"{fault}, {flow}" for fault in faults for flow in (FlowKind.TRUE, FlowKind.DIS)))
+    header = ("MOTA / IDF1", *(f"{fault}, {flow}" for fault in faults for flow in FlowKind))
     return as_markdown(header, rows)
 
 

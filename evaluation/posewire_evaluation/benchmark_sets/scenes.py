@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,9 +20,11 @@ from posewire.joints import NANO19, POSETRACK15
 from posewire.synth import PRESETS, Scene, SceneConfig, TrueFlow
 from posewire.synth.layout import Layout
 from posewire_evaluation.ablation.cache import CacheError, NetworkCache, digest_of
+from posewire_evaluation.ablation.networks import BundleNetworks
 from posewire_evaluation.sequences import PoseFrame, PoseSequence
+from posewire_models.stages import FlowEstimator
 
-__all__ = ["SETS", "DrawnScene", "People", "draw", "scene_configs"]
+__all__ = ["SETS", "DrawnScene", "FlowKind", "People", "draw", "scene_configs"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -29,6 +33,18 @@ SETS: tuple[str, ...] = tuple(PRESETS)
 
 _VERSION = 1
 _DIS_WIDTH = 640
+_BUNDLE = "nano"
+
+
+class FlowKind(StrEnum):
+    """Where flow comes from."""
+
+    TRUE = "true"
+    """What the scene knows, exact at every point."""
+    NETWORK = "network"
+    """The nano bundle's flow network on the pictures."""
+    DIS = "dis"
+    """OpenCV's DIS on the pictures."""
 
 
 def scene_configs(name: str, *, scenes: int, frames: int, rate_divisor: int = 1) -> list[SceneConfig]:
@@ -74,7 +90,7 @@ class DrawnScene:
         bases: `(frames, 2, 3)`, see `posewire.synth.layout.Layout`.
         maps: `(frames, parts, 2, 3)`.
         turns: `(frames, parts)`.
-        dis: `(frames - 1, rows, columns, 2)`: fields of OpenCV's DIS on the pictures.
+        estimated: of each kind that sees the pictures, its fields `(frames - 1, rows, columns, 2)`.
     """
 
     config: SceneConfig
@@ -83,7 +99,7 @@ class DrawnScene:
     bases: npt.NDArray[np.float64]
     maps: npt.NDArray[np.float64]
     turns: npt.NDArray[np.float64]
-    dis: npt.NDArray[np.float16]
+    estimated: Mapping[FlowKind, npt.NDArray[np.float16]]
 
     @property
     def name(self) -> str:
@@ -126,30 +142,52 @@ def draw(config: SceneConfig, cache_dir: Path) -> DrawnScene:
         CacheError: a file of the cache is damaged.
         OSError: the cache cannot be written.
     """
-    digest = digest_of("scene", _VERSION, cv2.__version__, asdict(config))
-    path = cache_dir / f"scene-{digest}.npz"
+    what = ("scene", _VERSION, cv2.__version__, asdict(config))
+    path = cache_dir / f"scene-{digest_of(*what)}.npz"
     cache = NetworkCache(cache_dir)
-    if not (path.exists() and cache.has_flow("scene", digest)):
-        _draw(config, path, cache, digest)
+    digests = {
+        FlowKind.DIS: digest_of(*what),
+        FlowKind.NETWORK: digest_of(*what, BundleNetworks(_BUNDLE, flow="bundle", device="cpu").identities["flow"]),
+    }
+    if not (path.exists() and all(cache.has_flow("scene", digest) for digest in digests.values())):
+        _draw(config, path, cache, digests)
     try:
         with path.open("rb") as file, np.load(file) as stored:
             arrays = {name: stored[name] for name in stored.files}
-            return _scene(config, arrays, cache.flow("scene", digest))
+            return _scene(config, arrays, {kind: cache.flow("scene", digest) for kind, digest in digests.items()})
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise CacheError(f"{path} is damaged ({error}); delete it, and the scene is drawn again") from error
 
 
-def _draw(config: SceneConfig, path: Path, cache: NetworkCache, digest: str) -> None:
+def _estimators() -> dict[FlowKind, FlowEstimator]:
+    import torch
+
+    from posewire_models.architectures import build_flow
     from posewire_models.flow_estimators import DisFlow, DisSettings
+    from posewire_models.manifest import find_bundle, read_manifest
+
+    folder = find_bundle(_BUNDLE)
+    network = read_manifest(folder).flow
+    assert network is not None
+    # By PyTorch: what a faster runtime rounds otherwise would be another result on another machine.
+    return {
+        FlowKind.DIS: DisFlow(DisSettings(width=_DIS_WIDTH)),
+        FlowKind.NETWORK: build_flow(network, folder, torch.device("cpu"), runtime="torch"),
+    }
+
+
+def _draw(config: SceneConfig, path: Path, cache: NetworkCache, digests: Mapping[FlowKind, str]) -> None:
     from posewire_models.frames import Frame
 
-    scene, estimator = Scene(config), DisFlow(DisSettings(width=_DIS_WIDTH))
+    estimators = _estimators()
     truths, labels, before = [], [], None
-    with cache.storing_flow("scene", digest) as store:
-        for frame in scene:
+    with ExitStack() as files:
+        stores = {kind: files.enter_context(cache.storing_flow("scene", digest)) for kind, digest in digests.items()}
+        for frame in Scene(config):
             picture = Frame(frame.image)
             if before is not None:
-                store(estimator([(before, picture)])[0].grid)
+                for kind, store in stores.items():
+                    store(estimators[kind]([(before, picture)])[0].grid)
             before = picture
             truths.append(frame.truth)
             labels.append(cv2.imencode(".png", frame.truth.layout.labels)[1].ravel())
@@ -166,7 +204,11 @@ def _draw(config: SceneConfig, path: Path, cache: NetworkCache, digest: str) -> 
     os.replace(file.name, path)
 
 
-def _scene(config: SceneConfig, arrays: dict[str, npt.NDArray[Any]], dis: npt.NDArray[np.float16]) -> DrawnScene:
+def _scene(
+    config: SceneConfig,
+    arrays: dict[str, npt.NDArray[Any]],
+    estimated: Mapping[FlowKind, npt.NDArray[np.float16]],
+) -> DrawnScene:
     names = ("ids", "joints", "boxes", "head_boxes", "visible_fraction")
     by_frame = zip(*(_split(arrays[name], arrays["counts"]) for name in names), strict=True)
     return DrawnScene(
@@ -176,7 +218,7 @@ def _scene(config: SceneConfig, arrays: dict[str, npt.NDArray[Any]], dis: npt.ND
         bases=arrays["bases"],
         maps=arrays["maps"],
         turns=arrays["turns"],
-        dis=dis,
+        estimated=estimated,
     )
 
 

@@ -10,8 +10,8 @@ from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.scores import Scores, as_prediction, score
 from posewire_evaluation.benchmark_sets.baselines import BASELINES
 from posewire_evaluation.benchmark_sets.faults import FAULTS
-from posewire_evaluation.benchmark_sets.outputs import FaultyOutputs, FlowKind
-from posewire_evaluation.benchmark_sets.scenes import draw, scene_configs
+from posewire_evaluation.benchmark_sets.outputs import FaultyOutputs
+from posewire_evaluation.benchmark_sets.scenes import FlowKind, draw, scene_configs
 from posewire_evaluation.sequences import PoseSequence
 from posewire_server.tracking import Similarity, TrackedPeople, TrackerConfig
 

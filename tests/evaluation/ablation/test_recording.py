@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from posewire.joints import COCO17
-from posewire_evaluation.ablation.cache import NetworkCache
+from posewire_evaluation.ablation.cache import NetworkCache, digest_of
+from posewire_evaluation.ablation.networks import BundleNetworks
 from posewire_evaluation.ablation.recording import LoadedOnce, RecordedVideo, keep_poses, record
 from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.videos import Video, VideoError
@@ -108,6 +110,25 @@ def assert_same(a: list[TrackedPeople], b: list[TrackedPeople]) -> None:
         assert one.ids.tolist() == other.ids.tolist()
         np.testing.assert_array_equal(one.joints, other.joints)
         np.testing.assert_array_equal(one.boxes.xyxy, other.boxes.xyxy)
+
+
+def test_frames_know_when_they_were_taken(video: Video, tmp_path: Path) -> None:
+    """Estimators of flow are chosen by it, as in the service."""
+    assert [frame.taken_s for frame in video.frames()] == pytest.approx([number / 25 for number in range(FRAMES)])
+    with av.open(str(tmp_path / "slow.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        container.mux(stream.encode())
+    slow = [frame.taken_s for frame in Video("slow", tmp_path / "slow.mp4").frames()]
+    assert slow == pytest.approx([0.0, 0.125, 0.25])
+
+
+def test_how_flow_is_estimated_is_part_of_what_was_run() -> None:
+    choices = [BundleNetworks("nano", flow=flow, device="cpu") for flow in ("auto", "bundle", "dis", "dis:medium")]
+    identities = {digest_of(choice.identities["flow"]) for choice in choices}
+    assert len(identities) == len(choices)
 
 
 def test_a_broken_picture_is_said_with_its_frame(video: Video, tmp_path: Path) -> None:

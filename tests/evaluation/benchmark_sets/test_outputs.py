@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from posewire_evaluation.benchmark_sets.faults import FAULTS, Faults
-from posewire_evaluation.benchmark_sets.outputs import FaultyOutputs, FlowKind
-from posewire_evaluation.benchmark_sets.scenes import DrawnScene
+from posewire_evaluation.benchmark_sets.outputs import FaultyOutputs
+from posewire_evaluation.benchmark_sets.scenes import DrawnScene, FlowKind
 
 FRAME = 9
 NONE = Faults()
@@ -84,10 +84,11 @@ def test_joints_outside_of_the_crop_are_unseen(scene: DrawnScene) -> None:
     np.testing.assert_array_equal(ankles[:, :2], people.joints[0, 15:17, :2])
 
 
-def test_both_kinds_of_flow_are_of_the_frame(scene: DrawnScene) -> None:
+@pytest.mark.parametrize("kind", [FlowKind.DIS, FlowKind.NETWORK])
+def test_all_kinds_of_flow_are_of_the_frame(kind: FlowKind, scene: DrawnScene) -> None:
     points = scene.people[FRAME - 1].joints[0, 5:17, :2]
     true = FaultyOutputs(scene, NONE).flow(FRAME).at(points)
     np.testing.assert_array_equal(true, scene.flow(FRAME).at(points))
-    estimated = FaultyOutputs(scene, NONE, FlowKind.DIS).flow(FRAME).at(points)
+    estimated = FaultyOutputs(scene, NONE, kind).flow(FRAME).at(points)
     assert np.median(np.linalg.norm(estimated - true, axis=1)) < 2
     assert not np.array_equal(estimated, true)

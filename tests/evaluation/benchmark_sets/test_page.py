@@ -59,6 +59,17 @@ def test_tables_show_the_score_at_its_place(results: Results, tmp_path: Path) ->
     assert by_fault[1] == ["bbox", *["2.5"] * len(FAULTS)]
 
 
+def test_flows_stand_side_by_side(results: Results, tmp_path: Path) -> None:
+    for (name, fault, flow, tracker), scores in list(results.scores.items()):
+        if flow is page.FlowKind.NETWORK:
+            results.scores[name, fault, flow, tracker] = replace(scores, idf1=41.0)
+    rows = section(write_results(results, tmp_path), "True flow, the network and DIS")
+    kinds = ["true", "network", "dis"]
+    assert rows[0] == ["MOTA / IDF1", *(f"{fault}, {kind}" for fault in ("missed", "low-rate") for kind in kinds)]
+    assert rows[1] == ["bbox", *["2.5 / 40.0", "2.5 / 41.0", "2.5 / 40.0"] * 2]
+    assert len(rows) == 1 + 8  # those that use flow: not the baselines
+
+
 def test_what_must_hold_is_checked(results: Results, tmp_path: Path) -> None:
     rows = section(write_results(results, tmp_path), "What the paper's order says")
     assert {row[-1] for row in rows[1:]} == {"yes"}

@@ -8,7 +8,7 @@ import pytest
 from posewire.joints import POSETRACK15
 from posewire.synth import Scene, SceneConfig
 from posewire_evaluation.benchmark_sets import scenes
-from posewire_evaluation.benchmark_sets.scenes import SETS, DrawnScene, draw, scene_configs
+from posewire_evaluation.benchmark_sets.scenes import SETS, DrawnScene, FlowKind, draw, scene_configs
 from posewire_evaluation.errors import EvaluationError
 
 
@@ -25,8 +25,9 @@ def test_a_drawn_scene_is_the_scene(scene: DrawnScene) -> None:
 def test_dis_sees_about_what_is_true(scene: DrawnScene) -> None:
     seen = scene.people[12].joints
     points = scene.people[11].joints[:, 5:, :2][seen[:, 5:, 2] == 2]
-    rows, columns = scene.dis.shape[1:3]
-    grid = scene.dis[11][(points[:, 1] * rows / 192).astype(int), (points[:, 0] * columns / 256).astype(int)]
+    dis = scene.estimated[FlowKind.DIS]
+    rows, columns = dis.shape[1:3]
+    grid = dis[11][(points[:, 1] * rows / 192).astype(int), (points[:, 0] * columns / 256).astype(int)]
     errors = np.linalg.norm(grid - scene.flow(12).at(points), axis=1)
     assert np.median(errors) < 0.5
 

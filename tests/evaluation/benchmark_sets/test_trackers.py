@@ -12,8 +12,8 @@ from posewire_evaluation.benchmark_sets import matrix, trackers
 from posewire_evaluation.benchmark_sets.baselines import BASELINES, missing_package
 from posewire_evaluation.benchmark_sets.faults import Faults
 from posewire_evaluation.benchmark_sets.matrix import evaluate_on_sets, run_tasks
-from posewire_evaluation.benchmark_sets.outputs import FaultyOutputs, FlowKind
-from posewire_evaluation.benchmark_sets.scenes import DrawnScene
+from posewire_evaluation.benchmark_sets.outputs import FaultyOutputs
+from posewire_evaluation.benchmark_sets.scenes import DrawnScene, FlowKind
 from posewire_evaluation.benchmark_sets.trackers import ALL_TRACKERS, SetSize, Task, Tracking, run_task
 from posewire_evaluation.errors import EvaluationError
 from posewire_server.tracking import Similarity, TrackerConfig

@@ -44,7 +44,7 @@ def test_the_cost_of_a_network_that_can_be_counted_by_hand() -> None:
 
 def test_multiply_adds_are_counted_as_in_the_papers_tables() -> None:
     networks, _ = bundle_networks("nano")
-    assert len(networks) == 2
+    assert len(networks) == 3
     for network in networks:
         built = network.build()
         shape = network.input_shape(built)
@@ -90,7 +90,7 @@ def small_bundle(tmp_path: Path) -> str:
         "joint_set": "coco17",
         "pose": pose,
         "flow": {"architecture": "dis"},
-        "cpu_flow": {"architecture": "dis", "settings": {"preset": "fast"}},
+        "near_flow": {"architecture": "dis", "settings": {"preset": "fast"}},
     }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     return str(tmp_path)
@@ -173,8 +173,8 @@ def test_a_bundle_of_random_weights_can_be_loaded(small_bundle: str, tmp_path: P
     (joints,) = loaded.pose([picture], [np.array([[5, 5, 40, 40]], np.float32)])
     assert joints.shape == (1, 17, 3)
     assert not loaded.manifest.pose.trained
-    assert loaded.manifest.flow is not None
-    assert loaded.manifest.flow.settings == {"preset": "fast"}
+    assert loaded.manifest.near_flow is not None
+    assert loaded.manifest.near_flow.settings == {"preset": "fast"}
 
 
 def test_published_architectures_are_known_without_their_weights(tmp_path: Path) -> None:

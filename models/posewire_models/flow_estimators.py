@@ -31,9 +31,9 @@ DIS_PRESETS = {
 }
 """OpenCV's settings of DIS, from fast to exact."""
 
-FAR_S = 0.09
-"""Frames that lie so many seconds apart, or more, are far from each other: their camera gives 11 a second or less, or
-others were lost between them."""
+FAR_S = 0.3
+"""Frames that lie so many seconds apart, or more, are far from each other: their camera gives three a second, or others
+were lost between them."""
 
 
 class FlowNetFlow:
@@ -174,8 +174,8 @@ def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -
 class FlowByGap:
     """A `FlowEstimator` that asks one of two, by the time between the frames.
 
-    Between frames of a quick camera little moves, and a fast estimator is as good as an exact one; where frames are
-    few, or lost on the way, people move by their own width.
+    From frame to frame of most cameras little moves, and a fast estimator that follows small motion is good enough;
+    where frames were lost on the way, people have moved by their own width.
 
     Args:
         near: for frames less than `FAR_S` apart, and those whose times are not known.

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from posewire.synth import PRESETS, Scene, SceneConfig
 
-__all__ = ["HELD_OUT_SEEDS", "FlowScenes", "render_pairs"]
+__all__ = ["HELD_OUT_SEEDS", "TRAINING_SEEDS", "FlowScenes", "render_pairs"]
 
+TRAINING_SEEDS = 10_000
+"""Scenes of seeds from this on are trained on: not those that demo shows and the benchmark sets compare with."""
 HELD_OUT_SEEDS = 1_000_000
 """Scenes of seeds from this on are never trained on."""
 

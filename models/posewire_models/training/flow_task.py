@@ -22,7 +22,7 @@ from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import sheet
 from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.flow_pairs import FlowPairConfig, FlowPairs
-from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
+from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.loop import LoopConfig, Trained, train
 from posewire_models.training.losses import multi_scale_epe
 from posewire_models.training.patches import read_rgb
@@ -288,7 +288,9 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
     size = config.network_config().input_size
-    scenes = render_pairs(size, config.scenes, config.pairs_a_scene, 0, config.loaders, config.rate_divisors)
+    scenes = render_pairs(
+        size, config.scenes, config.pairs_a_scene, TRAINING_SEEDS, config.loaders, config.rate_divisors
+    )
     held_out = None
     if processes.first and config.held_out_scenes:
         held_out = render_pairs(size, config.held_out_scenes, 4, HELD_OUT_SEEDS, config.loaders)

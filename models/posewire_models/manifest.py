@@ -100,8 +100,8 @@ class Manifest:
         pose: the pose network.
         detector: None: callers give boxes, or name a detector.
         flow: None: callers name a flow estimator.
-        near_flow: on a CPU it takes the place of `flow` between frames that lie close together in time, where it is as
-            good and faster, see `FlowByGap`; None: `flow` does all.
+        near_flow: on a CPU it takes the place of `flow` between frames that lie close together in time, where it is
+            good enough and faster, see `FlowByGap`; None: `flow` does all.
     """
 
     name: str

@@ -131,10 +131,7 @@ def ablate(
     out: OutFlag,
     videos: VideosFlag = None,
     gt: TruthFlag = None,
-    synthetic: Annotated[
-        bool,
-        typer.Option("--synthetic", help="All trackers on the drawn benchmark sets."),
-    ] = False,
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="All trackers on the drawn benchmark sets.")] = False,
     bundle: Annotated[
         list[str] | None, typer.Option("--bundle", metavar="NAME", help="Pose networks: a name or a folder; repeat it.")
     ] = None,

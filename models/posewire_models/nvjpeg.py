@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torchvision.io  # registers the operator
 from torch import Tensor
 
 __all__ = ["decode_jpegs", "nvjpeg_is_here"]
@@ -15,7 +14,12 @@ __all__ = ["decode_jpegs", "nvjpeg_is_here"]
 
 def nvjpeg_is_here(device: torch.device) -> bool:
     """Whether torchvision can decode on `device`."""
-    return device.type == "cuda" and hasattr(torch.ops.image, "decode_jpegs_cuda")
+    if device.type != "cuda":
+        return False
+    # Imported here and below, because it takes three seconds; it registers the operator.
+    import torchvision.io  # noqa: F401
+
+    return hasattr(torch.ops.image, "decode_jpegs_cuda")
 
 
 def decode_jpegs(pictures: Sequence[bytes], device: torch.device) -> list[Tensor]:
@@ -27,11 +31,13 @@ def decode_jpegs(pictures: Sequence[bytes], device: torch.device) -> list[Tensor
     Raises:
         RuntimeError: one of them cannot be decoded; nothing says which.
     """
+    from torchvision.io import ImageReadMode
+
     encoded = [torch.from_numpy(np.frombuffer(picture, np.uint8).copy()) for picture in pictures]
     stream = _stream(device)
     # The operator itself, not torchvision.io.decode_jpeg around it, which warns of its end at each call.
     with torch.cuda.stream(stream):
-        planes = torch.ops.image.decode_jpegs_cuda(encoded, torchvision.io.ImageReadMode.RGB.value, device)
+        planes = torch.ops.image.decode_jpegs_cuda(encoded, ImageReadMode.RGB.value, device)
     # nvJPEG reads `encoded` and writes on a stream of its own; this one waits for it.
     stream.synchronize()
     return [picture.permute(1, 2, 0) for picture in planes]

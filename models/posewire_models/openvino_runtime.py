@@ -46,7 +46,7 @@ class OpenVinoNetwork:
             warnings.simplefilter("ignore")  # the tracer warns of shape arithmetic, which is meant to be constant
             self._wrapped = _wrapper(network(example))
             # Left to itself, the converter traces three times over, to compare.
-            plain = network.to(memory_format=torch.contiguous_format)
+            plain = _Whole(network.to(memory_format=torch.contiguous_format)).eval()
             traced = torch.jit.trace(plain, example, check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino.convert_model(torch.jit.freeze(traced), example_input=example)
         model.reshape([-1, *input_shape])
@@ -68,6 +68,19 @@ class OpenVinoNetwork:
         with self._turn:
             outputs = self._request.infer([images.contiguous().numpy()], share_inputs=True)
             return self._wrapped([torch.from_numpy(output) for output in outputs.values()])
+
+
+class _Whole(nn.Module):
+    """A network whose parts the tracer does not see: it takes most of its time to make a module of its own of each."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        network.requires_grad_(False)  # what is traced as a constant must be one
+        self._run: Callable[[Tensor], Any] = network.forward  # a method is no part
+
+    def forward(self, images: Tensor) -> Any:
+        """What the network gives."""
+        return self._run(images)
 
 
 def _import_openvino() -> Any:

@@ -1,4 +1,4 @@
-"""PoseMobileNet: the paper's deconvolution head on torchvision's MobileNetV2, for machines without a GPU.
+"""PoseMobileNet: the paper's deconvolution head on MobileNetV2, for machines without a GPU.
 
 The head is the one of Simple Baselines (ECCV 2018, section 2); `features` is named as in torchvision, so a classifier's
 weights load into it strictly. What is small at stride 32 - 5x4 cells of a 160x128 crop - has lost where things are:
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from posewire_models.deconv_head import LAYERS_A_STEP, deconv_head
 from posewire_models.pose_resnet import PoseNetConfig, heatmap_layer
+from posewire_models.trunk_blocks import InvertedResidual
 from posewire_models.trunks import MobileNetV2Trunk
 
 __all__ = ["PoseMobileNet", "PoseMobileNetConfig"]
@@ -58,7 +59,9 @@ class PoseMobileNet(MobileNetV2Trunk):
         self.laterals = nn.ModuleDict()
         if config.laterals:
             for block, filters in zip(_LATERAL_BLOCKS, config.deconv_filters, strict=False):
-                self.laterals[str(block)] = _silent_lateral(self.features[block].out_channels, filters)
+                seen = self.features[block]
+                assert isinstance(seen, InvertedResidual)
+                self.laterals[str(block)] = _silent_lateral(seen.out_channels, filters)
         self.final_layer = heatmap_layer(config)
 
     def forward(self, images: Tensor) -> Tensor:

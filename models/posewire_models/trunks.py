@@ -1,4 +1,4 @@
-"""Trunks: image classifiers up to their last feature map (C5, stride 32), with torchvision's names and blocks.
+"""Trunks: image classifiers up to their last feature map (C5, stride 32), with torchvision's names.
 
 A pose net *is* a trunk with a head, so that its parameter names stay those of the published checkpoints; the person
 detector *has* one, which may be that of YOLOX, too, whose pyramid ends at stride 8. ResNets come in any width, because
@@ -8,15 +8,14 @@ torchvision's own class fixes the stem at 64 channels.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from posewire_models.deconv_head import TRUNK_STRIDE
+from posewire_models.trunk_blocks import BasicBlock, Bottleneck, ConvNormReLU6, InvertedResidual
 from posewire_models.yolox_trunk import YoloxTrunk
 
 __all__ = ["RESNET_DEPTHS", "TRUNKS", "MobileNetV2Trunk", "ResNetTrunk", "build_trunk", "trunk_stride"]
 
-_STAGES = {
+_STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
@@ -24,8 +23,30 @@ _STAGES = {
     152: (Bottleneck, (3, 8, 36, 3)),
 }
 RESNET_DEPTHS = tuple(_STAGES)
+
+# MobileNetV2's table 2: expansion, channels, blocks, stride of the first of them.
+_MOBILENET_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 TRUNKS = (*(f"resnet{depth}" for depth in RESNET_DEPTHS), "mobilenet_v2", "yolox_nano")
 """Names that `build_trunk` knows."""
+
+# Table 2 of the paper on MobileNetV2: expansion, channels, blocks, stride of the first of them.
+_INVERTED_RESIDUALS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 
 class ResNetTrunk(nn.Module):
@@ -51,9 +72,7 @@ class ResNetTrunk(nn.Module):
         self.layer3 = _stage(block, stem * 2 * block.expansion, stem * 4, repeats[2], stride=2)
         self.layer4 = _stage(block, stem * 4 * block.expansion, stem * 8, repeats[3], stride=2)
         self.trunk_channels: int = stem * 8 * block.expansion
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """`(b, 3, h, w)` to C5 `(b, trunk_channels, h/32, w/32)`."""
@@ -66,12 +85,25 @@ class ResNetTrunk(nn.Module):
 
 
 class MobileNetV2Trunk(nn.Module):
-    """torchvision's MobileNetV2 `features` (Sandler et al., 2018), stride 32, 1280 channels or more."""
+    """MobileNetV2 without its classifier (Sandler et al., 2018), stride 32, 1280 channels or more.
+
+    Args:
+        width: factor on the channel counts, which stay multiples of 8, as torchvision's `width_mult`; 1.0 is the
+            published network.
+    """
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.features = mobilenet_v2(weights=None, width_mult=width).features
-        self.trunk_channels: int = self.features[-1].out_channels
+        channels = _eights(32 * width)
+        self.features = nn.Sequential(ConvNormReLU6(3, channels, 3, stride=2))
+        for expansion, planes, repeats, first_stride in _INVERTED_RESIDUALS:
+            for number in range(repeats):
+                stride = first_stride if number == 0 else 1
+                self.features.append(InvertedResidual(channels, _eights(planes * width), stride, expansion))
+                channels = _eights(planes * width)
+        self.trunk_channels: int = _eights(1280 * max(1.0, width))
+        self.features.append(ConvNormReLU6(channels, self.trunk_channels, 1))
+        _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """`(b, 3, h, w)` to `(b, trunk_channels, h/32, w/32)`."""
@@ -106,6 +138,18 @@ def _stage(
         )
     first = block(channels, planes, stride, shortcut)
     return nn.Sequential(first, *(block(out_channels, planes) for _ in range(repeats - 1)))
+
+
+def _initialise(trunk: nn.Module) -> None:
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _eights(channels: float) -> int:
+    """The nearest multiple of 8 that is not below nine tenths of `channels`, as in the published networks."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 def _scaled(channels: int, width: float) -> int:

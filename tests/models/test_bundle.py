@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,17 @@ def _write(folder: Path, **changes: Any) -> dict[str, Any]:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return manifest
+
+
+def test_nano_starts_without_torchvision() -> None:
+    # Its import alone would take as long as everything else together.
+    script = """
+import sys
+from posewire_models.bundle import load_bundle
+load_bundle("nano", device="cpu")
+sys.exit("torchvision" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 def test_nano_ships_and_finds_joints() -> None:

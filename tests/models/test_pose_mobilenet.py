@@ -1,4 +1,4 @@
-"""PoseMobileNet: names of torchvision's trunk, the shared head."""
+"""PoseMobileNet: torchvision's trunk, the shared head."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
 from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
 
 
-def test_features_are_named_as_in_torchvision() -> None:
-    network = PoseMobileNet(PoseMobileNetConfig())
-    reference = mobilenet_v2(weights=None)
-    assert network.features.state_dict().keys() == reference.features.state_dict().keys()
+@pytest.mark.parametrize("width", [0.35, 0.5, 1.0, 1.4])
+def test_trunk_equals_torchvision(width: float) -> None:
+    network = PoseMobileNet(PoseMobileNetConfig(width=width)).eval()
+    reference = mobilenet_v2(weights=None, width_mult=width).eval()
+    network.features.load_state_dict(reference.features.state_dict())
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(network.features(images), reference.features(images))
 
 
 def test_head_is_the_one_of_pose_resnet() -> None:

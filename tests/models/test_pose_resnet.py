@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet50
+from torchvision.models import resnet18, resnet50
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from posewire_models.compute import count_multiply_adds, count_parameters
@@ -66,9 +67,10 @@ def test_attribute_names_are_the_published_ones() -> None:
     assert {"layer4.0.downsample.0.weight", "layer3.5.conv3.weight", "final_layer.bias"} <= keys
 
 
-def test_trunk_equals_torchvision() -> None:
-    reference = resnet50(weights=None).eval()
-    network = PoseResNet(PoseResNetConfig()).eval()
+@pytest.mark.parametrize(("depth", "published"), [(18, resnet18), (50, resnet50)])
+def test_trunk_equals_torchvision(depth: int, published: Callable[..., nn.Module]) -> None:
+    reference = published(weights=None).eval()
+    network = PoseResNet(PoseResNetConfig(depth=depth)).eval()
     state = {key: value for key, value in reference.state_dict().items() if not key.startswith("fc.")}
     head = {key: value for key, value in network.state_dict().items() if key.startswith(("deconv", "final"))}
     load_strict(network, state | head, "torchvision")

@@ -1,4 +1,7 @@
-"""torchvision's detectors with their published COCO weights, read from a local file; nothing is downloaded."""
+"""torchvision's detectors with their published COCO weights, read from a local file; nothing is downloaded.
+
+torchvision itself is imported where a detector is made: it takes three seconds, which whoever needs none is spared.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
-from torchvision.ops import FrozenBatchNorm2d
 
 from posewire_models.detectors.selection import DetectorSettings, people
 from posewire_models.device_transfer import to_host
@@ -149,6 +150,8 @@ def detection_network(name: str) -> nn.Module:
     """The network as its published weights want it, with random ones; raises `ValueError` for unknown names."""
     if name not in _FROZEN_EPSILON:
         raise ValueError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
+    from torchvision.models import get_model
+
     network: nn.Module = get_model(name, weights=None, weights_backbone=None)
     epsilon = _FROZEN_EPSILON[name]
     if epsilon is not None:
@@ -174,6 +177,8 @@ def _published_file(name: str) -> Path:
         if file.architecture == "torchvision" and file.network["name"] == name and (record := store.find(file.name)):
             check_digest(store.path(record), record.sha256)
             return store.path(record)
+    from torchvision.models import get_model_weights
+
     published = Path(urlparse(get_model_weights(name).DEFAULT.url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / published
     if not path.is_file():
@@ -185,6 +190,8 @@ def _published_file(name: str) -> Path:
 
 
 def _freeze_batch_norms(network: nn.Module, epsilon: float) -> None:
+    from torchvision.ops import FrozenBatchNorm2d
+
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):

@@ -22,9 +22,9 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2
 
 from posewire_models.training.batch_norm import folded_batch_norm
+from posewire_models.trunks import MobileNetV2Trunk
 
 __all__ = ["main", "read_trunk"]
 
@@ -32,7 +32,7 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def read_trunk(file: Path) -> dict[str, Tensor]:
-    """The state of torchvision's `mobilenet_v2(...).features`.
+    """The state of `MobileNetV2Trunk().features`.
 
     Args:
         file: MoveNet Lightning, single pose, TFLite with quantised weights.
@@ -40,7 +40,7 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: it does not hold a MobileNetV2 of width 1.
     """
-    features = mobilenet_v2(weights=None).features
+    features = MobileNetV2Trunk().features
     modules = [(name, module) for name, module in features.named_modules()]
     convolutions = [(name, module) for name, module in modules if isinstance(module, nn.Conv2d)]
     norms = [(name, module) for name, module in modules if isinstance(module, nn.BatchNorm2d)]

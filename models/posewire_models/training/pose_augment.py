@@ -28,6 +28,8 @@ class PoseAugmentConfig:
         scale: the crop grows or shrinks by up to this part.
         rotation_deg: and turns by up to this angle, either way.
         flip: probability of mirroring.
+        any_angle: probability that the crop turns by any angle instead, so that people upside down are learned
+            from those who stand.
         shift: the crop's centre moves by up to this part of its height, as detected boxes do.
         half_body: probability that only the upper or the lower half of the body fills the crop.
         colour: strength of changes of brightness, contrast, saturation and tint, 0..1.
@@ -39,6 +41,7 @@ class PoseAugmentConfig:
     scale: float = 0.3
     rotation_deg: float = 40.0
     flip: float = 0.5
+    any_angle: float = 0.0
     shift: float = 0.0
     half_body: float = 0.0
     colour: float = 0.0
@@ -47,7 +50,7 @@ class PoseAugmentConfig:
     paste: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "half_body", "colour", "blur", "cutout", "paste"):
+        for name in ("flip", "any_angle", "half_body", "colour", "blur", "cutout", "paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name} {getattr(self, name)} must be in 0..1")
         if not 0 <= self.scale < 1 or not 0 <= self.shift < 1:
@@ -122,7 +125,7 @@ class PoseAugmenter:
         config, device = self.config, joints.device
         batch = len(joints)
         # All numbers are drawn on the CPU and always, so that the same seed gives the same views on every device.
-        numbers = torch.rand(batch, 7, generator=generator).to(device)
+        numbers = torch.rand(batch, 8, generator=generator).to(device)
         signed = 2 * numbers - 1
         height = joints.new_full((batch,), float(self.geometry.crop_height))
         center = joints.new_full((batch, 2), (self.geometry.side - 1) / 2)
@@ -133,7 +136,8 @@ class PoseAugmenter:
         height = torch.where(half, half_height, height)
         center = center + config.shift * signed[:, 2:4] * height[:, None]
         zoom = height / self.input_size[0] * (1 + config.scale * signed[:, 4])
-        angle = torch.deg2rad(config.rotation_deg * signed[:, 5])
+        largest = torch.where(numbers[:, 7] < config.any_angle, 180.0, config.rotation_deg)
+        angle = torch.deg2rad(largest * signed[:, 5])
         return self._views(center, zoom, angle, numbers[:, 6] < config.flip)
 
     def view(self, patches: Tensor, joints: Tensor, views: Views) -> tuple[Tensor, Tensor]:

@@ -74,6 +74,16 @@ def test_a_joint_outside_the_crop_is_not_asked_for() -> None:
     assert moved[0, :, 2].tolist() == [0] + [1] * 16
 
 
+def test_a_part_of_the_crops_turns_by_any_angle() -> None:
+    config = PoseAugmentConfig(scale=0, rotation_deg=10, flip=0, any_angle=0.25)
+    views = PoseAugmenter(config, COCO17, GEOMETRY, SIZE).draw(
+        torch.zeros(2000, 17, 3), torch.Generator().manual_seed(0)
+    )
+    turned = torch.rad2deg(torch.atan2(views.to_patch[:, 1, 0], views.to_patch[:, 0, 0])).abs()
+    assert 170 < turned.max() <= 180
+    assert 0.18 < (turned > 10.01).float().mean() < 0.28  # a quarter, less the one in eighteen that turns by less
+
+
 def test_half_bodies_are_seen_from_nearer() -> None:
     joints = torch.zeros(32, 17, 3)
     joints[..., 2] = 1

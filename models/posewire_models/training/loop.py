@@ -25,6 +25,7 @@ from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint
 from posewire_models.training.curves import Curves
 from posewire_models.training.devices import PRECISIONS, Processes
 from posewire_models.training.example_order import example_order, step_generator
+from posewire_models.training.frozen_parts import speed_up_frozen
 from posewire_models.training.learning_parts import freeze, parameter_groups
 from posewire_models.training.schedule import ScheduleConfig
 from posewire_models.training.task import Task
@@ -51,7 +52,8 @@ class LoopConfig:
         clip_gradient: largest norm of the gradient; 0 for no limit.
         threads: CPU threads of the network; 0 leaves them as they are.
         frozen: parts of the network that are not trained, batch norms included, by the start of their names, for
-            example `features.0`. The first layers of a pretrained trunk are general, and the dearest to train.
+            example `features.0`. The first layers of a pretrained trunk are general, and the dearest to train. On a CPU
+            OpenVINO runs them, if it is installed.
         lr_factors: parts of the network, named in the same way, that learn at this many times the rate: layers whose
             weights have far to go, such as those that predict sizes in cells.
     """
@@ -146,6 +148,7 @@ class _Run:
         if resume:
             self._restore(config.out / "checkpoint.pt")
         self.frozen = freeze(task.network, config.frozen)
+        speed_up_frozen(task.network, config.frozen)
         self.network = processes.parallel(task.network)
         self.curves = Curves(config.out) if processes.first else None
 

@@ -1,13 +1,15 @@
 """The figures of a bundle on held-out data, measured through the stages that users run.
 
 `python -m posewire_models.training.evaluate nano --data-root DIR` prints them as JSON: keypoint AP (boxes given) and
-PCK of the pose net on the held-out sides of the sources of `nano-pose`, AP of the detector on those of `nano-detector`.
+PCK of the pose net on the held-out sides of the sources of `nano-pose`, once more with the flip test, as the paper's
+figures are, AP of the detector on those of `nano-detector`, end-point errors of the flow.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -19,7 +21,8 @@ import numpy as np
 import torch
 
 from posewire.joints import COCO17, NANO19, JointSet
-from posewire_models.bundle import find_bundle, load_bundle
+from posewire_models.architectures import build_pose
+from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle, weights_folder
 from posewire_models.flow_estimators import DisFlow, DisSettings
 from posewire_models.frames import Frame
 from posewire_models.manifest import read_manifest
@@ -170,6 +173,14 @@ def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -
     return found
 
 
+def _with_flip_test(name: str, bundle: LoadedBundle) -> PoseEstimator:
+    """The bundle's pose stage with the flip test."""
+    pose = bundle.manifest.pose
+    component = dataclasses.replace(pose, settings={**pose.settings, "flip_test": True})
+    how = (bundle.joint_set, bundle.device, bundle.runtime, bundle.precision)
+    return build_pose(component, weights_folder(component, find_bundle(name)), *how)
+
+
 def main() -> None:
     """Measure a bundle and print its figures as JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -189,8 +200,10 @@ def main() -> None:
     def sources(file: Path) -> list[SourceConfig]:
         return [build(SourceConfig, table, file.name) for table in read_toml(file)["sources"]]
 
+    people = (bundle.joint_set, sources(arguments.pose_config), arguments.data_root)
     figures: dict[str, dict[str, float]] = {
-        "pose": pose_figures(bundle.pose, bundle.joint_set, sources(arguments.pose_config), arguments.data_root)
+        "pose": pose_figures(bundle.pose, *people),
+        "pose with the flip test": pose_figures(_with_flip_test(arguments.bundle, bundle), *people),
     }
     if has_detector:
         figures["detector"] = detector_figures(bundle.detector, sources(arguments.detector_config), arguments.data_root)

@@ -7,46 +7,21 @@ torchvision's own class fixes the stem at 64 channels.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from posewire_models.deconv_head import TRUNK_STRIDE
-from posewire_models.trunk_blocks import BasicBlock, Bottleneck, ConvNormReLU6, InvertedResidual
+from posewire_models.mobilenet_trunk import MobileNetV2Trunk
 from posewire_models.yolox_trunk import YoloxTrunk
 
-__all__ = ["RESNET_DEPTHS", "TRUNKS", "MobileNetV2Trunk", "ResNetTrunk", "build_trunk", "trunk_stride"]
+__all__ = ["RESNET_DEPTHS", "TRUNKS", "ResNetTrunk", "build_trunk", "trunk_stride"]
 
-_STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
-    152: (Bottleneck, (3, 8, 36, 3)),
-}
+# Depth -> blocks of the four stages.
+_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 RESNET_DEPTHS = tuple(_STAGES)
-
-# MobileNetV2's table 2: expansion, channels, blocks, stride of the first of them.
-_MOBILENET_V2 = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 TRUNKS = (*(f"resnet{depth}" for depth in RESNET_DEPTHS), "mobilenet_v2", "yolox_nano")
 """Names that `build_trunk` knows."""
-
-# Table 2 of the paper on MobileNetV2: expansion, channels, blocks, stride of the first of them.
-_INVERTED_RESIDUALS = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 
 
 class ResNetTrunk(nn.Module):
@@ -61,7 +36,11 @@ class ResNetTrunk(nn.Module):
         super().__init__()
         if depth not in _STAGES:
             raise ValueError(f"ResNet depth {depth} is unknown; choose one of {', '.join(map(str, RESNET_DEPTHS))}")
-        block, repeats = _STAGES[depth]
+        # Imported here: it takes three seconds, which networks on other trunks are spared.
+        from torchvision.models import resnet
+
+        block = resnet.Bottleneck if depth >= 50 else resnet.BasicBlock
+        repeats = _STAGES[depth]
         stem = _scaled(64, width)
         self.conv1 = nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -72,7 +51,9 @@ class ResNetTrunk(nn.Module):
         self.layer3 = _stage(block, stem * 2 * block.expansion, stem * 4, repeats[2], stride=2)
         self.layer4 = _stage(block, stem * 4 * block.expansion, stem * 8, repeats[3], stride=2)
         self.trunk_channels: int = stem * 8 * block.expansion
-        _initialise(self)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         """`(b, 3, h, w)` to C5 `(b, trunk_channels, h/32, w/32)`."""
@@ -82,33 +63,6 @@ class ResNetTrunk(nn.Module):
         x = self.layer3(x)  # h/16
         c5: Tensor = self.layer4(x)  # h/32
         return c5
-
-
-class MobileNetV2Trunk(nn.Module):
-    """MobileNetV2 without its classifier (Sandler et al., 2018), stride 32, 1280 channels or more.
-
-    Args:
-        width: factor on the channel counts, which stay multiples of 8, as torchvision's `width_mult`; 1.0 is the
-            published network.
-    """
-
-    def __init__(self, width: float = 1.0) -> None:
-        super().__init__()
-        channels = _eights(32 * width)
-        self.features = nn.Sequential(ConvNormReLU6(3, channels, 3, stride=2))
-        for expansion, planes, repeats, first_stride in _INVERTED_RESIDUALS:
-            for number in range(repeats):
-                stride = first_stride if number == 0 else 1
-                self.features.append(InvertedResidual(channels, _eights(planes * width), stride, expansion))
-                channels = _eights(planes * width)
-        self.trunk_channels: int = _eights(1280 * max(1.0, width))
-        self.features.append(ConvNormReLU6(channels, self.trunk_channels, 1))
-        _initialise(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """`(b, 3, h, w)` to `(b, trunk_channels, h/32, w/32)`."""
-        features: Tensor = self.features(images)
-        return features
 
 
 def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk | YoloxTrunk:
@@ -127,9 +81,7 @@ def trunk_stride(name: str) -> int:
     return YoloxTrunk.stride if name == "yolox_nano" else TRUNK_STRIDE
 
 
-def _stage(
-    block: type[BasicBlock | Bottleneck], channels: int, planes: int, repeats: int, stride: int
-) -> nn.Sequential:
+def _stage(block: Any, channels: int, planes: int, repeats: int, stride: int) -> nn.Sequential:
     out_channels = planes * block.expansion
     shortcut = None
     if stride != 1 or channels != out_channels:
@@ -138,18 +90,6 @@ def _stage(
         )
     first = block(channels, planes, stride, shortcut)
     return nn.Sequential(first, *(block(out_channels, planes) for _ in range(repeats - 1)))
-
-
-def _initialise(trunk: nn.Module) -> None:
-    for module in trunk.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def _eights(channels: float) -> int:
-    """The nearest multiple of 8 that is not below nine tenths of `channels`, as in the published networks."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -23,8 +23,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from posewire_models.mobilenet_trunk import MobileNetV2Trunk
 from posewire_models.training.batch_norm import folded_batch_norm
-from posewire_models.trunks import MobileNetV2Trunk
 
 __all__ = ["main", "read_trunk"]
 

@@ -35,10 +35,11 @@ class MobileNetV2Trunk(nn.Module):
         channels = _eights(32 * width)
         self.features = nn.Sequential(ConvNormReLU6(3, channels, 3, stride=2))
         for expansion, planes, repeats, first_stride in _INVERTED_RESIDUALS:
+            out_channels = _eights(planes * width)
             for number in range(repeats):
                 stride = first_stride if number == 0 else 1
-                self.features.append(InvertedResidual(channels, _eights(planes * width), stride, expansion))
-                channels = _eights(planes * width)
+                self.features.append(InvertedResidual(channels, out_channels, stride, expansion))
+                channels = out_channels
         self.trunk_channels: int = _eights(1280 * max(1.0, width))
         self.features.append(ConvNormReLU6(channels, self.trunk_channels, 1))
         for module in self.modules():

@@ -56,17 +56,17 @@ class _Chain:
         self._plain = [part.forward for part in parts]
         self._copy = copy.deepcopy(parts[0] if len(parts) == 1 else _InTurn(parts))
         self._runners: dict[torch.Size, Callable[[Tensor], Any]] = {}
-        self._outputs: tuple[Any, ...] = ()
+        self._maps: tuple[Any, ...] = ()  # what each part of the last run took, and what the last one gave
 
     def part(self, place: int) -> Callable[[Tensor], Any]:
         """In place of that part's `forward`."""
 
         def forward(x: Tensor) -> Any:
             if place == 0:
-                self._outputs = self._run(x) if self._may_run(x) else ()
-            elif not self._outputs or x is not self._outputs[place - 1]:
-                return self._plain[place](x)
-            return self._outputs[place] if self._outputs else self._plain[place](x)
+                self._maps = (x, *self._run(x)) if self._may_run(x) else ()
+            if self._maps and x is self._maps[place]:
+                return self._maps[place + 1]
+            return self._plain[place](x)
 
         return forward
 

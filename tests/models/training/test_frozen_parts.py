@@ -12,7 +12,7 @@ from posewire_models.training.frozen_parts import speed_up_frozen
 from posewire_models.training.learning_parts import freeze
 from tests.models.small_networks import small_network
 
-pytest.importorskip("openvino")
+pytest.importorskip("openvino", reason="needs the extra `openvino`")
 IMAGES = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 

@@ -35,7 +35,15 @@ from posewire_models.training.patches import read_rgb
 from posewire_models.training.people import Floats, Picture
 from posewire_models.training.sources import SourceConfig, read_source
 
-__all__ = ["best_threshold", "coco_keypoint_ap", "detector_figures", "flow_figures", "main", "pose_figures"]
+__all__ = [
+    "best_threshold",
+    "coco_keypoint_ap",
+    "detector_figures",
+    "flow_figures",
+    "main",
+    "pose_figures",
+    "with_flip_test",
+]
 
 _SEEN = 0.2
 """Joints of at least this score make the score of a pose (published evaluation code)."""
@@ -162,6 +170,14 @@ def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> 
     return (float(scores[order][best]), float(f1[best])) if len(f1) else (0.0, 0.0)
 
 
+def with_flip_test(name: str, bundle: LoadedBundle) -> PoseEstimator:
+    """The pose stage of a bundle that was loaded as `name`, with the flip test."""
+    pose = bundle.manifest.pose
+    component = dataclasses.replace(pose, settings={**pose.settings, "flip_test": True})
+    how = (bundle.joint_set, bundle.device, bundle.runtime, bundle.precision)
+    return build_pose(component, weights_folder(component, find_bundle(name)), *how)
+
+
 def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -> list[tuple[Picture, Any]]:
     """Each readable picture with the poses `(n, k, 3)` found in the boxes of its people."""
     found = []
@@ -171,14 +187,6 @@ def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -
             boxes = np.array([person.box for person in picture.people], np.float32)
             found.append((picture, pose([Frame(pixels)], [boxes])[0]))
     return found
-
-
-def _with_flip_test(name: str, bundle: LoadedBundle) -> PoseEstimator:
-    """The bundle's pose stage with the flip test."""
-    pose = bundle.manifest.pose
-    component = dataclasses.replace(pose, settings={**pose.settings, "flip_test": True})
-    how = (bundle.joint_set, bundle.device, bundle.runtime, bundle.precision)
-    return build_pose(component, weights_folder(component, find_bundle(name)), *how)
 
 
 def main() -> None:
@@ -203,7 +211,7 @@ def main() -> None:
     people = (bundle.joint_set, sources(arguments.pose_config), arguments.data_root)
     figures: dict[str, dict[str, float]] = {
         "pose": pose_figures(bundle.pose, *people),
-        "pose with the flip test": pose_figures(_with_flip_test(arguments.bundle, bundle), *people),
+        "pose with the flip test": pose_figures(with_flip_test(arguments.bundle, bundle), *people),
     }
     if has_detector:
         figures["detector"] = detector_figures(bundle.detector, sources(arguments.detector_config), arguments.data_root)

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-_AGREE_WITHIN = 0.06
+AGREE_WITHIN = 0.06
 """Two answers agree when they lie within this part of the longer side of the person's box."""
 
 
@@ -91,7 +91,7 @@ class MoveNet:
         mirrored = self._see(picture, box, longer * 1.4, mirrored=True)
         apart = np.linalg.norm(plain[:, :2] - mirrored[:, :2], axis=1)
         joints: Floats = ((plain + mirrored) / 2).astype(np.float32)
-        joints[apart > _AGREE_WITHIN * longer, 2] = 0
+        joints[apart > AGREE_WITHIN * longer, 2] = 0
         return joints
 
     def _see(self, picture: Picture, box: Floats, side: float, *, mirrored: bool) -> Floats:

@@ -17,9 +17,9 @@ from posewire_models.training.readers.label_file import LabelFileError
 
 __all__ = ["read_teacher", "teacher_lines", "with_teacher_faces", "with_teacher_people"]
 
-_SURE_OF_A_PERSON = 0.45
+SURE_OF_A_PERSON = 0.45
 """Detections of at least this score count as people, doubtful ones below as regions to ignore."""
-_SURE_OF_A_JOINT = 0.35
+SURE_OF_A_JOINT = 0.35
 _JOINTS_NEEDED = 7
 """A pose of fewer sure joints is left out whole: the teacher did not see the person."""
 _TEACHER_WEIGHT = 0.5
@@ -66,7 +66,7 @@ def read_teacher(
             if person["given"] >= 0:
                 continue
             box = np.array(person["box"], np.float32)
-            if box[4] < _SURE_OF_A_PERSON:
+            if box[4] < SURE_OF_A_PERSON:
                 doubtful.append(box[:4])
                 continue
             area = 0.53 * float((box[2] - box[0]) * (box[3] - box[1]))
@@ -114,7 +114,7 @@ def with_teacher_people(pictures: list[Picture], file: Path) -> list[Picture]:
             if seen["given"] >= 0:
                 if seen.get("detected"):
                     people[seen["given"]] = replace(people[seen["given"]], box=box[:4])
-            elif box[4] < _SURE_OF_A_PERSON:
+            elif box[4] < SURE_OF_A_PERSON:
                 doubtful.append(box[:4])
             else:
                 people.append(Person(box[:4], np.zeros((0, 3), np.float32), area=0.0))
@@ -144,7 +144,7 @@ def believed(joints: list[list[float]]) -> Floats:
     rows = np.zeros((len(COCO17), 3), np.float32)
     if joints:
         rows[:] = joints
-    rows[:, 2] = _TEACHER_WEIGHT * (rows[:, 2] >= _SURE_OF_A_JOINT)
+    rows[:, 2] = _TEACHER_WEIGHT * (rows[:, 2] >= SURE_OF_A_JOINT)
     if int((rows[:, 2] > 0).sum()) < _JOINTS_NEEDED:
         rows[:, 2] = 0
     return rows

@@ -139,20 +139,30 @@ class Intake:
         # A video unit that is left out takes those after it along, so a stream of them is slowed down instead.
         self._drops_beyond_allowance = latest and not self._is_video
         # Pictures that are decoded or in the networks, but not in the last stage yet.
-        self._permits = asyncio.Semaphore(1 if latest else 2)
+        self._permits = permits = asyncio.Semaphore(1 if latest else 2)
         max_age_s = settings.max_age_ms / 1e3 or None
+        decoder = self._decoder
+
+        # Functions of these alone, so that nothing here refers to itself: a decoder is freed when its stream ends.
+        def drop_encoded(item: _Encoded, reason: DropReason) -> None:
+            outbox.dropped(item.frame_id, reason)
+
+        def drop_ready(item: ReadyFrame, reason: DropReason) -> None:
+            outbox.dropped(item.frame_id, reason)
+            permits.release()
+
         self._encoded = Inbox[_Encoded](
             capacity=1 if latest and not self._is_video else limits.max_inbox,
             policy=settings.drop_policy,
-            on_drop=lambda item, reason: self._outbox.dropped(item.frame_id, reason),
+            on_drop=drop_encoded,
             max_age_s=None if self._is_video else max_age_s,
-            can_start=(lambda item: self._decoder.starts_here(item.data)) if self._is_video else None,
+            can_start=(lambda item: decoder.starts_here(item.data)) if self._is_video else None,
         )
         # Pictures are held back by their permits: of them, none is ever superseded here.
         self.ready = Inbox[ReadyFrame](
             capacity=1 if self._is_video else 2,
             policy=settings.drop_policy,
-            on_drop=self._drop_ready,
+            on_drop=drop_ready,
             max_age_s=max_age_s,
         )
 
@@ -280,10 +290,6 @@ class Intake:
                         *(queue_ms, decode_ms, item.moment_s, item.elapsed),
                     )
                 )
-
-    def _drop_ready(self, item: ReadyFrame, reason: DropReason) -> None:
-        self._outbox.dropped(item.frame_id, reason)
-        self._permits.release()
 
 
 def _seconds(frame: track_pb2.Frame) -> float | None:

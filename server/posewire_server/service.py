@@ -31,6 +31,7 @@ from posewire_server.resume import continue_session
 from posewire_server.session import Session
 from posewire_server.status import abort, error_reason
 from posewire_server.stream import StreamContext, TrackStream
+from posewire_server.tracebacks import forget_locals
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
 from posewire_server.wire.requests import StreamSettings, settings_from
@@ -213,9 +214,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         """Run a handler; whatever it raises becomes the status of the call."""
         try:
             return await handle()
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001  the one place where they end; `abort` logs what is not the client's fault
+        except BaseException as error:  # the one place where they end; `abort` logs what is not the client's fault
+            forget_locals(error)
+            if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
+                raise
             self._shared.metrics.call_refused(error_reason(error) if isinstance(error, ServiceError) else "internal")
             await abort(context, error)
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from posewire.v1 import pose_pb2, settings_pb2
+from posewire_models.frames import Frame
+from posewire_server.decoding import Codec, PictureDecoder
 from posewire_server.server import PoseServer, running_server
+from posewire_server.session import Session
+from posewire_server.video_decoding import VideoDecoder
 from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, connected, server_config
 from tests.server.stand_ins import jpeg, networks, picture
+from tests.server.videos import encode
 
 
 async def _walk(
@@ -129,6 +137,58 @@ async def test_memory_does_not_grow_with_frames_or_streams() -> None:
         for _ in range(40):
             await stream(1)
         assert _memory_mb() - before < 60  # 190 kept frames would be 500
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+def no_cycle_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def _to_its_end(client: TrackClient) -> None:
+    await client.finish()
+
+
+async def _broken_off(client: TrackClient) -> None:
+    client.call.cancel()
+
+
+async def _out_of_order(client: TrackClient) -> None:
+    await client.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+    assert (await client.failure()).code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize("end", [_to_its_end, _broken_off, _out_of_order])
+@pytest.mark.parametrize("codec", [pose_pb2.CODEC_JPEG, pose_pb2.CODEC_H264], ids=["jpeg", "h264"])
+async def test_frames_and_decoders_are_freed_as_soon_as_a_stream_ends(
+    codec: pose_pb2.Codec.ValueType, end: Callable[[TrackClient], Awaitable[None]], no_cycle_collector: None
+) -> None:
+    """Python's cycle collector comes when it likes, and knows nothing of a GPU's memory."""
+    pictures = [picture(number) for number in range(6)]
+    units = encode(Codec.H264, pictures) if codec == pose_pb2.CODEC_H264 else [jpeg(pixels) for pixels in pictures]
+
+    def alive() -> list[object]:
+        return [each for each in gc.get_objects() if type(each) in (Frame, Session, PictureDecoder, VideoDecoder)]
+
+    server = await PoseServer.start(server_config(), networks())
+    try:
+        async with connected(server.address) as stub:
+            client = TrackClient(stub)
+            await client.open(codec, drop_policy=ALL)
+            for number, data in enumerate(units):
+                await client.send(number, data)
+            await client.read_until("tracked")
+            assert alive()
+            await end(client)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while alive():  # noqa: ASYNC110  nobody tells when a handler has cleaned up
+                    await asyncio.sleep(0.01)
+        assert alive() == []
     finally:
         await server.stop()
 

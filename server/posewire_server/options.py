@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from posewire_models.manifest import find_bundle, read_manifest
 from posewire_server.config import LimitsConfig, LogFormat, LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
 
@@ -127,6 +128,10 @@ def _full_name(flag: str) -> str:
 def start(config: ServerConfig) -> None:
     """Serve until told to stop; what keeps the server from starting is printed as one line, exit status 1."""
     try:
+        read_manifest(find_bundle(config.bundle))  # a mistyped name need not wait for the networks' packages
+    except ValueError as error:
+        raise _cannot_start(error) from None
+    try:
         from posewire_server.logs import set_up_logging
         from posewire_server.server import run
     except ModuleNotFoundError as error:
@@ -139,10 +144,14 @@ def start(config: ServerConfig) -> None:
     try:
         run(config)
     except (ValueError, OSError) as error:
-        print(f"posewire: the server cannot start: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise _cannot_start(error) from None
     # Everything is closed. The interpreter would still look through all of torch for garbage, which takes it seconds
     # that whoever stops the server waits for.
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)
+
+
+def _cannot_start(error: Exception) -> typer.Exit:
+    print(f"posewire: the server cannot start: {error}", file=sys.stderr)
+    return typer.Exit(1)

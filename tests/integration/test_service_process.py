@@ -108,6 +108,15 @@ def test_what_keeps_a_server_from_starting_is_said_in_one_line(flags: list[str],
     assert done.stderr.count("\n") == 1
 
 
+def test_a_mistyped_bundle_does_not_wait_for_torch() -> None:
+    command = [sys.executable, "-X", "importtime", *_command("--bundle", "colossal")[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "unknown bundle 'colossal'" in done.stderr
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "numpy" in imported
+    assert "torch" not in imported
+
+
 def test_a_port_that_is_taken(taken_port: int) -> None:
     command = _command("--log-level", "error", "--port", str(taken_port))
     done = subprocess.run(

@@ -24,7 +24,7 @@ _WARM_UP_FRAMES = 40
 
 def _most_growth_mb(frames: int) -> float:
     """What threads and allocators take until they have enough, and a twentieth of all frames."""
-    return 45.0 + min(frames * _FRAME_MB / 20, 100.0)
+    return 25.0 + min(frames * _FRAME_MB / 20, 100.0)
 
 
 def _track(address: str, frames: int) -> None:

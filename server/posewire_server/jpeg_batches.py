@@ -61,19 +61,22 @@ class JpegBatches:
         self._thread.join(_LAST_WORK_S)
 
     def _serve(self) -> None:
-        closing = False
-        while not closing:
-            batch = [self._waiting.get()]
-            while len(batch) < self._max_batch:
-                try:
-                    batch.append(self._waiting.get_nowait())
-                except Empty:
-                    break
-            closing = None in batch
-            self._run([request for request in batch if request is not None])
+        while self._serve_once():  # a function of its own: a waiting thread must not keep the last pictures alive
+            pass
         while not self._waiting.empty():
             if (request := self._waiting.get()) is not None:
                 request.done.set()
+
+    def _serve_once(self) -> bool:
+        """Decode what waits, as soon as something does; say whether there may be more."""
+        batch = [self._waiting.get()]
+        while len(batch) < self._max_batch:
+            try:
+                batch.append(self._waiting.get_nowait())
+            except Empty:
+                break
+        self._run([request for request in batch if request is not None])
+        return None not in batch
 
     def _run(self, batch: list[_Request]) -> None:
         try:

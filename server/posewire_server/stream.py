@@ -31,6 +31,7 @@ from posewire_server.resume import snapshot_of
 from posewire_server.session import Session
 from posewire_server.snapshots import Snapshots
 from posewire_server.tokens import Caller
+from posewire_server.tracebacks import forget_locals
 from posewire_server.tracing import FrameTracer
 from posewire_server.wire.requests import StreamSettings
 from posewire_server.wire.responses import people_messages, timings_message
@@ -181,6 +182,7 @@ class TrackStream:
                     awaited=not self._standing.greedy,
                 )
             except FrameError as error:
+                forget_locals(error)  # the frame is among them
                 await self._outbox.failed(ready.frame_id, error)
             else:
                 token = await self._token() if self._token_due else b""

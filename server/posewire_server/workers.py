@@ -7,7 +7,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["Workers"]
 
@@ -32,7 +32,7 @@ class Workers:
         self._count = count
         self._name = name
         self._threads: list[threading.Thread] = []
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Callable[[], Any], _Done[Any], asyncio.AbstractEventLoop] | None] = SimpleQueue()
 
     def run(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
         """Run `work` on a thread. A cancelled future leaves the work alone, but nobody hears of it."""
@@ -52,24 +52,11 @@ class Workers:
 
     def call(self, work: Callable[[], Result], done: _Done[Result]) -> None:
         """Run `work` on a thread, then `done` on the event loop, with its result or its error."""
-        loop = asyncio.get_running_loop()
-
-        def run() -> None:
-            result, error = None, None
-            try:
-                result = work()
-            except BaseException as raised:  # noqa: BLE001  it belongs to whoever waits for the result
-                error = raised
-            try:
-                loop.call_soon_threadsafe(done, result, error)
-            except RuntimeError:  # the loop was closed meanwhile: nobody waits any more
-                return
-
         while len(self._threads) < self._count:
             number = len(self._threads) + 1
             self._threads.append(threading.Thread(target=self._serve, name=f"{self._name}-{number}", daemon=True))
             self._threads[-1].start()
-        self._work.put(run)
+        self._work.put((work, done, asyncio.get_running_loop()))
 
     def close(self) -> None:
         """End the threads, once they are done with what they have."""
@@ -81,6 +68,21 @@ class Workers:
 
     def _serve(self) -> None:
         """On a thread."""
-        while (work := self._work.get()) is not None:
-            work()
-            del work  # a waiting thread must not keep the last frame alive
+        while (item := self._work.get()) is not None:
+            _carry_out(*item)
+            del item  # a waiting thread must not keep the last frame alive
+
+
+def _carry_out(work: Callable[[], Result], done: _Done[Result], loop: asyncio.AbstractEventLoop) -> None:
+    result, error = None, None
+    try:
+        result = work()
+    except BaseException as raised:  # noqa: BLE001  it belongs to whoever waits for the result
+        error = raised
+    try:
+        loop.call_soon_threadsafe(done, result, error)
+    except RuntimeError:  # the loop was closed meanwhile: nobody waits any more
+        return
+    finally:
+        # An error knows what it came through: if that knew who gets the error, they would keep each other alive.
+        del work, done, result, error

@@ -20,7 +20,7 @@ from posewire_server.server import PoseServer, running_server
 from posewire_server.session import Session
 from posewire_server.video_decoding import VideoDecoder
 from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, connected, server_config
-from tests.server.stand_ins import jpeg, networks, picture
+from tests.server.stand_ins import ShyPose, jpeg, networks, picture, png
 from tests.server.videos import encode
 
 
@@ -149,6 +149,10 @@ def no_cycle_collector() -> Iterator[None]:
     gc.enable()
 
 
+def _alive(*kinds: type) -> list[object]:
+    return [each for each in gc.get_objects() if type(each) in kinds]
+
+
 async def _to_its_end(client: TrackClient) -> None:
     await client.finish()
 
@@ -172,7 +176,7 @@ async def test_frames_and_decoders_are_freed_as_soon_as_a_stream_ends(
     units = encode(Codec.H264, pictures) if codec == pose_pb2.CODEC_H264 else [jpeg(pixels) for pixels in pictures]
 
     def alive() -> list[object]:
-        return [each for each in gc.get_objects() if type(each) in (Frame, Session, PictureDecoder, VideoDecoder)]
+        return _alive(Frame, Session, PictureDecoder, VideoDecoder)
 
     server = await PoseServer.start(server_config(), networks())
     try:
@@ -191,6 +195,20 @@ async def test_frames_and_decoders_are_freed_as_soon_as_a_stream_ends(
         assert alive() == []
     finally:
         await server.stop()
+
+
+async def test_frames_that_a_network_fails_on_are_not_kept(no_cycle_collector: None) -> None:
+    async with running_server(server_config(), networks(pose=ShyPose())) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(pose_pb2.CODEC_PNG, drop_policy=ALL)
+        pixels = picture().copy()
+        pixels[0, 0] = 0, 0, 255
+        for number in range(10):
+            await client.send(number, png(pixels))
+            await client.read()
+        assert len(client.answers.failed) == 10
+        assert len(_alive(Frame)) <= 2  # the last one, as the one before the next, and perhaps one on its way
+        await client.finish()
 
 
 async def test_the_real_bundle_on_boxes_of_the_caller() -> None:

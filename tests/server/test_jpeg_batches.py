@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -41,10 +42,17 @@ def batches(decoder: Decoder) -> Iterator[JpegBatches]:
     batches.close()
 
 
+def until(happened: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if happened():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("it did not happen")
+
+
 def waiting(batches: JpegBatches, count: int) -> None:
     """Until so many pictures are in the queue."""
-    while batches._waiting.qsize() < count:
-        threading.Event().wait(0.001)
+    until(lambda: batches._waiting.qsize() >= count)
 
 
 def test_a_lone_picture_is_decoded_at_once(decoder: Decoder, batches: JpegBatches) -> None:
@@ -91,3 +99,11 @@ def test_nobody_waits_for_one_that_is_closed(decoder: Decoder, batches: JpegBatc
         assert running.result() is not None
         late.result()  # decoded or refused, but answered
     assert batches.decode(b"\x02") is None
+
+
+def test_while_it_waits_it_keeps_no_pixels(batches: JpegBatches) -> None:
+    pixels = batches.decode(b"picture")
+    assert pixels is not None
+    kept = weakref.ref(pixels)
+    del pixels
+    until(lambda: kept() is None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -197,7 +198,10 @@ async def test_frames_and_decoders_are_freed_as_soon_as_a_stream_ends(
         await server.stop()
 
 
-async def test_frames_that_a_network_fails_on_are_not_kept(no_cycle_collector: None) -> None:
+async def test_frames_that_a_network_fails_on_are_not_kept(
+    no_cycle_collector: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)  # pytest keeps what is logged, and with an error all that it came through
     async with running_server(server_config(), networks(pose=ShyPose())) as address, connected(address) as stub:
         client = TrackClient(stub)
         await client.open(pose_pb2.CODEC_PNG, drop_policy=ALL)

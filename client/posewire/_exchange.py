@@ -163,6 +163,7 @@ class Exchange:
             )
         finally:
             self.outgoing.over = True
+            self._answers.retained.over()
             self._stop()
             self._failure = self._failure or self._cut_short()
             await self._delivery.publish(self._ledger.release())

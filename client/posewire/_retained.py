@@ -78,6 +78,12 @@ class Retained:
         self._since_token.clear()
         self._bytes_since_token = 0
 
+    def over(self) -> None:
+        """Nothing will be sent again; the resume point stays."""
+        self._unanswered.clear()
+        self._since_token.clear()
+        self._bytes_since_token = 0
+
     @property
     def resume_point(self) -> ResumePoint | None:
         """Where another stream can take up this one; None as long as the server has given no token."""

@@ -88,3 +88,17 @@ def test_packets_have_no_last_frame() -> None:
     retained.token(b"at 0")
     assert retained.resume_point is not None
     assert retained.resume_point.last_frame == b""
+
+
+def test_after_the_end_only_the_resume_point_is_kept() -> None:
+    retained = Retained("jpeg", replays=True)
+    for number in range(4):
+        retained.opened(request(number))
+    retained.tracked(0)
+    retained.token(b"at 0")
+    retained.tracked(1)
+    assert to_send(retained) == [1, 2, 3]
+    retained.over()
+    assert to_send(retained) == []
+    assert retained.resume_point is not None
+    assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 0", b"0000")

@@ -117,6 +117,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 await outbox.started(self._started(stream_id, settings, resume))
                 await stream.run()
             finally:
+                stream.close()
                 del self._open[stream_id]
                 log.info(
                     "stream closed",

@@ -155,15 +155,16 @@ class TrackStream:
                     watcher.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # they are of one cause, or each is enough to end the stream
-        finally:
-            self._context.precedence.leave(self._standing)
-            self._let_go()
         await self._outbox.summary(self._session.tracker.identities)
         if self._outbox.accounts.open:
             log.error("%d frames were not answered for", self._outbox.accounts.open)
 
-    def _let_go(self) -> None:
-        """Free frames and decoders now, a GPU's too; what refers to itself would wait for Python's cycle collector."""
+    def close(self) -> None:
+        """To be called at last, whether it has run or not.
+
+        It frees frames and decoders, a GPU's too; what refers to itself would wait for Python's cycle collector.
+        """
+        self._context.precedence.leave(self._standing)
         self._session.previous = None
         del self._intake, self._standing
 

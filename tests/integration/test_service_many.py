@@ -198,6 +198,28 @@ async def test_frames_and_decoders_are_freed_as_soon_as_a_stream_ends(
         await server.stop()
 
 
+async def test_a_stream_that_ends_before_it_began_leaves_nothing(
+    no_cycle_collector: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def is_never_done(*_: object) -> str:
+        reached.set()
+        await asyncio.Event().wait()
+        return ""
+
+    monkeypatch.setattr("posewire_server.service.continue_session", is_never_done)
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG, resume={"token": b"a token"}))
+        await reached.wait()
+        assert _alive(Session)
+        client.call.cancel()
+        async with asyncio.timeout(10):
+            while _alive(Session):  # noqa: ASYNC110  nobody tells when a handler has cleaned up
+                await asyncio.sleep(0.01)
+
+
 async def test_frames_that_a_network_fails_on_are_not_kept(
     no_cycle_collector: None, caplog: pytest.LogCaptureFixture
 ) -> None:

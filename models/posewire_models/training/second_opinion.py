@@ -94,6 +94,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    if arguments.out.resolve() == arguments.lines.resolve():
+        parser.error("--out must be another file than the lines that are read")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     bundle = load_bundle(arguments.bundle, device=arguments.device, detector="none")
     pose = with_flip_test(arguments.bundle, bundle)

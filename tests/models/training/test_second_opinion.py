@@ -86,3 +86,12 @@ def test_a_bundle_is_asked_from_end_to_end(tmp_path: Path, monkeypatch: pytest.M
         assert sure.sum() >= 7  # the teacher had seen none
         apart = np.linalg.norm(found.joints[:, :2] - drawn[: len(COCO17), :2], axis=1)[sure]
         assert np.median(apart) < 0.05 * (found.box[3] - found.box[1])
+
+
+def test_the_lines_that_are_read_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["second_opinion", str(lines), str(tmp_path), "--out", str(lines)])
+    with pytest.raises(SystemExit):
+        main()
+    assert lines.read_text() == "{}"

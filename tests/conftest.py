@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +24,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real pictures and clips in ../shared/data, which are not distributed")
     return folder
+
+
+@pytest.fixture
+def no_cycle_collector() -> Iterator[None]:
+    """What refers to itself stays: Python's cycle collector, which would find it some time, is off."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -75,14 +75,12 @@ class Retained:
         """The token is worth nothing any more, and neither is what came after it."""
         self._token = b""
         self._newest_tracked = self._tracked_with_token = None
-        self._since_token.clear()
-        self._bytes_since_token = 0
+        self._forget_since_token()
 
     def over(self) -> None:
         """Nothing will be sent again; the resume point stays."""
         self._unanswered.clear()
-        self._since_token.clear()
-        self._bytes_since_token = 0
+        self._forget_since_token()
 
     @property
     def resume_point(self) -> ResumePoint | None:
@@ -100,6 +98,10 @@ class Retained:
         kept = (*self._since_token, *self._unanswered.values())
         waiting = [request for request in kept if request.frame.number > after]
         return min(waiting, key=lambda request: request.frame.number, default=None)
+
+    def _forget_since_token(self) -> None:
+        self._since_token.clear()
+        self._bytes_since_token = 0
 
     def _forget_oldest(self) -> None:
         self._bytes_since_token -= len(self._since_token.popleft().frame.data)

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +36,12 @@ async def _walk(
             there = people - 1 if 4 <= number < 7 else people
             await client.send(number, jpeg(picture(number, people=there)))
         return await client.finish()
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not happened():  # noqa: ASYNC110  nobody tells when a handler has cleaned up
+            await asyncio.sleep(0.01)
 
 
 async def test_a_stream_gives_the_same_alone_and_among_others() -> None:
@@ -78,9 +84,7 @@ async def test_clients_that_vanish_disturb_nobody(policy: settings_pb2.DropPolic
         await asyncio.gather(*(vanish(after) for after in range(6)), *(drop_the_line(after) for after in range(6)))
         answers = await faithful
         assert answers.tracked.keys() == set(range(12))
-        async with asyncio.timeout(20):
-            while server.service.places.streams:  # noqa: ASYNC110  nobody tells when a handler has cleaned up
-                await asyncio.sleep(0.001)
+        await _until(lambda: not server.service.places.streams)
     finally:
         await server.stop()
 
@@ -142,14 +146,6 @@ async def test_memory_does_not_grow_with_frames_or_streams() -> None:
         await server.stop()
 
 
-@pytest.fixture
-def no_cycle_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 def _alive(*kinds: type) -> list[object]:
     return [each for each in gc.get_objects() if type(each) in kinds]
 
@@ -190,9 +186,7 @@ async def test_frames_and_decoders_are_freed_as_soon_as_a_stream_ends(
             assert alive()
             await end(client)
         with suppress(TimeoutError):
-            async with asyncio.timeout(10):
-                while alive():  # noqa: ASYNC110  nobody tells when a handler has cleaned up
-                    await asyncio.sleep(0.01)
+            await _until(lambda: not alive())
         assert alive() == []
     finally:
         await server.stop()
@@ -215,9 +209,7 @@ async def test_a_stream_that_ends_before_it_began_leaves_nothing(
         await reached.wait()
         assert _alive(Session)
         client.call.cancel()
-        async with asyncio.timeout(10):
-            while _alive(Session):  # noqa: ASYNC110  nobody tells when a handler has cleaned up
-                await asyncio.sleep(0.01)
+        await _until(lambda: not _alive(Session))
 
 
 async def test_frames_that_a_network_fails_on_are_not_kept(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import weakref
 from collections.abc import Iterator
 
@@ -25,7 +24,7 @@ async def test_work_gives_its_result_or_its_error(workers: Workers) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_waiting_thread_keeps_nothing(workers: Workers, fails: bool) -> None:
+async def test_a_waiting_thread_keeps_nothing(workers: Workers, fails: bool, no_cycle_collector: None) -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     kept = weakref.ref(pixels)
 
@@ -34,14 +33,10 @@ async def test_a_waiting_thread_keeps_nothing(workers: Workers, fails: bool) -> 
             raise ValueError("a network failed")
         return float(frame.mean())
 
-    gc.disable()  # it would find what refers to itself, some time
-    try:
-        running = workers.run(lambda frame=pixels: work(frame))
-        await asyncio.wait([running])
-        assert (running.exception() is not None) == fails
-        del running, pixels
-        async with asyncio.timeout(10):
-            while kept() is not None:  # noqa: ASYNC110  the thread does not tell
-                await asyncio.sleep(0.001)
-    finally:
-        gc.enable()
+    running = workers.run(lambda frame=pixels: work(frame))
+    await asyncio.wait([running])
+    assert (running.exception() is not None) == fails
+    del running, pixels
+    async with asyncio.timeout(10):
+        while kept() is not None:  # noqa: ASYNC110  the thread does not tell
+            await asyncio.sleep(0.001)

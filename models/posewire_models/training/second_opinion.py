@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 _SURE_ALONE = 0.6
 """A second opinion of at least this score counts without the teacher's. Where MoveNet is not sure, 67 to 94 % of the
-joints of which nano (version 8) is sure are within 0.2 of the torso of a held-out label, of MoveNet's 26 to 63 %."""
+joints with 0.5 or more by nano (version 8) are within 0.2 of the torso of a held-out label, of MoveNet's 26 to 63 %."""
 
 
 def joints_to_learn(teacher: Floats, second: Floats, side: float) -> Floats:

@@ -1,6 +1,6 @@
 """From a person's box to the network's input and back.
 
-The box is extended in height or width to the input's aspect ratio, scaled by 1.25 and sampled bilinearly; outside the
+The box is extended in height or width to the input's aspect ratio, enlarged and sampled bilinearly; outside the
 frame is black (Simple Baselines, section 4.1, and `lib/dataset/coco.py` and `lib/utils/transforms.py` of its code).
 
 Affine maps are `(n, 2, 3)` matrices on pixel coordinates whose centres are integers: the input's pixel i covers
@@ -22,6 +22,7 @@ from posewire_models.device_transfer import to_device
 __all__ = [
     "BOX_SCALE",
     "apply_affine",
+    "check_box_scale",
     "crop_to_frame",
     "invert_affine",
     "normalise",
@@ -30,7 +31,17 @@ __all__ = [
 ]
 
 BOX_SCALE = 1.25
-"""How much larger than the (extended) box the crop is."""
+"""How much larger than the (extended) box the crop is in the published code."""
+
+
+def check_box_scale(scale: float) -> None:
+    """Refuse what no network was ever trained on.
+
+    Raises:
+        ValueError: `scale` is outside 0.5..3.
+    """
+    if not 0.5 <= scale <= 3:
+        raise ValueError(f"box_scale {scale} must be in 0.5..3; the published code uses {BOX_SCALE}")
 
 
 def crop_to_frame(boxes: Tensor, input_size: tuple[int, int], scale: float = BOX_SCALE) -> Tensor:

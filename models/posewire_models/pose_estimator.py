@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from posewire.joints import JointSet
-from posewire_models.crops import BOX_SCALE, crop_to_frame, normalise, sample_crops_of_many
+from posewire_models.crops import BOX_SCALE, check_box_scale, crop_to_frame, normalise, sample_crops_of_many
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Frame
 from posewire_models.heatmaps import DECODINGS, decode_heatmaps, flip_average, joints_in_frame
@@ -39,8 +39,7 @@ class PoseSettings:
     def __post_init__(self) -> None:
         if self.decoding not in DECODINGS:
             raise ValueError(f"decoding {self.decoding!r} must be one of {', '.join(DECODINGS)}")
-        if not 0.5 <= self.box_scale <= 3:
-            raise ValueError(f"box_scale {self.box_scale} must be in 0.5..3; the published code uses {BOX_SCALE}")
+        check_box_scale(self.box_scale)
 
 
 class HeatmapPoseEstimator:

@@ -198,7 +198,8 @@ def _print_results(outcome: Outcome, score: Score | None, info: ServerInfo) -> N
     if score is not None:
         table.add_row(
             "identities",
-            f"{score.identities} people, {score.ids_used} ids, {score.identity_switches} identity switches",
+            f"{score.identities} people, {score.ids_used} ids, {score.identity_switches} identity switches "
+            f"({score.switches_on_return} of people who had been out of sight for long)",
         )
         table.add_row(
             "people",

@@ -29,6 +29,8 @@ class Score:
         missed: of these, how many were not found.
         false_people: found persons who are not there, summed over the frames.
         identity_switches: how often a person's id became another one.
+        switches_on_return: of these, those of people who came back after more than `Scorer.longest_gap` frames out of
+            sight, whom only their looks could tell.
         identities: people who were to be found at least once.
         ids_used: ids that were given to anybody.
         mean_error_px: mean distance of the visible joints of found people from the truth; NaN without any.
@@ -41,6 +43,7 @@ class Score:
     missed: int
     false_people: int
     identity_switches: int
+    switches_on_return: int
     identities: int
     ids_used: int
     mean_error_px: float
@@ -70,6 +73,7 @@ class Scorer:
         joint_set: what the rows of the tracked joints mean.
         least_oks: similarity from which two poses are of the same person, 0..1.
         least_visible: who is visible to a smaller fraction need not be found, 0..1.
+        longest_gap: frames for which a tracker may be expected to remember who is out of sight; as the default queue.
 
     Raises:
         ValueError: a threshold is outside 0..1.
@@ -78,14 +82,17 @@ class Scorer:
     joint_set: JointSet
     least_oks: float = 0.5
     least_visible: float = 0.25
+    longest_gap: int = 10
     _frames: int = 0
     _people: int = 0
     _missed: int = 0
     _false: int = 0
     _switches: int = 0
-    _seen: set[int] = field(default_factory=set)
+    _switches_on_return: int = 0
     _used: set[int] = field(default_factory=set)
     _last: dict[int, int] = field(default_factory=dict)
+    _last_seen: dict[int, int] = field(default_factory=dict)
+    _returned: set[int] = field(default_factory=set)
     _errors_px: list[float] = field(default_factory=list)
     _relative_errors: list[float] = field(default_factory=list)
     _similarities: list[float] = field(default_factory=list)
@@ -122,7 +129,7 @@ class Scorer:
         self._used.update(ids.tolist())
         self._people += int(wanted.sum())
         for row in np.nonzero(wanted)[0].tolist():
-            self._seen.add(int(truth.ids[row]))
+            self._see(int(truth.ids[row]), truth.index)
             if row in matches:
                 self._account(truth, row, int(ids[matches[row]]), true_joints[row], joints[matches[row]])
                 self._similarities.append(float(oks[row, matches[row]]))
@@ -132,10 +139,18 @@ class Scorer:
         excused = _iou(boxes[unmatched], truth.boxes[~wanted]).max(axis=1, initial=0.0) >= 0.5
         self._false += int((~excused).sum())
 
+    def _see(self, person: int, frame: int) -> None:
+        """Somebody is to be found."""
+        if frame - self._last_seen.get(person, frame) > self.longest_gap + 1:
+            self._returned.add(person)
+        self._last_seen[person] = frame
+
     def _account(self, truth: FrameTruth, row: int, track: int, true_joints: Floats32, joints: Floats32) -> None:
         person = int(truth.ids[row])
         if self._last.get(person, track) != track:
             self._switches += 1
+            self._switches_on_return += person in self._returned
+        self._returned.discard(person)
         self._last[person] = track
         visible = true_joints[:, 2] >= 2
         errors = np.linalg.norm(joints[visible, :2] - true_joints[visible, :2], axis=1)
@@ -176,7 +191,8 @@ class Scorer:
             missed=self._missed,
             false_people=self._false,
             identity_switches=self._switches,
-            identities=len(self._seen),
+            switches_on_return=self._switches_on_return,
+            identities=len(self._last_seen),
             ids_used=len(self._used),
             mean_error_px=float(np.mean(self._errors_px)) if found else float("nan"),
             pck=float(np.mean(np.array(self._relative_errors) <= 0.5)) if found else float("nan"),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from posewire_models.crops import BOX_SCALE
+from posewire_models.crops import BOX_SCALE, check_box_scale
 from posewire_models.training.people import Floats, Person, Picture
 
 __all__ = ["PatchGeometry", "PatchSet", "StreamedPatches", "load_patches", "read_rgb"]
@@ -34,19 +34,22 @@ class PatchGeometry:
         side: pixels of the square patch.
         crop_height: height of the person's crop in the patch, in pixels.
         aspect: width / height of the net's input.
+        box_scale: how much larger than the person's (extended) box the crop is.
     """
 
     side: int
     crop_height: int
     aspect: float
+    box_scale: float = BOX_SCALE
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_height <= self.side:
             raise ValueError(f"crop_height {self.crop_height} must be in 1..{self.side}, the side of the patch")
+        check_box_scale(self.box_scale)
 
     def to_patch(self, box: Floats) -> tuple[float, Floats]:
         """Scale and shift `(2,)` that take picture pixels to patch pixels: `patch = scale * picture + shift`."""
-        height = max(box[3] - box[1], (box[2] - box[0]) / self.aspect, 1.0) * BOX_SCALE
+        height = max(box[3] - box[1], (box[2] - box[0]) / self.aspect, 1.0) * self.box_scale
         scale = self.crop_height / float(height)
         center = (box[:2] + box[2:]) / 2
         return scale, ((self.side - 1) / 2 - scale * center).astype(np.float32)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from posewire.joints import JointSet
-from posewire_models.crops import BOX_SCALE, apply_affine, invert_affine
+from posewire_models.crops import apply_affine, invert_affine
 from posewire_models.training.colour import recolour
 from posewire_models.training.patches import PatchGeometry
 
@@ -171,7 +171,7 @@ class PoseAugmenter:
         possible = chosen.sum(dim=1) >= 4
         size = torch.where(possible[:, None], high - low, 1.0) * 1.2
         center = torch.where(possible[:, None], (low + high) / 2, 0.0)
-        extended = torch.maximum(size[:, 1], size[:, 0] / self.geometry.aspect) * BOX_SCALE
+        extended = torch.maximum(size[:, 1], size[:, 0] / self.geometry.aspect) * self.geometry.box_scale
         return center, extended.clamp(self.geometry.crop_height * 0.35, self.geometry.crop_height), possible
 
     def _cover(self, crops: Tensor, joints: Tensor, generator: torch.Generator) -> Tensor:

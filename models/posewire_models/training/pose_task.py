@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from posewire.joints import JointSet, joint_set
 from posewire_models.architectures import NETWORKS
-from posewire_models.crops import normalise
+from posewire_models.crops import BOX_SCALE, normalise
 from posewire_models.heatmaps import decode_heatmaps, gaussian_heatmaps
 from posewire_models.pose_resnet import PoseNetConfig
 from posewire_models.training.batch_norm import unfold_batch_norms
@@ -53,6 +53,7 @@ class PoseTrainConfig:
         sigma: of the target Gaussians in heatmap cells.
         augment: what is drawn for each sample.
         patch_side, patch_crop_height: see `PatchGeometry`.
+        box_scale: as there; to be that of the bundle's `settings`, too.
         joints_needed: people with fewer labelled joints are left out.
         init_from: weights of the same architecture to start from (what fits by name and shape is taken).
         init_trunk: weights of the trunk alone, with folded batch norms.
@@ -73,6 +74,7 @@ class PoseTrainConfig:
     augment: PoseAugmentConfig = field(default_factory=PoseAugmentConfig)
     patch_side: int = 384
     patch_crop_height: int = 240
+    box_scale: float = BOX_SCALE
     joints_needed: int = 1
     init_from: Path | None = None
     init_trunk: Path | None = None
@@ -214,7 +216,12 @@ def train_pose(config: PoseTrainConfig, *, resume: bool = False, **loop: Any) ->
 
 def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bool) -> PoseTask:
     size = config.network_config().input_size
-    geometry = PatchGeometry(side=config.patch_side, crop_height=config.patch_crop_height, aspect=size[1] / size[0])
+    geometry = PatchGeometry(
+        side=config.patch_side,
+        crop_height=config.patch_crop_height,
+        aspect=size[1] / size[0],
+        box_scale=config.box_scale,
+    )
 
     def read(source: SourceConfig, *, held_out: bool) -> list[Picture]:
         return read_source(source, config.data_root, config.joint_set, held_out=held_out)

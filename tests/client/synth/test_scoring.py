@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,26 @@ def test_swapped_ids_are_two_switches(truths: list[FrameTruth]) -> None:
             ids[[0, 1]] = ids[[1, 0]]
         scorer.add(truth, ids, boxes, joints)
     assert scorer.score().identity_switches == 2
+
+
+@pytest.mark.parametrize(("hidden", "on_return"), [(2, 0), (3, 1)])
+def test_a_new_id_for_who_was_away_for_long_is_told_apart(
+    truths: list[FrameTruth], hidden: int, on_return: int
+) -> None:
+    scorer = Scorer(COCO17, longest_gap=2)
+    for truth in truths:
+        ids, boxes, joints = perfect(truth)
+        away = 1 <= truth.index <= hidden
+        if truth.index > hidden + 1:  # not found at once
+            ids[0] = 99
+        scorer.add(
+            replace(truth, visible_fraction=np.where(away, 0, truth.visible_fraction).astype(np.float32)),
+            ids[away or truth.index == hidden + 1 :],
+            boxes[away or truth.index == hidden + 1 :],
+            joints[away or truth.index == hidden + 1 :],
+        )
+    score = scorer.score()
+    assert (score.identity_switches, score.switches_on_return) == (1, on_return)
 
 
 def test_a_missing_and_an_invented_person_are_counted(truths: list[FrameTruth]) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posewire.joints import COCO17
+from posewire_models.crops import apply_affine, crop_to_frame, invert_affine
 from posewire_models.training.patches import PatchGeometry
 from posewire_models.training.pose_augment import PoseAugmentConfig, PoseAugmenter
 
@@ -55,6 +57,31 @@ def test_without_augmentation_the_crop_is_the_one_of_inference() -> None:
     # 160 pixels of the patch become 128, about its centre (127.5, 127.5), which becomes (47.5, 63.5)
     torch.testing.assert_close(moved[0, 0, :2], torch.tensor([47.5 + 12.5 * 0.8, 63.5 - 27.5 * 0.8]))
     assert (brightest(crops[0]) - moved[0, 0, :2]).norm() < 0.2
+
+
+@settings(max_examples=30)
+@given(
+    corner=st.tuples(st.floats(-50, 300), st.floats(-50, 300)),
+    extent=st.tuples(st.floats(5, 400), st.floats(5, 400)),
+    box_scale=st.floats(0.5, 3),
+)
+def test_training_sees_the_crop_that_the_service_makes(
+    corner: tuple[float, float], extent: tuple[float, float], box_scale: float
+) -> None:
+    box = np.array([*corner, *np.add(corner, extent)], np.float32)
+    places = torch.from_numpy(box.reshape(1, 2, 2)).repeat(1, 9, 1)[:, :17]  # the corners stand for joints
+    geometry = PatchGeometry(side=256, crop_height=160, aspect=0.75, box_scale=box_scale)
+    scale, shift = geometry.to_patch(box)
+    in_patch = torch.cat([places * scale + torch.from_numpy(shift), torch.ones(1, 17, 1)], dim=2)
+    augmenter = PoseAugmenter(PoseAugmentConfig(), COCO17, geometry, SIZE)
+    _, trained = augmenter.plain(torch.zeros(1, 256, 256, 3, dtype=torch.uint8), in_patch)
+    served = apply_affine(invert_affine(crop_to_frame(torch.from_numpy(box)[None], SIZE, box_scale)), places)
+    torch.testing.assert_close(trained[..., :2], served, atol=0.01, rtol=0)
+
+
+def test_a_box_scale_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"box_scale 12.5 must be in 0.5..3"):
+        PatchGeometry(side=256, crop_height=160, aspect=0.75, box_scale=12.5)
 
 
 def test_the_same_seed_gives_the_same_batch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import threading
@@ -38,8 +39,8 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, network: nn.Module, input_shape: tuple[int, int, int], precision: str = "float32") -> None:
-        openvino = _import_openvino()
-        if precision == "bfloat16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        openvino, core = _import_openvino(), _core()
+        if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError("this CPU does not compute in bfloat16; use precision float32")
         example = torch.zeros(1, *input_shape)
         with torch.inference_mode(), warnings.catch_warnings():
@@ -50,7 +51,7 @@ class OpenVinoNetwork:
             traced = torch.jit.trace(plain, example, check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino.convert_model(torch.jit.freeze(traced), example_input=example)
         model.reshape([-1, *input_shape])
-        compiled = openvino.Core().compile_model(
+        compiled = core.compile_model(
             model,
             "CPU",
             {
@@ -93,6 +94,16 @@ def _import_openvino() -> Any:
     import openvino  # type: ignore[import-untyped]
 
     return openvino
+
+
+@functools.cache
+def _core() -> Any:
+    """The one core of this process, which stays.
+
+    A core and its networks share something that gives the thread which makes it a stack for signals, and unmaps that
+    stack when the last of them goes. Were that in another thread, the next Ctrl-C would be a segmentation fault.
+    """
+    return _import_openvino().Core()
 
 
 def _wrapper(example: Tensor | tuple[Tensor, ...]) -> Callable[[list[Tensor]], Any]:

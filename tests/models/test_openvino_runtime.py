@@ -90,6 +90,23 @@ def test_threads_do_not_mix_up_their_pictures() -> None:
     assert not wrong
 
 
+def test_a_signal_does_no_harm_after_a_network_went_in_another_thread() -> None:
+    script = """
+import os, signal, threading
+import torch
+from posewire_models.openvino_runtime import OpenVinoNetwork
+
+networks = [OpenVinoNetwork(torch.nn.Conv2d(3, 4, 3), (3, 16, 16))]
+thread = threading.Thread(target=networks.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("taken"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "taken\n"), done.stderr
+
+
 def test_auto_takes_openvino_on_the_cpu_alone() -> None:
     assert select_runtime("auto", CPU) == "openvino"
     assert select_runtime("auto", CPU, "float16") == "torch"

@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCE ?=
 DEMO_FLAGS ?=
+# Tests that run at a time, each file as a whole in one of so many processes.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types proto proto-check proto-lint bench bench-all clean fuzz chaos soak image check-docker
@@ -26,7 +28,7 @@ demo: $(BIN)/.server  ## Track people: a synthetic scene, or make demo SOURCE=my
 	$(BIN)/posewire demo $(if $(SOURCE),'$(SOURCE)') $(DEMO_FLAGS)
 
 test: check  ## Run every check and test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: lint types proto-check  ## Lint, types, generated code
 

@@ -51,11 +51,13 @@ class Workers:
         return future
 
     def call(self, work: Callable[[], Result], done: _Done[Result]) -> None:
-        """Run `work` on a thread, then `done` on the event loop, with its result or its error."""
-        while len(self._threads) < self._count:
-            number = len(self._threads) + 1
-            self._threads.append(threading.Thread(target=self._serve, name=f"{self._name}-{number}", daemon=True))
-            self._threads[-1].start()
+        """Run `work` on a thread, then `done` on the event loop, with its result or its error.
+
+        Raises:
+            RuntimeError: the system lets this process have no thread at all.
+        """
+        while len(self._threads) < self._count and self._start_another():
+            pass
         self._work.put((work, done, asyncio.get_running_loop()))
 
     def close(self) -> None:
@@ -65,6 +67,18 @@ class Workers:
         for thread in self._threads:
             # A thread that is still in a network when the interpreter goes down would crash.
             thread.join(_LAST_WORK_S)
+
+    def _start_another(self) -> bool:
+        """Whether there is one more thread; if the system allows no more, those that run do the work."""
+        thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            return False
+        self._threads.append(thread)
+        return True
 
     def _serve(self) -> None:
         """On a thread."""

@@ -75,10 +75,12 @@ class Processes:
         """The network, its gradients averaged over all processes."""
         if self.count == 1:
             return network
-        on = [self.device] if self.device.type == "cuda" else None
-        if on:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        return DistributedDataParallel(network, on)
+        return DistributedDataParallel(network, [self.device] if self.device.type == "cuda" else None)
+
+    def share_batch_norms(self, network: nn.Module) -> None:
+        """On several GPUs, let the network's batch norms measure the batches of all. Before parts of it are frozen."""
+        if self.count > 1 and self.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's rows of a batch."""

@@ -133,8 +133,9 @@ class _Run:
 
     def __init__(self, task: Task, config: LoopConfig, processes: Processes, resume: bool) -> None:
         self.task, self.config, self.processes = task, config, processes
+        processes.share_batch_norms(task.network)
         schedule = config.schedule
-        self.batch = min(schedule.batch_size, task.examples)
+        self.batch = schedule.batch_of(task.examples)
         self.steps = schedule.steps(task.examples)
         self.optimiser = torch.optim.AdamW(
             parameter_groups(task.network, config.lr_factors),

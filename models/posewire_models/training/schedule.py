@@ -58,9 +58,12 @@ class ScheduleConfig:
 
     def steps(self, examples: int) -> int:
         """Steps of the run over a set of this many examples."""
-        if self.epochs:
-            return max(self.epochs * (examples // self.batch_size), 1)
-        return max(math.ceil(self.samples / self.batch_size), 1)
+        batch = self.batch_of(examples)
+        return self.epochs * (examples // batch) if self.epochs else math.ceil(self.samples / batch)
+
+    def batch_of(self, examples: int) -> int:
+        """Examples in a step, over a set of this many: a small set makes small batches."""
+        return max(min(self.batch_size, examples), 1)
 
     def rate(self, done: float) -> float:
         """Learning rate when the part `done` (0..1) of the run is over."""

@@ -145,6 +145,24 @@ def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
     assert changed == {"3.weight", "3.bias"}
 
 
+class SeveralGpus(Processes):
+    """What several GPUs do to a network, on a CPU, on which their batch norms run in evaluation mode only."""
+
+    def share_batch_norms(self, network: nn.Module) -> None:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        return network
+
+
+def test_frozen_batch_norms_learn_nothing_on_several_gpus(tmp_path: Path) -> None:
+    task = Line()
+    train(task, settings(tmp_path, frozen=("1",), average=0.0), SeveralGpus(torch.device("cpu")))
+    norm = task.network[1]  # type: ignore[index]
+    assert isinstance(norm, nn.SyncBatchNorm)
+    assert torch.equal(norm.running_mean, torch.zeros(8))
+
+
 def test_frozen_parts_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="names no part of the network"):
         train(Line(), settings(tmp_path, frozen=("features",)), ONE_PROCESS)

@@ -32,7 +32,12 @@ def test_the_papers_posetrack_schedule(epoch: int, rate: float) -> None:
 
 def test_steps_of_a_run() -> None:
     assert ScheduleConfig(batch_size=10, lr=1, epochs=3).steps(examples=105) == 30  # incomplete batches are left out
-    assert ScheduleConfig(batch_size=10, lr=1, samples=101).steps(examples=5) == 11
+    assert ScheduleConfig(batch_size=10, lr=1, samples=101).steps(examples=50) == 11
+
+
+def test_a_set_smaller_than_a_batch_is_seen_as_often_as_asked() -> None:
+    assert ScheduleConfig(batch_size=10, lr=1, epochs=3).steps(examples=7) == 3
+    assert ScheduleConfig(batch_size=10, lr=1, samples=101).steps(examples=5) == 21
 
 
 def test_cosine_with_warm_up() -> None:

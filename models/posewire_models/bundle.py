@@ -25,7 +25,7 @@ from posewire_models.specs import DetectorSpec, FlowSpec, parse_detector_spec, p
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_models.weights import load_strict, read_state
 
-__all__ = ["LoadedBundle", "bundle_names", "find_bundle", "load_bundle", "weights_folder"]
+__all__ = ["LoadedBundle", "bundle_names", "find_bundle", "load_bundle", "resolved_manifest", "weights_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def load_bundle(
     where = select_device(device)
     detector_spec, flow_spec = parse_detector_spec(detector), parse_flow_spec(flow)
     how = _How(where, select_runtime(runtime, where, precision), precision_name(select_precision(precision, where)))
-    manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
+    manifest = resolved_manifest(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
     joints = joint_set(manifest.joint_set)
     return LoadedBundle(
         detector=_detector(detector_spec, manifest, folder, how),
@@ -110,8 +110,18 @@ def weights_folder(component: Component, folder: Path) -> Path:
     return Store().weights if component.published else folder
 
 
-def _resolved(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec, bundle: str) -> Manifest:
-    """The manifest with the published weights that it names, or that were asked for in place of its own."""
+def resolved_manifest(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec, bundle: str) -> Manifest:
+    """The manifest with the published weights that it names, or that were asked for in place of its own.
+
+    Args:
+        manifest: of the bundle.
+        detector: as it was asked for.
+        flow: likewise.
+        bundle: what the user calls the bundle.
+
+    Raises:
+        PublishedError: it needs published weights that were not fetched; the message says how to.
+    """
     specs: dict[str, DetectorSpec | FlowSpec] = {"detector": detector, "flow": flow}
     asked: dict[str, Any] = {
         stage: Component(published=(spec.name,)) for stage, spec in specs.items() if spec.kind == "published"

@@ -143,6 +143,15 @@ def test_predictions_of_other_settings_are_not_mixed(data: Path, server: str) ->
     assert run(data, server, "--similarity", "bbox").exit_code == 0
 
 
+def test_what_was_to_be_overwritten_is_gone_after_a_run_that_did_not_come_to_it(data: Path, server: str) -> None:
+    assert run(data, server, "--similarity", "bbox").exit_code == 0
+    clip(data / "videos" / "000002_clip.mp4", frames=4)
+    assert run(data, server, "--similarity", "pose", "--overwrite").exit_code == 1
+    assert not (data / "dt" / "000002_clip.json").exists()
+    clip(data / "videos" / "000002_clip.mp4")
+    assert "1 sequences tracked, 2 were there" in run(data, server, "--similarity", "pose").stderr
+
+
 def test_a_sequence_that_fails_has_no_file_and_the_others_do(data: Path, server: str) -> None:
     spoilt = picture(3)
     spoilt[:16, :16] = 0, 0, 255

@@ -142,7 +142,7 @@ async def _track_all(job: DataSetJob, tasks: Sequence[_Task], access: ServerAcce
     async with access.async_client() as client:
         info = await client.server_info()
         require_detector(info, job.server)
-        _keep_settings(job, info)
+        _keep_settings(job, tasks, info)
         free = info.limits.max_streams - info.active_streams if info.limits.max_streams else job.parallel
         remaining = iter(tasks)
         with bar("tracking", sum(len(task.truth) for task in tasks), quiet=job.quiet) as shown:
@@ -157,8 +157,10 @@ async def _track_all(job: DataSetJob, tasks: Sequence[_Task], access: ServerAcce
     return account
 
 
-def _keep_settings(job: DataSetJob, info: ServerInfo) -> None:
+def _keep_settings(job: DataSetJob, tasks: Sequence[_Task], info: ServerInfo) -> None:
     """Note what the predictions are made with, or find that those in the folder were made with something else.
+
+    Those go where they are to be overwritten: this run may end before it has made all of them anew.
 
     Raises:
         UsageError: they were.
@@ -168,19 +170,27 @@ def _keep_settings(job: DataSetJob, info: ServerInfo) -> None:
     given = {name: value for name, value in asdict(job.settings).items() if value is not None}
     settings: dict[str, Any] = {"models": asdict(info.models), "tracker": defaults | given, "frames": _CODEC}
     before = _read_settings(path)
-    if before is not None and before != settings and not job.overwrite:
-        others = {
-            f"{name} {was[name]!r} there, {value!r} now"
-            for part, values in settings.items()
-            if isinstance(was := before.get(part), dict)
-            for name, value in values.items()
-            if was.get(name, value) != value
-        }
-        raise UsageError(
-            f"{job.out} has predictions that were made otherwise ({', '.join(sorted(others)) or 'by another version'});"
-            " give another --out, or --overwrite to make all of them anew"
-        )
+    if before is not None and before != settings:
+        if not job.overwrite:
+            raise UsageError(_made_otherwise(job.out, before, settings))
+        for task in tasks:
+            task.out.unlink(missing_ok=True)
     write_json(path, settings)
+
+
+def _made_otherwise(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> str:
+    """What differs, and what to do about it."""
+    others = {
+        f"{name} {was[name]!r} there, {value!r} now"
+        for part, values in settings.items()
+        if isinstance(was := before.get(part), dict)
+        for name, value in values.items()
+        if was.get(name, value) != value
+    }
+    return (
+        f"{out} has predictions that were made otherwise ({', '.join(sorted(others)) or 'by another version'});"
+        " give another --out, or --overwrite to make all of them anew"
+    )
 
 
 def _read_settings(path: Path) -> dict[str, Any] | None:

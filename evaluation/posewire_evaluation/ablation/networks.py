@@ -90,31 +90,40 @@ class BundleNetworks:
 
     @cached_property
     def identities(self) -> dict[str, Any]:
-        """By the digests of the weights, the settings, and the kind of device, since a GPU rounds otherwise.
+        """By the digests of the weights, the settings, and what runs them, since a GPU rounds otherwise.
 
         Raises:
             BundleError: unknown or faulty bundle, or one without the stage that is asked for.
+            PublishedError: it needs published weights that were not fetched.
             ValueError: unknown detector, flow estimator or device.
             OSError: a weight file cannot be read.
         """
+        from posewire_models.bundle import resolved_manifest
         from posewire_models.detectors.selection import DetectorSettings
         from posewire_models.flow_estimators import FAR_S
-        from posewire_models.inference import select_device
+        from posewire_models.inference import select_device, select_runtime
         from posewire_models.manifest import read_manifest
+        from posewire_models.precision import precision_name, select_precision
         from posewire_models.specs import parse_detector_spec, parse_flow_spec
 
-        for spec in (parse_detector_spec(self.detector), parse_flow_spec(self.flow)):
-            if spec.path is not None and not spec.path.is_file():
-                raise ValueError(f"{spec.path} does not exist; give the file of the network")
-        manifest = read_manifest(self._folder)
-        device = select_device(self.device).type
+        detector, flow = parse_detector_spec(self.detector), parse_flow_spec(self.flow)
+        for path in (detector.path, flow.path):
+            if path is not None and not path.is_file():
+                raise ValueError(f"{path} does not exist; give the file of the network")
+        manifest = resolved_manifest(read_manifest(self._folder), detector, flow, self.bundle)
+        device = select_device(self.device)
+        how = {
+            "device": device.type,
+            "runtime": select_runtime("auto", device),
+            "precision": precision_name(select_precision("auto", device)),
+        }
         parts = {"detector": manifest.detector, "flow": manifest.flow, "pose": manifest.pose}
-        own = {stage: {**asdict(part), "device": device} if part is not None else None for stage, part in parts.items()}
-        if self.flow == "auto" and device == "cpu" and manifest.near_flow is not None:
+        own = {stage: asdict(part) | how if part is not None else None for stage, part in parts.items()}
+        if self.flow == "auto" and device.type == "cpu" and manifest.near_flow is not None:
             own["flow"] = {"far": own["flow"], "near": asdict(manifest.near_flow), "from_s": FAR_S}
-        for stage, named in (("detector", self.detector), ("flow", self.flow)):
-            if named not in ("auto", "bundle"):
-                own[stage] = {"named": _with_digest(named), "device": device, **asdict(DetectorSettings())}
+        for stage, kind, named in (("detector", detector.kind, self.detector), ("flow", flow.kind, self.flow)):
+            if kind not in ("auto", "bundle", "published"):
+                own[stage] = {"named": _with_digest(named), **how, **asdict(DetectorSettings())}
         return own
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -253,11 +254,21 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
     if processes.first:
         kept = [(source, read(source, held_out=True)) for source in config.sources]
         kept += [(source, read(source, held_out=False)) for source in config.held_out]
-        held_out = {source.format: load(pictures[: config.held_out_limit]) for source, pictures in kept if pictures}
+        kept = [(source, pictures[: config.held_out_limit]) for source, pictures in kept if pictures]
+        names = _told_apart([source.format for source, _ in kept])
+        held_out = {name: load(pictures) for name, (_, pictures) in zip(names, kept, strict=True)}
     task = PoseTask(config, config.build_network(), people, rows, held_out, processes.device)
     if start_weights:
         _start(config, task)
     return task
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The names, those that occur again with their number: coco, coco_2."""
+    return [
+        f"{name}_{number}" if (number := names[: place + 1].count(name)) > 1 else name
+        for place, name in enumerate(names)
+    ]
 
 
 def _check_trunk(network: nn.Module, taken: set[str], file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from posewire_evaluation.ablation.networks import BundleNetworks
 from posewire_evaluation.ablation.recording import LoadedOnce, RecordedVideo, keep_poses, record
 from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.videos import Video, VideoError
+from posewire_models.published.store import Store
 from posewire_server.config import BatchingConfig
 from posewire_server.networks import ModelNames, Networks
 from posewire_server.pipeline import Pipeline
@@ -129,6 +131,22 @@ def test_how_flow_is_estimated_is_part_of_what_was_run() -> None:
     choices = [BundleNetworks("nano", flow=flow, device="cpu") for flow in ("auto", "bundle", "dis", "dis:medium")]
     identities = {digest_of(choice.identities["flow"]) for choice in choices}
     assert len(identities) == len(choices)
+
+
+def identities_with(*names: str) -> dict[str, Any]:
+    """Those of a bundle of published weights, once these lie in the store too."""
+    for name in names:
+        Store().add(name, lambda file, name=name: file.write_text(name), source="here", source_sha256="0" * 64)
+    return BundleNetworks("paper-r50-posetrack", device="cpu").identities
+
+
+def test_other_published_weights_are_other_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POSEWIRE_CACHE", str(tmp_path / "weights"))
+    before = identities_with("mmpose-r50-posetrack18", "torchvision-fasterrcnn-r50", "mmflow-flownets")
+    after = identities_with("torchvision-fasterrcnn-r50-v2", "nvidia-flownet2-s")  # which the bundle prefers
+    assert before["pose"] == after["pose"]
+    assert before["detector"] != after["detector"]
+    assert before["flow"] != after["flow"]
 
 
 def test_a_broken_picture_is_said_with_its_frame(video: Video, tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_pose_training_overfits_64_pictures(tmp_path: Path) -> None:
     assert weights["final_layer.weight"].dtype == torch.float16
 
 
+def test_held_out_sets_of_one_format_are_measured_each(tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 2)
+    more = '[[held_out]]\nformat = "coco"\nimages = "images"\nlabels = "labels.json"'
+    trained = start(tmp_path, samples=32, more=more)
+    assert {name for name in trained.figures if name.endswith("/pck")} == {"coco/pck", "coco_2/pck"}
+
+
 def test_a_trunk_must_be_that_of_the_network(tmp_path: Path) -> None:
     write_coco(tmp_path / "data", 2)
     trunk = ResNetTrunk(18, 0.25).state_dict()

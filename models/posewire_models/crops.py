@@ -3,6 +3,9 @@
 The box is extended in height or width to the input's aspect ratio, enlarged and sampled bilinearly; outside the
 frame is black (Simple Baselines, section 4.1, and `lib/dataset/coco.py` and `lib/utils/transforms.py` of its code).
 
+Where a person is large, bilinear sampling skips most pixels of the frame, and the crop has aliasing. The published
+weights were trained on such crops; a network that was not wants `antialias`, see `sample_crops_of_many`.
+
 Affine maps are `(n, 2, 3)` matrices on pixel coordinates whose centres are integers: the input's pixel i covers
 [i - 0.5, i + 0.5], so that the input's outer edge falls on the edge of the extended box.
 """
@@ -16,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from posewire_models.device_transfer import to_device
 
@@ -32,6 +36,10 @@ __all__ = [
 
 BOX_SCALE = 1.25
 """How much larger than the (extended) box the crop is in the published code."""
+
+
+_MOST_HALVINGS = 3
+"""Of a frame before it is sampled: enough for a person of sixteen times the input's height."""
 
 
 def check_box_scale(scale: float) -> None:
@@ -90,7 +98,12 @@ def sample_crops(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) 
 
 
 def sample_crops_of_many(
-    frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_size: tuple[int, int]
+    frames: Sequence[Tensor],
+    owners: Tensor,
+    to_frame: Tensor,
+    input_size: tuple[int, int],
+    *,
+    antialias: bool = False,
 ) -> Tensor:
     """Cut crops out of several frames, which may differ in size; as `sample_crops`.
 
@@ -99,8 +112,44 @@ def sample_crops_of_many(
         owners: `(n,)` on the CPU: which frame each crop is of, increasing.
         to_frame: `(n, 2, 3)` on the CPU.
         input_size: (height, width) of the crops.
+        antialias: where a pixel of the crop covers two or more of the frame a side, halve the frame first.
     """
-    if frames[0].device.type != "cpu":
+    halvings = to_frame[:, :, 0].norm(dim=1).log2().floor().clamp(0, _MOST_HALVINGS).int()
+    if not antialias or not halvings.any():
+        return _sampled(frames, owners, to_frame, input_size)
+    crops = torch.empty((len(to_frame), 3, *input_size), device=frames[0].device)
+    for times in halvings.unique().tolist():
+        (rows,) = (halvings == times).nonzero(as_tuple=True)
+        shown, owners_of_shown = torch.unique_consecutive(owners[rows], return_inverse=True)
+        reduced = [_reduced(frames[frame], 2**times) for frame in shown.tolist()]
+        crops[rows] = _sampled(reduced, owners_of_shown, _to_reduced(to_frame[rows], 2**times), input_size)
+    return crops
+
+
+def _reduced(pixels: Tensor, factor: int) -> Tensor:
+    """A frame of the means of squares of `factor` pixels a side; what fills no square at its ends is left out."""
+    if factor == 1:
+        return pixels
+    height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
+    whole = pixels[: height * factor, : width * factor]
+    if _is_on_cpu(pixels):
+        return torch.from_numpy(cv2.resize(whole.numpy(), (width, height), interpolation=cv2.INTER_AREA))
+    return functional.avg_pool2d(whole.permute(2, 0, 1).float(), factor).round().byte().permute(1, 2, 0)
+
+
+def _is_on_cpu(pixels: Tensor) -> bool:
+    return pixels.device.type == "cpu"
+
+
+def _to_reduced(to_frame: Tensor, factor: int) -> Tensor:
+    """The maps `(n, 2, 3)` to the pixels of frames that were reduced by `factor`."""
+    reduced = to_frame / factor
+    reduced[:, :, 2] += 0.5 / factor - 0.5
+    return reduced
+
+
+def _sampled(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
+    if not _is_on_cpu(frames[0]):
         return _gather(frames, owners, to_frame, input_size)
     counts = torch.bincount(owners, minlength=len(frames)).tolist()
     parts = [

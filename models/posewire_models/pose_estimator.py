@@ -29,11 +29,14 @@ class PoseSettings:
     Attributes:
         flip_test: average with the heatmaps of the mirrored crop, as the paper's figures do; doubles the cost.
         box_scale: enlargement of the (extended) person box.
+        antialias: whether large people are reduced by means of pixels, see `crops.sample_crops_of_many`; for networks
+            that were trained on such crops.
         decoding: how joints are placed between the heatmap's cells, one of `posewire_models.heatmaps.DECODINGS`.
     """
 
     flip_test: bool = False
     box_scale: float = BOX_SCALE
+    antialias: bool = False
     decoding: str = "quarter"
 
     def __post_init__(self) -> None:
@@ -102,7 +105,9 @@ class HeatmapPoseEstimator:
         """The chunk's crops, in the order of `owners`."""
         shown, owners = torch.unique_consecutive(owners, return_inverse=True)
         pixels = [frames[frame].on(self._device) for frame in shown.tolist()]
-        return sample_crops_of_many(pixels, owners, to_frame, self._config.input_size)
+        return sample_crops_of_many(
+            pixels, owners, to_frame, self._config.input_size, antialias=self._settings.antialias
+        )
 
     def _joints_of(self, network: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
         """Joints `(n, k, 3)` in heatmap cells, of crops `(n, 3, h, w)` in 0..255."""

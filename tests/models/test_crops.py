@@ -94,6 +94,59 @@ def test_crops_of_many_frames_are_those_of_each() -> None:
     torch.testing.assert_close(sample_crops_of_many(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0.52)
 
 
+def of_four_sizes() -> torch.Tensor:
+    """Boxes of people who are reduced not at all, and by 2, by 4 and by 8 and more, before they are sampled."""
+    heights = torch.tensor([40.0, 130.0, 260.0, 700.0])
+    corners = torch.tensor([[20.0, 30.0], [30.0, 40.0], [101.0, 51.0], [3.0, 5.0]])
+    return torch.cat((corners, corners + torch.stack((heights / 2, heights), dim=1)), dim=1)
+
+
+def smooth(size: tuple[int, int]) -> torch.Tensor:
+    """A frame that is about the same however it is sampled."""
+    y, x = torch.meshgrid(torch.arange(float(size[0])), torch.arange(float(size[1])), indexing="ij")
+    waves = torch.stack((torch.sin(x / 90), torch.sin(y / 70), torch.sin((x + y) / 110)), dim=2)
+    return (127 + 120 * waves).round().byte()
+
+
+def test_without_aliasing_crops_lie_where_they_lay() -> None:
+    frames, owners = [smooth((1081, 1923)), smooth((900, 700))], torch.tensor([0, 0, 1, 1])
+    to_frame = crop_to_frame(of_four_sizes(), (64, 48))
+    plain, means = (sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=on) for on in (False, True))
+    # Half a pixel of the reduced frame off would show as 4 to 10; at the frame's edge part of a square is outside.
+    difference = (plain - means).abs()[:, :, 3:-3, 3:-3]
+    inside = plain[:, :, 3:-3, 3:-3].amin(dim=1, keepdim=True) > 0
+    assert (difference * inside).max() <= 2
+
+
+def test_without_aliasing_fine_patterns_become_their_mean() -> None:
+    stripes = torch.zeros(1080, 1920, 3, dtype=torch.uint8)
+    stripes[:, ::2] = 200
+    plain, means = (
+        sample_crops_of_many(
+            [stripes],
+            torch.zeros(4, dtype=torch.long),
+            crop_to_frame(of_four_sizes(), (64, 48)),
+            (64, 48),
+            antialias=on,
+        )
+        for on in (False, True)
+    )
+    assert torch.equal(plain[0], means[0])
+    inside = (slice(1, None), slice(None), slice(20, 44), slice(20, 28))
+    assert means[inside].sub(100).abs().max() <= 1
+    assert plain[inside].sub(100).abs().max() > 50
+
+
+def test_reduced_frames_are_the_same_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(2)
+    frames = [torch.randint(0, 256, (size, 1000, 3), dtype=torch.uint8, generator=generator) for size in (777, 780)]
+    to_frame, owners = crop_to_frame(of_four_sizes(), (64, 48)), torch.tensor([0, 0, 1, 1])
+    on_cpu = sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=True)
+    monkeypatch.setattr(crops, "_is_on_cpu", lambda _: False)
+    elsewhere = sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=True)
+    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1.52)  # a mean of .5 is rounded up or down
+
+
 def test_places_far_outside_are_black_and_nothing_else() -> None:
     frame = torch.full((50, 50, 3), 200, dtype=torch.uint8)
     boxes = torch.tensor([[1e9, 1e9, 1e9 + 500, 1e9 + 500], [-1e30, 0.0, 1e30, 50.0]])

@@ -46,7 +46,8 @@ class CenterHeatmapDetector:
         images, scales = letterbox_many(pixels, self._config.input_size, sum(self._config.pixel_mean) / 3)
         found = to_host(self._find(images))  # (b, k, 5)
         per_frame_pixel = torch.tensor(scales).repeat(1, 2).unsqueeze(1)  # x, y, x, y
-        boxes, scores = (found[..., :4] + 0.5) / per_frame_pixel - 0.5, found[..., 4]
+        # The network tells where edges lie, from the input's own edge on; frames count from the middle of a pixel.
+        boxes, scores = found[..., :4] / per_frame_pixel - 0.5, found[..., 4]
         return [people(boxes[row], scores[row], frame.size, self._settings) for row, frame in enumerate(frames)]
 
     def _boxes_of(self, network: Callable[[Tensor], CenterMaps], images: Tensor) -> Tensor:

@@ -152,10 +152,11 @@ class Outbox:
         # cancelled, the write goes on, and the next one waits for it.
         sending = asyncio.ensure_future(self._send_whole(response))
         try:
-            await asyncio.shield(sending)
+            await asyncio.wait({sending})  # not `shield`, which from Python 3.14 on logs failures that nobody waits for
         except asyncio.CancelledError:
             sending.add_done_callback(_note_failure)
             raise
+        sending.result()
 
     async def _send_whole(self, response: track_pb2.TrackResponse) -> None:
         async with self._sending:

@@ -13,6 +13,7 @@ import dataclasses
 import io
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def detector_figures(detector: Detector, sources: Sequence[SourceConfig], root: 
             if pixels is None:
                 continue
             (people,) = detector([Frame(pixels)])
-            found.append(np.concatenate([people.boxes, people.scores[:, None]], axis=1))
+            edges = people.boxes + 0.5  # labels count from the picture's edge, frames from the middle of a pixel
+            found.append(np.concatenate([edges, people.scores[:, None]], axis=1))
             truths.append((np.array([one.box for one in picture.people], np.float32).reshape(-1, 4), picture.ignored))
     if not found:
         return {}
@@ -189,9 +191,9 @@ def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -
     return found
 
 
-def main() -> None:
-    """Measure a bundle and print its figures as JSON."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+def main(args: Sequence[str] | None = None) -> None:
+    """Measure a bundle and print its figures as JSON; faults of the input become one line and exit status 1."""
+    parser = argparse.ArgumentParser(description="Measure a bundle and print its figures as JSON.")
     parser.add_argument("bundle", help="name or folder of the bundle")
     parser.add_argument("--data-root", type=Path, required=True, help="folder that the configs' paths are relative to")
     parser.add_argument("--pose-config", type=Path, default=CONFIGS / "nano-pose.toml")
@@ -199,8 +201,17 @@ def main() -> None:
     parser.add_argument("--flow", default="bundle", help="flow estimator to measure, as of posewire serve")
     parser.add_argument("--flow-size", type=int, nargs=2, default=(384, 512), metavar=("H", "W"), help="of the scenes")
     parser.add_argument("--device", default="auto")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.WARNING)
+    try:
+        figures = _measure(arguments)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"posewire: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(json.dumps(figures, indent=2))
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     has_detector = read_manifest(find_bundle(arguments.bundle)).detector is not None
     detector = "bundle" if has_detector else "none"
     bundle = load_bundle(arguments.bundle, device=arguments.device, detector=detector, flow=arguments.flow)
@@ -225,7 +236,7 @@ def main() -> None:
             rate_divisors=(divisor,),
         )
         figures[name] = flow_figures(bundle.flow, scenes)
-    print(json.dumps(figures, indent=2))
+    return figures
 
 
 if __name__ == "__main__":

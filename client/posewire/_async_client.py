@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -13,11 +13,13 @@ import grpc
 import grpc.aio
 
 from posewire import _wire
+from posewire._call import is_cancelled_task
 from posewire._connections import DEFAULT_ADDRESS, DEFAULT_PORT, Access, Connection, Connections
 from posewire._encoding import encode, sniff
 from posewire._plan import StreamPlan
 from posewire._status import error_from_status
 from posewire._stream import AsyncTrackStream
+from posewire._workers import Workers
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import ConnectionFailed, InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo
@@ -82,7 +84,7 @@ class AsyncClient:
         self._connections = Connections(address, access, options)
         self._reconnect = reconnect
         self._timeout_s = timeout_s
-        self._workers: ThreadPoolExecutor | None = None
+        self._workers = Workers("posewire-worker")
         self._streams: set[AsyncTrackStream] = set()
         self._closed = False
 
@@ -102,20 +104,29 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the streams and the connection. Safe to call twice."""
+        """Close the streams and the connection. Safe to call twice.
+
+        Cancelled itself, it waits no longer, but everything is released all the same.
+        """
         self._closed = True
-        await asyncio.gather(*(stream.aclose() for stream in list(self._streams)))
-        await self._connections.aclose()
-        if self._workers is not None:
-            # Nothing is waited for: a worker may be stuck in a camera that does not open.
-            self._workers.shutdown(wait=False, cancel_futures=True)
-            self._workers = None
+        # As tasks of their own they go on, should this one be cancelled.
+        streams = [asyncio.create_task(stream.aclose(), name="posewire-close") for stream in self._streams]
+        try:
+            if streams:
+                await asyncio.wait(streams)
+                await asyncio.gather(*streams)  # raises what they have raised
+        finally:
+            try:
+                await self._connections.aclose()
+            finally:
+                self._workers.close()
 
     async def server_info(self) -> ServerInfo:
         """The server's version, models, limits and device.
 
         Raises:
             CallError: nobody answers, or the server refuses.
+            MisuseError: the client is closed, or was before the answer came.
         """
         request = pose_tracking_service_pb2.GetServerInfoRequest()
 
@@ -152,6 +163,7 @@ class AsyncClient:
         Raises:
             InvalidSettings: an argument is unusable. Nothing was sent.
             CallError: nobody answers, or the server refuses; `InvalidRequest` if the picture cannot be decoded there.
+            MisuseError: the client is closed, or was before the answer came.
         """
         given = None if boxes is None else _wire.boxes_array(boxes)
         raw_size = None
@@ -163,9 +175,8 @@ class AsyncClient:
             if fault:
                 raise InvalidSettings(f"image is no picture: {fault}")
             raw_size = (image.shape[1], image.shape[0]) if codec == "raw" else None
-            data = await asyncio.get_running_loop().run_in_executor(
-                self._pool(), encode, image, checked.codec, checked.jpeg_quality
-            )
+            encoding = partial(encode, image, checked.codec, checked.jpeg_quality)
+            data = await asyncio.wrap_future(self._workers.submit(encoding))
         if box_score_threshold is not None and not 0 <= box_score_threshold <= 1:
             raise InvalidSettings(f"box_score_threshold is {box_score_threshold!r}; it is a number in 0..1")
         request = _wire.estimate_request(
@@ -221,7 +232,7 @@ class AsyncClient:
             on_reconnect=on_reconnect,
         )
         self._check_open()
-        return AsyncTrackStream(self._connections, self._pool(), plan, self._streams)
+        return AsyncTrackStream(self._connections, self._workers, plan, self._streams)
 
     async def _ask(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
         """A call without a stream, to the first server that can be reached."""
@@ -230,6 +241,10 @@ class AsyncClient:
         for address in (*others, last):
             try:
                 answer = await ask(self._connections.to(address))
+            except asyncio.CancelledError:
+                if self._closed and not is_cancelled_task():
+                    raise MisuseError("the client was closed before the answer came") from None
+                raise
             except grpc.aio.AioRpcError as error:
                 failure = error_from_status(error, address, doing)
                 if address == last or not isinstance(failure, ConnectionFailed):
@@ -242,8 +257,3 @@ class AsyncClient:
     def _check_open(self) -> None:
         if self._closed:
             raise MisuseError("this client is closed; make another one")
-
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._workers is None:
-            self._workers = ThreadPoolExecutor(thread_name_prefix="posewire-worker")
-        return self._workers

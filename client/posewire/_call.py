@@ -13,13 +13,13 @@ import grpc.aio
 from posewire._connections import Connection
 from posewire._status import error_from_status
 from posewire._wire import open_request, stream_info_from
-from posewire.errors import ConnectionLost, ServerRefused, StreamBroken, TimedOut
+from posewire.errors import ConnectionLost, MisuseError, ServerRefused, StreamBroken, TimedOut
 from posewire.results import StreamInfo
 from posewire.resume import ResumePoint
 from posewire.settings import StreamSettings
 from posewire.v1 import track_pb2
 
-__all__ = ["TrackCall"]
+__all__ = ["TrackCall", "is_cancelled_task"]
 
 T = TypeVar("T")
 
@@ -62,6 +62,7 @@ class TrackCall:
         Raises:
             CallError: nobody answers, the server refuses, or takes longer than `timeout_s`.
             StreamBroken: the server answers something else.
+            MisuseError: the client was closed meanwhile.
         """
         address = connection.address
         call = connection.stub.Track(metadata=connection.metadata)
@@ -83,6 +84,11 @@ class TrackCall:
             ) from None
         except grpc.aio.AioRpcError as error:
             raise error_from_status(status.error or error, address, "opening a stream") from error
+        except asyncio.CancelledError:
+            call.cancel()
+            if is_cancelled_task():
+                raise
+            raise MisuseError("this stream was closed before its end: its client was, while it was opening") from None
         except BaseException:
             call.cancel()
             raise
@@ -98,7 +104,7 @@ class TrackCall:
             except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
                 return False
             except asyncio.CancelledError:
-                if _is_cancelled_task():
+                if is_cancelled_task():
                     self._cancelled_here = True
                     raise
                 return False
@@ -126,7 +132,7 @@ class TrackCall:
                 raise failure from error
             raise ConnectionLost(f"the stream {self.info.stream_id} broke: {failure}") from failure
         except asyncio.CancelledError:
-            if _is_cancelled_task():
+            if is_cancelled_task():
                 raise
             if self._cancelled_here:
                 raise StreamBroken(f"the stream {self.info.stream_id} was cancelled by this client") from None
@@ -177,7 +183,7 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T | None:
     return None
 
 
-def _is_cancelled_task() -> bool:
+def is_cancelled_task() -> bool:
     """Whether the task is being cancelled; gRPC raises the same exception when only the call was."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

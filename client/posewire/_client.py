@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -66,6 +67,8 @@ class Client:
         )
         self._loop: LoopThread | None = None
         self._closed = False
+        # Reentrant, since the handler of a signal may close the client while this thread is about to use it.
+        self._lock = threading.RLock()
 
     @property
     def address(self) -> str:
@@ -83,13 +86,11 @@ class Client:
 
     def close(self) -> None:
         """Close the streams and the connection. Safe to call twice."""
-        self._closed = True
-        if self._loop is not None:
-            try:
-                self._loop.run(self._client.aclose())
-            finally:
-                self._loop.close()
-                self._loop = None
+        with self._lock:
+            self._closed = True
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close(self._client.aclose())
 
     def server_info(self) -> ServerInfo:
         """As `AsyncClient.server_info`."""
@@ -148,11 +149,12 @@ class Client:
         return TrackStream(loop.run(make()), loop)
 
     def _running(self) -> LoopThread:
-        if self._closed:
-            raise MisuseError("this client is closed; make another one")
-        if self._loop is None:
-            self._loop = LoopThread()
-        return self._loop
+        with self._lock:
+            if self._closed:
+                raise MisuseError("this client is closed; make another one")
+            if self._loop is None:
+                self._loop = LoopThread()
+            return self._loop
 
 
 class TrackStream:
@@ -202,8 +204,7 @@ class TrackStream:
 
     def close(self) -> None:
         """Cancel what is under way and release everything. Safe to call twice."""
-        if self._loop.is_running:  # else the client was closed, and its streams with it
-            self._loop.run(self._stream.aclose())
+        self._loop.release(self._stream.aclose())
 
     @property
     def info(self) -> StreamInfo:

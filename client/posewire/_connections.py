@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from posewire.connection import TlsSettings
-from posewire.errors import InvalidSettings
+from posewire.errors import InvalidSettings, MisuseError
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 
 if TYPE_CHECKING:
@@ -132,11 +132,18 @@ class Connections:
         self._options = tuple(options)
         self._metadata = (("authorization", f"Bearer {access.token}"),) if access.token else ()
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._closed = False
         self.preferred = self.addresses[0]
         """Where new calls go: the server that was reached last."""
 
     def to(self, address: str) -> Connection:
-        """The connection to one of the servers."""
+        """The connection to one of the servers.
+
+        Raises:
+            MisuseError: the channels were closed.
+        """
+        if self._closed:
+            raise MisuseError("this client is closed; make another one")
         if address not in self._channels:
             self._channels[address] = self._access.channel(address, self._options)
         stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(self._channels[address])
@@ -153,6 +160,7 @@ class Connections:
 
     async def aclose(self) -> None:
         """Close the channels."""
+        self._closed = True
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             await channel.close()

@@ -140,8 +140,10 @@ class Exchange:
     async def aclose(self) -> None:
         """Cancel the call and the tasks."""
         self.cancel()
-        await asyncio.gather(self._receiver, return_exceptions=True)
-        await self.outgoing.aclose()
+        try:
+            await asyncio.gather(self._receiver, return_exceptions=True)
+        finally:
+            await self.outgoing.aclose()
 
     # -- the receiving task --------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from typing import NamedTuple
 
+from posewire._threads import OwnThread
 from posewire.errors import SourceError
 from posewire.sources import Source, SourceFrame
 
@@ -61,7 +62,7 @@ class SourceFeed:
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._ended = asyncio.Event()
-        self._thread = threading.Thread(target=self._read, name="posewire-source", daemon=True)
+        self._thread = OwnThread(self._read, "posewire-source", end=self.close)
         self._thread.start()
 
     async def next(self) -> FeedItem | None:
@@ -102,12 +103,16 @@ class SourceFeed:
         self._stopped = True
         self._arrived.set()
 
-    async def aclose(self) -> None:
-        """Stop reading and release the source."""
+    def close(self) -> None:
+        """Stop reading and release the source, without waiting until that is done."""
         with self._lock:
             self._closed = True
             self._waiting.clear()
             self._lock.notify()
+
+    async def aclose(self) -> None:
+        """Stop reading and release the source."""
+        self.close()
         try:
             async with asyncio.timeout(_CLOSING_S):
                 await self._ended.wait()
@@ -126,8 +131,15 @@ class SourceFeed:
         except BaseException as error:  # noqa: BLE001 -- it is raised again where the frames are taken
             self._failure = error
         finally:
-            self._source.close()
+            self._close_source()
             self._notify(self._ended, self._arrived)
+
+    def _close_source(self) -> None:
+        try:
+            self._source.close()
+        except BaseException as error:  # noqa: BLE001 -- the program's own; as above
+            self._failure = self._failure or error
+            _log.warning("%s could not be closed", self._source.name, exc_info=error)
 
     def _put(self, frame: SourceFrame) -> bool:
         """Hand over a frame; False once the feed is closed."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import sys
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
+from posewire._threads import OwnThread, may_wait
 from posewire.errors import MisuseError
 
 __all__ = ["LoopThread"]
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -18,28 +24,86 @@ T = TypeVar("T")
 class LoopThread:
     """Runs coroutines for a program that is not asynchronous.
 
-    with LoopThread() as loop:
-        answer = loop.run(ask())
+    loop = LoopThread()
+    answer = loop.run(ask())
+    loop.close(say_goodbye())
     """
 
     def __init__(self) -> None:
-        started = threading.Event()
+        self._started = threading.Event()
+        self._stopped = asyncio.Event()
+        self._closing = False
+        # What has been begun and has not ended. There is no lock, since a finaliser may call this class at any time.
+        self._under_way: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_on_loop_error)
-        self._thread = threading.Thread(target=self._serve, args=(started,), name="posewire-loop", daemon=True)
+        self._thread = OwnThread(self._serve, "posewire-loop", end=self._stop)
         self._thread.start()
-        started.wait()
+        self._started.wait()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end and give its result. An interrupt of the calling thread cancels it.
 
         Raises:
-            MisuseError: the thread has ended, or ends before the work does.
+            MisuseError: the thread has ended, or ends before the work does; or it is the calling one.
+        """
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise MisuseError("this is the client's own thread, which cannot wait for itself; use the client elsewhere")
+        return self._end_of(self._begin(work))
+
+    def release(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run `work`, which releases something; does nothing after `close`, which has released everything.
+
+        Finalisers may call this: it waits for the end of the work only where it may.
         """
         if not self.is_running:
             work.close()
-            raise MisuseError("the client of this call is closed; make another one")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            return
+        with contextlib.suppress(MisuseError):  # closed meanwhile
+            future = self._begin(work)
+            if may_wait():
+                self._end_of(future)
+            else:
+                future.add_done_callback(_log_failure)
+
+    def close(self, last: Coroutine[Any, Any, object]) -> None:
+        """Run `last`, cancel what still runs and end the thread. Safe to call twice. Waits where `release` does."""
+        if not self.is_running:
+            last.close()
+            return
+        with contextlib.suppress(MisuseError):  # closed meanwhile
+            future = self._begin(last)
+            if not may_wait():
+                future.add_done_callback(_log_failure)
+                future.add_done_callback(self._stop)
+                return
+            try:
+                self._end_of(future)
+            finally:
+                self._stop()
+                self._thread.join()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether work can be done."""
+        return not (self._closing or sys.is_finalizing()) and self._thread.is_alive()
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        try:
+            if not self.is_running:
+                raise RuntimeError
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # asyncio raises it too, if the loop was closed just now
+            work.close()
+            raise MisuseError("the client of this call is closed; make another one") from None
+        self._under_way[future] = work
+        future.add_done_callback(self._forget)
+        if self._loop.is_closed():
+            self._abandon()
+        return future
+
+    def _end_of(self, future: Future[T]) -> T:
         try:
             return future.result()
         except CancelledError:
@@ -48,35 +112,53 @@ class LoopThread:
             future.cancel()
             raise
 
-    @property
-    def is_running(self) -> bool:
-        """Whether work can be done."""
-        return self._thread.is_alive() and not self._loop.is_closed()
+    def _forget(self, future: Future[Any]) -> None:
+        self._under_way.pop(future, None)
 
-    def close(self) -> None:
-        """Cancel what still runs and end the thread. Safe to call twice."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+    def _abandon(self) -> None:
+        """What came too late for the loop will never be begun: whoever waits for it has to hear of that."""
+        for future, work in self._under_way.copy().items():
+            work.close()
+            future.cancel()
 
-    def _serve(self, started: threading.Event) -> None:
+    def _stop(self, _: object = None) -> None:
+        self._closing = True
+        with contextlib.suppress(RuntimeError):  # closed already
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.call_soon(started.set)
-            self._loop.run_forever()
+            self._loop.call_soon(self._started.set)
+            self._loop.run_until_complete(self._stopped.wait())
+            self._cancel_tasks()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._cancel_tasks()  # of work that was handed over meanwhile
         finally:
-            tasks = asyncio.all_tasks(self._loop)
+            self._loop.close()
+            self._abandon()
+
+    def _cancel_tasks(self) -> None:
+        while tasks := asyncio.all_tasks(self._loop):
             for task in tasks:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+
+
+def _log_failure(future: Future[Any]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        _log.warning("a stream or client could not be closed in order", exc_info=error)
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Leave out a false alarm: with several loops in a process, gRPC wakes all of them and only one finds the event."""
-    handle = repr(context.get("handle", ""))
-    if isinstance(context.get("exception"), BlockingIOError) and "PollerCompletionQueue" in handle:
+    """Leave out false alarms: with several loops in a process, gRPC wakes all of them and only one finds the event.
+
+    It may also be an event of a loop that was closed meanwhile.
+    """
+    handle, error = repr(context.get("handle", "")), context.get("exception")
+    if "PollerCompletionQueue" in handle and (isinstance(error, BlockingIOError) or "loop is closed" in str(error)):
         return
     loop.default_exception_handler(context)

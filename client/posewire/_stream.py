@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from posewire._call import TrackCall, is_cancelled_task
 from posewire._connections import Connections
 from posewire._encoding import encode
 from posewire._exchange import Exchange
@@ -16,6 +19,7 @@ from posewire._feed import FeedItem, SourceFeed
 from posewire._plan import StreamPlan, asked_again, in_flight_limit, settle
 from posewire._reconnection import Reconnection, open_at_any
 from posewire._wire import boxes_array
+from posewire._workers import Workers
 from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
@@ -64,7 +68,7 @@ class AsyncTrackStream:
     def __init__(
         self,
         connections: Connections,
-        workers: Executor,
+        workers: Workers,
         plan: StreamPlan,
         open_streams: set[AsyncTrackStream],
     ):
@@ -74,6 +78,7 @@ class AsyncTrackStream:
         self._open_streams = open_streams
         self._source: Source | None = None
         self._feed: SourceFeed | None = None
+        self._opening: asyncio.Task[TrackCall] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._sending = asyncio.Lock()
@@ -87,6 +92,7 @@ class AsyncTrackStream:
         Raises:
             SourceError: the source cannot be opened.
             CallError: the server cannot be reached, or refuses the stream.
+            MisuseError: the stream was opened before, or the client closed.
         """
         if self._opened:
             raise MisuseError("this stream was opened before; make another one with client.track()")
@@ -105,26 +111,49 @@ class AsyncTrackStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel what is under way and release everything. Safe to call twice."""
+        """Cancel what is under way and release everything. Safe to call twice.
+
+        Cancelled itself, it waits no longer, but everything is released all the same.
+        """
+        async with AsyncExitStack() as ends:  # each is waited for, whatever becomes of those before it
+            ends.callback(self._open_streams.discard, self)
+            if self._feed is not None:
+                ends.push_async_callback(self._feed.aclose)
+            if self._exchange is not None:
+                ends.push_async_callback(self._exchange.aclose)
+            if self._pump is not None:
+                ends.push_async_callback(_end_of, self._pump)
+            if self._opening is not None:
+                ends.push_async_callback(_end_of, self._opening)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """End everything, without waiting until that is done."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening.add_done_callback(_cancel_opened)  # it may have come to its end just before
         if self._exchange is not None:
             self._exchange.cancel()
         if self._pump is not None:
             self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
-        if self._exchange is not None:
-            await self._exchange.aclose()
         if self._feed is not None:
-            await self._feed.aclose()
+            self._feed.close()
         elif self._source is not None:
             self._source.close()
-        self._open_streams.discard(self)
 
     async def _open(self) -> None:
         plan = self._plan
         if plan.source is not None:
             self._source = await self._open_source(plan.source)
         settings = settle(plan, self._source)
-        call = await open_at_any(self._connections, settings, plan.resume, plan.timeout_s)
+        opening = open_at_any(self._connections, settings, plan.resume, plan.timeout_s)
+        self._opening = asyncio.create_task(opening, name="posewire-opening")
+        try:
+            call = await self._opening
+        except asyncio.CancelledError:
+            if is_cancelled_task():
+                raise
+            raise MisuseError("this stream was closed before its end: while it was opening") from None
         reconnection = None
         if plan.reconnect is not None:
             reconnection = Reconnection(self._connections, plan.reconnect, asked_again(settings, call.info.settings))
@@ -144,8 +173,9 @@ class AsyncTrackStream:
 
     async def _open_source(self, source: SourceLike) -> Source:
         """Open the source in a thread: cameras and addresses may take seconds."""
+        plan = self._plan
         opening = self._workers.submit(
-            open_source, source, codec=self._plan.settings.codec, max_frames=self._plan.max_frames
+            partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames)
         )
         try:
             return await asyncio.wrap_future(opening)
@@ -311,9 +341,8 @@ class AsyncTrackStream:
                     f"frame {frame.number} is {width}x{height}, but the stream was opened for raw frames of"
                     f" {settings.raw_size}; use codec='jpeg' or 'png' for frames of different sizes"
                 )
-            data = await asyncio.get_running_loop().run_in_executor(
-                self._workers, encode, frame.image, settings.codec, settings.jpeg_quality
-            )
+            encoding = partial(encode, frame.image, settings.codec, settings.jpeg_quality)
+            data = await asyncio.wrap_future(self._workers.submit(encoding))
         image = frame.image if self._plan.keep_images else None
         await exchange.outgoing.send(
             frame.number,
@@ -330,6 +359,15 @@ class AsyncTrackStream:
         if self._exchange is None:
             raise MisuseError("this stream is not open; use it in `async with client.track(...) as stream:`")
         return self._exchange
+
+
+async def _end_of(task: asyncio.Task[Any]) -> None:
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _cancel_opened(opening: asyncio.Task[TrackCall]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().cancel()
 
 
 def _close_opened(opening: Future[Source]) -> None:

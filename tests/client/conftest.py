@@ -84,7 +84,17 @@ async def faithful(stream: Stream) -> AsyncIterator[track_pb2.TrackResponse]:
 
 
 class ScriptedService(PoseTrackingServiceServicer):
+    """A service with a script for its streams.
+
+    Attributes:
+        silent: answer no single calls.
+        asked: set with the first single call.
+        ended: set with the end of the first stream.
+    """
+
     def __init__(self, script: Script):
+        self.silent = False
+        self.asked = asyncio.Event()
         self.script = script
         self.streams: list[Stream] = []
         self.estimates: list[pose_tracking_service_pb2.EstimatePosesRequest] = []
@@ -101,6 +111,7 @@ class ScriptedService(PoseTrackingServiceServicer):
 
     async def EstimatePoses(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.estimates.append(request)
+        await self._be_asked()
         response = pose_tracking_service_pb2.EstimatePosesResponse()
         response.size.width, response.size.height = 64, 48
         response.joint_set.name = "three"
@@ -109,7 +120,13 @@ class ScriptedService(PoseTrackingServiceServicer):
             response.people.add(box=box, score=1, joints=[0, 0, 1] * 3, box_source=pose_pb2.BOX_SOURCE_CALLER)
         return response
 
+    async def _be_asked(self) -> None:
+        self.asked.set()
+        if self.silent:
+            await asyncio.Event().wait()
+
     async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._be_asked()
         response = pose_tracking_service_pb2.GetServerInfoResponse(
             version="9.9", device="cpu (2 threads)", has_detector=True, joint_sets=["coco17"]
         )

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import cv2
@@ -118,6 +119,63 @@ async def test_unusable_arguments_are_found_before_anything_is_sent(
 
 
 # -- failures of calls -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.server_info(),
+        lambda client: client.estimate_poses(pictures(1)[0]),
+    ],
+)
+async def test_closing_the_client_ends_the_calls_of_other_tasks_but_cancels_no_task(
+    serve: Any, call: Callable[[AsyncClient], Coroutine[Any, Any, Any]]
+) -> None:
+    server = await serve()
+    server.service.silent = True
+    client = AsyncClient(server.address)
+    calling = asyncio.create_task(call(client))
+    await server.service.asked.wait()
+    await client.aclose()
+    with pytest.raises(posewire.MisuseError, match="closed before the answer came"):
+        await calling
+
+
+async def test_a_cancelled_task_is_cancelled_although_the_client_closes(serve: Any) -> None:
+    server = await serve()
+    server.service.silent = True
+    client = AsyncClient(server.address)
+    calling = asyncio.create_task(client.server_info())
+    await server.service.asked.wait()
+    calling.cancel()
+    await client.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+
+async def test_closing_the_client_ends_a_picture_that_waits_to_be_encoded(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def encode_late(*_: Any) -> bytes:
+        begun.set()
+        may_end.wait()
+        return b""
+
+    monkeypatch.setattr("posewire._async_client.encode", encode_late)
+    client = AsyncClient(server.address)
+    client._workers._most = 1
+    first, second = (asyncio.create_task(client.estimate_poses(pictures(1)[0])) for _ in range(2))
+    await asyncio.to_thread(begun.wait)
+    await client.aclose()
+    with pytest.raises(posewire.MisuseError, match="client was closed"):
+        await second
+    may_end.set()
+    with pytest.raises(posewire.MisuseError, match="client is closed"):
+        await first
+    assert server.service.estimates == []
 
 
 async def test_without_a_server_the_error_names_the_address_and_says_what_to_try(unused_tcp_port: int) -> None:

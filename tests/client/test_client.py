@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 
 import posewire
 from posewire import Client
+from posewire._loop_thread import LoopThread
 
 
 def pictures(count: int) -> list[Any]:
@@ -139,6 +143,37 @@ async def test_several_threads_may_use_one_client(serve: Any) -> None:
     assert counts == {count: count for count in range(1, 5)}
 
 
+async def test_threads_that_use_a_new_client_together_share_one_loop(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    together = threading.Barrier(2)
+    loops: list[LoopThread] = []
+
+    class Slow(LoopThread):
+        def __init__(self) -> None:
+            # If two threads can be here at the same time, they are.
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(0.2)
+            super().__init__()
+            loops.append(self)
+
+    monkeypatch.setattr("posewire._client.LoopThread", Slow)
+
+    def program() -> None:
+        client = Client(server.address)
+        threads = [threading.Thread(target=client.server_info) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        client.close()
+
+    await in_a_thread(program)
+    assert len(loops) == 1
+    assert not loops[0].is_running
+
+
 async def test_closing_the_client_ends_a_call_of_another_thread(serve: Any) -> None:
     async def silent(stream: Any) -> Any:
         called.set()
@@ -167,6 +202,95 @@ async def test_closing_the_client_in_mid_stream_leaves_nothing(serve: Any) -> No
             list(results)
 
     await in_a_thread(program)
+
+
+@pytest.mark.usefixtures("no_cycle_collector")
+@pytest.mark.parametrize("closes_client", [False, True])
+async def test_results_left_half_read_are_released_wherever_the_cycle_collector_runs(
+    serve: Any, closes_client: bool
+) -> None:
+    server = await serve()
+
+    def results(client: Client) -> Iterator[posewire.FrameResult]:
+        if closes_client:
+            with client:
+                yield from client.track(pictures(50))
+        else:
+            yield from client.track(pictures(50))
+
+    def read_one(client: Client) -> None:
+        cycle: list[Any] = [results(client)]
+        cycle.append(cycle)
+        next(cycle[0])
+
+    async def collect() -> None:
+        gc.collect()
+
+    def program() -> None:
+        client = Client(server.address)
+        read_one(client)
+        client._running().run(collect())  # in the thread of the loop
+        assert asyncio.run_coroutine_threadsafe(wait(), loop).result(5)
+        client.close()
+
+    async def wait() -> bool:
+        return await server.service.ended.wait()
+
+    loop = asyncio.get_running_loop()
+    thread = threading.Thread(target=program, daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()
+
+
+async def run_to_its_end(program: str, address: str) -> str:
+    """Run a program in a fresh interpreter, which has to come down; what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(30):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert process.returncode == 0, printed.decode()
+    return printed.decode()
+
+
+async def test_results_left_half_read_are_released_at_the_end_of_the_interpreter(serve: Any) -> None:
+    server = await serve()
+    program = """
+import itertools, sys, numpy, posewire
+from posewire.sources import ArraySource
+class Camera(ArraySource):
+    def close(self):
+        print("closed", flush=True)
+client = posewire.Client(sys.argv[1])
+results = iter(client.track(Camera(itertools.repeat(numpy.zeros((48, 64, 3), numpy.uint8)))))
+print(next(results).frame, flush=True)
+"""
+    assert await run_to_its_end(program, server.address) == "0\nclosed\n"
+
+
+async def test_threads_go_on_after_the_main_thread_has_come_to_its_end(serve: Any) -> None:
+    server = await serve()
+    program = """
+import sys, threading, numpy, posewire
+image = numpy.zeros((48, 64, 3), numpy.uint8)
+tracking = threading.Event()
+def work():
+    with posewire.Client(sys.argv[1]) as client:
+        results = iter(client.track([image] * 50))
+        next(results)
+        tracking.set()
+        threading.main_thread().join()
+        print(sum(result.tracked for result in results), len(client.estimate_poses(image, boxes=[[0, 0, 4, 4]]).people))
+threading.Thread(target=work).start()
+tracking.wait()
+"""
+    assert await run_to_its_end(program, server.address) == "49 1\n"
 
 
 async def test_a_program_without_an_event_loop_is_told_of_a_reconnect_too(serve: Any, scripts: Any) -> None:

@@ -174,6 +174,35 @@ async def test_what_the_source_raises_comes_after_its_frames() -> None:
     await feed.aclose()
 
 
+@pytest.mark.parametrize(
+    ("breaks_off", "error"),
+    [
+        (False, OSError),  # of closing
+        (True, ZeroDivisionError),  # what came first
+    ],
+)
+async def test_a_source_that_fails_to_close_ends_all_the_same(
+    breaks_off: bool, error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unplugged(ArraySource):
+        def close(self) -> None:
+            raise OSError("device already gone")
+
+    def frames() -> Iterator[Any]:
+        yield picture()
+        if breaks_off:
+            raise ZeroDivisionError
+
+    feed = SourceFeed(Unplugged(frames()), newest_wins=False)
+    async with asyncio.timeout(5):
+        assert await feed.next() is not None
+        with pytest.raises(error):
+            await feed.next()
+        await feed.aclose()
+    assert not feed.exhausted
+    assert "device already gone" in caplog.text
+
+
 async def test_a_thread_that_does_not_return_is_left_behind_with_a_word(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

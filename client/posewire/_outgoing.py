@@ -75,15 +75,17 @@ class Outgoing:
         Without a connection, it is sent when there is one again, or dropped.
 
         Raises:
-            InvalidSettings: the number is not larger than the one before.
+            InvalidSettings: the number is not larger than the one before, or number or time are unusable.
         """
         if self.over:
             return
+        number, time_s = _wire.frame_number(number), _wire.capture_time(time_s)
         if not self.connected and (self.drops or not self._answers.resends):
             await self.drop(number, time_s, name=name, image=image)
             return
-        self._ledger.open(number, time_s, taken_s=taken_s, name=name, image=image, on_call=self.connected)
+        # First the request: a frame that makes none must not be noted as sent.
         request = _wire.frame_request(number, time_s if timed else None, data, boxes)
+        self._ledger.open(number, time_s, taken_s=taken_s, name=name, image=image, on_call=self.connected)
         self._answers.retained.opened(request)
         if self.connected:
             if self._ledger.owed == 1:

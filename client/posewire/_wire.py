@@ -6,6 +6,8 @@ Nothing else in the SDK looks into a message, except for the choice of the `oneo
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,9 +34,11 @@ from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track
 __all__ = [
     "CODECS",
     "boxes_array",
+    "capture_time",
     "drop_reason",
     "estimate_request",
     "failure_reason",
+    "frame_number",
     "frame_request",
     "joint_set_from",
     "open_request",
@@ -86,6 +90,11 @@ _TRACKER_NUMBERS = (
     "detect_every",
     "max_people",
 )
+
+_LAST_NUMBER = 2**64 - 1
+_TIMES_S = (-62_135_596_800, 253_402_300_799)
+"""What a protobuf timestamp may hold: the years 1 to 9999."""
+_PICTURE_CODECS = ("jpeg", "png", "raw")
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
 
@@ -141,7 +150,13 @@ def estimate_request(
     joint_set: str | None,
     box_score_threshold: float | None,
 ) -> pose_tracking_service_pb2.EstimatePosesRequest:
-    """The request for one picture."""
+    """The request for one picture.
+
+    Raises:
+        InvalidSettings: no single picture travels as `codec`.
+    """
+    if codec not in _PICTURE_CODECS:
+        raise InvalidSettings(f"codec is {codec!r}; a single picture is sent as 'jpeg', 'png' or 'raw'")
     request = pose_tracking_service_pb2.EstimatePosesRequest(
         codec=CODECS[codec], data=data, joint_set=joint_set or "", box_score_threshold=box_score_threshold
     )
@@ -152,13 +167,53 @@ def estimate_request(
     return request
 
 
+def frame_number(number: int) -> int:
+    """Check the number that a caller gives a frame.
+
+    Raises:
+        InvalidSettings: it is not a whole number in 0..2^64-1.
+    """
+    try:
+        checked = operator.index(number)
+    except TypeError:
+        checked = -1
+    if not 0 <= checked <= _LAST_NUMBER:
+        raise InvalidSettings(
+            f"the frame's number is {number!r}; give a whole number in 0..{_LAST_NUMBER}, or None for the next one"
+        )
+    return checked
+
+
+def capture_time(time_s: float) -> float:
+    """Check the time that a caller gives a frame.
+
+    Raises:
+        InvalidSettings: it is not a number of seconds that a timestamp can hold.
+    """
+    first, last = _TIMES_S
+    if not isinstance(time_s, numbers.Real) or not first <= time_s <= last:
+        raise InvalidSettings(
+            f"the frame's time is {time_s!r}; give seconds in {first}..{last}, such as those since the start of the"
+            " video, or Unix time"
+        )
+    return float(time_s)
+
+
 def boxes_array(boxes: BoxesLike) -> FloatArray:
     """Check boxes that a caller gives: `(n, 4)` left, top, right, bottom, or `(n, 5)` with a score.
 
     Raises:
-        InvalidSettings: another shape, values that are not finite, a box without extent, or a score outside 0..1.
+        InvalidSettings: no numbers, another shape, values that are not finite, a box without extent, or a score outside
+            0..1.
     """
-    array = np.asarray(boxes, dtype=np.float32)
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
+            array = np.asarray(boxes, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidSettings(
+            f"boxes are no array of numbers ({error}); give rows of equal length: left, top, right, bottom,"
+            " or these and a score"
+        ) from error
     if array.size == 0:
         return np.zeros((0, 4), dtype=np.float32)
     if array.ndim != 2 or array.shape[1] not in (4, 5):

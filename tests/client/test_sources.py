@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,104 @@ def test_a_video_that_is_cut_off_gives_what_it_has_and_then_an_error(tmp_path: P
     assert 0 < len(frames) < 100
     assert "cut.mp4 ends after" in error
     assert "s of 10.0 s" in error
+
+
+def write_clip(
+    path: Path, codec: str, *, sound: str | None = None, sound_s: float = 10.0, frames: int = 100, pause_s: float = 0.0
+) -> Path:
+    """Noise, ten frames a second, every tenth of which may last longer; with a tone if need be."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        speaker: Any = None if sound is None else container.add_stream(sound, rate=8000, layout="mono")
+        noise, pauses, spoken = np.random.default_rng(1), 0, 0
+
+        def speak(until: int) -> None:
+            nonlocal spoken
+            for start in range(spoken, until, 800):
+                tone = (8000 * np.sin(np.arange(start, start + 800) / 5)).astype(np.int16)
+                samples = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+                samples.sample_rate, samples.pts, samples.time_base = 8000, start, Fraction(1, 8000)
+                container.mux(speaker.encode(samples))
+                spoken = start + 800
+
+        for number in range(frames):
+            picture = av.VideoFrame.from_ndarray(noise.integers(0, 255, (48, 64, 3), np.uint8), format="rgb24")
+            pauses += int(10 * pause_s) if number and number % 10 == 0 else 0
+            picture.pts, picture.time_base = number + pauses, Fraction(1, 10)
+            container.mux(stream.encode(picture))
+            if sound is not None:  # beside the pictures, as in any file
+                speak(int(8000 * sound_s * (number + 1) / frames))
+        container.mux(stream.encode())
+        if sound is not None:
+            container.mux(speaker.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "sound"),
+    [
+        ("mkv", "libx264", None),
+        ("mkv", "libx264", "aac"),  # its header has one length for pictures and sound
+        ("flv", "flv1", None),
+        ("flv", "flv1", "pcm_s16le"),
+        ("avi", "mpeg4", None),  # FFmpeg makes its length fit what is there; the number of frames stays
+        ("avi", "mpeg4", "pcm_s16le"),
+    ],
+)
+def test_whatever_the_format_a_video_that_is_cut_off_ends_in_an_error(
+    tmp_path: Path, suffix: str, codec: str, sound: str | None
+) -> None:
+    whole = write_clip(tmp_path / f"whole.{suffix}", codec, sound=sound)
+    assert take_until_error(open_source(whole))[1] == ""
+    data = whole.read_bytes()
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: len(data) * 2 // 3])
+    frames, error = take_until_error(open_source(tmp_path / f"cut.{suffix}"))
+    assert 30 < len(frames) < 90
+    assert f"cut.{suffix} ends after" in error
+    assert "s; is the file cut off?" in error
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "changes"),
+    [
+        ("mkv", "libx264", {"sound": "aac", "sound_s": 11.5}),  # sound that goes on for a little
+        ("mkv", "libx264", {"sound": "aac", "sound_s": 20}),  # for long
+        ("mkv", "libx264", {"sound": "aac", "sound_s": 3}),  # that ends early
+        ("mkv", "libx264", {"sound": "aac", "sound_s": 6, "frames": 1}),  # one picture, such as a cover
+        ("mkv", "libx264", {"pause_s": 0.7}),  # variable rate
+        ("flv", "flv1", {"sound": "pcm_s16le", "sound_s": 20}),
+        ("flv", "flv1", {"frames": 1}),
+        ("avi", "mpeg4", {"sound": "pcm_s16le", "sound_s": 20}),
+        ("avi", "mpeg4", {"pause_s": 0.7}),  # pauses count as frames there
+        ("avi", "mpeg4", {"frames": 1}),
+        ("mp4", "libx264", {"sound": "aac", "sound_s": 20}),
+    ],
+)
+def test_a_whole_video_is_not_taken_for_cut_off(
+    tmp_path: Path, suffix: str, codec: str, changes: dict[str, Any]
+) -> None:
+    frames, error = take_until_error(open_source(write_clip(tmp_path / f"a.{suffix}", codec, **changes)))
+    assert (len(frames), error) == (changes.get("frames", 100), "")
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "flv", "mp4"])
+@pytest.mark.parametrize("shift_s", [-3, 60])  # an edit list that leaves frames out; a clock that does not begin at 0
+def test_a_whole_video_with_another_clock_is_not_taken_for_cut_off(
+    tmp_path: Path, make_video: MakeVideo, suffix: str, shift_s: int
+) -> None:
+    path = tmp_path / f"shifted.{suffix}"
+    with av.open(str(make_video(tmp_path / "a.mp4", frames=100))) as given, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.pts is not None and packet.dts is not None:
+                shift = int(shift_s / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                container.mux(packet)
+    frames, error = take_until_error(open_source(path))
+    assert len(frames) >= 70
+    assert error == ""
 
 
 def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_video: MakeVideo) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,15 @@ def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
 
 async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
     return [result async for result in stream]
+
+
+class Closable(ArraySource):
+    def __init__(self, frames: Iterable[Any]):
+        super().__init__(frames)
+        self.closed = threading.Event()
+
+    def close(self) -> None:
+        self.closed.set()
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------
@@ -175,6 +185,39 @@ async def test_the_program_sends_frames_of_its_own(serve: Any) -> None:
     assert stream.summary is not None
 
 
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        {"time_s": float("nan")},
+        {"time_s": 1e300},
+        {"number": 2**70},
+        {"number": 1.5},
+        {"number": -1},
+        {"boxes": [[0, 0, 1]]},
+    ],
+)
+async def test_a_frame_that_is_refused_leaves_no_trace(serve: Any, unusable: dict[str, Any]) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track() as stream:
+        await stream.send(pictures(1)[0], time_s=1.0)
+        with pytest.raises(posewire.InvalidSettings, match="give"):
+            await stream.send(pictures(1)[0], **unusable)
+        assert await stream.send(pictures(1)[0], time_s=2.0) == 1
+        await stream.finish()
+        results = await collect(stream)
+    assert [(result.frame, result.time_s) for result in results] == [(0, 1.0), (1, 2.0)]
+    assert stream.summary == posewire.StreamSummary(frames=2, sent=2, tracked=2, failed=0, dropped=0, identities=1)
+
+
+async def test_a_source_without_times_is_refused_after_the_results_before_it(serve: Any) -> None:
+    server = await serve()
+    frames = [posewire.SourceFrame(0, time_s, image=pictures(1)[0]) for time_s in (0.0, float("nan"))]
+    async with AsyncClient(server.address) as client, client.track(frames) as stream:
+        assert (await anext(stream)).frame == 0
+        with pytest.raises(posewire.InvalidSettings, match="time is nan"):
+            await anext(stream)
+
+
 async def test_sending_and_taking_overlap(serve: Any, scripts: Any) -> None:
     async def in_pairs(stream: Any) -> AsyncIterator[Any]:
         """Answers a frame only when the next one is there."""
@@ -324,16 +367,12 @@ async def test_cancelling_the_program_cancels_the_stream(serve: Any) -> None:
 
 
 async def test_a_source_that_opens_too_late_is_closed(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    opening, may_open, closed = threading.Event(), threading.Event(), threading.Event()
+    opening, may_open, late = threading.Event(), threading.Event(), Closable(pictures(1))
 
-    class Late(ArraySource):
-        def close(self) -> None:
-            closed.set()
-
-    def open_late(source: Any, **_: Any) -> Late:
+    def open_late(source: Any, **_: Any) -> Closable:
         opening.set()
         may_open.wait()
-        return Late(source)
+        return late
 
     monkeypatch.setattr("posewire._stream.open_source", open_late)
     server = await serve()
@@ -344,7 +383,7 @@ async def test_a_source_that_opens_too_late_is_closed(serve: Any, monkeypatch: p
         with pytest.raises(asyncio.CancelledError):
             await entering
         may_open.set()
-        assert await asyncio.to_thread(closed.wait, 5)
+        assert await asyncio.to_thread(late.closed.wait, 5)
     assert server.service.streams == []
 
 
@@ -359,6 +398,70 @@ async def test_closing_the_client_closes_its_streams(serve: Any) -> None:
     with pytest.raises(posewire.MisuseError, match="client is closed"):
         client.track()
     await client.aclose()
+
+
+@pytest.mark.parametrize("closed", ["stream", "client"])
+async def test_closing_releases_everything_however_often_it_is_cancelled(serve: Any, closed: str) -> None:
+    server = await serve()
+    source = Closable(itertools.cycle(pictures(1)))
+    client = AsyncClient(server.address)
+    stream = await client.track(source).__aenter__()
+    await anext(stream)
+    closing = asyncio.create_task(stream.aclose() if closed == "stream" else client.aclose())
+    await asyncio.sleep(0)  # it has begun
+    while not closing.done():
+        closing.cancel()
+        await asyncio.sleep(0)
+    assert closing.cancelled()
+    assert await asyncio.to_thread(source.closed.wait, 5)
+    async with asyncio.timeout(5):
+        await server.service.ended.wait()
+    with pytest.raises(posewire.MisuseError, match="closed before its end"):
+        await collect(stream)
+    if closed == "client":
+        assert not client._connections._channels
+    await client.aclose()
+
+
+async def test_closing_the_client_ends_the_opening_of_a_stream_but_cancels_no_task(serve: Any) -> None:
+    async def silent(stream: Any) -> AsyncIterator[Any]:
+        called.set()
+        await asyncio.Event().wait()
+        yield
+
+    called = asyncio.Event()
+    server = await serve(silent)
+    client = AsyncClient(server.address)
+    source = Closable(pictures(1))
+    opening = asyncio.create_task(client.track(source).__aenter__())
+    await called.wait()
+    await client.aclose()
+    with pytest.raises(posewire.MisuseError, match="closed before its end"):
+        await opening
+    assert source.closed.is_set()
+
+
+async def test_a_source_that_opens_after_the_client_was_closed_is_closed_too(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, may_open, late = threading.Event(), threading.Event(), Closable(pictures(1))
+
+    def open_late(source: Any, **_: Any) -> Closable:
+        opening.set()
+        may_open.wait()
+        return late
+
+    monkeypatch.setattr("posewire._stream.open_source", open_late)
+    server = await serve()
+    client = AsyncClient(server.address)
+    entering = asyncio.create_task(client.track(pictures(1)).__aenter__())
+    await asyncio.to_thread(opening.wait)
+    await client.aclose()
+    may_open.set()
+    with pytest.raises(posewire.MisuseError, match="client is closed"):
+        await entering
+    assert late.closed.is_set()
+    assert server.service.streams == []
 
 
 async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None:

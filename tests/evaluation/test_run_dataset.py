@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from posewire.cli import private_server
 from posewire.cli.application import app
 from posewire.joints import COCO17, POSETRACK15
 from posewire.writers import VideoWriter
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_models.frames import Frame
+from posewire_models.manifest import find_bundle
 from tests.evaluation.people import as_2017, as_2018, frame, pose, sequence, written
 from tests.integration.test_cli_commands import BlueShyPose, serving
 from tests.server.stand_ins import Floats, GridPose, Pixels, networks, picture
 
 FRAMES = 6
+NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +60,17 @@ def truth(file: Path, first: int = 0, frames: int = FRAMES, *, as_file: Any = as
     return written(file, as_file(content))
 
 
-def run(folder: Path, server: str, *flags: str) -> Any:
+def run(folder: Path, server: str | None, *flags: str) -> Any:
     command = ["run-dataset", "--videos", folder / "videos", "--gt", folder / "gt", "--out", folder / "dt"]
-    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(
-        app, [*map(str, command), "--server", server, *flags]
-    )
+    address = [] if server is None else ["--server", server]
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [*map(str, command), *address, *flags])
+
+
+def noted(folder: Path, **models: Any) -> None:
+    """Let the predictions be of other networks."""
+    file = folder / "dt" / ".posewire-run.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "models": {**content["models"], **models}}))
 
 
 @pytest.fixture
@@ -143,6 +155,66 @@ def test_predictions_of_other_settings_are_not_mixed(data: Path, server: str) ->
     assert run(data, server, "--similarity", "bbox").exit_code == 0
 
 
+def test_a_complete_run_is_not_taken_for_one_of_other_settings(data: Path, server: str) -> None:
+    assert run(data, server, "--similarity", "bbox").exit_code == 0
+    for address in (server, NOBODY):  # a server that is not needed need not be there
+        result = run(data, address, "--similarity", "pose")
+        assert result.exit_code == 2
+        assert "similarity 'bbox' there, 'pose' now" in result.stderr
+        assert "0 sequences tracked, 3 were there" in run(data, address, "--similarity", "bbox").stderr
+    # What is left out is the server's default.
+    assert "similarity 'bbox' there, 'multi-flow' now" in run(data, server).stderr
+
+
+def test_a_complete_run_is_not_taken_for_one_of_other_networks(data: Path, server: str) -> None:
+    assert run(data, server).exit_code == 0
+    others = networks()
+    others = replace(others, names=replace(others.names, pose="another"))
+    with serving(others) as address:
+        result = run(data, address)
+    assert result.exit_code == 2
+    assert "'another' now" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], ""),
+        (["--bundle", "nano"], ""),
+        (["--detector", "onnx:/weights/yolox.onnx", "--flow", "auto"], ""),  # named without its folder
+        (["--bundle", "paper-r50"], "bundle 'nano' there, 'paper-r50' now"),
+        (["--detector", "onnx:other.onnx"], "detector 'onnx:yolox.onnx' there, 'onnx:other.onnx' now"),
+        (["--bundle", "nanno"], "unknown bundle 'nanno'"),
+    ],
+)
+def test_flags_of_a_private_server_are_compared_without_starting_one(
+    flags: list[str], said: str, data: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(data, server).exit_code == 0
+    noted(data, bundle="nano", detector="onnx:yolox.onnx")
+    monkeypatch.setattr(private_server, "private_server", None)
+    result = run(data, None, *flags)
+    assert result.exit_code == (2 if said else 0)
+    assert (said or "0 sequences tracked, 3 were there") in result.stderr
+
+
+def test_versions_of_a_bundle_are_not_mixed(data: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def known_server(flags: Sequence[str] = ()) -> Iterator[str]:
+        yield server
+
+    monkeypatch.setattr(private_server, "private_server", known_server)
+    bundle = shutil.copytree(find_bundle("nano"), data / "bundle", ignore=shutil.ignore_patterns("*.safetensors"))
+    assert run(data, None, "--bundle", str(bundle)).exit_code == 0
+    (data / "dt" / "000002_clip.json").unlink()
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    newer = manifest["version"] + 1
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "version": newer}))
+    result = run(data, None, "--bundle", str(bundle))
+    assert result.exit_code == 2
+    assert f"bundle_version {newer - 1} there, {newer} now" in result.stderr
+
+
 def test_what_was_to_be_overwritten_is_gone_after_a_run_that_did_not_come_to_it(data: Path, server: str) -> None:
     assert run(data, server, "--similarity", "bbox").exit_code == 0
     clip(data / "videos" / "000002_clip.mp4", frames=4)
@@ -213,13 +285,13 @@ def test_frames_of_a_video_count_as_in_the_truth(first: int, tmp_path: Path, ser
 )
 def test_what_is_wrong_is_found_before_anything_is_tracked(spoil: Any, said: str, data: Path) -> None:
     spoil(data)
-    result = run(data, "127.0.0.1:1")
+    result = run(data, NOBODY)
     assert result.exit_code == 1
     assert said in result.stderr
 
 
 def test_without_a_server_nothing_is_written(data: Path) -> None:
-    result = run(data, "127.0.0.1:1")
+    result = run(data, NOBODY)
     assert result.exit_code == 1
     assert "127.0.0.1:1" in result.stderr
     assert not list((data / "dt").iterdir())

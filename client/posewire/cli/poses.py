@@ -16,11 +16,12 @@ from posewire.cli.failures import ExitStatus, say
 from posewire.cli.pictures import Picture, annotated_pictures, numbered_pictures
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
-from posewire.cli.streaming import check_output
+from posewire.cli.streaming import check_outputs
 from posewire.cli.track import require_detector
 from posewire.errors import ConnectionFailed, PosewireError
 from posewire.results import Image, Person
 from posewire.sources import FolderSource, read_picture
+from posewire.sources._folder import is_turned
 from posewire.writers import CocoResultsWriter
 
 __all__ = ["PosesJob", "run_poses"]
@@ -62,7 +63,7 @@ class _Answers:
 
 def run_poses(job: PosesJob) -> None:
     """Estimate all pictures of a folder; ends the program with status 1 unless every one was answered for."""
-    check_output(job.out)
+    check_outputs({"--out": job.out}, [job.folder] if job.boxes is None else [job.folder, job.boxes])
     paths = FolderSource(job.folder).paths
     if job.boxes is None:
         pictures = numbered_pictures(paths)
@@ -138,10 +139,14 @@ async def _estimate(client: AsyncClient, picture: Picture, info: ServerInfo) -> 
 
 
 def _content(path: Path) -> Image | bytes:
-    """The bytes of a JPEG or PNG file as they are; the pixels of any other picture."""
+    """The bytes of a JPEG or PNG file as they are; the upright pixels of any other picture.
+
+    Servers take pixels as they are stored, so those that EXIF data asks to turn are turned here, as a phone's.
+    """
     if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
         data = path.read_bytes()
         if not data:
             raise OSError("the file is empty")
-        return data
+        if not is_turned(data):
+            return data
     return read_picture(path)

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import typer
@@ -20,21 +20,24 @@ from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
 from posewire.cli.track import require_detector
-from posewire.errors import ConnectionFailed, PosewireError
+from posewire.errors import ConnectionFailed, PosewireError, TimedOut
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
 from posewire.writers._files import write_json
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_videos import SequenceVideo, find_video
 from posewire_evaluation.sequences import PoseSequence
+from posewire_models.manifest import BundleError, find_bundle, read_manifest
 
 __all__ = ["DataSetJob", "run_data_set"]
 
 _SETTINGS_FILE = ".posewire-run.json"
+_VERSION = "bundle_version"
 _CODEC: Codec = "png"
 """Of frames on their way to the server: a benchmark is about networks and tracker, and JPEG changes what both do."""
 _SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
 _MOST_FAILURES_SHOWN = 5
+_ANSWER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,10 @@ def run_data_set(job: DataSetJob) -> None:
     """Track what is not there yet; ends the program with status 1 unless every sequence has its prediction.
 
     A prediction appears when its sequence is whole, so that a run that was stopped can be taken up again.
+
+    Raises:
+        UsageError: what is there was made with other settings or networks, and is not to be overwritten.
+        CommandError: a file or folder is missing or unusable.
     """
     tasks = _tasks(job)
     try:
@@ -103,6 +110,8 @@ def run_data_set(job: DataSetJob) -> None:
             with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
                 access = stack.enter_context(job.server.running())
             account = asyncio.run(_track_all(job, remaining, access))
+    else:
+        _compare_settings(job)
     if not job.quiet:
         there = f", {len(tasks) - len(remaining)} were there" if len(remaining) < len(tasks) else ""
         speed = f" at {account.fps:.1f} a second" if account.frames else ""
@@ -166,29 +175,106 @@ def _keep_settings(job: DataSetJob, tasks: Sequence[_Task], info: ServerInfo) ->
         UsageError: they were.
     """
     path = job.out / _SETTINGS_FILE
-    defaults = asdict(info.tracker_defaults)
-    given = {name: value for name, value in asdict(job.settings).items() if value is not None}
-    settings: dict[str, Any] = {"models": asdict(info.models), "tracker": defaults | given, "frames": _CODEC}
+    settings = _settings(job, info)
     before = _read_settings(path)
-    if before is not None and before != settings:
+    if before is not None:
         if not job.overwrite:
-            raise UsageError(_made_otherwise(job.out, before, settings))
-        for task in tasks:
-            task.out.unlink(missing_ok=True)
+            _refuse_others(job.out, before, settings)
+            return
+        if before != settings:
+            for task in tasks:
+                task.out.unlink(missing_ok=True)
     write_json(path, settings)
 
 
-def _made_otherwise(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> str:
+def _compare_settings(job: DataSetJob) -> None:
+    """Find that the predictions, all there, were made with something else than is asked for now.
+
+    No server is started for that: without one that runs, what the flags say is all that is compared.
+
+    Raises:
+        UsageError: they were.
+    """
+    before = _read_settings(job.out / _SETTINGS_FILE)
+    if before is None:
+        return
+    info = None if job.server.address is None else asyncio.run(_ask(job.server))
+    if info is not None:
+        _refuse_others(job.out, before, _settings(job, info))
+    elif differences := _differences(before, _settings_by_flags(job)):
+        raise UsageError(_made_otherwise(job.out, differences))
+
+
+async def _ask(server: ServerChoice) -> ServerInfo | None:
+    """What a running server says of itself; None if it cannot be reached: nothing is to be tracked by it."""
+    with server.running() as access:
+        async with access.async_client(timeout_s=_ANSWER_S) as client:
+            try:
+                return await client.server_info()
+            except (ConnectionFailed, TimedOut):
+                return None
+
+
+def _settings(job: DataSetJob, info: ServerInfo) -> dict[str, Any]:
+    """What predictions of this server are made with."""
+    models: dict[str, Any] = asdict(info.models)
+    if job.server.address is None:  # the wire carries no version; the bundle of a private server lies here
+        with contextlib.suppress(BundleError):
+            models[_VERSION] = read_manifest(find_bundle(job.server.bundle or info.models.bundle)).version
+    return {"models": models, "tracker": asdict(info.tracker_defaults) | _tracker_flags(job), "frames": _CODEC}
+
+
+def _settings_by_flags(job: DataSetJob) -> dict[str, Any]:
+    """As much of it as the flags alone say.
+
+    Raises:
+        UsageError: there is no such bundle.
+    """
+    models: dict[str, Any] = {}
+    if job.server.bundle is not None:
+        try:
+            manifest = read_manifest(find_bundle(job.server.bundle))
+        except BundleError as error:
+            raise UsageError(str(error)) from error
+        models = {"bundle": manifest.name, _VERSION: manifest.version}
+    for stage, specification in (("detector", job.server.detector), ("flow", job.server.flow)):
+        if specification not in (None, "auto", "bundle", "none"):  # those depend on the bundle
+            kind, _, path = specification.partition(":")
+            models[stage] = f"{kind}:{PurePath(path).name}" if path else kind  # as servers name them
+    return {"models": models, "tracker": _tracker_flags(job), "frames": _CODEC}
+
+
+def _tracker_flags(job: DataSetJob) -> dict[str, Any]:
+    return {name: value for name, value in asdict(job.settings).items() if value is not None}
+
+
+def _refuse_others(out: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raise `UsageError` unless both are the same; a version that one of them lacks is no difference."""
+    differences = _differences(before, settings)
+    if differences or (_flat(before).keys() ^ _flat(settings).keys()) - {_VERSION}:
+        raise UsageError(_made_otherwise(out, differences))
+
+
+def _differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Which of the settings that both know differ, and how."""
+    was, now = _flat(before), _flat(settings)
+    return sorted(
+        f"{name} {was[name]!r} there, {now[name]!r} now" for name in was.keys() & now.keys() if was[name] != now[name]
+    )
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """All values by their names, which differ between models and tracker."""
+    flat: dict[str, Any] = {}
+    for part, values in settings.items():
+        flat |= values if isinstance(values, dict) else {part: values}
+    return flat
+
+
+def _made_otherwise(out: Path, differences: Sequence[str]) -> str:
     """What differs, and what to do about it."""
-    others = {
-        f"{name} {was[name]!r} there, {value!r} now"
-        for part, values in settings.items()
-        if isinstance(was := before.get(part), dict)
-        for name, value in values.items()
-        if was.get(name, value) != value
-    }
     return (
-        f"{out} has predictions that were made otherwise ({', '.join(sorted(others)) or 'by another version'});"
+        f"{out} has predictions that were made otherwise ({', '.join(differences) or 'by another version'});"
         " give another --out, or --overwrite to make all of them anew"
     )
 

@@ -14,6 +14,8 @@ __all__ = ["VideoInput"]
 
 # A file whose pictures end this much earlier than its header says is taken for cut off.
 _SHORTFALL_FRACTION, _SHORTFALL_S = 0.05, 1.0
+# Formats with one length for the whole file, which FFmpeg gives now and then as that of a stream.
+_ONE_LENGTH = ("matroska,webm", "flv")
 
 
 class VideoInput:
@@ -52,6 +54,7 @@ class VideoInput:
         self.stream = self.container.streams.video[0]
         self.live = self.container.duration is None if live is None else live
         self.silence_s = timeout_s if self.live else None
+        self._ends_s: dict[int, float] = {}  # by stream: where its packets so far end, by the file's clock
         # Threads over frames are faster, but hold back as many frames as there are threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
 
@@ -72,8 +75,13 @@ class VideoInput:
         Raises:
             SourceError: reading failed, or a live source ended.
         """
+        # Of a file, sound and the like are looked at too: how far they go tells a whole file from one that was cut off.
+        chosen = (self.stream,) if self.live else self.container.streams
         try:
-            yield from self.container.demux(self.stream)
+            for packet in self.container.demux(*chosen):
+                self._note_end(packet)
+                if packet.stream_index == self.stream.index:
+                    yield packet
         except (FFmpegError, OSError) as error:
             raise SourceError(f"{self.name} broke off: {_reason(error, self.silence_s)}") from error
 
@@ -81,8 +89,8 @@ class VideoInput:
         """Raise `SourceError` if the source should have gone on after so many frames."""
         if self.live:
             raise SourceError(f"{self.name} stopped after {frames} frames; is the camera still connected?")
-        length_s = self._length_s()
-        if length_s is not None and length_s - last_time_s > max(_SHORTFALL_S, _SHORTFALL_FRACTION * length_s):
+        length_s, reached_s = self._extent(last_time_s)
+        if length_s - reached_s > max(_SHORTFALL_S, _SHORTFALL_FRACTION * length_s):
             raise SourceError(
                 f"{self.name} ends after {last_time_s:.1f} s of {length_s:.1f} s; is the file cut off?"
                 f" The {frames} frames before that were read"
@@ -92,13 +100,29 @@ class VideoInput:
         """Release the file or device."""
         self.container.close()
 
-    def _length_s(self) -> float | None:
-        """Length of the video stream; the container's own may be that of the sound."""
-        if self.stream.duration is not None and self.stream.time_base is not None:
-            return float(self.stream.duration * self.stream.time_base)
-        if self.container.duration is not None and len(self.container.streams) == 1:
-            return self.container.duration / av.time_base
-        return None
+    def _note_end(self, packet: Any) -> None:
+        if packet.pts is not None:
+            end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._ends_s[packet.stream_index] = max(end_s, self._ends_s.get(packet.stream_index, end_s))
+
+    def _extent(self, last_time_s: float) -> tuple[float, float]:
+        """How long the header says that the pictures go on, and how far they went, in seconds.
+
+        A packet may last much longer than others, such as the last one of a slide show, so ends count, not beginnings.
+        """
+        stream, base = self.stream, self.stream.time_base or 0
+        end_s = self._ends_s.get(stream.index, 0.0) - float((stream.start_time or 0) * base)
+        reached_s = max(last_time_s, end_s)
+        kind = self.container.format.name
+        if kind == "avi" and stream.frames and stream.average_rate:
+            # FFmpeg shortens an AVI's durations to what the file holds, and leaves the number of frames as it is.
+            return float(stream.frames / stream.average_rate), reached_s
+        if stream.duration is not None and kind not in _ONE_LENGTH:
+            return float(stream.duration * base), reached_s
+        # That of the whole file: whatever goes on longest makes it, be it sound. FLV counts it from the first packet.
+        start_s = (self.container.start_time or 0) / av.time_base if kind == "flv" else 0.0
+        reached_s = max([reached_s, *(end_s - start_s for end_s in self._ends_s.values())])
+        return (self.container.duration or 0) / av.time_base, reached_s
 
 
 def _reason(error: Exception, timeout_s: float | None) -> str:

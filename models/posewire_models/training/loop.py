@@ -29,7 +29,7 @@ from posewire_models.training.frozen_parts import speed_up_frozen
 from posewire_models.training.learning_parts import freeze, parameter_groups
 from posewire_models.training.schedule import ScheduleConfig
 from posewire_models.training.task import Task
-from posewire_models.weights import load_strict
+from posewire_models.weights import WeightsError, load_strict
 
 __all__ = ["LoopConfig", "Trained", "train"]
 
@@ -123,9 +123,24 @@ def train(
 
     Raises:
         WeightsError: `resume` without a usable checkpoint.
+        FileExistsError: the folder holds a run, and `resume` is false. Nothing was written.
         RuntimeError: the loss is not finite.
     """
+    if not resume:
+        _refuse_to_overwrite(config.out)
     return _Run(task, config, processes, resume).go(stop)
+
+
+def _refuse_to_overwrite(out: Path) -> None:
+    """Raise `FileExistsError` if the folder holds a run, perhaps of days, that a new one would take the place of."""
+    checkpoint = out / "checkpoint.pt"
+    if not checkpoint.exists():
+        return
+    try:
+        what = f"a run of {load_checkpoint(checkpoint).get('step', '?')} steps: go on with --resume"
+    except WeightsError:
+        what = "a checkpoint that cannot be read: move it away"
+    raise FileExistsError(f"{out} holds {what}, or give another --out")
 
 
 class _Run:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,23 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 def test_resuming_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="run without --resume"):
         train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda content: content, r"holds a run of 3 steps: go on with --resume, or give another --out"),
+        (lambda content: content[:100], r"cannot be read: move it away, or give another --out"),
+    ],
+)
+def test_a_run_is_not_overwritten_by_a_new_one(tmp_path: Path, spoil: Callable[[bytes], bytes], said: str) -> None:
+    train(Line(), settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 3)
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(spoil(checkpoint.read_bytes()))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match=said):
+        train(Line(), settings(tmp_path), ONE_PROCESS)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_curves_are_kept(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ async def _serve(config: ServerConfig) -> None:
         loop.add_signal_handler(number, stop, number.name)
     if config.exit_on_stdin_eof:
         _call_at_end_of_input(lambda: loop.call_soon_threadsafe(told_to_stop.set))
-    server = await PoseServer.start(config)
+    server = await _start_unless_told_to_stop(config, told_to_stop)
     # What is here stays: to look through a few hundred thousand objects now and then would hold up all streams.
     gc.collect()
     gc.freeze()
@@ -234,6 +234,27 @@ async def _serve(config: ServerConfig) -> None:
         gc.unfreeze()  # extension modules complain at the end of what was not let go
         if config.port_file is not None:
             config.port_file.unlink(missing_ok=True)
+
+
+async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:
+    """The server, ready; told to stop before that, the program ends at once: nobody has been promised anything.
+
+    Raises:
+        ConfigError, ValueError, OSError: as `PoseServer.start`.
+    """
+    starting = asyncio.ensure_future(PoseServer.start(config))
+    stopping = asyncio.ensure_future(told_to_stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            log.info("stopped before it was ready")
+            logging.shutdown()
+            # Networks are loaded and tried on threads, which cannot be interrupted, and would be waited for.
+            os._exit(0)
+        return starting.result()
+    finally:
+        stopping.cancel()
+        starting.cancel()
 
 
 def _call_at_end_of_input(callback: Callable[[], object]) -> None:

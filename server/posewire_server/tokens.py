@@ -36,6 +36,9 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOKEN_PREFIX = "pwt_"  # so that scanners for leaked secrets can tell it
 _TOKEN_BYTES = 32
+_MOST = 10**12
+# The least that `limits.max_frame_pixels` of a server can be.
+_LEAST_PIXELS = 32 * 32
 # Nothing longer is hashed: no token is.
 _MAX_PRESENTED = 512
 
@@ -48,7 +51,7 @@ class TokenGrant:
         name: of whoever has the token; for logs and lists.
         streams: open at the same time.
         fps: frames a second, over all streams and pictures.
-        pixels: width times height of a frame.
+        pixels: width times height of a frame; at least 1024, as of a server's own limit.
         admin: sees the streams of others.
 
     Raises:
@@ -67,8 +70,13 @@ class TokenGrant:
                 f"the name of a token is {self.name!r}; use 1 to 64 letters, digits, dots, hyphens, underscores"
             )
         for limit in ("streams", "fps", "pixels"):
-            if not 0 <= getattr(self, limit) <= 1e12:
+            if not 0 <= getattr(self, limit) <= _MOST:
                 raise ValueError(f"{limit} is {getattr(self, limit)}; it must be above 0, or be left out for no limit")
+        if 0 < self.pixels < _LEAST_PIXELS:
+            raise ValueError(
+                f"pixels is {self.pixels}; it must lie in {_LEAST_PIXELS}..{_MOST}, as width times height of a frame "
+                "(921600 for 1280x720), or be left out for no limit"
+            )
 
     def line(self, digest: str) -> str:
         """The line of the file for a token with this hash."""

@@ -30,6 +30,7 @@ from posewire import (
     TrackerSettings,
     VideoWriter,
 )
+from posewire.writers._video import check_video_name
 
 INFO = StreamInfo("s1", NANO19, StreamSettings(name="door", tracker=TrackerSettings(similarity="flow", queue_length=4)))
 
@@ -317,6 +318,34 @@ def test_a_video_that_is_given_up_leaves_nothing(tmp_path: Path, frames: int) ->
     with pytest.raises(RuntimeError), writer:
         raise RuntimeError
     assert os.listdir(tmp_path) == []
+
+
+def test_without_a_picture_the_older_video_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("old")
+    with VideoWriter(tmp_path / "a.mp4", COCO17) as writer:
+        writer.write(missed(0))
+    assert (tmp_path / "a.mp4").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+@pytest.mark.parametrize("name", ["a.webm", "a.gif", "a.jpg"])
+def test_a_container_that_cannot_hold_the_video_is_found_out_at_once(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"\.mp4"):
+        VideoWriter(tmp_path / name, COCO17)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.MKV", "a.mov"])
+def test_names_of_videos(name: str, tmp_path: Path) -> None:
+    check_video_name(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+# .ogv takes the encoder, and fails only when it is written
+@pytest.mark.parametrize("name", ["a.webm", "a.ogv", "a.txt", "a"])
+def test_a_name_of_no_video_is_said_with_those_that_are(name: str) -> None:
+    with pytest.raises(OutputError, match=r"\.mp4, \.mkv, \.mov"):
+        check_video_name(Path(name))
 
 
 def test_a_tracked_frame_without_its_picture_is_a_mistake(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import json
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +87,18 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
         for step in range(FRAMES):
             writer.add(picture(step), step / 25)
     return str(path)
+
+
+def with_orientation(data: bytes, orientation: int) -> bytes:
+    """A JPEG or PNG with EXIF data of one entry: the orientation."""
+    exif = b"MM\0\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0)
+    if data.startswith(b"\xff\xd8"):
+        segment = b"Exif\0\0" + exif
+        return data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
+    chunk = b"eXIf" + exif
+    header_end = 8 + 25  # the signature, and the header as the first chunk
+    packed = struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return data[:header_end] + packed + data[header_end:]
 
 
 def run(*arguments: str) -> Any:
@@ -201,6 +215,45 @@ def test_ctrl_c_finishes_the_files(server: str, tmp_path: Path) -> None:
     assert 3 <= shown == len(lines) - 1 < 2000
 
 
+def test_ctrl_c_in_a_demo_is_no_success(server: str, tmp_path: Path) -> None:
+    pictures, video = tmp_path / "endless", tmp_path / "out.mp4"
+    pictures.mkdir()
+    content = jpeg(picture(3, size=(96, 320)))
+    for step in range(1000):
+        (pictures / f"{step}.jpg").write_bytes(content)
+    script = (
+        "import os, signal, posewire.cli.streaming as streaming\n"
+        "from posewire.cli.application import app\n"
+        "add = streaming.Account.add\n"
+        "def counted(account, result):\n"
+        "    add(account, result)\n"
+        "    if result.frame == 5: os.kill(os.getpid(), signal.SIGINT)\n"
+        "streaming.Account.add = counted\n"
+        "app()"
+    )
+    command = [sys.executable, "-c", script, "demo", str(pictures), "--server", server, "--render", str(video)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode == 130
+    assert "interrupted" in finished.stderr
+    assert f"wrote {video}" in finished.stderr
+
+
+def test_a_quiet_demo_says_nothing_when_all_is_well(server: str, clip: str, tmp_path: Path) -> None:
+    result = run("demo", clip, "--server", server, "--render", str(tmp_path / "o.mp4"), "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_pictures_that_cannot_be_read_leave_the_older_video(server: str, tmp_path: Path) -> None:
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics" / "1.jpg").write_text("no picture")
+    video = tmp_path / "exists.mp4"
+    video.write_text("old")
+    result = run("track", str(tmp_path / "pics"), "--server", server, "--render", str(video))
+    assert result.exit_code == 1
+    assert video.read_text() == "old"
+    assert f"wrote {video}" not in result.stderr
+
+
 def test_poses_answers_for_every_picture(server: str, tmp_path: Path) -> None:
     folder, out = tmp_path / "pictures", tmp_path / "dt.json"
     folder.mkdir()
@@ -213,6 +266,24 @@ def test_poses_answers_for_every_picture(server: str, tmp_path: Path) -> None:
     entries = json.loads(out.read_text())
     assert [entry["image_id"] for entry in entries] == [3, 3, 11, 11, 20, 20, 21]
     assert all(len(entry["keypoints"]) == 51 and len(entry["bbox"]) == 4 for entry in entries)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_poses_are_found_in_pictures_as_they_are_shown(server: str, tmp_path: Path, suffix: str) -> None:
+    """A phone held upright stores a picture that lies on its side, and says so in its EXIF data."""
+    folder, out = tmp_path / "pictures", tmp_path / "dt.json"
+    folder.mkdir()
+    turns = {1: None, 3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}
+    for orientation, turn in turns.items():
+        stored = picture(3) if turn is None else cv2.rotate(picture(3), turn)
+        file = folder / f"{orientation}.{suffix}"
+        file.write_bytes(with_orientation(jpeg(stored) if suffix == "jpg" else png(stored), orientation))
+    result = run("poses", str(folder), "--server", server, "--out", str(out))
+    assert result.exit_code == 0, result.stderr
+    entries = json.loads(out.read_text())
+    assert [entry["image_id"] for entry in entries] == [1, 1, 3, 3, 6, 6, 8, 8]
+    for entry, upright in zip(entries, entries[:2] * 4, strict=True):
+        assert entry["bbox"] == pytest.approx(upright["bbox"], abs=2)
 
 
 def test_poses_in_the_boxes_of_a_ground_truth(blind_server: str, tmp_path: Path) -> None:

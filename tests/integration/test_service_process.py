@@ -76,6 +76,36 @@ async def test_a_server_from_start_to_sigterm(tmp_path: Path) -> None:
     assert of_stream[1]["tracked"] == 1
 
 
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, None], ids=["SIGTERM", "SIGINT", "end of input"])
+def test_a_server_that_is_not_ready_ends_at_once(told: signal.Signals | None, tmp_path: Path) -> None:
+    """Its networks are still being loaded, on a thread that nothing can interrupt."""
+    script = (
+        "import pathlib, sys, threading, posewire_server.server as server\n"
+        "from posewire_server.config import ServerConfig\n"
+        "def load(config):\n"
+        "    print('loading', flush=True)\n"
+        "    threading.Event().wait()\n"
+        "server.load_networks = load\n"
+        "server.run(ServerConfig(port=0, port_file=pathlib.Path(sys.argv[1]), exit_on_stdin_eof=True))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "port")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout.readline() == b"loading\n"
+            if told is None:
+                process.stdin.close()
+            else:
+                process.send_signal(told)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert os.listdir(tmp_path) == []
+
+
 async def test_a_private_server_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
     async with _server(tmp_path, "--exit-on-stdin-eof") as (process, _):
         assert process.stdin is not None

@@ -66,6 +66,7 @@ def test_the_hash_itself_opens_nothing(tmp_path: Path) -> None:
         (f"door:{_HASH}:streams=many", "not a number"),
         (f"door:{_HASH}:streams=0", "would allow nothing"),
         (f"door:{_HASH}:fps=nan", "would allow nothing"),
+        (f"door:{_HASH}:pixels=1023", r"line 1 of .*pixels is 1023; it must lie in 1024\.\."),
         (f"door:{_HASH}:admin=yes", "is no limit"),
         (f"door:{_HASH}:streams", "is no limit"),
         (f"door:{_HASH}\nyard:{_HASH}", "line 2 of .* twice"),  # one token for two
@@ -115,3 +116,10 @@ def test_limits_of_a_token_only_narrow_those_of_the_server() -> None:
     assert Caller(TokenGrant("a", pixels=5_000)).within(limits).max_frame_pixels == 5_000
     assert Caller(TokenGrant("a", pixels=50_000)).within(limits).max_frame_pixels == 10_000
     assert ANYBODY.within(limits) is limits
+
+
+def test_the_least_number_of_pixels_is_one_that_a_server_can_have() -> None:
+    limits = Caller(TokenGrant("a", pixels=1024)).within(LimitsConfig())
+    assert limits.max_frame_pixels == 1024
+    with pytest.raises(ValueError, match=r"720; it must lie in 1024\.\..*left out"):
+        TokenGrant("a", pixels=720)

@@ -14,9 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from posewire import Client, FrameResult, ServerInfo, SourceFrame, StreamInfo, TrackerSettings, open_source
-from posewire.cli.failures import ExitStatus
 from posewire.cli.private_server import ServerChoice
-from posewire.cli.streaming import Outcome, check_output, check_source, connected, consume, report
+from posewire.cli.streaming import (
+    Outcome,
+    can_be_opened_twice,
+    check_outputs,
+    check_source,
+    check_video_output,
+    connected,
+    consume,
+    report,
+)
 from posewire.cli.track import JPEG_QUALITY, require_detector
 from posewire.results import Image
 from posewire.sources import ArraySource, SourceLike
@@ -40,7 +48,7 @@ class DemoJob:
         render: the annotated video.
         seconds: of the source, at most.
         frames: of the source, at most; wins over the seconds.
-        quiet: only the results.
+        quiet: say nothing unless something is wrong.
     """
 
     source: str | None
@@ -96,16 +104,18 @@ class _ScoredScene:
 
 
 def run_demo(job: DemoJob) -> None:
-    """Show the main job, print how it went; ends the program with status 1 unless every frame was tracked."""
-    check_output(job.render)
+    """Show the main job, print how it went; ends the program with status 1 or 130 unless every frame was tracked."""
+    check_outputs({"--render": job.render}, [] if job.source is None else [job.source])
+    check_video_output("--render", job.render)
     if job.source is not None:
         check_source(job.source)
     with connected(job.server, quiet=job.quiet) as (client, info):
         outcome, score = _on_source(job, client, info) if job.source is not None else _on_scene(job, client, info)
-    _print_results(outcome, score, info)
-    report(outcome, [job.render], quiet=job.quiet)
-    if not outcome.complete:
-        raise typer.Exit(ExitStatus.INCOMPLETE)
+    if not job.quiet:
+        _print_results(outcome, score)
+    report(outcome, video=job.render, quiet=job.quiet)
+    if outcome.status:
+        raise typer.Exit(outcome.status)
 
 
 def _on_source(job: DemoJob, client: Client, info: ServerInfo) -> tuple[Outcome, None]:
@@ -155,7 +165,7 @@ def _stream(
 
 def _rate(source: str) -> float:
     """Frames a second of a file; 25 where nobody knows."""
-    if "://" in source or source.isdigit() or source.startswith("/dev/"):
+    if not can_be_opened_twice(source):
         return 25.0
     opened = open_source(source)
     opened.close()
@@ -184,7 +194,7 @@ def _captioned(image: Image, caption: str) -> Image:
     return shown
 
 
-def _print_results(outcome: Outcome, score: Score | None, info: ServerInfo) -> None:
+def _print_results(outcome: Outcome, score: Score | None) -> None:
     account = outcome.account
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("frames", f"{account.tracked} tracked, {account.failed} failed, {account.dropped} dropped")

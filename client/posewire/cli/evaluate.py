@@ -37,7 +37,7 @@ def coco(
     json_out: _JsonFlag = None,
 ) -> None:
     """COCO: average precision and recall of keypoints and boxes, by pycocotools."""
-    with _evaluating("coco", json_out):
+    with _evaluating("coco", json_out, gt, dt):
         from posewire_evaluation.coco import score_coco
         from posewire_evaluation.tables import coco_document, coco_tables
 
@@ -56,7 +56,7 @@ def posetrack(
     quiet: QuietFlag = False,
 ) -> None:
     """PoseTrack: AP, MOTA, MOTP, precision and recall of each joint as poseval has them; HOTA and IDF1."""
-    with _evaluating("posetrack", json_out):
+    with _evaluating("posetrack", json_out, gt, dt):
         from posewire.cli.progress import bar
         from posewire_evaluation.posetrack_files import file_pairs
         from posewire_evaluation.posetrack_folders import score_posetrack_files
@@ -76,7 +76,7 @@ def mot(
     json_out: _JsonFlag = None,
 ) -> None:
     """MOTChallenge text files: MOTA, MOTP, IDF1 and the counts by motmetrics, HOTA by TrackEval."""
-    with _evaluating("mot", json_out):
+    with _evaluating("mot", json_out, gt, dt):
         from posewire_evaluation.mot import score_mot
         from posewire_evaluation.tables import mot_document, mot_tables
 
@@ -87,12 +87,12 @@ def mot(
 
 
 @contextmanager
-def _evaluating(command: str, json_out: Path | None) -> Iterator[None]:
+def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[None]:
     """Expected failures, and what to install where something is missing."""
     with expected_failures():
-        from posewire.cli.streaming import check_output
+        from posewire.cli.streaming import check_outputs
 
-        check_output(json_out)
+        check_outputs({"--json": json_out}, inputs)
         try:
             yield
         except ModuleNotFoundError as error:

@@ -61,6 +61,7 @@ def pull(
     with _expected_failures():
         from posewire_models.published.store import Store
 
+        _check_mirror(mirror)
         store = Store()
         for file in [file for name in names for file in _named(name, store)]:
             _pull(file, store, mirror, quiet=quiet)
@@ -142,6 +143,17 @@ def export(
                     f"differs by at most {written.difference:.1g}" if written.compared else "ran; found nobody in noise"
                 )
                 say(f"{written.stage}: {written.path} ({written.path.stat().st_size / 1e6:.0f} MB, {how})")
+
+
+def _check_mirror(mirror: str) -> None:
+    from posewire_models.published.download import check_address
+    from posewire_models.published.errors import DownloadError
+
+    try:
+        if mirror:
+            check_address(mirror)
+    except DownloadError as error:
+        raise UsageError(f"--mirror (or POSEWIRE_MIRROR): {error}") from error
 
 
 def _pull(file: PublishedFile, store: Store, mirror: str, *, quiet: bool) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from posewire.cli.access import ServerAccess, access_given
 from posewire.cli.failures import CommandError, UsageError
@@ -19,6 +22,8 @@ __all__ = ["ServerChoice", "private_server"]
 
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 15.0
+# A server that is not ready has no streams to finish.
+_STOP_UNREADY_TIMEOUT_S = 0.5
 _TAIL_LINES = 12
 
 
@@ -66,12 +71,13 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
 
     The server holds the read end of a pipe whose write end only this process has: however this process ends, the pipe
     ends with it, and so does the server. It has a session of its own, so that Ctrl-C in a terminal reaches us alone and
-    we can finish our files before it goes.
+    we can finish our files before it goes. SIGTERM ends the block as Ctrl-C does, so that nothing is left behind.
 
     Raises:
         CommandError: it does not start; the message is its own.
+        KeyboardInterrupt: SIGTERM came.
     """
-    with tempfile.TemporaryDirectory(prefix="posewire-") as folder:
+    with _terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="posewire-") as folder:
         port_file, log_file = Path(folder) / "port", Path(folder) / "log"
         command = [
             sys.executable, "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0",
@@ -81,12 +87,32 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, close_fds=True
             )
+        ready = False
         try:
-            yield f"127.0.0.1:{_await_port(process, port_file, log_file)}"
+            port = _await_port(process, port_file, log_file)
+            ready = True
+            yield f"127.0.0.1:{port}"
             if process.poll() is not None:
                 raise CommandError(_epitaph(process, log_file, "ended early"))
         finally:
-            _stop(process)
+            _stop(process, ready=ready)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which would end the program on the spot, raises KeyboardInterrupt in the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _await_port(process: subprocess.Popen[bytes], port_file: Path, log_file: Path) -> int:
@@ -111,14 +137,16 @@ def _epitaph(process: subprocess.Popen[bytes], log_file: Path, what: str) -> str
     return f"the private server {what} (exit status {process.returncode})" + (f":\n{tail}" if tail else "")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Let the server finish; insist if it does not."""
+def _stop(process: subprocess.Popen[bytes], *, ready: bool) -> None:
+    """Let a server that is ready finish, and end one that is not; insist if it does not end."""
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
+    if not ready:
+        process.terminate()
     for insist in (process.terminate, process.kill):
         try:
-            process.wait(_STOP_TIMEOUT_S)
+            process.wait(_STOP_TIMEOUT_S if ready else _STOP_UNREADY_TIMEOUT_S)
             return
         except subprocess.TimeoutExpired:
             insist()

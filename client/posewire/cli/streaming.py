@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from posewire import Client, FrameResult, ServerInfo, open_source
 from posewire._client import TrackStream
 from posewire.cli.account import Account
-from posewire.cli.failures import CommandError, say
+from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
 from posewire.cli.interrupts import Interrupts
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
-from posewire.errors import PosewireError
+from posewire.errors import OutputError, PosewireError
+from posewire.sources import PICTURE_SUFFIXES
 from posewire.writers import ResultWriter
+from posewire.writers._video import check_video_name
 
-__all__ = ["Outcome", "check_output", "check_source", "connected", "consume", "report"]
+__all__ = [
+    "Outcome",
+    "can_be_opened_twice",
+    "check_outputs",
+    "check_source",
+    "check_video_output",
+    "connected",
+    "consume",
+    "report",
+]
 
 
 @dataclass
@@ -26,15 +39,24 @@ class Outcome:
 
     Attributes:
         account: of the frames.
+        pictures: results that came with their picture; a video shows these.
         live: whether the frames came from a camera, so that some may be dropped.
         interrupted: whether somebody stopped it.
         failure: what broke it off, if something did.
     """
 
     account: Account = field(default_factory=Account)
+    pictures: int = 0
     live: bool = False
     interrupted: bool = False
     failure: PosewireError | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status of the program: 0 only if every frame was tracked. A camera is ended by an interrupt."""
+        if self.interrupted and not self.live:
+            return ExitStatus.INTERRUPTED
+        return 0 if self.complete else ExitStatus.INCOMPLETE
 
     @property
     def complete(self) -> bool:
@@ -45,25 +67,87 @@ class Outcome:
 def check_source(source: str) -> None:
     """Find out before a server is started that a file or folder cannot be read.
 
-    Cameras and addresses are left alone: they would be opened twice.
+    Cameras, addresses and pipes are left alone: they would be opened twice.
 
     Raises:
         SourceError: it cannot.
     """
-    if "://" not in source and not source.isdigit() and not source.startswith("/dev/"):
+    if can_be_opened_twice(source):
         open_source(source).close()
 
 
-def check_output(path: Path | None) -> None:
-    """Find out before any work that a file cannot be written, because its folder is not there.
+def can_be_opened_twice(source: str) -> bool:
+    """Whether a source is a file or folder, and gives the same frames each time."""
+    return "://" not in source and not source.isdigit() and not source.startswith("/dev/") and not _is_special(source)
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path] = ()) -> None:
+    """Find out before any work that a file cannot be written, or that what is read or written would be lost.
+
+    Args:
+        outputs: by their flags, as `--out`.
+        inputs: files, folders of pictures, and other sources that are read meanwhile.
 
     Raises:
-        CommandError: it cannot.
+        CommandError: a folder is missing, or is there in the place of the file.
+        UsageError: an output is one of the inputs or another output, or `-`.
     """
-    if path is not None and not path.parent.is_dir():
-        raise CommandError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first")
-    if path is not None and path.is_dir():
+    wanted = [(flag, path) for flag, path in outputs.items() if path is not None]
+    for flag, path in wanted:
+        _check_output(flag, path)
+        for source in inputs:
+            if (read := _read_from(source, path)) is not None:
+                raise UsageError(f"{flag} {path} would overwrite {read}, which is read; give {flag} another name")
+    for (flag, path), (other_flag, other) in itertools.combinations(wanted, 2):
+        if not _is_special(path) and _same_file(path, other):
+            raise UsageError(f"{flag} {path} and {other_flag} {other} are the same file; give one another name")
+
+
+def check_video_output(flag: str, path: Path | None) -> None:
+    """Find out before any work that a name stands for no video.
+
+    Raises:
+        UsageError: it does not; the message says which do.
+    """
+    try:
+        if path is not None:
+            check_video_name(path)
+    except OutputError as error:
+        raise UsageError(f"{flag}: {error}") from error
+
+
+def _check_output(flag: str, path: Path) -> None:
+    if path == Path("-"):
+        raise UsageError(f"{flag} - would be standard output, but this is written whole at the end; give a file name")
+    if path.is_dir():
         raise CommandError(f"{path} cannot be written: it is a folder; name a file")
+    # A link may point to what is not there yet.
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise CommandError(f"{path} cannot be written: the folder {folder} does not exist; make it first")
+
+
+def _read_from(source: str | Path, path: Path) -> Path | None:
+    """The file of a source that a path names: the source itself, or a picture of its folder."""
+    file = Path(str(source).removeprefix("file://"))
+    if not file.is_dir():
+        return file if _same_file(file, path) else None
+    if not path.exists():
+        return None
+    pictures = (each for each in file.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES)
+    return next((each for each in pictures if _same_file(each, path)), None)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _is_special(path: str | Path) -> bool:
+    """Whether it is a pipe or device: what goes in there is no file that is lost."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
 
 
 @contextlib.contextmanager
@@ -104,6 +188,7 @@ def consume(
             for writer in writers:
                 writer.write(shown)
             outcome.account.add(result)
+            outcome.pictures += shown.image is not None
             progress.account(outcome.account)
     outcome.interrupted = interrupts.happened
     return outcome
@@ -118,12 +203,22 @@ def _next(results: Iterator[FrameResult], outcome: Outcome) -> FrameResult | Non
         return None
 
 
-def report(outcome: Outcome, written: Sequence[Path], *, quiet: bool) -> None:
-    """Tell the person at the terminal how it went: all of it, or when quiet only what went wrong."""
+def report(outcome: Outcome, *, results: Path | None = None, video: Path | None = None, quiet: bool) -> None:
+    """Tell the person at the terminal how it went: all of it, or when quiet only what went wrong.
+
+    Args:
+        outcome: of the stream.
+        results: the file that holds them.
+        video: which is written only if there were pictures.
+        quiet: say nothing of what went well.
+    """
     if not quiet:
         say(("interrupted; " if outcome.interrupted else "") + outcome.account.summary())
-        for path in written:
-            say(f"wrote {path}")
+        for path in (results, video if outcome.pictures else None):
+            if path is not None:
+                say(f"wrote {path}")
+    if video is not None and not outcome.pictures:
+        say(f"posewire: no frame had a picture, so there is no video: {video} was not written")
     if outcome.failure:
         say(f"posewire: {outcome.failure}")
     missed = outcome.account.failed + (0 if outcome.live else outcome.account.dropped)

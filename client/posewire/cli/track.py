@@ -10,10 +10,10 @@ from pathlib import Path
 import typer
 
 from posewire import Client, ServerInfo, StreamInfo, TrackerSettings
-from posewire.cli.failures import CommandError, ExitStatus, UsageError
+from posewire.cli.failures import CommandError, UsageError
 from posewire.cli.options import ResultFormat
 from posewire.cli.private_server import ServerChoice
-from posewire.cli.streaming import Outcome, check_output, check_source, connected, consume, report
+from posewire.cli.streaming import Outcome, check_outputs, check_source, check_video_output, connected, consume, report
 from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
 
 __all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "run_track"]
@@ -63,19 +63,17 @@ class TrackJob:
 
 
 def run_track(job: TrackJob) -> None:
-    """Track a source to its end; ends the program with status 1 unless every frame was tracked."""
+    """Track a source to its end; ends the program with status 1 or 130 unless every frame was tracked."""
+    results = None if job.to_stdout else job.out
     check_source(job.source)
-    for path in (None if job.to_stdout else job.out, job.render):
-        check_output(path)
+    check_outputs({"--out": results, "--render": job.render}, [job.source])
+    check_video_output("--render", job.render)
     with connected(job.server, quiet=job.quiet) as (client, info):
         require_detector(info, job.server)
         outcome = _track(job, client)
-    written = [path for path in (None if job.to_stdout else job.out, job.render) if path is not None]
-    report(outcome, written, quiet=job.quiet)
-    if outcome.interrupted and not outcome.live:
-        raise typer.Exit(ExitStatus.INTERRUPTED)
-    if not outcome.complete:
-        raise typer.Exit(ExitStatus.INCOMPLETE)
+    report(outcome, results=results, video=job.render, quiet=job.quiet)
+    if outcome.status:
+        raise typer.Exit(outcome.status)
 
 
 def _track(job: TrackJob, client: Client) -> Outcome:

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
+import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from posewire.errors import MisuseError, OutputError
 from posewire.results import FrameResult
 
-__all__ = ["AtomicPath", "ResultWriter", "write_json"]
+__all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "write_json"]
+
+_DESCRIPTOR_PATH = re.compile(r"/(?:dev|proc/self)/fd/(\d+)|/dev/(stdin|stdout|stderr)")
 
 
 class AtomicPath:
-    """A temporary file beside the wanted one, which takes its name when `commit` is called.
+    """A temporary file in the place of the wanted one, which takes its name when `commit` is called.
+
+    A symbolic link stays, and what it points to is replaced. A pipe, a device or an open descriptor (/dev/stdout) is
+    written to as it is: the temporary file is copied into it.
 
     Args:
         path: where the file shall be; an older one of that name stays until then.
 
     Raises:
-        OutputError: the folder does not exist or cannot be written to.
+        OutputError: the folder does not exist or cannot be written to, or the path is a folder.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
+            self._replaced = _file_to_replace(self.path)
+            folder = None if self._replaced is None else self._replaced.parent
             # The suffix stays: libraries tell the format by it.
-            descriptor, name = tempfile.mkstemp(
-                dir=self.path.parent, prefix=f".{self.path.stem}.", suffix=self.path.suffix
-            )
+            descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{self.path.stem}.", suffix=self.path.suffix)
         except OSError as error:
             raise output_error(self.path, error) from error
         os.close(descriptor)
@@ -40,11 +48,14 @@ class AtomicPath:
 
     def commit(self) -> None:
         """Give the file its name, with the rights that any new file of this user has."""
-        umask = os.umask(0)
-        os.umask(umask)
         try:
-            self.temporary.chmod(0o666 & ~umask)
-            self.temporary.replace(self.path)
+            if self._replaced is None:
+                self._copy()
+            else:
+                umask = os.umask(0)
+                os.umask(umask)
+                self.temporary.chmod(0o666 & ~umask)
+                self.temporary.replace(self._replaced)
         except OSError as error:
             raise output_error(self.path, error) from error
 
@@ -52,6 +63,44 @@ class AtomicPath:
         """Remove the temporary file."""
         with contextlib.suppress(FileNotFoundError):
             self.temporary.unlink()
+
+    def _copy(self) -> None:
+        with self.temporary.open("rb") as content, open_for_writing(self.path) as target:
+            shutil.copyfileobj(content, target)
+        self.discard()
+
+
+def open_for_writing(path: Path) -> BinaryIO:
+    """Open a file and cut it to nothing; a path such as /dev/stdout gives the descriptor that is open already.
+
+    To open that by its path would start at the beginning of a file that the shell appends to.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    number = _descriptor(path)
+    return path.open("wb") if number is None else open(os.dup(number), "wb")
+
+
+def _file_to_replace(path: Path) -> Path | None:
+    """The regular file, there or not, that stands behind a path; None for what must be written to as it is.
+
+    Raises:
+        OSError: it is a folder, or nobody may look.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if _descriptor(path) is not None or (path.exists() and not path.is_file()):
+        return None
+    return Path(os.path.realpath(path))
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of our own open descriptor that a path names."""
+    found = _DESCRIPTOR_PATH.fullmatch(str(path))
+    if found is None:
+        return None
+    return int(found[1]) if found[1] else {"stdin": 0, "stdout": 1, "stderr": 2}[found[2]]
 
 
 class ResultWriter:

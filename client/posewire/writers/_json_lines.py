@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TextIO
 
 from posewire.results import FrameResult, Person, StreamInfo
 from posewire.settings import StreamSettings
-from posewire.writers._files import ResultWriter, output_error
+from posewire.writers._files import ResultWriter, open_for_writing, output_error
 
 __all__ = ["JsonLinesWriter"]
 
@@ -39,7 +40,7 @@ class JsonLinesWriter(ResultWriter):
         super().__init__()
         self._path = Path(path)
         try:
-            self._file: TextIO = self._path.open("w", encoding="utf-8")
+            self._file: TextIO = io.TextIOWrapper(open_for_writing(self._path), encoding="utf-8")
         except OSError as error:
             raise output_error(self._path, error) from error
         self._put(

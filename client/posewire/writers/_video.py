@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import numpy as np
 from av.error import FFmpegError
 
 from posewire.errors import MisuseError, OutputError
-from posewire.joints import JointSet
+from posewire.joints import COCO17, JointSet
 from posewire.overlay import Trails, draw_people
 from posewire.results import FrameResult, Image
 from posewire.writers._files import AtomicPath, ResultWriter
 
-__all__ = ["VideoWriter"]
+__all__ = ["VideoWriter", "check_video_name"]
 
 # The frame times of all usual rates, 30000/1001 among them, are whole numbers of it, and MPEG-4 allows no finer one.
 _TIME_BASE = Fraction(1, 60_000)
@@ -26,6 +27,10 @@ _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
     ("libx264", {"preset": "veryfast", "crf": "20"}, None),
     ("mpeg4", {}, 0.25),
 )
+# Containers whose index is moved to the front, so that a video plays while it comes.
+_INDEX_AT_END = (".mp4", ".m4v", ".mov")
+# Endings that people may want; which of them work is for PyAV to say.
+_SUGGESTED = (".mp4", ".mkv", ".mov", ".m4v", ".avi", ".ts")
 
 
 class VideoWriter(ResultWriter):
@@ -40,7 +45,8 @@ class VideoWriter(ResultWriter):
                     writer.write(result)
 
     Args:
-        path: of the file, which appears when the writer is closed; the suffix says the container.
+        path: of the file, which appears when the writer is closed; the suffix says the container. Without a picture
+            there is no video: then what was there before stays.
         joint_set: of the results.
         fps: the rate that is announced; None: 25.
         trail_length: frames that trails reach back; 0: no trails.
@@ -69,12 +75,13 @@ class VideoWriter(ResultWriter):
         self._boxes = boxes
         self._labels = labels
         self._target = AtomicPath(path)
-        self._stream: Any = None
-        self._size = (0, 0)
+        self._size: tuple[int, int] | None = None
         self._start_s = 0.0
         self._last_pts = -1
         try:
-            self._container = av.open(str(self._target.temporary), "w", options={"movflags": "faststart"})
+            options = {"movflags": "faststart"} if self._path.suffix.lower() in _INDEX_AT_END else {}
+            self._container = av.open(str(self._target.temporary), "w", options=options)
+            self._stream = self._add_stream()
         except (FFmpegError, ValueError) as error:
             self._target.discard()
             raise OutputError(
@@ -112,9 +119,8 @@ class VideoWriter(ResultWriter):
         """
         self._check_open()
         try:
-            if self._stream is None:
-                self._start(picture, time_s)
-            frame = av.VideoFrame.from_ndarray(_fitted(picture, self._size), format="rgb24")
+            size = self._size or self._start(picture, time_s)
+            frame = av.VideoFrame.from_ndarray(_fitted(picture, size), format="rgb24")
             self._last_pts = max(self._last_pts + 1, round((time_s - self._start_s) / _TIME_BASE))
             frame.pts = self._last_pts
             frame.time_base = _TIME_BASE
@@ -123,25 +129,33 @@ class VideoWriter(ResultWriter):
         except (FFmpegError, OSError) as error:
             raise OutputError(f"{self._path} cannot be written: {error}; check its folder and space") from error
 
-    def _start(self, picture: Image, time_s: float) -> None:
+    def _add_stream(self) -> Any:
+        name, options, _ = _encoder()
+        stream: Any = self._container.add_stream(
+            name, rate=Fraction(self._fps).limit_denominator(1001), options=options
+        )
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = _TIME_BASE
+        return stream
+
+    def _start(self, picture: Image, time_s: float) -> tuple[int, int]:
+        """Settle on the size of the video, that of its first picture; gives width and height."""
         height, width = picture.shape[:2]
         # 4:2:0 colour needs even sizes.
-        self._size = (width + width % 2, height + height % 2)
+        self._size = self._stream.width, self._stream.height = (width + width % 2, height + height % 2)
         self._start_s = time_s
-        name, options, bits = next(each for each in _ENCODERS if each[0] in av.codecs_available)
-        rate = Fraction(self._fps).limit_denominator(1001)
-        self._stream = self._container.add_stream(name, rate=rate, options=options)
-        self._stream.width, self._stream.height = self._size
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = _TIME_BASE
+        _, _, bits = _encoder()
         if bits is not None:
             self._stream.bit_rate = int(bits * width * height * self._fps)
+        return self._size
 
     def _finish(self) -> None:
+        if self._size is None:
+            self._give_up()
+            return
         try:
-            if self._stream is not None:
-                for packet in self._stream.encode():
-                    self._container.mux(packet)
+            for packet in self._stream.encode():
+                self._container.mux(packet)
             self._container.close()
             self._target.commit()
         except (FFmpegError, OSError) as error:
@@ -156,6 +170,31 @@ class VideoWriter(ResultWriter):
             pass
         finally:
             self._target.discard()
+
+
+def check_video_name(path: Path) -> None:
+    """Find out whether a video can have this name, by writing one of a single picture.
+
+    Raises:
+        OutputError: its suffix stands for no container that can hold the video; the message says which do.
+    """
+    if not _is_video(path.suffix):
+        suffixes = ", ".join(suffix for suffix in _SUGGESTED if _is_video(suffix))
+        raise OutputError(f"{path} cannot be written as a video; use a name that ends in one of {suffixes}")
+
+
+def _is_video(suffix: str) -> bool:
+    with tempfile.TemporaryDirectory(prefix="posewire-") as folder:
+        try:
+            with VideoWriter(Path(folder, f"one{suffix}"), COCO17) as writer:
+                writer.add(np.zeros((64, 64, 3), np.uint8), 0.0)
+        except OutputError:
+            return False
+        return True
+
+
+def _encoder() -> tuple[str, dict[str, str], float | None]:
+    return next(each for each in _ENCODERS if each[0] in av.codecs_available)
 
 
 def _fitted(picture: Image, size: tuple[int, int]) -> Image:

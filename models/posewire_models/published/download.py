@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from posewire_models.published.errors import DownloadError
 from posewire_models.published.store import file_digest
 
-__all__ = ["FetchSettings", "Progress", "discard", "fetch"]
+__all__ = ["FetchSettings", "Progress", "check_address", "discard", "fetch"]
 
 Progress = Callable[[int, int | None], None]
 """Is told the bytes that are here, and those of the whole file where the server says so."""
@@ -82,6 +82,7 @@ def fetch(
     Raises:
         DownloadError: with the address and the reason.
     """
+    check_address(address)
     download = _Download(address, path, bool(sha256_prefix), max_bytes, progress, settings)
     resumed = path.exists()
     download.run()
@@ -98,6 +99,21 @@ def fetch(
             "nothing of it was kept"
         )
     return digest
+
+
+def check_address(address: str) -> None:
+    """Find out whether this is an address at all.
+
+    Raises:
+        DownloadError: it is not; the message shows what one looks like.
+    """
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        usable = False
+    if not usable:
+        raise DownloadError(f"{address!r} is no address to fetch from; one looks like https://mirror.example/weights")
 
 
 def discard(path: Path) -> None:

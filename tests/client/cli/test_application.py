@@ -64,6 +64,7 @@ def test_presets_are_named_in_the_help(command: str) -> None:
         (["poses", "pictures"], "--out"),
         (["demo", "--preset", "hard"], "unknown preset 'hard'"),
         (["demo", "--people", "99"], "0..40"),
+        (["models", "pull", "--mirror", "mirror.local/weights", "nano"], "looks like https://mirror.example/weights"),
         (["synth", "out", "--size", "640"], "WIDTHxHEIGHT"),
         (["synth", "out", "--size", "10x10"], "64..4096"),
         (["synth", "out", "--fps", "nan"], "1..240"),

@@ -135,6 +135,52 @@ def test_a_stubborn_server_is_made_to_end(notes: Path, tmp_path: Path, monkeypat
     assert has_ended(pid)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_not_ready_is_not_waited_for(
+    number: signal.Signals, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loads its networks, and hears nothing meanwhile."""
+    deaf = """
+        import os, signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with open(os.environ["POSEWIRE_TEST_NOTES"] + ".new", "w") as notes:
+            notes.write(str(os.getpid()))
+        os.replace(os.environ["POSEWIRE_TEST_NOTES"] + ".new", os.environ["POSEWIRE_TEST_NOTES"])
+        while True:
+            signal.pause()
+    """
+    pretend(deaf, tmp_path, monkeypatch)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    script = "from posewire.cli.private_server import private_server\nwith private_server(): print('ready')"
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as ours:
+        try:
+            while not notes.exists():
+                assert ours.poll() is None
+            ours.send_signal(number)
+            _, said = ours.communicate(timeout=module._STOP_TIMEOUT_S - 5)  # a ready one would be waited for longer
+        finally:
+            ours.kill()
+    assert "KeyboardInterrupt" in said
+    assert has_ended(int(notes.read_text()))
+    assert os.listdir(tmp_path / "temporary") == []
+
+
+def test_sigterm_is_as_it_was_afterwards(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(OBEDIENT, tmp_path, monkeypatch)
+
+    def ours(*_: object) -> None:
+        pass
+
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        with pytest.raises(KeyboardInterrupt), private_server():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_server_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend("import sys\nsys.stdin.buffer.read()", tmp_path, monkeypatch)
     monkeypatch.setattr(module, "_START_TIMEOUT_S", 0.2)

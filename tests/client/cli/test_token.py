@@ -37,6 +37,7 @@ def test_the_line_can_go_straight_into_the_file(tmp_path: Path) -> None:
     [
         (["a:b"], "use 1 to 64 letters"),
         (["door", "--fps", "inf"], "fps is inf"),
+        (["door", "--pixels", "720"], "pixels is 720; it must lie in 1024.."),  # meant as the height
         (["door", "--append-to", "nowhere/tokens"], "No such file"),
     ],
 )

@@ -135,6 +135,15 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, web: Web) -> None:
         fetch(address, tmp_path / "w", settings=PATIENT)
 
 
+@pytest.mark.parametrize(
+    "address", ["mirror.local/weights/w.pth", "ftp://mirror.local/w", "https:///w", "http://h:port/w", "http://[::1/w"]
+)
+def test_what_is_no_address_is_said_with_one_that_is(address: str, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"looks like https://mirror\.example/weights"):
+        fetch(address, tmp_path / "w", settings=PATIENT)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refusal_is_told(web: Web, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"refuses http.*absent\.pth: 404"):
         fetch(web.address("/absent.pth"), tmp_path / "w", settings=PATIENT)

@@ -9,7 +9,7 @@ import pytest
 
 from posewire.joints import COCO17
 from posewire_models.frames import Detections, Frame
-from posewire_models.training.evaluate import best_threshold, detector_figures, flow_figures, pose_figures
+from posewire_models.training.evaluate import best_threshold, detector_figures, flow_figures, main, pose_figures
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.readers import read_coco
 from posewire_models.training.sources import SourceConfig
@@ -107,3 +107,21 @@ def test_the_best_threshold_leaves_false_alarms_out() -> None:
         [[0, 0, 10, 10, 0.9], [20, 0, 30, 10, 0.6], [50, 0, 60, 10, 0.5], [70, 0, 80, 10, 0.4]], np.float32
     )
     assert best_threshold([found], [(known, known[:0])]) == (pytest.approx(0.6), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["nano", "--data-root", "nope", "--device", "cpu"], "nope"),  # no labels there
+        (["nosuch", "--data-root", "nope"], "nosuch"),
+    ],
+)
+def test_faults_of_the_input_are_one_line(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(flags)
+    assert ended.value.code == 1
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.startswith("posewire: ")
+    assert said in errors
+    assert errors.count("\n") == 1

@@ -1,0 +1,140 @@
+"""What `track`, `demo` and the like refuse before any work: nobody's files are lost, and nothing hangs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from posewire import FrameResult, FrameStatus
+from posewire.cli import streaming
+from posewire.cli.application import app
+from posewire.cli.failures import CommandError, ExitStatus, UsageError
+from posewire.cli.streaming import Outcome, check_outputs, check_source, report
+
+
+@pytest.fixture
+def place(tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a video, a link to it and pictures, in which no server can be started."""
+
+    def no_server(*_: object, **__: object) -> None:
+        raise AssertionError("a server was started")
+
+    monkeypatch.setattr(subprocess, "Popen", no_server)
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "my.mp4", frames=2)
+    os.symlink("my.mp4", "link.mp4")
+    os.mkdir("pics")
+    cv2.imwrite("pics/1.jpg", np.zeros((48, 64, 3), np.uint8))
+    shutil.copy("pics/1.jpg", "gt.json")
+    return tmp_path
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("track my.mp4 --out my.mp4", "--out my.mp4 would overwrite my.mp4"),
+        ("track my.mp4 --render ./pics/../my.mp4", "--render pics/../my.mp4 would overwrite my.mp4"),
+        ("track my.mp4 --out link.mp4", "--out link.mp4 would overwrite my.mp4"),  # a link to the source
+        ("track link.mp4 --out my.mp4", "--out my.mp4 would overwrite link.mp4"),  # or the source is the link
+        ("demo my.mp4 --render my.mp4", "--render my.mp4 would overwrite my.mp4"),
+        ("track pics --out pics/1.jpg", "--out pics/1.jpg would overwrite pics/1.jpg"),  # one of the pictures
+        ("poses pics --out pics/1.jpg", "--out pics/1.jpg would overwrite pics/1.jpg"),
+        ("poses pics --boxes gt.json --out gt.json", "--out gt.json would overwrite gt.json"),
+        ("eval coco --gt gt.json --dt dt.json --json gt.json", "--json gt.json would overwrite gt.json"),
+        ("track my.mp4 --render both.mp4 --out both.mp4", "--out both.mp4 and --render both.mp4 are the same file"),
+        ("track my.mp4 --render both.mp4 --out pics/../both.mp4", "are the same file; give one another name"),
+        # standard output is for results that come line by line
+        ("poses pics --out -", "give a file name"),
+        ("eval coco --gt gt.json --dt dt.json --json -", "give a file name"),
+        ("track my.mp4 --render -", "give a file name"),
+        # names that stand for no video that we can write
+        ("track my.mp4 --render r.webm", "ends in one of .mp4, .mkv, .mov"),
+        ("track my.mp4 --render r.gif", "ends in one of .mp4, .mkv, .mov"),
+        ("demo my.mp4 --render r.jpg", "ends in one of .mp4, .mkv, .mov"),
+        ("demo --render video", "ends in one of .mp4, .mkv, .mov"),
+    ],
+)
+def test_what_is_refused_before_any_work(arguments: str, said: str, place: Path) -> None:
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    result = run(*arguments.split())
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert result.stdout == ""
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("out", ["other.jsonl", "pics/new.jsonl", "pics/2.jpg"])
+def test_other_files_may_be_written(out: str, place: Path) -> None:
+    check_outputs({"--out": Path(out), "--render": Path("r.mp4"), "--json": None}, ["my.mp4", "pics", "rtsp://h/my"])
+
+
+def test_two_outputs_may_go_to_one_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_outputs({"--out": pipe, "--render": pipe})
+
+
+def test_an_output_may_not_be_the_pipe_that_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="would overwrite"):
+        check_outputs({"--out": pipe}, [str(pipe)])
+
+
+def test_a_link_into_a_folder_that_is_missing_is_found_out(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere" / "out.jsonl")
+    with pytest.raises(CommandError, match="nowhere does not exist"):
+        check_outputs({"--out": link})
+
+
+def test_a_pipe_is_not_opened_before_it_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes to it would find its end closed, and we would wait for another writer for ever."""
+
+    def opened(source: str) -> None:
+        raise AssertionError(f"{source} was opened")
+
+    monkeypatch.setattr(streaming, "open_source", opened)
+    os.mkfifo(tmp_path / "pipe.ts")
+    check_source(str(tmp_path / "pipe.ts"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome(), 0),
+        (Outcome(interrupted=True), ExitStatus.INTERRUPTED),
+        (Outcome(interrupted=True, live=True), 0),  # how one ends a camera
+    ],
+)
+def test_the_exit_status_of_an_outcome(outcome: Outcome, status: int) -> None:
+    assert outcome.status == status
+
+
+def test_a_frame_that_failed_is_status_1() -> None:
+    outcome = Outcome()
+    outcome.account.add(FrameResult(0, 0.0, FrameStatus.FAILED, reason="undecodable"))
+    assert outcome.status == ExitStatus.INCOMPLETE
+
+
+def test_a_video_without_a_picture_is_not_said_to_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    report(Outcome(), results=Path("o.jsonl"), video=Path("o.mp4"), quiet=False)
+    said = capsys.readouterr().err
+    assert "wrote o.jsonl" in said
+    assert "wrote o.mp4" not in said
+    assert "o.mp4 was not written" in said
+    report(Outcome(pictures=1), video=Path("o.mp4"), quiet=False)
+    assert "wrote o.mp4" in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""Where a result file goes: links, pipes, devices and open descriptors stay what they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from posewire import (
+    COCO17,
+    CocoResultsWriter,
+    FrameResult,
+    JsonLinesWriter,
+    OutputError,
+    PoseTrackWriter,
+    StreamInfo,
+    StreamSettings,
+    VideoWriter,
+)
+from posewire.writers import ResultWriter
+from posewire.writers._files import write_json
+
+PICTURE = np.zeros((48, 64, 3), np.uint8)
+
+MAKERS: list[Callable[[Path], ResultWriter]] = [
+    lambda path: JsonLinesWriter(path, StreamInfo("s1", COCO17, StreamSettings())),
+    lambda path: CocoResultsWriter(path, COCO17),
+    lambda path: PoseTrackWriter(path, COCO17),
+    lambda path: VideoWriter(path, COCO17, fps=10),
+]
+each_writer = pytest.mark.parametrize("make", MAKERS, ids=["jsonl", "coco", "posetrack", "video"])
+
+
+def write_one_frame(make: Callable[[Path], ResultWriter], path: Path) -> None:
+    with make(path) as writer:
+        writer.write(FrameResult(0, 0.0, people=(), size=(64, 48), image=PICTURE))
+
+
+@contextmanager
+def read_from(pipe: Path) -> Iterator[list[bytes]]:
+    """Hold a pipe open for reading while the block runs; the list holds what came, once the block has ended."""
+    came: list[bytes] = []
+    # Nobody waits: the results are smaller than what a pipe holds.
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        yield came
+        came.append(os.read(descriptor, 65_536))
+    finally:
+        os.close(descriptor)
+
+
+@each_writer
+def test_a_pipe_is_written_to_and_stays(make: Any, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mkv"
+    os.mkfifo(pipe)
+    with read_from(pipe) as came:
+        write_one_frame(make, pipe)
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert came[0]
+    assert os.listdir(tmp_path) == ["pipe.mkv"]
+
+
+def test_what_comes_out_of_a_pipe_is_the_whole_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    with read_from(pipe) as came:
+        write_json(pipe, {"a": 1})
+    assert json.loads(came[0]) == {"a": 1}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a device")
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # one like /dev/null
+        device.write_bytes(b"")
+    except PermissionError:
+        pytest.skip("no devices here")
+    write_json(device, [1])
+    assert stat.S_ISCHR(device.lstat().st_mode)
+
+
+@each_writer
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_its_target_is_written(there: bool, make: Any, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "target.mkv", tmp_path / "link.mkv"
+    if there:
+        target.write_text("old")
+    link.symlink_to(Path("elsewhere") / "target.mkv")
+    write_one_frame(make, link)
+    assert link.is_symlink()
+    assert target.read_bytes() not in (b"", b"old")
+    assert os.listdir(tmp_path / "elsewhere") == ["target.mkv"]
+
+
+def test_the_old_target_of_a_link_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(link, float("nan"))
+    assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize("make", MAKERS[:-1], ids=["jsonl", "coco", "posetrack"])
+def test_an_open_descriptor_is_gone_on_with(make: Any, tmp_path: Path) -> None:
+    """As standard output is where the shell appends to a file: `--out /dev/stdout >> log`."""
+    log = tmp_path / "log"
+    log.write_bytes(b"before|")
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    link = Path(f"/proc/self/fd/{descriptor}")
+    write_one_frame(make, link)
+    os.write(descriptor, b"|after")
+    os.close(descriptor)
+    content = log.read_bytes()
+    assert content.startswith((b"before|{", b"before|["))
+    assert content.endswith(b"|after")
+
+
+def test_a_video_in_a_pipe_can_be_played(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    with read_from(pipe) as came:
+        write_one_frame(MAKERS[-1], pipe)
+    (tmp_path / "copy.mp4").write_bytes(came[0])
+    with av.open(str(tmp_path / "copy.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 1
+
+
+def test_a_folder_is_no_place_for_a_result(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="directory"):
+        CocoResultsWriter(tmp_path, COCO17)

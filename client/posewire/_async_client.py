@@ -152,7 +152,8 @@ class AsyncClient:
             estimate = await client.estimate_poses(Path("walk.jpg").read_bytes(), boxes=[[20, 30, 120, 330]])
 
         Args:
-            image: `(h, w, 3)` uint8 RGB, or the bytes of a JPEG or PNG file.
+            image: `(h, w, 3)` uint8 RGB, or the bytes of a JPEG or PNG file. Bytes are taken as they are stored: an
+                orientation in their EXIF data is ignored, so turn such a picture first and give the array.
             boxes: estimate in these, one person each, in this order: `(n, 4)` left, top, right, bottom in pixels, or
                 `(n, 5)` with a score; None: the detector finds people.
             joint_set: `coco17`, `posetrack15`, ...; None: all joints of the server's pose network.

@@ -37,7 +37,6 @@ __all__ = [
 BOX_SCALE = 1.25
 """How much larger than the (extended) box the crop is in the published code."""
 
-
 _MOST_HALVINGS = 3
 """Of a frame before it is sampled: enough for a person of sixteen times the input's height."""
 
@@ -114,8 +113,7 @@ def sample_crops_of_many(
         input_size: (height, width) of the crops.
         antialias: where a pixel of the crop covers two or more of the frame a side, halve the frame first.
     """
-    halvings = to_frame[:, :, 0].norm(dim=1).log2().floor().clamp(0, _MOST_HALVINGS).int()
-    if not antialias or not halvings.any():
+    if not antialias or not (halvings := _halvings(frames, owners, to_frame)).any():
         return _sampled(frames, owners, to_frame, input_size)
     crops = torch.empty((len(to_frame), 3, *input_size), device=frames[0].device)
     for times in halvings.unique().tolist():
@@ -124,6 +122,13 @@ def sample_crops_of_many(
         reduced = [_reduced(frames[frame], 2**times) for frame in shown.tolist()]
         crops[rows] = _sampled(reduced, owners_of_shown, _to_reduced(to_frame[rows], 2**times), input_size)
     return crops
+
+
+def _halvings(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor) -> Tensor:
+    """How often the frame of each crop is halved, `(n,)`: not so often that nothing would be left of a tiny one."""
+    sides = torch.tensor([min(frame.shape[:2]) for frame in frames])[owners]
+    pixel = to_frame[:, :, 0].norm(dim=1)
+    return torch.minimum(pixel, sides).log2().floor().clamp(0, _MOST_HALVINGS).int()
 
 
 def _reduced(pixels: Tensor, factor: int) -> Tensor:

@@ -137,6 +137,15 @@ def test_without_aliasing_fine_patterns_become_their_mean() -> None:
     assert plain[inside].sub(100).abs().max() > 50
 
 
+@pytest.mark.parametrize("size", [(1, 40), (3, 5), (7, 900)])
+def test_without_aliasing_a_frame_of_few_pixels_is_reduced_no_further_than_it_goes(size: tuple[int, int]) -> None:
+    frame = torch.full((*size, 3), 200, dtype=torch.uint8)
+    to_frame = crop_to_frame(of_four_sizes(), (64, 48))
+    seen = sample_crops_of_many([frame], torch.zeros(4, dtype=torch.long), to_frame, (64, 48), antialias=True)
+    assert seen.shape == (4, 3, 64, 48)
+    assert seen.max() <= 200
+
+
 def test_reduced_frames_are_the_same_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(2)
     frames = [torch.randint(0, 256, (size, 1000, 3), dtype=torch.uint8, generator=generator) for size in (777, 780)]

@@ -116,7 +116,7 @@ def sample_crops_of_many(
     if not antialias or not (halvings := _halvings(frames, owners, to_frame)).any():
         return _sampled(frames, owners, to_frame, input_size)
     crops = torch.empty((len(to_frame), 3, *input_size), device=frames[0].device)
-    for times in halvings.unique().tolist():
+    for times in sorted(set(halvings.tolist())):
         (rows,) = (halvings == times).nonzero(as_tuple=True)
         shown, owners_of_shown = torch.unique_consecutive(owners[rows], return_inverse=True)
         reduced = [_reduced(frames[frame], 2**times) for frame in shown.tolist()]

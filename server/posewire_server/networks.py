@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,6 +11,7 @@ from posewire.joints import JointSet
 from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle
 from posewire_models.flow_estimators import FlowByGap
 from posewire_models.manifest import Component, read_manifest
+from posewire_models.spec_names import spec_name
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_server.config import ServerConfig
 
@@ -93,11 +93,10 @@ def load_networks(config: ServerConfig) -> Networks:
 
 
 def _name(specification: str, component: Component | None) -> str:
-    """`onnx:yolox_nano.onnx` for a specification, without the folder; the architecture for the bundle's own."""
+    """As `spec_name`; the architecture for the bundle's own."""
     if specification in ("auto", "bundle"):
         return component.architecture if component is not None else ""
-    kind, _, path = specification.partition(":")
-    return f"{kind}:{os.path.basename(path)}" if path else kind
+    return spec_name(specification)
 
 
 def _flow_name(specification: str, bundle: LoadedBundle) -> str:

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import typer
@@ -28,6 +28,7 @@ from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_videos import SequenceVideo, find_video
 from posewire_evaluation.sequences import PoseSequence
 from posewire_models.manifest import BundleError, find_bundle, read_manifest
+from posewire_models.spec_names import spec_name
 
 __all__ = ["DataSetJob", "run_data_set"]
 
@@ -239,8 +240,7 @@ def _settings_by_flags(job: DataSetJob) -> dict[str, Any]:
         models = {"bundle": manifest.name, _VERSION: manifest.version}
     for stage, specification in (("detector", job.server.detector), ("flow", job.server.flow)):
         if specification not in (None, "auto", "bundle", "none"):  # those depend on the bundle
-            kind, _, path = specification.partition(":")
-            models[stage] = f"{kind}:{PurePath(path).name}" if path else kind  # as servers name them
+            models[stage] = spec_name(specification)  # as servers do
     return {"models": models, "tracker": _tracker_flags(job), "frames": _CODEC}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from posewire.joints import JointSet, joint_set
+from posewire_models.spec_names import spec_name
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 
 __all__ = ["BundleNetworks", "Networks", "Stages", "file_digest"]
@@ -76,10 +77,7 @@ class BundleNetworks:
     def name(self) -> str:
         """Pose network and detector, as Table 5 names its rows; paths without their folders."""
         bundle = Path(self.bundle).name
-        if self.detector == "bundle":
-            return bundle
-        kind, _, rest = self.detector.partition(":")
-        return f"{bundle}, {kind}:{Path(rest).name}"
+        return bundle if self.detector == "bundle" else f"{bundle}, {spec_name(self.detector)}"
 
     @cached_property
     def joint_set(self) -> JointSet:

@@ -16,6 +16,7 @@ from posewire_server.tracking.config import TrackerConfig
 
 __all__ = [
     "DEFAULT_PORT",
+    "LEAST_FRAME_PIXELS",
     "BatchingConfig",
     "LimitsConfig",
     "LogFormat",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 DEFAULT_PORT = 50051
+LEAST_FRAME_PIXELS = 32 * 32
+"""The least that a limit of a frame's pixels may be."""
 _DECODERS = ("auto", "cpu", "gpu")
 
 
@@ -81,7 +84,7 @@ class LimitsConfig:
 
     def __post_init__(self) -> None:
         check_range("limits.max_frame_bytes", self.max_frame_bytes, 1024, 2**30)
-        check_range("limits.max_frame_pixels", self.max_frame_pixels, 32 * 32, 2**28)
+        check_range("limits.max_frame_pixels", self.max_frame_pixels, LEAST_FRAME_PIXELS, 2**28)
         check_range("limits.max_streams", self.max_streams, 1, 10_000)
         check_range("limits.max_openings_per_s", self.max_openings_per_s, 0.1, 1e6)
         check_range("limits.max_pictures", self.max_pictures, 1, 10_000)

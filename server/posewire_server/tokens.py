@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from posewire_server.config import LimitsConfig
+from posewire_server.config import LEAST_FRAME_PIXELS, LimitsConfig
 from posewire_server.errors import NotAuthenticated
 from posewire_server.file_changes import FileChanges
 from posewire_server.rates import RateLimit
@@ -37,8 +37,6 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOKEN_PREFIX = "pwt_"  # so that scanners for leaked secrets can tell it
 _TOKEN_BYTES = 32
 _MOST = 10**12
-# The least that `limits.max_frame_pixels` of a server can be.
-_LEAST_PIXELS = 32 * 32
 # Nothing longer is hashed: no token is.
 _MAX_PRESENTED = 512
 
@@ -72,10 +70,10 @@ class TokenGrant:
         for limit in ("streams", "fps", "pixels"):
             if not 0 <= getattr(self, limit) <= _MOST:
                 raise ValueError(f"{limit} is {getattr(self, limit)}; it must be above 0, or be left out for no limit")
-        if 0 < self.pixels < _LEAST_PIXELS:
+        if 0 < self.pixels < LEAST_FRAME_PIXELS:
             raise ValueError(
-                f"pixels is {self.pixels}; it must lie in {_LEAST_PIXELS}..{_MOST}, as width times height of a frame "
-                "(921600 for 1280x720), or be left out for no limit"
+                f"pixels is {self.pixels}; it must lie in {LEAST_FRAME_PIXELS}..{_MOST}, as width times height of a "
+                "frame (921600 for 1280x720), or be left out for no limit"
             )
 
     def line(self, digest: str) -> str:

@@ -76,7 +76,7 @@ def test_what_comes_out_of_a_pipe_is_the_whole_file(tmp_path: Path) -> None:
     assert json.loads(came[0]) == {"a": 1}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="makes a device")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a device")
 def test_a_device_stays_a_device(tmp_path: Path) -> None:
     device = tmp_path / "device"
     try:

@@ -32,6 +32,25 @@ class Closable(ArraySource):
         self.closed.set()
 
 
+class SlowOpening:
+    """In place of `open_source`: a source that opens when it may."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end, self.source = threading.Event(), threading.Event(), Closable(pictures(1))
+
+    def __call__(self, source: Any, **_: Any) -> Closable:
+        self.begun.set()
+        self.may_end.wait()
+        return self.source
+
+
+@pytest.fixture
+def slow_opening(monkeypatch: pytest.MonkeyPatch) -> SlowOpening:
+    opening = SlowOpening()
+    monkeypatch.setattr("posewire._stream.open_source", opening)
+    return opening
+
+
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
@@ -366,24 +385,16 @@ async def test_cancelling_the_program_cancels_the_stream(serve: Any) -> None:
             await server.service.ended.wait()
 
 
-async def test_a_source_that_opens_too_late_is_closed(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    opening, may_open, late = threading.Event(), threading.Event(), Closable(pictures(1))
-
-    def open_late(source: Any, **_: Any) -> Closable:
-        opening.set()
-        may_open.wait()
-        return late
-
-    monkeypatch.setattr("posewire._stream.open_source", open_late)
+async def test_a_source_that_opens_too_late_is_closed(serve: Any, slow_opening: SlowOpening) -> None:
     server = await serve()
     async with AsyncClient(server.address) as client:
         entering = asyncio.ensure_future(client.track(pictures(1)).__aenter__())
-        await asyncio.to_thread(opening.wait)
+        await asyncio.to_thread(slow_opening.begun.wait)
         entering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await entering
-        may_open.set()
-        assert await asyncio.to_thread(late.closed.wait, 5)
+        slow_opening.may_end.set()
+        assert await asyncio.to_thread(slow_opening.source.closed.wait, 5)
     assert server.service.streams == []
 
 
@@ -442,25 +453,17 @@ async def test_closing_the_client_ends_the_opening_of_a_stream_but_cancels_no_ta
 
 
 async def test_a_source_that_opens_after_the_client_was_closed_is_closed_too(
-    serve: Any, monkeypatch: pytest.MonkeyPatch
+    serve: Any, slow_opening: SlowOpening
 ) -> None:
-    opening, may_open, late = threading.Event(), threading.Event(), Closable(pictures(1))
-
-    def open_late(source: Any, **_: Any) -> Closable:
-        opening.set()
-        may_open.wait()
-        return late
-
-    monkeypatch.setattr("posewire._stream.open_source", open_late)
     server = await serve()
     client = AsyncClient(server.address)
     entering = asyncio.create_task(client.track(pictures(1)).__aenter__())
-    await asyncio.to_thread(opening.wait)
+    await asyncio.to_thread(slow_opening.begun.wait)
     await client.aclose()
-    may_open.set()
+    slow_opening.may_end.set()
     with pytest.raises(posewire.MisuseError, match="client is closed"):
         await entering
-    assert late.closed.is_set()
+    assert slow_opening.source.closed.is_set()
     assert server.service.streams == []
 
 

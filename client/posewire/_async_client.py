@@ -16,6 +16,7 @@ from posewire import _wire
 from posewire._call import is_cancelled_task
 from posewire._connections import DEFAULT_ADDRESS, DEFAULT_PORT, Access, Connection, Connections
 from posewire._encoding import encode, sniff
+from posewire._inputs import boxes_array
 from posewire._plan import StreamPlan
 from posewire._status import error_from_status
 from posewire._stream import AsyncTrackStream
@@ -166,7 +167,7 @@ class AsyncClient:
             CallError: nobody answers, or the server refuses; `InvalidRequest` if the picture cannot be decoded there.
             MisuseError: the client is closed, or was before the answer came.
         """
-        given = None if boxes is None else _wire.boxes_array(boxes)
+        given = None if boxes is None else boxes_array(boxes)
         raw_size = None
         if isinstance(image, bytes):
             data, codec = image, sniff(image)

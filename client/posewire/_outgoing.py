@@ -10,6 +10,7 @@ from posewire import _wire
 from posewire._answers import DISCONNECTED, Answers
 from posewire._call import TrackCall
 from posewire._delivery import Delivery
+from posewire._inputs import capture_time, frame_number
 from posewire.results import FloatArray, FrameStatus, Image
 
 __all__ = ["Outgoing"]
@@ -79,7 +80,7 @@ class Outgoing:
         """
         if self.over:
             return
-        number, time_s = _wire.frame_number(number), _wire.capture_time(time_s)
+        number, time_s = frame_number(number), capture_time(time_s)
         if not self.connected and (self.drops or not self._answers.resends):
             await self.drop(number, time_s, name=name, image=image)
             return

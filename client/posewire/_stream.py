@@ -13,18 +13,16 @@ from typing import Any, Self
 
 from posewire._call import TrackCall, is_cancelled_task
 from posewire._connections import Connections
-from posewire._encoding import encode
 from posewire._exchange import Exchange
-from posewire._feed import FeedItem, SourceFeed
+from posewire._feed import SourceFeed
+from posewire._frame_sender import FrameSender
 from posewire._plan import StreamPlan, asked_again, in_flight_limit, settle
 from posewire._reconnection import Reconnection, open_at_any
-from posewire._wire import boxes_array
 from posewire._workers import Workers
-from posewire.errors import InvalidSettings, MisuseError
-from posewire.results import BoxesLike, FrameResult, FrameStatus, Image, StreamInfo, StreamSummary
+from posewire.errors import MisuseError
+from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
 from posewire.sources import Source, SourceFrame, SourceLike, open_source
-from posewire.sources._frames import picture_fault
 
 __all__ = ["AsyncTrackStream"]
 
@@ -169,7 +167,7 @@ class AsyncTrackStream:
             newest_wins = self._source.live and settings.drop_policy == "latest"
             self._feed = SourceFeed(self._source, newest_wins=newest_wins)
             self._exchange.on_stop = self._feed.stop
-            self._pump = asyncio.create_task(self._run_pump(self._feed, self._exchange), name="posewire-pump")
+            self._pump = asyncio.create_task(self._sender(self._exchange).pump(self._feed), name="posewire-pump")
 
     async def _open_source(self, source: SourceLike) -> Source:
         """Open the source in a thread: cameras and addresses may take seconds."""
@@ -272,7 +270,7 @@ class AsyncTrackStream:
                 own.packet = frame
             else:
                 own.image = frame
-            await self._send(exchange, own)
+            await self._sender(exchange).send(own)
             return number
 
     async def finish(self) -> None:
@@ -282,78 +280,10 @@ class AsyncTrackStream:
         async with self._sending:
             await self._open_exchange().finish()
 
-    # -- frames of the source ------------------------------------------------------------------------------------------
+    # -- parts ---------------------------------------------------------------------------------------------------------
 
-    async def _run_pump(self, feed: SourceFeed, exchange: Exchange) -> None:
-        """The task that brings the source's frames under way, until the source ends or the stream does."""
-        limit = in_flight_limit(exchange.call.info.settings)
-        failure: Exception | None = None
-        calls, whole = exchange.calls, True  # whether packets can be decoded, because none before them is missing
-        try:
-            while True:
-                # First room, then the frame: the newest one, if the newest wins.
-                await exchange.wait_for_room(limit, counting_untaken=True)
-                item = await feed.next()
-                if item is None:
-                    break
-                if item.frame.packet is not None:
-                    whole = (whole and calls == exchange.calls and not exchange.outgoing.drops) or item.frame.keyframe
-                    calls = exchange.calls
-                await self._pass_on(exchange, item, drop=not whole or exchange.outgoing.drops)
-        except Exception as error:  # noqa: BLE001 -- the source's, or an iterable's own; raised where results are taken
-            failure = error
-        await exchange.finish(failure, complete=feed.exhausted)
-
-    async def _pass_on(self, exchange: Exchange, item: FeedItem, *, drop: bool) -> None:
-        frame, outgoing = item.frame, exchange.outgoing
-        image = frame.image if self._plan.keep_images else None
-        if item.superseded:
-            message = "a newer frame arrived before this one could be sent"
-            await outgoing.skip(frame.number, frame.time_s, FrameStatus.DROPPED, "superseded", message, name=frame.name)
-        elif frame.problem:
-            await outgoing.skip(
-                frame.number,
-                frame.time_s,
-                FrameStatus.FAILED,
-                "unreadable",
-                frame.problem,
-                name=frame.name,
-                image=image,
-            )
-        elif drop:
-            await outgoing.drop(frame.number, frame.time_s, name=frame.name, image=image)
-        else:
-            await self._send(exchange, frame)
-
-    async def _send(self, exchange: Exchange, frame: SourceFrame) -> None:
-        """Encode a frame in a thread, and send it."""
-        taken_s = time.perf_counter()
-        boxes = None if frame.boxes is None else boxes_array(frame.boxes)
-        data = frame.packet
-        if data is None:
-            fault = picture_fault(frame.image)
-            if fault or frame.image is None:
-                raise InvalidSettings(f"frame {frame.number} is no picture: {fault}")
-            settings = exchange.call.info.settings
-            height, width = frame.image.shape[:2]
-            if settings.codec == "raw" and settings.raw_size != (width, height):
-                raise InvalidSettings(
-                    f"frame {frame.number} is {width}x{height}, but the stream was opened for raw frames of"
-                    f" {settings.raw_size}; use codec='jpeg' or 'png' for frames of different sizes"
-                )
-            encoding = partial(encode, frame.image, settings.codec, settings.jpeg_quality)
-            data = await asyncio.wrap_future(self._workers.submit(encoding))
-        image = frame.image if self._plan.keep_images else None
-        await exchange.outgoing.send(
-            frame.number,
-            frame.time_s,
-            data,
-            boxes,
-            taken_s=taken_s,
-            name=frame.name,
-            image=image,
-            timed=frame.timed,
-        )
+    def _sender(self, exchange: Exchange) -> FrameSender:
+        return FrameSender(exchange, self._workers, keep_images=self._plan.keep_images)
 
     def _open_exchange(self) -> Exchange:
         if self._exchange is None:

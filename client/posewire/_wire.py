@@ -6,8 +6,6 @@ Nothing else in the SDK looks into a message, except for the choice of the `oneo
 from __future__ import annotations
 
 import math
-import numbers
-import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +15,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from posewire.errors import InvalidSettings
 from posewire.joints import JOINT_SETS, NANO19, JointSet
 from posewire.results import (
-    BoxesLike,
     BoxSource,
     FloatArray,
     ModelNames,
@@ -33,12 +30,9 @@ from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track
 
 __all__ = [
     "CODECS",
-    "boxes_array",
-    "capture_time",
     "drop_reason",
     "estimate_request",
     "failure_reason",
-    "frame_number",
     "frame_request",
     "joint_set_from",
     "open_request",
@@ -91,9 +85,6 @@ _TRACKER_NUMBERS = (
     "max_people",
 )
 
-_LAST_NUMBER = 2**64 - 1
-_TIMES_S = (-62_135_596_800, 253_402_300_799)
-"""What a protobuf timestamp may hold: the years 1 to 9999."""
 _PICTURE_CODECS = ("jpeg", "png", "raw")
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
@@ -128,7 +119,14 @@ def open_request(settings: StreamSettings, resume: ResumePoint | None = None) ->
 
 
 def frame_request(number: int, time_s: float | None, data: bytes, boxes: FloatArray | None) -> track_pb2.TrackRequest:
-    """The request for one frame; `boxes` as `boxes_array` gives them. `time_s`: of capture; None: it is not known."""
+    """The request for one frame.
+
+    Args:
+        number: of the frame.
+        time_s: of capture; None: it is not known.
+        data: the frame, in the stream's codec.
+        boxes: as `_inputs.boxes_array` gives them; None: the detector runs.
+    """
     request = track_pb2.TrackRequest()
     # Filled in place: a message given to the constructor of another would be copied, pixels and all.
     frame = request.frame
@@ -165,72 +163,6 @@ def estimate_request(
     if boxes is not None:
         request.boxes.CopyFrom(_box_list(boxes))
     return request
-
-
-def frame_number(number: int) -> int:
-    """Check the number that a caller gives a frame.
-
-    Raises:
-        InvalidSettings: it is not a whole number in 0..2^64-1.
-    """
-    try:
-        checked = operator.index(number)
-    except TypeError:
-        checked = -1
-    if not 0 <= checked <= _LAST_NUMBER:
-        raise InvalidSettings(
-            f"the frame's number is {number!r}; give a whole number in 0..{_LAST_NUMBER}, or None for the next one"
-        )
-    return checked
-
-
-def capture_time(time_s: float) -> float:
-    """Check the time that a caller gives a frame.
-
-    Raises:
-        InvalidSettings: it is not a number of seconds that a timestamp can hold.
-    """
-    first, last = _TIMES_S
-    if not isinstance(time_s, numbers.Real) or not first <= time_s <= last:
-        raise InvalidSettings(
-            f"the frame's time is {time_s!r}; give seconds in {first}..{last}, such as those since the start of the"
-            " video, or Unix time"
-        )
-    return float(time_s)
-
-
-def boxes_array(boxes: BoxesLike) -> FloatArray:
-    """Check boxes that a caller gives: `(n, 4)` left, top, right, bottom, or `(n, 5)` with a score.
-
-    Raises:
-        InvalidSettings: no numbers, another shape, values that are not finite, a box without extent, or a score outside
-            0..1.
-    """
-    try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
-            array = np.asarray(boxes, dtype=np.float32)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidSettings(
-            f"boxes are no array of numbers ({error}); give rows of equal length: left, top, right, bottom,"
-            " or these and a score"
-        ) from error
-    if array.size == 0:
-        return np.zeros((0, 4), dtype=np.float32)
-    if array.ndim != 2 or array.shape[1] not in (4, 5):
-        raise InvalidSettings(
-            f"boxes have the shape {array.shape}; give (n, 4): left, top, right, bottom, or (n, 5) with a score"
-        )
-    if not np.isfinite(array).all():
-        raise InvalidSettings(f"box {int(np.argmin(np.isfinite(array).all(axis=1)))} is not finite: give pixels")
-    flat = (array[:, 2] <= array[:, 0]) | (array[:, 3] <= array[:, 1])
-    if flat.any():
-        worst = int(np.argmax(flat))
-        raise InvalidSettings(
-            f"box {worst} is {array[worst, :4].tolist()}, which has no extent; give left, top, right, bottom"
-        )
-    if array.shape[1] == 5 and not ((array[:, 4] >= 0) & (array[:, 4] <= 1)).all():
-        raise InvalidSettings("a box score is outside 0..1; give scores between, or leave them out")
-    return array
 
 
 def stream_info_from(started: track_pb2.StreamStarted, asked: StreamSettings) -> StreamInfo:

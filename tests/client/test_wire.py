@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from posewire import COCO17, InvalidSettings, StreamSettings, TrackerSettings, _wire
+from posewire._inputs import boxes_array
 from posewire.settings import StreamOptions
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 
@@ -52,15 +53,15 @@ def test_times_keep_their_microseconds(time_s: float) -> None:
 @given(hnp.arrays(np.float32, (3, 4), elements=st.floats(1, 2**20, width=32)))
 def test_boxes_cross_the_wire(corners: Any) -> None:
     boxes = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], axis=1)
-    sent = _wire.frame_request(0, 0.0, b"", _wire.boxes_array(boxes)).frame.boxes.boxes
+    sent = _wire.frame_request(0, 0.0, b"", boxes_array(boxes)).frame.boxes.boxes
     back = [[box.x, box.y, box.x + box.width, box.y + box.height] for box in sent]
     np.testing.assert_allclose(back, boxes, rtol=1e-6)
     assert not any(box.HasField("score") for box in sent)
 
 
 def test_no_boxes_are_an_empty_list() -> None:
-    assert _wire.boxes_array([]).shape == (0, 4)
-    assert _wire.frame_request(0, 0.0, b"", _wire.boxes_array([])).frame.HasField("boxes")
+    assert boxes_array([]).shape == (0, 4)
+    assert _wire.frame_request(0, 0.0, b"", boxes_array([])).frame.HasField("boxes")
     assert not _wire.frame_request(0, 0.0, b"", None).frame.HasField("boxes")
 
 
@@ -90,46 +91,6 @@ def test_options_name_every_setting() -> None:
     assert names == set(StreamSettings.__dataclass_fields__) | set(TrackerSettings.__dataclass_fields__)
     on_the_wire = {field.name for field in settings_pb2.TrackerSettings.DESCRIPTOR.fields}
     assert on_the_wire == set(TrackerSettings.__dataclass_fields__)
-
-
-def test_a_wrong_score_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match="score"):
-        _wire.boxes_array([[0, 0, 1, 1, 1.5]])
-
-
-@pytest.mark.parametrize(
-    ("boxes", "words"),
-    [
-        ([[0, 0, 1, 1], [0, 0, 1]], "rows of equal length"),
-        ([["left", "top", "right", "bottom"]], "no array of numbers"),
-        ([[0, 0, None, 1]], "not finite|no array of numbers"),
-        (object(), "no array of numbers"),
-        ([[0, 0, 10**400, 1]], "no array of numbers"),
-        ([[0, 0, 1e40, 1]], "box 0 is not finite"),  # beyond 32 bits
-    ],
-)
-def test_boxes_that_are_no_numbers_are_refused(boxes: Any, words: str) -> None:
-    with pytest.raises(InvalidSettings, match=words):
-        _wire.boxes_array(boxes)
-
-
-@pytest.mark.parametrize("number", [-1, 2**64, 2**70, 1.5, "7", None])
-def test_a_frame_number_that_the_wire_cannot_carry_is_refused(number: Any) -> None:
-    with pytest.raises(InvalidSettings, match=r"number is .*; give a whole number in 0\.\.18446744073709551615"):
-        _wire.frame_number(number)
-
-
-@pytest.mark.parametrize("time_s", [float("nan"), float("inf"), 1e12, "now", 1j])
-def test_a_time_that_the_wire_cannot_carry_is_refused(time_s: Any) -> None:
-    with pytest.raises(InvalidSettings, match=r"time is .*; give seconds in"):
-        _wire.capture_time(time_s)
-
-
-def test_numbers_and_times_of_numpy_are_taken() -> None:
-    given: Any = np.int64(7), np.float32(0.5)
-    number, time_s = _wire.frame_number(given[0]), _wire.capture_time(given[1])
-    assert _wire.frame_request(number, time_s, b"", None).frame.number == 7
-    assert _wire.frame_number(2**64 - 1) == 2**64 - 1
 
 
 @pytest.mark.parametrize("codec", ["passthrough", "h264"])

@@ -1,0 +1,113 @@
+"""Frames on their way into a stream: those of a source one after another, and each of them encoded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+
+from posewire._encoding import encode
+from posewire._exchange import Exchange
+from posewire._feed import FeedItem, SourceFeed
+from posewire._inputs import boxes_array
+from posewire._plan import in_flight_limit
+from posewire._workers import Workers
+from posewire.errors import InvalidSettings
+from posewire.results import FrameStatus
+from posewire.sources import SourceFrame
+from posewire.sources._frames import picture_fault
+
+__all__ = ["FrameSender"]
+
+
+class FrameSender:
+    """Encodes frames and hands them to the exchange.
+
+    Args:
+        exchange: where they go.
+        workers: the threads that encode.
+        keep_images: whether results carry their frames.
+    """
+
+    def __init__(self, exchange: Exchange, workers: Workers, *, keep_images: bool):
+        self._exchange = exchange
+        self._outgoing = exchange.outgoing
+        self._workers = workers
+        self._keep_images = keep_images
+
+    async def pump(self, feed: SourceFeed) -> None:
+        """Bring a source's frames under way, until the source ends or the stream does."""
+        exchange = self._exchange
+        limit = in_flight_limit(exchange.call.info.settings)
+        failure: Exception | None = None
+        calls, whole = exchange.calls, True  # whether packets can be decoded, because none before them is missing
+        try:
+            while True:
+                # First room, then the frame: the newest one, if the newest wins.
+                await exchange.wait_for_room(limit, counting_untaken=True)
+                item = await feed.next()
+                if item is None:
+                    break
+                if item.frame.packet is not None:
+                    whole = (whole and calls == exchange.calls and not self._outgoing.drops) or item.frame.keyframe
+                    calls = exchange.calls
+                await self._pass_on(item, drop=not whole or self._outgoing.drops)
+        except Exception as error:  # noqa: BLE001 -- the source's, or an iterable's own; raised where results are taken
+            failure = error
+        await exchange.finish(failure, complete=feed.exhausted)
+
+    async def _pass_on(self, item: FeedItem, *, drop: bool) -> None:
+        frame, outgoing = item.frame, self._outgoing
+        image = frame.image if self._keep_images else None
+        if item.superseded:
+            message = "a newer frame arrived before this one could be sent"
+            await outgoing.skip(frame.number, frame.time_s, FrameStatus.DROPPED, "superseded", message, name=frame.name)
+        elif frame.problem:
+            await outgoing.skip(
+                frame.number,
+                frame.time_s,
+                FrameStatus.FAILED,
+                "unreadable",
+                frame.problem,
+                name=frame.name,
+                image=image,
+            )
+        elif drop:
+            await outgoing.drop(frame.number, frame.time_s, name=frame.name, image=image)
+        else:
+            await self.send(frame)
+
+    async def send(self, frame: SourceFrame) -> None:
+        """Encode one frame in a thread, and send it.
+
+        Raises:
+            InvalidSettings: the picture or its boxes are unusable. Nothing was sent.
+            PosewireError: the stream has ended early.
+        """
+        taken_s = time.perf_counter()
+        boxes = None if frame.boxes is None else boxes_array(frame.boxes)
+        data = await self._encoded(frame) if frame.packet is None else frame.packet
+        await self._outgoing.send(
+            frame.number,
+            frame.time_s,
+            data,
+            boxes,
+            taken_s=taken_s,
+            name=frame.name,
+            image=frame.image if self._keep_images else None,
+            timed=frame.timed,
+        )
+
+    async def _encoded(self, frame: SourceFrame) -> bytes:
+        fault = picture_fault(frame.image)
+        if fault or frame.image is None:
+            raise InvalidSettings(f"frame {frame.number} is no picture: {fault}")
+        settings = self._exchange.call.info.settings
+        height, width = frame.image.shape[:2]
+        if settings.codec == "raw" and settings.raw_size != (width, height):
+            raise InvalidSettings(
+                f"frame {frame.number} is {width}x{height}, but the stream was opened for raw frames of"
+                f" {settings.raw_size}; use codec='jpeg' or 'png' for frames of different sizes"
+            )
+        encoding = partial(encode, frame.image, settings.codec, settings.jpeg_quality)
+        return await asyncio.wrap_future(self._workers.submit(encoding))

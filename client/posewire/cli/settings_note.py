@@ -1,0 +1,163 @@
+"""What the predictions in a folder were made with: noted beside them, and compared before others are added."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from posewire import ServerInfo, TrackerSettings
+from posewire.cli.failures import CommandError, UsageError
+from posewire.cli.private_server import ServerChoice
+from posewire.errors import ConnectionFailed, TimedOut
+from posewire.settings import Codec
+from posewire.writers._files import write_json
+from posewire_models.manifest import BundleError, find_bundle, read_manifest
+from posewire_models.spec_names import spec_name
+
+__all__ = ["SettingsNote"]
+
+_FILE = ".posewire-run.json"
+_VERSION = "bundle_version"
+_ANSWER_S = 10.0
+
+
+@dataclass(frozen=True)
+class SettingsNote:
+    """The note in one folder of predictions.
+
+    Attributes:
+        folder: of the predictions.
+        server: that makes them.
+        tracker: settings asked for.
+        frames: how they travel to the server.
+    """
+
+    folder: Path
+    server: ServerChoice
+    tracker: TrackerSettings
+    frames: Codec
+
+    def keep(self, info: ServerInfo, *, overwrite: Iterable[Path] | None = None) -> None:
+        """Note what the predictions are made with, or find that those in the folder were made with something else.
+
+        Args:
+            info: of the server that makes them.
+            overwrite: predictions that are to be made anew; None: none are. If they were made with something else, they
+                go at once: the run may end before it has made all of them.
+
+        Raises:
+            UsageError: those in the folder were made with something else, and are not to be overwritten.
+            CommandError: the note cannot be read.
+        """
+        settings = self._settings(info)
+        before = self._read()
+        if before is not None:
+            if overwrite is None:
+                self._refuse_others(before, settings)
+                return
+            if before != settings:
+                for prediction in overwrite:
+                    prediction.unlink(missing_ok=True)
+        write_json(self.folder / _FILE, settings)
+
+    def compare(self) -> None:
+        """Find that the predictions, all there, were made with something else than is asked for now.
+
+        No server is started for that: without one that runs, what the flags say is all that is compared.
+
+        Raises:
+            UsageError: they were.
+            CommandError: the note cannot be read.
+        """
+        before = self._read()
+        if before is None:
+            return
+        info = None if self.server.address is None else asyncio.run(_ask(self.server))
+        if info is not None:
+            self._refuse_others(before, self._settings(info))
+        elif differences := _differences(before, self._settings_by_flags()):
+            raise UsageError(self._made_otherwise(differences))
+
+    def _settings(self, info: ServerInfo) -> dict[str, Any]:
+        """What predictions of this server are made with."""
+        models: dict[str, Any] = asdict(info.models)
+        if self.server.address is None:  # the wire carries no version; the bundle of a private server lies here
+            with contextlib.suppress(BundleError):
+                models[_VERSION] = read_manifest(find_bundle(self.server.bundle or info.models.bundle)).version
+        return {"models": models, "tracker": asdict(info.tracker_defaults) | self._flags(), "frames": self.frames}
+
+    def _settings_by_flags(self) -> dict[str, Any]:
+        """As much of it as the flags alone say.
+
+        Raises:
+            UsageError: there is no such bundle.
+        """
+        models: dict[str, Any] = {}
+        if self.server.bundle is not None:
+            try:
+                manifest = read_manifest(find_bundle(self.server.bundle))
+            except BundleError as error:
+                raise UsageError(str(error)) from error
+            models = {"bundle": manifest.name, _VERSION: manifest.version}
+        for stage, specification in (("detector", self.server.detector), ("flow", self.server.flow)):
+            if specification not in (None, "auto", "bundle", "none"):  # those depend on the bundle
+                models[stage] = spec_name(specification)  # as servers do
+        return {"models": models, "tracker": self._flags(), "frames": self.frames}
+
+    def _flags(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self.tracker).items() if value is not None}
+
+    def _read(self) -> dict[str, Any] | None:
+        path = self.folder / _FILE
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{path} cannot be read: {error}; give another --out") from error
+        return content if isinstance(content, dict) else {}
+
+    def _refuse_others(self, before: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Raise `UsageError` unless both are the same; a version that one of them lacks is no difference."""
+        differences = _differences(before, settings)
+        if differences or (_flat(before).keys() ^ _flat(settings).keys()) - {_VERSION}:
+            raise UsageError(self._made_otherwise(differences))
+
+    def _made_otherwise(self, differences: Sequence[str]) -> str:
+        """What differs, and what to do about it."""
+        what = ", ".join(differences) or "by another version"
+        return (
+            f"{self.folder} has predictions that were made otherwise ({what});"
+            " give another --out, or --overwrite to make all of them anew"
+        )
+
+
+async def _ask(server: ServerChoice) -> ServerInfo | None:
+    """What a running server says of itself; None if it cannot be reached: nothing is to be tracked by it."""
+    with server.running() as access:
+        async with access.async_client(timeout_s=_ANSWER_S) as client:
+            try:
+                return await client.server_info()
+            except (ConnectionFailed, TimedOut):
+                return None
+
+
+def _differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Which of the settings that both know differ, and how."""
+    was, now = _flat(before), _flat(settings)
+    return sorted(
+        f"{name} {was[name]!r} there, {now[name]!r} now" for name in was.keys() & now.keys() if was[name] != now[name]
+    )
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """All values by their names, which differ between models and tracker."""
+    flat: dict[str, Any] = {}
+    for part, values in settings.items():
+        flat |= values if isinstance(values, dict) else {part: values}
+    return flat

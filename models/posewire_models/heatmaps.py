@@ -11,9 +11,10 @@ the mixed derivative, which gained nothing on held-out pictures. The smaller the
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from posewire_models.crops import apply_affine
 
@@ -24,6 +25,11 @@ DECODINGS = ("quarter", "gaussian")
 
 _SMOOTHING_SIGMA = 1.0
 """In cells. From 0.7 to 1.5 the figures on held-out pictures are the same."""
+_SMOOTHING_REACH = 3
+"""Cells on either side that count."""
+_BELL_SUM = sum(
+    math.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) for away in range(-_SMOOTHING_REACH, _SMOOTHING_REACH + 1)
+)
 _FAINT = 1e-3
 """Smallest value whose logarithm is taken."""
 _FLAT = 1e-6
@@ -96,19 +102,24 @@ def _gaussian_offset(heatmaps: Tensor, cell: Tensor) -> Tensor:
     """The move, x and y `(n, k, 2)`, from these highest cells `(n, k)` to the top of the Gaussian through them.
 
     The logarithm of a Gaussian is a parabola, and three of its points tell where its top is: at most half a cell away,
-    or a neighbour would be higher.
+    or a neighbour would be higher. Beyond the border, heatmaps go on as they are on it.
     """
-    width = heatmaps.shape[3]
-    log = functional.pad(heatmaps.clamp(min=_FAINT).log(), (1, 1, 1, 1), mode="replicate").flatten(2)
-    padded = width + 2
-    middle = (cell // width + 1) * padded + cell % width + 1
+    height, width = heatmaps.shape[2:]
+    flat = heatmaps.flatten(2)
+    x, y = cell % width, cell // width
 
-    def top(step: int) -> Tensor:
-        before, here, after = (log.gather(2, (middle + sign * step).unsqueeze(2)).squeeze(2) for sign in (-1, 0, 1))
+    def log_at(x: Tensor, y: Tensor) -> Tensor:
+        inside = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+        return flat.gather(2, inside.unsqueeze(2)).squeeze(2).clamp(min=_FAINT).log()
+
+    here = log_at(x, y)
+
+    def top(step_x: int, step_y: int) -> Tensor:
+        before, after = (log_at(x + sign * step_x, y + sign * step_y) for sign in (-1, 1))
         bend = before - 2 * here + after
         return torch.where(bend < -_FLAT, 0.5 * (before - after) / bend, 0.0).clamp(-0.5, 0.5)
 
-    return torch.stack((top(1), top(padded)), dim=2)
+    return torch.stack((top(1, 0), top(0, 1)), dim=2)
 
 
 def _smoothed(heatmaps: Tensor) -> Tensor:
@@ -116,12 +127,15 @@ def _smoothed(heatmaps: Tensor) -> Tensor:
 
     Beyond the border there is nothing, so a peak on it seems to lie up to two thirds of a cell further in.
     """
-    height, width = heatmaps.shape[2:]
-    reach = torch.arange(-3, 4, device=heatmaps.device, dtype=heatmaps.dtype)
-    bell = torch.exp(-(reach**2) / (2 * _SMOOTHING_SIGMA**2))
-    bell = (bell / bell.sum()).view(1, 1, 1, -1)
-    along_x = functional.conv2d(heatmaps.reshape(-1, 1, height, width), bell, padding=(0, 3))
-    return functional.conv2d(along_x, bell.transpose(2, 3), padding=(3, 0)).view_as(heatmaps)
+    along_y, along_x = (_bells(side, heatmaps) for side in heatmaps.shape[2:])
+    return along_y @ (heatmaps @ along_x)
+
+
+def _bells(side: int, like: Tensor) -> Tensor:
+    """Smoothing along one axis as a symmetric matrix `(side, side)`: in its rows, a bell around each cell."""
+    cells = torch.arange(side, device=like.device, dtype=like.dtype)
+    away = cells - cells.unsqueeze(1)
+    return torch.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) * (away.abs() <= _SMOOTHING_REACH) / _BELL_SUM
 
 
 def joints_in_frame(joints: Tensor, stride: int, to_frame: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Letterbox(NamedTuple):
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """A uint8 frame `(h, w, 3)` resized to `(3, *size)`, float32 in 0..255, without aliasing."""
-    return _resize_batch(pixels.unsqueeze(0), size).squeeze(0)
+    return _resize_batch(pixels.unsqueeze(0), size).squeeze(0).float()
 
 
 def letterbox(pixels: Tensor, size: tuple[int, int], fill: float) -> Letterbox:
@@ -47,7 +47,7 @@ def letterbox_many(
         Their pixels `(b, 3, *size)`, and the scale of each.
     """
     device = frames[0].device
-    canvases = torch.full((len(frames), 3, *size), fill, device=device)
+    canvases = torch.empty((len(frames), 3, *size), device=device)
     fitted = [_fitted(pixels.shape[0], pixels.shape[1], size) for pixels in frames]
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row, pixels in enumerate(frames):
@@ -61,6 +61,8 @@ def letterbox_many(
             batch = frames[chosen[0]].unsqueeze(0) if len(chosen) == 1 else torch.stack([frames[row] for row in chosen])
             for row, resized in zip(chosen, _resize_batch(batch, inner), strict=True):
                 canvases[row, :, : inner[0], : inner[1]] = resized
+                canvases[row, :, : inner[0], inner[1] :] = fill
+                canvases[row, :, inner[0] :] = fill
     scales = [
         (inner_width / pixels.shape[1], inner_height / pixels.shape[0])
         for pixels, (inner_height, inner_width) in zip(frames, fitted, strict=True)
@@ -74,11 +76,11 @@ def _fitted(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, float32 in 0..255."""
+    """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, in 0..255; on a CPU uint8, elsewhere float32."""
     planes = pixels.permute(0, 3, 1, 2)  # a view: channels last in memory
     if pixels.device.type != "cpu":
         planes = _halved(planes.float(), size)  # only the CPU has the fast kernel for bytes
-    return functional.interpolate(planes, size, mode="bilinear", antialias=True).float()
+    return functional.interpolate(planes, size, mode="bilinear", antialias=True)
 
 
 def _halved(planes: Tensor, size: tuple[int, int]) -> Tensor:

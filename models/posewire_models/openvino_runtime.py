@@ -32,7 +32,7 @@ class OpenVinoNetwork:
     """A network of torch as OpenVINO computes it, with as many threads as torch would use.
 
     It is called as the network itself is, with any batch of its input size, and from any thread. A single image has all
-    threads for itself; those of a batch go side by side, for threads that share an image wait for each other after every
+    threads for itself. Those of a batch go side by side: threads that share an image wait for each other after every
     layer, and for long where other work keeps one of them.
 
     Args:

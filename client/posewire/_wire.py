@@ -278,7 +278,7 @@ def _tracker_from(message: settings_pb2.TrackerSettings) -> TrackerSettings:
 
 
 def _models_from(message: track_pb2.ServerModels) -> ModelNames:
-    return ModelNames(message.bundle, message.detector, message.flow, message.pose)
+    return ModelNames(message.bundle, message.detector, message.flow, message.pose, message.bundle_version)
 
 
 def _box_list(boxes: FloatArray) -> pose_pb2.BoxList:

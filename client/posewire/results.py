@@ -156,12 +156,21 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class ModelNames:
-    """Names of the networks that serve a stream; empty where there is none."""
+    """Names of the networks that serve a stream; empty where there is none.
+
+    Attributes:
+        bundle: where they come from, unless the server was given others.
+        detector: of people.
+        flow: optical flow.
+        pose: joints.
+        bundle_version: raised with every change of the bundle's weights; 0: the server does not say.
+    """
 
     bundle: str = ""
     detector: str = ""
     flow: str = ""
     pose: str = ""
+    bundle_version: int = 0
 
 
 @dataclass(frozen=True)

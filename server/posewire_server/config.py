@@ -71,7 +71,7 @@ class LimitsConfig:
     """
 
     max_frame_bytes: int = 32 * 2**20
-    max_frame_pixels: int = 4096 * 2304
+    max_frame_pixels: int = 4096 * 3072
     max_streams: int = 64
     max_openings_per_s: float = 5.0
     max_pictures: int = 16

@@ -26,6 +26,7 @@ class ModelNames:
     detector: str
     flow: str
     pose: str
+    bundle_version: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,7 @@ def load_networks(config: ServerConfig) -> Networks:
             detector="" if detector == "none" else _name(detector, bundle.manifest.detector),
             flow=_flow_name(config.flow, bundle),
             pose=bundle.manifest.pose.architecture,
+            bundle_version=bundle.manifest.version,
         ),
         device=_in_words(bundle),
         torch_device=bundle.device,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from posewire.joints import COCO17, POSETRACK15
 from posewire.writers import VideoWriter
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_models.frames import Frame
-from posewire_models.manifest import find_bundle
+from posewire_models.manifest import find_bundle, read_manifest
 from tests.evaluation.people import as_2017, as_2018, frame, pose, sequence, written
 from tests.integration.test_cli_commands import BlueShyPose, serving
 from tests.server.stand_ins import Floats, GridPose, Pixels, networks, picture
@@ -191,28 +189,41 @@ def test_flags_of_a_private_server_are_compared_without_starting_one(
     flags: list[str], said: str, data: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(data, server).exit_code == 0
-    noted(data, bundle="nano", detector="onnx:yolox.onnx")
+    version = read_manifest(find_bundle("nano")).version
+    noted(data, bundle="nano", bundle_version=version, detector="onnx:yolox.onnx")
     monkeypatch.setattr(private_server, "private_server", None)
     result = run(data, None, *flags)
     assert result.exit_code == (2 if said else 0)
     assert (said or "0 sequences tracked, 3 were there") in result.stderr
 
 
-def test_versions_of_a_bundle_are_not_mixed(data: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def known_server(flags: Sequence[str] = ()) -> Iterator[str]:
-        yield server
-
-    monkeypatch.setattr(private_server, "private_server", known_server)
-    bundle = shutil.copytree(find_bundle("nano"), data / "bundle", ignore=shutil.ignore_patterns("*.safetensors"))
-    assert run(data, None, "--bundle", str(bundle)).exit_code == 0
-    (data / "dt" / "000002_clip.json").unlink()
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    newer = manifest["version"] + 1
-    (bundle / "manifest.json").write_text(json.dumps({**manifest, "version": newer}))
-    result = run(data, None, "--bundle", str(bundle))
+@pytest.mark.parametrize("complete", [True, False])
+def test_versions_of_a_bundle_are_not_mixed(data: Path, server: str, complete: bool) -> None:
+    assert run(data, server).exit_code == 0
+    noted(data, bundle_version=8)
+    if not complete:
+        (data / "dt" / "000002_clip.json").unlink()
+    result = run(data, server)
     assert result.exit_code == 2
-    assert f"bundle_version {newer - 1} there, {newer} now" in result.stderr
+    assert "bundle_version 8 there, 1 now" in result.stderr
+
+
+def test_the_version_of_a_bundle_is_compared_without_starting_a_server(data: Path, server: str) -> None:
+    assert run(data, server).exit_code == 0
+    current = read_manifest(find_bundle("nano")).version
+    noted(data, bundle="nano", bundle_version=current - 1)
+    assert f"bundle_version {current - 1} there, {current} now" in run(data, None, "--bundle", "nano").stderr
+    noted(data, bundle="nano", bundle_version=current)
+    assert run(data, None, "--bundle", "nano").exit_code == 0
+
+
+def test_an_older_server_that_tells_no_version_goes_on(data: Path, server: str) -> None:
+    assert run(data, server).exit_code == 0
+    file = data / "dt" / ".posewire-run.json"
+    note = json.loads(file.read_text())
+    del note["models"]["bundle_version"]
+    file.write_text(json.dumps(note))
+    assert "3 were there" in run(data, server).stderr
 
 
 def test_what_was_to_be_overwritten_is_gone_after_a_run_that_did_not_come_to_it(data: Path, server: str) -> None:

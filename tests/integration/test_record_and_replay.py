@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,15 @@ async def test_the_first_difference_is_shown(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "frame 0 differs: joints of id 1 are 0.500 px apart" in done.output
     assert tolerant.exit_code == 0, tolerant.output
+
+
+async def test_a_replay_by_other_networks_says_which(tmp_path: Path) -> None:
+    path = await recorded(tmp_path)
+    others = networks()
+    others = replace(others, names=replace(others.names, flow="DIS", bundle_version=2))
+    async with running_server(server_config(), others) as address:
+        done = await posewire("replay", path, "--server", address)
+    assert "recorded with other networks: flow still, now DIS; bundle_version 1, now 2" in done.output
 
 
 async def test_only_what_was_tracked_is_shown_to_the_tracker_again(tmp_path: Path, again: str) -> None:

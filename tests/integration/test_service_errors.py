@@ -293,7 +293,7 @@ async def test_what_the_server_says_of_itself() -> None:
         info = await stub.GetServerInfo(pose_tracking_service_pb2.GetServerInfoRequest())
         await client.finish()
     assert info.version
-    assert info.models.bundle == "stand-in"
+    assert (info.models.bundle, info.models.bundle_version) == ("stand-in", 1)
     assert info.joint_set.name == "coco17"
     assert set(info.joint_sets) == {"coco17", "nano19", "posetrack15"}
     assert len(info.codecs) == 6

@@ -87,7 +87,9 @@ def networks(*, detector: object = "rectangles", pose: object | None = None) -> 
         flow=StillFlow(),
         pose=pose if pose is not None else GridPose(),  # type: ignore[arg-type]
         joint_set=COCO17,
-        names=ModelNames(bundle="stand-in", detector="rectangles" if detector else "", flow="still", pose="grid"),
+        names=ModelNames(
+            bundle="stand-in", detector="rectangles" if detector else "", flow="still", pose="grid", bundle_version=1
+        ),
         device="cpu",
     )
 

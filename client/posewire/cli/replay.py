@@ -103,13 +103,15 @@ def _notes(recording: Recording) -> Iterator[str]:
 
 
 def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
-    if recorded != now:
-        names = ("bundle", "detector", "flow", "pose")
-        changed = [
-            f"{name} {getattr(recorded, name) or 'none'}, now {getattr(now, name) or 'none'}"
-            for name in names
-            if getattr(recorded, name) != getattr(now, name)
-        ]
+    names = ["bundle", "detector", "flow", "pose"]
+    if recorded.bundle_version:  # recordings of older servers have none
+        names.append("bundle_version")
+    changed = [
+        f"{name} {getattr(recorded, name) or 'none'}, now {getattr(now, name) or 'none'}"
+        for name in names
+        if getattr(recorded, name) != getattr(now, name)
+    ]
+    if changed:
         say(f"posewire: recorded with other networks: {'; '.join(changed)}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -86,9 +85,8 @@ class SettingsNote:
     def _settings(self, info: ServerInfo) -> dict[str, Any]:
         """What predictions of this server are made with."""
         models: dict[str, Any] = asdict(info.models)
-        if self.server.address is None:  # the wire carries no version; the bundle of a private server lies here
-            with contextlib.suppress(BundleError):
-                models[_VERSION] = read_manifest(find_bundle(self.server.bundle or info.models.bundle)).version
+        if not info.models.bundle_version:  # of an older server, which does not say
+            del models[_VERSION]
         return {"models": models, "tracker": asdict(info.tracker_defaults) | self._flags(), "frames": self.frames}
 
     def _settings_by_flags(self) -> dict[str, Any]:

@@ -285,11 +285,14 @@ class ServerModels(google.protobuf.message.Message):
     DETECTOR_FIELD_NUMBER: builtins.int
     FLOW_FIELD_NUMBER: builtins.int
     POSE_FIELD_NUMBER: builtins.int
+    BUNDLE_VERSION_FIELD_NUMBER: builtins.int
     bundle: builtins.str
     """The bundle, e.g. "nano"."""
     detector: builtins.str
     flow: builtins.str
     pose: builtins.str
+    bundle_version: builtins.int
+    """Of the bundle's content: raised with every change of weights. 0: the server does not say."""
     def __init__(
         self,
         *,
@@ -297,8 +300,9 @@ class ServerModels(google.protobuf.message.Message):
         detector: builtins.str = ...,
         flow: builtins.str = ...,
         pose: builtins.str = ...,
+        bundle_version: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bundle", b"bundle", "detector", b"detector", "flow", b"flow", "pose", b"pose"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle", b"bundle", "bundle_version", b"bundle_version", "detector", b"detector", "flow", b"flow", "pose", b"pose"]) -> None: ...
 
 Global___ServerModels: typing_extensions.TypeAlias = ServerModels
 

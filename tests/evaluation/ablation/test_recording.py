@@ -97,7 +97,7 @@ def test_the_pipeline_of_the_service_gives_the_same(config: TrackerConfig, video
 
 
 async def from_pipeline(stages: CountedStages, video: Video, config: TrackerConfig) -> list[TrackedPeople]:
-    networks = Networks(stages.detector, stages.flow, stages.pose, COCO17, ModelNames("", "", "", ""), "cpu")
+    networks = Networks(stages.detector, stages.flow, stages.pose, COCO17, ModelNames("", "", "", "", 0), "cpu")
     pipeline = Pipeline(networks, BatchingConfig())
     session = Session("test", Tracker(config, COCO17.sigmas))
     try:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import io
 import pickle
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 import torch
 
@@ -53,13 +53,23 @@ _NOTES = {
 }
 _NOTES_OF = ("mmcv.", "mmengine.", "mmflow.", "mmpose.")
 
-# A memo's index, or an extension's code: the reader in C allocates or looks up by it before it asks us.
-_MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
+# Codes of names, and buffers that lie outside the file.
 _REFUSED = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
+
+# Of a number, and of a tuple: far more than a tensor or a key needs.
+_MOST_BITS = 63
+_MOST_PARTS = 64
+
+
+class _Unchangeable:
+    """What a pickle may have made, but not give another state: that would go round a frozen dataclass."""
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise UnreadableError(f"it wants to change a {type(self).__name__} that was checked")
 
 
 @dataclass(frozen=True)
-class StorageKey:
+class StorageKey(_Unchangeable):
     """Where a tensor's numbers lie: the storage's name in the file, their type, and how many it says there are."""
 
     key: str
@@ -68,7 +78,7 @@ class StorageKey:
 
 
 @dataclass(frozen=True)
-class TensorEntry:
+class TensorEntry(_Unchangeable):
     """A tensor as the pickle describes it, nothing of it believed yet.
 
     Attributes:
@@ -156,22 +166,61 @@ def read_pickle(file: IO[bytes]) -> Pickled:
 
 def _check_operations(file: IO[bytes]) -> None:
     """Walk over the pickle up to its end, running nothing."""
-    count = 0
     try:
-        for operation, argument, _ in pickletools.genops(file):
-            count += 1
+        for operation, _, _ in pickletools.genops(file):
             if operation.name in _REFUSED:
                 raise UnreadableError(f"its pickle uses {operation.name}, which no checkpoint needs")
-            if operation.name in _MEMO and isinstance(argument, int) and argument > count:
-                raise UnreadableError(f"its pickle numbers an object {argument} when it has {count} operations")
     except UnreadableError:
         raise
     except Exception as error:  # noqa: BLE001 - as above
         raise UnreadableError(f"it holds no whole pickle ({type(error).__name__}: {error})") from None
 
 
-class _Unpickler(pickle.Unpickler):
-    """Answers every name with something of ours, and every storage with a `StorageKey`."""
+def _check_keys(keys: Iterable[object]) -> None:
+    """Refuse keys that it would take long to hash: a nest of tuples takes for ever, or more stack than there is."""
+    for key in keys:
+        parts = key if type(key) is tuple and len(key) <= _MOST_PARTS else (key,)
+        if not all(_is_plain(part) for part in parts):
+            raise UnreadableError(
+                f"it has a large or nested key ({type(key).__name__}), where strings and numbers belong"
+            )
+
+
+def _is_plain(key: object) -> bool:
+    if isinstance(key, int):
+        return key.bit_length() <= _MOST_BITS
+    return key is None or isinstance(key, str | bytes | float | Ignored)
+
+
+def _checking(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """What carries out an operation, after a look at the places of the stack where its keys lie."""
+
+    def checked(unpickler: Any) -> None:
+        _check_keys(unpickler.stack[keys])
+        load(unpickler)
+
+    return checked
+
+
+# Operations that hash -> where on the stack, counted from its last mark, lies what they hash.
+_HASHING = {
+    pickle.SETITEM: slice(-2, -1),
+    pickle.SETITEMS: slice(0, None, 2),
+    pickle.DICT: slice(0, None, 2),
+    pickle.ADDITEMS: slice(None),
+    pickle.FROZENSET: slice(None),
+}
+
+
+class _Unpickler(pickle._Unpickler):
+    """Answers every name with something of ours, and every storage with a `StorageKey`.
+
+    It is the reader in Python: that in C hashes a key before anybody can look at it.
+    """
+
+    dispatch = pickle._Unpickler.dispatch | {
+        code[0]: _checking(pickle._Unpickler.dispatch[code[0]], keys) for code, keys in _HASHING.items()
+    }
 
     def __init__(self, file: IO[bytes], *, encoding: str) -> None:
         super().__init__(file, encoding=encoding)
@@ -195,15 +244,19 @@ class _Unpickler(pickle.Unpickler):
                 if count < 0 or self.storages.setdefault(key, storage) != storage:
                     raise UnreadableError(f"it describes storage {key!r} in two ways")
                 return storage
-        raise UnreadableError(f"it refers to {str(pid)[:80]!r}, which is no storage of numbers")
+        raise UnreadableError(f"it refers to {_shown(pid)}, which is no storage of numbers")
 
 
 def _tensor(storage: object, offset: object, size: object, stride: object, *_: object) -> TensorEntry:
     """`torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`."""
-    numbers = (offset, *_whole(size), *_whole(stride))
-    if not isinstance(storage, StorageKey) or not all(type(number) is int and number >= 0 for number in numbers):
+    numbers = (offset, *_shape(size), *_shape(stride))
+    if not isinstance(storage, StorageKey) or not all(_is_whole(number) for number in numbers):
         raise UnreadableError("it describes a tensor by something else than a storage and whole numbers")
-    return TensorEntry(storage, offset, _whole(size), _whole(stride))  # type: ignore[arg-type]
+    return TensorEntry(storage, offset, _shape(size), _shape(stride))  # type: ignore[arg-type]
+
+
+def _is_whole(number: object) -> bool:
+    return type(number) is int and number >= 0 and number.bit_length() <= _MOST_BITS
 
 
 def _parameter(data: object, *_: object) -> object:
@@ -211,10 +264,28 @@ def _parameter(data: object, *_: object) -> object:
     return data
 
 
-def _whole(numbers: object) -> tuple[Any, ...]:
-    if not isinstance(numbers, tuple):
-        raise UnreadableError(f"it describes a tensor whose shape is {str(numbers)[:80]!r}")
+def _shape(numbers: object) -> tuple[Any, ...]:
+    """`torch.Size`, and what a tensor's shape must be."""
+    if not isinstance(numbers, tuple) or len(numbers) > _MOST_PARTS:
+        raise UnreadableError(f"it describes a tensor whose shape is {_shown(numbers)}")
     return numbers
+
+
+def _items(pairs: object = None) -> _Items:
+    """`collections.OrderedDict`: empty, or, as Python 2 wrote it, of a list of pairs."""
+    items = _Items()
+    if pairs is not None:
+        if type(pairs) is not list or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            raise UnreadableError(f"it makes a dictionary of {_shown(pairs)}, not of pairs")
+        _check_keys(key for key, _ in pairs)
+        items.update(pairs)
+        pairs.clear()  # a long list that is handed in again and again would fill the memory
+    return items
+
+
+def _shown(value: object) -> str:
+    """For messages; nothing that has parts, which may be without end."""
+    return repr(value[:80]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 class _Entry:
@@ -233,8 +304,8 @@ class _Entry:
 
 
 _ENTRIES: dict[str, Any] = {
-    "collections OrderedDict": _Entry(_Items),
-    "torch Size": tuple,
+    "collections OrderedDict": _Entry(_items),
+    "torch Size": _Entry(_shape),
     "torch._utils _rebuild_tensor": _Entry(_tensor),
     "torch._utils _rebuild_tensor_v2": _Entry(_tensor),
     "torch._utils _rebuild_parameter": _Entry(_parameter),

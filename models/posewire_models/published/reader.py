@@ -115,7 +115,8 @@ def _read_legacy(file: IO[bytes]) -> dict[str, Tensor]:
     places = _legacy_places(file, keys, storages)
 
     def storage(key: StorageKey) -> bytearray:
-        if key.key not in places:
+        # Its count is what was compared with the file, and what memory is taken for.
+        if key.key not in places or storages[key.key] != key:
             raise UnreadableError(f"storage {key.key!r} is missing")
         file.seek(places[key.key])
         numbers = bytearray(key.count * key.dtype.itemsize)
@@ -149,7 +150,9 @@ def _find_state(content: object) -> dict[Any, Any]:
             break
     if not isinstance(content, dict) or not content:
         raise UnreadableError("it holds no state: no dictionary of tensors")
-    strange = [str(key) for key, value in content.items() if not isinstance(key, str) or type(value) is not TensorEntry]
+    strange = [
+        str(key)[:80] for key, value in content.items() if not isinstance(key, str) or type(value) is not TensorEntry
+    ]
     if strange:
         raise UnreadableError(f"its state holds more than tensors: {', '.join(strange[:3])}")
     return content
@@ -168,9 +171,9 @@ def _state(content: object, storage: Storages) -> dict[str, Tensor]:
 
 def _check_entry(name: str, entry: TensorEntry) -> None:
     """The tensor lies inside its storage, and does not repeat it."""
-    elements = math.prod(entry.size)
     if len(entry.size) != len(entry.stride) or len(entry.size) > _MOST_DIMENSIONS:
         raise UnreadableError(f"tensor {name!r} has {len(entry.size)} dimensions and {len(entry.stride)} strides")
+    elements = math.prod(entry.size)
     last = entry.offset + sum((side - 1) * step for side, step in zip(entry.size, entry.stride, strict=True))
     if elements > entry.storage.count or (elements and last >= entry.storage.count):
         raise UnreadableError(f"tensor {name!r} of shape {entry.size} does not fit into its storage")

@@ -105,6 +105,7 @@ def test_notes_of_the_training_do_not_matter(format_: bool, tmp_path: Path, monk
         "arguments": argparse.Namespace(lr=1e-3),
         "queue": collections.deque([1, 2]),
         "counts": collections.defaultdict(int, a=1),
+        "keys": {None: 0, 1.5: 1, b"b": 2, ("layer", 3): 4, -5: {"in": (("deep",),)}},
         "optimizer": {"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(3)}}},
     }
     state = _state()
@@ -158,6 +159,11 @@ def _legacy(content: bytes) -> bytes:
     return b"".join(pickle.dumps(part, 2) for part in head) + content + pickle.dumps([], 2)
 
 
+_NEST = b")" + b"2\x86" * 24  # a tuple of one tuple twice, of which each holds one tuple twice, and so on
+_STORAGE = b"(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nK\x04tQ"
+_TENSOR = b"ctorch._utils\n_rebuild_tensor\n(" + _STORAGE + b"K\x00))tR"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -178,11 +184,30 @@ def _legacy(content: bytes) -> bytes:
         (b"ccollections\nOrderedDict\n}S'__call__'\nNsb.", "wants to change a function|damaged"),
         (b"cmmengine.x\nY\n}S'__new__'\nNsb.", "no dictionary of tensors|damaged"),
         (b"\x82\x01.", "EXT1"),
-        (b"(Nq\xffr\xff\xff\xff\x7ft.", "numbers an object"),  # a memo of two thousand million places
+        (b"(Nq\xffr\xff\xff\xff\x7ft.", "no dictionary of tensors"),  # a memo of two thousand million places
         (b"}S'a'\nPstorage\ns.", "refers to 'storage'"),
         (b"}S'a'\n(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nJ\xff\xff\xff\xfftQs.", "in two ways"),
         (b"}S'a'\n(S'module'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nK\x01tQs.", "is no storage of numbers"),
         (b"(" * 100_000 + b"t" * 99_999 + b"t.", "no dictionary|damaged"),  # deep
+        # deep or wide without end: to hash it, or to write it down, takes more stack or time than there is
+        pytest.param(b"})" + b"\x85" * 1_000_000 + b"K\x01s.", r"nested key \(tuple\)", id="deep key"),
+        (b"}" + _NEST + b"K\x01s.", r"nested key \(tuple\)"),
+        (b"}(" + _NEST + b"K\x01u.", r"nested key \(tuple\)"),
+        (b"(" + _NEST + b"K\x01d.", r"nested key \(tuple\)"),
+        (b"\x80\x04\x8f(" + _NEST + b"\x90.", r"nested key \(tuple\)"),
+        (b"\x80\x04(" + _NEST + b"\x91.", r"nested key \(tuple\)"),
+        (b"ccollections\nOrderedDict\n((" + _NEST + b"K\x01\x86ltR.", r"nested key \(tuple\)"),
+        # an ordered dictionary as Python 2 wrote it, with its items
+        (b"ccollections\nOrderedDict\n(((S'a'\n" + _TENSOR + b"lltR.", "storage '0' is missing"),
+        (b"ccollections\nOrderedDict\n(" + _NEST + b"tR.", "a dictionary of a tuple, not of pairs"),
+        (b"}(" + b"K\x01" * 65 + b"tK\x01s.", r"nested key \(tuple\)"),
+        (b"}\x8a\x09" + b"\x01" * 9 + b"K\x01s.", r"large or nested key \(int\)"),  # a number of megabytes is as slow
+        (_NEST + b"Q.", "refers to a tuple, which is no storage"),
+        (b"ctorch._utils\n_rebuild_tensor\n(NK\x00(" + _NEST + b"l)tR.", "whose shape is a list"),
+        (b"ctorch\nSize\n(]tR.", "whose shape is a list"),  # copies of a long list
+        # what was checked is given another state
+        (_STORAGE + b"}S'count'\nJ\xff\xff\xff\x7fsb.", "wants to change a StorageKey"),
+        (_TENSOR + b"}S'offset'\nJ\xfe\xff\xff\xffsb.", "wants to change a TensorEntry"),
         (b"", "no whole pickle"),
         (b"\xff\xff", "no whole pickle"),
         (b"}.", "no state"),
@@ -239,10 +264,12 @@ def test_a_description_in_order_is_believed(tmp_path: Path) -> None:
         ({"offset": -1}, "whole numbers"),
         ({"stride": (-2, 1)}, "whole numbers"),
         ({"size": (2.0, 2)}, "whole numbers"),
+        ({"size": (1 << 64, 2)}, "whole numbers"),
         ({"size": (True, 2)}, "whole numbers"),
         ({"size": [2, 2]}, "whose shape is"),
         ({"stride": (1,)}, "2 dimensions and 1 strides"),
         ({"size": (1,) * 9, "stride": (1,) * 9}, "9 dimensions"),
+        ({"size": (1,) * 65, "stride": (1,) * 65}, "whose shape is a tuple"),
     ],
 )
 def test_sizes_are_checked_against_what_is_there(description: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from email.message import Message
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from posewire_models.published.answers import Part, part_of, version_of, whole_of
 from posewire_models.published.errors import DownloadError
 from posewire_models.published.store import file_digest
 
@@ -40,7 +40,8 @@ class FetchSettings:
 
     Attributes:
         timeout_s: silence of the server after which the connection is given up.
-        attempts: connections that are made for a file that breaks off, each going on where the last one ended.
+        attempts: connections that are made for a file that breaks off, each going on where the last one ended. They
+            are counted anew whenever one gets further than all before it.
         retry_wait_s: before the second attempt, doubled for each further one.
     """
 
@@ -110,10 +111,16 @@ def check_address(address: str) -> None:
     try:
         parts = urlsplit(address)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = usable and address.isprintable() and " " not in address
     except ValueError:  # a port that is no number, brackets that do not close
         usable = False
     if not usable:
         raise DownloadError(f"{address!r} is no address to fetch from; one looks like https://mirror.example/weights")
+    if not address.isascii():
+        raise DownloadError(
+            f"{address!r} has letters that no address may have; write those of a path in percent-encoding (%C3%A9), "
+            "those of a host in Punycode (xn--...)"
+        )
 
 
 def discard(path: Path) -> None:
@@ -141,23 +148,29 @@ class _Download:
 
     def run(self) -> None:
         """All of the file, over as many connections as it takes."""
-        wait_s = self.settings.retry_wait_s
-        for attempts_left in reversed(range(self.settings.attempts)):
+        failures, furthest = 0, 0
+        while True:
             try:
                 with _write_errors(self.path):
-                    self._fetch_rest()
+                    while not self._fetch_rest():
+                        pass
                 return
             except _InterruptedError as error:
-                if not attempts_left:
+                reached = self.path.stat().st_size if self.path.exists() else 0
+                failures = 1 if reached > furthest else failures + 1
+                furthest = max(furthest, reached)
+                if failures >= self.settings.attempts:
                     raise DownloadError(
                         f"the download of {self.address} broke off ({error}); {_size(self.path)} are kept in "
                         f"{self.path}: the same command goes on from there"
                     ) from None
-                time.sleep(wait_s)
-                wait_s *= 2
+                time.sleep(self.settings.retry_wait_s * 2 ** (failures - 1))
 
-    def _fetch_rest(self) -> None:
-        """One connection; a second one where the server's file is not the one that we have a beginning of."""
+    def _fetch_rest(self) -> bool:
+        """Over one connection, what the server gives of the rest; whether the whole file is here now.
+
+        Where the server's file is not the one that we have a beginning of, that is deleted.
+        """
         offset, version = self._have()
         request = urllib.request.Request(self.address, headers={"User-Agent": _CLIENT, "Accept-Encoding": "identity"})
         if offset:
@@ -172,19 +185,18 @@ class _Download:
                     raise self._refusal(error) from None
                 if re.fullmatch(rf"bytes \*/{offset}", error.headers.get("Content-Range", "")):
                     self.progress(offset, offset)  # all of it was here already
-                    return
+                    return True
         else:
             with response:
                 if response.status != 206:
-                    self._receive(response, 0)
-                    return
-                if _continues(response.headers, offset, version):
-                    self._receive(response, offset)
-                    return
+                    return self._receive(response, whole_of(response.headers))
+                part = part_of(response.headers)
+                if part and part.start == offset > 0 and version_of(response.headers) in ("", version):
+                    return self._receive(response, part)
                 if not offset:
                     raise DownloadError(f"{self.address}: asked for the whole file, the server sends a part")
         discard(self.path)
-        self._fetch_rest()
+        return False
 
     def _have(self) -> tuple[int, str]:
         """Bytes that are here and worth going on with, and the version that they are of."""
@@ -201,9 +213,9 @@ class _Download:
         try:
             # Made for every call, because proxies are read from the environment when it is made.
             return urllib.request.build_opener(_NoDowngrade).open(request, timeout=self.settings.timeout_s)
-        except urllib.error.HTTPError:
+        except (urllib.error.HTTPError, DownloadError):
             raise
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: sent on to what is no address
             raise DownloadError(f"cannot reach {self.address}: {getattr(error, 'reason', None) or error}") from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
@@ -211,19 +223,18 @@ class _Download:
             return _InterruptedError(f"the server answers {error.code} {error.reason}")
         return DownloadError(f"the server refuses {self.address}: {error.code} {error.reason}")
 
-    def _receive(self, response: Any, offset: int) -> None:
-        """Write the body behind the `offset` bytes that are here."""
+    def _receive(self, response: Any, part: Part) -> bool:
+        """Write the body, which is `part`, behind what is here; whether the whole file is here then."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise DownloadError(f"{self.address} comes compressed, though it was asked for as it is")
-        length = response.headers.get("Content-Length", "")
-        total = offset + int(length) if length.isdigit() else None
-        if total is not None:
-            self._check_size(total)
-            self._check_room(total - offset)
-        done = offset
-        with self.path.open("ab" if offset else "wb") as file:
-            if not offset:
-                beginning = _Beginning(self.address, _version(response.headers))
+        done, end, total = part
+        expected = total or end
+        if expected is not None:
+            self._check_size(expected)
+            self._check_room(expected - done)
+        with self.path.open("ab" if done else "wb") as file:
+            if not done:
+                beginning = _Beginning(self.address, version_of(response.headers))
                 _note(self.path).write_text(json.dumps(asdict(beginning)), encoding="utf-8")
             self.progress(done, total)
             for chunk in iter(lambda: _read(response), b""):
@@ -231,8 +242,9 @@ class _Download:
                 self._check_size(done)
                 file.write(chunk)
                 self.progress(done, total)
-        if total is not None and done < total:
-            raise _InterruptedError(f"after {done} of {total} bytes")
+        if end is not None and done < end:
+            raise _InterruptedError(f"after {done} of {expected} bytes")
+        return end is None or done == total
 
     def _check_size(self, size: int) -> None:
         if self.max_bytes is not None and size > self.max_bytes:
@@ -264,22 +276,11 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
 
 def _read(response: Any) -> bytes:
     try:
-        chunk: bytes = response.read(_CHUNK)
+        # What is there: `read` waits for all of it, and loses what came if the line breaks meanwhile.
+        chunk: bytes = response.read1(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
         raise _InterruptedError(str(error) or type(error).__name__) from None
     return chunk
-
-
-def _version(headers: Message) -> str:
-    """The server's mark of this version of the file. A weak ETag is none: it does not vouch for every byte."""
-    tag = str(headers.get("ETag", ""))
-    return tag if tag and not tag.startswith("W/") else str(headers.get("Last-Modified", ""))
-
-
-def _continues(headers: Message, offset: int, version: str) -> bool:
-    """Whether a 206 carries on where we are, and in the same version."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
-    return found is not None and int(found[1]) == offset > 0 and _version(headers) in ("", version)
 
 
 @contextlib.contextmanager

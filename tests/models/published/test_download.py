@@ -66,6 +66,48 @@ def test_one_call_makes_several_attempts(served: Web, tmp_path: Path) -> None:
     assert served.asked_ranges == ["", "", "bytes=1000000-", "bytes=3000000-"]
 
 
+@pytest.mark.parametrize("chunked", [True, False])
+def test_attempts_that_get_further_are_not_counted(chunked: bool, served: Web, tmp_path: Path) -> None:
+    served.chunked = chunked  # then each line breaks within a piece that it announced, which is kept
+    served.cut_after += [900_000] * 5
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=PATIENT) == DIGEST
+    assert len(served.requests) == 6
+
+
+def test_a_line_that_always_breaks_at_the_same_place_is_given_up(served: Web, tmp_path: Path) -> None:
+    served.ranges = False
+    served.cut_after += [900_000] * 9
+    with pytest.raises(DownloadError, match=r"broke off \(after 900000 of 5120000 bytes\)"):
+        fetch(served.address("/w.pth"), tmp_path / "w", settings=PATIENT)
+    assert len(served.requests) == PATIENT.attempts
+
+
+@pytest.mark.parametrize("total_told", [True, False])
+def test_a_server_may_send_less_of_a_range_than_was_asked_for(total_told: bool, served: Web, tmp_path: Path) -> None:
+    _broken_off(served, tmp_path / "w")
+    served.most_of_a_range, served.total_told = 1_500_000, total_told
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+    ends = [] if total_told else ["bytes=5120000-"]  # answered by 416
+    assert served.asked_ranges == ["", "bytes=3000000-", "bytes=4500000-", *ends]
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["bytes 3000000-2999999/5120000", "bytes 3000000-5120000/5120000", "bytes 0-5119999/5120000", "pages 1-2", "\xb2"],
+)
+def test_parts_that_make_no_sense_are_not_joined(told: str, served: Web, tmp_path: Path) -> None:
+    _broken_off(served, tmp_path / "w")
+    served.headers["Content-Range"] = told
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+    assert served.asked_ranges == ["", "bytes=3000000-", ""]
+
+
+@pytest.mark.parametrize("told", ["\xb2", "many", "-1", "9" * 5000])
+def test_a_length_that_is_no_number_is_none(told: str, served: Web, tmp_path: Path) -> None:
+    served.headers["Content-Length"] = told
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+
+
 @pytest.mark.parametrize("version", ['"one"', None])
 def test_a_server_without_ranges_sends_everything_again(version: str | None, served: Web, tmp_path: Path) -> None:
     served.ranges = False
@@ -136,12 +178,27 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["mirror.local/weights/w.pth", "ftp://mirror.local/w", "https:///w", "http://h:port/w", "http://[::1/w"]
+    "address",
+    [
+        "mirror.local/weights/w.pth",
+        "ftp://mirror.local/w",
+        "https:///w",
+        "http://h:port/w",
+        "http://[::1/w",
+        "http://h/a b",
+        "http://h/a\nb",
+    ],
 )
 def test_what_is_no_address_is_said_with_one_that_is(address: str, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"looks like https://mirror\.example/weights"):
         fetch(address, tmp_path / "w", settings=PATIENT)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/w\xebights", "http://mirr\xf6r.invalid/w"])
+def test_letters_that_no_address_may_have_are_told(address: str, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"percent-encoding \(%C3%A9\), those of a host in Punycode"):
+        fetch(address, tmp_path / "w", settings=PATIENT)
 
 
 def test_a_refusal_is_told(web: Web, tmp_path: Path) -> None:
@@ -175,10 +232,12 @@ def test_a_disk_that_fills_up_is_told(served: Web, tmp_path: Path, monkeypatch: 
 
 
 def test_redirections_are_followed_on_the_web_only(served: Web, tmp_path: Path) -> None:
-    served.redirects |= {"/old.pth": "/w.pth", "/bad.pth": "ftp://127.0.0.1/w.pth"}
+    served.redirects |= {"/old.pth": "/w.pth", "/bad.pth": "ftp://127.0.0.1/w.pth", "/worse.pth": "http://[bad/x"}
     assert fetch(served.address("/old.pth"), tmp_path / "w", settings=ONCE) == DIGEST
     with pytest.raises(DownloadError, match="not safe; not followed"):
         fetch(served.address("/bad.pth"), tmp_path / "v", settings=ONCE)
+    with pytest.raises(DownloadError, match=r"cannot reach http://.*/worse\.pth: Invalid IPv6 URL"):
+        fetch(served.address("/worse.pth"), tmp_path / "v", settings=ONCE)
 
 
 @pytest.mark.parametrize("settings", [{"attempts": 0}, {"timeout_s": 0}, {"retry_wait_s": -1}])

@@ -26,6 +26,10 @@ class Web:
         answers: status that it gives in place of an answer, once for each entry.
         redirects: path -> where it sends one on to.
         length_told: whether it tells the length of what comes.
+        total_told: whether it tells the length of the whole file with a part of it.
+        most_of_a_range: bytes that it sends in answer to a range, whatever was asked for.
+        chunked: whether it sends bodies as chunks of a megabyte, without their length.
+        headers: header -> what it says there, of whatever it sends.
         requests: the headers of all requests, with their path under `path`.
         port: where it listens.
     """
@@ -38,6 +42,10 @@ class Web:
     answers: list[int] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     length_told: bool = True
+    total_told: bool = True
+    most_of_a_range: int = 1 << 40
+    chunked: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
     port: int = 0
 
@@ -99,16 +107,29 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.end_headers()
             return
-        body = content[start or 0 :]
-        self.send_response(200 if start is None else 206)
+        body = content if start is None else content[start : start + web.most_of_a_range]
+        headers = {}
         if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            total = str(len(content)) if web.total_told else "*"
+            headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
         if version is not None:
-            self.send_header("ETag", version)
-        if web.length_told:
-            self.send_header("Content-Length", str(len(body)))
+            headers["ETag"] = version
+        if web.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+            body = (
+                b"".join(_chunk(body[first : first + (1 << 20)]) for first in range(0, len(body), 1 << 20)) + _chunk()
+            )
+        elif web.length_told:
+            headers["Content-Length"] = str(len(body))
+        self.send_response(200 if start is None else 206)
+        for name, value in (headers | web.headers).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[: web.cut_after.pop(0)] if web.cut_after else body)
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _chunk(content: bytes = b"") -> bytes:
+    return b"%x\r\n%b\r\n" % (len(content), content)

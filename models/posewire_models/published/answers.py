@@ -1,0 +1,42 @@
+"""What a web server's answer says of the file that it brings."""
+
+from __future__ import annotations
+
+import re
+from email.message import Message
+from typing import NamedTuple
+
+__all__ = ["Part", "part_of", "version_of", "whole_of"]
+
+
+class Part(NamedTuple):
+    """Which bytes of a file an answer brings: from `start` to before `end`, of `total`; None: the server says not."""
+
+    start: int
+    end: int | None
+    total: int | None
+
+
+def whole_of(headers: Message) -> Part:
+    """What a 200 brings: all of the file."""
+    length = _whole_number(headers.get("Content-Length", ""))
+    return Part(0, length, length)
+
+
+def part_of(headers: Message) -> Part | None:
+    """What a 206 brings, which may be less than was asked for; None if what it says makes no sense."""
+    found = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", headers.get("Content-Range", ""))
+    start, last, total = (_whole_number(number) for number in found.groups()) if found else (None, None, None)
+    if start is None or last is None or last < start or (total is not None and last >= total):
+        return None
+    return Part(start, last + 1, total)
+
+
+def version_of(headers: Message) -> str:
+    """The server's mark of this version of the file. A weak ETag is none: it does not vouch for every byte."""
+    tag = str(headers.get("ETag", ""))
+    return tag if tag and not tag.startswith("W/") else str(headers.get("Last-Modified", ""))
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

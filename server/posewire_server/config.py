@@ -17,6 +17,8 @@ from posewire_server.tracking.config import TrackerConfig
 __all__ = [
     "DEFAULT_PORT",
     "LEAST_FRAME_PIXELS",
+    "MOST_FRAME_PIXELS",
+    "MOST_PEOPLE",
     "BatchingConfig",
     "LimitsConfig",
     "LogFormat",
@@ -29,6 +31,10 @@ __all__ = [
 DEFAULT_PORT = 50051
 LEAST_FRAME_PIXELS = 32 * 32
 """The least that a limit of a frame's pixels may be."""
+MOST_FRAME_PIXELS = 2**28
+"""The most that it may be."""
+MOST_PEOPLE = 1000
+"""The most that a limit of the people in a frame may be."""
 _DECODERS = ("auto", "cpu", "gpu")
 
 
@@ -84,11 +90,11 @@ class LimitsConfig:
 
     def __post_init__(self) -> None:
         check_range("limits.max_frame_bytes", self.max_frame_bytes, 1024, 2**30)
-        check_range("limits.max_frame_pixels", self.max_frame_pixels, LEAST_FRAME_PIXELS, 2**28)
+        check_range("limits.max_frame_pixels", self.max_frame_pixels, LEAST_FRAME_PIXELS, MOST_FRAME_PIXELS)
         check_range("limits.max_streams", self.max_streams, 1, 10_000)
         check_range("limits.max_openings_per_s", self.max_openings_per_s, 0.1, 1e6)
         check_range("limits.max_pictures", self.max_pictures, 1, 10_000)
-        check_range("limits.max_people", self.max_people, 1, 1000)
+        check_range("limits.max_people", self.max_people, 1, MOST_PEOPLE)
         check_range("limits.max_inbox", self.max_inbox, 1, 1000)
         check_range("limits.max_fps", self.max_fps, 1, 1e6)
         check_range("limits.max_stream_s", self.max_stream_s, 0, 1e9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,17 @@ from typer.testing import CliRunner
 
 from posewire import AsyncClient
 from posewire.cli.application import app
+from posewire.cli.replay import _notes
+from posewire.joints import COCO17
+from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_models.flow_estimators import FlowByGap, StillFlow
+from posewire_models.frames import FlowField, Frame
+from posewire_server.config import LimitsConfig
+from posewire_server.networks import Networks
 from posewire_server.recording.explanation import explain
 from posewire_server.recording.recording import Recording
 from posewire_server.server import running_server
-from tests.integration.service_calls import LATEST, TrackClient, connected, server_config
+from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, box_list, connected, server_config
 from tests.processes.server_process import serving
 from tests.server.stand_ins import ShyPose, jpeg, networks, picture
 from tests.server.videos import Codec, encode
@@ -43,8 +50,34 @@ async def recorded(folder: Path, **options: Any) -> Path:
     return only_file(folder)
 
 
+async def recorded_as_sent(
+    folder: Path,
+    frames: Sequence[track_pb2.Frame],
+    networks: Networks,
+    *,
+    limits: LimitsConfig | None = None,
+    **config: Any,
+) -> tuple[Recording, Answers]:
+    """The recording of a stream of these frames, whatever is wrong with them."""
+    server = server_config(record=folder, limits=limits or LimitsConfig())
+    async with running_server(server, networks) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(**({"drop_policy": ALL} | config))
+        for frame in frames:
+            await client.call.write(track_pb2.TrackRequest(frame=frame))
+        await client.call.done_writing()
+        while isinstance(response := await client.call.read(), track_pb2.TrackResponse):
+            if response.WhichOneof("event") != "failed":  # of a number that was there before
+                client.answers.take(response)
+    return Recording.read(only_file(folder)), client.answers
+
+
+def files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.pwrec*"))
+
+
 def only_file(folder: Path) -> Path:
-    (path,) = folder.glob("*.pwrec*")
+    (path,) = files(folder)
     return path
 
 
@@ -122,6 +155,92 @@ async def test_packets_are_recorded_as_they_came(tmp_path: Path, again: str) -> 
     assert explanation.ids == explanation.recorded_ids == [1, 2]
 
 
+def units(count: int, **options: Any) -> list[track_pb2.Frame]:
+    """Frames of H.264 in which one person walks."""
+    encoded = encode(Codec.H264, [picture(3 * step, people=1) for step in range(count)], **options)
+    return [track_pb2.Frame(number=number, data=unit) for number, unit in enumerate(encoded)]
+
+
+async def test_units_that_failed_for_their_boxes_or_numbers_are_decoded_again(tmp_path: Path, again: str) -> None:
+    frames = units(12)
+    frames[4].boxes.CopyFrom(box_list(np.array([[0, 0, -1, 5]])))
+    frames[6].number = 5  # which is that of the one before
+    recording, answers = await recorded_as_sent(tmp_path, frames, networks(), codec=pose_pb2.CODEC_H264)
+    assert answers.tracked.keys() == set(range(12)) - {4, 6}
+    assert [frame.number for frame in recording.frames_to_repeat()] == [0, 1, 2, 3, 4, 5, 5, 7, 8, 9, 10, 11]
+    done = await posewire("replay", recording.path, "--server", again)
+    assert done.exit_code == 0, done.output
+    assert "11 frames: same ids" in done.output  # those that were tracked, and the one with boxes
+    for number in (3, 5, 7, 11):  # later ones build on those that failed
+        explanation = await explain(recording, number, networks())
+        assert explanation.ids == explanation.recorded_ids == [1]
+    with pytest.raises(ValueError, match="frame 4 was not tracked"):
+        await explain(recording, 4, networks())
+
+
+async def test_a_number_that_comes_again_hides_no_frame(tmp_path: Path, again: str) -> None:
+    frames = [track_pb2.Frame(number=number, data=jpeg(picture(number))) for number in (0, 1, 1, 2)]
+    recording, _ = await recorded_as_sent(tmp_path, frames, networks(), codec=pose_pb2.CODEC_JPEG)
+    assert all(isinstance(each, track_pb2.TrackedFrame) for each in recording.outcomes.values())
+    assert [frame.number for frame in recording.frames_to_repeat()] == [0, 1, 2]
+    done = await posewire("replay", recording.path, "--server", again)
+    assert done.exit_code == 0, done.output
+    assert (await explain(recording, 1, networks())).ids == [1, 2]
+
+
+class NotedFlow(StillFlow):
+    """Writes down its name for every pair that it is given."""
+
+    def __init__(self, name: str, asked: list[str]) -> None:
+        self._name, self._asked = name, asked
+
+    def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+        self._asked += [self._name] * len(pairs)
+        return super().__call__(pairs)
+
+
+@pytest.mark.parametrize(
+    ("captured_ms", "asked"),
+    [
+        ([0, 500, 1000, 1040, 1540], ["far", "far", "near", "far"]),  # by the gaps between the frames
+        ([None, 500, 1000, 1040, 1540], ["near"] * 4),  # times of arrival do not count
+    ],
+)
+async def test_flow_is_estimated_by_whom_it_was_estimated(
+    tmp_path: Path, captured_ms: list[int | None], asked: list[str]
+) -> None:
+    def by_gap(noted: list[str]) -> Networks:
+        return replace(networks(), flow=FlowByGap(NotedFlow("near", noted), NotedFlow("far", noted)))
+
+    frames = [track_pb2.Frame(number=number, data=jpeg(picture(number))) for number in range(5)]
+    for frame, each_ms in zip(frames, captured_ms, strict=True):
+        if each_ms is not None:
+            frame.capture_time.FromMilliseconds(each_ms)
+    then: list[str] = []
+    recording, _ = await recorded_as_sent(tmp_path, frames, by_gap(then), codec=pose_pb2.CODEC_JPEG)
+    assert then[-4:] == asked  # and those by which it was warmed up
+    now: list[str] = []
+    await explain(recording, 4, by_gap(now))
+    assert now == asked
+
+
+async def test_the_last_frames_of_a_video_are_explained_though_they_come_late(tmp_path: Path) -> None:
+    recording, answers = await recorded_as_sent(tmp_path, units(12, b_frames=2), networks(), codec=pose_pb2.CODEC_H264)
+    assert answers.tracked.keys() == set(range(12))
+    for number in (10, 11):
+        assert (await explain(recording, number, networks())).ids == [1]
+
+
+async def test_what_a_server_of_larger_limits_recorded_is_explained(tmp_path: Path) -> None:
+    large = picture(0, size=(4000, 4000))
+    frames = [track_pb2.Frame(number=0, data=jpeg(large))]
+    assert large.shape[0] * large.shape[1] > LimitsConfig().max_frame_pixels
+    recording, _ = await recorded_as_sent(
+        tmp_path, frames, networks(), limits=LimitsConfig(max_frame_pixels=2**24), codec=pose_pb2.CODEC_JPEG
+    )
+    assert (await explain(recording, 0, networks())).ids == [1, 2]
+
+
 async def test_every_candidate_of_a_frame_is_explained(tmp_path: Path) -> None:
     recording = Recording.read(await recorded(tmp_path))
     explanation = await explain(recording, 6, networks())
@@ -142,6 +261,56 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "ids 1, 2, 3" in done.output
     assert "fresh id 3" in done.output
     assert "highest similarity of all open pairs" in done.output
+
+
+async def test_explain_by_networks_that_cannot_run_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await recorded(tmp_path)
+    other = replace(networks(), joint_set=replace(COCO17, name="other17"))
+    monkeypatch.setattr("posewire_server.networks.load_networks", lambda config: networks(detector=None))
+    done = await posewire("explain", path, "--frame", 6)
+    assert done.exit_code == 1
+    assert "posewire: these networks cannot run the recording: " in done.output
+    assert "has no person detector" in done.output
+    folder = tmp_path / "other"
+    frames = [track_pb2.Frame(number=0, data=jpeg(picture()))]
+    recording, _ = await recorded_as_sent(folder, frames, other, codec=pose_pb2.CODEC_JPEG)
+    monkeypatch.setattr("posewire_server.networks.load_networks", lambda config: networks())
+    done = await posewire("explain", recording.path, "--frame", 0)
+    assert done.exit_code == 1
+    assert "joint_set is 'other17'" in done.output
+    assert "--bundle" in done.output
+
+
+async def test_explain_says_why_ids_of_a_continued_stream_have_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = server_config(record=tmp_path)
+    async with running_server(config, networks()) as address, connected(address) as stub:
+        first = TrackClient(stub)
+        await first.open(pose_pb2.CODEC_JPEG, drop_policy=ALL)
+        for number, step in enumerate((0, 40, 1, 41)):  # far apart: nobody is who they were
+            await first.send(number, jpeg(picture(step, people=1)))
+        token = (await first.finish()).token
+        second = TrackClient(stub)
+        resume = settings_pb2.ResumeRequest(token=token, last_frame=jpeg(picture(41, people=1)))
+        await second.open(pose_pb2.CODEC_JPEG, drop_policy=ALL, resume=resume)
+        await second.send(4, jpeg(picture(90, people=1)))
+        assert (await second.finish()).ids(4) == [3]
+    (path,) = (each for each in files(tmp_path) if Recording.read(each).started.resume.resumed)
+    monkeypatch.setattr("posewire_server.networks.load_networks", lambda config: networks())
+    done = await posewire("explain", path, "--frame", 4)
+    assert done.exit_code == 0, done.output
+    assert "the recording has ids 3 here, this run has 1; the recorded stream continued an earlier one" in done.output
+
+
+async def test_a_detector_that_ran_less_often_is_told_of_once(tmp_path: Path) -> None:
+    recording = Recording.read(await recorded(tmp_path))
+    assert list(_notes(recording)) == []
+    stretched = track_pb2.TrackedFrame(number=1, detect_every=4)
+    (note,) = _notes(replace(recording, outcomes={**recording.outcomes, 1: stretched}))
+    assert "the detector ran less often than it was asked to" in note
 
 
 async def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:

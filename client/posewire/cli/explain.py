@@ -48,11 +48,12 @@ def run_explain(job: ExplainJob) -> None:
     """Run the recording up to the frame, in this process, and print a table of all candidates.
 
     Raises:
-        CommandError: there is no such frame, or the networks cannot be loaded.
+        CommandError: there is no such frame, or the networks cannot be loaded, or not run on it.
     """
     recording = read_recording(job.file)
     try:
         from posewire_server.config import ServerConfig
+        from posewire_server.errors import ServiceError
         from posewire_server.networks import load_networks
         from posewire_server.recording.explanation import explain
     except ModuleNotFoundError as error:
@@ -68,11 +69,20 @@ def run_explain(job: ExplainJob) -> None:
             explanation = asyncio.run(explain(recording, job.frame, load_networks(config)))
     except ValueError as error:
         raise CommandError(str(error)) from error
+    except ServiceError as error:
+        raise CommandError(
+            f"these networks cannot run the recording: {error}; give those that it was made with "
+            "(--bundle, --detector, --flow)"
+        ) from error
     _print(explanation)
     if explanation.ids != explanation.recorded_ids:
+        if recording.started.resume.resumed:
+            why = "the recorded stream continued an earlier one, of which this run knows nothing: ids have other names"
+        else:
+            why = "are the networks the same (--bundle, --detector, --flow)?"
         say(
             f"posewire: the recording has ids {_listed(explanation.recorded_ids)} here, this run has"
-            f" {_listed(explanation.ids)}; are the networks the same (--bundle, --detector, --flow)?"
+            f" {_listed(explanation.ids)}; {why}"
         )
 
 

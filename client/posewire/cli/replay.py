@@ -96,10 +96,6 @@ def _notes(recording: Recording) -> Iterator[str]:
         yield "under load, the detector ran less often than it was asked to; here it does not, so ids may differ"
     if recording.is_video and any(isinstance(each, track_pb2.DroppedFrame) for each in recording.outcomes.values()):
         yield "packets were dropped after they had been decoded; here they are tracked, so ids may differ"
-    asked = recording.config.tracker.detect_every
-    tracked = [each for each in recording.outcomes.values() if isinstance(each, track_pb2.TrackedFrame)]
-    if any(each.detect_every > asked for each in tracked):
-        yield "the detector gave way to load while this was recorded; here it does not, so ids may differ"
 
 
 def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
@@ -171,6 +167,5 @@ def _compare(recording: Recording, response: track_pb2.TrackResponse, comparison
     elif response.HasField("failed"):
         answers.append(response.failed)
     for answer in answers:
-        recorded = recording.outcomes[answer.number]
-        if not isinstance(recorded, track_pb2.DroppedFrame):
+        if (recorded := recording.counterpart(answer)) is not None:
             comparison.add(answer.number, recorded, answer)

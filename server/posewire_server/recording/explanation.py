@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
-from posewire_server.config import BatchingConfig, LimitsConfig
-from posewire_server.decoding import FrameDecoder, PictureDecoder
+from posewire_server.config import MOST_FRAME_PIXELS, MOST_PEOPLE, BatchingConfig, LimitsConfig
+from posewire_server.decoding import Decoded, FrameDecoder, PictureDecoder
 from posewire_server.errors import FrameError
+from posewire_server.frame_clock import FrameClock
 from posewire_server.networks import Networks
 from posewire_server.pipeline import Pipeline
 from posewire_server.recording.recording import Recording
@@ -20,6 +21,9 @@ from posewire_server.video_decoding import VideoDecoder
 from posewire_server.wire.requests import StreamSettings, boxes_from, settings_from
 
 __all__ = ["FrameExplanation", "explain"]
+
+# What the recorded server accepted is accepted here, whatever its limits were.
+_NO_LIMITS = LimitsConfig(max_frame_pixels=MOST_FRAME_PIXELS, max_people=MOST_PEOPLE)
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,21 @@ class FrameExplanation:
     ids: list[int]
 
 
+@dataclass(frozen=True, eq=False)
+class _Fed:
+    """A frame as the tracker saw it, but for its pixels: what came out, boxes of the caller, time by the clock."""
+
+    recorded: track_pb2.TrackedFrame
+    boxes: Boxes | None
+    moment_s: float | None
+
+
 async def explain(recording: Recording, number: int, networks: Networks) -> FrameExplanation:
     """Track the recorded frames up to one of them, and tell what the tracker did with it.
 
     Raises:
         ValueError: there is no such frame, or it was not tracked.
+        InvalidRequest, DetectorMissing: these networks cannot do what those of the recording did.
         InferenceFailed: a network failed.
     """
     outcome = recording.outcomes.get(number)
@@ -57,17 +71,18 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
         tracked = [each for each, became in outcomes if isinstance(became, track_pb2.TrackedFrame)]
         among = f"; tracked are {len(tracked)} frames, {min(tracked)}..{max(tracked)}" if tracked else ""
         raise ValueError(f"frame {number} {what}{among}")
-    settings = settings_from(recording.config, TrackerConfig(), LimitsConfig(max_people=1000), networks.joint_set)
+    settings = settings_from(recording.config, TrackerConfig(), _NO_LIMITS, networks.joint_set)
     seen: list[Observation] = []
     tracker = Tracker(settings.tracker, networks.joint_set.sigmas, seen.append)
     session, pipeline = Session("explained", tracker), Pipeline(networks, BatchingConfig())
     try:
-        for recorded, frame, boxes in _tracked_frames(recording, settings):
+        for fed, frame in _tracked_frames(recording, settings, session.clock):
             seen.clear()
-            tracker.detect_every = recorded.detect_every or tracker.detect_every
-            tracked_now = await pipeline.process(session, frame, boxes, elapsed=recorded.elapsed or None)
+            tracker.detect_every = fed.recorded.detect_every or tracker.detect_every
+            elapsed = fed.recorded.elapsed or 1.0  # older servers counted frames
+            tracked_now = await pipeline.process(session, frame, fed.boxes, moment_s=fed.moment_s, elapsed=elapsed)
             await pipeline.catch_up(session)
-            if recorded.number == number:
+            if fed.recorded.number == number:
                 return FrameExplanation(
                     number,
                     settings.tracker,
@@ -81,26 +96,38 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     raise ValueError(f"the recording does not hold the picture of frame {number}")
 
 
-def _tracked_frames(
-    recording: Recording, settings: StreamSettings
-) -> Iterator[tuple[track_pb2.TrackedFrame, Frame, Boxes | None]]:
-    """The frames that the tracker saw: what came out, the decoded picture, boxes of the caller."""
-    limits = LimitsConfig(max_people=1000)
+def _tracked_frames(recording: Recording, settings: StreamSettings, clock: FrameClock) -> Iterator[tuple[_Fed, Frame]]:
+    """The frames that the tracker saw, in its order."""
+    inside: dict[int, _Fed] = {}
+    for decoded in _decoded(recording, settings, clock, inside):
+        fed = inside.pop(decoded.key, None)
+        if fed is not None and not isinstance(decoded.outcome, FrameError):
+            yield fed, Frame(decoded.outcome)
+
+
+def _decoded(
+    recording: Recording, settings: StreamSettings, clock: FrameClock, inside: dict[int, _Fed]
+) -> Iterator[Decoded]:
+    """What comes out of the decoder; those that were tracked are in `inside` before they do."""
     decoder: FrameDecoder = (
-        VideoDecoder(settings.codec, limits)
+        VideoDecoder(settings.codec, _NO_LIMITS)
         if recording.is_video
-        else PictureDecoder(settings.codec, settings.raw_size, limits)
+        else PictureDecoder(settings.codec, settings.raw_size, _NO_LIMITS)
     )
-    fed: list[track_pb2.Frame] = []
-    for frame in recording.frames_to_repeat():
-        fed.append(track_pb2.Frame(number=frame.number))
-        if frame.HasField("boxes"):
-            fed[-1].boxes.CopyFrom(frame.boxes)
-        for decoded in decoder.feed(len(fed) - 1, frame.data):
-            source = fed[decoded.key]
-            if isinstance(decoded.outcome, FrameError):
-                continue
-            recorded = recording.outcomes[source.number]
-            if isinstance(recorded, track_pb2.TrackedFrame):
-                boxes = boxes_from(source.boxes, limits) if source.HasField("boxes") else None
-                yield recorded, Frame(decoded.outcome), boxes
+    last = -1
+    for key, frame in enumerate(recording.frames_to_repeat()):
+        moment_s = clock.received(_captured_s(frame), arrived_s=0.0)
+        recorded = recording.outcomes[frame.number]
+        # A number that comes again is not that of the frame that was tracked.
+        if isinstance(recorded, track_pb2.TrackedFrame) and frame.number > last:
+            boxes = boxes_from(frame.boxes, _NO_LIMITS) if frame.HasField("boxes") else None
+            inside[key] = _Fed(recorded, boxes, moment_s)
+        last = max(last, frame.number)
+        yield from decoder.feed(key, frame.data)
+    yield from decoder.flush()
+
+
+def _captured_s(frame: track_pb2.Frame) -> float | None:
+    """When a frame was taken, on the client's clock."""
+    time = frame.capture_time
+    return time.seconds + time.nanos / 1e9 if frame.HasField("capture_time") else None

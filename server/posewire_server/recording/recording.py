@@ -91,27 +91,47 @@ class Recording:
                     yield request.frame
 
     def frames_to_repeat(self) -> Iterator[track_pb2.Frame]:
-        """Those that a tracker has to see again: not the dropped ones, unless later ones build on them.
+        """Those that a decoder and a tracker have to see again: of pictures, neither dropped nor unusable ones.
 
-        They say how much time lies between them, as it was measured when all of them came.
+        Of a video these are all: later units build on those that failed for their number or their boxes too, which
+        were decoded and will fail for them again. Frames say how much time lies between them, as it was measured when
+        all of them came.
         """
         last = -1
         for frame in self.frames():
-            outcome = self.outcomes[frame.number]
-            dropped = isinstance(outcome, track_pb2.DroppedFrame) and not self.is_video
+            outcome, is_new = self.outcomes[frame.number], frame.number > last
+            last = max(last, frame.number)
+            dropped = isinstance(outcome, track_pb2.DroppedFrame)
             unusable = isinstance(outcome, track_pb2.FailedFrame) and outcome.reason in _NEVER_TRACKED
-            if frame.number > last and not dropped and not unusable:
-                last = frame.number
-                if isinstance(outcome, track_pb2.TrackedFrame) and outcome.elapsed > 0:
+            if self.is_video or (is_new and not dropped and not unusable):
+                if is_new and isinstance(outcome, track_pb2.TrackedFrame) and outcome.elapsed > 0:
                     frame.elapsed = outcome.elapsed
                 yield frame
 
+    def counterpart(self, now: Outcome) -> Outcome | None:
+        """What the recording has in place of something that came of these frames now.
+
+        None if that is nothing to compare: a frame was dropped then, or a number comes again, as it did.
+        """
+        recorded = self.outcomes[now.number]
+        dropped = isinstance(recorded, track_pb2.DroppedFrame)
+        is_of_another = _is_bad_number(now) and not _is_bad_number(recorded)
+        return None if dropped or is_of_another else recorded
+
+
+def _is_bad_number(outcome: Outcome) -> bool:
+    """Whether it is of a frame whose number was not its own: of the frame that had that number, it says nothing."""
+    return isinstance(outcome, track_pb2.FailedFrame) and outcome.reason == track_pb2.FAILURE_REASON_BAD_NUMBER
+
 
 def _note(response: track_pb2.TrackResponse, outcomes: dict[int, Outcome]) -> None:
-    for dropped in response.dropped:
-        outcomes.setdefault(dropped.number, dropped)
+    new: list[Outcome] = list(response.dropped)
     match response.WhichOneof("event"):
         case "tracked":
-            outcomes.setdefault(response.tracked.number, response.tracked)
+            new.append(response.tracked)
         case "failed":
-            outcomes.setdefault(response.failed.number, response.failed)
+            new.append(response.failed)
+    for outcome in new:
+        before = outcomes.get(outcome.number)
+        if before is None or _is_bad_number(before):
+            outcomes[outcome.number] = outcome

@@ -234,6 +234,37 @@ def test_pictures_that_are_numbered_keep_their_names(tmp_path: Path) -> None:
     assert image["id"] == 10000010007
 
 
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["7.jpg", "9.png"], [7, 9]),
+        (["1.png", "a.png"], [0, 1]),  # with the number of its place, the second would be the first
+        (["1.jpg", "1.png"], [0, 1]),
+        (["frame_10.png", "frame_11.png"], [0, 1]),
+        (["\u00b2.png", "3.png"], [0, 1]),  # a digit, but no number
+        (["", ""], [0, 1]),
+    ],
+)
+def test_no_two_frames_have_one_number(names: list[str], numbers: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with PoseTrackWriter(path, COCO17) as writer:
+        for place, name in enumerate(names):
+            writer.write(FrameResult(place, 0.0, people=(person(joints=17), person(2, joints=17)), name=name))
+    content = json.loads(path.read_text())
+    assert [image["id"] - 10_000_010_000 for image in content["images"]] == numbers
+    assert [int(Path(image["file_name"]).stem) for image in content["images"]] == numbers
+    annotations = content["annotations"]
+    assert [entry["image_id"] for entry in annotations] == [image["id"] for image in content["images"] for _ in "12"]
+    assert len({entry["id"] for entry in annotations}) == len(annotations)
+
+
+def test_a_frame_is_written_once(tmp_path: Path) -> None:
+    with PoseTrackWriter(tmp_path / "a.json", COCO17) as writer:
+        writer.write(tracked(3))
+        with pytest.raises(MisuseError, match="frame 3 was written already"):
+            writer.write(missed(3))
+
+
 def test_the_name_of_a_sequence_has_a_form(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="NUMBER_NAME"):
         PoseTrackWriter(tmp_path / "a.json", COCO17, sequence="walk")
@@ -333,6 +364,28 @@ def test_a_container_that_cannot_hold_the_video_is_found_out_at_once(name: str, 
     with pytest.raises(OutputError, match=r"\.mp4"):
         VideoWriter(tmp_path / name, COCO17)
     assert os.listdir(tmp_path) == []
+
+
+# frames would lose their times
+@pytest.mark.parametrize("name", ["a.avi", "a.wmv", "a.mpg", "a.h264", "a.mxf"])
+def test_a_container_without_times_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"frames lose their times .*\.mp4 or \.mkv"):
+        VideoWriter(tmp_path / name, COCO17)
+    with pytest.raises(OutputError, match=r"ends in one of \.mp4, \.mkv, \.mov") as refused:
+        check_video_name(tmp_path / name)
+    assert ".avi" not in str(refused.value).partition("ends in")[2]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.m4v", "a.ts"])
+def test_frames_keep_their_times(name: str, tmp_path: Path) -> None:
+    times = [0, 0.04, 0.08, 0.3, 0.34, 0.5, 0.9]
+    with VideoWriter(tmp_path / name, COCO17, fps=25) as writer:
+        for place, time_s in enumerate(times):
+            writer.add(np.full((48, 64, 3), 30 * place, np.uint8), time_s)
+    _, frames = read_video(tmp_path / name)
+    assert [time - frames[0][0] for time, _ in frames] == pytest.approx(times, abs=1e-3)
+    assert [picture.mean() for _, picture in frames] == pytest.approx([30 * place for place in range(7)], abs=4)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.MKV", "a.mov"])

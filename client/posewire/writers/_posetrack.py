@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from posewire.errors import OutputError
+from posewire.errors import MisuseError, OutputError
 from posewire.joints import POSETRACK15, JointSet
 from posewire.results import FrameResult, Person
 from posewire.writers._files import AtomicPath, ResultWriter, write_json
@@ -29,7 +31,16 @@ _SKELETON = (
     (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
 )  # fmt: skip
 
-_SEQUENCE = re.compile(r"(\d{5,6})_[A-Za-z0-9_]+")
+_SEQUENCE = re.compile(r"([0-9]{5,6})_[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame whose number, and with it its ids, is not settled before all frames are known."""
+
+    name: str
+    image: dict[str, Any]
+    annotations: list[dict[str, Any]]
 
 
 class PoseTrackWriter(ResultWriter):
@@ -47,8 +58,8 @@ class PoseTrackWriter(ResultWriter):
         path: of the file, which appears when the writer is closed.
         joint_set: of the results.
         sequence: name of the sequence, a number of five or six digits and a name, as poseval takes them apart. It gives
-            the names of the frames, `images/SEQUENCE/000000.jpg`, and their ids. Pictures of a folder whose names are
-            numbers keep these.
+            the names of the frames, `images/SEQUENCE/000000.jpg`, and their ids. Pictures of a folder keep their names
+            if all of these are different numbers.
         joint_score_threshold: joints with a lower score are left out, and people who have none left: whatever is in the
             file is scored, and the paper drops joints below 0.4.
 
@@ -78,34 +89,30 @@ class PoseTrackWriter(ResultWriter):
         self._sequence = sequence
         self._video_id = match[1]
         self._joint_score_threshold = joint_score_threshold
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._frames: dict[int, _Frame] = {}
 
     def write(self, result: FrameResult) -> None:
-        """Add one frame."""
+        """Add one frame.
+
+        Raises:
+            MisuseError: a frame of that number was written already.
+        """
         self._check_open()
-        stem = Path(result.name).stem
-        name = result.name if stem.isdigit() else f"{result.frame:06d}.jpg"
-        # The data set's ids: a 1, six digits of the sequence, four of the frame.
-        image_id = 10_000_000_000 + int(self._video_id) * 10_000 + int(Path(name).stem)
-        image = {
-            "id": image_id,
-            "frame_id": image_id,
-            "vid_id": self._video_id,
-            "file_name": f"images/{self._sequence}/{name}",
-            "is_labeled": result.tracked,
-            "has_no_densepose": True,
-        }
+        if result.frame in self._frames:
+            raise MisuseError(f"frame {result.frame} was written already; write each frame of a stream once")
+        image = {"vid_id": self._video_id, "is_labeled": result.tracked, "has_no_densepose": True}
         if not result.tracked:
             image |= {"posewire_status": str(result.status), "posewire_message": result.message}
-        self._images.append(image)
+        annotations = []
         for place, person in enumerate(result.people):
             joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
             joints[joints[:, 2] < self._joint_score_threshold] = 0
             if joints[:, 2].any() or self._joint_score_threshold <= 0:
-                self._annotations.append(self._annotation(person, joints, image_id, place))
+                annotations.append(self._annotation(person, joints, place))
+        self._frames[result.frame] = _Frame(result.name, image, annotations)
 
-    def _annotation(self, person: Person, joints: npt.NDArray[np.float32], image_id: int, place: int) -> dict[str, Any]:
+    def _annotation(self, person: Person, joints: npt.NDArray[np.float32], place: int) -> dict[str, Any]:
+        """One person; `id` is the place in the frame until the frame has its own."""
         keypoints: list[float] = []
         scores: list[float] = []
         for name in _KEYPOINTS:
@@ -113,8 +120,7 @@ class PoseTrackWriter(ResultWriter):
             keypoints += [round(x, 3), round(y, 3), int(score > 0)]
             scores.append(round(score, 5))
         return {
-            "id": image_id * 100 + place,
-            "image_id": image_id,
+            "id": place,
             "track_id": person.id,
             "category_id": 1,
             "bbox": [round(value, 3) for value in person.box.tolist()],
@@ -124,8 +130,16 @@ class PoseTrackWriter(ResultWriter):
         }
 
     def _finish(self) -> None:
-        for image in self._images:
-            image["nframes"] = len(self._images)
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for frame, (number, name) in zip(self._frames.values(), _numbered(self._frames), strict=True):
+            # The data set's ids: a 1, six digits of the sequence, four of the frame.
+            image_id = 10_000_000_000 + int(self._video_id) * 10_000 + number
+            named = {"id": image_id, "frame_id": image_id, "file_name": f"images/{self._sequence}/{name}"}
+            images.append(named | frame.image | {"nframes": len(self._frames)})
+            annotations += [
+                person | {"id": image_id * 100 + person["id"], "image_id": image_id} for person in frame.annotations
+            ]
         category = {
             "supercategory": "person",
             "id": 1,
@@ -133,8 +147,18 @@ class PoseTrackWriter(ResultWriter):
             "keypoints": list(_KEYPOINTS),
             "skeleton": [list(pair) for pair in _SKELETON],
         }
-        write_json(self._path, {"images": self._images, "annotations": self._annotations, "categories": [category]})
+        write_json(self._path, {"images": images, "annotations": annotations, "categories": [category]})
 
     def _give_up(self) -> None:
-        self._images.clear()
-        self._annotations.clear()
+        self._frames.clear()
+
+
+def _numbered(frames: Mapping[int, _Frame]) -> list[tuple[int, str]]:
+    """Number and name of every frame: its picture's own if all are different numbers, else by its place in the stream.
+
+    With some of each, two frames could have one number, and with it one id.
+    """
+    stems = [Path(frame.name).stem for frame in frames.values()]
+    if all(stem.isascii() and stem.isdecimal() for stem in stems) and len(set(map(int, stems))) == len(stems):
+        return [(int(stem), frame.name) for stem, frame in zip(stems, frames.values(), strict=True)]
+    return [(index, f"{index:06d}.jpg") for index in frames]

@@ -29,8 +29,10 @@ _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
 )
 # Containers whose index is moved to the front, so that a video plays while it comes.
 _INDEX_AT_END = (".mp4", ".m4v", ".mov")
+# FFmpeg's names of the containers that hold the time of every frame. AVI, MXF and MPEG-PS count frames at a fixed rate.
+_KEEPING_TIMES = ("3g2", "3gp", "flv", "ipod", "matroska", "mov", "mp4", "mpegts", "nut")
 # Endings that people may want; which of them work is for PyAV to say.
-_SUGGESTED = (".mp4", ".mkv", ".mov", ".m4v", ".avi", ".ts")
+_SUGGESTED = (".mp4", ".mkv", ".mov", ".m4v", ".ts")
 
 
 class VideoWriter(ResultWriter):
@@ -54,7 +56,8 @@ class VideoWriter(ResultWriter):
         labels: draw the ids.
 
     Raises:
-        OutputError: the file cannot be written, or its suffix stands for no container that can hold the video.
+        OutputError: the file cannot be written, or its suffix stands for no container that can hold the video and the
+            times of its frames, as AVI cannot.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class VideoWriter(ResultWriter):
         try:
             options = {"movflags": "faststart"} if self._path.suffix.lower() in _INDEX_AT_END else {}
             self._container = av.open(str(self._target.temporary), "w", options=options)
+            if self._container.format.name not in _KEEPING_TIMES:
+                raise ValueError(f"frames lose their times in the format {self._container.format.name!r}")
             self._stream = self._add_stream()
         except (FFmpegError, ValueError) as error:
             self._target.discard()

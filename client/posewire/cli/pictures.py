@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from posewire.cli.failures import CommandError
 __all__ = ["Picture", "annotated_pictures", "numbered_pictures"]
 
 _PERSON = 1
+
+_Images: TypeAlias = set[tuple[PurePosixPath, int]]
+"""Names in the ground truth, with their ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,32 +48,59 @@ def numbered_pictures(paths: Sequence[Path]) -> list[Picture]:
 def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Picture]:
     """The pictures that a COCO ground truth knows, with its ids and the boxes of people with labelled joints.
 
-    Files are found by name, then by name without suffix, so that converted pictures keep their annotations.
+    Files are found by name, then by name without suffix, so that converted pictures keep their annotations. Folders in
+    the ground truth's names tell images of one name apart.
 
     Raises:
-        CommandError: the file is no COCO ground truth, or knows none of the pictures.
+        CommandError: the file is no COCO ground truth, knows none of the pictures, or does not say which image a
+            picture is; or two pictures are the same image.
         OSError: it cannot be read.
     """
     try:
         content = json.loads(ground_truth.read_text(encoding="utf-8"))
-        ids = {Path(image["file_name"]).name: int(image["id"]) for image in content["images"]}
+        images = [(PurePosixPath(image["file_name"]), int(image["id"])) for image in content["images"]]
         boxes = _boxes(content["annotations"])
     except (ValueError, KeyError, TypeError) as error:
         raise CommandError(
             f"{ground_truth} is not a COCO ground truth: {type(error).__name__}: {error}; it needs images with id and "
             "file_name, and annotations with image_id and bbox"
         ) from error
-    stems = Counter(Path(name).stem for name in ids)
-    ids_by_stem = {Path(name).stem: image_id for name, image_id in ids.items() if stems[Path(name).stem] == 1}
-    pictures = []
+    by_name: dict[str, _Images] = defaultdict(set)
+    by_stem: dict[str, _Images] = defaultdict(set)
+    for name, image_id in images:
+        by_name[name.name].add((name, image_id))
+        by_stem[name.stem].add((name, image_id))
+    pictures: dict[int, Picture] = {}
     for path in paths:
-        image_id = ids.get(path.name, ids_by_stem.get(path.stem))
-        if image_id is not None:
-            given = np.array(boxes.get(image_id, []), np.float32).reshape(-1, 4)
-            pictures.append(Picture(path, image_id, given))
+        found = _image_id(path, by_name, by_stem, ground_truth)
+        if found is None:
+            continue
+        if found in pictures:
+            raise CommandError(
+                f"{pictures[found].path} and {path} are both image {found} of {ground_truth}; take one of them away"
+            )
+        pictures[found] = Picture(path, found, np.array(boxes.get(found, []), np.float32).reshape(-1, 4))
     if not pictures:
         raise CommandError(f"{ground_truth} knows none of the {len(paths)} pictures by name, e.g. {paths[0].name}")
-    return pictures
+    return list(pictures.values())
+
+
+def _image_id(
+    path: Path, by_name: Mapping[str, _Images], by_stem: Mapping[str, _Images], ground_truth: Path
+) -> int | None:
+    """Of the one image that a picture is; None if the ground truth does not know it."""
+    found = by_name.get(path.name) or by_stem.get(path.stem, set())
+    if len(found) > 1:
+        whole = path.absolute().with_suffix("").parts
+        at_its_place = {each for each in found if whole[-len(each[0].parts) :] == each[0].with_suffix("").parts}
+        found = at_its_place or found
+    if len(found) > 1:
+        (one, one_id), (other, other_id), *_ = sorted(found)
+        raise CommandError(
+            f"{path} is image {one_id} ({one}) or image {other_id} ({other}) of {ground_truth}: their names do not tell"
+            " which; put the pictures into folders as the ground truth names them, or give one of these images alone"
+        )
+    return next((image_id for _, image_id in found), None)
 
 
 def _boxes(annotations: Sequence[dict[str, Any]]) -> dict[int, list[list[float]]]:

@@ -50,6 +50,46 @@ def test_ids_and_boxes_come_from_the_ground_truth(tmp_path: Path) -> None:
     assert six.boxes.shape == (0, 4)
 
 
+IMAGES = [
+    {"id": 1, "file_name": "seq1/000001.jpg"},
+    {"id": 2, "file_name": "seq2/000001.jpg"},
+    {"id": 3, "file_name": "a.jpg"},
+    {"id": 4, "file_name": "a.png"},
+    {"id": 5, "file_name": "b.jpg"},
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "image_id"),
+    [
+        ("seq2/000001.jpg", 2),
+        ("/data/seq1/000001.jpg", 1),
+        ("seq1/000001.png", 1),  # converted
+        ("x/a.png", 4),
+        ("x/b.png", 5),
+    ],
+)
+def test_folders_tell_images_of_one_name_apart(path: str, image_id: int, tmp_path: Path) -> None:
+    (found,) = annotated_pictures([Path(path)], ground_truth(tmp_path, images=IMAGES))
+    assert found.image_id == image_id
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (
+            ["x/000001.jpg"],
+            r"is image 1 \(seq1/000001\.jpg\) or image 2 \(seq2/000001\.jpg\) of .*gt\.json",
+        ),
+        (["a.webp"], r"a\.webp is image 3 \(a\.jpg\) or image 4 \(a\.png\)"),
+        (["x/b.jpg", "x/b.png"], r"x/b\.jpg and x/b\.png are both image 5 of .*gt\.json; take one of them away"),
+    ],
+)
+def test_a_picture_is_one_image_and_no_other(paths: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=said):
+        annotated_pictures([Path(path) for path in paths], ground_truth(tmp_path, images=IMAGES))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

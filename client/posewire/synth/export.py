@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -75,7 +76,8 @@ def write_scene(
 
     Args:
         scene: what to write.
-        out_dir: made where it does not exist; files of the same names are replaced.
+        out_dir: made where it does not exist; what an earlier scene of that NAME left there is removed first, so that
+            none of its frames are taken for some of this one.
         frames_as: video (lossy, H.264) or pictures (exact).
         flow: write the flow too; about a megabyte a frame.
         progress: called with the number of frames written so far.
@@ -92,6 +94,7 @@ def write_scene(
         frames=out_dir / f"{name}.mp4" if frames_as is FramesAs.MP4 else out_dir / "images" / name,
         flow=out_dir / "flow" / name if flow else None,
     )
+    _remove_scene(out_dir, name)
     files.annotations.parent.mkdir(exist_ok=True)
     if files.flow is not None:
         files.flow.mkdir(parents=True, exist_ok=True)
@@ -108,6 +111,17 @@ def write_scene(
     files.annotations.write_text(json.dumps(annotations.document()))
     files.manifest.write_text(json.dumps(_manifest(scene, files, out_dir), indent=2) + "\n")
     return files
+
+
+def _remove_scene(out_dir: Path, name: str) -> None:
+    """Remove the files that `write_scene` makes for a name, and no others."""
+    for file in (out_dir / f"{name}.mp4", out_dir / "annotations" / f"{name}.json"):
+        file.unlink(missing_ok=True)
+    for folder, suffix in ((out_dir / "images" / name, "png"), (out_dir / "flow" / name, "npz")):
+        for file in folder.glob(f"{'[0-9]' * 6}.{suffix}"):
+            file.unlink()
+        with contextlib.suppress(OSError):  # it is not there, or holds something else
+            folder.rmdir()
 
 
 def _manifest(scene: Scene, files: SceneFiles, out_dir: Path) -> dict[str, Any]:

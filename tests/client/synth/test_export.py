@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -47,6 +48,34 @@ def test_video_has_every_frame_at_the_rate_of_the_scene(scene: Scene, tmp_path: 
     assert manifest["scene"]["seed"] == 12
     assert (tmp_path / manifest["pictures"]).is_file()
     assert manifest["flow"] is None
+
+
+@pytest.mark.parametrize("frames_as", FramesAs)
+def test_nothing_of_an_older_scene_is_left(frames_as: FramesAs, tmp_path: Path) -> None:
+    config = SceneConfig.preset("crossing", width=64, height=64, frames=4, seed=12)
+    for older in FramesAs:
+        write_scene(Scene(config), tmp_path, frames_as=older, flow=True)
+    other = write_scene(Scene(replace(config, seed=13)), tmp_path, frames_as=FramesAs.PNG)
+    files = write_scene(Scene(replace(config, frames=2)), tmp_path, frames_as=frames_as)
+    there = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if "12" in str(path.relative_to(tmp_path))}
+    name = "000012_synth"
+    pictures = {f"images/{name}"} | {f"images/{name}/00000{place}.png" for place in range(2)}
+    assert there == {f"annotations/{name}.json"} | ({f"{name}.mp4"} if frames_as is FramesAs.MP4 else pictures)
+    assert files.frames.exists()
+    assert len(list(other.frames.iterdir())) == 4
+    assert other.annotations.exists()
+
+
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    scene = Scene(SceneConfig.preset("easy", width=64, height=64, frames=1, seed=12))
+    kept = [
+        tmp_path / name for name in ("000012_synth.txt", "images/000012_synth/notes.png", "flow/000012_synth/1.npz")
+    ]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    write_scene(scene, tmp_path)
+    assert all(path.exists() for path in kept)
 
 
 def test_annotations_are_posetrack_2018(scene: Scene, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "A
 BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """pycocotools' `stats` for boxes, in its order; recall with 1, 10 and 100 boxes a picture."""
 
+# Of every result.
+_NEEDED = ("image_id", "category_id", "score")
+
 
 @dataclass(frozen=True)
 class CocoScores:
@@ -53,12 +56,14 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     kinds = _kinds(found)
     _check_results(found, kinds, annotated, results, truth)
     check_truth(annotated, kinds, truth)
+    # No more than is scored: from the first result's other entries pycocotools concludes what all of them are.
+    scored = [{key: result[key] for key in (*_NEEDED, *kinds)} for result in found]
     # pycocotools tells its progress on standard output, where our results go.
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()
         gt.dataset = annotated
         gt.createIndex()
-        dt = gt.loadRes(found)
+        dt = gt.loadRes(scored)
         stats = {kind: _stats(gt, dt, kind) for kind in kinds}
     return CocoScores(
         keypoints=dict(zip(KEYPOINT_METRICS, stats["keypoints"], strict=True)) if "keypoints" in stats else None,
@@ -77,7 +82,7 @@ def _stats(gt: COCO, dt: COCO, kind: str) -> list[float]:
 def _load(path: Path, kind: type, what: str) -> Any:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, kind):
         raise EvaluationError(f"{path} holds no COCO data: {what} is expected")
@@ -112,7 +117,7 @@ def _check_results(
 def _fault(result: Any, kinds: Sequence[str]) -> str | None:
     if not isinstance(result, dict):
         return "it is no object"
-    missing = {"image_id", "category_id", "score", *kinds} - result.keys()
+    missing = {*_NEEDED, *kinds} - result.keys()
     if missing:
         return f"it has no `{min(missing)}`" + (", as other results have" if missing.intersection(kinds) else "")
     if not all(is_id(result[key]) for key in ("image_id", "category_id")):

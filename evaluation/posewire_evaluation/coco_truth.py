@@ -16,6 +16,8 @@ from posewire_evaluation.errors import EvaluationError
 
 __all__ = ["check_truth", "fault_of_shape", "ids_of", "is_id", "is_number"]
 
+_TOO_LARGE = 2**63
+"""Whole numbers from here on fit no integer of numpy's."""
 _LENGTHS = {"keypoints": 3 * len(COCO17), "bbox": 4}
 # Of keypoints the box too: people without labelled joints are matched by it.
 _NEEDED = {
@@ -49,7 +51,8 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
     """The ids of `images`, `annotations` or `categories`.
 
     Raises:
-        EvaluationError: it is no list of objects with ids, or an id occurs twice: pycocotools would drop one.
+        EvaluationError: it is no list of objects with ids; an id occurs twice, of which pycocotools would drop one; or
+            some are numbers and some are text, which it cannot put in order.
     """
     known: set[Any] = set()
     try:
@@ -59,6 +62,13 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
             known.add(each["id"])
     except (KeyError, TypeError) as error:
         raise EvaluationError(f"{path}: `{what}` is no list of objects with an `id`") from error
+    for odd in known:
+        if not is_id(odd):
+            raise EvaluationError(f"{path}: one of `{what}` has the id {odd!r}; ids are whole numbers or text")
+    if len(texts := [each for each in known if isinstance(each, str)]) not in (0, len(known)):
+        raise EvaluationError(
+            f"{path}: some ids of `{what}` are text, as {min(texts)!r}, and some are numbers; they must be of one kind"
+        )
     return known
 
 
@@ -68,8 +78,10 @@ def is_id(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, and finite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number, finite, and none that numpy has no type for."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < _TOO_LARGE
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def fault_of_shape(kind: str, values: Any) -> str | None:
@@ -99,6 +111,8 @@ def _fault(annotation: dict[str, Any], kinds: Sequence[str]) -> str | None:
     for key in sorted(needed & {"iscrowd", "num_keypoints"}):
         if not isinstance(annotation[key], int):
             return f"`{key}` is {annotation[key]!r}, a whole number is needed"
+    if annotation["iscrowd"] not in (0, 1):
+        return f"`iscrowd` is {annotation['iscrowd']}, 0 or 1 is needed"
     for kind in sorted(needed & _LENGTHS.keys()):
         if (fault := fault_of_shape(kind, annotation[kind])) is not None:
             return fault

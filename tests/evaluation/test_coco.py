@@ -132,6 +132,7 @@ def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (_set("category_id", [1]), r"its `image_id` or `category_id` is no id"),
         (_set("score", KeyError), r"it has no `score`"),
         (_set("score", float("nan")), r"the score is nan"),
+        (_set("score", 10**400), r"the score is 1000"),
         (_set("keypoints", KeyError), r"it has no `keypoints`, as other results have"),
         (_set("keypoints", [1.0] * 45), r"`keypoints` is not a list of 51 numbers"),
         (_set("keypoints", [float("nan")] * 51), r"`keypoints` holds something that is no number, or NaN"),
@@ -165,6 +166,9 @@ def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], 
         (_set("bbox", [1.0, 2.0, float("nan"), 4.0]), r"`bbox` holds something that is no number, or NaN"),
         (_set("keypoints", [1.0, float("nan"), 2.0] * 17), r"`keypoints` holds something that is no number, or NaN"),
         (_set("iscrowd", "0"), r"`iscrowd` is '0', a whole number is needed"),
+        (_set("iscrowd", 300), r"`iscrowd` is 300, 0 or 1 is needed"),
+        (_set("area", 10**400), r"the area is 1000"),  # no float, and no integer of numpy's
+        (_set("bbox", [1.0, 2.0, 10**30, 4.0]), r"`bbox` holds something that is no number"),
         (_set("keypoints", [0.0] * 51), r"`num_keypoints` is \d+, but 0 of the `keypoints` are labelled"),
     ],
 )
@@ -208,6 +212,44 @@ def test_all_results_have_what_one_has(tmp_path: Path) -> None:
         score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
 
 
+@pytest.mark.parametrize("first", [{"caption": "a person"}, {"segmentation": []}, {"area": None, "iscrowd": 7}])
+@pytest.mark.parametrize("kinds", [("keypoints", "bbox"), ("keypoints",), ("bbox",)])
+def test_what_is_not_scored_changes_nothing(first: dict[str, Any], kinds: Sequence[str], tmp_path: Path) -> None:
+    truth, results = people(0)
+    needed = ("image_id", "category_id", "score", *kinds)
+    results = [{key: each[key] for key in needed} for each in results]
+    gt, dt = written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results)
+    results[0] |= first
+    assert score_coco(gt, written(tmp_path / "more.json", results)) == score_coco(gt, dt)
+
+
+@pytest.mark.parametrize("part", ["images", "categories"])
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ("seven", "some ids of `{part}` are text, as 'seven', and some are numbers"),
+        (None, "one of `{part}` has the id None"),
+        (7.5, "one of `{part}` has the id 7.5"),
+    ],
+)
+def test_ids_are_of_one_kind(part: str, odd: object, said: str, tmp_path: Path) -> None:
+    truth, results = people(0)
+    truth[part].append({"id": odd, "name": "x"})
+    with pytest.raises(EvaluationError, match=said.format(part=part)):
+        score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
+
+
+def test_ids_of_images_may_be_text(tmp_path: Path) -> None:
+    truth, results = people(0)
+    gt, dt = written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results)
+    for each in truth["images"]:
+        each["id"] = f"{each['id']:03d}"
+    for each in (*truth["annotations"], *results):
+        each["image_id"] = f"{each['image_id']:03d}"
+    named = written(tmp_path / "named_gt.json", truth), written(tmp_path / "named_dt.json", results)
+    assert score_coco(*named) == score_coco(gt, dt)
+
+
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])
 @pytest.mark.parametrize("value", [None, [3], [{"name": "x"}]])
 def test_truth_must_have_its_parts(part: str, value: object, tmp_path: Path) -> None:
@@ -231,3 +273,9 @@ def test_what_is_no_result_list_is_refused(results: object, said: str, tmp_path:
         score_coco(written(tmp_path / "gt.json", people(0)[0]), written(tmp_path / "dt.json", results))
     with pytest.raises(EvaluationError, match="cannot be read"):
         score_coco(tmp_path / "gt.json", tmp_path / "nothing.json")
+
+
+def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "gt.json").write_text("[" * 200_000)
+    with pytest.raises(EvaluationError, match=r"gt\.json cannot be read"):
+        score_coco(tmp_path / "gt.json", written(tmp_path / "dt.json", people(0)[1]))

@@ -130,6 +130,31 @@ def test_mot(tmp_path: Path) -> None:
     assert "A.txt: frame 1: id 1 is given to 2 boxes" in result.stderr
 
 
+@pytest.mark.parametrize("out", ["gt/a.json", "dt/a.json", "link.json", "gt/../dt/b.json"])
+def test_neither_truth_nor_predictions_are_overwritten(out: str, tmp_path: Path) -> None:
+    gt, dt = data_set(tmp_path, "ab")
+    (tmp_path / "link.json").symlink_to(gt / "b.json")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.json")}
+    result = run("posetrack", "--gt", gt, "--dt", dt, "--json", tmp_path / out)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "would overwrite" in result.stderr
+    assert "which is read; give --json another name" in result.stderr
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.json")} == before
+
+
+@pytest.mark.parametrize("out", ["gt/A.txt", "gt/B/gt/gt.txt", "dt/A.txt"])
+def test_nor_are_those_of_motchallenge(out: str, tmp_path: Path) -> None:
+    gt, dt = files(tmp_path, {"A": WALK}, {"A": WALK, "B": WALK})
+    (gt / "B" / "gt").mkdir(parents=True)
+    (gt / "B" / "gt" / "gt.txt").write_text(lines(WALK))
+    result = run("mot", "--gt", gt, "--dt", dt, "--json", tmp_path / out)
+    assert result.exit_code == 2
+    assert "which is read; give --json another name" in result.stderr
+    assert (tmp_path / out).read_text() == lines(WALK)
+    for _ in range(2):  # other files of these folders are nobody's truth
+        assert run("mot", "--gt", gt, "--dt", dt, "--json", gt / "scores.json").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("command", "package"), [("coco", "pycocotools.coco"), ("posetrack", "motmetrics"), ("mot", "motmetrics")]
 )

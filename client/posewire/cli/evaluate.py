@@ -24,6 +24,8 @@ evaluate_app = typer.Typer(
 )
 
 _WIDEST_TABLE = 1000
+# What each command reads of a folder.
+_READ = {"coco": (), "posetrack": ("*.json",), "mot": ("*.txt", "*/gt/gt.txt")}
 
 _JsonFlag: TypeAlias = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write all numbers here, unrounded.")
@@ -92,7 +94,8 @@ def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[
     with expected_failures():
         from posewire.cli.streaming import check_outputs
 
-        check_outputs({"--json": json_out}, inputs)
+        files = [file for path in inputs for pattern in _READ[command] for file in path.glob(pattern)]
+        check_outputs({"--json": json_out}, [*inputs, *files])
         try:
             yield
         except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
+from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequences import Floats
 
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
@@ -55,6 +56,11 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
     """
     accumulators, tallies = {}, {}
     pairs = _file_pairs(truth, predictions)
+    if OVERALL in pairs:
+        raise EvaluationError(
+            f"{pairs[OVERALL][0]}: no sequence can be called {OVERALL}, which stands for all of them; give its files"
+            " another name"
+        )
     notes = _unscored(pairs, predictions)
     for name, (true_file, predicted_file) in pairs.items():
         true, predicted = read_mot(true_file), read_mot(predicted_file)
@@ -137,8 +143,8 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
     for folder in (truth, predictions):
         if not folder.is_dir():
             raise EvaluationError(f"{folder} is not a folder; give one with a text file for each sequence")
-    known = {file.stem: file for file in sorted(truth.glob("*.txt"))}
-    known |= {file.parent.parent.name: file for file in sorted(truth.glob("*/gt/gt.txt"))}
+    known = {file.stem: file for file in sequence_files(truth, "*.txt")}
+    known |= {file.parent.parent.name: file for file in sequence_files(truth, "*/gt/gt.txt")}
     if not known:
         raise EvaluationError(f"{truth} holds neither NAME.txt nor NAME/gt/gt.txt; give the folder of the truth")
     missing = [name for name in known if not (predictions / f"{name}.txt").is_file()]
@@ -156,7 +162,7 @@ def _unscored(pairs: Mapping[str, tuple[Path, Path]], predictions: Path) -> list
     if not predictions.is_dir():
         return []
     known = {predicted.name for _, predicted in pairs.values()}
-    others = sorted(file.name for file in predictions.glob("*.txt") if file.name not in known)
+    others = [file.name for file in sequence_files(predictions, "*.txt") if file.name not in known]
     more = f", nor have {len(others) - 1} more" if len(others) > 1 else ""
     return [f"{predictions / others[0]} has no truth{more}, so it is not scored"] if others else []
 

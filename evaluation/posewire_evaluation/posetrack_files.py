@@ -18,6 +18,7 @@ import numpy as np
 
 from posewire.joints import POSETRACK15
 from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequences import NO_SCORE, Floats, PoseFrame, PoseSequence
 
 __all__ = ["file_pairs", "frame_number", "read_posetrack"]
@@ -110,14 +111,13 @@ def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
     for folder in (truth, predictions):
         if not folder.is_dir():
             raise EvaluationError(f"{folder} is not a folder; give one with a JSON file for each sequence")
-    files = sorted(truth.glob("*.json"))
+    files = sequence_files(truth)
     if not files:
         raise EvaluationError(f"{truth} holds no *.json; give the folder of the truth")
     missing = [file.name for file in files if not (predictions / file.name).is_file()]
     if missing:
         known = {file.name for file in files}
-        there = sorted(file.name for file in predictions.glob("*.json") if not file.name.startswith("."))
-        others = [name for name in there if name not in known]
+        others = [file.name for file in sequence_files(predictions) if file.name not in known]
         hint = f"; it has {_listed(others)}, which the truth has not" if others else ""
         raise EvaluationError(f"{predictions} has no prediction for {_listed(missing)}{hint}; names must be the same")
     return [(file, predictions / file.name) for file in files]

@@ -12,6 +12,7 @@ from pathlib import Path
 from posewire_evaluation.identity import IdentityScores, IdentityTally, combine_identities, tally_identities
 from posewire_evaluation.posetrack import PoseTrackScores, SequenceTally, combine, tally
 from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
+from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequences import NO_SCORE, PoseSequence
 
 __all__ = ["PoseTrackReport", "score_posetrack_files"]
@@ -94,7 +95,7 @@ def _unscored(files: Sequence[tuple[Path, Path]], predictions: Path) -> list[str
     if not predictions.is_dir():
         return []
     known = {predicted.name for _, predicted in files}
-    others = sorted(file.name for file in predictions.glob("[!.]*.json") if file.name not in known)
+    others = [file.name for file in sequence_files(predictions) if file.name not in known]
     more = f", nor have {len(others) - 1} more" if len(others) > 1 else ""
     return [f"{predictions / others[0]} has no truth{more}, so it is not scored"] if others else []
 

@@ -131,6 +131,23 @@ def test_predictions_without_truth_are_said(tmp_path: Path) -> None:
     assert scores.notes == (f"{tmp_path / 'dt' / 'B.txt'} has no truth, nor have 1 more, so it is not scored",)
 
 
+def test_hidden_files_are_no_sequences(tmp_path: Path) -> None:
+    gt, dt = files(tmp_path, {"A": WALK}, {"A": WALK})
+    for hidden in (gt / "._A.txt", gt / ".trash" / "gt" / "gt.txt", dt / "._A.txt"):
+        hidden.parent.mkdir(parents=True, exist_ok=True)
+        hidden.write_bytes(b"\0\5\26\7Mac OS X")
+    scores = score_mot(gt, dt)
+    assert list(scores.metrics) == ["A", OVERALL]
+    assert scores.notes == ()
+
+
+def test_no_sequence_takes_the_place_of_all(tmp_path: Path) -> None:
+    gt, dt = files(tmp_path, {"A": WALK, OVERALL: WALK}, {"A": WALK[:-1], OVERALL: WALK})
+    for pair in ((gt, dt), (gt / "OVERALL.txt", dt / "A.txt")):
+        with pytest.raises(EvaluationError, match=r"OVERALL\.txt: no sequence can be called OVERALL"):
+            score_mot(*pair)
+
+
 def test_rows_marked_so_are_not_scored(tmp_path: Path) -> None:
     truth = [*WALK, *(box(t, 3, 500, confidence=0) for t in range(1, 5))]
     assert score_mot(*files(tmp_path, {"A": truth}, {"A": WALK})).metrics["A"]["mota"] == 1

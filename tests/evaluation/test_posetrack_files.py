@@ -17,6 +17,7 @@ from posewire.synth.export import FramesAs, write_scene
 from posewire.writers import PoseTrackWriter
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
+from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequences import NO_SCORE, PoseSequence
 from tests.evaluation.people import as_2017, as_2018, frame, pose, random_pair, sequence, walk, written
 
@@ -252,6 +253,14 @@ def test_files_go_together_by_name(tmp_path: Path) -> None:
     (predictions / "b.json").unlink()
     with pytest.raises(EvaluationError, match=r"no prediction for b\.json; it has c\.json, which the truth has not"):
         file_pairs(truth, predictions)
+
+
+def test_hidden_files_are_no_sequences(tmp_path: Path) -> None:
+    for name in ("gt/b.json", "gt/a.json", "gt/._a.json", "dt/a.json", "dt/b.json", "dt/._b.json"):
+        written(tmp_path / name, {})
+    truth, predictions = tmp_path / "gt", tmp_path / "dt"
+    assert [file.name for file in sequence_files(truth)] == ["a.json", "b.json"]
+    assert [one.name for one, _ in file_pairs(truth, predictions)] == ["a.json", "b.json"]
 
 
 def test_folders_must_be_there(tmp_path: Path) -> None:

@@ -99,6 +99,15 @@ def test_every_sequence_has_its_prediction(data: Path, server: str) -> None:
     assert evaluated.exit_code == 0, evaluated.stderr
 
 
+def test_hidden_files_are_no_sequences(data: Path) -> None:
+    (data / "gt" / "._000001_folder.json").write_bytes(b"\0\5\26\7Mac OS X")
+    for file in (data / "gt").glob("[0-9]*.json"):
+        written(data / "dt" / file.name, {})
+    result = run(data, NOBODY)
+    assert result.exit_code == 0, result.stderr
+    assert "0 sequences tracked, 3 were there" in result.stderr
+
+
 class DoubtfulPose(GridPose):
     """Doubts every joint but the shoulders, and keeps the pictures that it saw."""
 

@@ -79,13 +79,18 @@ def run_ablate(job: AblateJob) -> None:
     Raises:
         CommandError: the extras are not installed.
         EvaluationError: the data cannot be used; the message names file and frame.
-        UsageError: unknown bundle, detector, flow estimator or device.
+        UsageError: unknown bundle, detector, flow estimator or device, or one choice of them twice.
     """
     with evaluation_extra("ablate"):
+        from posewire_evaluation.ablation.networks import told_apart
         from posewire_evaluation.ablation.table_5 import ablate, write_report
         from posewire_evaluation.ablation.variants import TABLE_5
 
         sequences, choices = open_data(job.data, quiet=job.quiet)
+        try:
+            choices = told_apart(choices)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         total = len(choices) * (len(sequences) + len(TABLE_5))
         with bar("tracking", total, quiet=job.quiet) as progress:
             rows = ablate(

@@ -23,6 +23,7 @@ from posewire.errors import ConnectionFailed, PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
 from posewire_evaluation.posetrack_files import read_posetrack
+from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequence_videos import SequenceVideo, find_video
 from posewire_evaluation.sequences import PoseSequence
 
@@ -127,7 +128,7 @@ def _tasks(job: DataSetJob) -> list[_Task]:
     for folder in (job.videos, job.truth):
         if not folder.is_dir():
             raise CommandError(f"{folder} is not a folder; give one with a file or folder for each sequence")
-    files = sorted(job.truth.glob("*.json"))
+    files = sequence_files(job.truth)
     if not files:
         raise CommandError(f"{job.truth} holds no *.json; give the folder of PoseTrack's annotations")
     tasks = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from posewire_evaluation.ablation.videos import Video
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.posetrack_files import read_posetrack
+from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequence_videos import SequenceVideo, find_video
 from posewire_evaluation.sequences import PoseSequence
 
@@ -48,7 +49,7 @@ def read_data_set(videos: Path, truth: Path, *, progress: Callable[[int], None] 
     for folder in (videos, truth):
         if not folder.is_dir():
             raise EvaluationError(f"{folder} is not a folder; give one with a file for each sequence")
-    files = sorted(truth.glob("*.json"))
+    files = sequence_files(truth)
     if not files:
         raise EvaluationError(f"{truth} holds no *.json; give the folder of the truth")
     data_set = []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from posewire.joints import JointSet, joint_set
-from posewire_models.spec_names import spec_name
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 
-__all__ = ["BundleNetworks", "Networks", "Stages", "file_digest"]
+__all__ = ["BundleNetworks", "Networks", "Stages", "file_digest", "told_apart"]
 
 
 class Stages(Protocol):
@@ -66,18 +67,25 @@ class BundleNetworks:
         detector: how the detector is named: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`.
         flow: how the flow estimator is named: `auto`, `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `none`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        folders: how many of a path's folders the name has.
     """
 
     bundle: str = "nano"
     detector: str = "bundle"
     flow: str = "auto"
     device: str = "auto"
+    folders: int = 0
 
     @property
     def name(self) -> str:
-        """Pose network and detector, as Table 5 names its rows; paths without their folders."""
-        bundle = Path(self.bundle).name
-        return bundle if self.detector == "bundle" else f"{bundle}, {spec_name(self.detector)}"
+        """Pose network and detector, as Table 5 names its rows; paths with no more of their folders than wanted."""
+        bundle = self._tail(self.bundle)
+        kind, colon, path = self.detector.partition(":")
+        return bundle if self.detector == "bundle" else f"{bundle}, {kind}{colon}{self._tail(path)}"
+
+    def _tail(self, path: str) -> str:
+        parts = Path(path).parts[-1 - self.folders :]
+        return str(Path(*parts)) if parts else ""
 
     @cached_property
     def joint_set(self) -> JointSet:
@@ -135,6 +143,21 @@ class BundleNetworks:
         from posewire_models.bundle import load_bundle
 
         return load_bundle(self.bundle, device=self.device, detector=self.detector, flow=self.flow)
+
+
+def told_apart(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
+    """The same choices; those that would have one name get as many folders in it as tell them apart.
+
+    Raises:
+        ValueError: two are the same, so that nothing does.
+    """
+    named = list(choices)
+    while twice := {name for name, times in Counter(each.name for each in named).items() if times > 1}:
+        longer = [replace(each, folders=each.folders + 1) if each.name in twice else each for each in named]
+        if [each.name for each in longer] == [each.name for each in named]:
+            raise ValueError(f"the networks {min(twice)!r} are asked for twice; name each choice once")
+        named = longer
+    return named
 
 
 def _with_digest(named: str) -> list[str]:

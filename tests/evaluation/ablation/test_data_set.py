@@ -14,6 +14,7 @@ from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
 from posewire_evaluation.ablation import search
 from posewire_evaluation.ablation.data_set import read_data_set
+from posewire_evaluation.ablation.networks import BundleNetworks, told_apart
 from posewire_evaluation.errors import EvaluationError
 from tests.evaluation.ablation.stand_ins import CountedNetworks
 
@@ -33,6 +34,11 @@ def test_sequences_are_put_together_by_name(data: tuple[Path, Path]) -> None:
     assert sequence.video.path == data[0] / NAME
     assert [frame.number for frame in sequence.truth.frames] == [0, 1, 2, 3]
     assert sequence.found.numbers == (0, 1, 2, 3)
+
+
+def test_hidden_files_are_no_sequences(data: tuple[Path, Path]) -> None:
+    (data[1] / f"._{NAME}.json").write_bytes(b"\0\5\26\7Mac OS X")
+    assert [sequence.truth.name for sequence in read_data_set(*data)] == [NAME]
 
 
 def test_what_is_missing_is_said_with_what_was_looked_for(tmp_path: Path, data: tuple[Path, Path]) -> None:
@@ -75,6 +81,7 @@ def test_wrong_usage_is_status_2_and_says_what_is_right(arguments: list[str], sa
         (["--bundle", "giant"], 2, "unknown bundle 'giant'"),
         (["--detector", "magic"], 2, "unknown detector 'magic'"),
         (["--detector", "onnx:missing.onnx"], 2, "missing.onnx does not exist"),
+        (["--bundle", "nano", "--bundle", "nano"], 2, "the networks 'nano' are asked for twice"),
         ([], 1, "no picture of frame 3"),
     ],
 )
@@ -86,6 +93,28 @@ def test_faulty_data_and_names_are_said(
     result = run("ablate", "--videos", data[0], "--gt", data[1], "--out", tmp_path / "out", "--workers", 1, *flags)
     assert said in result.stderr
     assert result.exit_code == status
+
+
+@pytest.mark.parametrize(
+    ("choices", "names"),
+    [
+        ([("nano", "bundle"), ("runs/a/bundle", "bundle")], ["nano", "bundle"]),
+        ([("runs/a/bundle", "bundle"), ("runs/b/bundle", "bundle")], ["a/bundle", "b/bundle"]),
+        # as many folders as are needed, and no more
+        (
+            [("x/a/bundle", "bundle"), ("y/a/bundle/", "bundle"), ("x/b/bundle", "bundle"), ("./b", "bundle")],
+            ["x/a/bundle", "y/a/bundle", "b/bundle", "b"],
+        ),
+        ([("bundle", "bundle"), ("/bundle", "bundle")], ["bundle", "/bundle"]),
+        ([("nano", "onnx:a/d.onnx"), ("nano", "onnx:b/d.onnx")], ["nano, onnx:a/d.onnx", "nano, onnx:b/d.onnx"]),
+        ([("nano", "none"), ("nano", "torchvision:ssd")], ["nano, none", "nano, torchvision:ssd"]),
+        ([], []),
+    ],
+)
+def test_networks_are_told_apart(choices: list[tuple[str, str]], names: list[str]) -> None:
+    networks = told_apart([BundleNetworks(bundle, detector) for bundle, detector in choices])
+    assert [each.name for each in networks] == names
+    assert [(each.bundle, each.detector) for each in networks] == choices
 
 
 def test_both_commands_work_on_the_same_cache(

@@ -52,7 +52,19 @@ def convert_state(state: State, file: PublishedFile, source: str) -> dict[str, T
         # The extremes carry every NaN and infinity along, and are found 20 times as fast as by asking each number.
         if value.is_floating_point() and value.numel() and not all(end.isfinite() for end in value.aminmax()):
             raise UnknownCheckpointError(f"{source} holds numbers that are not finite, in {key}")
-    return {key: value.contiguous() for key, value in converted.items()}
+    return _apart(converted)
+
+
+def _apart(state: State) -> dict[str, Tensor]:
+    """Each tensor with numbers of its own, as safetensors wants them: tied weights are kept once for each name."""
+    taken = set()
+    result = {}
+    for key, value in state.items():
+        result[key] = value.contiguous()
+        if result[key].untyped_storage().data_ptr() in taken:
+            result[key] = value.clone(memory_format=torch.contiguous_format)
+        taken.add(result[key].untyped_storage().data_ptr())
+    return result
 
 
 def network_of(file: PublishedFile) -> nn.Module:

@@ -301,6 +301,18 @@ def test_a_person_s_file_must_be_the_published_one_unless_it_goes_elsewhere(stor
     assert not (tmp_path / "wrong.safetensors").exists()
 
 
+def test_tensors_that_share_their_numbers_are_kept_apart(tmp_path: Path) -> None:
+    file = published_file("torchvision-ssdlite320")
+    state = names.filled(PUBLISHED[file.name](), dtype=torch.float16)
+    keys = [key for key in state if state[key].shape == (72,) and key.endswith("bias")][:4]
+    state[keys[1]] = state[keys[0]]  # tied
+    state[keys[2]], state[keys[3]] = torch.stack((state[keys[2]], state[keys[3]])).unbind()  # side by side
+    torch.save(state, tmp_path / "mine.pth")
+    convert_to(tmp_path / "mine.pth", tmp_path / "own.safetensors", file.name)
+    kept = read_state(tmp_path / "own.safetensors")
+    assert all(torch.equal(kept[key], state[key]) for key in keys)
+
+
 def test_prefixes_and_counters_of_training_are_taken_away(tmp_path: Path) -> None:
     file = published_file("torchvision-ssdlite320")
     state = names.filled(PUBLISHED[file.name](), dtype=torch.float16)

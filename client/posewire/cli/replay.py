@@ -89,7 +89,7 @@ def read_recording(file: Path) -> Recording:
 def _notes(recording: Recording) -> Iterator[str]:
     """What a reader of the result should know."""
     if recording.ending is None:
-        yield "the recording has no end: its server was killed, or is at it still"
+        yield "the recording has no end: its server was killed, its disk was full, or it is at it still"
     if recording.started.resume.resumed:
         yield "the recorded stream continued an earlier one: ids are compared but for their names"
     if recording.is_stretched:

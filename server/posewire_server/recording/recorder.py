@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -54,7 +56,7 @@ class Recorder:
         self._thread.start()
 
     def begin(self) -> StreamRecording:
-        """A recording of the stream in whose task this is called; its file appears with the first request."""
+        """A recording of the stream in whose task this is called; its file appears when the stream has started."""
         return StreamRecording(self)
 
     def close(self) -> None:
@@ -106,9 +108,7 @@ class Recorder:
         if not self._make_room(len(data)):
             self._finish(file, piece.time_s, "the recordings have reached --record-max-mb")
             return
-        assert file.output is not None
-        file.output.write(data)
-        self._total_bytes += len(data)
+        self._append(file, data)
 
     def _open(self, file: _File) -> None:
         # Without a buffer: what was written is there, even if the server is killed.
@@ -116,12 +116,19 @@ class Recorder:
         file.output = open(descriptor, "wb", buffering=0)  # noqa: SIM115  closed by `_finish`
         self._writing[file.path] = file
         header = {"version": metadata.version("posewire"), "stream": file.stream_id, "recorded": file.started_at}
-        file.output.write(begin() + pack_json(Kind.HEADER, 0.0, header))
+        self._append(file, begin() + pack_json(Kind.HEADER, 0.0, header))
+
+    def _append(self, file: _File, data: bytes) -> None:
+        assert file.output is not None
+        written = file.output.write(data)
+        self._total_bytes += written
+        if written != len(data):  # a full disk takes what it has room for; what came after that would not be readable
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _finish(self, file: _File, time_s: float, reason: str) -> None:
         assert file.output is not None
         file.ended = True
-        file.output.write(pack_json(Kind.END, time_s, {"reason": reason}))
+        self._append(file, pack_json(Kind.END, time_s, {"reason": reason}))
         file.output.close()
         whole = file.path.with_name(file.path.name.removesuffix(UNFINISHED) + FINISHED)
         file.path.replace(whole)
@@ -133,7 +140,8 @@ class Recorder:
         file.ended = True
         self._writing.pop(file.path, None)
         if file.output is not None:
-            file.output.close()
+            with suppress(OSError):  # where the file lies elsewhere, this may fail too
+                file.output.close()
 
     def _make_room(self, more: int) -> bool:
         """Remove the oldest recordings until there is room for more bytes; False if there is none to be had."""
@@ -195,21 +203,23 @@ class StreamRecording:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._configuration: track_pb2.TrackRequest | None = None
         self._file: _File | None = None
         self._ended = False
 
     def request(self, request: track_pb2.TrackRequest) -> None:
-        """A request came."""
-        if self._file is None:
-            stream_id = current_stream.get()
-            path, started_at = self._recorder.path_for(stream_id)
-            self._file = _File(path, stream_id, started_at, time.monotonic())
+        """A request came. The configuration is held until it is accepted: a call that is refused leaves no file."""
         if request.HasField("config") and request.config.HasField("resume"):
             request = _without_token(request)
-        self._put(request, len(request.frame.data))
+        if self._file is None:
+            self._configuration = request
+        else:
+            self._put(request, len(request.frame.data))
 
     def response(self, response: track_pb2.TrackResponse) -> None:
-        """A response leaves."""
+        """A response leaves; with the first, a stream has started."""
+        if self._file is None:
+            self._begin()
         if response.resume_token:  # whoever reads the file must not be able to take the stream over
             copied = track_pb2.TrackResponse()
             copied.CopyFrom(response)
@@ -222,6 +232,14 @@ class StreamRecording:
         if self._file is not None and not self._ended:
             self._ended = True
             self._recorder.put(_Piece(self._file, time.monotonic() - self._file.start_s, end=reason, bytes_about=0))
+
+    def _begin(self) -> None:
+        stream_id = current_stream.get()
+        path, started_at = self._recorder.path_for(stream_id)
+        self._file = _File(path, stream_id, started_at, time.monotonic())
+        if self._configuration is not None:
+            self._put(self._configuration, len(self._configuration.config.resume.last_frame))
+        self._configuration = None
 
     def _put(self, message: track_pb2.TrackRequest | track_pb2.TrackResponse, data_bytes: int) -> None:
         if self._file is None or self._ended:

@@ -5,6 +5,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -69,8 +70,20 @@ def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
 def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 10**6)
     recorder.begin().end()
+    for request in (CONFIG, frame(0)):
+        refused = recorder.begin()
+        refused.request(request)
+        refused.end("the call ended")
     recorder.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_that_is_written_counts(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 10**6)
+    for number in range(20):
+        record(recorder, f"cam{number}", frames=0)
+    recorder.close()
+    assert recorder._total_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 
 
 def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
@@ -131,13 +144,48 @@ def test_a_full_disk_costs_the_recording_only(tmp_path: Path, monkeypatch: pytes
     assert any("next" in path.name and path.name.endswith(FINISHED) for path in tmp_path.iterdir())
 
 
+class FullDisk:
+    """A file on a disk that has room for so many bytes now, and for more later."""
+
+    def __init__(self, file: BinaryIO, room: int) -> None:
+        self._file, self.room = file, room
+
+    def write(self, data: bytes) -> int:
+        written = self._file.write(data[: self.room])
+        self.room -= written
+        return written
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def test_a_disk_that_takes_half_of_a_record_ends_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(tmp_path, 10**6)
+    opened = recorder._open
+
+    def on_a_full_disk(file: Any) -> None:
+        opened(file)
+        file.output = FullDisk(file.output, room=4500)
+
+    monkeypatch.setattr(recorder, "_open", on_a_full_disk)
+    record(recorder, "cam", frames=10, size=1000)
+    recorder.close()
+    (path,) = tmp_path.iterdir()
+    assert path.name.endswith(UNFINISHED)
+    assert Recording.read(path).outcomes.keys() == {0, 1, 2, 3}
+    assert "a recording ends: [Errno 28] No space left on device" in caplog.text
+
+
 def test_what_a_killed_server_leaves_is_readable(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "live", 10**6)
     current_stream.set("cam")
     recording = recorder.begin()
-    for message in (CONFIG, frame(0), frame(1)):
-        recording.request(message)
+    recording.request(CONFIG)
     recording.response(STARTED)
+    for number in (0, 1):
+        recording.request(frame(number))
     recording.response(tracked(0))
     while recorder._waiting_bytes:
         recorder._thread.join(0.001)

@@ -190,7 +190,8 @@ class MicroBatcher(Generic[Request, Result]):
             self._suspects.popleft()
         if self._suspects:
             return 0.0
-        waiting = [waiting for queue in self._streams.values() for waiting in queue if not waiting.future.done()]
+        self._forget_cancelled()
+        waiting = [waiting for queue in self._streams.values() for waiting in queue]
         if not waiting:
             return None
         full = sum(each.weight for each in waiting) >= self._config.max_batch
@@ -200,6 +201,18 @@ class MicroBatcher(Generic[Request, Result]):
             return 0.0
         oldest = min(each.since for each in waiting)
         return self._config.max_wait_ms / 1e3 - (time.monotonic() - oldest)
+
+    def _forget_cancelled(self) -> None:
+        """Leave out the requests that nobody waits for any more."""
+        if not any(waiting.future.done() for queue in self._streams.values() for waiting in queue):
+            return
+        for stream, queue in list(self._streams.items()):
+            kept = deque(waiting for waiting in queue if not waiting.future.done())
+            self.waiting -= len(queue) - len(kept)
+            if kept:
+                self._streams[stream] = kept  # where it was: the order of turns stays
+            else:
+                del self._streams[stream]
 
     def _take(self, limit: int | None) -> list[_Waiting[Request, Result]]:
         """The next batch: one request of each stream in turn until it weighs `limit`; at least one if any waits."""

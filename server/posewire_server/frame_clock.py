@@ -35,6 +35,7 @@ class FrameClock:
         self._may_drop = may_drop
         self._by_capture = True
         self._last_s: float | None = None
+        self._began_s = -math.inf  # the first time of the clock that counts now
         self._arrived_s: float | None = None
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
 
@@ -62,7 +63,7 @@ class FrameClock:
         """
         self._arrived_s = arrived_s
         if self._by_capture and (capture_s is None or (self._last_s is not None and capture_s <= self._last_s)):
-            self._by_capture, self._last_s = False, None
+            self._by_capture, self._last_s, self._began_s = False, None, arrived_s
             self._intervals.clear()
         if not (self._by_capture or self._may_drop):
             return None
@@ -84,9 +85,9 @@ class FrameClock:
         return self._arrived_s + (missed + 1) * interval_s if missed < _MISSED else None
 
     def elapsed(self, then_s: float | None, now_s: float | None) -> float:
-        """Intervals from one frame to a later one; 1 if there is no telling."""
+        """Intervals from one frame to a later one; 1 if there is no telling, as between times of two clocks."""
         interval_s = self.interval_s
-        if then_s is None or now_s is None or not interval_s or now_s <= then_s:
+        if then_s is None or now_s is None or not interval_s or not self._began_s <= then_s < now_s:
             return 1.0
         elapsed = (now_s - then_s) / interval_s
         whole = max(1.0, float(round(elapsed)))

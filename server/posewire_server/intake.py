@@ -200,6 +200,8 @@ class Intake:
             if kind is None:
                 raise InvalidRequest("the request is empty; send a frame, or half-close the stream", field="request")
             await self._pace.turn()
+            if self._allowance is not None and not self._drops_beyond_allowance:
+                await self._allowance.turn()  # a frame that waits for this is not here yet
             await self._receive(key, request.frame)
             key += 1
         self._encoded.close()
@@ -216,7 +218,10 @@ class Intake:
             self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
             with self._announce():
                 outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
+                # What a decoder keeps until more units come, as it does with B-frames, may stay there for long.
+                self._outbox.accounts.in_decoder = len(self._in_decoder) - len(outcomes)
                 await self._pass_on(outcomes, ran_ms)
+        self._outbox.accounts.in_decoder = 0
         await self._pass_on(await self._decoders.run(self._flush), 0.0)
         self.ready.close()
 
@@ -248,12 +253,9 @@ class Intake:
                 await self._outbox.failed(frame_id, error)
                 return
             fault = error
-        if self._allowance is not None:
-            if not self._drops_beyond_allowance:
-                await asyncio.sleep(self._allowance.reserve())
-            elif not self._allowance.take():
-                self._outbox.dropped(frame_id, DropReason.OVER_RATE)
-                return
+        if self._allowance is not None and self._drops_beyond_allowance and not self._allowance.take():
+            self._outbox.dropped(frame_id, DropReason.OVER_RATE)
+            return
         await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s, moment_s, _elapsed(frame)))
 
     def _check_number(self, number: int) -> None:

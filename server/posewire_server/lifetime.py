@@ -52,8 +52,7 @@ class Lifetime:
         """Return when the stream is to be drained, and why.
 
         Raises:
-            Stalled: the client has not read a response for too long.
-            NotAuthenticated: its token was withdrawn.
+            Stalled, NotAuthenticated: see `watch_client`.
         """
         draining = asyncio.ensure_future(self._server.wait())
         try:
@@ -61,15 +60,26 @@ class Lifetime:
                 await asyncio.wait({draining}, timeout=self._look_every_s)
                 if self._server:
                     return "the server is about to stop"
-                self._check_stall()
-                if not self._caller.is_known():
-                    raise NotAuthenticated("the token of this stream was withdrawn: ask for a new one")
+                self._check_client()
                 if reason := self._expired():
                     return reason
         finally:
             draining.cancel()
 
-    def _check_stall(self) -> None:
+    async def watch_client(self) -> None:
+        """Go on looking at the client while the stream drains; to be cancelled.
+
+        Raises:
+            Stalled: the client has not read a response for too long.
+            NotAuthenticated: its token was withdrawn.
+        """
+        while True:
+            await asyncio.sleep(self._look_every_s)
+            self._check_client()
+
+    def _check_client(self) -> None:
+        if not self._caller.is_known():
+            raise NotAuthenticated("the token of this stream was withdrawn: ask for a new one")
         since = self._outbox.sending_since_s
         if since is not None and self._clock() - since > self._limits.max_stall_s:
             raise Stalled(
@@ -81,7 +91,7 @@ class Lifetime:
         now, accounts, limits = self._clock(), self._outbox.accounts, self._limits
         if limits.max_stream_s and now - self._opened_s > limits.max_stream_s:
             return f"it has been open for {limits.max_stream_s:g} s"
-        if accounts.received != self._received or accounts.open:
+        if accounts.received != self._received or accounts.in_work:
             self._received, self._busy_s = accounts.received, now
         if limits.max_idle_s and now - self._busy_s > limits.max_idle_s:
             return f"no frame came for {limits.max_idle_s:g} s"

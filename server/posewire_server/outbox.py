@@ -44,17 +44,41 @@ class FrameId:
 
 @dataclass
 class Accounts:
-    """received = tracked + failed + dropped, once everything is answered for."""
+    """received = tracked + failed + dropped, once everything is answered for.
+
+    Attributes:
+        received: frames that came, and what became of them:
+        tracked: they have a result.
+        failed: they were unusable, or a network failed.
+        dropped: there was no time for them.
+        in_decoder: those which the video decoder keeps until more come.
+    """
 
     received: int = 0
     tracked: int = 0
     failed: int = 0
     dropped: int = 0
+    in_decoder: int = 0
 
     @property
     def open(self) -> int:
         """Frames that are not answered for yet."""
         return self.received - self.tracked - self.failed - self.dropped
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """The four numbers of the account."""
+        return {
+            "received": self.received,
+            "tracked": self.tracked,
+            "failed": self.failed,
+            "dropped": self.dropped,
+        }
+
+    @property
+    def in_work(self) -> int:
+        """Frames that will be answered for although no more come."""
+        return self.open - self.in_decoder
 
 
 class Outbox:
@@ -118,14 +142,7 @@ class Outbox:
 
     async def summary(self, identities: int) -> None:
         """The last response of a stream that ends in order."""
-        accounts = self.accounts
-        message = track_pb2.StreamSummary(
-            received=accounts.received,
-            tracked=accounts.tracked,
-            failed=accounts.failed,
-            dropped=accounts.dropped,
-            identities=identities,
-        )
+        message = track_pb2.StreamSummary(**self.accounts.outcomes, identities=identities)
         await self._send(track_pb2.TrackResponse(summary=message))
 
     async def report_drops(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TypeAlias
 
@@ -22,7 +23,8 @@ __all__ = ["PictureEstimator"]
 _Request: TypeAlias = pose_tracking_service_pb2.EstimatePosesRequest
 _Response: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
 
-# Single pictures share one turn in the batches, so that many of them do not delay the streams.
+# Single pictures share one turn in the batches, and the decoding threads but for one, so that many of them do not delay
+# the streams.
 _PICTURES = "pictures"
 
 
@@ -45,6 +47,7 @@ class PictureEstimator:
         self._decoders = decoders
         self._places = places
         self._decoding = decoding
+        self._may_decode = asyncio.Semaphore(max(1, decoding.threads(config) - 1))
 
     async def estimate(self, request: _Request, caller: Caller) -> _Response:
         """Find the poses in a picture.
@@ -73,10 +76,11 @@ class PictureEstimator:
         if caller.rate is not None and not caller.rate.take():
             raise LimitReached(f"your token allows {caller.rate.per_s:g} frames and pictures a second; send fewer")
         with self._places.for_picture():
-            queue_ms = (time.monotonic() - arrived_s) * 1e3
-            start = time.perf_counter()
-            frame = await self._decoders.run(lambda: self._decoding.frame(decoder.decode(request.data)))
-            decode_ms = (time.perf_counter() - start) * 1e3
+            async with self._may_decode:
+                queue_ms = (time.monotonic() - arrived_s) * 1e3
+                start = time.perf_counter()
+                frame = await self._decoders.run(lambda: self._decoding.frame(decoder.decode(request.data)))
+                decode_ms = (time.perf_counter() - start) * 1e3
             found = await self._pipeline.estimate(
                 frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES
             )

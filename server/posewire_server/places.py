@@ -14,8 +14,9 @@ from posewire_server.tokens import ANYBODY, Caller
 
 __all__ = ["Places"]
 
-# Streams that may await their configuration beyond as many as may be open.
+# Streams that may await their configuration beyond as many as may be open, and those of one token beyond its own.
 _MORE_OPENING = 64
+_MORE_OPENING_OF_ONE = 8
 
 
 class Places:
@@ -33,7 +34,7 @@ class Places:
     def __init__(self, limits: LimitsConfig, drain: DrainSignal) -> None:
         self._limits = limits
         self._drain = drain
-        self._opening = 0
+        self._opening: Counter[str] = Counter()
         self._of_callers: Counter[str] = Counter()
         self.streams = 0
         self.pictures = 0
@@ -45,19 +46,31 @@ class Places:
         await self._idle.wait()
 
     @contextmanager
-    def opening(self) -> Iterator[None]:
-        """While a stream's configuration is awaited.
+    def opening(self, caller: Caller = ANYBODY) -> Iterator[None]:
+        """While the configuration of a stream of `caller` is awaited.
 
         A stream takes its place afterwards: a refusal that overtakes the configuration would reach the client as a
-        broken call.
+        broken call. Whoever has a token leaves some of the places to others.
+
+        Raises:
+            LimitReached: too many streams await theirs.
         """
-        if self._opening >= self._limits.max_streams + _MORE_OPENING:
-            raise LimitReached(f"{self._opening} streams are about to be opened; send the configuration at once")
-        self._opening += 1
+        all_of_them = self._limits.max_streams + _MORE_OPENING
+        own = all_of_them // 2 if caller.name else all_of_them
+        if caller.grant.streams:
+            own = min(own, caller.grant.streams + _MORE_OPENING_OF_ONE)
+        if self._opening[caller.name] >= own:
+            raise LimitReached(
+                f"you are about to open {own} streams at once; send each one's configuration before you open another"
+            )
+        if self._opening.total() >= all_of_them:
+            raise LimitReached(f"{all_of_them} streams are about to be opened; try again in a moment")
+        self._opening[caller.name] += 1
         try:
             yield
         finally:
-            self._opening -= 1
+            self._opening[caller.name] -= 1
+            self._opening += Counter()  # forgets those who have none
 
     @contextmanager
     def for_stream(self, caller: Caller = ANYBODY) -> Iterator[None]:

@@ -153,7 +153,7 @@ class Standing:
     @property
     def in_work(self) -> bool:
         """Whether frames of it are on their way, unless only until their client reads again."""
-        return self._outbox.accounts.open > 0 and not self._outbox.is_stuck
+        return self._outbox.accounts.in_work > 0 and not self._outbox.is_stuck
 
     @property
     def is_alive(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ class RateLimit:
         self._burst = max(1.0, per_s if burst is None else burst)
         self._left = self._burst
         self._then = clock()
+        self._waiting = asyncio.Lock()
 
     def take(self) -> bool:
         """Whether one more may pass now; if so, it is counted."""
@@ -40,17 +42,33 @@ class RateLimit:
         self._left -= 1.0
         return max(0.0, -self._left / self.per_s)
 
+    async def turn(self) -> None:
+        """Wait until one more may pass, and count it.
+
+        Those who wait pass in their order, and leave one for those who cannot wait and only `take`: else they would be
+        ahead of them whenever there is one.
+        """
+        async with self._waiting:
+            left_over = min(1.0, self._burst - 1.0)
+            while (wait_s := self._wait_s(1.0 + left_over)) > 0:  # noqa: ASYNC110  others may take some meanwhile
+                await asyncio.sleep(wait_s)
+            self._left -= 1.0
+
     @property
     def wait_s(self) -> float:
         """The seconds that the next one would have to wait."""
-        self._refill()
-        return max(0.0, (1.0 - self._left) / self.per_s)
+        return self._wait_s(1.0)
 
     @property
     def is_rested(self) -> bool:
         """Whether the pause has been long enough for all that it can give."""
         self._refill()
         return self._left >= self._burst
+
+    def _wait_s(self, wanted: float) -> float:
+        """The seconds until so many are left."""
+        self._refill()
+        return max(0.0, (wanted - self._left) / self.per_s)
 
     def _refill(self) -> None:
         now = self._clock()

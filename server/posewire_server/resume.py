@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from posewire.joints import JointSet
 from posewire_models.frames import Frame
@@ -18,12 +19,17 @@ __all__ = ["continue_session", "snapshot_of"]
 
 log = logging.getLogger(__name__)
 
+# A token goes out every second, and has to fit into a message: of a Q that is longer, it holds the newest instances. Of
+# 19 joints, one takes half a kilobyte.
+_MOST_INSTANCES = 2000
+
 
 def snapshot_of(session: Session) -> Snapshot:
     """What another session needs to go on; taken between two frames."""
     by_capture = session.clock.by_capture  # times of arrival mean nothing to another server
+    state = session.tracker.state()
     return Snapshot(
-        session.tracker.state(),
+        replace(state, queue=state.queue.shortened(_MOST_INSTANCES)),
         session.previous.size if session.previous is not None else None,
         session.previous_s if by_capture else None,
         session.clock.interval_s if by_capture else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -86,9 +85,9 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             return None if request is grpc.aio.EOF else cast(track_pb2.TrackRequest, request)
 
         networks = self._shared.pipeline.networks
-        with self.places.opening():
-            configuration = await _configuration(read, self._shared.drain)
         caller = current_caller.get()
+        with self.places.opening(caller):
+            configuration = await _configuration(read, self._shared.drain)
         await self._openings.turn(caller, context.peer())
         limits = caller.within(self._config.limits)
         settings = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
@@ -123,7 +122,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                     "stream closed",
                     extra=facts(
                         seconds=round(stream.progress.open_for_s, 3),
-                        **dataclasses.asdict(outbox.accounts),
+                        **outbox.accounts.outcomes,
                         identities=session.tracker.identities,
                     ),
                 )

@@ -143,19 +143,17 @@ class TrackStream:
             async with asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._intake.read())
                 decoder = tasks.create_task(self._intake.decode())
-                watchers = [
-                    tasks.create_task(self._drain_when_due()),
-                    tasks.create_task(self._outbox.report_drops()),
-                ]
+                reporter = tasks.create_task(self._outbox.report_drops())
+                watcher = tasks.create_task(self._drain_when_due())
                 await self._process()
                 await decoder
                 if self._drain:
                     await self._say_goodbye(reader)
-                for watcher in watchers:
-                    watcher.cancel()
+                reporter.cancel()
+                await self._outbox.summary(self._session.tracker.identities)
+                watcher.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # they are of one cause, or each is enough to end the stream
-        await self._outbox.summary(self._session.tracker.identities)
         if self._outbox.accounts.open:
             log.error("%d frames were not answered for", self._outbox.accounts.open)
 
@@ -248,17 +246,19 @@ class TrackStream:
         )
 
     async def _drain_when_due(self) -> None:
+        """Until it is cancelled."""
         reason = await self._lifetime.over()
         if not self._context.drain:
             log.info("stream drains: %s", reason)
         self._drain.set()
         self._intake.drain()
+        await self._lifetime.watch_client()
 
     async def _say_goodbye(self, reader: asyncio.Task[None]) -> None:
         """The frame in work is finished. Tell the client, and answer for what it still sends until it half-closes."""
-        remaining_s = self._drain.remaining_s
-        await self._outbox.drain(remaining_s, await self._token())
-        await asyncio.wait({reader}, timeout=remaining_s * _GOODBYE_SHARE)
+        listening_s = self._drain.remaining_s * _GOODBYE_SHARE
+        await self._outbox.drain(listening_s, await self._token())
+        await asyncio.wait({reader}, timeout=listening_s)
         reader.cancel()
 
 

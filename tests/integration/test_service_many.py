@@ -6,17 +6,21 @@ import asyncio
 import gc
 import logging
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
 from posewire.v1 import pose_pb2, settings_pb2
+from posewire.v1.pose_tracking_service_pb2 import EstimatePosesRequest
 from posewire_models.frames import Frame
 from posewire_server.decoding import Codec, PictureDecoder
+from posewire_server.decoding_choice import Decoding
 from posewire_server.server import PoseServer, running_server
 from posewire_server.session import Session
 from posewire_server.video_decoding import VideoDecoder
@@ -108,6 +112,37 @@ async def test_a_client_that_does_not_read_is_held_back_and_holds_nobody_up() ->
             flooding.cancel()
             await asyncio.gather(flooding, return_exceptions=True)
             stuck.call.cancel()
+
+
+async def test_pictures_leave_a_decoding_thread_to_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    class Slow:
+        def decode(self, data: bytes) -> Any:
+            go.wait(30)
+            return picture()
+
+    monkeypatch.setattr(
+        Decoding,
+        "picture_decoder",
+        lambda _, codec, *rest: Slow() if codec is Codec.PNG else PictureDecoder(codec, *rest),
+    )
+    server = await PoseServer.start(server_config(decode_threads=2), networks())
+    try:
+        async with connected(server.address) as stub:
+            request = EstimatePosesRequest(codec=pose_pb2.CODEC_PNG, data=png(picture()))
+            asked = [asyncio.ensure_future(stub.EstimatePoses(request)) for _ in range(8)]
+            await _until(lambda: server.service.places.pictures == 8)
+            client = TrackClient(stub)
+            await client.open(drop_policy=ALL)
+            await client.send(0, jpeg(picture()))
+            assert (await client.finish()).tracked.keys() == {0}
+            assert server.service.places.pictures == 8
+            go.set()
+            assert len(await asyncio.gather(*asked)) == 8
+    finally:
+        go.set()
+        await server.stop()
 
 
 def _memory_mb() -> float:

@@ -391,8 +391,9 @@ async def test_a_stream_whose_time_is_up_is_drained_with_its_token(limits: Limit
         assert resumed.started.resume.resumed
 
 
-async def test_a_client_that_does_not_read_is_sent_away() -> None:
-    limits = LimitsConfig(max_stall_s=0.3, max_streams=1)
+@pytest.mark.parametrize("max_stream_s", [0.0, 0.2], ids=["open", "draining"])
+async def test_a_client_that_does_not_read_is_sent_away(max_stream_s: float) -> None:
+    limits = LimitsConfig(max_stall_s=1.0, max_stream_s=max_stream_s, max_streams=1)
     async with running_server(server_config(limits=limits), networks()) as address:
         options = [*_OWN_CONNECTION, ("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
         async with grpc.aio.insecure_channel(address, options=options) as channel:
@@ -415,3 +416,26 @@ async def test_a_client_that_does_not_read_is_sent_away() -> None:
                 flooding.cancel()
                 await asyncio.wait({flooding})
             assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+async def test_a_token_cannot_take_all_places_for_opening(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("few", streams=1), TokenGrant("many"), TokenGrant("yard"))
+    limits = LimitsConfig(max_streams=4)
+    async with (
+        running_server(server_config(limits=limits, security=tokens.security), networks()) as address,
+        connected(address) as stub,
+        connected(address) as other,
+    ):
+        for name, own in (("few", 9), ("many", 34)):
+            calls = [stub.Track(metadata=tokens.metadata(name)) for _ in range(own + 1)]
+            refused, _ = await asyncio.wait(
+                [asyncio.ensure_future(call.read()) for call in calls], return_when=asyncio.FIRST_COMPLETED
+            )
+            assert len(refused) == 1
+            with pytest.raises(grpc.aio.AioRpcError, match=f"about to open {own} streams at once"):
+                refused.pop().result()
+            client = _TokenClient(other, tokens.metadata("yard"))
+            await client.open()
+            await client.finish()
+            for call in calls:
+                call.cancel()

@@ -149,6 +149,19 @@ async def test_a_cancelled_request_is_left_out() -> None:
         assert stage.batches == [[0], [2]]
 
 
+async def test_nothing_is_kept_of_cancelled_requests() -> None:
+    stage = Stage()
+    async with _batcher(stage) as batcher:
+        async with _lane_held(stage, batcher):
+            gone = [await _submit(batcher, request, stream) for request, stream in enumerate("aab")]
+            for task in gone:
+                task.cancel()
+            await asyncio.gather(*gone, return_exceptions=True)
+        while stage.batches != [[0]] or batcher.waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert not batcher._streams
+
+
 async def test_a_cancelled_request_in_a_running_batch_harms_nobody() -> None:
     stage = Stage()
     async with _batcher(stage) as batcher:

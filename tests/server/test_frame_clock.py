@@ -74,6 +74,17 @@ def test_without_times_of_capture_those_of_arrival_count(captures: list[float | 
     assert not clock.by_capture
 
 
+def test_between_two_clocks_nothing_is_known() -> None:
+    clock = FrameClock(may_drop=True)
+    for number in range(10):
+        then = clock.received(0.04 * number, 60_000 + 0.04 * number)
+    first = clock.received(0.0, 60_000.4)  # the camera counts anew
+    second = clock.received(0.04, 60_000.44)
+    assert clock.elapsed(then, first) == 1.0
+    assert clock.elapsed(first, second) == 1.0
+    assert clock.elapsed(first, clock.received(0.08, 60_000.52)) == pytest.approx(2.0, abs=1.0)
+
+
 def test_where_nothing_is_dropped_arrival_says_nothing() -> None:
     clock = FrameClock(may_drop=False)
     assert [clock.received(None, arrived) for arrived in (0.0, 0.001, 7.0)] == [None] * 3

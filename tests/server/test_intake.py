@@ -160,11 +160,42 @@ async def test_frames_beyond_the_allowance_are_dropped_under_latest() -> None:
 async def test_others_who_send_more_than_allowed_are_slowed_down(
     codec: pose_pb2.Codec.ValueType, policy: settings_pb2.DropPolicy.ValueType
 ) -> None:
-    bench = _Bench(codec, policy, allowance=RateLimit(2.0, clock=lambda: 0.0))
+    bench = _Bench(codec, policy, allowance=RateLimit(4.0, clock=lambda: 0.0))
     async with _running(bench):
         await bench.send([(number, jpeg(picture())) for number in range(4)])
-        assert bench.outbox.accounts.received == 3  # the third waits for its turn, the fourth is not read
+        assert bench.outbox.accounts.received == 3  # the fourth waits, and is not here yet
         assert bench.outbox.drops == []
+
+
+async def test_a_frame_that_waits_for_its_turn_is_not_in_work() -> None:
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, allowance=RateLimit(1.0, clock=lambda: 0.0))
+    async with _running(bench):
+        bench.decoders.go.set()
+        await bench.send([(number, jpeg(picture())) for number in range(2)])
+        assert await bench.intake.ready.get() is not None
+        bench.outbox.accounts.tracked += 1
+        assert bench.outbox.accounts.in_work == 0
+
+
+async def test_what_only_the_decoder_holds_is_not_in_work() -> None:
+    bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_ALL)
+    accounts, ready = bench.outbox.accounts, []
+
+    async def collect() -> None:
+        while (frame := await bench.intake.ready.get()) is not None:
+            ready.append(frame.frame_id.number)
+            bench.intake.next_may_be_decoded()
+
+    async with _running(bench), asyncio.timeout(30):
+        bench.decoders.go.set()
+        collecting = asyncio.create_task(collect())
+        await bench.send(list(enumerate(encode(Codec.H264, [picture(step) for step in range(8)], b_frames=2))))
+        while accounts.received < 8 or accounts.in_work > len(ready):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert 0 < len(ready) < 8
+        bench.half_close()
+        await collecting
+        assert len(ready) == accounts.in_work == 8
 
 
 async def test_a_flood_is_read_slowly() -> None:

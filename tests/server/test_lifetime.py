@@ -21,7 +21,8 @@ class Watched:
         self.outbox = Outbox(self._write)
         defaults = {"max_stream_s": 0.0, "max_idle_s": 0.0}
         settings = LimitsConfig(**(defaults | limits))  # type: ignore[arg-type]
-        self.over = asyncio.ensure_future(Lifetime(settings, self.server, self.outbox, clock=lambda: self.now).over())
+        self.lifetime = Lifetime(settings, self.server, self.outbox, clock=lambda: self.now)
+        self.over = asyncio.ensure_future(self.lifetime.over())
 
     async def _write(self, response: track_pb2.TrackResponse) -> None:
         pass
@@ -81,6 +82,28 @@ async def test_a_response_that_is_not_read() -> None:
     watched.now = 1.11
     with pytest.raises(Stalled, match=r"not read for 0\.1 s"):
         await watched.over
+
+
+async def test_while_it_drains_the_client_is_still_watched() -> None:
+    watched = Watched(max_stall_s=0.1)
+    watched.server.set()
+    await watched.over
+    watched.outbox.sending_since_s = watched.now = 1.0
+    watched.over = asyncio.ensure_future(watched.lifetime.watch_client())  # type: ignore[arg-type]
+    assert await watched.looks()
+    watched.now = 1.11
+    with pytest.raises(Stalled, match=r"not read for 0\.1 s"):
+        await watched.over
+
+
+async def test_frames_that_only_the_decoder_holds_are_no_work() -> None:
+    watched = Watched(max_idle_s=0.1)
+    watched.outbox.accounts.received += 3
+    watched.outbox.accounts.tracked += 1
+    watched.outbox.accounts.in_decoder = 2
+    assert await watched.looks()
+    watched.now = 0.11
+    assert await watched.over == "no frame came for 0.1 s"
 
 
 async def test_without_limits_it_never_ends() -> None:

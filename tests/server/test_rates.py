@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +66,45 @@ def test_never_more_than_the_rate_and_one_burst(pauses: list[float], per_s: floa
         clock.now += pause
         passed += sum(rate.take() for _ in range(300))
     assert passed <= max(1.0, per_s) + sum(pauses) * per_s + 1e-6
+
+
+async def test_who_waits_leaves_one_for_those_who_cannot() -> None:
+    clock = Clock()
+    rate = RateLimit(4.0, clock)
+    passed = 0
+
+    async def uploads() -> None:
+        nonlocal passed
+        while True:
+            await rate.turn()
+            passed += 1
+
+    uploading = [asyncio.create_task(uploads()) for _ in range(2)]
+    try:
+        taken = 0
+        for _ in range(20):
+            clock.now += 1.0
+            before = passed
+            while passed < before + 3:  # noqa: ASYNC110  as many as are left over
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)
+            taken += rate.take()
+            assert not rate.take()
+    finally:
+        for task in uploading:
+            task.cancel()
+        await asyncio.gather(*uploading, return_exceptions=True)
+    assert taken == 20
+    assert passed <= 4 + 20 * 4 - taken
+
+
+async def test_those_who_wait_pass_in_their_order() -> None:
+    rate = RateLimit(1000.0, burst=2.0)
+    order = []
+
+    async def pass_as(name: int) -> None:
+        await rate.turn()
+        order.append(name)
+
+    await asyncio.gather(*(pass_as(name) for name in range(9)))
+    assert order == list(range(9))

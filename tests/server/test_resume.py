@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
+
 from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2
 from posewire_models.frames import Frame
@@ -10,7 +12,7 @@ from posewire_server.frame_clock import FrameClock
 from posewire_server.resume import continue_session, snapshot_of
 from posewire_server.session import Session
 from posewire_server.snapshots import Snapshots
-from posewire_server.tracking import Tracker, TrackerConfig
+from posewire_server.tracking import Boxes, BoxSource, Tracker, TrackerConfig
 from posewire_server.wire.requests import settings_from
 from posewire_server.workers import Workers
 from tests.server.stand_ins import jpeg, picture
@@ -58,3 +60,22 @@ def test_times_of_arrival_are_not_carried_to_another_server() -> None:
     session.previous = Frame(picture())
     other = _continued(session)
     assert other.clock.elapsed(other.previous_s, other.clock.received(None, 7.0)) == 1.0
+
+
+def test_a_token_stays_small_however_long_the_queue_is() -> None:
+    config = TrackerConfig(queue_length=1000, propagation=False)
+    tracker = Tracker(config, COCO17.sigmas)
+    boxes = Boxes.of([[100.0 * n, 0, 100.0 * n + 50, 100] for n in range(40)], np.ones(40), BoxSource.CALLER)
+    joints = np.zeros((40, 17, 3), np.float32)
+    joints[..., 2], joints[..., 0], joints[..., 1] = 1.0, boxes.xyxy[:, :1] + np.arange(17), np.arange(17) * 5
+    for _ in range(80):
+        united = tracker.unify(boxes, None, 1.0)
+        tracker.update(united, joints)
+    session = Session("test", tracker, FrameClock(may_drop=True))
+    snapshot = snapshot_of(session)
+    assert 40 <= len(snapshot.state.queue) <= 2000 < len(tracker.state().queue)
+    assert len(Snapshots(bytes(32), 60).issue(snapshot, config, COCO17)) < 1.5e6
+    other = Tracker(config, COCO17.sigmas)
+    other.restore(snapshot.state)
+    people = other.update(other.unify(boxes, None, 1.0), joints)
+    assert people.ids.tolist() == list(range(1, 41))

@@ -88,7 +88,15 @@ class Queue:
             queue_length: L_Q.
         """
         oldest = self.time + elapsed - queue_length - _HALF
-        start = min(int(self.times.searchsorted(oldest)), self.newest.start)
+        return self._from(int(self.times.searchsorted(oldest)))
+
+    def shortened(self, most: int) -> Queue:
+        """The newest instances of it, `most` at most, but in any case all of the newest frame."""
+        return self._from(max(0, len(self) - most))
+
+    def _from(self, start: int) -> Queue:
+        """Without the rows before `start`, as far as they are not of the newest frame."""
+        start = min(start, self.newest.start)
         if not start:
             return self
         rows = {

@@ -12,7 +12,7 @@ from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import VIDEO_CODECS, Codec, Decoded, Pixels
+from posewire_server.decoding import VIDEO_CODECS, Codec, Decoded, Pixels, check_pixels
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
 
 __all__ = ["VideoDecoder"]
@@ -25,6 +25,10 @@ _NAL_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])", re.DOTALL)
 _MAX_REORDERED = 16
 
 _NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
+# FFmpeg counts the pixels of a picture whose rows are filled up to a multiple of so many.
+_ROW_STEP = 64
+# More rows than a picture of either standard has.
+_MOST_ROWS = 2**15
 # Units that a hardware decoder may take before it has given a picture; then it is replaced, and they are decoded anew.
 _TRIAL_UNITS = 64
 
@@ -37,7 +41,8 @@ class VideoDecoder:
 
     Args:
         codec: one of `VIDEO_CODECS`.
-        limits: of size; checked as soon as the parameter sets are read, before a picture is allocated.
+        limits: of size; checked as soon as the parameter sets are read, before a picture is allocated, and once
+            more when there is one, since FFmpeg's own count is a little higher.
         gpu: number of the GPU whose decoder is to be used. Where it fails before it has given a picture, or cannot be
             used at all, the CPU decodes.
 
@@ -112,7 +117,7 @@ class VideoDecoder:
         # other streams.
         context.thread_count = 1
         context.flags |= Flags.low_delay
-        context.options = {"max_pixels": str(self._limits.max_frame_pixels), "err_detect": "explode"}
+        context.options = {"max_pixels": str(_with_full_rows(self._limits.max_frame_pixels)), "err_detect": "explode"}
         return context
 
     @property
@@ -136,6 +141,8 @@ class VideoDecoder:
                 continue  # the second field or a repetition of a frame that has come out
             if frame.is_corrupt:
                 decoded += self._leave(frame.pts, Undecodable("the access unit is damaged or incomplete"))
+            elif (too_large := self._too_large(frame.width, frame.height)) is not None:
+                decoded += self._leave(frame.pts, too_large)
             else:
                 self._inside.remove(frame.pts)
                 decoded.append(Decoded(frame.pts, cast(Pixels, frame.to_ndarray(format="rgb24"))))
@@ -159,17 +166,25 @@ class VideoDecoder:
         self._inside.remove(key)
         return [Decoded(key, error)]
 
+    def _too_large(self, width: int, height: int) -> PictureTooLarge | None:
+        try:
+            check_pixels(width, height, self._limits)
+        except PictureTooLarge as error:
+            return error
+        return None
+
     def _why_not(self, error: Exception) -> FrameError:
-        width, height = self._context.width, self._context.height
-        if width * height > self._limits.max_frame_pixels:
-            return PictureTooLarge(
-                f"the video has {width}x{height} = {width * height} pixels; this server accepts "
-                f"{self._limits.max_frame_pixels} (limits.max_frame_pixels): send it smaller"
-            )
+        if (too_large := self._too_large(self._context.width, self._context.height)) is not None:
+            return too_large
         return Undecodable(
             f"the access unit cannot be decoded ({error}); send whole units in Annex B format, starting with a key "
             "frame and its parameter sets"
         )
+
+
+def _with_full_rows(pixels: int) -> int:
+    """The most that FFmpeg counts for a picture of so many pixels, however many rows these are."""
+    return pixels + (_ROW_STEP - 1) * min(pixels, _MOST_ROWS)
 
 
 def _packet(key: int, data: bytes) -> av.Packet[Any]:

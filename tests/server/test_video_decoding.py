@@ -119,6 +119,20 @@ def test_a_size_beyond_the_limit_is_refused(codec: Codec, b_frames: int) -> None
 
 
 @codecs
+@pytest.mark.parametrize("size", [(480, 854), (768, 1366), (146, 66), (240, 320)])
+def test_the_limit_counts_the_pixels_that_are_shown(codec: Codec, size: tuple[int, int]) -> None:
+    """Decoders fill rows up; of two numbers that are close, they would refuse what is allowed."""
+    height, width = size
+    units = encode(codec, [_picture(0, size)])
+    (decoded,) = _decode(codec, units, LimitsConfig(max_frame_pixels=width * height))
+    assert isinstance(decoded.outcome, np.ndarray)
+    assert decoded.outcome.shape == (height, width, 3)
+    (decoded,) = _decode(codec, units, LimitsConfig(max_frame_pixels=width * height - 1))
+    assert isinstance(decoded.outcome, PictureTooLarge)
+    assert f"{width}x{height} = {width * height} pixels; this server accepts" in decoded.outcome.message
+
+
+@codecs
 def test_key_frames_are_known(codec: Codec) -> None:
     decoder = VideoDecoder(codec, _LIMITS)
     starts = [index for index, unit in enumerate(_units(codec)) if decoder.starts_here(unit)]

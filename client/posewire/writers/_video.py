@@ -30,7 +30,7 @@ _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
 # Containers whose index is moved to the front, so that a video plays while it comes.
 _INDEX_AT_END = (".mp4", ".m4v", ".mov")
 # FFmpeg's names of the containers that hold the time of every frame. AVI, MXF and MPEG-PS count frames at a fixed rate.
-_KEEPING_TIMES = ("3g2", "3gp", "flv", "ipod", "matroska", "mov", "mp4", "mpegts", "nut")
+_KEEPING_TIMES = ("3g2", "3gp", "flv", "ipod", "matroska", "mov", "mp4", "mpegts", "nut", "webm")
 # Endings that people may want; which of them work is for PyAV to say.
 _SUGGESTED = (".mp4", ".mkv", ".mov", ".m4v", ".ts")
 

@@ -184,10 +184,16 @@ def _text(value: Any) -> str:
     return value
 
 
+def _path(value: Any) -> Path:
+    if value == "":  # to Python, that is the folder in which the server was started
+        raise ValueError("empty")
+    return Path(value)
+
+
 _KINDS: dict[Any, tuple[str, Any]] = {
     int: ("a whole number", _whole),
     float: ("a number", float),
     bool: ("true or false", _truth),
     str: ("a text", _text),
-    Path: ("a path", Path),
+    Path: ("a path, or be left out", _path),
 }

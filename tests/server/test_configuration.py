@@ -49,6 +49,7 @@ def test_one_setting_of_a_stage_leaves_its_others_alone(tmp_path: Path) -> None:
         ("port = true", "port is True .* whole number"),  # bool is an int in Python, not here
         ("port = 1.5", "port is 1.5 .* whole number"),
         ("host = 1", "host is 1 .* text"),
+        ('record = ""', "record is '' .* path"),
         ("port = 70000", r"port is 70000; it must lie in 0..65535 \(.*server.toml\)"),
         ('log_level = "loud"', "log_level is 'loud' .* debug, info, warning, error"),
         ("port = ", "not valid TOML"),
@@ -70,6 +71,13 @@ def test_mistakes_in_a_file_name_it(tmp_path: Path, toml: str, says: str) -> Non
         ("POSEWIRE_SERVER_PORT", "high", "port is 'high' .environment variable POSEWIRE_SERVER_PORT.; .* whole number"),
         ("POSEWIRE_SERVER_DRAIN_GRACE_S", "nan", "drain_grace_s is nan"),
         ("POSEWIRE_SERVER_EXIT_ON_STDIN_EOF", "maybe", "must be true or false"),
+        ("POSEWIRE_SERVER_PORT", "", "port is '' .* whole number"),
+        (
+            "POSEWIRE_SERVER_RECORD",
+            "",
+            "record is '' .*_RECORD.; it must be a path, or be left out",
+        ),  # not the folder .
+        ("POSEWIRE_SERVER_SECURITY_TOKENS", "", "security.tokens is ''"),  # which would open the server to others
     ],
 )
 def test_mistakes_in_the_environment_name_the_variable(variable: str, value: str, says: str) -> None:

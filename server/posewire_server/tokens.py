@@ -78,8 +78,9 @@ class TokenGrant:
 
     def line(self, digest: str) -> str:
         """The line of the file for a token with this hash."""
-        limits = [f"{name}={value:g}" for name in ("streams", "fps") if (value := getattr(self, name))]
-        limits += [f"pixels={self.pixels}"] * bool(self.pixels) + ["admin"] * self.admin
+        given = [(name, value) for name in ("streams", "fps", "pixels") if (value := getattr(self, name))]
+        # As they are, not rounded; of whole numbers, without the decimal point that `streams` must not have.
+        limits = [f"{name}={str(value).removesuffix('.0')}" for name, value in given] + ["admin"] * self.admin
         return ":".join((self.name, digest, *([",".join(limits)] if limits else [])))
 
 

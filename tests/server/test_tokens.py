@@ -26,6 +26,7 @@ def _file(folder: Path, *lines: str) -> Path:
         TokenGrant("Front-door.2_a", streams=4, fps=12.5, pixels=1920 * 1080, admin=True),
         TokenGrant("boss", admin=True),
         TokenGrant("much", fps=1_000_000.0),
+        TokenGrant("many", streams=1_000_000, fps=1_234_567.5, pixels=10**12),
     ],
 )
 def test_a_new_token_is_known_with_what_it_allows(tmp_path: Path, grant: TokenGrant) -> None:

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 _SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
 # Beyond this, a message is refused by gRPC itself, which ends its stream; up to it, the one frame fails.
 _MESSAGE_OVERHEAD = 2**20
+# What gRPC can be told.
+_LONGEST_MESSAGE = 2**31 - 1
 # A connection's share of health checks and the like.
 _MORE_CALLS = 64
 # When the last handler has returned, its status is still to be sent.
@@ -85,7 +87,7 @@ class PoseServer:
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
         tokens = config.security.tokens
-        doors: list[grpc.aio.ServerInterceptor] = [UnreadableRequests()]
+        doors: list[grpc.aio.ServerInterceptor] = [UnreadableRequests(self.metrics.call_refused)]
         if tokens is not None:
             doors.insert(0, AccessControl(TokenFile(tokens), self.metrics.call_refused))
         self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
@@ -276,7 +278,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
-    longest = 2 * config.limits.max_frame_bytes + _MESSAGE_OVERHEAD
+    longest = min(2 * config.limits.max_frame_bytes + _MESSAGE_OVERHEAD, _LONGEST_MESSAGE)
     return [
         ("grpc.max_receive_message_length", longest),
         ("grpc.max_send_message_length", -1),

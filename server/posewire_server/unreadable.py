@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from posewire_server.errors import InvalidRequest
-from posewire_server.status import abort
+from posewire_server.status import abort, error_reason
 
 __all__ = ["UnreadableRequests"]
 
@@ -26,7 +26,14 @@ class _Unreadable:
 
 
 class UnreadableRequests(grpc.aio.ServerInterceptor):
-    """Answers INVALID_ARGUMENT to them, where UNKNOWN or INTERNAL would come."""
+    """Answers INVALID_ARGUMENT to them, where UNKNOWN or INTERNAL would come.
+
+    Args:
+        on_refusal: called with the reason of each refusal of which no handler hears.
+    """
+
+    def __init__(self, on_refusal: Callable[[str], None]) -> None:
+        self._on_refusal = on_refusal
 
     async def intercept_service(
         self,
@@ -43,7 +50,7 @@ class UnreadableRequests(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(handler.stream_stream, _raising(deserialize), serialize)
         if handler.unary_unary is not None:
             # Here gRPC reads, before there is a handler that could answer.
-            answer = _answering(handler.unary_unary)
+            answer = _answering(handler.unary_unary, self._on_refusal)
             return grpc.unary_unary_rpc_method_handler(answer, _standing_in(deserialize), serialize)
         return handler
 
@@ -72,9 +79,10 @@ def _standing_in(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes]
     return None if read is None else read_or_stand_in
 
 
-def _answering(handle: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+def _answering(handle: Callable[..., Any], on_refusal: Callable[[str], None]) -> Callable[..., Awaitable[Any]]:
     async def answer(request: Any, context: Any) -> Any:
         if isinstance(request, _Unreadable):
+            on_refusal(error_reason(request.error))
             await abort(context, request.error)
         return await handle(request, context)
 

@@ -139,6 +139,15 @@ async def test_a_message_that_is_no_message_harms_nobody_else() -> None:
         assert (await client.finish()).tracked.keys() == {0}
 
 
+async def test_the_largest_frames_that_can_be_allowed() -> None:
+    config = server_config(limits=LimitsConfig(max_frame_bytes=2**30))
+    async with running_server(config, networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, bytes(6_000_000))  # more than gRPC lets through if it is not told
+        assert "not a JPEG" in (await client.finish()).failed[0].message
+
+
 async def test_too_many_streams_and_again_when_one_has_ended() -> None:
     config = server_config(limits=LimitsConfig(max_streams=2))
     async with running_server(config, networks()) as address, connected(address) as stub:

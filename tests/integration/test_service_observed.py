@@ -80,6 +80,19 @@ async def test_metrics_over_http(free_port: int) -> None:
     assert not re.search(f"secret-camera|{started.stream_id}", " ".join(values))
 
 
+@pytest.mark.parametrize("method", ["Track", "EstimatePoses", "ListStreams"])
+async def test_a_request_that_is_no_message_is_a_call_that_was_refused(method: str) -> None:
+    server = await PoseServer.start(server_config(), networks())
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        calls = channel.stream_unary(f"/posewire.v1.PoseTrackingService/{method}")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await calls(iter([b"\xff\xff\xff not protobuf"]))
+    await server.stop()
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "invalid_request"})
+    assert count == 1
+
+
 async def test_without_a_port_there_are_no_metrics_to_fetch(free_port: int) -> None:
     async with running_server(server_config(), networks()):
         with pytest.raises(urllib.error.URLError):

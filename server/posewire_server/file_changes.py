@@ -14,20 +14,32 @@ class FileChanges:
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = tuple(files)
         self._seen = self._look()
+        self._is_unread = False
+        self._why_unread = ""
 
     def happened(self) -> bool:
-        """Whether there was a change since this was asked last, or since the start."""
+        """Whether there was a change since this was asked last, or since the start, or one that is still unread."""
         before, self._seen = self._seen, self._look()
-        return self._seen != before
+        if self._seen != before:
+            self._is_unread, self._why_unread = False, ""
+            return True
+        is_unread, self._is_unread = self._is_unread, False
+        return is_unread
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
+    def unread(self, why: str) -> bool:
+        """The change that happened could not be read: `happened` will say so again. Whether the reason is a new one."""
+        is_new = why != self._why_unread
+        self._is_unread, self._why_unread = True, why
+        return is_new
+
+    def _look(self) -> list[tuple[int, ...] | None]:
         return [_state(file) for file in self._files]
 
 
-def _state(file: Path) -> tuple[int, int, int] | None:
-    """What differs when the file does; None while it is not there."""
+def _state(file: Path) -> tuple[int, ...] | None:
+    """What differs when the file does, or who may read it; None while it is not there."""
     try:
         stat = file.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino

@@ -70,7 +70,8 @@ class _Files:
         try:
             certificates = self.read()
         except ConfigError as error:
-            log.error("the renewed certificates are passed over, the old ones stay: %s", error)
+            if self._changes.unread(str(error)):
+                log.error("the renewed certificates are passed over, the old ones stay: %s", error)
             return None
         log.info("the certificates were read again")
         return certificates

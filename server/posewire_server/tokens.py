@@ -173,7 +173,9 @@ class TokenFile:
         try:
             grants = _read(self._file)
         except (OSError, ValueError) as error:
-            log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
+            # What is wrong in a file stays so until it changes; that it could not be read may be over at any time.
+            if not isinstance(error, OSError) or self._changes.unread(str(error)):
+                log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
             return
         # Whose grant is as it was keeps what it has used up.
         kept = {digest: caller for digest, caller in self._callers.items() if grants.get(digest) == caller.grant}

@@ -121,6 +121,32 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
     assert "the renewed certificates are passed over" in caplog.text
 
 
+async def test_renewed_certificates_that_cannot_be_read_are_read_later(
+    tmp_path: Path, authority: Authority, strangers: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def install(identity: Identity) -> None:
+        cert.write_bytes(identity.cert.read_bytes())
+        key.write_bytes(identity.key.read_bytes())
+
+    def unreadable(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(key))
+
+    install(authority.issue("first"))
+    security = SecurityConfig(tls_cert=cert, tls_key=key)
+    async with running_server(server_config(security=security), networks()) as address:
+        install(strangers.issue("second"))
+        with monkeypatch.context() as patch:
+            roots = authority.cert.read_bytes()
+            patch.setattr(Path, "read_bytes", unreadable)
+            channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=_OWN_CONNECTION)
+            async with channel:
+                assert await _code(PoseTrackingServiceStub(channel).GetServerInfo(Info())) is grpc.StatusCode.OK
+        async with _over_tls(address, strangers) as stub:
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK
+
+
 @pytest.mark.parametrize(
     ("cert", "key", "says"),
     [

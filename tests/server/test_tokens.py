@@ -97,6 +97,27 @@ def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path: Path, caplog:
     assert "cannot be used" in caplog.text
 
 
+def test_a_changed_file_that_cannot_be_read_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A withdrawn token must not stay good because the file was unreadable when it was withdrawn."""
+    withdrawn, withdrawn_line = new_token(TokenGrant("first"))
+    _, line = new_token(TokenGrant("second"))
+    tokens = TokenFile(_file(tmp_path, withdrawn_line, line))
+    _file(tmp_path, line)
+
+    def unreadable(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", unreadable)
+        for _ in range(3):
+            assert tokens.caller_of(f"Bearer {withdrawn}").name == "first"
+    assert caplog.text.count("cannot be used") == 1
+    with pytest.raises(NotAuthenticated):
+        tokens.caller_of(f"Bearer {withdrawn}")
+
+
 def test_a_new_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     append_line(file, new_token(TokenGrant("door"))[1])

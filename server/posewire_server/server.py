@@ -40,7 +40,7 @@ from posewire_server.tls import server_credentials
 from posewire_server.tokens import TokenFile
 from posewire_server.tracing import FrameTracer, otlp_exporter
 from posewire_server.unreadable import UnreadableRequests
-from posewire_server.workers import Workers
+from posewire_server.workers import Workers, wait_for_last_work
 
 __all__ = ["PoseServer", "run", "running_server"]
 
@@ -180,13 +180,9 @@ class PoseServer:
     async def _release(self) -> None:
         self._pipeline.close()
         self._decoders.close()
-        self._decoding.close()
-        if self._recorder is not None:
-            self._recorder.close()
-        if self._exporter is not None:
-            await asyncio.to_thread(self._exporter.close)
-        if self._tracer is not None:
-            await asyncio.to_thread(self._tracer.close)
+        slow = [wait_for_last_work, self._decoding.close]
+        slow += [each.close for each in (self._recorder, self._exporter, self._tracer) if each is not None]
+        await asyncio.gather(*(asyncio.to_thread(end) for end in slow))
 
 
 @asynccontextmanager

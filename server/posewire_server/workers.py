@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "wait_for_last_work"]
 
 Result = TypeVar("Result")
-# How long closing waits for a thread's last piece of work.
+# How long threads are waited for that were told to end.
 _LAST_WORK_S = 5.0
 _Done = Callable[[Result | None, BaseException | None], None]
 
@@ -31,7 +33,7 @@ class Workers:
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
-        self._threads: list[threading.Thread] = []
+        self._threads: list[_Worker] = []
         self._work: SimpleQueue[tuple[Callable[[], Any], _Done[Any], asyncio.AbstractEventLoop] | None] = SimpleQueue()
 
     def run(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
@@ -61,16 +63,14 @@ class Workers:
         self._work.put((work, done, asyncio.get_running_loop()))
 
     def close(self) -> None:
-        """End the threads, once they are done with what they have."""
-        for _ in self._threads:
-            self._work.put(None)
+        """Let the threads end, once they are done with what they have; `wait_for_last_work` waits for that."""
         for thread in self._threads:
-            # A thread that is still in a network when the interpreter goes down would crash.
-            thread.join(_LAST_WORK_S)
+            thread.is_ending = True
+            self._work.put(None)
 
     def _start_another(self) -> bool:
         """Whether there is one more thread; if the system allows no more, those that run do the work."""
-        thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)
+        thread = _Worker(target=self._serve, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -78,6 +78,9 @@ class Workers:
                 raise
             return False
         self._threads.append(thread)
+        # A thread that is still in a network when the interpreter goes down would crash.
+        atexit.unregister(wait_for_last_work)
+        atexit.register(wait_for_last_work)
         return True
 
     def _serve(self) -> None:
@@ -85,6 +88,24 @@ class Workers:
         while (item := self._work.get()) is not None:
             _carry_out(*item)
             del item  # a waiting thread must not keep the last frame alive
+
+
+class _Worker(threading.Thread):
+    """One of them. `is_ending`: it has been told to end, and is worth waiting for."""
+
+    is_ending = False
+
+
+def wait_for_last_work() -> None:
+    """Wait for the threads of all workers that were closed, for 5 s at most; then they are given up.
+
+    Not to be called on an event loop, which would stand still.
+    """
+    deadline_s = time.monotonic() + _LAST_WORK_S
+    for thread in threading.enumerate():
+        if isinstance(thread, _Worker) and thread.is_ending:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+            thread.is_ending = False
 
 
 def _carry_out(work: Callable[[], Result], done: _Done[Result], loop: asyncio.AbstractEventLoop) -> None:

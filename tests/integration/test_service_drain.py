@@ -64,6 +64,25 @@ async def test_draining_finishes_the_frame_in_work_and_answers_for_the_rest() ->
     assert (summary.received, summary.tracked, summary.dropped) == (6, 1, 5)
 
 
+async def test_the_event_loop_goes_on_while_a_network_is_waited_for() -> None:
+    gate = Gate()
+    gate.open.set()
+    server = await PoseServer.start(server_config(drain_grace_s=0.1), networks(pose=gate))
+    gate.open.clear()
+    gate.reached.clear()
+    async with connected(server.address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, jpeg(picture(0)))
+        await asyncio.to_thread(gate.reached.wait, 30)
+        stopping = asyncio.create_task(server.stop())
+        while not server._pipeline._pose._closed:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
+        assert not stopping.done()
+        gate.open.set()
+        await stopping
+
+
 async def test_a_client_that_ignores_the_drain_does_not_hold_the_server() -> None:
     server = await PoseServer.start(server_config(drain_grace_s=0.4), networks())
     async with connected(server.address) as stub:

@@ -4,11 +4,13 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from posewire_server.workers import Workers
+from posewire_server import workers as workers_module
+from posewire_server.workers import Workers, wait_for_last_work
 
 
 @pytest.fixture
@@ -22,6 +24,53 @@ async def test_work_gives_its_result_or_its_error(workers: Workers) -> None:
     assert await workers.run(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         await workers.run(lambda: 1 / 0)
+
+
+async def test_threads_that_are_stuck_are_waited_for_together_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, go_on = threading.Barrier(4), threading.Event()
+    several = [Workers(1, "test"), Workers(2, "test")]
+
+    def work() -> None:
+        stuck.wait(30)
+        go_on.wait(30)
+
+    running = [workers.run(work) for workers in (several[0], several[1], several[1])]
+    await asyncio.to_thread(stuck.wait, 30)
+    for workers in several:
+        workers.close()  # returns at once
+    now_s, waited_s = 100.0, []
+
+    def join(_: threading.Thread, timeout: float) -> None:
+        nonlocal now_s
+        waited_s.append(timeout)
+        now_s += timeout
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", join)
+        patch.setattr(workers_module, "time", SimpleNamespace(monotonic=lambda: now_s))
+        wait_for_last_work()
+        wait_for_last_work()
+    assert waited_s == [5.0, 0.0, 0.0]
+    go_on.set()
+    await asyncio.gather(*running)
+
+
+async def test_what_is_in_work_is_waited_for(workers: Workers) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        go_on.wait(30)
+        return 7
+
+    running = workers.run(work)
+    await asyncio.to_thread(begun.wait, 30)
+    workers.close()
+    waiting = asyncio.create_task(asyncio.to_thread(wait_for_last_work))
+    go_on.set()
+    await waiting
+    assert not workers._threads[0].is_alive()
+    assert await running == 7
 
 
 class ThreadsWithinLimit:

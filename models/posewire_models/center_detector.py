@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from posewire_models.deconv_head import DeconvNetConfig, deconv_head
-from posewire_models.trunks import TRUNKS, build_trunk, trunk_stride
+from posewire_models.deconv_head import MOST_CHANNELS, DeconvNetConfig, deconv_head
+from posewire_models.trunks import TRUNKS, build_trunk, has_whole_channels, trunk_stride
 
 __all__ = ["CenterDetector", "CenterDetectorConfig", "CenterMaps", "decode_centers"]
 
@@ -30,8 +30,9 @@ class CenterDetectorConfig(DeconvNetConfig):
     Attributes:
         trunk: `resnet18` ... `resnet152`, `mobilenet_v2`, or `yolox_nano`, which is at stride 8 already and takes one
             transposed convolution to get to stride 4.
-        width: factor on the trunk's channels.
-        head_channels: channels of the 3x3 convolution in each of the three heads.
+        width: factor on the trunk's channels, which must stay whole: a multiple of 1/64 for a ResNet, of 1/8 for
+            YOLOX-nano.
+        head_channels: channels of the 3x3 convolution in each of the three heads, at most `MOST_CHANNELS`.
     """
 
     input_size: tuple[int, int] = (320, 320)
@@ -43,10 +44,13 @@ class CenterDetectorConfig(DeconvNetConfig):
         if self.trunk not in TRUNKS:
             raise ValueError(f"unknown trunk {self.trunk!r}; known trunks: {', '.join(TRUNKS)}")
         super().__post_init__()
-        if not 0 < self.width <= 4:
-            raise ValueError(f"width {self.width} must be in (0, 4]; 1.0 is the published network")
-        if self.head_channels < 1:
-            raise ValueError(f"head_channels {self.head_channels} must be at least 1")
+        if not 0 < self.width <= 4 or not has_whole_channels(self.trunk, self.width):
+            raise ValueError(
+                f"width {self.width} must be in (0, 4] and give {self.trunk} whole channels; 1.0 is the published "
+                "network"
+            )
+        if not 1 <= self.head_channels <= MOST_CHANNELS:
+            raise ValueError(f"head_channels {self.head_channels} must be in 1..{MOST_CHANNELS}")
 
     @property
     def trunk_stride(self) -> int:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "LAYERS_A_STEP", "TRUNK_STRIDE", "DeconvNetConfig", "deconv_head"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "LAYERS_A_STEP",
+    "MOST_CHANNELS",
+    "MOST_SIDE",
+    "TRUNK_STRIDE",
+    "DeconvNetConfig",
+    "deconv_head",
+]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 """Mean of R, G, B in 0..255, as the published ResNets expect it."""
@@ -20,8 +29,17 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 TRUNK_STRIDE = 32
 """Input pixels per cell of the trunk's last feature map (C5)."""
 
+MOST_SIDE = 4096
+"""Pixels; more along one side of a network's input is a slip of the pen, and more than a machine has memory for."""
+MOST_CHANNELS = 2048
+"""Of a layer in a head, likewise; published are 256."""
+
 LAYERS_A_STEP = 3
 """Transposed convolution, batch norm, ReLU."""
+
+# Of pixels in 0..255. Deviations near 0 give numbers that are not finite, and joints that are nowhere.
+_MEANS = (0, 255)
+_DEVIATIONS = (0.001, 1000)
 
 # kernel -> (padding, output_padding) that make each step double the size exactly.
 _PADDINGS = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
@@ -32,11 +50,11 @@ class DeconvNetConfig:
     """What every network of a stride-32 trunk and a deconvolution head is told.
 
     Attributes:
-        input_size: (height, width) of the input in pixels, multiples of 32.
-        deconv_filters: channels after each transposed convolution.
+        input_size: (height, width) of the input in pixels, multiples of 32 up to `MOST_SIDE`.
+        deconv_filters: channels after each transposed convolution, at most `MOST_CHANNELS`.
         deconv_kernels: their kernel sizes, each 2, 3 or 4.
         pixel_mean: mean of R, G, B in 0..255 that is subtracted from the pixels.
-        pixel_std: what they are divided by after that.
+        pixel_std: what they are divided by after that, 0.001..1000.
 
     Raises:
         ValueError: a value is out of its range; the message gives the range.
@@ -49,13 +67,19 @@ class DeconvNetConfig:
     pixel_std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if len(self.input_size) != 2 or any(side < TRUNK_STRIDE or side % TRUNK_STRIDE for side in self.input_size):
+        sides = range(TRUNK_STRIDE, MOST_SIDE + 1, TRUNK_STRIDE)
+        if len(self.input_size) != 2 or any(side not in sides for side in self.input_size):
             raise ValueError(
-                f"input_size {self.input_size} must be (height, width) in positive multiples of {TRUNK_STRIDE}"
+                f"input_size {self.input_size} must be (height, width) in positive multiples of {TRUNK_STRIDE} up to "
+                f"{MOST_SIDE}"
             )
-        most = self.trunk_stride.bit_length() - 1
-        if not 1 <= len(self.deconv_filters) <= most or any(filters < 1 for filters in self.deconv_filters):
-            raise ValueError(f"deconv_filters {self.deconv_filters} must be 1 to {most} positive channel counts")
+        steps = self.trunk_stride.bit_length() - 1
+        if not 1 <= len(self.deconv_filters) <= steps or any(
+            not 1 <= filters <= MOST_CHANNELS for filters in self.deconv_filters
+        ):
+            raise ValueError(
+                f"deconv_filters {self.deconv_filters} must be 1 to {steps} channel counts of 1..{MOST_CHANNELS}"
+            )
         if len(self.deconv_kernels) != len(self.deconv_filters):
             raise ValueError(
                 f"{len(self.deconv_kernels)} deconv_kernels for {len(self.deconv_filters)} deconv_filters; "
@@ -63,8 +87,12 @@ class DeconvNetConfig:
             )
         if any(kernel not in _PADDINGS for kernel in self.deconv_kernels):
             raise ValueError(f"deconv_kernels {self.deconv_kernels}: each must be one of {sorted(_PADDINGS)}")
-        if len(self.pixel_mean) != 3 or len(self.pixel_std) != 3 or min(self.pixel_std) <= 0:
-            raise ValueError("pixel_mean and pixel_std must be three numbers each (R, G, B), and pixel_std above 0")
+        for name, values, (least, most) in (
+            ("pixel_mean", self.pixel_mean, _MEANS),
+            ("pixel_std", self.pixel_std, _DEVIATIONS),
+        ):
+            if len(values) != 3 or not all(least <= value <= most for value in values):
+                raise ValueError(f"{name} {values} must be three numbers (R, G, B) in {least}..{most}")
 
     @property
     def trunk_stride(self) -> int:

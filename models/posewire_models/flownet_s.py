@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from posewire_models.deconv_head import MOST_SIDE
+
 __all__ = ["FLOW_SCALE", "FLOW_STRIDE", "FlowNetS", "FlowNetSConfig", "pair_input"]
 
 FLOW_SCALE = 20.0
@@ -31,7 +33,7 @@ class FlowNetSConfig:
 
     Attributes:
         width: factor on all channel counts: 1.0, or 0.375 for the thin variant.
-        input_size: (height, width) at which the network works, multiples of 64.
+        input_size: (height, width) at which the network works, multiples of 64 up to `MOST_SIDE`.
         subtract_mean: whether the pair's mean colour is removed from its input, as NVIDIA's weights want it and
             MMFlow's do not.
 
@@ -46,8 +48,12 @@ class FlowNetSConfig:
     def __post_init__(self) -> None:
         if not 0 < self.width <= 1 or 64 * self.width != int(64 * self.width):
             raise ValueError(f"width {self.width} must be a multiple of 1/64 in (0, 1]; published are 1.0 and 0.375")
-        if len(self.input_size) != 2 or any(side < 1 or side % _SIZE_MULTIPLE for side in self.input_size):
-            raise ValueError(f"input_size {self.input_size} must be (height, width) in multiples of {_SIZE_MULTIPLE}")
+        sides = range(_SIZE_MULTIPLE, MOST_SIDE + 1, _SIZE_MULTIPLE)
+        if len(self.input_size) != 2 or any(side not in sides for side in self.input_size):
+            raise ValueError(
+                f"input_size {self.input_size} must be (height, width) in multiples of {_SIZE_MULTIPLE} up to "
+                f"{MOST_SIDE}"
+            )
 
 
 class FlowNetS(nn.Module):

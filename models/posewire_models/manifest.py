@@ -6,8 +6,11 @@ objects with the fields of `Component`. All but `pose` may be absent (null, or l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -31,6 +34,7 @@ __all__ = [
 Settings = TypeVar("Settings")
 
 _BUNDLES = Path(__file__).parent / "bundles"
+_MOST_VERSION = 2**32 - 1  # what the wire can say
 
 
 class BundleError(ValueError):
@@ -93,7 +97,7 @@ class Manifest:
     """A bundle.
 
     Attributes:
-        name: how configuration and the wire call it.
+        name: how configuration and the wire call it: one line, not empty.
         version: of the bundle's content, raised with every change of weights.
         description: one sentence.
         joint_set: name of the joints that the pose network gives, see `posewire.joints`.
@@ -114,6 +118,10 @@ class Manifest:
     near_flow: Component | None = None
 
     def __post_init__(self) -> None:
+        if not self.name.strip() or not self.name.isprintable():
+            raise ValueError(f"name {self.name!r} must be one line of text, and not empty")
+        if not 0 <= self.version <= _MOST_VERSION:
+            raise ValueError(f"version {self.version} must be in 0..{_MOST_VERSION}; begin with 1")
         joint_set(self.joint_set)
 
 
@@ -145,10 +153,14 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{folder} is no bundle: it has no manifest.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # of numbers and nests too large to be read, too
         raise BundleError(f"{path} is no valid JSON: {error}") from None
     return settings_from_json(Manifest, content, str(path))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def settings_from_json(kind: type[Settings], values: object, where: str) -> Settings:
@@ -163,7 +175,7 @@ def settings_from_json(kind: type[Settings], values: object, where: str) -> Sett
         BundleError: unknown or missing fields, wrong types, or values that the dataclass refuses.
     """
     if not isinstance(values, Mapping):
-        raise BundleError(f"{where}: expected an object with the fields of {kind.__name__}, got {values!r}")
+        raise BundleError(f"{where}: expected an object with the fields of {kind.__name__}, got {_shown(values)}")
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(values.keys() - fields.keys())
     if unknown:
@@ -194,14 +206,26 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return settings_from_json(hint, value, where)
     if origin is tuple and isinstance(value, list):
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-            raise BundleError(f"{where}: expected {len(arguments)} values, got {value}")
+            raise BundleError(f"{where}: expected {len(arguments)} values, got {_shown(value)}")
         return tuple(_typed(arguments[0], item, where) for item in value)
     if origin in (Mapping, dict) or hint is Mapping:
         expected: type = Mapping
     else:
         expected = hint
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(value, where)
     if origin is tuple or not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise BundleError(f"{where}: expected {hint}, got {value!r}")
+        raise BundleError(f"{where}: expected {hint}, got {_shown(value)}")
     return value
+
+
+def _finite(value: float, where: str) -> float:
+    with contextlib.suppress(OverflowError):
+        if math.isfinite(value):
+            return float(value)
+    raise BundleError(f"{where}: expected a finite number, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """For messages; what is deep or long is cut short."""
+    return reprlib.repr(value)

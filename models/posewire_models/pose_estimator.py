@@ -16,6 +16,7 @@ from posewire_models.device_transfer import to_host
 from posewire_models.frames import Frame
 from posewire_models.heatmaps import DECODINGS, decode_heatmaps, flip_average, joints_in_frame
 from posewire_models.inference import batches, runner
+from posewire_models.manifest import BundleError
 from posewire_models.pose_mobilenet import PoseMobileNet
 from posewire_models.pose_resnet import PoseResNet
 
@@ -56,7 +57,7 @@ class HeatmapPoseEstimator:
         precision: in what it computes, see `posewire_models.precision.PRECISIONS`.
 
     Raises:
-        ValueError: the joint set has another number of joints than the network.
+        BundleError: the joint set has another number of joints than the network.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class HeatmapPoseEstimator:
         precision: str = "auto",
     ) -> None:
         if network.config.joints != len(joint_set):
-            raise ValueError(
+            raise BundleError(
                 f"the pose network gives {network.config.joints} heatmaps, but joint set {joint_set.name!r} has "
                 f"{len(joint_set)} joints"
             )

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from posewire_models.deconv_head import DeconvNetConfig, deconv_head
-from posewire_models.trunks import RESNET_DEPTHS, ResNetTrunk
+from posewire_models.trunks import RESNET_DEPTHS, ResNetTrunk, has_whole_channels
 
 __all__ = ["TABLE_2", "PoseNetConfig", "PoseResNet", "PoseResNetConfig", "heatmap_layer"]
+
+_MOST_JOINTS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +23,15 @@ class PoseNetConfig(DeconvNetConfig):
     """Settings of any network that maps a person's crop to one heatmap a joint.
 
     Attributes:
-        joints: number of heatmaps.
+        joints: number of heatmaps, at most 1024.
     """
 
     joints: int = 17
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.joints < 1:
-            raise ValueError(f"joints {self.joints} must be at least 1")
+        if not 1 <= self.joints <= _MOST_JOINTS:
+            raise ValueError(f"joints {self.joints} must be in 1..{_MOST_JOINTS}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class PoseResNetConfig(PoseNetConfig):
 
     Attributes:
         depth: 18, 34, 50, 101 or 152.
-        width: factor on the trunk's channels, 1.0 as published.
+        width: factor on the trunk's channels, 1.0 as published, a multiple of 1/64.
     """
 
     depth: int = 50
@@ -48,8 +50,8 @@ class PoseResNetConfig(PoseNetConfig):
         super().__post_init__()
         if self.depth not in RESNET_DEPTHS:
             raise ValueError(f"depth {self.depth} must be one of {', '.join(map(str, RESNET_DEPTHS))}")
-        if not 0 < self.width <= 4:
-            raise ValueError(f"width {self.width} must be in (0, 4]; 1.0 is the published network")
+        if not 0 < self.width <= 4 or not has_whole_channels(f"resnet{self.depth}", self.width):
+            raise ValueError(f"width {self.width} must be a multiple of 1/64 in (0, 4]; 1.0 is the published network")
 
 
 TABLE_2 = {

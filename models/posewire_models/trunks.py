@@ -15,10 +15,11 @@ from posewire_models.deconv_head import TRUNK_STRIDE
 from posewire_models.mobilenet_trunk import MobileNetV2Trunk
 from posewire_models.yolox_trunk import YoloxTrunk
 
-__all__ = ["RESNET_DEPTHS", "TRUNKS", "ResNetTrunk", "build_trunk", "trunk_stride"]
+__all__ = ["RESNET_DEPTHS", "TRUNKS", "ResNetTrunk", "build_trunk", "has_whole_channels", "trunk_stride"]
 
 # Depth -> blocks of the four stages.
 _STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_STEM = 64  # channels
 RESNET_DEPTHS = tuple(_STAGES)
 TRUNKS = (*(f"resnet{depth}" for depth in RESNET_DEPTHS), "mobilenet_v2", "yolox_nano")
 """Names that `build_trunk` knows."""
@@ -41,7 +42,7 @@ class ResNetTrunk(nn.Module):
 
         block = resnet.Bottleneck if depth >= 50 else resnet.BasicBlock
         repeats = _STAGES[depth]
-        stem = _scaled(64, width)
+        stem = _scaled(_STEM, width)
         self.conv1 = nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
@@ -79,6 +80,12 @@ def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk
 def trunk_stride(name: str) -> int:
     """Input pixels per cell of the feature map that `build_trunk(name)` gives."""
     return YoloxTrunk.stride if name == "yolox_nano" else TRUNK_STRIDE
+
+
+def has_whole_channels(name: str, width: float) -> bool:
+    """Whether `build_trunk(name)` can be had at this width; MobileNetV2 rounds its channels and has any."""
+    parts = YoloxTrunk.width_parts if name == "yolox_nano" else _STEM
+    return name == "mobilenet_v2" or not parts * width % 1
 
 
 def _stage(block: Any, channels: int, planes: int, repeats: int, stride: int) -> nn.Sequential:

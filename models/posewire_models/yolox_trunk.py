@@ -27,13 +27,14 @@ class YoloxTrunk(nn.Module):
     """
 
     stride = 8
+    width_parts = 8
+    """A width is so many parts of 1, so that all channels are whole."""
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        stem = _STEM_CHANNELS * _WIDTH * width
-        if not 0 < width <= 4 or stem != int(stem) or stem % 2:
-            raise ValueError(f"width {width} must be in (0, 4] and a multiple of 1/8")
-        c = int(stem)
+        if not 0 < width <= 4 or self.width_parts * width % 1:
+            raise ValueError(f"width {width} must be in (0, 4] and a multiple of 1/{self.width_parts}")
+        c = int(_STEM_CHANNELS * _WIDTH * width)
         self.backbone = CSPDarknet(c)
         self.lateral_conv0 = BaseConv(16 * c, 8 * c, 1)
         self.C3_p4 = CSPLayer(16 * c, 8 * c, _REPEATS, shortcut=False)

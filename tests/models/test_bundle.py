@@ -32,6 +32,10 @@ _NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "flownet_s": ("flownet_s", {"width": 0.125, "input_size": [64, 128]}),
 }
 
+_DEEP: list[Any] = []
+for _ in range(200):
+    _DEEP = [_DEEP]
+
 
 def _component(folder: Path, network: str) -> dict[str, Any]:
     """Write the network's weights to the folder; its entry in the manifest."""
@@ -153,13 +157,21 @@ def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
     [
         ({"colour": "red"}, "unknown field colour; known fields: name, version"),
         ({"version": "one"}, "version: expected .*int.*, got 'one'"),
+        ({"version": -5}, r"version -5 must be in 0\.\.4294967295"),
+        ({"name": " "}, "name ' ' must be one line of text, and not empty"),
+        ({"name": "a\nb"}, r"name 'a\\nb' must be one line"),
+        ({"description": _DEEP}, r"description: expected .*str.*, got \[+\.\.\.\]+$"),
         ({"joint_set": "hands"}, "unknown joint set 'hands'"),
+        ({"joint_set": "nano19"}, "17 heatmaps, but joint set 'nano19' has 19 joints"),
+        ({"detector": {"architecture": "x", "metrics": _DEEP}}, r"detector: metrics: expected .*Mapping.*, got \[\["),
         ({"pose": {"network": {}}}, "pose: missing field architecture"),
         ({"pose": {"architecture": "vit"}}, "unknown architecture 'vit'; known: pose_resnet"),
         ({"pose": {"architecture": "pose_resnet"}}, "needs weights"),
         ({"pose": {"architecture": "pose_resnet", "network": {"depth": 19}}}, "depth 19 must be one of"),
         ({"pose": {"architecture": "pose_resnet", "network": {"input_size": [64]}}}, "expected 2 values"),
         ({"pose": {"architecture": "pose_resnet", "network": {"input_size": 64}}}, "input_size: expected tuple"),
+        ({"pose": {"architecture": "pose_resnet", "network": {"width": 10**400}}}, "width: expected a finite number"),
+        ({"pose": {"architecture": "pose_resnet", "network": {"joints": 10**9}}}, "pose: network: joints 1000000000"),
         ({"pose": {"architecture": "pose_resnet", "settings": {"flip_test": 1}}}, "flip_test: expected .*bool"),
         (
             {"pose": {"architecture": "x", "weights": {"file": "../x", "sha256": "0" * 64}}},
@@ -195,7 +207,26 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
         load_bundle(tmp_path, device="cpu", detector="none")
 
 
-def test_a_manifest_that_is_no_json_is_told(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(BundleError, match="no valid JSON"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "no valid JSON"),
+        ("[" * 100_000 + "]" * 100_000, "no valid JSON: maximum recursion depth"),
+        ('{"version": ' + "9" * 5000 + "}", "no valid JSON: Exceeds the limit"),
+        ('{"pose": {"network": {"pixel_mean": [NaN, 0, 0]}}}', "no valid JSON: NaN is no number"),
+        ('{"pose": {"network": {"pixel_std": [-Infinity, 1, 1]}}}', "no valid JSON: -Infinity is no number"),
+    ],
+    ids=["cut short", "deep", "long number", "not a number", "infinite"],
+)
+def test_a_manifest_that_is_no_json_is_told(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(BundleError, match=message):
         load_bundle(tmp_path)
+
+
+def test_numbers_that_are_too_large_for_a_float_are_told(tmp_path: Path) -> None:
+    manifest = _write(tmp_path, flow={"architecture": "dis"})
+    manifest["pose"]["network"]["pixel_mean"] = [0, 0, 12345]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest).replace("12345", "1e999"))
+    with pytest.raises(BundleError, match="pixel_mean: expected a finite number, got inf"):
+        load_bundle(tmp_path, device="cpu", detector="none")

@@ -18,6 +18,7 @@ from posewire_models.bundle_export import ExportError, export_bundle
 from posewire_models.detectors.onnx_runtime import OnnxDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.frames import Frame
+from posewire_models.manifest import BundleError
 from posewire_models.onnx_export import export_detector_onnx
 from posewire_models.published.errors import NotStoredError
 from posewire_models.published.store import file_digest
@@ -73,6 +74,16 @@ def test_what_differs_does_not_get_its_name(bundle: Path, tmp_path: Path, monkey
     with pytest.raises(ExportError, match=r"detector: .* differs by .*detector\.onnx was not written"):
         list(export_bundle(bundle, tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_that_torchvision_has_not_is_told(bundle: Path, tmp_path: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["detector"] |= {"architecture": "torchvision", "network": {"name": "resnet50"}}
+    for path in bundle.glob("*.safetensors"):
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="unknown torchvision detector 'resnet50'; known: fasterrcnn_resnet50_fpn"):
+        list(export_bundle(tmp_path, tmp_path / "out"))
 
 
 def test_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

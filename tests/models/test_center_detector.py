@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -65,8 +66,23 @@ def test_unknown_trunk_is_refused_with_the_known_ones() -> None:
         CenterDetectorConfig(trunk="vgg16")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 0.3}, "give resnet18 whole channels"),
+        ({"width": 0.3, "trunk": "yolox_nano", "deconv_filters": (8,), "deconv_kernels": (4,)}, "yolox_nano whole"),
+        ({"head_channels": 0}, r"1\.\.2048"),
+        ({"head_channels": 10**7}, r"1\.\.2048"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CenterDetectorConfig(**settings)
+    CenterDetectorConfig(**settings | {"width": 0.35, "head_channels": 64, "trunk": "mobilenet_v2"})  # rounds
+
+
 def test_a_trunk_of_stride_8_takes_at_most_three_steps() -> None:
-    with pytest.raises(ValueError, match="1 to 3 positive channel counts"):
+    with pytest.raises(ValueError, match=r"1 to 3 channel counts of 1\.\.2048"):
         CenterDetectorConfig(trunk="yolox_nano", deconv_filters=(8,) * 4, deconv_kernels=(4,) * 4)
 
 

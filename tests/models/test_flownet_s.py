@@ -60,7 +60,9 @@ def test_input_does_not_see_brightness_and_keeps_the_difference_of_the_pair() ->
     torch.testing.assert_close(change, torch.full_like(change, 0.2), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("settings", [{"input_size": (100, 128)}, {"width": 0.3}, {"width": 2.0}])
+@pytest.mark.parametrize(
+    "settings", [{"input_size": (100, 128)}, {"input_size": (64, 64000)}, {"width": 0.3}, {"width": 2.0}]
+)
 def test_bad_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="multiple"):
         FlowNetSConfig(**settings)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from posewire_models.compute import count_multiply_adds, count_parameters
 from posewire_models.pose_resnet import TABLE_2, PoseResNet, PoseResNetConfig
+from posewire_models.trunks import ResNetTrunk
 from posewire_models.weights import load_strict
 
 
@@ -112,9 +113,18 @@ def test_head_equals_plain_restatement(kernel: int, padding: int, output_padding
         ({"deconv_kernels": (4, 4)}, "2 deconv_kernels for 3 deconv_filters"),
         ({"deconv_kernels": (4, 5, 4)}, "one of"),
         ({"deconv_filters": (), "deconv_kernels": ()}, "1 to 5"),
-        ({"joints": 0}, "at least 1"),
+        ({"input_size": (320000, 320000)}, "up to 4096"),
+        ({"deconv_filters": (10**7,) * 3}, r"1\.\.2048"),
+        ({"joints": 0}, r"1\.\.1024"),
+        ({"joints": 10**9}, r"1\.\.1024"),
         ({"width": 0.0}, r"\(0, 4\]"),
-        ({"pixel_std": (1.0, 0.0, 1.0)}, "above 0"),
+        ({"width": 0.3}, "multiple of 1/64"),
+        ({"pixel_mean": (float("nan"), 0.0, 0.0)}, r"pixel_mean \(nan, 0.0, 0.0\) must be .* in 0\.\.255"),
+        ({"pixel_mean": (0.0, 0.0, 1e300)}, r"in 0\.\.255"),
+        ({"pixel_mean": (0.0, 0.0)}, "three numbers"),
+        ({"pixel_std": (1.0, float("inf"), 1.0)}, r"in 0\.001\.\.1000"),
+        ({"pixel_std": (1.0, 1e-300, 1.0)}, r"in 0\.001\.\.1000"),
+        ({"pixel_std": (1.0, 0.0, 1.0)}, r"in 0\.001\.\.1000"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
@@ -124,7 +134,7 @@ def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> 
 
 def test_width_that_gives_no_whole_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="whole channels"):
-        PoseResNet(PoseResNetConfig(depth=18, width=0.3))
+        ResNetTrunk(18, 0.3)
 
 
 def test_equals_the_sequential_net_of_the_first_weights(shared_data: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from posewire_models.detectors.selection import DetectorSettings, people
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
+from posewire_models.manifest import BundleError
 from posewire_models.precision import select_precision
 from posewire_models.published.catalogue import catalogue
 from posewire_models.published.store import Store
@@ -58,7 +59,7 @@ class TorchvisionDetector:
             are computed in float32.
 
     Raises:
-        ValueError: unknown name.
+        BundleError: unknown name.
         WeightsError: no weight file, or one of another model.
     """
 
@@ -147,9 +148,9 @@ def _of_one_size(frames: Sequence[Frame], most: int) -> list[list[int]]:
 
 
 def detection_network(name: str) -> nn.Module:
-    """The network as its published weights want it, with random ones; raises `ValueError` for unknown names."""
+    """The network as its published weights want it, with random ones; raises `BundleError` for unknown names."""
     if name not in _FROZEN_EPSILON:
-        raise ValueError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
+        raise BundleError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
     from torchvision.models import get_model
 
     network: nn.Module = get_model(name, weights=None, weights_backbone=None)

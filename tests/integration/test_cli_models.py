@@ -89,6 +89,34 @@ def test_damaged_weights_are_found(mirror: Web) -> None:
     assert "posewire models pull mmflow-flownets" in result.stderr
 
 
+def test_weights_that_are_gone_are_found(mirror: Web) -> None:
+    run("pull", "mmflow-flownets", "--quiet")
+    store = Store()
+    record = store.find("mmflow-flownets")
+    assert record is not None
+    store.path(record).unlink()
+    for names_given in ((), ("mmflow-flownets",)):
+        result = run("verify", *names_given)
+        assert result.exit_code == 1
+        assert "mmflow-flownets: DAMAGED: cannot be read: No such file or directory" in result.stderr
+        assert "posewire models pull mmflow-flownets" in result.stderr
+    assert run("pull", "mmflow-flownets", "--quiet").exit_code == 0
+    assert run("verify", "mmflow-flownets").exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("pull",), ("export", "--onnx", "out")])
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"version": ' + "9" * 5000 + "}"], ids=["deep", "long number"])
+def test_a_manifest_that_makes_no_sense_is_told(
+    command: tuple[str, ...], content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "manifest.json").write_text(content)
+    result = run(command[0], str(tmp_path), *command[1:])
+    assert result.exit_code == 1
+    assert "manifest.json is no valid JSON: " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_what_a_bundle_lacks_is_pulled_and_the_first_failure_told(mirror: Web) -> None:
     result = run("pull", "paper-r50")
     assert result.exit_code == 1

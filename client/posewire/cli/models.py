@@ -80,7 +80,7 @@ def verify(
         store = Store()
         damaged = []
         for name in [published_file(name).name for name in names] if names else catalogue():
-            record = store.find(name)
+            record = store.record(name)  # whose weights may be gone
             if record is None:
                 if names:
                     raise CommandError(f"{name} is not here; fetch it: posewire models pull {name}")
@@ -181,11 +181,12 @@ def _named(name: str, store: Store) -> list[PublishedFile]:
     if name in catalogue():
         return [catalogue()[name]]
     try:
-        manifest = read_manifest(find_bundle(name))
+        folder = find_bundle(name)
     except BundleError:
         raise CommandError(
             f"unknown model {name!r}; known bundles: {', '.join(bundle_names())}; known files: {', '.join(catalogue())}"
         ) from None
+    manifest = read_manifest(folder)
     files = files_to_pull(manifest, store)
     if not files:
         say(f"{name}: everything is here" if files_of(manifest) else f"{name}: comes with posewire, nothing to fetch")

@@ -87,14 +87,18 @@ class Store:
         Raises:
             StoreError: the record is damaged.
         """
-        path = self._record(name)
+        record = self.record(name)
+        return record if record and self.path(record).is_file() else None
+
+    def record(self, name: str) -> StoredFile | None:
+        """The record of `name`, if there is one, whether its weights are still here or not; raises as `find`."""
+        path = self._record_path(name)
         try:
-            record = settings_from_json(StoredFile, json.loads(path.read_text(encoding="utf-8")), str(path))
+            return settings_from_json(StoredFile, json.loads(path.read_text(encoding="utf-8")), str(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and fetch the weights again") from None
-        return record if (self.weights / record.file).is_file() else None
 
     def path(self, record: StoredFile) -> Path:
         """Where the weights of `record` lie."""
@@ -127,7 +131,7 @@ class Store:
                     source_sha256=source_sha256,
                 )
                 _commit(temporary, self.weights / file)
-            with replacing(self._record(name)) as temporary:
+            with replacing(self._record_path(name)) as temporary:
                 temporary.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise StoreError(
@@ -171,7 +175,7 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _record(self, name: str) -> Path:
+    def _record_path(self, name: str) -> Path:
         return self.weights / f"{name}.json"
 
 

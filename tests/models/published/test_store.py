@@ -61,6 +61,7 @@ def test_weights_that_are_gone_are_not_found(store: Store) -> None:
     assert record is not None
     store.path(record).unlink()
     assert store.find("net") is None
+    assert store.record("net") == record
     assert "cannot be read" in store.fault(record)
 
 
@@ -71,6 +72,9 @@ def test_damage_is_found(store: Store) -> None:
     store.path(record).write_bytes(b"weighty")
     assert "SHA-256 is " in store.fault(record)
     (store.weights / "net.json").write_text('{"name": "net", "file": "../../x.safetensors"}')
+    with pytest.raises(StoreError, match=r"net\.json is damaged .*delete it"):
+        store.find("net")
+    (store.weights / "net.json").write_text("[" * 100_000)
     with pytest.raises(StoreError, match=r"net\.json is damaged .*delete it"):
         store.find("net")
 

@@ -1,4 +1,4 @@
-"""When a stream ends that its client would go on with: open too long, nothing comes or is read, token withdrawn."""
+"""When a stream ends that its client would go on with: too old, idle, not read, token changed or withdrawn."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ class Lifetime:
 
     def _expired(self) -> str:
         now, accounts, limits = self._clock(), self._outbox.accounts, self._limits
+        if self._caller.has_changed():
+            return "its token allows something else now"
         if limits.max_stream_s and now - self._opened_s > limits.max_stream_s:
             return f"it has been open for {limits.max_stream_s:g} s"
         if accounts.received != self._received or accounts.in_work:

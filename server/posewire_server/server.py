@@ -180,9 +180,11 @@ class PoseServer:
     async def _release(self) -> None:
         self._pipeline.close()
         self._decoders.close()
-        slow = [wait_for_last_work, self._decoding.close]
-        slow += [each.close for each in (self._recorder, self._exporter, self._tracer) if each is not None]
-        await asyncio.gather(*(asyncio.to_thread(end) for end in slow))
+        await asyncio.to_thread(wait_for_last_work)
+        ends = [
+            each.close for each in (self._decoding, self._recorder, self._exporter, self._tracer) if each is not None
+        ]
+        await asyncio.gather(*(asyncio.to_thread(end) for end in ends))
 
 
 @asynccontextmanager

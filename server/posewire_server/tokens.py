@@ -89,16 +89,25 @@ class Caller:
 
     Args:
         grant: what its token allows.
-        is_known: whether the token is still accepted.
+        now: what the token allows at present; None once it was withdrawn.
 
     Attributes:
         rate: of its frames; None without a limit.
     """
 
-    def __init__(self, grant: TokenGrant, is_known: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, grant: TokenGrant, now: Callable[[], TokenGrant | None] | None = None) -> None:
         self.grant = grant
-        self.is_known = is_known
-        self.rate = RateLimit(grant.fps) if grant.fps else None
+        self._now = now or (lambda: grant)
+        # At least two at once: one for streams that wait, which leave one for those that do not.
+        self.rate = RateLimit(grant.fps, burst=max(2.0, grant.fps)) if grant.fps else None
+
+    def is_known(self) -> bool:
+        """Whether the token is still accepted."""
+        return self._now() is not None
+
+    def has_changed(self) -> bool:
+        """Whether the token allows something else by now."""
+        return self._now() not in (None, self.grant)
 
     @property
     def name(self) -> str:
@@ -183,11 +192,12 @@ class TokenFile:
         log.info("the token file was read again: %d tokens", len(grants))
 
     def _called(self, grants: dict[str, TokenGrant]) -> dict[str, Caller]:
-        return {digest: Caller(grant, partial(self._knows, digest)) for digest, grant in grants.items()}
+        return {digest: Caller(grant, partial(self._granted, digest)) for digest, grant in grants.items()}
 
-    def _knows(self, digest: str) -> bool:
+    def _granted(self, digest: str) -> TokenGrant | None:
         self._refresh()
-        return digest in self._callers
+        caller = self._callers.get(digest)
+        return caller.grant if caller is not None else None
 
 
 def new_token(grant: TokenGrant) -> tuple[str, str]:

@@ -95,27 +95,36 @@ async def test_mutual_tls(authority: Authority, strangers: Authority, server_ide
             assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.UNAVAILABLE
 
 
+class Installed:
+    """A certificate where a server reads it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cert, self.key = folder / "cert.pem", folder / "key.pem"
+
+    def install(self, identity: Identity) -> None:
+        self.cert.write_bytes(identity.cert.read_bytes())
+        self.key.write_bytes(identity.key.read_bytes())
+
+    @property
+    def security(self) -> SecurityConfig:
+        return SecurityConfig(tls_cert=self.cert, tls_key=self.key)
+
+
 async def test_a_renewed_certificate_is_used_without_a_restart(
     tmp_path: Path, authority: Authority, strangers: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-
-    def install(identity: Identity) -> None:
-        cert.write_bytes(identity.cert.read_bytes())
-        key.write_bytes(identity.key.read_bytes())
-
-    install(authority.issue("first"))
-    security = SecurityConfig(tls_cert=cert, tls_key=key)
+    installed = Installed(tmp_path)
+    installed.install(authority.issue("first"))
     async with (
-        running_server(server_config(security=security), networks()) as address,
+        running_server(server_config(security=installed.security), networks()) as address,
         _over_tls(address, authority) as before,
     ):
         assert await _code(before.GetServerInfo(Info())) is grpc.StatusCode.OK
-        install(strangers.issue("second"))
+        installed.install(strangers.issue("second"))
         async with _over_tls(address, strangers) as stub:
             assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK
         assert await _code(before.GetServerInfo(Info())) is grpc.StatusCode.OK  # its connection goes on
-        key.write_text("half a key")
+        installed.key.write_text("half a key")
         async with _over_tls(address, strangers) as stub:
             assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK  # with the certificate there was
     assert "the renewed certificates are passed over" in caplog.text
@@ -124,19 +133,14 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
 async def test_renewed_certificates_that_cannot_be_read_are_read_later(
     tmp_path: Path, authority: Authority, strangers: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-
-    def install(identity: Identity) -> None:
-        cert.write_bytes(identity.cert.read_bytes())
-        key.write_bytes(identity.key.read_bytes())
+    installed = Installed(tmp_path)
 
     def unreadable(_: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(key))
+        raise PermissionError(13, "Permission denied", str(installed.key))
 
-    install(authority.issue("first"))
-    security = SecurityConfig(tls_cert=cert, tls_key=key)
-    async with running_server(server_config(security=security), networks()) as address:
-        install(strangers.issue("second"))
+    installed.install(authority.issue("first"))
+    async with running_server(server_config(security=installed.security), networks()) as address:
+        installed.install(strangers.issue("second"))
         with monkeypatch.context() as patch:
             roots = authority.cert.read_bytes()
             patch.setattr(Path, "read_bytes", unreadable)

@@ -11,7 +11,7 @@ import numpy as np
 
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
-from posewire_evaluation.sequence_files import sequence_files
+from posewire_evaluation.sequence_files import sequence_files, unscored
 from posewire_evaluation.sequences import Floats
 
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
@@ -61,7 +61,7 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
             f"{pairs[OVERALL][0]}: no sequence can be called {OVERALL}, which stands for all of them; give its files"
             " another name"
         )
-    notes = _unscored(pairs, predictions)
+    notes = unscored(predictions, [predicted for _, predicted in pairs.values()], "*.txt")
     for name, (true_file, predicted_file) in pairs.items():
         true, predicted = read_mot(true_file), read_mot(predicted_file)
         true = true[true[:, 6] >= _SCORED_CONFIDENCE]
@@ -155,16 +155,6 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
             + "; each sequence of the truth needs its prediction, an empty file if nobody was found"
         )
     return {name: (file, predictions / f"{name}.txt") for name, file in known.items()}
-
-
-def _unscored(pairs: Mapping[str, tuple[Path, Path]], predictions: Path) -> list[str]:
-    """Predictions without truth: no fault, a part of a data set may be scored, but nobody should wonder."""
-    if not predictions.is_dir():
-        return []
-    known = {predicted.name for _, predicted in pairs.values()}
-    others = [file.name for file in sequence_files(predictions, "*.txt") if file.name not in known]
-    more = f", nor have {len(others) - 1} more" if len(others) > 1 else ""
-    return [f"{predictions / others[0]} has no truth{more}, so it is not scored"] if others else []
 
 
 def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:

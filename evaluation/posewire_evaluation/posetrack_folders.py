@@ -12,7 +12,7 @@ from pathlib import Path
 from posewire_evaluation.identity import IdentityScores, IdentityTally, combine_identities, tally_identities
 from posewire_evaluation.posetrack import PoseTrackScores, SequenceTally, combine, tally
 from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
-from posewire_evaluation.sequence_files import sequence_files
+from posewire_evaluation.sequence_files import unscored
 from posewire_evaluation.sequences import NO_SCORE, PoseSequence
 
 __all__ = ["PoseTrackReport", "score_posetrack_files"]
@@ -57,7 +57,7 @@ def score_posetrack_files(
     """
     files = file_pairs(truth, predictions)
     tallies, identities = [], []
-    notes = _unscored(files, predictions)
+    notes = unscored(predictions, [predicted for _, predicted in files])
     for done, sequence in enumerate(_tallied(files, workers or len(os.sched_getaffinity(0))), start=1):
         tallies.append(sequence.scores)
         identities.append(sequence.identities)
@@ -88,16 +88,6 @@ def _tallied(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[_Sequ
 def _tally_files(files: tuple[Path, Path]) -> _Sequence:
     truth, predicted = read_posetrack(files[0]), read_posetrack(files[1], predictions=True)
     return _Sequence(tally(truth, predicted), tally_identities(truth, predicted), tuple(_notes(truth, predicted)))
-
-
-def _unscored(files: Sequence[tuple[Path, Path]], predictions: Path) -> list[str]:
-    """Predictions without truth: no fault, a part of a data set may be scored, but nobody should wonder."""
-    if not predictions.is_dir():
-        return []
-    known = {predicted.name for _, predicted in files}
-    others = [file.name for file in sequence_files(predictions) if file.name not in known]
-    more = f", nor have {len(others) - 1} more" if len(others) > 1 else ""
-    return [f"{predictions / others[0]} has no truth{more}, so it is not scored"] if others else []
 
 
 def _notes(truth: PoseSequence, predicted: PoseSequence) -> Iterator[str]:

@@ -31,7 +31,7 @@ from posewire_server.precedence import Step, Turn, at_once
 from posewire_server.rates import RateLimit
 from posewire_server.reading_pace import ReadingPace
 from posewire_server.tracking import Boxes
-from posewire_server.wire.requests import StreamSettings, boxes_from
+from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s
 from posewire_server.workers import Workers
 
 __all__ = ["Intake", "ReadyFrame"]
@@ -235,7 +235,7 @@ class Intake:
         arrived_s = time.monotonic()
         self._outbox.accounts.received += 1
         frame_id = FrameId(frame.number, frame.capture_time)
-        moment_s = self._clock.received(_seconds(frame), arrived_s)
+        moment_s = self._clock.received(captured_s(frame), arrived_s)
         data, boxes, fault = frame.data, None, None
         try:
             self._check_number(frame.number)
@@ -292,12 +292,6 @@ class Intake:
                         *(queue_ms, decode_ms, item.moment_s, item.elapsed),
                     )
                 )
-
-
-def _seconds(frame: track_pb2.Frame) -> float | None:
-    """When a frame was taken, on the client's clock."""
-    time = frame.capture_time
-    return time.seconds + time.nanos / 1e9 if frame.HasField("capture_time") else None
 
 
 def _elapsed(frame: track_pb2.Frame) -> float | None:

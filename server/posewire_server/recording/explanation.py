@@ -18,7 +18,7 @@ from posewire_server.recording.verdicts import PoseVerdict, verdicts
 from posewire_server.session import Session
 from posewire_server.tracking import Boxes, Observation, Tracker, TrackerConfig
 from posewire_server.video_decoding import VideoDecoder
-from posewire_server.wire.requests import StreamSettings, boxes_from, settings_from
+from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s, settings_from
 
 __all__ = ["FrameExplanation", "explain"]
 
@@ -116,7 +116,7 @@ def _decoded(
     )
     last = -1
     for key, frame in enumerate(recording.frames_to_repeat()):
-        moment_s = clock.received(_captured_s(frame), arrived_s=0.0)
+        moment_s = clock.received(captured_s(frame), arrived_s=0.0)
         recorded = recording.outcomes[frame.number]
         # A number that comes again is not that of the frame that was tracked.
         if isinstance(recorded, track_pb2.TrackedFrame) and frame.number > last:
@@ -125,9 +125,3 @@ def _decoded(
         last = max(last, frame.number)
         yield from decoder.feed(key, frame.data)
     yield from decoder.flush()
-
-
-def _captured_s(frame: track_pb2.Frame) -> float | None:
-    """When a frame was taken, on the client's clock."""
-    time = frame.capture_time
-    return time.seconds + time.nanos / 1e9 if frame.HasField("capture_time") else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from posewire.joints import JOINT_SETS, JointSet
-from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import RAW_CODECS, Codec, check_pixels
 from posewire_server.errors import BadBoxes, InvalidRequest, PictureTooLarge
@@ -21,6 +21,7 @@ __all__ = [
     "ResumeRequest",
     "StreamSettings",
     "boxes_from",
+    "captured_s",
     "codec_from",
     "raw_size_from",
     "score_threshold_from",
@@ -152,6 +153,12 @@ def wanted_joint_set(name: str, own: JointSet, field: str) -> JointSet:
         known = ", ".join(sorted({own.name, *JOINT_SETS}))
         raise InvalidRequest(f"joint_set is {name!r}; use one of {known}, or leave it out", field=field)
     return JOINT_SETS[name]
+
+
+def captured_s(frame: track_pb2.Frame) -> float | None:
+    """When a frame was taken, on the client's clock; None if it does not say."""
+    time = frame.capture_time
+    return time.seconds + time.nanos / 1e9 if frame.HasField("capture_time") else None
 
 
 def boxes_from(boxes: pose_pb2.BoxList, limits: LimitsConfig) -> Boxes:

@@ -6,8 +6,9 @@ frame it waits while a frame of a modest stream is in work, or is due before the
 cannot be taken back. So it gets what is left between the frames of the others; and because no gap may be long enough, a
 frame waits no longer than some times what its last one took.
 
-Where the others ask too much as well, because there is not enough for all, it still waits for those that ask for far
-less than it does.
+It does not wait for a stream that asks for about as much as itself, though that one may get it all: among equals,
+whoever came first would otherwise keep the room. Where the others ask too much as well, because there is not enough for
+all, it still waits for those that ask for far less than it does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ __all__ = ["Precedence", "Standing", "Step", "Turn", "at_once"]
 _WINDOW_S = 1.0
 # A stream asks too much when for each frame that it gets more than so many find no room.
 _EXCESS_A_FRAME = 0.5
-# Of two streams that ask too much, one lets the other pass if it sends so many times as many frames.
+# A stream that asks too much lets a modest one pass if it sends so many times as many frames: more than the counts of
+# two equals differ within a window. Of two streams that ask too much, one lets the other pass if it sends far more.
+_MORE = 1.5
 _FAR_MORE = 3.0
 # How long a frame waits at most, in times of what its last one took: the smallest share that its stream may be left
 # with. On a CPU, a step takes its time away from every frame that comes meanwhile; a GPU takes both in one batch.
@@ -41,6 +44,8 @@ _FADING = 0.9
 # frames are read for each one that it gets, and no fewer than so many a second: fresh ones are wanted.
 _READ_A_FRAME = 2.0
 _LEAST_READ_FPS = 10.0
+# A stream of which so much of that was read may have sent any number of frames.
+_READ_TO_THE_LIMIT = 0.8
 
 
 class Step(StrEnum):
@@ -78,6 +83,8 @@ class Precedence:
         excess: Callable[[], int],
         due_s: Callable[[float], float | None] = lambda _now_s: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_held_back: bool = False,
     ) -> Standing:
         """The standing of a stream that was opened.
 
@@ -86,8 +93,10 @@ class Precedence:
             excess: how many of its frames have found no room so far.
             due_s: when its next frame is likely to come, by the time that it is now; see `FrameClock.due_s`.
             clock: seconds; a test's own.
+            is_held_back: whether a frame that finds no room makes its client wait, so that there is no telling how many
+                it would send.
         """
-        standing = Standing(self, outbox, excess, due_s, clock)
+        standing = Standing(self, outbox, excess, due_s, clock, is_held_back=is_held_back)
         self._standings.add(standing)
         return standing
 
@@ -127,7 +136,8 @@ class Standing:
 
     Attributes:
         greedy: whether it has lately asked for far more than it got.
-        asked_fps: how many frames a second came lately.
+        asked_fps: how many frames a second came lately, or would have come if they had been read; without those that
+            are beyond its token's allowance. 0 until it is judged.
     """
 
     def __init__(
@@ -137,6 +147,8 @@ class Standing:
         excess: Callable[[], int],
         due_s: Callable[[float], float | None],
         clock: Callable[[], float],
+        *,
+        is_held_back: bool,
     ) -> None:
         self.greedy = False
         self.asked_fps = 0.0
@@ -146,7 +158,9 @@ class Standing:
         self._excess = excess
         self._due_s = due_s
         self._clock = clock
-        self._window: tuple[float, int, int, int] = (clock(), 0, 0, 0)  # since when; received, tracked, in excess then
+        self._is_held_back = is_held_back
+        self._window: tuple[float, int, int, int] = (clock(), 0, 0, 0)  # since when; answered, tracked, in excess then
+        self._limit_fps = math.inf  # the least that it was read at in this window
         self._patience_s = 0.0
         self._lengths_s = dict.fromkeys(Step, 0.0)
 
@@ -160,16 +174,21 @@ class Standing:
         """Whether it has frames at present, or will have some soon."""
         return self.in_work or self._due_s(self._clock()) is not None
 
-    @property
     def reading_fps(self) -> float:
-        """How many of its frames are to be read a second; infinity: as many as come."""
+        """How many of its frames are to be read a second; infinity: as many as come. To be called before each."""
         if not (self.greedy and self._precedence.others_go_before(self)):
             return math.inf
-        return max(_LEAST_READ_FPS, _READ_A_FRAME * self._got_fps)
+        fps = max(_LEAST_READ_FPS, _READ_A_FRAME * self._got_fps)
+        self._limit_fps = min(self._limit_fps, fps)
+        return fps
 
     def gives_way_to(self, other: Standing) -> bool:
         """Whether the frames of the other one go first."""
-        return self.greedy and (not other.greedy or self.asked_fps > _FAR_MORE * other.asked_fps)
+        if not self.greedy:
+            return False
+        if not other.greedy:
+            return self._is_held_back or self.asked_fps > _MORE * other.asked_fps
+        return not (self._is_held_back or other._is_held_back) and self.asked_fps > _FAR_MORE * other.asked_fps
 
     def expected_for_s(self, length_s: float) -> float:
         """How long its next frame is to be waited for, if a step that takes so long is to begin; 0: not at all."""
@@ -204,9 +223,13 @@ class Standing:
         now_s, (since_s, *before) = self._clock(), self._window
         if now_s - since_s < _WINDOW_S:
             return
-        accounts = self._outbox.accounts
-        counts = accounts.received, accounts.tracked, self._excess()
-        asked, got, too_many = (now - then for now, then in zip(counts, before, strict=True))
-        self._window = now_s, *counts
-        self.asked_fps, self._got_fps = asked / (now_s - since_s), got / (now_s - since_s)
+        accounts, late = self._outbox.accounts, self._excess()
+        counts = accounts.tracked + accounts.failed, accounts.tracked, late
+        answered, got, too_many = (now - then for now, then in zip(counts, before, strict=True))
+        length_s = now_s - since_s
+        asked_fps, self._got_fps = (answered + too_many) / length_s, got / length_s
+        # Of a flood that is not read, more may wait than came.
+        is_known = asked_fps < _READ_TO_THE_LIMIT * self._limit_fps
+        self.asked_fps = asked_fps if is_known else max(asked_fps, self.asked_fps)
         self.greedy = too_many > _EXCESS_A_FRAME * max(1, got)
+        self._window, self._limit_fps = (now_s, *counts), math.inf

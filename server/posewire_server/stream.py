@@ -19,6 +19,7 @@ from posewire_server.decoding_choice import Decoding
 from posewire_server.detector_pace import DetectorPace
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
+from posewire_server.inbox import DropPolicy
 from posewire_server.intake import Intake, ReadyFrame
 from posewire_server.lifetime import Lifetime
 from posewire_server.metrics import Metrics
@@ -106,7 +107,10 @@ class TrackStream:
         self._outbox = outbox
         limits = caller.within(context.limits)
         self._standing = context.precedence.join(
-            outbox, lambda: outbox.late + self._intake.held_back, session.clock.due_s
+            outbox,
+            lambda: outbox.late + self._intake.held_back,
+            session.clock.due_s,
+            is_held_back=settings.drop_policy is DropPolicy.ALL,
         )
         self._intake = Intake(
             settings,
@@ -119,7 +123,7 @@ class TrackStream:
             allowance=caller.rate,
             decoding=context.decoding,
             turn=self._standing.turn,
-            reading_fps=lambda: self._standing.reading_fps,
+            reading_fps=self._standing.reading_fps,
         )
         self._lifetime = Lifetime(limits, context.drain, outbox, caller)
         self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier

@@ -21,10 +21,12 @@ class Clock:
 class Stream:
     """A stream as its standing sees it."""
 
-    def __init__(self, precedence: Precedence, clock: Clock) -> None:
+    def __init__(self, precedence: Precedence, clock: Clock, *, is_held_back: bool = False) -> None:
         self.outbox, self.excess, self._clock = Outbox(_write), 0, clock
         self.due_s: float | None = None
-        self.standing: Standing = precedence.join(self.outbox, lambda: self.excess, lambda _: self.due_s, clock)
+        self.standing: Standing = precedence.join(
+            self.outbox, lambda: self.excess, lambda _: self.due_s, clock, is_held_back=is_held_back
+        )
 
     def receive(self) -> None:
         self.outbox.accounts.received += 1
@@ -33,10 +35,11 @@ class Stream:
         self.outbox.accounts.tracked += 1
         self.standing.frame_done(decode_s=0.25 * pose_s, look_s=0.5 * pose_s, pose_s=pose_s)
 
-    def live(self, *, excess_a_frame: int, pose_s: float = 60.0) -> None:
-        """Two seconds at five frames a second, and more that find no room."""
-        for _ in range(10):
-            self._clock.now += 0.2
+    def live(self, *, excess_a_frame: int, pose_s: float = 60.0, fps: float = 5.0) -> None:
+        """Two seconds at so many frames a second, and more that find no room."""
+        for _ in range(round(2 * fps)):
+            self._clock.now += 1 / fps
+            self.standing.reading_fps()  # as whoever reads it does
             self.excess += excess_a_frame
             for _ in range(excess_a_frame):
                 self.receive()
@@ -157,6 +160,45 @@ async def test_where_all_ask_too_much_who_asks_far_more_waits(
     assert (await _waits(flood) is not None) is waits
 
 
+@pytest.mark.parametrize(("fps", "waits"), [(5.0, True), (10.0, False), (15.0, False)])  # the flood asks for 10
+async def test_nobody_waits_for_a_stream_that_gets_all_but_asks_for_as_much(
+    precedence: Precedence, clock: Clock, fps: float, waits: bool
+) -> None:
+    flood, served = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=1)
+    served.live(excess_a_frame=0, fps=fps)
+    served.receive()
+    assert not served.standing.greedy
+    assert (await _waits(flood) is not None) is waits
+
+
+async def test_a_flood_of_which_little_is_read_is_still_known_as_one(precedence: Precedence, clock: Clock) -> None:
+    flood, camera = Stream(precedence, clock), Stream(precedence, clock)
+    camera.live(excess_a_frame=0, fps=30.0)
+    camera.receive()
+    flood.live(excess_a_frame=10)
+    assert flood.standing.reading_fps() == 10.0
+    flood.live(excess_a_frame=1)  # ten frames a second: as many as are read
+    assert await _waits(flood) is not None
+    assert flood.standing.reading_fps() == 10.0
+    for _ in range(2):
+        flood.live(excess_a_frame=1, fps=2.5)  # fewer: it sends no more
+    assert await _waits(flood) is None
+
+
+@pytest.mark.parametrize("is_overloaded", [False, True])
+async def test_a_file_lets_every_camera_pass_that_gets_all_it_asks_for(
+    precedence: Precedence, clock: Clock, is_overloaded: bool
+) -> None:
+    file, camera = Stream(precedence, clock, is_held_back=True), Stream(precedence, clock)
+    file.live(excess_a_frame=1)
+    camera.live(excess_a_frame=9 if is_overloaded else 0, fps=30.0)
+    file.receive()
+    camera.receive()
+    assert await _waits(camera) is None  # though it asks for far more than is seen of the file
+    assert (await _waits(file) is None) is is_overloaded
+
+
 @pytest.mark.parametrize(("on_gpu", "most"), [(False, 40.0), (True, 1.0)])
 async def test_nobody_waits_longer_than_some_times_what_its_own_frame_takes(
     clock: Clock, on_gpu: bool, most: float
@@ -203,14 +245,14 @@ async def test_a_flood_is_read_at_twice_what_it_gets(precedence: Precedence, clo
         flood.excess += 3
         flood.receive()
         flood.answer()
-    assert flood.standing.reading_fps == math.inf  # while it takes nothing from anybody
+    assert flood.standing.reading_fps() == math.inf  # while it takes nothing from anybody
     modest.receive()
-    assert flood.standing.reading_fps == pytest.approx(60.0, rel=0.05)
+    assert flood.standing.reading_fps() == pytest.approx(60.0, rel=0.05)
     modest.answer()
-    assert flood.standing.reading_fps == math.inf
+    assert flood.standing.reading_fps() == math.inf
     modest.due_s = clock.now + 0.1
-    assert flood.standing.reading_fps == pytest.approx(60.0, rel=0.05)
-    assert modest.standing.reading_fps == math.inf
+    assert flood.standing.reading_fps() == pytest.approx(60.0, rel=0.05)
+    assert modest.standing.reading_fps() == math.inf
 
 
 async def test_a_flood_that_gets_little_is_still_read(precedence: Precedence, clock: Clock) -> None:
@@ -220,7 +262,7 @@ async def test_a_flood_that_gets_little_is_still_read(precedence: Precedence, cl
     flood.excess += 100
     flood.answer()
     modest.receive()
-    assert flood.standing.reading_fps == 10.0
+    assert flood.standing.reading_fps() == 10.0
 
 
 @pytest.mark.parametrize(("excess_in_ten", "greedy"), [(0, False), (5, False), (6, True), (100, True)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,33 @@ def test_it_runs_on_a_cpu_in_a_small_way(tmp_path: Path) -> None:
     assert list(report) == names
     assert report["agreement"]["torch float32"]["lost"] == 0
     assert {point["batch"] for point in report["networks"]["points"]} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("seen", "given_on"),
+    [
+        (None, "1"),  # all of them
+        ("", "1"),
+        ("3,GPU-5f", "GPU-5f"),  # numbers count within what is seen
+    ],
+)
+def test_tests_run_on_the_gpu_that_was_asked_for(
+    seen: str | None, given_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    environments: list[dict[str, str]] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        environments.append(env)
+        return subprocess.CompletedProcess(command, 0, stdout="3 passed", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    report = run_sections(Bench(torch.device("cuda", 1)), ["tests"], print)
+    assert report["tests"]["summary"] == "3 passed"
+    assert environments[0]["CUDA_VISIBLE_DEVICES"] == given_on
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -19,6 +20,7 @@ __all__ = ["SECTIONS", "Bench", "run_sections"]
 _TESTS = Path(__file__).resolve().parents[3] / "tests"
 _MARK = "pytest.mark.gpu"
 _TESTS_TIMEOUT_S = 240.0
+_SEEN_GPUS = "CUDA_VISIBLE_DEVICES"
 Say = Callable[[str], None]
 
 
@@ -104,6 +106,7 @@ def _tests(bench: Bench, say: Say) -> dict[str, Any]:
         text=True,
         timeout=_TESTS_TIMEOUT_S,
         cwd=_TESTS.parent,
+        env=_with_one_gpu(bench.device),
         check=False,
     )
     lines = ran.stdout.splitlines()
@@ -112,6 +115,12 @@ def _tests(bench: Bench, say: Say) -> dict[str, Any]:
     if ran.returncode:
         raise RuntimeError(f"pytest ended with {ran.returncode}: {lines[-1] if lines else ran.stderr[-500:]}")
     return {"summary": lines[-1]}
+
+
+def _with_one_gpu(device: torch.device) -> dict[str, str]:
+    """An environment in which `device` is the first GPU: that is the one which tests take."""
+    number, seen = device.index or 0, os.environ.get(_SEEN_GPUS)
+    return {**os.environ, _SEEN_GPUS: seen.split(",")[number] if seen else str(number)}
 
 
 def _agreement(bench: Bench, say: Say) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from posewire_server.benchmark.roofline.measure import RooflineOptions, measure_
 from posewire_server.benchmark.roofline.networks import bundle_networks, torchvision_component
 from posewire_server.benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_server.benchmark.roofline.runtimes import RuntimeOptions, compare_runtimes
+from posewire_server.benchmark.roofline.timing import times_s
 from posewire_server.benchmark.tables import TABLES
 
 TINY = Workload(matrix=32, images=1, channels=4, copied_bytes=2**16)
@@ -74,6 +76,30 @@ def test_peaks_are_measured() -> None:
     peaks = measure_peaks(torch.device("cpu"), torch.float32, 0.001, TINY)
     assert min(peaks.matmul_gmacs, peaks.convolution_gmacs, peaks.copy_gbs) > 0
     assert peaks.gmacs == max(peaks.matmul_gmacs, peaks.convolution_gmacs)
+
+
+def test_a_gpu_that_is_not_the_first_has_the_marks_on_its_own_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    current, marked_on = ["cuda:0"], []
+
+    class Event:
+        def __init__(self, **_: object) -> None: ...
+
+        def record(self) -> None:  # as torch's: on a stream of the current device
+            marked_on.append(current[-1])
+
+        def elapsed_time(self, _: Event) -> float:
+            return 3.0
+
+    @contextmanager
+    def made_current(device: torch.device) -> Iterator[None]:
+        current.append(str(device))
+        yield
+        current.pop()
+
+    for name, stand_in in (("Event", Event), ("device", made_current), ("synchronize", lambda device: None)):
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    assert set(times_s(lambda: None, torch.device("cuda", 1), 0.001)) == {0.003}
+    assert set(marked_on) == {"cuda:1"}
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ def times_s(call: Callable[[], object], device: torch.device, budget_s: float) -
     for _ in range(_WARM_UP_CALLS):
         call()
     if device.type == "cuda":
-        return _times_on_gpu(call, device, budget_s)
+        with torch.cuda.device(device):  # else the events would be those of the first GPU, which has nothing to do
+            return _times_on_gpu(call, device, budget_s)
     times: list[float] = []
     began_s = time.perf_counter()
     while len(times) < _LEAST_CALLS or (time.perf_counter() - began_s < budget_s and len(times) < _MOST_CALLS):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from posewire_models import inference
 from posewire_models.bundle import load_bundle
 from posewire_models.compute import count_multiply_adds
 from posewire_models.frames import Frame
@@ -155,6 +156,35 @@ def test_the_roofline_of_a_bundle(small_bundle: str, one_thread: int) -> None:
     )
     assert f"pose pose_resnet: {cost.multiply_adds / 1e9:.3f} GMAC" in found.as_text()
     assert "Peak in float32" in TABLES["roofline"](json.loads(json.dumps(found.as_json())))
+
+
+@pytest.mark.parametrize(
+    ("precision", "runtimes"),
+    [
+        ("bfloat16", ["torch", "openvino"]),
+        ("float16", ["torch"]),  # which OpenVINO does not compute in
+    ],
+)
+def test_a_point_is_in_the_precision_that_was_asked_for(
+    precision: str, runtimes: list[str], small_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "openvino_is_installed", lambda: True)
+    monkeypatch.setattr(inference, "OpenVinoNetwork", lambda network, shape, precision: network)  # weights as they were
+    options = RooflineOptions(
+        bundle=small_bundle,
+        device="cpu",
+        precision=precision,
+        batches=(1,),
+        point_s=0.001,
+        peak_s=0.001,
+        workload=TINY,
+    )
+    found = measure_roofline(options)
+    assert [(point.runtime, point.precision) for point in found.points] == [(name, precision) for name in runtimes]
+    assert list(found.peaks) == [precision]
+    cost = found.costs["pose pose_resnet"]
+    for point in found.points:
+        assert point.gbs == pytest.approx(cost.bytes_moved(1, item_bytes=2) / point.ms / 1e6)
 
 
 def test_a_detector_of_torchvision_has_its_place_too(small_bundle: str, one_thread: int) -> None:

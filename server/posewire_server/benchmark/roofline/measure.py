@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from posewire_models.inference import runner, select_device, select_runtime
-from posewire_models.openvino_runtime import openvino_is_installed
+from posewire_models.precision import select_precision
 from posewire_server.benchmark.machine import Machine, load_average, this_machine
 from posewire_server.benchmark.random_bundle import random_network
 from posewire_server.benchmark.roofline.cost import NetworkCost, network_cost, network_cost_at
@@ -224,14 +224,15 @@ class _Running:
 
 
 def _runs(network: BundleNetwork, device: torch.device, options: RooflineOptions) -> Iterator[_Running]:
-    usual = ("torch", select_runtime("auto", device)) if device.type != "cpu" or openvino_is_installed() else ("torch",)
-    for runtime in dict.fromkeys(options.runtimes or usual):
+    # In what the weights are kept says nothing: OpenVINO leaves them as they are.
+    dtype = select_precision(options.precision, device)
+    wanted = (select_runtime(name, device, options.precision) for name in options.runtimes or ("torch", "auto"))
+    for runtime in dict.fromkeys(wanted):
         built = network.build()
         shape = network.input_shape(built)
         cost = network_cost(built, shape)
         call = runner(built, shape, device, runtime, options.precision)
-        dtype = next(built.parameters()).dtype
-        yield _Running(call, shape, cost, select_runtime(runtime, device), dtype, device)
+        yield _Running(call, shape, cost, runtime, dtype, device)
 
 
 @torch.inference_mode()

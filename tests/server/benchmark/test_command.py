@@ -41,6 +41,11 @@ from posewire_server.configuration import load_config
         ("load --overload --drop-policy all", "use the drop policy latest"),
         ("load --hostile nobody", "'nobody' is not a valid HostileKind"),
         ("roofline --batches few", "'few' are no batch sizes"),
+        ("roofline --runtimes --device cuda:3 --bundle nobody", "in float32: --device would have no effect"),
+        (
+            "roofline --runtimes --runtime torch --precision float16 --bundle nobody",
+            "--runtime, --precision would have no effect",
+        ),
         ("roofline --bundle nobody", "unknown bundle 'nobody'"),
         ("all --only nothing", "unknown benchmark nothing"),
     ],

@@ -35,6 +35,7 @@ def roofline(
         except ValueError:
             raise ValueError(f"{batches!r} are no batch sizes; give numbers with commas between, e.g. 1,4,16") from None
         if runtimes:
+            _check_compared({"device": device != "auto", "runtime": bool(runtime), "precision": precision != "auto"})
             show(
                 compare_runtimes(RuntimeOptions(bundle=bundle, threads=threads, batches=sizes or (1, 2, 4))), json_file
             )
@@ -48,3 +49,12 @@ def roofline(
                 batches=sizes or RooflineOptions().batches,
             )
             show(measure_roofline(options), json_file)
+
+
+def _check_compared(given: dict[str, bool]) -> None:
+    """Refuse flags that would have no effect."""
+    without_effect = [f"--{name}" for name, is_given in given.items() if is_given]
+    if without_effect:
+        raise ValueError(
+            f"--runtimes compares all of them on the CPU, in float32: {', '.join(without_effect)} would have no effect"
+        )

@@ -15,7 +15,7 @@ from posewire_models.device_transfer import own_stream
 from posewire_models.frames import Detections, FlowField, Frame
 from posewire_server.batching import Batched, BatchReport, MicroBatcher
 from posewire_server.config import BatchingConfig
-from posewire_server.errors import DetectorMissing
+from posewire_server.errors import DetectorMissing, FrameError
 from posewire_server.lane import Lane
 from posewire_server.networks import Networks
 from posewire_server.outcomes import Estimated, StageTimes, Tracked
@@ -112,13 +112,12 @@ class Pipeline:
         await turn(Step.LOOK)
         with self._pose.expected(session.stream_id) if awaited else nullcontext(lambda: None) as withdraw:
             detections, flow = await self._look(session, frame, detector_runs, times)
+            before = tracker.state()
+            if session.size not in (None, frame.size):
+                tracker.resize(session.size, frame.size)
             boxes = await self._track(
                 session, lambda: tracker.unify(given if given is not None else detections, flow, elapsed), times
             )
-            session.previous, session.previous_s = (
-                frame,
-                moment_s,
-            )  # from here on the tracker's joints are where this frame shows them
             withdraw()
             await turn(Step.POSE)
             nearly_done()
@@ -127,8 +126,12 @@ class Pipeline:
             await asyncio.sleep(_HEAD_START_S)
             await self.catch_up(session)  # while the network runs
             posed = await posing
+        except FrameError:
+            tracker.restore(before)
+            raise
         finally:
             posing.cancel()
+        session.saw(frame, moment_s)
         _note_poses(posed, times)
         people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
         session.tracker_ms = times.track_ms

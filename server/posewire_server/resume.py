@@ -8,7 +8,7 @@ from dataclasses import replace
 from posewire.joints import JointSet
 from posewire_models.frames import Frame
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import VIDEO_CODECS, PictureDecoder
+from posewire_server.decoding import RAW_CODECS, VIDEO_CODECS, PictureDecoder
 from posewire_server.errors import FrameError, ServiceError, WrongSize
 from posewire_server.session import Session
 from posewire_server.snapshots import Snapshot, Snapshots, TokenRefused
@@ -30,7 +30,7 @@ def snapshot_of(session: Session) -> Snapshot:
     state = session.tracker.state()
     return Snapshot(
         replace(state, queue=state.queue.shortened(_MOST_INSTANCES)),
-        session.previous.size if session.previous is not None else None,
+        session.size,
         session.previous_s if by_capture else None,
         session.clock.interval_s if by_capture else None,
     )
@@ -59,7 +59,7 @@ async def continue_session(
         log.info("resume refused: %s", refusal)
         return str(refusal)
     session.tracker.restore(snapshot.state)
-    session.previous_s = snapshot.frame_s
+    session.previous_s, session.size = snapshot.frame_s, snapshot.frame_size
     if snapshot.interval_s is not None:
         session.clock.resume(snapshot.interval_s)
     if request.last_frame and snapshot.frame_size is not None:
@@ -79,6 +79,8 @@ def _last_frame(request: ResumeRequest, settings: StreamSettings, snapshot: Snap
         raise FrameError("a frame of a video cannot be decoded without those before it; send it as JPEG or PNG")
     if len(request.last_frame) > limits.max_frame_bytes:
         raise FrameError(f"it has {len(request.last_frame)} bytes; {limits.max_frame_bytes} are accepted")
+    if request.last_frame_codec in RAW_CODECS and settings.raw_size is None:
+        raise FrameError("a raw frame has no size of its own: send raw_size with the configuration")
     frame = Frame(PictureDecoder(request.last_frame_codec, settings.raw_size, limits).decode(request.last_frame))
     if frame.size != snapshot.frame_size:
         raise WrongSize(f"it is {frame.size} (height, width); the snapshot belongs to {snapshot.frame_size}")

@@ -21,6 +21,7 @@ class Session:
         clock: of its frames.
         previous: the frame to which the tracker's joints belong, for the next flow field.
         previous_s: its time, by the clock; None if time does not count.
+        size: (height, width) of it, which is known even where its pixels are not; None before the first.
         tracker_ms: how long the tracker took for the last frame.
     """
 
@@ -29,4 +30,9 @@ class Session:
     clock: FrameClock = field(default_factory=lambda: FrameClock(may_drop=False))
     previous: Frame | None = None
     previous_s: float | None = None
+    size: tuple[int, int] | None = None
     tracker_ms: float = 0.0
+
+    def saw(self, frame: Frame, moment_s: float | None) -> None:
+        """The tracker's joints are where this frame shows them from here on."""
+        self.previous, self.previous_s, self.size = frame, moment_s, frame.size

@@ -168,19 +168,35 @@ async def test_another_frame_size_has_no_flow_and_no_error() -> None:
     assert [pair[0].size for pair in flow.pairs] == [(480, 640)]
 
 
-async def test_after_a_frame_that_failed_the_flow_starts_where_the_joints_are() -> None:
+async def test_people_keep_their_ids_when_their_camera_sends_smaller_frames() -> None:
+    """One of them stands where the other's centre is in a frame of half the size."""
+    large = np.zeros((480, 640, 3), np.uint8)
+    large[200:400, 220:320] = large[60:240, 96:176] = 255
+    session = _session()
+    async with _pipeline(networks()) as pipeline:
+        for scale in (1, 1, 2, 2, 1):
+            people = (await pipeline.process(session, Frame(large[::scale, ::scale].copy()))).people
+            assert people.ids[people.boxes.xyxy[:, 2].argsort()].tolist() == [1, 2]
+
+
+async def test_after_a_frame_whose_poses_failed_the_flow_spans_the_gap() -> None:
     flow = ShiftFlow()
     async with _pipeline(replace(networks(pose=ShyPose()), flow=flow)) as pipeline:
         session = _session()
         frames = [_frame(step) for step in range(4)]
         frames[2].pixels[0, 0] = (0, 0, 255)  # the pose network fails on it, after the joints were moved to it
-        await pipeline.process(session, frames[0])
-        await pipeline.process(session, frames[1])
+        session.clock = FrameClock(may_drop=True)
+        moments = [session.clock.received(0.04 * step, 0.0) for step in range(4)]
+        for step in (0, 1):
+            await pipeline.process(session, frames[step], moment_s=moments[step])
+        before = session.tracker.state()
         with pytest.raises(InferenceFailed):
-            await pipeline.process(session, frames[2])
-        tracked = await pipeline.process(session, frames[3])
-    assert [(frames.index(before), frames.index(after)) for before, after in flow.pairs] == [(0, 1), (1, 2), (2, 3)]
+            await pipeline.process(session, frames[2], moment_s=moments[2])
+        assert session.tracker.state().queue is before.queue
+        tracked = await pipeline.process(session, frames[3], moment_s=moments[3])
+    assert [(frames.index(before), frames.index(after)) for before, after in flow.pairs] == [(0, 1), (1, 2), (1, 3)]
     assert tracked.people.ids.tolist() == [1, 2]
+    assert tracked.elapsed == 2.0
 
 
 async def test_after_a_detector_failure_the_flow_spans_the_gap() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
+import pytest
 
 from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2
@@ -24,12 +26,15 @@ def _session() -> Session:
     return Session("test", Tracker(_CONFIG, COCO17.sigmas), FrameClock(may_drop=True))
 
 
-def _continued(session: Session) -> Session:
+def _continued(session: Session, **resume: Any) -> Session:
     """A session that goes on from a snapshot of another."""
     snapshots, limits, decoders = Snapshots(bytes(32), 60), LimitsConfig(), Workers(1, "test")
     token = snapshots.issue(snapshot_of(session), _CONFIG, COCO17)
+    raw_size = resume.pop("raw_size", None)
     config = settings_pb2.StreamConfig(
-        codec=pose_pb2.CODEC_JPEG, resume=settings_pb2.ResumeRequest(token=token, last_frame=jpeg(picture()))
+        codec=pose_pb2.CODEC_JPEG,
+        raw_size=raw_size,
+        resume=settings_pb2.ResumeRequest(token=token, **{"last_frame": jpeg(picture()), **resume}),
     )
     settings = settings_from(config, _CONFIG, limits, COCO17)
     assert settings.resume is not None
@@ -45,8 +50,7 @@ def _continued(session: Session) -> Session:
 def test_a_resumed_stream_knows_how_long_it_was_away() -> None:
     session = _session()
     for number in range(5):
-        session.previous_s = session.clock.received(1000 + 0.04 * number, 0.0)
-    session.previous = Frame(picture())
+        session.saw(Frame(picture()), session.clock.received(1000 + 0.04 * number, 0.0))
     other = _continued(session)
     assert other.previous is not None
     assert other.previous.taken_s == session.previous_s
@@ -56,10 +60,20 @@ def test_a_resumed_stream_knows_how_long_it_was_away() -> None:
 def test_times_of_arrival_are_not_carried_to_another_server() -> None:
     session = _session()
     for number in range(5):
-        session.previous_s = session.clock.received(None, 5000 + 0.04 * number)
-    session.previous = Frame(picture())
+        session.saw(Frame(picture()), session.clock.received(None, 5000 + 0.04 * number))
     other = _continued(session)
     assert other.clock.elapsed(other.previous_s, other.clock.received(None, 7.0)) == 1.0
+
+
+@pytest.mark.parametrize("is_sized", [True, False])
+def test_the_last_frame_may_be_raw_although_those_to_come_are_not(is_sized: bool) -> None:
+    session = _session()
+    session.saw(Frame(picture()), None)
+    size = pose_pb2.FrameSize(width=320, height=240) if is_sized else None
+    raw = {"last_frame": picture().tobytes(), "last_frame_codec": pose_pb2.CODEC_RAW_RGB24, "raw_size": size}
+    other = _continued(session, **raw)
+    assert (other.previous is not None) is is_sized
+    assert other.size == (240, 320)  # the ids go on without it
 
 
 def test_a_token_stays_small_however_long_the_queue_is() -> None:

@@ -93,7 +93,7 @@ class TrackerSettings(google.protobuf.message.Message):
     propagation: builtins.bool
     """Joint propagation: boxes from moved joints are united with the detector's."""
     queue_length: builtins.int
-    """L_Q: frames that the queue Q holds, 1..1000."""
+    """L_Q: frames that the queue Q holds, 1..1000, but 5,000 people in them at most."""
     box_score_threshold: builtins.float
     """Boxes with a lower score are dropped, 0..1."""
     joint_score_threshold: builtins.float
@@ -180,7 +180,7 @@ class StreamConfig(google.protobuf.message.Message):
     """How far the server may stretch `detect_every` under load. 0 or absent: not at all."""
     @property
     def raw_size(self) -> posewire.v1.pose_pb2.FrameSize:
-        """Required for raw codecs, ignored for others."""
+        """Required for raw codecs. For others it is that of a raw ResumeRequest.last_frame, or ignored."""
 
     @property
     def tracker(self) -> Global___TrackerSettings: ...

@@ -140,8 +140,8 @@ class Frame(google.protobuf.message.Message):
     data: builtins.bytes
     """The picture, encoded as StreamConfig.codec says."""
     elapsed: builtins.float
-    """Time since the frame before that was tracked, in intervals of the camera, above 0. Absent: the server measures it by
-    the times of capture, or of arrival.
+    """Time since the frame before that was tracked, in intervals of the camera, above 0; below 0.5 it counts as 0.5. Absent:
+    the server measures it by the times of capture, or of arrival.
     """
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -149,7 +149,9 @@ class Frame(google.protobuf.message.Message):
 
     @property
     def boxes(self) -> posewire.v1.pose_pb2.BoxList:
-        """Person boxes that replace the detector's for this frame."""
+        """Person boxes that replace the detector's for this frame. The stream's box_score_threshold and max_people hold for them
+        too.
+        """
 
     def __init__(
         self,

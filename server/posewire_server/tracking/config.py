@@ -25,8 +25,8 @@ class TrackerConfig:
     Attributes:
         similarity: S_Bbox, S_Pose, S_Flow or S_Multi-flow.
         propagation: whether flow boxes are united with the detector's (joint propagation).
-        queue_length: L_Q, frames that Q holds; a person lost for up to L_Q - 1 frames is linked again by multi-flow.
-            The paper does not give it.
+        queue_length: L_Q, frames that Q holds, but 5,000 people in them at most; a person lost for up to L_Q - 1 frames
+            is linked again by multi-flow. The paper does not give it.
         box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5).
         joint_score_threshold: joints with a lower score do not count (paper: 0.4).
         box_nms_iou: IoU above which the lower of two boxes is dropped. The paper does not give it.

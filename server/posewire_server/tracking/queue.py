@@ -11,6 +11,9 @@ from posewire_server.tracking.instances import Floats, Ints, TrackedPeople
 
 __all__ = ["Queue"]
 
+# However long Q is and however many people it holds: beyond so many instances, the oldest leave. To compare a frame's
+# poses with more would take longer than the networks do, at the cost of all other streams.
+_MOST_INSTANCES = 5000
 # Times are sums of parts of intervals: this keeps a frame from leaving one interval early or late.
 _HALF = 0.5
 
@@ -106,6 +109,23 @@ class Queue:
         }
         return replace(self, **rows)
 
+    def resized(self, x: float, y: float) -> Queue:
+        """In the pixels of frames that are so many times as wide, and as high."""
+        scale = np.array([x, y], np.float32)
+        joints = self.joints.copy()
+        joints[..., :2] *= scale
+        return replace(
+            self,
+            boxes=self.boxes * np.tile(scale, 2),
+            joints=joints,
+            moved=self.moved * scale,
+            velocities=self.velocities * scale,
+        )
+
+    def without_instances(self) -> Queue:
+        """Nobody is remembered; frames and time go on."""
+        return replace(Queue.empty(self.joints.shape[1]), frame=self.frame, time=self.time)
+
     def seen_again(self, ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Who of the newest frame goes on: their rows, and where their ids are in `ids` `(n,)`."""
         start = self.newest.start
@@ -122,6 +142,8 @@ class Queue:
         elapsed: float = 1.0,
     ) -> Queue:
         """The people of the next frame join as its instances; a frame that is `queue_length` intervals old leaves.
+
+        So do the oldest instances of more than 5,000.
 
         Args:
             people: `n`, with their ids.
@@ -153,4 +175,4 @@ class Queue:
             velocities=np.concatenate((former_velocities, velocities)),
             credit=np.concatenate((self.credit[start:], credit)),
             lost=np.concatenate((lost, np.zeros(n, np.bool_))),
-        )
+        ).shortened(_MOST_INSTANCES)

@@ -33,6 +33,10 @@ from posewire_server.tracking.similarity import to_tracks
 __all__ = ["Tracker", "TrackerState"]
 
 _MOST_FRAMES = 1000  # that `detect_every` may be
+# Between two frames that are closer together, displacements are mostly noise; further apart than the other, time ends.
+_LEAST_ELAPSED, _MOST_ELAPSED = 0.5, 1e6
+# Frames whose shapes differ by less show the same, in other sizes: widths and heights are rounded.
+_SAME_SHAPE = 0.02
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,11 @@ class Tracker:
         Args:
             detections: B_det of this frame; None when the detector did not run.
             flow: F_{k-1->k}; None when there is none, as on the first frame: then everybody is thought to stand still.
-            elapsed: time since the frame before, in intervals of the camera; above 1 where frames are missing.
+            elapsed: time since the frame before, in intervals of the camera; above 1 where frames are missing. Below
+                0.5 counts as 0.5, above a million as a million.
         """
         self.catch_up()
+        elapsed = min(max(elapsed, _LEAST_ELAPSED), _MOST_ELAPSED)
         self._elapsed += elapsed
         if self._elapsed > 1.0:
             self._queue = self._queue.after(self._elapsed, self.config.queue_length)
@@ -170,6 +176,23 @@ class Tracker:
         self._due = partial(self._joined, people, poses, self._elapsed, detector_ran=self._detector_ran)
         self._elapsed = 0.0
         return people
+
+    def resize(self, before: tuple[int, int], after: tuple[int, int]) -> None:
+        """The frames have another size from now on.
+
+        If the shape is the same they show the same, and Q is told in the new pixels. Of another shape nobody knows what
+        it shows, so Q is emptied: new ids are better than wrong ones.
+
+        Args:
+            before: (height, width) of the frame that was given last.
+            after: likewise, of the next one.
+        """
+        self.catch_up()
+        y, x = after[0] / before[0], after[1] / before[1]
+        if abs(x / y - 1.0) < _SAME_SHAPE:
+            self._queue = self._queue.resized(x, y)
+        else:
+            self._queue = self._queue.without_instances()
 
     def catch_up(self) -> None:
         """Do now what the next step would begin with.

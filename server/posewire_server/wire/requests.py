@@ -55,7 +55,7 @@ class StreamSettings:
 
     Attributes:
         codec: of the frames.
-        raw_size: (width, height) of raw frames.
+        raw_size: (width, height) of raw frames, those of the stream or the one that it is resumed with.
         tracker: settings of the tracker.
         drop_policy: what happens when frames arrive faster than they are processed.
         max_age_ms: older frames are dropped; 0: never.
@@ -107,16 +107,20 @@ def settings_from(
             "leave it out",
             field="config.max_detect_every",
         )
+    resume = _resume_from(config.resume, codec) if config.HasField("resume") else None
+    sized = codec
+    if codec not in RAW_CODECS and resume is not None and config.HasField("raw_size"):
+        sized = resume.last_frame_codec  # which is of no use without its size, but nothing is lost with it
     return StreamSettings(
         codec=codec,
-        raw_size=raw_size_from(config.raw_size, codec, limits, "config.raw_size"),
+        raw_size=raw_size_from(config.raw_size, sized, limits, "config.raw_size"),
         tracker=tracker,
         drop_policy=DROP_POLICIES.get(config.drop_policy, DropPolicy.LATEST),
         max_age_ms=config.max_age_ms,
         joint_set=wanted_joint_set(config.joint_set, joint_set, "config.joint_set"),
         name=config.name,
         max_detect_every=config.max_detect_every,
-        resume=_resume_from(config.resume, codec) if config.HasField("resume") else None,
+        resume=resume,
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.server.tracking.people import people_at, queue_of
 
@@ -25,6 +26,22 @@ def test_a_velocity_holds_for_all_instances_of_a_person() -> None:
     after = before.joined_by(people, people.joints[..., 2] > 0, np.float32([[7, 1]]), np.zeros(1, np.int64), 10)
     assert after.velocities.tolist() == [[7, 1], [5, 0], [7, 1]]
     assert before.velocities.tolist() == [[5, 0], [5, 0]]  # a snapshot may hold it
+
+
+def test_however_long_it_may_be_it_holds_so_many_instances_at_most() -> None:
+    people = [(100.0 * n, 0.0) for n in range(90)]
+    queue = queue_of(*[people_at(people, range(1, 91))] * 60, length=1000)
+    assert len(queue) == 5000
+    assert queue.frames[0] == 5  # of which 50 are left
+    assert len(queue.ids[queue.newest]) == 90
+
+
+def test_it_is_told_in_the_pixels_of_frames_of_another_size() -> None:
+    queue = queue_of(people_at([(30, 60)], [1]), velocity=(5, 8)).resized(2.0, 0.5)
+    assert queue.boxes.tolist() == [[60, 30, 220, 130]]
+    assert queue.joints[0, 0].tolist() == pytest.approx([140, 37.5, 0.9])
+    np.testing.assert_array_equal(queue.moved, queue.joints[..., :2])
+    assert queue.velocities.tolist() == [[10, 4]]
 
 
 def test_ids_are_found_again_wherever_they_stand() -> None:

@@ -76,6 +76,24 @@ def test_a_restored_tracker_keeps_the_time() -> None:
     assert _step(other, [(0, 0), (300, 0)], 3.0) == _step(one, [(0, 0), (300, 0)], 3.0) == [1, 3]
 
 
+def test_frames_without_time_between_them_neither_pile_up_nor_make_people_fast() -> None:
+    t = tracker(queue_length=5)
+    for frame in range(40):
+        assert _step(t, [(0, 0), (300 + 2.0 * frame, 0)], 1e-40) == [1, 2]
+    queue = t.state().queue
+    assert len(queue) == 2 * 10  # five intervals, each half of one
+    np.testing.assert_allclose(queue.velocities[-1], [4, 0], atol=0.01)
+
+
+def test_time_without_end_comes_to_an_end() -> None:
+    t = tracker(queue_length=5)
+    for _ in range(40):
+        assert _step(t, [(0, 0)], 1e38) == [1]
+        for _ in range(6):
+            _step(t, [(0, 0)], 0.5)
+    assert len(t.state().queue) <= 10
+
+
 def _detector_runs(t: Tracker, frames: int) -> list[bool]:
     ran = []
     for _ in range(frames):

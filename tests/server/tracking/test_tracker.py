@@ -27,6 +27,22 @@ def test_people_keep_their_ids_and_newcomers_get_fresh_ones(kind: Similarity) ->
     assert t.identities == 3
 
 
+@pytest.mark.parametrize(("size", "is_known"), [((240, 427), True), ((360, 640), True), ((480, 640), False)])
+def test_frames_of_another_size_show_the_same_unless_their_shape_is_another(
+    size: tuple[int, int], is_known: bool
+) -> None:
+    t = tracker()
+    step(t, [(0, 0), (300, 0)], flow=None)
+    t.resize((480, 854), size)
+    scale = np.float32([size[1] / 854, size[0] / 480])
+    boxes = boxes_at([(0, 0), (300, 0)])
+    joints = joints_at([(0, 0), (300, 0)])
+    joints[..., :2] *= scale
+    boxes = Boxes.of(boxes.xyxy * np.tile(scale, 2), boxes.scores, BoxSource.DETECTOR)
+    ids = t.update(t.unify(boxes, None), joints).ids.tolist()
+    assert ids == ([1, 2] if is_known else [3, 4])
+
+
 @pytest.mark.parametrize("hidden_for", [1, 4, 9])
 def test_multi_flow_bridges_an_occlusion_of_up_to_queue_length_less_one(hidden_for: int) -> None:
     outcome = {}

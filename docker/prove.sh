@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prove the deployment without Docker and without a registry of images. On Debian, as root:
 #
-#     apt-get install buildah podman runc netavark aardvark-dns debootstrap iproute2 iptables openssl python3-venv
+#     apt-get install buildah podman runc catatonit netavark aardvark-dns debootstrap iproute2 iptables openssl python3-venv
 #     apt-get install docker-compose         # version 2: from Debian 13 on; else DOCKER_COMPOSE=PATH
 #     docker/prove.sh                        # about 25 GB, and an hour on two cores; later runs: minutes
 #
@@ -81,7 +81,7 @@ leave() {
 # --------------------------------------------------------------------------------------------------------------------
 step "Preparing $WORK"
 [ "$(id -u)" = 0 ] || fail "this needs root: containers get networks and users of their own"
-for program in buildah podman runc debootstrap openssl ip nsenter "$DOCKER_COMPOSE"; do
+for program in buildah podman runc catatonit debootstrap openssl ip nsenter "$DOCKER_COMPOSE"; do
     command -v "$program" > /dev/null || fail "$program is missing; see the head of this file"
 done
 mkdir -p "$WORK/tmp" "$OUT" "$WORK/secrets"

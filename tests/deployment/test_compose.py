@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import threading
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import pytest
 
 from posewire_server.config import DEFAULT_PORT, ServerConfig
 from posewire_server.configuration import ENVIRONMENT_PREFIX, load_config, setting_names
+from posewire_server.recording.recorder import Recorder
+from posewire_server.server import _LAST_WORDS_S
+from posewire_server.workers import _LAST_WORK_S
 from tests.deployment.compose_files import COMPOSE, PROFILES, ROOT, SECURE, environment, read, running, secured
 
 PLAIN, SECURED = read(COMPOSE), secured()
+GUIDE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 SERVERS = {"gpu": "server", "cpu": "server-cpu", "scale": "servers", "scale-cpu": "servers-cpu"}
 
 
@@ -115,10 +120,26 @@ def test_images_have_the_version_of_the_project() -> None:
         assert PLAIN["services"][server]["image"].startswith(f"posewire-server:{metadata.version('posewire')}-")
 
 
-def test_the_grace_of_the_container_is_longer_than_that_of_the_server() -> None:
-    for server in SERVERS.values():
-        service = PLAIN["services"][server]
-        assert float(service["stop_grace_period"].removesuffix("s")) > 2 * _settings(service).drain_grace_s
+@pytest.mark.parametrize("server", SERVERS.values())
+def test_a_server_is_killed_only_after_all_that_it_waits_for(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, joins = PLAIN["services"][server], list[float]()
+    monkeypatch.setattr(threading.Thread, "join", lambda thread, timeout: joins.append(timeout))
+    Recorder(tmp_path, 0).close()
+    drain_s = _settings(service).drain_grace_s
+    beyond_s = _LAST_WORDS_S + _LAST_WORK_S + sum(joins)
+    assert float(service["stop_grace_period"].removesuffix("s")) > drain_s + beyond_s + 5.0  # to end, on a busy machine
+    (advised_s,) = re.findall(r"`POSEWIRE_STOP_GRACE` to (\d+) s more", GUIDE)
+    assert float(advised_s) > beyond_s
+
+
+@pytest.mark.parametrize("server", SERVERS.values())
+def test_a_server_is_not_process_1(server: str) -> None:
+    assert PLAIN["services"][server]["init"] is True
+    runs = re.findall(r"^ *docker run .*", GUIDE, re.MULTILINE)
+    assert runs
+    assert all(" --init " in run for run in runs)
 
 
 def test_files_that_are_mounted_are_there() -> None:
@@ -129,17 +150,15 @@ def test_files_that_are_mounted_are_there() -> None:
 
 
 def test_variables_are_in_the_guide() -> None:
-    guide = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
     text = COMPOSE.read_text(encoding="utf-8")
     for variable in re.findall(r"\$\{(\w+)", text):
-        assert f"`{variable}`" in guide, variable
+        assert f"`{variable}`" in GUIDE, variable
     settings = {f"{ENVIRONMENT_PREFIX}{name.replace('.', '_').upper()}" for name in setting_names()}
-    assert set(re.findall(rf"{ENVIRONMENT_PREFIX}\w+", guide)) <= settings
+    assert set(re.findall(rf"{ENVIRONMENT_PREFIX}\w+", GUIDE)) <= settings
 
 
 def test_the_guide_names_the_ports_that_are_open() -> None:
-    guide = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| (\d+) \| (\w+) \|", guide, re.MULTILINE))
+    rows = dict(re.findall(r"^\| (\d+) \| (\w+) \|", GUIDE, re.MULTILINE))
     published: dict[str, str] = {}
     for profile in PROFILES:
         for name, service in running(PLAIN, profile).items():

@@ -94,6 +94,14 @@ def test_nothing_that_is_exported_is_left_out(exported: Exported) -> None:
     }
 
 
+def test_shares_of_several_servers_do_not_add_up_to_more_than_one() -> None:
+    shares = [panel for panel in PANELS if panel["fieldConfig"]["defaults"].get("unit") == "percentunit"]
+    assert shares
+    for panel in shares:
+        for target in panel["targets"]:
+            assert target["expr"].startswith("avg ") or " / " in target["expr"], panel["title"]
+
+
 def test_prometheus_finds_the_servers_by_the_name_they_have() -> None:
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}

@@ -18,7 +18,9 @@ from posewire.v1 import pose_pb2
 from posewire_server.batching import BatchReport
 from posewire_server.configuration import ConfigError
 from posewire_server.distribution import Distribution, distributions
+from posewire_server.errors import FrameError, ServiceError
 from posewire_server.inbox import DropReason
+from posewire_server.status import error_reason
 
 __all__ = ["Metrics", "MetricsExporter"]
 
@@ -59,12 +61,15 @@ class Metrics:
         )
         self._batch_seconds = self._histograms("batch_seconds", "Time of a batch in its network.", _SECONDS, _NETWORKS)
         self._batch_failures = self._counter("batch_failures", "Batches that failed.", "stage")
-        for stage in _NETWORKS:
-            self._batch_failures.labels(stage)
-        for reason in DropReason:
-            self._dropped.labels(reason)  # there from the start, so that a first drop shows as a rise
-        for outcome in ("resumed", "refused"):
-            self._resumes.labels(outcome)
+        for counter, values in (
+            (self._batch_failures, _NETWORKS),
+            (self._dropped, DropReason),
+            (self._failed, _reasons(FrameError)),
+            (self._refused, (*_reasons(ServiceError), "internal")),
+            (self._resumes, ("resumed", "refused")),
+        ):
+            for value in values:
+                counter.labels(value)  # there from the start, so that the first one shows as a rise
         ProcessCollector(registry=self.registry)
 
     def describe(self, **facts: str) -> None:
@@ -129,6 +134,12 @@ class Metrics:
         self, name: str, text: str, bounds: Sequence[float], stages: Sequence[str]
     ) -> dict[str, Distribution]:
         return distributions(self.registry, f"posewire_{name}", text, bounds, "stage", stages)
+
+
+def _reasons(kind: type[ServiceError]) -> list[str]:
+    """Of all errors of a kind."""
+    below = kind.__subclasses__()
+    return [reason for each in below for reason in _reasons(each)] if below else [error_reason(kind("")).lower()]
 
 
 class _Readable(Collector):

@@ -66,8 +66,6 @@ async def _exported_text() -> str:
         on_gpu = dataclasses.replace(networks(), device="cuda:0 (stand-in)")
         server = await PoseServer.start(ServerConfig(port=0), on_gpu)
         try:
-            server.metrics.frame_failed("UNDECODABLE")
-            server.metrics.call_refused("LIMIT_REACHED")
             return generate_latest(server.metrics.registry).decode()
         finally:
             await server.stop()

@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 
 from posewire.v1 import pose_pb2
+from posewire_server import errors
 from posewire_server.batching import BatchReport
+from posewire_server.errors import FrameError
 from posewire_server.inbox import DropReason
 from posewire_server.metrics import Metrics
+from posewire_server.status import error_reason
 
 
 def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -27,7 +30,6 @@ def test_a_frame_is_counted_in_the_stages_that_ran() -> None:
 
 def test_drops_and_failures_by_reason() -> None:
     metrics = Metrics()
-    assert _value(metrics, "frames_dropped_total", reason="too-old") == 0  # there before the first
     metrics.frame_dropped(DropReason.TOO_OLD)
     metrics.frame_failed("UNDECODABLE")
     metrics.call_refused("LIMIT_REACHED")
@@ -38,6 +40,18 @@ def test_drops_and_failures_by_reason() -> None:
     assert _value(metrics, "calls_refused_total", reason="limit_reached") == 1
     assert _value(metrics, "resumes_total", outcome="refused") == 1
     assert _value(metrics, "resumes_total", outcome="resumed") == 0
+
+
+def test_what_may_happen_is_there_before_it_does() -> None:
+    metrics, kinds = Metrics(), [getattr(errors, name) for name in errors.__all__]
+    reasons = {kind: error_reason(kind("")).lower() for kind in kinds if not kind.__subclasses__()}
+    assert len(reasons) == len(kinds) - 2  # ServiceError and FrameError are never raised as such
+    for kind, reason in reasons.items():
+        assert _value(metrics, "calls_refused_total", reason=reason) == 0
+        assert _value(metrics, "frames_failed_total", reason=reason) == (0 if issubclass(kind, FrameError) else None)
+    assert _value(metrics, "calls_refused_total", reason="internal") == 0
+    for drop in DropReason:
+        assert _value(metrics, "frames_dropped_total", reason=drop) == 0
 
 
 def test_batches() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,6 +16,7 @@ import pytest
 import posewire
 from posewire import SourceError, SourceFrame, open_source
 from posewire.sources import ArraySource, FolderSource, PacketSource, VideoSource
+from posewire.sources._container import VideoInput
 
 MakeVideo = Callable[..., Path]
 
@@ -242,6 +245,49 @@ def test_a_file_with_sound_only_holds_no_video(tmp_path: Path) -> None:
 def test_names_that_mean_something_to_ffmpeg_are_taken_as_they_are(tmp_path: Path, make_video: MakeVideo) -> None:
     path = make_video(tmp_path / "concat:a%03d.mp4", frames=2)
     assert len(take(open_source(path))) == 2
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "passthrough"])
+@pytest.mark.parametrize("taken", [0, 1, 7])  # never read; the first picture, which was decoded to see it; more
+def test_a_closed_source_gives_an_error(tmp_path: Path, make_video: MakeVideo, codec: Any, taken: int) -> None:
+    source = open_source(make_video(tmp_path / "a.mp4", options={"bf": "0"}), codec=codec)
+    frames = iter(source)
+    assert [next(frames).number for _ in range(taken)] == list(range(taken))
+    source.close()
+    with pytest.raises(posewire.MisuseError, match=r"a\.mp4 is closed; open it again"):
+        list(frames)
+    source.close()
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "passthrough"])
+@pytest.mark.parametrize("max_frames", [None, 3])
+def test_no_source_is_read_twice(tmp_path: Path, make_video: MakeVideo, codec: Any, max_frames: int | None) -> None:
+    path = make_video(tmp_path / "a.mp4", options={"bf": "0"})
+    source = open_source(path, codec=codec, max_frames=max_frames)
+    assert len(list(source)) == (max_frames or 20)
+    with pytest.raises(posewire.MisuseError, match=r"a\.mp4 was read already; open it again"):
+        list(source)
+    source.close()
+
+
+def test_closing_in_mid_read_leaves_the_release_to_the_reader(tmp_path: Path, make_video: MakeVideo) -> None:
+    video = VideoInput(str(make_video(tmp_path / "a.mp4")), name="a.mp4")
+    released: list[str] = []
+    video.container.close()
+    video.container = SimpleNamespace(close=lambda: released.append("closed"))
+
+    def demuxed() -> Iterator[str]:
+        closing = threading.Thread(target=video.close)
+        closing.start()
+        closing.join(5)
+        assert not closing.is_alive()
+        assert not released  # FFmpeg is still at it
+        yield "packet"
+
+    assert video._next_of(demuxed()) == "packet"
+    assert released == ["closed"]
+    with pytest.raises(posewire.MisuseError, match="is closed"):
+        video._next_of(demuxed())
 
 
 # -- packets -----------------------------------------------------------------------------------------------------------

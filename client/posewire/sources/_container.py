@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import av
 from av.error import FFmpegError, InvalidDataError
 
-from posewire.errors import SourceError
+from posewire.errors import MisuseError, SourceError
 
 __all__ = ["VideoInput"]
 
@@ -44,6 +46,9 @@ class VideoInput:
         timeout_s: float | None = None,
     ):
         self.name = name
+        self._begun = False
+        self._closed = False
+        self._in_use = threading.Lock()  # FFmpeg crashes on a container that was closed, or is while it is read
         try:
             self.container = av.open(address, format=format_name, options=options or {}, timeout=timeout_s)
         except (FFmpegError, OSError, ValueError) as error:
@@ -69,27 +74,38 @@ class VideoInput:
         """Frames as the container says."""
         return None if self.live else self.stream.frames or None
 
+    def begin(self) -> None:
+        """Note that the frames are asked for, which come once only.
+
+        Raises:
+            MisuseError: they were before, or the source is closed.
+        """
+        self._check_open()
+        if self._begun:
+            raise MisuseError(f"{self.name} was read already; open it again")
+        self._begun = True
+
     def packets(self) -> Iterator[Any]:
         """The packets of the video stream, at the end one without data that makes the decoder give out what it holds.
 
         Raises:
             SourceError: reading failed, or a live source ended.
+            MisuseError: the source was closed.
         """
         # Of a file, sound and the like are looked at too: how far they go tells a whole file from one that was cut off.
-        chosen = (self.stream,) if self.live else self.container.streams
-        try:
-            for packet in self.container.demux(*chosen):
-                self._note_end(packet)
-                if packet.stream_index == self.stream.index:
-                    yield packet
-        except (FFmpegError, OSError) as error:
-            raise SourceError(f"{self.name} broke off: {_reason(error, self.silence_s)}") from error
+        chosen, index = (self.stream,) if self.live else self.container.streams, self.stream.index
+        demuxed = self.container.demux(*chosen)
+        while (packet := self._next_of(demuxed)) is not None:
+            self._note_end(packet)
+            if packet.stream_index == index:
+                yield packet
 
     def check_end(self, frames: int, last_time_s: float) -> None:
         """Raise `SourceError` if the source should have gone on after so many frames."""
         if self.live:
             raise SourceError(f"{self.name} stopped after {frames} frames; is the camera still connected?")
-        length_s, reached_s = self._extent(last_time_s)
+        with self._held_open():
+            length_s, reached_s = self._extent(last_time_s)
         if length_s - reached_s > max(_SHORTFALL_S, _SHORTFALL_FRACTION * length_s):
             raise SourceError(
                 f"{self.name} ends after {last_time_s:.1f} s of {length_s:.1f} s; is the file cut off?"
@@ -97,8 +113,35 @@ class VideoInput:
             )
 
     def close(self) -> None:
-        """Release the file or device."""
-        self.container.close()
+        """Release the file or device: at once, or when the packet has come that another thread is waiting for."""
+        self._closed = True
+        if self._in_use.acquire(blocking=False):
+            try:
+                self.container.close()
+            finally:
+                self._in_use.release()
+
+    @contextlib.contextmanager
+    def _held_open(self) -> Iterator[None]:
+        try:
+            with self._in_use:
+                self._check_open()
+                yield
+        finally:
+            if self._closed:  # meanwhile, maybe
+                self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise MisuseError(f"{self.name} is closed; open it again")
+
+    def _next_of(self, demuxed: Iterator[Any]) -> Any:
+        """The next packet; None after the last."""
+        with self._held_open():
+            try:
+                return next(demuxed, None)
+            except (FFmpegError, OSError) as error:
+                raise SourceError(f"{self.name} broke off: {_reason(error, self.silence_s)}") from error
 
     def _note_end(self, packet: Any) -> None:
         if packet.pts is not None:

@@ -33,6 +33,7 @@ class PacketSource:
         UnsendableError: another codec, a rotation that packets do not carry, or frames out of order (B-frames), which a
             server could not answer one by one; while iterating: B-frames where the source had announced none.
         SourceError: it is no video; while iterating: it broke off, or ended too early.
+        MisuseError: while iterating: it was closed, or was iterated over before.
     """
 
     def __init__(self, video: VideoInput, *, max_frames: int | None = None):
@@ -57,6 +58,7 @@ class PacketSource:
         self.size: tuple[int, int] | None = self._look_ahead()
 
     def __iter__(self) -> Iterator[SourceFrame]:
+        self._video.begin()
         number, time_s, start_s = 0, 0.0, None
         peeked, self._peeked = self._peeked, []
         for packet in itertools.chain(peeked, self._packets):

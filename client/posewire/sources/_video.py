@@ -34,6 +34,7 @@ class VideoSource:
 
     Raises:
         SourceError: no picture can be decoded; while iterating: the source broke off, or ended too early.
+        MisuseError: while iterating: the source was closed, or was iterated over before.
     """
 
     codec = None
@@ -59,6 +60,7 @@ class VideoSource:
         raise SourceError(f"{self.name} holds no picture that can be decoded: {problem}; is it a video, and complete?")
 
     def __iter__(self) -> Iterator[SourceFrame]:
+        self._video.begin()
         peeked, self._peeked = self._peeked, []
         # The limit is tested before the next frame is asked for: a camera may take long, a file may end in an error.
         for count, frame in enumerate(itertools.chain(peeked, self._frames), start=1):

@@ -40,6 +40,8 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+# A proxy that the environment names leads out of this machine, and to nobody in it.
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ class Access:
         Raises:
             InvalidSettings: a certificate or key cannot be read.
         """
-        options = [*_CHANNEL_OPTIONS, *options]
+        options = [*options, *_CHANNEL_OPTIONS]  # of two with the same name, gRPC takes the first
+        if _is_loopback(address):
+            options.append(_NO_PROXY)
         if self.tls is not None and self.tls.server_name:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
         credentials = self.credentials if self.tls is None else _credentials(self.tls)

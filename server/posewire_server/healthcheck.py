@@ -24,6 +24,7 @@ from posewire_server.configuration import ConfigError, load_config
 __all__ = ["UnhealthyError", "ask"]
 
 _STATUS = health_pb2.HealthCheckResponse.ServingStatus
+_OPTIONS = [("grpc.enable_http_proxy", 0)]  # this machine is asked, and none that the environment names
 
 
 class UnhealthyError(Exception):
@@ -70,14 +71,14 @@ def _reachable(host: str) -> str:
 
 def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.Channel:
     if security.tls_cert is None or security.tls_key is None:
-        return grpc.insecure_channel(address)
+        return grpc.insecure_channel(address, _OPTIONS)
     chain = security.tls_cert.read_bytes()
     key, own = (security.tls_key.read_bytes(), chain) if security.client_ca is not None else (None, None)
     name = _name_in_certificate(address, security.tls_cert, timeout_s)
     return grpc.secure_channel(
         address,
         grpc.ssl_channel_credentials(root_certificates=chain, private_key=key, certificate_chain=own),
-        options=[("grpc.ssl_target_name_override", name)],
+        options=[*_OPTIONS, ("grpc.ssl_target_name_override", name)],
     )
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from posewire.cli.histogram import Histogram
 from posewire.results import FrameResult
 
 __all__ = ["Account"]
 
+_RECENT_FRAMES = 50
+# Messages may differ with every frame.
+_MOST_REASONS = 100
+
 
 @dataclass
 class Account:
-    """Counts results as they come.
+    """Counts results as they come. It stays small however many they are: cameras run for months.
 
     Attributes:
         tracked: frames with an answer.
@@ -25,7 +30,7 @@ class Account:
         ids: all track ids that came.
         latencies_ms: of the tracked frames.
         stages_ms: times of the server's stages, by name.
-        reasons: why frames failed or were dropped, and how many each.
+        reasons: why frames failed or were dropped, and how many each; without their messages where these are too many.
         reconnects: how often the connection was lost and the stream taken up again.
     """
 
@@ -34,10 +39,11 @@ class Account:
     dropped: int = 0
     people: int = 0
     ids: set[int] = field(default_factory=set)
-    latencies_ms: list[float] = field(default_factory=list)
-    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    latencies_ms: Histogram = field(default_factory=Histogram)
+    stages_ms: dict[str, Histogram] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     reconnects: int = 0
+    _recent_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_FRAMES))
     _first_s: float = 0.0
     _last_s: float = 0.0
 
@@ -48,15 +54,17 @@ class Account:
         if not result.tracked:
             self.failed += result.failed
             self.dropped += result.dropped
-            self.reasons[f"{result.reason}: {result.message}" if result.message else result.reason] += 1
+            self.reasons[self._reason(result)] += 1
             return
         self.tracked += 1
         self.reconnects += result.reconnected is not None
         self.people = len(result.people)
         self.ids.update(person.id for person in result.people)
-        self.latencies_ms.append(result.latency_ms)
+        self.latencies_ms.add(result.latency_ms)
+        if not math.isnan(result.latency_ms):
+            self._recent_ms.append(result.latency_ms)
         for stage, value in result.timings_ms.items():
-            self.stages_ms.setdefault(stage, []).append(value)
+            self.stages_ms.setdefault(stage, Histogram()).add(value)
 
     @property
     def frames(self) -> int:
@@ -69,10 +77,10 @@ class Account:
         elapsed = self._last_s - self._first_s
         return (self.frames - 1) / elapsed if elapsed > 0 else float("nan")
 
-    def latency_ms(self, percentile: float, last: int | None = None) -> float:
-        """A percentile of the latency, of the last few frames or of all; NaN without any."""
-        values = [value for value in self.latencies_ms[-(last or 0) :] if value == value]
-        return float(np.percentile(values, percentile)) if values else float("nan")
+    @property
+    def recent_latency_ms(self) -> float:
+        """The median of the last few frames; NaN before the first."""
+        return statistics.median(self._recent_ms) if self._recent_ms else float("nan")
 
     def summary(self) -> str:
         """One line."""
@@ -83,8 +91,9 @@ class Account:
             parts.append(f"reconnected {self.reconnects} x")
         if self.frames > 1:
             parts.append(f"{self.fps:.1f} fps")
-        if self.latencies_ms:
-            parts.append(f"latency {self.latency_ms(50):.0f} ms (median), {self.latency_ms(95):.0f} ms (95 %)")
+        if self.latencies_ms.count:
+            median_ms, late_ms = map(self.latencies_ms.percentile, (50, 95))
+            parts.append(f"latency {median_ms:.0f} ms (median), {late_ms:.0f} ms (95 %)")
         return ", ".join(parts)
 
     def complaints(self, most: int = 3) -> list[str]:
@@ -93,3 +102,7 @@ class Account:
         if len(self.reasons) > most:
             lines.append(f"and {len(self.reasons) - most} other reasons")
         return lines
+
+    def _reason(self, result: FrameResult) -> str:
+        whole = f"{result.reason}: {result.message}" if result.message else result.reason
+        return whole if whole in self.reasons or len(self.reasons) < _MOST_REASONS else result.reason

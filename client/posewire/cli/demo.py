@@ -200,10 +200,10 @@ def _print_results(outcome: Outcome, score: Score | None) -> None:
     table.add_row("frames", f"{account.tracked} tracked, {account.failed} failed, {account.dropped} dropped")
     if account.frames > 1:
         table.add_row("speed", f"{account.fps:.1f} frames/s")
-    if account.latencies_ms:
-        percentiles = ", ".join(f"{account.latency_ms(p):.0f} ms ({p} %)" for p in (50, 95, 99))
+    if account.latencies_ms.count:
+        percentiles = ", ".join(f"{account.latencies_ms.percentile(p):.0f} ms ({p} %)" for p in (50, 95, 99))
         table.add_row("latency", f"{percentiles}, with several frames under way at a time")
-        stages = ", ".join(f"{name} {np.median(values):.1f}" for name, values in account.stages_ms.items())
+        stages = ", ".join(f"{name} {times.percentile(50):.1f}" for name, times in account.stages_ms.items())
         table.add_row("server, median ms", stages)
     if score is not None:
         table.add_row(

@@ -14,8 +14,6 @@ from posewire.cli.account import Account
 
 __all__ = ["Bar", "bar", "waiting"]
 
-_RECENT_FRAMES = 50
-
 
 class Bar(Protocol):
     """Something that shows how far a command is."""
@@ -36,8 +34,7 @@ class _RichBar:
         self._progress.update(self._task, completed=done, note=note)
 
     def account(self, account: Account) -> None:
-        latency = account.latency_ms(50, last=_RECENT_FRAMES)
-        note = f"{account.fps:5.1f} fps  {latency:5.0f} ms  {account.people} people"
+        note = f"{account.fps:5.1f} fps  {account.recent_latency_ms:5.0f} ms  {account.people} people"
         if account.reconnects:
             note += f"  reconnected {account.reconnects} x"
         self.show(account.frames, note if account.frames > 1 else "")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
+import pytest
 
 from posewire import FrameResult, FrameStatus, Person
 from posewire.cli.account import Account
@@ -19,7 +21,8 @@ def test_an_empty_account_has_no_figures() -> None:
     account = Account()
     assert account.frames == 0
     assert math.isnan(account.fps)
-    assert math.isnan(account.latency_ms(50))
+    assert math.isnan(account.latencies_ms.percentile(50))
+    assert math.isnan(account.recent_latency_ms)
     assert account.summary() == "0 frames tracked, 0 identities"
 
 
@@ -32,9 +35,34 @@ def test_every_result_counts_once() -> None:
     account.add(FrameResult(5, 0.0, FrameStatus.DROPPED, reason="superseded"))
     assert (account.frames, account.tracked, account.failed, account.dropped) == (6, 3, 2, 1)
     assert (account.ids, account.people) == ({1, 2, 3}, 1)
-    assert account.latency_ms(50) == 20.0
-    assert account.latency_ms(50, last=1) == 30.0
-    assert account.stages_ms == {"pose": [0.0, 1.0, 2.0]}
+    assert account.latencies_ms.percentile(50) == pytest.approx(20.0, rel=0.01)
+    assert account.recent_latency_ms == 20.0
+    assert {stage: times.count for stage, times in account.stages_ms.items()} == {"pose": 3}
     assert account.complaints() == ["2 x undecodable: no JPEG", "1 x superseded"]
     assert account.complaints(most=1)[-1] == "and 1 other reasons"
     assert account.summary().startswith("3 frames tracked, 2 failed, 1 dropped, 3 identities")
+
+
+def test_it_does_not_grow_with_the_frames() -> None:
+    account = Account()
+
+    def go_by(frames: range) -> int:
+        """What is kept of so many frames more, whose times and messages all differ."""
+        for frame in frames:
+            account.add(result(frame, 1, latency_ms=10 + frame % 90 / 7))
+            account.add(FrameResult(frame, 0.0, FrameStatus.FAILED, reason="undecodable", message=f"at byte {frame}"))
+        return len(pickle.dumps(account))
+
+    size = go_by(range(10_000))
+    assert go_by(range(10_000, 20_000)) < 1.2 * size  # ten thousand latencies alone are 90 kB
+    assert sum(account.reasons.values()) == account.failed == 20_000
+    assert account.complaints(most=1)[0] == "19900 x undecodable"
+
+
+def test_recent_latency_is_of_the_last_frames() -> None:
+    account = Account()
+    for frame in range(200):
+        account.add(result(frame, latency_ms=10.0 if frame < 150 else 90.0))
+    account.add(result(200, latency_ms=math.nan))
+    assert account.recent_latency_ms == 90.0
+    assert account.latencies_ms.percentile(50) == pytest.approx(10.0, rel=0.01)

@@ -368,6 +368,22 @@ def test_an_address_where_nobody_answers_is_named_without_its_password() -> None
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("credentials", ["user:secret@", "user:s@ec@ret@", "secret@", ""])
+def test_credentials_stay_out_of_names(credentials: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, str]] = []
+
+    def note(address: str, *, name: str, **_: Any) -> Any:
+        opened.append((address, name))
+        raise SourceError(name)
+
+    monkeypatch.setattr("posewire.sources._open.VideoInput", note)
+    with pytest.raises(SourceError):
+        open_source(f"http://{credentials}camera.local:80/stream@2x?at=1@2")
+    assert opened == [
+        (f"http://{credentials}camera.local:80/stream@2x?at=1@2", "http://camera.local:80/stream@2x?at=1@2")
+    ]
+
+
 def test_an_address_that_stays_silent_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -410,6 +426,14 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path: Path) -> None:
     for number, frame in enumerate(frames):
         assert frame.image is not None
         assert frame.image[3, 4].tolist() == pytest.approx([0, 0, 40 * number], abs=4)  # written as blue
+
+
+def test_digits_that_make_no_number_are_letters(tmp_path: Path) -> None:
+    for name in ("²2.png", "²10.png", "m².png"):
+        write_picture(tmp_path / name, 0)
+    assert [frame.name for frame in take(open_source(tmp_path))] == ["m².png", "²2.png", "²10.png"]
+    with pytest.raises(SourceError, match="² does not exist"):
+        open_source("²")
 
 
 @pytest.mark.parametrize(

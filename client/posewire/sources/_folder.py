@@ -100,4 +100,4 @@ def _is_cut_off_jpeg(data: bytes) -> bool:
 def _natural_order(path: Path) -> list[tuple[int, int, str]]:
     """`frame10.png` after `frame9.png`."""
     parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]

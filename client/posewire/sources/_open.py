@@ -24,7 +24,7 @@ SourceLike: TypeAlias = "str | Path | int | Source | Iterable[Image | SourceFram
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")  # up to the last @ before the path, as FFmpeg reads them
 
 
 def open_source(
@@ -65,7 +65,7 @@ def open_source(
         raise InvalidSettings(f"max_frames is {max_frames}; it must be at least 1, or None for all")
     if not isinstance(source, str | Path | int):
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
-    if isinstance(source, str) and source.isdigit() and not Path(source).exists():
+    if isinstance(source, str) and source.isascii() and source.isdecimal() and not Path(source).exists():
         source = int(source)
     if isinstance(source, str | Path) and Path(source).is_dir():
         _refuse_packets(codec, str(source), "is a folder of pictures")
@@ -100,7 +100,7 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
         )
     address = str(source)
     if _URL.match(address):
-        name = _PASSWORD.sub("", address)  # names end up in logs and result files
+        name = _CREDENTIALS.sub("", address)  # names end up in logs and result files
         is_live = True if live is None and _LIVE_URL.match(address) else live
         if address.lower().startswith("rtsp"):
             options = {"rtsp_transport": "tcp", **options}  # over UDP, lost packets tear pictures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 
 _SCHEME = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):")
 _LOCAL_SCHEME = re.compile(r"(unix|unix-abstract|vsock):")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 # A pulled cable is noticed within `time` + `timeout`. Servers allow exactly this much, and idle clients may ping too.
@@ -85,7 +87,7 @@ class Access:
         """A new channel.
 
         Raises:
-            InvalidSettings: a certificate or key cannot be read.
+            InvalidSettings: a certificate or key cannot be read, or is none.
         """
         options = [*options, *_CHANNEL_OPTIONS]  # of two with the same name, gRPC takes the first
         if _is_loopback(address):
@@ -171,8 +173,39 @@ class Connections:
 
 
 def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
-    ca, key, cert = (None if file is None else _contents(file) for file in (tls.ca, tls.key, tls.cert))
+    ca, cert = (None if file is None else _certificates(file) for file in (tls.ca, tls.cert))
+    key = None if tls.key is None else _private_key(tls.key)
     return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+# gRPC would take anything for certificates and keys, and then find no server.
+
+
+def _certificates(file: str | Path) -> bytes:
+    pem = _contents(file)
+    try:
+        # The library takes text; beyond ASCII are remarks between the certificates.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidSettings(
+            f"{file} holds no certificate in PEM format, which begins with -----BEGIN CERTIFICATE-----, or a damaged"
+            " one; give the right file, or convert it: openssl x509 -in FILE -out FILE.pem"
+        ) from error
+    return pem
+
+
+def _private_key(file: str | Path) -> bytes:
+    pem = _contents(file)
+    if not _PRIVATE_KEY.search(pem):
+        raise InvalidSettings(
+            f"{file} holds no private key in PEM format, which begins with -----BEGIN PRIVATE KEY-----; give the right"
+            " file, or convert it: openssl pkey -in FILE -out FILE.pem"
+        )
+    if b"ENCRYPTED" in pem:
+        raise InvalidSettings(
+            f"{file} is locked with a password; unlock it: openssl pkey -in FILE -out FILE.pem, and keep that safe"
+        )
+    return pem
 
 
 def _contents(file: str | Path) -> bytes:
@@ -200,11 +233,22 @@ def _full_address(address: str) -> str:
         raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
     if _SCHEME.match(address):
         return address
+    if _is_ipv6(address):
+        return f"[{address}]:{DEFAULT_PORT}"
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         return f"{address}:{DEFAULT_PORT}"
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if ":" in host and not host.startswith("["):
+        raise InvalidSettings(f"the address {address!r} has several colons; write IPv6 in brackets, e.g. [::1]:{port}")
+    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
         raise InvalidSettings(
             f"the address {address!r} has no port in 1..65535 after its colon; e.g. {DEFAULT_ADDRESS}"
         )
     return address
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False

@@ -197,6 +197,10 @@ async def test_without_a_server_the_error_names_the_address_and_says_what_to_try
         ("localhost:", "port"),
         ("localhost:99999", "65535"),
         (":5000", "port"),
+        ("localhost:²", "65535"),  # a digit, but no number
+        ("localhost:٥٠", "65535"),  # a number, but not to gRPC
+        ("::1:50051", r"\[::1\]:50051"),  # no address of IPv6, whose parts have four digits at most
+        ("a:b:1", "several colons"),
     ],
 )
 def test_an_address_of_another_form_is_refused(address: str, words: str) -> None:
@@ -210,6 +214,9 @@ def test_an_address_of_another_form_is_refused(address: str, words: str) -> None
         ("gpu-host", "gpu-host:50051"),  # the port has a default
         ("gpu-host:7", "gpu-host:7"),
         ("[::1]", "[::1]:50051"),
+        ("::1", "[::1]:50051"),
+        ("2001:db8::7", "[2001:db8::7]:50051"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:50051"),
         ("unix:/run/posewire", "unix:/run/posewire"),
     ],
 )

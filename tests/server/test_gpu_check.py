@@ -40,18 +40,16 @@ def test_it_runs_on_a_cpu_in_a_small_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seen", "given_on"),
     [
-        (None, "1"),  # all of them
-        ("", "1"),
-        ("3,GPU-5f", "GPU-5f"),  # numbers count within what is seen
+        ({}, "1"),  # all are seen
+        ({"CUDA_VISIBLE_DEVICES": "3,GPU-5f"}, "GPU-5f"),  # numbers count within what is seen
     ],
 )
 def test_tests_run_on_the_gpu_that_was_asked_for(
-    seen: str | None, given_on: str, monkeypatch: pytest.MonkeyPatch
+    seen: dict[str, str], given_on: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if seen is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name, value in seen.items():
+        monkeypatch.setenv(name, value)
     environments: list[dict[str, str]] = []
 
     def run(command: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
@@ -59,8 +57,7 @@ def test_tests_run_on_the_gpu_that_was_asked_for(
         return subprocess.CompletedProcess(command, 0, stdout="3 passed", stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    report = run_sections(Bench(torch.device("cuda", 1)), ["tests"], print)
-    assert report["tests"]["summary"] == "3 passed"
+    assert SECTIONS["tests"](Bench(torch.device("cuda", 1)), print) == {"summary": "3 passed"}
     assert environments[0]["CUDA_VISIBLE_DEVICES"] == given_on
 
 
@@ -69,9 +66,15 @@ def test_tests_run_on_the_gpu_that_was_asked_for(
     [
         (["--only", "spline"], "unknown section spline; there are machine, agreement"),
         (["--device", "cuda:77"], "not here"),
+        (["--device", "cpu", "--json", "/not/here/r.json"], "cannot write /not/here/r.json: No such file or directory"),
+        (["--device", "cpu", "--json", "/"], "cannot write /: Is a directory"),
     ],
 )
-def test_what_there_is_not(arguments: list[str], says: str) -> None:
+def test_a_mistake_is_told_before_anything_runs(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "run_sections", lambda *_: pytest.fail("it runs"))
     ran = CliRunner().invoke(app, arguments)
     assert ran.exit_code == 2
     assert says in ran.output
+    assert ran.output.count("\n") == 1

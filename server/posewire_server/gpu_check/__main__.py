@@ -38,6 +38,8 @@ def gpu_check(
         raise typer.Exit(2)
     try:
         bench = Bench(select_device(device))
+        if json_file is not None:
+            _check_writable(json_file)
     except ValueError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
@@ -47,6 +49,14 @@ def gpu_check(
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if any("error" in section for section in report.values()):
         raise typer.Exit(1)
+
+
+def _check_writable(file: Path) -> None:
+    """Raises `ValueError` now: when all has been measured, it would be too late."""
+    try:
+        file.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise ValueError(f"cannot write {file}: {error.strerror}; give --json another file") from error
 
 
 if __name__ == "__main__":

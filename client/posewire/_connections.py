@@ -173,12 +173,10 @@ class Connections:
 
 
 def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
+    """Checked, since gRPC takes anything for certificates and keys, and then finds no server."""
     ca, cert = (None if file is None else _certificates(file) for file in (tls.ca, tls.cert))
     key = None if tls.key is None else _private_key(tls.key)
     return grpc.ssl_channel_credentials(ca, key, cert)
-
-
-# gRPC would take anything for certificates and keys, and then find no server.
 
 
 def _certificates(file: str | Path) -> bytes:

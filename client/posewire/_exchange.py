@@ -15,7 +15,7 @@ from posewire._outgoing import Outgoing
 from posewire._reconnection import Reconnection
 from posewire.connection import Reconnected
 from posewire.errors import ConnectionLost, MisuseError, PosewireError, StreamBroken, StreamDrained
-from posewire.results import FrameResult, StreamSummary
+from posewire.results import FrameResult, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
 
 __all__ = ["Exchange"]
@@ -59,6 +59,7 @@ class Exchange:
         self._timeout_s = timeout_s
         self._reconnection = reconnection
         self._on_reconnect = on_reconnect
+        self._joints = call.info.joint_set.names
         self._answers = Answers(call.info, goes_on=reconnection is not None)
         self._ledger = self._answers.ledger
         self._delivery = Delivery()
@@ -241,6 +242,7 @@ class Exchange:
         self.call, attempts = await self._reconnection.again(self.call.address, self.resume_point, cause, idle=idle)
         self.calls += 1
         info = self.call.info
+        self._check_joints(info)
         self._answers.begin_call(info)
         self._tell(
             Reconnected(
@@ -256,6 +258,16 @@ class Exchange:
             )
         )
         self.outgoing.go_on(self.call)
+
+    def _check_joints(self, info: StreamInfo) -> None:
+        """Raise `StreamBroken` if results would mean something else from now on."""
+        names = info.joint_set.names
+        if names != self._joints:
+            raise StreamBroken(
+                f"the server at {self.call.address} gives other joints than those with which the stream began:"
+                f" {', '.join(names)} for {', '.join(self._joints)}; open another stream there, or give servers that"
+                " stand in for each other the same networks"
+            )
 
     def _tell(self, event: Reconnected) -> None:
         self._delivery.announce(event)

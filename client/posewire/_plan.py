@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from posewire.connection import Reconnected, ReconnectSettings
 from posewire.errors import InvalidSettings, SourceError
+from posewire.results import StreamInfo
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamSettings
 from posewire.sources import Source, SourceLike
@@ -66,13 +67,14 @@ def settle(plan: StreamPlan, source: Source | None) -> StreamSettings:
     return replace(settings, codec=codec, raw_size=raw_size, drop_policy=policy)
 
 
-def asked_again(asked: StreamSettings, told: StreamSettings) -> StreamSettings:
-    """What a stream asks of the next server: what it asked of the first one, and the tracker that this settled on.
+def asked_again(asked: StreamSettings, told: StreamInfo) -> StreamSettings:
+    """What a stream asks of the next server: what it asked of the first one, and what this settled on.
 
-    So the stream goes on as it began where servers have other defaults. Only `max_people` stays as it was asked: it is
-    for each server to say how many it takes.
+    So the stream goes on with the same joints and tracker where servers have other defaults. Only `max_people` stays as
+    it was asked: it is for each server to say how many it takes.
     """
-    return replace(asked, tracker=replace(told.tracker, max_people=asked.tracker.max_people))
+    tracker = replace(told.settings.tracker, max_people=asked.tracker.max_people)
+    return replace(asked, joint_set=told.joint_set.name, tracker=tracker)
 
 
 def _packet_codec(name: str) -> Codec:

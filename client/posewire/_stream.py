@@ -154,7 +154,7 @@ class AsyncTrackStream:
             raise MisuseError("this stream was closed before its end: while it was opening") from None
         reconnection = None
         if plan.reconnect is not None:
-            reconnection = Reconnection(self._connections, plan.reconnect, asked_again(settings, call.info.settings))
+            reconnection = Reconnection(self._connections, plan.reconnect, asked_again(settings, call.info))
         self._exchange = Exchange(
             call,
             plan.timeout_s,

@@ -293,6 +293,34 @@ async def test_a_refused_token_is_told(serve: Any, scripts: Any) -> None:
     assert script.seen[1][0] == 2  # what came before is not shown to a tracker that starts anew
 
 
+@pytest.mark.parametrize("asked", [None, "coco17"])
+async def test_joints_stay_as_the_first_server_named_them(serve: Any, scripts: Any, asked: str | None) -> None:
+    servers = [await serve(Mortal(scripts, 2)), await serve(Mortal(scripts))]
+    client = AsyncClient([server.address for server in servers], reconnect=QUICK)
+    async with client, client.track(pictures(5), joint_set=asked) as stream:
+        assert len(await collect(stream)) == 5
+    assert [server.service.streams[0].config.joint_set for server in servers] == [asked or "", "three"]
+
+
+async def test_a_stream_ends_where_joints_would_mean_something_else(serve: Any, scripts: Any) -> None:
+    async def of_other_joints(stream: Any) -> AsyncIterator[Any]:
+        started = await stream.start()
+        started.started.joint_set.names[1] = "neck"
+        yield started
+        async for frame in stream.incoming():
+            yield scripts.tracked(frame)
+
+    servers = [await serve(Mortal(scripts, 2)), await serve(of_other_joints)]
+    client = AsyncClient([server.address for server in servers], reconnect=QUICK)
+    async with client, client.track(pictures(5), max_in_flight=1) as stream:
+        assert [(await anext(stream)).frame for _ in range(2)] == [0, 1]
+        words = r"other joints .*: nose, neck, right_eye for nose, left_eye"
+        with pytest.raises(posewire.StreamBroken, match=words) as caught:
+            await anext(stream)
+    assert caught.value.unanswered == (2,)
+    assert servers[1].address in str(caught.value)
+
+
 # -- giving up ---------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -14,12 +14,13 @@ import typer
 
 from posewire import AsyncClient, TrackerSettings
 from posewire.cli.access import ServerAccess
+from posewire.cli.crew import Crew
 from posewire.cli.failures import CommandError, ExitStatus, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
 from posewire.cli.settings_note import SettingsNote
 from posewire.cli.track import require_detector
-from posewire.errors import ConnectionFailed, PosewireError
+from posewire.errors import PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
 from posewire_evaluation.posetrack_files import read_posetrack
@@ -153,31 +154,18 @@ async def _track_all(job: DataSetJob, tasks: Sequence[_Task], access: ServerAcce
         require_detector(info, job.server)
         job.note.keep(info, overwrite=[task.out for task in tasks] if job.overwrite else None)
         free = info.limits.max_streams - info.active_streams if info.limits.max_streams else job.parallel
-        remaining = iter(tasks)
         with bar("tracking", sum(len(task.truth) for task in tasks), quiet=job.quiet) as shown:
-            workers = range(max(1, min(job.parallel, len(tasks), free)))
-            running = [asyncio.create_task(_work(job, client, remaining, account, shown)) for _ in workers]
-            try:
-                await asyncio.gather(*running)
-            finally:
-                for worker in running:
-                    worker.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+
+            async def track(task: _Task) -> None:
+                await _track(job, client, task, account, shown)
+                account.done += 1
+
+            def fail(task: _Task, error: Exception) -> None:
+                account.failures.append(f"{task.truth.name}: {error}")
+
+            crew = Crew(track, fail, quiet=job.quiet)
+            await crew.work(tasks, max(1, min(job.parallel, len(tasks), free)))
     return account
-
-
-async def _work(
-    job: DataSetJob, client: AsyncClient, remaining: Iterator[_Task], account: _Account, shown: Bar
-) -> None:
-    for task in remaining:  # shared by all workers: each takes the next one
-        try:
-            await _track(job, client, task, account, shown)
-        except ConnectionFailed:
-            raise  # the others would fail the same way
-        except PosewireError as error:
-            account.failures.append(f"{task.truth.name}: {error}")
-        else:
-            account.done += 1
 
 
 async def _track(job: DataSetJob, client: AsyncClient, task: _Task, account: _Account, shown: Bar) -> None:

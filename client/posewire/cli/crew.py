@@ -1,0 +1,107 @@
+"""Many things to do at a server, several at a time, or as many as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Generic, TypeVar
+
+from posewire.cli.failures import say
+from posewire.errors import ConnectionFailed, LimitExceeded, PosewireError
+
+__all__ = ["Crew"]
+
+T = TypeVar("T")
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
+_GIVE_UP_AFTER_S = 60.0
+# The server's word for limits that others, or a second, may free; a picture that is too large will not get smaller.
+_PASSING = "LIMIT_REACHED"
+
+
+class Crew(Generic[T]):
+    """Workers that share a list of things to do.
+
+    One whose thing a limit of the server does not admit puts it back and leaves the rest to the others. The last one
+    waits and tries again, for a minute at most: then everything that is left has failed.
+
+    Args:
+        do: one thing; called again for a thing that was put back.
+        failed: told of each thing that could not be done, and why.
+        quiet: do not say that the server is short of room.
+    """
+
+    def __init__(
+        self, do: Callable[[T], Awaitable[object]], failed: Callable[[T, Exception], object], *, quiet: bool
+    ) -> None:
+        self._do = do
+        self._failed = failed
+        self._quiet = quiet
+        self._remaining: deque[T] = deque()
+        self._at_work = 0
+        self._waits_s = _FIRST_WAIT_S
+        self._since_s: float | None = None
+        self._said: set[str] = set()
+
+    async def work(self, things: Iterable[T], at_a_time: int) -> None:
+        """Return when each thing was done or has failed.
+
+        Raises:
+            ConnectionFailed: nobody answers; the rest would fail the same way.
+        """
+        self._remaining.extend(things)
+        self._at_work = at_a_time
+        workers = [asyncio.create_task(self._worker()) for _ in range(at_a_time)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _worker(self) -> None:
+        try:
+            while self._remaining:
+                thing = self._remaining.popleft()
+                if (refusal := await self._refusal_of(thing)) is None:
+                    continue
+                self._remaining.appendleft(thing)
+                if self._at_work > 1:
+                    self._say(refusal, "going on with fewer at a time")
+                    return
+                await self._wait(refusal)
+        finally:
+            self._at_work -= 1
+
+    async def _refusal_of(self, thing: T) -> LimitExceeded | None:
+        """Do a thing; gives the limit that does not admit it at present."""
+        try:
+            await self._do(thing)
+        except ConnectionFailed:
+            raise  # the others would fail the same way
+        except (PosewireError, OSError) as error:
+            if isinstance(error, LimitExceeded) and error.reason == _PASSING:
+                return error
+            self._failed(thing, error)
+        else:
+            self._waits_s, self._since_s = _FIRST_WAIT_S, None
+        return None
+
+    async def _wait(self, refusal: LimitExceeded) -> None:
+        """Let the server come to have room, or fail all that is left."""
+        now_s = asyncio.get_running_loop().time()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        if now_s - self._since_s > _GIVE_UP_AFTER_S:
+            while self._remaining:
+                self._failed(self._remaining.popleft(), refusal)
+            return
+        self._say(refusal, f"trying again, for {_GIVE_UP_AFTER_S:g} s at most")
+        await asyncio.sleep(self._waits_s)
+        self._waits_s = min(2 * self._waits_s, _LONGEST_WAIT_S)
+
+    def _say(self, refusal: LimitExceeded, then: str) -> None:
+        """Once: a limit on the rate is met with every other picture."""
+        if not self._quiet and then not in self._said:
+            self._said.add(then)
+            say(f"posewire: {refusal}; {then}")

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 
-from posewire import AsyncClient, PoseEstimate, ServerInfo
+from posewire import AsyncClient, ServerInfo
+from posewire._encoding import sniff
 from posewire.cli.access import ServerAccess
+from posewire.cli.crew import Crew
 from posewire.cli.failures import ExitStatus, say
 from posewire.cli.pictures import Picture, annotated_pictures, numbered_pictures
 from posewire.cli.private_server import ServerChoice
-from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.progress import bar, waiting
 from posewire.cli.streaming import check_outputs
 from posewire.cli.track import require_detector
-from posewire.errors import ConnectionFailed, PosewireError
-from posewire.results import Image, Person
+from posewire.errors import InvalidSettings
+from posewire.results import BoxesLike, Image, Person
 from posewire.sources import FolderSource, read_picture
 from posewire.sources._folder import is_turned
 from posewire.writers import CocoResultsWriter
@@ -49,10 +52,19 @@ class PosesJob:
 
 
 @dataclass
+class _Question:
+    """A picture, the boxes that are still to be asked for, several requests of them, and the answers so far."""
+
+    picture: Picture
+    boxes: deque[BoxesLike | None]
+    people: list[Person] = field(default_factory=list)
+
+
+@dataclass
 class _Answers:
     """What came back, by image id, and which pictures failed and why."""
 
-    found: dict[int, PoseEstimate] = field(default_factory=dict)
+    found: dict[int, list[Person]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     people: int = 0
 
@@ -95,58 +107,51 @@ async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: Serv
             bar("estimating", len(pictures), quiet=job.quiet) as shown,
             CocoResultsWriter(job.out, info.joint_set) as writer,
         ):
-            remaining = iter(pictures)
-            workers = [_work(client, info, remaining, answers, shown) for _ in range(_AT_A_TIME)]
-            tasks = [asyncio.create_task(worker) for worker in workers]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
+
+            async def answer(question: _Question) -> None:
+                await _ask(client, question)
+                answers.found[question.picture.image_id] = question.people
+                answers.people += len(question.people)
+                shown.show(answers.done, f"{answers.people} people")
+
+            def fail(question: _Question, error: Exception) -> None:
+                answers.failures.append(f"{question.picture.path.name}: {error}")
+                shown.show(answers.done, f"{answers.people} people")
+
+            questions = [_question(picture, info) for picture in pictures]
+            await Crew(answer, fail, quiet=job.quiet).work(questions, _AT_A_TIME)
             for picture in pictures:
                 if picture.image_id in answers.found:
-                    writer.add(picture.image_id, answers.found[picture.image_id].people)
+                    writer.add(picture.image_id, answers.found[picture.image_id])
     return answers
 
 
-async def _work(
-    client: AsyncClient, info: ServerInfo, remaining: Iterator[Picture], answers: _Answers, shown: Bar
-) -> None:
-    for picture in remaining:  # shared by all workers: each takes the next one
-        try:
-            estimate = await _estimate(client, picture, info)
-        except ConnectionFailed:
-            raise  # the others would fail the same way
-        except (PosewireError, OSError) as error:
-            answers.failures.append(f"{picture.path.name}: {error}")
-        else:
-            answers.found[picture.image_id] = estimate
-            answers.people += len(estimate.people)
-        shown.show(answers.done, f"{answers.people} people")
-
-
-async def _estimate(client: AsyncClient, picture: Picture, info: ServerInfo) -> PoseEstimate:
-    """One picture; more boxes than the server takes at a time go in several requests."""
-    content = await asyncio.to_thread(_content, picture.path)
+def _question(picture: Picture, info: ServerInfo) -> _Question:
+    """More boxes than the server takes at a time go in several requests."""
     if picture.boxes is None:
-        return await client.estimate_poses(content, codec="png")
+        return _Question(picture, deque([None]))
     most = info.limits.max_people or len(picture.boxes) or 1
-    people: list[Person] = []
-    for first in range(0, max(len(picture.boxes), 1), most):
-        answer = await client.estimate_poses(content, picture.boxes[first : first + most], codec="png")
-        people += answer.people
-    return PoseEstimate(tuple(people), answer.joint_set, answer.size, answer.timings_ms)
+    firsts = range(0, max(len(picture.boxes), 1), most)
+    return _Question(picture, deque(picture.boxes[first : first + most] for first in firsts))
+
+
+async def _ask(client: AsyncClient, question: _Question) -> None:
+    content = await asyncio.to_thread(_content, question.picture.path)
+    while question.boxes:
+        question.people += (await client.estimate_poses(content, question.boxes[0], codec="png")).people
+        question.boxes.popleft()
 
 
 def _content(path: Path) -> Image | bytes:
-    """The bytes of a JPEG or PNG file as they are; the upright pixels of any other picture.
+    """The bytes of a JPEG or PNG file as they are, whatever its name; the upright pixels of any other picture.
 
     Servers take pixels as they are stored, so those that EXIF data asks to turn are turned here, as a phone's.
     """
-    if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-        data = path.read_bytes()
-        if not data:
-            raise OSError("the file is empty")
-        if not is_turned(data):
-            return data
-    return read_picture(path)
+    data = path.read_bytes()
+    if not data:
+        raise OSError("the file is empty")
+    try:
+        sniff(data)
+    except InvalidSettings:  # another format
+        return read_picture(path)
+    return read_picture(path) if is_turned(data) else data

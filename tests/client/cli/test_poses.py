@@ -1,0 +1,37 @@
+"""What `posewire poses` sends of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from posewire.cli.poses import _content
+from tests.server.stand_ins import jpeg, picture, png
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "1.png", "1.bmp"])
+def test_jpeg_and_png_go_as_they_are_whatever_their_name(name: str, tmp_path: Path) -> None:
+    for data in (jpeg(picture()), png(picture())):
+        (tmp_path / name).write_bytes(data)
+        assert _content(tmp_path / name) == data
+
+
+@pytest.mark.parametrize("kind", [".webp", ".bmp", ".tiff", ".ppm"])
+@pytest.mark.parametrize("name", ["1.jpg", "1.jpeg", "1.png"])
+def test_other_formats_are_read_whatever_their_name(kind: str, name: str, tmp_path: Path) -> None:
+    lossless = [cv2.IMWRITE_WEBP_QUALITY, 101] if kind == ".webp" else []
+    _, coded = cv2.imencode(kind, picture()[..., ::-1], lossless)
+    (tmp_path / name).write_bytes(coded.tobytes())
+    content = _content(tmp_path / name)
+    assert isinstance(content, np.ndarray)
+    np.testing.assert_array_equal(content, picture())
+
+
+@pytest.mark.parametrize(("data", "said"), [(b"", "empty"), (b"no picture", "not a picture")])
+def test_what_is_no_picture_is_said(data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(data)
+    with pytest.raises(OSError, match=said):
+        _content(tmp_path / "1.jpg")

@@ -4,12 +4,15 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from posewire_server.gpu_check import agreement as comparison
 from posewire_server.gpu_check import sections
 from posewire_server.gpu_check.__main__ import app
+from posewire_server.gpu_check.agreement import Agreement, Floats, disagreements
 from posewire_server.gpu_check.sections import SECTIONS, Bench, run_sections
 
 
@@ -23,6 +26,64 @@ def test_a_section_that_fails_leaves_the_others_alone(monkeypatch: pytest.Monkey
     assert report["jpeg"]["error"] == "RuntimeError: no such kernel"
     assert report["machine"]["torch"] == torch.__version__
     assert "FAILED: RuntimeError: no such kernel" in said
+
+
+def _pixels(*values: float, count: int = 100) -> Floats:
+    """As many of each, in equal shares."""
+    return np.repeat(np.array(values, np.float32), count // max(1, len(values)))
+
+
+WELL = Agreement(joints=_pixels(0.05), boxes=_pixels(0.05), people=20, lost=1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "moved"),
+    [
+        ("float32", WELL),
+        # a joint of a hundred that jumps from one peak to another
+        ("float16", WELL._replace(joints=np.append(_pixels(0.3, count=199), 40).astype(np.float32))),
+        ("bfloat16", WELL._replace(joints=_pixels(6.6), boxes=_pixels(1.2))),
+        # of five people, one at the threshold
+        ("float16", WELL._replace(people=5, lost=1)),
+    ],
+)
+def test_results_that_agree(precision: str, moved: Agreement) -> None:
+    assert not disagreements(moved, precision)
+
+
+@pytest.mark.parametrize(
+    ("precision", "moved", "says"),
+    [
+        ("float32", WELL._replace(joints=_pixels(0.4)), "99 % of the joints stay within 0.40 px only, not within 0.1"),
+        # one of 25
+        ("float16", WELL._replace(joints=_pixels(*[0.1] * 24, 40)), "99 % of the joints stay within 40.00 px only"),
+        ("bfloat16", WELL._replace(joints=_pixels(*[1] * 9, 431)), "95 % of the joints stay within 431.00 px only"),
+        # computed, but no numbers
+        ("float16", WELL._replace(joints=_pixels(float("nan"))), "joints stay within nan px only"),
+        ("float16", WELL._replace(boxes=_pixels(300)), "50 % of the boxes stay within 300.00 px only, not within 0.5"),
+        ("bfloat16", WELL._replace(people=10, lost=9), "9 of 10 people are lost"),
+        # everybody, so that no box is left
+        ("float32", WELL._replace(boxes=_pixels(), lost=20), "20 of 20 people are lost"),
+        ("float32", Agreement(_pixels(), _pixels(), people=0, lost=0), "the CPU finds nobody to compare with"),
+    ],
+)
+def test_results_that_do_not_agree(precision: str, moved: Agreement, says: str) -> None:
+    (found,) = disagreements(moved, precision)
+    assert says in found
+
+
+def test_wrong_results_fail_their_section_and_keep_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared(exact: str, other: str, shown: object) -> Agreement:
+        return WELL._replace(boxes=_pixels(), lost=20) if other == "float16" else WELL
+
+    monkeypatch.setattr(comparison, "load_bundle", lambda *_, precision, **__: precision)
+    monkeypatch.setattr(comparison, "agreement", compared)
+    said: list[str] = []
+    report = run_sections(Bench(torch.device("cpu")), ["agreement"], said.append)["agreement"]
+    assert report["error"] == "torch float16: 20 of 20 people are lost"
+    assert f"FAILED: {report['error']}" in said
+    assert report["torch float16"] == {"joints": [0.05] * 4, "boxes": [], "people": 20, "lost": 20}
+    assert report["torch bfloat16"]["lost"] == 1
 
 
 def test_it_runs_on_a_cpu_in_a_small_way(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def run_sections(bench: Bench, names: Sequence[str], say: Say) -> dict[str, Any]
     """Run sections one after another; what one of them raises ends that one alone.
 
     Returns:
-        Figures by section; `error` in one that failed.
+        Figures by section; `error` in one that failed, which may have other figures beside it.
     """
     report: dict[str, Any] = {}
     for name in names:
@@ -60,6 +60,7 @@ def run_sections(bench: Bench, names: Sequence[str], say: Say) -> dict[str, Any]
         except Exception as error:  # noqa: BLE001  the other sections are to have their turn
             traceback.print_exc()
             figures = {"error": f"{type(error).__name__}: {error}"}
+        if "error" in figures:
             say(f"FAILED: {figures['error']}")
         report[name] = figures | {"seconds": round(time.perf_counter() - start, 1)}
         _tidy_up(bench)

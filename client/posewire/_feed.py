@@ -57,7 +57,7 @@ class SourceFeed:
         self._closed = False
         self._stopped = False
         self.exhausted = False
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._lock = threading.Condition()
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
@@ -69,8 +69,8 @@ class SourceFeed:
         """The next frame; None after the last, or after `stop`.
 
         Raises:
-            SourceError: the source broke off, or a live one went silent.
-            Exception: whatever an iterable given by the program raised.
+            SourceError: the source broke off, a live one went silent, or an iterable raised what is no error.
+            Exception: whatever error an iterable given by the program raised.
         """
         while not self._stopped:
             with self._lock:
@@ -129,7 +129,7 @@ class SourceFeed:
                 if not self._put(frame):
                     break
         except BaseException as error:  # noqa: BLE001 -- it is raised again where the frames are taken
-            self._failure = error
+            self._failure = self._as_error(error)
         finally:
             self._close_source()
             self._notify(self._ended, self._arrived)
@@ -138,8 +138,18 @@ class SourceFeed:
         try:
             self._source.close()
         except BaseException as error:  # noqa: BLE001 -- the program's own; as above
-            self._failure = self._failure or error
+            self._failure = self._failure or self._as_error(error)
             _log.warning("%s could not be closed", self._source.name, exc_info=error)
+
+    def _as_error(self, error: BaseException) -> Exception:
+        """`SystemExit`, `CancelledError` and the like would end the task or the program that takes the frames."""
+        if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
+            return error
+        failure = SourceError(
+            f"{self._source.name} raised {error!r}; a source ends by returning, or with an error to be raised here"
+        )
+        failure.__cause__ = error
+        return failure
 
     def _put(self, frame: SourceFrame) -> bool:
         """Hand over a frame; False once the feed is closed."""

@@ -175,6 +175,32 @@ async def test_what_the_source_raises_comes_after_its_frames() -> None:
 
 
 @pytest.mark.parametrize(
+    "raised",
+    [
+        asyncio.CancelledError(),  # of a task of the source's own
+        GeneratorExit(),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        StopAsyncIteration(),  # of an asynchronous camera, and the end of whoever takes results
+    ],
+)
+async def test_what_is_no_error_ends_neither_the_task_nor_the_program(raised: BaseException) -> None:
+    class Camera:
+        def __iter__(self) -> Iterator[Any]:
+            return self
+
+        def __next__(self) -> Any:
+            raise raised
+
+    feed = SourceFeed(ArraySource(Camera(), name="camera"), newest_wins=False)
+    async with asyncio.timeout(5):
+        with pytest.raises(SourceError, match=rf"camera raised {type(raised).__name__}\(.*\); a source ends") as caught:
+            await feed.next()
+        await feed.aclose()
+    assert caught.value.__cause__ is raised
+
+
+@pytest.mark.parametrize(
     ("breaks_off", "error"),
     [
         (False, OSError),  # of closing

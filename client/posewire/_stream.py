@@ -23,6 +23,7 @@ from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
 from posewire.sources import Source, SourceFrame, SourceLike, open_source
+from posewire.sources._frames import own_copy
 
 __all__ = ["AsyncTrackStream"]
 
@@ -269,7 +270,7 @@ class AsyncTrackStream:
             if isinstance(frame, bytes):
                 own.packet = frame
             else:
-                own.image = frame
+                own.image = own_copy(frame) if self._plan.keep_images else frame
             await self._sender(exchange).send(own)
             return number
 

@@ -474,6 +474,41 @@ def test_arrays_are_numbered_and_timed() -> None:
     assert [(frame.number, frame.time_s) for frame in source] == [(0, 0), (1, 0.5), (2, 1)]
 
 
+def frozen(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("dressed", [False, True])
+def test_a_program_may_use_its_buffers_again(dressed: bool) -> None:
+    picture, boxes = np.zeros((4, 6, 3), np.uint8), np.array([[0, 0, 2, 2]])
+
+    def frames() -> Iterator[Any]:
+        for number in range(3):
+            picture[:], boxes[0, 2] = number, number
+            shown = frozen(picture[:])  # nobody writes into the view, but into what it shows
+            yield SourceFrame(0, 0.0, image=shown, boxes=boxes) if dressed else shown
+
+    taken = list(open_source(frames()))
+    assert [int(frame.image[0, 0, 0]) for frame in taken if frame.image is not None] == [0, 1, 2]
+    if dressed:
+        assert [np.asarray(frame.boxes)[0, 2] for frame in taken] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("picture", "copied"),
+    [
+        (np.zeros((4, 6, 3), np.uint8), True),
+        (frozen(np.zeros((4, 6, 3), np.uint8)), False),
+        (np.frombuffer(bytes(72), np.uint8).reshape(4, 6, 3), False),
+        (np.frombuffer(memoryview(bytearray(72)).toreadonly(), np.uint8).reshape(4, 6, 3), True),
+    ],
+)
+def test_only_what_may_change_is_copied(picture: Any, copied: bool) -> None:
+    (frame,) = open_source([picture])
+    assert (frame.image is not picture) == copied
+
+
 def test_no_more_is_asked_of_an_iterable_than_needed() -> None:
     def frames() -> Iterator[Any]:
         yield np.zeros((4, 6, 3), np.uint8)

@@ -136,7 +136,7 @@ async def test_boxes_time_and_name_go_with_the_frame(serve: Any) -> None:
         (1, 12.5, ""),
         (2, 13.0, ""),
     ]
-    assert results[0].image is frames[0].image
+    assert np.array_equal(results[0].image, frames[0].image)
 
 
 async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: Any) -> None:
@@ -316,6 +316,32 @@ async def test_a_camera_that_stops_is_an_error_after_its_results(serve: Any, mak
         for number in range(3):
             assert (await anext(stream)).frame == number
         with pytest.raises(posewire.SourceError, match="stopped after 3 frames"):
+            await anext(stream)
+    assert stream.summary is not None
+    assert stream.summary.tracked == 3
+
+
+async def test_images_that_are_kept_stay_as_they_were_sent(serve: Any) -> None:
+    server = await serve()
+    buffer = np.zeros((48, 64, 3), np.uint8)
+    async with AsyncClient(server.address) as client, client.track(keep_images=True) as stream:
+        for number in range(3):
+            buffer[:] = number
+            await stream.send(buffer)
+        await stream.finish()
+        assert [int(result.image[0, 0, 0]) for result in await collect(stream)] == [0, 1, 2]
+
+
+async def test_a_source_that_raises_what_is_no_error_ends_the_stream(serve: Any) -> None:
+    def frames() -> Iterator[Any]:
+        yield from pictures(3)
+        raise asyncio.CancelledError
+
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(frames()) as stream, asyncio.timeout(10):
+        for number in range(3):
+            assert (await anext(stream)).frame == number
+        with pytest.raises(posewire.SourceError, match="CancelledError"):
             await anext(stream)
     assert stream.summary is not None
     assert stream.summary.tracked == 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from posewire.errors import InvalidSettings, SourceError
 from posewire.results import Image
-from posewire.sources._frames import SourceFrame, picture_fault
+from posewire.sources._frames import SourceFrame, own_copy, picture_fault
 
 __all__ = ["ArraySource"]
 
@@ -16,7 +16,8 @@ class ArraySource:
     """Pictures from any iterable of arrays or of `SourceFrame`s.
 
     Arrays are numbered from 0 and `1 / fps` seconds apart. `SourceFrame`s keep their time, boxes and name, and are
-    numbered as they come.
+    numbered as they come. Pictures are copied, so that a program may use its buffer again: about a millisecond for one
+    of 1920x1080. Those that nobody can write into are not (`picture.flags.writeable = False`).
 
         source = ArraySource((scene.render(k) for k in range(100)), fps=25)
 
@@ -64,6 +65,7 @@ class ArraySource:
             fault = "" if frame.problem else picture_fault(frame.image)
             if fault:
                 raise SourceError(f"item {number} of {self.name} is no picture: {fault}")
+            frame.image, frame.boxes = own_copy(frame.image), own_copy(frame.boxes)
             yield frame
             number += 1
 

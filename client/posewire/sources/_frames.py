@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from posewire.results import BoxesLike, Image
 
-__all__ = ["Source", "SourceFrame", "picture_fault"]
+__all__ = ["Source", "SourceFrame", "own_copy", "picture_fault"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +72,7 @@ class Source(Protocol):
     def silence_s(self) -> float | None: ...
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        """The frames; raises `SourceError` when the source breaks off."""
+        """The frames, whose pictures do not change later; raises `SourceError` when the source breaks off."""
         ...
 
     def close(self) -> None:
@@ -87,3 +89,16 @@ def picture_fault(image: object) -> str:
     if 0 in image.shape:
         return f"its shape is {image.shape}; give a picture of at least one pixel"
     return ""
+
+
+def own_copy(value: T) -> T:
+    """A copy of an array that somebody may still write into; anything else as it is."""
+    return value.copy() if isinstance(value, np.ndarray) and _may_change(value) else value
+
+
+def _may_change(array: object) -> bool:
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return not isinstance(array, bytes | None)

@@ -11,8 +11,10 @@ import numpy as np
 
 from posewire._drawing import Blend, Color, Point, draw_dot, draw_line, glyphs, mix
 from posewire._trails import Trails, joint_rows
+from posewire.errors import InvalidSettings
 from posewire.joints import JointSet
 from posewire.results import Image, Person
+from posewire.sources._frames import picture_fault
 
 __all__ = ["Trails", "color_of", "draw_people"]
 
@@ -64,8 +66,11 @@ def draw_people(
     """Draw people onto a copy of the picture.
 
         trails = posewire.Trails()
-        for result in client.track("walk.mp4", keep_images=True):
-            picture = posewire.draw_people(result.image, result.people, skeleton, trails=trails)
+        with client.track("walk.mp4", keep_images=True) as stream:
+            for result in stream:
+                if result.image is not None:  # as of frames that were dropped on the way, or cannot be read
+                    skeleton = stream.info.joint_set
+                    picture = posewire.draw_people(result.image, result.people, skeleton, trails=trails)
 
     Args:
         image: `(h, w, 3)` uint8 RGB; not changed.
@@ -78,7 +83,13 @@ def draw_people(
 
     Returns:
         `(h, w, 3)` uint8 RGB.
+
+    Raises:
+        InvalidSettings: `image` is no such picture.
     """
+    fault = picture_fault(image)
+    if fault:
+        raise InvalidSettings(f"image is no picture: {fault}")
     canvas = np.ascontiguousarray(image).copy()
     # One unit is a pixel of a picture of about 960x540.
     unit = max(0.5, math.sqrt(canvas.shape[0] * canvas.shape[1]) / 720)

@@ -41,6 +41,22 @@ def test_the_picture_given_stays_as_it_was() -> None:
     assert (drawn != image).any()
 
 
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (None, "it is a NoneType"),  # of a frame that was dropped
+        (np.zeros((160, 200), np.uint8), r"its shape is \(160, 200\)"),  # grey
+        (np.zeros((160, 200, 4), np.uint8), r"its shape is \(160, 200, 4\)"),  # with an alpha channel
+        (np.zeros((160, 200, 3), np.float32), "its dtype float32"),
+    ],
+)
+def test_what_is_no_picture_is_told(image: Any, words: str) -> None:
+    trails = Trails()
+    with pytest.raises(InvalidSettings, match=f"image is no picture: .*{words}"):
+        draw_people(image, [person()], COCO17, trails=trails)
+    assert trails.paths() == {}
+
+
 def test_nobody_changes_nothing() -> None:
     assert (draw_people(canvas(), [], COCO17, trails=Trails()) == canvas()).all()
 

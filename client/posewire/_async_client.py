@@ -50,6 +50,8 @@ class AsyncClient:
 
     Streams and calls may run at the same time. Closing the client closes its streams.
 
+    Fork first, connect then: gRPC aborts a child process made by `os.fork()` beside an open client if it opens another.
+
     Args:
         address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`. Or several of them, whose
             servers stand in for each other: when one cannot be reached, the next one's turn comes. Ids go on where

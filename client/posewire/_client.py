@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -40,7 +41,10 @@ class Client:
             for result in client.track("walk.mp4", similarity="multi-flow"):
                 print(result.frame, [person.id for person in result.people])
 
-    Arguments, results and errors are those of `AsyncClient`. Several threads may use one client, each its own stream.
+    Arguments, results and errors are those of `AsyncClient`. Several threads may use one client, each its own stream. A
+    client that is forgotten, with its streams, closes by itself; when, is for Python to say.
+
+    Fork first, connect then: gRPC aborts a child process made by `os.fork()` beside an open client if it opens another.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class Client:
             self._closed = True
             loop, self._loop = self._loop, None
         if loop is not None:
-            loop.close(self._client.aclose())
+            _close(self._client, loop)
 
     def server_info(self) -> ServerInfo:
         """As `AsyncClient.server_info`."""
@@ -146,7 +150,7 @@ class Client:
             )
 
         loop = self._running()
-        return TrackStream(loop.run(make()), loop)
+        return TrackStream(loop.run(make()), loop, self)
 
     def _running(self) -> LoopThread:
         with self._lock:
@@ -154,6 +158,8 @@ class Client:
                 raise MisuseError("this client is closed; make another one")
             if self._loop is None:
                 self._loop = LoopThread()
+                # At the end of the interpreter, its threads end all by themselves.
+                weakref.finalize(self, _close, self._client, self._loop).atexit = False
             return self._loop
 
 
@@ -176,9 +182,10 @@ class TrackStream:
     Errors are those of `AsyncTrackStream`.
     """
 
-    def __init__(self, stream: AsyncTrackStream, loop: LoopThread):
+    def __init__(self, stream: AsyncTrackStream, loop: LoopThread, client: Client):
         self._stream = stream
         self._loop = loop
+        self._client = client  # which would close if it were forgotten before its stream
         self._opened = False
 
     def __enter__(self) -> Self:
@@ -250,3 +257,8 @@ class TrackStream:
     def finish(self) -> None:
         """As `AsyncTrackStream.finish`."""
         self._loop.run(self._stream.finish())
+
+
+def _close(client: AsyncClient, loop: LoopThread) -> None:
+    """As a finaliser too: it waits only where it may."""
+    loop.close(client.aclose())

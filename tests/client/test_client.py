@@ -243,6 +243,53 @@ async def test_results_left_half_read_are_released_wherever_the_cycle_collector_
     assert not thread.is_alive()
 
 
+@pytest.mark.usefixtures("no_cycle_collector")
+@pytest.mark.parametrize("found_in", ["the program", "a cycle", "the loop's own thread"])
+async def test_a_client_that_is_forgotten_closes(serve: Any, found_in: str) -> None:
+    server = await serve()
+    loops: list[LoopThread] = []
+
+    def use_and_forget() -> None:
+        client = Client(server.address)
+        stream = client.track(pictures(50)).__enter__()
+        next(iter(stream))
+        loops.append(client._running())
+        if found_in != "the program":
+            client._itself = client  # type: ignore[attr-defined]
+
+    async def collect() -> None:
+        gc.collect()
+
+    def program() -> None:
+        use_and_forget()
+        if found_in == "a cycle":
+            gc.collect()
+        elif found_in != "the program":
+            with contextlib.suppress(posewire.MisuseError):  # the client of this call is closed by it
+                loops[0].run(collect())
+        loops[0]._thread.join(10)
+        assert not loops[0]._thread.is_alive()
+
+    thread = threading.Thread(target=program, daemon=True)
+    thread.start()
+    await asyncio.to_thread(thread.join, 20)
+    assert not thread.is_alive()
+    assert not loops[0].is_running
+    async with asyncio.timeout(5):
+        await server.service.ended.wait()
+
+
+async def test_a_stream_keeps_its_client(serve: Any) -> None:
+    server = await serve()
+
+    def program() -> list[int]:
+        stream = Client(server.address).track(pictures(12))
+        gc.collect()
+        return [result.frame for result in stream]
+
+    assert await in_a_thread(program) == list(range(12))
+
+
 async def run_to_its_end(program: str, address: str) -> str:
     """Run a program in a fresh interpreter, which has to come down; what it prints."""
     process = await asyncio.create_subprocess_exec(

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import dataclasses
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,20 +20,26 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.access import ServerAccess
+from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_models.frames import Frame
 from posewire_server.benchmark.__main__ import app
+from posewire_server.benchmark.access import access_fields
 from posewire_server.benchmark.clips import ClipOptions
+from posewire_server.benchmark.credentials import make_tokens
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.injected_server import with_injected_people
 from posewire_server.benchmark.load import rig as rig_module
-from posewire_server.benchmark.load.hostile import HostileKind
+from posewire_server.benchmark.load.generator import GeneratorPlan
+from posewire_server.benchmark.load.generator_process import StreamsRefused
+from posewire_server.benchmark.load.hostile_kind import HostileKind
 from posewire_server.benchmark.load.interference import InterferenceOptions, run_interference
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.records import Outcome
 from posewire_server.benchmark.load.rig import LoadRig, load_rig
 from posewire_server.benchmark.load.summary import Measured, summarise
+from posewire_server.benchmark.private_server import PrivateServer
 from posewire_server.benchmark.tables import TABLES
-from posewire_server.config import SecurityConfig
+from posewire_server.config import LimitsConfig, SecurityConfig, ServerConfig
 from posewire_server.inbox import DropPolicy
 from posewire_server.networks import Networks
 from posewire_server.server import PoseServer, running_server
@@ -155,13 +166,116 @@ async def test_what_is_never_answered_has_waited(monkeypatch: pytest.MonkeyPatch
     assert result.frames.open >= 1
     assert result.faults == ()  # a figure, and not a fault
     assert result.latency is not None
-    assert result.latency.max >= 500
+    assert result.latency.max >= 1200  # the schedule of a second, and the patience
 
 
 async def test_a_server_that_refuses_is_told_in_its_words() -> None:
     async with load_on(networks(), slots=2, streams=4) as (_, rig):
-        with pytest.raises(RuntimeError, match="stream"):
+        with pytest.raises(StreamsRefused, match="the server refuses 4 streams: 2 streams are open"):
             await rig.record()
+
+
+async def test_metrics_that_cannot_be_read_are_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig_module, "make_footage", pytest.fail)
+    async with running_server(server_config(), networks()) as address:
+        options = LoadOptions(clip=CLIP, server=ServerAccess((address,)), metrics_url=f"http://{address}/metrics")
+        with pytest.raises(OSError, match="no metrics can be read"):
+            async with load_rig(options):
+                pass
+
+
+async def test_a_generator_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    async with load_on(networks(), fps=20.0) as (server, rig):
+        opening = track_pb2.TrackRequest(config=settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+        plan = GeneratorPlan(
+            access=access_fields(rig.access),
+            footage=[str(path) for path in rig.footage],
+            streams=[0],
+            of=1,
+            fps=20.0,
+            send_s=3600.0,
+            counted_s=(0.0, 3600.0),
+            patience_s=10.0,
+            first_request=base64.b64encode(opening.SerializeToString()).decode(),
+            with_boxes=True,
+            records=str(tmp_path / "records.npy"),
+        )
+        program = [sys.executable, "-m", "posewire_server.benchmark.load.generator"]
+        pipe = subprocess.PIPE
+        # Not by asyncio: each end of a pipe is closed by itself.
+        with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:  # noqa: ASYNC220
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(dataclasses.asdict(plan)).encode() + b"\n")
+            assert await asyncio.to_thread(process.stdout.readline) == b"ready\n"
+            process.stdin.write(f"{time.monotonic()}\n".encode())
+            while not counted(server, "frames_tracked"):  # noqa: ASYNC110  the server counts; it tells nobody
+                await asyncio.sleep(0.01)
+            process.stdin.close()
+            process.stdout.close()
+            assert process.stderr is not None
+            assert await asyncio.to_thread(process.stderr.read) == b""
+        assert process.returncode == 0
+
+
+@pytest.fixture
+def own_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[ServerConfig]:
+    """Private servers run in this process, on stand-ins; what they were started with."""
+    started: list[ServerConfig] = []
+
+    @asynccontextmanager
+    async def private_server(config: ServerConfig, *, inject_people: int, tokens: int) -> AsyncIterator[PrivateServer]:
+        started.append(config)
+        file = tmp_path / "tokens"
+        given = make_tokens(file, tokens)
+        security = SecurityConfig(tokens=file) if tokens else SecurityConfig()
+        async with running_server(server_config(limits=config.limits, security=security), networks()) as address:
+            yield PrivateServer([ServerAccess((address,), token=token) for token in given or [""]], os.getpid(), "")
+
+    monkeypatch.setattr(rig_module, "private_server", private_server)
+    return started
+
+
+SCARCE = ServerConfig(detector="none", limits=LimitsConfig(max_streams=1, max_openings_per_s=0.1))
+
+
+async def test_a_private_server_lets_all_streams_be_opened_anew_for_every_measurement(
+    own_server: list[ServerConfig],
+) -> None:
+    async with load_rig(LoadOptions(clip=CLIP, server=SCARCE), most_streams=200):
+        pass
+    (config,) = own_server
+    assert config.limits.max_streams >= 200
+    assert config.limits.max_openings_per_s >= 200
+
+
+async def test_who_opens_streams_all_the_time_uses_up_what_is_theirs(own_server: list[ServerConfig]) -> None:
+    options = LoadOptions(
+        clip=CLIP, server=SCARCE, streams=4, fps=10.0, seconds=0.3, warm_up_s=0.0, drop_policy=DropPolicy.ALL
+    )
+    async with load_rig(options, callers=3) as rig:
+        asked = InterferenceOptions(load=options, kind=HostileKind.RECONNECT, rounds=1)
+        found = await run_interference(rig, asked)
+    (config,) = own_server
+    assert config.limits.max_openings_per_s == 0.1  # what is measured
+    assert found.beside.frames.tracked == found.without.frames.tracked == 12
+    assert 0 < found.rounds[0].hostile.attacks < 2 * config.limits.max_streams
+
+
+async def test_only_the_gpu_of_a_private_server_is_known(
+    own_server: list[ServerConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+
+    async def gpu_of(device: str) -> str:
+        devices.append(device)
+        return ""
+
+    monkeypatch.setattr(rig_module, "gpu_of", gpu_of)
+    async with load_on(networks()):
+        assert devices == []
+    async with load_rig(LoadOptions(clip=CLIP)):
+        assert devices == ["cpu"]
 
 
 async def test_streams_that_the_server_ends_make_the_figures_void() -> None:

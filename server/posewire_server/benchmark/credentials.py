@@ -10,7 +10,7 @@ from pathlib import Path
 from posewire_server.config import SecurityConfig
 from posewire_server.tokens import TokenGrant, append_line, new_token
 
-__all__ = ["Credentials", "can_make_credentials", "make_credentials"]
+__all__ = ["Credentials", "can_make_credentials", "make_credentials", "make_tokens"]
 
 _TIMEOUT_S = 60.0
 
@@ -58,6 +58,13 @@ def make_credentials(folder: Path, host: str) -> Credentials:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         raise RuntimeError(f"openssl made no certificate: {done.stderr.strip()[-300:]}")
-    token, line = new_token(TokenGrant("benchmark"))
-    append_line(tokens, line)
+    (token,) = make_tokens(tokens, 1)
     return Credentials(cert, key, tokens, token)
+
+
+def make_tokens(file: Path, count: int) -> list[str]:
+    """So many tokens, each of a caller of its own; `file` gets their hashes."""
+    made = [new_token(TokenGrant(f"benchmark-{number}")) for number in range(count)]
+    for _, line in made:
+        append_line(file, line)
+    return [token for token, _ in made]

@@ -9,14 +9,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from posewire.cli.access import ServerAccess
-from posewire_server.benchmark.credentials import make_credentials
-from posewire_server.config import LogLevel, ServerConfig
+from posewire_server.benchmark.credentials import make_credentials, make_tokens
+from posewire_server.config import LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ENVIRONMENT_PREFIX
 
 __all__ = ["PrivateServer", "environment_of", "private_server"]
@@ -30,14 +30,19 @@ class PrivateServer:
     """A running server process.
 
     Attributes:
-        access: how it is reached.
+        accesses: how it is reached, with each of its tokens.
         metrics_url: where its metrics are.
     """
 
-    def __init__(self, access: ServerAccess, pid: int, metrics_url: str) -> None:
-        self.access = access
+    def __init__(self, accesses: Sequence[ServerAccess], pid: int, metrics_url: str) -> None:
+        self.accesses = tuple(accesses)
         self.metrics_url = metrics_url
         self._pid = pid
+
+    @property
+    def access(self) -> ServerAccess:
+        """With the first of them."""
+        return self.accesses[0]
 
     def memory_mb(self) -> float | None:
         """Its resident memory; None where the system has no /proc."""
@@ -51,7 +56,7 @@ class PrivateServer:
 
 @asynccontextmanager
 async def private_server(
-    config: ServerConfig, *, inject_people: int = 0, secured: bool = False
+    config: ServerConfig, *, inject_people: int = 0, secured: bool = False, tokens: int = 0
 ) -> AsyncIterator[PrivateServer]:
     """Start `python -m posewire_server` with the settings of `config`; it ends with this program.
 
@@ -59,6 +64,7 @@ async def private_server(
         config: its settings; address, port files and logs are the benchmark's own business.
         inject_people: let the detector run, and replace what it finds by so many people; see `injected_server`.
         secured: encrypt, and ask for a token.
+        tokens: ask for one of so many, unencrypted: to the server each is another caller.
 
     Raises:
         RuntimeError: it does not start; the server has said why on standard error. Or it cannot be secured.
@@ -66,7 +72,13 @@ async def private_server(
     with tempfile.TemporaryDirectory(prefix="posewire-bench-") as folder:
         port_file, metrics_port = Path(folder) / "port", _free_port()
         own = ServerConfig()
-        credentials = make_credentials(Path(folder), own.host) if secured else None
+        security, access, given = config.security, ServerAccess(), [""]
+        if secured:
+            credentials = make_credentials(Path(folder), own.host)
+            security, access, given = credentials.of_server, ServerAccess(ca=credentials.cert), [credentials.token]
+        elif tokens:
+            token_file = Path(folder) / "tokens"
+            security, given = SecurityConfig(tokens=token_file), make_tokens(token_file, tokens)
         settings = dataclasses.replace(
             config,
             host=own.host,
@@ -77,7 +89,7 @@ async def private_server(
             metrics_host=_METRICS_HOST,
             log_level=LogLevel.WARNING,
             exit_on_stdin_eof=True,
-            security=config.security if credentials is None else credentials.of_server,
+            security=security,
         )
         program = ["posewire_server"]
         if inject_people:
@@ -86,10 +98,9 @@ async def private_server(
             *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=_surroundings() | environment_of(settings)
         )
         try:
-            access = ServerAccess((f"{own.host}:{await _port(port_file, process)}",))
-            if credentials is not None:
-                access = dataclasses.replace(access, ca=credentials.cert, token=credentials.token)
-            yield PrivateServer(access, process.pid, f"http://{_METRICS_HOST}:{metrics_port}/metrics")
+            addresses = (f"{own.host}:{await _port(port_file, process)}",)
+            accesses = [dataclasses.replace(access, addresses=addresses, token=token) for token in given]
+            yield PrivateServer(accesses, process.pid, f"http://{_METRICS_HOST}:{metrics_port}/metrics")
         finally:
             if process.returncode is None:
                 process.terminate()

@@ -26,8 +26,12 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1%}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _median(ratio: float | None, wanted: str = "") -> str:
+    return f"Median ratio **{_number(ratio, 2)}**{wanted}{'; no round counts' if ratio is None else ''}."
 
 
 def _spread(of: Figures | None, digits: int = 1) -> str:
@@ -138,8 +142,7 @@ def _scaling(figures: Figures) -> str:
         for each in figures["rounds"]
     ]
     heads = ("fps of one stream", f"of {figures['streams']} together", "ratio", "")
-    answer = f"Median ratio **{_number(figures['ratio'], 2)}**."
-    return f"{_setting(figures['many'])}\n\n{_table(heads, rows)}\n\n{answer}"
+    return f"{_setting(figures['many'])}\n\n{_table(heads, rows)}\n\n{_median(figures['ratio'])}"
 
 
 def _overload(figures: Figures) -> str:
@@ -155,7 +158,7 @@ def _overload(figures: Figures) -> str:
         ("worst, and the bound", f"{_number(figures['worst_ms'])} / {figures['bound_ms']:.1f} ms"),
         ("last third / first third", _number(figures["growth"], 2)),
         ("memory of the server", f"{_number(figures['memory_growth_mb'])} MB more"),
-        ("holds", "yes" if figures["holds"] else "**no**"),
+        ("holds", "yes" if figures["holds"] else f"**no**: {'; '.join(figures['faults'])}"),
     ]
     return f"{_setting(figures['result'])}\n\n{_table(('', ''), rows)}"
 
@@ -173,7 +176,7 @@ def _hostile(figures: Figures) -> str:
         for each in figures["rounds"]
     ]
     heads = ("p95 without, ms", "with", "ratio", "attacks", "its cores", "")
-    answer = f"Median ratio **{_number(figures['ratio'], 2)}** (wanted: below 1.2)."
+    answer = _median(figures["ratio"], " (wanted: below 1.2)")
     return f"{_setting(figures['beside'])}\n\n{_table(heads, rows)}\n\n{answer}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 
 from posewire_server.benchmark.load.options import LoadOptions
@@ -32,6 +34,7 @@ class SimulatedRig:
         hoards: keep every frame, whatever the drop policy says.
         lateness_s: of the generator.
         delay_s: that every result has on its way.
+        broken: streams that the server breaks off at the start, where there are as many.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class SimulatedRig:
         hoards: bool = False,
         lateness_s: float = 0.0,
         delay_s: float = 0.0,
+        broken: Container[int] = (),
     ) -> None:
         self.options = options
         self.measured: list[tuple[int, float]] = []
@@ -49,6 +53,7 @@ class SimulatedRig:
         self._drops = options.drop_policy is DropPolicy.LATEST and not hoards
         self._lateness_s = lateness_s
         self._delay_s = delay_s
+        self._broken = broken
 
     async def measure(
         self, *, streams: int | None = None, fps: float | None = None, seconds: float | None = None
@@ -67,13 +72,12 @@ class SimulatedRig:
             setting=SETTING,
             schedule=schedule,
             records=self._serve(schedule),
-            start_s=0.0,
             begin_s=of.warm_up_s,
             end_s=end_s,
             max_lateness_ms=of.max_lateness_ms,
             generators=1,
             generator_cpu_s=0.0,
-            broken={},
+            broken={str(each): "UNAVAILABLE: gone" for each in range(streams) if each in self._broken},
         )
 
     def _serve(self, schedule: Schedule) -> Records:
@@ -82,12 +86,12 @@ class SimulatedRig:
             for stream in range(schedule.streams)
             for number in range(schedule.frames(stream))
         )
-        records = np.zeros(len(frames), FRAME)
+        records = np.zeros(len(frames), FRAME)  # given up at once
         records["due_s"], records["stream"], records["number"] = np.array(frames).T
         records["noticed_s"] = records["sent_s"] = records["due_s"] + self._lateness_s
         records["answered_s"] = np.nan
         free_s, waiting = 0.0, []
-        coming = list(range(len(frames)))[::-1]
+        coming = [frame for frame in range(len(frames)) if records["stream"][frame] not in self._broken][::-1]
         while coming or waiting:
             free_s = max(free_s, records["due_s"][coming[-1]]) if not waiting else free_s
             while coming and records["due_s"][coming[-1]] <= free_s:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire_server.benchmark.load.capacity import CapacityOptions, seek_capacity, seek_most
+from posewire_server.benchmark.load.generator_process import StreamsRefused
 from posewire_server.benchmark.load.options import LoadOptions
+from posewire_server.benchmark.load.result import LoadResult
+from posewire_server.benchmark.tables import TABLES
 from posewire_server.inbox import DropPolicy
 from tests.server.benchmark.simulated import SimulatedRig
 
@@ -86,6 +91,40 @@ def test_a_late_generator_is_not_taken_for_a_full_server() -> None:
     assert "the generator was late" in found.as_text()
 
 
+def test_a_server_that_breaks_streams_off_is_not_taken_for_a_late_generator() -> None:
+    load = LoadOptions(fps=5.0, seconds=2.0, warm_up_s=0.0)
+    rig = SimulatedRig(load, 0.001, broken={4})
+    found = asyncio.run(seek_capacity(CapacityOptions(load=load), lambda number: rig.measure(streams=number)))
+    assert (found.streams, found.limited_by) == (4, "server")
+    assert any("1 streams ended early" in fault for step in found.steps for fault in step.faults)
+
+
+def refusing(load: LoadOptions, places: int) -> Callable[[int], Awaitable[LoadResult]]:
+    rig = SimulatedRig(load, 0.001)
+
+    async def measure(streams: int) -> LoadResult:
+        if streams > places:
+            raise StreamsRefused(f"the server refuses {streams} streams: {places} are open")
+        return await rig.measure(streams=streams)
+
+    return measure
+
+
+def test_what_the_server_refuses_is_more_than_it_carries() -> None:
+    load = LoadOptions(streams=8, fps=5.0, seconds=2.0, warm_up_s=0.0)
+    found = asyncio.run(seek_capacity(CapacityOptions(load=load), refusing(load, 6)))
+    assert (found.streams, found.limited_by, found.result.streams) == (6, "server", 6)
+    assert "the server refuses 7 streams: 6 are open" in found.as_text()
+    table = TABLES["capacity"](json.loads(json.dumps(found.as_json())))
+    assert "| 7 | - | - | - | the server refuses 7 streams: 6 are open |" in table
+
+
+def test_a_server_that_refuses_every_stream_is_told_in_its_words() -> None:
+    load = LoadOptions(streams=8)
+    with pytest.raises(StreamsRefused, match="refuses 1 streams: 0 are open"):
+        asyncio.run(seek_capacity(CapacityOptions(load=load), refusing(load, 0)))
+
+
 def test_what_was_not_tried_limits_it_too() -> None:
     load = LoadOptions(fps=1.0, seconds=2.0, warm_up_s=0.0)
     rig = SimulatedRig(load, 0.001)
@@ -95,7 +134,14 @@ def test_what_was_not_tried_limits_it_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"percentile": 90}, {"latency_bound_ms": 0.0}, {"most_lost_share": 1.5}, {"most_streams": 0}]
+    "setting",
+    [
+        {"percentile": 90},
+        {"latency_bound_ms": 0.0},
+        {"most_lost_share": 1.5},
+        {"most_streams": 0},
+        {"load": LoadOptions(streams=257)},
+    ],
 )
 def test_options_out_of_range(setting: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"it is one of|must lie in"):

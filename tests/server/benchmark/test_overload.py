@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.overload import OverloadOptions, growth, run_overload
+from posewire_server.benchmark.tables import TABLES
 from posewire_server.inbox import DropPolicy
 from tests.server.benchmark.simulated import SimulatedRig
 
@@ -40,6 +42,17 @@ def test_a_server_that_is_late_all_the_time_does_not_either() -> None:
     found = asyncio.run(run_overload(rig, OverloadOptions(load=LOAD, seconds=4.0)))  # type: ignore[arg-type]
     assert found.growth == pytest.approx(1, rel=0.1)
     assert not found.holds
+
+
+def test_a_server_that_lets_streams_down_does_not_hold_by_what_is_left() -> None:
+    load = LoadOptions(streams=8, fps=10.0, warm_up_s=0.5)
+    rig = SimulatedRig(load, 0.02, broken=range(1, 8))
+    found = asyncio.run(run_overload(rig, OverloadOptions(load=load, seconds=4.0)))  # type: ignore[arg-type]
+    assert found.worst_ms is not None
+    assert found.worst_ms < found.bound_ms
+    assert not found.holds
+    assert found.faults == ("the figures do not count", "7 streams without a result")
+    assert "**no**: the figures do not count" in TABLES["overload"](json.loads(json.dumps(found.as_json())))
 
 
 def test_growth_compares_thirds_and_needs_both() -> None:

@@ -14,6 +14,7 @@ from posewire_server.benchmark.load.statistics import (
     count_frames,
     fairness,
     latencies_ms,
+    lateness_ms,
     of_stages,
     spread,
     window_medians_ms,
@@ -22,12 +23,12 @@ from posewire_server.benchmark.load.statistics import (
 NAN = float("nan")
 
 
-def records(*rows: tuple[int, float, float, Outcome]) -> Records:
+def records(*rows: tuple[int, float, float, Outcome], given_up_s: float = NAN) -> Records:
     """Of (stream, due, answered, outcome), noticed and sent a little after they were due."""
     made = np.zeros(len(rows), FRAME)
     for row, (stream, due_s, answered_s, outcome) in zip(made, rows, strict=True):
         row["stream"], row["due_s"], row["answered_s"], row["outcome"] = stream, due_s, answered_s, outcome
-        row["noticed_s"], row["sent_s"] = due_s + 0.01, due_s + 0.05
+        row["noticed_s"], row["sent_s"], row["given_up_s"] = due_s + 0.01, due_s + 0.05, given_up_s
     return made
 
 
@@ -75,14 +76,23 @@ def test_reasons_have_their_names() -> None:
     assert counts.failures == {"undecodable": 1}
 
 
-def test_what_was_never_answered_has_waited_until_the_end() -> None:
+def test_what_was_never_answered_has_waited_until_it_was_given_up() -> None:
     made = records(
         (0, 1.0, 1.5, Outcome.TRACKED),
         (0, 2.0, NAN, Outcome.OPEN),
         (0, 3.0, 3.1, Outcome.DROPPED),  # has no result, so no latency
         (0, 4.0, 4.1, Outcome.FAILED),
+        (0, 11.0, NAN, Outcome.OPEN),  # due when the stream was broken already: nobody waited for it
+        given_up_s=10.0,
     )
-    assert sorted(latencies_ms(made, 10.0)) == pytest.approx([500, 8000])
+    assert sorted(latencies_ms(made)) == pytest.approx([500, 8000])
+
+
+def test_frames_of_a_broken_stream_are_not_held_against_the_generator() -> None:
+    made = records(*((0, float(at), NAN, Outcome.OPEN) for at in range(4)), given_up_s=1.5)
+    made["noticed_s"][1:] = NAN
+    # the second one was due and not noticed when the stream broke; the others were not due
+    assert sorted(lateness_ms(made)) == pytest.approx([10, 500])
 
 
 def test_the_age_grows_until_the_next_result_comes() -> None:
@@ -96,6 +106,13 @@ def test_the_age_grows_until_the_next_result_comes() -> None:
     assert ages[39] == pytest.approx(1900)
 
 
+def test_there_is_no_age_before_the_first_frame_of_a_stream() -> None:
+    made = records((0, 0.0, 0.5, Outcome.TRACKED), (1, 2.0, 2.5, Outcome.TRACKED))
+    ages = ages_ms(made, 0.0, 4.0, fps=1.0)
+    assert len(ages) == 40 + 20
+    assert ages.min() == 0
+
+
 def test_a_result_that_comes_late_does_not_replace_a_newer_one() -> None:
     made = records((0, 0.0, 3.0, Outcome.TRACKED), (0, 1.0, 2.0, Outcome.TRACKED))
     assert ages_ms(made, 3.5, 3.55, fps=1.0) == pytest.approx([2500])
@@ -105,13 +122,13 @@ def test_the_slowest_stream_is_held_against_the_median_one() -> None:
     quick = [(stream, float(at), at + 0.1, Outcome.TRACKED) for stream in (0, 1) for at in range(20)]
     slow = [(2, float(at), at + 0.4, Outcome.TRACKED) for at in range(20)]
     starved = [(3, float(at), at + 0.1, Outcome.DROPPED) for at in range(20)]
-    found = fairness(records(*quick, *slow), 30.0)
+    found = fairness(records(*quick, *slow))
     assert (found.median_p95_ms, found.slowest_p95_ms) == pytest.approx((100, 400))
     assert found.ratio == pytest.approx(4)
     assert (found.least_tracked_share, found.starved) == (1.0, 0)
-    found = fairness(records(*quick, *slow, *starved), 30.0)
+    found = fairness(records(*quick, *slow, *starved))
     assert (found.least_tracked_share, found.starved) == (0.0, 1)
-    found = fairness(records(*starved), 30.0)
+    found = fairness(records(*starved))
     assert (found.slowest_p95_ms, found.ratio) == (None, None)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import statistics
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-__all__ = ["GpuUse", "GpuWatch", "watch_gpu"]
+__all__ = ["GpuUse", "GpuWatch", "gpu_of", "watch_gpu"]
 
 _EVERY_MS = 200
 _FIELDS = "utilization.gpu,utilization.memory,memory.used"
+_TELL_UUID = "import sys, torch; print(torch.cuda.get_device_properties(int(sys.argv[1])).uuid)"
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,38 @@ class GpuWatch:
         return GpuUse(statistics.fmean(busy), statistics.fmean(memory_busy), max(memory))
 
 
+async def gpu_of(device: str) -> str:
+    """The UUID of the GPU on which a server runs that was started with our environment.
+
+    Torch is asked: nvidia-smi counts GPUs in another way (CUDA_VISIBLE_DEVICES). And in a process that ends: torch
+    would keep some of the GPU's memory.
+
+    Args:
+        device: as the server reports it, e.g. `cuda:0 (...)`.
+
+    Returns:
+        As nvidia-smi takes it; empty: it runs on no GPU, or on which is not known.
+    """
+    number = re.match(r"cuda:(\d+)", device)
+    if number is None:
+        return ""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _TELL_UUID, number[1]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    told, _ = await process.communicate()
+    return f"GPU-{told.decode().strip()}" if process.returncode == 0 else ""
+
+
 @asynccontextmanager
-async def watch_gpu() -> AsyncIterator[GpuWatch]:
-    """Watch the first GPU as long as the block lasts; without nvidia-smi nothing is seen."""
+async def watch_gpu(gpu: str) -> AsyncIterator[GpuWatch]:
+    """Watch a GPU, named by its UUID, as long as the block lasts; without one, or nvidia-smi, nothing is seen."""
     watch = GpuWatch()
-    program = shutil.which("nvidia-smi")
+    program = shutil.which("nvidia-smi") if gpu else None
     if program is None:
         yield watch
         return
     process = await asyncio.create_subprocess_exec(
-        *(program, "--id=0", f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits", f"--loop-ms={_EVERY_MS}"),
+        *(program, f"--id={gpu}", f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits", f"--loop-ms={_EVERY_MS}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from posewire_server.benchmark.load.generator_process import StreamsRefused
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import on_rig
@@ -47,10 +48,11 @@ class CapacityOptions:
         for name, low, high in (
             ("latency_bound_ms", 0.1, 1e6),
             ("most_lost_share", 0.0, 1.0),
-            ("most_streams", self.load.streams, 5000),
+            ("most_streams", 1, 5000),
             ("resolution", 0.0, 0.5),
         ):
             check_range(name, getattr(self, name), low, high)
+        check_range("streams", self.load.streams, 1, self.most_streams)
 
     def faults_of(self, result: LoadResult) -> tuple[str, ...]:
         """Why a load does not meet the bound; empty if it does."""
@@ -70,18 +72,18 @@ class CapacityStep:
     Attributes:
         streams: that were tried.
         latency_ms: the percentile that counts; None: nothing was answered.
-        lost_share: of the frames.
+        lost_share: of the frames; None: the server refused the streams.
         server_cores: that the server kept busy; None: it does not tell.
         faults: why it does not meet the bound; empty if it does.
-        valid: whether the generator kept its schedule.
+        late: whether the generators did not keep their schedule.
     """
 
     streams: int
     latency_ms: float | None
-    lost_share: float
+    lost_share: float | None
     server_cores: float | None
     faults: tuple[str, ...]
-    valid: bool
+    late: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +96,10 @@ class Capacity:
         latency_bound_ms: that was asked for.
         percentile: of the latency.
         most_lost_share: that was asked for.
-        limited_by: `server`, `generator` (which was late: the server may carry more) or `search` (more was not tried).
+        limited_by: `server`, which also refuses streams or breaks them off, `generator` (which was late: the server may
+            carry more) or `search` (more was not tried).
         steps: in their order.
-        result: of the last run: the one that confirmed the answer, or that shows why there is none.
+        result: of the last run that was not refused: the one that confirmed the answer, or shows why there is none.
     """
 
     streams: int
@@ -118,7 +121,8 @@ class Capacity:
         for step in self.steps:
             latency = "-" if step.latency_ms is None else f"{step.latency_ms:.1f}"
             cores = "-" if step.server_cores is None else f"{step.server_cores:.2f}"
-            lines.append(f"{step.streams:7d} {latency:>9} {step.lost_share:8.2%} {cores:>7}   {'; '.join(step.faults)}")
+            lost = "-" if step.lost_share is None else f"{step.lost_share:.2%}"
+            lines.append(f"{step.streams:7d} {latency:>9} {lost:>8} {cores:>7}   {'; '.join(step.faults)}")
         bound = f"p{self.percentile} <= {self.latency_bound_ms:g} ms with at most {self.most_lost_share:.1%} lost"
         answer = f"{self.streams} streams at {self.fps:g} fps meet {bound}; limited by the {self.limited_by}"
         return "\n".join([*lines, "", answer])
@@ -138,29 +142,39 @@ def find_capacity(options: CapacityOptions) -> Capacity:
 
 
 async def seek_capacity(options: CapacityOptions, measure: Callable[[int], Awaitable[LoadResult]]) -> Capacity:
-    """The search itself, whatever measures."""
+    """The search itself, whatever measures.
+
+    Raises:
+        StreamsRefused: the server takes not even one stream.
+    """
     steps: list[CapacityStep] = []
     results: list[LoadResult] = []
 
     async def meets(streams: int) -> bool:
-        result = await measure(streams)
+        try:
+            result = await measure(streams)
+        except StreamsRefused as refusal:
+            steps.append(CapacityStep(streams, None, None, None, (str(refusal),), late=False))
+            return False
+        results.append(result)
         faults = options.faults_of(result)
         latency = None if result.latency is None else result.latency.at(options.percentile)
         cores = result.utilisation.server_cores
-        steps.append(CapacityStep(streams, latency, result.lost_share, cores, faults, result.valid))
-        results.append(result)
+        steps.append(CapacityStep(streams, latency, result.lost_share, cores, faults, result.late))
         return not faults
 
     most = await seek_most(meets, first=options.load.streams, most=options.most_streams, resolution=options.resolution)
-    above = [step for step in steps if step.streams > most]
-    nearest = min(above, key=lambda step: step.streams, default=None)
+    if not results:
+        raise StreamsRefused(steps[-1].faults[0])
+    missed = [step for step in steps if step.streams > most and step.faults]
+    nearest = min(missed, key=lambda step: step.streams, default=None)
     return Capacity(
         streams=most,
         fps=options.load.fps,
         latency_bound_ms=options.latency_bound_ms,
         percentile=options.percentile,
         most_lost_share=options.most_lost_share,
-        limited_by="search" if nearest is None else "server" if nearest.valid else "generator",
+        limited_by="search" if nearest is None else "generator" if nearest.late else "server",
         steps=tuple(steps),
         result=results[-1],
     )

@@ -1,7 +1,8 @@
 """`python -m posewire_server.benchmark.load.generator`: one process that sends streams on schedule.
 
 It talks with whoever started it in lines: a plan (JSON) comes in, `ready` goes out when all streams are open, the time
-to start comes in, and a `Closing` (JSON) goes out when the frames' records are in the plan's file.
+to start comes in, and a `Closing` (JSON) goes out when the frames' records are in the plan's file. When its standard
+input ends it stops sending: whoever started it is gone.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 
 from posewire._status import error_from_status
 from posewire.v1 import track_pb2
 from posewire_server.benchmark.access import access_from, own_connection
 from posewire_server.benchmark.footage import Footage
+from posewire_server.benchmark.load.planned_process import tell
 from posewire_server.benchmark.load.schedule import Schedule
 from posewire_server.benchmark.load.sender import SendingStream
 
@@ -74,14 +77,36 @@ class Closing:
         cpu_s: processor time in the time that counts.
         broken: streams that ended early, and why.
         error: why nothing was measured; empty: it was.
+        refused: whether that is because the server takes no more streams.
     """
 
     cpu_s: float = 0.0
     broken: dict[str, str] = dataclasses.field(default_factory=dict)
     error: str = ""
+    refused: bool = False
 
 
 async def _generate(plan: GeneratorPlan) -> Closing:
+    """All of it; cancelled when standard input ends."""
+    starting = asyncio.get_running_loop().create_future()
+    sending = asyncio.create_task(_send(plan, starting))
+    listening = asyncio.create_task(_listen(starting, sending))
+    try:
+        return await sending
+    finally:
+        listening.cancel()
+
+
+async def _listen(starting: asyncio.Future[float], sending: asyncio.Task[Closing]) -> None:
+    lines = asyncio.StreamReader()
+    # Not a thread that reads: it could not be stopped.
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async for line in lines:
+        starting.set_result(float(line))
+    sending.cancel()
+
+
+async def _send(plan: GeneratorPlan, starting: asyncio.Future[float]) -> Closing:
     schedule = Schedule(streams=plan.of, fps=plan.fps, seconds=plan.send_s)
     clips = [Footage.load(Path(path)) for path in plan.footage]
     opening = track_pb2.TrackRequest.FromString(base64.b64decode(plan.first_request))
@@ -96,8 +121,8 @@ async def _generate(plan: GeneratorPlan) -> Closing:
     try:
         await asyncio.gather(*(stream.open(opening) for stream in streams))
         gc.freeze()  # what is here stays; looking through it again and again would make frames late
-        print("ready", flush=True)
-        start_s = float(await asyncio.to_thread(sys.stdin.readline))
+        tell("ready")
+        start_s = await starting
         counting = asyncio.create_task(_cpu_between(*(start_s + at for at in plan.counted_s)))
         broken = await asyncio.gather(*(stream.run(start_s, plan.patience_s) for stream in streams))
         np.save(plan.records, np.concatenate([stream.records for stream in streams]))
@@ -118,21 +143,25 @@ async def _cpu_between(begin_s: float, end_s: float) -> float:
 
 
 def _main() -> None:
-    import grpc
-
     plan = GeneratorPlan(**json.loads(sys.stdin.readline()))
-    closing = Closing(error="it was interrupted")
     with suppress(OSError):  # not everybody may
         os.nice(-_AHEAD)
-    with suppress(KeyboardInterrupt):
-        try:
-            closing = asyncio.run(_generate(plan))
-        except grpc.aio.AioRpcError as error:
-            addresses = plan.access["addresses"]
-            closing = Closing(error=str(error_from_status(error, str(addresses), "opening streams")))
-        except (ValueError, OSError) as error:
-            closing = Closing(error=str(error))
-    print(json.dumps(dataclasses.asdict(closing)), flush=True)
+    try:
+        closing = asyncio.run(_generate(plan))
+    except grpc.aio.AioRpcError as error:
+        closing = _not_opened(plan, error)
+    except (ValueError, OSError) as error:
+        closing = Closing(error=str(error))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        closing = Closing(error="it was interrupted")
+    tell(json.dumps(dataclasses.asdict(closing)))
+
+
+def _not_opened(plan: GeneratorPlan, error: grpc.aio.AioRpcError) -> Closing:
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Closing(error=f"the server refuses {plan.of} streams: {error.details()}", refused=True)
+    addresses = ", ".join(plan.access["addresses"])
+    return Closing(error=str(error_from_status(error, addresses, "opening streams")))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +24,16 @@ from posewire._connections import Connection
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.benchmark.access import access_from, own_connection
 from posewire_server.benchmark.footage import Footage
+from posewire_server.benchmark.load.hostile_kind import HostileKind
+from posewire_server.benchmark.load.planned_process import tell
 
-__all__ = ["HostileKind", "HostilePlan", "HostileReport"]
+__all__ = ["HostilePlan", "HostileReport"]
 
 # It stands for a machine of its own: on one machine with the server, it takes only the time that nobody else wants.
 _NICE = 19
 _STALLED_STREAMS = 8
 _NOISE = random.Random(0).randbytes(50_000)
 _PAUSE_S = 0.05
-
-
-class HostileKind(StrEnum):
-    """What it does."""
-
-    GARBAGE = "garbage"
-    """Frames of noise, as fast as they are taken."""
-    FLOOD = "flood"
-    """Good frames, as fast as they are taken."""
-    STALL = "stall"
-    """Several streams whose answers are never read; they send noise, so that it is not their frames that cost."""
-    RECONNECT = "reconnect"
-    """Opens a stream and breaks it off, again and again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +164,7 @@ async def _attack(plan: HostilePlan) -> HostileReport:
 
 async def _tell(begun: asyncio.Event) -> None:
     await begun.wait()
-    print("attacking", flush=True)
+    tell("attacking")
 
 
 def _noise(number: int) -> track_pb2.TrackRequest:
@@ -187,7 +175,7 @@ def _main() -> None:
     plan = HostilePlan(**json.loads(sys.stdin.readline()))
     os.nice(_NICE)
     with suppress(KeyboardInterrupt):
-        print(json.dumps(dataclasses.asdict(asyncio.run(_attack(plan)))), flush=True)
+        tell(json.dumps(dataclasses.asdict(asyncio.run(_attack(plan)))))
 
 
 if __name__ == "__main__":

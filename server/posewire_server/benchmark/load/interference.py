@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from posewire_server.benchmark.access import access_fields
-from posewire_server.benchmark.load.hostile import HostileKind, HostilePlan, HostileReport
+from posewire_server.benchmark.load.hostile import HostilePlan, HostileReport
+from posewire_server.benchmark.load.hostile_kind import HostileKind
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.planned_process import planned_process
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import LoadRig, on_rig
-from posewire_server.benchmark.load.statistics import median_of
+from posewire_server.benchmark.load.statistics import median_ratio
 from posewire_server.ranges import check_range
 
 __all__ = [
-    "HostileKind",
     "Interference",
     "InterferenceOptions",
     "InterferenceRound",
@@ -78,7 +78,7 @@ class Interference:
 
     Attributes:
         kind: of the hostile client.
-        ratio: median over the rounds; None where there is none.
+        ratio: median over the rounds that count; None where none does.
         rounds: in their order.
         without: the last measurement of the faithful clients alone.
         beside: the last one beside the hostile client.
@@ -106,8 +106,8 @@ class Interference:
                 f"{without:>11} {beside:>7} {ratio:>7} {each.hostile.attacks:9d} {each.hostile.cores:11.2f}"
                 f"   {'; '.join(each.faults)}"
             )
-        told = "-" if self.ratio is None else f"{self.ratio:.2f}"
-        return "\n".join([*lines, "", f"{self.kind}: p95 of the others is {told} of what it was   (below 1.2)"])
+        told, why = ("-", "; no round counts") if self.ratio is None else (f"{self.ratio:.2f}", "")
+        return "\n".join([*lines, "", f"{self.kind}: p95 of the others is {told} of what it was   (below 1.2){why}"])
 
 
 def measure_interference(options: InterferenceOptions) -> Interference:
@@ -116,24 +116,28 @@ def measure_interference(options: InterferenceOptions) -> Interference:
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
     """
-    return on_rig(options.load, lambda rig: run_interference(rig, options))
+    # The hostile one, and the others anew in each measurement: streams that were opened before are not held against
+    # them, as they are against the hostile one.
+    callers = 1 + 2 * options.rounds
+    return on_rig(options.load, lambda rig: run_interference(rig, options), callers=callers)
 
 
 async def run_interference(rig: LoadRig, options: InterferenceOptions) -> Interference:
     """The measurements themselves, on a rig that stands ready."""
     rounds = []
     for number in range(options.rounds):
+        one, another = rig.as_caller(2 * number + 1), rig.as_caller(2 * number + 2)
         # The other order in every other round: what drifts favours neither.
         if number % 2:
-            beside, hostile = await _beside(rig, options.kind)
-            alone = await rig.measure()
+            beside, hostile = await _beside(one, rig, options.kind)
+            alone = await another.measure()
         else:
-            alone = await rig.measure()
-            beside, hostile = await _beside(rig, options.kind)
+            alone = await one.measure()
+            beside, hostile = await _beside(another, rig, options.kind)
         rounds.append(_round(alone, beside, hostile))
     return Interference(
         kind=options.kind,
-        ratio=median_of(each.ratio for each in rounds),
+        ratio=median_ratio(rounds),
         rounds=tuple(rounds),
         without=alone,
         beside=beside,
@@ -147,10 +151,10 @@ def _round(alone: LoadResult, beside: LoadResult, hostile: HostileReport) -> Int
     return InterferenceRound(without, with_it, ratio, hostile, alone.faults + beside.faults)
 
 
-async def _beside(rig: LoadRig, kind: HostileKind) -> tuple[LoadResult, HostileReport]:
-    async with _attack(rig, kind) as attack:
+async def _beside(others: LoadRig, attacker: LoadRig, kind: HostileKind) -> tuple[LoadResult, HostileReport]:
+    async with _attack(attacker, kind) as attack:
         await attack.begun()
-        result = await rig.measure()
+        result = await others.measure()
         return result, await attack.stop()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +74,7 @@ class Overload:
         worst_ms: of these; None where a part has none.
         growth: age in the last third of the time, as a multiple of that in the first.
         memory_growth_mb: of the server meanwhile; None: it does not tell.
-        holds: whether the age stayed below the bound and did not grow.
+        faults: why the results do not stay fresh, or cannot be said to; empty if they do.
         result: all figures of the overload.
     """
 
@@ -86,12 +86,17 @@ class Overload:
     worst_ms: float | None
     growth: float | None
     memory_growth_mb: float | None
-    holds: bool
+    faults: tuple[str, ...]
     result: LoadResult
+
+    @property
+    def holds(self) -> bool:
+        """Whether the age stayed below the bound and did not grow, for every stream."""
+        return not self.faults
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"holds": self.holds}
 
     def as_text(self) -> str:
         """Lines for people."""
@@ -109,7 +114,10 @@ class Overload:
         ]
         if self.memory_growth_mb is not None:
             lines.append(f"memory of the server         {self.memory_growth_mb:+8.1f} MB")
-        return "\n".join([*lines, "the results stay fresh" if self.holds else "THE RESULTS DO NOT STAY FRESH"])
+        verdict = "the results stay fresh"
+        if self.faults:
+            verdict = f"THE RESULTS DO NOT STAY FRESH: {'; '.join(self.faults)}"
+        return "\n".join([*lines, verdict])
 
 
 def measure_overload(options: OverloadOptions) -> Overload:
@@ -134,7 +142,7 @@ async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
     windows = window_medians_ms(measured.records, measured.begin_s, measured.end_s, options.windows)
     told = [age for age in windows if age is not None]
     worst = max(told) if len(told) == len(windows) else None
-    interval_ms, grown = 1e3 / fps, growth(windows)
+    interval_ms, grown, result = 1e3 / fps, growth(windows), summarise(measured)
     bound_ms = options.most_intervals * interval_ms + service_ms
     return Overload(
         service_ms=service_ms,
@@ -145,9 +153,24 @@ async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
         worst_ms=worst,
         growth=grown,
         memory_growth_mb=_memory_growth_mb(measured),
-        holds=worst is not None and worst < bound_ms and grown is not None and grown <= options.most_growth,
-        result=summarise(measured),
+        faults=tuple(_faults(result, worst, bound_ms, grown, options.most_growth)),
+        result=result,
     )
+
+
+def _faults(
+    result: LoadResult, worst_ms: float | None, bound_ms: float, grown: float | None, most_growth: float
+) -> Iterator[str]:
+    if not result.valid:
+        yield "the figures do not count"
+    if result.fairness.starved:
+        yield f"{result.fairness.starved} streams without a result"
+    if worst_ms is None:
+        yield "a part of the time without a result"
+    elif worst_ms >= bound_ms:
+        yield f"{worst_ms:.1f} ms old at worst"
+    if grown is not None and grown > most_growth:
+        yield f"{grown:.2f} times as old in the end"
 
 
 def _memory_growth_mb(measured: Measured) -> float | None:

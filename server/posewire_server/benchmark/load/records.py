@@ -22,6 +22,7 @@ FRAME = np.dtype(
         ("noticed_s", np.float64),
         ("sent_s", np.float64),
         ("answered_s", np.float64),
+        ("given_up_s", np.float64),
         ("outcome", np.int8),
         ("reason", np.int8),
         ("people", np.int16),
@@ -34,6 +35,7 @@ FRAME = np.dtype(
     noticed_s   when the generator saw that it was due
     sent_s      when gRPC had taken it; it holds the sender back while the server does not read
     answered_s  when the answer had come
+    given_up_s  when nobody waited for an answer any more, of a frame that has none
     outcome     an `Outcome`
     reason      of a drop or a failure, the wire's number
 """

@@ -51,7 +51,7 @@ class Utilisation:
         server_cores: processor cores that the server kept busy; None: it does not tell.
         generator_cores: that all generators kept busy.
         server_memory_mb: resident, at the end.
-        gpu: None where there is none.
+        gpu: that of the server; None: it has none, or which one is not known.
     """
 
     server_cores: float | None
@@ -83,6 +83,7 @@ class LoadResult:
         batches: of each stage; None where the server exports no metrics.
         utilisation: processor, memory, GPU.
         lateness: milliseconds by which the generators noticed frames after they were due.
+        late: whether that was too much: the load was not what it says.
         faults: why the figures do not count: late generators, streams that broke.
     """
 
@@ -103,6 +104,7 @@ class LoadResult:
     batches: dict[str, Batches] | None
     utilisation: Utilisation
     lateness: Spread | None
+    late: bool
     faults: tuple[str, ...] = field(default=())
 
     @property

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import dataclasses
-import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from posewire import AsyncClient, ServerInfo
+from posewire import ServerInfo
 from posewire.cli.access import ServerAccess
 from posewire.v1 import settings_pb2, track_pb2
 from posewire_server.benchmark.access import access_fields
 from posewire_server.benchmark.clips import make_footage
 from posewire_server.benchmark.footage import Footage
-from posewire_server.benchmark.load.accelerator import GpuUse, watch_gpu
+from posewire_server.benchmark.load.accelerator import GpuUse, gpu_of, watch_gpu
 from posewire_server.benchmark.load.generator import Closing, GeneratorPlan
+from posewire_server.benchmark.load.generator_process import generator_process
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
-from posewire_server.benchmark.load.planned_process import planned_process
 from posewire_server.benchmark.load.records import Records
 from posewire_server.benchmark.load.result import LoadResult, Setting
 from posewire_server.benchmark.load.schedule import Schedule
 from posewire_server.benchmark.load.server_metrics import Scrape, scrape
 from posewire_server.benchmark.load.summary import Measured, summarise
 from posewire_server.benchmark.machine import this_machine
-from posewire_server.benchmark.private_server import private_server
+from posewire_server.benchmark.private_server import PrivateServer, private_server
 from posewire_server.config import ServerConfig
 from posewire_server.wire.names import DROP_POLICIES
 
@@ -44,7 +44,6 @@ _COOL_DOWN_S = 0.5
 _PATIENCE_S = 10.0
 # From the moment at which all streams are open to the first frame.
 _RUN_UP_S = 0.3
-_READY_TIMEOUT_S = 120.0
 # Streams of a hostile client, beside those of the load.
 _GUESTS = 32
 _POLICIES = {policy: number for number, policy in DROP_POLICIES.items()}
@@ -55,8 +54,9 @@ class LoadRig:
 
     Args:
         options: of the load; a measurement may replace some of them.
-        access: how the server is reached.
+        accesses: how the server is reached, in one way or as several callers.
         metrics_url: of the server; empty: none.
+        gpu: of the server, its UUID; empty: not known.
         footage: clips.
         folder: for files.
         setting: what is measured, for the results.
@@ -65,19 +65,28 @@ class LoadRig:
     def __init__(
         self,
         options: LoadOptions,
-        access: ServerAccess,
+        accesses: Sequence[ServerAccess],
         metrics_url: str,
+        gpu: str,
         footage: list[Footage],
         folder: Path,
         setting: Setting,
     ) -> None:
         self.options = options
-        self.access = access
+        self.access = accesses[0]
         self.metrics_url = metrics_url
+        self._accesses = accesses
+        self._gpu = gpu
         self.setting = setting
         self.footage = [folder / f"clip-{place}.npz" for place in range(len(footage))]
         for clip, path in zip(footage, self.footage, strict=True):
             clip.save(path)
+
+    def as_caller(self, number: int) -> LoadRig:
+        """The same rig as another caller, if the server can tell them apart; what one may open, others may as well."""
+        rig = copy.copy(self)
+        rig.access = self._accesses[number % len(self._accesses)]
+        return rig
 
     async def measure(
         self, *, streams: int | None = None, fps: float | None = None, seconds: float | None = None
@@ -91,6 +100,7 @@ class LoadRig:
         """The same, as records.
 
         Raises:
+            StreamsRefused: the server takes no more streams.
             RuntimeError: the streams cannot be opened, or a generator dies.
         """
         of = self.options
@@ -110,7 +120,6 @@ class LoadRig:
             setting=self.setting,
             schedule=schedule,
             records=records,
-            start_s=start_s,
             begin_s=start_s + of.warm_up_s,
             end_s=start_s + end_s,
             max_lateness_ms=of.max_lateness_ms,
@@ -153,7 +162,7 @@ class LoadRig:
         self, plans: list[GeneratorPlan], end_s: float
     ) -> tuple[float, list[Closing], tuple[Scrape | None, Scrape | None, GpuUse | None]]:
         async with AsyncExitStack() as stack:
-            generators = [await stack.enter_async_context(_generator(plan)) for plan in plans]
+            generators = [await stack.enter_async_context(generator_process(plan)) for plan in plans]
             await asyncio.gather(*(each.ready() for each in generators))
             start_s = time.monotonic() + _RUN_UP_S
             for each in generators:
@@ -164,118 +173,99 @@ class LoadRig:
 
     async def _watch_server(self, begin_s: float, end_s: float) -> tuple[Scrape | None, Scrape | None, GpuUse | None]:
         await asyncio.sleep(begin_s - time.monotonic())
-        async with watch_gpu() as gpu:
+        async with watch_gpu(self._gpu) as gpu:
             before = await scrape(self.metrics_url)
             await asyncio.sleep(end_s - time.monotonic())
             after = await scrape(self.metrics_url)
         return before, after, gpu.use()
 
 
-class _Generator:
-    """A generator process that runs."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def ready(self) -> None:
-        """Wait until its streams are open."""
-        try:
-            line = await asyncio.wait_for(self._line(), _READY_TIMEOUT_S)
-        except TimeoutError:
-            raise RuntimeError(f"the streams were not open after {_READY_TIMEOUT_S:g} s") from None
-        if line != "ready":
-            raise RuntimeError(Closing(**json.loads(line)).error)
-
-    def start(self, start_s: float) -> None:
-        """Tell it when the schedule starts."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{start_s!r}\n".encode())
-
-    async def closing(self) -> Closing:
-        """Wait for its end."""
-        closing = Closing(**json.loads(await self._line()))
-        await self._process.wait()  # it is on its way out: killed now, it would have no exit status
-        if closing.error:
-            raise RuntimeError(closing.error)
-        return closing
-
-    async def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a load generator ended early (exit status {await self._process.wait()})")
-        return line.decode().strip()
-
-
 @asynccontextmanager
-async def _generator(plan: GeneratorPlan) -> AsyncIterator[_Generator]:
-    async with planned_process("posewire_server.benchmark.load.generator", dataclasses.asdict(plan)) as process:
-        yield _Generator(process)
-
-
-@asynccontextmanager
-async def load_rig(options: LoadOptions, *, most_streams: int | None = None) -> AsyncIterator[LoadRig]:
+async def load_rig(
+    options: LoadOptions, *, most_streams: int | None = None, callers: int = 0
+) -> AsyncIterator[LoadRig]:
     """Make the clips, and start a server if need be.
 
     Args:
         options: of the load.
         most_streams: that a measurement will have; None: as many as the options say.
+        callers: that a private server can tell apart; each may open all streams once, and then as many a second as by
+            default. 0: anybody may, as often as they like.
 
     Raises:
         RuntimeError: the private server does not start.
+        OSError: the running one's metrics cannot be read.
         CallError: the running one does not answer.
         SourceError, ValueError: a clip, or the bundle, cannot be used.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posewire-rig-")))
+        await scrape(options.metrics_url)  # a wrong address is told at once
         footage = await asyncio.to_thread(make_footage, options.clip)
-        access, metrics_url = options.server, options.metrics_url
-        if isinstance(access, ServerConfig):
-            config = _with_room(access, most_streams or options.streams)
-            if options.random_weights:
-                from posewire_server.benchmark.random_bundle import write_random_bundle  # torch, needed for this alone
+        accesses: Sequence[ServerAccess]
+        if isinstance(options.server, ServerConfig):
+            config = _with_room(options.server, most_streams or options.streams, callers)
+            server = await stack.enter_async_context(_own_server(config, options, folder, callers))
+            accesses, metrics_url = server.accesses, server.metrics_url
+        else:
+            accesses, metrics_url = (options.server,), options.metrics_url
+        async with accesses[0].async_client() as client:
+            info = await client.server_info()
+        gpu = await gpu_of(info.device) if isinstance(options.server, ServerConfig) else ""
+        yield LoadRig(options, accesses, metrics_url, gpu, footage, folder, _setting(info, options, footage))
 
-                random = await asyncio.to_thread(write_random_bundle, config.bundle, folder / "bundle")
-                config = dataclasses.replace(config, bundle=str(random))
-            people = options.clip.people if options.boxes is BoxesFrom.INJECTED else 0
-            server = await stack.enter_async_context(private_server(config, inject_people=people))
-            access, metrics_url = server.access, server.metrics_url
-        async with access.async_client() as client:
-            setting = await _setting(client, options, footage)
-        yield LoadRig(options, access, metrics_url, footage, folder, setting)
+
+@asynccontextmanager
+async def _own_server(
+    config: ServerConfig, options: LoadOptions, folder: Path, callers: int
+) -> AsyncIterator[PrivateServer]:
+    if options.random_weights:
+        from posewire_server.benchmark.random_bundle import write_random_bundle  # torch, needed for this alone
+
+        random = await asyncio.to_thread(write_random_bundle, config.bundle, folder / "bundle")
+        config = dataclasses.replace(config, bundle=str(random))
+    people = options.clip.people if options.boxes is BoxesFrom.INJECTED else 0
+    async with private_server(config, inject_people=people, tokens=callers) as server:
+        yield server
 
 
 def measure_load(options: LoadOptions) -> LoadResult:
     """Measure one load.
 
     Raises:
-        RuntimeError: the server does not start, refuses the streams, or a generator dies.
-        SourceError, CallError, ValueError: see `load_rig`.
+        RuntimeError: the server does not start, refuses the streams (`StreamsRefused`), or a generator dies.
+        OSError, SourceError, CallError, ValueError: see `load_rig`.
     """
     return on_rig(options, LoadRig.measure)
 
 
 def on_rig(
-    options: LoadOptions, measure: Callable[[LoadRig], Awaitable[Result]], *, most_streams: int | None = None
+    options: LoadOptions,
+    measure: Callable[[LoadRig], Awaitable[Result]],
+    *,
+    most_streams: int | None = None,
+    callers: int = 0,
 ) -> Result:
     """What `measure` returns, on a rig of its own; see `load_rig` for the rest."""
 
     async def run() -> Result:
-        async with load_rig(options, most_streams=most_streams) as rig:
+        async with load_rig(options, most_streams=most_streams, callers=callers) as rig:
             return await measure(rig)
 
     return asyncio.run(run())
 
 
-def _with_room(config: ServerConfig, streams: int) -> ServerConfig:
-    """The same server with places for all streams and some guests."""
+def _with_room(config: ServerConfig, streams: int, callers: int) -> ServerConfig:
+    """The same server with places for all streams and some guests, to be opened anew for every measurement."""
     limits = config.limits
-    room = max(limits.max_streams, streams + _GUESTS)
-    return dataclasses.replace(config, limits=dataclasses.replace(limits, max_streams=room))
+    # Of the places for opening, a caller that is known leaves half to others.
+    room = max(limits.max_streams, streams + _GUESTS, 2 * streams if callers else 0)
+    openings_per_s = limits.max_openings_per_s if callers else max(limits.max_openings_per_s, room)
+    more = dataclasses.replace(limits, max_streams=room, max_openings_per_s=openings_per_s)
+    return dataclasses.replace(config, limits=more)
 
 
-async def _setting(client: AsyncClient, options: LoadOptions, footage: list[Footage]) -> Setting:
-    info: ServerInfo = await client.server_info()
+def _setting(info: ServerInfo, options: LoadOptions, footage: list[Footage]) -> Setting:
     models = info.models
     clips = ", ".join(
         f"{clip.name} {clip.size[0]}x{clip.size[1]} ({clip.codec}, {clip.frame_bytes / 1000:.0f} kB)"

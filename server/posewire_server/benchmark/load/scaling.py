@@ -9,10 +9,10 @@ from typing import Any
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import LoadRig, on_rig
-from posewire_server.benchmark.load.statistics import median_of
+from posewire_server.benchmark.load.statistics import median_ratio
 from posewire_server.ranges import check_range
 
-__all__ = ["Scaling", "ScalingOptions", "ScalingRound", "measure_scaling"]
+__all__ = ["Scaling", "ScalingOptions", "ScalingRound", "measure_scaling", "run_scaling"]
 
 # Where more than this share of the frames is answered, the figure is that of the load and not of the server.
 _ALL_SHARE = 0.95
@@ -62,7 +62,7 @@ class Scaling:
 
     Attributes:
         streams: of the many.
-        ratio: median over the rounds; None where there is none.
+        ratio: median over the rounds that count; None where none does.
         rounds: in their order.
         one: the last measurement of one stream.
         many: the last one of several.
@@ -84,8 +84,8 @@ class Scaling:
         for each in self.rounds:
             ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
             lines.append(f"{each.one_fps:17.1f} {each.many_fps:17.1f} {ratio:>7}   {'; '.join(each.faults)}")
-        told = "-" if self.ratio is None else f"{self.ratio:.2f}"
-        return "\n".join([*lines, "", f"{self.streams} streams have {told} of the throughput of one"])
+        told, why = ("-", "; no round counts") if self.ratio is None else (f"{self.ratio:.2f}", "")
+        return "\n".join([*lines, "", f"{self.streams} streams have {told} of the throughput of one{why}"])
 
 
 def measure_scaling(options: ScalingOptions) -> Scaling:
@@ -94,10 +94,11 @@ def measure_scaling(options: ScalingOptions) -> Scaling:
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
     """
-    return on_rig(options.load, lambda rig: _scaling(rig, options))
+    return on_rig(options.load, lambda rig: run_scaling(rig, options))
 
 
-async def _scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
+async def run_scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
+    """The measurements themselves, on a rig that stands ready."""
     streams, fps = options.load.streams, options.load.fps
     rounds = []
     for _ in range(options.rounds):
@@ -107,7 +108,7 @@ async def _scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
         rounds.append(ScalingRound(one.answered_fps, many.answered_fps, ratio, _faults(one) + _faults(many)))
     return Scaling(
         streams=streams,
-        ratio=median_of(each.ratio for each in rounds),
+        ratio=median_ratio(rounds),
         rounds=tuple(rounds),
         one=one,
         many=many,

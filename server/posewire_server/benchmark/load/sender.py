@@ -52,7 +52,7 @@ class SendingStream:
         self.records: Records = np.zeros(schedule.frames(index), FRAME)
         self.records["stream"] = index
         self.records["number"] = np.arange(len(self.records))
-        for name in ("noticed_s", "sent_s", "answered_s"):
+        for name in ("noticed_s", "sent_s", "answered_s", "given_up_s"):
             self.records[name] = np.nan
         self._noticed = 0  # frames that are due
         self._news = asyncio.Event()
@@ -91,7 +91,14 @@ class SendingStream:
                 return "the server ended the stream"
         finally:
             self._call.cancel()
+            self._give_up(end_s)
         return ""
+
+    def _give_up(self, end_s: float) -> None:
+        """Note for how long answers were waited for; what was not even sent is lost when the schedule ends."""
+        now_s, sent = time.monotonic(), ~np.isnan(self.records["sent_s"])
+        left = self.records["outcome"] == Outcome.OPEN
+        self.records["given_up_s"][left] = np.where(sent, now_s, min(now_s, end_s))[left]
 
     async def _exchange(self, end_s: float) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -50,18 +51,17 @@ async def scrape(url: str) -> Scrape | None:
     """Read the metrics; None without an address.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: nobody answers there, or not with metrics.
     """
     if not url:
         return None
-    text = await asyncio.to_thread(_read, url)
-    return Scrape(
-        {
-            _key(sample.name, sample.labels): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-    )
+    try:
+        text = await asyncio.to_thread(_read, url)
+        families = list(text_string_to_metric_families(text))
+    except (OSError, HTTPException, ValueError) as error:
+        why = f"no HTTP ({type(error).__name__})" if isinstance(error, HTTPException) else error
+        raise OSError(f"no metrics can be read at {url}: {why}") from error
+    return Scrape({_key(sample.name, sample.labels): sample.value for each in families for sample in each.samples})
 
 
 def batches_between(before: Scrape, after: Scrape) -> dict[str, Batches]:

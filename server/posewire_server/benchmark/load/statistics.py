@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,14 @@ from posewire_server.benchmark.load.records import (
 __all__ = [
     "Fairness",
     "FrameCounts",
+    "Round",
     "Spread",
     "ages_ms",
     "count_frames",
     "fairness",
     "latencies_ms",
-    "median_of",
+    "lateness_ms",
+    "median_ratio",
     "of_stages",
     "spread",
     "window_medians_ms",
@@ -37,9 +40,23 @@ _LOOKS_AN_INTERVAL = 10
 Values = npt.NDArray[np.float64]
 
 
-def median_of(values: Iterable[float | None]) -> float | None:
-    """The median of those that are there; None where there is none."""
-    told = [value for value in values if value is not None]
+class Round(Protocol):
+    """One comparison of several."""
+
+    @property
+    def ratio(self) -> float | None:
+        """What came of it."""
+        ...
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why it does not count."""
+        ...
+
+
+def median_ratio(rounds: Iterable[Round]) -> float | None:
+    """Of the rounds that count; None where none does."""
+    told = [each.ratio for each in rounds if each.ratio is not None and not each.faults]
     return statistics.median(told) if told else None
 
 
@@ -133,28 +150,36 @@ def count_frames(records: Records) -> FrameCounts:
     )
 
 
-def latencies_ms(records: Records, given_up_s: float) -> Values:
+def latencies_ms(records: Records) -> Values:
     """From the moment at which each frame was due until its result was there.
 
-    Frames without any answer count with the time that they had waited at the end, which is less than it would have
-    become: left out, they would make a server look quick that answers nothing. Dropped and failed frames have no
-    result; how many there are is told beside this.
-
-    Args:
-        records: of the frames that count.
-        given_up_s: when nobody waited for answers any more.
+    Frames without any answer count with the time that they had waited when they were given up, which is less than it
+    would have become: left out, they would make a server look quick that answers nothing. Dropped and failed frames
+    have no result, and those that became due on a stream that was broken by then nobody to wait for; how many there are
+    is told beside this.
     """
     tracked, left = records["outcome"] == Outcome.TRACKED, records["outcome"] == Outcome.OPEN
     answered = records["answered_s"][tracked] - records["due_s"][tracked]
-    waiting = np.maximum(given_up_s - records["due_s"][left], 0.0)
-    return np.concatenate([answered, waiting]) * 1e3
+    waited = records["given_up_s"][left] - records["due_s"][left]
+    return np.concatenate([answered, waited[waited >= 0]]) * 1e3
+
+
+def lateness_ms(records: Records) -> Values:
+    """By how much the generators noticed frames after they were due.
+
+    What was not noticed at all was not until it was given up; what became due after that was nobody's to notice.
+    """
+    never = np.isnan(records["noticed_s"])
+    late: Values = np.where(never, records["given_up_s"], records["noticed_s"]) - records["due_s"]
+    counted: Values = late[~never | (late >= 0)]
+    return counted * 1e3
 
 
 def ages_ms(records: Records, begin_s: float, end_s: float, fps: float) -> Values:
     """How old the newest result of each stream was, at evenly spaced moments: what a consumer knows is as old as that.
 
     Drops count here: the result before them only gets older. Where nothing had come yet, the age counts from the
-    stream's first frame.
+    stream's first frame; before that there is none.
 
     Args:
         records: of all frames, those of the warm-up too.
@@ -166,19 +191,20 @@ def ages_ms(records: Records, begin_s: float, end_s: float, fps: float) -> Value
     ages = []
     for stream in np.unique(records["stream"]):
         of_stream = records[records["stream"] == stream]
+        looked = moments[moments >= of_stream["due_s"][0]]
         results = of_stream[of_stream["outcome"] == Outcome.TRACKED]
         results = results[np.argsort(results["answered_s"], kind="stable")]
         newest = np.maximum.accumulate(np.concatenate([of_stream["due_s"][:1], results["due_s"]]))
-        ages.append(moments - newest[np.searchsorted(results["answered_s"], moments, side="right")])
+        ages.append(looked - newest[np.searchsorted(results["answered_s"], looked, side="right")])
     return np.concatenate(ages) * 1e3 if ages else np.zeros(0)
 
 
-def fairness(records: Records, given_up_s: float) -> Fairness:
-    """How differently the streams of these frames fared; see `latencies_ms` for the arguments."""
+def fairness(records: Records) -> Fairness:
+    """How differently the streams of these frames fared."""
     slow, shares = [], []
     for stream in np.unique(records["stream"]):
         of_stream = records[records["stream"] == stream]
-        of_latency = spread(latencies_ms(of_stream, given_up_s))
+        of_latency = spread(latencies_ms(of_stream))
         if of_latency is not None:
             slow.append(of_latency.p95)
         shares.append(float((of_stream["outcome"] == Outcome.TRACKED).mean()))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from posewire_server.benchmark.load.accelerator import GpuUse
 from posewire_server.benchmark.load.records import Outcome, Records
 from posewire_server.benchmark.load.result import LoadResult, Setting, Utilisation
@@ -17,6 +15,7 @@ from posewire_server.benchmark.load.statistics import (
     count_frames,
     fairness,
     latencies_ms,
+    lateness_ms,
     of_stages,
     spread,
 )
@@ -32,7 +31,6 @@ class Measured:
         setting: what was measured.
         schedule: of the frames.
         records: of all frames.
-        start_s: of the schedule.
         begin_s: when the warm-up was over.
         end_s: when the measured time was over; frames went on a little longer.
         max_lateness_ms: of a generator whose figures count, 99 % of the frames.
@@ -47,7 +45,6 @@ class Measured:
     setting: Setting
     schedule: Schedule
     records: Records
-    start_s: float
     begin_s: float
     end_s: float
     max_lateness_ms: float
@@ -64,23 +61,16 @@ class Measured:
         due = self.records["due_s"]
         return self.records[(due >= self.begin_s) & (due < self.end_s)]
 
-    @property
-    def given_up_s(self) -> float:
-        """Until then it was looked whether answers come: to the end of the schedule, or to the last answer."""
-        last_answer_s = np.max(np.nan_to_num(self.records["answered_s"], nan=0.0), initial=0.0)
-        return max(self.start_s + self.schedule.seconds, float(last_answer_s))
-
 
 def summarise(measured: Measured) -> LoadResult:
     """The figures."""
     records, counted, seconds = measured.records, measured.counted, measured.end_s - measured.begin_s
-    counts, given_up_s = count_frames(counted), measured.given_up_s
+    counts = count_frames(counted)
     tracked = records["outcome"] == Outcome.TRACKED
     in_time = tracked & (records["answered_s"] >= measured.begin_s) & (records["answered_s"] < measured.end_s)
     people = counted["people"][counted["outcome"] == Outcome.TRACKED]
-    # What the generator did not notice at all, it noticed at the end.
-    noticed = np.nan_to_num(counted["noticed_s"], nan=given_up_s)
-    lateness = spread((noticed - counted["due_s"]) * 1e3)
+    lateness = spread(lateness_ms(counted))
+    late = lateness is not None and lateness.p99 > measured.max_lateness_ms
     before, after = measured.before, measured.after
     return LoadResult(
         setting=measured.setting,
@@ -92,15 +82,16 @@ def summarise(measured: Measured) -> LoadResult:
         answered_fps=float(in_time.sum()) / seconds,
         frames=counts,
         lost_share=counts.lost_share,
-        latency=spread(latencies_ms(counted, given_up_s)),
+        latency=spread(latencies_ms(counted)),
         age=spread(ages_ms(records, measured.begin_s, measured.end_s, measured.schedule.fps)),
-        fairness=fairness(counted, given_up_s),
+        fairness=fairness(counted),
         stages=of_stages(counted),
         people=float(people.mean()) if len(people) else 0.0,
         batches=batches_between(before, after) if before is not None and after is not None else None,
         utilisation=_utilisation(measured, seconds),
         lateness=lateness,
-        faults=_faults(measured, lateness),
+        late=late,
+        faults=_faults(measured, lateness if late else None),
     )
 
 
@@ -114,11 +105,11 @@ def _utilisation(measured: Measured, seconds: float) -> Utilisation:
     return Utilisation(cores, measured.generator_cpu_s / seconds, memory_mb, measured.gpu)
 
 
-def _faults(measured: Measured, lateness: Spread | None) -> tuple[str, ...]:
+def _faults(measured: Measured, too_late: Spread | None) -> tuple[str, ...]:
     faults = []
-    if lateness is not None and lateness.p99 > measured.max_lateness_ms:
+    if too_late is not None:
         faults.append(
-            f"the generator was late: 99 % of the frames within {lateness.p99:.1f} ms, allowed are "
+            f"the generator was late: 99 % of the frames within {too_late.p99:.1f} ms, allowed are "
             f"{measured.max_lateness_ms:g} ms; give it more processes (--generators), or another machine"
         )
     if measured.broken:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from posewire.cli.failures import CommandError, UsageError
+from posewire_server.benchmark.command_line import failures_in_one_line
 from posewire_server.benchmark.load.command import load
 from posewire_server.benchmark.roofline.command import roofline
 from posewire_server.benchmark.service.command import service
@@ -48,20 +49,18 @@ def everything(
         list[str] | None, typer.Option(metavar="NAME", help="One of the benchmarks; may be given again.")
     ] = None,
 ) -> None:
-    """Run every benchmark of docs/benchmarks.md for a CPU, and print its tables: about ten minutes."""
-    from posewire_server.benchmark.suite import CPU_SUITE, run_suite
+    """Run every benchmark of docs/benchmarks.md for a CPU, and print its tables: about twelve minutes."""
+    with failures_in_one_line():
+        from posewire_server.benchmark.suite import CPU_SUITE, run_suite
 
-    known = [step.name for step in CPU_SUITE]
-    unknown = [name for name in only or () if name not in known]
-    if unknown:
-        print(f"posewire: unknown benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
-        raise typer.Exit(2)
-    steps = tuple(step for step in CPU_SUITE if not only or step.name in only)
-    failed = run_suite(steps, out)
-    print((out / "tables.md").read_text(encoding="utf-8"))
-    if failed:
-        print(f"posewire: {', '.join(failed)} failed; see above", file=sys.stderr)
-        raise typer.Exit(1)
+        known = [step.name for step in CPU_SUITE]
+        unknown = [name for name in only or () if name not in known]
+        if unknown:
+            raise UsageError(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+        failed = run_suite(tuple(step for step in CPU_SUITE if not only or step.name in only), out)
+        print((out / "tables.md").read_text(encoding="utf-8"))
+        if failed:
+            raise CommandError(f"{', '.join(failed)} failed; see above")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from posewire.cli.access import ServerAccess
 from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.access import access_fields, access_from
+from posewire_server.benchmark.load import overload as overload_module
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
+from posewire_server.benchmark.load.overload import OverloadOptions
 from posewire_server.benchmark.private_server import environment_of
 from posewire_server.benchmark.suite import CPU_SUITE, Step, run_suite, tables_of
 from posewire_server.benchmark.tables import TABLES
@@ -27,19 +29,25 @@ from posewire_server.configuration import load_config
         ("service --size 12", "'12' is not a size"),
         ("load --streams 0", "streams is 0; it must lie in 1..5000"),
         ("load --find-max --overload", "ask one at a time"),
-        ("load --inject", "name it with --detector"),
-        ("load --inject --detector none", "name it with --detector"),
-        ("load --codec vp9", "'vp9' is not a valid FootageCodec"),
-        ("load --server here:1 --detector auto --inject", "into a private server only"),
-        ("load --server here:1 --random-weights", "for a private server"),
+        ("load --inject", "without --detector, --inject would have no effect"),
+        ("load --inject --detector none", "without --detector, --inject would have no effect"),
+        ("load --detect-every 5 --max-detect-every 9", "--detect-every, --max-detect-every would have no effect"),
+        ("load --latency-bound-ms 1 --percentile 7", "without --find-max, --latency-bound-ms, --percentile would"),
+        ("load --overload --most-lost 0", "without --find-max, --most-lost would"),
+        ("load --overload --rounds 3", "without --hostile or --scaling, --rounds would"),
+        ("load --tls --insecure --ca here", "without --server, --tls, --ca, --insecure would"),
+        ("load --server here:1 --detector auto --inject", "--inject would choose for a private server"),
+        ("load --server here:1 --random-weights", "--random-weights would choose for a private server"),
+        ("load --find-max --streams 300", "streams is 300; it must lie in 1..256"),
         (
             "load --server here:1 --bundle paper-r50 --threads 2",
             "--bundle, --threads would choose for a private server",
         ),
-        ("load --metrics-url http://here", "belongs to --server"),
+        ("load --metrics-url http://here", "without --server, --metrics-url would"),
+        # a number that makes no sense as well, and that of a default
+        ("load --overload --seconds 0.5", "seconds is 0.5; it must lie in 1.0..86400.0"),
         ("load --scaling", "give --streams 2 or more"),
         ("load --overload --drop-policy all", "use the drop policy latest"),
-        ("load --hostile nobody", "'nobody' is not a valid HostileKind"),
         ("roofline --batches few", "'few' are no batch sizes"),
         ("roofline --runtimes --device cuda:3 --bundle nobody", "in float32: --device would have no effect"),
         (
@@ -56,6 +64,42 @@ def test_a_mistake_is_one_line(arguments: str, message: str) -> None:
     assert message in result.output
     assert "Traceback" not in result.output
     assert len(re.findall("^posewire: ", result.output, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [("load --codec vp9", ("jpeg", "h264")), ("load --hostile nobody", ("garbage", "flood", "stall", "reconnect"))],
+)
+def test_an_unknown_choice_is_told_with_the_known_ones(arguments: str, choices: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, arguments.split())
+    assert result.exit_code == 2
+    assert all(choice in result.output for choice in choices)
+
+
+def test_a_token_of_the_environment_is_no_mistake_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEWIRE_TOKEN", "secret")
+    result = CliRunner().invoke(app, ["load", "--streams", "0"])
+    assert "streams is 0" in result.output
+
+
+@pytest.mark.parametrize(("flags", "seconds"), [("", 30.0), ("--seconds 5", 5.0)])
+def test_an_overload_lasts_as_long_as_it_is_told(flags: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[OverloadOptions] = []
+
+    def measure(options: OverloadOptions) -> None:
+        asked.append(options)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(overload_module, "measure_overload", measure)
+    CliRunner().invoke(app, ["load", "--overload", *flags.split()])
+    assert [each.seconds for each in asked] == [seconds]
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, ["all", "--out", str(tmp_path / "file" / "out")])
+    assert result.exit_code == 1
+    assert result.output.startswith("posewire: [Errno ")
 
 
 def test_help_lists_the_benchmarks() -> None:

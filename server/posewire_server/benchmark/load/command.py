@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from posewire.cli.access import access_given, with_access_flags
 from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, parse_size, show
+from posewire_server.benchmark.footage import FootageCodec
+from posewire_server.benchmark.load.flags import check_flags
+from posewire_server.benchmark.load.hostile_kind import HostileKind
 from posewire_server.config import ServerConfig
 from posewire_server.inbox import DropPolicy
 
@@ -56,7 +59,10 @@ def load(
     ] = 0,
     streams: Annotated[int, typer.Option("--streams", "-n", help="Cameras.", rich_help_panel=_LOAD)] = 1,
     fps: Annotated[float, typer.Option(help="Of each camera.", rich_help_panel=_LOAD)] = 30.0,
-    seconds: Annotated[float, typer.Option(help="Measured.", rich_help_panel=_LOAD)] = 10.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Measured.", show_default="10, of an overload 30", rich_help_panel=_LOAD),
+    ] = None,
     warm_up: Annotated[
         float, typer.Option(metavar="SECONDS", help="Before that; not measured.", rich_help_panel=_LOAD)
     ] = 3.0,
@@ -70,14 +76,14 @@ def load(
         str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Of the frames.", rich_help_panel=_LOAD)
     ] = None,
     people: Annotated[int, typer.Option(help="In the scene, or in the boxes.", rich_help_panel=_LOAD)] = 4,
-    codec: Annotated[str, typer.Option(metavar="NAME", help="jpeg or h264.", rich_help_panel=_LOAD)] = "jpeg",
+    codec: Annotated[FootageCodec, typer.Option(help="Of the frames.", rich_help_panel=_LOAD)] = FootageCodec.JPEG,
     drop_policy: Annotated[DropPolicy, typer.Option(help="Of the streams.", rich_help_panel=_LOAD)] = DropPolicy.LATEST,
     detect_every: Annotated[
         int | None, typer.Option(metavar="N", help="The detector runs on every N-th frame.", rich_help_panel=_LOAD)
     ] = None,
     max_detect_every: Annotated[
-        int, typer.Option(metavar="N", help="How far the server may stretch that.", rich_help_panel=_LOAD)
-    ] = 0,
+        int | None, typer.Option(metavar="N", help="How far the server may stretch that.", rich_help_panel=_LOAD)
+    ] = None,
     generators: Annotated[
         int, typer.Option(help="Processes that send; 0: as many as needed.", rich_help_panel=_LOAD)
     ] = 0,
@@ -88,20 +94,25 @@ def load(
         bool,
         typer.Option("--find-max", help="Find the most cameras that meet the bound.", rich_help_panel=_QUESTION),
     ] = False,
-    latency_bound_ms: Annotated[float, typer.Option(help="With --find-max.", rich_help_panel=_QUESTION)] = 80.0,
+    latency_bound_ms: Annotated[
+        float | None, typer.Option(help="With --find-max.", show_default="80", rich_help_panel=_QUESTION)
+    ] = None,
     percentile: Annotated[
-        int, typer.Option(help="With --find-max: 50, 95, 99 or 100.", rich_help_panel=_QUESTION)
-    ] = 95,
+        int | None,
+        typer.Option(help="With --find-max: 50, 95, 99 or 100.", show_default="95", rich_help_panel=_QUESTION),
+    ] = None,
     most_lost: Annotated[
-        float, typer.Option(metavar="PERCENT", help="With --find-max: dropped or failed.", rich_help_panel=_QUESTION)
-    ] = 1.0,
-    hostile: Annotated[
-        str | None,
+        float | None,
         typer.Option(
-            metavar="KIND",
-            help="What a garbage, flood, stall or reconnect client does to the others.",
+            metavar="PERCENT",
+            help="With --find-max: dropped or failed.",
+            show_default="1",
             rich_help_panel=_QUESTION,
         ),
+    ] = None,
+    hostile: Annotated[
+        HostileKind | None,
+        typer.Option(help="What such a client does to the others.", rich_help_panel=_QUESTION),
     ] = None,
     scaling: Annotated[
         bool,
@@ -110,8 +121,11 @@ def load(
         ),
     ] = False,
     rounds: Annotated[
-        int, typer.Option(help="With --hostile and --scaling: of both measurements.", rich_help_panel=_QUESTION)
-    ] = 3,
+        int | None,
+        typer.Option(
+            help="With --hostile and --scaling: of both measurements.", show_default="3", rich_help_panel=_QUESTION
+        ),
+    ] = None,
     overload: Annotated[
         bool,
         typer.Option("--overload", help="What twice the load does that can be carried.", rich_help_panel=_QUESTION),
@@ -119,24 +133,18 @@ def load(
     json_file: JsonFlag = None,
 ) -> None:
     """Load a server with cameras that keep their pace whatever it does."""
+    detector = None if detector == "none" else detector
+    flags = dict(locals())
     with failures_in_one_line():
+        check_flags(flags)
         from posewire_server.benchmark.clips import ClipOptions
-        from posewire_server.benchmark.footage import FootageCodec
         from posewire_server.benchmark.load.capacity import CapacityOptions, find_capacity
-        from posewire_server.benchmark.load.interference import HostileKind, InterferenceOptions, measure_interference
+        from posewire_server.benchmark.load.interference import InterferenceOptions, measure_interference
         from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
         from posewire_server.benchmark.load.overload import OverloadOptions, measure_overload
         from posewire_server.benchmark.load.rig import measure_load
         from posewire_server.benchmark.load.scaling import ScalingOptions, measure_scaling
 
-        if find_max + overload + scaling + (hostile is not None) > 1:
-            raise ValueError(
-                "--find-max, --overload, --scaling and --hostile are different questions; ask one at a time"
-            )
-        detector = None if detector == "none" else detector
-        if inject and detector is None:
-            raise ValueError("--inject replaces what a detector finds; name it with --detector")
-        _check_server_flags(server, metrics_url, {"bundle": bundle, "flow": flow, "device": device, "threads": threads})
         boxes = BoxesFrom.CALLER if detector is None else BoxesFrom.DETECTOR
         own = ServerConfig(bundle=bundle, detector=detector or "none", flow=flow, device=device, threads=threads)
         options = LoadOptions(
@@ -145,47 +153,36 @@ def load(
                 sources=tuple(source or ()),
                 size=None if size is None else parse_size(size),
                 people=people,
-                codec=FootageCodec(codec),
+                codec=codec,
             ),
             streams=streams,
             fps=fps,
-            seconds=seconds,
             warm_up_s=warm_up,
             boxes=BoxesFrom.INJECTED if inject else boxes,
             drop_policy=drop_policy,
             detect_every=detect_every,
-            max_detect_every=max_detect_every,
+            max_detect_every=max_detect_every or 0,
             generators=generators,
             max_lateness_ms=max_lateness_ms,
             metrics_url=metrics_url,
             random_weights=random_weights,
+            **_given(seconds=seconds),
         )
         if find_max:
-            bound = CapacityOptions(
-                load=options,
-                latency_bound_ms=latency_bound_ms,
-                percentile=percentile,
-                most_lost_share=most_lost / 100,
-            )
-            show(find_capacity(bound), json_file)
+            share = None if most_lost is None else most_lost / 100
+            bound = _given(latency_bound_ms=latency_bound_ms, percentile=percentile, most_lost_share=share)
+            show(find_capacity(CapacityOptions(load=options, **bound)), json_file)
         elif hostile is not None:
-            guest = InterferenceOptions(load=options, kind=HostileKind(hostile), rounds=rounds)
+            guest = InterferenceOptions(load=options, kind=hostile, **_given(rounds=rounds))
             show(measure_interference(guest), json_file)
         elif scaling:
-            show(measure_scaling(ScalingOptions(load=options, rounds=rounds)), json_file)
+            show(measure_scaling(ScalingOptions(load=options, **_given(rounds=rounds))), json_file)
         elif overload:
-            show(measure_overload(OverloadOptions(load=options)), json_file)
+            show(measure_overload(OverloadOptions(load=options, **_given(seconds=seconds))), json_file)
         else:
             show(measure_load(options), json_file)
 
 
-def _check_server_flags(server: str | None, metrics_url: str, own: dict[str, object]) -> None:
-    """Refuse flags that would have no effect."""
-    if server is None and metrics_url:
-        raise ValueError("--metrics-url belongs to --server; a private server's metrics are found anyway")
-    usual = ServerConfig()
-    changed = [f"--{name}" for name, value in own.items() if value != getattr(usual, name)]
-    if server is not None and changed:
-        raise ValueError(
-            f"{', '.join(changed)} would choose for a private server, but {server} has its own; leave them"
-        )
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that are not None: for the others, the options have their own."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from posewire_models.weights import WeightsError, load_strict, read_state
 
-__all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "write_atomically"]
+__all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "start_file", "write_atomically"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -66,6 +66,19 @@ def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, st
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu() for name, value in state.items()
     }
     write_atomically(path, lambda file: save_file(half, file, metadata=dict(about)))
+
+
+def start_file(named: Path, data_root: Path) -> Path:
+    """The weights that a config names: the path as it stands, or else under the data's folder.
+
+    Raises:
+        WeightsError: there is no such file at either place.
+    """
+    places = (named, data_root / named)
+    for place in places:
+        if place.is_file():
+            return place
+    raise WeightsError(f"there is no weight file {' nor '.join(dict.fromkeys(map(str, places)))}")
 
 
 def load_fitting(network: nn.Module, file: Path, *, prefix: str = "") -> set[str]:

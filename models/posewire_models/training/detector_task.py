@@ -17,7 +17,7 @@ from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.crops import normalise
 from posewire_models.training.batch_norm import unfold_batch_norms
 from posewire_models.training.center_targets import CenterTargets, center_loss, center_targets
-from posewire_models.training.checkpoint import load_fitting
+from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_boxes, sheet
@@ -47,8 +47,10 @@ class DetectorTrainConfig:
         scenes: synthetic scenes that are rendered at the start, beside the sources.
         frames_a_scene: frames of each.
         longest_side: pictures are kept in memory with at most this many pixels a side.
-        init_from: weights of a detector to start from (what fits by name and shape is taken).
-        init_trunk: weights of a trunk (with or without a pose net's head); with folded batch norms or not.
+        init_from: weights of a detector to start from (what fits by name and shape is taken), a path as
+            it stands or under `data_root`.
+        init_trunk: weights of a trunk (with or without a pose net's head); with folded batch norms or not; a path
+            like that.
         device: `auto`, `cpu` or `cuda`.
         loaders: threads that decode pictures and put canvases together.
     """
@@ -210,7 +212,7 @@ def _start(config: DetectorTrainConfig, task: DetectorTask) -> None:
     if config.init_trunk:
         trunk = task.network.get_submodule("trunk")
         prefix = "features." if config.network_config().trunk == "mobilenet_v2" else ""
-        load_fitting(trunk, config.data_root / config.init_trunk, prefix=prefix)
+        load_fitting(trunk, start_file(config.init_trunk, config.data_root), prefix=prefix)
         net = task.net_config
         generator = torch.Generator().manual_seed(config.loop.seed)
         batches = [
@@ -219,4 +221,4 @@ def _start(config: DetectorTrainConfig, task: DetectorTask) -> None:
         ]
         unfold_batch_norms(trunk, batches)
     if config.init_from:
-        load_fitting(task.network, config.data_root / config.init_from)
+        load_fitting(task.network, start_file(config.init_from, config.data_root))

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from posewire.joints import COCO17
 from posewire_models.flownet_s import FLOW_SCALE, FLOW_STRIDE, FlowNetS, FlowNetSConfig, pair_input
-from posewire_models.training.checkpoint import load_fitting
+from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import sheet
@@ -55,7 +55,8 @@ class FlowTrainConfig:
         scene_zoom: synthetic pairs are cut out and enlarged by up to this part more, and mirrored.
         joint_weight: of the end-point error at people's joints, which the tracker asks for, beside that of all pixels.
         colour: see `recolour`; both images of a pair change alike, and each a little on its own.
-        init_from: weights to start from (what fits by name and shape is taken).
+        init_from: weights to start from (what fits by name and shape is taken), a path as
+            it stands or under `data_root`.
         device: `auto`, `cpu` or `cuda`.
         loaders: threads that read pictures, render scenes and draw pairs.
     """
@@ -298,7 +299,7 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
     _log.info("%d textures, %d pairs of %d scenes", len(textures), len(scenes), config.scenes)
     network = config.build_network()
     if config.init_from and not resume:
-        load_fitting(network, config.data_root / config.init_from)
+        load_fitting(network, start_file(config.init_from, config.data_root))
     task = FlowTask(config, network, textures, scenes, held_out, processes.device)
     return train(task, config.loop, processes, resume=resume, **loop)
 

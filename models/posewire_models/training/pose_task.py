@@ -18,7 +18,7 @@ from posewire_models.crops import BOX_SCALE, normalise
 from posewire_models.heatmaps import decode_heatmaps, gaussian_heatmaps
 from posewire_models.pose_resnet import PoseNetConfig
 from posewire_models.training.batch_norm import unfold_batch_norms
-from posewire_models.training.checkpoint import load_fitting
+from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_poses, sheet
 from posewire_models.training.devices import Processes, autocast
@@ -56,8 +56,9 @@ class PoseTrainConfig:
         patch_side, patch_crop_height: see `PatchGeometry`.
         box_scale: as there; to be that of the bundle's `settings`, too.
         joints_needed: people with fewer labelled joints are left out.
-        init_from: weights of the same architecture to start from (what fits by name and shape is taken).
-        init_trunk: weights of the trunk alone, with folded batch norms.
+        init_from: weights of the same architecture to start from (what fits by name and shape is taken), a path as
+            it stands or under `data_root`.
+        init_trunk: weights of the trunk alone, with folded batch norms; a path like that.
         device: `auto`, `cpu` or `cuda`.
         loaders: threads that decode pictures.
         in_memory: whether people are cut out once, at the start, and kept; else whenever they are needed.
@@ -289,7 +290,7 @@ def _start(config: PoseTrainConfig, task: PoseTask) -> None:
     """Put the weights in that training starts from."""
     if config.init_trunk:
         prefix = "features." if config.architecture == "pose_mobilenet" else ""
-        file = config.data_root / config.init_trunk
+        file = start_file(config.init_trunk, config.data_root)
         taken = load_fitting(task.network, file, prefix=prefix)
         if config.architecture == "pose_resnet":
             _check_trunk(task.network, taken, file)
@@ -299,4 +300,4 @@ def _start(config: PoseTrainConfig, task: PoseTask) -> None:
         if trunk is not None:
             unfold_batch_norms(trunk, [task.plain_inputs(rows) for rows in some.chunk(8)])
     if config.init_from:
-        load_fitting(task.network, config.data_root / config.init_from)
+        load_fitting(task.network, start_file(config.init_from, config.data_root))

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from posewire_models.training.checkpoint import load_checkpoint, load_fitting, save_weights, write_atomically
+from posewire_models.training.checkpoint import (
+    load_checkpoint,
+    load_fitting,
+    save_weights,
+    start_file,
+    write_atomically,
+)
 from posewire_models.weights import WeightsError
 
 
@@ -72,3 +78,16 @@ def test_foreign_checkpoints_are_named(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "c.pt")
     with pytest.raises(WeightsError, match="not written by this training code"):
         load_checkpoint(tmp_path / "c.pt")
+
+
+def test_weights_to_start_from_are_a_path_as_it_stands_or_one_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named, root = Path("runs/w.safetensors"), Path("data")
+    with pytest.raises(WeightsError, match=r"no weight file runs/w\.safetensors nor data/runs/w\.safetensors"):
+        start_file(named, root)
+    for place in (root / named, named):  # the second is preferred
+        place.parent.mkdir(parents=True)
+        place.touch()
+        assert start_file(named, root) == place

@@ -111,3 +111,10 @@ def test_unknown_tasks_and_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("x = [")
     with pytest.raises(ConfigError, match="not TOML"):
         run("pose", tmp_path / "a.toml")
+
+
+def test_the_papers_configs_chain() -> None:
+    coco, posetrack = (
+        build(TASKS["pose"][0], read_toml(CONFIGS / f"paper-{name}.toml")) for name in ("coco", "posetrack")
+    )
+    assert posetrack.init_from == coco.loop.out / "weights.safetensors"

@@ -23,7 +23,6 @@ evaluate_app = typer.Typer(
     no_args_is_help=True,
 )
 
-_WIDEST_TABLE = 1000
 # What each command reads of a folder.
 _READ = {"coco": (), "posetrack": ("*.json",), "mot": ("*.txt", "*/gt/gt.txt")}
 
@@ -105,10 +104,9 @@ def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[
 
 
 def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | None) -> None:
-    from rich.console import Console
+    from posewire.cli.console import WIDEST, plain_console
 
-    # As wide as any table: where there is less room Rich would cut numbers off, while a terminal wraps the line.
-    console = Console(highlight=False, width=_WIDEST_TABLE)
+    console = plain_console(width=WIDEST)  # a terminal wraps the line
     for place, table in enumerate(tables):
         if place:
             console.print()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
+from posewire.cli.console import plain_console
 from posewire.cli.failures import CommandError, say
 from posewire.cli.progress import waiting
 from posewire.cli.replay import read_recording
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from posewire_server.recording.explanation import FrameExplanation
 
 __all__ = ["ExplainJob", "run_explain"]
-
-_WIDE = 200
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,7 @@ def run_explain(job: ExplainJob) -> None:
 
 def _print(explanation: FrameExplanation) -> None:
     config = explanation.config
-    # In a pipe or a file, lines are as long as they are.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    console = plain_console()
     console.print(
         f"frame {explanation.number}: similarity {config.similarity}, match_threshold {config.match_threshold:g}, "
         f"{'detector ran' if explanation.detector_ran else 'detector did not run'}, "

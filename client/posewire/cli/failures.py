@@ -10,7 +10,7 @@ import typer
 
 from posewire.errors import InvalidSettings, PosewireError
 
-__all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "say"]
+__all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "is_watched", "say"]
 
 
 class ExitStatus:
@@ -31,7 +31,13 @@ class UsageError(CommandError):
 
 def say(message: str) -> None:
     """A line for the person at the terminal: on standard error, so that standard output stays for results."""
-    print(message, file=sys.stderr)
+    if sys.stderr is not None:  # closed (2>&-): `print` would take standard output
+        print(message, file=sys.stderr)
+
+
+def is_watched() -> bool:
+    """Whether standard error is open, and a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 from importlib.util import find_spec
 
-from rich.console import Console
 from rich.table import Table
 
 from posewire import ConnectionFailed, ServerInfo, __version__
 from posewire.cli.access import access_given
+from posewire.cli.console import plain_console
 from posewire.cli.failures import say
 
 __all__ = ["run_info"]
@@ -27,9 +27,9 @@ def run_info(address: str | None) -> None:
     table.add_row("posewire", __version__)
     table.add_row("python", platform.python_version())
     missing = [package for package in _NEEDED_BY_THE_SERVER if find_spec(package) is None]
-    remedy = f"not installed ({', '.join(missing)} missing): pip install 'posewire\\[server]'"
+    remedy = f"not installed ({', '.join(missing)} missing): pip install 'posewire[server]'"
     table.add_row("server extra", remedy if missing else "installed")
-    Console(highlight=False).print(table)
+    plain_console().print(table)
     with access_given(address or "127.0.0.1").client(timeout_s=10.0) as client:
         try:
             info = client.server_info()
@@ -38,7 +38,7 @@ def run_info(address: str | None) -> None:
                 raise
             say(f"no server at {client.address}; start one with `posewire serve`")
             return
-        Console(highlight=False).print(_described(info, client.address))
+        plain_console().print(_described(info, client.address))
 
 
 def _table() -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from posewire.cli.failures import CommandError, UsageError, expected_failures, say
+from posewire.cli.console import plain_console
+from posewire.cli.failures import CommandError, UsageError, expected_failures, is_watched, say
 from posewire.cli.options import QuietFlag
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def list_models() -> None:
         from posewire_models.published.store import Store
 
         # In a narrow terminal, lines that it breaks are easier to read than columns that are cut off.
-        store, console = Store(), Console(highlight=False, width=max(_TABLE_WIDTH, Console().width))
+        store, console = Store(), plain_console(width=max(_TABLE_WIDTH, plain_console().width))
         for table in (bundle_table(store), file_table(store)):
             console.print(table)
             console.print()
@@ -202,7 +202,7 @@ def _digest(path: Path) -> str:
 @contextmanager
 def _download_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
     """A bar of bytes on standard error; nothing when quiet or when nobody watches."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not is_watched():
         yield lambda done, total: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

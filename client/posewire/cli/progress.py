@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from posewire.cli.account import Account
+from posewire.cli.failures import is_watched
 
 __all__ = ["Bar", "bar", "waiting"]
 
@@ -51,7 +51,7 @@ class _Silence:
 @contextmanager
 def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
     """A progress bar on standard error; nothing when quiet or when nobody watches."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not is_watched():
         yield _Silence()
         return
     columns = [
@@ -68,7 +68,7 @@ def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
 @contextmanager
 def waiting(what: str, *, quiet: bool) -> Iterator[None]:
     """A spinner while something takes its time."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not is_watched():
         yield
         return
     with Console(stderr=True).status(what):

@@ -1,0 +1,40 @@
+"""Text is printed as it is, and standard error may be closed."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from rich.table import Table
+
+from posewire.cli.console import plain_console
+from posewire.cli.failures import say
+from posewire.cli.progress import bar, waiting
+
+ODD = "a[/b] [bold]c[/bold] :smile:"
+
+
+def test_names_are_neither_markup_nor_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("name", ODD)
+    plain_console().print(ODD)
+    plain_console().print(table)
+    plain_console(stderr=True).print(ODD)
+    said = capsys.readouterr()
+    assert said.out.count(ODD) == 2
+    assert said.err.count(ODD) == 1
+
+
+def test_lines_in_a_file_are_as_long_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    plain_console().print("x" * 300)
+    assert capsys.readouterr().out == "x" * 300 + "\n"
+
+
+def test_what_cannot_be_said_goes_nowhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Above all not among the results."""
+    monkeypatch.setattr(sys, "stderr", None)  # as `2>&-` leaves it
+    say("hello")
+    with waiting("connecting", quiet=False), bar("tracking", 3, quiet=False) as shown:
+        shown.show(1)
+    plain_console(stderr=True).print("hello")
+    assert capsys.readouterr().out == ""

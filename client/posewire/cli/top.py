@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -16,6 +18,7 @@ from rich.text import Text
 from posewire._connections import Connection, Connections
 from posewire._status import error_from_status
 from posewire.cli.access import ServerAccess
+from posewire.cli.console import plain_console
 from posewire.errors import CallError
 from posewire.v1 import pose_tracking_service_pb2, settings_pb2
 
@@ -26,6 +29,12 @@ _COLUMNS = (
     *("stream", "name", "caller", "open", "size", "fps", "ms", "p95"),
     *("drops", "fails", "people", "ids", "det"),
 )
+_TEXTS = ("stream", "name", "caller")
+# What a narrow terminal does without, in this order.
+_DISPENSABLE = ("stream", "caller", "size", "det", "open", "ids", "fails")
+# Of a text, before columns are left out for it.
+_SHORT = 8
+_GAP = 2
 # Shares of frames dropped lately, above which they are shown in yellow and in red.
 _SOME, _MANY = 0.01, 0.2
 
@@ -57,27 +66,37 @@ def run_top(job: TopJob) -> None:
 
 
 async def _show(job: TopJob) -> None:
-    console = Console(highlight=False)
+    console = plain_console()
     connections = job.access.connections()
     try:
         states = await _ask(connections)
         if job.once:
-            console.print(_table(states, {}, connections.preferred))
+            console.print(_table(states, {}, connections.preferred, console.width))
             return
-        with Live(console=console, screen=True, auto_refresh=False) as live:
+        with _screen(console) as show:
             before: dict[str, State] = {}
             while True:
-                live.update(_table(states, before, connections.preferred), refresh=True)
+                show(_table(states, before, connections.preferred, console.width))
                 before = {each.stream_id: each for each in states}
                 await asyncio.sleep(job.every_s)
                 try:
                     states = await _ask(connections)
                 except CallError as error:
-                    live.update(Text(str(error), style="red"), refresh=True)
+                    show(Text(str(error), style="red"))
                     states = []
                     await asyncio.sleep(job.every_s)
     finally:
         await connections.aclose()
+
+
+@contextmanager
+def _screen(console: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """Where each look takes the place of the last one; in a pipe or a file they follow each other."""
+    if not console.is_terminal:
+        yield lambda look: console.print(look, Text())
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        yield partial(live.update, refresh=True)
 
 
 async def _ask(connections: Connections) -> Sequence[State]:
@@ -131,7 +150,11 @@ def _row(state: State, before: State | None) -> list[Text]:
         str(state.identities),
         f"1/{state.detect_every}",
     ]
-    return [Text(cell, style=style if _COLUMNS[column] == "drops" else "") for column, cell in enumerate(cells)]
+    return [_cell(text, style if _COLUMNS[column] == "drops" else "") for column, text in enumerate(cells)]
+
+
+def _cell(text: str, style: str = "") -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
 def _dropped_lately(state: State, before: State | None) -> float:
@@ -152,13 +175,30 @@ def _duration(seconds: int) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _table(states: Sequence[State], before: Mapping[str, State], address: str) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in ("stream", "name", "caller") else "right", no_wrap=True)
-    for row in rows(states, before):
-        table.add_row(*row)
+def _table(states: Sequence[State], before: Mapping[str, State], address: str, room: int) -> RenderableType:
+    """The table in a terminal that is `room` characters wide."""
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    shown = rows(states, before)
+    fitting = _fitting([[_cell(column) for column in _COLUMNS], *shown], room)
+    for column in fitting:
+        # Where there is little room, Rich makes those columns narrower that may wrap; their cells are cut off instead.
+        is_text = _COLUMNS[column] in _TEXTS
+        table.add_column(_cell(_COLUMNS[column]), justify="left" if is_text else "right", no_wrap=not is_text)
+    for row in shown:
+        table.add_row(*(row[column] for column in fitting))
     total = sum(state.tracked_fps for state in states)
     people = sum(state.people for state in states)
     head = Text(f"{address}: {len(states)} streams, {total:.1f} frames a second, {people} people")
     return Group(head, Text(), table)
+
+
+def _fitting(rows_and_head: Sequence[Sequence[Text]], room: int) -> list[int]:
+    """Which columns are shown: all, or without those that tell least, as long as the texts of the others are short."""
+    widths = [max(cell.cell_len for cell in cells) for cells in zip(*rows_and_head, strict=True)]
+    least = [min(width, _SHORT) if _COLUMNS[column] in _TEXTS else width for column, width in enumerate(widths)]
+    fitting = list(range(len(_COLUMNS)))
+    for name in _DISPENSABLE:
+        if sum(least[column] + _GAP for column in fitting) <= room:
+            break
+        fitting.remove(_COLUMNS.index(name))
+    return fitting

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import nullcontext
+
+import pytest
 from google.protobuf import duration_pb2
+from rich.console import Console
 from typer.testing import CliRunner
 
+from posewire.cli import top
+from posewire.cli.access import ServerAccess
 from posewire.cli.application import app
-from posewire.cli.top import rows
+from posewire.cli.top import TopJob, _table, rows
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
 
 State = pose_tracking_service_pb2.StreamState
@@ -38,6 +45,62 @@ def test_drops_since_the_last_look_decide_who_is_in_trouble() -> None:
 def test_a_name_cannot_play_tricks_on_the_terminal() -> None:
     ((_, name, *_),) = rows([_state(name="\x1b[2Jdoor\n")], {})
     assert name.plain == "?[2Jdoor?"
+
+
+BUSY = [
+    _state(
+        f"ab12cd3{number}", name=f"entrance [hall], camera {number}", caller="yard-north", received=123456,
+        dropped=30000 * number, failed=100 * number, identities=1234, tracked_fps=119.96, latency_p95_ms=1280.2,
+    )
+    for number in range(4)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("room", "columns"),
+    [
+        (200, "stream name caller open size fps ms p95 drops fails people ids det"),
+        (100, "name caller open size fps ms p95 drops fails people ids det"),
+        (80, "name open fps ms p95 drops fails people ids det"),
+        (60, "name fps ms p95 drops fails people"),
+    ],
+)
+def test_a_narrow_terminal_cuts_names_off_and_no_numbers(room: int, columns: str) -> None:
+    console = Console(width=room, file=io.StringIO(), markup=False)
+    console.print(_table(BUSY, {}, "host:1", room))
+    head, _, names, *lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]  # a StringIO
+    assert head == "host:1: 4 streams, 479.8 frames a second, 12 people"[:room]
+    assert names.split() == columns.split()
+    assert len(lines) == 4
+    for line in lines:
+        assert len(line) <= room
+        for number in ("120.0", "42", "1280", " 3"):
+            assert number in line
+    assert "90000 (73%)" in lines[0]
+    assert ("camera 3" in lines[0]) == (room == 200)
+
+
+@pytest.mark.parametrize("once", [False, True])
+async def test_in_a_pipe_the_looks_follow_each_other(
+    once: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = 0
+
+    async def ask(_: object) -> list[State]:
+        nonlocal looks
+        looks += 1
+        if looks > 3:
+            raise RuntimeError("enough")
+        return BUSY
+
+    monkeypatch.setattr(top, "_ask", ask)
+    job = TopJob(ServerAccess(("host:1",)), every_s=0.001, once=once)
+    with nullcontext() if once else pytest.raises(RuntimeError, match="enough"):
+        await top._show(job)
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert said.count("host:1: 4 streams") == (1 if once else 3)
+    assert said.count("entrance [hall], camera 3  yard-north  1:02:03  640x480  120.0") == (1 if once else 3)
 
 
 def test_no_server() -> None:

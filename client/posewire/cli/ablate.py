@@ -20,6 +20,7 @@ from posewire.cli.evaluation_data import (
     WorkersFlag,
     data_of,
     evaluation_extra,
+    make_folder,
     open_data,
     processes,
     say_where,
@@ -77,7 +78,7 @@ def run_ablate(job: AblateJob) -> None:
     """Measure all rows for all networks, print and write the table.
 
     Raises:
-        CommandError: the extras are not installed.
+        CommandError: the extras are not installed, or the folder cannot be made.
         EvaluationError: the data cannot be used; the message names file and frame.
         UsageError: unknown bundle, detector, flow estimator or device, or one choice of them twice.
     """
@@ -86,6 +87,7 @@ def run_ablate(job: AblateJob) -> None:
         from posewire_evaluation.ablation.table_5 import ablate, write_report
         from posewire_evaluation.ablation.variants import TABLE_5
 
+        make_folder(job.out_dir)
         sequences, choices = open_data(job.data, quiet=job.quiet)
         try:
             choices = told_apart(choices)
@@ -108,7 +110,7 @@ def run_sets(job: SetsJob) -> None:
     """Run every tracker on every set with every fault, print and write the tables.
 
     Raises:
-        CommandError: the extras are not installed.
+        CommandError: the extras are not installed, or the folder cannot be made.
         EvaluationError: a file of the cache is damaged.
         UsageError: a number is out of range.
     """
@@ -117,6 +119,7 @@ def run_sets(job: SetsJob) -> None:
         from posewire_evaluation.benchmark_sets.page import compare, tasks_of, write_results
         from posewire_evaluation.benchmark_sets.trackers import ALL_TRACKERS, SetSize
 
+        make_folder(job.out_dir)
         trackers = []
         for tracker in ALL_TRACKERS:
             missing = missing_package(tracker.name) if tracker.config is None else None

@@ -15,6 +15,7 @@ import typer
 from posewire import AsyncClient, TrackerSettings
 from posewire.cli.access import ServerAccess
 from posewire.cli.crew import Crew
+from posewire.cli.evaluation_data import make_folder
 from posewire.cli.failures import CommandError, ExitStatus, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
@@ -100,10 +101,7 @@ def run_data_set(job: DataSetJob) -> None:
         CommandError: a file or folder is missing or unusable.
     """
     tasks = _tasks(job)
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"{job.out} cannot be made: {error.strerror or error}") from error
+    make_folder(job.out)
     remaining = [task for task in tasks if job.overwrite or not task.out.exists()]
     account = _Account()
     if remaining:

@@ -22,6 +22,7 @@ from posewire.cli.evaluation_data import (
     WorkersFlag,
     data_of,
     evaluation_extra,
+    make_folder,
     open_data,
     processes,
     say_where,
@@ -81,13 +82,14 @@ def run_tune(job: TuneJob) -> None:
     """Search, print and write what was found.
 
     Raises:
-        CommandError: the extras are not installed.
+        CommandError: the extras are not installed, or the folder cannot be made.
         EvaluationError: the data cannot be used; the message names file and frame.
         UsageError: unknown bundle, detector, flow estimator or device.
     """
     with evaluation_extra("tune"):
         from posewire_evaluation.ablation.search import Objective, search, write_search
 
+        make_folder(job.out_dir)
         with bar("searching", None, quiet=job.quiet) as progress:
             evaluate = _on_sets(job, progress) if job.data is None else _on_data(job, job.data, progress)
             found = search(evaluate, objective=Objective(job.objective.value), samples=job.samples, seed=job.seed)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
+from posewire.cli.failures import CommandError
+from posewire.cli.token import TokenJob, run_token
 from posewire_server.tokens import TokenFile
 
 
@@ -30,6 +34,25 @@ def test_the_line_can_go_straight_into_the_file(tmp_path: Path) -> None:
         assert result.exit_code == 0
         assert TokenFile(file).caller_of(f"Bearer {result.stdout.strip()}").name == name
         assert result.stdout.strip() not in file.read_text()
+
+
+def test_a_token_that_nobody_saw_is_said_to_be_lost(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "posewire.cli", "token", "door"]
+    file = tmp_path / "tokens"
+    with open("/dev/full", "w") as full:
+        for flags, says in ([], "is lost"), (["--append-to", str(file)], f"take the line of 'door' out of {file}"):
+            finished = subprocess.run([*command, *flags], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            assert finished.returncode != 0
+            assert says in finished.stderr
+            assert "Line for" not in finished.stderr
+            assert "was added" not in finished.stderr
+
+
+def test_no_token_is_made_where_it_could_not_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as `>&-` leaves it
+    with pytest.raises(CommandError, match="standard output is closed"):
+        run_token(TokenJob("door", append_to=tmp_path / "tokens"))
+    assert not (tmp_path / "tokens").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from posewire.joints import COCO17, NANO19, POSETRACK15
+from posewire_models.training.people import Picture
 from posewire_models.training.readers import read_coco, read_lsp_extended, read_posetrack, read_teacher
 from posewire_models.training.readers.label_file import LabelFileError
 from posewire_models.training.readers.teacher import with_teacher_faces, with_teacher_people
@@ -18,7 +19,9 @@ LSP_NAMES = (
 )  # fmt: skip
 
 
-STRAY = {"id": [15], "x": [1], "y": [1]}
+def annolist(point: dict[str, Any]) -> dict[str, Any]:
+    """PoseTrack 2017 with one person of one joint."""
+    return {"annolist": [{"image": [{"name": "a.jpg"}], "annorect": [{"annopoints": [{"point": [point]}]}]}]}
 
 
 def write(path: Path, content: Any) -> Path:
@@ -35,6 +38,12 @@ def coco(**changes: Any) -> dict[str, Any]:
         "images": [{"id": 4, "file_name": "4.png"}, {"id": 5, "file_name": "5.png"}],
         "annotations": [annotation | changes],
     }
+
+
+def without(content: dict[str, Any], entries: str, key: str) -> dict[str, Any]:
+    """A label file whose first entry lacks something."""
+    del content[entries][0][key]
+    return content
 
 
 def test_coco_people_are_placed_by_joint_name(tmp_path: Path) -> None:
@@ -71,8 +80,19 @@ def test_coco_crowds_are_ignored_and_flags_are_read(tmp_path: Path) -> None:
         ({"images": []}, "'images' is empty"),
         ({"images": [{"id": 1}]}, "no list 'annotations'"),
         (coco(keypoints=[1.0, 2.0, 2.0]), "annotation 7: 3 numbers of keypoints, 51 expected"),
-        (coco(keypoints=[float("nan")] * 51), "not a finite number"),
+        (coco(keypoints=[float("nan")] * 51), "annotation 7: keypoints: finite numbers are expected"),
         (coco(image_id=99), "names image 99, which is not listed"),
+        (without(coco(), "annotations", "bbox"), "annotation number 0 has no 'bbox'"),
+        (without(coco(iscrowd=1), "annotations", "bbox"), "annotation number 0 has no 'bbox'"),
+        (without(coco(), "annotations", "image_id"), "annotation number 0 has no 'image_id'"),
+        (without(coco(), "images", "file_name"), "image number 0 has no 'file_name'"),
+        (coco() | {"images": [{"id": "4", "file_name": "4.png"}]}, "image number 0: its id '4' is no whole number"),
+        (coco() | {"images": 2 * [{"id": 4, "file_name": "4.png"}]}, "image number 1: its id 4 .* of another image"),
+        (coco() | {"annotations": [[]]}, "annotation number 0 is faulty"),  # no object
+        (coco(bbox=None), "annotation 7: bbox: finite numbers are expected, not None"),
+        (coco(bbox=[1, 2, 3]), "annotation 7: bbox: four numbers are expected"),
+        (coco(bbox=[1, 2, 3, float("inf")]), "annotation 7: bbox: finite numbers are expected"),
+        (coco(bbox=[1, 2, 3, "wide"]), "annotation 7: bbox: numbers are expected"),
     ],
 )
 def test_faulty_coco_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -121,6 +141,15 @@ def test_faulty_lsp_archives_are_named(tmp_path: Path, joints: np.ndarray[Any, A
         read_lsp_extended(file, images, NANO19)
 
 
+@pytest.mark.parametrize("part", [0.0, 0.5])  # empty, and cut off
+def test_unfinished_lsp_archives_are_named(tmp_path: Path, part: float) -> None:
+    file, images = write_lsp(tmp_path, np.zeros((2, 14, 3)))
+    content = file.read_bytes()
+    file.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(LabelFileError, match=r"joints\.npz cannot be read"):
+        read_lsp_extended(file, images, NANO19)
+
+
 def test_posetrack_2018(tmp_path: Path) -> None:
     keypoints = np.zeros((17, 3))
     keypoints[1] = [30, 20, 1]  # head_bottom
@@ -163,15 +192,14 @@ def test_posetrack_2017(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({"images": [{"id": 1}], "annotations": [{"id": 3, "image_id": 1, "keypoints": [1, 2, 3]}]}, "annotation 3"),
+        ({"images": [{"id": 1}], "annotations": [{"id": 3, "keypoints": [0] * 51}]}, "number 0 has no 'image_id'"),
+        ({"images": [{"id": 1}], "annotations": [{"id": 3, "image_id": 2}]}, "names image 2, which is not listed"),
+        ({"images": [{"id": 1, "is_labeled": True}]}, r"a\.json has no 'file_name'"),
         ({"annolist": []}, "'annolist' is empty"),
-        (
-            {
-                "annolist": [
-                    {"image": [], "annorect": [{"annopoints": [{"point": [{"id": [15], "x": [1], "y": [1]}]}]}]}
-                ]
-            },
-            "joint id 15",
-        ),
+        ({"annolist": [{"annorect": []}]}, "frame number 0 has no 'image'"),
+        (annolist({"id": [15], "x": [1], "y": [1]}), "frame number 0: joint id 15"),
+        (annolist({"id": [1], "x": [1]}), "frame number 0 has no 'y'"),
+        (annolist({"id": [1], "x": [1], "y": [None]}), "frame number 0: joint 1: .* numbers are expected"),
     ],
 )
 def test_faulty_posetrack_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -240,7 +268,27 @@ def test_a_teacher_completes_pictures_for_the_detector(tmp_path: Path) -> None:
     assert picture.ignored.tolist() == [[300, 0, 310, 20]]
 
 
-def test_a_faulty_teacher_line_is_named(tmp_path: Path) -> None:
-    file = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + "\n{oops\n")
-    with pytest.raises(LabelFileError, match="line 2: not JSON"):
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{oops", "line 2: not JSON"),
+        ("[1]", "line 2 is faulty"),
+        ('{"picture": "a.png"}', "line 2 has no 'people'"),
+        ('{"picture": 1, "people": []}', "line 2: picture 1 is no text"),
+        (
+            '{"picture": "a.png", "people": [{"given": -1, "box": [1, 2, 3, 4], "joints": []}]}',
+            r"line 2: box has \(4,\)",
+        ),
+        ('{"picture": "a.png", "people": [{"given": -1, "box": [1, 2, 3, 4, 5]}]}', "line 2 has no 'joints'"),
+    ],
+)
+def test_faulty_teacher_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
+    file = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + f"\n{line}\n")
+    with pytest.raises(LabelFileError, match=message):
         read_teacher(file, tmp_path, COCO17)
+
+
+def test_a_teacher_of_other_labels_is_named(tmp_path: Path) -> None:
+    teacher = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + "\n")
+    with pytest.raises(LabelFileError, match=r"person 0 of im00001\.webp, whose labels have 0"):
+        with_teacher_people([Picture(tmp_path / "im00001.webp", 1, ())], teacher)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from posewire.joints import COCO17, JointSet
-from posewire_models.training.people import Person, Picture, by_name
-from posewire_models.training.readers.label_file import LabelFileError, keypoint_rows, load_json, wanted
+from posewire_models.training.people import Floats, Person, Picture, by_name
+from posewire_models.training.readers.label_file import LabelFileError, box_of, entry, keypoint_rows, load_json, wanted
 
 __all__ = ["read_coco"]
 
@@ -35,37 +35,51 @@ def read_coco(
     """
     content = load_json(file, "images", "annotations")
     people: dict[int, list[Person]] = {}
-    crowds: dict[int, list[list[float]]] = {}
-    known = {image["id"] for image in content["images"]}
-    for annotation in content["annotations"]:
-        image = annotation["image_id"]
-        if image not in known:
-            raise LabelFileError(f"{file}: annotation {annotation.get('id')} names image {image}, which is not listed")
-        if annotation.get("iscrowd"):
-            x, y, width, height = annotation["bbox"]
-            crowds.setdefault(image, []).append([x, y, x + width, y + height])
-        else:
-            people.setdefault(image, []).append(_person(file, annotation, to))
+    crowds: dict[int, list[Floats]] = {}
+    listed = _by_id(content["images"], file)
+    for row, annotation in enumerate(content["annotations"]):
+        with entry(f"{file}: annotation number {row}"):
+            where, image = f"{file}: annotation {annotation.get('id')}", annotation["image_id"]
+            if image not in listed:
+                raise LabelFileError(f"{where} names image {image}, which is not listed")
+            if annotation.get("iscrowd"):
+                crowds.setdefault(image, []).append(box_of(annotation["bbox"], where))
+            else:
+                people.setdefault(image, []).append(_person(annotation, where, to))
     return [
         Picture(
             path=images / image["file_name"],
-            key=image["id"],
-            people=tuple(people.get(image["id"], ())),
+            key=key,
+            people=tuple(people.get(key, ())),
             complete=bool(image.get("all_persons_boxed", True)),
-            ignored=np.array(crowds.get(image["id"], []), np.float32).reshape(-1, 4),
+            ignored=np.array(crowds.get(key, []), np.float32).reshape(-1, 4),
         )
-        for image in content["images"]
-        if wanted(image["id"], held_out_every, held_out)
+        for key, image in listed.items()
+        if wanted(key, held_out_every, held_out)
     ]
 
 
-def _person(file: Path, annotation: dict[str, Any], to: JointSet) -> Person:
-    where = f"{file}: annotation {annotation.get('id')}"
-    x, y, width, height = annotation["bbox"]
+def _by_id(images: list[dict[str, Any]], file: Path) -> dict[int, dict[str, Any]]:
+    """The images of a file, each with a whole number of its own as `id` and a text as `file_name`."""
+    listed: dict[int, dict[str, Any]] = {}
+    for row, image in enumerate(images):
+        where = f"{file}: image number {row}"
+        with entry(where):
+            key, name = image["id"], image["file_name"]
+            if not isinstance(key, int) or key in listed:
+                raise LabelFileError(f"{where}: its id {key!r} is no whole number, or that of another image")
+            if not isinstance(name, str):
+                raise LabelFileError(f"{where}: its file_name {name!r} is no text")
+            listed[key] = image
+    return listed
+
+
+def _person(annotation: dict[str, Any], where: str, to: JointSet) -> Person:
+    box = box_of(annotation["bbox"], where)
     joints = keypoint_rows(annotation.get("keypoints", [0.0] * (3 * len(COCO17))), len(COCO17), where)
     joints[:, 2] = joints[:, 2] > 0
     return Person(
-        box=np.array([x, y, x + width, y + height], np.float32),
+        box=box,
         joints=by_name(joints, COCO17.names, to),
-        area=float(annotation.get("area", width * height)),
+        area=float(annotation.get("area", (box[2] - box[0]) * (box[3] - box[1]))),
     )

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LabelFileError", "box_around", "keypoint_rows", "load_json", "wanted"]
+__all__ = ["LabelFileError", "box_around", "box_of", "entry", "keypoint_rows", "load_json", "numbers", "wanted"]
 
 Floats = npt.NDArray[np.float32]
 
 
 class LabelFileError(ValueError):
     """A label file is missing, unreadable, empty or faulty; the message names the file and the entry."""
+
+
+@contextmanager
+def entry(where: str) -> Iterator[None]:
+    """Whatever fails because an entry is not built as it should be becomes a `LabelFileError` that names `where`."""
+    try:
+        yield
+    except LabelFileError:
+        raise
+    except KeyError as error:
+        raise LabelFileError(f"{where} has no {error}") from error
+    except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:
+        raise LabelFileError(f"{where} is faulty: {error}") from error
 
 
 def load_json(file: Path, *required: str) -> dict[str, Any]:
@@ -38,15 +53,32 @@ def load_json(file: Path, *required: str) -> dict[str, Any]:
     return content
 
 
+def numbers(values: Any, where: str) -> Floats:
+    """A list of finite numbers, or lists of them; raises `LabelFileError` naming `where` for anything else."""
+    try:
+        array = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise LabelFileError(f"{where}: numbers are expected, not {values!r:.80}") from error
+    if not np.isfinite(array).all():
+        raise LabelFileError(f"{where}: finite numbers are expected, not {values!r:.80}")
+    return array
+
+
+def box_of(values: Any, where: str) -> Floats:
+    """`[x, y, width, height]` as x1, y1, x2, y2; raises `LabelFileError` naming `where` for anything else."""
+    box = numbers(values, f"{where}: bbox")
+    if box.shape != (4,):
+        raise LabelFileError(f"{where}: bbox: four numbers are expected, not {values!r:.80}")
+    return np.concatenate([box[:2], box[:2] + box[2:]])
+
+
 def keypoint_rows(values: Any, count: int, where: str) -> Floats:
-    """`[x, y, v] * count` as `(count, 3)`; raises `LabelFileError` naming `where` for any other length."""
-    rows = np.asarray(values, np.float32)
+    """`[x, y, v] * count` as `(count, 3)`; raises `LabelFileError` naming `where` for anything else."""
+    rows = numbers(values, f"{where}: keypoints")
     if rows.ndim != 1 or rows.size != 3 * count:
         raise LabelFileError(
             f"{where}: {rows.size} numbers of keypoints, {3 * count} expected ({count} joints, 3 each)"
         )
-    if not np.isfinite(rows).all():
-        raise LabelFileError(f"{where}: a keypoint is not a finite number")
     return rows.reshape(count, 3)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from posewire.joints import JointSet
 from posewire_models.training.people import Person, Picture, by_name
-from posewire_models.training.readers.label_file import LabelFileError, box_around
+from posewire_models.training.readers.label_file import LabelFileError, box_around, numbers
 
 __all__ = ["read_lsp_extended"]
 
@@ -34,14 +35,15 @@ def read_lsp_extended(
         LabelFileError: the archive or the folder is missing, or the arrays have other shapes.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             joints, names = archive["joints"].astype(np.float32), [str(name) for name in archive["names"]]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise LabelFileError(f"label file {file} cannot be read: {error}") from error
     if joints.ndim != 3 or joints.shape[1:] != (len(names), 3):
         raise LabelFileError(
             f"label file {file}: joints {joints.shape}, ({len(names)} names, 3) expected after the first"
         )
+    numbers(joints, f"label file {file}: joints")
     suffix = next((entry.suffix for entry in sorted(images.glob("im*"))), None)
     if suffix is None:
         raise LabelFileError(f"folder {images} has no pictures im*; check the path in the config")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,14 @@ import numpy as np
 
 from posewire.joints import POSETRACK15, JointSet
 from posewire_models.training.people import Floats, Person, Picture, by_name
-from posewire_models.training.readers.label_file import LabelFileError, box_around, keypoint_rows, load_json
+from posewire_models.training.readers.label_file import (
+    LabelFileError,
+    box_around,
+    entry,
+    keypoint_rows,
+    load_json,
+    numbers,
+)
 
 __all__ = ["read_posetrack"]
 
@@ -41,31 +47,25 @@ def read_posetrack(file: Path, images: Path, to: JointSet) -> list[Picture]:
         raise LabelFileError(f"folder {file} has no *.json; check the path in the config")
     pictures: list[Picture] = []
     for one in files:
-        content = _object(one)
+        content = load_json(one)
         read = _read_2017 if "annolist" in content else _read_2018
-        pictures += read(one, images, to, first_key=len(pictures))
+        with entry(f"label file {one}"):
+            pictures += read(one, images, to, first_key=len(pictures))
     return pictures
-
-
-def _object(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LabelFileError(f"label file {file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise LabelFileError(f"label file {file} holds a {type(content).__name__}, not a JSON object")
-    return content
 
 
 def _read_2018(file: Path, images: Path, to: JointSet, first_key: int) -> list[Picture]:
     content = load_json(file, "images")
     people: dict[int, list[Person]] = {}
-    for annotation in content.get("annotations", []):
-        where = f"{file}: annotation {annotation.get('id')}"
-        joints = keypoint_rows(annotation.get("keypoints", []), len(_2018_NAMES), where)
-        person = _person(joints, _2018_NAMES, to)
-        if person is not None:
-            people.setdefault(annotation["image_id"], []).append(person)
+    listed = {image["id"] for image in content["images"]}
+    for row, annotation in enumerate(content.get("annotations", [])):
+        with entry(f"{file}: annotation number {row}"):
+            where, image = f"{file}: annotation {annotation.get('id')}", annotation["image_id"]
+            if image not in listed:
+                raise LabelFileError(f"{where} names image {image}, which is not listed")
+            joints = keypoint_rows(annotation.get("keypoints", []), len(_2018_NAMES), where)
+            person = _person(joints, _2018_NAMES, to)
+            people.setdefault(image, []).extend([person] if person is not None else [])
     labelled = [image for image in content["images"] if image.get("is_labeled", image["id"] in people)]
     return [
         Picture(
@@ -80,27 +80,32 @@ def _read_2018(file: Path, images: Path, to: JointSet, first_key: int) -> list[P
 
 def _read_2017(file: Path, images: Path, to: JointSet, first_key: int) -> list[Picture]:
     pictures: list[Picture] = []
-    for entry in load_json(file, "annolist")["annolist"]:
-        if "annorect" not in entry:
-            continue
-        people = []
-        for person_entry in entry["annorect"]:
-            joints = np.zeros((len(_2017_NAMES), 3), np.float32)
-            for point in (person_entry.get("annopoints") or [{}])[0].get("point", []):
-                number = int(point["id"][0])
-                if not 0 <= number < len(_2017_NAMES):
-                    raise LabelFileError(f"{file}: {entry['image']}: joint id {number}, 0..14 expected")
-                joints[number] = [point["x"][0], point["y"][0], 1]
-            person = _person(joints, _2017_NAMES, to)
-            people += [person] if person is not None else []
-        name = entry["image"][0]["name"]
-        regions = entry.get("ignore_regions", [{}])
-        ignored = _polygons(
-            [[point["x"][0] for point in region.get("point", [])] for region in regions],
-            [[point["y"][0] for point in region.get("point", [])] for region in regions],
-        )
-        pictures.append(Picture(images / name, first_key + len(pictures), tuple(people), ignored=ignored))
+    for row, frame in enumerate(load_json(file, "annolist")["annolist"]):
+        where = f"{file}: frame number {row}"
+        with entry(where):
+            if "annorect" not in frame:
+                continue
+            path = images / frame["image"][0]["name"]
+            found = [_person(_points(rect, where), _2017_NAMES, to) for rect in frame["annorect"]]
+            people = tuple(person for person in found if person is not None)
+            regions = frame.get("ignore_regions", [{}])
+            ignored = _polygons(
+                [[point["x"][0] for point in region.get("point", [])] for region in regions],
+                [[point["y"][0] for point in region.get("point", [])] for region in regions],
+            )
+            pictures.append(Picture(path, first_key + len(pictures), people, ignored=ignored))
     return pictures
+
+
+def _points(rect: dict[str, Any], where: str) -> Floats:
+    """Joints `(15, 3)` of one `annorect`, all of weight 0 where it has none."""
+    joints = np.zeros((len(_2017_NAMES), 3), np.float32)
+    for point in (rect.get("annopoints") or [{}])[0].get("point", []):
+        number = int(point["id"][0])
+        if not 0 <= number < len(_2017_NAMES):
+            raise LabelFileError(f"{where}: joint id {number}, 0..14 expected")
+        joints[number] = numbers([point["x"][0], point["y"][0], 1], f"{where}: joint {number}")
+    return joints
 
 
 def _person(joints: Floats, names: tuple[str, ...], to: JointSet) -> Person | None:

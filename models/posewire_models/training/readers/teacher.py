@@ -13,7 +13,7 @@ import numpy as np
 
 from posewire.joints import COCO17, JointSet
 from posewire_models.training.people import Floats, Person, Picture, by_name
-from posewire_models.training.readers.label_file import LabelFileError
+from posewire_models.training.readers.label_file import LabelFileError, entry, numbers
 
 __all__ = ["read_teacher", "teacher_lines", "with_teacher_faces", "with_teacher_people"]
 
@@ -24,6 +24,9 @@ _JOINTS_NEEDED = 7
 """A pose of fewer sure joints is left out whole: the teacher did not see the person."""
 _TEACHER_WEIGHT = 0.5
 """Of a joint that only a teacher has labelled."""
+
+_SHAPES = {"box": (5,), "detected": (5,), "joints": (len(COCO17), 3)}
+"""Of the numbers in a record; all but the box may be empty."""
 
 
 def teacher_lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -39,7 +42,22 @@ def teacher_lines(file: Path) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
         except ValueError as error:
             raise LabelFileError(f"label file {file}, line {number}: not JSON: {error}") from error
+        _check(record, f"label file {file}, line {number}")
         yield record
+
+
+def _check(record: Any, where: str) -> None:
+    """Raise `LabelFileError` for a record that is not as `posewire_models.training.teachers` writes it."""
+    with entry(where):
+        if not isinstance(record["picture"], str):
+            raise LabelFileError(f"{where}: picture {record['picture']!r} is no text")
+        for person in record["people"]:
+            if not isinstance(person["given"], int):
+                raise LabelFileError(f"{where}: given {person['given']!r} is no whole number")
+            for name, shape in _SHAPES.items():
+                said = numbers({"detected": [], **person}[name], f"{where}: {name}")
+                if said.shape != shape and (said.size or name == "box"):
+                    raise LabelFileError(f"{where}: {name} has {said.shape} numbers, {shape} expected")
 
 
 def read_teacher(
@@ -110,7 +128,12 @@ def with_teacher_people(pictures: list[Picture], file: Path) -> list[Picture]:
             continue
         people, doubtful = list(picture.people), [*picture.ignored]
         for seen in said[picture.path.name]:
-            box = np.array(seen["detected"] if seen.get("detected") else seen["box"], np.float32)
+            if seen["given"] >= len(picture.people):
+                raise LabelFileError(
+                    f"label file {file} tells of person {seen['given']} of {picture.path.name}, whose labels have "
+                    f"{len(picture.people)}: it was written for other labels"
+                )
+            box = np.array(seen.get("detected") or seen["box"], np.float32)
             if seen["given"] >= 0:
                 if seen.get("detected"):
                     people[seen["given"]] = replace(people[seen["given"]], box=box[:4])

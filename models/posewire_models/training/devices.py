@@ -19,10 +19,10 @@ PRECISIONS = ("auto", "bf16", "fp32")
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context of a forward pass on `device` in one of `PRECISIONS`.
 
-    A CPU without instructions for bf16 takes twenty times as long with it as without.
+    A CPU without instructions for bf16 takes twenty times as long with it as without; GPUs before Ampere emulate it.
     """
     if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
         precision = "bf16" if fast else "fp32"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
@@ -61,7 +61,8 @@ class Processes:
         if where.type == "cuda":
             torch.cuda.set_device(where)
             torch.backends.cudnn.benchmark = True
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            # For convolutions alone: places in pixels are products of matrices, and TF32 keeps ten bits of them.
+            torch.backends.cudnn.allow_tf32 = True
         if count > 1 and not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
         return Processes(where, rank, count)

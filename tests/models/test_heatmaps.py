@@ -12,7 +12,7 @@ from torch import Tensor
 
 from posewire.joints import COCO17
 from posewire_models.crops import apply_affine, crop_to_frame, invert_affine
-from posewire_models.heatmaps import decode_heatmaps, flip_average, gaussian_heatmaps, joints_in_frame
+from posewire_models.heatmaps import DECODINGS, decode_heatmaps, flip_average, gaussian_heatmaps, joints_in_frame
 
 
 def test_equals_the_published_loop() -> None:
@@ -61,6 +61,15 @@ def test_whatever_the_heatmap_the_joint_is_finite_and_on_it(kind: str) -> None:
     assert ((decoded[..., 0] >= -0.5) & (decoded[..., 0] <= 5.5)).all()
     assert ((decoded[..., 1] >= -0.5) & (decoded[..., 1] <= 7.5)).all()
     assert ((decoded[..., 2] >= 0) & (decoded[..., 2] <= 1)).all()
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_heatmap_that_holds_a_nan_counts_for_nothing(decoding: str) -> None:
+    heatmaps = gaussian_heatmaps(torch.tensor([[[3.0, 4.0], [2.0, 3.0]]]), (8, 6), 1.5)
+    heatmaps[0, 0, 5:7, 2] = torch.nan
+    decoded = decode_heatmaps(heatmaps, decoding)
+    assert decoded.isfinite().all()
+    assert decoded[0, :, 2].tolist() == [0.0, 1.0]
 
 
 @given(st.floats(0.25, 0.75), st.floats(0.25, 0.75), st.floats(20, 400), st.floats(0, 500), st.floats(0, 300))

@@ -7,23 +7,25 @@ Two formats are recognised by their outputs:
 - End to end: `boxes` `(n, 4)` xyxy in input pixels, `scores` `(n,)` and `labels` `(n,)`, or each with a leading axis of
   one. Input RGB 0-1 (0-255 where the input is uint8), letterboxed top left with 114.
 
-The input's size is the model's own. People have label 0, as in COCO's 80 classes; a model of another numbering says so
-by the metadata entry `person_label`.
+The input's size and type are the model's own: float16, float32, float64 or uint8. Outputs are of any type of number.
+People have label 0, as in COCO's 80 classes; a model of another numbering says so by the metadata entry `person_label`.
 
 On a GPU, pictures of one batch go through the model together where its first axis has no fixed size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession
+from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession, in_one_line
 from posewire_models.detectors.selection import DetectorSettings, people
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
@@ -36,6 +38,23 @@ _FILL = 114.0
 _YOLOX_STRIDES = (8, 16, 32)
 # Cells of YOLOX that take part in NMS where it is done for a batch: far more than there are people.
 _YOLOX_CANDIDATES = 1000
+_PICTURE_KINDS = (torch.float16, torch.float32, torch.float64, torch.uint8)
+# Labels are compared as float32, which tells whole numbers apart up to here.
+_MOST_LABELS = 2**24
+
+
+class _Format(NamedTuple):
+    """What a model gives.
+
+    Attributes:
+        is_yolox: whether that is raw YOLOX.
+        outputs: names of those to ask for.
+        labels: how many there may be.
+    """
+
+    is_yolox: bool
+    outputs: list[str]
+    labels: int
 
 
 class OnnxDetector:
@@ -47,28 +66,39 @@ class OnnxDetector:
         device: a CUDA device runs the model there if ONNX Runtime can.
 
     Raises:
-        OnnxDetectorError: the file is missing, unreadable, or of an unknown format; the message says what was found.
+        OnnxDetectorError: the file is missing, unreadable, of an unknown format, or fails on a black frame; the message
+            says what was found.
     """
 
     def __init__(self, path: Path, settings: DetectorSettings, device: torch.device) -> None:
         self._settings = settings
         self._device = device
         self._session = OnnxSession(path, device)
-        self._person = int(self._session.metadata.get("person_label", 0))
-        self._input_size, self._takes_bytes = _input_of(self._session, path)
-        self._yolox, self._outputs = _format_of(self._session, self._input_size, path)
+        self._input_size, self._input_kind = _input_of(self._session, path)
+        self._format = _format_of(self._session, self._input_size, path)
+        self._person = _person_of(self._session, self._format.labels, path)
+        self._try_out(path)
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """People of each frame, best first."""
-        together = self._session.takes_batches(self._outputs) and self._device.type != "cpu"
+        together = self._session.takes_batches(self._format.outputs) and self._device.type != "cpu"
         size = MAX_BATCH if together else 1
         return [found for chunk in batches(len(frames), size) for found in self._detect(frames[chunk])]
 
+    def _try_out(self, path: Path) -> None:
+        try:
+            self([Frame(np.zeros((*self._input_size, 3), np.uint8))])
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
+            raise OnnxDetectorError(
+                f"{path} fails on a black frame: {in_one_line(error)}; export it for one picture of fixed size"
+            ) from None
+
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size, _FILL)
-        outputs = self._session.run(self._outputs, self._images(fitted))
-        found = self._yolox_people(outputs[0]) if self._yolox else self._listed_people(outputs, len(frames))
+        # Some models give whole numbers or float16, which boxes in frame pixels would not fit into.
+        outputs = [output.float() for output in self._session.run(self._format.outputs, self._images(fitted))]
+        found = self._yolox_people(outputs[0]) if self._format.is_yolox else self._listed_people(outputs, len(frames))
         # Coordinates of COCO's boxes, which such models are trained on, are taken for frame pixels as they are.
         return [
             people(boxes / boxes.new_tensor(scale * 2), scores, frame.size, self._settings)
@@ -76,9 +106,10 @@ class OnnxDetector:
         ]
 
     def _images(self, fitted: Tensor) -> Tensor:
-        if self._yolox:
-            return fitted.flip(1)  # BGR
-        return fitted.round().to(torch.uint8) if self._takes_bytes else fitted / 255
+        images = fitted.flip(1) if self._format.is_yolox else fitted  # BGR
+        if self._input_kind is torch.uint8:
+            return images.round().to(torch.uint8)
+        return (images if self._format.is_yolox else images / 255).to(self._input_kind)
 
     def _yolox_people(self, raw: Tensor) -> list[tuple[Tensor, Tensor]]:
         if raw.device.type == "cpu":
@@ -151,30 +182,59 @@ def _yolox_cells(input_size: tuple[int, int], device: torch.device) -> tuple[Ten
     return torch.cat(cells).float().to(device), torch.cat(strides).float().to(device)
 
 
-def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], bool]:
-    """(height, width) of the model's picture input, and whether it takes bytes."""
-    shapes = list(session.inputs.values())
-    shape = shapes[0]
-    if len(shapes) != 1 or len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
-        described = ", ".join(f"{name} {shape}" for name, shape in session.inputs.items())
+def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], torch.dtype]:
+    """(height, width) of the model's picture input, and the type of its values."""
+    described = _described(session.inputs)
+    if len(session.inputs) != 1:
+        raise OnnxDetectorError(f"{path}: a detector takes one input (1, 3, height, width); got {described or 'none'}")
+    ((name, shape),) = session.inputs.items()
+    if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
         raise OnnxDetectorError(
             f"{path}: a detector takes one input (1, 3, height, width) of fixed size; got {described}"
         )
-    return (shape[2], shape[3]), session.takes_bytes
+    if not _is_one_or_free(shape[0]):
+        raise OnnxDetectorError(
+            f"{path}: input {described} is for {shape[0]} pictures a run; a detector takes 1, or any number: export it "
+            "with a first axis of 1, or without a fixed one"
+        )
+    kind = session.kinds[name]
+    if kind not in _PICTURE_KINDS:
+        raise OnnxDetectorError(
+            f"{path}: input {name} takes no picture by its type; export it with one of float16, float32, float64 (0-1, "
+            "for YOLOX 0-255) or uint8 (0-255)"
+        )
+    return (shape[2], shape[3]), kind
 
 
-def _format_of(session: OnnxSession, input_size: tuple[int, int], path: Path) -> tuple[bool, list[str]]:
-    """Whether the model's outputs are raw YOLOX, and the names of the outputs to ask for."""
+def _format_of(session: OnnxSession, input_size: tuple[int, int], path: Path) -> _Format:
     outputs = session.outputs
     cells = sum((input_size[0] // stride) * (input_size[1] // stride) for stride in _YOLOX_STRIDES)
     if len(outputs) == 1:
         ((name, shape),) = outputs.items()
         if len(shape) == 3 and shape[1] == cells and isinstance(shape[2], int) and shape[2] > 5:
-            return True, [name]
+            return _Format(True, [name], shape[2] - 5)
     if {"boxes", "scores", "labels"} <= outputs.keys():
-        return False, ["boxes", "scores", "labels"]
-    described = ", ".join(f"{name} {shape}" for name, shape in outputs.items())
+        return _Format(False, ["boxes", "scores", "labels"], _MOST_LABELS)
     raise OnnxDetectorError(
-        f"{path}: outputs {described} are of no known detector format; known are YOLOX raw (1, {cells}, 5 + classes) "
-        "and end to end (outputs named boxes, scores, labels)"
+        f"{path}: outputs {_described(outputs)} are of no known detector format; known are YOLOX raw (1, {cells}, "
+        "5 + classes) and end to end (outputs named boxes, scores, labels)"
     )
+
+
+def _person_of(session: OnnxSession, labels: int, path: Path) -> int:
+    """The label of people."""
+    label = session.metadata.get("person_label", "0")
+    if not label.isdecimal() or int(label) >= labels:
+        raise OnnxDetectorError(
+            f"{path}: its metadata entry person_label is {label!r}; it must be a whole number in 0..{labels - 1}: set "
+            "it to the label that the model gives people"
+        )
+    return int(label)
+
+
+def _described(shapes: Mapping[str, Sequence[object]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
+def _is_one_or_free(axis: object) -> bool:
+    return not isinstance(axis, int) or axis == 1

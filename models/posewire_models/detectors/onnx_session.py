@@ -21,7 +21,7 @@ from torch import Tensor
 from posewire_models.device_transfer import to_host
 from posewire_models.published.store import default_folder
 
-__all__ = ["TENSORRT_VARIABLE", "OnnxDetectorError", "OnnxSession", "providers"]
+__all__ = ["TENSORRT_VARIABLE", "OnnxDetectorError", "OnnxSession", "in_one_line", "providers"]
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,15 @@ TENSORRT_VARIABLE = "POSEWIRE_TENSORRT"
 """Environment variable that asks for TensorRT."""
 
 _ERRORS_ONLY = 3
-_KINDS = {"tensor(float)": torch.float32, "tensor(uint8)": torch.uint8, "tensor(int64)": torch.int64}
-_NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8, torch.int64: np.int64}
+_KINDS = {
+    "tensor(float16)": torch.float16,
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+    "tensor(uint8)": torch.uint8,
+    "tensor(int32)": torch.int32,
+    "tensor(int64)": torch.int64,
+}
+_NUMPY = {kind: torch.empty(0, dtype=kind).numpy().dtype.type for kind in _KINDS.values()}
 _ON_CPU = "CPUExecutionProvider"
 
 
@@ -50,7 +57,7 @@ class OnnxSession:
         inputs: name -> shape; an axis without a fixed size is a text or None.
         outputs: name -> shape.
         metadata: of the model.
-        takes_bytes: whether the input is uint8.
+        kinds: name of an input or output -> type of its elements; None where torch is not given such.
 
     Raises:
         OnnxDetectorError: the file is missing or unreadable.
@@ -69,8 +76,7 @@ class OnnxSession:
         self.inputs: dict[str, list[Any]] = {each.name: each.shape for each in inputs}
         self.outputs: dict[str, list[Any]] = {each.name: each.shape for each in outputs}
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.takes_bytes = inputs[0].type == "tensor(uint8)"
-        self._kinds = {each.name: _KINDS.get(each.type) for each in outputs}
+        self.kinds = {each.name: _KINDS.get(each.type) for each in (*inputs, *outputs)}
 
     def takes_batches(self, names: Sequence[str]) -> bool:
         """Whether the input and these outputs have a first axis of any size."""
@@ -92,7 +98,7 @@ class OnnxSession:
         binding.bind_input(source, "cuda", index, _NUMPY[images.dtype], tuple(images.shape), images.data_ptr())
         together, bound = self.takes_batches(names), {}
         for name in names:
-            kind = self._kinds[name]
+            kind = self.kinds[name]
             shape = [len(images), *self.outputs[name][1:]] if together else self.outputs[name]
             if kind is None or not all(isinstance(side, int) for side in shape):
                 binding.bind_output(name, "cpu")
@@ -149,4 +155,9 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
     try:
         return onnxruntime.InferenceSession(path, options, providers=chosen)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
-        raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {error}") from None
+        raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {in_one_line(error)}") from None
+
+
+def in_one_line(error: Exception) -> str:
+    """What ONNX Runtime, which likes to break lines, says of an error."""
+    return " ".join(str(error).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -23,6 +24,12 @@ from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.frames import Frame
 
 CPU = torch.device("cpu")
+_NOBODY = {
+    "boxes": np.zeros((0, 4), np.float32),
+    "scores": np.zeros(0, np.float32),
+    "labels": np.zeros(0, np.int64),
+}
+_YOLOX_NOBODY = {"output": np.zeros((1, 126, 85), np.float32)}
 
 
 def _model(
@@ -31,6 +38,7 @@ def _model(
     size: tuple[int | str, int | str] = (64, 96),
     kind: int = TensorProto.FLOAT,
     metadata: dict[str, str] | None = None,
+    batch: int | str = 1,
 ) -> Path:
     """A model that gives `outputs` whatever it sees."""
     nodes, infos = [], []
@@ -38,7 +46,7 @@ def _model(
         tensor = onnx.numpy_helper.from_array(value, name)
         nodes.append(helper.make_node("Constant", [], [name], value=tensor))
         infos.append(helper.make_tensor_value_info(name, tensor.data_type, value.shape))
-    image = helper.make_tensor_value_info("image", kind, (1, 3, *size))
+    image = helper.make_tensor_value_info("image", kind, (batch, 3, *size))
     model = helper.make_model(
         helper.make_graph(nodes, "g", [image], infos), opset_imports=[helper.make_opsetid("", 17)]
     )
@@ -68,6 +76,46 @@ def test_end_to_end(batch_axis: bool, person: int, metadata: dict[str, str], tmp
         (found,) = OnnxDetector(path, DetectorSettings(), CPU)([_frame()])
         np.testing.assert_allclose(found.boxes, boxes[[2, 0]] * 2)  # frame of twice the input's size, best first
         assert found.scores.tolist() == pytest.approx([0.8, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        (TensorProto.FLOAT16, torch.float16),
+        (TensorProto.FLOAT, torch.float32),
+        (TensorProto.DOUBLE, torch.float64),
+        (TensorProto.UINT8, torch.uint8),
+    ],
+)
+@pytest.mark.parametrize("outputs", [_NOBODY, _YOLOX_NOBODY], ids=["end to end", "yolox"])
+def test_a_model_gets_pictures_of_its_type(
+    kind: int, dtype: torch.dtype, outputs: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = OnnxDetector(_model(tmp_path / "m.onnx", outputs, kind=kind), DetectorSettings(), CPU)
+    run, given = detector._session.run, []
+    monkeypatch.setattr(detector._session, "run", lambda names, images: (given.append(images), run(names, images))[1])
+    detector([Frame(np.full((64, 96, 3), (51, 102, 0), np.uint8))])
+    assert given[0].dtype is dtype
+    pixel = [0, 102, 51] if outputs is _YOLOX_NOBODY else [51, 102, 0] if dtype is torch.uint8 else [0.2, 0.4, 0]
+    assert given[0][0, :, 0, 0].tolist() == pytest.approx(pixel, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int32, np.int64])
+def test_outputs_are_of_any_type_of_number(kind: type[np.number], tmp_path: Path) -> None:
+    boxes = np.array([[10, 10, 30, 50]])
+    scores = np.array([0.5], kind if np.issubdtype(kind, np.floating) else np.float32)
+    outputs = {"boxes": boxes.astype(kind), "scores": scores, "labels": np.array([0], kind)}
+    (found,) = OnnxDetector(_model(tmp_path / "m.onnx", outputs), DetectorSettings(), CPU)([_frame()])
+    np.testing.assert_array_equal(found.boxes, boxes * 2)
+    assert found.scores.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_yolox_of_another_type(kind: type[np.number], tmp_path: Path) -> None:
+    raw = np.zeros((1, 126, 85), kind)
+    raw[0, 40, 2:6] = 0, 0, 0.5, 1.0
+    (found,) = OnnxDetector(_model(tmp_path / "m.onnx", {"output": raw}), DetectorSettings(), CPU)([_frame()])
+    assert found.scores.tolist() == [0.5]
 
 
 def test_yolox_decoding_equals_a_plain_loop() -> None:
@@ -173,13 +221,41 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     path = _model(tmp_path / "m.onnx", {"logits": np.zeros((1, 1000), np.float32)})
     with pytest.raises(OnnxDetectorError, match=r"outputs logits \[1, 1000\].*known are YOLOX raw"):
         OnnxDetector(path, settings, CPU)
-    path = _model(tmp_path / "m.onnx", {"output": np.zeros((1, 126, 85), np.float32)}, size=("h", "w"))
-    with pytest.raises(OnnxDetectorError, match="fixed size"):
-        OnnxDetector(path, settings, CPU)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "changes", "says"),
+    [
+        (_YOLOX_NOBODY, {"size": ("h", "w")}, "fixed size"),
+        (_NOBODY, {"batch": 4}, r"m\.onnx: input image \[4, 3, 64, 96\] is for 4 pictures a run.*first axis of 1"),
+        (_NOBODY, {"kind": TensorProto.INT32}, r"m\.onnx: input image takes no picture.*export it with one of float16"),
+        (_YOLOX_NOBODY, {"metadata": {"person_label": "80"}}, r"person_label is '80'.*in 0\.\.79: set it"),
+        (_YOLOX_NOBODY, {"metadata": {"person_label": "-1"}}, r"person_label is '-1'.*in 0\.\.79"),
+        (_NOBODY, {"metadata": {"person_label": "person"}}, r"person_label is 'person'.*whole number"),
+        # scores of every class, which nothing says beforehand
+        (_NOBODY | {"scores": np.zeros((5, 80), np.float32)}, {}, r"m\.onnx fails on a black frame: .*export it"),
+    ],
+)
+def test_models_that_would_fail_on_every_frame_are_refused(
+    outputs: dict[str, np.ndarray], changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    path = _model(tmp_path / "m.onnx", outputs, **changes)
+    with pytest.raises(OnnxDetectorError, match=says) as refused:
+        OnnxDetector(path, DetectorSettings(), CPU)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_without_input_is_refused(tmp_path: Path) -> None:
+    path = _model(tmp_path / "m.onnx", _NOBODY)
+    model = onnx.load(path)
+    del model.graph.input[:]
+    onnx.save(model, path)
+    with pytest.raises(OnnxDetectorError, match=r"takes one input.*got none"):
+        OnnxDetector(path, DetectorSettings(), CPU)
 
 
 def test_nothing_is_said_on_a_machine_without_gpu(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = _model(tmp_path / "m.onnx", {"output": np.zeros((1, 126, 85), np.float32)})
+    path = _model(tmp_path / "m.onnx", _YOLOX_NOBODY)
     OnnxDetector(path, DetectorSettings(), CPU)([_frame()])
     assert capfd.readouterr() == ("", "")
 

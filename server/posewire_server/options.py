@@ -16,6 +16,7 @@ import typer
 from posewire_models.manifest import find_bundle, read_manifest
 from posewire_server.config import LimitsConfig, LogFormat, LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
+from posewire_server.errors import ServiceError
 
 __all__ = ["serve"]
 
@@ -143,7 +144,7 @@ def start(config: ServerConfig) -> None:
     set_up_logging(config.log_level, config.log_format)
     try:
         run(config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ServiceError) as error:  # the last when a network fails on its first frame
         raise _cannot_start(error) from None
     # Everything is closed. The interpreter would still look through all of torch for garbage, which takes it seconds
     # that whoever stops the server waits for.

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from posewire_server import options
 from posewire_server.__main__ import app
 from posewire_server.config import LogFormat, SecurityConfig, ServerConfig
+from posewire_server.errors import InferenceFailed
 
 
 @pytest.fixture
@@ -64,6 +66,20 @@ def test_a_mistake_is_one_line_and_status_2(started: list[ServerConfig]) -> None
     assert result.exit_code == 2
     assert "limits.max_streams is 0; it must lie in 1..10000" in result.output
     assert started == []
+
+
+def test_a_network_that_fails_on_its_first_frame_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: ServerConfig) -> None:
+        raise InferenceFailed("the detect stage failed on this frame")
+
+    monkeypatch.setattr("posewire_server.server.run", run)
+    monkeypatch.setattr("posewire_server.logs.set_up_logging", lambda *_: None)
+    with pytest.raises(typer.Exit) as ended:
+        options.start(ServerConfig())
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().err == "posewire: the server cannot start: the detect stage failed on this frame\n"
 
 
 def test_the_command_line_costs_no_torch_and_no_grpc() -> None:

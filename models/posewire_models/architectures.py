@@ -96,10 +96,15 @@ def build_pose(
 
 
 def build_detector(
-    component: Component, folder: Path, device: torch.device, runtime: str = "auto", precision: str = "auto"
+    component: Component,
+    folder: Path,
+    device: torch.device,
+    runtime: str = "auto",
+    precision: str = "auto",
+    people: int = 1,
 ) -> Detector:
-    """The detector stage of a bundle."""
-    settings = settings_from_json(DetectorSettings, component.settings, "detector: settings")
+    """The detector stage of a bundle, with room for at least so many people in a frame."""
+    settings = settings_from_json(DetectorSettings, component.settings, "detector: settings").with_room_for(people)
     if component.architecture == TORCHVISION:
         name, weights = _torchvision_weights(component, folder)
         return TorchvisionDetector(name, weights, settings, device, precision)

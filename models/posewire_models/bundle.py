@@ -69,6 +69,7 @@ def load_bundle(
     flow: str = "auto",
     runtime: str = "auto",
     precision: str = "auto",
+    people: int = 1,
 ) -> LoadedBundle:
     """Load a bundle, or its pose network with another detector or flow estimator.
 
@@ -80,6 +81,7 @@ def load_bundle(
             `flownet2-s:PATH`, `published:NAME` or `none`.
         runtime: what runs our networks, see `posewire_models.inference.RUNTIMES`.
         precision: in what they compute, see `posewire_models.precision.PRECISIONS`.
+        people: how many the detector can report in a frame at least; see `DetectorSettings.max_people`.
 
     Raises:
         BundleError: unknown or faulty bundle, or one without the stage that is asked for.
@@ -94,7 +96,7 @@ def load_bundle(
     manifest = resolved_manifest(read_manifest(folder), detector_spec, flow_spec, str(name_or_path))
     joints = joint_set(manifest.joint_set)
     return LoadedBundle(
-        detector=_detector(detector_spec, manifest, folder, how),
+        detector=_detector(detector_spec, manifest, folder, how, people),
         flow=_flow(flow_spec, manifest, folder, how),
         pose=build_pose(manifest.pose, weights_folder(manifest.pose, folder), joints, *how),
         joint_set=joints,
@@ -130,8 +132,8 @@ def resolved_manifest(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec
     return resolve(dataclasses.replace(manifest, **asked), stages, Store(), "" if asked else bundle)
 
 
-def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, how: _How) -> Detector:
-    settings = DetectorSettings()
+def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, how: _How, people: int) -> Detector:
+    settings = DetectorSettings().with_room_for(people)
     if spec.kind == "none":
         return NobodyDetector()
     if spec.kind == "torchvision":
@@ -146,7 +148,7 @@ def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, how: _How) -
             f"bundle {manifest.name!r} has no detector; give the boxes yourself (detector none), or name a detector: "
             "--detector onnx:PATH"
         )
-    return build_detector(manifest.detector, weights_folder(manifest.detector, folder), *how)
+    return build_detector(manifest.detector, weights_folder(manifest.detector, folder), *how, people)
 
 
 def _flow(spec: FlowSpec, manifest: Manifest, folder: Path, how: _How) -> FlowEstimator:

@@ -73,6 +73,7 @@ def load_networks(config: ServerConfig) -> Networks:
         flow=config.flow,
         runtime=config.runtime,
         precision=config.precision,
+        people=config.limits.max_people,
     )
     if bundle.runtime == "openvino":
         # What is left for torch is small; its idle threads would spin on the cores that the networks need.

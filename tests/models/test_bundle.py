@@ -117,6 +117,15 @@ def test_new_weights_are_a_change_of_data(pose: str, tmp_path: Path) -> None:
     assert not bundle.manifest.detector.trained
 
 
+def test_a_detector_has_room_for_as_many_people_as_are_asked_for(tmp_path: Path) -> None:
+    detector = _component(tmp_path, "center_resnet") | {"settings": {"score_threshold": 0.0, "max_people": 20}}
+    _write(tmp_path, detector=detector, flow={"architecture": "dis"})
+    frame = Frame(np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    counts = [len(load_bundle(tmp_path, device="cpu", people=people).detector([frame])[0]) for people in (10, 300)]
+    assert counts[0] == 20
+    assert counts[1] > 100
+
+
 def test_a_bundle_without_detector_says_what_to_do(tmp_path: Path) -> None:
     _write(tmp_path, flow={"architecture": "dis"})
     with pytest.raises(BundleError, match=r"give the boxes yourself.*--detector onnx:PATH"):

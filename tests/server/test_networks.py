@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
 from posewire_models.frames import Frame
-from posewire_server.config import ServerConfig
+from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.networks import load_networks
 
 
@@ -36,6 +37,12 @@ def test_the_default_bundle() -> None:
     frame = Frame(np.zeros((48, 64, 3), np.uint8))
     (joints,) = networks.pose([frame], [np.array([[10, 10, 30, 40]], np.float32)])
     assert joints.shape == (1, len(networks.joint_set), 3)
+
+
+def test_the_detector_finds_as_many_people_as_the_limits_allow() -> None:
+    networks = load_networks(ServerConfig(device="cpu", flow="none", limits=LimitsConfig(max_people=300)))
+    assert isinstance(networks.detector, CenterHeatmapDetector)
+    assert networks.detector._settings.max_people == 300
 
 
 def test_the_flow_network_alone() -> None:

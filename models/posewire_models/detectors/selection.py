@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ class DetectorSettings:
                 raise ValueError(f"{name} {value} must be in 0..1")
         if self.max_people < 1:
             raise ValueError(f"max_people {self.max_people} must be at least 1")
+
+    def with_room_for(self, people: int) -> DetectorSettings:
+        """The same for at least so many people in a frame."""
+        return replace(self, max_people=max(self.max_people, people))
 
 
 def people(boxes: Tensor, scores: Tensor, frame_size: tuple[int, int], settings: DetectorSettings) -> Detections:

@@ -5,6 +5,7 @@ torchvision itself is imported where a detector is made: it takes three seconds,
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,8 @@ class TorchvisionDetector:
     Args:
         name: one of `TORCHVISION_DETECTORS`.
         weights: its state file; None takes the published weights from posewire's store, or from the cache of torch.hub.
-        settings: thresholds. The models have an NMS of their own.
+        settings: thresholds. The models have an NMS of their own, and of all classes together they report at most 100
+            boxes, SSDLite 300, or `max_people` if these are more.
         device: where to run.
         precision: of the convolutions and the fully connected layers, see `posewire_models.precision.PRECISIONS`; boxes
             are computed in float32.
@@ -69,12 +71,14 @@ class TorchvisionDetector:
         network = detection_network(name)
         path = weights or _published_file(name)
         load_strict(network, current_names(read_state(path)), str(path))
+        _make_room(network, settings.max_people)
         self._network = network.eval().requires_grad_(False).to(device)
         dtype = select_precision(precision, device)
         if dtype is not torch.float32:
             _compute_in(self._network, dtype)
         self._settings = settings
         self._device = device
+        self._longest = _longest(network)
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -89,6 +93,9 @@ class TorchvisionDetector:
         return [each for each in found if each is not None]
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """People of frames of one size."""
+        if max(frames[0].size) >= self._longest * min(frames[0].size):
+            return [Detections.none() for _ in frames]
         found = self._network([frame.on(self._device).permute(2, 0, 1).float() / 255 for frame in frames])
         columns = [
             torch.cat((each["boxes"], each["scores"][:, None], each["labels"][:, None]), dim=1) for each in found
@@ -137,6 +144,20 @@ def _cast(values: Any, dtype: torch.dtype) -> Any:
     if isinstance(values, list | tuple):
         return type(values)(_cast(value, dtype) for value in values)
     return values
+
+
+def _make_room(network: nn.Module, people: int) -> None:
+    """Have `network` report so many boxes at least."""
+    heads = getattr(network, "roi_heads", network)
+    for most in ("detections_per_img", "topk_candidates"):
+        if hasattr(heads, most):
+            setattr(heads, most, max(getattr(heads, most), people))
+
+
+def _longest(network: nn.Module) -> float:
+    """Pixels that a frame's long side is reduced to; of one as many times as long as wide, no width would be left."""
+    transform: Any = network.transform
+    return math.inf if transform.fixed_size is not None else transform.max_size
 
 
 def _of_one_size(frames: Sequence[Frame], most: int) -> list[list[int]]:

@@ -31,6 +31,12 @@ def test_the_best_are_kept() -> None:
     assert people(boxes, scores, (10, 10), DetectorSettings(max_people=2)).scores.tolist() == pytest.approx([0.9, 0.5])
 
 
+def test_room_is_made_and_never_taken_away() -> None:
+    settings = DetectorSettings(score_threshold=0.2, max_people=100)
+    assert settings.with_room_for(300) == DetectorSettings(score_threshold=0.2, max_people=300)
+    assert settings.with_room_for(30) == settings
+
+
 @pytest.mark.parametrize("settings", [{"score_threshold": 1.5}, {"nms_iou": -0.1}, {"max_people": 0}])
 def test_bad_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):

@@ -137,12 +137,17 @@ def test_without_aliasing_fine_patterns_become_their_mean() -> None:
     assert plain[inside].sub(100).abs().max() > 50
 
 
-@pytest.mark.parametrize("size", [(1, 40), (3, 5), (7, 900)])
-def test_without_aliasing_a_frame_of_few_pixels_is_reduced_no_further_than_it_goes(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "factor"), [((1, 40), 1), ((3, 5), 2), ((7, 900), 4)])
+def test_without_aliasing_a_frame_of_few_pixels_is_reduced_no_further_than_it_goes(
+    size: tuple[int, int], factor: int
+) -> None:
     frame = torch.full((*size, 3), 200, dtype=torch.uint8)
-    to_frame = crop_to_frame(of_four_sizes(), (64, 48))
-    seen = sample_crops_of_many([frame], torch.zeros(4, dtype=torch.long), to_frame, (64, 48), antialias=True)
-    assert seen.shape == (4, 3, 64, 48)
+    # 16 frame pixels a crop pixel, the middle one of which lies in the middle of the first square of `factor` pixels.
+    middle, step = (factor - 1) / 2, 16.0
+    to_frame = torch.tensor([[[step, 0.0, middle - 24 * step], [0.0, step, middle - 32 * step]]])
+    seen = sample_crops_of_many([frame], torch.zeros(1, dtype=torch.long), to_frame, (64, 48), antialias=True)
+    assert seen.shape == (1, 3, 64, 48)
+    assert seen[0, :, 32, 24].tolist() == [200.0] * 3
     assert seen.max() <= 200
 
 

@@ -27,7 +27,8 @@ class TrackerConfig:
         propagation: whether flow boxes are united with the detector's (joint propagation).
         queue_length: L_Q, frames that Q holds, but 5,000 people in them at most; a person lost for up to L_Q - 1 frames
             is linked again by multi-flow. The paper does not give it.
-        box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5).
+        box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5). Our detectors report none below
+            0.1 by themselves.
         joint_score_threshold: joints with a lower score do not count (paper: 0.4).
         box_nms_iou: IoU above which the lower of two boxes is dropped. The paper does not give it.
         pose_nms_oks: OKS above which the lower of two poses is dropped; 1 switches pose NMS off.

@@ -109,6 +109,12 @@ def test_help_lists_the_benchmarks() -> None:
         assert command in result.output
 
 
+def test_how_long_all_of_them_take_is_told_as_in_the_documentation() -> None:
+    page = Path(__file__).parents[3] / "docs" / "benchmarks.md"
+    for text in (CliRunner().invoke(app, ["all", "--help"]).output, page.read_text(encoding="utf-8")):
+        assert "about twelve minutes" in " ".join(text.split())
+
+
 def test_the_suite_has_a_table_for_each_of_its_commands() -> None:
     assert len({step.name for step in CPU_SUITE}) == len(CPU_SUITE)
     for step in CPU_SUITE:

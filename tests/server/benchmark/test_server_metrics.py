@@ -67,7 +67,8 @@ async def test_the_gpu_that_is_watched_is_the_one_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = tmp_path / "told"
-    program(tmp_path / "nvidia-smi", f'echo "40, 10, 1000"; echo "$1" > {told}.new; mv {told}.new {told}; exec sleep 60')
+    telling = f'echo "40, 10, 1000"; echo "$1" > {told}.new; mv {told}.new {told}'
+    program(tmp_path / "nvidia-smi", f"{telling}; exec sleep 60")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     async with watch_gpu("") as watch:
         pass

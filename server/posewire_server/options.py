@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -128,6 +132,16 @@ def _full_name(flag: str) -> str:
 
 def start(config: ServerConfig) -> None:
     """Serve until told to stop; what keeps the server from starting is printed as one line, exit status 1."""
+    with _ended_by_sigterm():
+        _start(config)
+    # Everything is closed. The interpreter would still look through all of torch for garbage, which takes it seconds
+    # that whoever stops the server waits for.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _start(config: ServerConfig) -> None:
     try:
         read_manifest(find_bundle(config.bundle))  # a mistyped name need not wait for the networks' packages
     except ValueError as error:
@@ -146,11 +160,22 @@ def start(config: ServerConfig) -> None:
         run(config)
     except (ValueError, OSError, ServiceError) as error:  # the last when a network fails on its first frame
         raise _cannot_start(error) from None
-    # Everything is closed. The interpreter would still look through all of torch for garbage, which takes it seconds
-    # that whoever stops the server waits for.
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(0)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """At once: nobody has been promised anything. Until the server listens to it, that is, some seconds later.
+
+    Linux does not bring a container's first process a signal that it has not asked for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _cannot_start(error: Exception) -> typer.Exit:

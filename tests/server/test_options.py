@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,33 @@ def test_a_network_that_fails_on_its_first_frame_is_told_in_one_line(
         options.start(ServerConfig())
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err == "posewire: the server cannot start: the detect stage failed on this frame\n"
+
+
+def test_a_server_that_is_told_to_stop_while_it_is_only_being_loaded_stops() -> None:
+    """Else the first process of a container would not even be sent the signal."""
+    code = """
+import os, signal
+from posewire_server import options
+options.find_bundle = lambda _: os.kill(os.getpid(), signal.SIGTERM)
+options.start(options.ServerConfig())
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_what_ends_it_while_it_is_loaded_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def run(config: ServerConfig) -> None:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        raise ValueError("no room")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("posewire_server.server.run", run)
+    monkeypatch.setattr("posewire_server.logs.set_up_logging", lambda *_: None)
+    with pytest.raises(typer.Exit):
+        options.start(ServerConfig())
+    assert seen != [before]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_command_line_costs_no_torch_and_no_grpc() -> None:

@@ -22,7 +22,8 @@ from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_boxes, sheet
 from posewire_models.training.devices import Processes, autocast
-from posewire_models.training.loop import LoopConfig, Trained, train
+from posewire_models.training.loop import Trained, train
+from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.measures import average_precision
 from posewire_models.training.readers.teacher import with_teacher_people
 from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes

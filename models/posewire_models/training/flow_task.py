@@ -23,7 +23,8 @@ from posewire_models.training.contact_sheet import sheet
 from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.flow_pairs import FlowPairConfig, FlowPairs
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, FlowScenes, render_pairs
-from posewire_models.training.loop import LoopConfig, Trained, train
+from posewire_models.training.loop import Trained, train
+from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.losses import multi_scale_epe
 from posewire_models.training.patches import read_rgb
 from posewire_models.training.sources import SourceConfig, read_source

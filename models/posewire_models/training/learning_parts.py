@@ -34,13 +34,16 @@ def parameter_groups(network: nn.Module, factors: dict[str, float]) -> list[dict
     Raises:
         ValueError: a part that is named does not exist.
     """
-    groups: dict[float, list[nn.Parameter]] = {1.0: []}
+    groups: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}
     for name, parameter in network.named_parameters():
         factor = next((factor for start, factor in factors.items() if name.startswith(f"{start}.")), 1.0)
-        groups.setdefault(factor, []).append(parameter)
+        groups.setdefault(factor, []).append((name, parameter))
     idle = [
         start for start in factors if not any(name.startswith(f"{start}.") for name, _ in network.named_parameters())
     ]
     if idle:
         raise ValueError(f"loop.lr_factors: no part of the network is called {idle[0]!r}")
-    return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
+    return [
+        {"params": [one for _, one in named], "names": [name for name, _ in named], "factor": factor}
+        for factor, named in groups.items()
+    ]

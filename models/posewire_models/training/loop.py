@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,67 +23,18 @@ from torch import Tensor, nn
 from posewire_models.training.averaging import AveragedWeights
 from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from posewire_models.training.curves import Curves
-from posewire_models.training.devices import PRECISIONS, Processes
+from posewire_models.training.devices import Processes
 from posewire_models.training.example_order import example_order, step_generator
 from posewire_models.training.frozen_parts import speed_up_frozen
 from posewire_models.training.learning_parts import freeze, parameter_groups
-from posewire_models.training.schedule import ScheduleConfig
+from posewire_models.training.loop_config import LoopConfig
+from posewire_models.training.resuming import continued, restore_optimiser, settings_of
 from posewire_models.training.task import Task
 from posewire_models.weights import WeightsError, load_strict
 
-__all__ = ["LoopConfig", "Trained", "train"]
+__all__ = ["Trained", "train"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """Settings of a run that do not depend on what is trained.
-
-    Attributes:
-        out: folder of the run: `checkpoint.pt`, `weights.safetensors` (averaged, half precision), `curves.csv`.
-        seed: of everything that is drawn.
-        schedule: length and learning rate.
-        average: decay of the averaged weights a step (they start faster, Polyak with warm-up); 0 switches them off.
-        precision: `auto`, `bf16` or `fp32` of the forward and backward pass; weights stay in fp32.
-        checkpoint_every_s: seconds between checkpoints.
-        measure_every_s: seconds between measurements on held-out data.
-        log_every: steps between lines in the log.
-        clip_gradient: largest norm of the gradient; 0 for no limit.
-        threads: CPU threads of the network; 0 leaves them as they are.
-        frozen: parts of the network that are not trained, batch norms included, by the start of their names, for
-            example `features.0`. The first layers of a pretrained trunk are general, and the dearest to train. On a CPU
-            OpenVINO runs them, if it is installed.
-        lr_factors: parts of the network, named in the same way, that learn at this many times the rate: layers whose
-            weights have far to go, such as those that predict sizes in cells.
-    """
-
-    out: Path
-    schedule: ScheduleConfig
-    seed: int = 1
-    average: float = 0.999
-    precision: str = "auto"
-    checkpoint_every_s: float = 180.0
-    measure_every_s: float = 600.0
-    log_every: int = 50
-    clip_gradient: float = 0.0
-    threads: int = 0
-    frozen: tuple[str, ...] = ()
-    lr_factors: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average {self.average} must be in 0..1, below 1; 0 switches averaging off")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r} must be one of {', '.join(PRECISIONS)}")
-        if min(self.checkpoint_every_s, self.measure_every_s) <= 0 or self.log_every < 1:
-            raise ValueError("checkpoint_every_s, measure_every_s and log_every must be above 0")
-        if any(factor <= 0 for factor in self.lr_factors.values()):
-            raise ValueError(
-                f"lr_factors {self.lr_factors} must be above 0; use frozen for parts that are not to learn"
-            )
-        if self.clip_gradient < 0 or self.threads < 0:
-            raise ValueError("clip_gradient and threads must not be negative")
 
 
 @dataclass(frozen=True)
@@ -308,6 +259,7 @@ class _Run:
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "examples": self.task.examples,
+            "settings": settings_of(self.config),
             "figures": self.figures,
         }
         save_checkpoint(self.config.out / "checkpoint.pt", state)
@@ -317,7 +269,8 @@ class _Run:
     def _restore(self, checkpoint: Path) -> None:
         state = load_checkpoint(checkpoint)
         load_strict(self.task.network, state["network"], str(checkpoint))
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore_optimiser(self.optimiser, state["optimiser"])
+        self.config = continued(self.config, state.get("settings", {}))
         if self.averaged:
             self.averaged.restore(state["averaged"])
         self.step, self.elapsed_s, self.figures = state["step"], state["elapsed_s"], state["figures"]

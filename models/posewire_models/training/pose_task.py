@@ -22,7 +22,8 @@ from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_poses, sheet
 from posewire_models.training.devices import Processes, autocast
-from posewire_models.training.loop import LoopConfig, Trained, train
+from posewire_models.training.loop import Trained, train
+from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.losses import masked_mse
 from posewire_models.training.measures import keypoint_similarity, pck
 from posewire_models.training.patches import PatchGeometry, PatchSet, StreamedPatches, load_patches

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from posewire_models.training.flow_scenes import FlowScenes, render_pairs
 from posewire_models.training.flow_task import FlowTask, FlowTrainConfig
-from posewire_models.training.loop import LoopConfig
+from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.schedule import ScheduleConfig
 
 SIZE = (64, 128)

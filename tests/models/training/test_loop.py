@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from posewire_models.training.checkpoint import load_checkpoint
 from posewire_models.training.devices import Processes
 from posewire_models.training.example_order import example_order
-from posewire_models.training.loop import LoopConfig, Trained, train
+from posewire_models.training.loop import Trained, train
+from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.schedule import ScheduleConfig
 from posewire_models.weights import WeightsError
 

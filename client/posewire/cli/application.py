@@ -156,7 +156,7 @@ def demo(
         typer.Argument(metavar="[SOURCE]", help="Your video, camera number or address; without, a drawn scene."),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Length; by default 10 s of a scene, all of a video.")
+        float | None, typer.Option(min=0.1, max=1e9, help="Length; by default 10 s of a scene, all of a video.")
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Length in frames.")] = None,
     render: Annotated[Path, typer.Option(metavar="F.mp4", help="The video that is written.")] = Path(
@@ -179,10 +179,10 @@ def demo(
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.synth import scene_config
 
-        scene = scene_config(preset, {"people": people, "seed": seed})
-        scene = scene_config(
-            preset, {"people": people, "seed": seed, "frames": frames or max(1, round((seconds or 10.0) * scene.fps))}
-        )
+        changes = {"people": people, "seed": seed}
+        if source is None:
+            changes["frames"] = frames or max(1, round((seconds or 10.0) * scene_config(preset, {}).fps))
+        scene = scene_config(preset, changes)
         settings = TrackerSettings(similarity=similarity.setting if similarity else None)
         choice = ServerChoice(server, bundle, detector, flow)
         run_demo(DemoJob(source, choice, settings, scene, render, seconds, frames, quiet))
@@ -192,7 +192,7 @@ def demo(
 @with_access_flags
 def top(
     server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")] = "127.0.0.1:50051",
-    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 1.0,
+    every: Annotated[float, typer.Option(min=0.1, max=1e6, metavar="SECONDS", help="Between two looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print one table, and end.")] = False,
 ) -> None:
     """Watch the streams of a server: frames a second, latency, drops. Ctrl-C ends it.

@@ -10,14 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from posewire import Client, FrameResult, ServerInfo, SourceFrame, StreamInfo, TrackerSettings, open_source
+from posewire import Client, FrameResult, ServerInfo, SourceFrame, StreamInfo, TrackerSettings
+from posewire.cli.console import plain_console
+from posewire.cli.interrupts import Interrupts
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.streaming import (
     Outcome,
-    can_be_opened_twice,
     check_outputs,
     check_source,
     check_video_output,
@@ -34,6 +34,7 @@ from posewire.writers import VideoWriter
 __all__ = ["DemoJob", "run_demo"]
 
 _LEAST_VISIBLE_FOR_A_BOX = 0.25
+_TRUE_BOXES = "boxes: truth of the scene (no detector in the bundle)"
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class DemoJob:
 
 
 class _ScoredScene:
-    """Frames of a scene for the server, and their truth until their results have come."""
+    """Frames of a scene for the server, with their true boxes or without, and their truth until their results come."""
 
     def __init__(self, scene: Scene, *, with_boxes: bool) -> None:
         self._scene = scene
-        self._with_boxes = with_boxes
+        self.with_boxes = with_boxes
         self._truths: dict[int, FrameTruth] = {}
         self._scorer: Scorer | None = None
 
@@ -80,7 +81,7 @@ class _ScoredScene:
             self._truths[number] = truth
             boxes = truth.boxes[truth.seen(_LEAST_VISIBLE_FOR_A_BOX)]
             # In random order, so that the order says nothing about who is who.
-            shown = rng.permutation(boxes) if self._with_boxes else None
+            shown = rng.permutation(boxes) if self.with_boxes else None
             yield SourceFrame(number, truth.time_s, image=frame.image, boxes=shown)
 
     def score(self, result: FrameResult, info: StreamInfo) -> None:
@@ -105,12 +106,14 @@ class _ScoredScene:
 
 def run_demo(job: DemoJob) -> None:
     """Show the main job, print how it went; ends the program with status 1 or 130 unless every frame was tracked."""
-    check_outputs({"--render": job.render}, [] if job.source is None else [job.source])
-    check_video_output("--render", job.render)
-    if job.source is not None:
-        check_source(job.source)
-    with connected(job.server, quiet=job.quiet) as (client, info):
-        outcome, score = _on_source(job, client, info) if job.source is not None else _on_scene(job, client, info)
+    with Interrupts() as interrupts:
+        check_outputs({"--render": job.render}, [] if job.source is None else [job.source])
+        check_video_output("--render", job.render)
+        if job.source is not None:
+            check_source(job.source)
+        with connected(job.server, quiet=job.quiet) as (client, info):
+            show = _on_scene if job.source is None else _on_source
+            outcome, score = show(job, client, info, interrupts)
     if not job.quiet:
         _print_results(outcome, score)
     report(outcome, video=job.render, quiet=job.quiet)
@@ -118,68 +121,56 @@ def run_demo(job: DemoJob) -> None:
         raise typer.Exit(outcome.status)
 
 
-def _on_source(job: DemoJob, client: Client, info: ServerInfo) -> tuple[Outcome, None]:
+def _on_source(job: DemoJob, client: Client, info: ServerInfo, interrupts: Interrupts) -> tuple[Outcome, None]:
     assert job.source is not None
     require_detector(info, job.server)
-    _announce(job, f"{job.source}, people found by {info.models.detector}, {_where(job, info)}")
-    frames = job.frames
-    if frames is None and job.seconds is not None:
-        frames = max(1, round(job.seconds * _rate(job.source)))
-    return _stream(job, client, job.source, frames, "", None), None
+    about = f"people found by {info.models.detector}; {_where(job, info)}"
+    return _stream(job, client, job.source, about, None, interrupts), None
 
 
-def _on_scene(job: DemoJob, client: Client, info: ServerInfo) -> tuple[Outcome, Score | None]:
+def _on_scene(job: DemoJob, client: Client, info: ServerInfo, interrupts: Interrupts) -> tuple[Outcome, Score | None]:
     if info.has_detector:
         boxes = f"people found by {info.models.detector}"
     else:
         boxes = (
             f"bundle {info.models.bundle!r} has no person detector yet: the scene's TRUE BOXES are sent with each frame"
         )
-    _announce(job, f"a synthetic scene of {job.scene.people} people, {boxes}; {_where(job, info)}")
     scored = _ScoredScene(Scene(job.scene), with_boxes=not info.has_detector)
-    source = ArraySource(scored, fps=job.scene.fps, name="synthetic scene")
-    caption = "" if info.has_detector else "boxes: truth of the scene (no detector in the bundle)"
-    return _stream(job, client, source, None, caption, scored), scored.total
+    source = ArraySource(scored, fps=job.scene.fps, name=f"a synthetic scene of {job.scene.people} people")
+    return _stream(job, client, source, f"{boxes}; {_where(job, info)}", scored, interrupts), scored.total
 
 
 def _stream(
-    job: DemoJob, client: Client, source: SourceLike, frames: int | None, caption: str, scored: _ScoredScene | None
+    job: DemoJob, client: Client, source: SourceLike, about: str, scored: _ScoredScene | None, interrupts: Interrupts
 ) -> Outcome:
+    """Track a source, or the frames of a scene, which has the length that was asked for."""
+    frames = job.frames if scored is None else None
+    seconds = job.seconds if scored is None and frames is None else None
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(
             client.track(source, max_frames=frames, keep_images=True, jpeg_quality=JPEG_QUALITY, tracker=job.settings)
         )
+        assert stream.source is not None
+        if not job.quiet:
+            # By its name, which leaves out a camera's password.
+            plain_console(stderr=True).print(f"posewire demo: {stream.source.name}, {about}", soft_wrap=True)
         info = stream.info
-        fps = stream.source.fps if stream.source is not None else None
-        video = stack.enter_context(VideoWriter(job.render, info.joint_set, fps=fps))
+        video = stack.enter_context(VideoWriter(job.render, info.joint_set, fps=stream.source.fps))
 
         def each(result: FrameResult) -> FrameResult:
-            if scored is not None:
-                scored.score(result, info)
-            if caption and result.image is not None:
-                return replace(result, image=_captioned(result.image, caption))
+            if scored is None:
+                return result
+            scored.score(result, info)
+            if scored.with_boxes and result.image is not None:
+                return replace(result, image=_captioned(result.image, _TRUE_BOXES))
             return result
 
-        return consume(stream, [video], quiet=job.quiet, each=each)
-
-
-def _rate(source: str) -> float:
-    """Frames a second of a file; 25 where nobody knows."""
-    if not can_be_opened_twice(source):
-        return 25.0
-    opened = open_source(source)
-    opened.close()
-    return opened.fps or 25.0
+        return consume(stream, [video], interrupts, quiet=job.quiet, seconds=seconds, each=each)
 
 
 def _where(job: DemoJob, info: ServerInfo) -> str:
     server = "a private server" if job.server.address is None else job.server.address
     return f"poses by {info.models.pose} of bundle {info.models.bundle!r} on {info.device}, over gRPC from {server}"
-
-
-def _announce(job: DemoJob, text: str) -> None:
-    if not job.quiet:
-        Console(stderr=True, highlight=False).print(f"posewire demo: {text}", soft_wrap=True)
 
 
 def _captioned(image: Image, caption: str) -> Image:
@@ -221,4 +212,4 @@ def _print_results(outcome: Outcome, score: Score | None) -> None:
         )
     else:
         table.add_row("identities", f"{len(account.ids)} ids given")
-    Console(highlight=False).print(table)
+    plain_console().print(table)

@@ -1,39 +1,45 @@
-"""Ctrl-C while results come in: what was received is written to its end, then the command stops."""
+"""Ctrl-C, a kill and a terminal that closes: what was received is written to its end, then the command stops."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["Interrupts"]
+__all__ = ["Interrupts", "terminated_as_interrupted"]
 
 T = TypeVar("T")
 
+_TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
+
 
 class Interrupts:
-    """Takes SIGINT and SIGTERM for the length of a `with` block.
+    """Takes SIGINT, SIGTERM and SIGHUP for the length of a `with` block, which holds all files that are written.
 
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, writer:
             for result in interrupts.until_interrupted(stream):
                 writer.write(result)            # never cut in two
         interrupts.happened
 
-    The first signal ends the loop: at once where it waits for the next item, else after the item in work. A second one
-    raises KeyboardInterrupt wherever the program is.
+    The first signal ends the loop: at once where it waits for the next item, else after the item in work. Before the
+    loop it raises KeyboardInterrupt; after it, what is being finished is finished. A second Ctrl-C raises
+    KeyboardInterrupt wherever the program is. SIGTERM and SIGHUP again change nothing: a terminal that closes may send
+    several. A SIGHUP that is ignored stays so, as under nohup.
     """
 
     def __init__(self) -> None:
         self.happened = False
-        self._waiting = False
+        self._may_break_off = True
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, *_TERMINATIONS):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,18 +50,47 @@ class Interrupts:
         """The items, up to the first interrupt."""
         iterator = iter(items)
         while not self.happened:
-            self._waiting = True
             try:
+                self._may_break_off = True
                 item = next(iterator)
             except StopIteration:
                 return
             except KeyboardInterrupt:
                 return
             finally:
-                self._waiting = False
+                self._may_break_off = False
             yield item
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        second, self.happened = self.happened, True
-        if second or self._waiting:
+        again, self.happened = self.happened, True
+        if again and number in _TERMINATIONS:
+            return
+        if again or self._may_break_off:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """The first SIGTERM or SIGHUP, which would end the program on the spot, raises KeyboardInterrupt in the block.
+
+    Where somebody else handles or ignores it, it is left to them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    happened = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal happened
+        again, happened = happened, True
+        if not again:
+            raise KeyboardInterrupt
+
+    ours = [number for number in _TERMINATIONS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -114,10 +115,10 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         typer.BadParameter: another form.
     """
-    width, cross, height = text.partition("x")
-    if not cross or not width.isdigit() or not height.isdigit():
+    if re.fullmatch("[0-9]{1,9}x[0-9]{1,9}", text) is None:
         raise typer.BadParameter(f"{text!r} is not a size; give WIDTHxHEIGHT, e.g. 640x480")
-    return int(width), int(height)
+    width, height = map(int, text.split("x"))
+    return width, height
 
 
 def tracker_settings(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from posewire.cli.access import ServerAccess, access_given
 from posewire.cli.failures import CommandError, UsageError
+from posewire.cli.interrupts import terminated_as_interrupted
 
 __all__ = ["ServerChoice", "private_server"]
 
@@ -71,13 +69,14 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
 
     The server holds the read end of a pipe whose write end only this process has: however this process ends, the pipe
     ends with it, and so does the server. It has a session of its own, so that Ctrl-C in a terminal reaches us alone and
-    we can finish our files before it goes. SIGTERM ends the block as Ctrl-C does, so that nothing is left behind.
+    we can finish our files before it goes. SIGTERM and SIGHUP end the block as Ctrl-C does, unless they are handled
+    already, so that nothing is left behind.
 
     Raises:
         CommandError: it does not start; the message is its own.
-        KeyboardInterrupt: SIGTERM came.
+        KeyboardInterrupt: SIGTERM or SIGHUP came.
     """
-    with _terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="posewire-") as folder:
+    with terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="posewire-") as folder:
         port_file, log_file = Path(folder) / "port", Path(folder) / "log"
         command = [
             sys.executable, "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0",
@@ -96,23 +95,6 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
                 raise CommandError(_epitaph(process, log_file, "ended early"))
         finally:
             _stop(process, ready=ready)
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, which would end the program on the spot, raises KeyboardInterrupt in the block."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _await_port(process: subprocess.Popen[bytes], port_file: Path, log_file: Path) -> int:

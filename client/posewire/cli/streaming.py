@@ -17,13 +17,12 @@ from posewire.cli.interrupts import Interrupts
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
 from posewire.errors import OutputError, PosewireError
-from posewire.sources import PICTURE_SUFFIXES
+from posewire.sources import PICTURE_SUFFIXES, Source
 from posewire.writers import ResultWriter
 from posewire.writers._video import check_video_name
 
 __all__ = [
     "Outcome",
-    "can_be_opened_twice",
     "check_outputs",
     "check_source",
     "check_video_output",
@@ -31,6 +30,9 @@ __all__ = [
     "consume",
     "report",
 ]
+
+# Times of frames are differences of binary fractions.
+_ROUNDING_S = 1e-6
 
 
 @dataclass
@@ -72,13 +74,13 @@ def check_source(source: str) -> None:
     Raises:
         SourceError: it cannot.
     """
-    if can_be_opened_twice(source):
+    if _can_be_opened_twice(source):
         open_source(source).close()
 
 
-def can_be_opened_twice(source: str) -> bool:
+def _can_be_opened_twice(source: str) -> bool:
     """Whether a source is a file or folder, and gives the same frames each time."""
-    return "://" not in source and not source.isdigit() and not source.startswith("/dev/") and not _is_special(source)
+    return "://" not in source and not source.isdecimal() and not source.startswith("/dev/") and not _is_special(source)
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path] = ()) -> None:
@@ -164,8 +166,10 @@ def connected(server: ServerChoice, *, quiet: bool) -> Iterator[tuple[Client, Se
 def consume(
     stream: TrackStream,
     writers: Sequence[ResultWriter],
+    interrupts: Interrupts,
     *,
     quiet: bool,
+    seconds: float | None = None,
     each: Callable[[FrameResult], FrameResult] = lambda result: result,
 ) -> Outcome:
     """Take all results of an open stream, or those up to an interrupt or to what broke it off.
@@ -175,14 +179,15 @@ def consume(
     Args:
         stream: open.
         writers: get every result; the caller closes them.
+        interrupts: in force, and until the writers are closed.
         quiet: no bar.
+        seconds: of the source, at most, by the times of its frames.
         each: called with every result before it is written; gives what is written.
     """
     source = stream.source
     outcome = Outcome(live=source is not None and source.live)
-    total = source.frame_count if source is not None else None
-    with Interrupts() as interrupts, bar("tracking", total, quiet=quiet) as progress:
-        results = interrupts.until_interrupted(stream)
+    with bar("tracking", _expected_frames(source, seconds), quiet=quiet) as progress:
+        results = interrupts.until_interrupted(stream if seconds is None else _beginning(stream, seconds))
         while (result := _next(results, outcome)) is not None:
             shown = each(result)
             for writer in writers:
@@ -192,6 +197,22 @@ def consume(
             progress.account(outcome.account)
     outcome.interrupted = interrupts.happened
     return outcome
+
+
+def _expected_frames(source: Source | None, seconds: float | None) -> int | None:
+    if source is None or source.frame_count is None or seconds is None:
+        return source.frame_count if source is not None else None
+    return round(min(source.frame_count, seconds * source.fps)) if source.fps is not None else None
+
+
+def _beginning(results: Iterable[FrameResult], seconds: float) -> Iterator[FrameResult]:
+    """Those of so many seconds from the first on."""
+    start_s = None
+    for result in results:
+        start_s = result.time_s if start_s is None else start_s
+        if result.time_s - start_s > seconds - _ROUNDING_S:
+            return
+        yield result
 
 
 def _next(results: Iterator[FrameResult], outcome: Outcome) -> FrameResult | None:

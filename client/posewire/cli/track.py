@@ -9,8 +9,10 @@ from pathlib import Path
 
 import typer
 
-from posewire import Client, ServerInfo, StreamInfo, TrackerSettings
+from posewire import Client, ServerInfo, TrackerSettings
+from posewire._client import TrackStream
 from posewire.cli.failures import CommandError, UsageError
+from posewire.cli.interrupts import Interrupts
 from posewire.cli.options import ResultFormat
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.streaming import Outcome, check_outputs, check_source, check_video_output, connected, consume, report
@@ -65,18 +67,19 @@ class TrackJob:
 def run_track(job: TrackJob) -> None:
     """Track a source to its end; ends the program with status 1 or 130 unless every frame was tracked."""
     results = None if job.to_stdout else job.out
-    check_source(job.source)
-    check_outputs({"--out": results, "--render": job.render}, [job.source])
-    check_video_output("--render", job.render)
-    with connected(job.server, quiet=job.quiet) as (client, info):
-        require_detector(info, job.server)
-        outcome = _track(job, client)
+    with Interrupts() as interrupts:
+        check_source(job.source)
+        check_outputs({"--out": results, "--render": job.render}, [job.source])
+        check_video_output("--render", job.render)
+        with connected(job.server, quiet=job.quiet) as (client, info):
+            require_detector(info, job.server)
+            outcome = _track(job, client, interrupts)
     report(outcome, results=results, video=job.render, quiet=job.quiet)
     if outcome.status:
         raise typer.Exit(outcome.status)
 
 
-def _track(job: TrackJob, client: Client) -> Outcome:
+def _track(job: TrackJob, client: Client, interrupts: Interrupts) -> Outcome:
     keep_images = job.render is not None
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(
@@ -90,15 +93,17 @@ def _track(job: TrackJob, client: Client) -> Outcome:
         )
         writers: list[ResultWriter] = []
         if job.out is not None:
-            writers.append(stack.enter_context(_result_writer(job, stream.info)))
+            writers.append(stack.enter_context(_result_writer(job, stream)))
         if job.render is not None:
             fps = stream.source.fps if stream.source is not None else None
             writers.append(stack.enter_context(VideoWriter(job.render, stream.info.joint_set, fps=fps)))
-        return consume(stream, writers, quiet=job.quiet)
+        return consume(stream, writers, interrupts, quiet=job.quiet)
 
 
-def _result_writer(job: TrackJob, info: StreamInfo) -> ResultWriter:
+def _result_writer(job: TrackJob, stream: TrackStream) -> ResultWriter:
     assert job.out is not None
+    assert stream.source is not None
+    info = stream.info
     if job.out_format is ResultFormat.COCO:
         return CocoResultsWriter(job.out, info.joint_set)
     if job.out_format is ResultFormat.POSETRACK:
@@ -107,7 +112,8 @@ def _result_writer(job: TrackJob, info: StreamInfo) -> ResultWriter:
         # Such files are made to be scored, and what is in them counts: joints that the tracker does not count go.
         threshold = info.settings.tracker.joint_score_threshold or 0.0
         return PoseTrackWriter(job.out, info.joint_set, joint_score_threshold=threshold, **named)
-    return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, job.source)
+    # By its name, which leaves out a camera's password.
+    return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, stream.source.name)
 
 
 def require_detector(info: ServerInfo, server: ServerChoice) -> None:

@@ -67,6 +67,12 @@ def test_presets_are_named_in_the_help(command: str) -> None:
         (["models", "pull", "--mirror", "mirror.local/weights", "nano"], "looks like https://mirror.example/weights"),
         (["synth", "out", "--size", "640"], "WIDTHxHEIGHT"),
         (["synth", "out", "--size", "10x10"], "64..4096"),
+        (["synth", "out", "--size", "4²x3"], "WIDTHxHEIGHT"),  # digits, but no number
+        (["synth", "out", "--size", f"640x{9 * '1234567890' * 99}"], "WIDTHxHEIGHT"),
+        (["demo", "--seconds", "inf"], "--seconds"),
+        (["demo", "--seconds", "1e308"], "--seconds"),
+        (["demo", "--seconds", "nan"], "--seconds"),
+        (["top", "--every", "inf"], "--every"),
         (["synth", "out", "--fps", "nan"], "1..240"),
         (["synth", "out", "--frames-as", "gif"], "png"),
     ],
@@ -105,6 +111,22 @@ def test_a_file_that_is_no_video_is_said_early(tmp_path: Path) -> None:
     result = run("track", str(tmp_path / "notes.mp4"))
     assert result.exit_code == 1
     assert "notes.mp4" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["tune"], ["ablate", "--synthetic"]])
+def test_a_folder_that_cannot_be_made_is_said_before_the_work(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("posewire_evaluation.ablation.search.search", work)
+    monkeypatch.setattr("posewire_evaluation.benchmark_sets.page.compare", work)
+    (tmp_path / "file").touch()
+    for out in ("file", "file/below"):
+        result = run(*command, "--out", str(tmp_path / out))
+        assert result.exit_code == 1
+        assert f"{out} cannot be made or written to" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "bench", "train"])

@@ -1,4 +1,4 @@
-"""Ctrl-C between, during and after items."""
+"""Ctrl-C, kills and closed terminals before, between, during and after items."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from posewire.cli.interrupts import Interrupts
+from posewire.cli.interrupts import Interrupts, terminated_as_interrupted
+
+TERMINATIONS = [signal.SIGTERM, signal.SIGHUP]
 
 
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def interrupt(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
 
 
 def test_without_a_signal_all_items_come() -> None:
@@ -21,13 +23,13 @@ def test_without_a_signal_all_items_come() -> None:
     assert not interrupts.happened
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])
 def test_the_item_in_work_is_finished(number: int) -> None:
     finished = []
     with Interrupts() as interrupts:
         for item in interrupts.until_interrupted(range(10)):
             if item == 3:
-                os.kill(os.getpid(), number)
+                interrupt(number)
             finished.append(item)
     assert interrupts.happened
     assert finished == [0, 1, 2, 3]
@@ -44,11 +46,66 @@ def test_waiting_for_the_next_item_ends_at_once() -> None:
     assert interrupts.happened
 
 
-def test_a_second_signal_is_not_to_be_ignored() -> None:
-    with Interrupts():
-        interrupt()
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])
+def test_before_the_items_nothing_is_worth_finishing(number: int) -> None:
+    with Interrupts(), pytest.raises(KeyboardInterrupt):
+        interrupt(number)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, *TERMINATIONS])
+def test_a_second_ctrl_c_is_not_to_be_ignored(first: int) -> None:
+    with Interrupts() as interrupts:
+        for _ in interrupts.until_interrupted(range(10)):
+            interrupt(first)
+            with pytest.raises(KeyboardInterrupt):
+                interrupt()
+
+
+@pytest.mark.parametrize("number", TERMINATIONS)
+def test_files_are_finished_however_often_a_terminal_says_that_it_closes(number: int) -> None:
+    with Interrupts() as interrupts:
+        for _ in interrupts.until_interrupted(range(10)):
+            interrupt(number)
+            interrupt(number)
+        for again in TERMINATIONS:
+            interrupt(again)
+    assert interrupts.happened
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])
+def test_after_the_items_files_are_finished(number: int) -> None:
+    with Interrupts() as interrupts:
+        assert list(interrupts.until_interrupted([1, 2])) == [1, 2]
+        interrupt(number)
+    assert interrupts.happened
+
+
+def test_what_is_ignored_under_nohup_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminated_as_interrupted(), Interrupts() as interrupts:
+            interrupt(signal.SIGHUP)
+            assert list(interrupts.until_interrupted([1, 2])) == [1, 2]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", TERMINATIONS)
+def test_what_would_end_the_program_on_the_spot_interrupts_it(number: int) -> None:
+    with terminated_as_interrupted():
         with pytest.raises(KeyboardInterrupt):
-            interrupt()
+            interrupt(number)
+        for again in TERMINATIONS:  # what ends is left to end
+            interrupt(again)
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_who_handles_signals_goes_on_to_do_so() -> None:
+    with Interrupts() as interrupts, terminated_as_interrupted():
+        for _ in interrupts.until_interrupted(range(10)):
+            interrupt(signal.SIGTERM)
+    assert interrupts.happened
 
 
 def test_the_handlers_of_before_come_back() -> None:

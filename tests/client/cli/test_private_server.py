@@ -135,7 +135,7 @@ def test_a_stubborn_server_is_made_to_end(notes: Path, tmp_path: Path, monkeypat
     assert has_ended(pid)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_server_that_is_not_ready_is_not_waited_for(
     number: signal.Signals, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,19 +166,15 @@ def test_a_server_that_is_not_ready_is_not_waited_for(
     assert os.listdir(tmp_path / "temporary") == []
 
 
-def test_sigterm_is_as_it_was_afterwards(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_are_as_they_were_afterwards(
+    number: signal.Signals, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pretend(OBEDIENT, tmp_path, monkeypatch)
-
-    def ours(*_: object) -> None:
-        pass
-
-    before = signal.signal(signal.SIGTERM, ours)
-    try:
-        with pytest.raises(KeyboardInterrupt), private_server():
-            signal.raise_signal(signal.SIGTERM)
-        assert signal.getsignal(signal.SIGTERM) is ours
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(KeyboardInterrupt), private_server():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is signal.SIG_DFL
+    assert has_ended(int(notes.read_text().split()[0]))
 
 
 def test_a_server_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

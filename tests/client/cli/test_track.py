@@ -1,0 +1,136 @@
+"""`track` and `demo` against a running server: names of sources, lengths, and ends before the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.application import app
+from posewire.synth import SceneConfig
+from tests.integration.test_cli_commands import serving
+from tests.server.stand_ins import jpeg, networks, picture
+
+FRAMES = 20
+
+
+@pytest.fixture(autouse=True)
+def _no_state_outside_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with serving(networks()) as address:
+        yield address
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def camera(tmp_path: Path, make_video: Callable[..., Path]) -> Iterator[str]:
+    """The address of a video of 10 frames a second, which holds a password."""
+    make_video(tmp_path / "yard.mp4", frames=FRAMES, size=(320, 240), fps=10)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path))) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            yield f"http://admin:secret@127.0.0.1:{http.server_port}/yard.mp4"
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, [str(each) for each in arguments])
+
+
+def test_a_password_is_neither_written_nor_shown(server: str, camera: str, tmp_path: Path) -> None:
+    out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    tracked = run("track", camera, "--server", server, "--out", out)
+    shown = run("demo", camera, "--server", server, "--render", video)
+    for result in (tracked, shown):
+        assert result.exit_code == 0, result.stderr
+        assert "secret" not in result.output
+    assert json.loads(out.read_text().splitlines()[0])["source"].endswith("/yard.mp4")
+    assert "secret" not in out.read_text()
+    assert "/yard.mp4, people found by rectangles" in shown.stderr
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.5, 5), (0.1, 1), (9, FRAMES)])
+def test_seconds_are_those_of_the_source(server: str, camera: str, tmp_path: Path, seconds: float, frames: int) -> None:
+    """An address, of which nobody knows the rate before it is opened."""
+    result = run("demo", camera, "--server", server, "--render", tmp_path / "out.mp4", "--seconds", seconds)
+    assert result.exit_code == 0, result.stderr
+    assert f"{frames} tracked, 0 failed, 0 dropped" in result.stdout
+
+
+def test_a_source_may_be_longer_than_any_scene(server: str, camera: str, tmp_path: Path) -> None:
+    most = SceneConfig().fps * 1e6
+    result = run("demo", camera, "--server", server, "--render", tmp_path / "out.mp4", "--seconds", most)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_brackets_in_a_name_are_no_markup(server: str, camera: str, tmp_path: Path) -> None:
+    (tmp_path / "a[").mkdir()
+    (tmp_path / "yard.mp4").rename(tmp_path / "a[" / "b] [bold] :car:.mp4")
+    named = f"{tmp_path}/a[/b] [bold] :car:.mp4"
+    result = run("demo", named, "--server", server, "--render", tmp_path / "out.mp4", "--frames", 2)
+    assert result.exit_code == 0, result.stderr
+    assert f"posewire demo: {named}, people" in result.stderr
+
+
+def test_info_shows_what_networks_are_called() -> None:
+    odd = networks()
+    odd = replace(odd, names=replace(odd.names, bundle="[bold]mine", pose="net[/3] :car:"))
+    with serving(odd) as address:
+        result = run("info", "--server", address)
+    assert result.exit_code == 0
+    assert "[bold]mine, version 1" in result.stdout
+    assert "net[/3] :car:, 17 joints" in result.stdout
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_and_a_terminal_that_closes_leave_whole_files(
+    number: signal.Signals, times: int, server: str, tmp_path: Path
+) -> None:
+    pictures, results = tmp_path / "endless", tmp_path / "results"
+    pictures.mkdir()
+    results.mkdir()
+    for step in range(2000):
+        (pictures / f"{step}.jpg").write_bytes(jpeg(picture(step % 20, size=(96, 320))))
+    out, video = results / "out.jsonl", results / "out.mp4"
+    command = [sys.executable, "-m", "posewire.cli", "track", str(pictures), "--server", server, "--out", str(out)]
+    with subprocess.Popen([*command, "--render", str(video)], stderr=subprocess.PIPE, text=True) as ours:
+        try:
+            while not (out.exists() and out.read_text().count("\n") > 3):
+                assert ours.poll() is None
+            for _ in range(times):
+                ours.send_signal(number)
+                time.sleep(0.01)  # else they are one
+            _, said = ours.communicate(timeout=60)
+        finally:
+            ours.kill()
+    assert ours.returncode in (130, -number), said  # the second one may come when all is done
+    assert "interrupted; " in said
+    with av.open(str(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(out.read_text().splitlines()) - 1
+    assert sorted(os.listdir(results)) == ["out.jsonl", "out.mp4"]

@@ -75,7 +75,7 @@ def train(
     Raises:
         WeightsError: `resume` without a usable checkpoint.
         FileExistsError: the folder holds a run, and `resume` is false. Nothing was written.
-        RuntimeError: the loss is not finite.
+        RuntimeError: the loss or a weight is not finite. The checkpoint is the last one at which all were.
     """
     if not resume:
         _refuse_to_overwrite(config.out)
@@ -143,12 +143,12 @@ class _Run:
                 self.measure()
                 last_measured = time.monotonic()
             if now - last_saved > config.checkpoint_every_s:
-                self._checked_mean(losses)
+                self._check(losses)
                 self.save()
                 last_saved = time.monotonic()
         self.elapsed_s = before + time.monotonic() - begun
         wall = time.monotonic() - begun
-        self._checked_mean(losses)
+        self._check(losses)
         self.measure()
         self.save()
         return Trained(self._result(), self.step, self.figures, computing / max(wall, 1e-9))
@@ -204,11 +204,25 @@ class _Run:
         """Mean of the losses since the last report; raises `RuntimeError` if one is not finite."""
         loss = float(torch.stack(losses).mean()) if losses else 0.0
         if not math.isfinite(loss):
-            raise RuntimeError(
-                f"the loss is {loss} at step {self.step}; the last checkpoint is sound: lower schedule.lr, or set "
-                "clip_gradient or precision = 'fp32', and resume"
-            )
+            raise self._diverged(f"the loss is {loss}")
         return loss
+
+    def _check(self, losses: list[Tensor]) -> None:
+        """Raise `RuntimeError` if the loss or a weight is not finite, so that nothing of it is saved.
+
+        A gradient may be so while the loss is not: it would be seen a step later.
+        """
+        self._checked_mean(losses)
+        states = [self.task.network.state_dict(), *([self.averaged.state] if self.averaged else [])]
+        for name, value in itertools.chain(*(state.items() for state in states)):
+            if not value.isfinite().all():
+                raise self._diverged(f"{name} is not finite")
+
+    def _diverged(self, what: str) -> RuntimeError:
+        return RuntimeError(
+            f"{what} at step {self.step}; the last checkpoint is sound: lower schedule.lr, or set clip_gradient or "
+            "precision = 'fp32', and resume"
+        )
 
     def _local_done(self) -> float:
         minutes = self.config.schedule.max_minutes

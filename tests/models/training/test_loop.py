@@ -194,6 +194,23 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         train(Broken(), settings(tmp_path), ONE_PROCESS)
 
 
+class Steep(Line):
+    """Loses a finite amount whose slope is infinite, at the fifth step."""
+
+    def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        loss = super().loss(network, batch)
+        return loss + (loss - loss.detach()).sqrt() if len(self.seen) == 5 else loss
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, average: float) -> None:
+    with pytest.raises(RuntimeError, match=r"0\.weight is not finite at step 5; the last checkpoint is sound"):
+        train(Steep(), settings(tmp_path, checkpoint_every_s=1e-9, average=average), ONE_PROCESS)
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state["step"] == 4
+    assert all(value.isfinite().all() for part in ("network", "averaged") for value in state[part].values())
+
+
 def test_resuming_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="run without --resume"):
         train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)

@@ -70,7 +70,8 @@ def train(
         config: how.
         processes: the device and this process's place among others.
         resume: go on from `checkpoint.pt` in the run's folder.
-        stop: asked after each step with the number of steps done; true ends the run early, with a checkpoint.
+        stop: asked after each step (of several processes, every `log_every` steps) with the number of steps done; true
+            ends the run early, with a checkpoint.
 
     Raises:
         WeightsError: `resume` without a usable checkpoint.
@@ -137,7 +138,9 @@ class _Run:
             if self.step % config.log_every == 0:
                 self._report(losses, time.monotonic() - begun, computing)
                 losses.clear()
-            if stop(self.step):
+            if self._stopped(stop):
+                self._check(losses)
+                self.save()  # who ends a run may not wait until it is measured
                 break
             if now - last_measured > config.measure_every_s:
                 self.measure()
@@ -152,6 +155,12 @@ class _Run:
         self.measure()
         self.save()
         return Trained(self._result(), self.step, self.figures, computing / max(wall, 1e-9))
+
+    def _stopped(self, stop: Callable[[int], bool]) -> bool:
+        """Whether to end early, the same in every process: several ask the first, where a report makes them wait."""
+        if self.processes.count == 1:
+            return stop(self.step)
+        return self.step % self.config.log_every == 0 and bool(self.processes.agree(float(stop(self.step))))
 
     def _done(self) -> float:
         """Part of the run that is over, the same in every process."""

@@ -1,0 +1,48 @@
+"""Ending a run by a signal, with a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from types import FrameType
+
+__all__ = ["StopSignals"]
+
+_log = logging.getLogger(__name__)
+
+
+class StopSignals:
+    """`stop` of `train`, true once SIGINT (Ctrl-C) or SIGTERM has come; to be entered in the main thread.
+
+    A second signal does what it does to any program: it ends this one at once. Under `torchrun` it does not, since that
+    passes each on to processes that may have had it already; what takes too long there is killed.
+
+    Attributes:
+        received: number of the signal that came, 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        # Who starts a program in the background may have it ignore Ctrl-C.
+        heeded = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+        self._before = {one: signal.getsignal(one) for one in heeded}
+
+    def __call__(self, step: int) -> bool:
+        """Whether to stop."""
+        return self.received != 0
+
+    def __enter__(self) -> StopSignals:
+        for one in self._before:
+            signal.signal(one, self._receive)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            self.__exit__()
+        _log.warning("%s: the run stops after a step, with a checkpoint", signal.Signals(number).name)

@@ -12,20 +12,28 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from posewire_models.training.checkpoint import write_atomically
+
 __all__ = ["Curves"]
 
 
 class Curves:
-    """Writes `curves.csv` (step, name, value), `samples.png` (the newest) and TensorBoard events of a run."""
+    """Writes `curves.csv` (step, name, value), `samples.png` (the newest) and TensorBoard events of a run.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the run.
+        step: from which the run goes on; what a run that was killed wrote of later ones is taken out.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        _drop_after(step, folder / "curves.csv")
         self._board: Any = None
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder))
+            self._board = SummaryWriter(str(folder), purge_step=step + 1)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """One value per figure at this step."""
@@ -41,3 +49,13 @@ class Curves:
         cv2.imwrite(str(self._folder / "samples.png"), np.ascontiguousarray(pixels[:, :, ::-1]))
         if self._board:
             self._board.add_image("samples", sheet, step)
+
+
+def _drop_after(step: int, file: Path) -> None:
+    """Take the rows of later steps out of the file, and what is no whole row."""
+    if not file.exists():
+        return
+    rows = file.read_bytes().splitlines(keepends=True)
+    kept = [row for row in rows if row.endswith(b"\n") and (at := row.partition(b",")[0]).isdigit() and int(at) <= step]
+    if kept != rows:
+        write_atomically(file, lambda unfinished: unfinished.write_bytes(b"".join(kept)))

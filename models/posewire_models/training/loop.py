@@ -118,7 +118,7 @@ class _Run:
         self.frozen = freeze(task.network, config.frozen)
         speed_up_frozen(task.network, config.frozen)
         self.network = processes.parallel(task.network)
-        self.curves = Curves(config.out) if processes.first else None
+        self.curves = Curves(config.out, self.step) if processes.first else None
 
     def go(self, stop: Callable[[int], bool]) -> Trained:
         config, begun, before = self.config, time.monotonic(), self.elapsed_s

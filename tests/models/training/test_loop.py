@@ -242,6 +242,18 @@ def test_curves_are_kept(tmp_path: Path) -> None:
     assert 0 < trained.network_share <= 1
 
 
+def test_a_run_that_was_killed_writes_no_step_twice(tmp_path: Path) -> None:
+    train(Line(), settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 7)
+    file = tmp_path / "curves.csv"
+    written = file.read_bytes()
+    file.write_bytes(written + b"10,loss,0.5\r\n11,lo")  # of steps after the checkpoint; killed in mid-line
+    train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)
+    assert file.read_bytes().startswith(written)
+    rows = [line.split(",")[:2] for line in file.read_text().splitlines()]
+    assert rows.count(["10", "loss"]) == 1
+    assert not any(name == "lo" for _, name in rows)
+
+
 def test_parts_may_learn_faster(tmp_path: Path) -> None:
     task = Line()
     before = {name: value.clone() for name, value in task.network.state_dict().items()}

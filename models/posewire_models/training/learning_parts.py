@@ -31,12 +31,15 @@ def freeze(network: nn.Module, starts: tuple[str, ...]) -> list[nn.Module]:
 def parameter_groups(network: nn.Module, factors: dict[str, float]) -> list[dict[str, Any]]:
     """Parameter groups of an optimiser, one for each factor of the learning rate, the factor 1 first.
 
+    Where several of the names in `factors` begin a part's, the longest holds.
+
     Raises:
         ValueError: a part that is named does not exist.
     """
     groups: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}
     for name, parameter in network.named_parameters():
-        factor = next((factor for start, factor in factors.items() if name.startswith(f"{start}.")), 1.0)
+        start = max((start for start in factors if name.startswith(f"{start}.")), key=len, default="")
+        factor = factors.get(start, 1.0)
         groups.setdefault(factor, []).append((name, parameter))
     idle = [
         start for start in factors if not any(name.startswith(f"{start}.") for name, _ in network.named_parameters())

@@ -30,7 +30,7 @@ class LoopConfig:
             example `features.0`. The first layers of a pretrained trunk are general, and the dearest to train. On a CPU
             OpenVINO runs them, if it is installed.
         lr_factors: parts of the network, named in the same way, that learn at this many times the rate: layers whose
-            weights have far to go, such as those that predict sizes in cells.
+            weights have far to go, such as those that predict sizes in cells. The longest name that fits holds.
     """
 
     out: Path

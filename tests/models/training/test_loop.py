@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from posewire_models.training.checkpoint import load_checkpoint
 from posewire_models.training.devices import Processes
 from posewire_models.training.example_order import example_order
+from posewire_models.training.learning_parts import parameter_groups
 from posewire_models.training.loop import Trained, train
 from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.schedule import ScheduleConfig
@@ -263,6 +264,15 @@ def test_parts_may_learn_faster(tmp_path: Path) -> None:
     # Adam's first step has the length of the rate, whatever the gradient.
     for name, rate in (("0.weight", 0.001), ("3.weight", 0.01)):
         assert float((after[name] - before[name]).abs().max()) == pytest.approx(rate, rel=0.01)
+
+
+@pytest.mark.parametrize("names", [("0", "0.1"), ("0.1", "0")])  # the order in which they are given says nothing
+def test_the_longest_name_of_a_part_holds(names: tuple[str, str]) -> None:
+    network = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), nn.Linear(1, 1))
+    factors = {"0": 0.5, "0.1": 0.1}
+    groups = parameter_groups(network, {name: factors[name] for name in names})
+    found = {name: group["factor"] for group in groups for name in group["names"]}
+    assert [found[f"{part}.bias"] for part in ("0.0", "0.1", "1")] == [0.5, 0.1, 1.0]
 
 
 def test_parts_that_learn_faster_must_exist(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from posewire_models.weights import WeightsError, load_strict, read_state
 __all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "start_file", "write_atomically"]
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, bring it to the disk and rename it to `path`.
 
     Raises:

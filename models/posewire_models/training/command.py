@@ -35,7 +35,7 @@ def run(
     data_root: Path | None = None,
     out: Path | None = None,
     overrides: Sequence[str] = (),
-    **loop: Any,
+    **training: Any,
 ) -> Trained:
     """Train `pose`, `detector` or `flow`.
 
@@ -47,7 +47,7 @@ def run(
         data_root: folder that the config's paths are relative to, in place of the config's.
         out: folder of the run, in place of the config's.
         overrides: settings in place of the config's, `section.key=value`.
-        **loop: keyword arguments of `train`.
+        **training: keyword arguments of `train`.
 
     Raises:
         ConfigError, LabelFileError, WeightsError: what is wrong and where.
@@ -65,7 +65,7 @@ def run(
         table["data_root"] = str(data_root)
     settings = build(kind, table, str(config))
     logging.getLogger("posewire_models.training").info("training %s as %s says", task, config)
-    return trains(settings, resume=resume, **loop)
+    return trains(settings, resume=resume, **training)
 
 
 def _found(config: Path) -> Path:

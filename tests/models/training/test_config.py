@@ -118,3 +118,14 @@ def test_the_papers_configs_chain() -> None:
         build(TASKS["pose"][0], read_toml(CONFIGS / f"paper-{name}.toml")) for name in ("coco", "posetrack")
     )
     assert posetrack.init_from == coco.loop.out / "weights.safetensors"
+
+
+def test_settings_and_what_stops_a_run_reach_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, _ = TASKS["pose"]
+    given: dict[str, object] = {}
+    monkeypatch.setitem(TASKS, "pose", (kind, lambda settings, **others: given.update(others, settings=settings)))
+    run("pose", Path("nano-pose"), out=Path("elsewhere"), max_minutes=3, resume=True, stop=len)
+    settings = given.pop("settings")
+    assert isinstance(settings, kind)
+    assert (settings.loop.out, settings.loop.schedule.max_minutes) == (Path("elsewhere"), 3)
+    assert given == {"resume": True, "stop": len}

@@ -13,7 +13,7 @@ import typer
 
 from posewire.cli.failures import expected_failures
 
-__all__ = ["JsonFlag", "Report", "failures_in_one_line", "parse_size", "show"]
+__all__ = ["JsonFlag", "Report", "failures_in_one_line", "show"]
 
 JsonFlag: TypeAlias = Annotated[
     Path | None, typer.Option("--json", help="Write the figures there as JSON; - is standard output.")
@@ -46,14 +46,6 @@ def failures_in_one_line() -> Iterator[None]:
     except (ValueError, RuntimeError) as error:
         print(f"posewire: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height from `1280x720`; `ValueError` for another form."""
-    width, cross, height = text.partition("x")
-    if not cross or not width.isdigit() or not height.isdigit():
-        raise ValueError(f"{text!r} is not a size; give WIDTHxHEIGHT, e.g. 1280x720")
-    return int(width), int(height)
 
 
 def show(report: Report, json_file: Path | None) -> None:

@@ -26,7 +26,6 @@ from posewire_server.configuration import load_config
         # without a sub-command it is the service that is measured
         ("--frames 1", "frames is 1; it must lie in 20..100000"),
         ("service --frames 1", "frames is 1; it must lie in 20..100000"),
-        ("service --size 12", "'12' is not a size"),
         ("load --streams 0", "streams is 0; it must lie in 1..5000"),
         ("load --find-max --overload", "ask one at a time"),
         ("load --inject", "without --detector, --inject would have no effect"),
@@ -68,7 +67,12 @@ def test_a_mistake_is_one_line(arguments: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "choices"),
-    [("load --codec vp9", ("jpeg", "h264")), ("load --hostile nobody", ("garbage", "flood", "stall", "reconnect"))],
+    [
+        ("load --codec vp9", ("jpeg", "h264")),
+        ("load --hostile nobody", ("garbage", "flood", "stall", "reconnect")),
+        ("load --size 4²x3", ("'4²x3' is not a size", "640x480")),
+        ("service --size 12", ("'12' is not a size", "640x480")),
+    ],
 )
 def test_an_unknown_choice_is_told_with_the_known_ones(arguments: str, choices: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, arguments.split())

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from posewire.cli.access import access_given, with_access_flags
-from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, parse_size, show
+from posewire.cli.options import parse_size
+from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, show
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.load.flags import check_flags
 from posewire_server.benchmark.load.hostile_kind import HostileKind

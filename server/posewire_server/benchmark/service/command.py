@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, parse_size, show
+from posewire.cli.options import parse_size
+from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, show
 from posewire_server.config import ServerConfig
 
 __all__ = ["service"]

@@ -32,8 +32,8 @@ from posewire_models.training.command import CONFIGS
 from posewire_models.training.config import build, read_toml
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.measures import average_precision, matches, pck
-from posewire_models.training.patches import read_rgb
 from posewire_models.training.people import Floats, Picture
+from posewire_models.training.pictures import read_rgb
 from posewire_models.training.sources import SourceConfig, read_source
 
 __all__ = [
@@ -120,7 +120,7 @@ def detector_figures(detector: Detector, sources: Sequence[SourceConfig], root: 
     found, truths = [], []
     for source in sources:
         for picture in read_source(source, root, COCO17, held_out=True, faces=False):
-            pixels = read_rgb(picture.path) if picture.complete else None
+            pixels = read_rgb(picture.path, picture.size) if picture.complete else None
             if pixels is None:
                 continue
             (people,) = detector([Frame(pixels)])
@@ -184,7 +184,7 @@ def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -
     """Each readable picture with the poses `(n, k, 3)` found in the boxes of its people."""
     found = []
     for picture in pictures:
-        pixels = read_rgb(picture.path)
+        pixels = read_rgb(picture.path, picture.size)
         if pixels is not None:
             boxes = np.array([person.box for person in picture.people], np.float32)
             found.append((picture, pose([Frame(pixels)], [boxes])[0]))

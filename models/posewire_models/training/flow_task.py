@@ -26,7 +26,7 @@ from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS,
 from posewire_models.training.loop import Trained, train
 from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.losses import multi_scale_epe
-from posewire_models.training.patches import read_rgb
+from posewire_models.training.pictures import read_rgb
 from posewire_models.training.sources import SourceConfig, read_source
 
 __all__ = ["FlowTask", "FlowTrainConfig", "train_flow"]

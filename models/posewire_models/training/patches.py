@@ -6,24 +6,20 @@ does) is centred in it and `crop_height` pixels high; the rest is the room that 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from posewire_models.crops import BOX_SCALE, check_box_scale
-from posewire_models.training.people import Floats, Person, Picture
+from posewire_models.training.people import Floats, Person, Picture, in_sight
+from posewire_models.training.pictures import Pixels, read_rgb, shrunk
 
-__all__ = ["PatchGeometry", "PatchSet", "StreamedPatches", "load_patches", "read_rgb"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["PatchGeometry", "PatchSet", "StreamedPatches", "load_patches"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,29 +90,16 @@ class PatchSet:
         )
 
 
-def read_rgb(file: Path) -> npt.NDArray[np.uint8] | None:
-    """The picture `(h, w, 3)`, or `None`, with a line in the log, where the file is missing or damaged."""
-    try:
-        pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error) as error:
-        _log.warning("picture %s cannot be read (%s); skipped", file, error)
-        return None
-    if pixels is None:
-        _log.warning("picture %s is damaged or of an unknown format; skipped", file)
-        return None
-    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8, copy=False)
-
-
-def cut_patch(picture: npt.NDArray[np.uint8], person: Person, geometry: PatchGeometry) -> tuple[Tensor, Tensor, float]:
+def cut_patch(picture: Pixels, person: Person, geometry: PatchGeometry) -> tuple[Tensor, Tensor, float]:
     """Patch `(side, side, 3)`, joints `(k, 3)` in it and the person's area in it."""
     scale, shift = geometry.to_patch(person.box)
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
     if scale < 0.5:  # warpAffine reads four neighbours only: shrink with averages first
-        shrunk = cv2.resize(picture, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
-        ratio = np.array([shrunk.shape[1] / picture.shape[1], shrunk.shape[0] / picture.shape[0]])
+        height, width = picture.shape[:2]
+        picture = shrunk(picture, 2 * scale)
+        ratio = np.array([picture.shape[1] / width, picture.shape[0] / height])
         matrix[:, 2] += matrix[[0, 1], [0, 1]] * (0.5 / ratio - 0.5)
         matrix[:, :2] /= ratio
-        picture = np.asarray(shrunk, np.uint8)
     patch = cv2.warpAffine(picture, matrix, (geometry.side, geometry.side), flags=cv2.INTER_LINEAR)
     joints = person.joints.copy()
     joints[:, :2] = joints[:, :2] * scale + shift
@@ -128,7 +111,7 @@ def load_patches(
 ) -> PatchSet:
     """Cut everybody with at least `joints_needed` labelled joints out of the pictures.
 
-    Damaged pictures are reported in the log and left out.
+    Damaged pictures, and people whose box shows nothing of theirs, are reported in the log and left out.
 
     Raises:
         ValueError: nobody is left.
@@ -136,8 +119,10 @@ def load_patches(
 
     def cut(picture: Picture) -> list[tuple[Tensor, Tensor, float]]:
         people = [person for person in picture.people if person.labelled >= joints_needed]
-        pixels = read_rgb(picture.path) if people else None
-        return [] if pixels is None else [cut_patch(pixels, person, geometry) for person in people]
+        pixels = read_rgb(picture.path, picture.size) if people else None
+        if pixels is None:
+            return []
+        return [cut_patch(pixels, person, geometry) for person in in_sight(picture, people, pixels.shape[1::-1])]
 
     with ThreadPoolExecutor(workers) as pool:  # OpenCV releases the interpreter's lock while it decodes and warps
         patches = [patch for people in pool.map(cut, pictures) for patch in people]
@@ -155,10 +140,9 @@ class StreamedPatches:
     ) -> None:
         self.geometry = geometry
         self._people = [
-            (picture.path, person)
+            (picture, person)
             for picture in pictures
-            for person in picture.people
-            if person.labelled >= joints_needed
+            for person in in_sight(picture, [one for one in picture.people if one.labelled >= joints_needed])
         ]
         if not self._people:
             raise ValueError(f"no labelled person in {len(pictures)} pictures; check the paths and the split")
@@ -168,14 +152,14 @@ class StreamedPatches:
         return len(self._people)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """As `PatchSet.take`. Who is in a damaged picture is reported, and given as black without any label."""
+        """As `PatchSet.take`. Who cannot be seen (see `load_patches`) is reported, and black without any label."""
         patches = list(self._pool.map(self._cut, rows.tolist()))
         return torch.stack([pixels for pixels, _ in patches]), torch.stack([joints for _, joints in patches])
 
     def _cut(self, row: int) -> tuple[Tensor, Tensor]:
-        path, person = self._people[row]
-        picture = read_rgb(path)
-        if picture is None:
+        picture, person = self._people[row]
+        pixels = read_rgb(picture.path, picture.size)
+        if pixels is None or not in_sight(picture, [person], pixels.shape[1::-1]):
             side = self.geometry.side
             return torch.zeros(side, side, 3, dtype=torch.uint8), torch.zeros(person.joints.shape)
-        return cut_patch(picture, person, self.geometry)[:2]
+        return cut_patch(pixels, person, self.geometry)[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy.typing as npt
 
 from posewire.joints import JointSet
 
-__all__ = ["Person", "Picture", "by_name", "without_damaged"]
+__all__ = ["Person", "Picture", "by_name", "in_sight", "without_damaged"]
+
+_log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,6 +49,7 @@ class Picture:
         people: those labelled.
         complete: whether everybody in it is in `people`.
         ignored: `(m, 4)` boxes where people may or may not be (crowds, doubtful detections).
+        size: (width, height) of what the labels are of, if they tell.
     """
 
     path: Path
@@ -53,6 +57,29 @@ class Picture:
     people: tuple[Person, ...]
     complete: bool = False
     ignored: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    size: tuple[int, int] | None = None
+
+
+def in_sight(picture: Picture, people: Iterable[Person], size: tuple[float, float] | None = None) -> tuple[Person, ...]:
+    """Those of the people whose box shows a part of the picture; the others are told in the log.
+
+    Args:
+        picture: whose people they are.
+        people: any of them.
+        size: (width, height) of the picture, where it is read already; else that of its labels counts, if they tell.
+    """
+    width, height = size or picture.size or (np.inf, np.inf)
+    seen = []
+    for person in people:
+        low, high = np.maximum(person.box[:2], 0), np.minimum(person.box[2:], [width, height])
+        if (low < high).all():
+            seen.append(person)
+        else:
+            _log.warning(
+                "picture %s: the box %s of a person shows nothing of it; left out",
+                picture.path, person.box.round(1).tolist(),
+            )  # fmt: skip
+    return tuple(seen)
 
 
 def by_name(joints: Floats, names: Sequence[str], to: JointSet) -> Floats:

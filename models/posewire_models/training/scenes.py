@@ -12,17 +12,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from posewire_models.training.patches import read_rgb
-from posewire_models.training.people import Floats, Picture
+from posewire_models.training.people import Floats, Picture, in_sight
+from posewire_models.training.pictures import Pixels, read_rgb, shrunk
 
 __all__ = ["PADDING", "Scene", "SceneComposer", "SceneConfig", "letterboxed", "load_scenes"]
 
 PADDING = 114
 """Grey of what lies outside the picture."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -73,18 +70,23 @@ class SceneConfig:
 
 
 def load_scenes(pictures: Sequence[Picture], longest_side: int, workers: int = 2) -> list[Scene]:
-    """Read the complete pictures among these, shrunk to `longest_side`; damaged ones are reported and left out."""
+    """Read the complete pictures among these, shrunk to `longest_side`.
+
+    Damaged ones, and people whose box shows nothing of theirs, are reported in the log and left out.
+    """
 
     def load(picture: Picture) -> Scene | None:
-        pixels = read_rgb(picture.path)
+        pixels = read_rgb(picture.path, picture.size)
         if pixels is None:
             return None
-        scale = min(1.0, longest_side / max(pixels.shape[:2]))
-        boxes = np.array([person.box for person in picture.people], np.float32).reshape(-1, 4)
+        size = pixels.shape[1::-1]
+        boxes = np.array([one.box for one in in_sight(picture, picture.people, size)], np.float32).reshape(-1, 4)
+        scale = longest_side / max(size)
         if scale < 1:
-            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-        limit = np.array([pixels.shape[1], pixels.shape[0]] * 2, np.float32)
-        return Scene(pixels, (boxes * scale).clip(0, limit), (picture.ignored * scale).clip(0, limit), picture.key)
+            pixels = shrunk(pixels, scale)
+        limit = np.array([*pixels.shape[1::-1]] * 2, np.float32)
+        ratio = limit / np.array([*size] * 2, np.float32)
+        return Scene(pixels, (boxes * ratio).clip(0, limit), (picture.ignored * ratio).clip(0, limit), picture.key)
 
     with ThreadPoolExecutor(workers) as pool:
         loaded = pool.map(load, [picture for picture in pictures if picture.complete])
@@ -160,8 +162,7 @@ def _place(
     x1, y1, x2, y2 = place
     pixels = scene.pixels
     if scale < 0.7:  # warpAffine reads four neighbours only: shrink with averages first
-        shrunk = max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1)
-        pixels = np.asarray(cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
+        pixels = shrunk(pixels, scale)
     fx, fy = scene.pixels.shape[1] * scale / pixels.shape[1], scene.pixels.shape[0] * scale / pixels.shape[0]
     if mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])

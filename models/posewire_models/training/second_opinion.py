@@ -21,8 +21,8 @@ from posewire_models.bundle import load_bundle
 from posewire_models.frames import Frame
 from posewire_models.stages import PoseEstimator
 from posewire_models.training.evaluate import with_flip_test
-from posewire_models.training.patches import read_rgb
 from posewire_models.training.people import Floats
+from posewire_models.training.pictures import read_rgb
 from posewire_models.training.readers.teacher import SURE_OF_A_JOINT, SURE_OF_A_PERSON, teacher_lines
 from posewire_models.training.teachers import AGREE_WITHIN
 

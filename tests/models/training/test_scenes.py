@@ -86,6 +86,16 @@ def test_only_readable_pictures_that_tell_of_everybody_are_loaded(
     assert "c.png cannot be read" in caplog.text
 
 
+def test_thin_pictures_and_people_beside_them_are_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((1, 4000, 3), np.uint8))
+    boxes = np.array([[1000, 0, 2000, 1], [4100, 0, 4200, 1]], np.float32)
+    people = tuple(Person(box, np.zeros((0, 3), np.float32), 1.0) for box in boxes)
+    (scene,) = load_scenes([Picture(tmp_path / "a.png", 1, people, complete=True)], longest_side=200)
+    assert scene.pixels.shape == (1, 200, 3)
+    assert scene.boxes.tolist() == [[50, 0, 100, 1]]
+    assert "[4100.0, 0.0, 4200.0, 1.0] of a person shows nothing of it" in caplog.text
+
+
 def test_targets_decode_to_the_boxes_they_were_made_of() -> None:
     boxes = np.array([[20, 30, 60, 150], [100, 10, 130, 90], [140, 100, 150, 125]], np.float32)
     targets = center_targets([(boxes, NOBODY)], (48, 40), stride=4)

@@ -1,0 +1,53 @@
+"""Pictures as they are read from files and reduced."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Pixels", "read_rgb", "shrunk"]
+
+_log = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+
+_AS_SHOWN = cv2.IMREAD_COLOR
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Pixels | None:
+    """The picture `(h, w, 3)`, or `None`, with a line in the log, where the file is missing, damaged or another one.
+
+    Args:
+        file: the picture.
+        size: (width, height) of what its labels are of, if they tell. Cameras held on their side store pictures that
+            are to be turned: it is taken as it is stored, or else as it is shown, whichever has this size. Without a
+            size it is taken as it is shown.
+    """
+    try:
+        content = np.fromfile(file, np.uint8)
+        pixels = cv2.imdecode(content, _AS_STORED if size else _AS_SHOWN)
+        if size and pixels is not None and pixels.shape[1::-1] != size:
+            pixels = cv2.imdecode(content, _AS_SHOWN)
+    except (OSError, cv2.error) as error:
+        _log.warning("picture %s cannot be read (%s); skipped", file, error)
+        return None
+    if pixels is None:
+        _log.warning("picture %s is damaged or of an unknown format; skipped", file)
+        return None
+    if size and pixels.shape[1::-1] != size:
+        _log.warning("picture %s has %dx%d pixels, its labels are of %dx%d; skipped", file, *pixels.shape[1::-1], *size)
+        return None
+    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8, copy=False)
+
+
+def shrunk(picture: Pixels, scale: float) -> Pixels:
+    """The picture at this part of its size, by means of its pixels; at least one pixel wide and high."""
+    height, width = picture.shape[:2]
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    # OpenCV, given factors instead, would map by them and not by the size that it rounds to.
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

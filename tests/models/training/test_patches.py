@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from posewire_models.training.patches import PatchGeometry, StreamedPatches, cut_patch, load_patches
 from posewire_models.training.people import Person, Picture
+from posewire_models.training.pictures import read_rgb
 
 GEOMETRY = PatchGeometry(side=352, crop_height=224, aspect=160 / 224, box_scale=1.15)
 
@@ -48,6 +50,46 @@ def write_picture(file: Path, height: int, width: int) -> Path:
 def test_odd_sizes_are_no_fault(tmp_path: Path, height: int, width: int, person: Person) -> None:
     file = write_picture(tmp_path / "a.png", height, width)
     assert len(load_patches([Picture(file, 1, (person,))], GEOMETRY)) == 1
+
+
+def write_turned(file: Path, lit: tuple[int, int]) -> Path:
+    """A picture that is stored 200 pixels wide and 120 high, a light around `lit`, and is to be shown on its side."""
+    pixels = np.zeros((120, 200, 3), np.uint8)
+    pixels[lit[1] - 5 : lit[1] + 6, lit[0] - 5 : lit[0] + 6] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter, clockwise
+    Image.fromarray(pixels).save(file, exif=exif, quality=95)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("size", "joint"),
+    [
+        ((200, 120), (150.0, 60.0)),  # labels of what is stored
+        ((120, 200), (59.0, 150.0)),  # of what is shown
+    ],
+)
+def test_labels_of_turned_pictures_are_of_what_has_their_size(
+    tmp_path: Path, size: tuple[int, int], joint: tuple[float, float]
+) -> None:
+    file = write_turned(tmp_path / "a.jpg", lit=(150, 60))
+    x, y = joint
+    picture = Picture(file, 1, (someone(x - 30, y - 40, x + 30, y + 40),), size=size)
+    for patches in (load_patches([picture], GEOMETRY), StreamedPatches([picture], GEOMETRY)):
+        pixels, joints = patches.take(torch.tensor([0]))
+        x, y = joints[0, 0, :2].round().long().tolist()
+        assert pixels[0, y, x].min() > 200
+
+
+def test_a_picture_of_another_size_than_its_labels_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_turned(tmp_path / "a.jpg", lit=(150, 60))
+    assert read_rgb(file, (100, 60)) is None
+    assert f"{file} has 120x200 pixels, its labels are of 100x60; skipped" in caplog.text
+    shown = read_rgb(file)
+    assert shown is not None
+    assert shown.shape == (200, 120, 3)
 
 
 @pytest.mark.parametrize(

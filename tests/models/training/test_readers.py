@@ -57,6 +57,12 @@ def test_coco_people_are_placed_by_joint_name(tmp_path: Path) -> None:
     assert second.complete  # COCO boxes everybody
 
 
+def test_coco_sizes_are_read(tmp_path: Path) -> None:
+    content = coco()
+    content["images"][0] |= {"width": 64, "height": 48}
+    assert [one.size for one in read_coco(write(tmp_path / "a.json", content), tmp_path, COCO17)] == [(64, 48), None]
+
+
 def test_coco_split_by_picture_number(tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", coco())
     assert [picture.key for picture in read_coco(file, tmp_path, COCO17, held_out=True)] == [5]

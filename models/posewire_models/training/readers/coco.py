@@ -28,7 +28,8 @@ def read_coco(
 
     Returns:
         pictures with their people. `complete` follows the optional flag `all_persons_boxed` of an image; without
-        the flag it is true, because COCO boxes everybody (or marks a crowd, which goes to `ignored`).
+        the flag it is true, because COCO boxes everybody (or marks a crowd, which goes to `ignored`). `size` is the
+        image's `width` and `height`, if it has them.
 
     Raises:
         LabelFileError: the file is missing, empty, or an annotation is faulty.
@@ -53,6 +54,7 @@ def read_coco(
             people=tuple(people.get(key, ())),
             complete=bool(image.get("all_persons_boxed", True)),
             ignored=np.array(crowds.get(key, []), np.float32).reshape(-1, 4),
+            size=_size(image),
         )
         for key, image in listed.items()
         if wanted(key, held_out_every, held_out)
@@ -72,6 +74,12 @@ def _by_id(images: list[dict[str, Any]], file: Path) -> dict[int, dict[str, Any]
                 raise LabelFileError(f"{where}: its file_name {name!r} is no text")
             listed[key] = image
     return listed
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """(width, height) of what the labels are of, if the image has both."""
+    width, height = image.get("width"), image.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _person(annotation: dict[str, Any], where: str, to: JointSet) -> Person:

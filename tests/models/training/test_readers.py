@@ -57,6 +57,15 @@ def test_coco_people_are_placed_by_joint_name(tmp_path: Path) -> None:
     assert second.complete  # COCO boxes everybody
 
 
+def test_only_people_of_coco_count(tmp_path: Path) -> None:
+    content = coco(category_id=1)
+    others = [content["annotations"][0] | {"id": 8, "category_id": 3, "iscrowd": crowd} for crowd in (0, 1)]
+    content["annotations"] += others
+    content["categories"] = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
+    picture = read_coco(write(tmp_path / "a.json", content), tmp_path, COCO17)[0]
+    assert (len(picture.people), len(picture.ignored)) == (1, 0)
+
+
 def test_coco_sizes_are_read(tmp_path: Path) -> None:
     content = coco()
     content["images"][0] |= {"width": 64, "height": 48}
@@ -95,6 +104,9 @@ def test_coco_crowds_are_ignored_and_flags_are_read(tmp_path: Path) -> None:
         (coco() | {"images": [{"id": "4", "file_name": "4.png"}]}, "image number 0: its id '4' is no whole number"),
         (coco() | {"images": 2 * [{"id": 4, "file_name": "4.png"}]}, "image number 1: its id 4 .* of another image"),
         (coco() | {"annotations": [[]]}, "annotation number 0 is faulty"),  # no object
+        (coco() | {"categories": [{"id": 3, "name": "car"}]}, "no category is called 'person'; it has car"),
+        (coco() | {"categories": [{"id": 1}]}, "a category has no 'name'"),
+        (coco() | {"categories": [{"id": 1, "name": "person"}]}, "annotation number 0 has no 'category_id'"),
         (coco(bbox=None), "annotation 7: bbox: finite numbers are expected, not None"),
         (coco(bbox=[1, 2, 3]), "annotation 7: bbox: four numbers are expected"),
         (coco(bbox=[1, 2, 3, float("inf")]), "annotation 7: bbox: finite numbers are expected"),

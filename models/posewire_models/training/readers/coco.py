@@ -17,7 +17,7 @@ __all__ = ["read_coco"]
 def read_coco(
     file: Path, images: Path, to: JointSet, *, held_out_every: int = 5, held_out: bool | None = None
 ) -> list[Picture]:
-    """Pictures of a COCO keypoint file, those without people too.
+    """Pictures of a COCO file of keypoints or boxes, those without people too; other categories are left out.
 
     Args:
         file: the JSON file.
@@ -32,17 +32,19 @@ def read_coco(
         image's `width` and `height`, if it has them.
 
     Raises:
-        LabelFileError: the file is missing, empty, or an annotation is faulty.
+        LabelFileError: the file is missing, empty, tells of no people, or an annotation is faulty.
     """
     content = load_json(file, "images", "annotations")
     people: dict[int, list[Person]] = {}
     crowds: dict[int, list[Floats]] = {}
-    listed = _by_id(content["images"], file)
+    listed, persons = _by_id(content["images"], file), _persons(content, file)
     for row, annotation in enumerate(content["annotations"]):
         with entry(f"{file}: annotation number {row}"):
             where, image = f"{file}: annotation {annotation.get('id')}", annotation["image_id"]
             if image not in listed:
                 raise LabelFileError(f"{where} names image {image}, which is not listed")
+            if persons and annotation["category_id"] not in persons:
+                continue
             if annotation.get("iscrowd"):
                 crowds.setdefault(image, []).append(box_of(annotation["bbox"], where))
             else:
@@ -74,6 +76,17 @@ def _by_id(images: list[dict[str, Any]], file: Path) -> dict[int, dict[str, Any]
                 raise LabelFileError(f"{where}: its file_name {name!r} is no text")
             listed[key] = image
     return listed
+
+
+def _persons(content: dict[str, Any], file: Path) -> set[int]:
+    """Ids of the categories called "person"; none where the file has no categories, and all are people."""
+    categories = content.get("categories") or []
+    with entry(f"{file}: a category"):
+        persons = {category["id"] for category in categories if category["name"] == "person"}
+        if categories and not persons:
+            names = ", ".join(str(category["name"]) for category in categories)
+            raise LabelFileError(f"label file {file}: no category is called 'person'; it has {names:.200}")
+    return persons
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from posewire.joints import COCO17
 from posewire_models.flownet_s import FLOW_SCALE, FLOW_STRIDE, FlowNetS, FlowNetSConfig, pair_input
 from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.colour import recolour
@@ -26,8 +25,8 @@ from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS,
 from posewire_models.training.loop import Trained, train
 from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.losses import multi_scale_epe
-from posewire_models.training.pictures import read_rgb
-from posewire_models.training.sources import SourceConfig, read_source
+from posewire_models.training.sources import SourceConfig
+from posewire_models.training.textures import read_textures, squares
 
 __all__ = ["FlowTask", "FlowTrainConfig", "train_flow"]
 
@@ -154,7 +153,9 @@ class FlowTask:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.examples = config.examples + len(scenes)
         self.scenes, self.held_out = scenes, held_out
-        self._pairs = FlowPairs(config.pairs, textures, config.network_config().input_size, config.loaders)
+        net = config.network_config()
+        self._subtract_mean = net.subtract_mean
+        self._pairs = FlowPairs(config.pairs, textures, net.input_size, config.loaders)
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> _Pairs:
         """A batch on the device: the first rows are of scenes, others are made up and have no joints."""
@@ -204,7 +205,7 @@ class FlowTask:
 
     def loss(self, network: nn.Module, batch: _Pairs) -> Tensor:
         """End-point error on all scales, and at people's joints on the finest."""
-        flows = self._flows(network, pair_input(batch.first, batch.second))
+        flows = self._flows(network, batch.first, batch.second)
         loss = multi_scale_epe(flows, batch.flow / FLOW_SCALE)
         known = batch.joints.isfinite().all(dim=2)
         if self.config.joint_weight and known.any():
@@ -235,7 +236,7 @@ class FlowTask:
     def predict(self, network: nn.Module, first: Tensor, second: Tensor) -> Tensor:
         """Flow `(2, h, w)` in pixels between two images `(h, w, 3)` uint8."""
         images = [image.to(self.device).permute(2, 0, 1)[None].float() for image in (first, second)]
-        flow = self._flows(network, pair_input(*images))[0].float() * FLOW_SCALE
+        flow = self._flows(network, *images)[0].float() * FLOW_SCALE
         full = functional.interpolate(flow, scale_factor=FLOW_STRIDE, mode="bilinear", align_corners=False)
         return full[0].cpu()
 
@@ -250,7 +251,9 @@ class FlowTask:
             tiles.append(_painted(scenes.flow[row].float()))
         return sheet(torch.stack(tiles), columns=6)
 
-    def _flows(self, network: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
+    def _flows(self, network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+        """What the network answers to images `(b, 3, h, w)` 0..255, on all its scales."""
+        inputs = pair_input(first, second, subtract_mean=self._subtract_mean)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.config.loop.precision):
             flows: tuple[Tensor, ...] = network(inputs)
@@ -296,34 +299,14 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
     held_out = None
     if processes.first and config.held_out_scenes:
         held_out = render_pairs(size, config.held_out_scenes, 4, HELD_OUT_SEEDS, config.loaders)
-    textures = _textures(config, scenes)
+    if config.sources:
+        how = (config.texture_side, config.textures, config.loop.seed)
+        textures = read_textures(config.sources, config.data_root, *how)
+    else:
+        textures = squares((image.numpy() for image in scenes.first[: config.textures]), config.texture_side)
     _log.info("%d textures, %d pairs of %d scenes", len(textures), len(scenes), config.scenes)
     network = config.build_network()
     if config.init_from and not resume:
         load_fitting(network, start_file(config.init_from, config.data_root))
     task = FlowTask(config, network, textures, scenes, held_out, processes.device)
     return train(task, config.loop, processes, resume=resume, **loop)
-
-
-def _textures(config: FlowTrainConfig, scenes: FlowScenes) -> Tensor:
-    """Squares `(n, side, side, 3)` uint8 from the middle of the sources' pictures, or of the scenes without any."""
-    files = [
-        picture.path
-        for source in config.sources
-        for picture in read_source(source, config.data_root, COCO17, held_out=False, faces=False)
-    ]
-    chosen = torch.randperm(len(files), generator=torch.Generator().manual_seed(config.loop.seed))[: config.textures]
-    pictures = [read_rgb(files[row]) for row in chosen.tolist()]
-    if not files:
-        pictures = [image.numpy() for image in scenes.first[: config.textures]]
-    squares = [_square(picture, config.texture_side) for picture in pictures if picture is not None]
-    if not squares:
-        raise ValueError("none of the sources' pictures can be read; check the paths in the config")
-    return torch.from_numpy(np.stack(squares))
-
-
-def _square(picture: np.ndarray[Any, np.dtype[np.uint8]], side: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    shorter = min(picture.shape[:2])
-    top, left = (picture.shape[0] - shorter) // 2, (picture.shape[1] - shorter) // 2
-    middle = picture[top : top + shorter, left : left + shorter]
-    return np.asarray(cv2.resize(middle, (side, side), interpolation=cv2.INTER_AREA), np.uint8)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from posewire_models.flownet_s import pair_input
 from posewire_models.training.flow_scenes import FlowScenes, render_pairs
 from posewire_models.training.flow_task import FlowTask, FlowTrainConfig
 from posewire_models.training.loop_config import LoopConfig
@@ -25,7 +26,7 @@ def scenes() -> FlowScenes:
 
 def flow_task(scenes: FlowScenes, **settings: Any) -> FlowTask:
     schedule = ScheduleConfig(samples=8, batch_size=4, lr=1e-3)
-    network = {"width": 0.125, "input_size": SIZE}
+    network = settings.pop("network", {"width": 0.125, "input_size": SIZE})
     config = FlowTrainConfig(
         loop=LoopConfig(out=Path("unused"), schedule=schedule, precision="fp32"),
         network=network,
@@ -95,6 +96,19 @@ def test_a_wrong_flow_at_the_joints_costs_more(scenes: FlowScenes) -> None:
     assert weighted > untouched
     pairs.joints.fill_(torch.nan)
     assert joints_too.loss(plain.network, pairs) == untouched
+
+
+@pytest.mark.parametrize("subtract_mean", [True, False])
+def test_training_and_measuring_see_what_the_service_sees(scenes: FlowScenes, subtract_mean: bool) -> None:
+    task = flow_task(scenes, network={"width": 0.125, "input_size": SIZE, "subtract_mean": subtract_mean})
+    seen: list[Tensor] = []
+    task.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    pairs = task.batch(torch.arange(2), torch.Generator().manual_seed(0))
+    task.loss(task.network, pairs)
+    torch.testing.assert_close(seen[-1], pair_input(pairs.first, pairs.second, subtract_mean=subtract_mean))
+    images = [part[0].permute(2, 0, 1)[None].float() for part in (scenes.first, scenes.second)]
+    task.predict(task.network.eval(), scenes.first[0], scenes.second[0])
+    torch.testing.assert_close(seen[-1], pair_input(*images, subtract_mean=subtract_mean))
 
 
 def test_a_batch_without_scenes(scenes: FlowScenes) -> None:

@@ -13,7 +13,7 @@ from posewire_models.training.flow_task import FlowTrainConfig, train_flow
 from posewire_models.training.loop import Trained
 from posewire_models.training.pose_task import PoseTrainConfig, train_pose
 
-__all__ = ["CONFIGS", "TASKS", "run"]
+__all__ = ["CONFIGS", "TASKS", "find_config", "run"]
 
 CONFIGS = Path(__file__).parent / "configs"
 """The configs that come with the package; a bare name without a folder is looked for here too."""
@@ -55,7 +55,7 @@ def run(
     if task not in TASKS:
         raise ConfigError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
     kind, trains = TASKS[task]
-    table = with_overrides(read_toml(_found(config)), overrides)
+    table = with_overrides(read_toml(find_config(config)), overrides)
     loop = table.setdefault("loop", {})
     if max_minutes:
         loop.setdefault("schedule", {})["max_minutes"] = max_minutes
@@ -68,7 +68,7 @@ def run(
     return trains(settings, resume=resume, **training)
 
 
-def _found(config: Path) -> Path:
+def find_config(config: Path) -> Path:
     """`config` itself, or the packaged config of that name."""
     packaged = CONFIGS / config.with_suffix(".toml").name
     return packaged if not config.exists() and config.parent == Path() and packaged.exists() else config

@@ -2,7 +2,8 @@
 
 `python -m posewire_models.training.evaluate nano --data-root DIR` prints them as JSON: keypoint AP (boxes given) and
 PCK of the pose net on the held-out sides of the sources of `nano-pose`, once more with the flip test, as the paper's
-figures are, AP of the detector on those of `nano-detector`, end-point errors of the flow.
+figures are, AP of the detector on those of `nano-detector`, end-point errors of the flow. `--pose-config` and
+`--detector-config` name other configs, packaged or not; what they hold out as a whole (`[[held_out]]`) counts too.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from posewire_models.flow_estimators import DisFlow, DisSettings
 from posewire_models.frames import Frame
 from posewire_models.manifest import read_manifest
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
-from posewire_models.training.command import CONFIGS
+from posewire_models.training.command import find_config
 from posewire_models.training.config import build, read_toml
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.measures import average_precision, matches, pck
 from posewire_models.training.people import Floats, Picture
 from posewire_models.training.pictures import read_rgb
-from posewire_models.training.sources import SourceConfig, read_source
+from posewire_models.training.sources import SourceConfig, held_out_pictures
 
 __all__ = [
     "best_threshold",
@@ -49,24 +50,44 @@ __all__ = [
 _SEEN = 0.2
 """Joints of at least this score make the score of a pose (published evaluation code)."""
 
+_REMEDY = "give one held_out_every or held_out_from, or the config a [[held_out]] entry"
+
 
 def pose_figures(
-    pose: PoseEstimator, joints: JointSet, sources: Sequence[SourceConfig], root: Path
+    pose: PoseEstimator,
+    joints: JointSet,
+    sources: Sequence[SourceConfig],
+    root: Path,
+    whole: Sequence[SourceConfig] = (),
 ) -> dict[str, float]:
-    """PCK@0.2 of the torso per source, and COCO's keypoint AP where people have COCO's joints; boxes are given."""
+    """PCK@0.2 of the torso per source, and COCO's keypoint AP where people have COCO's joints; boxes are given.
+
+    Args:
+        pose: what is measured.
+        joints: its answers.
+        sources: data sets whose held-out sides are measured on.
+        root: what their paths are relative to.
+        whole: data sets that are held out as a whole.
+
+    Raises:
+        LabelFileError: a label file is missing or faulty.
+        ValueError: nobody is held out.
+    """
     figures: dict[str, float] = {}
-    for source in sources:
-        pictures = [one for one in read_source(source, root, NANO19, held_out=True) if one.people]
-        if not pictures:
-            continue
+    for name, held_out in held_out_pictures(sources, whole, root, NANO19).items():
+        pictures = [one for one in held_out if one.people]
         found, labels = [], []
         for picture, people in _poses(pose, joints, pictures):
             found.append(torch.from_numpy(joints.convert(people, NANO19)))
             labels.append(torch.from_numpy(np.stack([person.joints for person in picture.people])))
-        figures[f"{source.format} pck"] = pck(torch.cat(found), torch.cat(labels), NANO19)
-        if source.format == "coco":
+        if not found:
+            continue
+        figures[f"{name} pck"] = pck(torch.cat(found), torch.cat(labels), NANO19)
+        if name.startswith("coco"):
             ap, ap50, ap75 = coco_keypoint_ap(pose, joints, pictures)
-            figures |= {"coco keypoint ap": ap, "coco keypoint ap50": ap50, "coco keypoint ap75": ap75}
+            figures |= {f"{name} keypoint ap": ap, f"{name} keypoint ap50": ap50, f"{name} keypoint ap75": ap75}
+    if not figures:
+        raise ValueError(f"no held-out picture of the pose net's sources has people and can be read; {_REMEDY}")
     return figures
 
 
@@ -115,11 +136,16 @@ def coco_keypoint_ap(pose: PoseEstimator, joints: JointSet, pictures: Sequence[P
     return float(evaluation.stats[0]), float(evaluation.stats[1]), float(evaluation.stats[2])
 
 
-def detector_figures(detector: Detector, sources: Sequence[SourceConfig], root: Path) -> dict[str, float]:
-    """AP50 and AP75 of people on held-out pictures in which everybody is known, and the best threshold."""
+def detector_figures(
+    detector: Detector, sources: Sequence[SourceConfig], root: Path, whole: Sequence[SourceConfig] = ()
+) -> dict[str, float]:
+    """AP50 and AP75 of people on held-out pictures in which everybody is known, and the best threshold.
+
+    Arguments and errors as of `pose_figures`.
+    """
     found, truths = [], []
-    for source in sources:
-        for picture in read_source(source, root, COCO17, held_out=True, faces=False):
+    for pictures in held_out_pictures(sources, whole, root, COCO17).values():
+        for picture in pictures:
             pixels = read_rgb(picture.path, picture.size) if picture.complete else None
             if pixels is None:
                 continue
@@ -128,7 +154,7 @@ def detector_figures(detector: Detector, sources: Sequence[SourceConfig], root: 
             found.append(np.concatenate([edges, people.scores[:, None]], axis=1))
             truths.append((np.array([one.box for one in picture.people], np.float32).reshape(-1, 4), picture.ignored))
     if not found:
-        return {}
+        raise ValueError(f"no held-out picture of the detector's sources tells of everybody and can be read; {_REMEDY}")
     threshold, best = best_threshold(found, truths)
     return {
         "pictures": float(len(found)),
@@ -196,8 +222,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure a bundle and print its figures as JSON.")
     parser.add_argument("bundle", help="name or folder of the bundle")
     parser.add_argument("--data-root", type=Path, required=True, help="folder that the configs' paths are relative to")
-    parser.add_argument("--pose-config", type=Path, default=CONFIGS / "nano-pose.toml")
-    parser.add_argument("--detector-config", type=Path, default=CONFIGS / "nano-detector.toml")
+    parser.add_argument("--pose-config", type=Path, default=Path("nano-pose"), help="TOML file or packaged")
+    parser.add_argument("--detector-config", type=Path, default=Path("nano-detector"), help="the same")
     parser.add_argument("--flow", default="bundle", help="flow estimator to measure, as of posewire serve")
     parser.add_argument("--flow-size", type=int, nargs=2, default=(384, 512), metavar=("H", "W"), help="of the scenes")
     parser.add_argument("--device", default="auto")
@@ -212,20 +238,18 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    people, pictures = (
+        _held_out(config, arguments.data_root) for config in (arguments.pose_config, arguments.detector_config)
+    )
     has_detector = read_manifest(find_bundle(arguments.bundle)).detector is not None
     detector = "bundle" if has_detector else "none"
     bundle = load_bundle(arguments.bundle, device=arguments.device, detector=detector, flow=arguments.flow)
-
-    def sources(file: Path) -> list[SourceConfig]:
-        return [build(SourceConfig, table, file.name) for table in read_toml(file)["sources"]]
-
-    people = (bundle.joint_set, sources(arguments.pose_config), arguments.data_root)
     figures: dict[str, dict[str, float]] = {
-        "pose": pose_figures(bundle.pose, *people),
-        "pose with the flip test": pose_figures(with_flip_test(arguments.bundle, bundle), *people),
+        "pose": pose_figures(bundle.pose, bundle.joint_set, **people),
+        "pose with the flip test": pose_figures(with_flip_test(arguments.bundle, bundle), bundle.joint_set, **people),
     }
     if has_detector:
-        figures["detector"] = detector_figures(bundle.detector, sources(arguments.detector_config), arguments.data_root)
+        figures["detector"] = detector_figures(bundle.detector, **pictures)
     for name, divisor in (("flow", 1.0), ("flow at a third of the rate", 3.0)):
         scenes = render_pairs(
             tuple(arguments.flow_size),
@@ -237,6 +261,16 @@ def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
         )
         figures[name] = flow_figures(bundle.flow, scenes)
     return figures
+
+
+def _held_out(config: Path, root: Path) -> dict[str, Any]:
+    """What the config of a training (a file or a packaged one) measures on, as arguments of `pose_figures`."""
+    table = read_toml(find_config(config))
+    sources, whole = (
+        [build(SourceConfig, entry, f"{config}: {name}") for entry in table.get(name, [])]
+        for name in ("sources", "held_out")
+    )
+    return {"sources": sources, "whole": whole, "root": root}
 
 
 if __name__ == "__main__":

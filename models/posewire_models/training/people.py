@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from posewire.joints import JointSet
 
-__all__ = ["Person", "Picture", "by_name", "in_sight", "without_damaged"]
+__all__ = ["Person", "Picture", "by_name", "in_sight", "spread", "without_damaged"]
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +92,23 @@ def by_name(joints: Floats, names: Sequence[str], to: JointSet) -> Floats:
         if name in to.names:
             placed[to.names.index(name)] = joints[row]
     return placed
+
+
+def spread(pictures: Sequence[Picture], most: int, joints_needed: int) -> list[Picture]:
+    """The pictures with at most this many people of at least `joints_needed` joints, taken from all over them."""
+    people = [
+        (row, person)
+        for row, picture in enumerate(pictures)
+        for person in picture.people
+        if person.labelled >= joints_needed
+    ]
+    if len(people) <= most:
+        return list(pictures)
+    chosen: dict[int, list[Person]] = {}
+    for number in range(most):
+        row, person = people[number * len(people) // most]
+        chosen.setdefault(row, []).append(person)
+    return [replace(pictures[row], people=tuple(some)) for row, some in chosen.items()]
 
 
 def without_damaged(pictures: Iterable[Picture], damaged: Iterable[Path]) -> list[Picture]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.losses import masked_mse
 from posewire_models.training.measures import keypoint_similarity, pck
 from posewire_models.training.patches import PatchGeometry, PatchSet, StreamedPatches, load_patches
-from posewire_models.training.people import Picture
+from posewire_models.training.people import Picture, spread
 from posewire_models.training.pose_augment import PoseAugmentConfig, PoseAugmenter
-from posewire_models.training.sources import SourceConfig, read_source
+from posewire_models.training.sources import SourceConfig, held_out_pictures, read_source
 from posewire_models.weights import WeightsError
 
 __all__ = ["PoseTask", "PoseTrainConfig", "train_pose"]
@@ -63,7 +62,7 @@ class PoseTrainConfig:
         device: `auto`, `cpu` or `cuda`.
         loaders: threads that decode pictures.
         in_memory: whether people are cut out once, at the start, and kept; else whenever they are needed.
-        held_out_limit: people measured per source.
+        held_out_limit: people measured per source at most, taken from all over it.
     """
 
     loop: LoopConfig
@@ -226,15 +225,15 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
         box_scale=config.box_scale,
     )
 
-    def read(source: SourceConfig, *, held_out: bool) -> list[Picture]:
-        return read_source(source, config.data_root, config.joint_set, held_out=held_out)
+    def read(source: SourceConfig) -> list[Picture]:
+        return read_source(source, config.data_root, config.joint_set, held_out=False)
 
     def load(pictures: list[Picture]) -> PatchSet:
         return load_patches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
 
     people: PatchSet | StreamedPatches
     if config.in_memory:
-        parts = [load(read(source, held_out=False)) for source in config.sources]
+        parts = [load(read(source)) for source in config.sources]
         for source, part in zip(config.sources, parts, strict=True):
             _log.info("%s %s: %d people", source.format, source.images, len(part))
         starts = itertools.accumulate((len(part) for part in parts), initial=0)
@@ -246,31 +245,20 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
         )
         people = PatchSet.joined(parts)
     else:
-        pictures = [
-            one for source in config.sources for one in read(source, held_out=False) for _ in range(source.repeat)
-        ]
+        pictures = [one for source in config.sources for one in read(source) for _ in range(source.repeat)]
         people = StreamedPatches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
         rows = torch.arange(len(people))
 
     held_out: dict[str, PatchSet] = {}
     if processes.first:
-        kept = [(source, read(source, held_out=True)) for source in config.sources]
-        kept += [(source, read(source, held_out=False)) for source in config.held_out]
-        kept = [(source, pictures[: config.held_out_limit]) for source, pictures in kept if pictures]
-        names = _told_apart([source.format for source, _ in kept])
-        held_out = {name: load(pictures) for name, (_, pictures) in zip(names, kept, strict=True)}
+        kept = held_out_pictures(config.sources, config.held_out, config.data_root, config.joint_set)
+        held_out = {
+            name: load(spread(pictures, config.held_out_limit, config.joints_needed)) for name, pictures in kept.items()
+        }
     task = PoseTask(config, config.build_network(), people, rows, held_out, processes.device)
     if start_weights:
         _start(config, task)
     return task
-
-
-def _told_apart(names: Sequence[str]) -> list[str]:
-    """The names, those that occur again with their number: coco, coco_2."""
-    return [
-        f"{name}_{number}" if (number := names[: place + 1].count(name)) > 1 else name
-        for place, name in enumerate(names)
-    ]
 
 
 def _check_trunk(network: nn.Module, taken: set[str], file: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from posewire_models.training.people import Picture
 from posewire_models.training.readers import read_coco, read_lsp_extended, read_posetrack, read_teacher
 from posewire_models.training.readers.teacher import with_teacher_faces
 
-__all__ = ["SourceConfig", "read_source"]
+__all__ = ["SourceConfig", "held_out_pictures", "read_source"]
 
 FORMATS = ("coco", "posetrack", "lsp-extended", "teacher", "scenes")
 
@@ -78,6 +78,31 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
     if source.teacher and faces and not held_out:
         pictures = with_teacher_faces(pictures, root / source.teacher, to)
     return pictures
+
+
+def held_out_pictures(
+    sources: Sequence[SourceConfig], whole: Sequence[SourceConfig], root: Path, to: JointSet
+) -> dict[str, list[Picture]]:
+    """What is measured on, by its format, the second of a format as `coco_2`; data sets without pictures are left out.
+
+    Args:
+        sources: data sets to train on: their held-out sides.
+        whole: data sets that are held out as a whole; splits and teachers of theirs do not count.
+        root: what the sources' paths are relative to.
+        to: joint set of the result.
+
+    Raises:
+        LabelFileError: a label file is missing or faulty.
+    """
+    entire = [replace(source, held_out_every=0, held_out_from=0, teacher=None) for source in whole]
+    sets = [(source.format, read_source(source, root, to, held_out=True)) for source in sources]
+    sets += [(source.format, read_source(source, root, to, held_out=False)) for source in entire]
+    named: dict[str, list[Picture]] = {}
+    for name, pictures in sets:
+        number = 1 + sum(other.partition("_")[0] == name for other in named)
+        if pictures:
+            named[name if number == 1 else f"{name}_{number}"] = pictures
+    return named
 
 
 _NEVER = math.factorial(20)

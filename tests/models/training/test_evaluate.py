@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +10,11 @@ import pytest
 
 from posewire.joints import COCO17
 from posewire_models.frames import Detections, Frame
+from posewire_models.training import evaluate
 from posewire_models.training.evaluate import best_threshold, detector_figures, flow_figures, main, pose_figures
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.readers import read_coco
-from posewire_models.training.sources import SourceConfig
+from posewire_models.training.sources import SourceConfig, held_out_pictures
 from tests.models.training.figures import write_coco
 
 Floats = npt.NDArray[np.float32]
@@ -66,6 +68,38 @@ def test_detector_figures(root: Path) -> None:
     assert figures["ap50"] == pytest.approx(1)
     assert figures["at threshold"] == pytest.approx(0.7)
     assert detector_figures(Oracle(root, 60.0).detect, SOURCES, root)["ap50"] == 0
+
+
+def test_what_is_held_out_as_a_whole_is_measured_too(root: Path) -> None:
+    labels = SourceConfig(format="coco", images=Path("images"), labels=Path("labels.json"), held_out_every=2)
+    whole = held_out_pictures([labels], [labels], root, COCO17)
+    assert {name: len(pictures) for name, pictures in whole.items()} == {"coco": 6, "coco_2": 12}
+
+
+@pytest.mark.parametrize("figures", [pose_figures, detector_figures])
+def test_measuring_nothing_is_an_error(root: Path, figures: Callable[..., dict[str, float]]) -> None:
+    split = SourceConfig(format="coco", images=Path("images"), labels=Path("labels.json"))  # all is trained on
+    stage = [Oracle(root, 0.0).pose, COCO17] if figures is pose_figures else [Oracle(root, 0.0).detect]
+    with pytest.raises(ValueError, match=r"give one held_out_every .* \[\[held_out\]\] entry"):
+        figures(*stage, [split], root)
+
+
+@pytest.mark.parametrize(("flag", "row"), [("--pose-config", 0), ("--detector-config", 2)])
+def test_packaged_configs_are_found_by_name(
+    root: Path, flag: str, row: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[dict[str, Any]] = []
+
+    def figures(*stage: object, **held_out: Any) -> dict[str, float]:
+        measured.append(held_out)
+        return {"any": 1.0}
+
+    for name in ("pose_figures", "detector_figures", "flow_figures"):
+        monkeypatch.setattr(evaluate, name, figures)
+    monkeypatch.setattr(evaluate, "render_pairs", lambda *size, **settings: None)
+    main(["nano", "--data-root", str(root), "--device", "cpu", flag, "paper-coco"])
+    assert '"any": 1.0' in capsys.readouterr().out
+    assert [source.images for source in measured[row]["whole"]] == [Path("coco/val2017")]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def render_scenes(
         for index in np.random.default_rng(first_seed + number).integers(len(scene), size=frames).tolist():
             frame = scene[index]
             pixels = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            boxes, seen = frame.truth.boxes * scale, frame.truth.visible_fraction >= _VISIBLE
+            boxes = (frame.truth.boxes + 0.5) * scale  # from the middle of pixels to their edges, as labels count
+            seen = frame.truth.visible_fraction >= _VISIBLE
             rendered.append(detector_scenes.Scene(np.asarray(pixels, np.uint8), boxes[seen], boxes[~seen], number))
         return rendered
 

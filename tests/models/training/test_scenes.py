@@ -9,6 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posewire.synth import PRESETS
+from posewire.synth import Scene as Drawn
+from posewire.synth import SceneConfig as DrawnConfig
 from posewire_models.center_detector import CenterMaps, decode_centers
 from posewire_models.training.center_targets import center_loss, center_targets
 from posewire_models.training.people import Person, Picture
@@ -129,6 +132,23 @@ def test_impossible_settings_are_refused() -> None:
         SceneConfig(mosaic=2)
     with pytest.raises(ValueError, match="at most largest"):
         SceneConfig(smallest=2, largest=1)
+
+
+def test_boxes_of_synthetic_people_count_from_edges() -> None:
+    seed, count = 3, 4
+    drawn = Drawn(DrawnConfig.preset(sorted(PRESETS)[0], seed=seed))
+    scenes = render_scenes(1, count, longest_side=drawn.config.width, first_seed=seed, workers=1)
+    misses = []
+    for scene, index in zip(scenes, np.random.default_rng(seed).integers(len(drawn), size=count), strict=True):
+        truth = drawn[int(index)].truth
+        for number, seen in zip(truth.ids, truth.visible_fraction, strict=True):
+            ys, xs = np.nonzero(truth.instances == number)
+            if seen > 0.999 and min(xs.min(), ys.min()) > 1:
+                body = np.array([xs.min() + xs.max() + 1, ys.min() + ys.max() + 1]) / 2
+                middles = (scene.boxes[:, :2] + scene.boxes[:, 2:]) / 2
+                misses.append((middles - body)[np.linalg.norm(middles - body, axis=1).argmin()])
+    assert len(misses) > 3
+    np.testing.assert_allclose(np.mean(misses, axis=0), 0, atol=0.2)
 
 
 def test_synthetic_scenes_tell_of_everybody() -> None:

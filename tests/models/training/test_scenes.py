@@ -135,7 +135,7 @@ def test_impossible_settings_are_refused() -> None:
 
 
 def test_boxes_of_synthetic_people_count_from_edges() -> None:
-    seed, count = 3, 4
+    seed, count = 3, 6
     drawn = Drawn(DrawnConfig.preset(sorted(PRESETS)[0], seed=seed))
     scenes = render_scenes(1, count, longest_side=drawn.config.width, first_seed=seed, workers=1)
     misses = []

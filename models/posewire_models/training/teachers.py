@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire.joints import COCO17
+from posewire_models.training.readers.teacher import teacher_lines
 
-__all__ = ["MoveNet", "YoloxBoxes", "label_picture", "main"]
+__all__ = ["MoveNet", "YoloxBoxes", "already_labelled", "label_picture", "main"]
 
 _log = logging.getLogger(__name__)
 
@@ -194,6 +196,22 @@ def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[st
         number += 1
 
 
+def already_labelled(file: Path) -> set[str]:
+    """Names of the pictures in `file`, which may be missing; the line in which a stop came is taken out of it.
+
+    Raises:
+        LabelFileError: another line is faulty.
+    """
+    if not file.exists():
+        return set()
+    content = file.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        _log.warning("%s: its last line is incomplete and taken out", file)
+        os.truncate(file, whole)
+    return {record["picture"] for record in teacher_lines(file)}
+
+
 def main() -> None:
     """Label folders of pictures or videos: one JSON line a picture on the file given."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -210,9 +228,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cv2.setNumThreads(1)
     given = json.loads(arguments.boxes.read_text()) if arguments.boxes else {}
-    done = set()
-    if arguments.out.exists():
-        done = {json.loads(line)["picture"] for line in arguments.out.read_text().splitlines()}
+    done = already_labelled(arguments.out)
     if arguments.frames_to:
         arguments.frames_to.mkdir(parents=True, exist_ok=True)
     detector, poser = YoloxBoxes(arguments.detector), MoveNet(arguments.poser)
@@ -224,6 +240,7 @@ def main() -> None:
             people = label_picture(picture, boxes, detector, poser)
             size = [picture.shape[1], picture.shape[0]]
             out.write(json.dumps({"picture": name, "size": size, "people": people}) + "\n")
+            out.flush()
 
 
 if __name__ == "__main__":

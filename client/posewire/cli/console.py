@@ -1,23 +1,55 @@
-"""Where tables are printed."""
+"""Text for terminals, pipes and files."""
 
 from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from typing import IO, TextIO, cast
 
 from rich.console import Console
 
 __all__ = ["WIDEST", "plain_console"]
 
 WIDEST = 1000
-"""Of a table, in characters: where there is less room, Rich cuts numbers off."""
+"""Width of the widest table, in characters: where there is less room, Rich cuts numbers off."""
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error, but what can no longer be shown is lost in silence: Rich raises that wherever it stands."""
+
+    def __init__(self, shown: TextIO) -> None:
+        self._shown = shown
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # None at its base
+        return self._shown.encoding
+
+    def isatty(self) -> bool:
+        return self._shown.isatty()
+
+    def fileno(self) -> int:
+        return self._shown.fileno()
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._shown.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._shown.flush()
 
 
 def plain_console(*, stderr: bool = False, width: int | None = None) -> Console:
     """Prints text as it is: what files and networks are called may look like Rich's markup and emoji.
 
     Args:
-        stderr: in place of standard output.
+        stderr: in place of standard output. Its terminal may close, as `say` allows it to.
         width: of a line; None: that of the terminal. In a pipe or a file, lines are as long as they are.
     """
-    console = Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    file = cast(IO[str], _StandardError(sys.stderr)) if stderr and sys.stderr is not None else None
+    console = Console(file=file, stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
     if width is None and not console.is_terminal:
         console.width = WIDEST
     return console

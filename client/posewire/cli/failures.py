@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -30,9 +30,13 @@ class UsageError(CommandError):
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal: on standard error, so that standard output stays for results."""
+    """A line for the person at the terminal: on standard error, so that standard output stays for results.
+
+    Nothing where nobody can read it: that is no reason to end otherwise.
+    """
     if sys.stderr is not None:  # closed (2>&-): `print` would take standard output
-        print(message, file=sys.stderr)
+        with suppress(OSError):
+            print(message, file=sys.stderr)
 
 
 def is_watched() -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from posewire.cli.account import Account
+from posewire.cli.console import plain_console
 from posewire.cli.failures import is_watched
 
 __all__ = ["Bar", "bar", "waiting"]
@@ -61,7 +61,7 @@ def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
         *([TimeRemainingColumn()] if total is not None else []),
     ]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=plain_console(stderr=True), transient=True) as progress:
         yield _RichBar(progress, description, total)
 
 
@@ -71,5 +71,5 @@ def waiting(what: str, *, quiet: bool) -> Iterator[None]:
     if quiet or not is_watched():
         yield
         return
-    with Console(stderr=True).status(what):
+    with plain_console(stderr=True).status(what):
         yield

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import sys
+import time
 
 import pytest
 from rich.table import Table
@@ -38,3 +42,31 @@ def test_what_cannot_be_said_goes_nowhere(monkeypatch: pytest.MonkeyPatch, capsy
         shown.show(1)
     plain_console(stderr=True).print("hello")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("shown", ["bar", "spinner", "text"])
+def test_a_terminal_that_closes_ends_nothing(shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither here nor in the thread that draws."""
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = os.fdopen(theirs, "w")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    if shown == "bar":
+        with bar("tracking", 3, quiet=False) as progress:
+            progress.show(1)
+            os.close(ours)
+            progress.show(2)
+            say("hello")
+            time.sleep(0.15)  # it draws ten times a second
+    elif shown == "spinner":
+        with waiting("connecting", quiet=False):
+            os.close(ours)
+    else:
+        os.close(ours)
+        plain_console(stderr=True).print("hello")
+        say("hello")
+    assert sys.stderr is terminal
+    with pytest.raises(OSError, match="Input/output"):  # what was left over; else the terminal is not gone
+        print("x" * 100_000, file=terminal, flush=True)
+    with contextlib.suppress(OSError):
+        terminal.close()

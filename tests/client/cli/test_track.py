@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -107,30 +109,69 @@ def test_info_shows_what_networks_are_called() -> None:
     assert "net[/3] :car:, 17 joints" in result.stdout
 
 
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_kill_and_a_terminal_that_closes_leave_whole_files(
-    number: signal.Signals, times: int, server: str, tmp_path: Path
-) -> None:
-    pictures, results = tmp_path / "endless", tmp_path / "results"
-    pictures.mkdir()
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A folder of 2,000 pictures, 20 of which differ."""
+    folder = tmp_path / "endless"
+    folder.mkdir()
+    for step in range(20):
+        (folder / f"{step}.jpg").write_bytes(jpeg(picture(step, size=(96, 320))))
+    for step in range(20, 2000):
+        (folder / f"{step}.jpg").hardlink_to(folder / f"{step % 20}.jpg")
+    return folder
+
+
+@contextmanager
+def tracking(source: Path, server: str, results: Path, stderr: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that has written some results."""
     results.mkdir()
-    for step in range(2000):
-        (pictures / f"{step}.jpg").write_bytes(jpeg(picture(step % 20, size=(96, 320))))
-    out, video = results / "out.jsonl", results / "out.mp4"
-    command = [sys.executable, "-m", "posewire.cli", "track", str(pictures), "--server", server, "--out", str(out)]
-    with subprocess.Popen([*command, "--render", str(video)], stderr=subprocess.PIPE, text=True) as ours:
+    out = results / "out.jsonl"
+    command = [sys.executable, "-m", "posewire.cli", "track", str(source), "--server", server, "--out", str(out)]
+    with subprocess.Popen([*command, "--render", str(results / "out.mp4")], stderr=stderr, text=True) as ours:
         try:
+            deadline_s = time.monotonic() + 60
             while not (out.exists() and out.read_text().count("\n") > 3):
                 assert ours.poll() is None
-            for _ in range(times):
-                ours.send_signal(number)
-                time.sleep(0.01)  # else they are one
-            _, said = ours.communicate(timeout=60)
+                assert time.monotonic() < deadline_s
+                time.sleep(0.01)
+            yield ours
         finally:
             ours.kill()
+
+
+def check_whole(results: Path) -> None:
+    with av.open(str(results / "out.mp4")) as container:
+        lines = (results / "out.jsonl").read_text().splitlines()
+        assert sum(1 for _ in container.decode(video=0)) == len(lines) - 1
+    assert sorted(os.listdir(results)) == ["out.jsonl", "out.mp4"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_leaves_whole_files(
+    number: signal.Signals, times: int, server: str, endless: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    with tracking(endless, server, results, subprocess.PIPE) as ours:
+        for _ in range(times):
+            ours.send_signal(number)
+            time.sleep(0.01)  # else they are one
+        _, said = ours.communicate(timeout=60)
     assert ours.returncode in (130, -number), said  # the second one may come when all is done
     assert "interrupted; " in said
-    with av.open(str(video)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == len(out.read_text().splitlines()) - 1
-    assert sorted(os.listdir(results)) == ["out.jsonl", "out.mp4"]
+    check_whole(results)
+
+
+def test_a_terminal_that_closes_leaves_whole_files(
+    server: str, endless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the bar can no longer be shown."""
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, theirs = pty.openpty()
+    with tracking(endless, server, tmp_path / "results", theirs) as ours:
+        os.close(theirs)
+        os.close(terminal)
+        ours.send_signal(signal.SIGHUP)
+        ours.wait(timeout=60)
+    assert ours.returncode == 130
+    check_whole(tmp_path / "results")

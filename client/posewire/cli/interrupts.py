@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +15,8 @@ __all__ = ["Interrupts", "terminated_as_interrupted"]
 T = TypeVar("T")
 
 _TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
+# A terminal that closes sends several signals, all at once.
+_AT_ONCE_S = 1.0
 
 
 class Interrupts:
@@ -26,13 +29,15 @@ class Interrupts:
 
     The first signal ends the loop: at once where it waits for the next item, else after the item in work. Before the
     loop it raises KeyboardInterrupt; after it, what is being finished is finished. A second Ctrl-C raises
-    KeyboardInterrupt wherever the program is. SIGTERM and SIGHUP again change nothing: a terminal that closes may send
-    several. A SIGHUP that is ignored stays so, as under nohup.
+    KeyboardInterrupt wherever the program is, and so does a SIGTERM or SIGHUP that comes more than a second after the
+    first signal; those until then change nothing: a terminal that closes sends several. A SIGHUP that is ignored stays
+    so, as under nohup.
     """
 
     def __init__(self) -> None:
         self.happened = False
         self._may_break_off = True
+        self._first_s = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -62,8 +67,10 @@ class Interrupts:
             yield item
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now_s = time.monotonic()
         again, self.happened = self.happened, True
-        if again and number in _TERMINATIONS:
+        self._first_s = self._first_s if again else now_s
+        if again and number in _TERMINATIONS and now_s - self._first_s < _AT_ONCE_S:
             return
         if again or self._may_break_off:
             raise KeyboardInterrupt

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from posewire.cli import interrupts as interrupts_module
 from posewire.cli.interrupts import Interrupts, terminated_as_interrupted
 
 TERMINATIONS = [signal.SIGTERM, signal.SIGHUP]
@@ -70,6 +72,19 @@ def test_files_are_finished_however_often_a_terminal_says_that_it_closes(number:
         for again in TERMINATIONS:
             interrupt(again)
     assert interrupts.happened
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, *TERMINATIONS])
+@pytest.mark.parametrize("number", TERMINATIONS)
+def test_what_is_stuck_can_be_ended(first: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts_module, "_AT_ONCE_S", 0.05)
+    with Interrupts() as interrupts:
+        for _ in interrupts.until_interrupted(range(10)):
+            interrupt(first)
+            interrupt(number)
+            time.sleep(0.06)
+            with pytest.raises(KeyboardInterrupt):
+                interrupt(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])

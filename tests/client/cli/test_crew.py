@@ -18,7 +18,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """Does `places` things at a time, refuses more, and refuses everything for the first `refusals` calls."""
+    """Does `places` items at a time, refuses more, and refuses everything for the first `refusals` calls."""
 
     def __init__(self, places: int = 99, refusals: int = 0, reason: str = "LIMIT_REACHED") -> None:
         self.places, self.refusals, self.reason = places, refusals, reason
@@ -27,21 +27,22 @@ class Server:
         self.most = 0
         self._busy = 0
 
-    async def do(self, thing: int) -> None:
+    async def do(self, item: int) -> None:
+        await asyncio.sleep(0)  # on its way
         if self.refusals > 0 or self._busy >= self.places:
             self.refusals -= 1
-            raise LimitExceeded(f"no room for {thing}", reason=self.reason)
+            raise LimitExceeded(f"no room for {item}", reason=self.reason)
         self._busy += 1
         self.most = max(self.most, self._busy)
         await asyncio.sleep(0.01)
         self._busy -= 1
-        self.done.append(thing)
+        self.done.append(item)
 
-    def fail(self, thing: int, error: Exception) -> None:
-        self.failed.append((thing, str(error)))
+    def fail(self, item: int, error: Exception) -> None:
+        self.failed.append((item, str(error)))
 
-    async def work(self, things: int, at_a_time: int, *, quiet: bool = False) -> None:
-        await Crew(self.do, self.fail, quiet=quiet).work(range(things), at_a_time)
+    async def work(self, items: int, at_a_time: int, *, quiet: bool = False) -> None:
+        await Crew(self.do, self.fail, quiet=quiet).work(range(items), at_a_time)
 
 
 async def test_all_work_where_there_is_room(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,9 +53,7 @@ async def test_all_work_where_there_is_room(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("places", [1, 2])
-async def test_those_who_are_refused_leave_the_rest_to_the_others(
-    places: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_those_who_are_refused_let_the_others_go_on(places: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Each remark comes once."""
     server = Server(places)
     await server.work(9, at_a_time=4)
@@ -63,10 +62,10 @@ async def test_those_who_are_refused_leave_the_rest_to_the_others(
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-async def test_the_last_one_waits(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_where_all_are_refused_they_wait(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
     server = Server(refusals=9)
     await server.work(5, at_a_time=4, quiet=quiet)
-    assert (sorted(server.done), server.failed, server.most) == (list(range(5)), [], 1)
+    assert (sorted(server.done), server.failed) == (list(range(5)), [])
     said = [line.partition("; ")[2] for line in capsys.readouterr().err.splitlines()]
     assert said == ([] if quiet else ["going on with fewer at a time", "trying again, for 60 s at most"])
 
@@ -75,7 +74,84 @@ async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "_GIVE_UP_AFTER_S", 0.05)
     server = Server(places=0)
     await server.work(3, at_a_time=2)
-    assert (server.done, [thing for thing, _ in sorted(server.failed)]) == ([], [0, 1, 2])
+    assert (server.done, [item for item, _ in sorted(server.failed)]) == ([], [0, 1, 2])
+
+
+async def test_after_a_shortage_all_work_again() -> None:
+    server = Server(places=1)
+
+    async def do(item: int) -> None:
+        await server.do(item)
+        server.places = 99
+
+    await Crew(do, server.fail, quiet=True).work(range(40), 4)
+    assert (sorted(server.done), server.failed, server.most) == (list(range(40)), [], 4)
+
+
+async def test_one_at_a_time_tries_again() -> None:
+    server = Server(places=1)
+    calls = under_way = most = 0
+
+    async def do(item: int) -> None:
+        nonlocal calls, under_way, most
+        calls += 1
+        under_way += 1
+        if calls > 50:
+            most = max(most, under_way)
+        try:
+            await server.do(item)
+        finally:
+            under_way -= 1
+
+    await Crew(do, server.fail, quiet=True).work(range(20), 50)
+    assert sorted(server.done) == list(range(20))
+    assert most == 2  # and one that is admitted
+
+
+async def test_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_FIRST_WAIT_S", "_LONGEST_WAIT_S"):
+        monkeypatch.setattr(module, name, 60.0)
+    server = Server(places=1)
+    await asyncio.wait_for(server.work(5, at_a_time=4), 30)
+    assert sorted(server.done) == list(range(5))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_minute_begins_anew_with_an_item_that_was_admitted(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with one that failed then."""
+    monkeypatch.setattr(module, "_GIVE_UP_AFTER_S", 0.05)
+    failed: list[int] = []
+    calls = 0
+
+    async def do(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 3):
+            raise LimitExceeded("no room", reason="LIMIT_REACHED")
+        if calls == 2:
+            await asyncio.sleep(0.1)
+            if fails:
+                raise PosewireError("no result")
+
+    await Crew(do, lambda item, _: failed.append(item), quiet=True).work(range(5), 1)
+    assert failed == ([0] if fails else [])
+
+
+async def test_nobody_gives_up_while_another_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GIVE_UP_AFTER_S", 0.005)
+    server = Server()
+
+    async def do(item: int) -> None:
+        server.places = min(server.places, item)  # none, once 0 has come
+        if item == 0:
+            await asyncio.sleep(0.1)
+            server.places = 99
+        await server.do(item)
+
+    await Crew(do, server.fail, quiet=True).work(range(2), 2)
+    assert (sorted(server.done), server.failed) == ([0, 1], [])
 
 
 async def test_what_no_waiting_helps_fails_at_once() -> None:
@@ -85,21 +161,21 @@ async def test_what_no_waiting_helps_fails_at_once() -> None:
 
 
 @pytest.mark.parametrize("error", [PosewireError("unreadable"), OSError("gone")])
-async def test_other_failures_are_those_of_their_thing(error: Exception) -> None:
+async def test_other_failures_are_those_of_their_item(error: Exception) -> None:
     failed: list[int] = []
 
     async def do(_: int) -> None:
         raise error
 
-    await Crew(do, lambda thing, _: failed.append(thing), quiet=True).work(range(3), 2)
+    await Crew(do, lambda item, _: failed.append(item), quiet=True).work(range(3), 2)
     assert sorted(failed) == [0, 1, 2]
 
 
 async def test_a_server_that_is_not_there_ends_the_work() -> None:
     under_way = asyncio.Event()
 
-    async def do(thing: int) -> None:
-        if thing == 0:
+    async def do(item: int) -> None:
+        if item == 0:
             await asyncio.sleep(0)
             raise ConnectionFailed("nobody answers")
         try:

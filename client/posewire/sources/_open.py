@@ -24,7 +24,11 @@ SourceLike: TypeAlias = "str | Path | int | Source | Iterable[Image | SourceFram
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")  # up to the last @ before the path, as FFmpeg reads them
+# Passwords may hold what ends them for FFmpeg: where there may be one, all goes up to the last @, rather too much. A
+# host with a dot, or in brackets, is no user, and digits after it are its port.
+_CREDENTIALS = re.compile(
+    r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]*@)", re.IGNORECASE
+)
 
 
 def open_source(

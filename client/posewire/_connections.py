@@ -176,6 +176,8 @@ def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
     """Checked, since gRPC takes anything for certificates and keys, and then finds no server."""
     ca, cert = (None if file is None else _certificates(file) for file in (tls.ca, tls.cert))
     key = None if tls.key is None else _private_key(tls.key)
+    if tls.cert is not None and tls.key is not None:
+        _check_pair(tls.cert, tls.key)
     return grpc.ssl_channel_credentials(ca, key, cert)
 
 
@@ -201,9 +203,25 @@ def _private_key(file: str | Path) -> bytes:
         )
     if b"ENCRYPTED" in pem:
         raise InvalidSettings(
-            f"{file} is locked with a password; unlock it: openssl pkey -in FILE -out FILE.pem, and keep that safe"
+            f"{file} is locked with a password; unlock it: openssl pkey -in FILE -out FILE.pem, which nobody else"
+            " should be able to read"
         )
     return pem
+
+
+def _check_pair(cert: str | Path, key: str | Path) -> None:
+    """Whether the key is a whole one, of this certificate; a pipe cannot be read again, and is not checked."""
+    if not Path(cert).is_file() or not Path(key).is_file():
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("DEFAULT@SECLEVEL=0")  # how strong it should be is for the server to say
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidSettings(
+            f"{key} is not the private key of the certificate {cert}, or is damaged, or in OpenSSH's format; give the"
+            " files that were made together, or convert the key: ssh-keygen -p -m PEM -f FILE"
+        ) from error
 
 
 def _contents(file: str | Path) -> bytes:

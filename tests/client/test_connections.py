@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posewire import AsyncClient, InvalidSettings, TlsSettings
+from posewire import AsyncClient, InvalidSettings, TlsSettings, _connections
 
 # Issued for tests, and out of date.
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
-MIIBczCCARmgAwIBAgIUVoF46HXbhVYYjRotkmJKT89OawIwCgYIKoZIzj0EAwIw
-DzENMAsGA1UEAwwEdGVzdDAeFw0yNjExMjgyMDA1NTVaFw0yNjExMjkyMDA1NTVa
-MA8xDTALBgNVBAMMBHRlc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAR5IhuD
-KhKAlSFpFvEIZQ47Dozz7QfmU7sUgLWHaa9mHkyfakTQHmhWo9QvOG9N3jQRePLZ
-Jzp1wn8qdv4fPRm9o1MwUTAdBgNVHQ4EFgQUbEunjSB4+WKjUwy5jctlryCR/SIw
-HwYDVR0jBBgwFoAUbEunjSB4+WKjUwy5jctlryCR/SIwDwYDVR0TAQH/BAUwAwEB
-/zAKBggqhkjOPQQDAgNIADBFAiEA4MQMILESHNYdcMGpJ7W+M8g1QBTo046zOEEA
-NB99760CICc3zDADJbpN8Kp2xnIPXPAp29R4Zi49e36FEwQuibyK
+MIIBczCCARmgAwIBAgIUabnDEuaiUumkf6aKwmPQXnmNXKowCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAeFw0yNjExMjgyMTA0MzRaFw0yNjExMjkyMTA0MzRa
+MA8xDTALBgNVBAMMBHRlc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQ/bTCs
+nHEj2VPfkshHmVIyFAVgm1n7wQwagGSQX5ecGHJUZU1uWcG6ULzCRS5NXAcQqCMY
+KXJwAvkP2b4vPasVo1MwUTAdBgNVHQ4EFgQUQJjvjPBHV1ApcUFcz/PLQK5APbEw
+HwYDVR0jBBgwFoAUQJjvjPBHV1ApcUFcz/PLQK5APbEwDwYDVR0TAQH/BAUwAwEB
+/zAKBggqhkjOPQQDAgNIADBFAiBHmxH3VNWusmmwHMNOcsekAWFLm9DkZJSiydZB
+7fVxFwIhALKF/CwGpcRW6SocBj1d9CwBbMxpVxnQRZt85+MD96H+
 -----END CERTIFICATE-----
 """
-KEY = "-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----\n"
+KEY = """-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgly9wA+neGgATymYt
+nY4/LfynYXFzrGvAqSeC2r3C/KWhRANCAAQ/bTCsnHEj2VPfkshHmVIyFAVgm1n7
+wQwagGSQX5ecGHJUZU1uWcG6ULzCRS5NXAcQqCMYKXJwAvkP2b4vPasV
+-----END PRIVATE KEY-----
+"""
+ANOTHER_KEY = """-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgycmpEqylPL7gsFCI
+EAE1WXTUzNdbovurH4N7Iisx6d6hRANCAATbQl0fhoB+yJX9CDkxQzzL/5BDL3A7
+GxBvn4LiVTy2eXV2s6gFvMaUGrhP72LHz8rWO9/BkV6NcL2kMw0CcrOF
+-----END PRIVATE KEY-----
+"""
+OPENSSH_KEY = """-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAaAAAABNlY2RzYS
+1zaGEyLW5pc3RwMjU2AAAACG5pc3RwMjU2AAAAQQQ/bTCsnHEj2VPfkshHmVIyFAVgm1n7
+wQwagGSQX5ecGHJUZU1uWcG6ULzCRS5NXAcQqCMYKXJwAvkP2b4vPasVAAAAoFX8deZV/H
+XmAAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBD9tMKyccSPZU9+S
+yEeZUjIUBWCbWfvBDBqAZJBfl5wYclRlTW5ZwbpQvMJFLk1cBxCoIxgpcnAC+Q/Zvi89qx
+UAAAAhAJcvcAPp3hoAE8pmLZ2OPy38p2Fxc6xrwKkngtq9wvylAAAAAAECAwQFBgc=
+-----END OPENSSH PRIVATE KEY-----
+"""
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
@@ -37,6 +59,14 @@ async def test_a_server_of_this_machine_is_reached_without_a_proxy(
         assert (await client.server_info()).version == "9.9"
 
 
+async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two of the same name, gRPC takes the first."""
+    given: list[tuple[str, Any]] = []
+    monkeypatch.setattr(_connections.grpc.aio, "insecure_channel", lambda _, options: given.extend(options))
+    _connections.Access().channel("host:1", [("grpc.keepalive_time_ms", 7)])
+    assert [value for name, value in given if name == "grpc.keepalive_time_ms"] == [7, 20_000]
+
+
 @pytest.mark.parametrize(
     ("given", "content", "words"),
     [
@@ -47,6 +77,10 @@ async def test_a_server_of_this_machine_is_reached_without_a_proxy(
         ("cert", KEY.encode(), "no certificate in PEM"),  # the two exchanged
         ("key", CERTIFICATE.encode(), "no private key in PEM"),
         ("key", b"\x30\x77\x02\x01", "openssl pkey"),
+        ("key", ANOTHER_KEY.encode(), "cert.pem, or is damaged"),
+        ("key", OPENSSH_KEY.encode(), "OpenSSH's format"),
+        ("key", KEY[:100].encode(), "is damaged"),
+        ("key", KEY.replace("MIGH", "MIGI").encode(), "is damaged"),
         ("key", KEY.replace("PRIVATE", "ENCRYPTED PRIVATE").encode(), "locked with a password"),
         ("key", KEY.replace("\n", "\nProc-Type: 4,ENCRYPTED\n", 1).encode(), "locked with a password"),
     ],
@@ -61,6 +95,21 @@ async def test_a_file_that_is_no_certificate_or_key_is_named(
     with pytest.raises(InvalidSettings, match=words) as caught:
         await AsyncClient(tls=TlsSettings(**files)).__aenter__()
     assert str(files[given]) in str(caught.value)
+
+
+async def test_a_certificate_with_its_key_is_taken(tmp_path: Path) -> None:
+    """Also out of a pipe, which can be read once."""
+    cert, key, pipe = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "pipe"
+    cert.write_text(CERTIFICATE)
+    key.write_text(KEY)
+    async with AsyncClient(tls=TlsSettings(cert=cert, key=key)):
+        pass
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(KEY,))
+    writer.start()
+    async with AsyncClient(tls=TlsSettings(cert=cert, key=pipe)) as client:
+        assert client.address
+    writer.join()
 
 
 @pytest.mark.parametrize(

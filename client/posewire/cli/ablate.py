@@ -20,13 +20,13 @@ from posewire.cli.evaluation_data import (
     WorkersFlag,
     data_of,
     evaluation_extra,
-    make_folder,
     open_data,
     processes,
     say_where,
 )
 from posewire.cli.failures import UsageError, expected_failures, say
 from posewire.cli.options import FlowFlag, QuietFlag
+from posewire.cli.outputs import make_folder
 from posewire.cli.progress import bar
 
 __all__ = ["AblateJob", "SetsJob", "app", "run_ablate", "run_sets"]

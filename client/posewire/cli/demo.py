@@ -15,16 +15,9 @@ from rich.table import Table
 from posewire import Client, FrameResult, ServerInfo, SourceFrame, StreamInfo, TrackerSettings
 from posewire.cli.console import plain_console
 from posewire.cli.interrupts import Interrupts
+from posewire.cli.outputs import check_outputs, check_video_output
 from posewire.cli.private_server import ServerChoice
-from posewire.cli.streaming import (
-    Outcome,
-    check_outputs,
-    check_source,
-    check_video_output,
-    connected,
-    consume,
-    report,
-)
+from posewire.cli.streaming import Outcome, check_source, connected, consume, report
 from posewire.cli.track import JPEG_QUALITY, require_detector
 from posewire.results import Image
 from posewire.sources import ArraySource, SourceLike

@@ -91,7 +91,7 @@ def mot(
 def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[None]:
     """Expected failures, and what to install where something is missing."""
     with expected_failures():
-        from posewire.cli.streaming import check_outputs
+        from posewire.cli.outputs import check_outputs
 
         files = [file for path in inputs for pattern in _READ[command] for file in path.glob(pattern)]
         check_outputs({"--json": json_out}, [*inputs, *files])

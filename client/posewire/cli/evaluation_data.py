@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ __all__ = [
     "WorkersFlag",
     "data_of",
     "evaluation_extra",
-    "make_folder",
     "open_data",
     "processes",
     "say_where",
@@ -141,20 +139,6 @@ def evaluation_extra(command: str) -> Iterator[None]:
         raise CommandError(
             f"`posewire {command}` needs the package {error.name}; install it: pip install 'posewire[server,eval]'"
         ) from error
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder of the results before hours are spent on them.
-
-    Raises:
-        CommandError: it cannot be made or written to.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise CommandError(f"the folder {path} cannot be made or written to: {error.strerror or error}") from error
 
 
 def say_where(folder: Path, names: Sequence[str], *, quiet: bool) -> None:

@@ -16,10 +16,10 @@ from posewire._encoding import sniff
 from posewire.cli.access import ServerAccess
 from posewire.cli.crew import Crew
 from posewire.cli.failures import ExitStatus, say
+from posewire.cli.outputs import check_outputs
 from posewire.cli.pictures import Picture, annotated_pictures, numbered_pictures
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
-from posewire.cli.streaming import check_outputs
 from posewire.cli.track import require_detector
 from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, Image, Person

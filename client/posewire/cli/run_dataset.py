@@ -15,8 +15,8 @@ import typer
 from posewire import AsyncClient, TrackerSettings
 from posewire.cli.access import ServerAccess
 from posewire.cli.crew import Crew
-from posewire.cli.evaluation_data import make_folder
 from posewire.cli.failures import CommandError, ExitStatus, say
+from posewire.cli.outputs import make_folder
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
 from posewire.cli.settings_note import SettingsNote
@@ -101,10 +101,10 @@ def run_data_set(job: DataSetJob) -> None:
         CommandError: a file or folder is missing or unusable.
     """
     tasks = _tasks(job)
-    make_folder(job.out)
     remaining = [task for task in tasks if job.overwrite or not task.out.exists()]
     account = _Account()
     if remaining:
+        make_folder(job.out)
         with contextlib.ExitStack() as stack:
             with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
                 access = stack.enter_context(job.server.running())

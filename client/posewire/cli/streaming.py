@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from posewire import Client, FrameResult, ServerInfo, open_source
 from posewire._client import TrackStream
 from posewire.cli.account import Account
-from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
+from posewire.cli.failures import ExitStatus, say
 from posewire.cli.interrupts import Interrupts
+from posewire.cli.outputs import is_special
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
-from posewire.errors import OutputError, PosewireError
-from posewire.sources import PICTURE_SUFFIXES, Source
+from posewire.errors import PosewireError
+from posewire.sources import Source
 from posewire.writers import ResultWriter
-from posewire.writers._video import check_video_name
 
 __all__ = [
     "Outcome",
-    "check_outputs",
     "check_source",
-    "check_video_output",
     "connected",
     "consume",
     "report",
@@ -80,76 +76,7 @@ def check_source(source: str) -> None:
 
 def _can_be_opened_twice(source: str) -> bool:
     """Whether a source is a file or folder, and gives the same frames each time."""
-    return "://" not in source and not source.isdecimal() and not source.startswith("/dev/") and not _is_special(source)
-
-
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path] = ()) -> None:
-    """Find out before any work that a file cannot be written, or that what is read or written would be lost.
-
-    Args:
-        outputs: by their flags, as `--out`.
-        inputs: files, folders of pictures, and other sources that are read meanwhile.
-
-    Raises:
-        CommandError: a folder is missing, or is there in the place of the file.
-        UsageError: an output is one of the inputs or another output, or `-`.
-    """
-    wanted = [(flag, path) for flag, path in outputs.items() if path is not None]
-    for flag, path in wanted:
-        _check_output(flag, path)
-        for source in inputs:
-            if (read := _read_from(source, path)) is not None:
-                raise UsageError(f"{flag} {path} would overwrite {read}, which is read; give {flag} another name")
-    for (flag, path), (other_flag, other) in itertools.combinations(wanted, 2):
-        if not _is_special(path) and _same_file(path, other):
-            raise UsageError(f"{flag} {path} and {other_flag} {other} are the same file; give one another name")
-
-
-def check_video_output(flag: str, path: Path | None) -> None:
-    """Find out before any work that a name stands for no video.
-
-    Raises:
-        UsageError: it does not; the message says which do.
-    """
-    try:
-        if path is not None:
-            check_video_name(path)
-    except OutputError as error:
-        raise UsageError(f"{flag}: {error}") from error
-
-
-def _check_output(flag: str, path: Path) -> None:
-    if path == Path("-"):
-        raise UsageError(f"{flag} - would be standard output, but this is written whole at the end; give a file name")
-    if path.is_dir():
-        raise CommandError(f"{path} cannot be written: it is a folder; name a file")
-    # A link may point to what is not there yet.
-    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
-    if not folder.is_dir():
-        raise CommandError(f"{path} cannot be written: the folder {folder} does not exist; make it first")
-
-
-def _read_from(source: str | Path, path: Path) -> Path | None:
-    """The file of a source that a path names: the source itself, or a picture of its folder."""
-    file = Path(str(source).removeprefix("file://"))
-    if not file.is_dir():
-        return file if _same_file(file, path) else None
-    if not path.exists():
-        return None
-    pictures = (each for each in file.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES)
-    return next((each for each in pictures if _same_file(each, path)), None)
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there
-        return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _is_special(path: str | Path) -> bool:
-    """Whether it is a pipe or device: what goes in there is no file that is lost."""
-    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+    return "://" not in source and not source.isdecimal() and not source.startswith("/dev/") and not is_special(source)
 
 
 @contextlib.contextmanager

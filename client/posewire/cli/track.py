@@ -14,8 +14,9 @@ from posewire._client import TrackStream
 from posewire.cli.failures import CommandError, UsageError
 from posewire.cli.interrupts import Interrupts
 from posewire.cli.options import ResultFormat
+from posewire.cli.outputs import check_outputs, check_video_output
 from posewire.cli.private_server import ServerChoice
-from posewire.cli.streaming import Outcome, check_outputs, check_source, check_video_output, connected, consume, report
+from posewire.cli.streaming import Outcome, check_source, connected, consume, report
 from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
 
 __all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "run_track"]

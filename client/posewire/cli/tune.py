@@ -22,13 +22,13 @@ from posewire.cli.evaluation_data import (
     WorkersFlag,
     data_of,
     evaluation_extra,
-    make_folder,
     open_data,
     processes,
     say_where,
 )
 from posewire.cli.failures import expected_failures
 from posewire.cli.options import BundleFlag, DetectorFlag, FlowFlag, QuietFlag
+from posewire.cli.outputs import make_folder
 from posewire.cli.progress import Bar, bar
 
 if TYPE_CHECKING:

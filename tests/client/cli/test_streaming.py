@@ -18,7 +18,8 @@ from posewire import FrameResult, FrameStatus
 from posewire.cli import streaming
 from posewire.cli.application import app
 from posewire.cli.failures import CommandError, ExitStatus, UsageError
-from posewire.cli.streaming import Outcome, check_outputs, check_source, report
+from posewire.cli.outputs import check_outputs
+from posewire.cli.streaming import Outcome, check_source, report
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""Files and folders that a command is to write: what is wrong with them is found out before any work."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from posewire.cli.failures import CommandError, UsageError
+from posewire.errors import OutputError
+from posewire.sources import PICTURE_SUFFIXES
+from posewire.writers._video import check_video_name
+
+__all__ = ["check_outputs", "check_video_output", "is_special", "make_folder"]
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path] = ()) -> None:
+    """Find out before any work that a file cannot be written, or that what is read or written would be lost.
+
+    Args:
+        outputs: by their flags, as `--out`.
+        inputs: files, folders of pictures, and other sources that are read meanwhile.
+
+    Raises:
+        CommandError: a folder is missing, or is there in the place of the file.
+        UsageError: an output is one of the inputs or another output, or `-`.
+    """
+    wanted = [(flag, path) for flag, path in outputs.items() if path is not None]
+    for flag, path in wanted:
+        _check_output(flag, path)
+        for source in inputs:
+            if (read := _read_from(source, path)) is not None:
+                raise UsageError(f"{flag} {path} would overwrite {read}, which is read; give {flag} another name")
+    for (flag, path), (other_flag, other) in itertools.combinations(wanted, 2):
+        if not is_special(path) and _same_file(path, other):
+            raise UsageError(f"{flag} {path} and {other_flag} {other} are the same file; give one another name")
+
+
+def check_video_output(flag: str, path: Path | None) -> None:
+    """Find out before any work that a name stands for no video.
+
+    Raises:
+        UsageError: it does not; the message says which do.
+    """
+    try:
+        if path is not None:
+            check_video_name(path)
+    except OutputError as error:
+        raise UsageError(f"{flag}: {error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of the results before hours are spent on them.
+
+    Raises:
+        CommandError: it cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise CommandError(f"the folder {path} cannot be made or written to: {error.strerror or error}") from error
+
+
+def is_special(path: str | Path) -> bool:
+    """Whether it is a pipe or device: what goes in there is no file that is lost."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+
+
+def _check_output(flag: str, path: Path) -> None:
+    if path == Path("-"):
+        raise UsageError(f"{flag} - would be standard output, but this is written whole at the end; give a file name")
+    if path.is_dir():
+        raise CommandError(f"{path} cannot be written: it is a folder; name a file")
+    # A link may point to what is not there yet.
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise CommandError(f"{path} cannot be written: the folder {folder} does not exist; make it first")
+
+
+def _read_from(source: str | Path, path: Path) -> Path | None:
+    """The file of a source that a path names: the source itself, or a picture of its folder."""
+    file = Path(str(source).removeprefix("file://"))
+    if not file.is_dir():
+        return file if _same_file(file, path) else None
+    if not path.exists():
+        return None
+    pictures = (each for each in file.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES)
+    return next((each for each in pictures if _same_file(each, path)), None)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(one) == os.path.realpath(other)

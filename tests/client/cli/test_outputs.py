@@ -1,0 +1,52 @@
+"""Folders of results: those that cannot be written to are found out before the work, where there is any."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import pytest
+from typer.testing import CliRunner
+
+from posewire.cli.application import app
+from posewire.cli.failures import CommandError
+from posewire.cli.outputs import make_folder
+from tests.evaluation.people import as_2018, frame, pose, sequence, written
+from tests.server.stand_ins import picture
+
+
+@pytest.fixture
+def _read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As folders of others are, though not to root."""
+
+    def refuse(dir: Path) -> None:  # noqa: A002  # as it is called
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+
+def test_a_folder_is_made(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.usefixtures("_read_only")
+def test_a_folder_that_is_there_may_be_closed_to_us(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"cannot be made or written to: Permission denied"):
+        make_folder(tmp_path)
+
+
+@pytest.mark.usefixtures("_read_only")
+@pytest.mark.parametrize("done", [True, False])
+def test_a_data_set_that_is_done_may_be_read_only(done: bool, tmp_path: Path) -> None:
+    (tmp_path / "videos" / "000001_walk").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "videos" / "000001_walk" / "000000.png"), picture())
+    written(tmp_path / "gt" / "000001_walk.json", as_2018(sequence(frame(0, {1: pose(100)}))))
+    if done:
+        written(tmp_path / "dt" / "000001_walk.json", {})
+    folders = [f"--videos={tmp_path / 'videos'}", f"--gt={tmp_path / 'gt'}", f"--out={tmp_path / 'dt'}"]
+    result = CliRunner().invoke(app, ["run-dataset", *folders, "--server", "127.0.0.1:1"])
+    assert result.exit_code == (0 if done else 1)
+    assert ("1 were there" if done else "Permission denied") in result.stderr

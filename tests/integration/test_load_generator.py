@@ -50,6 +50,8 @@ from tests.server.stand_ins import Floats, Gate, GridPose, networks
 
 CLIP = ClipOptions(size=(160, 120), people=2, frames=4)
 BUSY_S = 0.05
+# For what takes a second or two.
+_LIMIT_S = 30.0
 
 
 class SlowPose(GridPose):
@@ -206,16 +208,20 @@ async def test_a_generator_ends_with_whoever_started_it(tmp_path: Path) -> None:
         with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:  # noqa: ASYNC220
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps(dataclasses.asdict(plan)).encode() + b"\n")
-            assert await asyncio.to_thread(process.stdout.readline) == b"ready\n"
-            process.stdin.write(f"{time.monotonic()}\n".encode())
-            while not counted(server, "frames_tracked"):  # noqa: ASYNC110  the server counts; it tells nobody
-                await asyncio.sleep(0.01)
-            process.stdin.close()
-            process.stdout.close()
             assert process.stderr is not None
-            assert await asyncio.to_thread(process.stderr.read) == b""
-        assert process.returncode == 0
+            try:
+                async with asyncio.timeout(_LIMIT_S):
+                    process.stdin.write(json.dumps(dataclasses.asdict(plan)).encode() + b"\n")
+                    assert await asyncio.to_thread(process.stdout.readline) == b"ready\n"
+                    process.stdin.write(f"{time.monotonic()}\n".encode())
+                    while not counted(server, "frames_tracked"):  # noqa: ASYNC110  the server counts; it tells nobody
+                        await asyncio.sleep(0.01)
+                    process.stdin.close()
+                    process.stdout.close()
+                    assert await asyncio.to_thread(process.stderr.read) == b""
+                    assert await asyncio.to_thread(process.wait, _LIMIT_S) == 0
+            finally:
+                process.kill()  # no thread may go on waiting for it
 
 
 @pytest.fixture
@@ -281,10 +287,11 @@ async def test_only_the_gpu_of_a_private_server_is_known(
 async def test_streams_that_the_server_ends_make_the_figures_void() -> None:
     async with load_on(networks(), streams=2, fps=20.0, seconds=4.0) as (server, rig):
         measuring = asyncio.create_task(rig.record())
-        while counted(server, "frames_tracked") < 2:  # noqa: ASYNC110  the server counts; it tells nobody
-            await asyncio.sleep(0.01)
-        await server.stop()
-        result = summarise(await measuring)
+        async with asyncio.timeout(_LIMIT_S):
+            while counted(server, "frames_tracked") < 2:  # noqa: ASYNC110  the server counts; it tells nobody
+                await asyncio.sleep(0.01)
+            await server.stop()
+            result = summarise(await measuring)
     assert not result.valid
     assert any("2 streams ended early" in fault for fault in result.faults)
 

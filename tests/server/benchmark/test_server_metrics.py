@@ -74,7 +74,7 @@ async def test_the_gpu_that_is_watched_is_the_one_that_is_named(
         pass
     assert watch.use() is None
     assert not told.exists()
-    async with watch_gpu("GPU-1234") as watch:
+    async with asyncio.timeout(30), watch_gpu("GPU-1234") as watch:
         while watch.use() is None or not told.exists():  # noqa: ASYNC110  the program is not ours
             await asyncio.sleep(0.01)
     assert told.read_text() == "--id=GPU-1234\n"

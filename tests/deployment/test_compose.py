@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import threading
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from posewire_server.config import DEFAULT_PORT, ServerConfig
 from posewire_server.configuration import ENVIRONMENT_PREFIX, load_config, setting_names
-from posewire_server.recording.recorder import Recorder
+from posewire_server.recording.recorder import _LAST_WRITING_S
 from posewire_server.server import _LAST_WORDS_S
 from posewire_server.workers import _LAST_WORK_S
 from tests.deployment.compose_files import COMPOSE, PROFILES, ROOT, SECURE, environment, read, running, secured
@@ -121,14 +120,10 @@ def test_images_have_the_version_of_the_project() -> None:
 
 
 @pytest.mark.parametrize("server", SERVERS.values())
-def test_a_server_is_killed_only_after_all_that_it_waits_for(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service, joins = PLAIN["services"][server], list[float]()
-    monkeypatch.setattr(threading.Thread, "join", lambda thread, timeout: joins.append(timeout))
-    Recorder(tmp_path, 0).close()
+def test_a_server_is_killed_only_after_all_that_it_waits_for(server: str) -> None:
+    service = PLAIN["services"][server]
     drain_s = _settings(service).drain_grace_s
-    beyond_s = _LAST_WORDS_S + _LAST_WORK_S + sum(joins)
+    beyond_s = _LAST_WORDS_S + _LAST_WORK_S + _LAST_WRITING_S
     assert float(service["stop_grace_period"].removesuffix("s")) > drain_s + beyond_s + 5.0  # to end, on a busy machine
     (advised_s,) = re.findall(r"`POSEWIRE_STOP_GRACE` to (\d+) s more", GUIDE)
     assert float(advised_s) > beyond_s

@@ -29,6 +29,8 @@ _MOST_WAITING_BYTES = 64 * 2**20
 _SMALL_MESSAGE_BYTES = 1024
 # An unfinished file that nobody has written to for so long was left by a server that was killed.
 _ABANDONED_S = 3600.0
+# What is under way when the server stops gets so long to be finished.
+_LAST_WRITING_S = 10.0
 
 
 class Recorder:
@@ -62,7 +64,7 @@ class Recorder:
     def close(self) -> None:
         """Finish what is under way."""
         self._work.put(None)
-        self._thread.join(10)
+        self._thread.join(_LAST_WRITING_S)
 
     def put(self, piece: _Piece) -> bool:
         """Have a piece written; False if the disk is too slow for it."""

@@ -74,17 +74,15 @@ async def _show(job: TopJob) -> None:
             console.print(_table(states, {}, connections.preferred, console.width))
             return
         with _screen(console) as show:
-            before: dict[str, State] = {}
+            show(_table(states, {}, connections.preferred, console.width))
             while True:
-                show(_table(states, before, connections.preferred, console.width))
                 before = {each.stream_id: each for each in states}
                 await asyncio.sleep(job.every_s)
                 try:
                     states = await _ask(connections)
+                    show(_table(states, before, connections.preferred, console.width))
                 except CallError as error:
                     show(Text(str(error), style="red"))
-                    states = []
-                    await asyncio.sleep(job.every_s)
     finally:
         await connections.aclose()
 

@@ -14,6 +14,7 @@ from posewire.cli import top
 from posewire.cli.access import ServerAccess
 from posewire.cli.application import app
 from posewire.cli.top import TopJob, _table, rows
+from posewire.errors import ConnectionFailed
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
 
 State = pose_tracking_service_pb2.StreamState
@@ -101,6 +102,31 @@ async def test_in_a_pipe_the_looks_follow_each_other(
     assert "\x1b" not in said
     assert said.count("host:1: 4 streams") == (1 if once else 3)
     assert said.count("entrance [hall], camera 3  yard-north  1:02:03  640x480  120.0") == (1 if once else 3)
+
+
+async def test_a_server_that_is_gone_has_no_streams_to_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What dropped meanwhile shows when it is back."""
+    looks = 0
+
+    async def ask(_: object) -> list[State]:
+        nonlocal looks
+        looks += 1
+        if looks > 5:
+            raise RuntimeError("enough")
+        if looks in (2, 3, 4):
+            raise ConnectionFailed("nobody answers")
+        return [_state(received=100 * looks, dropped=10 * looks)]
+
+    monkeypatch.setattr(top, "_ask", ask)
+    with pytest.raises(RuntimeError, match="enough"):
+        await top._show(TopJob(ServerAccess(("host:1",)), every_s=0.001))
+    said = capsys.readouterr().out
+    assert said.count("nobody answers") == 3
+    assert said.count("host:1: 1 streams") == 2
+    assert "host:1: 0 streams" not in said
+    assert "50 (10%)" in said
 
 
 def test_no_server() -> None:

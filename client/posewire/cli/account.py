@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
 from posewire.cli.histogram import Histogram
@@ -14,6 +14,8 @@ from posewire.results import FrameResult
 __all__ = ["Account"]
 
 _RECENT_FRAMES = 50
+# Far more than a tracker remembers: whoever is not among them has an id that does not come back.
+_RECENT_IDS = 10_000
 # Messages may differ with every frame.
 _MOST_REASONS = 100
 
@@ -27,7 +29,7 @@ class Account:
         failed: frames that could not be processed.
         dropped: frames that were given up.
         people: in the last tracked frame.
-        ids: all track ids that came.
+        identities: how many track ids came.
         latencies_ms: of the tracked frames.
         stages_ms: times of the server's stages, by name.
         reasons: why frames failed or were dropped, and how many each; without their messages where these are too many.
@@ -38,11 +40,12 @@ class Account:
     failed: int = 0
     dropped: int = 0
     people: int = 0
-    ids: set[int] = field(default_factory=set)
+    identities: int = 0
     latencies_ms: Histogram = field(default_factory=Histogram)
     stages_ms: dict[str, Histogram] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     reconnects: int = 0
+    _recent_ids: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _recent_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_FRAMES))
     _first_s: float = 0.0
     _last_s: float = 0.0
@@ -59,7 +62,8 @@ class Account:
         self.tracked += 1
         self.reconnects += result.reconnected is not None
         self.people = len(result.people)
-        self.ids.update(person.id for person in result.people)
+        for person in result.people:
+            self._see(person.id)
         self.latencies_ms.add(result.latency_ms)
         if not math.isnan(result.latency_ms):
             self._recent_ms.append(result.latency_ms)
@@ -86,7 +90,7 @@ class Account:
         """One line."""
         parts = [f"{self.tracked} frames tracked"]
         parts += [f"{count} {what}" for count, what in ((self.failed, "failed"), (self.dropped, "dropped")) if count]
-        parts.append(f"{len(self.ids)} {'identity' if len(self.ids) == 1 else 'identities'}")
+        parts.append(f"{self.identities} {'identity' if self.identities == 1 else 'identities'}")
         if self.reconnects:
             parts.append(f"reconnected {self.reconnects} x")
         if self.frames > 1:
@@ -102,6 +106,14 @@ class Account:
         if len(self.reasons) > most:
             lines.append(f"and {len(self.reasons) - most} other reasons")
         return lines
+
+    def _see(self, track_id: int) -> None:
+        """Count an id that is new."""
+        self.identities += track_id not in self._recent_ids
+        self._recent_ids[track_id] = None
+        self._recent_ids.move_to_end(track_id)
+        if len(self._recent_ids) > _RECENT_IDS:
+            self._recent_ids.popitem(last=False)
 
     def _reason(self, result: FrameResult) -> str:
         whole = f"{result.reason}: {result.message}" if result.message else result.reason

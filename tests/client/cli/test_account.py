@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from posewire import FrameResult, FrameStatus, Person
+from posewire.cli import account as account_module
 from posewire.cli.account import Account
 
 
@@ -34,7 +35,7 @@ def test_every_result_counts_once() -> None:
         account.add(FrameResult(frame, 0.0, FrameStatus.FAILED, reason="undecodable", message="no JPEG"))
     account.add(FrameResult(5, 0.0, FrameStatus.DROPPED, reason="superseded"))
     assert (account.frames, account.tracked, account.failed, account.dropped) == (6, 3, 2, 1)
-    assert (account.ids, account.people) == ({1, 2, 3}, 1)
+    assert (account.identities, account.people) == (3, 1)
     assert account.latencies_ms.percentile(50) == pytest.approx(20.0, rel=0.01)
     assert account.recent_latency_ms == 20.0
     assert {stage: times.count for stage, times in account.stages_ms.items()} == {"pose": 3}
@@ -57,6 +58,16 @@ def test_it_does_not_grow_with_the_frames() -> None:
     assert go_by(range(10_000, 20_000)) < 1.2 * size  # ten thousand latencies alone are 90 kB
     assert sum(account.reasons.values()) == account.failed == 20_000
     assert account.complaints(most=1)[0] == "19900 x undecodable"
+
+
+def test_it_does_not_grow_with_the_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stays, others come and go."""
+    monkeypatch.setattr(account_module, "_RECENT_IDS", 50)
+    account = Account()
+    for frame in range(1000):
+        account.add(result(frame, 1, 1000 + frame, 1000 + frame - frame % 40))
+    assert account.identities == 1001
+    assert len(account._recent_ids) == 50
 
 
 def test_recent_latency_is_of_the_last_frames() -> None:

@@ -45,6 +45,7 @@ class Client:
     client that is forgotten, with its streams, closes by itself; when, is for Python to say.
 
     Fork first, connect then: gRPC aborts a child process made by `os.fork()` beside an open client if it opens another.
+    One that merely inherits an open client must not use, close or forget it: that may never return.
     """
 
     def __init__(

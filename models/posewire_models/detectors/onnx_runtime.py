@@ -91,8 +91,17 @@ class OnnxDetector:
             self([Frame(np.zeros((*self._input_size, 3), np.uint8))])
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
             raise OnnxDetectorError(
-                f"{path} fails on a black frame: {in_one_line(error)}; export it for one picture of fixed size"
+                f"{path} fails on a black frame: {in_one_line(error)}; export it so that {self._expected()}"
             ) from None
+
+    def _expected(self) -> str:
+        """What a model has to give."""
+        height, width = self._input_size
+        if self._format.is_yolox:
+            gives = f"{self._format.outputs[0]} (1, cells, 5 + classes)"
+        else:
+            gives = "boxes (1, n, 4), scores (1, n) and labels (1, n): one score and one label a box"
+        return f"for one picture (1, 3, {height}, {width}) it gives {gives}"
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size, _FILL)
@@ -223,7 +232,7 @@ def _format_of(session: OnnxSession, input_size: tuple[int, int], path: Path) ->
 
 def _person_of(session: OnnxSession, labels: int, path: Path) -> int:
     """The label of people."""
-    label = session.metadata.get("person_label", "0")
+    label = session.metadata.get("person_label", "0").strip()
     if not label.isdecimal() or int(label) >= labels:
         raise OnnxDetectorError(
             f"{path}: its metadata entry person_label is {label!r}; it must be a whole number in 0..{labels - 1}: set "

@@ -61,7 +61,7 @@ def _frame(height: int = 128, width: int = 192) -> Frame:
 
 
 @pytest.mark.parametrize("batch_axis", [True, False])
-@pytest.mark.parametrize(("person", "metadata"), [(0, {}), (1, {"person_label": "1"})])
+@pytest.mark.parametrize(("person", "metadata"), [(0, {}), (1, {"person_label": "1"}), (1, {"person_label": " 1\n"})])
 def test_end_to_end(batch_axis: bool, person: int, metadata: dict[str, str], tmp_path: Path) -> None:
     boxes = np.array([[10, 10, 30, 50], [0, 0, 20, 20], [40, 5, 60, 60]], np.float32)
     outputs = {
@@ -233,7 +233,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         (_YOLOX_NOBODY, {"metadata": {"person_label": "-1"}}, r"person_label is '-1'.*in 0\.\.79"),
         (_NOBODY, {"metadata": {"person_label": "person"}}, r"person_label is 'person'.*whole number"),
         # scores of every class, which nothing says beforehand
-        (_NOBODY | {"scores": np.zeros((5, 80), np.float32)}, {}, r"m\.onnx fails on a black frame: .*export it"),
+        (
+            _NOBODY | {"scores": np.zeros((5, 80), np.float32)},
+            {},
+            r"m\.onnx fails on a black frame: .*export it so that .*\(1, 3, 64, 96\) .*scores \(1, n\)",
+        ),
     ],
 )
 def test_models_that_would_fail_on_every_frame_are_refused(

@@ -139,3 +139,22 @@ def test_a_mistake_is_told_before_anything_runs(
     assert ran.exit_code == 2
     assert says in ran.output
     assert ran.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("before", [None, '{"machine": {}}\n'])
+def test_a_run_that_is_broken_off_leaves_the_report_as_it_was(
+    before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, seen = tmp_path / "r.json", list[str | None]()
+    if before is not None:
+        file.write_text(before, encoding="utf-8")
+
+    def breaks_off(*_: object) -> None:
+        seen.append(file.read_text(encoding="utf-8") if file.exists() else None)  # what is left if it is killed
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sections, "run_sections", breaks_off)
+    ran = CliRunner().invoke(app, ["--device", "cpu", "--json", str(file)])
+    assert ran.exit_code != 0
+    assert seen == [before]
+    assert (file.read_text(encoding="utf-8") if file.exists() else None) == before

@@ -52,9 +52,12 @@ def gpu_check(
 
 
 def _check_writable(file: Path) -> None:
-    """Raises `ValueError` now: when all has been measured, it would be too late."""
+    """Raises `ValueError` now: when all has been measured, it would be too late. Leaves nothing that was not there."""
     try:
+        is_new = not file.exists()
         file.open("a", encoding="utf-8").close()
+        if is_new:
+            file.resolve().unlink()  # a run that is broken off has no figures
     except OSError as error:
         raise ValueError(f"cannot write {file}: {error.strerror}; give --json another file") from error
 

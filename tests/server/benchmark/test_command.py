@@ -11,6 +11,7 @@ from posewire.cli.access import ServerAccess
 from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.access import access_fields, access_from
 from posewire_server.benchmark.load import overload as overload_module
+from posewire_server.benchmark.load.flags import check_flags
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.overload import OverloadOptions
 from posewire_server.benchmark.private_server import environment_of
@@ -78,6 +79,11 @@ def test_an_unknown_choice_is_told_with_the_known_ones(arguments: str, choices: 
     result = CliRunner().invoke(app, arguments.split())
     assert result.exit_code == 2
     assert all(choice in result.output for choice in choices)
+
+
+def test_no_flag_is_left_out_where_they_are_checked() -> None:
+    with pytest.raises(KeyError):
+        check_flags({"find_max": True, "server": "here:1"})
 
 
 def test_a_token_of_the_environment_is_no_mistake_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:

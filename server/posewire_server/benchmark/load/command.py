@@ -134,10 +134,31 @@ def load(
     json_file: JsonFlag = None,
 ) -> None:
     """Load a server with cameras that keep their pace whatever it does."""
-    detector = None if detector == "none" else detector
-    flags = dict(locals())
+    finding = None if detector == "none" else detector
     with failures_in_one_line():
-        check_flags(flags)
+        check_flags(
+            {
+                "server": server,
+                "metrics_url": metrics_url,
+                "bundle": bundle,
+                "random_weights": random_weights,
+                "detector": finding,
+                "inject": inject,
+                "flow": flow,
+                "device": device,
+                "threads": threads,
+                "detect_every": detect_every,
+                "max_detect_every": max_detect_every,
+                "find_max": find_max,
+                "latency_bound_ms": latency_bound_ms,
+                "percentile": percentile,
+                "most_lost": most_lost,
+                "hostile": hostile,
+                "scaling": scaling,
+                "rounds": rounds,
+                "overload": overload,
+            }
+        )
         from posewire_server.benchmark.clips import ClipOptions
         from posewire_server.benchmark.load.capacity import CapacityOptions, find_capacity
         from posewire_server.benchmark.load.interference import InterferenceOptions, measure_interference
@@ -146,8 +167,8 @@ def load(
         from posewire_server.benchmark.load.rig import measure_load
         from posewire_server.benchmark.load.scaling import ScalingOptions, measure_scaling
 
-        boxes = BoxesFrom.CALLER if detector is None else BoxesFrom.DETECTOR
-        own = ServerConfig(bundle=bundle, detector=detector or "none", flow=flow, device=device, threads=threads)
+        boxes = BoxesFrom.CALLER if finding is None else BoxesFrom.DETECTOR
+        own = ServerConfig(bundle=bundle, detector=finding or "none", flow=flow, device=device, threads=threads)
         options = LoadOptions(
             server=access_given(server) if server is not None else own,
             clip=ClipOptions(

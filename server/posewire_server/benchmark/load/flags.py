@@ -26,16 +26,19 @@ def check_flags(values: Mapping[str, object]) -> None:
     """Refuse what would have no effect.
 
     Args:
-        values: of the flags, by the names of the command's parameters; those of access are looked up.
+        values: of all flags of which anything is said here, `find_max` for `--find-max`; those of access are looked up.
 
     Raises:
+        KeyError: one of them is missing.
         UsageError: two flags do not go together, or one needs another.
     """
     usual = {name: getattr(ServerConfig(), name, None) for name in _OF_A_PRIVATE_SERVER}
+    all_of_them = {**values, **_access_flags()}
+    known = {*_QUESTIONS, *_OF_A_PRIVATE_SERVER, *(name for groups in _NEED for group in groups for name in group)}
     given = {
         name
-        for name, value in {**values, **_access_flags()}.items()
-        if value not in (None, "") and value is not False and value != usual.get(name)
+        for name in known
+        if (value := all_of_them[name]) not in (None, "") and value is not False and value != usual.get(name)
     }
     asked = [name for name in _QUESTIONS if name in given]
     if len(asked) > 1:

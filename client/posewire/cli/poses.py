@@ -23,8 +23,8 @@ from posewire.cli.progress import bar, waiting
 from posewire.cli.track import require_detector
 from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, Image, Person
-from posewire.sources import FolderSource, read_picture
-from posewire.sources._folder import is_turned
+from posewire.sources import FolderSource
+from posewire.sources._folder import decode_picture, is_turned
 from posewire.writers import CocoResultsWriter
 
 __all__ = ["PosesJob", "run_poses"]
@@ -153,5 +153,5 @@ def _content(path: Path) -> Image | bytes:
     try:
         sniff(data)
     except InvalidSettings:  # another format
-        return read_picture(path)
-    return read_picture(path) if is_turned(data) else data
+        return decode_picture(data)
+    return decode_picture(data) if is_turned(data) else data

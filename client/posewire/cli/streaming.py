@@ -17,6 +17,7 @@ from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
 from posewire.errors import PosewireError
 from posewire.sources import Source
+from posewire.sources._open import is_camera_number
 from posewire.writers import ResultWriter
 
 __all__ = [
@@ -76,7 +77,7 @@ def check_source(source: str) -> None:
 
 def _can_be_opened_twice(source: str) -> bool:
     """Whether a source is a file or folder, and gives the same frames each time."""
-    return "://" not in source and not source.isdecimal() and not source.startswith("/dev/") and not is_special(source)
+    return not ("://" in source or is_camera_number(source) or source.startswith("/dev/") or is_special(source))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,15 @@ class TrackJob:
 
 
 def run_track(job: TrackJob) -> None:
-    """Track a source to its end; ends the program with status 1 or 130 unless every frame was tracked."""
+    """Track a source to its end; ends the program with status 1 or 130 unless every frame was tracked.
+
+    Raises:
+        CommandError: it cannot be read, or the results cannot be written.
+    """
+    if job.to_stdout and sys.stdout is None:
+        raise CommandError(
+            "standard output is closed, so the results would be lost; give --out a file name, or open it"
+        )
     results = None if job.to_stdout else job.out
     with Interrupts() as interrupts:
         check_source(job.source)

@@ -13,7 +13,7 @@ from posewire.errors import InvalidSettings, SourceError
 from posewire.results import Image
 from posewire.sources._frames import SourceFrame
 
-__all__ = ["PICTURE_SUFFIXES", "FolderSource", "is_turned", "read_picture"]
+__all__ = ["PICTURE_SUFFIXES", "FolderSource", "decode_picture", "is_turned", "read_picture"]
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -64,7 +64,11 @@ class FolderSource:
 
 def read_picture(path: Path) -> Image:
     """The picture as RGB; raises `OSError` if it cannot be read or decoded."""
-    data = path.read_bytes()
+    return decode_picture(path.read_bytes())
+
+
+def decode_picture(data: bytes) -> Image:
+    """The picture in a file's bytes, upright, as RGB; raises `OSError` if it cannot be decoded."""
     if _is_cut_off_jpeg(data):
         raise OSError("the JPEG is cut off")
     try:
@@ -79,7 +83,7 @@ def read_picture(path: Path) -> Image:
 def is_turned(data: bytes) -> bool:
     """Whether the pixels of a JPEG or PNG are to be turned or mirrored before they are shown, as its EXIF data says.
 
-    Asked of the decoder itself, at an eighth of the size: what it turns here, `read_picture` turns.
+    Asked of the decoder itself, at an eighth of the size: what it turns here, `decode_picture` turns.
     """
     if b"Exif\0\0" not in data and b"eXIf" not in data:
         return False

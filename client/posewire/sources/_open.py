@@ -17,7 +17,7 @@ from posewire.sources._frames import Source, SourceFrame
 from posewire.sources._packets import PacketSource, UnsendableError
 from posewire.sources._video import VideoSource
 
-__all__ = ["SourceLike", "open_source"]
+__all__ = ["SourceLike", "is_camera_number", "open_source"]
 
 SourceLike: TypeAlias = "str | Path | int | Source | Iterable[Image | SourceFrame]"
 """What `open_source` understands."""
@@ -69,7 +69,7 @@ def open_source(
         raise InvalidSettings(f"max_frames is {max_frames}; it must be at least 1, or None for all")
     if not isinstance(source, str | Path | int):
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
-    if isinstance(source, str) and source.isascii() and source.isdecimal() and not Path(source).exists():
+    if isinstance(source, str) and is_camera_number(source):
         source = int(source)
     if isinstance(source, str | Path) and Path(source).is_dir():
         _refuse_packets(codec, str(source), "is a folder of pictures")
@@ -90,6 +90,11 @@ def open_source(
         packets.close()
         raise SourceError(f"{packets.name} is {packets.codec}, not {codec}; use codec='{packets.codec}' or 'jpeg'")
     return packets
+
+
+def is_camera_number(source: str) -> bool:
+    """Whether a text is a camera's number: ASCII digits, and no file's name."""
+    return source.isascii() and source.isdecimal() and not Path(source).exists()
 
 
 def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, options: dict[str, str]) -> VideoInput:

@@ -21,11 +21,17 @@ def test_jpeg_and_png_go_as_they_are_whatever_their_name(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("kind", [".webp", ".bmp", ".tiff", ".ppm"])
 @pytest.mark.parametrize("name", ["1.jpg", "1.jpeg", "1.png"])
-def test_other_formats_are_read_whatever_their_name(kind: str, name: str, tmp_path: Path) -> None:
+def test_other_formats_are_read_whatever_their_name(
+    kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once each."""
     lossless = [cv2.IMWRITE_WEBP_QUALITY, 101] if kind == ".webp" else []
     _, coded = cv2.imencode(kind, picture()[..., ::-1], lossless)
     (tmp_path / name).write_bytes(coded.tobytes())
+    reads: list[Path] = []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or coded.tobytes())
     content = _content(tmp_path / name)
+    assert len(reads) == 1
     assert isinstance(content, np.ndarray)
     np.testing.assert_array_equal(content, picture())
 

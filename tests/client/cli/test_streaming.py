@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from posewire import FrameResult, FrameStatus
+from posewire import FrameResult, FrameStatus, SourceError, TrackerSettings
 from posewire.cli import streaming
 from posewire.cli.application import app
 from posewire.cli.failures import CommandError, ExitStatus, UsageError
 from posewire.cli.outputs import check_outputs
+from posewire.cli.private_server import ServerChoice
 from posewire.cli.streaming import Outcome, check_source, report
+from posewire.cli.track import TrackJob, run_track
 
 
 @pytest.fixture
@@ -111,6 +114,24 @@ def test_a_pipe_is_not_opened_before_it_is_tracked(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(streaming, "open_source", opened)
     os.mkfifo(tmp_path / "pipe.ts")
     check_source(str(tmp_path / "pipe.ts"))
+
+
+@pytest.mark.parametrize("source", ["²", "٣", "7"])
+def test_a_name_of_digits_is_a_file_where_it_is_no_number(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or where there is such a file."""
+    monkeypatch.chdir(tmp_path)
+    if source == "7":
+        (tmp_path / source).write_text("notes")
+    with pytest.raises(SourceError, match=source):
+        check_source(source)
+
+
+def test_results_are_not_sent_to_a_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as `>&-` leaves it
+    with pytest.raises(CommandError, match="standard output is closed"):
+        run_track(TrackJob("0", ServerChoice("127.0.0.1:1"), TrackerSettings(), out=Path("-")))
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,51 +10,29 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
 from posewire_server.config import SecurityConfig, ServerConfig
-from posewire_server.server import running_server
 from posewire_server.tokens import TokenGrant, append_line, new_token
+from tests.client.cli.serving import serving
 from tests.evaluation.people import as_2018, frame, pose, sequence, written
 from tests.server.stand_ins import jpeg, networks, picture
 
 
 @contextmanager
-def serving(tokens: Path, **limits: float) -> Iterator[list[str]]:
+def allowing(tokens: Path, **limits: float) -> Iterator[list[str]]:
     """A server that wants a token of such limits; gives the flags that reach it."""
     token, line = new_token(TokenGrant("door", **limits))  # type: ignore[arg-type]  # each has its type
     append_line(tokens, line)
     (tokens.parent / "token").write_text(token)
     config = ServerConfig(port=0, security=SecurityConfig(tokens=tokens))
-    addresses: list[str] = []
-    up, down, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with running_server(config, networks()) as address:
-            addresses.append(address)
-            up.set()
-            await down.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert up.wait(60)
-        yield ["--server", addresses[0], "--token-file", str(tokens.parent / "token")]
-    finally:
-        loop.call_soon_threadsafe(down.set)
-        thread.join()
-        loop.close()
+    with serving(networks(), config) as address:
+        yield ["--server", address, "--token-file", str(tokens.parent / "token")]
 
 
 def run(*arguments: object) -> Any:
     return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(each) for each in arguments])
-
-
-@pytest.fixture(autouse=True)
-def _no_state_outside_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 def test_a_token_of_one_stream_tracks_a_whole_data_set(tmp_path: Path) -> None:
@@ -67,7 +43,7 @@ def test_a_token_of_one_stream_tracks_a_whole_data_set(tmp_path: Path) -> None:
             cv2.imwrite(str(tmp_path / "videos" / name / f"{step:06d}.png"), picture(step))
         written(tmp_path / "gt" / f"{name}.json", as_2018(sequence(*(frame(t, {1: pose(100)}) for t in range(3)))))
     folders = ["--videos", tmp_path / "videos", "--gt", tmp_path / "gt", "--out", tmp_path / "dt"]
-    with serving(tmp_path / "tokens", streams=1) as access:
+    with allowing(tmp_path / "tokens", streams=1) as access:
         result = run("run-dataset", *folders, *access, "--parallel", 4)
     assert result.exit_code == 0, result.stderr
     assert "5 sequences tracked, 15 frames" in result.stderr
@@ -80,7 +56,7 @@ def test_a_token_of_few_frames_a_second_gets_all_poses(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(12):
         (folder / f"{number}.jpg").write_bytes(jpeg(picture(number)))
-    with serving(tmp_path / "tokens", fps=8) as access:
+    with allowing(tmp_path / "tokens", fps=8) as access:
         result = run("poses", folder, "--out", out, *access)
     assert result.exit_code == 0, result.stderr
     assert "12 pictures, 24 people" in result.stderr
@@ -95,7 +71,7 @@ def test_boxes_of_one_picture_are_asked_for_as_the_token_allows(tmp_path: Path) 
     boxes = [[10.0 + row, 60.0, 40.0, 120.0] for row in range(250)]
     annotations = [{"image_id": 8, "bbox": box} for box in boxes]
     truth.write_text(json.dumps({"images": [{"id": 8, "file_name": "one.jpg"}], "annotations": annotations}))
-    with serving(tmp_path / "tokens", fps=2) as access:
+    with allowing(tmp_path / "tokens", fps=2) as access:
         result = run("poses", folder, "--boxes", truth, "--out", out, *access)
     assert result.exit_code == 0, result.stderr
     np.testing.assert_allclose([entry["bbox"] for entry in json.loads(out.read_text())], boxes, atol=0.01)

@@ -24,15 +24,10 @@ from typer.testing import CliRunner
 
 from posewire.cli.application import app
 from posewire.synth import SceneConfig
-from tests.integration.test_cli_commands import serving
+from tests.client.cli.serving import serving
 from tests.server.stand_ins import jpeg, networks, picture
 
 FRAMES = 20
-
-
-@pytest.fixture(autouse=True)
-def _no_state_outside_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture

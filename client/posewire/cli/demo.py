@@ -56,7 +56,11 @@ class DemoJob:
 
 
 class _ScoredScene:
-    """Frames of a scene for the server, with their true boxes or without, and their truth until their results come."""
+    """Frames of a scene for the server, with their true boxes or without, and their truth until their results come.
+
+    Attributes:
+        with_boxes: whether the frames have them.
+    """
 
     def __init__(self, scene: Scene, *, with_boxes: bool) -> None:
         self._scene = scene

@@ -1,4 +1,4 @@
-"""Percentiles of numbers that keep coming."""
+"""Percentiles of times that keep coming."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _LEAST, _MOST = 1e-3, 1e9
 
 
 class Histogram:
-    """Percentiles of any number of times, off by at most 1 %; a stream that runs for a year needs no more room.
+    """Percentiles of times, however many, off by at most 1 %; a stream that runs for a year needs no more room.
 
-    Its bins grow with what they hold. Times count as within 0.001..10^9; NaN does not count.
+    Its bins grow with what they hold. Times, in any unit, count as within 0.001..10^9; NaN does not count.
 
     Attributes:
-        count: of the times.
+        count: how many times were added.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._bins: Counter[int] = Counter()
 
-    def add(self, value: float) -> None:
-        """Count one."""
-        if math.isnan(value):
+    def add(self, time: float) -> None:
+        """Count a time."""
+        if math.isnan(time):
             return
         self.count += 1
-        self._bins[round(math.log(min(max(value, _LEAST), _MOST), _RATIO))] += 1
+        self._bins[round(math.log(min(max(time, _LEAST), _MOST), _RATIO))] += 1
 
     def percentile(self, percent: float) -> float:
         """Between the neighbouring times as numpy's is; NaN without any."""
@@ -42,7 +42,7 @@ class Histogram:
         return low + (rank - below) * (high - low)
 
     def _at(self, rank: int) -> float:
-        """The time that so many are not above."""
+        """The time of that rank, from 0."""
         for place in sorted(self._bins):
             rank -= self._bins[place]
             if rank < 0:

@@ -79,7 +79,7 @@ async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> No
         ("key", b"\x30\x77\x02\x01", "openssl pkey"),
         ("key", ANOTHER_KEY.encode(), "cert.pem, or is damaged"),
         ("key", OPENSSH_KEY.encode(), "OpenSSH's format"),
-        ("key", KEY[:100].encode(), "is damaged"),
+        pytest.param("key", KEY[:100].encode(), "is damaged", id="cut-off"),
         ("key", KEY.replace("MIGH", "MIGI").encode(), "is damaged"),
         ("key", KEY.replace("PRIVATE", "ENCRYPTED PRIVATE").encode(), "locked with a password"),
         ("key", KEY.replace("\n", "\nProc-Type: 4,ENCRYPTED\n", 1).encode(), "locked with a password"),

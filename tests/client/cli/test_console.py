@@ -61,6 +61,7 @@ def test_a_terminal_that_closes_ends_nothing(shown: str, monkeypatch: pytest.Mon
     elif shown == "spinner":
         with waiting("connecting", quiet=False):
             os.close(ours)
+            say("hello")
     else:
         os.close(ours)
         plain_console(stderr=True).print("hello")

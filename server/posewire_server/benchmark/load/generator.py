@@ -87,23 +87,27 @@ class Closing:
 
 
 async def _generate(plan: GeneratorPlan) -> Closing:
-    """All of it; cancelled when standard input ends."""
+    """All of it; cancelled when standard input ends. Raises what goes wrong there too."""
     starting = asyncio.get_running_loop().create_future()
     sending = asyncio.create_task(_send(plan, starting))
-    listening = asyncio.create_task(_listen(starting, sending))
+    listening = asyncio.create_task(_listen(starting))
+    listening.add_done_callback(lambda _: sending.cancel())
     try:
         return await sending
+    except asyncio.CancelledError:
+        if listening.done():
+            await listening
+        raise
     finally:
         listening.cancel()
 
 
-async def _listen(starting: asyncio.Future[float], sending: asyncio.Task[Closing]) -> None:
+async def _listen(starting: asyncio.Future[float]) -> None:
     lines = asyncio.StreamReader()
     # Not a thread that reads: it could not be stopped.
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async for line in lines:
         starting.set_result(float(line))
-    sending.cancel()
 
 
 async def _send(plan: GeneratorPlan, starting: asyncio.Future[float]) -> Closing:

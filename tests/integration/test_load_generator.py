@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -22,13 +23,15 @@ from typer.testing import CliRunner
 from posewire.cli.access import ServerAccess
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_models.frames import Frame
+from posewire_server import openings as openings_module
 from posewire_server.benchmark.__main__ import app
-from posewire_server.benchmark.access import access_fields
-from posewire_server.benchmark.clips import ClipOptions
+from posewire_server.benchmark.access import access_fields, own_connection
+from posewire_server.benchmark.clips import ClipOptions, make_footage
 from posewire_server.benchmark.credentials import make_tokens
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.injected_server import with_injected_people
 from posewire_server.benchmark.load import rig as rig_module
+from posewire_server.benchmark.load import sender as sender_module
 from posewire_server.benchmark.load.generator import GeneratorPlan
 from posewire_server.benchmark.load.generator_process import StreamsRefused
 from posewire_server.benchmark.load.hostile_kind import HostileKind
@@ -36,6 +39,8 @@ from posewire_server.benchmark.load.interference import InterferenceOptions, run
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.records import Outcome
 from posewire_server.benchmark.load.rig import LoadRig, load_rig
+from posewire_server.benchmark.load.schedule import Schedule
+from posewire_server.benchmark.load.sender import SendingStream
 from posewire_server.benchmark.load.summary import Measured, summarise
 from posewire_server.benchmark.private_server import PrivateServer
 from posewire_server.benchmark.tables import TABLES
@@ -175,6 +180,40 @@ async def test_a_server_that_refuses_is_told_in_its_words() -> None:
     async with load_on(networks(), slots=2, streams=4) as (_, rig):
         with pytest.raises(StreamsRefused, match="the server refuses 4 streams: 2 streams are open"):
             await rig.record()
+
+
+@pytest.mark.parametrize(
+    ("per_s", "patience_s", "refused"),
+    [
+        (2.0, 10.0, nullcontext()),
+        # too rarely to wait for it
+        (0.1, 0.2, pytest.raises(grpc.aio.AioRpcError, match=r"limits\.max_openings_per_s")),
+    ],
+)
+async def test_streams_that_are_opened_too_often_are_tried_again_for_a_while(
+    per_s: float, patience_s: float, refused: AbstractContextManager[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openings_module, "_MOST_WAIT_S", 0.0)
+    monkeypatch.setattr(sender_module, "_PAUSE_S", 0.1)
+    monkeypatch.setattr(sender_module, "_OPENING_S", patience_s)
+    opening = track_pb2.TrackRequest(config=settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+    (clip,) = make_footage(CLIP)
+    limits = LimitsConfig(max_streams=2, max_openings_per_s=per_s)
+    async with running_server(server_config(limits=limits), networks()) as address:
+
+        async def open_stream() -> None:
+            connection = own_connection(ServerAccess((address,)))
+            try:
+                schedule = Schedule(streams=1, fps=1.0, seconds=1.0)
+                stream = SendingStream(connection.to(connection.preferred), clip, schedule, 0, with_boxes=True)
+                await stream.open(opening)
+            finally:
+                await connection.aclose()
+
+        for _ in range(2):
+            await open_stream()
+        with refused:
+            await open_stream()
 
 
 async def test_metrics_that_cannot_be_read_are_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

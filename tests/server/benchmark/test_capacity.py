@@ -110,13 +110,15 @@ def refusing(load: LoadOptions, places: int) -> Callable[[int], Awaitable[LoadRe
     return measure
 
 
-def test_what_the_server_refuses_is_more_than_it_carries() -> None:
+def test_what_the_server_refuses_is_not_what_it_carries() -> None:
     load = LoadOptions(streams=8, fps=5.0, seconds=2.0, warm_up_s=0.0)
     found = asyncio.run(seek_capacity(CapacityOptions(load=load), refusing(load, 6)))
-    assert (found.streams, found.limited_by, found.result.streams) == (6, "server", 6)
+    assert (found.streams, found.limited_by, found.result.streams) == (6, "server's limits", 6)
+    assert {step.streams for step in found.steps if step.refused} == {7, 8}
     assert "the server refuses 7 streams: 6 are open" in found.as_text()
     table = TABLES["capacity"](json.loads(json.dumps(found.as_json())))
     assert "| 7 | - | - | - | the server refuses 7 streams: 6 are open |" in table
+    assert all("limited by the server's limits" in text for text in (found.as_text(), table))
 
 
 def test_a_server_that_refuses_every_stream_is_told_in_its_words() -> None:

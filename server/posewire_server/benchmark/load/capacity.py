@@ -76,6 +76,7 @@ class CapacityStep:
         server_cores: that the server kept busy; None: it does not tell.
         faults: why it does not meet the bound; empty if it does.
         late: whether the generators did not keep their schedule.
+        refused: whether the server did not let so many streams be opened, so that nothing was measured.
     """
 
     streams: int
@@ -84,6 +85,7 @@ class CapacityStep:
     server_cores: float | None
     faults: tuple[str, ...]
     late: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,9 @@ class Capacity:
         latency_bound_ms: that was asked for.
         percentile: of the latency.
         most_lost_share: that was asked for.
-        limited_by: `server`, which also refuses streams or breaks them off, `generator` (which was late: the server may
-            carry more) or `search` (more was not tried).
+        limited_by: `server`, which also breaks streams off, `server's limits` (of streams, or of how often they are
+            opened; the step has its words: it may carry more), `generator` (which was late: the server may carry more)
+            or `search` (more was not tried).
         steps: in their order.
         result: of the last run that was not refused: the one that confirmed the answer, or shows why there is none.
     """
@@ -154,7 +157,7 @@ async def seek_capacity(options: CapacityOptions, measure: Callable[[int], Await
         try:
             result = await measure(streams)
         except StreamsRefused as refusal:
-            steps.append(CapacityStep(streams, None, None, None, (str(refusal),), late=False))
+            steps.append(CapacityStep(streams, None, None, None, (str(refusal),), late=False, refused=True))
             return False
         results.append(result)
         faults = options.faults_of(result)
@@ -167,17 +170,25 @@ async def seek_capacity(options: CapacityOptions, measure: Callable[[int], Await
     if not results:
         raise StreamsRefused(steps[-1].faults[0])
     missed = [step for step in steps if step.streams > most and step.faults]
-    nearest = min(missed, key=lambda step: step.streams, default=None)
     return Capacity(
         streams=most,
         fps=options.load.fps,
         latency_bound_ms=options.latency_bound_ms,
         percentile=options.percentile,
         most_lost_share=options.most_lost_share,
-        limited_by="search" if nearest is None else "generator" if nearest.late else "server",
+        limited_by=_limited_by(min(missed, key=lambda step: step.streams, default=None)),
         steps=tuple(steps),
         result=results[-1],
     )
+
+
+def _limited_by(nearest: CapacityStep | None) -> str:
+    """What kept the search from more, by the step that was just too much."""
+    if nearest is None:
+        return "search"
+    if nearest.refused:
+        return "server's limits"
+    return "generator" if nearest.late else "server"
 
 
 async def seek_most(meets: Callable[[int], Awaitable[bool]], *, first: int, most: int, resolution: float) -> int:

@@ -18,6 +18,11 @@ from posewire_server.benchmark.load.schedule import Schedule
 __all__ = ["SendingStream"]
 
 _FIELDS = tuple(f"{stage}_ms" for stage in STAGES)
+# What a server names that refuses a stream only because too many were opened just before.
+_RATE_OF_OPENINGS = "limits.max_openings_per_s"
+# Such a stream is tried again for so long, which is less than whoever started the generator waits for it.
+_OPENING_S = 90.0
+_PAUSE_S = 2.0
 
 
 class SendingStream:
@@ -59,7 +64,22 @@ class SendingStream:
         self._call: Any = None
 
     async def open(self, opening: track_pb2.TrackRequest) -> None:
-        """Open the stream; raises `grpc.aio.AioRpcError` if the server refuses it."""
+        """Open the stream; where the server only wants it to be later, it is tried again for a while.
+
+        Raises:
+            grpc.aio.AioRpcError: the server refuses it.
+        """
+        give_up_s = time.monotonic() + _OPENING_S
+        while True:
+            try:
+                await self._open(opening)
+                return
+            except grpc.aio.AioRpcError as error:
+                if _RATE_OF_OPENINGS not in (error.details() or "") or time.monotonic() >= give_up_s:
+                    raise
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _open(self, opening: track_pb2.TrackRequest) -> None:
         self._call = self._connection.stub.Track(metadata=self._connection.metadata)
         await self._call.write(opening)
         await self._call.read()

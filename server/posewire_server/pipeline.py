@@ -21,7 +21,7 @@ from posewire_server.networks import Networks
 from posewire_server.outcomes import Estimated, StageTimes, Tracked
 from posewire_server.precedence import Step, Turn, at_once
 from posewire_server.session import Session
-from posewire_server.tracking import Boxes, BoxSource
+from posewire_server.tracking import Boxes, BoxSource, Tracker
 from posewire_server.workers import Workers
 
 __all__ = ["Pipeline"]
@@ -106,31 +106,28 @@ class Pipeline:
         frame.taken_s = moment_s if session.clock.by_capture else None
         if elapsed is None:
             elapsed = session.clock.elapsed(session.previous_s, moment_s)
-        detector_runs = given is None and tracker.detector_due
-        if detector_runs:
-            self._require_detector()
-        await turn(Step.LOOK)
-        with self._pose.expected(session.stream_id) if awaited else nullcontext(lambda: None) as withdraw:
-            detections, flow = await self._look(session, frame, detector_runs, times)
-            before = tracker.state()
+        with _unchanged_by_failures(tracker):
             if session.size not in (None, frame.size):
                 tracker.resize(session.size, frame.size)
-            boxes = await self._track(
-                session, lambda: tracker.unify(given if given is not None else detections, flow, elapsed), times
-            )
-            withdraw()
-            await turn(Step.POSE)
-            nearly_done()
-            posing = self._start_poses(frame, boxes.xyxy, session.stream_id)
-        try:
-            await asyncio.sleep(_HEAD_START_S)
-            await self.catch_up(session)  # while the network runs
-            posed = await posing
-        except FrameError:
-            tracker.restore(before)
-            raise
-        finally:
-            posing.cancel()
+            detector_runs = given is None and tracker.detector_due
+            if detector_runs:
+                self._require_detector()
+            await turn(Step.LOOK)
+            with self._pose.expected(session.stream_id) if awaited else nullcontext(lambda: None) as withdraw:
+                detections, flow = await self._look(session, frame, detector_runs, times)
+                boxes = await self._track(
+                    session, lambda: tracker.unify(given if given is not None else detections, flow, elapsed), times
+                )
+                withdraw()
+                await turn(Step.POSE)
+                nearly_done()
+                posing = self._start_poses(frame, boxes.xyxy, session.stream_id)
+            try:
+                await asyncio.sleep(_HEAD_START_S)
+                await self.catch_up(session)  # while the network runs
+                posed = await posing
+            finally:
+                posing.cancel()
         session.saw(frame, moment_s)
         _note_poses(posed, times)
         people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
@@ -274,6 +271,17 @@ class Pipeline:
                 f"bundle {self.networks.names.bundle!r} has no person detector: send boxes with the frames, or start "
                 "the server with one (--detector onnx:PATH)"
             )
+
+
+@contextmanager
+def _unchanged_by_failures(tracker: Tracker) -> Iterator[None]:
+    """A frame that fails in the block is missing, as if never sent."""
+    before = tracker.state()
+    try:
+        yield
+    except FrameError:
+        tracker.restore(before)
+        raise
 
 
 def _note_poses(posed: Batched[Floats], times: StageTimes) -> None:

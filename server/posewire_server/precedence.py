@@ -7,8 +7,10 @@ cannot be taken back. So it gets what is left between the frames of the others; 
 frame waits no longer than some times what its last one took.
 
 It does not wait for a stream that asks for about as much as itself, though that one may get it all: among equals,
-whoever came first would otherwise keep the room. Where the others ask too much as well, because there is not enough for
-all, it still waits for those that ask for far less than it does.
+whoever came first would otherwise keep the room. Nor does it wait for one that asks for somewhat less and has had more.
+Where the others ask too much as well, because there is not enough for all, it still waits for those that ask for far
+less than it does. What is asked for and had is counted by frames and people: a frame of twenty people is more than a
+frame of one.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ __all__ = ["Precedence", "Standing", "Step", "Turn", "at_once"]
 _WINDOW_S = 1.0
 # A stream asks too much when for each frame that it gets more than so many find no room.
 _EXCESS_A_FRAME = 0.5
-# A stream that asks too much lets a modest one pass if it sends so many times as many frames: more than the counts of
-# two equals differ within a window. Of two streams that ask too much, one lets the other pass if it sends far more.
+# A stream that asks too much lets another one pass if it asks for far more. A modest one that has had less than itself
+# it lets pass already if it asks for more than the counts of two equals differ within a window.
 _MORE = 1.5
 _FAR_MORE = 3.0
+# What there is to do for a frame, counted in people: so much for detector and flow, and one for each pose. Times would
+# not do, for they are those of batches that hold the frames of others too.
+_LOOK = 2
 # How long a frame waits at most, in times of what its last one took: the smallest share that its stream may be left
 # with. On a CPU, a step takes its time away from every frame that comes meanwhile; a GPU takes both in one batch.
 _PATIENCE_ON_CPU = 40.0
@@ -136,8 +141,10 @@ class Standing:
 
     Attributes:
         greedy: whether it has lately asked for far more than it got.
-        asked_fps: how many frames a second came lately, or would have come if they had been read; without those that
-            are beyond its token's allowance. 0 until it is judged.
+        asked: how much it asked for lately: frames a second, each as much as a frame of it is to do. What is beyond its
+            token's allowance does not count. 0 until it is judged.
+        had: how much it got, likewise.
+        is_held_back: see `Precedence.join`.
     """
 
     def __init__(
@@ -151,15 +158,16 @@ class Standing:
         is_held_back: bool,
     ) -> None:
         self.greedy = False
-        self.asked_fps = 0.0
-        self._got_fps = 0.0
+        self.asked = self.had = 0.0
+        self._asked_fps = self._got_fps = 0.0
         self._precedence = precedence
         self._outbox = outbox
         self._excess = excess
         self._due_s = due_s
         self._clock = clock
-        self._is_held_back = is_held_back
+        self.is_held_back = is_held_back
         self._window: tuple[float, int, int, int] = (clock(), 0, 0, 0)  # since when; answered, tracked, in excess then
+        self._done = 0  # in this window
         self._limit_fps = math.inf  # the least that it was read at in this window
         self._patience_s = 0.0
         self._lengths_s = dict.fromkeys(Step, 0.0)
@@ -186,9 +194,12 @@ class Standing:
         """Whether the frames of the other one go first."""
         if not self.greedy:
             return False
-        if not other.greedy:
-            return self._is_held_back or self.asked_fps > _MORE * other.asked_fps
-        return not (self._is_held_back or other._is_held_back) and self.asked_fps > _FAR_MORE * other.asked_fps
+        if self.is_held_back or other.is_held_back:
+            # Of two that are held back, or that have too little, nobody knows which would ask for more.
+            return not (other.greedy or other.is_held_back)
+        if other.greedy or self.asked > _FAR_MORE * other.asked:
+            return self.asked > _FAR_MORE * other.asked
+        return self.asked > _MORE * other.asked and self.had > other.had
 
     def expected_for_s(self, length_s: float) -> float:
         """How long its next frame is to be waited for, if a step that takes so long is to begin; 0: not at all."""
@@ -206,11 +217,12 @@ class Standing:
             await self._precedence.wait_for_others(self, self._length_s(step), self._patience_s)
             self._patience_s -= self._clock() - began_s
 
-    def frame_done(self, decode_s: float, look_s: float, pose_s: float) -> None:
-        """A frame has left, whose steps took so many seconds."""
+    def frame_done(self, decode_s: float, look_s: float, pose_s: float, people: int) -> None:
+        """A frame has left, with so many people, whose steps took so many seconds."""
         took_s = {Step.DECODE: decode_s, Step.LOOK: look_s, Step.POSE: pose_s}
         self._lengths_s = {step: max(took_s[step], _FADING * self._lengths_s[step]) for step in Step}
         self._patience_s = self._precedence.patience * sum(took_s.values())
+        self._done += _LOOK + people
         self._judge()
         self._precedence.note_frame_done()
 
@@ -227,9 +239,11 @@ class Standing:
         counts = accounts.tracked + accounts.failed, accounts.tracked, late
         answered, got, too_many = (now - then for now, then in zip(counts, before, strict=True))
         length_s = now_s - since_s
-        asked_fps, self._got_fps = (answered + too_many) / length_s, got / length_s
-        # Of a flood that is not read, more may wait than came.
-        is_known = asked_fps < _READ_TO_THE_LIMIT * self._limit_fps
-        self.asked_fps = asked_fps if is_known else max(asked_fps, self.asked_fps)
-        self.greedy = too_many > _EXCESS_A_FRAME * max(1, got)
-        self._window, self._limit_fps = (now_s, *counts), math.inf
+        self._got_fps, self.greedy = got / length_s, too_many > _EXCESS_A_FRAME * max(1, got)
+        asked_fps = (answered if self.is_held_back else answered + too_many) / length_s
+        # Of a flood that is not read, more may wait than came: then it still asks for what it did before.
+        if asked_fps < _READ_TO_THE_LIMIT * self._limit_fps or not self._asked_fps:
+            self._asked_fps = asked_fps
+        self.had = self._done / length_s
+        self.asked = self._asked_fps * self._done / max(1, got)
+        self._window, self._done, self._limit_fps = (now_s, *counts), 0, math.inf

@@ -212,7 +212,7 @@ class TrackStream:
         self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
         self._context.metrics.frame_tracked(message.timings, people, births)
         times = tracked.times
-        self._standing.frame_done(ready.decode_ms / 1e3, times.look_ms / 1e3, times.pose_ms / 1e3)
+        self._standing.frame_done(ready.decode_ms / 1e3, times.look_ms / 1e3, times.pose_ms / 1e3, people)
         if self._context.tracer is not None:
             self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
 

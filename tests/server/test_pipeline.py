@@ -179,6 +179,17 @@ async def test_people_keep_their_ids_when_their_camera_sends_smaller_frames() ->
             assert people.ids[people.boxes.xyxy[:, 2].argsort()].tolist() == [1, 2]
 
 
+async def test_the_detector_looks_at_the_first_frame_of_another_shape() -> None:
+    session = _session(detect_every=10)
+    async with _pipeline(networks()) as pipeline:
+        await pipeline.process(session, _frame(0))
+        await pipeline.process(session, _frame(1))
+        for step in (2, 3):
+            tracked = await pipeline.process(session, _frame(step, size=(240, 480)))
+            assert tracked.people.ids.tolist() == [3, 4]
+            assert tracked.detector_ran is (step == 2)
+
+
 async def test_after_a_frame_whose_poses_failed_the_flow_spans_the_gap() -> None:
     flow = ShiftFlow()
     async with _pipeline(replace(networks(pose=ShyPose()), flow=flow)) as pipeline:

@@ -31,11 +31,11 @@ class Stream:
     def receive(self) -> None:
         self.outbox.accounts.received += 1
 
-    def answer(self, pose_s: float = 60.0) -> None:
+    def answer(self, pose_s: float = 60.0, people: int = 1) -> None:
         self.outbox.accounts.tracked += 1
-        self.standing.frame_done(decode_s=0.25 * pose_s, look_s=0.5 * pose_s, pose_s=pose_s)
+        self.standing.frame_done(decode_s=0.25 * pose_s, look_s=0.5 * pose_s, pose_s=pose_s, people=people)
 
-    def live(self, *, excess_a_frame: int, pose_s: float = 60.0, fps: float = 5.0) -> None:
+    def live(self, *, excess_a_frame: int, pose_s: float = 60.0, fps: float = 5.0, people: int = 1) -> None:
         """Two seconds at so many frames a second, and more that find no room."""
         for _ in range(round(2 * fps)):
             self._clock.now += 1 / fps
@@ -45,7 +45,7 @@ class Stream:
                 self.receive()
                 self.outbox.accounts.dropped += 1
             self.receive()
-            self.answer(pose_s)
+            self.answer(pose_s, people)
 
 
 async def _write(_: track_pb2.TrackResponse) -> None:
@@ -128,12 +128,12 @@ async def test_a_frame_that_is_late_is_waited_for_and_one_that_will_not_come_is_
 async def test_a_step_that_is_now_and_then_long_is_taken_for_long(precedence: Precedence, clock: Clock) -> None:
     flood, modest = Stream(precedence, clock), Stream(precedence, clock)
     flood.live(excess_a_frame=10, pose_s=1.0)
-    flood.standing.frame_done(decode_s=0.25, look_s=8.0, pose_s=1.0)  # the detector ran
-    flood.standing.frame_done(decode_s=0.25, look_s=0.5, pose_s=1.0)
+    flood.standing.frame_done(decode_s=0.25, look_s=8.0, pose_s=1.0, people=1)  # the detector ran
+    flood.standing.frame_done(decode_s=0.25, look_s=0.5, pose_s=1.0, people=1)
     modest.due_s = clock.now + 7.0
     assert await _waits(flood, Step.LOOK) is not None
     for _ in range(20):
-        flood.standing.frame_done(decode_s=0.25, look_s=0.5, pose_s=1.0)
+        flood.standing.frame_done(decode_s=0.25, look_s=0.5, pose_s=1.0, people=1)
     assert await _waits(flood, Step.LOOK) is None
 
 
@@ -160,23 +160,59 @@ async def test_where_all_ask_too_much_who_asks_far_more_waits(
     assert (await _waits(flood) is not None) is waits
 
 
-@pytest.mark.parametrize(("fps", "waits"), [(5.0, True), (10.0, False), (15.0, False)])  # the flood asks for 10
-async def test_nobody_waits_for_a_stream_that_gets_all_but_asks_for_as_much(
-    precedence: Precedence, clock: Clock, fps: float, waits: bool
+@pytest.mark.parametrize(
+    ("got_fps", "others_fps", "waits"),
+    [
+        (5.0, 4.0, True),
+        (5.0, 6.0, False),  # who has had more already
+        (5.0, 10.0, False),
+        (5.0, 15.0, False),
+        (0.5, 1.0, False),
+        (2.0, 1.0, True),
+    ],
+)
+async def test_who_has_had_less_does_not_wait_for_a_stream_that_gets_all_it_asks_for(
+    precedence: Precedence, clock: Clock, got_fps: float, others_fps: float, waits: bool
 ) -> None:
-    flood, served = Stream(precedence, clock), Stream(precedence, clock)
-    flood.live(excess_a_frame=1)
-    served.live(excess_a_frame=0, fps=fps)
+    """It asks for twice what it gets: for less than three times as much as the other."""
+    greedy, served = Stream(precedence, clock), Stream(precedence, clock)
+    greedy.live(excess_a_frame=1, fps=got_fps)
+    served.live(excess_a_frame=0, fps=others_fps)
     served.receive()
     assert not served.standing.greedy
-    assert (await _waits(flood) is not None) is waits
+    assert (await _waits(greedy) is not None) is waits
+
+
+async def test_a_flood_waits_for_cameras_though_it_has_had_less(precedence: Precedence, clock: Clock) -> None:
+    flood, camera = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=100, fps=1.0)
+    camera.live(excess_a_frame=0, fps=30.0)
+    camera.receive()
+    assert await _waits(flood) is not None
+
+
+@pytest.mark.parametrize(("people", "waits"), [(1, False), (20, True)])
+async def test_a_frame_with_many_people_is_more(precedence: Precedence, clock: Clock, people: int, waits: bool) -> None:
+    crowd, camera = Stream(precedence, clock), Stream(precedence, clock)
+    crowd.live(excess_a_frame=1, people=people)
+    camera.live(excess_a_frame=0, fps=10.0)
+    camera.receive()
+    assert (await _waits(crowd) is not None) is waits
+
+
+async def test_of_files_none_waits_for_another(precedence: Precedence, clock: Clock) -> None:
+    slow, quick = (Stream(precedence, clock, is_held_back=True) for _ in range(2))
+    slow.live(excess_a_frame=1)
+    quick.live(excess_a_frame=0, fps=10.0)
+    quick.receive()
+    assert await _waits(slow) is None
 
 
 async def test_a_flood_of_which_little_is_read_is_still_known_as_one(precedence: Precedence, clock: Clock) -> None:
     flood, camera = Stream(precedence, clock), Stream(precedence, clock)
     camera.live(excess_a_frame=0, fps=30.0)
     camera.receive()
-    flood.live(excess_a_frame=10)
+    flood.live(excess_a_frame=20)
     assert flood.standing.reading_fps() == 10.0
     flood.live(excess_a_frame=1)  # ten frames a second: as many as are read
     assert await _waits(flood) is not None

@@ -328,7 +328,9 @@ class TrackedFrame(google.protobuf.message.Message):
     detector_ran: builtins.bool
     """Whether the detector ran on this frame."""
     elapsed: builtins.float
-    """Time since the frame before that was tracked, in intervals of the camera: above 1 where frames are missing."""
+    """Time since the frame before that was tracked, in intervals of the camera: above 1 where frames are missing. Frame.elapsed,
+    if that was given.
+    """
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property

@@ -119,7 +119,7 @@ class Tracker:
         if detections is not None:
             self._frames_to_detection, self._hastened = self._detect_every, False
             unified = detections[detections.scores >= self.config.box_score_threshold]
-        self._frames_to_detection -= 1  # now: were the poses of this frame to fail, it would still have passed
+        self._frames_to_detection -= 1
 
         # b. B_flow: joints of frame k-1 moved by the flow, boxes around them.
         if self.config.propagation:
@@ -181,7 +181,7 @@ class Tracker:
         """The frames have another size from now on.
 
         If the shape is the same they show the same, and Q is told in the new pixels. Of another shape nobody knows what
-        it shows, so Q is emptied: new ids are better than wrong ones.
+        it shows, so Q is emptied and the detector is due: new ids are better than wrong ones.
 
         Args:
             before: (height, width) of the frame that was given last.
@@ -193,6 +193,7 @@ class Tracker:
             self._queue = self._queue.resized(x, y)
         else:
             self._queue = self._queue.without_instances()
+            self._frames_to_detection = min(self._frames_to_detection, 0)
 
     def catch_up(self) -> None:
         """Do now what the next step would begin with.

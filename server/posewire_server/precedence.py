@@ -194,9 +194,10 @@ class Standing:
         """Whether the frames of the other one go first."""
         if not self.greedy:
             return False
-        if self.is_held_back or other.is_held_back:
-            # Of two that are held back, or that have too little, nobody knows which would ask for more.
-            return not (other.greedy or other.is_held_back)
+        if other.greedy and (self.is_held_back or other.is_held_back):
+            return False  # nobody knows which of them would ask for more
+        if self.is_held_back:
+            return not other.is_held_back
         if other.greedy or self.asked > _FAR_MORE * other.asked:
             return self.asked > _FAR_MORE * other.asked
         return self.asked > _MORE * other.asked and self.had > other.had

@@ -200,6 +200,19 @@ async def test_a_frame_with_many_people_is_more(precedence: Precedence, clock: C
     assert (await _waits(crowd) is not None) is waits
 
 
+async def test_a_flood_lets_a_file_pass_that_gets_all_it_asks_for(precedence: Precedence, clock: Clock) -> None:
+    flood, file = Stream(precedence, clock), Stream(precedence, clock, is_held_back=True)
+    flood.live(excess_a_frame=10)
+    file.live(excess_a_frame=0)
+    file.receive()
+    assert await _waits(flood) is not None
+    file.answer()
+    file.live(excess_a_frame=1)
+    file.receive()
+    assert file.standing.greedy
+    assert await _waits(flood) is None
+
+
 async def test_of_files_none_waits_for_another(precedence: Precedence, clock: Clock) -> None:
     slow, quick = (Stream(precedence, clock, is_held_back=True) for _ in range(2))
     slow.live(excess_a_frame=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from posewire_server.tracking import LEAST_ELAPSED
+
 __all__ = ["FrameClock"]
 
 # The interval is the mean of the middle half of so many: it follows a camera that changes its rate within a second or
@@ -17,8 +19,6 @@ _JITTER = 0.25
 # has stopped.
 _LATE = 0.25
 _MISSED = 4
-# Frames closer together than this would make velocities of mere noise.
-_LEAST = 0.5
 
 
 class FrameClock:
@@ -91,7 +91,7 @@ class FrameClock:
             return 1.0
         elapsed = (now_s - then_s) / interval_s
         whole = max(1.0, float(round(elapsed)))
-        return whole if abs(elapsed - whole) < _JITTER else max(_LEAST, elapsed)
+        return whole if abs(elapsed - whole) < _JITTER else max(LEAST_ELAPSED, elapsed)
 
     def resume(self, interval_s: float) -> None:
         """Go on after an earlier stream of the same camera."""

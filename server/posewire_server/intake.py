@@ -30,13 +30,11 @@ from posewire_server.outbox import FrameId, Outbox
 from posewire_server.precedence import Step, Turn, at_once
 from posewire_server.rates import RateLimit
 from posewire_server.reading_pace import ReadingPace
-from posewire_server.tracking import Boxes
+from posewire_server.tracking import MOST_ELAPSED, Boxes
 from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s
 from posewire_server.workers import Workers
 
 __all__ = ["Intake", "ReadyFrame"]
-
-_MOST_ELAPSED = 1e6
 
 _Outcome: TypeAlias = tuple[int, Frame | FrameError]  # the key of what was fed, and what became of it
 
@@ -298,9 +296,9 @@ def _elapsed(frame: track_pb2.Frame) -> float | None:
     """What the client says of the time since the frame before."""
     if not frame.HasField("elapsed"):
         return None
-    if not 0.0 < frame.elapsed <= _MOST_ELAPSED:
+    if not 0.0 < frame.elapsed <= MOST_ELAPSED:
         raise InvalidRequest(
-            f"elapsed is {frame.elapsed:g}; it must lie in 0..{_MOST_ELAPSED:g}, above 0, or be left out",
+            f"elapsed is {frame.elapsed:g}; it must lie in 0..{MOST_ELAPSED:g}, above 0, or be left out",
             field="elapsed",
         )
     return frame.elapsed

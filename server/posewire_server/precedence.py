@@ -198,9 +198,9 @@ class Standing:
             return False  # nobody knows which of them would ask for more
         if self.is_held_back:
             return not other.is_held_back
-        if other.greedy or self.asked > _FAR_MORE * other.asked:
+        if other.greedy or self.had <= other.had:
             return self.asked > _FAR_MORE * other.asked
-        return self.asked > _MORE * other.asked and self.had > other.had
+        return self.asked > _MORE * other.asked
 
     def expected_for_s(self, length_s: float) -> float:
         """How long its next frame is to be waited for, if a step that takes so long is to begin; 0: not at all."""

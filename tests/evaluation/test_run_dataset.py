@@ -21,16 +21,11 @@ from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_models.frames import Frame
 from posewire_models.manifest import find_bundle, read_manifest
 from tests.evaluation.people import as_2017, as_2018, frame, pose, sequence, written
-from tests.integration.test_cli_commands import BlueShyPose, serving
-from tests.server.stand_ins import Floats, GridPose, Pixels, networks, picture
+from tests.server.serving import serving
+from tests.server.stand_ins import BlueShyPose, Floats, GridPose, Pixels, networks, picture
 
 FRAMES = 6
 NOBODY = "127.0.0.1:1"
-
-
-@pytest.fixture(autouse=True)
-def _no_state_outside_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture(scope="module")

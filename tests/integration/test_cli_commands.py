@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import signal
 import struct
 import subprocess
 import sys
-import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,47 +22,11 @@ from typer.testing import CliRunner
 from posewire.cli.application import app
 from posewire.joints import COCO17
 from posewire.writers import VideoWriter
-from posewire_models.frames import Frame
 from posewire_models.manifest import find_bundle
-from posewire_server.config import ServerConfig
-from posewire_server.networks import Networks
-from posewire_server.server import running_server
-from tests.server.stand_ins import Floats, GridPose, jpeg, networks, picture, png
+from tests.server.serving import serving
+from tests.server.stand_ins import BlueShyPose, jpeg, networks, picture, png
 
 FRAMES = 12
-
-
-class BlueShyPose(GridPose):
-    """Fails on every frame with a blue corner, as JPEG leaves it."""
-
-    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
-        if any(frame.pixels[0, 0, 2] > 200 > frame.pixels[0, 0, 0] for frame in frames):
-            raise RuntimeError("blue corner")
-        return super().__call__(frames, boxes)
-
-
-@contextmanager
-def serving(stand_ins: Networks) -> Iterator[str]:
-    """A server in a thread; gives its address."""
-    ready: list[str] = []
-    up, down = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with running_server(ServerConfig(port=0, drain_grace_s=5.0), stand_ins) as address:
-            ready.append(address)
-            up.set()
-            await down.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert up.wait(60)
-        yield ready[0]
-    finally:
-        loop.call_soon_threadsafe(down.set)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,15 @@ class ShyPose(GridPose):
         return super().__call__(frames, boxes)
 
 
+class BlueShyPose(GridPose):
+    """Fails on every frame with a blue corner, as JPEG leaves it."""
+
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+        if any(frame.pixels[0, 0, 2] > 200 > frame.pixels[0, 0, 0] for frame in frames):
+            raise RuntimeError("blue corner")
+        return super().__call__(frames, boxes)
+
+
 def networks(*, detector: object = "rectangles", pose: object | None = None) -> Networks:
     """The stand-ins as a server takes them."""
     return Networks(

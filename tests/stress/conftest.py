@@ -11,15 +11,7 @@ _FLAGS = ("--log-level", "error", "--max-streams", "200", "--max-openings-per-s"
 
 
 @pytest.fixture(scope="session")
-def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Servers keep their resume key there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, state_folder: None) -> Iterator[ServerProcess]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server for whoever does not kill it."""
     with serving(tmp_path_factory.mktemp("server"), *_FLAGS) as process:
         yield process

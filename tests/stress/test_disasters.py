@@ -44,7 +44,7 @@ async def follow(address: str, people: int, over: asyncio.Event) -> tuple[int, i
 
 
 @pytest.fixture(scope="module")
-def only_server(tmp_path_factory: pytest.TempPathFactory, state_folder: None) -> Iterator[ServerProcess]:
+def only_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(tmp_path_factory.mktemp("mortal"), "--log-level", "error") as process:
         yield process
 

@@ -67,7 +67,7 @@ def test_a_servers_memory_stays_flat(server: ServerProcess, work: Callable[[str]
 
 
 @pytest.fixture
-def leaking_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_folder: None) -> Iterator[ServerProcess]:
+def leaking_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerProcess]:
     monkeypatch.setenv("POSEWIRE_TEST_LEAK", "1")
     with serving(tmp_path, "--log-level", "error") as process:
         yield process

@@ -3,13 +3,15 @@
 Read `tracker.py` first: it tells the algorithm step by step; each step it takes has a module of its own beside it.
 """
 
-from posewire_server.tracking.config import Similarity, TrackerConfig
+from posewire_server.tracking.config import LEAST_ELAPSED, MOST_ELAPSED, Similarity, TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, TrackedPeople
 from posewire_server.tracking.observation import Observation, Observer
 from posewire_server.tracking.tracker import Tracker, TrackerState
 
 __all__ = [
+    "LEAST_ELAPSED",
+    "MOST_ELAPSED",
     "BoxSource",
     "Boxes",
     "FlowField",

@@ -6,7 +6,11 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Similarity", "TrackerConfig"]
+__all__ = ["LEAST_ELAPSED", "MOST_ELAPSED", "Similarity", "TrackerConfig"]
+
+# Intervals between two frames. Where they are closer together, displacements are mostly noise; further apart than the
+# other, time ends.
+LEAST_ELAPSED, MOST_ELAPSED = 0.5, 1e6
 
 
 class Similarity(StrEnum):

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire_server.tracking import boxes as box_geometry
-from posewire_server.tracking.config import TrackerConfig
+from posewire_server.tracking.config import LEAST_ELAPSED, MOST_ELAPSED, TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
 from posewire_server.tracking.matching import match_greedily
@@ -33,8 +33,6 @@ from posewire_server.tracking.similarity import to_tracks
 __all__ = ["Tracker", "TrackerState"]
 
 _MOST_FRAMES = 1000  # that `detect_every` may be
-# Between two frames that are closer together, displacements are mostly noise; further apart than the other, time ends.
-_LEAST_ELAPSED, _MOST_ELAPSED = 0.5, 1e6
 # Frames whose shapes differ by less show the same, in other sizes: widths and heights are rounded.
 _SAME_SHAPE = 0.02
 
@@ -108,7 +106,7 @@ class Tracker:
                 0.5 counts as 0.5, above a million as a million.
         """
         self.catch_up()
-        elapsed = min(max(elapsed, _LEAST_ELAPSED), _MOST_ELAPSED)
+        elapsed = min(max(elapsed, LEAST_ELAPSED), MOST_ELAPSED)
         self._elapsed += elapsed
         if self._elapsed > 1.0:
             self._queue = self._queue.after(self._elapsed, self.config.queue_length)

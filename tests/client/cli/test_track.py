@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from posewire.cli.application import app
 from posewire.synth import SceneConfig
-from tests.client.cli.serving import serving
+from tests.server.serving import serving
 from tests.server.stand_ins import jpeg, networks, picture
 
 FRAMES = 20

@@ -32,7 +32,8 @@ def check_flags(values: Mapping[str, object]) -> None:
         KeyError: one of them is missing.
         UsageError: two flags do not go together, or one needs another.
     """
-    usual = {name: getattr(ServerConfig(), name, None) for name in _OF_A_PRIVATE_SERVER}
+    own = ServerConfig()
+    usual = {name: getattr(own, name, None) for name in _OF_A_PRIVATE_SERVER}
     all_of_them = {**values, **_access_flags()}
     known = {*_QUESTIONS, *_OF_A_PRIVATE_SERVER, *(name for groups in _NEED for group in groups for name in group)}
     given = {

@@ -4,8 +4,8 @@
     FOLDER/NAME-DIGEST/flow.npy           all fields, memory-mapped: processes share them, no process holds them
     FOLDER/NAME-DIGEST/poses.npz          a pose for every (frame, box) that anybody has asked for so far
 
-NAME is that of the sequence; each digest is of all that the content depends on: network, settings, video. Files are
-written beside their place and moved there, so that a file is whole or not there.
+NAME is that of the sequence; each digest is of all that the content depends on: network, settings, video, software.
+Files are written beside their place and moved there, so that a file is whole or not there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,17 +23,21 @@ from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile
 
+import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire import __version__
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook", "digest_of"]
+__all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook", "digest_of", "read_npz", "replaced"]
 
 Floats = npt.NDArray[np.float32]
 
 _FORMAT = 1
+# What decodes pictures, computes DIS and makes boxes and joints of the networks' outputs.
+_SOFTWARE = {"posewire": __version__, "opencv": cv2.__version__, "pyav": av.__version__}
 _MOST_COLUMNS = 320
 """Fields are kept at this width at most: DIS and FlowNet2-S compute at a quarter of the frame and only enlarge it."""
 
@@ -42,8 +47,8 @@ class CacheError(EvaluationError):
 
 
 def digest_of(*parts: object) -> str:
-    """16 hexadecimal digits that stand for `parts`, which must be JSON values."""
-    text = json.dumps([_FORMAT, *parts], sort_keys=True)
+    """16 hexadecimal digits that stand for `parts`, which must be JSON values, and for the software that runs them."""
+    text = json.dumps([_FORMAT, _SOFTWARE, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -129,14 +134,14 @@ class NetworkCache:
 
     def detections(self, sequence: str, digest: str) -> CachedDetections:
         """What was stored; raises `CacheError` if it is damaged."""
-        arrays = _read_npz(self._path(sequence, digest, "detections.npz"), ("boxes", "scores", "counts", "size"))
+        arrays = read_npz(self._path(sequence, digest, "detections.npz"), ("boxes", "scores", "counts", "size"))
         height, width = arrays["size"].tolist()
         return CachedDetections(arrays["boxes"], arrays["scores"], arrays["counts"], (height, width))
 
     def store_detections(self, sequence: str, digest: str, found: CachedDetections) -> None:
         """Store B_det of a sequence."""
         size = np.array(found.frame_size, np.int64)
-        with _replaced(self._path(sequence, digest, "detections.npz")) as file:
+        with replaced(self._path(sequence, digest, "detections.npz")) as file:
             np.savez_compressed(file, boxes=found.boxes, scores=found.scores, counts=found.counts, size=size)
 
     def has_flow(self, sequence: str, digest: str) -> bool:
@@ -158,7 +163,7 @@ class NetworkCache:
     @contextmanager
     def storing_flow(self, sequence: str, digest: str) -> Iterator[Callable[[Floats], None]]:
         """Gives a function that takes the grid of one frame after another; the file appears when all went well."""
-        with _replaced(self._path(sequence, digest, "flow.npy")) as file:
+        with replaced(self._path(sequence, digest, "flow.npy")) as file:
             fields = Fields(file)
             yield fields.add
             fields.finish()
@@ -168,14 +173,14 @@ class NetworkCache:
         path = self._path(sequence, digest, "poses.npz")
         if not path.exists():
             return PoseBook(joints)
-        arrays = _read_npz(path, ("frames", "boxes", "poses"))
+        arrays = read_npz(path, ("frames", "boxes", "poses"))
         if arrays["poses"].shape[1:] != (joints, 3):
             raise _damaged(path, f"its poses have the shape {arrays['poses'].shape[1:]}, not {(joints, 3)}")
         return PoseBook.of(arrays["frames"], arrays["boxes"], arrays["poses"])
 
     def store_poses(self, sequence: str, digest: str, book: PoseBook) -> None:
         """Replace what is known by `book`."""
-        with _replaced(self._path(sequence, digest, "poses.npz")) as file:
+        with replaced(self._path(sequence, digest, "poses.npz")) as file:
             frames, boxes, poses = book.arrays()
             np.savez(file, frames=frames, boxes=boxes, poses=poses)
 
@@ -229,7 +234,7 @@ def _exact(xyxy: Floats) -> Floats:
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
+def replaced(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` once the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -241,13 +246,15 @@ def _replaced(path: Path) -> Iterator[IO[bytes]]:
     os.replace(file.name, path)
 
 
-def _read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of these names; raises `CacheError` if the file is damaged."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
             return {name: stored[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    # A changed bit may show as an unknown kind of compression, or in the middle of what was compressed.
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError, zlib.error) as error:
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, why: object) -> CacheError:
-    return CacheError(f"{path} is damaged ({why}); delete it, and the network runs again")
+    return CacheError(f"{path} is damaged ({why}); delete it, and it is made again")

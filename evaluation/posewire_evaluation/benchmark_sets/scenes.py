@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -19,7 +16,7 @@ import numpy.typing as npt
 from posewire.joints import NANO19, POSETRACK15
 from posewire.synth import PRESETS, Scene, SceneConfig, TrueFlow
 from posewire.synth.layout import Layout
-from posewire_evaluation.ablation.cache import CacheError, NetworkCache, digest_of
+from posewire_evaluation.ablation.cache import NetworkCache, digest_of, read_npz, replaced
 from posewire_evaluation.ablation.networks import BundleNetworks
 from posewire_evaluation.sequences import PoseFrame, PoseSequence
 from posewire_models.stages import FlowEstimator
@@ -34,6 +31,8 @@ SETS: tuple[str, ...] = tuple(PRESETS)
 _VERSION = 1
 _DIS_WIDTH = 640
 _BUNDLE = "nano"
+_OF_PEOPLE = ("ids", "joints", "boxes", "head_boxes", "visible_fraction")
+_ARRAYS = (*_OF_PEOPLE, "counts", "labels", "label_bytes", "bases", "maps", "turns")
 
 
 class FlowKind(StrEnum):
@@ -142,7 +141,7 @@ def draw(config: SceneConfig, cache_dir: Path) -> DrawnScene:
         CacheError: a file of the cache is damaged.
         OSError: the cache cannot be written.
     """
-    what = ("scene", _VERSION, cv2.__version__, asdict(config))
+    what = ("scene", _VERSION, asdict(config))
     path = cache_dir / f"scene-{digest_of(*what)}.npz"
     cache = NetworkCache(cache_dir)
     digests = {
@@ -151,12 +150,9 @@ def draw(config: SceneConfig, cache_dir: Path) -> DrawnScene:
     }
     if not (path.exists() and all(cache.has_flow("scene", digest) for digest in digests.values())):
         _draw(config, path, cache, digests)
-    try:
-        with path.open("rb") as file, np.load(file) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-            return _scene(config, arrays, {kind: cache.flow("scene", digest) for kind, digest in digests.items()})
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise CacheError(f"{path} is damaged ({error}); delete it, and the scene is drawn again") from error
+    return _scene(
+        config, read_npz(path, _ARRAYS), {kind: cache.flow("scene", digest) for kind, digest in digests.items()}
+    )
 
 
 def _estimators() -> dict[FlowKind, FlowEstimator]:
@@ -191,17 +187,15 @@ def _draw(config: SceneConfig, path: Path, cache: NetworkCache, digests: Mapping
             before = picture
             truths.append(frame.truth)
             labels.append(cv2.imencode(".png", frame.truth.layout.labels)[1].ravel())
-    names = ("ids", "joints", "boxes", "head_boxes", "visible_fraction")
     arrays: dict[str, npt.NDArray[Any]] = {
-        name: np.concatenate([getattr(truth, name) for truth in truths]) for name in names
+        name: np.concatenate([getattr(truth, name) for truth in truths]) for name in _OF_PEOPLE
     }
     arrays["counts"] = np.array([len(truth.ids) for truth in truths])
     arrays["labels"], arrays["label_bytes"] = np.concatenate(labels), np.array([len(png) for png in labels])
     for name, of_layout in (("bases", "base"), ("maps", "maps"), ("turns", "turns")):
         arrays[name] = np.array([getattr(truth.layout, of_layout) for truth in truths])
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+    with replaced(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stubs take any keyword for allow_pickle
-    os.replace(file.name, path)
 
 
 def _scene(
@@ -209,8 +203,7 @@ def _scene(
     arrays: dict[str, npt.NDArray[Any]],
     estimated: Mapping[FlowKind, npt.NDArray[np.float16]],
 ) -> DrawnScene:
-    names = ("ids", "joints", "boxes", "head_boxes", "visible_fraction")
-    by_frame = zip(*(_split(arrays[name], arrays["counts"]) for name in names), strict=True)
+    by_frame = zip(*(_split(arrays[name], arrays["counts"]) for name in _OF_PEOPLE), strict=True)
     return DrawnScene(
         config,
         people=tuple(People(*parts) for parts in by_frame),

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
+from posewire_evaluation.ablation import cache as cache_module
 from posewire_evaluation.ablation.cache import CachedDetections, CacheError, NetworkCache, PoseBook, digest_of
 
 BOXES = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 10, 20]], np.float32)
@@ -91,6 +94,29 @@ def test_a_damaged_file_is_named_with_the_remedy(file: str, tmp_path: Path) -> N
     }
     with pytest.raises(CacheError, match=rf"{file} is damaged .*delete it"):
         readers[file]()
+
+
+@pytest.mark.parametrize("damaged", ["what is compressed", "how it is compressed"])
+def test_every_part_of_a_file_may_be_damaged(damaged: str, tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path)
+    cache.store_detections("a", "d", CachedDetections(BOXES, BOXES[:, 0], np.array([3]), (240, 320)))
+    path = tmp_path / "a-d" / "detections.npz"
+    content = bytearray(path.read_bytes())
+    if damaged == "what is compressed":
+        name, extra = struct.unpack("<HH", content[26:30])  # the lengths of what comes before it
+        content[30 + name + extra] = 0xFF
+    else:
+        with ZipFile(path) as archive:
+            content[archive.start_dir + 10] = 99
+    path.write_bytes(content)
+    with pytest.raises(CacheError, match=r"detections\.npz is damaged"):
+        cache.detections("a", "d")
+
+
+def test_a_digest_stands_for_the_software_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digest_of("a")
+    monkeypatch.setattr(cache_module, "_SOFTWARE", {**cache_module._SOFTWARE, "opencv": "1.0"})
+    assert digest_of("a") != before
 
 
 def test_a_digest_stands_for_all_its_parts() -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import av
 import numpy as np
-from av.error import FFmpegError
 
-from posewire.sources import FolderSource
+from posewire.errors import SourceError
+from posewire.sources import FolderSource, open_source
 from posewire_evaluation.ablation.networks import file_digest
 from posewire_evaluation.errors import EvaluationError
 from posewire_models.frames import Frame
@@ -47,38 +47,30 @@ class Video:
         return total.hexdigest()
 
     def frames(self) -> Iterator[Frame]:
-        """All frames, from the first.
+        """All frames, from the first: the pictures that the service would be sent.
 
         Raises:
             VideoError: a frame cannot be read, or has another size than the first.
         """
         size: tuple[int, int] | None = None
-        for index, frame in enumerate(self._pictures() if self.path.is_dir() else self._decoded()):
-            size = size or frame.size
-            if frame.size != size:
-                raise VideoError(
-                    f"{self.path}, frame {index}: it is {_in_words(frame.size)}, the first one {_in_words(size)}; the "
-                    "frames of a sequence must have one size"
-                )
-            yield frame
-        if size is None:
-            raise VideoError(f"{self.path} holds no frames")
-
-    def _pictures(self) -> Iterator[Frame]:
-        for picture in FolderSource(self.path):
-            if picture.image is None:
-                raise VideoError(f"frame {picture.number}: {picture.problem}")
-            yield Frame(picture.image, picture.time_s)
-
-    def _decoded(self) -> Iterator[Frame]:
-        index = 0
+        count = 0
         try:
-            with av.open(f"file:{self.path}") as container:
-                for frame in container.decode(video=0):
-                    yield Frame(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame.time)
-                    index += 1
-        except (FFmpegError, IndexError) as error:
-            raise VideoError(f"{self.path}, frame {index}: it cannot be decoded ({error})") from error
+            with closing(open_source(self.path, codec="png")) as source:
+                for picture in source:
+                    where = f"{self.path}, frame {count}"
+                    if picture.image is None:
+                        raise VideoError(f"{where}: {picture.problem}")
+                    frame = Frame(np.asarray(picture.image, np.uint8), picture.time_s)
+                    size = size or frame.size
+                    if frame.size != size:
+                        raise VideoError(
+                            f"{where}: it is {_in_words(frame.size)}, the first one {_in_words(size)}; the frames of a "
+                            "sequence must have one size"
+                        )
+                    yield frame
+                    count += 1
+        except SourceError as error:
+            raise VideoError(f"{self.path}, after {count} frames: {error}") from error
 
 
 def _in_words(size: tuple[int, int]) -> str:

@@ -117,14 +117,26 @@ def assert_same(a: list[TrackedPeople], b: list[TrackedPeople]) -> None:
 def test_frames_know_when_they_were_taken(video: Video, tmp_path: Path) -> None:
     """Estimators of flow are chosen by it, as in the service."""
     assert [frame.taken_s for frame in video.frames()] == pytest.approx([number / 25 for number in range(FRAMES)])
-    with av.open(str(tmp_path / "slow.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=8)
+    slow = Video("slow", clip(tmp_path / "slow.mp4", rate=8)).frames()
+    assert [frame.taken_s for frame in slow] == pytest.approx([0.0, 0.125, 0.25])
+
+
+def clip(path: Path, rate: int = 25, rotation: int = 0) -> Path:
+    """A video of three frames of 320x240."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        if rotation:
+            stream.set_display_rotation(rotation)
         for number in range(3):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
         container.mux(stream.encode())
-    slow = [frame.taken_s for frame in Video("slow", tmp_path / "slow.mp4").frames()]
-    assert slow == pytest.approx([0.0, 0.125, 0.25])
+    return path
+
+
+def test_frames_are_upright_as_in_the_service(tmp_path: Path) -> None:
+    """A telephone's film lies on its side, and its metadata say so."""
+    assert {frame.size for frame in Video("a", clip(tmp_path / "a.mp4", rotation=90)).frames()} == {(320, 240)}
 
 
 def test_how_flow_is_estimated_is_part_of_what_was_run() -> None:
@@ -167,5 +179,18 @@ def test_a_frame_of_another_size_is_said_with_its_number(video: Video) -> None:
 def test_a_cut_off_video_is_said_with_its_frame(tmp_path: Path) -> None:
     path = tmp_path / "walk.mp4"
     path.write_bytes(b"\x00\x00\x00\x18ftypmp42")
-    with pytest.raises(VideoError, match=r"walk\.mp4, frame 0"):
+    with pytest.raises(VideoError, match=r"walk\.mp4, after 0 frames: .*walk\.mp4 cannot be opened"):
+        list(Video("walk", path).frames())
+
+
+def test_a_video_that_ends_too_early_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "walk.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        for _ in range(8):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuvj420p")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(VideoError, match=r"walk\.avi, after \d frames: .* is the file cut off"):
         list(Video("walk", path).frames())

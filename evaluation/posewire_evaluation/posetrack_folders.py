@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from posewire_evaluation.posetrack import PoseTrackScores, SequenceTally, combin
 from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
 from posewire_evaluation.sequence_files import unscored
 from posewire_evaluation.sequences import NO_SCORE, PoseSequence
+from posewire_evaluation.worker_processes import worker_processes
 
 __all__ = ["PoseTrackReport", "score_posetrack_files"]
 
@@ -79,10 +78,8 @@ def _tallied(files: Sequence[tuple[Path, Path]], workers: int) -> Iterator[_Sequ
     if workers < 2 or len(files) < _FEWEST_TO_SHARE:
         yield from map(_tally_files, files)
         return
-    # Forked processes would inherit the threads of OpenCV and gRPC without their locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(files)), mp_context=context) as pool:
-        yield from pool.map(_tally_files, files)
+    with worker_processes(min(workers, len(files))) as mapped:
+        yield from mapped(_tally_files, files)
 
 
 def _tally_files(files: tuple[Path, Path]) -> _Sequence:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 import typer
 
+from posewire.cli.interrupts import terminated_as_interrupted
 from posewire.errors import InvalidSettings, PosewireError
 
 __all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "is_watched", "say"]
@@ -46,9 +47,14 @@ def is_watched() -> bool:
 
 @contextmanager
 def expected_failures() -> Iterator[None]:
-    """Turn expected exceptions into messages and exit statuses: 2 for wrong usage, 130 for an interrupt, else 1."""
+    """Turn expected exceptions into messages and exit statuses: 2 for wrong usage, 130 for an interrupt, else 1.
+
+    SIGTERM and SIGHUP are interrupts as Ctrl-C is: a command that ended on the spot would leave behind its processes,
+    temporary files, and a terminal without a cursor.
+    """
     try:
-        yield
+        with terminated_as_interrupted():
+            yield
     except (UsageError, InvalidSettings) as error:
         raise _exit(error, ExitStatus.USAGE) from None
     except (CommandError, PosewireError, OSError) as error:

@@ -78,19 +78,21 @@ class Interrupts:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """The first SIGTERM or SIGHUP, which would end the program on the spot, raises KeyboardInterrupt in the block.
+    """SIGTERM and SIGHUP, which would end the program on the spot, raise KeyboardInterrupt in the block.
 
-    Where somebody else handles or ignores it, it is left to them.
+    Within a second of the first, others change nothing: a terminal that closes sends several, and what ends is left to
+    end. Where somebody else handles or ignores them, they are left to them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    happened = False
+    first_s: float | None = None
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal happened
-        again, happened = happened, True
-        if not again:
+        nonlocal first_s
+        now_s = time.monotonic()
+        if first_s is None or now_s - first_s >= _AT_ONCE_S:
+            first_s = now_s if first_s is None else first_s
             raise KeyboardInterrupt
 
     ours = [number for number in _TERMINATIONS if signal.getsignal(number) is signal.SIG_DFL]

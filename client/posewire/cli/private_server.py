@@ -14,7 +14,6 @@ from pathlib import Path
 
 from posewire.cli.access import ServerAccess, access_given
 from posewire.cli.failures import CommandError, UsageError
-from posewire.cli.interrupts import terminated_as_interrupted
 
 __all__ = ["ServerChoice", "private_server"]
 
@@ -69,14 +68,12 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
 
     The server holds the read end of a pipe whose write end only this process has: however this process ends, the pipe
     ends with it, and so does the server. It has a session of its own, so that Ctrl-C in a terminal reaches us alone and
-    we can finish our files before it goes. SIGTERM and SIGHUP end the block as Ctrl-C does, unless they are handled
-    already, so that nothing is left behind.
+    we can finish our files before it goes.
 
     Raises:
         CommandError: it does not start; the message is its own.
-        KeyboardInterrupt: SIGTERM or SIGHUP came.
     """
-    with terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="posewire-") as folder:
+    with tempfile.TemporaryDirectory(prefix="posewire-") as folder:
         port_file, log_file = Path(folder) / "port", Path(folder) / "log"
         command = [
             sys.executable, "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0",

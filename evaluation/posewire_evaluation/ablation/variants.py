@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +19,7 @@ from posewire_evaluation.ablation.networks import Networks
 from posewire_evaluation.ablation.recording import LoadedOnce, NetworkTime, RecordedVideo, keep_poses, record
 from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.scores import Scores, as_prediction, score
+from posewire_evaluation.worker_processes import worker_processes
 from posewire_server.tracking import Similarity, TrackerConfig
 
 __all__ = ["TABLE_5", "Measured", "Variant", "in_parallel", "measure"]
@@ -119,18 +118,12 @@ def measure(
 
 @contextmanager
 def in_parallel(work: Callable[[Task], Result], workers: int) -> Iterator[Callable[[Sequence[Task]], Iterator[Result]]]:
-    """A `map` of `work` over worker processes, which lives as long as the block; 0 workers: in this process.
-
-    Processes are started afresh, not forked: a fork would copy the threads' locks of the networks' libraries.
-    """
+    """A `map` of `work` over worker processes, which lives as long as the block; 0 workers: in this process."""
     if workers == 0:
         yield lambda tasks: map(work, tasks)
         return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread_each, initargs=(workers,)
-    )
-    with pool:
-        yield lambda tasks: pool.map(work, tasks)
+    with worker_processes(workers, partial(_one_thread_each, workers)) as mapped:
+        yield lambda tasks: mapped(work, tasks)
 
 
 def _one_thread_each(workers: int) -> None:

@@ -19,6 +19,8 @@ _SMALL = "--size 854x480 --people 2"
 # Cameras that take about half of two slow cores: where they fill the machine by themselves, a ratio says nothing.
 _HOSTILE = f"{_SMALL} --streams 4 --fps 3 --seconds 6 --warm-up 1 --rounds 3"
 
+_END_TIMEOUT_S = 15.0
+
 
 @dataclass(frozen=True)
 class Step:
@@ -102,12 +104,26 @@ def run_suite(steps: tuple[Step, ...], folder: Path) -> list[str]:
         print(f"{step.command} ...", file=sys.stderr, flush=True)
         words = [*shlex.split(step.arguments), "--json", str(folder / f"{step.name}.json")]
         (folder / f"{step.name}.json").unlink(missing_ok=True)
-        run = subprocess.run([sys.executable, "-m", "posewire_server.benchmark", *words], stdout=subprocess.DEVNULL)
-        if run.returncode:
+        status = _run([sys.executable, "-m", "posewire_server.benchmark", *words])
+        if status:
             failed.append(step.name)
-        print(f"  {'failed' if run.returncode else 'done'} in {time.monotonic() - began_s:.0f} s", file=sys.stderr)
+        print(f"  {'failed' if status else 'done'} in {time.monotonic() - began_s:.0f} s", file=sys.stderr)
     (folder / "tables.md").write_text(tables_of(steps, folder), encoding="utf-8")
     return failed
+
+
+def _run(command: list[str]) -> int:
+    """The exit status of a command. It ends when we do, and in its own way: it has a server, and temporary files."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        try:
+            process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def tables_of(steps: tuple[Step, ...], folder: Path) -> str:

@@ -7,8 +7,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import typer
 
 from posewire.cli import interrupts as interrupts_module
+from posewire.cli.failures import ExitStatus, expected_failures
 from posewire.cli.interrupts import Interrupts, terminated_as_interrupted
 
 TERMINATIONS = [signal.SIGTERM, signal.SIGHUP]
@@ -113,6 +115,33 @@ def test_what_would_end_the_program_on_the_spot_interrupts_it(number: int) -> No
         for again in TERMINATIONS:  # what ends is left to end
             interrupt(again)
     assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", TERMINATIONS)
+def test_an_end_that_is_stuck_can_be_ended(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts_module, "_AT_ONCE_S", 0.0)
+    with terminated_as_interrupted():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                interrupt(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])
+def test_every_command_ends_in_its_own_way(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    tidied = []
+
+    def command() -> None:
+        with expected_failures():
+            try:
+                interrupt(number)
+            finally:
+                tidied.append("processes, temporary files, the terminal")
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == ExitStatus.INTERRUPTED
+    assert capsys.readouterr().err == "posewire: interrupted\n"
+    assert tidied
 
 
 def test_who_handles_signals_goes_on_to_do_so() -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -138,6 +141,25 @@ def test_a_benchmark_that_fails_is_named_and_its_old_figures_go(tmp_path: Path) 
     assert run_suite((Step("bad", "Bad", "load", "load --streams 0"),), tmp_path) == ["bad"]
     assert not (tmp_path / "bad.json").exists()
     assert (tmp_path / "tables.md").read_text() == ""
+
+
+def test_a_suite_that_is_interrupted_ends_its_benchmark_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    class Endless(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **options: Any) -> None:
+            super().__init__(["sleep", "60"], **options)
+            begun.append(self)
+
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is None:
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Endless)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite((Step("long", "Long", "load", "load"),), tmp_path)
+    assert [each.returncode for each in begun] == [-signal.SIGTERM]
 
 
 def test_figures_stand_below_their_command(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class StreamSettings:
             slow server slows the source down. None: `latest` for live sources, `all` for the others.
         max_age_ms: a frame that waited longer at the server is dropped; None or 0: no limit.
         joint_set: `coco17`, `posetrack15`, ...; None: all joints of the server's pose network.
-        name: a label for the server's logs and metrics, at most 64 characters.
+        name: a label for the server's logs and `posewire top`, at most 64 characters.
         max_detect_every: how far the server may stretch `detect_every` under load; None or 0: not at all.
         raw_size: width and height of raw frames; needed for `raw` only, and only where there is no source to tell it.
         max_in_flight: frames that may be under way at a time. None: 8, or 32 where the newest frame wins.

@@ -82,7 +82,7 @@ def track(
 ) -> None:
     """Follow people through a video, camera or network stream.
 
-    The exit status is 0 only if every frame was tracked.
+    The exit status is 0 only if every frame was tracked; a camera's frames may also be dropped.
     """
     with expected_failures():
         from posewire.cli.private_server import ServerChoice
@@ -207,8 +207,15 @@ def top(
 
 @app.command()
 @with_access_flags
-def info(server: ServerFlag = None) -> None:
-    """Say what is installed, and what a server offers."""
+def info(
+    server: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT[,...]", help="A running server; without, that of this machine.")
+    ] = None,
+) -> None:
+    """Say what is installed, and what a server offers.
+
+    Without --server, 127.0.0.1:50051 is asked, and it is no error if nobody answers there.
+    """
     with expected_failures():
         from posewire.cli.info import run_info
 
@@ -280,7 +287,10 @@ def replay(
 def explain(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of `posewire serve --record`.")],
     frame: Annotated[int, typer.Option(min=0, metavar="N", help="Number of the frame.")],
-    bundle: BundleFlag = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Networks to run: a bundle's name, or its folder; without, the recording's."),
+    ] = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

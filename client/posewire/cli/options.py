@@ -18,6 +18,7 @@ __all__ = [
     "FlowFlag",
     "FrameFormat",
     "NoPropagationFlag",
+    "OwnBundleFlag",
     "QueueLengthFlag",
     "QuietFlag",
     "RenderFlag",
@@ -70,6 +71,9 @@ ServerFlag: TypeAlias = Annotated[
 ]
 BundleFlag: TypeAlias = Annotated[
     str | None, typer.Option("--bundle", metavar="NAME", help="Networks of the private server: a name, or a folder.")
+]
+OwnBundleFlag: TypeAlias = Annotated[
+    str | None, typer.Option("--bundle", metavar="NAME", help="Networks to run: a bundle's name, or its folder.")
 ]
 DetectorFlag: TypeAlias = Annotated[
     str | None,

@@ -27,7 +27,7 @@ from posewire.cli.evaluation_data import (
     say_where,
 )
 from posewire.cli.failures import expected_failures
-from posewire.cli.options import BundleFlag, DetectorFlag, FlowFlag, QuietFlag
+from posewire.cli.options import DetectorFlag, FlowFlag, OwnBundleFlag, QuietFlag
 from posewire.cli.outputs import make_folder
 from posewire.cli.progress import Bar, bar
 
@@ -131,7 +131,7 @@ def tune(
     out: OutFlag,
     videos: VideosFlag = None,
     gt: TruthFlag = None,
-    bundle: BundleFlag = None,
+    bundle: OwnBundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",

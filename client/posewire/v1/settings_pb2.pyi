@@ -175,7 +175,7 @@ class StreamConfig(google.protobuf.message.Message):
     joint_set: builtins.str
     """Which joints the results carry: "coco17", "posetrack15", ... Empty: all joints of the server's pose network."""
     name: builtins.str
-    """A label for logs and metrics, e.g. the camera's name; at most 64 characters."""
+    """A label for logs and ListStreams, e.g. the camera's name; at most 64 characters."""
     max_detect_every: builtins.int
     """How far the server may stretch `detect_every` under load. 0 or absent: not at all."""
     @property

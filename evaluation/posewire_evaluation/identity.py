@@ -17,6 +17,7 @@ __all__ = [
     "IdentityScores",
     "IdentityTally",
     "TrackedFrames",
+    "check_trackeval",
     "combine_identities",
     "score_identities",
     "tally_frames",
@@ -77,6 +78,15 @@ class IdentityTally:
 
     hota: dict[str, Any]
     identity: dict[str, Any]
+
+
+def check_trackeval() -> None:
+    """Find out before hours of work that identities could not be scored.
+
+    Raises:
+        EvaluationError: TrackEval is not installed; the message says how to get it.
+    """
+    _metrics()
 
 
 def score_identities(pairs: Iterable[tuple[PoseSequence, PoseSequence]]) -> IdentityScores:

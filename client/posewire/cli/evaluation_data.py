@@ -132,8 +132,18 @@ def processes(wanted: int | None) -> int:
 
 @contextmanager
 def evaluation_extra(command: str) -> Iterator[None]:
-    """Say how to install what is missing."""
+    """Say how to install what is missing, and what is needed last before anything is done.
+
+    Raises:
+        CommandError: one of the extras is not installed.
+        EvaluationError: nor is what no extra brings, or no plot can be drawn.
+    """
     try:
+        from posewire_evaluation.ablation.plots import check_matplotlib
+        from posewire_evaluation.identity import check_trackeval
+
+        check_matplotlib()
+        check_trackeval()
         yield
     except ModuleNotFoundError as error:
         raise CommandError(

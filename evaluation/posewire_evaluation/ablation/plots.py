@@ -7,20 +7,21 @@ from typing import Any
 
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["figure", "save"]
+__all__ = ["check_matplotlib", "figure", "save"]
 
 
-def figure(columns: int, title: str) -> tuple[Any, list[Any]]:
-    """A figure with panels side by side: the figure, and its axes.
+def check_matplotlib() -> None:
+    """Find out before hours of work that nothing could be drawn.
 
     Raises:
         EvaluationError: matplotlib is not installed; the message says how to get it.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise EvaluationError("plots need matplotlib; install it: pip install 'posewire[eval]'") from error
-    drawing = Figure(figsize=(3.4 * columns, 3.4), layout="constrained")
+    _figure_class()
+
+
+def figure(columns: int, title: str) -> tuple[Any, list[Any]]:
+    """A figure with panels side by side: the figure, and its axes; raises as `check_matplotlib`."""
+    drawing = _figure_class()(figsize=(3.4 * columns, 3.4), layout="constrained")
     drawing.suptitle(title, fontsize=10)
     panels = [drawing.add_subplot(1, columns, place + 1) for place in range(columns)]
     for panel in panels:
@@ -36,3 +37,11 @@ def save(drawing: Any, path: Path) -> None:
     handles, labels = drawing.axes[0].get_legend_handles_labels()  # the same in all panels
     drawing.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)
     drawing.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise EvaluationError("plots need matplotlib; install it: pip install 'posewire[eval]'") from error
+    return Figure

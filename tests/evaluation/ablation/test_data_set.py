@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,29 @@ def test_networks_are_told_apart(choices: list[tuple[str, str]], names: list[str
     networks = told_apart([BundleNetworks(bundle, detector) for bundle, detector in choices])
     assert [each.name for each in networks] == names
     assert [(each.bundle, each.detector) for each in networks] == choices
+
+
+@pytest.mark.parametrize(
+    ("package", "said"),
+    [
+        ("trackeval.metrics", "pip install --no-deps trackeval"),
+        ("matplotlib.figure", "plots need matplotlib"),
+        ("motmetrics", "needs the package motmetrics"),
+    ],
+)
+def test_what_is_needed_last_is_missed_first(
+    package: str, said: str, data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = CountedNetworks()
+    monkeypatch.setattr(Data, "networks", lambda _: [networks])
+    for name in [name for name in sys.modules if name.startswith("posewire_evaluation")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    for command in ("ablate", "tune"):
+        result = run(command, "--out", tmp_path, "--videos", data[0], "--gt", data[1], "--workers", 1)
+        assert result.exit_code == 1
+        assert said in result.stderr
+    assert not networks.stages.counts
 
 
 def test_both_commands_work_on_the_same_cache(

@@ -127,9 +127,11 @@ class BundleNetworks:
         own = {stage: asdict(part) | how if part is not None else None for stage, part in parts.items()}
         if self.flow == "auto" and device.type == "cpu" and manifest.near_flow is not None:
             own["flow"] = {"far": own["flow"], "near": asdict(manifest.near_flow), "from_s": FAR_S}
-        for stage, kind, named in (("detector", detector.kind, self.detector), ("flow", flow.kind, self.flow)):
-            if kind not in ("auto", "bundle", "published"):
-                own[stage] = {"named": _with_digest(named), **how, **asdict(DetectorSettings())}
+        for stage, spec in (("detector", detector), ("flow", flow)):
+            if spec.kind not in ("auto", "bundle", "published"):
+                # The path says nothing of what lies there.
+                content = None if spec.path is None else file_digest(spec.path)
+                own[stage] = {**asdict(spec), "path": content, **how, **asdict(DetectorSettings())}
         return own
 
     @property
@@ -158,11 +160,6 @@ def told_apart(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
             raise ValueError(f"the networks {min(twice)!r} are asked for twice; name each choice once")
         named = longer
     return named
-
-
-def _with_digest(named: str) -> list[str]:
-    """The parts of a name, each file among them by its content: a path says nothing of what lies there."""
-    return [file_digest(Path(part)) if Path(part).is_file() else part for part in named.split(":")]
 
 
 def file_digest(path: Path) -> str:

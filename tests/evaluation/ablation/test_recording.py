@@ -145,6 +145,20 @@ def test_how_flow_is_estimated_is_part_of_what_was_run() -> None:
     assert len(identities) == len(choices)
 
 
+@pytest.mark.parametrize("name", ["a.onnx", "a:b.onnx"])
+@pytest.mark.parametrize("choice", ["onnx:{}", "torchvision:fasterrcnn_resnet50_fpn:{}"])
+def test_a_file_is_known_by_its_content(choice: str, name: str, tmp_path: Path) -> None:
+    identities = []
+    for place, content in (("x", "1"), ("x", "2"), ("y", "1")):
+        path = tmp_path / place / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+        networks = BundleNetworks("nano", detector=choice.format(path), device="cpu")
+        identities.append(networks.identities["detector"])
+    first, changed, moved = map(digest_of, identities)
+    assert first == moved != changed
+
+
 def identities_with(*names: str) -> dict[str, Any]:
     """Those of a bundle of published weights, once these lie in the store too."""
     for name in names:

@@ -8,7 +8,7 @@ from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.ignore_regions import without_ignored
 from posewire_evaluation.sequences import PoseFrame, PoseSequence
 
-__all__ = ["scored_frames"]
+__all__ = ["check_frames", "scored_frames"]
 
 
 def scored_frames(truth: PoseSequence, predicted: PoseSequence) -> Iterator[tuple[PoseFrame, PoseFrame]]:
@@ -25,13 +25,14 @@ def scored_frames(truth: PoseSequence, predicted: PoseSequence) -> Iterator[tupl
             f"{predicted.source} has the joints {predicted.joint_set.name}, {truth.source} {truth.joint_set.name};"
             " convert one of them"
         )
-    _check_frames(truth, predicted)
+    check_frames(truth, predicted)
     for true, guess in zip(truth.frames, predicted.frames, strict=True):
         if true.labelled:
             yield without_ignored(true, true.ignore_regions), without_ignored(guess, true.ignore_regions)
 
 
-def _check_frames(truth: PoseSequence, predicted: PoseSequence) -> None:
+def check_frames(truth: PoseSequence, predicted: PoseSequence) -> None:
+    """Raise `EvaluationError` unless the two have the same frames."""
     wanted, there = [frame.number for frame in truth.frames], [frame.number for frame in predicted.frames]
     if wanted == there:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from posewire.writers import VideoWriter
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_models.frames import Frame
 from posewire_models.manifest import find_bundle, read_manifest
-from tests.evaluation.people import as_2017, as_2018, frame, pose, sequence, written
+from tests.evaluation.people import as_2017, as_2018, frame, pose, sequence, walk, written
 from tests.server.serving import serving
 from tests.server.stand_ins import BlueShyPose, Floats, GridPose, Pixels, networks, picture
 
@@ -96,8 +97,7 @@ def test_every_sequence_has_its_prediction(data: Path, server: str) -> None:
 
 def test_hidden_files_are_no_sequences(data: Path) -> None:
     (data / "gt" / "._000001_folder.json").write_bytes(b"\0\5\26\7Mac OS X")
-    for file in (data / "gt").glob("[0-9]*.json"):
-        written(data / "dt" / file.name, {})
+    shutil.copytree(data / "gt", data / "dt", ignore=shutil.ignore_patterns(".*"))
     result = run(data, NOBODY)
     assert result.exit_code == 0, result.stderr
     assert "0 sequences tracked, 3 were there" in result.stderr
@@ -145,6 +145,49 @@ def test_what_is_there_is_left_alone(data: Path, server: str) -> None:
     assert "0 sequences tracked, 3 were there" in run(data, server).stderr
     assert "3 sequences tracked, 18 frames" in run(data, server, "--overwrite").stderr
     assert (data / "dt" / "000001_folder.json").stat().st_mtime_ns > kept
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [('{"images": [{"id', "cannot be read"), (json.dumps(as_2018(walk(FRAMES - 1))), "frame 5 is missing")],
+)
+def test_what_is_there_is_a_whole_prediction(content: str, said: str, data: Path) -> None:
+    shutil.copytree(data / "gt", data / "dt")
+    file = data / "dt" / "000002_clip.json"
+    file.write_text(content)
+    result = run(data, NOBODY)
+    assert result.exit_code == 1
+    assert f"{file}" in result.stderr
+    assert said in result.stderr
+    assert f"Delete {file}, and its sequence is tracked again" in result.stderr
+
+
+def test_predictions_that_nobody_knows_are_not_mixed_with_others(tmp_path: Path, server: str) -> None:
+    for name in ("000001_a", "000002_b"):
+        pictures(tmp_path / "videos" / name, frames=1)
+        truth(tmp_path / "gt" / f"{name}.json", frames=1)
+    found, scores = tmp_path / "dt" / "000001_a.json", written(tmp_path / "dt" / "scores.json", {"mota": 1})
+    shutil.copy(tmp_path / "gt" / found.name, found)
+    result = run(tmp_path, server)
+    assert result.exit_code == 2
+    assert "has predictions, as 000001_a.json, and no .posewire-run.json" in result.stderr
+    assert run(tmp_path, server, "--overwrite").exit_code == 0  # other files are nobody's predictions
+    assert found.read_bytes() != (tmp_path / "gt" / found.name).read_bytes()
+    assert scores.exists()
+
+
+def test_predictions_of_other_sequences_are_not_left_beside_what_is_made_otherwise(tmp_path: Path, server: str) -> None:
+    for name in ("000001_a", "000002_b"):
+        pictures(tmp_path / "videos" / name, frames=1)
+        truth(tmp_path / "gt" / f"{name}.json", frames=1)
+    assert run(tmp_path, server, "--similarity", "bbox").exit_code == 0
+    (tmp_path / "gt" / "000002_b.json").unlink()
+    before = (tmp_path / "dt" / "000001_a.json").read_bytes()
+    result = run(tmp_path, server, "--similarity", "pose", "--overwrite")
+    assert result.exit_code == 2
+    assert "000002_b.json was made otherwise, and would stay" in result.stderr
+    assert (tmp_path / "dt" / "000001_a.json").read_bytes() == before
+    assert run(tmp_path, server, "--similarity", "bbox", "--overwrite").exit_code == 0
 
 
 def test_predictions_of_other_settings_are_not_mixed(data: Path, server: str) -> None:

@@ -24,6 +24,8 @@ from posewire.cli.track import require_detector
 from posewire.errors import PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.frame_pairs import check_frames
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequence_videos import SequenceVideo, find_video
@@ -101,7 +103,7 @@ def run_data_set(job: DataSetJob) -> None:
         CommandError: a file or folder is missing or unusable.
     """
     tasks = _tasks(job)
-    remaining = [task for task in tasks if job.overwrite or not task.out.exists()]
+    remaining = [task for task in tasks if job.overwrite or not _is_done(task)]
     account = _Account()
     if remaining:
         make_folder(job.out)
@@ -135,6 +137,21 @@ def _tasks(job: DataSetJob) -> list[_Task]:
         truth = read_posetrack(file)
         tasks.append(_Task(truth, find_video(job.videos, truth), job.out / file.name, _sequence_name(truth, place)))
     return tasks
+
+
+def _is_done(task: _Task) -> bool:
+    """Whether a sequence has its prediction.
+
+    Raises:
+        CommandError: it has a file that is none, or one of other frames.
+    """
+    if not task.out.exists():
+        return False
+    try:
+        check_frames(task.truth, read_posetrack(task.out, predictions=True))
+    except EvaluationError as error:
+        raise CommandError(f"{error}. Delete {task.out}, and its sequence is tracked again") from error
+    return True
 
 
 def _sequence_name(truth: PoseSequence, place: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from posewire.cli.private_server import ServerChoice
 from posewire.errors import ConnectionFailed, TimedOut
 from posewire.settings import Codec
 from posewire.writers._files import write_json
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.posetrack_files import read_posetrack
+from posewire_evaluation.sequence_files import sequence_files
 from posewire_models.manifest import BundleError, find_bundle, read_manifest
 from posewire_models.spec_names import spec_name
 
@@ -41,7 +44,7 @@ class SettingsNote:
     tracker: TrackerSettings
     frames: Codec
 
-    def keep(self, info: ServerInfo, *, overwrite: Iterable[Path] | None = None) -> None:
+    def keep(self, info: ServerInfo, *, overwrite: Collection[Path] | None = None) -> None:
         """Note what the predictions are made with, or find that those in the folder were made with something else.
 
         Args:
@@ -50,18 +53,18 @@ class SettingsNote:
                 go at once: the run may end before it has made all of them.
 
         Raises:
-            UsageError: those in the folder were made with something else, and are not to be overwritten.
+            UsageError: some were made with something else, or nobody knows with what, and would not be overwritten.
             CommandError: the note cannot be read.
         """
         settings = self._settings(info)
         before = self._read()
-        if before is not None:
-            if overwrite is None:
-                self._refuse_others(before, settings)
-                return
-            if before != settings:
-                for prediction in overwrite:
-                    prediction.unlink(missing_ok=True)
+        if overwrite is None and before is not None:
+            self._refuse_others(before, settings)
+            return
+        if before != settings:
+            self._refuse_to_leave(overwrite, noted=before is not None)
+            for prediction in overwrite or ():
+                prediction.unlink(missing_ok=True)
         write_json(self.folder / _FILE, settings)
 
     def compare(self) -> None:
@@ -120,6 +123,23 @@ class SettingsNote:
             raise CommandError(f"{path} cannot be read: {error}; give another --out") from error
         return content if isinstance(content, dict) else {}
 
+    def _refuse_to_leave(self, overwrite: Collection[Path] | None, *, noted: bool) -> None:
+        """Raise `UsageError` if a prediction would stay that others are about to be made beside, otherwise."""
+        staying = (file for file in sequence_files(self.folder) if file not in (overwrite or ()))
+        prediction = next(filter(_is_prediction, staying), None)
+        if prediction is None:
+            return
+        if overwrite is None:
+            raise UsageError(
+                f"{self.folder} has predictions, as {prediction.name}, and no {_FILE} that says what they were made"
+                " with; give another --out, or --overwrite to make all of them anew"
+            )
+        how = "was made otherwise" if noted else f"was made before, and no {_FILE} says with what"
+        raise UsageError(
+            f"{prediction} {how}, and would stay: its sequence is not among those that are made anew; move it away, or"
+            " give another --out"
+        )
+
     def _refuse_others(self, before: dict[str, Any], settings: dict[str, Any]) -> None:
         """Raise `UsageError` unless both are the same; a version that one of them lacks is no difference."""
         differences = _differences(before, settings)
@@ -143,6 +163,14 @@ async def _ask(server: ServerChoice) -> ServerInfo | None:
                 return await client.server_info()
             except (ConnectionFailed, TimedOut):
                 return None
+
+
+def _is_prediction(file: Path) -> bool:
+    try:
+        read_posetrack(file, predictions=True)
+    except EvaluationError:
+        return False
+    return True
 
 
 def _differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:

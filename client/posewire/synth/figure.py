@@ -205,15 +205,30 @@ class Figure:
         across = left * np.cos(yaw) + forward * np.sin(yaw)
         nearness = forward * np.cos(yaw) - left * np.sin(yaw)
         joints = np.stack([x + scale * across, y - scale * (up - PITCH * nearness)], axis=1)
-        turns = np.full(len(PARTS), yaw)
         shoulders = body[JOINTS["left_shoulder"]] - body[JOINTS["right_shoulder"]]
-        turns[_TRUNK] -= np.arctan2(shoulders[2], shoulders[0])
-        turns[_SKULL] += posture.look
+        twist = float(np.arctan2(shoulders[2], shoulders[0]))
+        return self.place(joints, nearness, scale, yaw=yaw, trunk_yaw=yaw - twist, head_yaw=yaw + posture.look)
+
+    def place(
+        self, joints: Floats, nearness: Floats, scale: float, *, yaw: float, trunk_yaw: float, head_yaw: float
+    ) -> Pose2D:
+        """Put the body where its joints are in the picture.
+
+        Args:
+            joints: `(len(JOINTS), 2)` pixels.
+            nearness: `(len(JOINTS),)` metres by which each is nearer to the camera than the middle of the body.
+            scale: pixels that a metre spans.
+            yaw: of arms and legs, 0 towards the camera, radians; as in `pose`.
+            trunk_yaw: of the trunk.
+            head_yaw: of the head.
+        """
+        turns = np.full(len(PARTS), yaw)
+        turns[_TRUNK] = trunk_yaw
+        turns[_SKULL] = head_yaw
         half = np.hypot(self._wide * np.cos(turns), self._deep * np.sin(turns)) * scale
         turns = np.arctan2(self._deep * np.sin(turns), self._wide * np.cos(turns))
         middle = (nearness[_START] + nearness[_END]) / 2
         nearer = middle + _NEARER
-        head_yaw = yaw + posture.look
         nearer[PART_ROW["nose"]] += 0.06 if np.cos(head_yaw) > -0.1 else -0.1
         return Pose2D(
             joints=joints,

@@ -16,7 +16,7 @@ from posewire.synth.backdrop import build_backdrop, build_pillars
 from posewire.synth.body import JOINTS, draw_shape
 from posewire.synth.camera import Camera, compose
 from posewire.synth.config import SceneConfig
-from posewire.synth.figure import OUTLINES, PART_ROW, PARTS, Figure
+from posewire.synth.figure import PART_ROW, PARTS, Figure
 from posewire.synth.layout import Layout, label_of
 from posewire.synth.motion import write_script
 from posewire.synth.stage import Actor, Painting, paint
@@ -157,7 +157,7 @@ class Scene:
         moved = joints - self._joints(self._actors(earlier), earlier)[:, : len(NANO19)]
         counts = np.bincount(layout.labels.ravel(), minlength=label_of(len(actors)))[1:].reshape(-1, len(PARTS)).sum(1)
         there = [actor.person for actor in actors if painting.painted.get(actor.person, 0) > 0]
-        outlines = [_outline(actor) for actor in actors]
+        outlines = [actor.outline for actor in actors]
         full, heads = _bounds([outlines[row] for row in there]), _bounds([outlines[row][_HEAD] for row in there])
         areas = [
             painting.painted[row] if _inside(box, width, height) else _area(outlines[row], box)
@@ -194,11 +194,6 @@ def _sensor_noise(config: SceneConfig) -> npt.NDArray[np.int16] | None:
     shape = (config.height + _NOISE_MARGIN, config.width + _NOISE_MARGIN, 3)
     noise = np.random.default_rng([config.seed, 43]).standard_normal(shape, np.float32)
     return np.asarray(np.rint(noise * config.sensor_noise), np.int16)
-
-
-def _outline(actor: Actor) -> Floats:
-    """Silhouettes of all parts in the frame: `(parts, points, 2)`."""
-    return OUTLINES @ actor.maps[:, :, :2].transpose(0, 2, 1) + actor.maps[:, None, :, 2]
 
 
 def _bounds(outlines: list[Floats]) -> Floats:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from posewire.synth.backdrop import Backdrop, Pillar
 from posewire.synth.camera import compose
-from posewire.synth.figure import Figure, Pose2D
+from posewire.synth.figure import OUTLINES, Figure, Pose2D
 from posewire.synth.layout import label_of
 
-__all__ = ["Actor", "Painting", "paint"]
+__all__ = ["Actor", "Painting", "paint", "put_figure"]
 
 Image = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.uint16]
@@ -39,6 +39,11 @@ class Actor:
     maps: Floats
     depth_m: float
     foot: tuple[float, float, float]
+
+    @property
+    def outline(self) -> Floats:
+        """Silhouettes of all parts in the frame: `(parts, points, 2)`."""
+        return np.asarray(OUTLINES @ self.maps[:, :, :2].transpose(0, 2, 1) + self.maps[:, None, :, 2])
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,12 @@ def paint(
         if isinstance(thing, Pillar):
             _put(image, labels, thing.sprite, compose(motion, thing.placed), 0)
         else:
-            painted[thing.person] = _put_figure(image, labels, thing)
+            painted[thing.person] = put_figure(image, labels, thing)
     return Painting(image, labels, painted)
 
 
-def _put_figure(image: Image, labels: Labels, actor: Actor) -> int:
-    """Paint all parts of a body; gives the number of pixels it covers."""
+def put_figure(image: Image, labels: Labels, actor: Actor) -> int:
+    """Paint all parts of a body into `image` `(h, w, 4)` and `labels`; gives the number of pixels it covers."""
     first, regions = label_of(actor.person), []
     for part in actor.pose.order.tolist():
         if not _touches(image, actor.maps[part]):

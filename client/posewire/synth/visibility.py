@@ -10,7 +10,7 @@ from posewire.synth.figure import PART_ROW
 from posewire.synth.layout import label_of
 from posewire.synth.stage import Actor
 
-__all__ = ["joint_visibility"]
+__all__ = ["FACE_AZIMUTHS", "joint_visibility"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def _own_parts() -> tuple[list[frozenset[int]], dict[int, float]]:
 
 _OWN_PARTS, _SHOWN_BY_TRUNK = _own_parts()
 _TRUNK_PARTS = frozenset({PART_ROW["torso"], PART_ROW["hips"]})
-_FACE_AZIMUTHS = {"nose": (0.0, 98.0), "left_eye": (27.0, 84.0), "right_eye": (-27.0, 84.0),
+FACE_AZIMUTHS = {"nose": (0.0, 98.0), "left_eye": (27.0, 84.0), "right_eye": (-27.0, 84.0),
                   "left_ear": (97.0, 95.0), "right_ear": (-97.0, 95.0)}  # fmt: skip
 """Azimuth of a point of the face, and up to which angle from the camera it is seen, degrees."""
 
@@ -51,7 +51,7 @@ def joint_visibility(actor: Actor, joints: Floats, labels: npt.NDArray[np.uint16
         seen = part in _OWN_PARTS[row]
         if row in _SHOWN_BY_TRUNK and part in _TRUNK_PARTS:
             seen = bool(actor.pose.nearness[row] > _SHOWN_BY_TRUNK[row])
-        face = _FACE_AZIMUTHS.get(NANO19.names[row])
+        face = FACE_AZIMUTHS.get(NANO19.names[row])
         if face is not None:
             towards = np.angle(np.exp(1j * (np.radians(face[0]) + actor.pose.head_yaw)))
             seen = seen and bool(abs(towards) < np.radians(face[1]))

@@ -19,7 +19,10 @@ from posewire_models.crops import BOX_SCALE, check_box_scale
 from posewire_models.training.people import Floats, Person, Picture, in_sight
 from posewire_models.training.pictures import Pixels, read_rgb, shrunk
 
-__all__ = ["PatchGeometry", "PatchSet", "StreamedPatches", "load_patches"]
+__all__ = ["Cut", "PatchGeometry", "PatchSet", "StreamedPatches", "cut_patch", "load_patches"]
+
+Cut = tuple[Tensor, Tensor, float]
+"""Patch `(side, side, 3)`, joints `(k, 3)` in it and the person's area in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +83,26 @@ class PatchSet:
         return PatchSet(self.pixels.to(device), self.joints.to(device), self.areas.to(device), self.geometry)
 
     @staticmethod
-    def joined(parts: Sequence[PatchSet]) -> PatchSet:
-        """One set of several of the same geometry."""
-        return PatchSet(
-            torch.cat([part.pixels for part in parts]),
-            torch.cat([part.joints for part in parts]),
-            torch.cat([part.areas for part in parts]),
-            parts[0].geometry,
-        )
+    def of(cuts: Sequence[Cut], geometry: PatchGeometry) -> PatchSet:
+        """A set of people who were cut out one by one; at least one."""
+        pixels, joints, areas = zip(*cuts, strict=True)
+        return PatchSet(torch.stack(pixels), torch.stack(joints), torch.tensor(areas), geometry)
+
+    @staticmethod
+    def joined(parts: list[PatchSet]) -> PatchSet:
+        """One set of several of the same geometry; empties the list, so that the memory holds nobody twice."""
+        geometry, people, row = parts[0].geometry, sum(len(part) for part in parts), 0
+        pixels = parts[0].pixels.new_empty(people, *parts[0].pixels.shape[1:])
+        joints, areas = torch.cat([part.joints for part in parts]), torch.cat([part.areas for part in parts])
+        while parts:
+            part = parts.pop(0)
+            pixels[row : row + len(part)] = part.pixels
+            row += len(part)
+        return PatchSet(pixels, joints, areas, geometry)
 
 
-def cut_patch(picture: Pixels, person: Person, geometry: PatchGeometry) -> tuple[Tensor, Tensor, float]:
-    """Patch `(side, side, 3)`, joints `(k, 3)` in it and the person's area in it."""
+def cut_patch(picture: Pixels, person: Person, geometry: PatchGeometry) -> Cut:
+    """A person cut out of a picture."""
     scale, shift = geometry.to_patch(person.box)
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
     if scale < 0.5:  # warpAffine reads four neighbours only: shrink with averages first
@@ -117,7 +128,7 @@ def load_patches(
         ValueError: nobody is left.
     """
 
-    def cut(picture: Picture) -> list[tuple[Tensor, Tensor, float]]:
+    def cut(picture: Picture) -> list[Cut]:
         people = [person for person in picture.people if person.labelled >= joints_needed]
         pixels = read_rgb(picture.path, picture.size) if people else None
         if pixels is None:
@@ -128,8 +139,7 @@ def load_patches(
         patches = [patch for people in pool.map(cut, pictures) for patch in people]
     if not patches:
         raise ValueError(f"no labelled person in {len(pictures)} pictures; check the paths and the split in the config")
-    pixels, joints, areas = zip(*patches, strict=True)
-    return PatchSet(torch.stack(pixels), torch.stack(joints), torch.tensor(areas), geometry)
+    return PatchSet.of(patches, geometry)
 
 
 class StreamedPatches:

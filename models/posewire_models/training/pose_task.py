@@ -21,6 +21,7 @@ from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_poses, sheet
 from posewire_models.training.devices import Processes, autocast
+from posewire_models.training.drawn_people import DrawnPeopleConfig, draw_people
 from posewire_models.training.loop import Trained, train
 from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.losses import masked_mse
@@ -47,6 +48,7 @@ class PoseTrainConfig:
         loop: length, learning rate, precision, folder.
         sources: data sets to train on; the held-out side of those that are split is measured on.
         held_out: data sets to measure on, whole.
+        drawn: people who are drawn at the start, beside the sources'; only where they are kept `in_memory`.
         data_root: what the sources' paths are relative to.
         architecture: `pose_resnet` or `pose_mobilenet`.
         network: settings of that network (its config's fields).
@@ -68,6 +70,7 @@ class PoseTrainConfig:
     loop: LoopConfig
     sources: tuple[SourceConfig, ...]
     held_out: tuple[SourceConfig, ...] = ()
+    drawn: DrawnPeopleConfig = field(default_factory=DrawnPeopleConfig)
     data_root: Path = Path()
     architecture: str = "pose_resnet"
     network: dict[str, Any] = field(default_factory=dict)
@@ -92,6 +95,8 @@ class PoseTrainConfig:
             raise ValueError("sources is empty; name at least one data set")
         if self.sigma <= 0 or self.loaders < 1 or self.joints_needed < 1 or self.held_out_limit < 1:
             raise ValueError("sigma must be above 0; loaders, joints_needed and held_out_limit at least 1")
+        if (self.drawn.posed or self.drawn.scenes) and not self.in_memory:
+            raise ValueError("drawn people are kept in memory; leave out drawn, or in_memory = false")
         joint_set(self.joints)
         self.network_config()
 
@@ -236,11 +241,17 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
         parts = [load(read(source)) for source in config.sources]
         for source, part in zip(config.sources, parts, strict=True):
             _log.info("%s %s: %d people", source.format, source.images, len(part))
+        repeats = [source.repeat for source in config.sources]
+        drawn = draw_people(config.drawn, config.data_root, config.joint_set, geometry, workers=config.loaders)
+        if drawn is not None:
+            _log.info("drawn: %d people", len(drawn))
+            parts.append(drawn)
+            repeats.append(1)
         starts = itertools.accumulate((len(part) for part in parts), initial=0)
         rows = torch.cat(
             [
-                torch.arange(start, start + len(part)).repeat(source.repeat)
-                for source, part, start in zip(config.sources, parts, starts, strict=False)
+                torch.arange(start, start + len(part)).repeat(repeat)
+                for part, repeat, start in zip(parts, repeats, starts, strict=False)
             ]
         )
         people = PatchSet.joined(parts)

@@ -1,8 +1,9 @@
-"""Readers of label files. Each gives `Picture`s in the joint set that is trained."""
+"""Readers of label files. All but `read_poses` give `Picture`s in the joint set that is trained."""
 
 from posewire_models.training.readers.coco import read_coco
 from posewire_models.training.readers.lsp import read_lsp_extended
+from posewire_models.training.readers.poses import read_poses
 from posewire_models.training.readers.posetrack import read_posetrack
 from posewire_models.training.readers.teacher import read_teacher
 
-__all__ = ["read_coco", "read_lsp_extended", "read_posetrack", "read_teacher"]
+__all__ = ["read_coco", "read_lsp_extended", "read_poses", "read_posetrack", "read_teacher"]

@@ -1,0 +1,79 @@
+"""Poses that people were labelled in, without their pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from posewire.joints import COCO17
+from posewire.synth.posing import can_be_posed
+from posewire_models.training.readers.label_file import LabelFileError, entry, keypoint_rows, load_json
+
+__all__ = ["read_poses"]
+
+Floats = npt.NDArray[np.float32]
+
+_USUAL = np.array([640, 480], np.float32)
+"""Width and height of most of COCO's pictures; most others are that on their side."""
+_WIDEST_SHOULDERS = 1.1
+"""Of the length of the trunk. Who has wider ones was in a picture on its side."""
+
+
+def read_poses(file: Path, *, held_out_every: int) -> Floats:
+    """Labels `(n, 17, 3)`, COCO's x, y and v (1 hidden, 2 visible), of all who are labelled well enough to be drawn.
+
+    Args:
+        file: COCO's JSON file of keypoints; or, as `.npz`, arrays `kpt_xy_norm` `(n, 17, 2)` in parts of the picture,
+            `kpt_v` `(n, 17)`, `image_id` `(n,)` and `is_val` `(n,)`: the validation set is left out. How wide those
+            pictures were is guessed.
+        held_out_every: people of pictures whose id is divisible by this are left out.
+
+    Raises:
+        LabelFileError: the file is missing, faulty, or has nobody who can be drawn.
+    """
+    labels = _packed(file, held_out_every) if file.suffix == ".npz" else _coco(file, held_out_every)
+    labels = labels[can_be_posed(labels)]
+    if not len(labels):
+        raise LabelFileError(
+            f"label file {file} has nobody with all joints below the head and two of the face in pictures that are not "
+            "held out; there is nobody to draw"
+        )
+    return labels
+
+
+def _coco(file: Path, held_out_every: int) -> Floats:
+    labels = []
+    for row, annotation in enumerate(load_json(file, "annotations")["annotations"]):
+        with entry(f"{file}: annotation number {row}"):
+            if annotation["image_id"] % held_out_every and "keypoints" in annotation and not annotation.get("iscrowd"):
+                labels.append(keypoint_rows(annotation["keypoints"], len(COCO17), f"{file}: annotation number {row}"))
+    return np.array(labels, np.float32).reshape(-1, len(COCO17), 3)
+
+
+def _packed(file: Path, held_out_every: int) -> Floats:
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            held_out = (content["image_id"] % held_out_every == 0) | content["is_val"]
+            places, states = content["kpt_xy_norm"][~held_out], content["kpt_v"][~held_out]
+    except (OSError, ValueError, KeyError, IndexError, BadZipFile) as error:
+        raise LabelFileError(f"label file {file} cannot be read: {error}") from error
+    if places.shape[1:] != (len(COCO17), 2) or states.shape != places.shape[:2]:
+        raise LabelFileError(
+            f"label file {file}: kpt_xy_norm {places.shape} and kpt_v {states.shape} must be (n, {len(COCO17)}, 2) and "
+            f"(n, {len(COCO17)})"
+        )
+    labels = np.concatenate([places * _USUAL, states[..., None]], axis=2).astype(np.float32)
+    labels[_on_its_side(labels), :, :2] *= _USUAL[::-1] / _USUAL
+    return labels
+
+
+def _on_its_side(labels: Floats) -> npt.NDArray[np.bool_]:
+    """Whose picture must have been upright: in a wide one their shoulders would be wider than can be."""
+    row = COCO17.index
+    shoulders = labels[:, [row("left_shoulder"), row("right_shoulder")], :2]
+    hips = labels[:, [row("left_hip"), row("right_hip")], :2]
+    trunk = np.linalg.norm(shoulders.mean(axis=1) - hips.mean(axis=1), axis=1)
+    return np.asarray(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1) > _WIDEST_SHOULDERS * trunk)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from posewire.joints import COCO17, NANO19
 from posewire.synth import SceneConfig
@@ -116,6 +119,25 @@ def test_the_same_draws_give_the_same_picture() -> None:
     first, second = (paint(walker(0.4), walker(1.9), seed=7)[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert (first != paint(walker(0.4), walker(1.9), seed=8)[0]).any()
+
+
+@given(
+    hnp.arrays(np.float32, (17, 2), elements=st.floats(-400, 700, width=32)),
+    hnp.arrays(np.float32, 17, elements=st.sampled_from([0, 1, 2])),
+)
+@settings(max_examples=40)
+def test_any_labels_can_be_drawn(places: npt.NDArray[np.float32], states: npt.NDArray[np.float32]) -> None:
+    states[5:] = np.maximum(states[5:], 1)
+    states[:2] = 2
+    labels = np.column_stack([places, states])
+    assert can_be_posed(labels[None]).all()
+    _, people = paint(labels)
+    for person in people:
+        assert np.isfinite(person.joints).all()
+        assert 0 < person.visible_fraction <= 1
+        np.testing.assert_allclose(person.joints[5:17, :2], places[5:], atol=1e-3)
+        assert (person.box >= 0).all()
+        assert (person.box <= SIDE - 1).all()
 
 
 def test_clothes_can_be_made_of_pictures() -> None:

@@ -165,6 +165,7 @@ def test_poses_of_a_coco_file(data: Path, tmp_path: Path) -> None:
         ({"kpt_v": np.full((10, 16), 2)}, r"must be \(n, 17, 2\)"),
         ({"kpt_v": np.zeros((10, 17))}, "nobody to draw"),
         ({"image_id": np.arange(3)}, "cannot be read"),
+        ({"kpt_xy_norm": np.full((10, 17, 2), np.nan)}, "finite numbers are expected"),
     ],
 )
 def test_faulty_packed_poses(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

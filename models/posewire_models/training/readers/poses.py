@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from posewire.joints import COCO17
 from posewire.synth.posing import can_be_posed
-from posewire_models.training.readers.label_file import LabelFileError, entry, keypoint_rows, load_json
+from posewire_models.training.readers.label_file import (
+    LabelFileError,
+    entry,
+    keypoint_rows,
+    load_json,
+    numbers,
+)
 
 __all__ = ["read_poses"]
 
@@ -65,6 +71,7 @@ def _packed(file: Path, held_out_every: int) -> Floats:
             f"label file {file}: kpt_xy_norm {places.shape} and kpt_v {states.shape} must be (n, {len(COCO17)}, 2) and "
             f"(n, {len(COCO17)})"
         )
+    places = numbers(places, f"label file {file}: kpt_xy_norm")
     labels = np.concatenate([places * _USUAL, states[..., None]], axis=2).astype(np.float32)
     labels[_on_its_side(labels), :, :2] *= _USUAL[::-1] / _USUAL
     return labels

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +76,33 @@ def test_what_comes_out_of_a_pipe_is_the_whole_file(tmp_path: Path) -> None:
     with read_from(pipe) as came:
         write_json(pipe, {"a": 1})
     assert json.loads(came[0]) == {"a": 1}
+
+
+def test_a_file_in_a_closed_folder_is_written_to_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = tempfile.mkstemp
+
+    def refuse(*, dir: Path | None, **names: str) -> tuple[int, str]:  # noqa: A002  # as it is called
+        if dir == tmp_path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return make(dir=dir, **names)
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(OutputError, match=r"new.json cannot be written: Permission denied"):
+        write_json(tmp_path / "new.json", [1])
+    (tmp_path / "old.json").write_text("old and longer")
+    write_json(tmp_path / "old.json", [1])
+    assert (tmp_path / "old.json").read_text() == "[1]"
+
+
+def test_a_file_that_is_a_mount_is_written_to_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(one: Path, other: Path) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(Path, "replace", busy)
+    (tmp_path / "mount.json").write_text("old and longer")
+    write_json(tmp_path / "mount.json", [1])
+    assert (tmp_path / "mount.json").read_text() == "[1]"
+    assert os.listdir(tmp_path) == ["mount.json"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a device")

@@ -11,6 +11,7 @@ from pathlib import Path
 from posewire.cli.failures import CommandError, UsageError
 from posewire.errors import OutputError
 from posewire.sources import PICTURE_SUFFIXES
+from posewire.writers._files import AtomicPath
 from posewire.writers._video import check_video_name
 
 __all__ = ["check_outputs", "check_video_output", "is_special", "make_folder"]
@@ -25,6 +26,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Pat
 
     Raises:
         CommandError: a folder is missing, or is there in the place of the file.
+        OutputError: the file cannot be made, or not be written to.
         UsageError: an output is one of the inputs or another output, or `-`.
     """
     wanted = [(flag, path) for flag, path in outputs.items() if path is not None]
@@ -79,6 +81,7 @@ def _check_output(flag: str, path: Path) -> None:
     folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
     if not folder.is_dir():
         raise CommandError(f"{path} cannot be written: the folder {folder} does not exist; make it first")
+    AtomicPath(path).discard()
 
 
 def _read_from(source: str | Path, path: Path) -> Path | None:

@@ -9,15 +9,18 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TextIO
 
 from posewire.errors import MisuseError, OutputError
 from posewire.results import FrameResult
 
-__all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "write_json"]
+__all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "write_json", "written_whole"]
 
+# Errors of a folder in which nobody may make a file, though one that is there may be written to.
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _DESCRIPTOR_PATH = re.compile(r"/(?:dev|proc/self)/fd/(\d+)|/dev/(stdin|stdout|stderr)")
 
 
@@ -25,7 +28,8 @@ class AtomicPath:
     """A temporary file in the place of the wanted one, which takes its name when `commit` is called.
 
     A symbolic link stays, and what it points to is replaced. A pipe, a device or an open descriptor (/dev/stdout) is
-    written to as it is: the temporary file is copied into it.
+    written to as it is: the temporary file is copied into it. So is a file that cannot be replaced, since its folder is
+    closed to us or it was mounted by itself into a container.
 
     Args:
         path: where the file shall be; an older one of that name stays until then.
@@ -38,13 +42,14 @@ class AtomicPath:
         self.path = Path(path)
         try:
             self._replaced = _file_to_replace(self.path)
-            folder = None if self._replaced is None else self._replaced.parent
-            # The suffix stays: libraries tell the format by it.
-            descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{self.path.stem}.", suffix=self.path.suffix)
+            try:
+                self.temporary = self._made_in(None if self._replaced is None else self._replaced.parent)
+            except OSError as error:
+                if error.errno not in _CLOSED or self._replaced is None or not os.access(self._replaced, os.W_OK):
+                    raise
+                self._replaced, self.temporary = None, self._made_in(None)
         except OSError as error:
             raise output_error(self.path, error) from error
-        os.close(descriptor)
-        self.temporary = Path(name)
 
     def commit(self) -> None:
         """Give the file its name, with the rights that any new file of this user has."""
@@ -55,7 +60,7 @@ class AtomicPath:
                 umask = os.umask(0)
                 os.umask(umask)
                 self.temporary.chmod(0o666 & ~umask)
-                self.temporary.replace(self._replaced)
+                self._replace(self._replaced)
         except OSError as error:
             raise output_error(self.path, error) from error
 
@@ -63,6 +68,20 @@ class AtomicPath:
         """Remove the temporary file."""
         with contextlib.suppress(FileNotFoundError):
             self.temporary.unlink()
+
+    def _made_in(self, folder: Path | None) -> Path:
+        # The suffix stays: libraries tell the format by it.
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{self.path.stem}.", suffix=self.path.suffix)
+        os.close(descriptor)
+        return Path(name)
+
+    def _replace(self, file: Path) -> None:
+        try:
+            self.temporary.replace(file)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # that of a file which is a mount
+                raise
+            self._copy()
 
     def _copy(self) -> None:
         with self.temporary.open("rb") as content, open_for_writing(self.path) as target:
@@ -154,8 +173,9 @@ class ResultWriter:
             raise MisuseError("this writer is closed; make another one")
 
 
-def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file whole or not at all.
+@contextlib.contextmanager
+def written_whole(path: str | Path) -> Iterator[TextIO]:
+    """A text file to write, which is there when the block ends well, and else not.
 
     Raises:
         OutputError: it cannot be written.
@@ -163,12 +183,22 @@ def write_json(path: str | Path, content: Any) -> None:
     target = AtomicPath(path)
     try:
         with target.temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, separators=(",", ":"), allow_nan=False)
+            yield file
         target.commit()
     except OSError as error:
         raise output_error(target.path, error) from error
     finally:
         target.discard()
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with written_whole(path) as file:
+        json.dump(content, file, separators=(",", ":"), allow_nan=False)
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from posewire.cli.failures import CommandError, UsageError
+from posewire.cli.outputs import make_folder
 from posewire_server.benchmark.command_line import failures_in_one_line
 from posewire_server.benchmark.load.command import load
 from posewire_server.benchmark.roofline.command import roofline
@@ -57,6 +58,7 @@ def everything(
         unknown = [name for name in only or () if name not in known]
         if unknown:
             raise UsageError(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+        make_folder(out)
         failed = run_suite(tuple(step for step in CPU_SUITE if not only or step.name in only), out)
         print((out / "tables.md").read_text(encoding="utf-8"))
         if failed:

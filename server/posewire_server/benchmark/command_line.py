@@ -12,8 +12,12 @@ from typing import Annotated, Any, Protocol, TypeAlias
 import typer
 
 from posewire.cli.failures import expected_failures
+from posewire.cli.outputs import check_outputs
+from posewire.writers._files import written_whole
 
-__all__ = ["JsonFlag", "Report", "failures_in_one_line", "show"]
+__all__ = ["JsonFlag", "Report", "check_json", "failures_in_one_line", "show"]
+
+_STDOUT = Path("-")
 
 JsonFlag: TypeAlias = Annotated[
     Path | None, typer.Option("--json", help="Write the figures there as JSON; - is standard output.")
@@ -48,13 +52,24 @@ def failures_in_one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+def check_json(file: Path | None) -> None:
+    """Find out before minutes of measuring that `show` could not write there.
+
+    Raises:
+        CommandError, OutputError: what is wrong with it.
+    """
+    if file != _STDOUT:
+        check_outputs({"--json": file})
+
+
 def show(report: Report, json_file: Path | None) -> None:
-    """Print a report, and write it where that is asked for."""
-    if json_file is None or str(json_file) != "-":
-        print(report.as_text())
+    """Write a report where that is asked for, and print it."""
     if json_file is not None:
-        text = json.dumps(report.as_json(), indent=2, allow_nan=False)
-        if str(json_file) == "-":
-            print(text)
-        else:
-            json_file.write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n"
+        if json_file == _STDOUT:
+            print(text, end="")
+            return
+        # First: who reads what is printed may have had enough.
+        with written_whole(json_file) as file:
+            file.write(text)
+    print(report.as_text())

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from posewire.cli.application import app
 from posewire.cli.failures import CommandError
-from posewire.cli.outputs import make_folder
+from posewire.cli.outputs import check_outputs, make_folder
+from posewire.errors import OutputError
 from tests.evaluation.people import as_2018, frame, pose, sequence, written
 from tests.server.stand_ins import picture
 
@@ -32,6 +33,19 @@ def test_a_folder_is_made(tmp_path: Path) -> None:
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+def test_a_file_that_cannot_be_made_is_found_out_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    check_outputs({"--out": tmp_path / "out.json"})
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(OutputError, match=r"out.json cannot be written: Permission denied"):
+        check_outputs({"--out": tmp_path / "out.json"})
+
+
 @pytest.mark.usefixtures("_read_only")
 def test_a_folder_that_is_there_may_be_closed_to_us(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"cannot be made or written to: Permission denied"):
@@ -43,9 +57,8 @@ def test_a_folder_that_is_there_may_be_closed_to_us(tmp_path: Path) -> None:
 def test_a_data_set_that_is_done_may_be_read_only(done: bool, tmp_path: Path) -> None:
     (tmp_path / "videos" / "000001_walk").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "videos" / "000001_walk" / "000000.png"), picture())
-    written(tmp_path / "gt" / "000001_walk.json", as_2018(sequence(frame(0, {1: pose(100)}))))
-    if done:
-        written(tmp_path / "dt" / "000001_walk.json", {})
+    for folder in ("gt", "dt")[: 1 + done]:
+        written(tmp_path / folder / "000001_walk.json", as_2018(sequence(frame(0, {1: pose(100)}))))
     folders = [f"--videos={tmp_path / 'videos'}", f"--gt={tmp_path / 'gt'}", f"--out={tmp_path / 'dt'}"]
     result = CliRunner().invoke(app, ["run-dataset", *folders, "--server", "127.0.0.1:1"])
     assert result.exit_code == (0 if done else 1)

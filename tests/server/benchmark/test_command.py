@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from posewire.cli.access import ServerAccess
 from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.access import access_fields, access_from
+from posewire_server.benchmark.command_line import show
 from posewire_server.benchmark.load import overload as overload_module
 from posewire_server.benchmark.load.flags import check_flags
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
@@ -59,6 +60,10 @@ from posewire_server.configuration import load_config
         ),
         ("roofline --bundle nobody", "unknown bundle 'nobody'"),
         ("all --only nothing", "unknown benchmark nothing"),
+        # before minutes of measuring
+        ("service --json /not/here/f.json", "the folder /not/here does not exist; make it first"),
+        ("roofline --json /", "/ cannot be written: it is a folder"),
+        ("load --json /not/here/f.json --streams 0", "the folder /not/here does not exist; make it first"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: str, message: str) -> None:
@@ -112,7 +117,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     result = CliRunner().invoke(app, ["all", "--out", str(tmp_path / "file" / "out")])
     assert result.exit_code == 1
-    assert result.output.startswith("posewire: [Errno ")
+    assert "file/out cannot be made or written to: Not a directory" in result.output
 
 
 def test_help_lists_the_benchmarks() -> None:
@@ -175,6 +180,19 @@ def test_figures_stand_below_their_command(tmp_path: Path) -> None:
     assert tables.startswith("## There\n\n`posewire bench roofline --runtimes`\n\n2026-01-01, any, 2 cores, cpu,")
     assert "| pose | 1 | 2.50 | 1.25 | openvino |" in tables
     assert "Missing" not in tables
+
+
+def test_figures_are_kept_though_nobody_reads_what_is_printed(tmp_path: Path) -> None:
+    class Figures:
+        def as_text(self) -> str:
+            raise BrokenPipeError
+
+        def as_json(self) -> dict[str, Any]:
+            return {"ms": 1}
+
+    with pytest.raises(BrokenPipeError):
+        show(Figures(), tmp_path / "figures.json")
+    assert json.loads((tmp_path / "figures.json").read_text()) == {"ms": 1}
 
 
 def test_settings_of_a_private_server_survive_their_way() -> None:

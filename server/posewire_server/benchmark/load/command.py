@@ -9,7 +9,7 @@ import typer
 
 from posewire.cli.access import access_given, with_access_flags
 from posewire.cli.options import parse_size
-from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, show
+from posewire_server.benchmark.command_line import JsonFlag, check_json, failures_in_one_line, show
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.load.flags import check_flags
 from posewire_server.benchmark.load.hostile_kind import HostileKind
@@ -136,6 +136,7 @@ def load(
     """Load a server with cameras that keep their pace whatever it does."""
     finding = None if detector == "none" else detector
     with failures_in_one_line():
+        check_json(json_file)
         check_flags(
             {
                 "server": server,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, show
+from posewire_server.benchmark.command_line import JsonFlag, check_json, failures_in_one_line, show
 
 __all__ = ["roofline"]
 
@@ -27,6 +27,7 @@ def roofline(
 ) -> None:
     """Hold the networks against what the machine can do: multiply-adds, bytes, time, share of the measured peak."""
     with failures_in_one_line():
+        check_json(json_file)
         from posewire_server.benchmark.roofline.measure import RooflineOptions, measure_roofline
         from posewire_server.benchmark.roofline.runtimes import RuntimeOptions, compare_runtimes
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from posewire.cli.options import parse_size
-from posewire_server.benchmark.command_line import JsonFlag, failures_in_one_line, show
+from posewire_server.benchmark.command_line import JsonFlag, check_json, failures_in_one_line, show
 from posewire_server.config import ServerConfig
 
 __all__ = ["service"]
@@ -32,6 +32,7 @@ def service(
 ) -> None:
     """Measure what the service adds to its networks: one stream, one frame at a time. The default."""
     with failures_in_one_line():
+        check_json(json_file)
         from posewire_server.benchmark.service.options import BenchmarkOptions
         from posewire_server.benchmark.service.report import run_benchmark
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire import InvalidSettings, StreamSettings, TrackerSettings
+from posewire.settings import StreamOptions
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,11 @@ def test_options_name_fields_of_the_tracker_and_of_the_stream_alike() -> None:
 def test_whatever_is_in_range_is_kept(length: int, threshold: float, propagation: bool | None) -> None:
     settings = TrackerSettings(queue_length=length, match_threshold=threshold, propagation=propagation)
     assert StreamSettings().with_options({"tracker": settings}).tracker is settings
+
+
+def test_the_guide_lists_every_setting() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
+    (rows,) = re.findall(r"\| setting \| default \| \|\n\|-\|-\|-\|\n(.*?)\n\n", guide, re.DOTALL)
+    listed = {name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    # What only raw frames of a program need, and the tracker's settings as one.
+    assert listed == get_type_hints(StreamOptions).keys() - {"raw_size", "tracker"}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,10 @@ from typer.testing import CliRunner
 from posewire_server import options
 from posewire_server.__main__ import app
 from posewire_server.config import LogFormat, SecurityConfig, ServerConfig
+from posewire_server.configuration import load_config, setting_names
 from posewire_server.errors import InferenceFailed
+
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -60,6 +65,18 @@ def test_flags_of_every_table_arrive(started: list[ServerConfig], tmp_path: Path
 def test_no_flags_are_the_defaults(started: list[ServerConfig]) -> None:
     assert _run().exit_code == 0
     assert started == [ServerConfig()]
+
+
+def test_the_guide_lists_the_settings_that_have_no_flag() -> None:
+    flags = {options._full_name(name) for name in inspect.signature(options.serve).parameters} - {"config"}
+    (listed,) = re.findall(r"These settings have none:\n\n(.*?)\n\n", OPERATIONS, re.DOTALL)
+    assert set(re.findall(r"`([a-z_.]+)`", listed)) == {*setting_names()} - flags
+
+
+def test_the_example_of_a_configuration_file_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", OPERATIONS, re.DOTALL)
+    (tmp_path / "server.toml").write_text(example)
+    assert load_config(file=tmp_path / "server.toml").limits.max_streams == 20
 
 
 def test_a_mistake_is_one_line_and_status_2(started: list[ServerConfig]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,12 @@ class CocoScores:
     Attributes:
         keypoints: by the names of `KEYPOINT_METRICS`; None without keypoints in the results.
         boxes: by the names of `BOX_METRICS`; None without boxes in the results.
+        notes: what is odd about the files though they can be scored, one sentence each.
     """
 
     keypoints: dict[str, float] | None
     boxes: dict[str, float] | None
+    notes: tuple[str, ...] = ()
 
 
 def score_coco(truth: Path, results: Path) -> CocoScores:
@@ -68,6 +70,7 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     return CocoScores(
         keypoints=dict(zip(KEYPOINT_METRICS, stats["keypoints"], strict=True)) if "keypoints" in stats else None,
         boxes=dict(zip(BOX_METRICS, stats["bbox"], strict=True)) if "bbox" in stats else None,
+        notes=tuple(_notes(annotated, found, kinds, truth)),
     )
 
 
@@ -77,6 +80,23 @@ def _stats(gt: COCO, dt: COCO, kind: str) -> list[float]:
     evaluation.accumulate()
     evaluation.summarize()
     return [float(value) for value in evaluation.stats]
+
+
+def _notes(
+    annotated: dict[str, Any], found: Sequence[dict[str, Any]], kinds: Sequence[str], truth: Path
+) -> Iterator[str]:
+    """People scored by a truth of all of COCO's 80 categories have an 80th of their AP."""
+    asked = {
+        each["category_id"]
+        for each in annotated["annotations"]
+        if not each["iscrowd"] and ("bbox" in kinds or each["num_keypoints"])
+    }
+    if unfound := asked.difference(each["category_id"] for each in found):
+        more = f", nor of {len(unfound) - 1} more" if len(unfound) > 1 else ""
+        yield (
+            f"{truth} has annotations of the category {min(unfound)!r}, of which there is no result{more}; as in"
+            " pycocotools, each category counts as much as any other, so that these lower the means"
+        )
 
 
 def _load(path: Path, kind: type, what: str) -> Any:

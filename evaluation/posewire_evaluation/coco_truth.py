@@ -102,8 +102,11 @@ def _fault(annotation: dict[str, Any], kinds: Sequence[str]) -> str | None:
     missing = {"image_id", "category_id", *needed} - annotation.keys()
     if missing:
         return f"it has no `{min(missing)}`, which {' and '.join(kinds)} results are scored by"
-    if not isinstance(annotation["id"], int) or annotation["id"] < 1:
-        return "ids of annotations must be whole numbers from 1 on: pycocotools takes 0 for nobody, and finds it never"
+    if not isinstance(annotation["id"], int) or not 1 <= annotation["id"] < _TOO_LARGE:
+        return (
+            "ids of annotations must be whole numbers from 1 to 2^63 - 1: pycocotools takes 0 for nobody, and finds it"
+            " never"
+        )
     if not all(is_id(annotation[key]) for key in ("image_id", "category_id")):
         return "its `image_id` or `category_id` is no id"
     if not is_number(annotation["area"]) or annotation["area"] < 0:

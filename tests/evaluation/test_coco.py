@@ -156,7 +156,8 @@ def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], 
         (_set("area", KeyError), r"has no `area`"),
         (_set("keypoints", [0.0] * 45), r"annotation 2 .*: `keypoints` is not a list of 51 numbers"),
         # With each of the following pycocotools gives other numbers, or breaks off.
-        (_set("id", 0), r"annotation 0 .*: ids of annotations must be whole numbers from 1 on"),
+        (_set("id", 0), r"annotation 0 .*: ids of annotations must be whole numbers from 1 to"),
+        (_set("id", 10**400), r"ids of annotations must be whole numbers from 1 to"),
         (_set("id", 1), r"gt\.json: two of `annotations` have the id 1"),
         (_set("image_id", 77), r"annotation 2 \(image 77\): the image is not in `images`"),
         (_set("category_id", 9), r"annotation 2 .*: the category 9 is not in `categories`"),
@@ -279,3 +280,23 @@ def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
     (tmp_path / "gt.json").write_text("[" * 200_000)
     with pytest.raises(EvaluationError, match=r"gt\.json cannot be read"):
         score_coco(tmp_path / "gt.json", written(tmp_path / "dt.json", people(0)[1]))
+
+
+def test_categories_that_nobody_looked_for_are_said(tmp_path: Path) -> None:
+    """Of a truth with 80 categories, results of people alone have an 80th of their AP."""
+    truth, results = people(0)
+    for each in results:
+        del each["keypoints"]
+    found = written(tmp_path / "dt.json", results)
+    alone = score_coco(written(tmp_path / "gt.json", truth), found)
+    # The last of these is a crowd, which is never to be found.
+    changes = [{"id": 1000 + place, "category_id": 2 + place, "iscrowd": place == 3} for place in range(4)]
+    truth["annotations"] += [truth["annotations"][0] | change for change in changes]
+    truth["categories"] += [{"id": 2 + place, "name": "thing"} for place in range(4)]
+    beside = score_coco(written(tmp_path / "gt.json", truth), found)
+    assert alone.boxes is not None
+    assert beside.boxes is not None
+    assert beside.boxes["AR100"] == pytest.approx(alone.boxes["AR100"] / 4)
+    assert alone.notes == ()
+    (note,) = beside.notes
+    assert "gt.json has annotations of the category 2, of which there is no result, nor of 2 more" in note

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -43,7 +43,7 @@ def coco(
         from posewire_evaluation.tables import coco_document, coco_tables
 
         scores = score_coco(gt, dt)
-        _show(coco_tables(scores), coco_document(scores), json_out)
+        _show(coco_tables(scores), coco_document(scores), json_out, scores.notes)
 
 
 @evaluate_app.command()
@@ -65,9 +65,7 @@ def posetrack(
 
         with bar("scoring sequences", len(file_pairs(gt, dt)), quiet=quiet) as shown:
             report = score_posetrack_files(gt, dt, workers=workers, progress=lambda done, _: shown.show(done))
-        _show(posetrack_tables(report), posetrack_document(report), json_out)
-        for note in report.notes:
-            say(f"posewire: note: {note}")
+        _show(posetrack_tables(report), posetrack_document(report), json_out, report.notes)
 
 
 @evaluate_app.command()
@@ -82,9 +80,7 @@ def mot(
         from posewire_evaluation.tables import mot_document, mot_tables
 
         scores = score_mot(gt, dt)
-        _show(mot_tables(scores), mot_document(scores), json_out)
-        for note in scores.notes:
-            say(f"posewire: note: {note}")
+        _show(mot_tables(scores), mot_document(scores), json_out, scores.notes)
 
 
 @contextmanager
@@ -103,7 +99,7 @@ def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[
             ) from error
 
 
-def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | None) -> None:
+def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | None, notes: Iterable[str]) -> None:
     from posewire.cli.console import WIDEST, plain_console
 
     console = plain_console(width=WIDEST)  # a terminal wraps the line
@@ -116,3 +112,5 @@ def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | No
 
         write_json(json_out, document)
         say(f"wrote {json_out}")
+    for note in notes:
+        say(f"posewire: note: {note}")

@@ -144,7 +144,11 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
         if not folder.is_dir():
             raise EvaluationError(f"{folder} is not a folder; give one with a text file for each sequence")
     known = {file.stem: file for file in sequence_files(truth, "*.txt")}
-    known |= {file.parent.parent.name: file for file in sequence_files(truth, "*/gt/gt.txt")}
+    for file in sequence_files(truth, "*/gt/gt.txt"):
+        name = file.parent.parent.name
+        if name in known:
+            raise EvaluationError(f"the sequence {name} has two truths, {known[name]} and {file}; remove one of them")
+        known[name] = file
     if not known:
         raise EvaluationError(f"{truth} holds neither NAME.txt nor NAME/gt/gt.txt; give the folder of the truth")
     missing = [name for name in known if not (predictions / f"{name}.txt").is_file()]
@@ -160,8 +164,9 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
 def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:
     """Frame by frame, through both libraries."""
     accumulator, frames = motmetrics.MOTAccumulator(), TrackedFrames()
-    for number in np.union1d(true[:, 0], predicted[:, 0]):
-        objects, hypotheses = true[true[:, 0] == number], predicted[predicted[:, 0] == number]
+    true_frames, predicted_frames, nobody = _by_frame(true), _by_frame(predicted), true[:0]
+    for number in sorted(true_frames.keys() | predicted_frames.keys()):
+        objects, hypotheses = true_frames.get(number, nobody), predicted_frames.get(number, nobody)
         ids, predicted_ids = objects[:, 1].astype(np.int64), hypotheses[:, 1].astype(np.int64)
         frames.add(ids, predicted_ids, _iou(objects[:, 2:6], hypotheses[:, 2:6]))
         # motmetrics' reader counts pixels from 0, TrackEval's from 1: so do we, for the sake of the last digit.
@@ -169,6 +174,13 @@ def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, 
         distances[distances > _FARTHEST] = np.nan
         accumulator.update(ids, predicted_ids, distances, frameid=int(number))
     return accumulator, tally_frames(frames)
+
+
+def _by_frame(boxes: Floats) -> dict[float, Floats]:
+    """The boxes of each frame that has any, in the order in which they were."""
+    ordered = boxes[np.argsort(boxes[:, 0], kind="stable")]
+    numbers, starts = np.unique(ordered[:, 0], return_index=True)
+    return dict(zip(numbers.tolist(), np.split(ordered, starts)[1:], strict=True))
 
 
 def _iou(a: Floats, b: Floats) -> Floats:

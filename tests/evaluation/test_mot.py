@@ -162,6 +162,14 @@ def test_the_layout_of_motchallenge(tmp_path: Path) -> None:
     assert score_mot(truth, dt / "A.txt").metrics["gt"]["mota"] == 1
 
 
+def test_two_truths_of_a_sequence_are_refused(tmp_path: Path) -> None:
+    gt, dt = files(tmp_path, {"A": WALK}, {"A": WALK})
+    (gt / "A" / "gt").mkdir(parents=True)
+    (gt / "A" / "gt" / "gt.txt").write_text(lines(SWAPPED))
+    with pytest.raises(EvaluationError, match=r"the sequence A has two truths, .*A\.txt and .*A/gt/gt\.txt"):
+        score_mot(gt, dt)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

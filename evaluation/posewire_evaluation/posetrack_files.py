@@ -231,8 +231,8 @@ def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: floa
 
 
 def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
-    holder = _first(rect.get("annopoints") or [{}])
-    if "point" not in holder:
+    holder = _first(rect.get("annopoints"))
+    if not holder or "point" not in holder:
         return  # without joints, a person of 2017 does not count
     joints = np.zeros((_JOINT_COUNT, 3))
     present = np.zeros(_JOINT_COUNT, np.bool_)
@@ -246,12 +246,12 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
             visible = float(_first(point.get("is_visible", 1)) in (1, "1"))
             score = point.get("score", visible if frame.unscored is None else frame.unscored)
             joints[row] = _first(point["x"]), _first(point["y"]), _first(score)
-    corners = [rect.get(key) for key in ("x1", "y1", "x2", "y2")]
-    frame.ids.append(_identity(_first(rect.get("track_id", [None]))))
+    corners = [_first(rect.get(key)) for key in ("x1", "y1", "x2", "y2")]
+    frame.ids.append(_identity(_first(rect.get("track_id"))))
     frame.joints.append(joints)
     frame.present.append(present)
     frame.scores.append(float(_first(rect.get("score", [1.0]))))
-    frame.heads.append(_NO_BOX if None in corners else [float(_first(corner)) for corner in corners])
+    frame.heads.append(_NO_BOX if None in corners else [float(corner) for corner in corners])
     frame.boxes.append(_NO_BOX)
 
 
@@ -261,8 +261,8 @@ def _listed_2017(value: Any) -> list[Any]:
 
 
 def _first(value: Any) -> Any:
-    """A value of 2017 stands in brackets, mostly."""
-    return value[0] if isinstance(value, list) else value
+    """A value of 2017 stands in brackets, mostly; the Matlab export has empty ones where there is none."""
+    return next(iter(value), None) if isinstance(value, list) else value
 
 
 def _one_folder(folders: set[PurePosixPath], path: Path) -> str:

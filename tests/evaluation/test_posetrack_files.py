@@ -90,6 +90,19 @@ def test_people_without_joints(tmp_path: Path) -> None:
     assert (len(read), read.labelled) == (0, True)
 
 
+def test_values_of_2017_may_be_empty_brackets(tmp_path: Path) -> None:
+    """The Matlab export writes them for whatever was not filled in."""
+    content = as_2017(sequence(frame(0, {1: pose(100), 2: pose(200)})))
+    first, second = content["annolist"][0]["annorect"]
+    first["annopoints"][0]["point"][0]["is_visible"] = []
+    first["x1"] = []
+    second["annopoints"] = [[]]
+    read = read_posetrack(written(tmp_path / "a.json", content)).frames[0]
+    assert read.ids.tolist() == [1]
+    assert read.present.all()
+    assert np.isnan(read.head_sizes).all()
+
+
 def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     content = as_2018(walk(3))
     content["images"].reverse()
@@ -211,6 +224,7 @@ BAD_2017 = [
     (_set("annolist.2.annorect.0.annopoints.0.point.3.y", KeyError), "frame 2: person 0 has no 'y'"),
     (_set("annolist.2.annorect.0.x2", [float("inf")]), "frame 2: the box or head of the person with id 2 is infinite"),
     (_set("annolist.2.annorect.0.track_id", KeyError), "frame 2: person 0 is faulty: the track id is None"),
+    (_set("annolist.2.annorect.0.track_id", []), "frame 2: person 0 is faulty: the track id is None"),
     (_set("annolist.0.annorect.1.track_id", [1]), "frame 0: id 1 is given to 2 people"),
     (_set("annolist.2", None), "frame 2: its entry is faulty"),
     (_set("annolist.2.annorect", 4), "is faulty: 'int' object is not iterable"),

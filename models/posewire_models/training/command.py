@@ -12,6 +12,7 @@ from posewire_models.training.detector_task import DetectorTrainConfig, train_de
 from posewire_models.training.flow_task import FlowTrainConfig, train_flow
 from posewire_models.training.loop import Trained
 from posewire_models.training.pose_task import PoseTrainConfig, train_pose
+from posewire_models.training.run_folder import check_run_folder
 
 __all__ = ["CONFIGS", "TASKS", "find_config", "run"]
 
@@ -50,7 +51,7 @@ def run(
         **training: keyword arguments of `train`.
 
     Raises:
-        ConfigError, LabelFileError, WeightsError: what is wrong and where.
+        ConfigError, LabelFileError, WeightsError, OSError: what is wrong and where.
     """
     if task not in TASKS:
         raise ConfigError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
@@ -64,6 +65,7 @@ def run(
     if data_root is not None:
         table["data_root"] = str(data_root)
     settings = build(kind, table, str(config))
+    check_run_folder(settings.loop.out, resume=resume)
     logging.getLogger("posewire_models.training").info("training %s as %s says", task, config)
     return trains(settings, resume=resume, **training)
 

@@ -96,6 +96,6 @@ class Processes:
         return float(shared)
 
     def stop(self) -> None:
-        """Leave the group of processes."""
+        """Leave the group of processes, at a good end: at a bad one, others may still wait for something."""
         if self.count > 1:
             torch.distributed.destroy_process_group()

@@ -29,8 +29,9 @@ from posewire_models.training.frozen_parts import speed_up_frozen
 from posewire_models.training.learning_parts import freeze, parameter_groups
 from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.resuming import continued, restore_optimiser, settings_of
+from posewire_models.training.run_folder import check_run_folder
 from posewire_models.training.task import Task
-from posewire_models.weights import WeightsError, load_strict
+from posewire_models.weights import load_strict
 
 __all__ = ["Trained", "train"]
 
@@ -68,31 +69,20 @@ def train(
     Args:
         task: what to train.
         config: how.
-        processes: the device and this process's place among others.
+        processes: the device and this process's place among others, whose group it leaves at the end.
         resume: go on from `checkpoint.pt` in the run's folder.
         stop: asked after each step (of several processes, every `log_every` steps) with the number of steps done; true
             ends the run early, with a checkpoint.
 
     Raises:
         WeightsError: `resume` without a usable checkpoint.
-        FileExistsError: the folder holds a run, and `resume` is false. Nothing was written.
+        OSError: the folder cannot be written to, or holds a run, and `resume` is false. Nothing was written.
         RuntimeError: the loss or a weight is not finite. The checkpoint is the last one at which all were.
     """
-    if not resume:
-        _refuse_to_overwrite(config.out)
-    return _Run(task, config, processes, resume).go(stop)
-
-
-def _refuse_to_overwrite(out: Path) -> None:
-    """Raise `FileExistsError` if the folder holds a run, perhaps of days, that a new one would take the place of."""
-    checkpoint = out / "checkpoint.pt"
-    if not checkpoint.exists():
-        return
-    try:
-        what = f"a run of {load_checkpoint(checkpoint).get('step', '?')} steps: go on with --resume"
-    except WeightsError:
-        what = "a checkpoint that cannot be read: move it away"
-    raise FileExistsError(f"{out} holds {what}, or give another --out")
+    check_run_folder(config.out, resume=resume)
+    trained = _Run(task, config, processes, resume).go(stop)
+    processes.stop()
+    return trained
 
 
 class _Run:

@@ -9,11 +9,14 @@ from types import FrameType
 
 __all__ = ["StopSignals"]
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """`stop` of `train`, true once SIGINT (Ctrl-C) or SIGTERM has come; to be entered in the main thread.
+    """`stop` of `train`, true once SIGINT (Ctrl-C), SIGTERM or SIGHUP has come; to be entered in the main thread.
+
+    SIGHUP comes from a terminal that closes; whoever ignores it, as under nohup, goes on to.
 
     A second signal does what it does to any program: it ends this one at once. Under `torchrun` it does not, since that
     passes each on to processes that may have had it already; what takes too long there is killed.
@@ -25,7 +28,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received = 0
         # Who starts a program in the background may have it ignore Ctrl-C.
-        heeded = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+        heeded = [one for one in _STOPPING if signal.getsignal(one) is not signal.SIG_IGN]
         self._before = {one: signal.getsignal(one) for one in heeded}
 
     def __call__(self, step: int) -> bool:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from posewire_models.training import command
 from posewire_models.training.command import CONFIGS, TASKS, run
 from posewire_models.training.config import ConfigError, build, read_toml, with_overrides
+from posewire_models.training.readers.label_file import LabelFileError
+from posewire_models.weights import WeightsError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +126,35 @@ def test_the_papers_configs_chain() -> None:
     assert posetrack.init_from == coco.loop.out / "weights.safetensors"
 
 
+@pytest.mark.parametrize(
+    ("out", "flags", "said"),
+    [
+        ("full", {}, r"full holds a checkpoint that cannot be read: move it away, or give another --out"),
+        ("file/run", {}, r"file/run cannot be made or written to: Not a directory"),
+        ("new/run", {"resume": True}, r"there is no checkpoint .*new/run/checkpoint\.pt; run without --resume"),
+    ],
+)
+def test_what_is_wrong_with_the_folder_is_said_before_data_are_read(
+    out: str, flags: dict[str, bool], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "checkpoint.pt").write_text("no checkpoint")
+    with pytest.raises((OSError, WeightsError), match=said):
+        run("pose", Path("nano-pose"), data_root=tmp_path / "nothing", out=tmp_path / out, **flags)
+    with pytest.raises(LabelFileError):
+        run("pose", Path("nano-pose"), data_root=tmp_path / "nothing", out=tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+
+
 def test_settings_and_what_stops_a_run_reach_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, _ = TASKS["pose"]
     given: dict[str, object] = {}
     monkeypatch.setitem(TASKS, "pose", (kind, lambda settings, **others: given.update(others, settings=settings)))
+    looked_at: dict[Path, bool] = {}
+    monkeypatch.setattr(command, "check_run_folder", lambda out, *, resume: looked_at.update({out: resume}))
     run("pose", Path("nano-pose"), out=Path("elsewhere"), max_minutes=3, resume=True, stop=len)
+    assert looked_at == {Path("elsewhere"): True}
     settings = given.pop("settings")
     assert isinstance(settings, kind)
     assert (settings.loop.out, settings.loop.schedule.max_minutes) == (Path("elsewhere"), 3)

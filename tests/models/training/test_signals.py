@@ -35,7 +35,7 @@ class Interrupted(Line):
         return super().measure(network)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_a_run_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopSignals() as stop:
@@ -79,6 +79,7 @@ class SecondOfTwo(Processes):
     """One of two processes, the other of which says what `first_says`."""
 
     first_says = 0.0
+    left = 0
 
     def parallel(self, network: nn.Module) -> nn.Module:
         return network
@@ -86,9 +87,13 @@ class SecondOfTwo(Processes):
     def agree(self, value: float) -> float:
         return self.first_says
 
+    def stop(self) -> None:
+        object.__setattr__(self, "left", self.left + 1)
+
 
 @pytest.mark.parametrize(("first_says", "steps"), [(0.0, STEPS), (1.0, 5)])  # where it reports it asks the first
 def test_processes_stop_at_the_same_step(tmp_path: Path, first_says: float, steps: int) -> None:
     processes = SecondOfTwo(torch.device("cpu"), rank=1, count=2)
     object.__setattr__(processes, "first_says", first_says)
     assert train(Line(), settings(tmp_path), processes, stop=lambda step: step == 3).steps == steps
+    assert processes.left == 1

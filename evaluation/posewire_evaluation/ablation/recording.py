@@ -83,11 +83,11 @@ def _digest(video: Video, networks: Networks, stage: str) -> str:
 
 def _record_detections(video: Video, networks: LoadedOnce, cache: NetworkCache, spent: NetworkTime) -> None:
     found: list[Detections] = []
-    frames = video.frames()
+    frames, detector = video.frames(), networks.stages.detector
     size = (0, 0)
     while batch := list(islice(frames, _BATCH)):
         start = time.perf_counter()
-        found += networks.stages.detector(batch)
+        found += detector(batch)
         spent.seconds += time.perf_counter() - start
         size = batch[0].size
     spent.frames += len(found)
@@ -102,11 +102,11 @@ def _record_detections(video: Video, networks: LoadedOnce, cache: NetworkCache, 
 
 def _record_flow(video: Video, networks: LoadedOnce, cache: NetworkCache, spent: NetworkTime) -> None:
     with cache.storing_flow(video.name, _digest(video, networks.choice, "flow")) as store:
-        frames = video.frames()
+        frames, flow_net = video.frames(), networks.stages.flow
         before = next(frames)
         while batch := list(islice(frames, _BATCH)):
             start = time.perf_counter()
-            fields = networks.stages.flow(list(zip([before, *batch[:-1]], batch, strict=True)))
+            fields = flow_net(list(zip([before, *batch[:-1]], batch, strict=True)))
             spent.seconds += time.perf_counter() - start
             spent.frames += len(batch)
             before = batch[-1]
@@ -135,12 +135,14 @@ class RecordedVideo:
         networks: their makers; loaded only if a pose is missing.
         cache: where `record` left the detections and the flow.
         spent: what the pose network had to do.
+        waited_s: seconds for poses that were not known: of the network, of loading it and of reading pictures.
     """
 
     video: Video
     networks: LoadedOnce
     cache: NetworkCache
     spent: NetworkTime = field(default_factory=NetworkTime)
+    waited_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._found = self.cache.detections(self.video.name, self._digest("detector"))
@@ -170,10 +172,13 @@ class RecordedVideo:
         """Joints `(n, k, 3)` in the boxes `(n, 4)`; those that are not known are estimated, and remembered."""
         missing = self._poses.missing(frame, xyxy)
         if len(missing):
+            asked = time.perf_counter()
             picture, stages = self._frame(frame), self.networks.stages
             start = time.perf_counter()
             (joints,) = stages.pose([picture], [xyxy[missing]])
-            self.spent.seconds += time.perf_counter() - start
+            end = time.perf_counter()
+            self.spent.seconds += end - start
+            self.waited_s += end - asked
             self.spent.poses += len(missing)
             for book in (self._poses, self.new_poses):
                 book.add(frame, xyxy[missing], joints)

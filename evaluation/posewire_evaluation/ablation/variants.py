@@ -130,7 +130,7 @@ def _one_thread_each(workers: int) -> None:
     """Share the cores between the processes."""
     import torch
 
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 
@@ -150,12 +150,12 @@ def _track_elsewhere(networks: Networks, sequences: Sequence[Labelled], cache_di
 def _track(
     variant: Variant, networks: LoadedOnce, sequences: Sequence[Labelled], cache: NetworkCache, *, keep: bool = False
 ) -> _Outcome:
-    pairs, new_poses, spent, total_s = [], [], NetworkTime(), 0.0
+    pairs, new_poses, spent, tracking_s = [], [], NetworkTime(), 0.0
     for sequence in sequences:
         outputs = RecordedVideo(sequence.video, networks, cache)
         start = time.perf_counter()
         tracked = replay(outputs, variant.config)
-        total_s += time.perf_counter() - start
+        tracking_s += time.perf_counter() - start - outputs.waited_s
         spent.add(outputs.spent)
         new_poses.append(outputs.new_poses)
         if keep:
@@ -168,4 +168,4 @@ def _track(
             numbers=[sequence.found.number(index) for index in range(len(tracked))],
         )
         pairs.append((sequence.truth, prediction))
-    return _Outcome(Measured(variant, score(pairs), spent, total_s - spent.seconds), new_poses)
+    return _Outcome(Measured(variant, score(pairs), spent, tracking_s), new_poses)

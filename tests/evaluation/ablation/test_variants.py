@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from posewire.joints import COCO17
+from posewire_evaluation.ablation import variants
+from posewire_evaluation.ablation.recording import RecordedVideo
+from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.scores import as_prediction
 from posewire_evaluation.ablation.table_5 import ablate, write_report
 from posewire_evaluation.ablation.variants import TABLE_5, Variant, measure
@@ -44,6 +50,30 @@ def test_propagation_finds_whom_the_detector_misses(tmp_path: Path) -> None:
     assert off.networks.poses == 0  # all its boxes were those of the other one too
     assert on.networks.poses == 16
     assert on.networks.frames == 8 + 7
+
+
+def test_each_has_its_own_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes first loads the networks and reads the pictures; its tracker and the networks are no slower for that."""
+    now_s = 0.0
+
+    def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*arguments: Any) -> Any:
+            nonlocal now_s
+            now_s += seconds
+            return work(*arguments)
+
+        return slow
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
+    monkeypatch.setattr(RecordedVideo, "_frame", taking(1000, RecordedVideo._frame))
+    monkeypatch.setattr(CountedNetworks, "load", taking(100, CountedNetworks.load))
+    for network in ("detector", "flow", "pose"):
+        monkeypatch.setattr(CountedStages, network, taking(1, getattr(CountedStages, network)))
+    monkeypatch.setattr(variants, "replay", taking(0.25, replay))
+    variant = Variant("on", TrackerConfig())
+    (measured,) = measure(CountedNetworks(), [labelled(tmp_path)], [variant], tmp_path / "cache", workers=0)
+    assert measured.networks.seconds == 2 + 2 + 8  # batches of four frames, and poses frame by frame
+    assert measured.tracking_s == 0.25
 
 
 def test_processes_give_what_one_gives(tmp_path: Path) -> None:

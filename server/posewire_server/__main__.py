@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from posewire.cli.arguments import StrictCommand
 from posewire_server.options import serve
 
 __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app.command()(serve)
+app.command(cls=StrictCommand)(serve)
 
 if __name__ == "__main__":
     app(prog_name="python -m posewire_server")

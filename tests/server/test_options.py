@@ -62,6 +62,18 @@ def test_flags_of_every_table_arrive(started: list[ServerConfig], tmp_path: Path
     assert config.tracker == ServerConfig().tracker
 
 
+@pytest.mark.parametrize("flag", ["--record", "--tokens", "--tls-cert", "--config"])
+def test_an_empty_path_is_not_the_folder_in_which_one_stands(flag: str, started: list[ServerConfig]) -> None:
+    result = _run(flag, "")
+    assert (result.exit_code, started) == (2, [])
+    assert f"{flag} has an empty value" in result.output
+
+
+def test_traces_of_a_configuration_can_be_switched_off(started: list[ServerConfig]) -> None:
+    assert _run("--traces", "", POSEWIRE_SERVER_TRACES="http://here:4317").exit_code == 0
+    assert started[0].traces == ""
+
+
 def test_no_flags_are_the_defaults(started: list[ServerConfig]) -> None:
     assert _run().exit_code == 0
     assert started == [ServerConfig()]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from posewire.cli.access import access_given, with_access_flags
+from posewire.cli.arguments import StrictGroup
 from posewire.cli.evaluate import evaluate_app
 from posewire.cli.failures import CommandError, expected_failures
 from posewire.cli.models import models
@@ -33,6 +34,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="posewire",
+    cls=StrictGroup,
     help="Real-time, multi-person pose tracking over gRPC.",
     no_args_is_help=True,
     add_completion=False,

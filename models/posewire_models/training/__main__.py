@@ -19,11 +19,11 @@ def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_
     names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
     parser = argparse.ArgumentParser(prog=prog_name, description="Train a net of posewire.")
     parser.add_argument("task", choices=sorted(TASKS))
-    parser.add_argument("--config", type=Path, required=True, help=f"TOML file, or one of {names}")
+    parser.add_argument("--config", type=_path, required=True, help=f"TOML file, or one of {names}")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run's folder")
     parser.add_argument("--max-minutes", type=float, default=0.0, help="fit the whole schedule into this wall time")
-    parser.add_argument("--data-root", type=Path, help="folder that the config's paths are relative to")
-    parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--data-root", type=_path, help="folder that the config's paths are relative to")
+    parser.add_argument("--out", type=_path, help="folder of the run")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in TOML")
     arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -45,6 +45,12 @@ def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_
     if stop.received:
         print("posewire: the run was stopped; the same command with --resume goes on", file=sys.stderr)
         sys.exit(128 + stop.received)
+
+
+def _path(text: str) -> Path:
+    if not text:  # to Python, that is the folder "."
+        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
+    return Path(text)
 
 
 if __name__ == "__main__":

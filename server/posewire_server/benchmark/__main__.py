@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from posewire.cli.arguments import StrictGroup
 from posewire.cli.failures import CommandError, UsageError
 from posewire.cli.outputs import make_folder
 from posewire_server.benchmark.command_line import failures_in_one_line
@@ -20,7 +20,7 @@ __all__ = ["app"]
 _DEFAULT = "service"
 
 
-class _ServiceByDefault(TyperGroup):
+class _ServiceByDefault(StrictGroup):
     """`posewire bench --frames 100` means `posewire bench service --frames 100`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -76,6 +76,14 @@ def test_presets_are_named_in_the_help(command: str) -> None:
         (["top", "--every", "inf"], "--every"),
         (["synth", "out", "--fps", "nan"], "1..240"),
         (["synth", "out", "--frames-as", "gif"], "png"),
+        # of variables that are not set
+        (["serve", "--record", ""], "--record has an empty value"),
+        (["serve", "--resume-key="], "--resume-key has an empty value"),
+        (["track", "x.mp4", "--server", ""], "--server has an empty value"),
+        (["bench", "load", "--source", ""], "--source has an empty value"),
+        (["train", "pose", "--out="], "--out has an empty value"),
+        (["eval", "coco", "--gt", "gt.json", "--dt", ""], "--dt has an empty value"),
+        (["track", ""], "an argument is empty"),
     ],
 )
 def test_wrong_usage_is_status_2_and_says_what_is_right(arguments: list[str], said: str) -> None:

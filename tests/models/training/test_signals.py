@@ -75,6 +75,13 @@ def test_the_program_says_how_a_stopped_run_goes_on(
     assert "--resume goes on" in capsys.readouterr().err
 
 
+def test_an_empty_path_is_not_the_folder_in_which_one_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.app(["pose", "--config", "nano-pose", "--out", ""])
+    assert ended.value.code == 2
+    assert "--out: it is empty" in capsys.readouterr().err
+
+
 class SecondOfTwo(Processes):
     """One of two processes, the other of which says what `first_says`."""
 

@@ -145,11 +145,11 @@ def _mot_cell(value: float, decimals: int | None) -> str:
     if decimals is None:
         return f"{value:.0f}"
     # MOTP is a distance, everything else a share.
-    return f"{value:.3f}" if decimals > 1 else f"{100 * value:.{decimals}f}"
+    return f"{value:.3f}" if decimals > 1 else f"{100 * value:z.{decimals}f}"
 
 
 def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1f}"
+    return "-" if math.isnan(value) else f"{value:z.1f}"
 
 
 def _or_null(value: float) -> float | None:

@@ -124,7 +124,7 @@ def write_search(found: Search, out_dir: Path) -> str:
     rows = [_cells(config, scores) for config, scores in found.tried]
     write_csv(out_dir / "tune.csv", header, rows)
     text = _in_words(found, header, rows)
-    (out_dir / "tune.txt").write_text(text)
+    (out_dir / "tune.txt").write_text(text, encoding="utf-8")
     _plot(found, out_dir / "tune.png")
     return text
 
@@ -146,13 +146,15 @@ def _cells(config: TrackerConfig, scores: Scores) -> list[Cell]:
 def _in_words(found: Search, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     parts = []
     for name, curve in found.curves.items():
-        best = max(curve, key=lambda point: found.objective.of(point[1]))[0]
+        now = getattr(found.start, name)
+        # Of equals the present one: there is no reason to change it.
+        best, _ = max(curve, key=lambda point: (found.objective.of(point[1]), point[0] == now))
         cells: list[list[Cell]] = [
             [f"{value:g}", scores.mean_ap, scores.mota, scores.idf1, scores.hota, scores.switches]
             for value, scores in curve
         ]
         parts.append(
-            f"{name}: now {getattr(found.start, name):g}, best alone {best:g}\n"
+            f"{name}: now {now:g}, best alone {best:g}\n"
             + as_text((name, "mAP", "MOTA", "IDF1", "HOTA", "switches"), cells)
         )
     place = next(rank for rank, (config, _) in enumerate(found.tried, start=1) if config == found.start)

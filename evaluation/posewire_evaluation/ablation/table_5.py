@@ -77,7 +77,7 @@ def write_report(rows: Sequence[Row], out_dir: Path) -> str:
     out_dir.mkdir(parents=True, exist_ok=True)
     cells = [_cells(row) for row in rows]
     text = as_text((*_HEADER, *_COSTS), cells)
-    (out_dir / "table_5.txt").write_text(text)
+    (out_dir / "table_5.txt").write_text(text, encoding="utf-8")
     write_csv(out_dir / "table_5.csv", (*_HEADER, *_COSTS), cells)
     _plot(rows, out_dir / "table_5.png")
     return text

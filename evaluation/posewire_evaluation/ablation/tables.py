@@ -29,11 +29,12 @@ def as_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 def as_markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]], best: Sequence[int] = ()) -> str:
     """A table as the documentation has it; in the columns `best`, the highest number is set bold."""
-    tops = {column: max((_rounded(row[column]) for row in rows), default=math.nan) for column in best}
+    tops = {column: max((_rounded(row[column]) for row in rows), default=-math.inf) for column in best}
+    tops = {column: top for column, top in tops.items() if top > -math.inf}
     lines = ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
     for row in rows:
         cells = [
-            f"**{_in_words(cell)}**" if column in tops and _rounded(cell) == tops[column] else _in_words(cell)
+            f"**{_in_words(cell)}**" if _rounded(cell) == tops.get(column) else _in_words(cell)
             for column, cell in enumerate(row)
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -50,7 +51,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]])
 
 def _in_words(cell: Cell) -> str:
     if isinstance(cell, float):
-        return "-" if math.isnan(cell) else f"{cell:.1f}"
+        return "-" if math.isnan(cell) else f"{cell:z.1f}"
     return str(cell)
 
 

@@ -88,7 +88,7 @@ def write_results(results: Results, out_dir: Path) -> str:
         "### What the paper's order says\n\n" + _orders(results),
     ]
     text = "\n".join(parts)
-    (out_dir / "tables.md").write_text(text)
+    (out_dir / "tables.md").write_text(text, encoding="utf-8")
     header = ("set", "fault", "flow", "tracker", "mAP", "MOTA", "IDF1", "HOTA", "switches", "precision", "recall")
     rows: list[list[Cell]] = [
         [*map(str, place), s.mean_ap, s.mota, s.idf1, s.hota, s.switches, s.precision, s.recall]

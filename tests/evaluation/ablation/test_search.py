@@ -81,6 +81,14 @@ def test_ties_go_to_the_fewest_changes() -> None:
     assert found.tried[0][0] == found.start
 
 
+def test_what_is_no_worse_is_best_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posewire_evaluation.ablation.search._plot", lambda *_: None)
+    text = write_search(search(lambda configs: [scores(1.0)] * len(configs), samples=0), tmp_path)
+    start = TrackerConfig()
+    for name in PARAMETERS:
+        assert f"{name}: now {getattr(start, name):g}, best alone {getattr(start, name):g}\n" in text
+
+
 def test_the_report_says_what_is_best(tmp_path: Path) -> None:
     text = write_search(search(Hill(), samples=5), tmp_path)
     assert "queue_length: now 10, best alone 5" in text
@@ -96,3 +104,11 @@ def test_tables_set_numbers_flush_and_the_best_bold() -> None:
     rows = [["bbox", 9.04, 3], ["flow", 12.25, 3], ["none", float("nan"), 12]]
     assert as_text(("name", "MOTA", "n"), rows) == ("name  MOTA   n\nbbox   9.0   3\nflow  12.2   3\nnone     -  12\n")
     assert as_markdown(("name", "MOTA", "n"), rows, best=[1]).splitlines()[3] == "| flow | **12.2** | 3 |"
+
+
+def test_tables_have_no_best_of_nothing_and_no_negative_zero() -> None:
+    rows = [["bbox", float("nan"), -0.04], ["flow", float("nan"), -0.06]]
+    assert as_markdown(("name", "MOTA", "d"), rows, best=[1, 2]).splitlines()[2:] == [
+        "| bbox | - | **0.0** |",
+        "| flow | - | -0.1 |",
+    ]

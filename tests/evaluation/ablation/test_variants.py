@@ -53,7 +53,7 @@ def test_propagation_finds_whom_the_detector_misses(tmp_path: Path) -> None:
 
 
 def test_each_has_its_own_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who comes first loads the networks and reads the pictures; its tracker and the networks are no slower for that."""
+    """Who comes first loads the networks and reads the pictures; neither it nor they are slower for that."""
     now_s = 0.0
 
     def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,9 +9,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar
+
+from posewire_evaluation.errors import EvaluationError
 
 __all__ = ["Map", "worker_processes"]
 
@@ -39,6 +42,9 @@ def worker_processes(count: int, prepare: Callable[[], object] | None = None) ->
     Args:
         count: of processes.
         prepare: called first in each; has to be importable there, as all that is mapped.
+
+    Raises:
+        EvaluationError: a process ended that should not have.
     """
     context = multiprocessing.get_context("spawn")
     watched, ours = context.Pipe(duplex=False)
@@ -56,6 +62,11 @@ def worker_processes(count: int, prepare: Callable[[], object] | None = None) ->
 
     try:
         yield mapped
+    except BrokenProcessPool as error:
+        ours.close()
+        raise EvaluationError(
+            "a process that shared the work was killed, as systems do when memory runs out; take fewer (--workers)"
+        ) from error
     except BaseException:
         ours.close()
         raise

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.worker_processes import worker_processes
 
 
@@ -38,3 +40,9 @@ def test_an_interrupt_is_for_the_parent_and_breaks_off_what_is_under_way(tmp_pat
         work()
     assert (tmp_path / "ready").exists()
     assert not note.exists()
+
+
+def test_a_process_that_is_killed_is_said_with_the_remedy() -> None:
+    said = r"was killed, .* memory runs out; take fewer \(--workers\)"
+    with pytest.raises(EvaluationError, match=said), worker_processes(1):
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")

@@ -110,12 +110,16 @@ def convert(
 ) -> None:
     """Convert a checkpoint that you have; its pickled code is never run."""
     with _expected_failures():
-        from posewire_models.published.pulling import convert_file, convert_to
-        from posewire_models.published.store import Store
+        from posewire.cli.outputs import check_outputs
 
         if out is not None:
             if out.suffix != ".safetensors":
                 raise UsageError(f"--out {out} must end in .safetensors, the format that is written")
+            check_outputs({"--out": out}, [source])
+        from posewire_models.published.pulling import convert_file, convert_to
+        from posewire_models.published.store import Store
+
+        if out is not None:
             written = convert_to(source, out, name)
             if not quiet:
                 say(f"wrote {out}, the network of {written.name}; SHA-256 for a manifest: {_digest(out)}")
@@ -134,6 +138,9 @@ def export(
 ) -> None:
     """Write each network of a bundle as ONNX, and compare it with the original in ONNX Runtime."""
     with _expected_failures():
+        from posewire.cli.outputs import make_folder
+
+        make_folder(onnx)
         from posewire_models.bundle_export import export_bundle
 
         for written in export_bundle(name, onnx):

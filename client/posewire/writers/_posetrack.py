@@ -48,6 +48,7 @@ class PoseTrackWriter(ResultWriter):
 
     Every frame has its entry in `images`, as poseval wants one for each frame of the ground truth. A frame without a
     result has no annotations, and carries `posewire_status` and `posewire_message`, which other programs pass over.
+    Annotations have the data set's ids, two digits after that of their frame; more in a file with a larger crowd.
 
         with client.track("walk.mp4") as stream:
             with PoseTrackWriter("000001_walk_test.json", stream.info.joint_set, sequence="000001_walk_test") as writer:
@@ -104,11 +105,11 @@ class PoseTrackWriter(ResultWriter):
         if not result.tracked:
             image |= {"posewire_status": str(result.status), "posewire_message": result.message}
         annotations = []
-        for place, person in enumerate(result.people):
+        for person in result.people:
             joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
             joints[joints[:, 2] < self._joint_score_threshold] = 0
             if joints[:, 2].any() or self._joint_score_threshold <= 0:
-                annotations.append(self._annotation(person, joints, place))
+                annotations.append(self._annotation(person, joints, len(annotations)))
         self._frames[result.frame] = _Frame(result.name, image, annotations)
 
     def _annotation(self, person: Person, joints: npt.NDArray[np.float32], place: int) -> dict[str, Any]:
@@ -132,13 +133,16 @@ class PoseTrackWriter(ResultWriter):
     def _finish(self) -> None:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
+        # Readers such as pycocotools look annotations up by their ids, and would take one for another.
+        most = max((len(frame.annotations) for frame in self._frames.values()), default=0)
+        places = 10 ** max(2, len(str(most - 1)))
         for frame, (number, name) in zip(self._frames.values(), _numbered(self._frames), strict=True):
             # The data set's ids: a 1, six digits of the sequence, four of the frame.
             image_id = 10_000_000_000 + int(self._video_id) * 10_000 + number
             named = {"id": image_id, "frame_id": image_id, "file_name": f"images/{self._sequence}/{name}"}
             images.append(named | frame.image | {"nframes": len(self._frames)})
             annotations += [
-                person | {"id": image_id * 100 + person["id"], "image_id": image_id} for person in frame.annotations
+                person | {"id": image_id * places + person["id"], "image_id": image_id} for person in frame.annotations
             ]
         category = {
             "supercategory": "person",

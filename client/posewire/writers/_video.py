@@ -31,6 +31,8 @@ _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
 _INDEX_AT_END = (".mp4", ".m4v", ".mov")
 # FFmpeg's names of the containers that hold the time of every frame. AVI, MXF and MPEG-PS count frames at a fixed rate.
 _KEEPING_TIMES = ("3g2", "3gp", "flv", "ipod", "matroska", "mov", "mp4", "mpegts", "nut", "webm")
+# Of these, the ones that begin with the first time of decoding, which B-frames put before the first picture.
+_BEGINNING_EARLY = ("flv", "mpegts", "nut")
 # Endings that people may want; which of them work is for PyAV to say.
 _SUGGESTED = (".mp4", ".mkv", ".mov", ".m4v", ".ts")
 
@@ -136,6 +138,8 @@ class VideoWriter(ResultWriter):
 
     def _add_stream(self) -> Any:
         name, options, _ = _encoder()
+        if self._container.format.name in _BEGINNING_EARLY:
+            options = options | {"bf": "0"}
         stream: Any = self._container.add_stream(
             name, rate=Fraction(self._fps).limit_denominator(1001), options=options
         )

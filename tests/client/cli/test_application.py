@@ -99,6 +99,8 @@ def test_wrong_usage_is_status_2_and_says_what_is_right(arguments: list[str], sa
         (["demo", "missing.mp4"], "missing.mp4 does not exist"),
         (["poses", "nowhere", "--out", "dt.json"], "nowhere is not a folder"),
         (["demo", "--render", "nowhere/demo.mp4"], "the folder nowhere does not exist"),
+        (["models", "convert", "x.pth", "--out", "nowhere/x.safetensors"], "the folder nowhere does not exist"),
+        (["models", "export", "nano", "--onnx", "/dev/null/onnx"], "/dev/null/onnx cannot be made or written to"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_a_server_is_started(

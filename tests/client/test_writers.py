@@ -213,7 +213,7 @@ def test_every_person_of_a_crowd_has_an_id(people: int, first_id: int, tmp_path:
     path = tmp_path / "a.json"
     with PoseTrackWriter(path, COCO17) as writer:
         for number in range(2):
-            writer.write(tracked(number, *(person(id, joints=17) for id in range(people))))
+            writer.write(tracked(number, *(person(each, joints=17) for each in range(people))))
     ids = [entry["id"] for entry in json.loads(path.read_text())["annotations"]]
     assert ids[0] == first_id
     assert len(set(ids)) == 2 * people

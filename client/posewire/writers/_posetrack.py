@@ -104,7 +104,7 @@ class PoseTrackWriter(ResultWriter):
         image = {"vid_id": self._video_id, "is_labeled": result.tracked, "has_no_densepose": True}
         if not result.tracked:
             image |= {"posewire_status": str(result.status), "posewire_message": result.message}
-        annotations = []
+        annotations: list[dict[str, Any]] = []
         for person in result.people:
             joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
             joints[joints[:, 2] < self._joint_score_threshold] = 0

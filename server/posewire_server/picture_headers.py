@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from posewire_server.errors import Undecodable
 
-__all__ = ["JpegHeader", "jpeg_header", "jpeg_size", "png_size"]
+__all__ = ["JpegHeader", "jpeg_header", "png_size"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -42,11 +42,6 @@ class JpegHeader(NamedTuple):
     width: int
     height: int
     is_common: bool
-
-
-def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a complete JPEG; raises as `jpeg_header`."""
-    return jpeg_header(data)[:2]
 
 
 def jpeg_header(data: bytes) -> JpegHeader:

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from posewire.v1 import track_pb2
 from posewire_server import errors
 
-__all__ = ["ERROR_DOMAIN", "abort", "error_reason", "failure_reason", "status_code", "to_status"]
+__all__ = ["ERROR_DOMAIN", "abort", "error_reason", "failure_reason", "to_status"]
 
 ERROR_DOMAIN = "posewire"
 
@@ -45,11 +45,6 @@ _FAILURES: dict[type[errors.FrameError], track_pb2.FailureReason.ValueType] = {
     errors.BadNumber: track_pb2.FAILURE_REASON_BAD_NUMBER,
     errors.InferenceFailed: track_pb2.FAILURE_REASON_INFERENCE,
 }
-
-
-def status_code(error: errors.ServiceError) -> grpc.StatusCode:
-    """The status code of an error."""
-    return _lookup(error)[0]
 
 
 def failure_reason(error: errors.FrameError) -> track_pb2.FailureReason.ValueType:

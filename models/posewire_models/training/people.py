@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from posewire.joints import JointSet
 
-__all__ = ["Person", "Picture", "by_name", "in_sight", "spread", "without_damaged"]
+__all__ = ["Person", "Picture", "by_name", "in_sight", "spread"]
 
 _log = logging.getLogger(__name__)
 
@@ -109,9 +109,3 @@ def spread(pictures: Sequence[Picture], most: int, joints_needed: int) -> list[P
         row, person = people[number * len(people) // most]
         chosen.setdefault(row, []).append(person)
     return [replace(pictures[row], people=tuple(some)) for row, some in chosen.items()]
-
-
-def without_damaged(pictures: Iterable[Picture], damaged: Iterable[Path]) -> list[Picture]:
-    """The pictures whose file is not among the damaged ones."""
-    bad = frozenset(damaged)
-    return [picture for picture in pictures if picture.path not in bad]

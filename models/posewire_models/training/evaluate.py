@@ -219,14 +219,36 @@ def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -
 
 def main(args: Sequence[str] | None = None) -> None:
     """Measure a bundle and print its figures as JSON; faults of the input become one line and exit status 1."""
-    parser = argparse.ArgumentParser(description="Measure a bundle and print its figures as JSON.")
+    parser = argparse.ArgumentParser(
+        prog="python -m posewire_models.training.evaluate",
+        description="Measure a bundle and print its figures as JSON.",
+    )
     parser.add_argument("bundle", help="name or folder of the bundle")
     parser.add_argument("--data-root", type=Path, required=True, help="folder that the configs' paths are relative to")
-    parser.add_argument("--pose-config", type=Path, default=Path("nano-pose"), help="TOML file or packaged")
-    parser.add_argument("--detector-config", type=Path, default=Path("nano-detector"), help="the same")
-    parser.add_argument("--flow", default="bundle", help="flow estimator to measure, as of posewire serve")
-    parser.add_argument("--flow-size", type=int, nargs=2, default=(384, 512), metavar=("H", "W"), help="of the scenes")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--pose-config",
+        type=Path,
+        default=Path("nano-pose"),
+        help="whose held-out people are measured on: a TOML file, or a packaged one (default: nano-pose)",
+    )
+    parser.add_argument(
+        "--detector-config",
+        type=Path,
+        default=Path("nano-detector"),
+        help="the same for boxes (default: nano-detector)",
+    )
+    parser.add_argument(
+        "--flow", default="bundle", help="flow estimator to measure, as for posewire serve (default: bundle)"
+    )
+    parser.add_argument(
+        "--flow-size",
+        type=int,
+        nargs=2,
+        default=(384, 512),
+        metavar=("H", "W"),
+        help="of the drawn scenes (default: 384 512)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.WARNING)
     try:

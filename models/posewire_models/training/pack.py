@@ -73,7 +73,11 @@ def _grouped(source: Path, limit_bytes: int) -> Iterator[list[Path]]:
 
 def main() -> None:
     """Split or join, as the arguments say."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m posewire_models.training.pack",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("split")
     one.add_argument("source", type=Path)

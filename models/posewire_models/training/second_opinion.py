@@ -91,8 +91,8 @@ def main() -> None:
     parser.add_argument("lines", type=Path, help="written by posewire_models.training.teachers")
     parser.add_argument("images", type=Path, help="folder of the pictures that it names")
     parser.add_argument("--bundle", default="nano", help="name or folder of the bundle whose pose net is asked")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines")
     arguments = parser.parse_args()
     if arguments.out.resolve() == arguments.lines.resolve():
         parser.error("--out must be another file than the lines that are read")

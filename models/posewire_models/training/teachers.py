@@ -214,7 +214,7 @@ def already_labelled(file: Path) -> set[str]:
 
 def main() -> None:
     """Label folders of pictures or videos: one JSON line a picture on the file given."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m posewire_models.training.teachers", description=main.__doc__)
     parser.add_argument("sources", nargs="+", type=Path, help="folders of pictures or videos")
     parser.add_argument("--detector", type=Path, required=True, help="YOLOX in ONNX")
     parser.add_argument("--poser", type=Path, required=True, help="MoveNet single pose in TFLite")

@@ -17,6 +17,13 @@ hypothesis.settings.register_profile("posewire", deadline=None, derandomize=True
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "posewire"))
 
+# Processes that test side by side share the cores. With more threads than cores, those of a calculation wait for each
+# other, and do so by spinning. Read by OpenMP (torch) and OpenCV when they are imported; OpenVINO does as torch.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    _threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    for _variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(_variable, str(_threads))
+
 # A shell that runs the tests in the background has them ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

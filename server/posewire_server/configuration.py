@@ -60,12 +60,21 @@ def load_config(
     for name, value in (flags or {}).items():
         if value is not None:
             given[_known(name, f"flag {name!r}")] = _Given(value, f"flag --{name.rpartition('.')[2].replace('_', '-')}")
+    _keep_people_within_limit(given)
     return _build(ServerConfig, given, prefix="")
 
 
 def setting_names() -> tuple[str, ...]:
     """Full names of all settings, e.g. `port`, `limits.max_streams`."""
     return tuple(name for name, _ in _fields(ServerConfig))
+
+
+def _keep_people_within_limit(given: dict[str, _Given]) -> None:
+    """A limit below the default of `tracker.max_people`, which streams get that leave it out, lowers that default."""
+    limit = given.get("limits.max_people")
+    if limit is not None and "tracker.max_people" not in given:
+        most = _convert("limits.max_people", limit, int)
+        given["tracker.max_people"] = _Given(min(most, ServerConfig().tracker.max_people), limit.origin)
 
 
 def _fields(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,6 +13,12 @@ def test_nothing_given_is_the_defaults() -> None:
     assert load_config() == ServerConfig()
 
 
+@pytest.mark.parametrize(("limit", "default"), [(7, 7), (70, 50)])
+def test_a_limit_of_people_lowers_what_streams_get_that_ask_for_nothing(limit: int, default: int) -> None:
+    config = load_config(flags={"limits.max_people": limit})
+    assert (config.limits.max_people, config.tracker.max_people) == (limit, default)
+
+
 def test_later_sources_win(tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
     file.write_text(

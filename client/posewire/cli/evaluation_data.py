@@ -98,7 +98,7 @@ def data_of(
     """What the flags name; None if they name no data at all.
 
     Raises:
-        UsageError: videos without truth or the other way round, or networks for data that are drawn.
+        UsageError: videos without truth or the other way round, networks for data that are drawn, or no detector.
     """
     if videos is None and truth is None:
         if bundles or detectors or flow:
@@ -106,6 +106,8 @@ def data_of(
         return None
     if videos is None or truth is None:
         raise UsageError("--videos and --gt go together: give both")
+    if "none" in (detectors or ()):
+        raise UsageError("--detector none finds nobody, so there is nobody to track; name one, or leave the flag out")
     return Data(videos, truth, tuple(bundles or ("nano",)), tuple(detectors or ("bundle",)), flow, device)
 
 

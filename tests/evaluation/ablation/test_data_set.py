@@ -65,6 +65,7 @@ def run(*arguments: object) -> Any:
         (["ablate", "--out", "o", "--videos", "v"], "--videos and --gt go together"),
         (["ablate", "--out", "o", "--videos", "v", "--gt", "g", "--synthetic"], "give either"),
         (["ablate", "--out", "o", "--synthetic", "--bundle", "nano"], "look at videos"),
+        (["ablate", "--out", "o", "--videos", "v", "--gt", "g", "--detector", "none"], "--detector none finds nobody"),
         (["tune", "--out", "o", "--gt", "g"], "--videos and --gt go together"),
         (["tune", "--out", "o", "--objective", "luck"], "hota"),
         (["tune", "--out", "o", "--workers", "0"], "--workers"),

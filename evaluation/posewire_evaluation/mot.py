@@ -12,7 +12,7 @@ import numpy as np
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
 from posewire_evaluation.sequence_files import sequence_files, unscored
-from posewire_evaluation.sequences import Floats
+from posewire_evaluation.sequences import LARGEST, Floats
 
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
 
@@ -22,8 +22,6 @@ OVERALL = "OVERALL"
 _COLUMNS = ("FrameId", "Id", "X", "Y", "Width", "Height", "Confidence")
 _FARTHEST = 0.5
 """Distance 1 - IoU above which boxes are no match."""
-_LARGEST_NUMBER = 2**53
-"""Up to which floating-point numbers, as which the libraries keep ids, hold every whole one."""
 # Rows of the truth below this are not to be scored, in MOTChallenge's files.
 _SCORED_CONFIDENCE = 1.0
 
@@ -121,7 +119,7 @@ def _check_boxes(boxes: Floats, path: Path) -> None:
     if inverted.any():
         frame, identity = boxes[inverted][0, :2]
         raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: width or height is below 0")
-    large = (np.abs(boxes[:, :2]) > _LARGEST_NUMBER).any(axis=1)
+    large = (np.abs(boxes[:, :6]) > LARGEST).any(axis=1)
     if large.any():
         frame, identity = boxes[large][0, :2]
         raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers above 2^53 are not told apart")

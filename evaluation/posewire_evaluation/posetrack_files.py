@@ -54,6 +54,8 @@ class _People:
     def frame(self) -> PoseFrame:
         heads = np.array(self.heads, np.float64).reshape(-1, 4)
         width, height = heads[:, 2] - heads[:, 0], heads[:, 3] - heads[:, 1]
+        with np.errstate(over="ignore"):  # a `PoseSequence` refuses what is infinite
+            sizes = _HEAD_SIZE_OF_DIAGONAL * np.sqrt(width * width + height * height)
         return PoseFrame(
             number=self.number,
             labelled=self.labelled,
@@ -61,7 +63,7 @@ class _People:
             joints=np.array(self.joints, np.float64).reshape(-1, _JOINT_COUNT, 3),
             present=np.array(self.present, np.bool_).reshape(-1, _JOINT_COUNT),
             scores=np.array(self.scores, np.float64),
-            head_sizes=_HEAD_SIZE_OF_DIAGONAL * np.sqrt(width * width + height * height),
+            head_sizes=sizes,
             boxes=np.array(self.boxes, np.float64).reshape(-1, 4),
             ignore_regions=tuple(self.regions),
         )

@@ -11,13 +11,15 @@ import numpy.typing as npt
 from posewire.joints import JointSet
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["NO_SCORE", "Bools", "Floats", "Ints", "PoseFrame", "PoseSequence"]
+__all__ = ["LARGEST", "NO_SCORE", "Bools", "Floats", "Ints", "PoseFrame", "PoseSequence"]
 
 # Double precision, as the official tools compute: a joint right at a threshold falls on the same side as there.
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+LARGEST = 2.0**53
+"""Up to which floating-point numbers hold every whole one. No pixel is farther, and areas stay finite."""
 NO_SCORE = -9999.0
 """Score of a predicted joint whose file gives none, as in poseval (`MIN_SCORE`)."""
 
@@ -133,16 +135,16 @@ class PoseFrame:
         unique, counts = np.unique(self.ids, return_counts=True)
         if (counts > 1).any():
             return f"id {unique[counts > 1][0]} is given to {counts[counts > 1][0]} people; an id is one person's"
-        faulty = self.present & ~np.isfinite(self.joints).all(axis=2)
+        faulty = self.present & ~(np.abs(self.joints) <= LARGEST).all(axis=2)
         if faulty.any():
             person, joint = np.argwhere(faulty)[0].tolist()
-            return f"{joint_set.names[joint]} of the person with id {self.ids[person]} is NaN or infinite"
+            return f"{joint_set.names[joint]} of the person with id {self.ids[person]} is NaN, infinite or beyond 2^53"
         if not np.isfinite(self.scores).all():
             return f"the score of the person with id {self.ids[~np.isfinite(self.scores)][0]} is NaN or infinite"
         # NaN stands for what is not given, but an infinite head would make every joint right.
-        boundless = np.isinf(self.head_sizes) | np.isinf(self.boxes).any(axis=1)
+        boundless = (self.head_sizes > LARGEST) | (np.abs(self.boxes) > LARGEST).any(axis=1)
         if boundless.any():
-            return f"the box or head of the person with id {self.ids[boundless][0]} is infinite"
+            return f"the box or head of the person with id {self.ids[boundless][0]} is infinite or beyond 2^53"
         inverted = (self.boxes[:, 2:] < self.boxes[:, :2]).any(axis=1)
         if inverted.any():
             return f"the box of the person with id {self.ids[inverted][0]} has a width or height below 0"

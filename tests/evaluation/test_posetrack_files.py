@@ -179,6 +179,8 @@ BAD_2018 = [
     # annotation 2 is that of frame 2
     (_set("annotations.2.keypoints", [1.0] * 45), "frame 2: annotation 2 is faulty: 15 keypoints, 17 expected"),
     (_set("annotations.2.keypoints.4", float("nan")), "frame 2: head_bottom of the person with id 2 is NaN"),
+    (_set("annotations.2.keypoints.4", 1e200), "frame 2: head_bottom of the person with id 2 is .* beyond 2"),
+    (_set("annotations.2.bbox_head", [0, 0, 1e200, 1]), "frame 2: the box or head of .* id 2 is .* beyond 2"),
     (_set("annotations.2.keypoints.4", None), "frame 2: head_bottom of the person with id 2 is NaN"),
     (_set("annotations.2.keypoints.4", "far"), "frame 2: annotation 2 is faulty: could not convert"),
     (_set("annotations.2.keypoints", KeyError), "frame 2: annotation 2 has no 'keypoints'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 
@@ -155,6 +156,7 @@ def _predictions(anchors: int) -> Shapes:
     return shapes
 
 
+@functools.cache  # to make the network takes a second
 def torchvision_mobile(name: str) -> Shapes:
     """Torchvision's own names; those of the pyramid and the RPN were others when the files were made."""
     with torch.device("meta"):

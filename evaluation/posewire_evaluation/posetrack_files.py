@@ -192,7 +192,7 @@ def _add_2018(annotation: Mapping[str, Any], frame: _People, joints: int, places
     elif frame.unscored is not None:
         keypoints[:, 2] = frame.unscored
     box, head = annotation.get("bbox"), annotation.get("bbox_head")
-    frame.ids.append(_identity(annotation.get("track_id")))
+    frame.ids.append(_whole(annotation.get("track_id"), "track id"))
     frame.joints.append(keypoints[places])
     frame.present.append(present[places])
     frame.scores.append(float(annotation.get("score", 1.0)))
@@ -239,7 +239,7 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
     joints = np.zeros((_JOINT_COUNT, 3))
     present = np.zeros(_JOINT_COUNT, np.bool_)
     for point in _listed_2017(holder["point"]):
-        number = int(_first(point["id"]))
+        number = _whole(_first(point["id"]), "joint id")
         if not 0 <= number < _JOINT_COUNT:
             raise ValueError(f"joint id {number}, 0..{_JOINT_COUNT - 1} expected")
         row = _ROWS_2017[number]
@@ -249,7 +249,7 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
             score = point.get("score", visible if frame.unscored is None else frame.unscored)
             joints[row] = _first(point["x"]), _first(point["y"]), _first(score)
     corners = [_first(rect.get(key)) for key in ("x1", "y1", "x2", "y2")]
-    frame.ids.append(_identity(_first(rect.get("track_id"))))
+    frame.ids.append(_whole(_first(rect.get("track_id")), "track id"))
     frame.joints.append(joints)
     frame.present.append(present)
     frame.scores.append(float(_first(rect.get("score", [1.0]))))
@@ -288,9 +288,9 @@ def _number(name: PurePosixPath, position: int) -> int:
     return position if number is None else number
 
 
-def _identity(value: Any) -> int:
+def _whole(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise ValueError(f"the track id is {value!r}; it must be a whole number")
+        raise ValueError(f"the {what} is {value!r}; it must be a whole number")
     return int(value)
 
 

@@ -218,6 +218,7 @@ BAD_2018 = [
     (_set("images", KeyError), "is no PoseTrack file"),
 ]
 BAD_2017 = [
+    (_set("annolist.2.annorect.0.annopoints.0.point.3.id", [1.5]), "frame 2: person 0 is faulty: the joint id is 1.5"),
     (_set("annolist.2.annorect.0.annopoints.0.point.3.id", [15]), "frame 2: person 0 is faulty: joint id 15, 0..14"),
     (
         _set("annolist.2.annorect.0.annopoints.0.point.3.x", [float("nan")]),

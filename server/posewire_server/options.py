@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from posewire.cli.failures import in_words
 from posewire_models.manifest import find_bundle, read_manifest
 from posewire_server.config import LimitsConfig, LogFormat, LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
@@ -179,5 +180,6 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _cannot_start(error: Exception) -> typer.Exit:
-    print(f"posewire: the server cannot start: {error}", file=sys.stderr)
+    why = in_words(error) if isinstance(error, OSError) else str(error)
+    print(f"posewire: the server cannot start: {why}", file=sys.stderr)
     return typer.Exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from posewire import (
     FrameResult,
     JsonLinesWriter,
     OutputError,
+    Person,
     PoseTrackWriter,
     StreamInfo,
     StreamSettings,
@@ -70,6 +72,27 @@ def test_a_pipe_is_written_to_and_stays(make: Any, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["pipe.mkv"]
 
 
+def test_two_do_not_write_each_other_s_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("old and longer than nothing")
+    with MAKERS[0](path) as writer:
+        with pytest.raises(OutputError, match=r"a\.jsonl cannot be written: another process writes it"):
+            MAKERS[0](path)
+        writer.write(FrameResult(0, 0.0, people=(), size=(64, 48)))
+    assert [next(iter(json.loads(line))) for line in path.read_text().splitlines()] == ["joints", "frame"]
+    write_one_frame(MAKERS[0], path)  # now it may
+
+
+def test_nobody_reads_a_pipe_any_more(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    with read_from(pipe):
+        writer = MAKERS[0](pipe)
+    with pytest.raises(OutputError, match=r"pipe\.jsonl cannot be written: nobody reads it any more$"):
+        writer.write(FrameResult(0, 0.0, people=(), size=(64, 48)))
+    writer.discard()
+
+
 def test_what_comes_out_of_a_pipe_is_the_whole_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
@@ -103,6 +126,32 @@ def test_a_file_that_is_a_mount_is_written_to_as_it_is(tmp_path: Path, monkeypat
     write_json(tmp_path / "mount.json", [1])
     assert (tmp_path / "mount.json").read_text() == "[1]"
     assert os.listdir(tmp_path) == ["mount.json"]
+
+
+@pytest.fixture
+def _little_room() -> Iterator[None]:
+    """As on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("_little_room")
+@each_writer
+def test_a_disk_that_is_full_is_told_with_the_name_of_the_file(make: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file.mkv"
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    people = [Person(1, 1.0, np.zeros(4, np.float32), np.ones((17, 3), np.float32), "detector")]
+
+    def write() -> None:
+        with make(path) as writer:
+            for number in range(20):
+                writer.write(FrameResult(number, number / 10, people=people, size=(64, 48), image=noise))
+
+    with pytest.raises(OutputError) as failed:
+        write()
+    assert str(failed.value).startswith(f"{path} cannot be written: File too large; check the folder")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a device")

@@ -98,18 +98,25 @@ def test_a_mistake_is_one_line_and_status_2(started: list[ServerConfig]) -> None
     assert started == []
 
 
-def test_a_network_that_fails_on_its_first_frame_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InferenceFailed("the detect stage failed on this frame"), "the detect stage failed on this frame"),
+        (FileNotFoundError(2, "No such file or directory", "tokens"), "tokens: No such file or directory"),
+    ],
+)
+def test_what_keeps_a_server_from_starting_is_told_in_one_line(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(config: ServerConfig) -> None:
-        raise InferenceFailed("the detect stage failed on this frame")
+        raise error
 
     monkeypatch.setattr("posewire_server.server.run", run)
     monkeypatch.setattr("posewire_server.logs.set_up_logging", lambda *_: None)
     with pytest.raises(typer.Exit) as ended:
         options.start(ServerConfig())
     assert ended.value.exit_code == 1
-    assert capsys.readouterr().err == "posewire: the server cannot start: the detect stage failed on this frame\n"
+    assert capsys.readouterr().err == f"posewire: the server cannot start: {said}\n"
 
 
 def test_a_server_that_is_told_to_stop_while_it_is_only_being_loaded_stops() -> None:

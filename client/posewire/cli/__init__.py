@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the program; the entry point of the `posewire` script."""
-    from posewire.cli.application import app
+    try:
+        from posewire.cli.application import app
 
-    app(prog_name="posewire")
+        app(prog_name="posewire")
+    except KeyboardInterrupt:  # so early that there is nothing to finish
+        if sys.stderr is not None:
+            print("posewire: interrupted", file=sys.stderr)
+        sys.exit(130)

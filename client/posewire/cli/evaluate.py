@@ -101,16 +101,16 @@ def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[
 
 def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | None, notes: Iterable[str]) -> None:
     from posewire.cli.console import WIDEST, plain_console
+    from posewire.writers._files import write_json
 
+    if json_out is not None:  # first: who reads what is printed may have had enough
+        write_json(json_out, document)
     console = plain_console(width=WIDEST)  # a terminal wraps the line
     for place, table in enumerate(tables):
         if place:
             console.print()
         console.print(table)
     if json_out is not None:
-        from posewire.writers._files import write_json
-
-        write_json(json_out, document)
         say(f"wrote {json_out}")
     for note in notes:
         say(f"posewire: note: {note}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ import typer
 from posewire.cli.interrupts import terminated_as_interrupted
 from posewire.errors import InvalidSettings, PosewireError
 
-__all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "is_watched", "say"]
+__all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "in_words", "is_watched", "say"]
 
 
 class ExitStatus:
@@ -57,10 +58,20 @@ def expected_failures() -> Iterator[None]:
             yield
     except (UsageError, InvalidSettings) as error:
         raise _exit(error, ExitStatus.USAGE) from None
-    except (CommandError, PosewireError, OSError) as error:
+    except (CommandError, PosewireError) as error:
         raise _exit(error, ExitStatus.INCOMPLETE) from None
+    except OSError as error:
+        raise _exit(in_words(error), ExitStatus.INCOMPLETE) from None
     except KeyboardInterrupt:
         raise _exit("interrupted", ExitStatus.INTERRUPTED) from None
+
+
+def in_words(error: OSError) -> str:
+    """What an error of the operating system says to people: Python's own text begins with a number."""
+    if isinstance(error, BrokenPipeError):
+        return "standard output is closed: whoever read it wants no more"
+    what = error.strerror or str(error)
+    return what if error.filename is None else f"{os.fspath(error.filename)}: {what}"
 
 
 def _exit(message: object, status: int) -> typer.Exit:

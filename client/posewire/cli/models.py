@@ -138,9 +138,9 @@ def export(
 ) -> None:
     """Write each network of a bundle as ONNX, and compare it with the original in ONNX Runtime."""
     with _expected_failures():
-        from posewire.cli.outputs import make_folder
+        from posewire.cli.outputs import check_folder
 
-        make_folder(onnx)
+        check_folder(onnx)
         from posewire_models.bundle_export import export_bundle
 
         for written in export_bundle(name, onnx):

@@ -14,7 +14,7 @@ from posewire.sources import PICTURE_SUFFIXES
 from posewire.writers._files import AtomicPath
 from posewire.writers._video import check_video_name
 
-__all__ = ["check_outputs", "check_video_output", "is_special", "make_folder"]
+__all__ = ["check_folder", "check_outputs", "check_video_output", "is_special", "make_folder"]
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path] = ()) -> None:
@@ -53,18 +53,35 @@ def check_video_output(flag: str, path: Path | None) -> None:
         raise UsageError(f"{flag}: {error}") from error
 
 
+def check_folder(path: Path) -> None:
+    """Find out before any work that a folder cannot be made or written to; leaves nothing behind.
+
+    Raises:
+        CommandError: it cannot.
+    """
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise _closed(path, error) from error
+
+
 def make_folder(path: Path) -> None:
     """Make the folder of the results before hours are spent on them.
 
     Raises:
         CommandError: it cannot be made or written to.
     """
+    check_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
     except OSError as error:
-        raise CommandError(f"the folder {path} cannot be made or written to: {error.strerror or error}") from error
+        raise _closed(path, error) from error
+
+
+def _closed(path: Path, error: OSError) -> CommandError:
+    return CommandError(f"the folder {path} cannot be made or written to: {error.strerror or error}")
 
 
 def is_special(path: str | Path) -> bool:

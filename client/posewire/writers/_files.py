@@ -17,6 +17,11 @@ from typing import Any, BinaryIO, Self, TextIO
 from posewire.errors import MisuseError, OutputError
 from posewire.results import FrameResult
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "write_json", "written_whole"]
 
 # Errors of a folder in which nobody may make a file, though one that is there may be written to.
@@ -95,10 +100,36 @@ def open_for_writing(path: Path) -> BinaryIO:
     To open that by its path would start at the beginning of a file that the shell appends to.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or another process writes it: the two would write over each other's lines.
     """
     number = _descriptor(path)
-    return path.open("wb") if number is None else open(os.dup(number), "wb")
+    if number is not None:
+        return open(os.dup(number), "wb")
+    file = open(path, "wb", opener=_uncut)  # noqa: SIM115  # the caller's
+    try:
+        if path.is_file():
+            _claim(file)
+            file.truncate()
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _uncut(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
+
+
+def _claim(file: BinaryIO) -> None:
+    """Raise `OSError` if another process has claimed the file; a claim ends when the file is closed."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process writes it") from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def _file_to_replace(path: Path) -> Path | None:
@@ -201,8 +232,9 @@ def write_json(path: str | Path, content: Any) -> None:
         json.dump(content, file, separators=(",", ":"), allow_nan=False)
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
-    """The error for a file that cannot be written."""
-    return OutputError(
-        f"{path} cannot be written: {error.strerror or error}; check the folder, its rights and its space"
-    )
+def output_error(path: Path, error: Exception) -> OutputError:
+    """The error for a file that cannot be written, by what the operating system or FFmpeg says of it."""
+    if isinstance(error, BrokenPipeError):
+        return OutputError(f"{path} cannot be written: nobody reads it any more")
+    why = getattr(error, "strerror", None) or error  # without the name of a temporary file
+    return OutputError(f"{path} cannot be written: {why}; check the folder, its rights and its space")

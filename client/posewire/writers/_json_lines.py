@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from dataclasses import asdict
@@ -79,11 +80,15 @@ class JsonLinesWriter(ResultWriter):
             raise output_error(self._path, error) from error
 
     def _finish(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise output_error(self._path, error) from error
 
     def _give_up(self) -> None:
-        """What was written stays: every line is whole."""
-        self._file.close()
+        """What was written stays: every line is whole, but for one that the disk had no room for."""
+        with contextlib.suppress(OSError):  # of a line that could not be written, which has been told
+            self._file.close()
 
 
 def _person_object(person: Person) -> dict[str, Any]:

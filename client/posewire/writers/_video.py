@@ -16,7 +16,7 @@ from posewire.errors import MisuseError, OutputError
 from posewire.joints import COCO17, JointSet
 from posewire.overlay import Trails, draw_people
 from posewire.results import FrameResult, Image
-from posewire.writers._files import AtomicPath, ResultWriter
+from posewire.writers._files import AtomicPath, ResultWriter, output_error
 
 __all__ = ["VideoWriter", "check_video_name"]
 
@@ -134,7 +134,7 @@ class VideoWriter(ResultWriter):
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
         except (FFmpegError, OSError) as error:
-            raise OutputError(f"{self._path} cannot be written: {error}; check its folder and space") from error
+            raise output_error(self._path, error) from error
 
     def _add_stream(self) -> Any:
         name, options, _ = _encoder()
@@ -168,7 +168,7 @@ class VideoWriter(ResultWriter):
             self._container.close()
             self._target.commit()
         except (FFmpegError, OSError) as error:
-            raise OutputError(f"{self._path} cannot be written: {error}; check its folder and space") from error
+            raise output_error(self._path, error) from error
         finally:
             self._target.discard()
 

@@ -25,7 +25,7 @@ class _ServiceByDefault(StrictGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See the base class, whose context belongs to click or to typer's own copy of it."""
-        if not args or args[0] not in (*self.commands, "--help"):
+        if not args or (args[0].startswith("-") and args[0] != "--help"):
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 

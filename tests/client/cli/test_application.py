@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire import __version__
+from posewire.cli import main
 from posewire.cli.application import app
 from posewire.synth import PRESETS
 
@@ -115,6 +116,24 @@ def test_what_cannot_be_done_is_said_before_a_server_is_started(
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("posewire: ")
     assert said in result.stderr
+
+
+def test_what_the_system_says_is_told_without_its_number(tmp_path: Path) -> None:
+    result = run("token", "door", "--append-to", str(tmp_path))
+    assert (result.exit_code, result.stderr) == (1, f"posewire: {tmp_path}: Is a directory\n")
+
+
+def test_ctrl_c_is_heeded_from_the_beginning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("posewire.cli.application.app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "posewire: interrupted\n"
 
 
 def test_a_file_that_is_no_video_is_said_early(tmp_path: Path) -> None:

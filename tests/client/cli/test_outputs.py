@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from posewire.cli.application import app
 from posewire.cli.failures import CommandError
-from posewire.cli.outputs import check_outputs, make_folder
+from posewire.cli.outputs import check_folder, check_outputs, make_folder
 from posewire.errors import OutputError
 from tests.evaluation.people import as_2018, frame, pose, sequence, written
 from tests.server.stand_ins import picture
@@ -31,6 +31,14 @@ def test_a_folder_is_made(tmp_path: Path) -> None:
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_look_at_a_folder_leaves_nothing(tmp_path: Path) -> None:
+    check_folder(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match=r"file/b cannot be made or written to: Not a directory"):
+        check_folder(tmp_path / "file" / "b")
 
 
 def test_a_file_that_cannot_be_made_is_found_out_before_the_work(

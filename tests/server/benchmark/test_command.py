@@ -77,6 +77,7 @@ def test_a_mistake_is_one_line(arguments: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "choices"),
     [
+        ("nothing", ("No such command 'nothing'",)),
         ("load --codec vp9", ("jpeg", "h264")),
         ("load --hostile nobody", ("garbage", "flood", "stall", "reconnect")),
         ("load --size 4²x3", ("'4²x3' is not a size", "640x480")),

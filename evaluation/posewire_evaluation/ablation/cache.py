@@ -1,6 +1,6 @@
 """Outputs of networks on disk, so that no network runs twice on the same thing.
 
-    FOLDER/NAME-DIGEST/detections.npz     boxes and scores of every frame
+    FOLDER/NAME-DIGEST/detections.npz     boxes and scores of every frame, and when it was taken
     FOLDER/NAME-DIGEST/flow.npy           all fields, memory-mapped: processes share them, no process holds them
     FOLDER/NAME-DIGEST/poses.npz          a pose for every (frame, box) that anybody has asked for so far
 
@@ -35,9 +35,10 @@ __all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook
 
 Floats = npt.NDArray[np.float32]
 
-_FORMAT = 1
+_FORMAT = 2
 # What decodes pictures, computes DIS and makes boxes and joints of the networks' outputs.
 _SOFTWARE = {"posewire": __version__, "opencv": cv2.__version__, "pyav": av.__version__}
+_OF_DETECTIONS = ("boxes", "scores", "counts", "times_s")
 _MOST_COLUMNS = 320
 """Fields are kept at this width at most: DIS and FlowNet2-S compute at a quarter of the frame and only enlarge it."""
 
@@ -60,12 +61,14 @@ class CachedDetections:
         boxes: `(n, 4)` float32 xyxy of all frames, one frame after another.
         scores: `(n,)` float32.
         counts: `(frames,)` int64: boxes of each frame.
+        times_s: `(frames,)` float64: when each frame was taken.
         frame_size: (height, width) of the frames.
     """
 
     boxes: Floats
     scores: Floats
     counts: npt.NDArray[np.int64]
+    times_s: npt.NDArray[np.float64]
     frame_size: tuple[int, int]
 
     def of(self, frame: int) -> tuple[Floats, Floats]:
@@ -134,15 +137,15 @@ class NetworkCache:
 
     def detections(self, sequence: str, digest: str) -> CachedDetections:
         """What was stored; raises `CacheError` if it is damaged."""
-        arrays = read_npz(self._path(sequence, digest, "detections.npz"), ("boxes", "scores", "counts", "size"))
+        arrays = read_npz(self._path(sequence, digest, "detections.npz"), (*_OF_DETECTIONS, "size"))
         height, width = arrays["size"].tolist()
-        return CachedDetections(arrays["boxes"], arrays["scores"], arrays["counts"], (height, width))
+        return CachedDetections(arrays["boxes"], arrays["scores"], arrays["counts"], arrays["times_s"], (height, width))
 
     def store_detections(self, sequence: str, digest: str, found: CachedDetections) -> None:
         """Store B_det of a sequence."""
         size = np.array(found.frame_size, np.int64)
         with replaced(self._path(sequence, digest, "detections.npz")) as file:
-            np.savez_compressed(file, boxes=found.boxes, scores=found.scores, counts=found.counts, size=size)
+            np.savez_compressed(file, **{name: getattr(found, name) for name in _OF_DETECTIONS}, size=size)
 
     def has_flow(self, sequence: str, digest: str) -> bool:
         """Whether the fields are stored."""

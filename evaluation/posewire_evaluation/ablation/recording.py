@@ -17,6 +17,7 @@ from posewire_evaluation.ablation.networks import Networks, Stages
 from posewire_evaluation.ablation.videos import Video
 from posewire_evaluation.errors import EvaluationError
 from posewire_models.frames import Detections, FlowField, Frame
+from posewire_server.frame_clock import FrameClock
 from posewire_server.tracking import Boxes, BoxSource
 
 __all__ = ["LoadedOnce", "NetworkTime", "RecordedVideo", "keep_poses", "record"]
@@ -84,17 +85,19 @@ def _digest(video: Video, networks: Networks, stage: str) -> str:
 def _record_detections(video: Video, networks: LoadedOnce, cache: NetworkCache, spent: NetworkTime) -> None:
     found: list[Detections] = []
     frames, detector = video.frames(), networks.stages.detector
-    size = (0, 0)
+    size, times_s = (0, 0), list[float]()
     while batch := list(islice(frames, _BATCH)):
         start = time.perf_counter()
         found += detector(batch)
         spent.seconds += time.perf_counter() - start
         size = batch[0].size
+        times_s += [frame.taken_s or 0.0 for frame in batch]
     spent.frames += len(found)
     stored = CachedDetections(
         np.concatenate([each.boxes for each in found]),
         np.concatenate([each.scores for each in found]),
         np.array([len(each) for each in found], np.int64),
+        np.array(times_s),
         size,
     )
     cache.store_detections(video.name, _digest(video, networks.choice, "detector"), stored)
@@ -168,6 +171,10 @@ class RecordedVideo:
         """The flow from frame - 1 to `frame`."""
         return FlowField(self._fields[frame - 1].astype(np.float32), self._found.frame_size)
 
+    def elapsed(self, frame: int) -> float:
+        """Time since the frame before, in intervals of the camera."""
+        return self._elapsed[frame]
+
     def poses(self, frame: int, xyxy: Floats) -> Floats:
         """Joints `(n, k, 3)` in the boxes `(n, 4)`; those that are not known are estimated, and remembered."""
         missing = self._poses.missing(frame, xyxy)
@@ -183,6 +190,17 @@ class RecordedVideo:
             for book in (self._poses, self.new_poses):
                 book.add(frame, xyxy[missing], joints)
         return self._poses.get(frame, xyxy)
+
+    @cached_property
+    def _elapsed(self) -> list[float]:
+        """As the service tells it of a file: by a clock that has seen the frames so far."""
+        clock = FrameClock(may_drop=False)
+        elapsed, before_s = [], None
+        for time_s in self._found.times_s.tolist():
+            now_s = clock.received(time_s, time_s)
+            elapsed.append(clock.elapsed(before_s, now_s))
+            before_s = now_s
+        return elapsed
 
     @cached_property
     def _fields(self) -> npt.NDArray[np.float16]:

@@ -35,6 +35,10 @@ class StageOutputs(Protocol):
         """The flow from frame - 1 to `frame`, which is at least 1."""
         ...
 
+    def elapsed(self, frame: int) -> float:
+        """Time since the frame before, in intervals of the camera: 1, but where frames are missing."""
+        ...
+
     def poses(self, frame: int, xyxy: Floats) -> Floats:
         """Joints `(n, k, 3)` in the boxes `(n, 4)`: any boxes, since flow boxes depend on the tracker itself."""
         ...
@@ -47,6 +51,6 @@ def replay(outputs: StageOutputs, config: TrackerConfig) -> list[TrackedPeople]:
     for frame in range(len(outputs)):
         detections = outputs.detections(frame) if tracker.detector_due else None
         flow = outputs.flow(frame) if config.needs_flow and frame > 0 else None
-        boxes = tracker.unify(detections, flow)
+        boxes = tracker.unify(detections, flow, outputs.elapsed(frame))
         tracked.append(tracker.update(boxes, outputs.poses(frame, boxes.xyxy)))
     return tracked

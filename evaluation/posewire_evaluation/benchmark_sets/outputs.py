@@ -111,6 +111,10 @@ class FaultyOutputs:
             return self._scene.flow(frame)
         return EstimatedFlow(self._scene.estimated[self._flow][frame - 1].astype(np.float32), self._size)
 
+    def elapsed(self, frame: int) -> float:
+        """No frame is missing."""
+        return 1.0
+
     def poses(self, frame: int, xyxy: Floats) -> Floats:
         """In each box `(n, 4)` the pose of the person, or phantom, who fills it best and is seen best."""
         if frame not in self._known_people:

@@ -11,6 +11,7 @@ from posewire_evaluation.ablation import cache as cache_module
 from posewire_evaluation.ablation.cache import CachedDetections, CacheError, NetworkCache, PoseBook, digest_of
 
 BOXES = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 10, 20]], np.float32)
+TIMES_S = np.array([0.0, 0.04, 0.2])
 POSES = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
 
 
@@ -34,10 +35,11 @@ def test_the_first_pose_of_a_box_stays() -> None:
 
 def test_everything_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     cache = NetworkCache(tmp_path)
-    found = CachedDetections(BOXES, np.array([0.9, 0.5, 0.4], np.float32), np.array([2, 0, 1]), (240, 320))
+    found = CachedDetections(BOXES, np.array([0.9, 0.5, 0.4], np.float32), np.array([2, 0, 1]), TIMES_S, (240, 320))
     cache.store_detections("a/b c", "d1", found)
     back = cache.detections("a/b c", "d1")
     assert back.frame_size == (240, 320)
+    np.testing.assert_array_equal(back.times_s, TIMES_S)
     assert [len(back.of(frame)[0]) for frame in range(3)] == [2, 0, 1]
     np.testing.assert_array_equal(back.of(2)[0], BOXES[2:])
     assert back.of(2)[1] == np.float32(0.4)
@@ -99,7 +101,7 @@ def test_a_damaged_file_is_named_with_the_remedy(file: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("damaged", ["what is compressed", "how it is compressed"])
 def test_every_part_of_a_file_may_be_damaged(damaged: str, tmp_path: Path) -> None:
     cache = NetworkCache(tmp_path)
-    cache.store_detections("a", "d", CachedDetections(BOXES, BOXES[:, 0], np.array([3]), (240, 320)))
+    cache.store_detections("a", "d", CachedDetections(BOXES, BOXES[:, 0], np.array([3]), TIMES_S, (240, 320)))
     path = tmp_path / "a-d" / "detections.npz"
     content = bytearray(path.read_bytes())
     if damaged == "what is compressed":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from posewire_server.config import BatchingConfig
 from posewire_server.networks import ModelNames, Networks
 from posewire_server.pipeline import Pipeline
 from posewire_server.session import Session
-from posewire_server.tracking import BoxSource, TrackedPeople, Tracker, TrackerConfig
+from posewire_server.tracking import Boxes, BoxSource, TrackedPeople, Tracker, TrackerConfig
 from tests.evaluation.ablation.stand_ins import CountedNetworks, CountedStages, write_pictures
 from tests.server.stand_ins import picture
 
@@ -121,17 +123,33 @@ def test_frames_know_when_they_were_taken(video: Video, tmp_path: Path) -> None:
     assert [frame.taken_s for frame in slow] == pytest.approx([0.0, 0.125, 0.25])
 
 
-def clip(path: Path, rate: int = 25, rotation: int = 0) -> Path:
-    """A video of three frames of 320x240."""
+def clip(path: Path, rate: int = 25, rotation: int = 0, frames: Sequence[int] = range(3)) -> Path:
+    """A video of 320x240 with the frames of these numbers."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream("libx264", rate=rate, options={"bf": "0"})
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         if rotation:
             stream.set_display_rotation(rotation)
-        for number in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        for number in frames:
+            shown = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            shown.pts, shown.time_base = number, Fraction(1, rate)
+            container.mux(stream.encode(shown))
         container.mux(stream.encode())
     return path
+
+
+def test_frames_that_are_missing_are_time_that_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tracker is told as in the service, which knows when the frames were taken."""
+    told: list[float] = []
+
+    def unify(self: Tracker, detections: object, flow: object, elapsed: float = 1.0) -> Boxes:
+        told.append(elapsed)
+        return Boxes.empty()
+
+    monkeypatch.setattr(Tracker, "unify", unify)
+    video = Video("gap", clip(tmp_path / "gap.mp4", frames=[*range(8), 10, 11]))
+    tracked_from(video, CountedNetworks(), NetworkCache(tmp_path / "cache"))
+    assert told == [1] * 8 + [3, 1]
 
 
 def test_frames_are_upright_as_in_the_service(tmp_path: Path) -> None:

@@ -103,17 +103,16 @@ def measure(
     first = _track(variants[-1], loaded, sequences, cache, keep=True)
     progress(len(sequences) + 1)
 
+    measured = []
     run = partial(_track_elsewhere, networks, sequences, cache_dir)
-    outcomes = []
     with in_parallel(run, workers) as each:
         for count, outcome in enumerate(each(variants[:-1])):
-            outcomes.append(outcome)
+            for sequence, book in zip(sequences, outcome.new_poses, strict=True):
+                keep_poses(sequence.video, networks, cache, book)
+            measured.append(outcome.measured)
             progress(len(sequences) + 2 + count)
-    for outcome in outcomes:
-        for sequence, book in zip(sequences, outcome.new_poses, strict=True):
-            keep_poses(sequence.video, networks, cache, book)
     first.measured.networks.add(recorded)
-    return [*(outcome.measured for outcome in outcomes), first.measured]
+    return [*measured, first.measured]
 
 
 @contextmanager

@@ -52,6 +52,23 @@ def test_propagation_finds_whom_the_detector_misses(tmp_path: Path) -> None:
     assert on.networks.frames == 8 + 7
 
 
+def test_what_networks_said_is_kept_when_the_rest_is_broken_off(tmp_path: Path) -> None:
+    sequence, cache = labelled(tmp_path), tmp_path / "cache"
+    on, off = Variant("on", TrackerConfig()), Variant("off", TrackerConfig(propagation=False))
+
+    def break_off(done: int) -> None:
+        if done == 3:  # the sequence, the last variant, the first one
+            raise KeyboardInterrupt
+
+    before = CountedNetworks(CountedStages(losing=LOST))
+    with pytest.raises(KeyboardInterrupt):
+        measure(before, [sequence], [on, off, off], cache, workers=0, progress=break_off)
+    again = CountedNetworks()
+    measure(again, [sequence], [on, off], cache, workers=0)
+    assert before.stages.counts["pose"] == 16
+    assert not again.stages.counts
+
+
 def test_each_has_its_own_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes first loads the networks and reads the pictures; neither it nor they are slower for that."""
     now_s = 0.0

@@ -77,10 +77,22 @@ class PoseFrame:
             head_sizes: `(n,)`.
             boxes: `(n, 4)` x1, y1, x2, y2.
             ignore_regions: polygons.
+
+        Raises:
+            EvaluationError: an id is no whole number, or the joints have another shape.
         """
-        as_ids = np.asarray(ids, np.int64).reshape(-1)
+        given = np.asarray(ids).reshape(-1)
+        with np.errstate(invalid="ignore"):  # NaN
+            as_ids = given.astype(np.int64)
+        if (as_ids != given).any():
+            raise EvaluationError(f"frame {number}: the id {given[as_ids != given][0]} is no whole number")
         count = len(as_ids)
         as_joints = np.asarray(joints, np.float64)
+        if as_joints.ndim != 3:
+            raise EvaluationError(
+                f"frame {number}: joints of shape {as_joints.shape}; (n, k, 3) is needed, also of nobody:"
+                " np.zeros((0, k, 3))"
+            )
         return cls(
             number=number,
             labelled=count > 0 if labelled is None else labelled,

@@ -52,6 +52,19 @@ def test_faults_name_source_and_frame(bad: object, said: str) -> None:
         sequence(frame(1, {1: pose(5)}), bad(), source="gt/a.json")
 
 
+@pytest.mark.parametrize(
+    ("ids", "joints", "said"),
+    [
+        ([5, 1.5], np.zeros((2, JOINTS, 3)), r"frame 3: the id 1\.5 is no whole number"),
+        ([np.nan], np.zeros((1, JOINTS, 3)), r"frame 3: the id nan is no whole number"),
+        ([], [], r"frame 3: joints of shape \(0,\); .* of nobody: np\.zeros\(\(0, k, 3\)\)"),
+    ],
+)
+def test_a_frame_is_made_of_what_it_takes(ids: object, joints: object, said: str) -> None:
+    with pytest.raises(EvaluationError, match=said):
+        PoseFrame.of(3, ids, joints)
+
+
 def test_a_joint_that_is_not_given_may_be_anything() -> None:
     given = NAN.copy()
     given[3, 2] = 0

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire import __version__
+from posewire.writers._files import AtomicPath
 from posewire_evaluation.errors import EvaluationError
 
 __all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook", "digest_of", "read_npz", "replaced"]
@@ -240,20 +239,22 @@ def _exact(xyxy: Floats) -> Floats:
 def replaced(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` once the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
+    target = AtomicPath(path)
+    try:
+        with target.temporary.open("wb") as file:
             yield file
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
+        target.commit()
+    finally:
+        target.discard()
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of these names; raises `CacheError` if the file is damaged."""
+    """The arrays of these names; raises `CacheError` if the file is damaged, `OSError` if it may not be read."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
             return {name: stored[name] for name in names}
+    except PermissionError:
+        raise
     # A changed bit may show as an unknown kind of compression, or in the middle of what was compressed.
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError, zlib.error) as error:
         raise _damaged(path, error) from error

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from posewire_evaluation.ablation import cache as cache_module
-from posewire_evaluation.ablation.cache import CachedDetections, CacheError, NetworkCache, PoseBook, digest_of
+from posewire_evaluation.ablation.cache import CachedDetections, CacheError, NetworkCache, PoseBook, digest_of, replaced
 
 BOXES = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 10, 20]], np.float32)
 TIMES_S = np.array([0.0, 0.04, 0.2])
@@ -72,6 +72,13 @@ def test_wide_fields_are_reduced_and_say_the_same(tmp_path: Path) -> None:
     back = cache.flow("a", "d")[0]
     assert back.shape == (180, 320, 2)
     np.testing.assert_allclose(back[90, :, 0], ramp.reshape(320, 2).mean(axis=1), atol=0.01)
+
+
+def test_others_may_use_the_cache_too(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # with the rights that any file of this user has
+    with replaced(tmp_path / "a" / "poses.npz") as file:
+        file.write(b"poses")
+    assert (tmp_path / "a" / "poses.npz").stat().st_mode == (tmp_path / "file").stat().st_mode
 
 
 def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:

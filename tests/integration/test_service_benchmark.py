@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.credentials import can_make_credentials
+from posewire_server.benchmark.service import report
 from posewire_server.benchmark.service.measurements import tracker_cost
 from posewire_server.benchmark.service.options import BenchmarkOptions
 from posewire_server.config import ServerConfig
@@ -34,6 +36,19 @@ def test_a_small_benchmark_from_end_to_end(tmp_path: Path) -> None:
 def test_the_tracker_follows_everybody_while_it_is_measured() -> None:
     cost = tracker_cost(people=5, queue_length=3, frames=10)
     assert 0 < cost.median_ms <= cost.p95_ms
+
+
+def test_what_waits_for_nothing_is_measured_where_ctrl_c_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an event loop, which only takes a note of it, that would be seconds or minutes later."""
+
+    def measured() -> None:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "tracker_cost", measured)
+    with pytest.raises(KeyboardInterrupt):
+        report.run_benchmark(BenchmarkOptions(server=ServerConfig()))
 
 
 @pytest.mark.parametrize("setting", [{"frames": 3}, {"people": 0}, {"width": 10}, {"rounds": 0}])

@@ -9,6 +9,7 @@ from typing import Any
 
 from posewire_server.benchmark.clips import make_footage
 from posewire_server.benchmark.credentials import can_make_credentials
+from posewire_server.benchmark.footage import Footage
 from posewire_server.benchmark.machine import Machine, load_average, this_machine
 from posewire_server.benchmark.private_server import private_server
 from posewire_server.benchmark.service.measurements import (
@@ -24,7 +25,7 @@ from posewire_server.benchmark.service.measurements import (
     tracker_cost,
 )
 from posewire_server.benchmark.service.options import BenchmarkOptions
-from posewire_server.networks import ModelNames, load_networks
+from posewire_server.networks import ModelNames, Networks, load_networks
 from posewire_server.pipeline import Pipeline
 
 __all__ = ["BenchmarkReport", "run_benchmark"]
@@ -107,17 +108,42 @@ def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
         ValueError, OSError: the networks cannot be loaded.
         RuntimeError: the server does not start, or does not track the frames.
     """
-    return asyncio.run(_run(options))
-
-
-async def _run(options: BenchmarkOptions) -> BenchmarkReport:
     load = load_average()
+    # What waits for nothing is measured out of the event loop, in which Ctrl-C would have to wait for it.
     tracker = tracker_cost()
     (footage,) = make_footage(options.clip)
     networks = load_networks(options.server)
+    stages = stage_cost(networks, footage, options)
+    served = asyncio.run(_served(options, networks, footage))
+    return BenchmarkReport(
+        machine=this_machine(networks.device, load),
+        models=networks.names,
+        frame_size=(options.width, options.height),
+        frame_bytes=footage.frame_bytes,
+        people=options.people,
+        boxes_from="detector" if options.use_detector else "caller",
+        service_cost=served.cost,
+        secured_cost=served.secured,
+        stages=stages,
+        throughput=served.throughput,
+        tracker=tracker,
+        memory=served.memory,
+    )
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What takes a server."""
+
+    cost: ServiceCost
+    secured: ServiceCost | None
+    throughput: Throughput
+    memory: Memory | None
+
+
+async def _served(options: BenchmarkOptions, networks: Networks, footage: Footage) -> _Served:
     pipeline = Pipeline(networks, options.server.batching)
     try:
-        stages = stage_cost(networks, footage, options)
         async with private_server(options.server) as server:
             cost = await service_cost(server, footage, options)
             flow = await throughput(server, pipeline, footage, options)
@@ -128,17 +154,4 @@ async def _run(options: BenchmarkOptions) -> BenchmarkReport:
                 secured = await service_cost(server, footage, options)
     finally:
         pipeline.close()
-    return BenchmarkReport(
-        machine=this_machine(networks.device, load),
-        models=networks.names,
-        frame_size=(options.width, options.height),
-        frame_bytes=footage.frame_bytes,
-        people=options.people,
-        boxes_from="detector" if options.use_detector else "caller",
-        service_cost=cost,
-        secured_cost=secured,
-        stages=stages,
-        throughput=flow,
-        tracker=tracker,
-        memory=grown,
-    )
+    return _Served(cost, secured, flow, grown)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +53,12 @@ def test_a_scene_is_drawn_once(scene: DrawnScene, cache_dir: Path, monkeypatch: 
     np.testing.assert_array_equal(again.people[3].joints, scene.people[3].joints)
 
 
-def test_a_damaged_scene_is_named_with_the_remedy(tmp_path: Path) -> None:
-    config = SceneConfig.preset("easy", seed=5, frames=10, width=256, height=192)
-    draw(config, tmp_path)
-    (path,) = tmp_path.glob("scene-*.npz")
-    path.write_bytes(path.read_bytes()[:1000])
+def test_a_damaged_scene_is_named_with_the_remedy(scene: DrawnScene, cache_dir: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(cache_dir, tmp_path / "scenes")
+    for path in copied.glob("scene-*.npz"):
+        path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(EvaluationError, match=r"scene-.*\.npz is damaged .*delete it"):
-        draw(config, tmp_path)
+        draw(scene.config, copied)
 
 
 def test_sets_are_the_same_every_time() -> None:

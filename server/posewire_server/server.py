@@ -198,7 +198,7 @@ async def running_server(config: ServerConfig, networks: Networks | None = None)
 
 
 def run(config: ServerConfig) -> None:
-    """Serve until SIGTERM, SIGINT or, if the configuration says so, the end of standard input.
+    """Serve until SIGTERM, SIGINT, SIGHUP or, if the configuration says so, the end of standard input.
 
     Raises:
         ConfigError, ValueError, OSError: the server cannot start; the message says why.
@@ -217,8 +217,14 @@ async def _serve(config: ServerConfig) -> None:
         log.info("told to stop", extra=facts(reason=reason))
         told_to_stop.set()
 
+    def hang_up() -> None:
+        if not told_to_stop.is_set():  # a terminal that closes sends several
+            stop("SIGHUP")
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
     if config.exit_on_stdin_eof:
         _call_at_end_of_input(lambda: loop.call_soon_threadsafe(told_to_stop.set))
     server = await _start_unless_told_to_stop(config, told_to_stop)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,28 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(scope="module")
+def networks_made_once() -> Iterator[None]:
+    """The stages that `main` asks for are made with the first such request, and given again with the next."""
+    kept: dict[str, Any] = {}
+
+    def once(name: str) -> Callable[..., Any]:
+        make = getattr(evaluate, name)
+
+        def made(bundle: str, *loaded: object, **how: object) -> Any:
+            key = f"{name} {bundle} {how}"
+            if key not in kept:
+                kept[key] = make(bundle, *loaded, **how)
+            return kept[key]
+
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_bundle", "with_flip_test"):
+            patch.setattr(evaluate, name, once(name))
+        yield
+
+
 SOURCES = [SourceConfig(format="coco", images=Path("images"), labels=Path("labels.json"), held_out_every=2)]
 
 
@@ -84,6 +106,7 @@ def test_measuring_nothing_is_an_error(root: Path, figures: Callable[..., dict[s
         figures(*stage, [split], root)
 
 
+@pytest.mark.usefixtures("networks_made_once")
 @pytest.mark.parametrize(("flag", "row"), [("--pose-config", 0), ("--detector-config", 2)])
 def test_packaged_configs_are_found_by_name(
     root: Path, flag: str, row: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -143,6 +166,7 @@ def test_the_best_threshold_leaves_false_alarms_out() -> None:
     assert best_threshold([found], [(known, known[:0])]) == (pytest.approx(0.6), 1.0)
 
 
+@pytest.mark.usefixtures("networks_made_once")
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -80,11 +80,9 @@ def test_batches_of_other_sizes(scenes: FlowScenes) -> None:
     assert seen == {(64, 128), (64, 64)}
 
 
-def test_people_move_farther_between_frames_of_a_lower_rate() -> None:
-    moved = []
-    for divisor in (1.0, 3.0):
-        pairs = render_pairs(SIZE, 6, 3, first_seed=0, workers=2, rate_divisors=(divisor,))
-        moved.append(pairs.joint_flow[pairs.joints.isfinite().all(dim=2)].norm(dim=1).mean())
+def test_people_move_farther_between_frames_of_a_lower_rate(scenes: FlowScenes) -> None:
+    slower = render_pairs(SIZE, 4, 6, first_seed=0, workers=2, rate_divisors=(3.0,))
+    moved = [pairs.joint_flow[pairs.joints.isfinite().all(dim=2)].norm(dim=1).mean() for pairs in (scenes, slower)]
     assert moved[1] > 2 * moved[0] > 0
 
 

@@ -68,7 +68,7 @@ def run(*arguments: str) -> Any:
 
 def test_track_writes_json_lines_and_a_video(server: str, clip: str, tmp_path: Path) -> None:
     out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
-    flags = ["--similarity", "pose", "--no-propagation", "--queue-length", "7", "--detect-every", "1"]
+    flags = ["--similarity", "pose", "--no-propagation", "--queue-length", "7", "--detect-every", "1", "--name", "door"]
     result = run("track", clip, "--server", server, "--out", str(out), "--render", str(video), *flags)
     assert (result.exit_code, result.stdout) == (0, "")
     assert f"{FRAMES} frames tracked, 2 identities" in result.stderr
@@ -76,7 +76,7 @@ def test_track_writes_json_lines_and_a_video(server: str, clip: str, tmp_path: P
     header, *frames = map(json.loads, out.read_text().splitlines())
     assert header["joints"] == list(COCO17.names)
     assert header["source"] == clip
-    wanted = {"similarity": "pose", "propagation": False, "queue_length": 7, "detect_every": 1}
+    wanted = {"similarity": "pose", "propagation": False, "queue_length": 7, "detect_every": 1, "name": "door"}
     assert wanted.items() <= header["settings"].items()
     assert [frame["frame"] for frame in frames] == list(range(FRAMES))
     for frame in frames:

@@ -63,7 +63,7 @@ def test_track_starts_a_server_of_its_own(clip: Path, detector: str, tmp_path: P
     ("flags", "said"),
     [
         (["--bundle", "nosuch"], "unknown bundle 'nosuch'"),
-        (["--detector", "none"], "has no person detector"),
+        (["--flow", "nosuch"], "unknown flow estimator 'nosuch'"),
     ],
 )
 def test_what_the_private_server_says_is_shown(flags: list[str], said: str, clip: Path) -> None:

@@ -80,6 +80,7 @@ def track(
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
+    name: Annotated[str, typer.Option(metavar="LABEL", help="Of the stream, for `posewire top` and the log.")] = "",
     quiet: QuietFlag = False,
 ) -> None:
     """Follow people through a video, camera or network stream.
@@ -92,7 +93,7 @@ def track(
 
         settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
         choice = ServerChoice(server, bundle, detector, flow)
-        run_track(TrackJob(source, choice, settings, out, out_format, render, max_frames, quiet))
+        run_track(TrackJob(source, choice, settings, out, out_format, render, max_frames, name, quiet))
 
 
 @app.command()

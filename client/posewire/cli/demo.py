@@ -208,5 +208,5 @@ def _print_results(outcome: Outcome, score: Score | None) -> None:
             f"{score.mean_error_px:.1f} px mean error, {100 * score.pck:.1f} % within half a head (PCKh 0.5)",
         )
     else:
-        table.add_row("identities", f"{account.identities} ids given")
+        table.add_row("identities", f"{account.identities} given")
     plain_console().print(table)

@@ -16,7 +16,7 @@ __all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "in_
 
 
 class ExitStatus:
-    """0 means that every frame was answered for."""
+    """Other than 0, which means that every frame was tracked, or whatever else was asked for is done."""
 
     INCOMPLETE = 1
     USAGE = 2

@@ -20,7 +20,7 @@ from posewire.cli.private_server import ServerChoice
 from posewire.cli.streaming import Outcome, check_source, connected, consume, report
 from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
 
-__all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "run_track"]
+__all__ = ["JPEG_QUALITY", "TrackJob", "refuse_to_be_blind", "require_detector", "run_track"]
 
 _SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
 JPEG_QUALITY = 95
@@ -41,10 +41,11 @@ class TrackJob:
         out_format: of the result file.
         render: annotated video.
         max_frames: stop after so many.
+        name: label of the stream at the server.
         quiet: say nothing unless something is wrong.
 
     Raises:
-        UsageError: a format that needs a file is to go to standard output.
+        UsageError: a format that needs a file is to go to standard output, or there shall be no detector.
     """
 
     source: str
@@ -54,9 +55,11 @@ class TrackJob:
     out_format: ResultFormat = ResultFormat.JSONL
     render: Path | None = None
     max_frames: int | None = None
+    name: str = ""
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        refuse_to_be_blind(self.server)
         if self.to_stdout and self.out_format is not ResultFormat.JSONL:
             raise UsageError(f"the format {self.out_format} is written whole at the end; give --out a file name")
 
@@ -98,6 +101,7 @@ def _track(job: TrackJob, client: Client, interrupts: Interrupts) -> Outcome:
                 max_frames=job.max_frames,
                 keep_images=keep_images,
                 jpeg_quality=JPEG_QUALITY,
+                name=job.name,
                 tracker=job.settings,
             )
         )
@@ -124,6 +128,16 @@ def _result_writer(job: TrackJob, stream: TrackStream) -> ResultWriter:
         return PoseTrackWriter(job.out, info.joint_set, joint_score_threshold=threshold, **named)
     # By its name, which leaves out a camera's password.
     return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, stream.source.name)
+
+
+def refuse_to_be_blind(server: ServerChoice) -> None:
+    """Find out before a server is started that it would have no detector.
+
+    Raises:
+        UsageError: it is asked for none.
+    """
+    if server.detector == "none":
+        raise UsageError("with --detector none nobody would be found; leave it out, or name a detector")
 
 
 def require_detector(info: ServerInfo, server: ServerChoice) -> None:

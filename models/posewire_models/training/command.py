@@ -71,6 +71,15 @@ def run(
 
 
 def find_config(config: Path) -> Path:
-    """`config` itself, or the packaged config of that name."""
+    """`config` itself, or the packaged config of that name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if config.exists():
+        return config
     packaged = CONFIGS / config.with_suffix(".toml").name
-    return packaged if not config.exists() and config.parent == Path() and packaged.exists() else config
+    if config.parent == Path() and packaged.exists():
+        return packaged
+    names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
+    raise ConfigError(f"config {config} does not exist; the packaged ones are {names}")

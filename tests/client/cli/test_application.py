@@ -20,7 +20,7 @@ from posewire.synth import PRESETS
 
 CLIP_FLAGS = (
     "--server --out --format --render --max-frames --similarity --no-propagation --queue-length --detect-every "
-    "--bundle --detector --flow --quiet"
+    "--bundle --detector --flow --name --quiet"
 )
 
 
@@ -77,6 +77,8 @@ def test_presets_are_named_in_the_help(command: str) -> None:
         (["top", "--every", "inf"], "--every"),
         (["synth", "out", "--fps", "nan"], "1..240"),
         (["synth", "out", "--frames-as", "gif"], "png"),
+        (["track", "x.mp4", "--detector", "none"], "nobody would be found"),
+        (["run-dataset", "--videos", "v", "--gt", "g", "--out", "o", "--detector", "none"], "nobody would be found"),
         # of variables that are not set
         (["serve", "--record", ""], "--record has an empty value"),
         (["serve", "--resume-key="], "--resume-key has an empty value"),

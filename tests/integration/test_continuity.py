@@ -74,7 +74,9 @@ def scene() -> list[SourceFrame]:
 
 def test_a_killed_server_costs_no_identity(tmp_path: Path, scene: list[SourceFrame]) -> None:
     """The nano bundle, every frame counts: a run through a kill ends up with the ids and joints of one without."""
-    with serving(tmp_path, "--detector", "none", stand_ins=False) as server, Client(server.address) as client:
+    # DIS is what carries people between frames so close to each other in any case.
+    flags = ("--detector", "none", "--flow", "dis")
+    with serving(tmp_path, *flags, stand_ins=False) as server, Client(server.address) as client:
         whole, _, _ = disturbed(client, scene, {})
         results, events, summary = disturbed(client, scene, {10: restarted(server)})
     assert [result.frame for result in results] == list(range(len(scene)))

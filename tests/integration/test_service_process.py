@@ -19,19 +19,26 @@ import pytest
 from tests.integration.service_calls import ALL, TrackClient, connected
 from tests.server.stand_ins import jpeg, picture
 
+_ROOT = Path(__file__).parents[2]
+# The same program, where the networks are not what is asked about: to load them takes seconds.
+_WITHOUT_NETWORKS = "tests.processes.stand_in_server"
 
-def _command(*flags: str) -> list[str]:
-    return [sys.executable, "-m", "posewire_server", *flags]
+
+def _command(*flags: str, module: str = "posewire_server") -> list[str]:
+    return [sys.executable, "-m", module, *flags]
 
 
 @asynccontextmanager
-async def _server(tmp_path: Path, *flags: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def _server(
+    tmp_path: Path, *flags: str, module: str = "posewire_server"
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A server process that accepts calls, and its address; killed at the end if it is still there."""
     port_file = tmp_path / "port"
     process = await asyncio.create_subprocess_exec(
-        *_command("--port", "0", "--port-file", str(port_file), *flags),
+        *_command("--port", "0", "--port-file", str(port_file), *flags, module=module),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        cwd=_ROOT,
     )
     try:
         async with asyncio.timeout(60):
@@ -76,12 +83,17 @@ async def test_a_server_from_start_to_sigterm(tmp_path: Path) -> None:
     assert of_stream[1]["tracked"] == 1
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, None], ids=["SIGTERM", "SIGINT", "end of input"])
+@pytest.mark.parametrize(
+    "told",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, None],
+    ids=["SIGTERM", "SIGINT", "SIGHUP", "end of input"],
+)
 def test_a_server_that_is_not_ready_ends_at_once(told: signal.Signals | None, tmp_path: Path) -> None:
     """Its networks are still being loaded, on a thread that nothing can interrupt."""
     script = (
-        "import pathlib, sys, threading, posewire_server.server as server\n"
+        "import pathlib, signal, sys, threading, posewire_server.server as server\n"
         "from posewire_server.config import ServerConfig\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may run under nohup
         "def load(config):\n"
         "    print('loading', flush=True)\n"
         "    threading.Event().wait()\n"
@@ -107,7 +119,7 @@ def test_a_server_that_is_not_ready_ends_at_once(told: signal.Signals | None, tm
 
 
 async def test_a_private_server_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
-    async with _server(tmp_path, "--exit-on-stdin-eof") as (process, _):
+    async with _server(tmp_path, "--exit-on-stdin-eof", module=_WITHOUT_NETWORKS) as (process, _):
         assert process.stdin is not None
         process.stdin.close()
         async with asyncio.timeout(20):
@@ -148,10 +160,9 @@ def test_a_mistyped_bundle_does_not_wait_for_torch() -> None:
 
 
 def test_a_port_that_is_taken(taken_port: int) -> None:
-    command = _command("--log-level", "error", "--port", str(taken_port))
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "GRPC_VERBOSITY": "NONE"}
-    )
+    command = _command("--log-level", "error", "--port", str(taken_port), module=_WITHOUT_NETWORKS)
+    environment = {**os.environ, "GRPC_VERBOSITY": "NONE"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=_ROOT)
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{taken_port}" in done.stderr
     assert "Traceback" not in done.stderr

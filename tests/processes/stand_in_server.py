@@ -8,7 +8,9 @@ With POSEWIRE_TEST_LEAK set, it keeps every frame for ever: the control for test
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from posewire_models.frames import Frame
@@ -33,6 +35,21 @@ def networks(config: object) -> Networks:
     return stand_ins.networks(pose=LeakingPose() if "POSEWIRE_TEST_LEAK" in os.environ else None)
 
 
-if __name__ == "__main__":
+def run(flags: Sequence[str] | None = None) -> None:
+    """The program; `flags` in place of those of the command line."""
     server.load_networks = networks
-    app(prog_name="stand_in_server")
+    app(flags, prog_name="stand_in_server")
+
+
+def serve(flags: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    """The program in a process that was forked to be it, with an environment and a log file of its own."""
+    os.environ.clear()
+    os.environ.update(environment)
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    run(flags)
+
+
+if __name__ == "__main__":
+    run()

@@ -77,13 +77,13 @@ def test_a_server_that_leaks_is_caught(leaking_server: ServerProcess) -> None:
     """The control: with the same work and the same limits as above, in the short form."""
 
     def some_streams(address: str) -> int:
-        for _ in range(50):
+        for _ in range(25):
             _track(address, 1)
-        return 50
+        return 25
 
     def some_frames(address: str) -> int:
-        _track(address, 100)
-        return 100
+        _track(address, 50)
+        return 50
 
     for work in (some_streams, some_frames):
         grown, too_much = growth_mb(leaking_server, work)

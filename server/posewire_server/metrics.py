@@ -105,7 +105,7 @@ class Metrics:
 
     def frame_failed(self, reason: str) -> None:
         """A frame failed; one of the reasons of google.rpc.ErrorInfo."""
-        self._failed.labels(reason.lower()).inc()
+        self._failed.labels(_label(reason)).inc()
 
     def picture_answered(self) -> None:
         """A single picture."""
@@ -117,7 +117,7 @@ class Metrics:
 
     def call_refused(self, reason: str) -> None:
         """A call ended with an error; one of the reasons of google.rpc.ErrorInfo."""
-        self._refused.labels(reason.lower()).inc()
+        self._refused.labels(_label(reason)).inc()
 
     def batch_done(self, report: BatchReport) -> None:
         """A batch went through its network."""
@@ -136,10 +136,15 @@ class Metrics:
         return distributions(self.registry, f"posewire_{name}", text, bounds, "stage", stages)
 
 
+def _label(reason: str) -> str:
+    """A reason as the SDK spells it: `too-large` for TOO_LARGE."""
+    return reason.lower().replace("_", "-")
+
+
 def _reasons(kind: type[ServiceError]) -> list[str]:
     """Of all errors of a kind."""
     below = kind.__subclasses__()
-    return [reason for each in below for reason in _reasons(each)] if below else [error_reason(kind("")).lower()]
+    return [reason for each in below for reason in _reasons(each)] if below else [_label(error_reason(kind("")))]
 
 
 class _Readable(Collector):

@@ -70,7 +70,7 @@ async def test_metrics_over_http(free_port: int) -> None:
     assert values["posewire_pictures_total"] == 1
     assert values["posewire_open_streams"] == 1
     assert values['posewire_resumes_total{outcome="refused"}'] == 1
-    assert values['posewire_calls_refused_total{reason="invalid_request"}'] == 1
+    assert values['posewire_calls_refused_total{reason="invalid-request"}'] == 1
     for stage, count in {"decode": 3, "detect": 3, "flow": 2, "pose": 3, "track": 3, "total": 3}.items():
         assert values[f'posewire_frame_seconds_count{{stage="{stage}"}}'] == count
     assert values['posewire_batch_items_count{stage="pose"}'] >= 4
@@ -89,7 +89,7 @@ async def test_a_request_that_is_no_message_is_a_call_that_was_refused(method: s
             await calls(iter([b"\xff\xff\xff not protobuf"]))
     await server.stop()
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "invalid_request"})
+    count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "invalid-request"})
     assert count == 1
 
 

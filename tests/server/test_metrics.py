@@ -37,14 +37,14 @@ def test_drops_and_failures_by_reason() -> None:
     assert _value(metrics, "frames_dropped_total", reason="too-old") == 1
     assert _value(metrics, "frames_dropped_total", reason="superseded") == 0
     assert _value(metrics, "frames_failed_total", reason="undecodable") == 1
-    assert _value(metrics, "calls_refused_total", reason="limit_reached") == 1
+    assert _value(metrics, "calls_refused_total", reason="limit-reached") == 1
     assert _value(metrics, "resumes_total", outcome="refused") == 1
     assert _value(metrics, "resumes_total", outcome="resumed") == 0
 
 
 def test_what_may_happen_is_there_before_it_does() -> None:
     metrics, kinds = Metrics(), [getattr(errors, name) for name in errors.__all__]
-    reasons = {kind: error_reason(kind("")).lower() for kind in kinds if not kind.__subclasses__()}
+    reasons = {kind: error_reason(kind("")).lower().replace("_", "-") for kind in kinds if not kind.__subclasses__()}
     assert len(reasons) == len(kinds) - 2  # ServiceError and FrameError are never raised as such
     for kind, reason in reasons.items():
         assert _value(metrics, "calls_refused_total", reason=reason) == 0

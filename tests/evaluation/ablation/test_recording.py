@@ -220,8 +220,9 @@ def test_a_video_that_ends_too_early_is_said(tmp_path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=2)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        black = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24").reformat(format="yuvj420p")
         for _ in range(8):
-            container.mux(stream.encode(av.VideoFrame(64, 64, "yuvj420p")))
+            container.mux(stream.encode(black))
         container.mux(stream.encode())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(VideoError, match=r"walk\.avi, after \d frames: .* is the file cut off"):

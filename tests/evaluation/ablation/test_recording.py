@@ -220,9 +220,10 @@ def test_a_video_that_ends_too_early_is_said(tmp_path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=2)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
-        black = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24").reformat(format="yuvj420p")
-        for _ in range(8):
-            container.mux(stream.encode(black))
+        noise = np.random.default_rng(0).integers(256, size=(8, 64, 64, 3), dtype=np.uint8)
+        for pixels in noise:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuvj420p")))
         container.mux(stream.encode())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(VideoError, match=r"walk\.avi, after \d frames: .* is the file cut off"):

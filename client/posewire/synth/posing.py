@@ -44,7 +44,6 @@ _TRUNK_M = 0.28
 _LEAST_TRUNK = 0.4
 """Trunks that are seen as shorter than this part of what the limbs let expect point at the camera: not for us."""
 _HEAD_YAWS = np.radians(np.arange(-180.0, 180.0, 15.0))
-_CLOTHES = ("torso", "hips", "upper_arm", "forearm", "thigh", "shin")
 
 
 @dataclass(frozen=True)
@@ -134,9 +133,8 @@ def _dressed(rng: np.random.Generator, person: int, cloths: Sequence[Image]) -> 
         return np.concatenate([half, half[:, ::-1]], axis=1)
 
     above, below = piece(), piece()
-    worn = {"torso": above, "upper_arm": above, "hips": below, "thigh": below, "forearm": above, "shin": below}
-    kept = [name for name in _CLOTHES if rng.random() < 0.8]
-    return replace(wardrobe, **{name: worn[name] for name in kept})
+    worn = {"torso": above, "hips": below, "upper_arm": above, "forearm": above, "thigh": below, "shin": below}
+    return replace(wardrobe, **{name: cloth for name, cloth in worn.items() if rng.random() < 0.8})
 
 
 def _pixels_a_metre(shape: BodyShape, pose: Floats32) -> float | None:

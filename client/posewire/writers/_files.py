@@ -32,6 +32,8 @@ _DESCRIPTOR_PATH = re.compile(r"/(?:dev|proc/self)/fd/(\d+)|/dev/(stdin|stdout|s
 class AtomicPath:
     """A temporary file in the place of the wanted one, which takes its name when `commit` is called.
 
+    A `with` block commits when it ends well, and leaves nothing behind when it does not.
+
     A symbolic link stays, and what it points to is replaced. A pipe, a device or an open descriptor (/dev/stdout) is
     written to as it is: the temporary file is copied into it. So is a file that cannot be replaced, since its folder is
     closed to us or it was mounted by itself into a container.
@@ -73,6 +75,18 @@ class AtomicPath:
         """Remove the temporary file."""
         with contextlib.suppress(FileNotFoundError):
             self.temporary.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.discard()
 
     def _made_in(self, folder: Path | None) -> Path:
         # The suffix stays: libraries tell the format by it.
@@ -211,15 +225,11 @@ def written_whole(path: str | Path) -> Iterator[TextIO]:
     Raises:
         OutputError: it cannot be written.
     """
-    target = AtomicPath(path)
     try:
-        with target.temporary.open("w", encoding="utf-8") as file:
+        with AtomicPath(path) as target, target.temporary.open("w", encoding="utf-8") as file:
             yield file
-        target.commit()
     except OSError as error:
-        raise output_error(target.path, error) from error
-    finally:
-        target.discard()
+        raise output_error(Path(path), error) from error
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -239,13 +239,8 @@ def _exact(xyxy: Floats) -> Floats:
 def replaced(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` once the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    target = AtomicPath(path)
-    try:
-        with target.temporary.open("wb") as file:
-            yield file
-        target.commit()
-    finally:
-        target.discard()
+    with AtomicPath(path) as target, target.temporary.open("wb") as file:
+        yield file
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 
 from posewire.joints import NANO19, JointSet
-from posewire.synth import PRESETS, Scene, SceneConfig
 from posewire.synth.posing import paint_posed
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS
 from posewire_models.training.patches import Cut, PatchGeometry, PatchSet, cut_patch
@@ -24,6 +23,8 @@ from posewire_models.training.people import Floats, Person, by_name
 from posewire_models.training.pictures import Pixels, read_rgb
 from posewire_models.training.readers import read_poses
 from posewire_models.training.readers.label_file import LabelFileError
+from posewire_models.training.sources import SourceConfig, read_source
+from posewire_models.training.synthetic_scenes import some_frames
 
 __all__ = ["DrawnPeopleConfig", "draw_people"]
 
@@ -95,7 +96,7 @@ def draw_people(
     drawn: list[Callable[[], list[_Drawn]]] = []
     if config.poses and config.backgrounds and config.posed:
         poses = read_poses(root / config.poses, held_out_every=config.held_out_every)
-        backgrounds = _backgrounds(root / config.backgrounds)
+        backgrounds = _backgrounds(config.backgrounds, root)
         drawn += [partial(_posed, poses, backgrounds, [config.seed, number]) for number in range(config.posed)]
     drawn += [partial(_of_scene, config, number) for number in range(config.scenes)]
 
@@ -110,11 +111,13 @@ def draw_people(
     return PatchSet.of(patches, geometry) if patches else None
 
 
-def _backgrounds(folder: Path) -> list[Pixels]:
-    files = sorted(entry for entry in folder.glob("*") if entry.suffix.lower() in (".webp", ".jpg", ".jpeg", ".png"))
-    found = [picture for file in files if (picture := read_rgb(file)) is not None]
+def _backgrounds(folder: Path, root: Path) -> list[Pixels]:
+    scenes = read_source(SourceConfig(format="scenes", images=folder), root, NANO19, held_out=False)
+    found = [pixels for scene in scenes if (pixels := read_rgb(scene.path)) is not None]
     if not found:
-        raise LabelFileError(f"{folder} has no pictures to draw people on; name a folder of pictures without people")
+        raise LabelFileError(
+            f"{root / folder} has no pictures to draw people on; name a folder of pictures without people"
+        )
     return found
 
 
@@ -149,11 +152,8 @@ def _cut_out(background: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _of_scene(config: DrawnPeopleConfig, number: int) -> list[_Drawn]:
     """People of some frames of a scene."""
-    seed = TRAINING_SEEDS + _MOST_SCENES * config.seed + number
-    scene = Scene(SceneConfig.preset(sorted(PRESETS)[number % len(PRESETS)], seed=seed))
     people = []
-    for index in np.random.default_rng(seed).integers(len(scene), size=config.frames_a_scene).tolist():
-        frame = scene[index]
+    for frame in some_frames(number, config.frames_a_scene, TRAINING_SEEDS + _MOST_SCENES * config.seed):
         truth = frame.truth
         people += [
             (frame.image, _person(truth.joints[row], truth.boxes[row])) for row in truth.seen(_LEAST_SEEN).nonzero()[0]

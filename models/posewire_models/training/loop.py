@@ -79,7 +79,8 @@ def train(
         OSError: the folder cannot be written to, or holds a run, and `resume` is false. Nothing was written.
         RuntimeError: the loss or a weight is not finite. The checkpoint is the last one at which all were.
     """
-    check_run_folder(config.out, resume=resume)
+    if not resume:  # to resume is to read the checkpoint, which says what is wrong with it
+        check_run_folder(config.out, resume=False)
     trained = _Run(task, config, processes, resume).go(stop)
     processes.stop()
     return trained

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
-from posewire.synth import PRESETS, Scene, SceneConfig
+from posewire.synth import PRESETS, Scene, SceneConfig, SceneFrame
 from posewire_models.training import scenes as detector_scenes
 
-__all__ = ["render_scenes"]
+__all__ = ["render_scenes", "some_frames"]
 
 _VISIBLE = 0.3
 """Who is seen to a smaller part is neither asked for nor denied."""
+
+
+def some_frames(number: int, frames: int, first_seed: int) -> Iterator[SceneFrame]:
+    """Frames from anywhere in a scene. Scenes are of all presets in turn, the first one of seed `first_seed`."""
+    seed = first_seed + number
+    scene = Scene(SceneConfig.preset(sorted(PRESETS)[number % len(PRESETS)], seed=seed))
+    for index in np.random.default_rng(seed).integers(len(scene), size=frames).tolist():
+        yield scene[index]
 
 
 def render_scenes(
@@ -22,12 +31,9 @@ def render_scenes(
     """`frames` frames of each of `count` scenes of all presets in turn, `longest_side` pixels wide."""
 
     def render(number: int) -> list[detector_scenes.Scene]:
-        preset = sorted(PRESETS)[number % len(PRESETS)]
-        scene = Scene(SceneConfig.preset(preset, seed=first_seed + number))
-        scale = longest_side / scene.config.width
         rendered = []
-        for index in np.random.default_rng(first_seed + number).integers(len(scene), size=frames).tolist():
-            frame = scene[index]
+        for frame in some_frames(number, frames, first_seed):
+            scale = longest_side / frame.image.shape[1]
             pixels = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             boxes = (frame.truth.boxes + 0.5) * scale  # from the middle of pixels to their edges, as labels count
             seen = frame.truth.visible_fraction >= _VISIBLE

@@ -10,13 +10,7 @@ import numpy.typing as npt
 
 from posewire.joints import COCO17
 from posewire.synth.posing import can_be_posed
-from posewire_models.training.readers.label_file import (
-    LabelFileError,
-    entry,
-    keypoint_rows,
-    load_json,
-    numbers,
-)
+from posewire_models.training.readers.label_file import LabelFileError, entry, keypoint_rows, load_json, numbers
 
 __all__ = ["read_poses"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posewire_server.tracking import BoxSource, Observation, TrackerConfig
+from posewire_server.tracking import FOUNDING_JOINTS, BoxSource, Observation, TrackerConfig
 
 __all__ = ["Candidate", "PoseVerdict", "verdicts"]
 
@@ -84,8 +84,11 @@ def _judged(seen: Observation, config: TrackerConfig, pose: int, index: int) -> 
         why = f"carries on id {identity}"
     elif identity:
         why = f"fresh id {identity}: no open track is similar enough" if len(seen.tracks) else f"fresh id {identity}"
-    else:
+    elif seen.given.boxes.sources[pose] == BoxSource.FLOW:
         why = "a flow box that is nobody: its own track went to another pose, or is not similar enough"
+    else:
+        joints = int((seen.given.joints[pose, :, 2] >= config.joint_score_threshold).sum())
+        why = f"nobody new: {joints} joints count, a fresh id needs {FOUNDING_JOINTS}"
     return _verdict(seen, pose, identity, why, candidates)
 
 

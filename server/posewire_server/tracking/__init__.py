@@ -7,9 +7,10 @@ from posewire_server.tracking.config import LEAST_ELAPSED, MOST_ELAPSED, Similar
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, TrackedPeople
 from posewire_server.tracking.observation import Observation, Observer
-from posewire_server.tracking.tracker import Tracker, TrackerState
+from posewire_server.tracking.tracker import FOUNDING_JOINTS, Tracker, TrackerState
 
 __all__ = [
+    "FOUNDING_JOINTS",
     "LEAST_ELAPSED",
     "MOST_ELAPSED",
     "BoxSource",

@@ -30,7 +30,10 @@ from posewire_server.tracking.propagation import credit, flow_boxes, move, score
 from posewire_server.tracking.queue import Queue
 from posewire_server.tracking.similarity import to_tracks
 
-__all__ = ["Tracker", "TrackerState"]
+__all__ = ["FOUNDING_JOINTS", "Tracker", "TrackerState"]
+
+FOUNDING_JOINTS = 3
+"""So many joints must count in a pose that gets a fresh id: who shows fewer is mostly a thing, not somebody new."""
 
 _MOST_FRAMES = 1000  # that `detect_every` may be
 # Frames whose shapes differ by less show the same, in other sizes: widths and heights are rounded.
@@ -138,7 +141,8 @@ class Tracker:
             joints: J^k, `(n, k, 3)` x, y, score, a pose a box.
 
         Returns:
-            The people, in the order given, with their ids. Left out are poses that pose NMS drops, and flow boxes in
+            The people, in the order given, with their ids. Left out are poses that pose NMS drops, those in the
+            detector's boxes that are no known person and show fewer than `FOUNDING_JOINTS` joints, and flow boxes in
             which the pose network found nobody, or whose person was found in another box.
 
         Raises:
@@ -162,8 +166,9 @@ class Tracker:
         # e. M_sim: similarity of each pose in J^k with each track in Q.
         similarities, tracks = to_tracks(people.boxes.xyxy, poses, self._queue, self._sigmas, self.config.similarity)
 
-        # f. Greedy matching; an unmatched pose gets a fresh id.
-        ids = self._matched(people.boxes, similarities, tracks)
+        # f. Greedy matching; an unmatched pose gets a fresh id, if it is one.
+        founding = (poses.counts.sum(axis=1) >= FOUNDING_JOINTS) | (people.boxes.sources == BoxSource.CALLER)
+        ids = self._matched(people.boxes, founding, similarities, tracks)
         if self._observer is not None:
             self._observer(Observation(given, rows, similarities, tracks, ids, self._queue))
         (kept,) = ids.nonzero()
@@ -234,8 +239,10 @@ class Tracker:
         same &= people.boxes.sources != BoxSource.CALLER
         return box_geometry.survivors(same).nonzero()[0]
 
-    def _matched(self, boxes: Boxes, similarities: Floats, tracks: Ints) -> Ints:
+    def _matched(self, boxes: Boxes, founding: npt.NDArray[np.bool_], similarities: Floats, tracks: Ints) -> Ints:
         """Step f: M_sim `(n, t)` with the `tracks` `(t,)` decides who is who. Ids `(n,)`; 0: this is nobody.
+
+        Where no track is similar enough, those get fresh ids of whom `founding` `(n,)` is true.
 
         A flow box is there to carry on the one track that it comes from, where the detector missed the person. So poses
         in other boxes choose first; then a flow box's pose gets its own track if that is still free, or is dropped: it
@@ -254,6 +261,7 @@ class Tracker:
             )
             ids[carried[second.pairs[:, 0]]] = tracks[free[second.pairs[:, 1]]]
         fresh = found[first.unmatched_poses]
+        fresh = fresh[founding[fresh]]
         ids[fresh] = self._identities + 1 + np.arange(len(fresh))
         self._identities += len(fresh)
         return ids

@@ -59,3 +59,8 @@ def test_what_took_no_part_is_told_too() -> None:
     (empty,) = verdicts(seen, config)
     assert (empty.id, empty.source) == (0, "flow")
     assert "nobody is in this flow box" in empty.why
+
+    seen, config = observed(at([(0, 0)]), (boxes_at([(300, 0)]), joints_at([(300, 0)], score=0.3)))
+    (thing,) = verdicts(seen, config)
+    assert (thing.id, thing.source) == (0, "detector")
+    assert thing.why == "nobody new: 0 joints count, a fresh id needs 3"

@@ -27,6 +27,20 @@ def test_people_keep_their_ids_and_newcomers_get_fresh_ones(kind: Similarity) ->
     assert t.identities == 3
 
 
+@pytest.mark.parametrize("source", [BoxSource.DETECTOR, BoxSource.CALLER])
+def test_who_shows_two_joints_is_nobody_new_unless_the_caller_says_so(source: BoxSource) -> None:
+    t = tracker()
+    boxes = t.unify(boxes_at([(0, 0)], source=source), None)
+    pose = joints_at([(0, 0)], score=0.39)
+    pose[:, :2, 2] = 1.0
+    assert t.update(boxes, pose).ids.tolist() == ([1] if source == BoxSource.CALLER else [])
+    pose[:, 2, 2] = 0.41
+    assert t.update(t.unify(boxes, STILL)[:1], pose).ids.tolist() == [1]
+    pose[..., 2] = 0.1
+    assert t.update(t.unify(boxes, STILL)[:1], pose).ids.tolist() == [1]  # who is known may be seen badly
+    assert t.identities == 1
+
+
 @pytest.mark.parametrize(("size", "is_known"), [((240, 427), True), ((360, 640), True), ((480, 640), False)])
 def test_frames_of_another_size_show_the_same_unless_their_shape_is_another(
     size: tuple[int, int], is_known: bool

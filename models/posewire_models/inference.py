@@ -46,12 +46,16 @@ def select_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+    found = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
+    if not found:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
-    device = torch.device(name)
-    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+    if name == "cpu":
+        return torch.device("cpu")
+    # Not `torch.device(name).index`, which has eight bits.
+    index = int(found[1] or 0)
+    if index >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not here ({torch.cuda.device_count()} GPUs found); use auto or cpu")
-    return device if device.type == "cpu" else torch.device("cuda", device.index or 0)
+    return torch.device("cuda", index)
 
 
 def select_runtime(name: str, device: torch.device, precision: str = "auto") -> str:

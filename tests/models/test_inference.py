@@ -41,7 +41,7 @@ def test_batches_are_filled_on_accelerators_alone() -> None:
     assert pad_batch(torch.zeros(32, 2, device="meta")).shape == (32, 2)
 
 
-@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:99"])
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:99", "cuda:200", "cuda:99999999999999999999"])
 def test_devices_that_are_not_there_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="use auto"):
         select_device(name)

@@ -91,7 +91,7 @@ def _from_file(file: Path) -> dict[str, _Given]:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of numbers and nests too large to be read, too
         raise ConfigError(f"the configuration {file} is not valid TOML: {error}") from error
     return {_known(name, str(file)): _Given(value, str(file)) for name, value in _unfold(table)}
 
@@ -171,7 +171,7 @@ def _convert(name: str, given: _Given, kind: Any) -> Any:
         raise ConfigError(f"{name} is {value!r} ({given.origin}); it must be {wanted}")
     try:
         return convert(value)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ConfigError(f"{name} is {value!r} ({given.origin}); it must be {wanted}") from error
 
 

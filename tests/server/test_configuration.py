@@ -59,6 +59,9 @@ def test_one_setting_of_a_stage_leaves_its_others_alone(tmp_path: Path) -> None:
         ("port = 70000", r"port is 70000; it must lie in 0..65535 \(.*server.toml\)"),
         ('log_level = "loud"', "log_level is 'loud' .* debug, info, warning, error"),
         ("port = ", "not valid TOML"),
+        pytest.param("port = " + "[" * 5000, "not valid TOML: maximum recursion depth", id="deep"),
+        pytest.param("port = " + "1" * 5000, "not valid TOML: Exceeds the limit", id="long number"),
+        pytest.param("[limits]\nmax_fps = 1" + "0" * 400, "limits.max_fps is 1000.* a number", id="more than a float"),
         ("[tracker]\nmax_people = 500", "max_people"),  # above the limit: a relation between two tables
         ("limits = 3", "unknown setting 'limits'"),  # a table, not a value
     ],

@@ -145,7 +145,7 @@ def start(config: ServerConfig) -> None:
 def _start(config: ServerConfig) -> None:
     try:
         read_manifest(find_bundle(config.bundle))  # a mistyped name need not wait for the networks' packages
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise _cannot_start(error) from None
     try:
         from posewire_server.logs import set_up_logging

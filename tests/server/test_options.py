@@ -119,6 +119,28 @@ def test_what_keeps_a_server_from_starting_is_told_in_one_line(
     assert capsys.readouterr().err == f"posewire: the server cannot start: {said}\n"
 
 
+@pytest.mark.parametrize("bundle", ["a" * 300, "unreadable"])
+def test_a_bundle_that_cannot_be_looked_at_is_told_in_one_line(
+    bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_text = Path.read_text
+
+    def unreadable(path: Path, **options: Any) -> str:
+        if path.parent.name == "unreadable":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_text(path, **options)
+
+    (tmp_path / "unreadable").mkdir()
+    (tmp_path / "unreadable" / "manifest.json").write_text("{}")
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(typer.Exit) as ended:
+        options.start(ServerConfig(bundle=bundle))
+    assert ended.value.exit_code == 1
+    said = r"posewire: the server cannot start: .*manifest\.json: (File name too long|Permission denied)\n"
+    assert re.fullmatch(said, capsys.readouterr().err)
+
+
 def test_a_server_that_is_told_to_stop_while_it_is_only_being_loaded_stops() -> None:
     """Else the first process of a container would not even be sent the signal."""
     code = """

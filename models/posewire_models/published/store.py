@@ -55,12 +55,17 @@ class StoredFile:
 
 
 def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the store lies for this user."""
-    if chosen := environment.get("POSEWIRE_CACHE"):
-        return Path(chosen).expanduser()
-    base = environment.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "posewire"
+    """Where the store lies for this user; `StoreError` if that is in the home folder of somebody who has none."""
+    try:
+        if chosen := environment.get("POSEWIRE_CACHE"):
+            return Path(chosen).expanduser()
+        base = environment.get("XDG_CACHE_HOME", "")
+        # The XDG specification has relative paths ignored.
+        return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "posewire"
+    except RuntimeError:
+        raise StoreError(
+            "there is no home folder in which weights could be kept; set POSEWIRE_CACHE to a folder of yours"
+        ) from None
 
 
 def file_digest(path: Path) -> str:

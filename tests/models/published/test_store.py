@@ -102,6 +102,18 @@ def test_the_folder_is_the_user_s_choice(environment: dict[str, str], folder: Pa
     assert default_folder(environment) == folder
 
 
+def test_a_home_that_nobody_has_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match=r"no home folder.*set POSEWIRE_CACHE"):
+        default_folder({"POSEWIRE_CACHE": "~nobody-of-that-name/weights"})
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(StoreError, match=r"no home folder.*set POSEWIRE_CACHE"):
+        default_folder({})
+
+
 def test_two_threads_or_processes_do_not_fetch_the_same_at_once(store: Store) -> None:
     order: list[str] = []
     waits = threading.Event()

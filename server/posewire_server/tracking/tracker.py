@@ -176,7 +176,9 @@ class Tracker:
         people, poses = replace(people, ids=ids)[kept], poses.of(kept)
 
         # g. P^k joins Q; the oldest frame leaves.
-        self._due = partial(self._joined, people, poses, self._elapsed, detector_ran=self._detector_ran)
+        self._due = partial(
+            self._joined, people, poses, self._elapsed, self._detect_every, detector_ran=self._detector_ran
+        )
         self._elapsed = 0.0
         return people
 
@@ -266,10 +268,12 @@ class Tracker:
         self._identities += len(fresh)
         return ids
 
-    def _joined(self, people: TrackedPeople, poses: Poses, elapsed: float, *, detector_ran: bool) -> Queue:
-        """Step g: Q with the people of this frame."""
+    def _joined(
+        self, people: TrackedPeople, poses: Poses, elapsed: float, detect_every: int, *, detector_ran: bool
+    ) -> Queue:
+        """Step g: Q with the people of this frame; `elapsed` and `detect_every` are those of it."""
         if not detector_ran and not self._hastened and not scores_hold(people, self._queue):
-            self._frames_to_detection -= self._detect_every // 2
+            self._frames_to_detection -= detect_every // 2
             self._hastened = True
         return self._queue.joined_by(
             people,

@@ -111,6 +111,17 @@ def test_the_detector_can_be_asked_less_often_for_a_while() -> None:
     assert _detector_runs(t, 3) == [True, False, True]  # counted from the last run
 
 
+@pytest.mark.parametrize("catches_up", [False, True])  # as it does in time, or when a token is made
+def test_a_change_of_pace_does_not_reach_back_to_the_frame_before(catches_up: bool) -> None:
+    t = tracker(detect_every=4)
+    for score in (0.9, 0.6):  # scores that do not hold bring the coming run forward by half of 4, not of 8
+        t.update(t.unify(boxes_at([(0, 0)]) if t.detector_due else None, STILL), joints_at([(0, 0)], score))
+    if catches_up:
+        t.catch_up()
+    t.detect_every = 8
+    assert _detector_runs(t, 6) == [False, False, False, False, True, False]
+
+
 def test_a_state_from_a_time_of_few_detections_does_not_bind_another_tracker() -> None:
     t, other = tracker(), tracker()
     t.detect_every = 8

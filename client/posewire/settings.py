@@ -68,7 +68,8 @@ class TrackerSettings:
         queue_length: frames that the tracker remembers (the paper's L_Q), 1..1000.
         box_score_threshold: boxes with a lower score are dropped, 0..1. The server's detectors report none below 0.1 by
             themselves.
-        joint_score_threshold: joints with a lower score do not count, 0..1.
+        joint_score_threshold: joints with a lower score do not count, 0..1. Whom the detector finds gets an id once
+            three joints count.
         box_nms_iou: intersection over union above which the lower of two boxes is dropped, 0..1.
         pose_nms_oks: OKS above which the lower of two poses is dropped, 0..1; 1 switches it off.
         match_threshold: least similarity of a match, 0..1.

@@ -88,7 +88,10 @@ def _judged(seen: Observation, config: TrackerConfig, pose: int, index: int) -> 
         why = "a flow box that is nobody: its own track went to another pose, or is not similar enough"
     else:
         joints = int((seen.given.joints[pose, :, 2] >= config.joint_score_threshold).sum())
-        why = f"nobody new: {joints} joints count, a fresh id needs {FOUNDING_JOINTS}"
+        why = (
+            f"nobody new: {joints} of the {FOUNDING_JOINTS} joints that a fresh id needs reach joint_score_threshold"
+            f" ({config.joint_score_threshold:g})"
+        )
     return _verdict(seen, pose, identity, why, candidates)
 
 

@@ -33,7 +33,8 @@ class TrackerConfig:
             is linked again by multi-flow. The paper does not give it.
         box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5). Our detectors report none below
             0.1 by themselves.
-        joint_score_threshold: joints with a lower score do not count (paper: 0.4).
+        joint_score_threshold: joints with a lower score do not count (paper: 0.4). Who shows fewer than three that do
+            gets no fresh id.
         box_nms_iou: IoU above which the lower of two boxes is dropped. The paper does not give it.
         pose_nms_oks: OKS above which the lower of two poses is dropped; 1 switches pose NMS off.
         match_threshold: least similarity of a match. The paper does not give it.

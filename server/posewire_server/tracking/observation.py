@@ -24,7 +24,8 @@ class Observation:
         rows: `(m,)` which of them took part in the matching; the others were dropped before.
         similarities: `(m, t)` M_sim.
         tracks: `(t,)` ids of the tracks.
-        ids: `(m,)` the outcome; 0: nobody, as a flow box becomes whose person was found in another one.
+        ids: `(m,)` the outcome; 0: nobody, as a flow box becomes whose person was found in another one, or what shows
+            too few joints for a fresh id.
         queue: Q, moved to this frame.
     """
 

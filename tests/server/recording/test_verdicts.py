@@ -63,4 +63,4 @@ def test_what_took_no_part_is_told_too() -> None:
     seen, config = observed(at([(0, 0)]), (boxes_at([(300, 0)]), joints_at([(300, 0)], score=0.3)))
     (thing,) = verdicts(seen, config)
     assert (thing.id, thing.source) == (0, "detector")
-    assert thing.why == "nobody new: 0 joints count, a fresh id needs 3"
+    assert thing.why == "nobody new: 0 of the 3 joints that a fresh id needs reach joint_score_threshold (0.4)"

@@ -12,6 +12,7 @@ Tokens are 256 random bits, so a plain hash keeps them: there is nothing to gues
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import logging
@@ -215,6 +216,7 @@ def append_line(file: Path, line: str) -> None:
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     with open(descriptor, "r+", encoding="utf-8") as output:
+        fcntl.flock(output, fcntl.LOCK_EX)  # until it is closed: whoever else adds a line now waits, and sees this one
         if line.partition(":")[0] in {grant.name for grant in _read(file).values()}:
             raise ValueError(f"{file} has a token named {line.partition(':')[0]!r}; choose another name")
         text = output.read()

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import logging
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from posewire_server import tokens
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import NotAuthenticated
 from posewire_server.tokens import ANYBODY, Caller, TokenFile, TokenGrant, append_line, new_token
@@ -131,6 +133,35 @@ def test_a_line_is_added_below_one_without_an_end(tmp_path: Path) -> None:
     file.write_text(new_token(TokenGrant("door"))[1])
     append_line(file, new_token(TokenGrant("yard"))[1])
     assert [line.split(":")[0] for line in file.read_text().splitlines()] == ["door", "yard"]
+
+
+def test_two_who_add_a_token_at_once_do_it_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else there would be two of one name, and no server would take the file, or one line would be lost."""
+    file = tmp_path / "tokens"
+    read, refused, is_done = tokens._read, [], threading.Event()
+
+    def add_another() -> None:
+        try:
+            append_line(file, new_token(TokenGrant("door"))[1])
+        except ValueError as error:
+            refused.append(str(error))
+        is_done.set()
+
+    other = threading.Thread(target=add_another)
+
+    def read_slowly(path: Path) -> dict[str, TokenGrant]:
+        grants = read(path)
+        if threading.current_thread() is not other:
+            other.start()
+            is_done.wait(0.2)
+        return grants
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens, "_read", read_slowly)
+        append_line(file, new_token(TokenGrant("door"))[1])
+        other.join()
+    assert len(refused) == 1
+    TokenFile(file)
 
 
 def test_limits_of_a_token_only_narrow_those_of_the_server() -> None:

@@ -51,6 +51,10 @@ def ask(config: ServerConfig, service: str = "", timeout_s: float = 5.0) -> None
             stub = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
     except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            raise UnhealthyError(
+                f"{address} has no network {service!r} (NOT_FOUND); ask for detector, flow or pose"
+            ) from error
         raise UnhealthyError(f"{address} gave no answer: {error.code().name}: {error.details()}") from error
     except OSError as error:
         raise UnhealthyError(f"{address} cannot be asked: {error}") from error

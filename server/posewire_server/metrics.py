@@ -175,7 +175,8 @@ class MetricsExporter:
             self._server, self._thread = start_http_server(port, host, metrics.registry)
         except OSError as error:
             raise ConfigError(
-                f"cannot serve metrics on {host}:{port}: {error.strerror or error}; choose another --metrics-port"
+                f"cannot serve metrics on {host}:{port}: {error.strerror or error}; choose another --metrics-port, "
+                "or another --metrics-host"
             ) from error
 
     def close(self) -> None:

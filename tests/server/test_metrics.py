@@ -5,9 +5,10 @@ import pytest
 from posewire.v1 import pose_pb2
 from posewire_server import errors
 from posewire_server.batching import BatchReport
+from posewire_server.configuration import ConfigError
 from posewire_server.errors import FrameError
 from posewire_server.inbox import DropReason
-from posewire_server.metrics import Metrics
+from posewire_server.metrics import Metrics, MetricsExporter
 from posewire_server.status import error_reason
 
 
@@ -76,3 +77,8 @@ def test_every_server_counts_for_itself() -> None:
     first, second = Metrics(), Metrics()
     first.picture_answered()
     assert _value(second, "pictures_total") == 0
+
+
+def test_an_address_that_metrics_cannot_have_is_told_with_both_flags() -> None:
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1:9464: .*--metrics-port, or another --metrics-host"):
+        MetricsExporter(Metrics(), "192.0.2.1", 9464)  # no machine's: it is for documentation

@@ -198,6 +198,14 @@ def test_a_whole_video_with_another_clock_is_not_taken_for_cut_off(
     assert error == ""
 
 
+@pytest.mark.parametrize("codec", ["jpeg", "h264"])
+def test_times_go_on_where_joined_recordings_start_over(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
+    part = make_video(tmp_path / "part.ts", frames=20, fps=10, options={"bf": "0"}).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(2 * part)
+    frames = take(open_source(tmp_path / "joined.ts", codec=codec))
+    assert [frame.time_s for frame in frames] == pytest.approx([number / 10 for number in range(40)])
+
+
 def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_video: MakeVideo) -> None:
     path = make_video(tmp_path / "a.mp4", frames=60, size=(128, 96), options={"bf": "0"})
     with av.open(str(path)) as container:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +13,14 @@ from av.error import FFmpegError, InvalidDataError
 
 from posewire.errors import MisuseError, SourceError
 
-__all__ = ["VideoInput"]
+__all__ = ["FrameTimes", "VideoInput"]
 
 # A file whose pictures end this much earlier than its header says is taken for cut off.
 _SHORTFALL_FRACTION, _SHORTFALL_S = 0.05, 1.0
 # Formats with one length for the whole file, which FFmpeg gives now and then as that of a stream.
 _ONE_LENGTH = ("matroska,webm", "flv")
+# H.264 and H.265 hold back so many frames at most: one that is earlier by more intervals is not merely out of order.
+_MOST_REORDERED = 16
 
 
 class VideoInput:
@@ -166,6 +169,38 @@ class VideoInput:
         start_s = (self.container.start_time or 0) / av.time_base if kind == "flv" else 0.0
         reached_s = max([reached_s, *(end_s - start_s for end_s in self._ends_s.values())])
         return (self.container.duration or 0) / av.time_base, reached_s
+
+
+class FrameTimes:
+    """When the frames of a video were taken: seconds since the first one; of a live one, Unix time.
+
+    Recordings that were joined end to end, as MPEG-TS can be, start over in their midst: their times go on.
+
+    Attributes:
+        last_s: that of the newest frame; 0 before the first.
+    """
+
+    def __init__(self, video: VideoInput) -> None:
+        self._live = video.live
+        self._interval_s = 1 / (video.fps or 25.0)
+        self._start_s: float | None = None
+        self._begun = False
+        self.last_s = 0.0
+
+    def next(self, stamp_s: float | None) -> float:
+        """The time of the next frame, whose time stamp the container gives, or None; earlier only if out of order."""
+        if self._live:
+            self.last_s = time.time()
+        elif stamp_s is None:
+            self.last_s += self._interval_s if self._begun else 0.0
+        else:
+            if self._start_s is None:
+                self._start_s = stamp_s
+            elif self.last_s - (stamp_s - self._start_s) > _MOST_REORDERED * self._interval_s:
+                self._start_s = stamp_s - (self.last_s + self._interval_s)
+            self.last_s = stamp_s - self._start_s
+        self._begun = True
+        return self.last_s
 
 
 def _reason(error: Exception, timeout_s: float | None) -> str:

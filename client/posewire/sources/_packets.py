@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from av.bitstream import BitStreamFilterContext
 from av.error import FFmpegError
 
 from posewire.errors import SourceError
-from posewire.sources._container import VideoInput
+from posewire.sources._container import FrameTimes, VideoInput
 from posewire.sources._frames import SourceFrame
 
 __all__ = ["PacketSource", "UnsendableError"]
@@ -59,26 +58,20 @@ class PacketSource:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         self._video.begin()
-        number, time_s, start_s = 0, 0.0, None
+        times, number = FrameTimes(self._video), 0
         peeked, self._peeked = self._peeked, []
         for packet in itertools.chain(peeked, self._packets):
             packet_s = None if packet.pts is None else float(packet.pts * packet.time_base)
             keyframe = packet.is_keyframe
             for unit in self._filter.filter(packet if packet.size else None):
-                if self.live:
-                    time_s = time.time()
-                elif packet_s is not None:
-                    start_s = packet_s if start_s is None else start_s
-                    if packet_s - start_s < time_s:
-                        raise UnsendableError(f"{self.name} holds frames out of order (B-frames); use codec='jpeg'")
-                    time_s = packet_s - start_s
-                elif number:
-                    time_s += 1 / (self.fps or 25.0)
+                before_s, time_s = times.last_s, times.next(packet_s)
+                if time_s < before_s and not self.live:
+                    raise UnsendableError(f"{self.name} holds frames out of order (B-frames); use codec='jpeg'")
                 yield SourceFrame(number, time_s, packet=bytes(unit), keyframe=keyframe)
                 number += 1
                 if number == self._max_frames:
                     return
-        self._video.check_end(number, time_s)
+        self._video.check_end(number, times.last_s)
 
     def close(self) -> None:
         """Release the file or device."""

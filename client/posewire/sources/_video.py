@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from av.error import FFmpegError
 
 from posewire.errors import SourceError
 from posewire.results import Image
-from posewire.sources._container import VideoInput
+from posewire.sources._container import FrameTimes, VideoInput
 from posewire.sources._frames import SourceFrame
 
 __all__ = ["VideoSource"]
@@ -73,28 +72,20 @@ class VideoSource:
         self._video.close()
 
     def _decode(self) -> Iterator[SourceFrame]:
-        start_s: float | None = None
-        number, time_s = 0, 0.0
+        times, number = FrameTimes(self._video), 0
         for packet in self._video.packets():
             try:
                 pictures = packet.decode()
             except FFmpegError as error:
                 yield SourceFrame(
-                    number, time_s, problem=f"a packet of {self.name} cannot be decoded: {error.strerror}"
+                    number, times.last_s, problem=f"a packet of {self.name} cannot be decoded: {error.strerror}"
                 )
                 number += 1
                 continue
             for picture in pictures:
-                if self.live:
-                    time_s = time.time()
-                elif picture.time is not None:
-                    start_s = picture.time if start_s is None else start_s
-                    time_s = picture.time - start_s
-                elif number:
-                    time_s += 1 / (self.fps or 25.0)
-                yield SourceFrame(number, time_s, image=_upright(picture))
+                yield SourceFrame(number, times.next(picture.time), image=_upright(picture))
                 number += 1
-        self._video.check_end(number, time_s)
+        self._video.check_end(number, times.last_s)
 
 
 def _upright(picture: Any) -> Image:

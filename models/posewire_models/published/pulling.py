@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -114,7 +115,7 @@ def convert_to(path: Path, out: Path, name: str | None = None) -> PublishedFile:
     state = read_tensors(path)
     file = recognise(path, state) if name is None else published_file(name)
     with replacing(out) as temporary:
-        save_file(convert_state(state, file, str(path)), temporary, {"licence": file.licence})
+        _save(convert_state(state, file, str(path)), temporary, {"licence": file.licence})
     return file
 
 
@@ -130,9 +131,17 @@ def _keep(
     state: Mapping[str, Tensor], file: PublishedFile, store: Store, source: str, source_digest: str
 ) -> StoredFile:
     def write(path: Path) -> None:
-        save_file(dict(state), path, {"name": file.name, "source": source, "licence": file.licence})
+        _save(state, path, {"name": file.name, "source": source, "licence": file.licence})
 
     return store.add(file.name, write, source=source, source_sha256=source_digest)
+
+
+def _save(state: Mapping[str, Tensor], path: Path, notes: dict[str, str]) -> None:
+    """Write safetensors; raises `OSError`, which a full disk is to everybody but their library."""
+    try:
+        save_file(dict(state), path, notes)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def _by_hand(file: PublishedFile) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from posewire_models.bundle import LoadedBundle, load_bundle
@@ -255,7 +256,7 @@ def test_a_full_disk_keeps_the_download(web: Web, store: Store, monkeypatch: pyt
     file = _publish("torchvision-ssdlite320", web)
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:
         patch.setattr("posewire_models.published.pulling.save_file", full)
@@ -265,6 +266,18 @@ def test_a_full_disk_keeps_the_download(web: Web, store: Store, monkeypatch: pyt
     web.requests.clear()
     pull(file, store, settings=ONCE)
     assert web.asked_ranges == [f"bytes={len(web.files['/' + file.file])}-"]
+
+
+def test_a_converted_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pose.pth").write_bytes(_checkpoint("mmflow-flownets"))
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("posewire_models.published.pulling.save_file", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        convert_to(tmp_path / "pose.pth", tmp_path / "out.safetensors", "mmflow-flownets")
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_offline_says_what_to_do_by_hand(store: Store, web: Web) -> None:

@@ -19,6 +19,7 @@ from posewire import (
     CocoResultsWriter,
     FrameResult,
     FrameStatus,
+    InvalidSettings,
     JointSet,
     JsonLinesWriter,
     MisuseError,
@@ -331,6 +332,29 @@ def test_gaps_in_time_stay_gaps(tmp_path: Path) -> None:
         writer.write(tracked(15, image=picture))  # the same time twice: the next instant
     _, frames = read_video(tmp_path / "a.mp4")
     assert [time for time, _ in frames] == pytest.approx([0, 0.5, 0.5], abs=1e-3)
+
+
+def test_a_video_goes_on_where_the_clock_of_its_source_was_set(tmp_path: Path) -> None:
+    times = [100.0, 100.1, 5.0, 5.1, 1e9, 1e9 + 0.1, 1e9 + 5]
+    with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
+        for time_s in times:
+            writer.add(np.zeros((48, 64, 3), np.uint8), time_s)
+    _, frames = read_video(tmp_path / "a.mp4")
+    assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 5.4], abs=1e-3)
+
+
+@pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(fps: float, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="above 0 and finite"):
+        VideoWriter(tmp_path / "a.mp4", COCO17, fps=fps)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("time_s", [float("nan"), float("inf")])
+def test_a_picture_of_no_time_is_refused(time_s: float, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="give seconds"), VideoWriter(tmp_path / "a.mp4", COCO17) as writer:
+        writer.add(np.zeros((48, 64, 3), np.uint8), time_s)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_frame_without_a_result_has_a_note(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,8 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from posewire.errors import MisuseError, OutputError
+from posewire._inputs import capture_time
+from posewire.errors import InvalidSettings, MisuseError, OutputError
 from posewire.joints import COCO17, JointSet
 from posewire.overlay import Trails, draw_people
 from posewire.results import FrameResult, Image
@@ -33,6 +35,8 @@ _INDEX_AT_END = (".mp4", ".m4v", ".mov")
 _KEEPING_TIMES = ("3g2", "3gp", "flv", "ipod", "matroska", "mov", "mp4", "mpegts", "nut", "webm")
 # Of these, the ones that begin with the first time of decoding, which B-frames put before the first picture.
 _BEGINNING_EARLY = ("flv", "mpegts", "nut")
+# A clock that goes back by more than the one, or on by more than the other, was set; MP4 holds no gap of five hours.
+_BACK_S, _ON_S = 1.0, 4 * 3600.0
 # Endings that people may want; which of them work is for PyAV to say.
 _SUGGESTED = (".mp4", ".mkv", ".mov", ".m4v", ".ts")
 
@@ -58,6 +62,7 @@ class VideoWriter(ResultWriter):
         labels: draw the ids.
 
     Raises:
+        InvalidSettings: `fps` is not above 0 and finite.
         OutputError: the file cannot be written, or its suffix stands for no container that can hold the video and the
             times of its frames, as AVI cannot.
     """
@@ -73,6 +78,8 @@ class VideoWriter(ResultWriter):
         labels: bool = True,
     ):
         super().__init__()
+        if fps is not None and not 0 < fps < math.inf:
+            raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite, or None for 25")
         self._path = Path(path)
         self._joint_set = joint_set
         self._fps = fps or 25.0
@@ -121,15 +128,19 @@ class VideoWriter(ResultWriter):
     def add(self, picture: Image, time_s: float) -> None:
         """Add a picture `(h, w, 3)` uint8 RGB as it is; times must increase.
 
+        Where they go back by more than a second, or on by more than four hours, since a clock was set or another
+        recording begins, the video goes on a frame later.
+
         Raises:
+            InvalidSettings: the time is no number of seconds.
             OutputError: the file cannot be written.
         """
         self._check_open()
+        time_s = capture_time(time_s)
         try:
             size = self._size or self._start(picture, time_s)
             frame = av.VideoFrame.from_ndarray(_fitted(picture, size), format="rgb24")
-            self._last_pts = max(self._last_pts + 1, round((time_s - self._start_s) / _TIME_BASE))
-            frame.pts = self._last_pts
+            frame.pts = self._last_pts = self._next_pts(time_s)
             frame.time_base = _TIME_BASE
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
@@ -157,6 +168,13 @@ class VideoWriter(ResultWriter):
         if bits is not None:
             self._stream.bit_rate = int(bits * width * height * self._fps)
         return self._size
+
+    def _next_pts(self, time_s: float) -> int:
+        """When a picture of that time is shown, in `_TIME_BASE`."""
+        last_s = float(self._last_pts * _TIME_BASE)
+        if not -_BACK_S <= time_s - self._start_s - last_s <= _ON_S:
+            self._start_s = time_s - (last_s + 1 / self._fps)
+        return max(self._last_pts + 1, round((time_s - self._start_s) / _TIME_BASE))
 
     def _finish(self) -> None:
         if self._size is None:

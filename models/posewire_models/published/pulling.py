@@ -46,8 +46,10 @@ def pull(
         DownloadError: it cannot be fetched, with what to do by hand.
         PublishedError: it cannot be read, converted or kept.
     """
+    if (record := store.find(file.name)) is not None:
+        return record
     with store.locked(file.name, waiting):
-        if (record := store.find(file.name)) is not None:
+        if (record := store.find(file.name)) is not None:  # another process has just put it there
             return record
         if not file.address:
             raise DownloadError(f"{file.name} cannot be fetched by a program. {_by_hand(file)}")

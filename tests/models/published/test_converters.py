@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -296,6 +297,15 @@ def test_two_who_pull_at_once_fetch_once(web: Web, store: Store) -> None:
         first, second = pool.map(lambda _: pull(file, Store(), settings=ONCE), range(2))
     assert first == second
     assert len(web.requests) == 1
+
+
+def test_what_is_here_needs_no_room_for_downloads(web: Web, store: Store) -> None:
+    """A cache may be mounted for reading alone."""
+    file = _publish("torchvision-ssdlite320", web)
+    record = pull(file, store, settings=ONCE)
+    shutil.rmtree(store.downloads)
+    store.downloads.write_text("no folder")
+    assert pull(file, store, settings=ONCE) == record
 
 
 def test_a_mirror_has_the_files_of_each_host_in_a_folder(web: Web, store: Store) -> None:

@@ -109,7 +109,12 @@ class Outgoing:
         name: str = "",
         image: Image | None = None,
     ) -> None:
-        """Note a frame that is not sent, so that it has its result too."""
+        """Note a frame that is not sent, so that it has its result too.
+
+        Raises:
+            InvalidSettings: as `send`.
+        """
+        number, time_s = frame_number(number), capture_time(time_s)
         self._ledger.skip(number, time_s, status, reason, message, name=name, image=image)
         await self._delivery.publish(self._ledger.release())
 

@@ -228,9 +228,11 @@ async def test_a_frame_that_is_refused_leaves_no_trace(serve: Any, unusable: dic
     assert stream.summary == posewire.StreamSummary(frames=2, sent=2, tracked=2, failed=0, dropped=0, identities=1)
 
 
-async def test_a_source_without_times_is_refused_after_the_results_before_it(serve: Any) -> None:
+@pytest.mark.parametrize("problem", ["", "b.png cannot be read"])
+async def test_a_source_without_times_is_refused_after_the_results_before_it(serve: Any, problem: str) -> None:
     server = await serve()
-    frames = [posewire.SourceFrame(0, time_s, image=pictures(1)[0]) for time_s in (0.0, float("nan"))]
+    first = posewire.SourceFrame(0, 0.0, image=pictures(1)[0])
+    frames = [first, posewire.SourceFrame(1, float("nan"), image=pictures(1)[0], problem=problem)]
     async with AsyncClient(server.address) as client, client.track(frames) as stream:
         assert (await anext(stream)).frame == 0
         with pytest.raises(posewire.InvalidSettings, match="time is nan"):

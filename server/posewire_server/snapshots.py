@@ -160,8 +160,12 @@ def _make_key(file: Path) -> bytes:
 
 
 def _as_sent(config: TrackerConfig) -> dict[str, object]:
-    """Settings as they are after they were sent: what one server chose, its client asks of the next in 32 bits."""
+    """Settings as they are after they were sent: what one server chose, its client asks of the next in 32 bits.
+
+    But for `max_people`, which each server says for itself: nothing that a tracker remembers depends on it.
+    """
     values = dataclasses.asdict(config)
+    del values["max_people"]
     return {name: float(np.float32(value)) if isinstance(value, float) else value for name, value in values.items()}
 
 

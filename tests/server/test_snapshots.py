@@ -87,6 +87,7 @@ def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.Mo
     box = Snapshots(_KEY, 60, lambda: 1000.0)
     with pytest.raises(TokenRefused, match="other tracker settings"):
         box.redeem(_token(), replace(_CONFIG, match_threshold=0.3), COCO17)
+    box.redeem(_token(), replace(_CONFIG, max_people=20), COCO17)  # for each server to say
     with pytest.raises(TokenRefused, match="other joints"):
         box.redeem(_token(), _CONFIG, POSETRACK15)
     token = _token()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import numbers
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
@@ -52,10 +53,26 @@ def _check_ranges(settings: object, ranges: dict[str, tuple[float, float]]) -> N
         if value is None:
             continue
         whole = isinstance(lowest, int)
-        is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not is_number or math.isnan(value) or not lowest <= value <= highest:
+        is_number = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+        if not is_number or not lowest <= value <= highest:
             kind = "a whole number" if whole else "a number"
             raise InvalidSettings(f"{name} is {value!r}; it is {kind} in {lowest}..{highest}")
+        object.__setattr__(settings, name, int(value) if whole else float(value))  # which numpy's are not
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or any("\ud800" <= each <= "\udfff" for each in value):
+        raise InvalidSettings(f"{name} is {value!r}; give a text that UTF-8 can hold")
+
+
+def _checked_size(size: object) -> tuple[int, int]:
+    try:
+        width, height = map(operator.index, size)  # type: ignore[call-overload]  # whatever it is
+    except (TypeError, ValueError):
+        width = height = 0
+    if not (1 <= width <= _COUNT[1] and 1 <= height <= _COUNT[1]):
+        raise InvalidSettings(f"raw_size is {size!r}; give (width, height), each a whole number in 1..{_COUNT[1]}")
+    return width, height
 
 
 @dataclass(frozen=True)
@@ -141,10 +158,13 @@ class StreamSettings:
         _check_ranges(self, _STREAM_RANGES)
         if not isinstance(self.tracker, TrackerSettings):
             raise InvalidSettings(f"tracker is a {type(self.tracker).__name__}; give a TrackerSettings")
+        _check_text("name", self.name)
+        if self.joint_set is not None:
+            _check_text("joint_set", self.joint_set)
         if len(self.name) > MAX_NAME_LENGTH:
             raise InvalidSettings(f"name has {len(self.name)} characters; at most {MAX_NAME_LENGTH} are allowed")
-        if self.raw_size is not None and not (len(self.raw_size) == 2 and min(self.raw_size) >= 1):
-            raise InvalidSettings(f"raw_size is {self.raw_size}; give (width, height), each at least 1")
+        if self.raw_size is not None:
+            object.__setattr__(self, "raw_size", _checked_size(self.raw_size))
 
     def with_options(self, options: StreamOptions) -> StreamSettings:
         """A copy with some values replaced; fields of the tracker are named directly.

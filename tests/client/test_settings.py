@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,12 @@ from posewire.settings import StreamOptions
         ({"drop_policy": "oldest"}, "'latest'"),
         ({"max_age_ms": -1}, "max_age_ms"),
         ({"name": "x" * 65}, "64"),
+        ({"name": "caf\udce9"}, "UTF-8"),  # an argument in another encoding
+        ({"joint_set": 17}, "text"),
         ({"raw_size": (0, 5)}, "raw_size"),
+        ({"raw_size": (640.0, 480)}, "whole number"),
+        ({"raw_size": (2**32, 480)}, "raw_size"),  # more than fits into a message
+        ({"raw_size": 640}, "width, height"),
         ({"tracker": {"queue_length": 3}}, "TrackerSettings"),
         ({"queue_len": 3}, "queue_length"),  # unknown name: the known ones are listed
     ],
@@ -56,6 +62,14 @@ def test_options_name_fields_of_the_tracker_and_of_the_stream_alike() -> None:
 def test_whatever_is_in_range_is_kept(length: int, threshold: float, propagation: bool | None) -> None:
     settings = TrackerSettings(queue_length=length, match_threshold=threshold, propagation=propagation)
     assert StreamSettings().with_options({"tracker": settings}).tracker is settings
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    tracker = TrackerSettings(queue_length=np.int64(3), match_threshold=np.float32(0.25))  # type: ignore[arg-type]
+    settings = StreamSettings(tracker=tracker, max_in_flight=np.uint8(4), raw_size=tuple(np.array((64, 48))))  # type: ignore[arg-type]
+    plain = StreamSettings(tracker=TrackerSettings(queue_length=3, match_threshold=0.25), max_in_flight=4)
+    assert settings == plain.with_options({"raw_size": (64, 48)})
+    assert "np." not in repr(settings)  # they go into JSON files
 
 
 def test_the_guide_lists_every_setting() -> None:

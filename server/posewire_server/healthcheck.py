@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import grpc
 import typer
@@ -101,10 +101,13 @@ def _name_in_certificate(address: str, cert: Path, timeout_s: float) -> str:
         socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
         context.wrap_socket(plain) as encrypted,
     ):
-        names = (encrypted.getpeercert() or {}).get("subjectAltName", ())
-    if not names:
-        raise OSError("the certificate has no subjectAltName, which clients need")
-    return str(names[0][1]).replace("*", "any")
+        names: Any = (encrypted.getpeercert() or {}).get("subjectAltName", ())
+    for kind, name in names:  # also URIs and others that nobody connects to
+        if kind == "DNS":
+            return str(name).replace("*", "any")
+        if kind == "IP Address":
+            return str(ipaddress.ip_address(name.strip()))
+    raise OSError("the certificate has no DNS name and no IP address in its subjectAltName; clients need one")
 
 
 def main(

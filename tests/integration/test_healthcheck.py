@@ -62,6 +62,36 @@ async def test_hosts_that_are_no_address_to_call(host: str) -> None:
         await server.stop()
 
 
+@pytest.mark.parametrize(
+    "alternatives",
+    [
+        "URI:spiffe://cluster/gpu,DNS:gpu-host",  # of a service mesh
+        "email:admin@example.org,DNS:gpu-host",
+        "IP:::1",  # which the library writes in full
+        "DNS:*.example.org",
+    ],
+)
+async def test_names_that_a_certificate_may_have(alternatives: str, tmp_path: Path) -> None:
+    identity = Authority(tmp_path, "authority").issue("server", alternatives)
+    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key)
+    server = await PoseServer.start(_config(security), networks())
+    try:
+        await _ask(_config(security, server.port))
+    finally:
+        await server.stop()
+
+
+async def test_a_certificate_without_a_name_to_connect_to_is_told(tmp_path: Path) -> None:
+    identity = Authority(tmp_path, "authority").issue("server", "URI:spiffe://cluster/gpu")
+    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key)
+    server = await PoseServer.start(_config(security), networks())
+    try:
+        with pytest.raises(UnhealthyError, match="no DNS name and no IP address in its subjectAltName"):
+            await _ask(_config(security, server.port))
+    finally:
+        await server.stop()
+
+
 @pytest.mark.parametrize("mutual", [False, True])
 async def test_tls_without_knowing_the_authority(mutual: bool, identity: Identity, tmp_path: Path) -> None:
     # Tokens do not matter: the health service is for everybody.

@@ -116,6 +116,11 @@ def check_address(address: str) -> None:
         usable = False
     if not usable:
         raise DownloadError(f"{address!r} is no address to fetch from; one looks like https://mirror.example/weights")
+    if "@" in parts.netloc:
+        raise DownloadError(
+            f"the address at {parts.hostname} has a user name or a password, which cannot be sent; name a server that "
+            "asks for none, or get the file by other means, and then: posewire models convert FILE"
+        )
     if not address.isascii():
         raise DownloadError(
             f"{address!r} has letters that no address may have; write those of a path in percent-encoding (%C3%A9), "

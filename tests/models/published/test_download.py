@@ -201,6 +201,17 @@ def test_letters_that_no_address_may_have_are_told(address: str, tmp_path: Path)
         fetch(address, tmp_path / "w", settings=PATIENT)
 
 
+@pytest.mark.parametrize("user", ["bob:secret@", "secret@", "secret:@"])
+def test_a_password_in_an_address_is_neither_sent_anywhere_nor_shown(
+    user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be looked up as a part of the host's name."""
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("something was looked up"))
+    with pytest.raises(DownloadError, match=r"mirror\.invalid has a user name.*posewire models convert") as caught:
+        fetch(f"https://{user}mirror.invalid/w", tmp_path / "w", settings=PATIENT)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_refusal_is_told(web: Web, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"refuses http.*absent\.pth: 404"):
         fetch(web.address("/absent.pth"), tmp_path / "w", settings=PATIENT)

@@ -117,6 +117,7 @@ class Exchange:
         self._complete = complete
         self._local_failure = self._local_failure or failure
         await self.outgoing.finish()
+        await self._delivery.notify()  # a search for a server may have become needless
 
     async def take(self) -> FrameResult | None:
         """The next result; None after the last one of a stream that ended in order.
@@ -152,7 +153,8 @@ class Exchange:
         """Every response into the account, call after call, until the stream is over."""
         try:
             while (cause := await self._follow_call()) is not None:
-                await self._go_on(cause)
+                if not await self._go_on(cause):
+                    break
         except PosewireError as error:
             self.call.cancel()
             if isinstance(error, StreamBroken) and not error.unanswered:
@@ -188,9 +190,6 @@ class Exchange:
                 raise ConnectionLost(self._silence()) from None
             return self._settle()
         except ConnectionLost as error:
-            if self.outgoing.finished and self._reconnection is not None and not self._ledger.in_flight:
-                self._end_in_order()  # there is nothing to go on for
-                return None
             return error
 
     def _make_ready_to_leave(self) -> None:
@@ -224,8 +223,8 @@ class Exchange:
     def _end_in_order(self) -> None:
         self.summary = replace(self._answers.summary(), reconnects=self.calls - 1)
 
-    async def _go_on(self, cause: StreamBroken) -> None:
-        """Open another call and take the stream up again there.
+    async def _go_on(self, cause: StreamBroken) -> bool:
+        """Open another call and take the stream up again there; False if it is at its end, with nothing to go on for.
 
         Raises:
             PosewireError: there will be none.
@@ -239,7 +238,14 @@ class Exchange:
             self._reconnection.progressed()
         lost = self._answers.withdraw()
         await self._delivery.publish(self._ledger.release())
-        self.call, attempts = await self._reconnection.again(self.call.address, self.resume_point, cause, idle=idle)
+        found = None
+        if not self._nothing_is_left():
+            address, resume = self.call.address, self.resume_point
+            found = await self._reconnection.again(address, resume, cause, self._wait, idle=idle)
+        if found is None:
+            self._end_in_order()
+            return False
+        self.call, attempts = found
         self.calls += 1
         info = self.call.info
         self._check_joints(info)
@@ -258,6 +264,17 @@ class Exchange:
             )
         )
         self.outgoing.go_on(self.call)
+        return True
+
+    def _nothing_is_left(self) -> bool:
+        return self.outgoing.finished and not self._ledger.in_flight
+
+    async def _wait(self, seconds: float) -> bool:
+        """Let the time pass, unless the stream comes to its end; tells whether there is something left to go on for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._delivery.until(self._nothing_is_left)
+        return not self._nothing_is_left()
 
     def _check_joints(self, info: StreamInfo) -> None:
         """Raise `StreamBroken` if results would mean something else from now on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from posewire._call import TrackCall
 from posewire._connections import Connections
@@ -91,14 +91,21 @@ class Reconnection:
         self._deadline_s = None
 
     async def again(
-        self, address: str, resume: ResumePoint | None, cause: PosewireError, *, idle: bool
-    ) -> tuple[TrackCall, int]:
-        """Open another call, and tell how many attempts it took.
+        self,
+        address: str,
+        resume: ResumePoint | None,
+        cause: PosewireError,
+        wait: Callable[[float], Awaitable[bool]],
+        *,
+        idle: bool,
+    ) -> tuple[TrackCall, int] | None:
+        """Open another call, and tell how many attempts it took; None once there is nothing to go on for.
 
         Args:
             address: of the server that was lost.
             resume: where to go on.
             cause: why it was lost.
+            wait: lets so many seconds pass before an attempt; gives whether there is still something to go on for.
             idle: whether the server had nothing to do when it was lost.
 
         Raises:
@@ -118,7 +125,8 @@ class Reconnection:
             wait_s = next(self._waits)
             if attempts and now() + wait_s > self._deadline_s:
                 break
-            await asyncio.sleep(wait_s)
+            if not await wait(wait_s):
+                return None
             address = self._connections.after(address)
             attempts += 1
             try:

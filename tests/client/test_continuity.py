@@ -214,6 +214,41 @@ async def test_while_there_is_no_server_a_camera_is_told_so_at_once(serve: Any, 
     assert stream.summary.sent == 3
 
 
+async def test_a_camera_that_ends_while_there_is_no_server_waits_for_none(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if len(server.service.streams) > 1:
+            await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "still dead")
+        yield await stream.start()
+        async for _ in stream.incoming():
+            await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    server = await serve(script)
+    client = AsyncClient(server.address, reconnect=QUICK)
+    async with client, client.track(drop_policy="latest") as stream:
+        await stream.send(pictures(1)[0])
+        assert (await anext(stream)).reason == "disconnected"  # so it is looking for a server
+        await stream.finish()
+        assert await collect(stream) == []
+    assert stream.summary == posewire.StreamSummary(1, 1, 0, 0, 1, identities=0)
+
+
+async def test_a_camera_that_has_ended_looks_for_no_server(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 0:
+                yield scripts.tracked(frame)
+        await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    server = await serve(script)
+    client = AsyncClient(server.address, reconnect=QUICK)
+    async with client, client.track(ArraySource(iter(pictures(2)), live=True), drop_policy="latest") as stream:
+        results = await collect(stream)
+    assert results[-1].dropped
+    assert stream.summary is not None
+    assert len(server.service.streams) == 1
+
+
 async def test_packets_wait_for_the_next_keyframe(serve: Any, scripts: Any) -> None:
     script = Mortal(scripts, 1)
     server = await serve(script)

@@ -122,6 +122,10 @@ class Manifest:
             raise ValueError(f"name {self.name!r} must be one line of text, and not empty")
         if not 0 <= self.version <= _MOST_VERSION:
             raise ValueError(f"version {self.version} must be in 0..{_MOST_VERSION}; begin with 1")
+        if self.near_flow is not None and self.near_flow.published:
+            raise ValueError(
+                "near_flow: published weights are for pose, detector and flow alone; name an architecture: dis, say"
+            )
         joint_set(self.joint_set)
 
 

@@ -187,6 +187,7 @@ def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
             "must be a plain name",
         ),
         ({"pose": {"architecture": "x", "weights": {"file": "x", "sha256": "12"}}}, "64 hexadecimal digits"),
+        ({"near_flow": {"published": ["mmflow-flownets"]}}, "near_flow: published weights are for .* and flow alone"),
     ],
 )
 def test_faults_of_a_manifest_are_told_with_their_place(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -236,6 +237,14 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes | None,
     with pytest.raises(SourceError, match=words) as caught:
         open_source(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_name_that_the_system_refuses_is_a_source_error() -> None:
+    with pytest.raises(SourceError, match=r"x cannot be opened: .*; check the name"):
+        open_source("x" * 300)
+    with pytest.raises(SourceError, match=r"^rtsp://camera/x*x cannot be opened") as caught:
+        open_source(f"rtsp://admin:secret@camera/{'x' * 5000}")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_file_with_sound_only_holds_no_video(tmp_path: Path) -> None:
@@ -484,6 +493,15 @@ def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(SourceError, match="holds no pictures"):
         open_source(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_a_source_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(folder: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(SourceError, match="cannot be read: Permission denied; check its rights"):
+        FolderSource(tmp_path)
 
 
 # -- frames of the program ---------------------------------------------------------------------------------------------

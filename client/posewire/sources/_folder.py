@@ -26,7 +26,7 @@ class FolderSource:
 
     Raises:
         InvalidSettings: `fps` is not above 0.
-        SourceError: there is no such folder, or it holds no pictures.
+        SourceError: there is no such folder, it cannot be read, or it holds no pictures.
     """
 
     live = False
@@ -40,7 +40,10 @@ class FolderSource:
         path = Path(folder)
         if not path.is_dir():
             raise SourceError(f"{path} is not a folder; give one with pictures in it")
-        pictures = [each for each in path.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES]
+        try:
+            pictures = [each for each in path.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES]
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror or error}; check its rights") from error
         if not pictures:
             raise SourceError(f"{path} holds no pictures; they end in {', '.join(PICTURE_SUFFIXES)}")
         self.name = str(path)

@@ -69,6 +69,34 @@ def open_source(
         raise InvalidSettings(f"max_frames is {max_frames}; it must be at least 1, or None for all")
     if not isinstance(source, str | Path | int):
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
+    try:
+        return _from_system(source, codec, fps, live, max_frames, timeout_s, options or {})
+    except OSError as error:  # a folder is closed to us, or no file can have this name
+        raise SourceError(
+            f"{_without_credentials(source)} cannot be opened: {error.strerror or error};"
+            " check the name, and the rights of its folders"
+        ) from error
+
+
+def is_camera_number(source: str) -> bool:
+    """Whether a text is a camera's number: ASCII digits, and no file's name."""
+    return source.isascii() and source.isdecimal() and not Path(source).exists()
+
+
+def _without_credentials(source: str | Path | int) -> str:
+    """An address as it may appear in logs and result files."""
+    return _CREDENTIALS.sub("", str(source))
+
+
+def _from_system(
+    source: str | Path | int,
+    codec: Codec,
+    fps: float,
+    live: bool | None,
+    max_frames: int | None,
+    timeout_s: float,
+    options: dict[str, str],
+) -> Source:
     if isinstance(source, str) and is_camera_number(source):
         source = int(source)
     if isinstance(source, str | Path) and Path(source).is_dir():
@@ -76,7 +104,7 @@ def open_source(
         return FolderSource(source, fps=fps, max_frames=max_frames)
 
     def video() -> VideoInput:
-        return _video(source, live=live, timeout_s=timeout_s, options=options or {})
+        return _video(source, live=live, timeout_s=timeout_s, options=options)
 
     if codec in ("jpeg", "png", "raw"):
         return _closing_on_error(video(), VideoSource, max_frames)
@@ -92,11 +120,6 @@ def open_source(
     return packets
 
 
-def is_camera_number(source: str) -> bool:
-    """Whether a text is a camera's number: ASCII digits, and no file's name."""
-    return source.isascii() and source.isdecimal() and not Path(source).exists()
-
-
 def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, options: dict[str, str]) -> VideoInput:
     if isinstance(source, int) or str(source).startswith("/dev/video"):
         device = f"/dev/video{source}" if isinstance(source, int) else str(source)
@@ -109,7 +132,7 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
         )
     address = str(source)
     if _URL.match(address):
-        name = _CREDENTIALS.sub("", address)  # names end up in logs and result files
+        name = _without_credentials(address)
         is_live = True if live is None and _LIVE_URL.match(address) else live
         if address.lower().startswith("rtsp"):
             options = {"rtsp_transport": "tcp", **options}  # over UDP, lost packets tear pictures

@@ -138,7 +138,8 @@ def start(config: ServerConfig) -> None:
     # Everything is closed. The interpreter would still look through all of torch for garbage, which takes it seconds
     # that whoever stops the server waits for.
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream is not None:  # closed (2>&-)
+            stream.flush()
     os._exit(0)
 
 

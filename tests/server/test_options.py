@@ -152,6 +152,18 @@ options.start(options.ServerConfig())
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&-"])
+def test_a_server_may_have_neither_output_nor_errors_to_write_to(closed: str) -> None:
+    code = """
+import posewire_server.server
+from posewire_server import options
+posewire_server.server.run = lambda config: None
+options.start(options.ServerConfig())
+"""
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+
 def test_what_ends_it_while_it_is_loaded_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

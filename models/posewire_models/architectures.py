@@ -18,6 +18,7 @@ from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector, detection_network
+from posewire_models.detectors.yolox import YoloxPersonDetector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.manifest import BundleError, Component, settings_from_json
@@ -26,6 +27,7 @@ from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
 from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_models.weights import check_digest, load_strict, read_state
+from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
 
 __all__ = [
     "NETWORKS",
@@ -42,6 +44,7 @@ NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module]]] = {
     "pose_resnet": (PoseResNetConfig, PoseResNet),
     "pose_mobilenet": (PoseMobileNetConfig, PoseMobileNet),
     "center_detector": (CenterDetectorConfig, CenterDetector),
+    "yolox": (YoloxDetectorConfig, YoloxDetector),
     "flownet_s": (FlowNetSConfig, FlowNetS),
 }
 """Architecture -> class of its config, class of the network."""
@@ -109,8 +112,12 @@ def build_detector(
         name, weights = _torchvision_weights(component, folder)
         return TorchvisionDetector(name, weights, settings, device, precision)
     network = build_network(component, folder, "detector")
+    if isinstance(network, YoloxDetector):
+        return YoloxPersonDetector(network, settings, device, runtime, precision)
     if not isinstance(network, CenterDetector):
-        raise BundleError(f"detector: {component.architecture!r} is no detector; use center_detector or torchvision")
+        raise BundleError(
+            f"detector: {component.architecture!r} is no detector; use yolox, center_detector or torchvision"
+        )
     return CenterHeatmapDetector(network, settings, device, runtime, precision)
 
 

@@ -23,6 +23,7 @@ from posewire_models.pose_mobilenet import PoseMobileNet
 from posewire_models.pose_resnet import PoseResNet
 from posewire_models.published.resolution import STAGES, resolve
 from posewire_models.published.store import Store
+from posewire_models.yolox_detector import YoloxDetector
 
 __all__ = ["ExportError", "Exported", "export_bundle"]
 
@@ -93,7 +94,7 @@ def _export(component: Component, weights: Path, stage: str, path: Path) -> tupl
         export_detector_onnx(network, path, _DETECTOR_SIZE)
         return _compare_detections(OnePicture(network).eval(), path)
     network = build_network(component, weights, stage)
-    assert isinstance(network, PoseResNet | PoseMobileNet | CenterDetector | FlowNetS)
+    assert isinstance(network, PoseResNet | PoseMobileNet | CenterDetector | YoloxDetector | FlowNetS)
     export_onnx(network, path)
     channels = 6 if isinstance(network, FlowNetS) else 3
     images = torch.randn(2, channels, *network.config.input_size, generator=torch.Generator().manual_seed(0))

@@ -10,69 +10,40 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "LAYERS_A_STEP",
-    "MOST_CHANNELS",
-    "MOST_SIDE",
-    "TRUNK_STRIDE",
-    "DeconvNetConfig",
-    "deconv_head",
-]
+from posewire_models.picture_net import PICTURE_STRIDE, PictureNetConfig
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-"""Mean of R, G, B in 0..255, as the published ResNets expect it."""
-IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Standard deviation of R, G, B in 0..255."""
+__all__ = ["LAYERS_A_STEP", "MOST_CHANNELS", "TRUNK_STRIDE", "DeconvNetConfig", "deconv_head"]
 
-TRUNK_STRIDE = 32
+TRUNK_STRIDE = PICTURE_STRIDE
 """Input pixels per cell of the trunk's last feature map (C5)."""
 
-MOST_SIDE = 4096
-"""Pixels; more along one side of a network's input is a slip of the pen, and more than a machine has memory for."""
 MOST_CHANNELS = 2048
-"""Of a layer in a head, likewise; published are 256."""
+"""Of a layer in a head; published are 256, and more is a slip of the pen."""
 
 LAYERS_A_STEP = 3
 """Transposed convolution, batch norm, ReLU."""
-
-# Of pixels in 0..255. Deviations near 0 give numbers that are not finite, and joints that are nowhere.
-_MEANS = (0, 255)
-_DEVIATIONS = (0.001, 1000)
 
 # kernel -> (padding, output_padding) that make each step double the size exactly.
 _PADDINGS = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeconvNetConfig:
+class DeconvNetConfig(PictureNetConfig):
     """What every network of a stride-32 trunk and a deconvolution head is told.
 
     Attributes:
-        input_size: (height, width) of the input in pixels, multiples of 32 up to `MOST_SIDE`.
         deconv_filters: channels after each transposed convolution, at most `MOST_CHANNELS`.
         deconv_kernels: their kernel sizes, each 2, 3 or 4.
-        pixel_mean: mean of R, G, B in 0..255 that is subtracted from the pixels.
-        pixel_std: what they are divided by after that, 0.001..1000.
 
     Raises:
         ValueError: a value is out of its range; the message gives the range.
     """
 
-    input_size: tuple[int, int] = (256, 192)
     deconv_filters: tuple[int, ...] = (256, 256, 256)
     deconv_kernels: tuple[int, ...] = (4, 4, 4)
-    pixel_mean: tuple[float, float, float] = IMAGENET_MEAN
-    pixel_std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        sides = range(TRUNK_STRIDE, MOST_SIDE + 1, TRUNK_STRIDE)
-        if len(self.input_size) != 2 or any(side not in sides for side in self.input_size):
-            raise ValueError(
-                f"input_size {self.input_size} must be (height, width) in positive multiples of {TRUNK_STRIDE} up to "
-                f"{MOST_SIDE}"
-            )
+        super().__post_init__()
         steps = self.trunk_stride.bit_length() - 1
         if not 1 <= len(self.deconv_filters) <= steps or any(
             not 1 <= filters <= MOST_CHANNELS for filters in self.deconv_filters
@@ -87,12 +58,6 @@ class DeconvNetConfig:
             )
         if any(kernel not in _PADDINGS for kernel in self.deconv_kernels):
             raise ValueError(f"deconv_kernels {self.deconv_kernels}: each must be one of {sorted(_PADDINGS)}")
-        for name, values, (least, most) in (
-            ("pixel_mean", self.pixel_mean, _MEANS),
-            ("pixel_std", self.pixel_std, _DEVIATIONS),
-        ):
-            if len(values) != 3 or not all(least <= value <= most for value in values):
-                raise ValueError(f"{name} {values} must be three numbers (R, G, B) in {least}..{most}")
 
     @property
     def trunk_stride(self) -> int:

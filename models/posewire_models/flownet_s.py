@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from posewire_models.deconv_head import MOST_SIDE
+from posewire_models.picture_net import MOST_SIDE
 
 __all__ = ["FLOW_SCALE", "FLOW_STRIDE", "FlowNetS", "FlowNetSConfig", "pair_input"]
 

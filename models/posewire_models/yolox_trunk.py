@@ -1,4 +1,4 @@
-"""The trunk of YOLOX: CSPDarknet and its feature pyramid, made of depthwise convolutions, gathered at stride 8.
+"""The trunk of YOLOX: CSPDarknet and its feature pyramid, made of depthwise convolutions.
 
 Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", and the authors' `yolox/models/{network_blocks, darknet,
 yolo_pafpn}.py`, whose names the parts have here (all but `gather`). What YOLOX reads off three maps with three heads,
@@ -12,21 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["YoloxTrunk"]
+__all__ = ["BaseConv", "CSPLayer", "DWConv", "YoloxPyramid", "YoloxTrunk"]
 
 _STEM_CHANNELS = 64
 _WIDTH, _REPEATS = 0.25, 1
 """YOLOX-nano: a quarter of the channels and, of the 3 and 9 blocks a stage, a third."""
 
 
-class YoloxTrunk(nn.Module):
+class YoloxPyramid(nn.Module):
     """YOLOX-nano up to its feature pyramid.
 
     Args:
         width: factor on the channels of YOLOX-nano; 1.0 is the published network.
     """
 
-    stride = 8
+    strides = (8, 16, 32)
+    """Input pixels per cell of the three maps."""
     width_parts = 8
     """A width is so many parts of 1, so that all channels are whole."""
 
@@ -44,21 +45,36 @@ class YoloxTrunk(nn.Module):
         self.C3_n3 = CSPLayer(8 * c, 8 * c, _REPEATS, shortcut=False)
         self.bu_conv1 = DWConv(8 * c, 8 * c, stride=2)
         self.C3_n4 = CSPLayer(16 * c, 16 * c, _REPEATS, shortcut=False)
-        self.trunk_channels: int = 4 * c
-        self.gather = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, self.trunk_channels, 1, bias=False), nn.BatchNorm2d(self.trunk_channels))
-            for channels in (4 * c, 8 * c, 16 * c)
-        )
+        self.pyramid_channels = (4 * c, 8 * c, 16 * c)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """`(b, 3, h, w)` to `(b, trunk_channels, h/8, w/8)`; h and w are multiples of 32."""
+    def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`(b, 3, h, w)` to maps `(b, pyramid_channels[i], h / strides[i], ...)`; h and w are multiples of 32."""
         c3, c4, c5 = self.backbone(images)  # h/8, h/16, h/32
         p5 = self.lateral_conv0(c5)
         p4 = self.reduce_conv1(self.C3_p4(torch.cat((_twice(p5), c4), dim=1)))
         n3 = self.C3_p3(torch.cat((_twice(p4), c3), dim=1))
         n4 = self.C3_n3(torch.cat((self.bu_conv2(n3), p4), dim=1))
         n5 = self.C3_n4(torch.cat((self.bu_conv1(n4), p5), dim=1))
-        fine, middle, coarse = (gather(level) for gather, level in zip(self.gather, (n3, n4, n5), strict=True))
+        return n3, n4, n5
+
+
+class YoloxTrunk(YoloxPyramid):
+    """The pyramid gathered at stride 8; arguments as of `YoloxPyramid`."""
+
+    stride = 8
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__(width)
+        self.trunk_channels: int = self.pyramid_channels[0]
+        self.gather = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, self.trunk_channels, 1, bias=False), nn.BatchNorm2d(self.trunk_channels))
+            for channels in self.pyramid_channels
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(b, 3, h, w)` to `(b, trunk_channels, h/8, w/8)`; h and w are multiples of 32."""
+        maps = self.pyramid(images)
+        fine, middle, coarse = (gather(level) for gather, level in zip(self.gather, maps, strict=True))
         return functional.silu(fine + _twice(middle + _twice(coarse)))
 
 

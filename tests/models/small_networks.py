@@ -9,10 +9,11 @@ from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
 from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
+from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
 
 __all__ = ["ARCHITECTURES", "small_network"]
 
-Network = PoseResNet | PoseMobileNet | CenterDetector | FlowNetS
+Network = PoseResNet | PoseMobileNet | CenterDetector | YoloxDetector | FlowNetS
 
 ARCHITECTURES = (
     "pose_resnet",
@@ -22,6 +23,7 @@ ARCHITECTURES = (
     "center_resnet",
     "center_mobilenet",
     "center_yolox",
+    "yolox",
     "flownet_s",
 )
 _HEAD = {"deconv_filters": (16, 16, 16)}
@@ -42,6 +44,10 @@ def small_network(architecture: str, seed: int = 0) -> Network:
                 nn.init.uniform_(module.bias, -0.1, 0.1)
         if isinstance(network, CenterDetector):
             nn.init.constant_(network.wh[-1].bias, 3.0)  # type: ignore[arg-type]  # boxes have an extent
+        elif isinstance(network, YoloxDetector):
+            for prediction in (*network.head.obj_preds, *network.head.cls_preds):
+                nn.init.normal_(prediction.weight)  # type: ignore[arg-type]  # no two cells are as sure as each other
+                nn.init.constant_(prediction.bias, 1.0)  # type: ignore[arg-type]  # somebody is found
         elif not isinstance(network, FlowNetS):
             nn.init.normal_(network.final_layer.weight, std=0.1)
         if isinstance(network, PoseMobileNet):
@@ -80,6 +86,8 @@ def _build(architecture: str) -> Network:
                 head_channels=8,
             )
             return CenterDetector(config)
+        case "yolox":
+            return YoloxDetector(YoloxDetectorConfig(width=0.5, input_size=(64, 96)))
         case "flownet_s":
             return FlowNetS(FlowNetSConfig(width=0.125, input_size=(64, 128)))
     raise AssertionError(architecture)

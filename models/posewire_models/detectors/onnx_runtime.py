@@ -16,28 +16,23 @@ On a GPU, pictures of one batch go through the model together where its first ax
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession, in_one_line
 from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.detectors.yolox_boxes import YOLOX_FILL, cell_count, decode_yolox, decode_yolox_batch, suppressed
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import MAX_BATCH, batches
 from posewire_models.letterbox import letterbox_many
 
-__all__ = ["OnnxDetector", "OnnxDetectorError", "decode_yolox", "decode_yolox_batch"]
+__all__ = ["OnnxDetector", "OnnxDetectorError"]
 
-_FILL = 114.0
-_YOLOX_STRIDES = (8, 16, 32)
-# Cells of YOLOX that take part in NMS where it is done for a batch: far more than there are people.
-_YOLOX_CANDIDATES = 1000
 _PICTURE_KINDS = (torch.float16, torch.float32, torch.float64, torch.uint8)
 # Labels are compared as float32, which tells whole numbers apart up to here.
 _MOST_LABELS = 2**24
@@ -104,7 +99,7 @@ class OnnxDetector:
         return f"for one picture (1, 3, {height}, {width}) it gives {gives}"
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size, _FILL)
+        fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size, YOLOX_FILL)
         # Some models give whole numbers or float16, which boxes in frame pixels would not fit into.
         outputs = [output.float() for output in self._session.run(self._format.outputs, self._images(fitted))]
         found = self._yolox_people(outputs[0]) if self._format.is_yolox else self._listed_people(outputs, len(frames))
@@ -126,13 +121,7 @@ class OnnxDetector:
         else:
             best = to_host(decode_yolox_batch(raw, self._input_size, self._person))
             candidates = [(each[:, :4], each[:, 4]) for each in best]
-        return [self._suppressed(boxes, scores) for boxes, scores in candidates]
-
-    def _suppressed(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        kept = scores >= self._settings.score_threshold
-        boxes, scores = boxes[kept], scores[kept]
-        best = nms(boxes, scores, self._settings.nms_iou)
-        return boxes[best], scores[best]
+        return [suppressed(boxes, scores, self._settings) for boxes, scores in candidates]
 
     def _listed_people(self, outputs: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
         boxes, scores, labels = (output.to("cpu") for output in outputs)
@@ -143,52 +132,6 @@ class OnnxDetector:
             mine = of_one[2] == self._person
             found.append((of_one[0][mine], of_one[1][mine]))
         return found
-
-
-def decode_yolox(raw: Tensor, input_size: tuple[int, int], label: int) -> tuple[Tensor, Tensor]:
-    """Boxes and scores of the cells whose best class is `label`, before NMS.
-
-    Args:
-        raw: `(1, cells, 5 + classes)`.
-        input_size: (height, width) of the model's input.
-        label: the class wanted.
-
-    Returns:
-        boxes `(n, 4)` xyxy in input pixels and scores `(n,)`, objectness times class score.
-    """
-    center, log_size, objectness, classes = raw[0, :, :2], raw[0, :, 2:4], raw[0, :, 4], raw[0, :, 5:]
-    mine = classes.argmax(dim=1) == label
-    cells, strides = _yolox_cells(input_size, raw.device)
-    half = log_size[mine].exp() * strides[mine] / 2
-    middle = (center[mine] + cells[mine]) * strides[mine]
-    return torch.cat((middle - half, middle + half), dim=1), objectness[mine] * classes[mine, label]
-
-
-def decode_yolox_batch(raw: Tensor, input_size: tuple[int, int], label: int) -> Tensor:
-    """The best candidates `(b, k, 5)`, boxes xyxy and scores, best first, of raw output `(b, cells, 5 + classes)`.
-
-    As `decode_yolox`, with shapes that do not depend on what is seen: cells of other classes have score 0.
-    """
-    scores, best = raw[:, :, 5:].max(dim=2)
-    scores = torch.where(best == label, scores * raw[:, :, 4], 0.0)
-    scores, cells = scores.topk(min(_YOLOX_CANDIDATES, scores.shape[1]))  # (b, k)
-    corners, strides = (values[cells] for values in _yolox_cells(input_size, raw.device))
-    chosen = raw[:, :, :4].gather(1, cells.unsqueeze(2).expand(-1, -1, 4))
-    middle = (chosen[:, :, :2] + corners) * strides
-    half = chosen[:, :, 2:].exp() * strides / 2
-    return torch.cat((middle - half, middle + half, scores.unsqueeze(2)), dim=2)
-
-
-@lru_cache(maxsize=16)
-def _yolox_cells(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Column and row `(cells, 2)` and stride `(cells, 1)` of every cell, in the order of the output."""
-    cells, strides = [], []
-    for stride in _YOLOX_STRIDES:
-        rows, columns = (torch.arange(side // stride) for side in input_size)
-        y, x = torch.meshgrid(rows, columns, indexing="ij")
-        cells.append(torch.stack((x, y), dim=2).view(-1, 2))
-        strides.append(torch.full((y.numel(), 1), stride))
-    return torch.cat(cells).float().to(device), torch.cat(strides).float().to(device)
 
 
 def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], torch.dtype]:
@@ -217,7 +160,7 @@ def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], torch.
 
 def _format_of(session: OnnxSession, input_size: tuple[int, int], path: Path) -> _Format:
     outputs = session.outputs
-    cells = sum((input_size[0] // stride) * (input_size[1] // stride) for stride in _YOLOX_STRIDES)
+    cells = cell_count(input_size)
     if len(outputs) == 1:
         ((name, shape),) = outputs.items()
         if len(shape) == 3 and shape[1] == cells and isinstance(shape[2], int) and shape[2] > 5:

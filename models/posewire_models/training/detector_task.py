@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from posewire.joints import COCO17
-from posewire_models.center_detector import CenterDetector, CenterDetectorConfig, CenterMaps, decode_centers
 from posewire_models.crops import normalise
+from posewire_models.picture_net import PictureNetConfig
 from posewire_models.training.batch_norm import unfold_batch_norms
-from posewire_models.training.center_targets import CenterTargets, center_loss, center_targets
 from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_boxes, sheet
+from posewire_models.training.detector_kinds import DETECTOR_KINDS, DetectorKind, DetectorTargets
 from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.loop import Trained, train
 from posewire_models.training.loop_config import LoopConfig
@@ -43,15 +43,16 @@ class DetectorTrainConfig:
         loop: length, learning rate, precision, folder.
         sources: data sets; pictures that do not tell of everybody need a `teacher`, or they are left out.
         data_root: what the sources' paths are relative to.
-        network: settings of `CenterDetectorConfig`.
+        architecture: `center_detector` or `yolox`.
+        network: settings of the architecture's configuration.
         scene: how training canvases are put together.
         scenes: synthetic scenes that are rendered at the start, beside the sources.
         frames_a_scene: frames of each.
         longest_side: pictures are kept in memory with at most this many pixels a side.
         init_from: weights of a detector to start from (what fits by name and shape is taken), a path as
             it stands or under `data_root`.
-        init_trunk: weights of a trunk (with or without a pose net's head); with folded batch norms or not; a path
-            like that.
+        init_trunk: weights of a trunk (with or without a pose net's head), for `yolox` of all of it; with folded batch
+            norms or not; a path like that.
         device: `auto`, `cpu` or `cuda`.
         loaders: threads that decode pictures and put canvases together.
     """
@@ -59,6 +60,7 @@ class DetectorTrainConfig:
     loop: LoopConfig
     sources: tuple[SourceConfig, ...]
     data_root: Path = Path()
+    architecture: str = "center_detector"
     network: dict[str, Any] = field(default_factory=dict)
     scene: SceneConfig = field(default_factory=SceneConfig)
     scenes: int = 0
@@ -76,25 +78,31 @@ class DetectorTrainConfig:
             raise ValueError(f"scenes {self.scenes} must not be negative, frames_a_scene {self.frames_a_scene} not 0")
         if self.longest_side < 64 or self.loaders < 1:
             raise ValueError(f"longest_side {self.longest_side} must be at least 64, loaders {self.loaders} at least 1")
+        if self.architecture not in DETECTOR_KINDS:
+            raise ValueError(f"architecture {self.architecture!r} must be one of {', '.join(DETECTOR_KINDS)}")
         self.network_config()
 
-    def network_config(self) -> CenterDetectorConfig:
+    def network_config(self) -> PictureNetConfig:
         """The network's own settings."""
-        return build(CenterDetectorConfig, self.network, "network")
+        config_type, _ = DETECTOR_KINDS[self.architecture]
+        config: PictureNetConfig = build(config_type, self.network, "network")
+        return config
 
-    def build_network(self) -> CenterDetector:
+    def build_kind(self) -> DetectorKind:
         """A network of these settings, its weights drawn from the seed."""
         torch.manual_seed(self.loop.seed)
-        return CenterDetector(self.network_config())
+        _, kind = DETECTOR_KINDS[self.architecture]
+        built: DetectorKind = kind(self.network_config())
+        return built
 
 
 class DetectorTask:
-    """A `Task` of the loop: centres and boxes of people on composed canvases."""
+    """A `Task` of the loop: boxes of people on composed canvases."""
 
     def __init__(
         self,
         config: DetectorTrainConfig,
-        network: nn.Module,
+        kind: DetectorKind,
         scenes: list[Scene],
         rows: Tensor,
         held_out: list[Scene],
@@ -102,14 +110,15 @@ class DetectorTask:
     ) -> None:
         self.config, self.device = config, device
         self.net_config = config.network_config()
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.kind = kind
+        self.network = kind.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.rows, self.examples = rows, len(rows)
         self.held_out = held_out
         # Companions of a mosaic are drawn as often as epochs show them, hence the list with repetitions.
         self._composer = SceneComposer(config.scene, [scenes[row] for row in rows.tolist()], self.net_config.input_size)
         self._pool = ThreadPoolExecutor(config.loaders, "canvases")
 
-    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, CenterTargets]:
+    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, DetectorTargets]:
         """Composed and recoloured canvases `(b, 3, h, w)` 0..255 and their targets."""
         seeds = torch.randint(2**62, (len(rows),), generator=generator).tolist()
         canvases = list(
@@ -118,13 +127,13 @@ class DetectorTask:
         stacked = torch.from_numpy(np.stack([canvas.pixels for canvas in canvases])).to(self.device)
         images = stacked.permute(0, 3, 1, 2).float()
         images = recolour(images, generator, colour=self.config.scene.colour, blur=self.config.scene.blur)
-        people = [(canvas.boxes, canvas.ignored) for canvas in canvases]
-        return images, center_targets(people, self.net_config.output_size, self.net_config.stride).to(self.device)
+        targets: DetectorTargets = self.kind.targets([(canvas.boxes, canvas.ignored) for canvas in canvases])
+        return images, targets.to(self.device)
 
-    def loss(self, network: nn.Module, batch: tuple[Tensor, CenterTargets]) -> Tensor:
-        """Loss of the centre detector."""
+    def loss(self, network: nn.Module, batch: tuple[Tensor, DetectorTargets]) -> Tensor:
+        """Loss of the architecture."""
         images, targets = batch
-        return center_loss(self._maps(network, images), targets)
+        return self.kind.loss(self._told(network, images), targets)
 
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Average precision at IoU 0.5 on held-out pictures in which everybody is known."""
@@ -159,16 +168,14 @@ class DetectorTask:
     @torch.no_grad()
     def _decoded(self, network: nn.Module, boxed: Scene) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(boxed.pixels).to(self.device).permute(2, 0, 1)[None].float()
-        maps = CenterMaps(*(part.float() for part in self._maps(network, image)))
-        boxes, scores = decode_centers(maps, self.net_config.stride)
-        return boxes[0].cpu(), scores[0].cpu()
+        boxes, scores = self.kind.found(self._told(network, image))
+        return boxes.cpu(), scores.cpu()
 
-    def _maps(self, network: nn.Module, images: Tensor) -> CenterMaps:
+    def _told(self, network: nn.Module, images: Tensor) -> Any:
         inputs = normalise(images, self.net_config.pixel_mean, self.net_config.pixel_std)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.config.loop.precision):
-            maps: CenterMaps = network(inputs)
-        return maps
+            return network(inputs)
 
 
 def _drawn(scene: Scene, boxes: Tensor) -> Tensor:
@@ -203,7 +210,7 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
     scenes += rendered
     if not scenes:
         raise ValueError("no picture tells of everybody in it; give the sources a teacher, or data sets that do")
-    task = DetectorTask(config, config.build_network(), scenes, torch.cat(rows), held_out, processes.device)
+    task = DetectorTask(config, config.build_kind(), scenes, torch.cat(rows), held_out, processes.device)
     if not resume:
         _start(config, task)
     return train(task, config.loop, processes, resume=resume, **loop)
@@ -211,15 +218,15 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
 
 def _start(config: DetectorTrainConfig, task: DetectorTask) -> None:
     if config.init_trunk:
-        trunk = task.network.get_submodule("trunk")
-        prefix = "features." if config.network_config().trunk == "mobilenet_v2" else ""
-        load_fitting(trunk, start_file(config.init_trunk, config.data_root), prefix=prefix)
+        pretrained = task.kind.pretrained
+        prefix = "features." if config.network.get("trunk") == "mobilenet_v2" else ""
+        load_fitting(pretrained, start_file(config.init_trunk, config.data_root), prefix=prefix)
         net = task.net_config
         generator = torch.Generator().manual_seed(config.loop.seed)
         batches = [
             normalise(task.batch(rows, generator)[0], net.pixel_mean, net.pixel_std)
             for rows in torch.randperm(task.examples, generator=generator)[:128].chunk(4)
         ]
-        unfold_batch_norms(trunk, batches)
+        unfold_batch_norms(pretrained, batches)
     if config.init_from:
         load_fitting(task.network, start_file(config.init_from, config.data_root))

@@ -1,13 +1,14 @@
-"""A start for training: the trunk of YOLOX-nano, out of its ONNX file.
+"""A start for training: YOLOX-nano, of its 80 classes people alone, out of its ONNX file.
 
 It has seen people in all of COCO; our detector has 540 pictures in which everybody is labelled. A tool of development,
 for which alone `onnx` is needed:
 
     python -m posewire_models.training.yolox_start YOLOX_NANO.onnx OUT.safetensors
 
-The result has the names of `YoloxTrunk`, its batch norms folded into the convolutions before them (`unfold_batch_norms`
-gives them statistics again). YOLOX takes BGR pixels as they are; the first convolution is rewritten for RGB pixels to
-which (pixel - 128) / 128 was done. Only the border of the picture is another then: grey instead of black.
+The result has the names of `YoloxDetector`, of which `YoloxTrunk` has a part, its batch norms folded into the
+convolutions before them (`unfold_batch_norms` gives them statistics again). YOLOX takes BGR pixels as they are; the
+first convolution is rewritten for RGB pixels to which (pixel - 128) / 128 was done. Only the border of the picture is
+another then: grey instead of black.
 """
 
 from __future__ import annotations
@@ -22,51 +23,71 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posewire_models.training.batch_norm import folded_batch_norm
-from posewire_models.yolox_trunk import BaseConv, CSPLayer, YoloxTrunk
+from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
+from posewire_models.yolox_trunk import BaseConv, CSPLayer
 
-__all__ = ["main", "read_trunk"]
+__all__ = ["main", "read_yolox"]
 
 _MEAN, _STD = 128.0, 128.0
+_HEAD_ORDER = ("stems", "cls_convs", "cls_preds", "reg_convs", "reg_preds", "obj_preds")
 
 
-def read_trunk(file: Path) -> dict[str, Tensor]:
-    """The state of `YoloxTrunk()` but for its `gather`.
+def read_yolox(file: Path) -> dict[str, Tensor]:
+    """The state of `YoloxDetector()`.
 
     Args:
-        file: YOLOX-nano in ONNX as its authors export it: batch norms folded, convolutions in the order of execution.
+        file: YOLOX-nano in ONNX as its authors export it: batch norms folded, convolutions in the order of execution,
+            people being the first class.
 
     Raises:
-        ValueError: it does not hold the trunk of a YOLOX-nano.
+        ValueError: it does not hold a YOLOX-nano.
     """
-    trunk = YoloxTrunk()
-    state = {}
-    for (name, module), (weight, bias) in zip(_convolutions(trunk), _onnx_convolutions(file), strict=False):
-        if weight.shape != module.conv.weight.shape:
+    network = YoloxDetector(YoloxDetectorConfig())
+    state: dict[str, Tensor] = {}
+    layers = list(_layers(network))
+    read = 0
+    for (name, layer), (weight, bias) in zip(layers, _onnx_convolutions(file), strict=False):
+        if name.startswith("head.cls_preds"):
+            weight, bias = weight[:1], bias[:1]
+        convolution = layer.conv if isinstance(layer, BaseConv) else layer
+        if weight.shape != convolution.weight.shape:
             raise ValueError(
                 f"{file} does not hold a YOLOX-nano: its convolution in the place of {name} has the shape "
-                f"{tuple(weight.shape)} instead of {tuple(module.conv.weight.shape)}"
+                f"{tuple(weight.shape)} instead of {tuple(convolution.weight.shape)}"
             )
         if name == "backbone.stem.conv":
             weight, bias = _for_normalised_rgb(weight, bias)
-        state[f"{name}.conv.weight"] = weight
-        state |= {f"{name}.bn.{part}": value for part, value in folded_batch_norm(module.bn, bias).items()}
-    expected = {name for name, _ in _convolutions(trunk)}
-    if len(state) != 5 * len(expected):
-        raise ValueError(f"{file} does not hold a YOLOX-nano: {len(state) // 5} of its {len(expected)} convolutions")
+        if isinstance(layer, BaseConv):
+            state[f"{name}.conv.weight"] = weight
+            state |= {f"{name}.bn.{part}": value for part, value in folded_batch_norm(layer.bn, bias).items()}
+        else:
+            state |= {f"{name}.weight": weight, f"{name}.bias": bias}
+        read += 1
+    if read != len(layers):
+        raise ValueError(f"{file} does not hold a YOLOX-nano: {read} of its {len(layers)} convolutions")
     return state
 
 
-def _convolutions(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, BaseConv]]:
-    """All blocks of convolution and batch norm in the order in which they run."""
+def _layers(network: YoloxDetector) -> Iterator[tuple[str, BaseConv | nn.Conv2d]]:
+    """All blocks of convolution and batch norm, and the last convolutions, in the order in which they run."""
+    for name, part in network.named_children():
+        if name != "head":
+            yield from _convolutions(part, f"{name}.")
+    for level in range(len(network.strides)):
+        for branch in _HEAD_ORDER:
+            yield from _convolutions(network.head.get_submodule(f"{branch}.{level}"), f"head.{branch}.{level}.")
+
+
+def _convolutions(network: nn.Module, prefix: str) -> Iterator[tuple[str, BaseConv | nn.Conv2d]]:
+    if isinstance(network, BaseConv | nn.Conv2d):
+        yield prefix.removesuffix("."), network
+        return
     children = list(network.named_children())
     if isinstance(network, CSPLayer):  # its parts run in another order than that of their registration
         order = ("conv1", "conv2", "m", "conv3")
         children.sort(key=lambda child: order.index(child[0]))
     for name, child in children:
-        if isinstance(child, BaseConv):
-            yield prefix + name, child
-        else:
-            yield from _convolutions(child, f"{prefix}{name}.")
+        yield from _convolutions(child, f"{prefix}{name}.")
 
 
 def _onnx_convolutions(file: Path) -> Iterator[tuple[Tensor, Tensor]]:
@@ -94,7 +115,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="YOLOX-nano in ONNX")
     parser.add_argument("out", type=Path, help="safetensors")
     arguments = parser.parse_args()
-    save_file({name: values.contiguous() for name, values in read_trunk(arguments.file).items()}, arguments.out)
+    save_file({name: values.contiguous() for name, values in read_yolox(arguments.file).items()}, arguments.out)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from posewire_models.detectors.onnx_runtime import (
-    OnnxDetector,
-    OnnxDetectorError,
-    decode_yolox,
-    decode_yolox_batch,
-)
+from posewire_models.detectors.onnx_runtime import OnnxDetector, OnnxDetectorError
 from posewire_models.detectors.onnx_session import TENSORRT_VARIABLE, OnnxSession, providers
 from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.detectors.yolox_boxes import decode_yolox, decode_yolox_batch
 from posewire_models.frames import Frame
 
 CPU = torch.device("cpu")

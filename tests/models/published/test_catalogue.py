@@ -10,8 +10,8 @@ import torch
 from torchvision.models import get_model_weights
 
 from posewire.joints import COCO17, POSETRACK15, joint_set
-from posewire_models.deconv_head import IMAGENET_MEAN, IMAGENET_STD
 from posewire_models.manifest import bundle_names, find_bundle, read_manifest
+from posewire_models.picture_net import IMAGENET_MEAN, IMAGENET_STD
 from posewire_models.published.catalogue import PublishedFile, catalogue, published_file
 from posewire_models.published.converters import CONVERTERS, network_of
 from posewire_models.published.errors import UnknownFileError

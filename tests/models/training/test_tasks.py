@@ -6,17 +6,21 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from posewire_models.crops import normalise
 from posewire_models.training.checkpoint import save_weights
 from posewire_models.training.command import TASKS, run
 from posewire_models.training.config import ConfigError, build, read_toml
 from posewire_models.training.loop import Trained
 from posewire_models.training.readers.label_file import LabelFileError
+from posewire_models.training.yolox_loss import YoloxTargets, yolox_loss
 from posewire_models.trunks import ResNetTrunk
-from posewire_models.weights import WeightsError, read_state
-from tests.models.training.figures import write_coco
+from posewire_models.weights import WeightsError, load_strict, read_state
+from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
+from tests.models.training.figures import stick_figure, write_coco
 
 POSE = """
 architecture = "pose_resnet"
@@ -155,14 +159,19 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         start(tmp_path, samples=64, overrides=["network.width=0.5"], resume=True)
 
 
-DETECTOR = """
-longest_side = 128
-[network]
+FASTER_SIZES = '{ "wh.2" = 10.0, "reg.2" = 10.0 }'
+CENTERS = """
 trunk = "resnet18"
 width = 0.25
 input_size = [96, 96]
 deconv_filters = [16, 16, 16]
 head_channels = 16
+"""
+DETECTOR = """
+architecture = "{architecture}"
+longest_side = 128
+[network]
+{network}
 [scene]
 mosaic = 0.3
 [loop]
@@ -170,7 +179,7 @@ out = "{out}"
 precision = "fp32"
 average = 0.9
 schedule = {{ batch_size = 8, lr = 5e-3, samples = {samples}, shape = "cosine", warmup = 0.05 }}
-lr_factors = {{ "wh.2" = 10.0, "reg.2" = 10.0 }}
+lr_factors = {factors}
 [[sources]]
 format = "coco"
 images = "images"
@@ -179,13 +188,39 @@ held_out_every = 8
 """
 
 
+def detector_config(folder: Path, samples: int, **settings: str) -> Path:
+    config = folder / "detector.toml"
+    given = {"architecture": "center_detector", "network": CENTERS, "factors": FASTER_SIZES} | settings
+    config.write_text(DETECTOR.format(out=folder / "run", samples=samples, **given))
+    return config
+
+
 def test_detector_training_learns_to_find_figures(tmp_path: Path) -> None:
     write_coco(tmp_path / "data", 40)
-    config = tmp_path / "detector.toml"
-    config.write_text(DETECTOR.format(out=tmp_path / "run", samples=8 * 60))
-    trained = run("detector", config, data_root=tmp_path / "data")
+    trained = run("detector", detector_config(tmp_path, 8 * 60), data_root=tmp_path / "data")
     assert trained.figures["ap50"] > 0.5
     assert (tmp_path / "run" / "samples.png").exists()
+
+
+def test_yolox_training_learns_from_figures(tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 40)
+    settings = {"architecture": "yolox", "network": "width = 0.5\ninput_size = [96, 96]", "factors": "{}"}
+    trained = run("detector", detector_config(tmp_path, 8 * 40, **settings), data_root=tmp_path / "data")
+    assert trained.figures.keys() == {"ap50", "ap75"}
+    config = YoloxDetectorConfig(width=0.5, input_size=(96, 96))
+    network = YoloxDetector(config)  # in training mode: statistics take longer than this run has
+    rng = np.random.default_rng(99)
+    figures = [stick_figure(rng, 96) for _ in range(8)]
+    pixels = torch.from_numpy(np.stack([picture for picture, _ in figures])).permute(0, 3, 1, 2).float()
+    pictures = normalise(pixels, config.pixel_mean, config.pixel_std)
+    joints = torch.from_numpy(np.stack([joints for _, joints in figures]))[..., :2]
+    boxes = torch.cat((joints.amin(dim=1) - 4, joints.amax(dim=1) + 4), dim=1)
+    people = YoloxTargets(list(boxes[:, None]), [torch.zeros(0, 4)] * 8)
+    with torch.no_grad():
+        before = yolox_loss(network(pictures), people, (96, 96)).item()
+        load_strict(network, read_state(tmp_path / "run" / "weights.safetensors"), "weights")
+        after = yolox_loss(network(pictures), people, (96, 96)).item()
+    assert after < 0.8 * before
 
 
 def test_a_detector_needs_pictures_that_tell_of_everybody(tmp_path: Path) -> None:
@@ -194,8 +229,7 @@ def test_a_detector_needs_pictures_that_tell_of_everybody(tmp_path: Path) -> Non
     for image in content["images"]:
         image["all_persons_boxed"] = False
     labels.write_text(json.dumps(content))
-    config = tmp_path / "detector.toml"
-    config.write_text(DETECTOR.format(out=tmp_path / "run", samples=8))
+    config = detector_config(tmp_path, 8)
     with pytest.raises(ValueError, match="no picture tells of everybody"):
         run("detector", config, data_root=tmp_path / "data")
 

@@ -1,0 +1,78 @@
+"""A network of our own as a detector: letterbox, network, boxes in frame pixels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posewire_models.crops import normalise
+from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.device_transfer import to_host
+from posewire_models.frames import Detections, Frame
+from posewire_models.inference import batches, runner
+from posewire_models.letterbox import letterbox_many
+from posewire_models.picture_net import PictureNetConfig
+
+__all__ = ["LetterboxedDetector"]
+
+
+class LetterboxedDetector(ABC):
+    """A `Detector` by a network that sees letterboxed frames.
+
+    Args:
+        network: taken over and made ready for inference on `device`.
+        config: its settings.
+        settings: what is reported.
+        device, runtime, precision: see `runner`.
+        fill: brightness, 0..255, of what lies outside the frame.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: PictureNetConfig,
+        settings: DetectorSettings,
+        device: torch.device,
+        runtime: str,
+        precision: str,
+        fill: float,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._device = device
+        self._fill = fill
+        # Last: it may run right away.
+        self._find = runner(network, (3, *config.input_size), device, runtime, precision, self._boxes_of)
+
+    @torch.inference_mode()
+    def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+        """People of each frame, best first."""
+        return [found for chunk in batches(len(frames)) for found in self._detect(frames[chunk])]
+
+    def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        pixels = [frame.on(self._device) for frame in frames]
+        images, scales = letterbox_many(pixels, self._config.input_size, self._fill)
+        found = to_host(self._find(images))  # (b, k, 5)
+        per_frame_pixel = torch.tensor(scales).repeat(1, 2).unsqueeze(1)  # x, y, x, y
+        # The network tells where edges lie, from the input's own edge on; frames count from the middle of a pixel.
+        boxes, scores = found[..., :4] / per_frame_pixel - 0.5, found[..., 4]
+        return [
+            people(*self._distinct(boxes[row], scores[row]), frame.size, self._settings)
+            for row, frame in enumerate(frames)
+        ]
+
+    def _boxes_of(self, network: Callable[[Tensor], Any], images: Tensor) -> Tensor:
+        """Boxes and scores `(b, k, 5)`, in input pixels, of letterboxed frames `(b, 3, h, w)` in 0..255."""
+        return self._decoded(network(normalise(images, self._config.pixel_mean, self._config.pixel_std)))
+
+    @abstractmethod
+    def _decoded(self, told: Any) -> Tensor:
+        """The network's output as boxes and scores `(b, k, 5)`, in input pixels; shapes do not depend on values."""
+
+    def _distinct(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the boxes `(k, 4)` and scores `(k,)` of one frame that are not of the same person."""
+        return boxes, scores

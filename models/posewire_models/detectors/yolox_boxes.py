@@ -1,0 +1,95 @@
+"""From what YOLOX tells of its cells to boxes, and from those to people: NMS."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.yolox_trunk import YoloxPyramid
+
+__all__ = [
+    "YOLOX_FILL",
+    "boxes_of",
+    "cell_count",
+    "cells_of",
+    "decode_logits",
+    "decode_yolox",
+    "decode_yolox_batch",
+    "suppressed",
+]
+
+YOLOX_FILL = 114.0
+"""Brightness of what lies outside the picture, in 0..255."""
+# Cells that take part in NMS where it is done for a batch: far more than there are people.
+_CANDIDATES = 1000
+
+
+def cell_count(input_size: tuple[int, int]) -> int:
+    """How many cells an input of (height, width) has."""
+    return sum((input_size[0] // stride) * (input_size[1] // stride) for stride in YoloxPyramid.strides)
+
+
+def boxes_of(told: Tensor, input_size: tuple[int, int]) -> Tensor:
+    """Boxes `(b, cells, 4)` xyxy in input pixels of what all cells tell, `(b, cells, >= 4)`."""
+    cells, strides = cells_of(input_size, told.device)
+    middle = (told[..., :2] + cells) * strides
+    half = told[..., 2:4].exp() * strides / 2
+    return torch.cat((middle - half, middle + half), dim=-1)
+
+
+def decode_yolox(raw: Tensor, input_size: tuple[int, int], label: int) -> tuple[Tensor, Tensor]:
+    """Boxes and scores of the cells whose best class is `label`, before NMS.
+
+    Args:
+        raw: `(1, cells, 5 + classes)`.
+        input_size: (height, width) of the model's input.
+        label: the class wanted.
+
+    Returns:
+        boxes `(n, 4)` xyxy in input pixels and scores `(n,)`, objectness times class score.
+    """
+    objectness, classes = raw[0, :, 4], raw[0, :, 5:]
+    mine = classes.argmax(dim=1) == label
+    return boxes_of(raw, input_size)[0, mine], objectness[mine] * classes[mine, label]
+
+
+def decode_yolox_batch(raw: Tensor, input_size: tuple[int, int], label: int) -> Tensor:
+    """The best candidates `(b, k, 5)`, boxes xyxy and scores, best first, of raw output `(b, cells, 5 + classes)`.
+
+    As `decode_yolox`, with shapes that do not depend on what is seen: cells of other classes have score 0.
+    """
+    scores, best = raw[:, :, 5:].max(dim=2)
+    scores = torch.where(best == label, scores * raw[:, :, 4], 0.0)
+    scores, cells = scores.topk(min(_CANDIDATES, scores.shape[1]))  # (b, k)
+    boxes = boxes_of(raw, input_size).gather(1, cells.unsqueeze(2).expand(-1, -1, 4))
+    return torch.cat((boxes, scores.unsqueeze(2)), dim=2)
+
+
+def decode_logits(told: Tensor, input_size: tuple[int, int]) -> Tensor:
+    """The best candidates `(b, k, 5)`, as of `decode_yolox_batch`, of what `YoloxDetector` tells `(b, cells, 6)`."""
+    return decode_yolox_batch(torch.cat((told[..., :4], told[..., 4:].sigmoid()), dim=2), input_size, label=0)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)  # what is kept serves training too
+def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Column and row `(cells, 2)` and stride `(cells, 1)` of every cell, in the order of the output."""
+    cells, strides = [], []
+    for stride in YoloxPyramid.strides:
+        rows, columns = (torch.arange(side // stride) for side in input_size)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        cells.append(torch.stack((x, y), dim=2).view(-1, 2))
+        strides.append(torch.full((y.numel(), 1), stride))
+    return torch.cat(cells).float().to(device), torch.cat(strides).float().to(device)
+
+
+def suppressed(boxes: Tensor, scores: Tensor, settings: DetectorSettings) -> tuple[Tensor, Tensor]:
+    """The boxes `(n, 4)` with scores `(n,)` that the settings' threshold and NMS leave, best first."""
+    kept = scores >= settings.score_threshold
+    boxes, scores = boxes[kept], scores[kept]
+    best = nms(boxes, scores, settings.nms_iou)
+    return boxes[best], scores[best]

@@ -1,0 +1,104 @@
+"""What training has to know of each architecture of a detector: its targets, its loss, and how its boxes are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from posewire_models.center_detector import CenterDetector, CenterDetectorConfig, CenterMaps, decode_centers
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.detectors.yolox_boxes import decode_logits, suppressed
+from posewire_models.training.center_targets import CenterTargets, center_loss, center_targets
+from posewire_models.training.people import Floats
+from posewire_models.training.yolox_loss import YoloxTargets, yolox_loss
+from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
+
+__all__ = ["DETECTOR_KINDS", "DetectorKind", "DetectorTargets"]
+
+People = Sequence[tuple[Floats, Floats]]
+"""An image each: boxes `(n, 4)` of its people, and `(m, 4)` where there may or may not be some; in input pixels."""
+
+
+class DetectorTargets(Protocol):
+    """What a batch is to show."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on `device`."""
+        ...
+
+
+class DetectorKind(Protocol):
+    """One architecture."""
+
+    network: nn.Module
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The part of the network that `init_trunk` is read into."""
+        ...
+
+    def targets(self, people: People) -> Any:
+        """`DetectorTargets` of a batch."""
+        ...
+
+    def loss(self, told: Any, targets: Any) -> Tensor:
+        """Of what the network tells of a batch."""
+        ...
+
+    def found(self, told: Any) -> tuple[Tensor, Tensor]:
+        """Boxes `(n, 4)` xyxy in input pixels and scores `(n,)`, best first, of the first image."""
+        ...
+
+
+class _CenterHeatmap:
+    """`CenterDetector`."""
+
+    def __init__(self, config: CenterDetectorConfig) -> None:
+        self.config = config
+        self.network = CenterDetector(config)
+
+    @property
+    def pretrained(self) -> nn.Module:
+        return self.network.trunk
+
+    def targets(self, people: People) -> CenterTargets:
+        return center_targets(list(people), self.config.output_size, self.config.stride)
+
+    def loss(self, told: CenterMaps, targets: CenterTargets) -> Tensor:
+        return center_loss(told, targets)
+
+    def found(self, told: CenterMaps) -> tuple[Tensor, Tensor]:
+        boxes, scores = decode_centers(CenterMaps(*(part.float() for part in told)), self.config.stride)
+        return boxes[0], scores[0]
+
+
+class _Yolox:
+    """`YoloxDetector`, all of which is pretrained."""
+
+    def __init__(self, config: YoloxDetectorConfig) -> None:
+        self.config = config
+        self.network = YoloxDetector(config)
+
+    @property
+    def pretrained(self) -> nn.Module:
+        return self.network
+
+    def targets(self, people: People) -> YoloxTargets:
+        return YoloxTargets(*([torch.from_numpy(each[part]) for each in people] for part in range(2)))
+
+    def loss(self, told: Tensor, targets: YoloxTargets) -> Tensor:
+        return yolox_loss(told, targets, self.config.input_size)
+
+    def found(self, told: Tensor) -> tuple[Tensor, Tensor]:
+        best = decode_logits(told.float(), self.config.input_size)[0]
+        return suppressed(best[:, :4], best[:, 4], DetectorSettings(score_threshold=0.0))
+
+
+DETECTOR_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "center_detector": (CenterDetectorConfig, _CenterHeatmap),
+    "yolox": (YoloxDetectorConfig, _Yolox),
+}
+"""Architecture, as a manifest names it -> class of its network's settings, `DetectorKind`."""

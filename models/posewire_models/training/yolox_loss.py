@@ -1,0 +1,124 @@
+"""Which cells of YOLOX are to tell of whom, and its loss.
+
+Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", section 2.1 (SimOTA, after Ge et al., "OTA: Optimal Transport
+Assignment for Object Detection", CVPR 2021), and the authors' `yolox/models/{yolo_head, losses}.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.ops import box_iou
+
+from posewire_models.detectors.yolox_boxes import boxes_of, cells_of
+
+__all__ = ["YoloxTargets", "assigned", "yolox_loss"]
+
+_CENTER_RADIUS = 2.5
+"""A person's cells lie within so many cells of its middle, or else in its box."""
+_COST_OF_OVERLAP = 3.0
+_COST_OUTSIDE = 1e5
+_CANDIDATES = 10
+"""As many cells tell of somebody as the overlaps of the best ten add up to."""
+_WEIGHT_OF_OVERLAP = 5.0
+
+
+@dataclass(frozen=True)
+class YoloxTargets:
+    """Of a batch: an entry an image, in input pixels.
+
+    Attributes:
+        boxes: `(n, 4)` xyxy of all its people.
+        ignored: `(m, 4)` boxes where people may or may not be.
+    """
+
+    boxes: list[Tensor]
+    ignored: list[Tensor]
+
+    def to(self, device: torch.device) -> YoloxTargets:
+        """The same on `device`."""
+        return YoloxTargets([boxes.to(device) for boxes in self.boxes], [boxes.to(device) for boxes in self.ignored])
+
+
+def yolox_loss(told: Tensor, targets: YoloxTargets, input_size: tuple[int, int]) -> Tensor:
+    """Objectness of every cell, overlap and class of those that tell of somebody, a person cell on average.
+
+    Args:
+        told: `(b, cells, 6)`, see `YoloxDetector`.
+        targets: of the same images.
+        input_size: (height, width).
+    """
+    told = told.float()
+    cells, strides = cells_of(input_size, told.device)
+    middles = (cells + 0.5) * strides
+    boxes = boxes_of(told, input_size)
+    total = told.new_zeros(())
+    count = 0
+    for image, (known, ignored) in enumerate(zip(targets.boxes, targets.ignored, strict=True)):
+        objectness, person = told[image, :, 4], told[image, :, 5]
+        asked = ~_inside(middles, ignored).any(dim=1)
+        there = torch.zeros_like(objectness)
+        if len(known):
+            rows, whose, overlaps = assigned(boxes[image], objectness, person, known, input_size)
+            there[rows] = 1.0
+            asked[rows] = True
+            overlap = _overlap_of_pairs(boxes[image][rows], known[whose])
+            total = total + _WEIGHT_OF_OVERLAP * (1 - overlap.square()).sum()
+            total = total + functional.binary_cross_entropy_with_logits(person[rows], overlaps, reduction="sum")
+            count += len(rows)
+        each = functional.binary_cross_entropy_with_logits(objectness, there, reduction="none")
+        total = total + each[asked].sum()
+    return total / max(count, 1)
+
+
+@torch.no_grad()
+def assigned(
+    boxes: Tensor, objectness: Tensor, person: Tensor, known: Tensor, input_size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """SimOTA: the cells that are to tell of somebody.
+
+    Args:
+        boxes: `(cells, 4)` xyxy that the network gives, in input pixels.
+        objectness: `(cells,)` logits.
+        person: likewise.
+        known: `(n, 4)` the people's boxes, at least one.
+        input_size: (height, width).
+
+    Returns:
+        `(p,)` the cells, whose row of `known` each is, and the IoU of its box with that one.
+    """
+    cells, strides = cells_of(input_size, boxes.device)
+    middles = (cells + 0.5) * strides  # (cells, 2)
+    in_box = _inside(middles, known)  # (cells, n)
+    centers = (known[:, :2] + known[:, 2:]) / 2
+    near = ((middles[:, None] - centers).abs() < _CENTER_RADIUS * strides[:, None]).all(dim=2)
+    (candidates,) = (in_box | near).any(dim=1).nonzero(as_tuple=True)
+    if not len(candidates):
+        return candidates, candidates, boxes.new_zeros(0)
+    overlaps = box_iou(boxes[candidates], known)  # (c, n)
+    score = (objectness[candidates].sigmoid() * person[candidates].sigmoid()).sqrt()
+    cost = -score.clamp(min=1e-8).log()[:, None] - _COST_OF_OVERLAP * (overlaps + 1e-8).log()
+    cost = cost + _COST_OUTSIDE * ~(in_box & near)[candidates]
+    chosen = torch.zeros_like(overlaps, dtype=torch.bool)
+    shares = overlaps.topk(min(_CANDIDATES, len(candidates)), dim=0).values.sum(dim=0).int().clamp(min=1)
+    for column, share in enumerate(shares.tolist()):
+        chosen[cost[:, column].topk(share, largest=False).indices, column] = True
+    twice = chosen.sum(dim=1) > 1  # whom it costs the least
+    chosen[twice] = functional.one_hot(cost[twice].argmin(dim=1), len(known)).bool()
+    rows, whose = chosen.nonzero(as_tuple=True)
+    return candidates[rows], whose, overlaps[rows, whose]
+
+
+def _inside(points: Tensor, boxes: Tensor) -> Tensor:
+    """`(p, n)`: which of the points `(p, 2)` lie in which of the boxes `(n, 4)`."""
+    return ((points[:, None] > boxes[:, :2]) & (points[:, None] < boxes[:, 2:])).all(dim=2)
+
+
+def _overlap_of_pairs(a: Tensor, b: Tensor) -> Tensor:
+    """IoU `(p,)` of box with box, with gradients."""
+    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
+    return shared / (areas - shared + 1e-9)

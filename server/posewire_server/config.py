@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -137,35 +137,41 @@ class StageBatchingConfig:
     """How requests of all streams are joined for one stage of inference.
 
     Attributes:
-        max_batch: items (frames, pairs of frames, or people) that go through the network together.
+        max_batch: items (frames, pairs of frames, or people) that go through the network together; 0: as many as suit
+            stage and device, see `BatchingConfig.on`.
         max_wait_ms: how long the oldest request may wait for others that are on their way. A lone request never waits.
     """
 
-    max_batch: int
+    max_batch: int = 0
     max_wait_ms: float = 2.0
 
     def __post_init__(self) -> None:
-        check_range("max_batch", self.max_batch, 1, 1024)
+        check_range("max_batch", self.max_batch, 0, 1024)
         check_range("max_wait_ms", self.max_wait_ms, 0.0, 1000.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchingConfig:
-    """Batching of the three stages, of which a GPU has other defaults, see `on_gpu`."""
+    """Batching of the three stages."""
 
-    detect: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=8))
-    flow: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=8))
-    pose: StageBatchingConfig = field(default_factory=lambda: StageBatchingConfig(max_batch=64))
+    detect: StageBatchingConfig = field(default_factory=StageBatchingConfig)
+    flow: StageBatchingConfig = field(default_factory=StageBatchingConfig)
+    pose: StageBatchingConfig = field(default_factory=StageBatchingConfig)
 
-    def on_gpu(self) -> BatchingConfig:
-        """What is meant on a GPU, which takes a full batch in little more time than a single frame.
+    def on(self, device: str) -> BatchingConfig:
+        """The same with the sizes that nobody chose, for networks on a device of this type: `cpu`, `cuda`.
 
-        Left alone, batches grow to the largest size that has a graph; those of people to four of them.
+        A GPU takes a full batch in little more time than a single frame: there, batches grow to the largest size that
+        has a graph; those of people to four of them.
         """
-        if self != BatchingConfig():
-            return self
-        frames, people = StageBatchingConfig(max_batch=32), StageBatchingConfig(max_batch=128)
-        return BatchingConfig(detect=frames, flow=frames, pose=people)
+        frames, people = (8, 64) if device == "cpu" else (32, 128)
+
+        def up_to(most: int, stage: StageBatchingConfig) -> StageBatchingConfig:
+            return replace(stage, max_batch=stage.max_batch or most)
+
+        return BatchingConfig(
+            detect=up_to(frames, self.detect), flow=up_to(frames, self.flow), pose=up_to(people, self.pose)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

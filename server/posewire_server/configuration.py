@@ -134,7 +134,7 @@ def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -
         full = prefix + name
         if dataclasses.is_dataclass(kind):
             if any(key.startswith(f"{full}.") for key in given):
-                values[name] = _build(typing.cast(type, kind), _with_defaults(full, given), f"{full}.")
+                values[name] = _build(typing.cast(type, kind), given, f"{full}.")
         elif full in given:
             values[name] = _convert(full, given[full], kind)
     try:
@@ -145,15 +145,6 @@ def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -
         # The message names the settings that are at fault.
         origins = [given[prefix + name].origin for name in values if prefix + name in given and name in str(error)]
         raise ConfigError(f"{error} ({', '.join(dict.fromkeys(origins)) or 'of the defaults'})") from error
-
-
-def _with_defaults(table: str, given: Mapping[str, _Given]) -> dict[str, _Given]:
-    """`given`, and for a stage of `batching`, whose defaults differ from stage to stage, that stage's own defaults."""
-    stage = table.removeprefix("batching.")
-    if stage == table:
-        return dict(given)
-    defaults = dataclasses.asdict(getattr(ServerConfig().batching, stage))
-    return {f"{table}.{name}": _Given(value, "default") for name, value in defaults.items()} | dict(given)
 
 
 def _convert(name: str, given: _Given, kind: Any) -> Any:

@@ -53,8 +53,7 @@ class Pipeline:
         self, networks: Networks, batching: BatchingConfig, watches: Sequence[Callable[[BatchReport], None]] = ()
     ) -> None:
         self.networks = networks
-        if networks.torch_device.type != "cpu":
-            batching = batching.on_gpu()
+        batching = batching.on(networks.torch_device.type)
         self._device = Lane("device", own_stream(networks.torch_device))
         self._flow_lane = Lane("flow", own_stream(networks.torch_device))
         self._trackers = Workers(_TRACKER_THREADS, "posewire-tracker")

@@ -22,7 +22,7 @@ from posewire_server.tracking import TrackerConfig
         (LimitsConfig, {"max_frame_pixels": 10}, "max_frame_pixels is 10"),
         (ServerConfig, {"jpeg_decoder": "nvjpeg"}, "jpeg_decoder is 'nvjpeg'; use auto, cpu, gpu"),
         (ServerConfig, {"video_decoder": "nvdec"}, "video_decoder is 'nvdec'; use auto, cpu, gpu"),
-        (StageBatchingConfig, {"max_batch": 0}, "max_batch is 0"),
+        (StageBatchingConfig, {"max_batch": -1}, "max_batch is -1"),
         (StageBatchingConfig, {"max_batch": 1, "max_wait_ms": -1.0}, "max_wait_ms is -1.0"),
         (LimitsConfig, {"max_idle_s": -1.0}, "max_idle_s is -1.0"),
         (SecurityConfig, {"tls_cert": Path("cert.pem")}, "tls_cert and tls_key there is only one"),

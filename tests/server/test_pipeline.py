@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from posewire.joints import COCO17
 from posewire_models.flow_estimators import FlowByGap
 from posewire_models.frames import Detections, FlowField, Frame
-from posewire_server.config import BatchingConfig, StageBatchingConfig
+from posewire_server.config import BatchingConfig
+from posewire_server.configuration import load_config
 from posewire_server.errors import DetectorMissing, InferenceFailed
 from posewire_server.frame_clock import FrameClock
 from posewire_server.lane import Lane
@@ -126,18 +128,21 @@ async def test_each_lane_works_within_what_it_is_given() -> None:
     assert order == ["in", "work", "out"]
 
 
-async def test_on_a_gpu_batches_are_larger_unless_somebody_said_otherwise() -> None:
+async def test_on_a_gpu_batches_are_larger_unless_somebody_said_otherwise(tmp_path: Path) -> None:
     """`meta` is a device that computes nothing: enough to see what is chosen for one that is no CPU."""
     elsewhere = replace(networks(), torch_device=torch.device("meta"))
-    own = BatchingConfig(detect=StageBatchingConfig(max_batch=5))
-    for given, settings, most in (
-        (networks(), BatchingConfig(), 8),
-        (elsewhere, BatchingConfig(), 32),
-        (elsewhere, own, 5),
+    for given, toml, sizes in (
+        (networks(), "", (8, 8, 64)),
+        (elsewhere, "", (32, 32, 128)),
+        (elsewhere, "detect.max_batch = 5", (5, 32, 128)),
+        (elsewhere, "detect.max_batch = 8", (8, 32, 128)),  # what it would be on a CPU, but chosen
+        (elsewhere, "pose.max_wait_ms = 5", (32, 32, 128)),
     ):
-        pipeline = Pipeline(given, settings)
+        (tmp_path / "server.toml").write_text(f"[batching]\n{toml}")
+        pipeline = Pipeline(given, load_config(file=tmp_path / "server.toml").batching)
         pipeline.close()
-        assert pipeline._detector_batch == most
+        stages = (pipeline._detect, pipeline._flow, pipeline._pose)
+        assert tuple(stage._config.max_batch for stage in stages) == sizes, toml
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,10 @@ class TokenGrant:
             )
         for limit in ("streams", "fps", "pixels"):
             if not 0 <= getattr(self, limit) <= _MOST:
-                raise ValueError(f"{limit} is {getattr(self, limit)}; it must be above 0, or be left out for no limit")
+                raise ValueError(
+                    f"{limit} is {getattr(self, limit)}; it must be above 0 and at most {_MOST}, or be left out for no "
+                    "limit"
+                )
         if 0 < self.pixels < LEAST_FRAME_PIXELS:
             raise ValueError(
                 f"pixels is {self.pixels}; it must lie in {LEAST_FRAME_PIXELS}..{_MOST}, as width times height of a "

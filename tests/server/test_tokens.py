@@ -69,6 +69,7 @@ def test_the_hash_itself_opens_nothing(tmp_path: Path) -> None:
         (f"door:{_HASH}:streams=many", "not a number"),
         (f"door:{_HASH}:streams=0", "would allow nothing"),
         (f"door:{_HASH}:fps=nan", "would allow nothing"),
+        (f"door:{_HASH}:fps=inf", r"fps is inf; it must be above 0 and at most 1000000000000, or be left out"),
         (f"door:{_HASH}:pixels=1023", r"line 1 of .*pixels is 1023; it must lie in 1024\.\."),
         (f"door:{_HASH}:admin=yes", "is no limit"),
         (f"door:{_HASH}:streams", "is no limit"),

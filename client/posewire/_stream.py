@@ -244,7 +244,8 @@ class AsyncTrackStream:
             number: larger than the one before; None: one larger.
             time_s: when the frame was taken; None: now, as Unix time.
             boxes: use these instead of the detector's: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a
-                score; with no rows, nobody is there.
+                score. `box_score_threshold` and `max_people` hold for them too. Whom they leave out, though the flow
+                still finds them, is carried on for a while, also if there are no rows; not with `propagation=False`.
 
         Returns:
             The frame's number, which its result carries.

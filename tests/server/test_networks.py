@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
+from posewire_models.detectors.letterboxed import LetterboxedDetector
 from posewire_models.frames import Frame
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.networks import load_networks
@@ -41,7 +41,7 @@ def test_the_default_bundle() -> None:
 
 def test_the_detector_finds_as_many_people_as_the_limits_allow() -> None:
     networks = load_networks(ServerConfig(device="cpu", flow="none", limits=LimitsConfig(max_people=300)))
-    assert isinstance(networks.detector, CenterHeatmapDetector)
+    assert isinstance(networks.detector, LetterboxedDetector)
     assert networks.detector._settings.max_people == 300
 
 

@@ -114,7 +114,7 @@ def open_for_writing(path: Path) -> BinaryIO:
     To open that by its path would start at the beginning of a file that the shell appends to.
 
     Raises:
-        OSError: it cannot be opened, or another process writes it: the two would write over each other's lines.
+        OSError: it cannot be opened, or is being written already: the two would write over each other's lines.
     """
     number = _descriptor(path)
     if number is not None:
@@ -135,13 +135,13 @@ def _uncut(path: str, flags: int) -> int:
 
 
 def _claim(file: BinaryIO) -> None:
-    """Raise `OSError` if another process has claimed the file; a claim ends when the file is closed."""
+    """Raise `OSError` if somebody has claimed the file, also this process; a claim ends when the file is closed."""
     if fcntl is None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BlockingIOError(errno.EWOULDBLOCK, "another process writes it") from None
+        raise BlockingIOError(errno.EWOULDBLOCK, "a writer of this program or of another has it open") from None
     except OSError:  # a file system without locks
         pass
 
@@ -246,5 +246,7 @@ def output_error(path: Path, error: Exception) -> OutputError:
     """The error for a file that cannot be written, by what the operating system or FFmpeg says of it."""
     if isinstance(error, BrokenPipeError):
         return OutputError(f"{path} cannot be written: nobody reads it any more")
+    if isinstance(error, BlockingIOError):
+        return OutputError(f"{path} cannot be written: {error.strerror}; close that one, or give another name")
     why = getattr(error, "strerror", None) or error  # without the name of a temporary file
     return OutputError(f"{path} cannot be written: {why}; check the folder, its rights and its space")

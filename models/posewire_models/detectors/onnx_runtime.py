@@ -15,6 +15,7 @@ On a GPU, pictures of one batch go through the model together where its first ax
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -125,6 +126,10 @@ class OnnxDetector:
 
     def _listed_people(self, outputs: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
         boxes, scores, labels = (output.to("cpu") for output in outputs)
+        for name, numbers, of_a_box in (("boxes", boxes, 4), ("scores", scores, 1), ("labels", labels, 1)):
+            # Where nobody is found, what fits nobody could be taken apart, too.
+            if not numbers.numel() and math.prod(side for side in numbers.shape if side) != of_a_box * count:
+                raise ValueError(f"it gives {name} {tuple(numbers.shape)}: not {of_a_box} a box")
         found = []
         for of_one in zip(
             boxes.reshape(count, -1, 4), scores.reshape(count, -1), labels.reshape(count, -1), strict=True

@@ -234,6 +234,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             {},
             r"m\.onnx fails on a black frame: .*export it so that .*\(1, 3, 64, 96\) .*scores \(1, n\)",
         ),
+        # These would fail on every frame but a black one, in which they see nobody.
+        (_NOBODY | {"scores": np.zeros((0, 80), np.float32)}, {}, r"scores \(0, 80\): not 1 a box; export it"),
+        (_NOBODY | {"boxes": np.zeros((1, 0, 5), np.float32)}, {}, r"boxes \(1, 0, 5\): not 4 a box; export it"),
     ],
 )
 def test_models_that_would_fail_on_every_frame_are_refused(

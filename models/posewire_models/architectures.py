@@ -17,7 +17,7 @@ from posewire.joints import JointSet
 from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.torchvision_models import TorchvisionDetector, detection_network
+from posewire_models.detectors.torchvision_models import TorchvisionDetector, current_names, detection_network
 from posewire_models.detectors.yolox import YoloxPersonDetector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
@@ -78,7 +78,7 @@ def build_torchvision_network(component: Component, folder: Path) -> nn.Module:
     """A detector of torchvision with its weights; raises as `build_network`."""
     name, path = _torchvision_weights(component, folder)
     network = detection_network(name)
-    load_strict(network, read_state(path), str(path))
+    load_strict(network, current_names(read_state(path)), str(path))
     return network
 
 

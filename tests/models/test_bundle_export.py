@@ -14,11 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posewire_models import bundle_export
+from posewire_models.architectures import build_torchvision_network
 from posewire_models.bundle_export import ExportError, export_bundle
 from posewire_models.detectors.onnx_runtime import OnnxDetector
 from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.detectors.torchvision_models import detection_network
 from posewire_models.frames import Frame
-from posewire_models.manifest import BundleError
+from posewire_models.manifest import BundleError, Component, WeightsFile
 from posewire_models.onnx_export import export_detector_onnx
 from posewire_models.published.errors import NotStoredError
 from posewire_models.published.store import file_digest
@@ -84,6 +86,18 @@ def test_a_detector_that_torchvision_has_not_is_told(bundle: Path, tmp_path: Pat
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="unknown torchvision detector 'resnet50'; known: fasterrcnn_resnet50_fpn"):
         list(export_bundle(tmp_path, tmp_path / "out"))
+
+
+def test_a_detector_of_torchvision_may_have_the_names_of_older_files(tmp_path: Path) -> None:
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    state = detection_network(name).state_dict()
+    older = {key.replace("rpn.head.conv.0.0.", "rpn.head.conv."): value for key, value in state.items()}
+    assert older.keys() != state.keys()
+    save_file(older, tmp_path / "w.safetensors")
+    weights = WeightsFile(file="w.safetensors", sha256=file_digest(tmp_path / "w.safetensors"))
+    component = Component(architecture="torchvision", network={"name": name}, weights=weights)
+    network = build_torchvision_network(component, tmp_path)
+    torch.testing.assert_close(network.state_dict()["rpn.head.conv.0.0.weight"], older["rpn.head.conv.weight"])
 
 
 def test_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

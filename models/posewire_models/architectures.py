@@ -126,10 +126,14 @@ def build_flow(
 ) -> FlowEstimator:
     """The flow stage of a bundle: `flownet_s`, or `dis`, which has settings but neither network nor weights."""
     if component.architecture == "dis":
+        if component.network or component.weights:
+            raise BundleError("flow: dis has neither network nor weights; preset and width are settings")
         return DisFlow(settings_from_json(DisSettings, component.settings, "flow: settings"), dis_workers(device))
     network = build_network(component, folder, "flow")
     if not isinstance(network, FlowNetS):
         raise BundleError(f"flow: {component.architecture!r} is no flow estimator; use flownet_s or dis")
+    if component.settings:
+        raise BundleError(f"flow: settings: unknown field {', '.join(component.settings)}; flownet_s has none")
     return FlowNetFlow(network, device, runtime, precision)
 
 

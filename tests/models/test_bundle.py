@@ -196,6 +196,15 @@ def test_faults_of_a_manifest_are_told_with_their_place(change: dict[str, Any], 
         load_bundle(tmp_path, device="cpu", detector="none")
 
 
+def test_what_a_flow_estimator_does_not_have_is_not_passed_over(tmp_path: Path) -> None:
+    _write(tmp_path, flow=_component(tmp_path, "flownet_s") | {"settings": {"preset": "fast"}})
+    with pytest.raises(BundleError, match="flow: settings: unknown field preset; flownet_s has none"):
+        load_bundle(tmp_path, device="cpu", detector="none")
+    _write(tmp_path, flow={"architecture": "dis", "network": {"preset": "fast"}})
+    with pytest.raises(BundleError, match="flow: dis has neither network nor weights; preset and width are settings"):
+        load_bundle(tmp_path, device="cpu", detector="none")
+
+
 def test_stages_take_networks_of_their_kind_only(tmp_path: Path) -> None:
     manifest = _write(tmp_path)
     _write(tmp_path, detector=manifest["pose"], flow=manifest["pose"])

@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.yolox_trunk import YoloxPyramid
@@ -89,6 +88,9 @@ def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor,
 
 def suppressed(boxes: Tensor, scores: Tensor, settings: DetectorSettings) -> tuple[Tensor, Tensor]:
     """The boxes `(n, 4)` with scores `(n,)` that the settings' threshold and NMS leave, best first."""
+    # Here, so that a server whose detector needs no NMS starts without torchvision, which takes seconds.
+    from torchvision.ops import nms
+
     kept = scores >= settings.score_threshold
     boxes, scores = boxes[kept], scores[kept]
     best = nms(boxes, scores, settings.nms_iou)

@@ -157,9 +157,11 @@ class Tracker:
         given = TrackedPeople.without_ids(boxes, joints, self.config.joint_score_threshold)
         # Poses take part in an order of their own, not the caller's, so that a permutation of the input changes no id
         # even where similarities tie.
-        rows = _canonical_order(given)
+        poses = self._poses(given)
+        founding = (poses.counts.sum(axis=1) >= FOUNDING_JOINTS) | (boxes.sources == BoxSource.CALLER)
+        rows = _canonical_order(given, founding)
         rows = rows[self._confirmed(given)[rows]]
-        people, poses = given[rows], self._poses(given).of(rows)
+        people, poses = given[rows], poses.of(rows)
         kept = self._distinct(people, poses)
         rows, people, poses = rows[kept], people[kept], poses.of(kept)
 
@@ -167,8 +169,7 @@ class Tracker:
         similarities, tracks = to_tracks(people.boxes.xyxy, poses, self._queue, self._sigmas, self.config.similarity)
 
         # f. Greedy matching; an unmatched pose gets a fresh id, if it is one.
-        founding = (poses.counts.sum(axis=1) >= FOUNDING_JOINTS) | (people.boxes.sources == BoxSource.CALLER)
-        ids = self._matched(people.boxes, founding, similarities, tracks)
+        ids = self._matched(people.boxes, founding[rows], similarities, tracks)
         if self._observer is not None:
             self._observer(Observation(given, rows, similarities, tracks, ids, self._queue))
         (kept,) = ids.nonzero()
@@ -235,7 +236,8 @@ class Tracker:
     def _distinct(self, people: TrackedPeople, poses: Poses) -> npt.NDArray[np.intp]:
         """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the first stays.
 
-        As in box NMS, a detector's box wins over a flow box, then the score decides; a caller's box always stays.
+        As in box NMS, a detector's box wins over a flow box, then the score decides; but a pose that shows enough
+        joints for a fresh id wins over one that does not, or there would be nobody. A caller's box always stays.
         """
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
         same &= people.boxes.sources != BoxSource.CALLER
@@ -285,11 +287,15 @@ class Tracker:
         )
 
 
-def _canonical_order(people: TrackedPeople) -> npt.NDArray[np.intp]:
-    """Indices `(n,)` by source of the box, then falling score; coordinates settle ties: no order given matters."""
+def _canonical_order(people: TrackedPeople, founding: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Indices `(n,)` by source of the box, then who is `founding` `(n,)`, then falling score.
+
+    Coordinates settle ties: no order given matters.
+    """
 
     def coordinates() -> Floats:
         n, k, _ = people.joints.shape
         return np.concatenate((people.boxes.xyxy, people.joints.reshape(n, 3 * k)), axis=1)
 
-    return box_geometry.best_first(people.boxes.sources, people.scores, coordinates)
+    # Scores are 1 at most. With few joints that count, they are those of the best ones, and high.
+    return box_geometry.best_first(people.boxes.sources, people.scores + founding, coordinates)

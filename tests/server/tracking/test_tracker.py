@@ -184,6 +184,16 @@ def test_pose_nms_drops_the_second_pose_on_one_person() -> None:
     assert people.boxes.scores.tolist() == pytest.approx([0.9])
 
 
+def test_pose_nms_keeps_the_pose_that_may_found_a_track() -> None:
+    t = tracker(propagation=False)
+    boxes = boxes_at([(0, 0)], score=0.9) + boxes_at([(90, 0)], score=0.7)
+    joints = joints_at([(0, 0), (2, 0)], score=0.45)
+    joints[0, :, 2] = [0.8, 0.8] + [0.35] * 15  # few joints count, but those much: the score is the higher one
+    people = t.update(t.unify(boxes, None), joints)
+    assert people.ids.tolist() == [1]
+    assert people.boxes.scores.tolist() == pytest.approx([0.7])
+
+
 def test_every_box_of_the_caller_gets_its_person() -> None:
     boxes = boxes_at([(0, 0), (10, 0)], source=BoxSource.CALLER)
     t = tracker()

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from posewire import (
     OutputError,
     Person,
     PoseTrackWriter,
+    Reconnected,
     StreamInfo,
     StreamSettings,
     TrackerSettings,
@@ -341,6 +343,21 @@ def test_a_video_goes_on_where_the_clock_of_its_source_was_set(tmp_path: Path) -
             writer.add(np.zeros((48, 64, 3), np.uint8), time_s)
     _, frames = read_video(tmp_path / "a.mp4")
     assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 5.4], abs=1e-3)
+
+
+def test_trails_end_where_ids_start_anew(tmp_path: Path) -> None:
+    lost = Reconnected("b:50051", "s2", False, "no token", "killed", attempts=1, outage_s=0.1, resent=0, lost=())
+    for place, resumed in enumerate((True, False)):
+        with VideoWriter(tmp_path / f"{place}.mp4", COCO17, fps=10, boxes=False, labels=False) as writer:
+            image = np.zeros((96, 320, 3), np.uint8)
+            writer.write(tracked(0, person(1, 17, at=10), image=image))
+            right = person(1, 17, at=10)
+            right.joints[:, 0] += 270
+            again = tracked(1, right, image=image)
+            writer.write(replace(again, reconnected=replace(lost, resumed=resumed)))
+    joined, parted = (read_video(tmp_path / f"{place}.mp4")[1][1][1] for place in (0, 1))
+    assert joined[:, 100:250].max() > 60  # one person who went there
+    assert parted[:, 100:250].max() < 30  # two people with one id
 
 
 @pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf")])

@@ -113,6 +113,8 @@ class VideoWriter(ResultWriter):
             if result.tracked:
                 raise MisuseError("results come without pictures; open the stream with keep_images=True")
             return
+        if self._trails is not None and result.reconnected is not None and not result.reconnected.resumed:
+            self._trails = Trails(self._trails.length)  # ids start anew, and mean other people
         picture = draw_people(
             result.image,
             result.people,

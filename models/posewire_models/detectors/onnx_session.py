@@ -153,6 +153,10 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
     number = 0 if stream is None else stream.cuda_stream
     chosen = providers(device, onnxruntime.get_available_providers(), os.environ, number)
     try:
+        path.open("rb").close()
+    except OSError as error:
+        raise OnnxDetectorError(f"{path} cannot be read: {error.strerror}") from None
+    try:
         return onnxruntime.InferenceSession(path, options, providers=chosen)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
         raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {in_one_line(error)}") from None

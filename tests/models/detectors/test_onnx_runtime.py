@@ -248,6 +248,18 @@ def test_models_that_would_fail_on_every_frame_are_refused(
     assert "\n" not in str(refused.value)
 
 
+def test_a_model_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime would speak of a system error by its number."""
+
+    def closed(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = _model(tmp_path / "m.onnx", _NOBODY)
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(OnnxDetectorError, match=r"m\.onnx cannot be read: Permission denied"):
+        OnnxDetector(path, DetectorSettings(), CPU)
+
+
 def test_a_model_without_input_is_refused(tmp_path: Path) -> None:
     path = _model(tmp_path / "m.onnx", _NOBODY)
     model = onnx.load(path)

@@ -183,7 +183,7 @@ class _Download:
             if version:
                 request.add_header("If-Range", version)
         try:
-            response = self._open(request)
+            response = self._open(request, has_begun=offset > 0)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code != 416 or not offset:
@@ -214,14 +214,17 @@ class _Download:
         discard(self.path)
         return 0, ""
 
-    def _open(self, request: urllib.request.Request) -> Any:
+    def _open(self, request: urllib.request.Request, *, has_begun: bool) -> Any:
         try:
             # Made for every call, because proxies are read from the environment when it is made.
             return urllib.request.build_opener(_NoDowngrade).open(request, timeout=self.settings.timeout_s)
         except (urllib.error.HTTPError, DownloadError):
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: sent on to what is no address
-            raise DownloadError(f"cannot reach {self.address}: {getattr(error, 'reason', None) or error}") from None
+            why = getattr(error, "reason", None) or error
+            if has_begun and not isinstance(error, ValueError):
+                raise _InterruptedError(str(why)) from None  # whoever was there may come back
+            raise DownloadError(f"cannot reach {self.address}: {why}") from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         if error.code in (408, 429) or error.code >= 500:

@@ -74,6 +74,19 @@ def test_attempts_that_get_further_are_not_counted(chunked: bool, served: Web, t
     assert len(served.requests) == 6
 
 
+def test_an_outage_in_the_middle_is_waited_for(
+    served: Web, unused_tcp_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second connection fails, as it does while a line or a server comes back; the third one is made."""
+    for each in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(each, raising=False)
+    nowhere = iter([f"http://127.0.0.1:{unused_tcp_port}", ""])
+    monkeypatch.setattr("time.sleep", lambda _: monkeypatch.setenv("http_proxy", next(nowhere)))
+    served.cut_after.append(3_000_000)
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=PATIENT) == DIGEST
+    assert served.asked_ranges == ["", "bytes=3000000-"]
+
+
 def test_a_line_that_always_breaks_at_the_same_place_is_given_up(served: Web, tmp_path: Path) -> None:
     served.ranges = False
     served.cut_after += [900_000] * 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -88,10 +89,10 @@ def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor,
 
 def suppressed(boxes: Tensor, scores: Tensor, settings: DetectorSettings) -> tuple[Tensor, Tensor]:
     """The boxes `(n, 4)` with scores `(n,)` that the settings' threshold and NMS leave, best first."""
-    # Here, so that a server whose detector needs no NMS starts without torchvision, which takes seconds.
-    from torchvision.ops import nms
-
     kept = scores >= settings.score_threshold
     boxes, scores = boxes[kept], scores[kept]
-    best = nms(boxes, scores, settings.nms_iou)
+    # OpenCV's: torchvision takes seconds to import, which a server of our own networks is spared.
+    xywh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), dim=1)
+    order = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, settings.nms_iou)
+    best = torch.as_tensor(order, dtype=torch.int64).flatten()
     return boxes[best], scores[best]

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 
+from posewire_models.letterbox import resize
 from posewire_models.training.people import Floats, Picture, in_sight
 from posewire_models.training.pictures import Pixels, read_rgb, shrunk
 
@@ -136,7 +138,7 @@ class SceneComposer:
         scale = fit * float(np.exp(rng.uniform(np.log(config.smallest), np.log(config.largest))))
         # Where the picture is larger than the place, any part of it may show; where it is smaller, it lies anywhere.
         free = np.array([x2 - x1 - scale * width, y2 - y1 - scale * height])
-        corner = (x1 + free[0] * rng.random(), y1 + free[1] * rng.random())
+        corner = (x1 + round(free[0] * rng.random()), y1 + round(free[1] * rng.random()))
         mirrored = bool(rng.random() < config.flip)
         boxes = _place(canvas, scene, place, scale, corner, mirrored=mirrored)
         doubtful = _moved(scene.ignored, scale, corner, width, mirrored)
@@ -161,8 +163,9 @@ def _place(
     """Draw the scaled scene with its top left at `corner`, clipped to the place; its boxes on the canvas, unclipped."""
     x1, y1, x2, y2 = place
     pixels = scene.pixels
-    if scale < 0.7:  # warpAffine reads four neighbours only: shrink with averages first
-        pixels = shrunk(pixels, scale)
+    if scale < 1:  # as detectors see frames; warpAffine, which reads four neighbours only, would alias
+        height, width = (max(round(side * scale), 1) for side in pixels.shape[:2])
+        pixels = resize(torch.from_numpy(pixels), (height, width)).permute(1, 2, 0).byte().numpy()
     fx, fy = scene.pixels.shape[1] * scale / pixels.shape[1], scene.pixels.shape[0] * scale / pixels.shape[0]
     if mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])

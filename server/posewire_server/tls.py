@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,14 @@ from posewire_server.file_changes import FileChanges
 __all__ = ["server_credentials"]
 
 log = logging.getLogger(__name__)
+
+# Keys that Python's TLS takes, but gRPC's has no signatures of -> their object identifier in DER.
+_UNUSABLE_KEYS = {
+    "Ed25519": bytes.fromhex("06032b6570"),
+    "Ed448": bytes.fromhex("06032b6571"),
+    "P-521": bytes.fromhex("06052b81040023"),
+}
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END", re.DOTALL)
 
 
 def server_credentials(security: SecurityConfig) -> grpc.ServerCredentials:
@@ -61,6 +71,11 @@ class _Files:
             ) from error
         except OSError as error:
             raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
+        if kind := _unusable(key):
+            raise ConfigError(
+                f"the key {self._key} is of a kind ({kind}) that gRPC does not have: no client could connect; make an "
+                "ECDSA key on P-256 or P-384, or an RSA key"
+            )
         return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca[0] if client_ca else None)
 
     def renewed(self) -> Any:
@@ -75,3 +90,10 @@ class _Files:
             return None
         log.info("the certificates were read again")
         return certificates
+
+
+def _unusable(key: bytes) -> str:
+    """Which of `_UNUSABLE_KEYS` this PEM file is; empty if it is none."""
+    found = _PRIVATE_KEY.search(key)
+    der = base64.b64decode(found[1]) if found else b""
+    return next((kind for kind, identifier in _UNUSABLE_KEYS.items() if identifier in der), "")

@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posewire_models.published.errors import UnreadableError
 from posewire_models.published.reader import read_tensors
 
-__all__ = ["WeightsError", "check_digest", "check_state", "load_strict", "read_state"]
+__all__ = ["WeightsError", "check_digest", "check_state", "load_strict", "read_state", "write_state"]
 
 
 class WeightsError(ValueError):
@@ -30,6 +32,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)
     except UnreadableError as error:
         raise WeightsError(str(error)) from None
+
+
+def write_state(state: Mapping[str, Tensor], path: Path, notes: Mapping[str, str]) -> None:
+    """Write safetensors; `notes` become the file's own metadata.
+
+    Raises:
+        OSError: a full disk for one, for which safetensors has an error of its own.
+    """
+    try:
+        save_file(dict(state), path, dict(notes))
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def check_digest(path: Path, sha256: str) -> None:

@@ -129,10 +129,10 @@ def load_key(file: Path | None) -> bytes:
         ValueError: it is too short to be a key.
     """
     if file is None:
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
         try:
+            state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
             return load_key(state / "posewire" / "resume.key")
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter: there is no home folder
             log.warning("no resume key can be kept (%s): streams cannot be resumed after a restart", error)
             return secrets.token_bytes(_KEY_BYTES)
     try:

@@ -139,6 +139,15 @@ def test_where_nothing_can_be_kept_the_server_still_runs(tmp_path: Path, monkeyp
     assert len(load_key(None)) == 32
 
 
+def test_a_user_without_a_home_folder_has_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert len(load_key(None)) == 32
+
+
 def test_a_key_that_is_too_short(tmp_path: Path) -> None:
     (tmp_path / "short.key").write_bytes(b"secret")
     with pytest.raises(ValueError, match="has 6 bytes; it needs 32"):

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from posewire_models.published.catalogue import PublishedFile, published_file
@@ -16,6 +14,7 @@ from posewire_models.published.download import FetchSettings, Progress, discard,
 from posewire_models.published.errors import DownloadError, UnknownCheckpointError, UnreadableError
 from posewire_models.published.reader import read_tensors
 from posewire_models.published.store import Store, StoredFile, file_digest, replacing
+from posewire_models.weights import write_state
 
 __all__ = ["convert_file", "convert_to", "mirrored", "pull"]
 
@@ -117,7 +116,7 @@ def convert_to(path: Path, out: Path, name: str | None = None) -> PublishedFile:
     state = read_tensors(path)
     file = recognise(path, state) if name is None else published_file(name)
     with replacing(out) as temporary:
-        _save(convert_state(state, file, str(path)), temporary, {"licence": file.licence})
+        write_state(convert_state(state, file, str(path)), temporary, {"licence": file.licence})
     return file
 
 
@@ -133,17 +132,9 @@ def _keep(
     state: Mapping[str, Tensor], file: PublishedFile, store: Store, source: str, source_digest: str
 ) -> StoredFile:
     def write(path: Path) -> None:
-        _save(state, path, {"name": file.name, "source": source, "licence": file.licence})
+        write_state(state, path, {"name": file.name, "source": source, "licence": file.licence})
 
     return store.add(file.name, write, source=source, source_sha256=source_digest)
-
-
-def _save(state: Mapping[str, Tensor], path: Path, notes: dict[str, str]) -> None:
-    """Write safetensors; raises `OSError`, which a full disk is to everybody but their library."""
-    try:
-        save_file(dict(state), path, notes)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
 
 
 def _by_hand(file: PublishedFile) -> str:

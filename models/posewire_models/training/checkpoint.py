@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from posewire_models.weights import WeightsError, load_strict, read_state
+from posewire_models.weights import WeightsError, load_strict, read_state, write_state
 
 __all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "start_file", "write_atomically"]
 
@@ -65,7 +64,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, st
     half = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu() for name, value in state.items()
     }
-    write_atomically(path, lambda file: save_file(half, file, metadata=dict(about)))
+    write_atomically(path, lambda file: write_state(half, file, about))
 
 
 def start_file(named: Path, data_root: Path) -> Path:

@@ -260,7 +260,7 @@ def test_a_full_disk_keeps_the_download(web: Web, store: Store, monkeypatch: pyt
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:
-        patch.setattr("posewire_models.published.pulling.save_file", full)
+        patch.setattr("posewire_models.weights.save_file", full)
         with pytest.raises(StoreError, match="No space left on device"):
             pull(file, store, settings=ONCE)
     assert store.find(file.name) is None
@@ -275,7 +275,7 @@ def test_a_converted_file_that_cannot_be_written_is_told(tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("posewire_models.published.pulling.save_file", full)
+    monkeypatch.setattr("posewire_models.weights.save_file", full)
     with pytest.raises(OSError, match="No space left on device"):
         convert_to(tmp_path / "pose.pth", tmp_path / "out.safetensors", "mmflow-flownets")
     assert not (tmp_path / "out.safetensors").exists()

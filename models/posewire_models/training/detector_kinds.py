@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from posewire_models.center_detector import CenterDetector, CenterDetectorConfig, CenterMaps, decode_centers
+from posewire_models.center_detector import CenterDetector, CenterMaps, decode_centers
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import decode_logits, suppressed
 from posewire_models.training.center_targets import CenterTargets, center_loss, center_targets
 from posewire_models.training.people import Floats
 from posewire_models.training.yolox_loss import YoloxTargets, yolox_loss
-from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
+from posewire_models.yolox_detector import YoloxDetector
 
 __all__ = ["DETECTOR_KINDS", "DetectorKind", "DetectorTargets"]
 
@@ -31,9 +31,7 @@ class DetectorTargets(Protocol):
 
 
 class DetectorKind(Protocol):
-    """One architecture."""
-
-    network: nn.Module
+    """One architecture; made of its network."""
 
     @property
     def pretrained(self) -> nn.Module:
@@ -56,31 +54,29 @@ class DetectorKind(Protocol):
 class _CenterHeatmap:
     """`CenterDetector`."""
 
-    def __init__(self, config: CenterDetectorConfig) -> None:
-        self.config = config
-        self.network = CenterDetector(config)
+    def __init__(self, network: CenterDetector) -> None:
+        self.network = network
 
     @property
     def pretrained(self) -> nn.Module:
         return self.network.trunk
 
     def targets(self, people: People) -> CenterTargets:
-        return center_targets(list(people), self.config.output_size, self.config.stride)
+        return center_targets(list(people), self.network.config.output_size, self.network.config.stride)
 
     def loss(self, told: CenterMaps, targets: CenterTargets) -> Tensor:
         return center_loss(told, targets)
 
     def found(self, told: CenterMaps) -> tuple[Tensor, Tensor]:
-        boxes, scores = decode_centers(CenterMaps(*(part.float() for part in told)), self.config.stride)
+        boxes, scores = decode_centers(CenterMaps(*(part.float() for part in told)), self.network.config.stride)
         return boxes[0], scores[0]
 
 
 class _Yolox:
     """`YoloxDetector`, all of which is pretrained."""
 
-    def __init__(self, config: YoloxDetectorConfig) -> None:
-        self.config = config
-        self.network = YoloxDetector(config)
+    def __init__(self, network: YoloxDetector) -> None:
+        self.network = network
 
     @property
     def pretrained(self) -> nn.Module:
@@ -90,15 +86,12 @@ class _Yolox:
         return YoloxTargets(*([torch.from_numpy(each[part]) for each in people] for part in range(2)))
 
     def loss(self, told: Tensor, targets: YoloxTargets) -> Tensor:
-        return yolox_loss(told, targets, self.config.input_size)
+        return yolox_loss(told, targets, self.network.config.input_size)
 
     def found(self, told: Tensor) -> tuple[Tensor, Tensor]:
-        best = decode_logits(told.float(), self.config.input_size)[0]
+        best = decode_logits(told.float(), self.network.config.input_size)[0]
         return suppressed(best[:, :4], best[:, 4], DetectorSettings(score_threshold=0.0))
 
 
-DETECTOR_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
-    "center_detector": (CenterDetectorConfig, _CenterHeatmap),
-    "yolox": (YoloxDetectorConfig, _Yolox),
-}
-"""Architecture, as a manifest names it -> class of its network's settings, `DetectorKind`."""
+DETECTOR_KINDS: dict[str, Callable[[Any], DetectorKind]] = {"center_detector": _CenterHeatmap, "yolox": _Yolox}
+"""Architecture, as a manifest names it."""

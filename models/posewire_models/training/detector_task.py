@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from posewire.joints import COCO17
+from posewire_models.architectures import NETWORKS
 from posewire_models.crops import normalise
 from posewire_models.picture_net import PictureNetConfig
 from posewire_models.training.batch_norm import unfold_batch_norms
@@ -20,7 +21,7 @@ from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
 from posewire_models.training.contact_sheet import draw_boxes, sheet
-from posewire_models.training.detector_kinds import DETECTOR_KINDS, DetectorKind, DetectorTargets
+from posewire_models.training.detector_kinds import DETECTOR_KINDS, DetectorTargets
 from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.loop import Trained, train
 from posewire_models.training.loop_config import LoopConfig
@@ -84,16 +85,13 @@ class DetectorTrainConfig:
 
     def network_config(self) -> PictureNetConfig:
         """The network's own settings."""
-        config_type, _ = DETECTOR_KINDS[self.architecture]
-        config: PictureNetConfig = build(config_type, self.network, "network")
-        return config
+        kind: type[PictureNetConfig] = NETWORKS[self.architecture][0]
+        return build(kind, self.network, "network")
 
-    def build_kind(self) -> DetectorKind:
+    def build_network(self) -> nn.Module:
         """A network of these settings, its weights drawn from the seed."""
         torch.manual_seed(self.loop.seed)
-        _, kind = DETECTOR_KINDS[self.architecture]
-        built: DetectorKind = kind(self.network_config())
-        return built
+        return NETWORKS[self.architecture][1](self.network_config())
 
 
 class DetectorTask:
@@ -102,7 +100,7 @@ class DetectorTask:
     def __init__(
         self,
         config: DetectorTrainConfig,
-        kind: DetectorKind,
+        network: nn.Module,
         scenes: list[Scene],
         rows: Tensor,
         held_out: list[Scene],
@@ -110,8 +108,8 @@ class DetectorTask:
     ) -> None:
         self.config, self.device = config, device
         self.net_config = config.network_config()
-        self.kind = kind
-        self.network = kind.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.kind = DETECTOR_KINDS[config.architecture](network)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.rows, self.examples = rows, len(rows)
         self.held_out = held_out
         # Companions of a mosaic are drawn as often as epochs show them, hence the list with repetitions.
@@ -210,7 +208,7 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
     scenes += rendered
     if not scenes:
         raise ValueError("no picture tells of everybody in it; give the sources a teacher, or data sets that do")
-    task = DetectorTask(config, config.build_kind(), scenes, torch.cat(rows), held_out, processes.device)
+    task = DetectorTask(config, config.build_network(), scenes, torch.cat(rows), held_out, processes.device)
     if not resume:
         _start(config, task)
     return train(task, config.loop, processes, resume=resume, **loop)

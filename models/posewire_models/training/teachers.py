@@ -21,8 +21,11 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from posewire.joints import COCO17
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.detectors.yolox_boxes import YOLOX_FILL, boxes_of, suppressed
 from posewire_models.training.readers.teacher import teacher_lines
 
 __all__ = ["MoveNet", "YoloxBoxes", "already_labelled", "label_picture", "main"]
@@ -47,31 +50,23 @@ class YoloxBoxes:
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         entry = self._session.get_inputs()[0]
         self._name, self._side = entry.name, int(entry.shape[2])
-        grids = []
-        for stride in (8, 16, 32):
-            cells = np.arange(self._side // stride)
-            x, y = np.meshgrid(cells, cells)
-            grids.append(np.stack([x.ravel(), y.ravel(), np.full(x.size, stride)], axis=1))
-        self._grid = np.concatenate(grids).astype(np.float32)
 
     def __call__(self, picture: Picture, *, score_threshold: float = 0.1, nms_iou: float = 0.6) -> Floats:
         """Boxes `(n, 5)` x1, y1, x2, y2, score in pixels of `picture` (RGB), best first."""
         height, width = picture.shape[:2]
         scale = self._side / max(height, width)
-        canvas = np.full((self._side, self._side, 3), 114, np.uint8)
+        canvas = np.full((self._side, self._side, 3), YOLOX_FILL, np.uint8)
         small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
         canvas[: small.shape[0], : small.shape[1]] = small[:, :, ::-1]
-        raw = self._session.run(None, {self._name: canvas.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
-        scores = raw[:, 4] * raw[:, 5]
-        kept = scores > score_threshold
-        raw, grid, scores = raw[kept], self._grid[kept], scores[kept]
-        center = (raw[:, :2] + grid[:, :2]) * grid[:, 2:]
-        half = np.exp(raw[:, 2:4]) * grid[:, 2:] / 2
-        boxes = np.concatenate([center - half, center + half], axis=1) / scale
-        boxes = boxes.clip(0, [width, height, width, height])
-        xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        order = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), score_threshold, nms_iou)
-        return np.concatenate([boxes, scores[:, None]], axis=1)[np.asarray(order, np.intp).ravel()].astype(np.float32)
+        raw = torch.from_numpy(
+            self._session.run(None, {self._name: canvas.transpose(2, 0, 1)[None].astype(np.float32)})[0]
+        )
+        boxes = boxes_of(raw, (self._side, self._side))[0] / scale
+        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+        settings = DetectorSettings(score_threshold=score_threshold, nms_iou=nms_iou)
+        boxes, scores = suppressed(boxes, raw[0, :, 4] * raw[0, :, 5], settings)
+        found: Floats = torch.cat((boxes, scores[:, None]), dim=1).numpy()
+        return found
 
 
 class MoveNet:

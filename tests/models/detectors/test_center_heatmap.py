@@ -11,6 +11,7 @@ from posewire_models.center_detector import CenterDetector, CenterMaps
 from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.frames import Frame
+from tests.models.detectors.blocks import BLOCKS, frame_with_block
 from tests.models.small_networks import small_network
 
 CPU = torch.device("cpu")
@@ -37,25 +38,12 @@ class _FindsBrightBlock(nn.Module):
         return maps
 
 
-def _frame_with_block(size: tuple[int, int], box: tuple[int, int, int, int]) -> Frame:
-    pixels = np.zeros((*size, 3), np.uint8)
-    pixels[box[1] : box[3], box[0] : box[2]] = 255
-    return Frame(pixels)
-
-
-@pytest.mark.parametrize(
-    ("size", "box"),
-    [
-        ((128, 192), (40, 30, 80, 110)),  # of the input's aspect, reduced by two
-        ((256, 192), (40, 60, 120, 200)),  # taller than the input
-        ((64, 96), (10, 20, 30, 50)),  # at the input's size
-    ],
-)
+@pytest.mark.parametrize(("size", "box"), BLOCKS)
 def test_boxes_come_back_in_frame_pixels(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
     detector = small_network("center_resnet")
     assert isinstance(detector, CenterDetector)
     stage = CenterHeatmapDetector(_FindsBrightBlock(detector), DetectorSettings(), CPU, "torch")  # type: ignore[arg-type]
-    (found,) = stage([_frame_with_block(size, box)])
+    (found,) = stage([frame_with_block(size, box)])
     assert len(found) == 1
     # The block covers pixels box[0] to box[2] - 1, so its edges lie half a pixel outside of their centres.
     np.testing.assert_allclose(found.boxes[0], np.array(box) - 0.5, atol=1e-3)

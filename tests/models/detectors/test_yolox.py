@@ -14,6 +14,7 @@ from posewire_models.detectors.yolox import YoloxPersonDetector
 from posewire_models.detectors.yolox_boxes import cell_count
 from posewire_models.frames import Frame
 from posewire_models.yolox_detector import YoloxDetector
+from tests.models.detectors.blocks import BLOCKS, frame_with_block
 from tests.models.small_networks import small_network
 
 CPU = torch.device("cpu")
@@ -41,21 +42,12 @@ class _FindsBrightBlocks(nn.Module):
         return told
 
 
-@pytest.mark.parametrize(
-    ("size", "box"),
-    [
-        ((128, 192), (40, 30, 80, 110)),  # of the input's aspect, reduced by two
-        ((256, 192), (40, 60, 120, 200)),  # taller than the input
-        ((64, 96), (16, 20, 30, 50)),  # at the input's size
-    ],
-)
+@pytest.mark.parametrize(("size", "box"), BLOCKS)
 def test_a_person_is_found_once_and_in_frame_pixels(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
     network = small_network("yolox")
     assert isinstance(network, YoloxDetector)
     stage = YoloxPersonDetector(_FindsBrightBlocks(network), DetectorSettings(), CPU, "torch")  # type: ignore[arg-type]
-    pixels = np.zeros((*size, 3), np.uint8)
-    pixels[box[1] : box[3], box[0] : box[2]] = 255
-    (found,) = stage([Frame(pixels)])
+    (found,) = stage([frame_with_block(size, box)])
     assert len(found) == 1
     # The block covers pixels box[0] to box[2] - 1, so its edges lie half a pixel outside of their centres.
     np.testing.assert_allclose(found.boxes[0], np.array(box) - 0.5, atol=1e-3)

@@ -25,7 +25,7 @@ from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import ConnectionFailed, InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo
 from posewire.resume import ResumePoint
-from posewire.settings import Codec, StreamOptions, StreamSettings
+from posewire.settings import Codec, StreamOptions, StreamSettings, TrackerSettings
 from posewire.sources import SourceLike
 from posewire.sources._frames import picture_fault
 from posewire.v1 import pose_tracking_service_pb2
@@ -171,19 +171,22 @@ class AsyncClient:
             MisuseError: the client is closed, or was before the answer came.
         """
         given = None if boxes is None else boxes_array(boxes)
+        checked = StreamSettings(
+            codec=codec,
+            jpeg_quality=jpeg_quality,
+            joint_set=joint_set,
+            tracker=TrackerSettings(box_score_threshold=box_score_threshold),
+        )
         raw_size = None
         if isinstance(image, bytes):
             data, codec = image, sniff(image)
         else:
-            checked = StreamSettings(codec=codec, jpeg_quality=jpeg_quality)
             fault = picture_fault(image)
             if fault:
                 raise InvalidSettings(f"image is no picture: {fault}")
             raw_size = (image.shape[1], image.shape[0]) if codec == "raw" else None
             encoding = partial(encode, image, checked.codec, checked.jpeg_quality)
             data = await asyncio.wrap_future(self._workers.submit(encoding))
-        if box_score_threshold is not None and not 0 <= box_score_threshold <= 1:
-            raise InvalidSettings(f"box_score_threshold is {box_score_threshold!r}; it is a number in 0..1")
         request = _wire.estimate_request(
             data, codec, raw_size=raw_size, boxes=given, joint_set=joint_set, box_score_threshold=box_score_threshold
         )

@@ -30,6 +30,9 @@ class StreamPlan:
         timeout_s: longest silence of the server while it owes an answer.
         reconnect: how a lost stream is taken up again; None: it is not.
         on_reconnect: told when that was done.
+
+    Raises:
+        InvalidSettings: `resume` is no `ResumePoint`.
     """
 
     source: SourceLike | None
@@ -40,6 +43,13 @@ class StreamPlan:
     timeout_s: float = 60.0
     reconnect: ReconnectSettings | None = None
     on_reconnect: Callable[[Reconnected], object] | None = None
+
+    def __post_init__(self) -> None:
+        if self.resume is not None and not isinstance(self.resume, ResumePoint):
+            raise InvalidSettings(
+                f"resume is a {type(self.resume).__name__}; give a ResumePoint: the resume_point of a stream, or the "
+                "resume of the error that ended it"
+            )
 
 
 def in_flight_limit(settings: StreamSettings) -> int:

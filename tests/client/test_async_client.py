@@ -103,7 +103,9 @@ async def test_encoded_pictures_travel_as_they_are(serve: Any) -> None:
         ({"image": np.zeros((4, 4, 3), np.uint8), "boxes": [[0, 0, np.nan, 9]]}, "finite"),
         ({"image": np.zeros((4, 4, 3), np.uint8), "boxes": [1, 2, 3, 4]}, "shape"),  # one box without its list
         ({"image": np.zeros((4, 4, 3), np.uint8), "boxes": [[0, 0, 1, 1, 7]]}, "score"),
-        ({"image": np.zeros((4, 4, 3), np.uint8), "box_score_threshold": 2}, "0..1"),
+        ({"image": np.zeros((4, 4, 3), np.uint8), "box_score_threshold": 2}, "box_score_threshold is 2; it"),
+        ({"image": np.zeros((4, 4, 3), np.uint8), "box_score_threshold": "0.5"}, "box_score_threshold is '0.5'"),
+        ({"image": b"\xff\xd8\xff", "joint_set": 17}, "joint_set is 17; give a text"),
         ({"image": np.zeros((4, 4, 3), np.uint8), "codec": "h264"}, "cannot be sent as h264"),
         ({"image": np.zeros((1, 70_000, 3), np.uint8)}, "70000x1"),  # more than JPEG can hold
     ],
@@ -116,6 +118,12 @@ async def test_unusable_arguments_are_found_before_anything_is_sent(
         with pytest.raises(posewire.InvalidSettings, match=words):
             await client.estimate_poses(**arguments)
     assert server.service.estimates == []
+
+
+async def test_a_token_alone_is_no_resume_point() -> None:
+    async with AsyncClient("localhost:1") as client:
+        with pytest.raises(posewire.InvalidSettings, match="resume is a bytes; give a ResumePoint"):
+            client.track(pictures(1), resume=b"token")  # type: ignore[arg-type]  # the mistake under test
 
 
 # -- failures of calls -------------------------------------------------------------------------------------------------

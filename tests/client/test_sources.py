@@ -577,6 +577,7 @@ def test_an_item_that_is_no_picture_is_named(item: Any, words: str) -> None:
     [
         ({"source": 3.5}, SourceError),
         ({"source": [], "fps": 0}, posewire.InvalidSettings),
+        ({"source": [], "fps": float("inf")}, posewire.InvalidSettings),
         ({"source": [], "max_frames": 0}, posewire.InvalidSettings),
         ({"source": ArraySource([]), "max_frames": 1}, posewire.InvalidSettings),
     ],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import replace
 
-from posewire.errors import InvalidSettings, SourceError
+from posewire.errors import SourceError
 from posewire.results import Image
-from posewire.sources._frames import SourceFrame, own_copy, picture_fault
+from posewire.sources._frames import SourceFrame, checked_rate, own_copy, picture_fault
 
 __all__ = ["ArraySource"]
 
@@ -22,7 +22,7 @@ class ArraySource:
         source = ArraySource((scene.render(k) for k in range(100)), fps=25)
 
     Raises:
-        InvalidSettings: `fps` is not above 0.
+        InvalidSettings: `fps` is not above 0, or not finite.
         SourceError: while iterating: an item is not a picture; the message says which and why.
     """
 
@@ -38,11 +38,9 @@ class ArraySource:
         live: bool = False,
         max_frames: int | None = None,
     ):
-        if not fps > 0:
-            raise InvalidSettings(f"fps is {fps!r}; it must be above 0")
         self.name = name
         self.live = live
-        self.fps: float | None = fps
+        self.fps: float | None = checked_rate(fps)
         self.size: tuple[int, int] | None = None
         length = len(frames) if isinstance(frames, Sized) else None
         self.frame_count: int | None = length if max_frames is None or length is None else min(length, max_frames)

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from posewire.errors import InvalidSettings, SourceError
+from posewire.errors import SourceError
 from posewire.results import Image
-from posewire.sources._frames import SourceFrame
+from posewire.sources._frames import SourceFrame, checked_rate
 
 __all__ = ["PICTURE_SUFFIXES", "FolderSource", "decode_picture", "is_turned", "read_picture"]
 
@@ -25,7 +25,7 @@ class FolderSource:
     other suffixes than those in `PICTURE_SUFFIXES` are no pictures and do not count. EXIF orientation is honoured.
 
     Raises:
-        InvalidSettings: `fps` is not above 0.
+        InvalidSettings: `fps` is not above 0, or not finite.
         SourceError: there is no such folder, it cannot be read, or it holds no pictures.
     """
 
@@ -35,8 +35,6 @@ class FolderSource:
     size: tuple[int, int] | None = None
 
     def __init__(self, folder: str | Path, *, fps: float = 25.0, max_frames: int | None = None):
-        if not fps > 0:
-            raise InvalidSettings(f"fps is {fps!r}; it must be above 0")
         path = Path(folder)
         if not path.is_dir():
             raise SourceError(f"{path} is not a folder; give one with pictures in it")
@@ -47,7 +45,7 @@ class FolderSource:
         if not pictures:
             raise SourceError(f"{path} holds no pictures; they end in {', '.join(PICTURE_SUFFIXES)}")
         self.name = str(path)
-        self.fps: float | None = fps
+        self.fps: float | None = checked_rate(fps)
         self.paths = sorted(pictures, key=_natural_order)[:max_frames]
         self.frame_count: int | None = len(self.paths)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 
+from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, Image
 
-__all__ = ["Source", "SourceFrame", "own_copy", "picture_fault"]
+__all__ = ["Source", "SourceFrame", "checked_rate", "own_copy", "picture_fault"]
 
 T = TypeVar("T")
 
@@ -89,6 +91,13 @@ def picture_fault(image: object) -> str:
     if 0 in image.shape:
         return f"its shape is {image.shape}; give a picture of at least one pixel"
     return ""
+
+
+def checked_rate(fps: float) -> float:
+    """The frame rate of a source that is told one; raises `InvalidSettings` if it is none."""
+    if not (fps > 0 and math.isfinite(fps)):
+        raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite")
+    return fps
 
 
 def own_copy(value: T) -> T:

@@ -151,9 +151,10 @@ class PoseServer:
             else:
                 self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
         except RuntimeError as error:
+            of_the_key = "" if credentials is None else "; or gRPC cannot use the TLS key: take RSA, P-256 or P-384"
             raise ConfigError(
                 f"cannot listen on {host}:{self._config.port}: the port is taken, or the host is not an address of "
-                "this machine; choose another one (--port 0 takes a free port)"
+                f"this machine; choose another one (--port 0 takes a free port){of_the_key}"
             ) from error
         networks = self._pipeline.networks
         describe_server(self.metrics, self._pipeline, self.service.places)

@@ -38,13 +38,13 @@ class Authority:
             *("-subj", f"/CN={name}", "-keyout", self._key, "-out", self.cert),
         )
 
-    def issue(self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost") -> Identity:
+    def issue(self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost", *, curve: str = "P-256") -> Identity:
         """A certificate for 127.0.0.1, or for other `alternatives` in openssl's words, good for servers and clients."""
         identity = Identity(self._folder / f"{self._name}-{name}.pem", self._folder / f"{self._name}-{name}.key")
         request, extensions = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={alternatives}\n")
         _openssl(
-            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"),
+            *("req", "-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}", "-nodes", "-subj", f"/CN={name}"),
             *("-keyout", identity.key, "-out", request),
         )
         _openssl(

@@ -148,7 +148,7 @@ class Reconnection:
 
     def _given_up(self, cause: PosewireError, attempts: int, last: PosewireError) -> ConnectionLost:
         if attempts == 0:
-            return ConnectionLost(f"{cause}; it broke {self._fruitless} times in a row without tracking a frame")
+            return ConnectionLost(f"{cause}; it broke {_MOST_FRUITLESS} times in a row without tracking a frame")
         return ConnectionLost(
             f"{cause}; reconnecting was given up after {attempts} attempts in {self._settings.give_up_after_s:g} s"
             f" (give_up_after_s), the last of which said: {last}"

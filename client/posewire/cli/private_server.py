@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ _STOP_TIMEOUT_S = 15.0
 # A server that is not ready has no streams to finish.
 _STOP_UNREADY_TIMEOUT_S = 0.5
 _TAIL_LINES = 12
+# Settings of a server that many use: who may call it, and what it leaves behind.
+_OF_A_PUBLIC_SERVER = tuple(f"POSEWIRE_SERVER_{name}" for name in ("SECURITY_", "METRICS_", "RECORD", "TRACES"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
 
     The server holds the read end of a pipe whose write end only this process has: however this process ends, the pipe
     ends with it, and so does the server. It has a session of its own, so that Ctrl-C in a terminal reaches us alone and
-    we can finish our files before it goes.
+    we can finish our files before it goes. Its settings are those of the environment, without a file of settings and
+    without those of a server that many use: with that one's tokens, nobody could call this one.
 
     Raises:
         CommandError: it does not start; the message is its own.
@@ -81,7 +85,13 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
         ]  # fmt: skip
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, close_fds=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=_surroundings(),
+                start_new_session=True,
+                close_fds=True,
             )
         ready = False
         try:
@@ -92,6 +102,14 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
                 raise CommandError(_epitaph(process, log_file, "ended early"))
         finally:
             _stop(process, ready=ready)
+
+
+def _surroundings() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "POSEWIRE_CONFIG" and not name.startswith(_OF_A_PUBLIC_SERVER)
+    }
 
 
 def _await_port(process: subprocess.Popen[bytes], port_file: Path, log_file: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,10 +63,9 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
     """
     images, labels = root / source.images, root / (source.labels or "")
     every, first = source.held_out_every, source.held_out_from
-    # An id divisible by infinity does not exist: without a split everything trains.
     readers: dict[str, Callable[[], list[Picture]]] = {
-        "coco": lambda: read_coco(labels, images, to, held_out_every=every or _NEVER, held_out=held_out),
-        "lsp-extended": lambda: read_lsp_extended(labels, images, to, held_out_from=first or _NEVER, held_out=held_out),
+        "coco": lambda: read_coco(labels, images, to, held_out_every=every, held_out=held_out),
+        "lsp-extended": lambda: read_lsp_extended(labels, images, to, held_out_from=first, held_out=held_out),
         "posetrack": lambda: [] if held_out else read_posetrack(labels, images, to),
         "teacher": lambda: (
             [] if held_out else read_teacher(labels, images, to, held_out_every=every, held_out_from=first)
@@ -103,9 +101,6 @@ def held_out_pictures(
         if pictures:
             named[name if number == 1 else f"{name}_{number}"] = pictures
     return named
-
-
-_NEVER = math.factorial(20)
 
 
 def _scenes(folder: Path) -> list[Picture]:

@@ -69,6 +69,21 @@ def test_it_runs_for_the_length_of_the_block(notes: Path, tmp_path: Path, monkey
     assert "--exit-on-stdin-eof" in flags[0]
 
 
+def test_nobody_is_kept_out_by_settings_of_another_server(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "environment"
+    pretend(f"{OBEDIENT}\n    open({str(told)!r}, 'w').write(' '.join(os.environ))", tmp_path, monkeypatch)
+    ours = {"POSEWIRE_SERVER_DEVICE", "POSEWIRE_SERVER_TRACKER_QUEUE_LENGTH"}
+    others = {"POSEWIRE_CONFIG", *(f"POSEWIRE_SERVER_{name}" for name in ("SECURITY_TOKENS", "METRICS_PORT", "RECORD"))}
+    for name in ours | others:
+        monkeypatch.setenv(name, "1")
+    with private_server():
+        pass
+    assert {name for name in told.read_text().split() if name.startswith("POSEWIRE_")} >= ours
+    assert not others & set(told.read_text().split())
+
+
 def test_it_ends_with_an_error_in_the_block_too(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(OBEDIENT, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt), private_server():

@@ -12,6 +12,7 @@ from posewire_models.training.people import Picture
 from posewire_models.training.readers import read_coco, read_lsp_extended, read_posetrack, read_teacher
 from posewire_models.training.readers.label_file import LabelFileError
 from posewire_models.training.readers.teacher import with_teacher_faces, with_teacher_people
+from posewire_models.training.sources import SourceConfig, held_out_pictures, read_source
 
 LSP_NAMES = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
@@ -76,6 +77,18 @@ def test_coco_split_by_picture_number(tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", coco())
     assert [picture.key for picture in read_coco(file, tmp_path, COCO17, held_out=True)] == [5]
     assert [picture.key for picture in read_coco(file, tmp_path, COCO17, held_out=False)] == [4]
+
+
+@pytest.mark.parametrize("number", [0, 4])  # 0 is divisible by everything
+def test_without_a_split_everything_trains_and_can_be_held_out_as_a_whole(tmp_path: Path, number: int) -> None:
+    content = coco(image_id=number)
+    content["images"][0]["id"] = number
+    write(tmp_path / "a.json", content)
+    source = SourceConfig(format="coco", images=tmp_path, labels=tmp_path / "a.json")
+    assert [picture.key for picture in read_source(source, tmp_path, COCO17, held_out=False)] == [number, 5]
+    assert held_out_pictures([source], [], tmp_path, COCO17) == {}
+    (whole,) = held_out_pictures([], [source], tmp_path, COCO17).values()
+    assert [picture.key for picture in whole] == [number, 5]
 
 
 def test_coco_crowds_are_ignored_and_flags_are_read(tmp_path: Path) -> None:
@@ -144,6 +157,7 @@ def test_lsp_extended(tmp_path: Path) -> None:
     assert first.people[0].joints[NANO19.index("nose"), 2] == 0
     assert first.people[0].box[1] < 0 < 130 < first.people[0].box[3]  # wider than the joints
     assert [picture.key for picture in read_lsp_extended(file, images, NANO19, held_out_from=3, held_out=True)] == [3]
+    assert read_lsp_extended(file, images, NANO19, held_out_from=0, held_out=True) == []
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def read_coco(
         file: the JSON file.
         images: folder of its pictures.
         to: joint set of the result.
-        held_out_every: picture ids divisible by this are held out.
+        held_out_every: picture ids divisible by this are held out; 0 for none.
         held_out: which side of that split; `None` for both.
 
     Returns:

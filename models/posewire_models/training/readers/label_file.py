@@ -91,5 +91,5 @@ def box_around(joints: Floats, extend: float) -> Floats:
 
 
 def wanted(key: int, every: int, held_out: bool | None) -> bool:
-    """Whether a picture is in the asked split: keys divisible by `every` are held out; `None` asks for all."""
-    return held_out is None or (key % every == 0) == held_out
+    """Whether a picture is in the asked split: with `every` keys divisible by it are held out; `None` asks for all."""
+    return held_out is None or (every > 0 and key % every == 0) == held_out

@@ -28,7 +28,7 @@ def read_lsp_extended(
         file: archive with `joints` `(n, 14, 3)` x, y, visible and `names`, 14 joint names.
         images: folder of `imNNNNN.*`; the suffix is the one found there.
         to: joint set of the result.
-        held_out_from: pictures of this number and above are held out.
+        held_out_from: pictures of this number and above are held out; 0 for none.
         held_out: which side of that split; `None` for both.
 
     Raises:
@@ -49,7 +49,7 @@ def read_lsp_extended(
         raise LabelFileError(f"folder {images} has no pictures im*; check the path in the config")
     pictures = []
     for number, labels in enumerate(joints, start=1):
-        if held_out is not None and (number >= held_out_from) != held_out:
+        if held_out is not None and (0 < held_out_from <= number) != held_out:
             continue
         if int((labels[:, 2] > 0).sum()) < _LABELS_NEEDED:
             continue

@@ -120,7 +120,9 @@ def sample_crops_of_many(
         (rows,) = (halvings == times).nonzero(as_tuple=True)
         shown, owners_of_shown = torch.unique_consecutive(owners[rows], return_inverse=True)
         reduced = [_reduced(frames[frame], 2**times) for frame in shown.tolist()]
-        crops[rows] = _sampled(reduced, owners_of_shown, _to_reduced(to_frame[rows], 2**times), input_size)
+        crops[to_device(rows, crops.device)] = _sampled(
+            reduced, owners_of_shown, _to_reduced(to_frame[rows], 2**times), input_size
+        )
     return crops
 
 

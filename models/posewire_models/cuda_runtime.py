@@ -123,11 +123,19 @@ def record_graph(device: torch.device) -> Callable[[Callable[[], Any]], Recorded
 
 
 def _end_recording(device: torch.device, pool: Any) -> None:
-    """Tell torch's allocator that a recording which failed is over: until then it keeps freed memory back."""
+    """Tell torch that a recording which failed is over.
+
+    Until then its allocator keeps freed memory back; and before version 2.13 its generator of random numbers takes the
+    device to be recording, and lets no graph run. Only a recording that succeeds ends that.
+    """
     end = getattr(torch._C, "_cuda_endAllocateToPool", None)
     if end is not None:
         with suppress(RuntimeError):  # it knows already
             end(device.index or 0, pool)
+    with suppress(RuntimeError):
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream, capture_error_mode="thread_local"):
+            torch.zeros(1, device=device)
 
 
 def in_parts(compute: Callable[[Tensor], Any], images: Tensor, most: int) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import av
 import av.error
+import torch
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 
@@ -43,11 +44,12 @@ class VideoDecoder:
         codec: one of `VIDEO_CODECS`.
         limits: of size; checked as soon as the parameter sets are read, before a picture is allocated, and once
             more when there is one, since FFmpeg's own count is a little higher.
-        gpu: number of the GPU whose decoder is to be used. Where it fails before it has given a picture, or cannot be
-            used at all, the CPU decodes.
+        gpu: number of the GPU whose decoder is to be used, from the first unit on: opening it takes a while, which the
+            thread that decodes has. Where it fails before it has given a picture, or cannot be used at all, the CPU
+            decodes.
 
     Attributes:
-        on_gpu: whether a GPU decodes.
+        on_gpu: whether a GPU decodes; False before the first unit.
     """
 
     def __init__(self, codec: Codec, limits: LimitsConfig, gpu: int | None = None) -> None:
@@ -56,9 +58,10 @@ class VideoDecoder:
         self._codec = codec
         self._limits = limits
         self.on_gpu = False
-        self._context = self._open(gpu)
+        self._untried_gpu = gpu
+        self._context = self._open()
         self._inside: list[int] = []  # keys fed that have not come out, increasing
-        self._proven = not self.on_gpu  # it has given a picture
+        self._proven = True  # it has given a picture, or need not: the CPU decodes
         self._trial: list[tuple[int, bytes]] = []  # units fed before that
         self._had_key_frame = False  # among them
 
@@ -66,6 +69,8 @@ class VideoDecoder:
         """See `FrameDecoder`."""
         if not data:  # to the decoder, an empty packet is the end of the stream
             return [Decoded(key, Undecodable("the frame is empty; send an access unit"))]
+        if self._untried_gpu is not None:
+            self._take_up(self._untried_gpu)
         self._inside.append(key)
         if not self._proven:
             self._trial = [*self._trial[-_TRIAL_UNITS:], (key, data)]
@@ -98,19 +103,25 @@ class VideoDecoder:
             return any(match[1][0] & 0x1F == 5 for match in _NAL_UNIT.finditer(data))
         return any(16 <= (match[1][0] >> 1) & 0x3F <= 23 for match in _NAL_UNIT.finditer(data))
 
-    def _open(self, gpu: int | None) -> av.VideoCodecContext:
-        """A decoder: the GPU's if it can be had."""
-        context = None
-        if gpu is not None:
-            try:
-                hardware = HWAccel("cuda", device=str(gpu), allow_software_fallback=True)
-                context = av.CodecContext.create(_NAMES[self._codec], "r", hwaccel=hardware)
-                self.on_gpu = bool(context.is_hwaccel)
-            except Exception as error:  # noqa: BLE001  what fails here is the driver's, and has many names
-                log.warning("the GPU does not decode %s: %s", self._codec, error)
-                context = None
-        if context is None:
-            context = av.CodecContext.create(_NAMES[self._codec], "r")
+    def _take_up(self, gpu: int) -> None:
+        """Decode by that GPU from now on, if it can be had."""
+        self._untried_gpu = None
+        try:
+            context = self._open_on(gpu)
+        except Exception as error:  # noqa: BLE001  what fails here is the driver's, and has many names
+            log.warning("the GPU does not decode %s: %s", self._codec, error)
+            return
+        if context.is_hwaccel:
+            self._context, self.on_gpu, self._proven = context, True, False
+
+    def _open_on(self, gpu: int) -> av.VideoCodecContext:
+        torch.zeros(1, device=f"cuda:{gpu}")  # makes torch's CUDA context this thread's
+        # Streams share that context: FFmpeg would make one for each of them, of hundreds of megabytes.
+        hardware = HWAccel("cuda", device=str(gpu), allow_software_fallback=True, options={"current_ctx": "1"})
+        return self._open(hardware)
+
+    def _open(self, hardware: HWAccel | None = None) -> av.VideoCodecContext:
+        context = av.CodecContext.create(_NAMES[self._codec], "r", hwaccel=hardware)
         if not isinstance(context, av.VideoCodecContext):
             raise TypeError(f"PyAV has no video decoder for {self._codec}")
         # One thread, no delay: threads decode frames ahead of the one that is asked for, and cores are better used on
@@ -128,7 +139,7 @@ class VideoDecoder:
     def _begin_again(self, error: Exception | None) -> list[Decoded]:
         """Give the hardware up, which has not given a picture yet, and decode what it took on the CPU."""
         log.info("a stream's %s is decoded on the CPU: %s", self._codec, error or "the GPU gives no picture")
-        self._context, self._proven, self.on_gpu = self._open(None), True, False
+        self._context, self._proven, self.on_gpu = self._open(), True, False
         units, self._trial = self._trial, []
         unanswered, self._inside = set(self._inside), []
         decoded = [each for key, data in units for each in self.feed(key, data)]

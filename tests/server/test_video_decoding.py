@@ -170,13 +170,7 @@ class _Hardware:
 
 
 def _with_hardware(monkeypatch: pytest.MonkeyPatch, fails_from: int) -> VideoDecoder:
-    software = VideoDecoder._open
-
-    def opened(self: VideoDecoder, gpu: int | None) -> object:
-        self.on_gpu = gpu is not None
-        return software(self, None) if gpu is None else _Hardware(fails_from)
-
-    monkeypatch.setattr(VideoDecoder, "_open", opened)
+    monkeypatch.setattr(VideoDecoder, "_open_on", lambda *_: _Hardware(fails_from))
     return VideoDecoder(Codec.H264, _LIMITS, gpu=0)
 
 
@@ -185,8 +179,10 @@ def test_hardware_that_never_gives_a_picture_is_replaced(joins_at: int, monkeypa
     units = list(_units(Codec.H264)[joins_at:])
     expected = _decode(Codec.H264, units)
     decoder = _with_hardware(monkeypatch, fails_from=0)
-    assert decoder.on_gpu
-    decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)] + decoder.flush()
+    first = decoder.feed(0, units[0])
+    assert decoder.on_gpu == (joins_at == 3)  # a key frame is all that it is waited for
+    decoded = [out for key, unit in enumerate(units[1:], 1) for out in decoder.feed(key, unit)] + decoder.flush()
+    decoded = first + decoded
     assert not decoder.on_gpu
     assert [each.key for each in decoded] == [each.key for each in expected]
     assert _failed(decoded) == _failed(expected)

@@ -78,13 +78,20 @@ class OnnxDetector:
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """People of each frame, best first."""
+        return [found for chunk in batches(len(frames), self._most) for found in self._detect(frames[chunk])]
+
+    @property
+    def _most(self) -> int:
+        """Frames that go through the model together."""
         together = self._session.takes_batches(self._format.outputs) and self._device.type != "cpu"
-        size = MAX_BATCH if together else 1
-        return [found for chunk in batches(len(frames), size) for found in self._detect(frames[chunk])]
+        return MAX_BATCH if together else 1
 
     def _try_out(self, path: Path) -> None:
+        """Run it on black frames: on one, and on as many as it may get, since TensorRT builds an engine for a range."""
+        black = Frame(np.zeros((*self._input_size, 3), np.uint8))
         try:
-            self([Frame(np.zeros((*self._input_size, 3), np.uint8))])
+            for count in sorted({1, self._most}):
+                self([black] * count)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
             raise OnnxDetectorError(
                 f"{path} fails on a black frame: {in_one_line(error)}; export it so that {self._expected()}"

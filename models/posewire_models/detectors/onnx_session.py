@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ _KINDS = {
 }
 _NUMPY = {kind: torch.empty(0, dtype=kind).numpy().dtype.type for kind in _KINDS.values()}
 _ON_CPU = "CPUExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
 
 
 class OnnxDetectorError(ValueError):
@@ -136,14 +138,15 @@ def providers(
         return chosen
     options = {"device_id": str(device.index or 0), "user_compute_stream": str(stream)}
     if "CUDAExecutionProvider" in available:
-        chosen.insert(0, ("CUDAExecutionProvider", options))
-    if environment.get(TENSORRT_VARIABLE) == "1" and "TensorrtExecutionProvider" in available:
+        # Its own default tries every algorithm for each new size of a batch, in service.
+        chosen.insert(0, ("CUDAExecutionProvider", options | {"cudnn_conv_algo_search": "HEURISTIC"}))
+    if environment.get(TENSORRT_VARIABLE) == "1" and _TENSORRT in available:
         engines = {
-            "trt_fp16_enable": "1",
-            "trt_engine_cache_enable": "1",
+            "trt_fp16_enable": "True",
+            "trt_engine_cache_enable": "True",
             "trt_engine_cache_path": str(default_folder() / "tensorrt"),
         }
-        chosen.insert(0, ("TensorrtExecutionProvider", options | engines))
+        chosen.insert(0, (_TENSORRT, options | engines))
     return chosen
 
 
@@ -156,9 +159,17 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
         path.open("rb").close()
     except OSError as error:
         raise OnnxDetectorError(f"{path} cannot be read: {error.strerror}") from None
+    # ONNX Runtime's own second attempt would forget the stream, and then nothing would wait for its results.
+    open_with = partial(onnxruntime.InferenceSession, path, options, enable_fallback=0)
     try:
-        return onnxruntime.InferenceSession(path, options, providers=chosen)
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
+        if isinstance(chosen[0], tuple) and chosen[0][0] == _TENSORRT:
+            try:
+                return open_with(providers=chosen)
+            except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
+                log.warning("TensorRT does not take %s, which runs without it: %s", path.name, in_one_line(error))
+                del chosen[0]
+        return open_with(providers=chosen)
+    except Exception as error:  # noqa: BLE001 - as above
         raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {in_one_line(error)}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -13,6 +14,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from posewire_models.detectors import onnx_session
 from posewire_models.detectors.onnx_runtime import OnnxDetector, OnnxDetectorError
 from posewire_models.detectors.onnx_session import TENSORRT_VARIABLE, OnnxSession, providers
 from posewire_models.detectors.selection import DetectorSettings
@@ -190,7 +192,32 @@ def test_tensorrt_is_used_only_where_it_is_asked_for() -> None:
     assert names(gpu, both, {TENSORRT_VARIABLE: "1"}) == both
     assert names(gpu, both[2:], {TENSORRT_VARIABLE: "1"}) == both[2:]
     ((_, options), _) = providers(gpu, both, {}, 7)
-    assert options == {"device_id": "1", "user_compute_stream": "7"}
+    assert options == {"device_id": "1", "user_compute_stream": "7", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+def test_where_tensorrt_fails_the_next_provider_keeps_its_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ONNX Runtime's own second attempt forgets all options: results would be read before they are there."""
+    asked: list[Any] = []
+
+    def session(*_: object, providers: list[Any], enable_fallback: int) -> Any:
+        assert not enable_fallback
+        asked.append([each if isinstance(each, str) else each[0] for each in providers])
+        if "TensorrtExecutionProvider" in asked[-1]:
+            raise RuntimeError("no libnvinfer.so")
+        return dict(providers[:1])
+
+    monkeypatch.setenv(TENSORRT_VARIABLE, "1")
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    gpus = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: gpus)
+    (tmp_path / "people.onnx").touch()
+    stream: Any = SimpleNamespace(cuda_stream=7)
+    opened: Any = onnx_session._open(tmp_path / "people.onnx", torch.device("cuda", 0), stream)
+    assert opened["CUDAExecutionProvider"]["user_compute_stream"] == "7"
+    assert asked == [gpus, gpus[1:]]
+    assert "TensorRT does not take people.onnx, which runs without it: no libnvinfer.so" in caplog.text
 
 
 def test_yolox_suppresses_doubles(tmp_path: Path) -> None:

@@ -48,7 +48,11 @@ def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: floa
 
 
 def best_first(
-    sources: npt.NDArray[np.int8], scores: Floats, coordinates: Callable[[], Floats]
+    sources: npt.NDArray[np.int8],
+    scores: Floats,
+    coordinates: Callable[[], Floats],
+    *,
+    preferred: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.intp]:
     """Who wins where two boxes hold one person: indices `(n,)`, a caller's boxes first, then a detector's, then flow's.
 
@@ -58,8 +62,11 @@ def best_first(
         sources: `(n,)` values of `BoxSource`.
         scores: `(n,)`.
         coordinates: gives `(n, c)` values that settle ties; called only if there are any.
+        preferred: `(n,)` who comes before all others, whatever the source; None: nobody does.
     """
     ranks = _RANKS[sources]
+    if preferred is not None:
+        ranks = ranks + len(_RANKS) * ~preferred
     order = np.lexsort((-scores, ranks))  # the last key counts most
     ranks, scores = ranks[order], scores[order]
     if ((ranks[1:] == ranks[:-1]) & (scores[1:] == scores[:-1])).any():

@@ -46,6 +46,9 @@ def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
 def velocities(people: TrackedPeople, counts: npt.NDArray[np.bool_], queue: Queue, elapsed: float = 1.0) -> Floats:
     """How people move, `(n, 2)` in pixels an interval of the camera: mean over joints, smoothed; 0 for a new person.
 
+    Who was lost is compared with where they were last seen. Where no joint counts both then and now, nobody knows how a
+    person has moved, and the velocity stays.
+
     Args:
         people: the people of frame k, with their ids.
         counts: `(n, k)` which of their joints count.
@@ -53,12 +56,14 @@ def velocities(people: TrackedPeople, counts: npt.NDArray[np.bool_], queue: Queu
         elapsed: intervals between the two frames.
     """
     velocities = np.zeros((len(people), 2), dtype=np.float32)
-    then, now = queue.seen_again(people.ids)
+    then, now = queue.last_seen(people.ids)
+    intervals = (queue.time - queue.times[then] + elapsed)[:, None].astype(np.float32)  # (p, 1)
     common = (counts[now] & queue.counts[then])[..., None]  # (p, k, 1)
     displacement = (people.joints[now, :, :2] - queue.joints[then, :, :2]) * common
-    displacement = displacement.sum(axis=1) / (np.maximum(common.sum(axis=1), 1) * np.float32(elapsed))
+    displacement = displacement.sum(axis=1) / (np.maximum(common.sum(axis=1), 1) * intervals)
     before = queue.velocities[then]
     share = np.where(before.any(axis=1, keepdims=True), _NEWEST_SHARE, 1.0)  # the first displacement counts in full
+    share = np.where(common.any(axis=1), share, 0.0)
     velocities[now] = before + share * (displacement - before)
     return velocities
 
@@ -76,7 +81,7 @@ def credit(people: TrackedPeople, queue: Queue, queue_length: int, *, detector_r
         detector_ran: whether the detector ran on frame k.
     """
     before = np.zeros(len(people), dtype=np.int64)
-    then, now = queue.seen_again(people.ids)
+    then, now = queue.last_seen(people.ids)
     before[now] = queue.credit[then]
     missed = people.boxes.sources == BoxSource.FLOW
     return np.where(missed, before - int(detector_ran), np.minimum(before + _CREDIT_A_FIND, queue_length))

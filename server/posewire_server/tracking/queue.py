@@ -126,11 +126,13 @@ class Queue:
         """Nobody is remembered; frames and time go on."""
         return replace(Queue.empty(self.joints.shape[1]), frame=self.frame, time=self.time)
 
-    def seen_again(self, ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Who of the newest frame goes on: their rows, and where their ids are in `ids` `(n,)`."""
-        start = self.newest.start
-        rows, places = (self.ids[start:, None] == ids).nonzero()
-        return rows + start, places
+    def last_seen(self, ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Who of `ids` `(n,)` is known: the newest row of each, and where its id is in `ids`."""
+        newest = np.full(len(ids), -1, dtype=np.intp)
+        rows, places = (self.ids[:, None] == ids).nonzero()
+        newest[places] = rows  # of the rows of one id, the last one stays
+        (places,) = (newest >= 0).nonzero()
+        return newest[places], places
 
     def joined_by(
         self,
@@ -140,6 +142,8 @@ class Queue:
         credit: Ints,
         queue_length: int,
         elapsed: float = 1.0,
+        *,
+        detector_ran: bool = True,
     ) -> Queue:
         """The people of the next frame join as its instances; a frame that is `queue_length` intervals old leaves.
 
@@ -152,6 +156,7 @@ class Queue:
             credit: `(n,)`.
             queue_length: L_Q.
             elapsed: intervals since the newest frame.
+            detector_ran: whether the detector ran on the next frame: it has missed whoever is not among them.
         """
         frame, time = self.frame + 1, self.time + elapsed
         start = int(self.times.searchsorted(time - queue_length + _HALF))
@@ -160,6 +165,7 @@ class Queue:
         former_velocities[rows] = velocities[places]
         lost = np.ones(len(former_velocities), np.bool_)
         lost[rows] = False
+        former_credit = np.where(lost, np.maximum(self.credit[start:] - int(detector_ran), 0), self.credit[start:])
         n = len(people)
         return Queue(
             frame=frame,
@@ -173,6 +179,6 @@ class Queue:
             moved=np.concatenate((self.moved[start:], people.joints[..., :2])),
             counts=np.concatenate((self.counts[start:], counts)),
             velocities=np.concatenate((former_velocities, velocities)),
-            credit=np.concatenate((self.credit[start:], credit)),
+            credit=np.concatenate((former_credit, credit)),
             lost=np.concatenate((lost, np.zeros(n, np.bool_))),
         ).shortened(_MOST_INSTANCES)

@@ -237,7 +237,8 @@ class Tracker:
         """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the first stays.
 
         As in box NMS, a detector's box wins over a flow box, then the score decides; but a pose that shows enough
-        joints for a fresh id wins over one that does not, or there would be nobody. A caller's box always stays.
+        joints for a fresh id wins over one that does not: that one might be nobody. A
+        caller's box always stays.
         """
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
         same &= people.boxes.sources != BoxSource.CALLER
@@ -284,11 +285,12 @@ class Tracker:
             credit(people, self._queue, self.config.queue_length, detector_ran=detector_ran),
             self.config.queue_length,
             elapsed,
+            detector_ran=detector_ran,
         )
 
 
 def _canonical_order(people: TrackedPeople, founding: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    """Indices `(n,)` by source of the box, then who is `founding` `(n,)`, then falling score.
+    """Indices `(n,)`: first who is `founding` `(n,)`, then by source of the box, then by falling score.
 
     Coordinates settle ties: no order given matters.
     """
@@ -297,5 +299,5 @@ def _canonical_order(people: TrackedPeople, founding: npt.NDArray[np.bool_]) -> 
         n, k, _ = people.joints.shape
         return np.concatenate((people.boxes.xyxy, people.joints.reshape(n, 3 * k)), axis=1)
 
-    # Scores are 1 at most. With few joints that count, they are those of the best ones, and high.
-    return box_geometry.best_first(people.boxes.sources, people.scores + founding, coordinates)
+    # Not by score alone: of few joints that count, it is that of the best ones, and high.
+    return box_geometry.best_first(people.boxes.sources, people.scores, coordinates, preferred=founding)

@@ -46,8 +46,15 @@ def test_it_is_told_in_the_pixels_of_frames_of_another_size() -> None:
 
 def test_ids_are_found_again_wherever_they_stand() -> None:
     queue = queue_of(people_at([(0, 0)], [9]), people_at([(0, 0), (1, 0), (2, 0)], [4, 7, 5]))
-    rows, places = queue.seen_again(np.array([5, 8, 4]))
+    rows, places = queue.last_seen(np.array([5, 8, 4]))
     assert sorted(zip(rows.tolist(), places.tolist(), strict=True)) == [(1, 2), (3, 0)]
+
+
+def test_the_newest_instance_of_somebody_counts_also_when_lost() -> None:
+    queue = queue_of(*[people_at([(0, 0), (9, 0)], [1, 2])] * 2, people_at([(0, 0)], [1]))
+    rows, places = queue.last_seen(np.array([2, 1, 3]))
+    assert sorted(zip(rows.tolist(), places.tolist(), strict=True)) == [(3, 0), (4, 1)]
+    assert queue_of().last_seen(np.array([1]))[0].tolist() == []
 
 
 def test_what_was_found_is_kept_as_found() -> None:

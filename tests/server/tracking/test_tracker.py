@@ -86,6 +86,28 @@ def test_somebody_who_walks_on_while_hidden_is_known_again() -> None:
     assert step(t, [(300, 0), (12.0 * 10, 0)]) == ids
 
 
+def test_somebody_missed_for_a_frame_before_is_known_again_too() -> None:
+    t = tracker(queue_length=10)
+    for frame in range(20):
+        ids = step(t, [(300, 0), (12.0 * frame, 300)], STILL if frame else None)
+    step(t, [(300, 0)])
+    assert step(t, [(300, 0), (12.0 * 21, 300)]) == ids
+    for _ in range(6):
+        step(t, [(300, 0)])
+    assert step(t, [(300, 0), (12.0 * 28, 300)]) == ids
+
+
+def test_somebody_seen_badly_before_hiding_is_known_again_too() -> None:
+    t = tracker(queue_length=10)
+    for frame in range(10):
+        ids = step(t, [(300, 0), (12.0 * frame, 300)], STILL if frame else None)
+    for frame in range(10, 13):  # no joint counts
+        assert step(t, [(300, 0), (12.0 * frame, 300)], score=0.35) == ids
+    for _ in range(7):
+        step(t, [(300, 0)])
+    assert step(t, [(300, 0), (12.0 * 20, 300)]) == ids
+
+
 def test_joint_propagation_keeps_a_person_whom_the_detector_misses() -> None:
     found = {}
     for propagation in (True, False):
@@ -137,6 +159,19 @@ def test_a_person_is_carried_for_as_long_as_the_detector_gave_credit(found: int,
         assert t.update(boxes, joints_at([(0, 0)])).ids.tolist() == [1]
         lived += 1
     assert lived == carried
+
+
+def test_credit_outlasts_a_frame_in_which_somebody_is_lost() -> None:
+    t = tracker(queue_length=5)
+    for _ in range(9):
+        step(t, [(0, 0)])
+    step(t, [])  # credit 5, and a run that misses
+    step(t, [(0, 0)])
+    lived = 0
+    while len(boxes := t.unify(Boxes.empty(), STILL)):
+        assert t.update(boxes, joints_at([(0, 0)])).ids.tolist() == [1]
+        lived += 1
+    assert lived == 5
 
 
 def test_between_detector_frames_the_flow_boxes_carry_on_alone() -> None:
@@ -192,6 +227,18 @@ def test_pose_nms_keeps_the_pose_that_may_found_a_track() -> None:
     people = t.update(t.unify(boxes, None), joints)
     assert people.ids.tolist() == [1]
     assert people.boxes.scores.tolist() == pytest.approx([0.7])
+
+
+def test_pose_nms_keeps_whom_the_flow_box_shows_better() -> None:
+    t = tracker()
+    step(t, [(0, 0)])
+    boxes = t.unify(boxes_at([(70, 0)]), STILL)
+    assert sorted(boxes.sources.tolist()) == [BoxSource.DETECTOR, BoxSource.FLOW]
+    joints = joints_at([(0, 0), (0, 0)])
+    joints[boxes.sources == BoxSource.DETECTOR, 2:, 2] = 0.3  # two joints count
+    people = t.update(boxes, joints)
+    assert people.ids.tolist() == [1]
+    assert people.boxes.sources.tolist() == [BoxSource.FLOW]
 
 
 def test_every_box_of_the_caller_gets_its_person() -> None:

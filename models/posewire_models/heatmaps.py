@@ -2,7 +2,9 @@
 
 Convention of the published code and weights (`lib/dataset/JointsDataset.py`, `lib/core/inference.py`): heatmap cell u
 stands for input pixel `stride * u`, so the target of a joint at input pixel x is a Gaussian at `x / stride`. Mirrored
-heatmaps, turned back, therefore lie 1 - 1/stride cells too far left; the flip test moves them by a whole cell.
+heatmaps, turned back, therefore lie 1 - 1/stride cells too far left. The published flip test moves them by a whole
+cell, which stays so for `quarter`; but what is too much moves every joint by half an input pixel, so for `gaussian` they
+are moved by just what they are off.
 
 Where between the cells a peak lies is told in one of two ways (`DECODINGS`): `quarter`, the paper's, or `gaussian`,
 after Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation" (DARK), CVPR 2020, without
@@ -46,17 +48,18 @@ def gaussian_heatmaps(points: Tensor, size: tuple[int, int], sigma: float) -> Te
     return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
 
 
-def flip_average(heatmaps: Tensor, flipped: Tensor, mirror: Tensor) -> Tensor:
+def flip_average(heatmaps: Tensor, flipped: Tensor, mirror: Tensor, shift: float = 1.0) -> Tensor:
     """The flip test: the mean of the heatmaps of a crop and of its mirrored copy, all `(n, k, h, w)`.
 
     Args:
         heatmaps: of the crop.
         flipped: of the mirrored crop, as the network gave them.
         mirror: `(k,)` permutation that swaps left and right joints.
+        shift: cells, 0..1, by which the mirrored ones are moved to the right once they are turned back.
     """
     back = flipped[:, mirror].flip(3)
-    shifted = torch.cat((back[..., :1], back[..., :-1]), dim=3)
-    return (heatmaps + shifted) / 2
+    moved = torch.cat((back[..., :1], back[..., :-1]), dim=3)
+    return (heatmaps + torch.lerp(back, moved, shift)) / 2
 
 
 def decode_heatmaps(heatmaps: Tensor, decoding: str = "quarter") -> Tensor:

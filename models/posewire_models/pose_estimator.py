@@ -115,7 +115,8 @@ class HeatmapPoseEstimator:
         images = normalise(crops, self._config.pixel_mean, self._config.pixel_std)
         heatmaps = network(images)
         if self._settings.flip_test:
-            heatmaps = flip_average(heatmaps, network(images.flip(3)), self._mirror)
+            shift = 1 - 1 / self._config.stride if self._settings.decoding == "gaussian" else 1.0
+            heatmaps = flip_average(heatmaps, network(images.flip(3)), self._mirror, shift)
         return decode_heatmaps(heatmaps, self._settings.decoding)
 
 

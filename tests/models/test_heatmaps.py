@@ -104,6 +104,17 @@ def test_flip_test_mirrors_swaps_and_shifts(x: float, y: float) -> None:
     assert math.dist(decoded[:2].tolist(), (x, y)) <= 0.25 * math.sqrt(2) + 0.13
 
 
+@given(st.floats(4, 43), st.floats(4, 60))
+def test_the_flip_test_moves_nothing_where_peaks_are_placed_exactly(x: float, y: float) -> None:
+    stride, width = 4, 192
+    straight, flipped = (
+        gaussian_heatmaps(torch.tensor([[[place, y]]]), (64, 48), 1.5) for place in (x, (width - 1) / stride - x)
+    )
+    averaged = flip_average(straight, flipped, torch.tensor([0]), shift=1 - 1 / stride)
+    decoded = decode_heatmaps(averaged, "gaussian")[0, 0]
+    assert math.dist(decoded[:2].tolist(), (x, y)) <= 0.03
+
+
 def test_flip_average_shifts_by_one_cell() -> None:
     flipped = torch.arange(4.0).view(1, 1, 1, 4)
     averaged = flip_average(torch.zeros(1, 1, 1, 4), flipped, torch.tensor([0]))

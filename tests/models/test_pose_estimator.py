@@ -49,8 +49,11 @@ def test_people_do_not_depend_on_who_shares_their_batch(estimator: HeatmapPoseEs
             np.testing.assert_allclose(pose, alone[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_equals_the_steps_one_by_one(flip: bool) -> None:
+@pytest.mark.parametrize(
+    ("decoding", "flip_shift"),
+    [("quarter", None), ("quarter", 1.0), ("gaussian", 0.75)],  # None: without the flip test
+)
+def test_equals_the_steps_one_by_one(decoding: str, flip_shift: float | None) -> None:
     network = small_network("pose_resnet")
     frame, boxes = _scene(5, (96, 128), 4)
     to_frame = crop_to_frame(torch.from_numpy(boxes), network.config.input_size)
@@ -58,10 +61,11 @@ def test_equals_the_steps_one_by_one(flip: bool) -> None:
     crops = normalise(crops, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
     with torch.inference_mode():
         heatmaps = network(crops)
-        if flip:
-            heatmaps = flip_average(heatmaps, network(crops.flip(3)), torch.from_numpy(COCO17.mirror))
-    expected = joints_in_frame(decode_heatmaps(heatmaps), 4, to_frame).numpy()
-    (found,) = _estimator(PoseSettings(flip_test=flip))([frame], [boxes])
+        if flip_shift is not None:
+            heatmaps = flip_average(heatmaps, network(crops.flip(3)), torch.from_numpy(COCO17.mirror), flip_shift)
+    expected = joints_in_frame(decode_heatmaps(heatmaps, decoding), 4, to_frame).numpy()
+    settings = PoseSettings(flip_test=flip_shift is not None, decoding=decoding)
+    (found,) = _estimator(settings)([frame], [boxes])
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-3)
 

@@ -86,7 +86,11 @@ class _ScoredScene:
         truth = self._truths.pop(result.frame)
         if not result.tracked:
             return
-        self._scorer = self._scorer or Scorer(info.joint_set)
+        if self._scorer is None:
+            remembered = info.settings.tracker.queue_length
+            self._scorer = (
+                Scorer(info.joint_set) if remembered is None else Scorer(info.joint_set, longest_gap=remembered - 1)
+            )
         people = result.people
         self._scorer.add(
             truth,

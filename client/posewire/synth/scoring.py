@@ -73,7 +73,8 @@ class Scorer:
         joint_set: what the rows of the tracked joints mean.
         least_oks: similarity from which two poses are of the same person, 0..1.
         least_visible: who is visible to a smaller fraction need not be found, 0..1.
-        longest_gap: frames for which a tracker may be expected to remember who is out of sight; as the default queue.
+        longest_gap: frames for which a tracker may be expected to remember who is out of sight: one fewer than the
+            length of its queue, which is 10 by default.
 
     Raises:
         ValueError: a threshold is outside 0..1.
@@ -82,7 +83,7 @@ class Scorer:
     joint_set: JointSet
     least_oks: float = 0.5
     least_visible: float = 0.25
-    longest_gap: int = 10
+    longest_gap: int = 9
     _frames: int = 0
     _people: int = 0
     _missed: int = 0

@@ -8,6 +8,7 @@ from torch import Tensor
 from posewire_models.center_detector import CenterDetector, CenterMaps, decode_centers
 from posewire_models.detectors.letterboxed import LetterboxedDetector
 from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.detectors.yolox_boxes import YOLOX_FILL
 
 __all__ = ["CenterHeatmapDetector"]
 
@@ -24,9 +25,7 @@ class CenterHeatmapDetector(LetterboxedDetector):
         precision: str = "auto",
     ) -> None:
         self._stride = network.config.stride
-        # Filled with the mean colour: zero after normalisation.
-        fill = sum(network.config.pixel_mean) / 3
-        super().__init__(network, network.config, settings, device, runtime, precision, fill)
+        super().__init__(network, network.config, settings, device, runtime, precision, YOLOX_FILL)
 
     def _decoded(self, told: CenterMaps) -> Tensor:
         boxes, scores = decode_centers(told, self._stride, self._settings.max_people)

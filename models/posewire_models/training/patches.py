@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from posewire_models.crops import BOX_SCALE, check_box_scale
 from posewire_models.training.people import Floats, Person, Picture, in_sight
-from posewire_models.training.pictures import Pixels, read_rgb, shrunk
+from posewire_models.training.pictures import Pixels, cut_square, read_rgb
 
 __all__ = ["Cut", "PatchGeometry", "PatchSet", "StreamedPatches", "cut_patch", "load_patches"]
 
@@ -104,14 +103,7 @@ class PatchSet:
 def cut_patch(picture: Pixels, person: Person, geometry: PatchGeometry) -> Cut:
     """A person cut out of a picture."""
     scale, shift = geometry.to_patch(person.box)
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
-    if scale < 0.5:  # warpAffine reads four neighbours only: shrink with averages first
-        height, width = picture.shape[:2]
-        picture = shrunk(picture, 2 * scale)
-        ratio = np.array([picture.shape[1] / width, picture.shape[0] / height])
-        matrix[:, 2] += matrix[[0, 1], [0, 1]] * (0.5 / ratio - 0.5)
-        matrix[:, :2] /= ratio
-    patch = cv2.warpAffine(picture, matrix, (geometry.side, geometry.side), flags=cv2.INTER_LINEAR)
+    patch = cut_square(picture, scale, shift, geometry.side)
     joints = person.joints.copy()
     joints[:, :2] = joints[:, :2] * scale + shift
     return torch.from_numpy(patch), torch.from_numpy(joints), person.area * scale * scale

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pixels", "read_rgb", "shrunk"]
+__all__ = ["Pixels", "cut_square", "read_rgb", "shrunk"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,3 +52,15 @@ def shrunk(picture: Pixels, scale: float) -> Pixels:
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     # OpenCV, given factors instead, would map by them and not by the size that it rounds to.
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def cut_square(picture: Pixels, scale: float, shift: npt.NDArray[np.floating[Any]], side: int) -> Pixels:
+    """A square of `side` pixels out of the picture, black where that ends: `square = scale * picture + shift`."""
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
+    if scale < 0.5:  # warpAffine reads four neighbours only: shrink with averages first
+        height, width = picture.shape[:2]
+        picture = shrunk(picture, 2 * scale)
+        ratio = np.array([picture.shape[1] / width, picture.shape[0] / height])
+        matrix[:, 2] += matrix[[0, 1], [0, 1]] * (0.5 / ratio - 0.5)
+        matrix[:, :2] /= ratio
+    return np.asarray(cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)

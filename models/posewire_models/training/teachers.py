@@ -26,6 +26,7 @@ import torch
 from posewire.joints import COCO17
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import YOLOX_FILL, boxes_of, suppressed
+from posewire_models.training.pictures import cut_square
 from posewire_models.training.readers.teacher import teacher_lines
 
 __all__ = ["MoveNet", "YoloxBoxes", "already_labelled", "label_picture", "main"]
@@ -94,10 +95,8 @@ class MoveNet:
     def _see(self, picture: Picture, box: Floats, side: float, *, mirrored: bool) -> Floats:
         scale = self._side / side
         center = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
-        to_crop = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
-        to_crop[:, 2] = (self._side - 1) / 2 - scale * center
-        flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        crop = cv2.warpAffine(picture, to_crop, (self._side, self._side), flags=flags)
+        shift = (self._side - 1) / 2 - scale * center
+        crop = cut_square(picture, scale, shift, self._side)
         if mirrored:
             crop = np.ascontiguousarray(crop[:, ::-1])
         self._interpreter.set_tensor(self._entry["index"], crop[None].astype(self._entry["dtype"]))
@@ -107,7 +106,7 @@ class MoveNet:
         if mirrored:
             joints = joints[COCO17.mirror]
             joints[:, 0] = self._side - 1 - joints[:, 0]
-        joints[:, :2] = (joints[:, :2] - to_crop[:, 2]) / scale
+        joints[:, :2] = (joints[:, :2] - shift) / scale
         return joints.astype(np.float32)
 
 

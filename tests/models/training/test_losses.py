@@ -15,11 +15,19 @@ def test_absent_joints_get_no_gradient() -> None:
     assert touched.tolist() == (weights > 0).tolist()
 
 
-def test_masked_mse_is_the_mean_over_labelled_joints() -> None:
+def test_masked_mse_counts_joints_without_a_label_as_right() -> None:
     heatmaps = torch.zeros(1, 2, 4, 4)
     heatmaps[0, 0], heatmaps[0, 1] = 2, 100
     loss = masked_mse(heatmaps, torch.zeros_like(heatmaps), torch.tensor([[1.0, 0.0]]))
-    assert float(loss) == pytest.approx(4)
+    assert float(loss) == pytest.approx(4 / 2)
+
+
+def test_processes_that_share_a_batch_have_its_loss_in_the_mean() -> None:
+    """As DDP takes the mean of their gradients: however unevenly the labels are shared out."""
+    heatmaps, targets = torch.rand(2, 4, 17, 8, 6, generator=torch.Generator().manual_seed(0))
+    weights = (torch.arange(17) < torch.tensor([[17], [17], [2], [0]])).float()
+    parts = [masked_mse(heatmaps[rows], targets[rows], weights[rows]) for rows in (slice(0, 2), slice(2, 4))]
+    assert float(sum(parts)) / 2 == pytest.approx(float(masked_mse(heatmaps, targets, weights)))
 
 
 def test_masked_mse_of_nothing_is_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Ask Prometheus every query of the dashboard and of the alerts, and fail if one has no answer.
+"""Ask Prometheus every query of the dashboard, and fail if one has no answer.
 
     python docker/dashboard_queries.py --prometheus http://127.0.0.1:9090 [--without device_memory]
 

@@ -1,7 +1,7 @@
 # The server as an image: docs/deployment.md. From the root of the repository:
 #
-#     docker build --file docker/server.Dockerfile --tag posewire-server:cuda .
-#     docker build --file docker/server.Dockerfile --tag posewire-server:cpu --build-arg VARIANT=cpu \
+#     docker build --file docker/server.Dockerfile --tag posewire-server:0.1.0-cuda .
+#     docker build --file docker/server.Dockerfile --tag posewire-server:0.1.0-cpu --build-arg VARIANT=cpu \
 #         --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 #
 # CUDA comes with torch's wheels; of the host, a container needs NVIDIA's driver and its container toolkit only.

@@ -30,12 +30,12 @@ class Trails:
         self._frame = 0
         self._paths: dict[int, deque[tuple[int, Point]]] = {}
 
-    def update(self, people: Iterable[Person], skeleton: JointSet, joint_threshold: float = 0.3) -> None:
+    def update(self, people: Iterable[Person], joint_set: JointSet, joint_score_threshold: float = 0.3) -> None:
         """Note where everybody is in the next frame."""
         self._frame += 1
         for person in people:
             path = self._paths.setdefault(person.id, deque())
-            path.append((self._frame, _middle(person, skeleton, joint_threshold)))
+            path.append((self._frame, _middle(person, joint_set, joint_score_threshold)))
         for person_id, path in list(self._paths.items()):
             while path and path[0][0] <= self._frame - self.length:
                 path.popleft()
@@ -53,9 +53,9 @@ class Trails:
         }
 
 
-def _middle(person: Person, skeleton: JointSet, threshold: float) -> Point:
+def _middle(person: Person, joint_set: JointSet, threshold: float) -> Point:
     """The middle of the hips, or of the box where they are not seen."""
-    hips = joint_rows(skeleton, ("left_hip", "right_hip"))
+    hips = joint_rows(joint_set, ("left_hip", "right_hip"))
     if len(hips) == 2 and (person.joints[hips, 2] >= threshold).all():
         x, y = person.joints[hips, :2].mean(axis=0)
     else:
@@ -73,6 +73,6 @@ def _smoothed(points: list[Point]) -> list[Point]:
     return means
 
 
-def joint_rows(skeleton: JointSet, names: Iterable[str]) -> list[int]:
-    """Rows of those of the joints that the skeleton has."""
-    return [skeleton.names.index(name) for name in names if name in skeleton.names]
+def joint_rows(joint_set: JointSet, names: Iterable[str]) -> list[int]:
+    """Rows of those of the joints that the joint set has."""
+    return [joint_set.names.index(name) for name in names if name in joint_set.names]

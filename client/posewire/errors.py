@@ -9,7 +9,7 @@
     │   ├── ConnectionFailed        nobody answers at the address
     │   ├── TimedOut                the server took longer than `timeout_s`
     │   ├── ServerFailed            the server failed; its log says why
-    │   └── ServerRefused           the server said no: state, unknown bundle, not supported ...
+    │   └── ServerRefused           the server said no: no detector, messages out of order ...
     │       ├── InvalidRequest      something in the request is wrong; `violations` names it
     │       ├── LimitExceeded       too large, too many, too fast; the message names the limit
     │       └── AccessDenied        credentials are missing or not sufficient
@@ -95,7 +95,7 @@ class CallError(PosewireError):
 
     Attributes:
         code: name of the gRPC status code, e.g. `UNAVAILABLE`; empty if the call never had one.
-        reason: the server's reason for programs, e.g. `TOO_MANY_STREAMS`; empty if it gave none.
+        reason: the server's reason for programs, e.g. `LIMIT_REACHED`; empty if it gave none.
         violations: what was wrong in the request, where the server says so.
     """
 
@@ -178,4 +178,4 @@ class FrameFailed(FrameMissed):
 
 
 class FrameDropped(FrameMissed):
-    """The frame was given up, because a newer one was there or it waited too long."""
+    """The frame was given up though nothing was wrong with it: `FrameResult.reason` says why, e.g. a newer one was there."""

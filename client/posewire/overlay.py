@@ -56,10 +56,10 @@ def color_of(person_id: int) -> Color:
 def draw_people(
     image: Image,
     people: Sequence[Person],
-    skeleton: JointSet,
+    joint_set: JointSet,
     *,
     trails: Trails | None = None,
-    joint_threshold: float = 0.3,
+    joint_score_threshold: float = 0.3,
     boxes: bool = True,
     labels: bool = True,
 ) -> Image:
@@ -69,15 +69,15 @@ def draw_people(
         with client.track("walk.mp4", keep_images=True) as stream:
             for result in stream:
                 if result.image is not None:  # as of frames that were dropped on the way, or cannot be read
-                    skeleton = stream.info.joint_set
-                    picture = posewire.draw_people(result.image, result.people, skeleton, trails=trails)
+                    joint_set = stream.info.joint_set
+                    picture = posewire.draw_people(result.image, result.people, joint_set, trails=trails)
 
     Args:
         image: `(h, w, 3)` uint8 RGB; not changed.
         people: of this frame.
-        skeleton: what their joints are; `stream.info.joint_set`.
+        joint_set: what their joints are; `stream.info.joint_set`.
         trails: remembers the frames before; it is told of this one here.
-        joint_threshold: joints with a lower score, and the limbs that end in them, are left out.
+        joint_score_threshold: joints with a lower score, and the limbs that end in them, are left out.
         boxes: draw the boxes.
         labels: draw the ids.
 
@@ -94,7 +94,7 @@ def draw_people(
     # One unit is a pixel of a picture of about 960x540.
     unit = max(0.5, math.sqrt(canvas.shape[0] * canvas.shape[1]) / 720)
     if trails is not None:
-        trails.update(people, skeleton, joint_threshold)
+        trails.update(people, joint_set, joint_score_threshold)
         paths = trails.paths()
         for person in people:
             _draw_trail(canvas, paths[person.id], color_of(person.id), unit)
@@ -102,13 +102,13 @@ def draw_people(
     for person in sorted(people, key=lambda person: float(person.box[1] + person.box[3])):
         if boxes:
             _draw_box(canvas, person, unit)
-        _draw_skeleton(canvas, person, skeleton, joint_threshold, unit)
+        _draw_skeleton(canvas, person, joint_set, joint_score_threshold, unit)
     if labels:
         _draw_labels(canvas, people, unit)
     return canvas
 
 
-def _draw_skeleton(canvas: Image, person: Person, skeleton: JointSet, threshold: float, unit: float) -> None:
+def _draw_skeleton(canvas: Image, person: Person, joint_set: JointSet, threshold: float, unit: float) -> None:
     """Limbs with a dark rim; left limbs lighter and right limbs darker than the colour of the id."""
     base = color_of(person.id)
     # Thinner for people far away, so that a limb stays a line and not a blob.
@@ -116,19 +116,19 @@ def _draw_skeleton(canvas: Image, person: Person, skeleton: JointSet, threshold:
     shown = person.joints[:, 2] >= threshold
     limbs = []
     places: list[Point] = [(x, y) for x, y, _ in person.joints.tolist()]
-    for a, b in _edges(skeleton):
+    for a, b in _edges(joint_set):
         if shown[a] and shown[b]:
-            names = skeleton.names[a], skeleton.names[b]
+            names = joint_set.names[a], joint_set.names[b]
             share = 0.55 if (_FACE | _NECK).issuperset(names) else 1.0
             limbs.append((places[a], places[b], _side_color(base, names), width * share))
-    shoulders = joint_rows(skeleton, ("left_shoulder", "right_shoulder"))
-    neck = joint_rows(skeleton, ("neck", "head_bottom"))
+    shoulders = joint_rows(joint_set, ("left_shoulder", "right_shoulder"))
+    neck = joint_rows(joint_set, ("neck", "head_bottom"))
     if len(shoulders) == 2 and neck and shown[shoulders].all() and shown[neck[0]]:
         middle = person.joints[shoulders, :2].mean(axis=0).tolist()
         limbs.append((places[neck[0]], (middle[0], middle[1]), base, width * 0.55))
     dots = [
         (places[k], _side_color(base, (name,)), width * (0.5 if name in _FACE else 0.85))
-        for k, name in enumerate(skeleton.names)
+        for k, name in enumerate(joint_set.names)
         if shown[k]
     ]
     rim = max(1.0, 0.35 * width)
@@ -196,13 +196,13 @@ def _draw_trail(canvas: Image, path: list[tuple[float, Point]], color: Color, un
                     layer.line(start, end, color, thickness)
 
 
-def _edges(skeleton: JointSet) -> list[tuple[int, int]]:
+def _edges(joint_set: JointSet) -> list[tuple[int, int]]:
     """The limbs to draw: from the ears to the shoulders only where no neck holds the head."""
-    has_neck = not _NECK.isdisjoint(skeleton.names)
+    has_neck = not _NECK.isdisjoint(joint_set.names)
     return [
         edge
-        for edge in skeleton.edges
-        if not (has_neck and {skeleton.names[k].partition("_")[2] for k in edge} == {"ear", "shoulder"})
+        for edge in joint_set.edges
+        if not (has_neck and {joint_set.names[k].partition("_")[2] for k in edge} == {"ear", "shoulder"})
     ]
 
 

@@ -69,7 +69,7 @@ def test_a_person_is_drawn_in_the_colour_of_the_id() -> None:
 def test_joints_that_are_not_seen_are_left_out() -> None:
     unseen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False)
     assert (unseen == canvas()).all()
-    seen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False, joint_threshold=0.1)
+    seen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False, joint_score_threshold=0.1)
     assert (seen != canvas()).any()
 
 

@@ -57,6 +57,7 @@ class _DropPolicy:
 class _DropPolicyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_DropPolicy.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     DROP_POLICY_UNSPECIFIED: _DropPolicy.ValueType  # 0
+    """Taken as DROP_POLICY_LATEST."""
     DROP_POLICY_LATEST: _DropPolicy.ValueType  # 1
     """The newest frame wins: older ones that wait are dropped and reported. For live cameras."""
     DROP_POLICY_ALL: _DropPolicy.ValueType  # 2
@@ -66,6 +67,7 @@ class DropPolicy(_DropPolicy, metaclass=_DropPolicyEnumTypeWrapper):
     """What happens when frames arrive faster than they can be processed."""
 
 DROP_POLICY_UNSPECIFIED: DropPolicy.ValueType  # 0
+"""Taken as DROP_POLICY_LATEST."""
 DROP_POLICY_LATEST: DropPolicy.ValueType  # 1
 """The newest frame wins: older ones that wait are dropped and reported. For live cameras."""
 DROP_POLICY_ALL: DropPolicy.ValueType  # 2

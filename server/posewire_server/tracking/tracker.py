@@ -35,7 +35,7 @@ __all__ = ["FOUNDING_JOINTS", "Tracker", "TrackerState"]
 FOUNDING_JOINTS = 3
 """So many joints must count in a pose that gets a fresh id: who shows fewer is mostly a thing, not somebody new."""
 
-_MOST_FRAMES = 1000  # that `detect_every` may be
+_MOST_FRAMES = 1000  # by which the first run of the detector is overdue
 # Frames whose shapes differ by less show the same, in other sizes: widths and heights are rounded.
 _SAME_SHAPE = 0.02
 

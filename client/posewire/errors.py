@@ -178,4 +178,4 @@ class FrameFailed(FrameMissed):
 
 
 class FrameDropped(FrameMissed):
-    """The frame was given up though nothing was wrong with it: `FrameResult.reason` says why, e.g. a newer one was there."""
+    """The frame was given up, though nothing was wrong with it: `FrameResult.reason` says why."""

@@ -17,7 +17,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["COCO17", "JOINT_SETS", "NANO19", "POSETRACK15", "JointSet", "joint_set"]
+__all__ = ["AREA_OF_BOX", "COCO17", "JOINT_SETS", "NANO19", "POSETRACK15", "JointSet", "joint_set"]
+
+AREA_OF_BOX = 0.53
+"""Share of their boxes that COCO's people fill on average: OKS wants the area of the person."""
 
 
 @dataclass(frozen=True)

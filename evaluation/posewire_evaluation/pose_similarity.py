@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from posewire.joints import JointSet
+from posewire.joints import AREA_OF_BOX, JointSet
 from posewire_evaluation.sequences import Floats, PoseFrame
 
 __all__ = ["object_keypoint_similarity"]
 
-# COCO's people fill 0.53 of their boxes on average; OKS wants the area of the person.
-_AREA_OF_BOX = 0.53
 _JOINTS_TO_BOX = 1.15
 """The paper's box around a pose: that of its joints, 15 % longer."""
 
@@ -40,6 +38,6 @@ def _squared_scales(truth: PoseFrame) -> Floats:
         near = np.where(given, xy, np.inf).min(axis=1, initial=np.inf)
         extents = extents.copy()
         extents[unknown] = np.where(far >= near, _JOINTS_TO_BOX * (far - near), 0.0)
-    areas = _AREA_OF_BOX * extents.prod(axis=1)
+    areas = AREA_OF_BOX * extents.prod(axis=1)
     squared_heads = np.square(np.nan_to_num(truth.head_sizes))
     return np.asarray(np.maximum(np.maximum(areas, squared_heads), 1.0), np.float64)

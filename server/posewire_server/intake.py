@@ -286,8 +286,14 @@ class Intake:
             else:
                 await self.ready.put(
                     ReadyFrame(
-                        *(item.frame_id, outcome, item.boxes, item.arrived_s),
-                        *(queue_ms, decode_ms, item.moment_s, item.elapsed),
+                        frame_id=item.frame_id,
+                        frame=outcome,
+                        boxes=item.boxes,
+                        arrived_s=item.arrived_s,
+                        queue_ms=queue_ms,
+                        decode_ms=decode_ms,
+                        moment_s=item.moment_s,
+                        elapsed=item.elapsed,
                     )
                 )
 

@@ -83,7 +83,9 @@ def serve(
         float | None, typer.Option(help="Frames a second that are read from one stream (drop policy latest).")
     ] = None,
     max_stream_s: Annotated[float | None, typer.Option(help="Seconds that a stream may be open; 0: any.")] = None,
-    max_idle_s: Annotated[float | None, typer.Option(help="Seconds without a frame, likewise.")] = None,
+    max_idle_s: Annotated[
+        float | None, typer.Option(help="Seconds without a frame after which a stream is drained.")
+    ] = None,
     max_stall_s: Annotated[float | None, typer.Option(help="Seconds until a client must have read a response.")] = None,
     drain_grace_s: Annotated[float | None, typer.Option(help="Seconds that streams get to finish on SIGTERM.")] = None,
     resume_key: Annotated[
@@ -166,7 +168,7 @@ def _start(config: ServerConfig) -> None:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """At once: nobody has been promised anything. Until the server listens to it, that is, some seconds later.
+    """While the server starts, SIGTERM ends the process at once: no client is connected yet.
 
     Linux does not bring a container's first process a signal that it has not asked for.
     """

@@ -80,7 +80,13 @@ class PoseServer:
         self._decoders = Workers(decoding.threads(config), "posewire-decoder")
         self._tracer = FrameTracer(otlp_exporter(config.traces), config.traces_share) if config.traces else None
         context = StreamContext(
-            *(self._pipeline, self._decoders, config.limits, self._drain, snapshots, self.metrics, self._tracer),
+            pipeline=self._pipeline,
+            decoders=self._decoders,
+            limits=config.limits,
+            drain=self._drain,
+            snapshots=snapshots,
+            metrics=self.metrics,
+            tracer=self._tracer,
             decoding=decoding,
             precedence=Precedence(on_gpu=networks.torch_device.type != "cpu"),
         )

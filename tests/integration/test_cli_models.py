@@ -60,6 +60,7 @@ def row(name: str) -> str:
 
 def test_pulled_weights_are_listed_verified_and_not_pulled_twice(mirror: Web) -> None:
     assert " no " in row("mmflow-flownets")
+    assert "nothing is stored in " in run("verify").stderr
     result = run("pull", "mmflow-flownets")
     assert result.exit_code == 0, result.stderr
     assert "mmflow-flownets: " in result.stderr

@@ -171,8 +171,8 @@ def demo(
     flow: FlowFlag = None,
     similarity: SimilarityFlag = None,
     preset: Annotated[str, typer.Option(help=f"Of the scene: {_PRESETS}.")] = "crossing",
-    people: Annotated[int | None, typer.Option(help="In the scene.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the scene.")] = 0,
+    people: Annotated[int | None, typer.Option(help="People in the drawn scene.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn scene.")] = 0,
     quiet: QuietFlag = False,
 ) -> None:
     """Track people in a drawn scene whose truth is known, or in your own video, and show how well and how fast."""

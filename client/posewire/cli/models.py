@@ -77,19 +77,22 @@ def verify(
         from posewire_models.published.store import Store
 
         store = Store()
-        damaged = []
+        damaged, count = [], 0
         for name in [published_file(name).name for name in names] if names else catalogue():
             record = store.record(name)  # whose weights may be gone
             if record is None:
                 if names:
                     raise CommandError(f"{name} is not here; fetch it: posewire models pull {name}")
                 continue
+            count += 1
             fault = store.fault(record)
             if fault:
                 damaged.append(name)
                 say(f"{name}: DAMAGED: {fault} ({store.path(record)})")
             elif not quiet:
                 say(f"{name}: whole, from {record.source}")
+        if not (count or quiet):
+            say(f"nothing is stored in {store.folder}; posewire models list shows what there is to pull")
         if damaged:
             raise CommandError(
                 f"{len(damaged)} damaged; delete the files named above, then: posewire models pull {' '.join(damaged)}"

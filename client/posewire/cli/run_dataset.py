@@ -24,6 +24,7 @@ from posewire.cli.track import refuse_to_be_blind, require_detector
 from posewire.errors import PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
+from posewire.writers._posetrack import SEQUENCE_NAME
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_pairs import check_frames
 from posewire_evaluation.posetrack_files import read_posetrack
@@ -35,7 +36,6 @@ __all__ = ["DataSetJob", "run_data_set"]
 
 _CODEC: Codec = "png"
 """Of frames on their way to the server: a benchmark is about networks and tracker, and JPEG changes what both do."""
-_SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
 _MOST_FAILURES_SHOWN = 5
 
 
@@ -160,7 +160,7 @@ def _is_done(task: _Task) -> bool:
 def _sequence_name(truth: PoseSequence, place: int) -> str:
     """The name inside the file, which poseval takes apart: the truth's own where it has the right form."""
     for name in (PurePosixPath(truth.pictures).name, truth.name):
-        if _SEQUENCE.fullmatch(name):
+        if SEQUENCE_NAME.fullmatch(name):
             return name
     return f"{place:06d}_" + re.sub(r"[^A-Za-z0-9_]+", "_", truth.name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from posewire.cli.outputs import check_outputs, check_video_output
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.streaming import Outcome, check_source, connected, consume, report
 from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
+from posewire.writers._posetrack import SEQUENCE_NAME
 
 __all__ = ["JPEG_QUALITY", "TrackJob", "refuse_to_be_blind", "require_detector", "run_track"]
 
-_SEQUENCE = re.compile(r"\d{5,6}_[A-Za-z0-9_]+")
 JPEG_QUALITY = 95
 """Of frames on their way to the server, as a camera sends them at its best. It may move joints that are doubtful."""
 
@@ -122,7 +121,7 @@ def _result_writer(job: TrackJob, stream: TrackStream) -> ResultWriter:
         return CocoResultsWriter(job.out, info.joint_set)
     if job.out_format is ResultFormat.POSETRACK:
         stem = Path(job.source).stem
-        named = {"sequence": stem} if _SEQUENCE.fullmatch(stem) else {}
+        named = {"sequence": stem} if SEQUENCE_NAME.fullmatch(stem) else {}
         # Such files are made to be scored, and what is in them counts: joints that the tracker does not count go.
         threshold = info.settings.tracker.joint_score_threshold or 0.0
         return PoseTrackWriter(job.out, info.joint_set, joint_score_threshold=threshold, **named)

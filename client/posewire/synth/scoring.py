@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from posewire.joints import NANO19, JointSet
+from posewire.joints import AREA_OF_BOX, NANO19, JointSet
 from posewire.synth.truth import FrameTruth
 
 __all__ = ["Score", "Scorer"]
 
 Floats32 = npt.NDArray[np.float32]
 
-_AREA_OF_BOX = 0.53
 """A body's area relative to its box, as COCO has it on average; for the scale of OKS."""
 
 
@@ -162,7 +161,7 @@ class Scorer:
     def _oks(self, truth: FrameTruth, true_joints: Floats32, joints: Floats32) -> Floats32:
         """`(true, tracked)` similarity over the joints that are in the picture."""
         size = truth.full_boxes[:, 2:] - truth.full_boxes[:, :2]
-        area = np.maximum(_AREA_OF_BOX * size.prod(axis=1), 1.0)
+        area = np.maximum(AREA_OF_BOX * size.prod(axis=1), 1.0)
         gap = ((true_joints[:, None, :, :2] - joints[None, :, :, :2]) ** 2).sum(axis=-1)
         kappa = (2.0 * np.array(self.joint_set.sigmas)) ** 2
         counted = true_joints[..., 2] > 0

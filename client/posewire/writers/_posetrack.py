@@ -31,7 +31,8 @@ _SKELETON = (
     (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
 )  # fmt: skip
 
-_SEQUENCE = re.compile(r"([0-9]{5,6})_[A-Za-z0-9_]+")
+SEQUENCE_NAME = re.compile(r"([0-9]{5,6})_[A-Za-z0-9_]+")
+"""What PoseTrack calls a sequence; its number is the first group."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class PoseTrackWriter(ResultWriter):
         joint_score_threshold: float = 0.0,
     ):
         super().__init__()
-        match = _SEQUENCE.fullmatch(sequence)
+        match = SEQUENCE_NAME.fullmatch(sequence)
         if match is None:
             raise OutputError(
                 f"the sequence {sequence!r} is not of the form NUMBER_NAME with five or six digits,"

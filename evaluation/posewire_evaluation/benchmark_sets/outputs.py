@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from posewire.joints import NANO19, JointSet
+from posewire.joints import AREA_OF_BOX, NANO19, JointSet
 from posewire_evaluation.benchmark_sets.faults import Faults, missed_frames
 from posewire_evaluation.benchmark_sets.scenes import DrawnScene, FlowKind
 from posewire_models.frames import FlowField as EstimatedFlow
@@ -33,7 +33,6 @@ _SEEN_IN_PHANTOMS = ((0.05, 0.25, 0.5, 0.75, 0.95), (0.15, 0.26, 0.34, 0.48, 0.6
 _CROP = 1.25
 # A box that has less in common with everybody shows nobody.
 _LEAST_OVERLAP = 0.15
-_AREA_OF_BOX = 0.53
 _KAPPAS = 2.0 * np.asarray(NANO19.sigmas, np.float32)
 
 
@@ -149,7 +148,7 @@ class FaultyOutputs:
         rng = self._rng(4, frame, int(people.ids[row]))
         noise = rng.standard_normal((len(NANO19), 3)).astype(np.float32)
         width, height = people.boxes[row, 2:] - people.boxes[row, :2]
-        scale = _KAPPAS * np.sqrt(_AREA_OF_BOX * width * height)
+        scale = _KAPPAS * np.sqrt(AREA_OF_BOX * width * height)
         pose: Floats = people.joints[row].copy()
         pose[:, :2] += self._faults.joint_jitter * scale[:, None] * noise[:, :2]
         seen = self._rng(7, int(people.ids[row])).uniform(*_SEEN) + _FRAME_NOISE * rng.standard_normal()

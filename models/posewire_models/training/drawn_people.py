@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from posewire.joints import NANO19, JointSet
+from posewire.joints import AREA_OF_BOX, NANO19, JointSet
 from posewire.synth.posing import paint_posed
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS
 from posewire_models.training.patches import Cut, PatchGeometry, PatchSet, cut_patch
@@ -31,7 +31,6 @@ __all__ = ["DrawnPeopleConfig", "draw_people"]
 _Drawn = tuple[Pixels, Person]
 """A picture and one of the people in it, with the joints of NANO19."""
 
-_AREA_OF_BOX = 0.53  # of COCO's people
 _LEAST_SEEN = 0.35
 """Of whom less is seen is not asked for."""
 _HIDDEN = 0.5
@@ -167,4 +166,4 @@ def _person(joints: Floats, box: Floats) -> Person:
     weights[_FACE] *= joints[_FACE, 2] == 2
     edges = box + np.array([-0.5, -0.5, 0.5, 0.5], np.float32)
     area = float(np.prod(edges[2:] - edges[:2]))
-    return Person(edges, np.column_stack([joints[:, :2], weights]).astype(np.float32), _AREA_OF_BOX * area)
+    return Person(edges, np.column_stack([joints[:, :2], weights]).astype(np.float32), AREA_OF_BOX * area)

@@ -77,7 +77,7 @@ def pose_figures(
     for name, held_out in held_out_pictures(sources, whole, root, NANO19).items():
         pictures = [one for one in held_out if one.people]
         found, labels = [], []
-        for picture, people in _poses(pose, joints, pictures):
+        for picture, people in _poses(pose, pictures):
             found.append(torch.from_numpy(joints.convert(people, NANO19)))
             labels.append(torch.from_numpy(np.stack([person.joints for person in picture.people])))
         if not found:
@@ -98,7 +98,7 @@ def coco_keypoint_ap(pose: PoseEstimator, joints: JointSet, pictures: Sequence[P
 
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for picture, found in _poses(pose, joints, pictures):
+    for picture, found in _poses(pose, pictures):
         for person, pose_found in zip(picture.people, joints.convert(found, COCO17), strict=True):
             x1, y1, x2, y2 = person.box.tolist()
             labels = person.joints[: len(COCO17)].copy()
@@ -206,7 +206,7 @@ def with_flip_test(name: str, bundle: LoadedBundle) -> PoseEstimator:
     return build_pose(component, weights_folder(component, find_bundle(name)), *how)
 
 
-def _poses(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -> list[tuple[Picture, Any]]:
+def _poses(pose: PoseEstimator, pictures: Sequence[Picture]) -> list[tuple[Picture, Any]]:
     """Each readable picture with the poses `(n, k, 3)` found in the boxes of its people."""
     found = []
     for picture in pictures:

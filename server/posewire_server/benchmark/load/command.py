@@ -59,7 +59,7 @@ def load(
         int, typer.Option(help="Of a network on the CPU; 0: the libraries' choice.", rich_help_panel=_SERVER)
     ] = 0,
     streams: Annotated[int, typer.Option("--streams", "-n", help="Cameras.", rich_help_panel=_LOAD)] = 1,
-    fps: Annotated[float, typer.Option(help="Of each camera.", rich_help_panel=_LOAD)] = 30.0,
+    fps: Annotated[float, typer.Option(help="Frames a second of each camera.", rich_help_panel=_LOAD)] = 30.0,
     seconds: Annotated[
         float | None,
         typer.Option(help="Measured.", show_default="10, of an overload 30", rich_help_panel=_LOAD),

@@ -23,7 +23,7 @@ def service(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(help="Threads of a network on the CPU; 0: the libraries' choice.")] = 0,
     size: Annotated[str, typer.Option(help="Of the frames.", metavar="WIDTHxHEIGHT")] = "1280x720",
-    people: Annotated[int, typer.Option(help="In the scene.")] = 4,
+    people: Annotated[int, typer.Option(help="People in the drawn scene.")] = 4,
     frames: Annotated[int, typer.Option(help="Of one round.")] = 100,
     rounds: Annotated[int, typer.Option(help="Of the comparison with the pipeline in process.")] = 5,
     memory_frames: Annotated[int, typer.Option(help="Frames while memory is watched; 0: leave that out.")] = 3000,

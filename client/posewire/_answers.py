@@ -7,6 +7,7 @@ from posewire._ledger import Ledger
 from posewire._retained import Retained
 from posewire.errors import StreamBroken
 from posewire.results import FrameStatus, StreamInfo, StreamSummary
+from posewire.resume import ResumePoint
 from posewire.v1 import track_pb2
 
 __all__ = ["DISCONNECTED", "Answers"]
@@ -28,6 +29,7 @@ class Answers:
     Args:
         info: of the first call.
         goes_on: whether a lost call is followed by another one.
+        resume: from where the first call was to go on.
 
     Attributes:
         ledger: the account.
@@ -39,12 +41,12 @@ class Answers:
         progress: frames that got their result from the present call.
     """
 
-    def __init__(self, info: StreamInfo, *, goes_on: bool) -> None:
+    def __init__(self, info: StreamInfo, *, goes_on: bool, resume: ResumePoint | None = None) -> None:
         settings = info.settings
         # Packets build on each other: a new decoder can do nothing with those that were under way.
         self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in ("h264", "h265")
         self.ledger = Ledger()
-        self.retained = Retained(settings.codec, replays=self.resends)
+        self.retained = Retained(settings.codec, replays=self.resends, start=resume if info.resumed else None)
         self.draining = False
         self.left_out = False
         self.account: track_pb2.StreamSummary | None = None

@@ -56,11 +56,12 @@ class TrackCall:
         settings: StreamSettings,
         resume: ResumePoint | None,
         timeout_s: float,
+        limit: str = "timeout_s",
     ) -> TrackCall:
         """Send the configuration and wait until the server has accepted it.
 
         Raises:
-            CallError: nobody answers, the server refuses, or takes longer than `timeout_s`.
+            CallError: nobody answers, the server refuses, or takes longer than `timeout_s`, the setting `limit`.
             StreamBroken: the server answers something else.
             MisuseError: the client was closed meanwhile.
         """
@@ -79,7 +80,7 @@ class TrackCall:
             call.cancel()
             raise TimedOut(
                 f"opening a stream at {address}: the server has not answered for {timeout_s:g} s;"
-                " look at its log, or raise timeout_s",
+                f" look at its log, or raise {limit}",
                 code=grpc.StatusCode.DEADLINE_EXCEEDED.name,
             ) from None
         except grpc.aio.AioRpcError as error:
@@ -113,7 +114,8 @@ class TrackCall:
     async def half_close(self) -> None:
         """Tell the server that no more frames come."""
         async with self._writing:
-            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over already: `read` says why
+            # A call that is over, or breaks meanwhile, raises gRPC's internal errors, too; `read` says why.
+            with contextlib.suppress(Exception):
                 await self._call.done_writing()
 
     async def read(self) -> track_pb2.TrackResponse | None:

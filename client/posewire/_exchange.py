@@ -33,6 +33,7 @@ class Exchange:
         timeout_s: longest silence of the server while it owes an answer.
         reconnection: finds another server; None: a lost call ends the stream.
         waits: whether frames wait while there is no connection. If not, they are dropped.
+        resume: from where the call was to go on.
         on_reconnect: told of every loss that was made good.
 
     Attributes:
@@ -50,6 +51,7 @@ class Exchange:
         *,
         reconnection: Reconnection | None = None,
         waits: bool = True,
+        resume: ResumePoint | None = None,
         on_reconnect: Callable[[Reconnected], object] | None = None,
     ):
         self.call = call
@@ -60,7 +62,7 @@ class Exchange:
         self._reconnection = reconnection
         self._on_reconnect = on_reconnect
         self._joints = call.info.joint_set.names
-        self._answers = Answers(call.info, goes_on=reconnection is not None)
+        self._answers = Answers(call.info, goes_on=reconnection is not None, resume=resume)
         self._ledger = self._answers.ledger
         self._delivery = Delivery()
         self.outgoing = Outgoing(
@@ -144,6 +146,8 @@ class Exchange:
         self.cancel()
         try:
             await asyncio.gather(self._receiver, return_exceptions=True)
+            if not self.outgoing.over:  # cancelled before it began
+                await self._end()
         finally:
             await self.outgoing.aclose()
 
@@ -167,11 +171,14 @@ class Exchange:
                 unanswered=self._ledger.unanswered,
             )
         finally:
-            self.outgoing.over = True
-            self._answers.retained.over()
-            self._stop()
-            self._failure = self._failure or self._cut_short()
-            await self._delivery.publish(self._ledger.release())
+            await self._end()
+
+    async def _end(self) -> None:
+        self.outgoing.over = True
+        self._answers.retained.over()
+        self._stop()
+        self._failure = self._failure or self._cut_short()
+        await self._delivery.publish(self._ledger.release())
 
     async def _follow_call(self) -> StreamBroken | None:
         """Take the responses of the present call; gives why the stream has to go on in another one, if it has to."""

@@ -131,12 +131,17 @@ class Reconnection:
             attempts += 1
             try:
                 call = await TrackCall.open(
-                    self._connections.to(address), self._stream, resume, self._settings.attempt_timeout_s
+                    self._connections.to(address),
+                    self._stream,
+                    resume,
+                    self._settings.attempt_timeout_s,
+                    "attempt_timeout_s (ReconnectSettings)",
                 )
             except _PASSING as error:
                 last = error
                 _log.info("attempt %d failed: %s", attempts, error)
-            except CallError:
+            except CallError as error:
+                last = error
                 refusing.add(address)
                 if len(refusing) == len(self._connections.addresses):
                     raise

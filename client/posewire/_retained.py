@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from posewire.resume import ResumePoint
 from posewire.settings import Codec
@@ -23,11 +24,13 @@ class Retained:
     Args:
         codec: of the frames.
         replays: whether frames are to be sent again.
+        start: from where the stream goes on itself: it can be taken up there until it has a token of its own.
     """
 
-    def __init__(self, codec: Codec, *, replays: bool) -> None:
+    def __init__(self, codec: Codec, *, replays: bool, start: ResumePoint | None = None) -> None:
         self._codec = codec
         self._replays = replays
+        self._start = start
         self._unanswered: dict[int, track_pb2.TrackRequest] = {}
         self._token = b""
         self._tracked_with_token: track_pb2.TrackRequest | None = None
@@ -73,7 +76,7 @@ class Retained:
 
     def refused(self) -> None:
         """The token is worth nothing any more, and neither is what came after it."""
-        self._token = b""
+        self._token, self._start = b"", None
         self._newest_tracked = self._tracked_with_token = None
         self._forget_since_token()
 
@@ -86,7 +89,9 @@ class Retained:
     def resume_point(self) -> ResumePoint | None:
         """Where another stream can take up this one; None as long as the server has given no token."""
         if not self._token:
-            return None
+            return self._start
+        if self._tracked_with_token is None and self._start is not None:
+            return replace(self._start, token=self._token)  # nothing has been tracked since then
         codec = self._codec
         if codec == "jpeg" or codec == "png" or codec == "raw":
             newest = self._tracked_with_token

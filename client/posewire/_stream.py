@@ -82,6 +82,7 @@ class AsyncTrackStream:
         self._exchange: Exchange | None = None
         self._sending = asyncio.Lock()
         self._opened = False
+        self._epoch_s = time.time() - time.monotonic()  # a clock that is set must not look like a gap between frames
 
     # -- opening and closing -------------------------------------------------------------------------------------------
 
@@ -162,6 +163,7 @@ class AsyncTrackStream:
             reconnection=reconnection,
             # A camera goes on without us, and so does a program that wants the newest frame to win.
             waits=settings.drop_policy == "all" or (self._source is not None and not self._source.live),
+            resume=plan.resume,
             on_reconnect=plan.on_reconnect,
         )
         if self._source is not None:
@@ -265,7 +267,7 @@ class AsyncTrackStream:
             await exchange.wait_for_room(in_flight_limit(settings), counting_untaken=False)
             exchange.check_open()
             number = exchange.next_number if number is None else number
-            own = SourceFrame(number, time.time() if time_s is None else time_s, boxes=boxes)
+            own = SourceFrame(number, self._epoch_s + time.monotonic() if time_s is None else time_s, boxes=boxes)
             # Where the sender is slowed down, "now" is the pace of the server: its tracker would learn nothing from it.
             own.timed = time_s is not None or settings.drop_policy == "latest"
             if isinstance(frame, bytes):

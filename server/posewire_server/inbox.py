@@ -55,7 +55,7 @@ class Inbox(Generic[Item]):
         clock: seconds; a test's own.
 
     Attributes:
-        held_back: how many items had to wait for room.
+        held_back: under ALL, how many items came while others waited: they are there sooner than they are needed.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Inbox(Generic[Item]):
 
     async def put(self, item: Item) -> None:
         """Add an item; under ALL, wait until there is room."""
-        self.held_back += self._policy is DropPolicy.ALL and len(self._items) >= self._capacity
+        self.held_back += self._policy is DropPolicy.ALL and len(self._items) > 0
         while self._policy is DropPolicy.ALL and not self._draining and len(self._items) >= self._capacity:
             self._room.clear()
             await self._room.wait()

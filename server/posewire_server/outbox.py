@@ -92,6 +92,7 @@ class Outbox:
         accounts: of the stream.
         late: frames dropped because there was more to do than could be done in time.
         sending_since_s: when the response began to leave that has not left yet, on the clock of `time.monotonic`.
+        on_given_up: called when a frame has failed or was dropped.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Outbox:
         self.accounts = Accounts()
         self.late = 0
         self.sending_since_s: float | None = None
+        self.on_given_up: Callable[[], None] = lambda: None
 
     async def started(self, message: track_pb2.StreamStarted) -> None:
         """The stream is open."""
@@ -118,6 +120,7 @@ class Outbox:
     async def failed(self, frame: FrameId, error: FrameError) -> None:
         """A frame failed."""
         self.accounts.failed += 1
+        self.on_given_up()
         if self._metrics is not None:
             self._metrics.frame_failed(error_reason(error))
         message = track_pb2.FailedFrame(
@@ -128,6 +131,7 @@ class Outbox:
     def dropped(self, frame: FrameId, reason: DropReason) -> None:
         """A frame was dropped; told with the next response, or soon without one."""
         self.accounts.dropped += 1
+        self.on_given_up()
         self.late += reason in (DropReason.SUPERSEDED, DropReason.TOO_OLD)
         if self._metrics is not None:
             self._metrics.frame_dropped(reason)

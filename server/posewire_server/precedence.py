@@ -103,6 +103,7 @@ class Precedence:
         """
         standing = Standing(self, outbox, excess, due_s, clock, is_held_back=is_held_back)
         self._standings.add(standing)
+        outbox.on_given_up = self.note_frame_done
         return standing
 
     def leave(self, standing: Standing) -> None:
@@ -111,7 +112,7 @@ class Precedence:
         self.note_frame_done()
 
     def note_frame_done(self) -> None:
-        """Some stream has finished a frame."""
+        """Some stream has a frame less in work."""
         self._frame_done.set()
 
     async def wait_for_others(self, waiting: Standing, length_s: float, at_most_s: float) -> None:

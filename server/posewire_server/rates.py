@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 __all__ = ["RateLimit"]
 
+_LONGEST_WITHOUT_TURN_S = 1.0
+
 
 class RateLimit:
     """Lets so many through a second, and more than one at once after a pause.
@@ -46,12 +48,14 @@ class RateLimit:
         """Wait until one more may pass, and count it.
 
         Those who wait pass in their order, and leave one for those who cannot wait and only `take`: else they would be
-        ahead of them whenever there is one.
+        ahead of them whenever there is one. But where these take all there is, one passes every second.
         """
         async with self._waiting:
-            left_over = min(1.0, self._burst - 1.0)
-            while (wait_s := self._wait_s(1.0 + left_over)) > 0:  # noqa: ASYNC110  others may take some meanwhile
-                await asyncio.sleep(wait_s)
+            began_s, left_over = self._clock(), min(1.0, self._burst - 1.0)
+            while (wait_s := self._wait_s(1.0 + left_over)) > 0:
+                await asyncio.sleep(min(wait_s, _LONGEST_WITHOUT_TURN_S))  # others may take some meanwhile
+                if self._clock() - began_s >= _LONGEST_WITHOUT_TURN_S:
+                    left_over = 0.0
             self._left -= 1.0
 
     @property

@@ -101,7 +101,12 @@ class Snapshots:
         if header["version"] != _VERSION:
             raise TokenRefused("the token is of another version of the server")
         age_s = self._clock() - header["issued"]
-        if not -_CLOCK_SKEW_S <= age_s <= self._lifetime_s:
+        if age_s < -_CLOCK_SKEW_S:
+            raise TokenRefused(
+                f"the token was given {-age_s:.0f} s from now, by this server's clock; servers whose clocks differ by "
+                f"more than {_CLOCK_SKEW_S:g} s do not take up each other's streams: synchronise them"
+            )
+        if age_s > self._lifetime_s:
             raise TokenRefused(f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s")
         if header["joint_set"] != list(joint_set.names):
             raise TokenRefused("the token belongs to a stream whose pose network has other joints")

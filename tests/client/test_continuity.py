@@ -316,6 +316,17 @@ async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any)
     assert stream.summary.reconnects == 1
 
 
+async def test_a_stream_that_is_lost_before_its_first_token_is_taken_up_where_it_was(serve: Any, scripts: Any) -> None:
+    script = Mortal(scripts, 0)
+    server = await serve(script)
+    start = posewire.ResumePoint(b"of the first stream", b"frame")
+    client = AsyncClient(server.address, reconnect=QUICK)
+    async with client, client.track(pictures(4), resume=start) as stream:
+        assert stream.resume_point == start
+        assert all(result.tracked for result in await collect(stream))
+    assert script.resumed_from == [(b"of the first stream", b"frame")] * 2
+
+
 async def test_a_refused_token_is_told(serve: Any, scripts: Any) -> None:
     script = Mortal(scripts, 2, refusal="the token is 70 s old")
     server = await serve(script)

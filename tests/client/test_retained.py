@@ -4,6 +4,7 @@ import pytest
 
 from posewire import _retained
 from posewire._retained import Retained
+from posewire.resume import ResumePoint
 from posewire.v1 import track_pb2
 
 
@@ -40,6 +41,23 @@ def test_a_token_belongs_to_the_newest_tracked_frame_and_what_came_after_it_is_k
     retained.refused()
     assert retained.resume_point is None
     assert to_send(retained) == [4, 5]
+
+
+def test_a_stream_that_took_up_another_one_goes_on_from_there_until_it_has_a_token() -> None:
+    start = ResumePoint(b"of the first stream", b"frame", "png")
+    retained = Retained("jpeg", replays=True, start=start)
+    assert retained.resume_point == start
+    retained.token(b"on drain")  # nothing was tracked since then
+    assert retained.resume_point == ResumePoint(b"on drain", b"frame", "png")
+    retained.opened(request(0))
+    retained.tracked(0)
+    retained.token(b"at 0")
+    assert retained.resume_point == ResumePoint(b"at 0", b"0000", "jpeg")
+    retained.refused()
+    assert retained.resume_point is None
+    forgotten = Retained("jpeg", replays=True, start=start)
+    forgotten.refused()
+    assert forgotten.resume_point is None
 
 
 @pytest.mark.parametrize("replays", [True, False])

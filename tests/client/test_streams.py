@@ -426,6 +426,16 @@ async def test_a_source_that_opens_too_late_is_closed(serve: Any, slow_opening: 
     assert server.service.streams == []
 
 
+async def test_a_stream_that_is_closed_at_once_is_over(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client:
+        async with client.track() as stream:
+            pass  # nothing of it has run yet
+        async with asyncio.timeout(10):
+            with pytest.raises(posewire.MisuseError, match="closed"):
+                await anext(stream)
+
+
 async def test_closing_the_client_closes_its_streams(serve: Any) -> None:
     server = await serve()
     client = AsyncClient(server.address)

@@ -132,7 +132,7 @@ def test_a_server_is_killed_only_after_all_that_it_waits_for(server: str) -> Non
 @pytest.mark.parametrize("server", SERVERS.values())
 def test_a_server_is_not_process_1(server: str) -> None:
     assert PLAIN["services"][server]["init"] is True
-    runs = re.findall(r"^ *docker run .*", GUIDE, re.MULTILINE)
+    runs = re.findall(r"^ *(?:\(umask 077; )?docker run .*", GUIDE, re.MULTILINE)
     assert runs
     assert all(" --init " in run for run in runs)
 

@@ -124,6 +124,21 @@ async def test_under_latest_a_picture_is_decoded_when_its_turn_is_near_and_not_b
         assert bench.decoders.jobs == 2
 
 
+async def test_a_file_sent_ahead_is_known_by_the_frames_that_wait() -> None:
+    """Eight at a time, as the SDK sends them: so it gives way to cameras, although the inbox is never full."""
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, LimitsConfig(max_inbox=8))
+    data, sent = jpeg(picture()), 8
+    async with _running(bench):
+        bench.decoders.go.set()
+        await bench.send([(number, data) for number in range(sent)])
+        for _ in range(20):
+            assert await bench.intake.ready.get() is not None
+            bench.intake.next_may_be_decoded()
+            await bench.send([(sent, data)])
+            sent += 1
+        assert bench.intake.held_back >= 20
+
+
 async def test_under_all_one_picture_is_decoded_ahead() -> None:
     bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL)
     data = jpeg(picture())

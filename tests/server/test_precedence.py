@@ -5,9 +5,12 @@ import math
 import time
 
 import pytest
+from google.protobuf import timestamp_pb2
 
 from posewire.v1 import track_pb2
-from posewire_server.outbox import Outbox
+from posewire_server.errors import Undecodable
+from posewire_server.inbox import DropReason
+from posewire_server.outbox import FrameId, Outbox
 from posewire_server.precedence import Precedence, Standing, Step
 
 
@@ -84,6 +87,25 @@ async def test_a_flood_lets_the_frame_of_a_modest_stream_pass(precedence: Preced
         assert turn is not None
         assert await _waits(modest, step) is None
         modest.answer()
+        await turn
+
+
+@pytest.mark.parametrize("becomes", ["failed", "dropped"])
+async def test_a_frame_that_comes_to_nothing_is_waited_for_no_longer(
+    precedence: Precedence, clock: Clock, becomes: str
+) -> None:
+    flood, modest = Stream(precedence, clock), Stream(precedence, clock)
+    flood.live(excess_a_frame=10)
+    modest.live(excess_a_frame=0)
+    modest.receive()
+    turn = await _waits(flood)
+    assert turn is not None
+    frame = FrameId(0, timestamp_pb2.Timestamp())
+    if becomes == "failed":
+        await modest.outbox.failed(frame, Undecodable("garbage"))
+    else:
+        modest.outbox.dropped(frame, DropReason.TOO_OLD)
+    async with asyncio.timeout(10):
         await turn
 
 

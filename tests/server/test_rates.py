@@ -98,6 +98,24 @@ async def test_who_waits_leaves_one_for_those_who_cannot() -> None:
     assert passed <= 4 + 20 * 4 - taken
 
 
+async def test_who_waits_has_a_turn_where_others_take_all_there_is() -> None:
+    rate = RateLimit(50.0)
+
+    async def camera() -> None:
+        while True:
+            rate.take()
+            await asyncio.sleep(0.002)
+
+    while rate.take():
+        pass
+    taking = asyncio.create_task(camera())
+    try:
+        async with asyncio.timeout(30):
+            await rate.turn()
+    finally:
+        taking.cancel()
+
+
 async def test_those_who_wait_pass_in_their_order() -> None:
     rate = RateLimit(1000.0, burst=2.0)
     order = []

@@ -79,8 +79,15 @@ def test_tokens_grow_old(now_s: float, accepted: bool) -> None:
     if accepted:
         box.redeem(_token(), _CONFIG, COCO17)
     else:
-        with pytest.raises(TokenRefused, match="accepted for 60 s"):
+        with pytest.raises(TokenRefused, match=r"accepted for 60 s|synchronise them"):
             box.redeem(_token(), _CONFIG, COCO17)
+
+
+def test_a_token_from_a_server_whose_clock_is_ahead_says_so() -> None:
+    ahead, box = Snapshots(_KEY, lifetime_s=60, clock=lambda: 1037.0), Snapshots(_KEY, 60, clock=lambda: 1000.0)
+    token = ahead.issue(Snapshot(_tracker(1).state(), None), _CONFIG, COCO17)
+    with pytest.raises(TokenRefused, match=r"given 37 s from now, .* differ by more than 10 s .* synchronise them"):
+        box.redeem(token, _CONFIG, COCO17)
 
 
 def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.MonkeyPatch) -> None:

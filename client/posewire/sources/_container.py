@@ -185,12 +185,13 @@ class FrameTimes:
         self._interval_s = 1 / (video.fps or 25.0)
         self._start_s: float | None = None
         self._begun = False
+        self._epoch_s = time.time() - time.monotonic()  # a clock that is set must not look like a gap between frames
         self.last_s = 0.0
 
     def next(self, stamp_s: float | None) -> float:
         """The time of the next frame, whose time stamp the container gives, or None; earlier only if out of order."""
         if self._live:
-            self.last_s = time.time()
+            self.last_s = self._epoch_s + time.monotonic()
         elif stamp_s is None:
             self.last_s += self._interval_s if self._begun else 0.0
         else:

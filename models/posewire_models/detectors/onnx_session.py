@@ -161,16 +161,15 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
         raise OnnxDetectorError(f"{path} cannot be read: {error.strerror}") from None
     # ONNX Runtime's own second attempt would forget the stream, and then nothing would wait for its results.
     open_with = partial(onnxruntime.InferenceSession, path, options, enable_fallback=0)
-    try:
-        if isinstance(chosen[0], tuple) and chosen[0][0] == _TENSORRT:
-            try:
-                return open_with(providers=chosen)
-            except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
-                log.warning("TensorRT does not take %s, which runs without it: %s", path.name, in_one_line(error))
-                del chosen[0]
-        return open_with(providers=chosen)
-    except Exception as error:  # noqa: BLE001 - as above
-        raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {in_one_line(error)}") from None
+    while True:
+        try:
+            return open_with(providers=chosen)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
+            said = in_one_line(error)
+            if len(chosen) == 1:
+                raise OnnxDetectorError(f"{path} is not a model that ONNX Runtime can open: {said}") from None
+            log.warning("%s does not take %s: %s", chosen[0][0], path.name, said)
+            del chosen[0]
 
 
 def in_one_line(error: Exception) -> str:

@@ -217,7 +217,7 @@ def test_where_tensorrt_fails_the_next_provider_keeps_its_stream(
     opened: Any = onnx_session._open(tmp_path / "people.onnx", torch.device("cuda", 0), stream)
     assert opened["CUDAExecutionProvider"]["user_compute_stream"] == "7"
     assert asked == [gpus, gpus[1:]]
-    assert "TensorRT does not take people.onnx, which runs without it: no libnvinfer.so" in caplog.text
+    assert "TensorrtExecutionProvider does not take people.onnx: no libnvinfer.so" in caplog.text
 
 
 def test_yolox_suppresses_doubles(tmp_path: Path) -> None:

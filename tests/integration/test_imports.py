@@ -25,7 +25,9 @@ HEAVY = ("torch", "torchvision", "onnxruntime")
         ),
         # networks know nothing of the service
         ("posewire_models", ("grpc", "posewire.v1", "posewire_server")),
-        ("posewire_models.bundle", ("grpc", "posewire.v1", "posewire_server")),
+        ("posewire_models.bundle", ("grpc", "posewire.v1", "posewire_server", "posewire_evaluation")),
+        # nor the service of what measures it
+        ("posewire_server.server", ("posewire_evaluation",)),
     ],
 )
 def test_nothing_forbidden_is_imported(imported: str, forbidden: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,6 +40,8 @@ _TOKEN_PREFIX = "pwt_"  # so that scanners for leaked secrets can tell it
 _TOKEN_BYTES = 32
 _MOST = 10**12
 # Nothing longer is hashed: no token is.
+# A file without any token is believed when it has been so for a moment.
+_SETTLED_AFTER_S = 1.0
 _MAX_PRESENTED = 512
 
 
@@ -189,6 +192,9 @@ class TokenFile:
             # What is wrong in a file stays so until it changes; that it could not be read may be over at any time.
             if not isinstance(error, OSError) or self._changes.unread(str(error)):
                 log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
+            return
+        if not grants and self._callers and time.time() - self._file.stat().st_mtime < _SETTLED_AFTER_S:
+            self._changes.unread("")  # whoever writes a file anew begins with an empty one
             return
         # Whose grant is as it was keeps what it has used up.
         kept = {digest: caller for digest, caller in self._callers.items() if grants.get(digest) == caller.grant}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,23 @@ def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path: Path, caplog:
     with pytest.raises(NotAuthenticated):
         tokens.caller_of(f"Bearer {first}")
     assert "cannot be used" in caplog.text
+
+
+def test_a_file_that_is_written_anew_is_not_empty_meanwhile(tmp_path: Path) -> None:
+    token, line = new_token(TokenGrant("door"))
+    file = _file(tmp_path, line)
+    tokens = TokenFile(file)
+    caller = tokens.caller_of(f"Bearer {token}")
+    file.write_text("")  # as cp does before it writes
+    assert tokens.caller_of(f"Bearer {token}") is caller
+    file.write_text(f"{line}\n")
+    assert tokens.caller_of(f"Bearer {token}") is caller
+    file.write_text("")
+    assert tokens.caller_of(f"Bearer {token}") is caller
+    long_ago = time.time() - 10
+    os.utime(file, (long_ago, long_ago))
+    with pytest.raises(NotAuthenticated):  # now it is meant
+        tokens.caller_of(f"Bearer {token}")
 
 
 def test_a_changed_file_that_cannot_be_read_is_read_later(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
@@ -23,7 +22,7 @@ from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
 from posewire.sources import Source, SourceFrame, SourceLike, open_source
-from posewire.sources._frames import own_copy
+from posewire.sources._frames import own_copy, steady_clock
 
 __all__ = ["AsyncTrackStream"]
 
@@ -82,7 +81,7 @@ class AsyncTrackStream:
         self._exchange: Exchange | None = None
         self._sending = asyncio.Lock()
         self._opened = False
-        self._epoch_s = time.time() - time.monotonic()  # a clock that is set must not look like a gap between frames
+        self._clock = steady_clock()
 
     # -- opening and closing -------------------------------------------------------------------------------------------
 
@@ -267,7 +266,7 @@ class AsyncTrackStream:
             await exchange.wait_for_room(in_flight_limit(settings), counting_untaken=False)
             exchange.check_open()
             number = exchange.next_number if number is None else number
-            own = SourceFrame(number, self._epoch_s + time.monotonic() if time_s is None else time_s, boxes=boxes)
+            own = SourceFrame(number, self._clock() if time_s is None else time_s, boxes=boxes)
             # Where the sender is slowed down, "now" is the pace of the server: its tracker would learn nothing from it.
             own.timed = time_s is not None or settings.drop_policy == "latest"
             if isinstance(frame, bytes):

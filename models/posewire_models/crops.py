@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from posewire_models.device_transfer import to_device
+from posewire_models.device_transfer import is_on_cpu, to_device
 
 __all__ = [
     "BOX_SCALE",
@@ -139,13 +139,9 @@ def _reduced(pixels: Tensor, factor: int) -> Tensor:
         return pixels
     height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
     whole = pixels[: height * factor, : width * factor]
-    if _is_on_cpu(pixels):
+    if is_on_cpu(pixels):
         return torch.from_numpy(cv2.resize(whole.numpy(), (width, height), interpolation=cv2.INTER_AREA))
     return functional.avg_pool2d(whole.permute(2, 0, 1).float(), factor).round().byte().permute(1, 2, 0)
-
-
-def _is_on_cpu(pixels: Tensor) -> bool:
-    return pixels.device.type == "cpu"
 
 
 def _to_reduced(to_frame: Tensor, factor: int) -> Tensor:
@@ -156,7 +152,7 @@ def _to_reduced(to_frame: Tensor, factor: int) -> Tensor:
 
 
 def _sampled(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
-    if not _is_on_cpu(frames[0]):
+    if not is_on_cpu(frames[0]):
         return _gather(frames, owners, to_frame, input_size)
     counts = torch.bincount(owners, minlength=len(frames)).tolist()
     parts = [

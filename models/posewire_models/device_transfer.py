@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Uploaded", "own_stream", "to_device", "to_host", "upload"]
+__all__ = ["Uploaded", "is_on_cpu", "own_stream", "to_device", "to_host", "upload"]
 
 
 class Uploaded:
@@ -54,6 +54,11 @@ def upload(pixels: npt.NDArray[np.uint8], device: torch.device) -> Uploaded:
         tensor = staging.to(device, non_blocking=True)
         ready = stream.record_event()
     return Uploaded(tensor, ready)
+
+
+def is_on_cpu(tensor: Tensor) -> bool:
+    """Whether OpenCV and the CPU's own kernels may work on it."""
+    return tensor.device.type == "cpu"
 
 
 def to_device(table: Tensor, device: torch.device) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from posewire_models.device_transfer import is_on_cpu
+
 __all__ = ["Letterbox", "letterbox", "letterbox_many", "resize"]
 
 # Pixels of frames that are resized together: of these, an accelerator holds float32 copies meanwhile (12 bytes each).
@@ -78,13 +80,9 @@ def _fitted(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, in 0..255; on a CPU uint8, elsewhere float32."""
     planes = pixels.permute(0, 3, 1, 2)  # a view: channels last in memory
-    if not _is_on_cpu(pixels):
+    if not is_on_cpu(pixels):
         planes = _halved(planes.float(), size)  # only the CPU has the fast kernel for bytes
     return functional.interpolate(planes, size, mode="bilinear", antialias=True)
-
-
-def _is_on_cpu(pixels: Tensor) -> bool:
-    return pixels.device.type == "cpu"
 
 
 def _halved(planes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -156,7 +156,7 @@ def test_reduced_frames_are_the_same_on_every_device(monkeypatch: pytest.MonkeyP
     frames = [torch.randint(0, 256, (size, 1000, 3), dtype=torch.uint8, generator=generator) for size in (777, 780)]
     to_frame, owners = crop_to_frame(of_four_sizes(), (64, 48)), torch.tensor([0, 0, 1, 1])
     on_cpu = sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=True)
-    monkeypatch.setattr(crops, "_is_on_cpu", lambda _: False)
+    monkeypatch.setattr(crops, "is_on_cpu", lambda _: False)
     elsewhere = sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=True)
     torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1.52)  # a mean of .5 is rounded up or down
 

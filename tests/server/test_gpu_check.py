@@ -90,7 +90,7 @@ class _CutAsOnAGpu:
     def _in_that_way(self, stage: Any, *given: Any) -> Any:
         with pytest.MonkeyPatch.context() as patched:
             for module in (crops, letterbox):
-                patched.setattr(module, "_is_on_cpu", lambda _: False)
+                patched.setattr(module, "is_on_cpu", lambda _: False)
             return stage(*given)
 
 

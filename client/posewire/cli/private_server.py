@@ -16,7 +16,7 @@ from pathlib import Path
 from posewire.cli.access import ServerAccess, access_given
 from posewire.cli.failures import CommandError, UsageError
 
-__all__ = ["ServerChoice", "private_server"]
+__all__ = ["ServerChoice", "private_server", "surroundings"]
 
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 15.0
@@ -89,7 +89,7 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=_surroundings(),
+                env=surroundings(_OF_A_PUBLIC_SERVER),
                 start_new_session=True,
                 close_fds=True,
             )
@@ -104,11 +104,10 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
             _stop(process, ready=ready)
 
 
-def _surroundings() -> dict[str, str]:
+def surroundings(left_out: str | tuple[str, ...]) -> dict[str, str]:
+    """The environment for a server of our own: without a file of settings, and variables that start like `left_out`."""
     return {
-        name: value
-        for name, value in os.environ.items()
-        if name != "POSEWIRE_CONFIG" and not name.startswith(_OF_A_PUBLIC_SERVER)
+        name: value for name, value in os.environ.items() if name != "POSEWIRE_CONFIG" and not name.startswith(left_out)
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import av
 from av.error import FFmpegError, InvalidDataError
 
 from posewire.errors import MisuseError, SourceError
+from posewire.sources._frames import steady_clock
 
 __all__ = ["FrameTimes", "VideoInput"]
 
@@ -185,13 +185,13 @@ class FrameTimes:
         self._interval_s = 1 / (video.fps or 25.0)
         self._start_s: float | None = None
         self._begun = False
-        self._epoch_s = time.time() - time.monotonic()  # a clock that is set must not look like a gap between frames
+        self._clock = steady_clock()
         self.last_s = 0.0
 
     def next(self, stamp_s: float | None) -> float:
         """The time of the next frame, whose time stamp the container gives, or None; earlier only if out of order."""
         if self._live:
-            self.last_s = self._epoch_s + time.monotonic()
+            self.last_s = self._clock()
         elif stamp_s is None:
             self.last_s += self._interval_s if self._begun else 0.0
         else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -12,7 +13,7 @@ import numpy as np
 from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, Image
 
-__all__ = ["Source", "SourceFrame", "checked_rate", "own_copy", "picture_fault"]
+__all__ = ["Source", "SourceFrame", "checked_rate", "own_copy", "picture_fault", "steady_clock"]
 
 T = TypeVar("T")
 
@@ -98,6 +99,12 @@ def checked_rate(fps: float) -> float:
     if not (fps > 0 and math.isfinite(fps)):
         raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite")
     return fps
+
+
+def steady_clock() -> Callable[[], float]:
+    """A clock of Unix time that goes on evenly when the system's is set, which would look like a gap between frames."""
+    epoch_s = time.time() - time.monotonic()
+    return lambda: epoch_s + time.monotonic()
 
 
 def own_copy(value: T) -> T:

@@ -8,7 +8,6 @@ from torch import Tensor
 from posewire_models.center_detector import CenterDetector, CenterMaps, decode_centers
 from posewire_models.detectors.letterboxed import LetterboxedDetector
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL
 
 __all__ = ["CenterHeatmapDetector"]
 
@@ -25,7 +24,7 @@ class CenterHeatmapDetector(LetterboxedDetector):
         precision: str = "auto",
     ) -> None:
         self._stride = network.config.stride
-        super().__init__(network, network.config, settings, device, runtime, precision, YOLOX_FILL)
+        super().__init__(network, network.config, settings, device, runtime, precision)
 
     def _decoded(self, told: CenterMaps) -> Tensor:
         boxes, scores = decode_centers(told, self._stride, self._settings.max_people)

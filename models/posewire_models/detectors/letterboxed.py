@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from posewire_models.crops import normalise
 from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.detectors.yolox_boxes import YOLOX_FILL
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import batches, runner
@@ -28,7 +29,6 @@ class LetterboxedDetector(ABC):
         config: its settings.
         settings: what is reported.
         device, runtime, precision: see `runner`.
-        fill: brightness, 0..255, of what lies outside the frame.
     """
 
     def __init__(
@@ -39,12 +39,10 @@ class LetterboxedDetector(ABC):
         device: torch.device,
         runtime: str,
         precision: str,
-        fill: float,
     ) -> None:
         self._config = config
         self._settings = settings
         self._device = device
-        self._fill = fill
         # Last: it may run right away.
         self._find = runner(network, (3, *config.input_size), device, runtime, precision, self._boxes_of)
 
@@ -55,7 +53,7 @@ class LetterboxedDetector(ABC):
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         pixels = [frame.on(self._device) for frame in frames]
-        images, scales = letterbox_many(pixels, self._config.input_size, self._fill)
+        images, scales = letterbox_many(pixels, self._config.input_size, YOLOX_FILL)
         found = to_host(self._find(images))  # (b, k, 5)
         per_frame_pixel = torch.tensor(scales).repeat(1, 2).unsqueeze(1)  # x, y, x, y
         # The network tells where edges lie, from the input's own edge on; frames count from the middle of a pixel.

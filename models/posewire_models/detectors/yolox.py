@@ -7,7 +7,7 @@ from torch import Tensor
 
 from posewire_models.detectors.letterboxed import LetterboxedDetector
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL, decode_logits, suppressed
+from posewire_models.detectors.yolox_boxes import decode_logits, suppressed
 from posewire_models.yolox_detector import YoloxDetector
 
 __all__ = ["YoloxPersonDetector"]
@@ -24,7 +24,7 @@ class YoloxPersonDetector(LetterboxedDetector):
         runtime: str = "auto",
         precision: str = "auto",
     ) -> None:
-        super().__init__(network, network.config, settings, device, runtime, precision, YOLOX_FILL)
+        super().__init__(network, network.config, settings, device, runtime, precision)
 
     def _decoded(self, told: Tensor) -> Tensor:
         return decode_logits(told, self._config.input_size)

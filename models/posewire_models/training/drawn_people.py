@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from posewire.joints import AREA_OF_BOX, NANO19, JointSet
+from posewire.joints import NANO19, JointSet
 from posewire.synth.posing import paint_posed
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS
 from posewire_models.training.patches import Cut, PatchGeometry, PatchSet, cut_patch
-from posewire_models.training.people import Floats, Person, by_name
+from posewire_models.training.people import Floats, Person, by_name, likely_area
 from posewire_models.training.pictures import Pixels, read_rgb
 from posewire_models.training.readers import read_poses
 from posewire_models.training.readers.label_file import LabelFileError
@@ -165,5 +165,4 @@ def _person(joints: Floats, box: Floats) -> Person:
     weights = np.select([joints[:, 2] == 2, joints[:, 2] == 1], [1.0, _HIDDEN], 0.0)
     weights[_FACE] *= joints[_FACE, 2] == 2
     edges = box + np.array([-0.5, -0.5, 0.5, 0.5], np.float32)
-    area = float(np.prod(edges[2:] - edges[:2]))
-    return Person(edges, np.column_stack([joints[:, :2], weights]).astype(np.float32), AREA_OF_BOX * area)
+    return Person(edges, np.column_stack([joints[:, :2], weights]).astype(np.float32), likely_area(edges))

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from posewire.joints import JointSet
+from posewire.joints import AREA_OF_BOX, JointSet
 
-__all__ = ["Person", "Picture", "by_name", "in_sight", "spread"]
+__all__ = ["Person", "Picture", "by_name", "in_sight", "likely_area", "spread"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,11 @@ class Picture:
     complete: bool = False
     ignored: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     size: tuple[int, int] | None = None
+
+
+def likely_area(box: Floats) -> float:
+    """Area of the person in a box `(4,)` x1, y1, x2, y2 whom nobody has outlined."""
+    return AREA_OF_BOX * float((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def in_sight(picture: Picture, people: Iterable[Person], size: tuple[float, float] | None = None) -> tuple[Person, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from posewire.cli.access import ServerAccess
+from posewire.cli.private_server import surroundings
 from posewire_server.benchmark.credentials import make_credentials, make_tokens
 from posewire_server.config import LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ENVIRONMENT_PREFIX
@@ -94,8 +94,10 @@ async def private_server(
         program = ["posewire_server"]
         if inject_people:
             program = ["posewire_server.benchmark.injected_server", str(inject_people)]
+        # Without the user's own settings of servers: figures are to be those of the command.
+        environment = surroundings(ENVIRONMENT_PREFIX) | environment_of(settings)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=_surroundings() | environment_of(settings)
+            *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=environment
         )
         try:
             addresses = (f"{own.host}:{await _port(port_file, process)}",)
@@ -112,15 +114,6 @@ def environment_of(config: ServerConfig) -> dict[str, str]:
     return {
         ENVIRONMENT_PREFIX + name.replace(".", "_").upper(): str(value)
         for name, value in _differing(config, ServerConfig(), "")
-    }
-
-
-def _surroundings() -> dict[str, str]:
-    """The environment without the user's own settings of servers: figures are to be those of the command."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(ENVIRONMENT_PREFIX) and name != "POSEWIRE_CONFIG"
     }
 
 

@@ -72,7 +72,8 @@ def credit(people: TrackedPeople, queue: Queue, queue_length: int, *, detector_r
     """How many runs of the detector in a row may yet miss each person, `(n,)`, until the flow carries it no further.
 
     Each run that finds a person adds two, up to L_Q; each that misses it takes one. So somebody who was seen for long
-    is carried through a long gap, and what the detector took for a person once is soon gone.
+    is carried through a long gap, and what the detector took for a person once is soon gone. While somebody is lost, Q
+    counts the runs that miss it (`Queue.joined_by`).
 
     Args:
         people: the people of frame k, with their ids.

@@ -35,7 +35,7 @@ __all__ = ["FOUNDING_JOINTS", "Tracker", "TrackerState"]
 FOUNDING_JOINTS = 3
 """So many joints must count in a pose that gets a fresh id: who shows fewer is mostly a thing, not somebody new."""
 
-_MOST_FRAMES = 1000  # by which the first run of the detector is overdue
+_OVERDUE = 1000  # frames since the last run of the detector, before the first one
 # Frames whose shapes differ by less show the same, in other sizes: widths and heights are rounded.
 _SAME_SHAPE = 0.02
 
@@ -67,7 +67,7 @@ class Tracker:
         self._sigmas = np.asarray(sigmas, dtype=np.float32)
         self._queue = Queue.empty(len(self._sigmas))  # Q
         self._identities = 0
-        self._frames_to_detection = -_MOST_FRAMES  # overdue, however far it is stretched
+        self._frames_to_detection = -_OVERDUE  # however far it is stretched
         self._detect_every = config.detect_every
         self._hastened = False  # whether the coming run of the detector was brought forward
         self._detector_ran = False
@@ -237,8 +237,7 @@ class Tracker:
         """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the first stays.
 
         As in box NMS, a detector's box wins over a flow box, then the score decides; but a pose that shows enough
-        joints for a fresh id wins over one that does not: that one might be nobody. A
-        caller's box always stays.
+        joints for a fresh id wins over one that does not: that one might be nobody. A caller's box always stays.
         """
         same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
         same &= people.boxes.sources != BoxSource.CALLER

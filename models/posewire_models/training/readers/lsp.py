@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from posewire.joints import AREA_OF_BOX, JointSet
-from posewire_models.training.people import Person, Picture, by_name
+from posewire.joints import JointSet
+from posewire_models.training.people import Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import LabelFileError, box_around, numbers
 
 __all__ = ["read_lsp_extended"]
@@ -56,7 +56,6 @@ def read_lsp_extended(
         box = box_around(labels, 0.0)
         margin = _EXTEND / 2 * float(max(box[2] - box[0], box[3] - box[1]))
         box = box + np.array([-margin, -margin, margin, margin], np.float32)
-        area = AREA_OF_BOX * float((box[2] - box[0]) * (box[3] - box[1]))
-        person = Person(box=box, joints=by_name(labels, names, to), area=area)
+        person = Person(box=box, joints=by_name(labels, names, to), area=likely_area(box))
         pictures.append(Picture(path=images / f"im{number:05d}{suffix}", key=number, people=(person,)))
     return pictures

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from posewire.joints import AREA_OF_BOX, POSETRACK15, JointSet
-from posewire_models.training.people import Floats, Person, Picture, by_name
+from posewire.joints import POSETRACK15, JointSet
+from posewire_models.training.people import Floats, Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import (
     LabelFileError,
     box_around,
@@ -116,7 +116,7 @@ def _person(joints: Floats, names: tuple[str, ...], to: JointSet) -> Person | No
     box = box_around(joints, _BOX_EXTEND)
     if "head_bottom" not in to.names:
         names = tuple("neck" if name == "head_bottom" else name for name in names)
-    return Person(box, by_name(joints, names, to), area=AREA_OF_BOX * float((box[2] - box[0]) * (box[3] - box[1])))
+    return Person(box, by_name(joints, names, to), area=likely_area(box))
 
 
 def _polygons(xs: list[list[float]], ys: list[list[float]]) -> Floats:

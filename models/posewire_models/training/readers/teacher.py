@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from posewire.joints import AREA_OF_BOX, COCO17, JointSet
-from posewire_models.training.people import Floats, Person, Picture, by_name
+from posewire.joints import COCO17, JointSet
+from posewire_models.training.people import Floats, Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import LabelFileError, entry, numbers
 
 __all__ = ["read_teacher", "teacher_lines", "with_teacher_faces", "with_teacher_people"]
@@ -87,8 +87,8 @@ def read_teacher(
             if box[4] < SURE_OF_A_PERSON:
                 doubtful.append(box[:4])
                 continue
-            area = AREA_OF_BOX * float((box[2] - box[0]) * (box[3] - box[1]))
-            people.append(Person(box[:4], by_name(believed(person["joints"]), COCO17.names, to), area))
+            joints = by_name(believed(person["joints"]), COCO17.names, to)
+            people.append(Person(box[:4], joints, likely_area(box)))
         ignored = np.array(doubtful, np.float32).reshape(-1, 4)
         pictures.append(Picture(images / record["picture"], key, tuple(people), complete=True, ignored=ignored))
     return pictures

@@ -49,6 +49,7 @@ class Metrics:
         self._tracked = self._counter("frames_tracked", "Frames tracked.")
         self._dropped = self._counter("frames_dropped", "Frames dropped.", "reason")
         self._failed = self._counter("frames_failed", "Frames that failed.", "reason")
+        self._abandoned = self._counter("frames_abandoned", "Frames under way when their stream broke off.")
         self._people = distributions(
             self.registry, "posewire_people_per_frame", "People in a tracked frame.", _PEOPLE, "", [""]
         )[""]
@@ -106,6 +107,10 @@ class Metrics:
     def frame_failed(self, reason: str) -> None:
         """A frame failed; one of the reasons of google.rpc.ErrorInfo."""
         self._failed.labels(_label(reason)).inc()
+
+    def frames_abandoned(self, count: int) -> None:
+        """A stream broke off while so many of its frames were under way."""
+        self._abandoned.inc(count)
 
     def picture_answered(self) -> None:
         """A single picture."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from posewire_server.config import LimitsConfig
 from posewire_server.drain import DrainSignal
@@ -13,6 +14,8 @@ from posewire_server.errors import LimitReached, ServerDraining
 from posewire_server.tokens import ANYBODY, Caller
 
 __all__ = ["Places"]
+
+Result = TypeVar("Result")
 
 # Streams that may await their configuration beyond as many as may be open, and those of one token beyond its own.
 _MORE_OPENING = 64
@@ -112,6 +115,17 @@ class Places:
         finally:
             self.pictures -= 1
             self._note_work()
+
+    async def unless_draining(self, work: Awaitable[Result]) -> Result:
+        """What `work` gives; `ServerDraining` is raised as soon as the server is about to stop."""
+        working, draining = asyncio.ensure_future(work), asyncio.ensure_future(self._drain.wait())
+        try:
+            await asyncio.wait({working, draining}, return_when=asyncio.FIRST_COMPLETED)
+            self.refuse_when_draining()
+            return working.result()
+        finally:
+            working.cancel()
+            draining.cancel()
 
     def refuse_when_draining(self) -> None:
         """Raise `ServerDraining` if the server is about to stop."""

@@ -16,8 +16,7 @@ from posewire.v1 import pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
 from posewire_server.access import current_caller
 from posewire_server.config import LimitsConfig, ServerConfig
-from posewire_server.drain import DrainSignal
-from posewire_server.errors import NotPermitted, OutOfOrder, ServerDraining, ServiceError
+from posewire_server.errors import NotPermitted, OutOfOrder, ServiceError
 from posewire_server.frame_clock import FrameClock
 from posewire_server.inbox import DropPolicy
 from posewire_server.logs import current_stream, facts
@@ -87,8 +86,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         networks = self._shared.pipeline.networks
         caller = current_caller.get()
         with self.places.opening(caller):
-            configuration = await _configuration(read, self._shared.drain)
-        await self._openings.turn(caller, context.peer())
+            configuration = await _configuration(self.places.unless_draining(read()))
+        await self.places.unless_draining(self._openings.turn(caller, context.peer()))
         limits = caller.within(self._config.limits)
         settings = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
         with self.places.for_stream(caller):
@@ -222,21 +221,13 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             await abort(context, error)
 
 
-async def _configuration(
-    read: Callable[[], Awaitable[track_pb2.TrackRequest | None]], drain: DrainSignal
-) -> settings_pb2.StreamConfig:
+async def _configuration(reading: Awaitable[track_pb2.TrackRequest | None]) -> settings_pb2.StreamConfig:
     """The first request of a stream."""
-    reading, draining = asyncio.ensure_future(read()), asyncio.ensure_future(drain.wait())
     try:
-        await asyncio.wait({reading, draining}, timeout=_OPENING_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        if drain:
-            raise ServerDraining("this server is about to stop; use another one, or try again when it is back")
-        if not reading.done():
-            raise OutOfOrder(f"no configuration came within {_OPENING_TIMEOUT_S:g} s of opening the stream")
-        request = reading.result()
-    finally:
-        reading.cancel()
-        draining.cancel()
+        async with asyncio.timeout(_OPENING_TIMEOUT_S):
+            request = await reading
+    except TimeoutError:
+        raise OutOfOrder(f"no configuration came within {_OPENING_TIMEOUT_S:g} s of opening the stream") from None
     if request is None:
         raise OutOfOrder("the stream ended before its configuration; send one `config` first, then frames")
     if request.WhichOneof("request") != "config":

@@ -135,6 +135,7 @@ class TrackStream:
         self.progress = Progress(session, settings, outbox.accounts, caller.name)
         self._known_ids = session.tracker.identities
         self._counted_ids = 0
+        self._counted_frames = 0
 
     async def run(self) -> None:
         """Answer for every frame until the client half-closes or the server drains, then send the summary.
@@ -158,6 +159,10 @@ class TrackStream:
                 watcher.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # they are of one cause, or each is enough to end the stream
+        finally:
+            accounts = self._outbox.accounts
+            unanswered = accounts.received - accounts.failed - accounts.dropped - self._counted_frames
+            self._context.metrics.frames_abandoned(unanswered)
         if self._outbox.accounts.open:
             log.error("%d frames were not answered for", self._outbox.accounts.open)
 
@@ -209,6 +214,7 @@ class TrackStream:
         """Count a frame whose result has left."""
         people, births = len(tracked.people), self._session.tracker.identities - self._counted_ids
         self._counted_ids += births
+        self._counted_frames += 1
         self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
         self._context.metrics.frame_tracked(message.timings, people, births)
         times = tracked.times

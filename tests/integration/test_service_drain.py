@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_server.config import LimitsConfig
 from posewire_server.decoding import Codec
 from posewire_server.server import PoseServer, running_server
 from tests.integration.service_calls import ALL, Answers, TrackClient, connected, server_config
@@ -150,6 +151,22 @@ async def test_nothing_new_is_taken_while_draining() -> None:
         gate.open.set()
         await client.finish()
         await stopping
+
+
+async def test_a_stream_that_waits_to_be_opened_is_told_that_the_server_stops() -> None:
+    limits = LimitsConfig(max_streams=1, max_openings_per_s=0.25)  # the second one within 4 s waits for its turn
+    server = await PoseServer.start(server_config(limits=limits), networks())
+    async with connected(server.address) as stub:
+        first = TrackClient(stub)
+        await first.open(drop_policy=ALL)
+        await first.finish()
+        second = TrackClient(stub)
+        await second.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+        await asyncio.sleep(0.5)
+        await server.stop()
+        refusal = await second.failure()
+    assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+    assert "about to stop" in (refusal.details() or "")
 
 
 # -- going on ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from posewire_server.configuration import ConfigError
 from posewire_server.logs import JsonFormatter
 from posewire_server.server import PoseServer, running_server
 from tests.integration.service_calls import ALL, TrackClient, connected, server_config
-from tests.server.stand_ins import Floats, GridPose, ShyPose, jpeg, networks, picture, png
+from tests.server.stand_ins import Floats, Gate, GridPose, ShyPose, jpeg, networks, picture, png
 
 List = pose_tracking_service_pb2.ListStreamsRequest
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -78,6 +78,35 @@ async def test_metrics_over_http(free_port: int) -> None:
     assert values["process_resident_memory_bytes"] > 1e6
     # Nothing that a client chooses becomes a label: their number would have no end.
     assert not re.search(f"secret-camera|{started.stream_id}", " ".join(values))
+
+
+async def test_every_frame_of_a_stream_that_broke_off_is_counted() -> None:
+    gate = Gate()
+    gate.open.set()
+    server = await PoseServer.start(server_config(), networks(pose=gate))
+    async with connected(server.address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, jpeg(picture(0)))
+        await client.send(1, b"not a picture")
+        for _ in range(2):
+            await client.read()
+        gate.open.clear()
+        gate.reached.clear()
+        for number in (2, 3, 4):
+            await client.send(number, jpeg(picture(number)))
+        await asyncio.to_thread(gate.reached.wait, 30)
+        await client.send(4, jpeg(picture(4)))  # a number that it had: refused as soon as it is read, after the others
+        await client.read()
+        client.call.cancel()
+        await server.service.places.wait_until_idle()
+        gate.open.set()
+    await server.stop()
+    value = server.metrics.registry.get_sample_value
+    assert value("posewire_frames_tracked_total") == 1
+    assert value("posewire_frames_failed_total", {"reason": "undecodable"}) == 1
+    assert value("posewire_frames_failed_total", {"reason": "bad-number"}) == 1
+    assert value("posewire_frames_abandoned_total") == 3
 
 
 @pytest.mark.parametrize("method", ["Track", "EstimatePoses", "ListStreams"])

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from posewire_evaluation.ablation.replay import StageOutputs
 from posewire_evaluation.errors import EvaluationError
 from posewire_server.tracking import Boxes, TrackedPeople, TrackerConfig
-from posewire_server.tracking.boxes import suppress
+from posewire_server.tracking.box_geometry import box_nms
 
 __all__ = ["BASELINES", "Baseline", "bytetrack", "missing_package", "norfair"]
 
@@ -45,7 +45,7 @@ def bytetrack(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeo
     )
     tracked = []
     for frame in range(len(outputs)):
-        boxes = suppress(outputs.detections(frame), _DEFAULTS.box_nms_iou, _DEFAULTS.max_people)
+        boxes = box_nms(outputs.detections(frame), _DEFAULTS.box_nms_iou, _DEFAULTS.max_people)
         detections = supervision.Detections(
             xyxy=boxes.xyxy, confidence=boxes.scores, data={"row": np.arange(len(boxes))}
         )
@@ -82,7 +82,7 @@ def norfair(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeopl
     for frame in range(len(outputs)):
         boxes = outputs.detections(frame)
         boxes = boxes[boxes.scores >= _DEFAULTS.box_score_threshold]
-        boxes = suppress(boxes, _DEFAULTS.box_nms_iou, _DEFAULTS.max_people)
+        boxes = box_nms(boxes, _DEFAULTS.box_nms_iou, _DEFAULTS.max_people)
         joints = outputs.poses(frame, boxes.xyxy)
         detections = [
             package.Detection(points=pose[:, :2].astype(np.float64), scores=pose[:, 2], data=(frame, row))

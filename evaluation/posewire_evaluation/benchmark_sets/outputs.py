@@ -12,7 +12,7 @@ from posewire_evaluation.benchmark_sets.faults import Faults, missed_frames
 from posewire_evaluation.benchmark_sets.scenes import DrawnScene, FlowKind
 from posewire_models.frames import FlowField as EstimatedFlow
 from posewire_server.tracking import Boxes, BoxSource, FlowField
-from posewire_server.tracking.boxes import iou
+from posewire_server.tracking.box_geometry import iou
 
 __all__ = ["FaultyOutputs"]
 

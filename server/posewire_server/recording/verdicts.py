@@ -80,10 +80,10 @@ def _judged(seen: Observation, config: TrackerConfig, pose: int, index: int) -> 
     identity = int(seen.ids[index])
     order = np.argsort(-seen.similarities[index], kind="stable")
     candidates = tuple(_candidate(seen, config, index, int(column)) for column in order)
-    if identity in seen.tracks:
+    if identity in seen.track_ids:
         why = f"carries on id {identity}"
     elif identity:
-        why = f"fresh id {identity}: no open track is similar enough" if len(seen.tracks) else f"fresh id {identity}"
+        why = f"fresh id {identity}: no open track is similar enough" if len(seen.track_ids) else f"fresh id {identity}"
     elif seen.given.boxes.sources[pose] == BoxSource.FLOW:
         why = "a flow box that is nobody: its own track went to another pose, or is not similar enough"
     else:
@@ -96,7 +96,7 @@ def _judged(seen: Observation, config: TrackerConfig, pose: int, index: int) -> 
 
 
 def _candidate(seen: Observation, config: TrackerConfig, index: int, column: int) -> Candidate:
-    track, similarity = int(seen.tracks[column]), float(seen.similarities[index, column])
+    track, similarity = int(seen.track_ids[column]), float(seen.similarities[index, column])
     newest = int(seen.queue.frames[seen.queue.ids == track].max())
     won = int(seen.ids[index]) == track
     why = "highest similarity of all open pairs" if won else _why_lost(seen, config, index, column)
@@ -105,15 +105,15 @@ def _candidate(seen: Observation, config: TrackerConfig, index: int, column: int
 
 def _why_lost(seen: Observation, config: TrackerConfig, index: int, column: int) -> str:
     """In greedy matching a pair loses when, at its turn, its pose or its track is taken already."""
-    similarity, track = float(seen.similarities[index, column]), int(seen.tracks[column])
+    similarity, track = float(seen.similarities[index, column]), int(seen.track_ids[column])
     if similarity < config.match_threshold:
         return f"below match_threshold ({config.match_threshold:g})"
     boxes = seen.given.boxes
     pose = seen.rows[index]
-    if boxes.sources[pose] == BoxSource.FLOW and int(boxes.tracks[pose]) != track:
-        return f"a flow box carries on its own track only, id {int(boxes.tracks[pose])}"
+    if boxes.sources[pose] == BoxSource.FLOW and int(boxes.track_ids[pose]) != track:
+        return f"a flow box carries on its own track only, id {int(boxes.track_ids[pose])}"
     rivals = (seen.ids == track).nonzero()[0]
-    own = (seen.tracks == seen.ids[index]).nonzero()[0]
+    own = (seen.track_ids == seen.ids[index]).nonzero()[0]
     rival = float(seen.similarities[rivals[0], column]) if len(rivals) else -1.0
     better = float(seen.similarities[index, own[0]]) if len(own) else -1.0
     if len(rivals) and rival >= better:

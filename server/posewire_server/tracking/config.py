@@ -8,8 +8,8 @@ from enum import StrEnum
 
 __all__ = ["LEAST_ELAPSED", "MOST_ELAPSED", "Similarity", "TrackerConfig"]
 
-# Intervals between two frames. Where they are closer together, displacements are mostly noise; further apart than the
-# other, time ends.
+# Bounds on `elapsed`, in intervals of the camera. Below the first one displacements are mostly noise; the second one
+# keeps the arithmetic finite.
 LEAST_ELAPSED, MOST_ELAPSED = 0.5, 1e6
 
 
@@ -29,12 +29,12 @@ class TrackerConfig:
     Attributes:
         similarity: S_Bbox, S_Pose, S_Flow or S_Multi-flow.
         propagation: whether flow boxes are united with the detector's (joint propagation).
-        queue_length: L_Q, frames that Q holds, but 5,000 people in them at most; a person lost for up to L_Q - 1 frames
-            is linked again by multi-flow. The paper does not give it.
+        queue_length: L_Q in intervals of the camera (frames, where none is missing); Q holds 5,000 people at most. A
+            person lost for less than that is linked again by multi-flow. The paper does not give it.
         box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5). Our detectors report none below
             0.1 by themselves.
-        joint_score_threshold: joints with a lower score do not count (paper: 0.4). Who shows fewer than three that do
-            gets no fresh id.
+        joint_score_threshold: joints of at least this score are confident, others do not count (paper: 0.4). A pose
+            with fewer than three confident joints gets no fresh id.
         box_nms_iou: IoU above which the lower of two boxes is dropped. The paper does not give it.
         pose_nms_oks: OKS above which the lower of two poses is dropped; 1 switches pose NMS off.
         match_threshold: least similarity of a match. The paper does not give it.

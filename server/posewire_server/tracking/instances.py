@@ -33,17 +33,17 @@ class Boxes:
         xyxy: `(n, 4)` float32: x1, y1, x2, y2.
         scores: `(n,)` float32 in 0..1.
         sources: `(n,)` int8, values of `BoxSource`.
-        tracks: `(n,)` int64: the track that a flow box carries on; 0 for boxes of other sources.
+        track_ids: `(n,)` int64: the track that a flow box carries on; 0 for boxes of other sources.
     """
 
     xyxy: Floats
     scores: Floats
     sources: npt.NDArray[np.int8]
-    tracks: Ints
+    track_ids: Ints
 
     @classmethod
     def of(
-        cls, xyxy: npt.ArrayLike, scores: npt.ArrayLike, source: BoxSource, tracks: npt.ArrayLike | None = None
+        cls, xyxy: npt.ArrayLike, scores: npt.ArrayLike, source: BoxSource, track_ids: npt.ArrayLike | None = None
     ) -> Boxes:
         """Boxes that all have one source."""
         corners = np.asarray(xyxy, dtype=np.float32).reshape(-1, 4)
@@ -51,7 +51,9 @@ class Boxes:
             corners,
             np.asarray(scores, dtype=np.float32).reshape(-1),
             np.full(len(corners), source, dtype=np.int8),
-            np.zeros(len(corners), np.int64) if tracks is None else np.asarray(tracks, dtype=np.int64).reshape(-1),
+            np.zeros(len(corners), np.int64)
+            if track_ids is None
+            else np.asarray(track_ids, dtype=np.int64).reshape(-1),
         )
 
     @classmethod
@@ -64,7 +66,7 @@ class Boxes:
 
     def __getitem__(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Boxes:
         """The boxes that a mask `(n,)` or an array of indices selects."""
-        return Boxes(self.xyxy[keep], self.scores[keep], self.sources[keep], self.tracks[keep])
+        return Boxes(self.xyxy[keep], self.scores[keep], self.sources[keep], self.track_ids[keep])
 
     def __add__(self, other: Boxes) -> Boxes:
         """These boxes, then the others."""
@@ -72,7 +74,7 @@ class Boxes:
             np.concatenate([self.xyxy, other.xyxy]),
             np.concatenate([self.scores, other.scores]),
             np.concatenate([self.sources, other.sources]),
-            np.concatenate([self.tracks, other.tracks]),
+            np.concatenate([self.track_ids, other.track_ids]),
         )
 
 
@@ -82,7 +84,7 @@ class TrackedPeople:
 
     Attributes:
         ids: `(n,)` int64 track ids, all different, from 1.
-        scores: `(n,)` float32: box score times the mean score of the joints that count.
+        scores: `(n,)` float32: box score times the mean score of the confident joints.
         boxes: the boxes in which the poses were estimated.
         joints: `(n, k, 3)` float32: x, y, score.
     """
@@ -102,11 +104,11 @@ class TrackedPeople:
         Args:
             boxes: `n` boxes.
             joints: `(n, k, 3)`, a pose a box.
-            joint_score_threshold: joints with a lower score do not count.
+            joint_score_threshold: joints of at least this score are confident.
         """
         scores = joints[..., 2]
-        counts = scores >= joint_score_threshold
-        means = (scores * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+        confident = scores >= joint_score_threshold
+        means = (scores * confident).sum(axis=1) / np.maximum(confident.sum(axis=1), 1)
         return cls(np.zeros(len(boxes), dtype=np.int64), (boxes.scores * means).astype(np.float32), boxes, joints)
 
     def __getitem__(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> TrackedPeople:

@@ -17,7 +17,9 @@ class Matching(NamedTuple):
     pairs: Ints
     """`(p, 2)`: row of the pose, column of the track; by falling similarity."""
     unmatched_poses: Ints
+    """`(u,)` rows."""
     unmatched_tracks: Ints
+    """`(v,)` columns."""
 
 
 def match_greedily(similarity: Floats, threshold: float) -> Matching:

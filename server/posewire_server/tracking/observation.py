@@ -23,16 +23,16 @@ class Observation:
         given: `n` poses as they came, without ids.
         rows: `(m,)` which of them took part in the matching; the others were dropped before.
         similarities: `(m, t)` M_sim.
-        tracks: `(t,)` ids of the tracks.
-        ids: `(m,)` the outcome; 0: nobody, as a flow box becomes whose person was found in another one, or what shows
-            too few joints for a fresh id.
+        track_ids: `(t,)` the columns' tracks.
+        ids: `(m,)` ids given; 0: dropped, because a flow box's person was found in another box, or because too few
+            joints are confident for a fresh id.
         queue: Q, moved to this frame.
     """
 
     given: TrackedPeople
     rows: npt.NDArray[np.intp]
     similarities: Floats
-    tracks: Ints
+    track_ids: Ints
     ids: Ints
     queue: Queue
 

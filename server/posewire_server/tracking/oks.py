@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from posewire.joints import AREA_OF_BOX
 from posewire_server.tracking.instances import Floats
 
 __all__ = ["Poses", "oks"]
 
-# COCO's people fill 0.53 of their boxes on average; OKS wants the area of the person.
-_AREA_OF_BOX = 0.53
 # Fewer joints than this say too little: then all are compared, since a doubtful position is still the best guess.
 _FEWEST_COMMON_JOINTS = 3
 
@@ -22,21 +21,21 @@ class Poses(NamedTuple):
 
     positions: Floats
     """`(n, k, 2)` x, y in pixels."""
-    counts: npt.NDArray[np.bool_]
-    """`(n, k)`: which joints count."""
+    confident: npt.NDArray[np.bool_]
+    """`(n, k)`: which joints have a score of at least `joint_score_threshold`."""
     box_areas: Floats
     """`(n,)` in square pixels."""
 
-    def of(self, rows: npt.NDArray[np.intp]) -> Poses:
-        """Those of some rows."""
-        return Poses(self.positions[rows], self.counts[rows], self.box_areas[rows])
+    def take(self, rows: npt.NDArray[np.intp]) -> Poses:
+        """The poses of these rows."""
+        return Poses(self.positions[rows], self.confident[rows], self.box_areas[rows])
 
 
 def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
     """OKS `(n, m)` in 0..1 of poses a with poses b: the mean over common joints of exp(-d^2 / (2 s^2 (2 sigma)^2)).
 
     The paper does not say which box gives the scale s in tracking, where neither pose is the true one: it is the mean
-    of the two box areas here, which makes OKS symmetric. A joint is common if it counts in both poses.
+    of the two box areas here, which makes OKS symmetric. A joint is common if it is confident in both poses.
 
     Args:
         a: `n` poses.
@@ -50,12 +49,12 @@ def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
     likeness *= likeness
     along_y *= along_y
     likeness += along_y  # squared distance
-    squared_scale = np.maximum(_AREA_OF_BOX * (a.box_areas[:, None] + b.box_areas) / 2, 1.0)  # (n, m)
+    squared_scale = np.maximum(AREA_OF_BOX * (a.box_areas[:, None] + b.box_areas) / 2, 1.0)  # (n, m)
     likeness /= squared_scale
     likeness *= (-0.5 / np.square(2 * sigmas))[:, None, None]
     np.exp(likeness, out=likeness)
 
-    common = a.counts.T[:, :, None] & b.counts.T[:, None]
+    common = a.confident.T[:, :, None] & b.confident.T[:, None]
     commons = common.sum(axis=0, dtype=np.int32)  # (n, m)
     few = commons < _FEWEST_COMMON_JOINTS
     common[:, few] = True

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from posewire_server.tracking import boxes as box_geometry
+from posewire_server.tracking import box_geometry
 from posewire_server.tracking.config import TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
@@ -17,7 +17,7 @@ __all__ = ["credit", "flow_boxes", "move", "scores_hold", "velocities"]
 
 # Share of the newest displacement in a velocity: one frame's jitter counts half, that of two frames ago an eighth.
 _NEWEST_SHARE = 0.5
-# So many runs may miss a person for each that found it.
+# Runs of the detector that may miss a person, for each that found it.
 _CREDIT_A_FIND = 2
 # Mean joint score of a pose that holds, as a share of the person's best in Q.
 _SCORE_HELD = 0.75
@@ -32,7 +32,7 @@ def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
     leaves. (The paper says nothing of the flow at hidden joints.)
 
     Args:
-        queue: its joints where the previous frame shows them.
+        queue: its `moved` joints in pixels of frame k-1.
         flow: F_{k-1->k}.
         elapsed: intervals of the camera between the two frames.
     """
@@ -43,22 +43,22 @@ def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
     return replace(queue, moved=queue.moved + coasting)
 
 
-def velocities(people: TrackedPeople, counts: npt.NDArray[np.bool_], queue: Queue, elapsed: float = 1.0) -> Floats:
+def velocities(people: TrackedPeople, confident: npt.NDArray[np.bool_], queue: Queue, elapsed: float = 1.0) -> Floats:
     """How people move, `(n, 2)` in pixels an interval of the camera: mean over joints, smoothed; 0 for a new person.
 
-    Who was lost is compared with where they were last seen. Where no joint counts both then and now, nobody knows how a
-    person has moved, and the velocity stays.
+    Who was lost is compared with where they were last seen. Where no joint is confident both then and now, nobody knows
+    how a person has moved, and the velocity stays.
 
     Args:
         people: the people of frame k, with their ids.
-        counts: `(n, k)` which of their joints count.
+        confident: `(n, k)` which of their joints are.
         queue: Q up to frame k-1.
         elapsed: intervals between the two frames.
     """
     velocities = np.zeros((len(people), 2), dtype=np.float32)
     then, now = queue.last_seen(people.ids)
     intervals = (queue.time - queue.times[then] + elapsed)[:, None].astype(np.float32)  # (p, 1)
-    common = (counts[now] & queue.counts[then])[..., None]  # (p, k, 1)
+    common = (confident[now] & queue.confident[then])[..., None]  # (p, k, 1)
     displacement = (people.joints[now, :, :2] - queue.joints[then, :, :2]) * common
     displacement = displacement.sum(axis=1) / (np.maximum(common.sum(axis=1), 1) * intervals)
     before = queue.velocities[then]
@@ -73,7 +73,7 @@ def credit(people: TrackedPeople, queue: Queue, queue_length: int, *, detector_r
 
     Each run that finds a person adds two, up to L_Q; each that misses it takes one. So somebody who was seen for long
     is carried through a long gap, and what the detector took for a person once is soon gone. While somebody is lost, Q
-    counts the runs that miss it (`Queue.joined_by`).
+    counts the runs that miss it (`Queue.pushed`).
 
     Args:
         people: the people of frame k, with their ids.
@@ -118,14 +118,14 @@ def flow_boxes(queue: Queue, flow: FlowField | None, config: TrackerConfig) -> B
         One box a carried person, with the score of the box that it was last found in.
     """
     newest = queue.newest
-    counts = queue.counts[newest]
+    confident = queue.confident[newest]
     carried = (
         (queue.joints[newest, :, 2].mean(axis=1) >= config.propagation_threshold)
         & (queue.credit[newest] > 0)
-        & (counts.sum(axis=1) >= 2)  # one joint spans no box
+        & (confident.sum(axis=1) >= 2)  # one joint spans no box
     )
     joints = queue.moved[newest][carried]
     if flow is not None:
         joints = joints + flow.at(joints.reshape(-1, 2)).reshape(joints.shape)
-    xyxy = box_geometry.around_joints(joints, counts[carried])
+    xyxy = box_geometry.around_joints(joints, confident[carried])
     return Boxes.of(xyxy, queue.box_scores[newest][carried], BoxSource.FLOW, queue.ids[newest][carried])

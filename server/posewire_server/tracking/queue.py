@@ -14,7 +14,7 @@ __all__ = ["Queue"]
 # However long Q is and however many people it holds: beyond so many instances, the oldest leave. To compare a frame's
 # poses with more would take longer than the networks do, at the cost of all other streams.
 _MOST_INSTANCES = 5000
-# Times are sums of parts of intervals: this keeps a frame from leaving one interval early or late.
+# Times are sums of fractions of intervals: this keeps rounding from dropping a frame one interval early or late.
 _HALF = 0.5
 
 
@@ -34,7 +34,7 @@ class Queue:
         box_scores: `(m,)` float32: as found in its own frame.
         joints: `(m, k, 3)` float32 x, y, score: as found in its own frame.
         moved: `(m, k, 2)` float32: where the joints are in the newest frame, by all flow fields since.
-        counts: `(m, k)` bool: which joints count.
+        confident: `(m, k)` bool: which joints have a score of at least `joint_score_threshold`.
         velocities: `(m, 2)` float32: pixels an interval, the person as a whole when last seen.
         credit: `(m,)` int64: how many runs of the detector in a row may yet miss the person, see `propagation.credit`.
         lost: `(m,)` bool: the person is not in the newest frame.
@@ -49,7 +49,7 @@ class Queue:
     box_scores: Floats
     joints: Floats
     moved: Floats
-    counts: npt.NDArray[np.bool_]
+    confident: npt.NDArray[np.bool_]
     velocities: Floats
     credit: Ints
     lost: npt.NDArray[np.bool_]
@@ -67,7 +67,7 @@ class Queue:
             box_scores=np.zeros(0, np.float32),
             joints=np.zeros((0, joints, 3), np.float32),
             moved=np.zeros((0, joints, 2), np.float32),
-            counts=np.zeros((0, joints), np.bool_),
+            confident=np.zeros((0, joints), np.bool_),
             velocities=np.zeros((0, 2), np.float32),
             credit=np.zeros(0, np.int64),
             lost=np.zeros(0, np.bool_),
@@ -81,10 +81,10 @@ class Queue:
         """The rows of the newest frame."""
         return slice(int(self.frames.searchsorted(self.frame)), None)
 
-    def after(self, elapsed: float, queue_length: int) -> Queue:
-        """What of it the next frame is compared with: nothing that is more than `queue_length` intervals old by then.
+    def without_expired(self, elapsed: float, queue_length: int) -> Queue:
+        """Q without instances that will be more than `queue_length` intervals old at the next frame.
 
-        The newest frame always is: a server that tracks few of the frames it gets must still know who is who.
+        The newest frame stays in any case: a server that tracks few of the frames it gets must still know who is who.
 
         Args:
             elapsed: intervals to the next frame.
@@ -110,7 +110,7 @@ class Queue:
         return replace(self, **rows)
 
     def resized(self, x: float, y: float) -> Queue:
-        """In the pixels of frames that are so many times as wide, and as high."""
+        """Q after a change of frame size: `x` is new width / old width, `y` new height / old height."""
         scale = np.array([x, y], np.float32)
         joints = self.joints.copy()
         joints[..., :2] *= scale
@@ -134,10 +134,10 @@ class Queue:
         (places,) = (newest >= 0).nonzero()
         return newest[places], places
 
-    def joined_by(
+    def pushed(
         self,
         people: TrackedPeople,
-        counts: npt.NDArray[np.bool_],
+        confident: npt.NDArray[np.bool_],
         velocities: Floats,
         credit: Ints,
         queue_length: int,
@@ -151,7 +151,7 @@ class Queue:
 
         Args:
             people: `n`, with their ids.
-            counts: `(n, k)` which of their joints count.
+            confident: `(n, k)` which of their joints are.
             velocities: `(n, 2)`; they hold for all instances of the same person from now on.
             credit: `(n,)`.
             queue_length: L_Q.
@@ -177,7 +177,7 @@ class Queue:
             box_scores=np.concatenate((self.box_scores[start:], people.boxes.scores)),
             joints=np.concatenate((self.joints[start:], people.joints)),
             moved=np.concatenate((self.moved[start:], people.joints[..., :2])),
-            counts=np.concatenate((self.counts[start:], counts)),
+            confident=np.concatenate((self.confident[start:], confident)),
             velocities=np.concatenate((former_velocities, velocities)),
             credit=np.concatenate((former_credit, credit)),
             lost=np.concatenate((lost, np.zeros(n, np.bool_))),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from posewire_server.tracking import boxes as box_geometry
+from posewire_server.tracking import box_geometry
 from posewire_server.tracking.config import Similarity
 from posewire_server.tracking.instances import Floats, Ints
 from posewire_server.tracking.oks import Poses, oks
 from posewire_server.tracking.queue import Queue
 
-__all__ = ["to_tracks"]
+__all__ = ["similarity_matrix"]
 
 
-def to_tracks(boxes: Floats, poses: Poses, queue: Queue, sigmas: Floats, similarity: Similarity) -> tuple[Floats, Ints]:
+def similarity_matrix(
+    boxes: Floats, poses: Poses, queue: Queue, sigmas: Floats, similarity: Similarity
+) -> tuple[Floats, Ints]:
     """M_sim between the new poses J^k and the tracks in Q.
 
     S_Multi-flow compares with the instances of all frames in Q, the other three with the newest frame alone. A track
@@ -51,4 +53,4 @@ def _to_instances(
     if similarity is Similarity.BBOX:
         return box_geometry.iou(boxes, tracked)
     positions = queue.joints[rows, :, :2] if similarity is Similarity.POSE else queue.moved[rows]
-    return oks(poses, Poses(positions, queue.counts[rows], box_geometry.areas(tracked)), sigmas)
+    return oks(poses, Poses(positions, queue.confident[rows], box_geometry.areas(tracked)), sigmas)

@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from posewire_server.tracking import boxes as box_geometry
+from posewire_server.tracking import box_geometry
 from posewire_server.tracking.config import LEAST_ELAPSED, MOST_ELAPSED, TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
@@ -28,15 +28,15 @@ from posewire_server.tracking.observation import Observation, Observer
 from posewire_server.tracking.oks import Poses, oks
 from posewire_server.tracking.propagation import credit, flow_boxes, move, scores_hold, velocities
 from posewire_server.tracking.queue import Queue
-from posewire_server.tracking.similarity import to_tracks
+from posewire_server.tracking.similarity import similarity_matrix
 
 __all__ = ["FOUNDING_JOINTS", "Tracker", "TrackerState"]
 
 FOUNDING_JOINTS = 3
-"""So many joints must count in a pose that gets a fresh id: who shows fewer is mostly a thing, not somebody new."""
+"""A pose needs so many confident joints for a fresh id: what shows fewer is mostly a thing, not somebody new."""
 
-_OVERDUE = 1000  # frames since the last run of the detector, before the first one
-# Frames whose shapes differ by less show the same, in other sizes: widths and heights are rounded.
+_OVERDUE = 1000  # frames: makes the detector due on the first one, however far `detect_every` is stretched
+# Aspect ratios that differ by less than this are the same view at another size: widths and heights are rounded.
 _SAME_SHAPE = 0.02
 
 
@@ -67,12 +67,12 @@ class Tracker:
         self._sigmas = np.asarray(sigmas, dtype=np.float32)
         self._queue = Queue.empty(len(self._sigmas))  # Q
         self._identities = 0
-        self._frames_to_detection = -_OVERDUE  # however far it is stretched
+        self._frames_to_detection = -_OVERDUE
         self._detect_every = config.detect_every
         self._hastened = False  # whether the coming run of the detector was brought forward
         self._detector_ran = False
         self._elapsed = 0.0  # since the newest frame of Q
-        self._due: Callable[[], Queue] | None = None  # what Q becomes; see catch_up
+        self._deferred: Callable[[], Queue] | None = None  # what Q becomes; see catch_up
 
     @property
     def detector_due(self) -> bool:
@@ -107,12 +107,15 @@ class Tracker:
             flow: F_{k-1->k}; None when there is none, as on the first frame: then everybody is thought to stand still.
             elapsed: time since the frame before, in intervals of the camera; above 1 where frames are missing. Below
                 0.5 counts as 0.5, above a million as a million.
+
+        Returns:
+            At most `max_people` boxes, best first; none where nobody is expected.
         """
         self.catch_up()
         elapsed = min(max(elapsed, LEAST_ELAPSED), MOST_ELAPSED)
         self._elapsed += elapsed
         if self._elapsed > 1.0:
-            self._queue = self._queue.after(self._elapsed, self.config.queue_length)
+            self._queue = self._queue.without_expired(self._elapsed, self.config.queue_length)
 
         # a. B_det, without the boxes that the detector doubts.
         self._detector_ran = detections is not None
@@ -128,10 +131,10 @@ class Tracker:
 
         # Every instance in Q follows the new flow field, so that S_Multi-flow needs no other.
         if flow is not None:
-            self._due = partial(move, self._queue, flow, elapsed)
+            self._deferred = partial(move, self._queue, flow, elapsed)
 
         # c. B_unified: box NMS over both.
-        return box_geometry.suppress(unified, self.config.box_nms_iou, self.config.max_people)
+        return box_geometry.box_nms(unified, self.config.box_nms_iou, self.config.max_people)
 
     def update(self, boxes: Boxes, joints: Floats) -> TrackedPeople:
         """Steps e to g: give ids to the poses of this frame and remember them. Once a frame, after `unify`.
@@ -142,8 +145,8 @@ class Tracker:
 
         Returns:
             The people, in the order given, with their ids. Left out are poses that pose NMS drops, those in the
-            detector's boxes that are no known person and show fewer than `FOUNDING_JOINTS` joints, and flow boxes in
-            which the pose network found nobody, or whose person was found in another box.
+            detector's boxes that are no known person and have fewer than `FOUNDING_JOINTS` confident joints, and flow
+            boxes in which the pose network found nobody, or whose person was found in another box.
 
         Raises:
             ValueError: the shape of `joints` fits neither the boxes nor the joint set.
@@ -158,27 +161,29 @@ class Tracker:
         # Poses take part in an order of their own, not the caller's, so that a permutation of the input changes no id
         # even where similarities tie.
         poses = self._poses(given)
-        founding = (poses.counts.sum(axis=1) >= FOUNDING_JOINTS) | (boxes.sources == BoxSource.CALLER)
+        founding = (poses.confident.sum(axis=1) >= FOUNDING_JOINTS) | (boxes.sources == BoxSource.CALLER)
         rows = _canonical_order(given, founding)
         rows = rows[self._confirmed(given)[rows]]
-        people, poses = given[rows], poses.of(rows)
-        kept = self._distinct(people, poses)
-        rows, people, poses = rows[kept], people[kept], poses.of(kept)
+        people, poses = given[rows], poses.take(rows)
+        kept = self._pose_nms(people, poses)
+        rows, people, poses = rows[kept], people[kept], poses.take(kept)
 
         # e. M_sim: similarity of each pose in J^k with each track in Q.
-        similarities, tracks = to_tracks(people.boxes.xyxy, poses, self._queue, self._sigmas, self.config.similarity)
+        similarities, track_ids = similarity_matrix(
+            people.boxes.xyxy, poses, self._queue, self._sigmas, self.config.similarity
+        )
 
         # f. Greedy matching; an unmatched pose gets a fresh id, if it is one.
-        ids = self._matched(people.boxes, founding[rows], similarities, tracks)
+        ids = self._assign_ids(people.boxes, founding[rows], similarities, track_ids)
         if self._observer is not None:
-            self._observer(Observation(given, rows, similarities, tracks, ids, self._queue))
+            self._observer(Observation(given, rows, similarities, track_ids, ids, self._queue))
         (kept,) = ids.nonzero()
         kept = kept[rows[kept].argsort()]  # back in the order given
-        people, poses = replace(people, ids=ids)[kept], poses.of(kept)
+        people, poses = replace(people, ids=ids)[kept], poses.take(kept)
 
         # g. P^k joins Q; the oldest frame leaves.
-        self._due = partial(
-            self._joined, people, poses, self._elapsed, self._detect_every, detector_ran=self._detector_ran
+        self._deferred = partial(
+            self._push, people, poses, self._elapsed, self._detect_every, detector_ran=self._detector_ran
         )
         self._elapsed = 0.0
         return people
@@ -207,9 +212,9 @@ class Tracker:
         What `unify` and `update` do to Q is not needed for their results, so it waits: call this while the pose network
         runs, and when the results have been sent. Nothing but time depends on it.
         """
-        if self._due is not None:
-            self._queue = self._due()
-            self._due = None
+        if self._deferred is not None:
+            self._queue = self._deferred()
+            self._deferred = None
 
     def state(self) -> TrackerState:
         """A snapshot; the arrays are not written to afterwards."""
@@ -218,35 +223,35 @@ class Tracker:
 
     def restore(self, state: TrackerState) -> None:
         """Go on from a snapshot of a tracker with the same joint set."""
-        self._queue, self._due, self._elapsed = state.queue, None, 0.0
+        self._queue, self._deferred, self._elapsed = state.queue, None, 0.0
         self._identities = state.identities
         # The state may be of a time when it ran less often.
         self._frames_to_detection = min(state.frames_to_detection, self._detect_every - 1)
         self._hastened = state.hastened
 
     def _poses(self, people: TrackedPeople) -> Poses:
-        counts = people.joints[..., 2] >= self.config.joint_score_threshold
-        return Poses(people.joints[..., :2], counts, box_geometry.areas(people.boxes.xyxy))
+        confident = people.joints[..., 2] >= self.config.joint_score_threshold
+        return Poses(people.joints[..., :2], confident, box_geometry.areas(people.boxes.xyxy))
 
     def _confirmed(self, people: TrackedPeople) -> npt.NDArray[np.bool_]:
         """All but the flow boxes in which the pose network found nobody: flow only guesses that someone is there."""
         found = people.joints[..., 2].mean(axis=1) >= self.config.propagation_threshold
         return np.asarray(found | (people.boxes.sources != BoxSource.FLOW))
 
-    def _distinct(self, people: TrackedPeople, poses: Poses) -> npt.NDArray[np.intp]:
+    def _pose_nms(self, people: TrackedPeople, poses: Poses) -> npt.NDArray[np.intp]:
         """Pose NMS: of two poses that are the same by OKS, as two boxes on one person give, the first stays.
 
         As in box NMS, a detector's box wins over a flow box, then the score decides; but a pose that shows enough
         joints for a fresh id wins over one that does not: that one might be nobody. A caller's box always stays.
         """
-        same = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
-        same &= people.boxes.sources != BoxSource.CALLER
-        return box_geometry.survivors(same).nonzero()[0]
+        suppresses = oks(poses, poses, self._sigmas) > self.config.pose_nms_oks
+        suppresses &= people.boxes.sources != BoxSource.CALLER
+        return box_geometry.greedy_nms(suppresses).nonzero()[0]
 
-    def _matched(self, boxes: Boxes, founding: npt.NDArray[np.bool_], similarities: Floats, tracks: Ints) -> Ints:
-        """Step f: M_sim `(n, t)` with the `tracks` `(t,)` decides who is who. Ids `(n,)`; 0: this is nobody.
+    def _assign_ids(self, boxes: Boxes, founding: npt.NDArray[np.bool_], similarities: Floats, track_ids: Ints) -> Ints:
+        """Step f: ids `(n,)` by M_sim `(n, t)` with the tracks `track_ids` `(t,)`; 0: this is nobody.
 
-        Where no track is similar enough, those get fresh ids of whom `founding` `(n,)` is true.
+        Poses without a similar track get fresh ids where `founding` `(n,)` is true.
 
         A flow box is there to carry on the one track that it comes from, where the detector missed the person. So poses
         in other boxes choose first; then a flow box's pose gets its own track if that is still free, or is dropped: it
@@ -256,31 +261,31 @@ class Tracker:
         from_flow = boxes.sources == BoxSource.FLOW
         (found,), (carried,) = (~from_flow).nonzero(), from_flow.nonzero()
         first = match_greedily(similarities[found], self.config.match_threshold)
-        ids[found[first.pairs[:, 0]]] = tracks[first.pairs[:, 1]]
+        ids[found[first.pairs[:, 0]]] = track_ids[first.pairs[:, 1]]
         if len(carried):
             free = first.unmatched_tracks
-            own = boxes.tracks[carried, None] == tracks[free]
+            own = boxes.track_ids[carried, None] == track_ids[free]
             second = match_greedily(
                 np.where(own, similarities[np.ix_(carried, free)], -1.0), self.config.match_threshold
             )
-            ids[carried[second.pairs[:, 0]]] = tracks[free[second.pairs[:, 1]]]
+            ids[carried[second.pairs[:, 0]]] = track_ids[free[second.pairs[:, 1]]]
         fresh = found[first.unmatched_poses]
         fresh = fresh[founding[fresh]]
         ids[fresh] = self._identities + 1 + np.arange(len(fresh))
         self._identities += len(fresh)
         return ids
 
-    def _joined(
+    def _push(
         self, people: TrackedPeople, poses: Poses, elapsed: float, detect_every: int, *, detector_ran: bool
     ) -> Queue:
         """Step g: Q with the people of this frame; `elapsed` and `detect_every` are those of it."""
         if not detector_ran and not self._hastened and not scores_hold(people, self._queue):
             self._frames_to_detection -= detect_every // 2
             self._hastened = True
-        return self._queue.joined_by(
+        return self._queue.pushed(
             people,
-            poses.counts,
-            velocities(people, poses.counts, self._queue, elapsed),
+            poses.confident,
+            velocities(people, poses.confident, self._queue, elapsed),
             credit(people, self._queue, self.config.queue_length, detector_ran=detector_ran),
             self.config.queue_length,
             elapsed,
@@ -298,5 +303,5 @@ def _canonical_order(people: TrackedPeople, founding: npt.NDArray[np.bool_]) -> 
         n, k, _ = people.joints.shape
         return np.concatenate((people.boxes.xyxy, people.joints.reshape(n, 3 * k)), axis=1)
 
-    # Not by score alone: of few joints that count, it is that of the best ones, and high.
+    # Not by score alone: where few joints are confident, it is the mean of the best ones, and misleadingly high.
     return box_geometry.best_first(people.boxes.sources, people.scores, coordinates, preferred=founding)

@@ -60,9 +60,9 @@ def queue_of(*frames: TrackedPeople, velocity: tuple[float, float] = (0, 0), len
     queue = Queue.empty(len(SIGMAS))
     for people in frames:
         n = len(people)
-        counts = people.joints[..., 2] >= TrackerConfig().joint_score_threshold
+        confident = people.joints[..., 2] >= TrackerConfig().joint_score_threshold
         velocities = np.tile(np.float32(velocity), (n, 1))
-        queue = queue.joined_by(people, counts, velocities, np.ones(n, np.int64), length)
+        queue = queue.pushed(people, confident, velocities, np.ones(n, np.int64), length)
     return queue
 
 

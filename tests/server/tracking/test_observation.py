@@ -19,11 +19,11 @@ def test_an_observer_sees_who_was_matched_with_whom_and_who_was_left_out() -> No
     assert sorted(first.ids.tolist()) == [1, 2]
     assert len(second.given) == 4
     assert len(second.rows) == 3  # of the two who stand in the same place, one was dropped
-    assert second.tracks.tolist() == [1, 2]
+    assert second.track_ids.tolist() == [1, 2]
     assert sorted(second.ids.tolist()) == sorted(people.ids.tolist()) == [1, 2, 3]
     for row, identity in zip(second.similarities, second.ids, strict=True):
-        if identity in second.tracks:
-            assert second.tracks[row.argmax()] == identity
+        if identity in second.track_ids:
+            assert second.track_ids[row.argmax()] == identity
     assert second.queue.ids.tolist() == [1, 2]
 
 

@@ -3,15 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posewire_server.tracking.boxes import areas
+from posewire_server.tracking.box_geometry import areas
 from posewire_server.tracking.oks import Poses, oks
 from tests.server.tracking.people import SIGMAS, boxes_at, joints_at
 
 SEEN = np.ones((1, 17), dtype=np.bool_)
 
 
-def pose(x: float, y: float = 0.0, counts: np.ndarray = SEEN) -> Poses:
-    return Poses(joints_at([(x, y)])[..., :2], counts, areas(boxes_at([(x, y)]).xyxy))
+def pose(x: float, y: float = 0.0, confident: np.ndarray = SEEN) -> Poses:
+    return Poses(joints_at([(x, y)])[..., :2], confident, areas(boxes_at([(x, y)]).xyxy))
 
 
 def test_a_pose_is_fully_like_itself() -> None:
@@ -52,13 +52,13 @@ def test_joints_that_do_not_count_in_both_are_left_out() -> None:
     without_wrist = SEEN.copy()
     without_wrist[0, 9] = False
     assert oks(wrong_arm, pose(0), SIGMAS) == pytest.approx(16 / 17, rel=1e-5)
-    assert oks(wrong_arm, pose(0, counts=without_wrist), SIGMAS) == pytest.approx(1.0)
+    assert oks(wrong_arm, pose(0, confident=without_wrist), SIGMAS) == pytest.approx(1.0)
 
 
 def test_too_few_common_joints_fall_back_to_all() -> None:
     only_nose = np.zeros((1, 17), dtype=np.bool_)
     only_nose[0, 0] = True
-    shifted = pose(30, counts=only_nose)
+    shifted = pose(30, confident=only_nose)
     shifted.positions[0, 0] -= (30.0, 0.0)  # the noses coincide, nothing else does
     assert oks(shifted, pose(0), SIGMAS) < 0.5
 

@@ -58,7 +58,7 @@ def test_flow_boxes_are_those_of_confident_people_and_come_from_flow() -> None:
     queue.credit[4] = 0  # the detector has missed person 4 too often
     boxes = flow_boxes(queue, None, CONFIG)
     assert boxes.sources.tolist() == [BoxSource.FLOW]
-    assert boxes.tracks.tolist() == [1]
+    assert boxes.track_ids.tolist() == [1]
     assert boxes.xyxy[0, 0] < 12 < 68 < boxes.xyxy[0, 2]  # around the wrists of the first person
     moved = flow_boxes(queue, UniformFlow(7, 3), CONFIG)
     np.testing.assert_allclose(moved.xyxy, boxes.xyxy + [7, 3, 7, 3])

@@ -3,18 +3,18 @@ from __future__ import annotations
 import pytest
 
 from posewire_server.tracking import Similarity
-from posewire_server.tracking.boxes import areas
+from posewire_server.tracking.box_geometry import areas
 from posewire_server.tracking.oks import Poses
 from posewire_server.tracking.propagation import move
 from posewire_server.tracking.queue import Queue
-from posewire_server.tracking.similarity import to_tracks
+from posewire_server.tracking.similarity import similarity_matrix
 from tests.server.tracking.people import SIGMAS, UniformFlow, people_at, queue_of
 
 
 def similarity(kind: Similarity, queue: Queue, at: float = 100.0) -> dict[int, float]:
     people = people_at([(at, 0)])
     poses = Poses(people.joints[..., :2], people.joints[..., 2] > 0, areas(people.boxes.xyxy))
-    matrix, ids = to_tracks(people.boxes.xyxy, poses, queue, SIGMAS, kind)
+    matrix, ids = similarity_matrix(people.boxes.xyxy, poses, queue, SIGMAS, kind)
     assert matrix.shape == (1, len(ids))
     return dict(zip(ids.tolist(), matrix[0].tolist(), strict=True))
 

@@ -16,7 +16,7 @@ def _step(t: Tracker, places: Places, elapsed: float = 1.0, flow: UniformFlow | 
     """As `people.step`, after a gap."""
     boxes = t.unify(boxes_at(places), flow, elapsed)
     joints = joints_at(boxes.xyxy[:, :2])
-    joints[boxes.tracks > 0, :, 2] = 0.01
+    joints[boxes.track_ids > 0, :, 2] = 0.01
     people = t.update(boxes, joints)
     found = {tuple(box[:2]): int(each) for each, box in zip(people.ids, people.boxes.xyxy.tolist(), strict=True)}
     return [found[place] for place in places]

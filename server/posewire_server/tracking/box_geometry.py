@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats
 
-__all__ = ["areas", "around_joints", "best_first", "iou", "suppress", "survivors"]
+__all__ = ["areas", "around_joints", "best_first", "box_nms", "greedy_nms", "iou"]
 
 
 # Of each `BoxSource`, by its number: who goes first.
@@ -33,16 +33,16 @@ def iou(a: Floats, b: Floats) -> Floats:
     return overlap
 
 
-def around_joints(joints: Floats, counts: npt.NDArray[np.bool_], extension: float = 0.15) -> Floats:
-    """Boxes `(n, 4)` around the joints that count, longer by `extension` in all (half of it on each side).
+def around_joints(joints: Floats, confident: npt.NDArray[np.bool_], extension: float = 0.15) -> Floats:
+    """Boxes `(n, 4)` around the confident joints, longer by `extension` in all (half of it on each side).
 
     Args:
         joints: `(n, k, 2)` positions.
-        counts: `(n, k)` which joints count; at least one in each row.
+        confident: `(n, k)` which joints to take; at least one in each row.
         extension: share of the length that is added (paper, section 4.2: 15 %).
     """
-    low = np.where(counts[..., None], joints, np.inf).min(axis=1)
-    high = np.where(counts[..., None], joints, -np.inf).max(axis=1)
+    low = np.where(confident[..., None], joints, np.inf).min(axis=1)
+    high = np.where(confident[..., None], joints, -np.inf).max(axis=1)
     margin = (high - low) * (extension / 2)
     return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32)
 
@@ -74,7 +74,7 @@ def best_first(
     return order
 
 
-def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
+def box_nms(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
     """Box NMS over detector and flow boxes together (step c).
 
     The paper does not say how a flow box is scored against a detector's. Here a detector's box wins over a flow box
@@ -86,20 +86,20 @@ def suppress(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
     """
     boxes = boxes[best_first(boxes.sources, boxes.scores, lambda: boxes.xyxy)]
     overlaps = (iou(boxes.xyxy, boxes.xyxy) > iou_threshold) & (boxes.sources != BoxSource.CALLER)
-    return boxes[survivors(overlaps).nonzero()[0][:keep_at_most]]
+    return boxes[greedy_nms(overlaps).nonzero()[0][:keep_at_most]]
 
 
-def survivors(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def greedy_nms(suppresses: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Greedy non-maximum suppression, of boxes and of poses alike.
 
     Args:
-        same: `(n, n)`, best first: whether the one in a row puts the one in a column out.
+        suppresses: `(n, n)`, best first: `[i, j]` says whether i, ranked better than j, suppresses it.
 
     Returns:
-        `(n,)` who is put out by no better one that itself survives.
+        `(n,)` mask of those that no better-ranked survivor suppresses.
     """
-    alive = [True] * len(same)
-    better, worse = same.nonzero()
+    alive = [True] * len(suppresses)
+    better, worse = suppresses.nonzero()
     for one, other in zip(better.tolist(), worse.tolist(), strict=True):  # row by row: the best first
         if one < other and alive[one]:
             alive[other] = False

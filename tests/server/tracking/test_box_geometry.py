@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire_server.tracking import Boxes, BoxSource
-from posewire_server.tracking.boxes import areas, around_joints, iou, suppress
+from posewire_server.tracking.box_geometry import areas, around_joints, box_nms, iou
 from tests.server.tracking.people import boxes_at
 
 
@@ -36,35 +36,35 @@ def test_inside_out_boxes_have_no_area() -> None:
 
 def test_box_around_joints_takes_those_that_count_and_adds_15_percent() -> None:
     joints = np.array([[[10, 20], [110, 220], [5000, 5000]]], dtype=np.float32)
-    counts = np.array([[True, True, False]])
+    confident = np.array([[True, True, False]])
     # 100 x 200 pixels: 7.5 and 15 more on each side
-    np.testing.assert_allclose(around_joints(joints, counts), [[2.5, 5.0, 117.5, 235.0]], rtol=1e-6)
+    np.testing.assert_allclose(around_joints(joints, confident), [[2.5, 5.0, 117.5, 235.0]], rtol=1e-6)
 
 
 def test_a_detector_box_wins_over_a_better_flow_box_on_the_same_person() -> None:
     both = boxes_at([(0, 0)], score=0.6) + boxes_at([(3, 0)], score=0.99, source=BoxSource.FLOW)
-    kept = suppress(both, iou_threshold=0.5, keep_at_most=10)
+    kept = box_nms(both, iou_threshold=0.5, keep_at_most=10)
     np.testing.assert_array_equal(kept.sources, [BoxSource.DETECTOR])
 
 
 def test_a_flow_box_fills_the_gap_that_the_detector_left() -> None:
     both = boxes_at([(0, 0)]) + boxes_at([(200, 0)], source=BoxSource.FLOW)
-    assert len(suppress(both, iou_threshold=0.5, keep_at_most=10)) == 2
+    assert len(box_nms(both, iou_threshold=0.5, keep_at_most=10)) == 2
 
 
 def test_boxes_of_the_caller_all_stay_and_win_over_all_others() -> None:
     given = boxes_at([(0, 0), (3, 0)], score=0.5, source=BoxSource.CALLER)
     others = boxes_at([(1, 0)], score=0.9) + boxes_at([(2, 0)], score=0.9, source=BoxSource.FLOW)
-    np.testing.assert_array_equal(suppress(others + given, 0.5, 10).sources, [BoxSource.CALLER] * 2)
+    np.testing.assert_array_equal(box_nms(others + given, 0.5, 10).sources, [BoxSource.CALLER] * 2)
 
 
 def test_the_best_boxes_stay_when_there_are_too_many() -> None:
     crowd = Boxes.of([[200 * i, 0, 200 * i + 80, 200] for i in range(5)], [0.5, 0.9, 0.6, 0.8, 0.7], BoxSource.DETECTOR)
-    np.testing.assert_allclose(suppress(crowd, 0.5, keep_at_most=2).scores, [0.9, 0.8])
+    np.testing.assert_allclose(box_nms(crowd, 0.5, keep_at_most=2).scores, [0.9, 0.8])
 
 
 def test_no_boxes_are_no_problem() -> None:
-    assert len(suppress(Boxes.empty(), 0.5, 10)) == 0
+    assert len(box_nms(Boxes.empty(), 0.5, 10)) == 0
 
 
 places = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200), st.integers(1, 4)), min_size=1, max_size=12)
@@ -80,20 +80,20 @@ def test_suppression_leaves_no_overlap_loses_no_area_and_ignores_the_order(
         np.random.default_rng(seed).integers(1, 3, len(places)).astype(np.int8),
         np.zeros(len(places), np.int64),
     )
-    kept = suppress(boxes, 0.5, keep_at_most=100)
+    kept = box_nms(boxes, 0.5, keep_at_most=100)
 
     among = iou(kept.xyxy, kept.xyxy) - np.eye(len(kept), dtype=np.float32)
     assert (among <= 0.5).all()
     dropped_by = iou(boxes.xyxy, kept.xyxy).max(axis=1)
     assert (dropped_by > 0.5).all()  # every box is kept or overlaps one that is
 
-    shuffled = suppress(boxes[np.random.default_rng(seed).permutation(len(boxes))], 0.5, keep_at_most=100)
+    shuffled = box_nms(boxes[np.random.default_rng(seed).permutation(len(boxes))], 0.5, keep_at_most=100)
     np.testing.assert_array_equal(shuffled.xyxy, kept.xyxy)
 
 
 def test_score_and_box_belong_together_after_suppression() -> None:
     boxes = boxes_at([(0, 0)], 0.6) + boxes_at([(300, 0)], 0.9)
-    kept = suppress(boxes, 0.5, 10)
+    kept = box_nms(boxes, 0.5, 10)
     assert dict(zip(kept.xyxy[:, 0].tolist(), kept.scores.tolist(), strict=True)) == pytest.approx(
         {0.0: 0.6, 300.0: 0.9}
     )

@@ -250,7 +250,7 @@ class ServerInfo:
 
     Attributes:
         version: of posewire.
-        device: where the networks run, e.g. `cpu (2 threads)`.
+        device: where the networks run, e.g. `cpu (openvino, float32)`.
         models: the networks.
         joint_set: the pose network's own joints.
         joint_sets: names that the setting `joint_set` accepts.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-from posewire.cli.failures import is_watched
 from posewire_server.config import LogFormat, LogLevel
 
 __all__ = ["current_stream", "facts", "set_up_logging"]
@@ -27,7 +27,8 @@ def facts(**values: Any) -> dict[str, Any]:
 def set_up_logging(level: LogLevel, log_format: LogFormat) -> None:
     """Send all logs to standard error; called once, by the program."""
     if log_format is LogFormat.AUTO:
-        log_format = LogFormat.HUMAN if is_watched() else LogFormat.JSON
+        is_watched = sys.stderr is not None and sys.stderr.isatty()
+        log_format = LogFormat.HUMAN if is_watched else LogFormat.JSON
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else HumanFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

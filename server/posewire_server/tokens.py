@@ -40,9 +40,9 @@ _TOKEN_PREFIX = "pwt_"  # so that scanners for leaked secrets can tell it
 _TOKEN_BYTES = 32
 _MOST = 10**12
 # Nothing longer is hashed: no token is.
+_MAX_PRESENTED = 512
 # A file without any token is believed when it has been so for a moment.
 _SETTLED_AFTER_S = 1.0
-_MAX_PRESENTED = 512
 
 
 @dataclass(frozen=True)

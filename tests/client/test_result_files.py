@@ -29,8 +29,8 @@ from posewire import (
     StreamSettings,
     VideoWriter,
 )
+from posewire.output_files import write_json
 from posewire.writers import ResultWriter
-from posewire.writers._files import write_json
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 

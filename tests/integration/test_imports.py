@@ -27,7 +27,7 @@ HEAVY = ("torch", "torchvision", "onnxruntime")
         ("posewire_models", ("grpc", "posewire.v1", "posewire_server")),
         ("posewire_models.bundle", ("grpc", "posewire.v1", "posewire_server", "posewire_evaluation")),
         # nor the service of what measures it
-        ("posewire_server.server", ("posewire_evaluation",)),
+        ("posewire_server.server", ("posewire_evaluation", "posewire.cli", "typer")),
     ],
 )
 def test_nothing_forbidden_is_imported(imported: str, forbidden: tuple[str, ...]) -> None:

@@ -101,7 +101,7 @@ def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[
 
 def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | None, notes: Iterable[str]) -> None:
     from posewire.cli.console import WIDEST, plain_console
-    from posewire.writers._files import write_json
+    from posewire.output_files import write_json
 
     if json_out is not None:  # first: who reads what is printed may have had enough
         write_json(json_out, document)

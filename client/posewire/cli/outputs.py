@@ -10,8 +10,8 @@ from pathlib import Path
 
 from posewire.cli.failures import CommandError, UsageError
 from posewire.errors import OutputError
+from posewire.output_files import AtomicPath
 from posewire.sources import PICTURE_SUFFIXES
-from posewire.writers._files import AtomicPath
 from posewire.writers._video import check_video_name
 
 __all__ = ["check_folder", "check_outputs", "check_video_output", "is_special", "make_folder"]

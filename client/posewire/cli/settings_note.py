@@ -13,8 +13,8 @@ from posewire import ServerInfo, TrackerSettings
 from posewire.cli.failures import CommandError, UsageError
 from posewire.cli.private_server import ServerChoice
 from posewire.errors import ConnectionFailed, TimedOut
+from posewire.output_files import write_json
 from posewire.settings import Codec
-from posewire.writers._files import write_json
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_files import sequence_files

@@ -126,7 +126,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     version: builtins.str
     """Of posewire, e.g. "0.1.0"."""
     device: builtins.str
-    """"cuda:0 (NVIDIA H200)", "cpu (2 threads)"."""
+    """"cuda:0 (NVIDIA H200)", "cpu (openvino, float32)"."""
     active_streams: builtins.int
     """Streams open now."""
     has_detector: builtins.bool

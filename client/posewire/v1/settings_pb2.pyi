@@ -95,7 +95,7 @@ class TrackerSettings(google.protobuf.message.Message):
     propagation: builtins.bool
     """Joint propagation: boxes from moved joints are united with the detector's."""
     queue_length: builtins.int
-    """L_Q: frames that the queue Q holds, 1..1000, but 5,000 people in them at most."""
+    """L_Q in intervals of the camera (frames, where none is missing), 1..1000; Q holds 5,000 people at most."""
     box_score_threshold: builtins.float
     """Boxes with a lower score are dropped, 0..1."""
     joint_score_threshold: builtins.float

@@ -1,7 +1,7 @@
 """Where results go: JSON lines, COCO results, PoseTrack annotations, annotated video."""
 
+from posewire.output_files import ResultWriter
 from posewire.writers._coco import CocoResultsWriter
-from posewire.writers._files import ResultWriter
 from posewire.writers._json_lines import JsonLinesWriter
 from posewire.writers._posetrack import PoseTrackWriter
 from posewire.writers._video import VideoWriter

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from posewire.joints import COCO17, JointSet
+from posewire.output_files import AtomicPath, ResultWriter, write_json
 from posewire.results import FrameResult, Person
-from posewire.writers._files import AtomicPath, ResultWriter, write_json
 
 __all__ = ["CocoResultsWriter"]
 

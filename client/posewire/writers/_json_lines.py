@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from posewire.output_files import ResultWriter, open_for_writing, output_error
 from posewire.results import FrameResult, Person, StreamInfo
 from posewire.settings import StreamSettings
-from posewire.writers._files import ResultWriter, open_for_writing, output_error
 
 __all__ = ["JsonLinesWriter"]
 

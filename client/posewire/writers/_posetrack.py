@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from posewire.errors import MisuseError, OutputError
 from posewire.joints import POSETRACK15, JointSet
+from posewire.output_files import AtomicPath, ResultWriter, write_json
 from posewire.results import FrameResult, Person
-from posewire.writers._files import AtomicPath, ResultWriter, write_json
 
 __all__ = ["PoseTrackWriter"]
 

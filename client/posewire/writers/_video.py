@@ -16,9 +16,9 @@ from av.error import FFmpegError
 from posewire._inputs import capture_time
 from posewire.errors import InvalidSettings, MisuseError, OutputError
 from posewire.joints import COCO17, JointSet
+from posewire.output_files import AtomicPath, ResultWriter, output_error
 from posewire.overlay import Trails, draw_people
 from posewire.results import FrameResult, Image
-from posewire.writers._files import AtomicPath, ResultWriter, output_error
 
 __all__ = ["VideoWriter", "check_video_name"]
 

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire import __version__
-from posewire.writers._files import AtomicPath
+from posewire.output_files import AtomicPath
 from posewire_evaluation.errors import EvaluationError
 
 __all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook", "digest_of", "read_npz", "replaced"]

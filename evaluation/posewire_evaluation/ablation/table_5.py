@@ -48,7 +48,7 @@ def ablate(
         sequences: videos with their truth.
         cache_dir: where outputs of networks are kept.
         workers: processes that track at the same time; 0 for none but this one.
-        progress: called with the number of steps done, of `steps(choices, sequences)`.
+        progress: called with the number of steps done, of `len(choices) * (len(sequences) + len(TABLE_5))`.
 
     Raises:
         EvaluationError: see `measure`.

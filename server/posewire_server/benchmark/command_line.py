@@ -13,7 +13,7 @@ import typer
 
 from posewire.cli.failures import expected_failures
 from posewire.cli.outputs import check_outputs
-from posewire.writers._files import written_whole
+from posewire.output_files import written_whole
 
 __all__ = ["JsonFlag", "Report", "check_json", "failures_in_one_line", "show"]
 

@@ -14,7 +14,7 @@ import typer
 
 from posewire.cli.failures import UsageError, expected_failures
 from posewire.cli.outputs import check_outputs
-from posewire.writers._files import written_whole
+from posewire.output_files import written_whole
 
 __all__ = ["app", "gpu_check"]
 

@@ -81,7 +81,8 @@ class DisSettings:
 
     Attributes:
         preset: `ultrafast`, `fast` or `medium`.
-        width: frames that are wider are reduced to this many pixels.
+        width: frames that are wider are reduced to this many pixels, and those that are higher than twice this many to
+            that height.
     """
 
     preset: str = "ultrafast"
@@ -90,8 +91,8 @@ class DisSettings:
     def __post_init__(self) -> None:
         if self.preset not in DIS_PRESETS:
             raise ValueError(f"unknown DIS preset {self.preset!r}; known presets: {', '.join(DIS_PRESETS)}")
-        if self.width < 64:
-            raise ValueError(f"DIS width {self.width} must be at least 64 pixels")
+        if self.width < 96:
+            raise ValueError(f"DIS width {self.width} must be at least 96 pixels")
 
 
 class DisFlow:
@@ -102,7 +103,10 @@ class DisFlow:
         workers: threads that share a batch; more than one only where the CPU has nothing else to do.
     """
 
-    _smallest_side = 32  # DIS matches patches over a pyramid and fails on less
+    # DIS matches patches of 8 pixels over a pyramid. OpenCV fails on pictures with a shorter side than the first; where
+    # the longer one is below the second it chooses other settings, and keeps them: the frames of one camera would
+    # decide about those of all others.
+    _least_sides = (32, 96)
 
     def __init__(self, settings: DisSettings, workers: int = 1) -> None:
         self._settings = settings
@@ -155,8 +159,10 @@ class DisFlow:
     def _reduced(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) at which a frame of this size is looked at."""
         height, width = size
-        ratio = min(1.0, self._settings.width / width)
-        return max(self._smallest_side, round(height * ratio)), max(self._smallest_side, round(width * ratio))
+        shorter, longer = self._least_sides
+        ratio = min(1.0, self._settings.width / width, 2 * self._settings.width / height)
+        ratio = max(ratio, longer / max(size))
+        return max(shorter, round(height * ratio)), max(shorter, round(width * ratio))
 
 
 def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:

@@ -16,7 +16,8 @@ __all__ = ["Letterbox", "letterbox", "letterbox_many", "resize"]
 
 # Pixels of frames that are resized together: of these, an accelerator holds float32 copies meanwhile (12 bytes each).
 _MOST_PIXELS = 2**25
-# Pixels that become one in CUDA's kernel, whose weights have to fit into the memory of a block of threads.
+# Pixels that become one in the kernels: on CUDA their weights have to fit into the memory of a block of threads, and a
+# CPU would take seconds for a frame that is a million pixels high.
 _MOST_REDUCED = 48
 
 
@@ -78,15 +79,15 @@ def _fitted(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, in 0..255; on a CPU uint8, elsewhere float32."""
+    """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, in 0..255: uint8 on a CPU, mostly, and else float32."""
     planes = pixels.permute(0, 3, 1, 2)  # a view: channels last in memory
     if not is_on_cpu(pixels):
-        planes = _halved(planes.float(), size)  # only the CPU has the fast kernel for bytes
-    return functional.interpolate(planes, size, mode="bilinear", antialias=True)
+        planes = planes.float()  # only the CPU has the fast kernel for bytes
+    return functional.interpolate(_halved(planes, size), size, mode="bilinear", antialias=True)
 
 
 def _halved(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures `(b, 3, h, w)`; absurdly large ones are halved until CUDA's kernel can reduce them to `size`."""
+    """Pictures `(b, 3, h, w)`; absurdly large ones are halved until a kernel can reduce them to `size`."""
     while max(planes.shape[2] / size[0], planes.shape[3] / size[1]) > _MOST_REDUCED:
-        planes = functional.avg_pool2d(planes, 2, ceil_mode=True)
+        planes = functional.avg_pool2d(planes.float(), 2, ceil_mode=True)
     return planes

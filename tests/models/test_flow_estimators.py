@@ -84,6 +84,24 @@ def test_tiny_frames_do_not_break_dis() -> None:
     assert flow.dense().shape == (8, 16, 2)
 
 
+@pytest.mark.parametrize("preset", DIS_PRESETS)
+@pytest.mark.parametrize("size", [(1, 1), (32, 32), (48, 64), (68, 90), (90, 32), (1, 5000), (5000, 1)])
+def test_tiny_frames_of_one_camera_leave_the_flow_of_others_as_it_is(preset: str, size: tuple[int, int]) -> None:
+    """OpenCV's object changes its own settings for pictures that are too small for them, and keeps the new ones."""
+    settings = DisSettings(preset=preset)
+    used = DisFlow(settings)
+    used([_moved((0.0, 0.0), (8, 8)), (Frame(np.zeros((*size, 3), np.uint8)), Frame(np.zeros((*size, 3), np.uint8)))])
+    pair = _moved((6.0, -3.0))
+    (flow,), (as_alone,) = used([pair]), DisFlow(settings)([pair])
+    np.testing.assert_array_equal(flow.grid, as_alone.grid)
+
+
+def test_dis_looks_at_tall_and_narrow_frames_in_parts_of_their_pixels() -> None:
+    tall = Frame(np.zeros((1_000_000, 1, 3), np.uint8))
+    (flow,) = DisFlow(DisSettings(width=320))([(tall, tall)])
+    assert flow.grid.shape == (640, 32, 2)
+
+
 def test_nothing_moves_without_flow() -> None:
     (flow,) = StillFlow()([_moved((4, 4))])
     assert not flow.at(np.array([[3, 3], [100, 50]], np.float32)).any()

@@ -55,7 +55,7 @@ class Answers:
     def begin_call(self, info: StreamInfo) -> None:
         """Another call goes on."""
         self.draining, self.account, self.progress = False, None, 0
-        self.ledger.begin_call()
+        self.ledger.begin_call(ids_go_on=info.resumed)
         if info.resumed:
             self.retained.accepted()
         else:

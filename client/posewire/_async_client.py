@@ -18,11 +18,10 @@ from posewire._connections import DEFAULT_ADDRESS, DEFAULT_PORT, Access, Connect
 from posewire._encoding import encode, sniff
 from posewire._inputs import boxes_array
 from posewire._plan import StreamPlan
-from posewire._status import error_from_status
 from posewire._stream import AsyncTrackStream
 from posewire._workers import Workers
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
-from posewire.errors import ConnectionFailed, InvalidSettings, MisuseError
+from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamOptions, StreamSettings, TrackerSettings
@@ -245,22 +244,12 @@ class AsyncClient:
     async def _ask(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
         """A call without a stream, to the first server that can be reached."""
         self._check_open()
-        *others, last = self._connections.in_turn()
-        for address in (*others, last):
-            try:
-                answer = await ask(self._connections.to(address))
-            except asyncio.CancelledError:
-                if self._closed and not is_cancelled_task():
-                    raise MisuseError("the client was closed before the answer came") from None
-                raise
-            except grpc.aio.AioRpcError as error:
-                failure = error_from_status(error, address, doing)
-                if address == last or not isinstance(failure, ConnectionFailed):
-                    raise failure from error
-            else:
-                self._connections.preferred = address
-                return answer
-        raise AssertionError("the last server has either answered or raised")
+        try:
+            return await self._connections.first_answer(ask, doing)
+        except asyncio.CancelledError:
+            if self._closed and not is_cancelled_task():
+                raise MisuseError("the client was closed before the answer came") from None
+            raise
 
     def _check_open(self) -> None:
         if self._closed:

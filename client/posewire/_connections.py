@@ -5,22 +5,25 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
 
+from posewire._status import error_from_status
 from posewire.connection import TlsSettings
-from posewire.errors import InvalidSettings, MisuseError
+from posewire.errors import ConnectionFailed, InvalidSettings, MisuseError
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 
 if TYPE_CHECKING:
     from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
 
 __all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "Access", "Connection", "Connections"]
+
+Answer = TypeVar("Answer")
 
 DEFAULT_PORT = 50051
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
@@ -163,6 +166,29 @@ class Connections:
         """All servers, the preferred one first."""
         start = self.addresses.index(self.preferred)
         return self.addresses[start:] + self.addresses[:start]
+
+    async def first_answer(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
+        """What the first server that can be reached says; calls go there from now on.
+
+        Args:
+            ask: makes the call.
+            doing: what is being done, for messages: `asking for the server's description`.
+
+        Raises:
+            CallError: the call failed, or no server can be reached.
+        """
+        *_, last = in_turn = self.in_turn()
+        for address in in_turn:
+            try:
+                answer = await ask(self.to(address))
+            except grpc.aio.AioRpcError as error:
+                failure = error_from_status(error, address, doing)
+                if address == last or not isinstance(failure, ConnectionFailed):
+                    raise failure from error
+            else:
+                self.preferred = address
+                return answer
+        raise AssertionError("the last server has either answered or raised")
 
     async def aclose(self) -> None:
         """Close the channels."""

@@ -43,6 +43,7 @@ class Ledger:
         self._call_counts = dict.fromkeys(FrameStatus, 0)
         self._echoes: set[int] = set()
         self._largest_id = 0
+        self._ids_before = 0  # of calls whose ids did not go on
 
     @property
     def in_flight(self) -> int:
@@ -71,8 +72,11 @@ class Ledger:
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def begin_call(self) -> None:
-        """Another call goes on; nothing has been sent on it yet."""
+    def begin_call(self, *, ids_go_on: bool = True) -> None:
+        """Another call goes on; nothing has been sent on it yet. If its ids do not go on, they begin with 1 again."""
+        if not ids_go_on:
+            self._ids_before += self._largest_id
+            self._largest_id = 0
         self._call_sent = 0
         self._call_counts = dict.fromkeys(FrameStatus, 0)
         self._echoes.clear()
@@ -242,7 +246,8 @@ class Ledger:
         """The whole account.
 
         Args:
-            identities: track ids given out, as the server says; None: it could not be asked, so the largest id seen.
+            identities: track ids given out on the last call, as its server says; None: it could not be asked, so the
+                largest id seen.
 
         Raises:
             AccountingError: a frame has no answer.
@@ -260,7 +265,7 @@ class Ledger:
             tracked=self._counts[FrameStatus.TRACKED],
             failed=self._counts[FrameStatus.FAILED],
             dropped=self._counts[FrameStatus.DROPPED],
-            identities=self._largest_id if identities is None else identities,
+            identities=self._ids_before + (self._largest_id if identities is None else identities),
         )
 
     def _add(self, number: int, time_s: float, name: str, image: Image | None) -> _Entry:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -228,7 +230,7 @@ def server_info_from(message: pose_tracking_service_pb2.GetServerInfoResponse) -
         models=_models_from(message.models),
         joint_set=joint_set_from(message.joint_set),
         joint_sets=tuple(message.joint_sets),
-        codecs=tuple(pose_pb2.Codec.Name(codec).removeprefix("CODEC_").lower() for codec in message.codecs),
+        codecs=tuple(_CODEC_NAMES.get(codec) or _name(pose_pb2.Codec, codec, "CODEC_") for codec in message.codecs),
         limits=ServerLimits(limits.max_frame_bytes, limits.max_frame_pixels, limits.max_streams, limits.max_people),
         tracker_defaults=_tracker_from(message.tracker_defaults),
         active_streams=message.active_streams,
@@ -248,17 +250,18 @@ def joint_set_from(message: pose_pb2.JointSet) -> JointSet:
 
 def failure_reason(reason: track_pb2.FailureReason.ValueType) -> str:
     """E.g. `undecodable`."""
-    return _reason(track_pb2.FailureReason, reason, "FAILURE_REASON_")
+    return _name(track_pb2.FailureReason, reason, "FAILURE_REASON_")
 
 
 def drop_reason(reason: track_pb2.DropReason.ValueType) -> str:
     """E.g. `superseded`."""
-    return _reason(track_pb2.DropReason, reason, "DROP_REASON_")
+    return _name(track_pb2.DropReason, reason, "DROP_REASON_")
 
 
-def _reason(enum: Any, value: int, prefix: str) -> str:
+def _name(enum: Any, value: int, prefix: str) -> str:
+    """The SDK's word for a value; a newer server's, which open enums let through, becomes `reason-7` or `codec-7`."""
     if value not in enum.values():
-        return f"reason-{value}"  # a newer server's; open enums let it through
+        return f"{prefix.split('_')[-2].lower()}-{value}"
     name: str = enum.Name(value)
     return name.removeprefix(prefix).lower().replace("_", "-")
 
@@ -274,7 +277,11 @@ def _tracker_from(message: settings_pb2.TrackerSettings) -> TrackerSettings:
     values = {name: getattr(message, name) for name in _TRACKER_NUMBERS if message.HasField(name)}  # type: ignore[arg-type]
     # Float fields are 32 bits wide on the wire: 0.4 would come back as 0.4000000059604645.
     values = {name: float(str(np.float32(v))) if isinstance(v, float) else v for name, v in values.items()}
-    return TrackerSettings(similarity=_SIMILARITY_NAMES.get(message.similarity), **values)
+    settings = TrackerSettings(similarity=_SIMILARITY_NAMES.get(message.similarity))
+    for name, value in values.items():
+        with suppress(InvalidSettings):  # a newer server's, beyond what this version knows: None, like what it lacks
+            settings = replace(settings, **{name: value})
+    return settings
 
 
 def _models_from(message: track_pb2.ServerModels) -> ModelNames:

@@ -82,8 +82,8 @@ class TrackerSettings:
     Attributes:
         similarity: how alike a new pose and a tracked one are: `bbox`, `pose`, `flow` or `multi-flow`.
         propagation: whether boxes from joints moved by the flow are united with the detector's.
-        queue_length: how far back the tracker remembers (the paper's L_Q), in intervals of the camera: frames, where none
-            is missing. 1..1000.
+        queue_length: how far back the tracker remembers (the paper's L_Q), 1..1000 intervals of the camera: frames,
+            where none is missing.
         box_score_threshold: boxes with a lower score are dropped, 0..1. The server's detectors report none below 0.1 by
             themselves.
         joint_score_threshold: joints with a lower score do not count, 0..1. Whom the detector finds gets an id once

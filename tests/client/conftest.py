@@ -130,11 +130,12 @@ class ScriptedService(PoseTrackingServiceServicer):
         response = pose_tracking_service_pb2.GetServerInfoResponse(
             version="9.9", device="cpu (2 threads)", has_detector=True, joint_sets=["coco17"]
         )
-        response.codecs.extend([pose_pb2.CODEC_JPEG, pose_pb2.CODEC_RAW_RGB24])
+        response.codecs.extend([pose_pb2.CODEC_JPEG, pose_pb2.CODEC_RAW_RGB24, 7])  # 7: of a newer server
         response.limits.max_people = 30
         response.models.bundle = "nano"
         response.tracker_defaults.queue_length = 10
         response.tracker_defaults.match_threshold = 0.3
+        response.tracker_defaults.pose_nms_oks = 1.5  # beyond what this client knows
         return response
 
 

@@ -29,7 +29,7 @@ async def test_server_info_is_told_in_the_words_of_the_sdk(serve: Any) -> None:
     async with AsyncClient(server.address) as client:
         info = await client.server_info()
     assert (info.version, info.device, info.has_detector) == ("9.9", "cpu (2 threads)", True)
-    assert info.codecs == ("jpeg", "raw_rgb24")
+    assert info.codecs == ("jpeg", "raw", "codec-7")
     assert info.limits.max_people == 30
     assert info.tracker_defaults == posewire.TrackerSettings(queue_length=10, match_threshold=0.3)
 

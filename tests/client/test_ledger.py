@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posewire import AccountingError, FrameStatus, InvalidSettings
+from posewire import AccountingError, FrameStatus, InvalidSettings, Person
 from posewire._ledger import Ledger
 
 
-def track(ledger: Ledger, number: int) -> None:
-    ledger.tracked(number, people=(), size=(4, 3), timings_ms={}, detector_ran=True, detect_every=1)
+def track(ledger: Ledger, number: int, ids: tuple[int, ...] = ()) -> None:
+    nothing = np.zeros(0, np.float32)
+    people = tuple(Person(each, 0.5, nothing, nothing, "detector") for each in ids)
+    ledger.tracked(number, people=people, size=(4, 3), timings_ms={}, detector_ran=True, detect_every=1)
 
 
 @given(
@@ -104,3 +107,15 @@ def test_a_frame_without_an_answer_is_named() -> None:
     with pytest.raises(AccountingError, match="1 of 2 frames") as caught:
         ledger.close(identities=0)
     assert caught.value.unanswered == (5,)
+
+
+@pytest.mark.parametrize(("said", "total"), [(2, 7), (None, 6)])
+def test_ids_that_begin_anew_are_other_ids(said: int | None, total: int) -> None:
+    ledger = Ledger()
+    ledger.begin_call()
+    ledger.open(0, 0.0)
+    track(ledger, 0, ids=(1, 5))
+    ledger.begin_call(ids_go_on=False)
+    ledger.open(1, 0.0)
+    track(ledger, 1, ids=(1,))
+    assert ledger.close(identities=said).identities == total

@@ -239,6 +239,32 @@ def test_joints_below_the_threshold_are_no_predictions(tmp_path: Path) -> None:
     assert entry["scores"] == [pytest.approx(0.4, abs=1e-4)] * 2 + [0] * 15
 
 
+def went_on(*, resumed: bool) -> Reconnected:
+    return Reconnected("host:1", "s2", resumed, "" if resumed else "another key", "lost", 1, 0.5, 0, ())
+
+
+def test_ids_that_begin_anew_stay_different_in_a_posetrack_file(tmp_path: Path) -> None:
+    with PoseTrackWriter(tmp_path / "a.json", NANO19) as writer:
+        writer.write(tracked(0, person(1), person(4)))
+        writer.write(replace(tracked(1, person(4)), reconnected=went_on(resumed=True)))
+        writer.write(replace(tracked(2, person(1)), reconnected=went_on(resumed=False)))
+        writer.write(tracked(3, person(2)))
+        writer.write(replace(tracked(4, person(1)), reconnected=went_on(resumed=False)))
+    written = json.loads((tmp_path / "a.json").read_text())["annotations"]
+    assert [each["track_id"] for each in written] == [1, 4, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_json_lines_say_where_a_stream_went_on(resumed: bool, tmp_path: Path) -> None:
+    with JsonLinesWriter(tmp_path / "a.jsonl", INFO) as writer:
+        writer.write(replace(tracked(0, person(1)), reconnected=went_on(resumed=resumed)))
+        writer.write(tracked(1, person(1)))
+    _, first, second = map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())
+    refusal = "" if resumed else "another key"
+    assert first["reconnected"] == {"address": "host:1", "ids_go_on": resumed, "refusal": refusal}
+    assert "reconnected" not in second
+
+
 def test_pictures_that_are_numbered_keep_their_names(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with PoseTrackWriter(path, COCO17) as writer:

@@ -110,6 +110,13 @@ async def test_the_first_difference_is_shown(tmp_path: Path) -> None:
     assert tolerant.exit_code == 0, tolerant.output
 
 
+async def test_a_replay_goes_to_the_first_server_that_can_be_reached(tmp_path: Path) -> None:
+    path = await recorded(tmp_path)
+    async with running_server(server_config(), networks()) as address:
+        done = await posewire("replay", path, "--server", f"127.0.0.1:1,{address}")
+    assert "12 frames: same ids" in done.output
+
+
 async def test_a_replay_by_other_networks_says_which(tmp_path: Path) -> None:
     path = await recorded(tmp_path)
     others = networks()

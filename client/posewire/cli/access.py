@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
     from posewire import AsyncClient, Client
     from posewire._connections import Connections
 
-__all__ = ["TOKEN_VARIABLE", "ServerAccess", "access_given", "with_access_flags"]
+__all__ = ["TOKEN_VARIABLE", "ServerAccess", "access_flags_given", "access_given", "with_access_flags"]
 
 TOKEN_VARIABLE = "POSEWIRE_TOKEN"
 
@@ -118,6 +118,13 @@ def access_given(addresses: str) -> ServerAccess:
     token = access.token or os.environ.get(TOKEN_VARIABLE, "").strip()
     named = tuple(address.strip() for address in addresses.split(","))
     return ServerAccess(named, access.tls, access.ca, access.cert, access.key, token, access.insecure)
+
+
+def access_flags_given() -> tuple[str, ...]:
+    """Which of the flags the command that runs was given, `token_file` for `--token-file`."""
+    access = _given.get(ServerAccess())
+    values = {name: getattr(access, name) for name in _FLAGS if name != "token_file"} | {"token_file": access.token}
+    return tuple(name for name in _FLAGS if values[name])
 
 
 def with_access_flags(command: Command) -> Command:

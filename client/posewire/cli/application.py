@@ -10,7 +10,7 @@ import typer
 from posewire.cli.access import access_given, with_access_flags
 from posewire.cli.arguments import StrictGroup
 from posewire.cli.evaluate import evaluate_app
-from posewire.cli.failures import CommandError, expected_failures
+from posewire.cli.failures import CommandError, UsageError, expected_failures
 from posewire.cli.models import models
 from posewire.cli.options import (
     BundleFlag,
@@ -70,7 +70,9 @@ def track(
     source: SourceArgument,
     server: ServerFlag = None,
     out: Annotated[Path | None, typer.Option(metavar="F.jsonl", help="Result file; - is standard output.")] = None,
-    out_format: Annotated[ResultFormat, typer.Option("--format", help="Of the result file.")] = ResultFormat.JSONL,
+    out_format: Annotated[
+        ResultFormat | None, typer.Option("--format", help="Of the result file.", show_default="jsonl")
+    ] = None,
     render: RenderFlag = None,
     max_frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N frames.")] = None,
     similarity: SimilarityFlag = None,
@@ -91,9 +93,12 @@ def track(
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.track import TrackJob, run_track
 
+        if out_format is not None and out is None:
+            raise UsageError(f"--format {out_format} is that of the result file; name one with --out")
         settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
         choice = ServerChoice(server, bundle, detector, flow)
-        run_track(TrackJob(source, choice, settings, out, out_format, render, max_frames, name, quiet))
+        results = out_format or ResultFormat.JSONL
+        run_track(TrackJob(source, choice, settings, out, results, render, max_frames, name, quiet))
 
 
 @app.command()
@@ -170,9 +175,11 @@ def demo(
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
     similarity: SimilarityFlag = None,
-    preset: Annotated[str, typer.Option(help=f"Of the scene: {_PRESETS}.")] = "crossing",
+    preset: Annotated[
+        str | None, typer.Option(help=f"Of the drawn scene: {_PRESETS}.", show_default="crossing")
+    ] = None,
     people: Annotated[int | None, typer.Option(help="People in the drawn scene.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the drawn scene.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of the drawn scene.", show_default="0")] = None,
     quiet: QuietFlag = False,
 ) -> None:
     """Track people in a drawn scene whose truth is known, or in your own video, and show how well and how fast."""
@@ -182,6 +189,12 @@ def demo(
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.synth import scene_config
 
+        of_the_scene = {"preset": preset, "people": people, "seed": seed}
+        if source is not None and (given := [f"--{name}" for name, value in of_the_scene.items() if value is not None]):
+            raise UsageError(f"{', '.join(given)} would change the drawn scene, but {source} is shown; leave one out")
+        if frames is not None and seconds is not None:
+            raise UsageError("--frames and --seconds both say how long it is; leave one out")
+        preset = preset or "crossing"
         changes = {"people": people, "seed": seed}
         if source is None:
             changes["frames"] = frames or max(1, round((seconds or 10.0) * scene_config(preset, {}).fps))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from posewire.cli.access import ServerAccess, access_given
+from posewire.cli.access import ServerAccess, access_flags_given, access_given
 from posewire.cli.failures import CommandError, UsageError
 
 __all__ = ["ServerChoice", "private_server", "surroundings"]
@@ -38,7 +38,7 @@ class ServerChoice:
         flow: in place of the bundle's.
 
     Raises:
-        UsageError: networks are named for a server that is not ours.
+        UsageError: networks are named for a server that is not ours, or access to one that is.
     """
 
     address: str | None = None
@@ -52,6 +52,12 @@ class ServerChoice:
             raise UsageError(
                 f"{', '.join(named)} would choose the networks of a private server, but {self.address} has its own; "
                 "leave these flags out, or --server"
+            )
+        access = [f"--{name.replace('_', '-')}" for name in access_flags_given()]
+        if self.address is None and access:
+            raise UsageError(
+                f"{', '.join(access)} would have no effect on a private server, which only this command reaches; name "
+                "yours with --server, or leave them out"
             )
 
     @contextlib.contextmanager

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc.aio
 import typer
 
+from posewire._connections import Connection
 from posewire._status import error_from_status
 from posewire.cli.access import ServerAccess
 from posewire.cli.failures import CommandError, ExitStatus, say
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from posewire_server.recording.recording import Recording
 
 __all__ = ["ReplayJob", "read_recording", "run_replay"]
+
+_TrackCall: TypeAlias = "grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse]"
 
 
 @dataclass(frozen=True)
@@ -115,17 +118,19 @@ async def _replay(
     recording: Recording, access: ServerAccess, comparison: Comparison, shown: Bar
 ) -> track_pb2.StreamStarted:
     """Send the frames as they came, and compare what becomes of them; gives what the server settled on."""
-    connections = access.connections()
-    address = connections.preferred
-    try:
-        with waiting("connecting", quiet=True):
-            server = connections.to(address)
-            call = server.stub.Track(metadata=server.metadata)
+
+    async def open_call(server: Connection) -> tuple[_TrackCall, track_pb2.StreamStarted]:
+        call = server.stub.Track(metadata=server.metadata)
         await call.write(track_pb2.TrackRequest(config=_settings(recording)))
         response = await call.read()
         if not isinstance(response, track_pb2.TrackResponse):
-            raise CommandError(f"the server at {address} ended the stream before it began")
-        started = response.started
+            raise CommandError(f"the server at {server.address} ended the stream before it began")
+        return call, response.started
+
+    connections = access.connections()
+    try:
+        with waiting("connecting", quiet=True):
+            call, started = await connections.first_answer(open_call, "replaying")
         sender = asyncio.create_task(_send(recording, call))
         try:
             while isinstance(response := await call.read(), track_pb2.TrackResponse):
@@ -135,7 +140,7 @@ async def _replay(
         finally:
             sender.cancel()
     except grpc.aio.AioRpcError as error:
-        raise error_from_status(error, address, "replaying") from error
+        raise error_from_status(error, connections.preferred, "replaying") from error
     finally:
         await connections.aclose()
     return started
@@ -152,9 +157,7 @@ def _settings(recording: Recording) -> settings_pb2.StreamConfig:
     return config
 
 
-async def _send(
-    recording: Recording, call: grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse]
-) -> None:
+async def _send(recording: Recording, call: _TrackCall) -> None:
     for frame in recording.frames_to_repeat():
         await call.write(track_pb2.TrackRequest(frame=frame))
     await call.done_writing()

@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from posewire._connections import Connection, Connections
-from posewire._status import error_from_status
 from posewire.cli.access import ServerAccess
 from posewire.cli.console import plain_console
 from posewire.errors import CallError
@@ -99,16 +98,16 @@ def _screen(console: Console) -> Iterator[Callable[[RenderableType], None]]:
 
 async def _ask(connections: Connections) -> Sequence[State]:
     """Everybody's streams if the token shows them, else its own."""
-    server = connections.to(connections.preferred)
-    try:
+
+    async def ask(server: Connection) -> Sequence[State]:
         try:
             return await _list(server, all_callers=True)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
                 raise
             return await _list(server, all_callers=False)
-    except grpc.aio.AioRpcError as error:
-        raise error_from_status(error, server.address, "listing streams") from error
+
+    return await connections.first_answer(ask, "listing streams")
 
 
 async def _list(server: Connection, *, all_callers: bool) -> Sequence[State]:

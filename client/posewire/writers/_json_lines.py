@@ -22,7 +22,9 @@ class JsonLinesWriter(ResultWriter):
     The first line is a header: `joints` (names), `joint_set`, `skeleton` (pairs of indices), `source`, `settings`,
     `models`. Then one object a frame: `frame`, `time_s`, `people` [{`id`, `score`, `box` [x, y, w, h], `joints`
     [[x, y, score]...], `source`}], `timings_ms`. A frame without a result has no people and no timings, and says why:
-    `status` (`failed`, `dropped`), `reason`, `message`. Pictures of a folder carry their `name`.
+    `status` (`failed`, `dropped`), `reason`, `message`. Pictures of a folder carry their `name`. The first frame
+    after a lost connection says so: `reconnected` {`address`, `ids_go_on`, `refusal`}; if ids do not go on, they begin
+    with 1 again.
 
         with client.track("walk.mp4") as stream, JsonLinesWriter("walk.jsonl", stream.info, "walk.mp4") as writer:
             for result in stream:
@@ -67,6 +69,8 @@ class JsonLinesWriter(ResultWriter):
             line |= {"status": str(result.status), "reason": result.reason, "message": result.message}
         if result.name:
             line["name"] = result.name
+        if (news := result.reconnected) is not None:
+            line["reconnected"] = {"address": news.address, "ids_go_on": news.resumed, "refusal": news.refusal}
         line["people"] = [_person_object(person) for person in result.people]
         if result.tracked:
             line["timings_ms"] = {stage: round(value, 3) for stage, value in result.timings_ms.items()}

@@ -92,6 +92,7 @@ class PoseTrackWriter(ResultWriter):
         self._video_id = match[1]
         self._joint_score_threshold = joint_score_threshold
         self._frames: dict[int, _Frame] = {}
+        self._ids_before = self._largest_id = 0
 
     def write(self, result: FrameResult) -> None:
         """Add one frame.
@@ -105,6 +106,8 @@ class PoseTrackWriter(ResultWriter):
         image = {"vid_id": self._video_id, "is_labeled": result.tracked, "has_no_densepose": True}
         if not result.tracked:
             image |= {"posewire_status": str(result.status), "posewire_message": result.message}
+        if result.reconnected is not None and not result.reconnected.resumed:
+            self._ids_before = self._largest_id  # ids begin with 1 again: in the file they stay different
         annotations: list[dict[str, Any]] = []
         for person in result.people:
             joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
@@ -115,6 +118,8 @@ class PoseTrackWriter(ResultWriter):
 
     def _annotation(self, person: Person, joints: npt.NDArray[np.float32], place: int) -> dict[str, Any]:
         """One person; `id` is the place in the frame until the frame has its own."""
+        track_id = self._ids_before + person.id
+        self._largest_id = max(self._largest_id, track_id)
         keypoints: list[float] = []
         scores: list[float] = []
         for name in _KEYPOINTS:
@@ -123,7 +128,7 @@ class PoseTrackWriter(ResultWriter):
             scores.append(round(score, 5))
         return {
             "id": place,
-            "track_id": person.id,
+            "track_id": track_id,
             "category_id": 1,
             "bbox": [round(value, 3) for value in person.box.tolist()],
             "score": round(person.score, 5),

@@ -16,6 +16,8 @@ from posewire.cli.application import app
 from posewire.cli.top import TopJob, _table, rows
 from posewire.errors import ConnectionFailed
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
+from tests.server.serving import serving
+from tests.server.stand_ins import networks
 
 State = pose_tracking_service_pb2.StreamState
 
@@ -133,3 +135,10 @@ def test_no_server() -> None:
     result = CliRunner().invoke(app, ["top", "--server", "127.0.0.1:1", "--once"])
     assert result.exit_code == 1
     assert "no posewire server can be reached at 127.0.0.1:1" in result.output
+
+
+def test_servers_that_stand_in_for_each_other_are_asked_in_turn() -> None:
+    with serving(networks()) as address:
+        result = CliRunner().invoke(app, ["top", "--server", f"127.0.0.1:1,{address}", "--once"])
+    assert result.exit_code == 0, result.output
+    assert f"{address}: 0 streams" in result.output

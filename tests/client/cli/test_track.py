@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -170,3 +171,21 @@ def test_a_terminal_that_closes_leaves_whole_files(
         ours.wait(timeout=60)
     assert ours.returncode == 130
     check_whole(tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["track", "a.mp4", "--tls", "--token-file", "token", "--insecure"], "--tls, --token-file, --insecure would"),
+        (["track", "a.mp4", "--format", "coco"], "--format coco is that of the result file; name one with --out"),
+        (["demo", "a.mp4", "--preset", "crowd", "--seed", "4"], "--preset, --seed would change the drawn scene"),
+        (["demo", "--frames", "3", "--seconds", "1"], "--frames and --seconds both say how long it is"),
+    ],
+)
+def test_flags_that_would_have_no_effect_are_refused(arguments: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "a.mp4").write_bytes(b"")
+    with contextlib.chdir(tmp_path):
+        result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 
-from posewire.cli.access import TOKEN_VARIABLE, access_given
+from posewire.cli.access import access_flags_given
 from posewire.cli.failures import UsageError
 from posewire_server.config import ServerConfig
 
 __all__ = ["check_flags"]
 
+_OF_ACCESS = ("tls", "ca", "cert", "key", "token_file", "insecure")
 _QUESTIONS = ("find_max", "overload", "scaling", "hostile")
 # Flags, and those of which one has to stand beside them.
 _NEED = (
     (("latency_bound_ms", "percentile", "most_lost"), ("find_max",)),
     (("rounds",), ("hostile", "scaling")),
     (("inject", "detect_every", "max_detect_every"), ("detector",)),
-    (("metrics_url", "tls", "ca", "cert", "key", "token_file", "insecure"), ("server",)),
+    (("metrics_url", *_OF_ACCESS), ("server",)),
 )
 _OF_A_PRIVATE_SERVER = ("bundle", "random_weights", "inject", "flow", "device", "threads")
 
@@ -34,7 +34,7 @@ def check_flags(values: Mapping[str, object]) -> None:
     """
     own = ServerConfig()
     usual = {name: getattr(own, name, None) for name in _OF_A_PRIVATE_SERVER}
-    all_of_them = {**values, **_access_flags()}
+    all_of_them = {**values, **dict.fromkeys(_OF_ACCESS, False), **dict.fromkeys(access_flags_given(), True)}
     known = {*_QUESTIONS, *_OF_A_PRIVATE_SERVER, *(name for groups in _NEED for group in groups for name in group)}
     given = {
         name
@@ -53,13 +53,6 @@ def check_flags(values: Mapping[str, object]) -> None:
         raise UsageError(
             f"{_flags(useless)} would choose for a private server, but {values['server']} has its own; leave them out"
         )
-
-
-def _access_flags() -> dict[str, object]:
-    access = access_given("")
-    # A token of the environment is there for whoever needs it.
-    is_given = access.token != os.environ.get(TOKEN_VARIABLE, "").strip()
-    return {name: getattr(access, name) for name in ("tls", "ca", "cert", "key", "insecure")} | {"token_file": is_given}
 
 
 def _flags(names: Iterable[str], joint: str = ", ") -> str:

@@ -216,7 +216,7 @@ class StreamRecording:
         if self._file is None:
             self._configuration = request
         else:
-            self._put(request, len(request.frame.data))
+            self._put(request)
 
     def response(self, response: track_pb2.TrackResponse) -> None:
         """A response leaves; with the first, a stream has started."""
@@ -227,7 +227,7 @@ class StreamRecording:
             copied.CopyFrom(response)
             copied.ClearField("resume_token")
             response = copied
-        self._put(response, 0)
+        self._put(response)
 
     def end(self, reason: str = "the stream ended") -> None:
         """Nothing more comes."""
@@ -240,14 +240,14 @@ class StreamRecording:
         path, started_at = self._recorder.path_for(stream_id)
         self._file = _File(path, stream_id, started_at, time.monotonic())
         if self._configuration is not None:
-            self._put(self._configuration, len(self._configuration.config.resume.last_frame))
+            self._put(self._configuration)
         self._configuration = None
 
-    def _put(self, message: track_pb2.TrackRequest | track_pb2.TrackResponse, data_bytes: int) -> None:
+    def _put(self, message: track_pb2.TrackRequest | track_pb2.TrackResponse) -> None:
         if self._file is None or self._ended:
             return
         piece = _Piece(self._file, time.monotonic() - self._file.start_s, message)
-        piece.bytes_about += data_bytes
+        piece.bytes_about += message.ByteSize()  # fields that this version does not know take room, too
         if not self._recorder.put(piece):
             log.warning("a recording ends: the disk is too slow for it")
             self.end("the disk was too slow")

@@ -130,6 +130,19 @@ def test_a_slow_disk_ends_the_recording_and_holds_nobody_up(tmp_path: Path, monk
     assert 0 < len(recording.outcomes) < 50
 
 
+def test_fields_that_nobody_knows_are_counted_among_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "_MOST_WAITING_BYTES", 20_000)
+    unknown = b"\x82\x7d" + b"\xb0\xea\x01" + bytes(30_000)  # field 2000, 30,000 bytes
+    recorder = Recorder(tmp_path, 10**7)
+    recording = recorder.begin()
+    recording.request(CONFIG)
+    recording.response(STARTED)
+    recording.request(track_pb2.TrackRequest(frame=track_pb2.Frame.FromString(unknown)))
+    recorder.close()
+    (path,) = tmp_path.iterdir()
+    assert "too slow" in str(Recording.read(path).ending)
+
+
 def test_a_full_disk_costs_the_recording_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(tmp_path, 10**6)
 

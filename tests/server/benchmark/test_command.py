@@ -15,7 +15,7 @@ from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.access import access_fields, access_from
 from posewire_server.benchmark.command_line import show
 from posewire_server.benchmark.load import overload as overload_module
-from posewire_server.benchmark.load.flags import check_flags
+from posewire_server.benchmark.load.flag_rules import check_flags
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.overload import OverloadOptions
 from posewire_server.benchmark.private_server import environment_of

@@ -2,210 +2,118 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from posewire.cli.access import access_given, with_access_flags
 from posewire.cli.options import parse_size
-from posewire_server.benchmark.command_line import JsonFlag, check_json, failures_in_one_line, show
+from posewire_server.benchmark.command_line import JsonFlag, Report, check_json, failures_in_one_line, show
 from posewire_server.benchmark.footage import FootageCodec
-from posewire_server.benchmark.load.flags import check_flags
-from posewire_server.benchmark.load.hostile_kind import HostileKind
+from posewire_server.benchmark.load import flags
+from posewire_server.benchmark.load.flag_rules import check_flags
 from posewire_server.config import ServerConfig
 from posewire_server.inbox import DropPolicy
 
-__all__ = ["load"]
+if TYPE_CHECKING:
+    from posewire_server.benchmark.load.options import LoadOptions
 
-_SERVER, _LOAD, _QUESTION = "Server", "Load", "Question"
+__all__ = ["load"]
 
 
 @with_access_flags
 def load(
-    server: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="A running server; else a private one.", rich_help_panel=_SERVER),
-    ] = None,
-    metrics_url: Annotated[
-        str, typer.Option(metavar="URL", help="Prometheus metrics of that server.", rich_help_panel=_SERVER)
-    ] = "",
-    bundle: Annotated[
-        str, typer.Option(help="Networks of the private server: a name, or a folder.", rich_help_panel=_SERVER)
-    ] = "nano",
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights", help="The bundle's architectures with random weights.", rich_help_panel=_SERVER
-        ),
-    ] = False,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEC",
-            help="Let the detector run: auto, bundle, onnx:PATH ... Else boxes come with the frames.",
-            rich_help_panel=_SERVER,
-        ),
-    ] = None,
-    inject: Annotated[
-        bool,
-        typer.Option("--inject", help="Replace what the detector finds by --people people.", rich_help_panel=_SERVER),
-    ] = False,
-    flow: Annotated[
-        str, typer.Option(metavar="SPEC", help="auto, bundle, dis[:PRESET] ...", rich_help_panel=_SERVER)
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_SERVER)] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="Of a network on the CPU; 0: the libraries' choice.", rich_help_panel=_SERVER)
-    ] = 0,
-    streams: Annotated[int, typer.Option("--streams", "-n", help="Cameras.", rich_help_panel=_LOAD)] = 1,
-    fps: Annotated[float, typer.Option(help="Frames a second of each camera.", rich_help_panel=_LOAD)] = 30.0,
-    seconds: Annotated[
-        float | None,
-        typer.Option(help="Measured.", show_default="10, of an overload 30", rich_help_panel=_LOAD),
-    ] = None,
-    warm_up: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Before that; not measured.", rich_help_panel=_LOAD)
-    ] = 3.0,
-    source: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="A real clip, may be given again; else a drawn scene.", rich_help_panel=_LOAD
-        ),
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Of the frames.", rich_help_panel=_LOAD)
-    ] = None,
-    people: Annotated[int, typer.Option(help="In the scene, or in the boxes.", rich_help_panel=_LOAD)] = 4,
-    codec: Annotated[FootageCodec, typer.Option(help="Of the frames.", rich_help_panel=_LOAD)] = FootageCodec.JPEG,
-    drop_policy: Annotated[DropPolicy, typer.Option(help="Of the streams.", rich_help_panel=_LOAD)] = DropPolicy.LATEST,
-    detect_every: Annotated[
-        int | None, typer.Option(metavar="N", help="The detector runs on every N-th frame.", rich_help_panel=_LOAD)
-    ] = None,
-    max_detect_every: Annotated[
-        int | None, typer.Option(metavar="N", help="How far the server may stretch that.", rich_help_panel=_LOAD)
-    ] = None,
-    generators: Annotated[
-        int, typer.Option(help="Processes that send; 0: as many as needed.", rich_help_panel=_LOAD)
-    ] = 0,
-    max_lateness_ms: Annotated[
-        float, typer.Option(help="Of a generator whose figures count (p99).", rich_help_panel=_LOAD)
-    ] = 10.0,
-    find_max: Annotated[
-        bool,
-        typer.Option("--find-max", help="Find the most cameras that meet the bound.", rich_help_panel=_QUESTION),
-    ] = False,
-    latency_bound_ms: Annotated[
-        float | None, typer.Option(help="With --find-max.", show_default="80", rich_help_panel=_QUESTION)
-    ] = None,
-    percentile: Annotated[
-        int | None,
-        typer.Option(help="With --find-max: 50, 95, 99 or 100.", show_default="95", rich_help_panel=_QUESTION),
-    ] = None,
-    most_lost: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PERCENT",
-            help="With --find-max: dropped or failed.",
-            show_default="1",
-            rich_help_panel=_QUESTION,
-        ),
-    ] = None,
-    hostile: Annotated[
-        HostileKind | None,
-        typer.Option(help="What such a client does to the others.", rich_help_panel=_QUESTION),
-    ] = None,
-    scaling: Annotated[
-        bool,
-        typer.Option(
-            "--scaling", help="Whether the --streams together are served as quickly as one.", rich_help_panel=_QUESTION
-        ),
-    ] = False,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            help="With --hostile and --scaling: of both measurements.", show_default="3", rich_help_panel=_QUESTION
-        ),
-    ] = None,
-    overload: Annotated[
-        bool,
-        typer.Option("--overload", help="What twice the load does that can be carried.", rich_help_panel=_QUESTION),
-    ] = False,
+    server: flags.ServerFlag = None,
+    metrics_url: flags.MetricsUrlFlag = "",
+    bundle: flags.BundleFlag = "nano",
+    random_weights: flags.RandomWeightsFlag = False,
+    detector: flags.DetectorFlag = None,
+    inject: flags.InjectFlag = False,
+    flow: flags.FlowFlag = "auto",
+    device: flags.DeviceFlag = "auto",
+    threads: flags.ThreadsFlag = 0,
+    streams: flags.StreamsFlag = 1,
+    fps: flags.FpsFlag = 30.0,
+    seconds: flags.SecondsFlag = None,
+    warm_up: flags.WarmUpFlag = 3.0,
+    source: flags.SourceFlag = None,
+    size: flags.SizeFlag = None,
+    people: flags.PeopleFlag = 4,
+    codec: flags.CodecFlag = FootageCodec.JPEG,
+    drop_policy: flags.DropPolicyFlag = DropPolicy.LATEST,
+    detect_every: flags.DetectEveryFlag = None,
+    max_detect_every: flags.MaxDetectEveryFlag = None,
+    generators: flags.GeneratorsFlag = 0,
+    max_lateness_ms: flags.MaxLatenessMsFlag = 10.0,
+    find_max: flags.FindMaxFlag = False,
+    latency_bound_ms: flags.LatencyBoundMsFlag = None,
+    percentile: flags.PercentileFlag = None,
+    most_lost: flags.MostLostFlag = None,
+    hostile: flags.HostileFlag = None,
+    scaling: flags.ScalingFlag = False,
+    rounds: flags.RoundsFlag = None,
+    overload: flags.OverloadFlag = False,
     json_file: JsonFlag = None,
 ) -> None:
     """Load a server with cameras that keep their pace whatever it does."""
-    finding = None if detector == "none" else detector
+    given = dict(locals())
+    given["detector"] = None if detector == "none" else detector
     with failures_in_one_line():
         check_json(json_file)
-        check_flags(
-            {
-                "server": server,
-                "metrics_url": metrics_url,
-                "bundle": bundle,
-                "random_weights": random_weights,
-                "detector": finding,
-                "inject": inject,
-                "flow": flow,
-                "device": device,
-                "threads": threads,
-                "detect_every": detect_every,
-                "max_detect_every": max_detect_every,
-                "find_max": find_max,
-                "latency_bound_ms": latency_bound_ms,
-                "percentile": percentile,
-                "most_lost": most_lost,
-                "hostile": hostile,
-                "scaling": scaling,
-                "rounds": rounds,
-                "overload": overload,
-            }
-        )
-        from posewire_server.benchmark.clips import ClipOptions
-        from posewire_server.benchmark.load.capacity import CapacityOptions, find_capacity
-        from posewire_server.benchmark.load.interference import InterferenceOptions, measure_interference
-        from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
-        from posewire_server.benchmark.load.overload import OverloadOptions, measure_overload
-        from posewire_server.benchmark.load.rig import measure_load
-        from posewire_server.benchmark.load.scaling import ScalingOptions, measure_scaling
-
-        boxes = BoxesFrom.CALLER if finding is None else BoxesFrom.DETECTOR
-        own = ServerConfig(bundle=bundle, detector=finding or "none", flow=flow, device=device, threads=threads)
-        options = LoadOptions(
-            server=access_given(server) if server is not None else own,
-            clip=ClipOptions(
-                sources=tuple(source or ()),
-                size=None if size is None else parse_size(size),
-                people=people,
-                codec=codec,
-            ),
-            streams=streams,
-            fps=fps,
-            warm_up_s=warm_up,
-            boxes=BoxesFrom.INJECTED if inject else boxes,
-            drop_policy=drop_policy,
-            detect_every=detect_every,
-            max_detect_every=max_detect_every or 0,
-            generators=generators,
-            max_lateness_ms=max_lateness_ms,
-            metrics_url=metrics_url,
-            random_weights=random_weights,
-            **_given(seconds=seconds),
-        )
-        if find_max:
-            share = None if most_lost is None else most_lost / 100
-            bound = _given(latency_bound_ms=latency_bound_ms, percentile=percentile, most_lost_share=share)
-            show(find_capacity(CapacityOptions(load=options, **bound)), json_file)
-        elif hostile is not None:
-            guest = InterferenceOptions(load=options, kind=hostile, **_given(rounds=rounds))
-            show(measure_interference(guest), json_file)
-        elif scaling:
-            show(measure_scaling(ScalingOptions(load=options, **_given(rounds=rounds))), json_file)
-        elif overload:
-            show(measure_overload(OverloadOptions(load=options, **_given(seconds=seconds))), json_file)
-        else:
-            show(measure_load(options), json_file)
+        check_flags(given)
+        show(_answer(given), json_file)
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    """Those that are not None: for the others, the options have their own."""
-    return {name: value for name, value in values.items() if value is not None}
+def _answer(given: Mapping[str, Any]) -> Report:
+    """What is found out about the question that the flags ask; they are given by their parameters' names."""
+    from posewire_server.benchmark.load.capacity import CapacityOptions, find_capacity
+    from posewire_server.benchmark.load.interference import InterferenceOptions, measure_interference
+    from posewire_server.benchmark.load.overload import OverloadOptions, measure_overload
+    from posewire_server.benchmark.load.rig import measure_load
+    from posewire_server.benchmark.load.scaling import ScalingOptions, measure_scaling
+
+    load = _load_options(given)
+    if given["find_max"]:
+        bound = _chosen(given, "latency_bound_ms", "percentile")
+        if given["most_lost"] is not None:
+            bound["most_lost_share"] = given["most_lost"] / 100
+        return find_capacity(CapacityOptions(load=load, **bound))
+    if given["hostile"] is not None:
+        return measure_interference(InterferenceOptions(load=load, kind=given["hostile"], **_chosen(given, "rounds")))
+    if given["scaling"]:
+        return measure_scaling(ScalingOptions(load=load, **_chosen(given, "rounds")))
+    if given["overload"]:
+        return measure_overload(OverloadOptions(load=load, **_chosen(given, "seconds")))
+    return measure_load(load)
+
+
+def _load_options(given: Mapping[str, Any]) -> LoadOptions:
+    """The load, and the server that is to carry it."""
+    from posewire_server.benchmark.clips import ClipOptions
+    from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
+
+    finds = given["detector"] is not None
+    own_settings = {name: given[name] for name in ("bundle", "flow", "device", "threads")}
+    own = ServerConfig(detector=given["detector"] or "none", **own_settings)
+    unchanged = (
+        *("streams", "fps", "drop_policy", "detect_every", "generators", "max_lateness_ms"),
+        *("metrics_url", "random_weights"),
+    )
+    return LoadOptions(
+        server=own if given["server"] is None else access_given(given["server"]),
+        clip=ClipOptions(
+            sources=tuple(given["source"] or ()),
+            size=None if given["size"] is None else parse_size(given["size"]),
+            people=given["people"],
+            codec=given["codec"],
+        ),
+        warm_up_s=given["warm_up"],
+        boxes=BoxesFrom.INJECTED if given["inject"] else BoxesFrom.DETECTOR if finds else BoxesFrom.CALLER,
+        max_detect_every=given["max_detect_every"] or 0,
+        **{name: given[name] for name in unchanged},
+        **_chosen(given, "seconds"),
+    )
+
+
+def _chosen(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Those of the flags that have a value: for the others, the options have their own."""
+    return {name: given[name] for name in names if given[name] is not None}

@@ -1,0 +1,59 @@
+"""Which flags of `posewire bench load` go together: none is taken that would have no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from posewire.cli.access import access_flags_given
+from posewire.cli.failures import UsageError
+from posewire_server.config import ServerConfig
+
+__all__ = ["check_flags"]
+
+_OF_ACCESS = ("tls", "ca", "cert", "key", "token_file", "insecure")
+_QUESTIONS = ("find_max", "overload", "scaling", "hostile")
+# Flags, and those of which one has to stand beside them.
+_NEED = (
+    (("latency_bound_ms", "percentile", "most_lost"), ("find_max",)),
+    (("rounds",), ("hostile", "scaling")),
+    (("inject", "detect_every", "max_detect_every"), ("detector",)),
+    (("metrics_url", *_OF_ACCESS), ("server",)),
+)
+_OF_A_PRIVATE_SERVER = ("bundle", "random_weights", "inject", "flow", "device", "threads")
+
+
+def check_flags(values: Mapping[str, object]) -> None:
+    """Refuse what would have no effect.
+
+    Args:
+        values: of the flags, `find_max` for `--find-max`; those of access are looked up.
+
+    Raises:
+        KeyError: one of them is missing.
+        UsageError: two flags do not go together, or one needs another.
+    """
+    own = ServerConfig()
+    usual = {name: getattr(own, name, None) for name in _OF_A_PRIVATE_SERVER}
+    all_of_them = {**values, **dict.fromkeys(_OF_ACCESS, False), **dict.fromkeys(access_flags_given(), True)}
+    known = {*_QUESTIONS, *_OF_A_PRIVATE_SERVER, *(name for groups in _NEED for group in groups for name in group)}
+    given = {
+        name
+        for name in known
+        if (value := all_of_them[name]) not in (None, "") and value is not False and value != usual.get(name)
+    }
+    asked = [name for name in _QUESTIONS if name in given]
+    if len(asked) > 1:
+        raise UsageError(f"{_flags(asked)} are different questions; ask one at a time")
+    for names, beside in _NEED:
+        useless = [name for name in names if name in given]
+        if useless and not given.intersection(beside):
+            raise UsageError(f"without {_flags(beside, ' or ')}, {_flags(useless)} would have no effect")
+    useless = [name for name in _OF_A_PRIVATE_SERVER if name in given]
+    if "server" in given and useless:
+        raise UsageError(
+            f"{_flags(useless)} would choose for a private server, but {values['server']} has its own; leave them out"
+        )
+
+
+def _flags(names: Iterable[str], joint: str = ", ") -> str:
+    return joint.join(f"--{name.replace('_', '-')}" for name in names)

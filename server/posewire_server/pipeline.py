@@ -77,12 +77,12 @@ class Pipeline:
         self,
         session: Session,
         frame: Frame,
+        *,
         given: Boxes | None = None,
         nearly_done: Callable[[], None] = lambda: None,
         moment_s: float | None = None,
         elapsed: float | None = None,
         turn: Turn = at_once,
-        *,
         awaited: bool = True,
     ) -> Tracked:
         """Track the people in the next frame of a stream.

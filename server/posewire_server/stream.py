@@ -182,11 +182,11 @@ class TrackStream:
                 tracked = await self._context.pipeline.process(
                     self._session,
                     ready.frame,
-                    ready.boxes,
-                    last_stage,
-                    ready.moment_s,
-                    ready.elapsed,
-                    self._standing.turn,
+                    given=ready.boxes,
+                    nearly_done=last_stage,
+                    moment_s=ready.moment_s,
+                    elapsed=ready.elapsed,
+                    turn=self._standing.turn,
                     awaited=not self._standing.greedy,
                 )
             except FrameError as error:

@@ -272,7 +272,7 @@ async def test_boxes_given_by_the_caller() -> None:
     given = Boxes.of([[70, 60, 110, 180]], [1.0], BoxSource.CALLER)
     own = networks()
     async with _pipeline(own) as pipeline:
-        tracked = await pipeline.process(_session(), _frame(), given)
+        tracked = await pipeline.process(_session(), _frame(), given=given)
     assert own.detector.calls == 0  # type: ignore[union-attr]
     assert not tracked.detector_ran
     assert tracked.people.boxes.xyxy.tolist() == [[70, 60, 110, 180]]

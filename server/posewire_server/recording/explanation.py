@@ -80,7 +80,9 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
             seen.clear()
             tracker.detect_every = fed.recorded.detect_every or tracker.detect_every
             elapsed = fed.recorded.elapsed or 1.0  # older servers counted frames
-            tracked_now = await pipeline.process(session, frame, fed.boxes, moment_s=fed.moment_s, elapsed=elapsed)
+            tracked_now = await pipeline.process(
+                session, frame, given=fed.boxes, moment_s=fed.moment_s, elapsed=elapsed
+            )
             await pipeline.catch_up(session)
             if fed.recorded.number == number:
                 return FrameExplanation(

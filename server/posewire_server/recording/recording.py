@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from posewire.v1 import settings_pb2, track_pb2
+from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.recording.file_format import Kind, NotARecording, records
 
 __all__ = ["Outcome", "Recording"]
@@ -74,7 +74,7 @@ class Recording:
     @property
     def is_video(self) -> bool:
         """Whether the frames build on each other."""
-        return self.config.codec in (5, 6)  # CODEC_H264, CODEC_H265
+        return self.config.codec in (pose_pb2.CODEC_H264, pose_pb2.CODEC_H265)
 
     @property
     def is_stretched(self) -> bool:

@@ -119,7 +119,7 @@ async def through_pipeline(
             pixels = await following
             if number + 1 < len(frames):
                 following = loop.run_in_executor(decoding, decoder.decode, frames[number + 1].data)
-            await pipeline.process(session, Frame(pixels), _given(frame) if with_boxes else None)
+            await pipeline.process(session, Frame(pixels), given=_given(frame) if with_boxes else None)
         return time.perf_counter() - start
 
 

@@ -82,7 +82,7 @@ class Ledger:
         self._echoes.clear()
 
     def again(self, number: int) -> None:
-        """Note that a frame is sent on this call which was opened before it.
+        """Note that a frame which was opened before this call is sent on it.
 
         If it has its result already, its answer is an echo: it counts for the call alone.
         """

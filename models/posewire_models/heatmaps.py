@@ -1,10 +1,10 @@
 """Heatmaps to joints and back.
 
 Convention of the published code and weights (`lib/dataset/JointsDataset.py`, `lib/core/inference.py`): heatmap cell u
-stands for input pixel `stride * u`, so the target of a joint at input pixel x is a Gaussian at `x / stride`. Mirrored
-heatmaps, turned back, therefore lie 1 - 1/stride cells too far left. The published flip test moves them by a whole
-cell, which stays so for `quarter`; but what is too much moves every joint by half an input pixel, so with `gaussian`
-they are moved by just what they are off.
+stands for input pixel `stride * u`, so the target of a joint at input pixel x is a Gaussian at `x / stride`. Heatmaps
+of the mirrored crop, flipped back, therefore lie 1 - 1/stride cells too far left. The published flip test shifts them
+by a whole cell, and `quarter` keeps to that; the excess moves every joint by half an input pixel, so `gaussian` shifts
+them by exactly 1 - 1/stride.
 
 Where between the cells a peak lies is told in one of two ways (`DECODINGS`): `quarter`, the paper's, or `gaussian`,
 after Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation" (DARK), CVPR 2020, without

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 __all__ = ["DetectorPace"]
 
-# So many strained frames among the last so many stretch it.
+# `detect_every` is doubled when so many of the last `_STRAIN_WINDOW` frames were strained.
 _STRAINED = 4
-_OF = 8
-# So many frames in a row without strain relax it. Were it relaxed too early, the next time takes twice as many.
+_STRAIN_WINDOW = 8
+# It is relaxed after so many frames in a row without strain; if that proves too early, the next time needs twice as many.
 _CALM = 32
 _MOST_CALM = 1024
 
@@ -41,7 +41,7 @@ class DetectorPace:
         Returns:
             The value for the next frame.
         """
-        self._recent = [*self._recent[1 - _OF :], strained]
+        self._recent = [*self._recent[1 - _STRAIN_WINDOW :], strained]
         self._calm = 0 if strained else self._calm + 1
         if sum(self._recent) >= _STRAINED and self.every < self._most:
             if self._relaxed:

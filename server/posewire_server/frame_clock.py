@@ -9,14 +9,13 @@ from posewire_server.tracking import LEAST_ELAPSED
 
 __all__ = ["FrameClock"]
 
-# The interval is the mean of the middle half of so many: it follows a camera that changes its rate within a second or
-# two; neither a gap nor a burst moves it, and uneven intervals do not tip it to one side as they would a median.
+# Recent intervals that are kept. The estimate is their interquartile mean: it follows a change of rate within a second
+# or two, neither a gap nor a burst moves it, and uneven intervals do not tip it to one side as they would a median.
 _REMEMBERED = 32
-# A camera's jitter, and that of clocks of whole milliseconds, is no passage of time: nearer to a whole number of
-# intervals than this, that number counts.
+# Times this close to a whole number of intervals are rounded to it: the rest is jitter, of the camera or of a clock of
+# whole milliseconds.
 _JITTER = 0.25
-# When a frame is later than this share of an interval, it is left out, or lost; and after so many of them, the camera
-# has stopped.
+# A frame later than this share of an interval counts as left out or lost; after `_MISSED` of them the camera stands.
 _LATE = 0.25
 _MISSED = 4
 

@@ -134,7 +134,7 @@ class Intake:
         )
         self._clock = clock
         self._allowance = allowance
-        # A video unit that is left out takes those after it along, so a stream of them is slowed down instead.
+        # Without a video unit those after it cannot be decoded, so a stream of them is slowed down instead.
         self._drops_beyond_allowance = latest and not self._is_video
         # Pictures that are decoded or in the networks, but not in the last stage yet.
         self._permits = permits = asyncio.Semaphore(1 if latest else 2)
@@ -227,7 +227,7 @@ class Intake:
         """Drop what waits and what still comes."""
         self._encoded.drain()
         self.ready.drain()
-        self._permits.release()  # nobody will, for a frame that was dropped while it was being decoded
+        self._permits.release()  # `decode` may wait for that of a frame which was just dropped
 
     async def _receive(self, key: int, frame: track_pb2.Frame) -> None:
         arrived_s = time.monotonic()

@@ -29,10 +29,10 @@ __all__ = ["Precedence", "Standing", "Step", "Turn", "at_once"]
 
 # How long a stream is watched before it is judged.
 _WINDOW_S = 1.0
-# A stream asks too much when for each frame that it gets more than so many find no room.
+# A stream is greedy if for each frame that is tracked, more than this many are turned away.
 _EXCESS_A_FRAME = 0.5
-# A stream that asks too much lets another one pass if it asks for far more. A modest one that has had less than itself
-# it lets pass already if it asks for more than the counts of two equals differ within a window.
+# How many times the other's demand a greedy stream's must be for the other to go first: `_FAR_MORE` if the other is
+# greedy too or has had at least as much; else `_MORE`, by which the counts of two equals may differ within a window.
 _MORE = 1.5
 _FAR_MORE = 3.0
 # What there is to do for a frame, counted in people: so much for detector and flow, and one for each pose. Times would
@@ -49,7 +49,7 @@ _FADING = 0.9
 # frames are read for each one that it gets, and no fewer than so many a second: fresh ones are wanted.
 _READ_A_FRAME = 2.0
 _LEAST_READ_FPS = 10.0
-# A stream of which so much of that was read may have sent any number of frames.
+# A stream that used at least this share of what may be read of it may have sent any number of frames.
 _READ_TO_THE_LIMIT = 0.8
 
 
@@ -142,8 +142,8 @@ class Standing:
 
     Attributes:
         greedy: whether it has lately asked for far more than it got.
-        asked: how much it asked for lately: frames a second, each as much as a frame of it is to do. What is beyond its
-            token's allowance does not count. 0 until it is judged.
+        asked: its demand in the last window, in units of work (`_LOOK` and one for each of its people, a frame) a
+            second. What is beyond its token's allowance does not count. 0 until it is judged.
         had: how much it got, likewise.
         is_held_back: see `Precedence.join`.
     """

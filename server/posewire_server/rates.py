@@ -12,7 +12,7 @@ _LONGEST_WITHOUT_TURN_S = 1.0
 
 
 class RateLimit:
-    """Lets so many through a second, and more than one at once after a pause.
+    """A token bucket: `per_s` a second in the long run, up to `burst` at once after a pause.
 
     Args:
         per_s: above 0.
@@ -47,8 +47,8 @@ class RateLimit:
     async def turn(self) -> None:
         """Wait until one more may pass, and count it.
 
-        Those who wait pass in their order, and leave one for those who cannot wait and only `take`: else they would be
-        ahead of them whenever there is one. But where these take all there is, one passes every second.
+        Those who wait pass in order, and leave one for callers of `take`, who cannot wait. Where those take every one,
+        somebody who waits passes after a second all the same.
         """
         async with self._waiting:
             began_s, left_over = self._clock(), min(1.0, self._burst - 1.0)

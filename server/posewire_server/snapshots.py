@@ -165,9 +165,9 @@ def _make_key(file: Path) -> bytes:
 
 
 def _as_sent(config: TrackerConfig) -> dict[str, object]:
-    """Settings as they are after they were sent: what one server chose, its client asks of the next in 32 bits.
+    """Settings rounded to 32 bits, as on the wire: a client passes one server's settings on to the next.
 
-    But for `max_people`, which each server says for itself: nothing that a tracker remembers depends on it.
+    `max_people` is left out. Each server says it for itself, and nothing that a tracker remembers depends on it.
     """
     values = dataclasses.asdict(config)
     del values["max_people"]

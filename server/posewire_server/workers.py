@@ -22,8 +22,8 @@ _Done = Callable[[Result | None, BaseException | None], None]
 class Workers:
     """Some threads that take work from one queue.
 
-    What an executor does, by a shorter way: several hand-overs lie in each frame's path, and the futures of
-    `concurrent.futures`, chained to those of asyncio, double what one takes.
+    A leaner executor: each frame is handed to a thread several times, and chaining the futures of `concurrent.futures`
+    to those of asyncio would double the cost of each time.
 
     Args:
         count: threads; they start with the first work.

@@ -56,7 +56,7 @@ class LetterboxedDetector(ABC):
         images, scales = letterbox_many(pixels, self._config.input_size, YOLOX_FILL)
         found = to_host(self._find(images))  # (b, k, 5)
         per_frame_pixel = torch.tensor(scales).repeat(1, 2).unsqueeze(1)  # x, y, x, y
-        # The network tells where edges lie, from the input's own edge on; frames count from the middle of a pixel.
+        # Edges count from the input's outer edge; frame coordinates have pixel centres at integers, hence - 0.5.
         boxes, scores = found[..., :4] / per_frame_pixel - 0.5, found[..., 4]
         return [
             people(*self._distinct(boxes[row], scores[row]), frame.size, self._settings)

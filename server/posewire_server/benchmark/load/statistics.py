@@ -167,7 +167,7 @@ def latencies_ms(records: Records) -> Values:
 def lateness_ms(records: Records) -> Values:
     """By how much the generators noticed frames after they were due.
 
-    What was not noticed at all was not until it was given up; what became due after that was nobody's to notice.
+    A frame that was never noticed counts as late until it was given up; one that became due after that is left out.
     """
     never = np.isnan(records["noticed_s"])
     late: Values = np.where(never, records["given_up_s"], records["noticed_s"]) - records["due_s"]

@@ -53,7 +53,8 @@ class Person:
     Attributes:
         id: the track id, unique within the stream, from 1; 0 for single pictures, where there is no tracking.
         score: confidence, 0..1.
-        box: `(4,)` float32 x, y, width, height of the box in which the pose was estimated, pixels.
+        box: `(4,)` float32 x, y, width, height in pixels, of the box in which the pose was estimated. (`boxes=`
+            arguments are corners; `box_xyxy` is the same box in that form.)
         joints: `(k, 3)` float32 x, y (pixels) and score (0..1), in the order of `StreamInfo.joint_set.names`.
         source: where the box came from.
     """

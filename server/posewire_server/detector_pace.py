@@ -7,7 +7,7 @@ __all__ = ["DetectorPace"]
 # `detect_every` is doubled when so many of the last `_STRAIN_WINDOW` frames were strained.
 _STRAINED = 4
 _STRAIN_WINDOW = 8
-# It is relaxed after so many frames in a row without strain; if that proves too early, the next time needs twice as many.
+# It is relaxed after so many frames in a row without strain; if that was too early, the next time needs twice as many.
 _CALM = 32
 _MOST_CALM = 1024
 

@@ -21,7 +21,7 @@ _RECENT_FRAMES = 512
 
 @dataclass(frozen=True)
 class Pace:
-    """Of the last seconds.
+    """How quickly a stream was tracked in the last seconds.
 
     Attributes:
         fps: frames tracked a second.
@@ -35,7 +35,7 @@ class Pace:
 
 
 class Progress:
-    """Of one stream.
+    """How one stream fares.
 
     Args:
         session: its state.
@@ -75,7 +75,7 @@ class Progress:
         self._recent.append((self._clock(), total_ms))
 
     def pace(self) -> Pace:
-        """Now."""
+        """How quickly it is tracked now."""
         now = self._clock()
         since = now - min(_RECENT_S, self.open_for_s)
         if len(self._recent) == _RECENT_FRAMES:

@@ -135,7 +135,7 @@ class _Anybody(Caller):
 
     @property
     def name(self) -> str:
-        """Empty."""
+        """No name: anybody may be meant."""
         return ""
 
 

@@ -126,7 +126,7 @@ class Fairness:
 
 
 def spread(values: Values) -> Spread | None:
-    """Of any values; None where there are none."""
+    """Percentiles and the largest of any values; None where there are none."""
     if not len(values):
         return None
     ranks = np.percentile(values, (50, 95, 99), method="inverted_cdf")

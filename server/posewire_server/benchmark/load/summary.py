@@ -63,7 +63,7 @@ class Measured:
 
 
 def summarise(measured: Measured) -> LoadResult:
-    """The figures."""
+    """The figures of one measurement."""
     records, counted, seconds = measured.records, measured.counted, measured.end_s - measured.begin_s
     counts = count_frames(counted)
     tracked = records["outcome"] == Outcome.TRACKED

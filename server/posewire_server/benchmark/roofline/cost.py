@@ -18,7 +18,7 @@ _COMPUTING = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """Of one item of a batch, such as a crop or a pair of frames.
+    """What a network costs for one item of a batch, such as a crop or a pair of frames.
 
     Attributes:
         multiply_adds: of all convolutions and linear layers; a transposed convolution counted at its input.

@@ -31,7 +31,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Of one device in one precision.
+    """What one device can do at most in one precision.
 
     Attributes:
         matmul_gmacs: 10^9 multiply-adds a second of a large matrix product.

@@ -173,6 +173,8 @@ class SourceFeed:
                 f"{len(self._waiting)} frames of {self._source.name} wait and no results are taken;"
                 " iterate over the stream, or close it"
             )
+        if newcomer.problem:
+            return  # it is no newer picture, and packets that wait are needed for those that follow
         if newcomer.packet is not None:
             if self._until_keyframe and newcomer.keyframe:
                 self._until_keyframe = False

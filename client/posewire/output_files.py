@@ -26,6 +26,8 @@ __all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "wr
 
 # Errors of a folder in which nobody may make a file, though one that is there may be written to.
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# In bytes; what is longer is a name with a dot in it, and stands for no format.
+_LONGEST_SUFFIX = 32
 _DESCRIPTOR_PATH = re.compile(r"/(?:dev|proc/self)/fd/(\d+)|/dev/(stdin|stdout|stderr)")
 
 
@@ -89,8 +91,9 @@ class AtomicPath:
             self.discard()
 
     def _made_in(self, folder: Path | None) -> Path:
-        # The suffix stays: libraries tell the format by it.
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{self.path.stem}.", suffix=self.path.suffix)
+        # The suffix stays: libraries tell the format by it. The stem does not: the two names together may be too long.
+        suffix = self.path.suffix if len(os.fsencode(self.path.suffix)) <= _LONGEST_SUFFIX else ""
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=".posewire-", suffix=suffix)
         os.close(descriptor)
         return Path(name)
 

@@ -12,6 +12,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from posewire.jpeg_segments import END_OF_IMAGE, START_OF_SCAN, jpeg_segments
 from posewire_server.errors import Undecodable
 
 __all__ = ["JpegHeader", "jpeg_header", "png_size"]
@@ -22,12 +23,14 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASELINE = 0xC0
 _ADOBE = b"Adobe"  # its marker may say that the colours are not YCbCr
-_START_OF_SCAN = 0xDA
-_END_OF_IMAGE = 0xD9
-_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 
 # A progressive JPEG decodes all its pixels anew for each scan; encoders write about ten.
 _MAX_SCANS = 100
+# A few for each scan, and metadata in pieces of 64 kB.
+_MAX_SEGMENTS = 5_000
+# Chunks of a PNG beside its picture that a decoder unpacks, each to megabytes if need be; programs write one or two.
+_PACKED = (b"zTXt", b"iTXt", b"iCCP")
+_MAX_PACKED = 16
 
 
 class JpegHeader(NamedTuple):
@@ -54,34 +57,34 @@ def jpeg_header(data: bytes) -> JpegHeader:
         raise Undecodable("the data is not a JPEG: it does not start with FF D8")
     size: tuple[int, int] | None = None
     is_common = False
-    at = 2
-    while True:
-        marker, at = _next_marker(data, at)
-        if marker == _END_OF_IMAGE:
-            raise Undecodable("the JPEG holds no picture")
-        if marker in _WITHOUT_LENGTH:
-            continue
-        if at + 2 > len(data):
-            raise Undecodable("the JPEG is cut off in its header")
-        (length,) = struct.unpack_from(">H", data, at)
-        if marker in _START_OF_FRAME:
-            if length < 8 or at + 7 > len(data):
-                raise Undecodable("the JPEG is cut off in its header")
-            height, width = struct.unpack_from(">HH", data, at + 3)
-            size = width, height
-            is_common = marker == _BASELINE and data[at + 2] == 8 and _is_common(data[at + 7 : at + length])
-        at += length
-        if marker == _START_OF_SCAN:
+    scans, at = 0, 2
+    for count, (marker, start, end) in enumerate(jpeg_segments(data)):
+        if marker == END_OF_IMAGE:
             break
+        if not scans and data[at : start - 1].strip(b"\xff"):  # fill bytes are allowed
+            raise Undecodable(f"the JPEG is damaged: byte {at} should start a marker")
+        if count == _MAX_SEGMENTS:
+            raise Undecodable(f"the JPEG has more than {_MAX_SEGMENTS} segments; save it as a baseline JPEG")
+        if marker == START_OF_SCAN:
+            if not scans:
+                is_common = is_common and _ADOBE not in data[:end]
+            scans += 1
+            if scans > _MAX_SCANS:
+                raise Undecodable(f"the JPEG has more than {_MAX_SCANS} scans; save it as a baseline JPEG")
+        elif marker in _START_OF_FRAME and not scans:
+            if end < start + 8 or start + 7 > len(data):
+                raise Undecodable("the JPEG is cut off in its header")
+            height, width = struct.unpack_from(">HH", data, start + 3)
+            size = width, height
+            is_common = marker == _BASELINE and data[start + 2] == 8 and _is_common(data[start + 7 : end])
+        at = end
+    else:
+        raise Undecodable("the JPEG is cut off or damaged: its end marker is missing")
+    if not scans:
+        raise Undecodable("the JPEG holds no picture")
     if size is None or 0 in size:
         raise Undecodable("the JPEG's header gives no size")
-    # Searched for from here, since a thumbnail in the header has an end of its own.
-    if data.find(bytes((0xFF, _END_OF_IMAGE)), at) < 0:
-        raise Undecodable("the JPEG is cut off: its end marker is missing")
-    scans = 1 + data.count(bytes((0xFF, _START_OF_SCAN)), at)
-    if scans > _MAX_SCANS:
-        raise Undecodable(f"the JPEG has more than {_MAX_SCANS} scans; save it as a baseline JPEG")
-    return JpegHeader(*size, is_common and scans == 1 and _ADOBE not in data[:at])
+    return JpegHeader(*size, is_common and scans == 1)
 
 
 def _is_common(components: bytes) -> bool:
@@ -92,29 +95,16 @@ def _is_common(components: bytes) -> bool:
     return names == b"\x01\x02\x03" and sampling[0] in (0x11, 0x21, 0x22) and sampling[1:] == b"\x11\x11"
 
 
-def _next_marker(data: bytes, at: int) -> tuple[int, int]:
-    """The marker at `at`, and where its segment begins."""
-    if at >= len(data):
-        raise Undecodable("the JPEG is cut off in its header")
-    if data[at] != 0xFF:
-        raise Undecodable(f"the JPEG is damaged: byte {at} should start a marker")
-    while at < len(data) and data[at] == 0xFF:  # fill bytes are allowed
-        at += 1
-    if at >= len(data):
-        raise Undecodable("the JPEG is cut off in its header")
-    return data[at], at + 1
-
-
 def png_size(data: bytes) -> tuple[int, int]:
     """(width, height) of a complete PNG whose checksums are right.
 
     Raises:
-        Undecodable: not a PNG, cut off or damaged.
+        Undecodable: not a PNG, cut off or damaged, or with metadata that would take longer to unpack than its picture.
     """
     if data[:8] != _PNG_SIGNATURE:
         raise Undecodable("the data is not a PNG: its signature is missing")
     size: tuple[int, int] | None = None
-    at = 8
+    at, packed = 8, 0
     while True:
         if at + 12 > len(data):
             raise Undecodable("the PNG is cut off: its end chunk is missing")
@@ -134,4 +124,7 @@ def png_size(data: bytes) -> tuple[int, int]:
             size = width, height
         if name == b"IEND":
             return size
+        packed += name in _PACKED
+        if packed > _MAX_PACKED:
+            raise Undecodable(f"the PNG has more than {_MAX_PACKED} packed texts; save it without its metadata")
         at = end

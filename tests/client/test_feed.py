@@ -127,6 +127,22 @@ async def test_packets_are_given_up_until_the_next_keyframe(monkeypatch: pytest.
     await feed.aclose()
 
 
+async def test_a_packet_that_could_not_be_read_supersedes_none_that_wait() -> None:
+    damaged = SourceFrame(2, 0.2, problem="damaged")
+    source = PacketFrames([*packets("KP"), damaged, SourceFrame(3, 0.3, packet=b"x", keyframe=False)])
+    feed = SourceFeed(source, newest_wins=True)
+    await source.give(4)
+    items = [await feed.next() for _ in range(4)]
+    assert [(item.frame.packet, item.superseded) for item in items if item] == [
+        (b"x", False),
+        (b"x", False),
+        (None, False),
+        (b"x", False),
+    ]
+    source.given.release(9)
+    await feed.aclose()
+
+
 async def test_a_live_source_that_goes_silent_is_an_error() -> None:
     source = StagedSource([picture()], silence_s=0.05)
     feed = SourceFeed(source, newest_wins=True)

@@ -101,6 +101,19 @@ def test_what_comes_out_of_a_pipe_is_the_whole_file(tmp_path: Path) -> None:
     assert json.loads(came[0]) == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" * 250 + ".json",  # 255 bytes, which is what file systems allow
+        "人" * 83 + ".json",  # 254 bytes
+        "a." + "b" * 253,  # a dot that ends no stem
+    ],
+)
+def test_a_name_may_be_as_long_as_the_system_allows(name: str, tmp_path: Path) -> None:
+    write_json(tmp_path / name, [1])
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_a_file_in_a_closed_folder_is_written_to_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = tempfile.mkstemp
 

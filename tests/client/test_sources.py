@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
+import struct
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +23,8 @@ from posewire.sources import ArraySource, FolderSource, PacketSource, VideoSourc
 from posewire.sources._container import VideoInput
 
 MakeVideo = Callable[..., Path]
+# A name for it, since a traceback shows the lines in which it is used.
+PASSWORD = "hush"
 
 
 def take(source: Any) -> list[SourceFrame]:
@@ -83,6 +88,86 @@ def test_rotation_by_metadata_is_undone(
     assert image is not None
     assert image[corner][0] > 150
     assert image.flags.c_contiguous
+
+
+# By the values a, b, c, d of a display matrix, that of the header of a track: the picture as it is shown.
+SHOWN: dict[tuple[int, int, int, int], Callable[[Any], Any]] = {
+    (1, 0, 0, 1): lambda image: image,
+    (-1, 0, 0, 1): lambda image: image[:, ::-1],
+    (1, 0, 0, -1): lambda image: image[::-1],
+    (-1, 0, 0, -1): lambda image: image[::-1, ::-1],
+    (0, 1, 1, 0): lambda image: image.transpose(1, 0, 2),
+    (0, 1, -1, 0): lambda image: image.transpose(1, 0, 2)[:, ::-1],  # clockwise
+    (0, -1, 1, 0): lambda image: image.transpose(1, 0, 2)[::-1],  # counter-clockwise
+    (0, -1, -1, 0): lambda image: image.transpose(1, 0, 2)[::-1, ::-1],
+}
+
+
+def with_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Change the display matrix of an MP4."""
+    data = bytearray(path.read_bytes())
+    matrix = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *matrix)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("matrix", SHOWN)
+def test_a_picture_is_turned_and_mirrored_as_its_matrix_says(
+    tmp_path: Path, make_video: MakeVideo, matrix: tuple[int, int, int, int]
+) -> None:
+    plain = make_video(tmp_path / "plain.mp4", frames=2, options={"bf": "0"})
+    turned = with_matrix(make_video(tmp_path / "turned.mp4", frames=2, options={"bf": "0"}), *matrix)
+    source = open_source(turned)
+    for shown, stored in zip(take(source), take(open_source(plain)), strict=True):
+        assert shown.image is not None
+        assert np.array_equal(shown.image, SHOWN[matrix](stored.image))
+        assert source.size == (shown.image.shape[1], shown.image.shape[0])
+        assert shown.image.flags.c_contiguous
+    if matrix == (1, 0, 0, 1):
+        assert len(take(open_source(turned, codec="h264"))) == 2
+    else:
+        with pytest.raises(SourceError, match="rotated or mirrored by its metadata"):
+            open_source(turned, codec="h264")
+
+
+def with_orientation(data: bytes, orientation: int) -> bytes:
+    """A JPEG with an EXIF header."""
+    entry = struct.pack(">HHIHH", 0x112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+def a_jpeg(*options: int) -> bytes:
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", noise, options)[1].tobytes()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_gives_the_same_pixels_by_itself_as_in_a_folder(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(with_orientation(a_jpeg(), orientation))
+    source = open_source(path)
+    (alone,), (among,) = take(source), take(open_source(tmp_path))
+    assert alone.image is not None
+    assert np.array_equal(alone.image, among.image)
+    assert source.size == ((64, 48) if orientation < 5 else (48, 64))
+
+
+def test_a_jpeg_that_is_cut_off_is_no_source(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(a_jpeg()[:-100])
+    with pytest.raises(SourceError, match=r"a\.jpg holds no picture .* the JPEG is cut off"):
+        open_source(tmp_path / "a.jpg")
+
+
+def test_pictures_of_a_video_are_turned_as_their_exif_data_says(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        packet = av.Packet(with_orientation(a_jpeg(), 6))
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 10)
+        container.mux(packet)
+    assert open_source(tmp_path / "a.mkv").size == (48, 64)
 
 
 def test_max_frames_stops_early(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -223,6 +308,53 @@ def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_vi
 
 
 @pytest.mark.parametrize(
+    ("encoder", "options", "codec"),
+    [
+        ("libx264", {"bf": "0", "g": "5", "sc_threshold": "0"}, "h264"),
+        ("libx265", {"x265-params": "bframes=0:keyint=5:log-level=none"}, "h265"),
+    ],
+)
+@pytest.mark.parametrize("damaged", [0, 3, 5])  # the first one; one that others need; a keyframe
+def test_a_damaged_packet_that_is_sent_as_it_is_becomes_a_frame_with_a_problem(
+    tmp_path: Path, make_video: MakeVideo, encoder: str, options: dict[str, str], codec: Any, damaged: int
+) -> None:
+    if encoder not in av.codecs_available:
+        pytest.skip(f"this build of PyAV has no {encoder}")
+    path = make_video(tmp_path / "a.mp4", frames=12, codec=encoder, options=options)
+    with av.open(str(path)) as container:
+        start = [packet.pos for packet in container.demux(video=0) if packet.size][damaged]
+    data = bytearray(path.read_bytes())
+    data[start : start + 4] = b"\x7f\xff\xff\xff"  # the length of a unit
+    path.write_bytes(data)
+    frames = take(open_source(path, codec=codec))
+    assert [frame.number for frame in frames] == list(range(12))
+    assert [frame.time_s for frame in frames] == pytest.approx([number / 10 for number in range(12)])
+    assert [frame.number for frame in frames if frame.problem] == [damaged]
+    assert [frame.number for frame in frames if frame.packet is None] == [damaged]
+    assert [frame.number for frame in frames if frame.keyframe] == [each for each in (0, 5, 10) if each != damaged]
+    assert "a.mp4 is damaged" in frames[damaged].problem
+
+
+@pytest.mark.parametrize("codec", ["h264", "passthrough"])
+def test_damaged_parameter_sets_are_a_source_error(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
+    path = make_video(tmp_path / "a.mp4", options={"bf": "0"})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"avcC") + 10
+    data[at : at + 2] = b"\x7f\xff"  # the length of the first one
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"a\.mp4 (are damaged|holds no picture that can be decoded)"):
+        open_source(path, codec=codec)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "h264", "passthrough"])
+def test_a_video_that_nobody_can_decode_is_named(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=2)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
+    with pytest.raises(SourceError, match=r"a\.mp4 holds a video that this build of FFmpeg cannot decode"):
+        open_source(path, codec=codec)
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (None, "does not exist"),  # no such file
@@ -243,18 +375,35 @@ def test_a_name_that_the_system_refuses_is_a_source_error() -> None:
     with pytest.raises(SourceError, match=r"x cannot be opened: .*; check the name"):
         open_source("x" * 300)
     with pytest.raises(SourceError, match=r"^rtsp://camera/x*x cannot be opened") as caught:
-        open_source(f"rtsp://admin:secret@camera/{'x' * 5000}")
-    assert "secret" not in str(caught.value)
+        open_source(f"rtsp://admin:{PASSWORD}@camera/{'x' * 5000}")
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def write_sound(path: Path, codec: str, sample_format: str) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=8000, layout="mono")
+        kind: Any = np.int16 if sample_format == "s16" else np.float32
+        for number in range(10):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), kind), format=sample_format, layout="mono")
+            sound.sample_rate, sound.pts = 8000, 1024 * number
+            container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    return path
 
 
 def test_a_file_with_sound_only_holds_no_video(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-        sound.sample_rate = 8000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
+    with pytest.raises(SourceError, match="holds no video"):
+        open_source(write_sound(tmp_path / "a.wav", "pcm_s16le", "s16"))
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.aac", "aac", "fltp")
+    picture = b"\0image/jpeg\0\x03\0" + a_jpeg()
+    frame = b"APIC" + struct.pack(">I", len(picture)) + b"\0\0" + picture
+    length = bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\x03\0\0" + length + frame + path.read_bytes())
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 1
     with pytest.raises(SourceError, match="holds no video"):
         open_source(path)
 
@@ -381,8 +530,8 @@ def test_an_address_where_nobody_answers_is_named_without_its_password() -> None
         taken.bind(("127.0.0.1", 0))  # bound, never listening: refused at once
         port = taken.getsockname()[1]
         with pytest.raises(SourceError, match=rf"rtsp://127\.0\.0\.1:{port}/1 cannot be opened") as caught:
-            open_source(f"rtsp://user:secret@127.0.0.1:{port}/1", timeout_s=2)
-    assert "secret" not in str(caught.value)
+            open_source(f"rtsp://user:{PASSWORD}@127.0.0.1:{port}/1", timeout_s=2)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -420,6 +569,46 @@ def test_an_address_that_stays_silent_is_given_up() -> None:
         port = server.getsockname()[1]
         with pytest.raises(SourceError, match=r"nothing came for 0\.3 s"):
             open_source(f"http://127.0.0.1:{port}/a.mp4", timeout_s=0.3)
+
+
+@contextlib.contextmanager
+def serve_a_part(data: bytes, sent: int) -> Iterator[int]:
+    """A web server that gives the beginning of a file, and then nothing more; its port."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # the end of the test
+                while True:
+                    connections.append(server.accept()[0])
+                    connections[-1].recv(65_536)
+                    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n"
+                    connections[-1].sendall(head.encode() + data[:sent])
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for connection in connections:
+                connection.close()
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("live", [None, False, True])
+@pytest.mark.parametrize("part", [0.01, 0.6])  # while the first picture is looked for; later
+def test_a_file_that_a_server_stops_to_give_has_broken_off(tmp_path: Path, part: float, live: bool | None) -> None:
+    data = write_clip(tmp_path / "a.mkv", "libx264").read_bytes()
+
+    def read(address: str) -> None:
+        take(open_source(address, live=live, timeout_s=0.3))
+
+    words = r"^http://127\.0\.0\.1:\d+/a\.mkv broke off: nothing came for 0\.3 s"
+    with serve_a_part(data, int(part * len(data))) as port, pytest.raises(SourceError, match=words) as caught:
+        read(f"http://user:{PASSWORD}@127.0.0.1:{port}/a.mkv")
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -487,6 +676,19 @@ def test_an_unreadable_picture_is_named_and_the_others_follow(
     frames = take(open_source(tmp_path))
     assert [frame.image is None for frame in frames] == [False, True, False]
     assert str(path) in frames[1].problem
+
+
+def test_a_jpeg_ends_where_it_says(tmp_path: Path) -> None:
+    """What a camera puts behind it, such as a video, is no part of it; nor is the thumbnail in its header."""
+    picture = a_jpeg()
+    thumbnail = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    header = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    (tmp_path / "1.jpg").write_bytes(picture + b"a video with \xff\xda in it")
+    (tmp_path / "2.jpg").write_bytes(picture[:2] + header + picture[2:] + b"a video with \xff\xda in it")
+    (tmp_path / "3.jpg").write_bytes(picture[:2] + header + picture[2:300])
+    frames = take(open_source(tmp_path))
+    assert [frame.image is None for frame in frames] == [False, False, True]
+    assert "the JPEG is cut off" in frames[2].problem
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:

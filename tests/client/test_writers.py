@@ -362,6 +362,15 @@ def test_gaps_in_time_stay_gaps(tmp_path: Path) -> None:
     assert [time for time, _ in frames] == pytest.approx([0, 0.5, 0.5], abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.m4v", "a.mov", "a.3gp", "a.mkv"])
+def test_a_gap_at_the_end_counts_for_the_length(name: str, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / name, COCO17, fps=25) as writer:
+        for time_s in (*(number / 25 for number in range(25)), 60.0):
+            writer.add(np.zeros((48, 64, 3), np.uint8), time_s)
+    with av.open(str(tmp_path / name)) as container:
+        assert (container.duration or 0) / av.time_base == pytest.approx(60.04, abs=0.01)
+
+
 def test_a_video_goes_on_where_the_clock_of_its_source_was_set(tmp_path: Path) -> None:
     times = [100.0, 100.1, 5.0, 5.1, 1e9, 1e9 + 0.1, 1e9 + 5]
     with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
@@ -397,6 +406,34 @@ def test_a_rate_that_is_none_is_refused(fps: float, tmp_path: Path) -> None:
 def test_a_picture_of_no_time_is_refused(time_s: float, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="give seconds"), VideoWriter(tmp_path / "a.mp4", COCO17) as writer:
         writer.add(np.zeros((48, 64, 3), np.uint8), time_s)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (np.zeros((48, 64), np.uint8), r"shape is \(48, 64\)"),  # grey
+        (np.zeros((48, 64, 4), np.uint8), r"shape is \(48, 64, 4\)"),  # RGBA
+        (np.zeros((48, 64, 3), np.float32), "dtype float32"),
+        (np.zeros((0, 64, 3), np.uint8), "at least one pixel"),
+        ("a.png", "it is a str"),
+    ],
+)
+def test_what_is_no_picture_is_refused(picture: Any, words: str, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", COCO17) as writer:
+        with pytest.raises(InvalidSettings, match=words):
+            writer.add(picture, 0.0)
+        writer.add(np.zeros((48, 64, 3), np.uint8), 0.0)  # others still may come
+    assert len(read_video(tmp_path / "a.mp4")[1]) == 1
+
+
+def test_a_picture_that_the_encoder_cannot_take_is_told_by_its_size(tmp_path: Path) -> None:
+    if "libx264" not in av.codecs_available:
+        pytest.skip("other encoders have other limits")
+    words = r"a\.mp4 cannot be written: a video of 100x17000 pixels cannot be encoded"
+    with pytest.raises(OutputError, match=words) as refused, VideoWriter(tmp_path / "a.mp4", COCO17) as writer:
+        writer.add(np.zeros((17_000, 100, 3), np.uint8), 0.0)
+    assert "folder" not in str(refused.value)
     assert os.listdir(tmp_path) == []
 
 

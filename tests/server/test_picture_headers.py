@@ -87,6 +87,43 @@ def test_a_jpeg_with_absurdly_many_scans_is_refused() -> None:
     scan = b"\xff\xda\x00\x02"
     with pytest.raises(Undecodable, match="more than 100 scans"):
         jpeg_header(_JPEG[:-2] + 100 * scan + _JPEG[-2:])
+    assert jpeg_header(_JPEG[:-2] + 99 * scan + _JPEG[-2:])[:2] == (64, 48)
+
+
+def test_what_follows_the_end_of_a_jpeg_is_none_of_it() -> None:
+    """Such as the video of a motion photo, which holds any bytes."""
+    scan = b"\xff\xda\x00\x02"
+    assert jpeg_header(_JPEG + 200 * scan) == jpeg_header(_JPEG)
+    with pytest.raises(Undecodable, match="cut off or damaged: its end marker is missing"):
+        jpeg_header(_with_thumbnail(_JPEG[:-2]))
+
+
+def test_a_jpeg_with_absurdly_many_segments_is_refused() -> None:
+    comment = b"\xff\xfe\x00\x02"
+    assert jpeg_header(_JPEG[:2] + 4000 * comment + _JPEG[2:])[:2] == (64, 48)
+    for data in (_JPEG[:2] + 5000 * comment + _JPEG[2:], _JPEG[:-2] + 5000 * comment + _JPEG[-2:]):
+        with pytest.raises(Undecodable, match="more than 5000 segments"):
+            jpeg_header(data)
+
+
+@pytest.mark.parametrize("stray", [b"x", b"\xff\xd8", b"\xff\x00"])
+def test_a_header_holds_nothing_between_its_segments(stray: bytes) -> None:
+    at = _JPEG.index(b"\xff\xdb")
+    assert jpeg_header(_JPEG[:at] + b"\xff\xff" + _JPEG[at:])[:2] == (64, 48)  # may fill up
+    with pytest.raises(Undecodable, match="should start a marker"):
+        jpeg_header(_JPEG[:at] + stray + _JPEG[at:])
+
+
+def _png_with(count: int, name: bytes) -> bytes:
+    """A PNG with so many chunks of text after its header chunk."""
+    return _PNG[:33] + count * _chunk(name, b"k\0\0" + zlib.compress(bytes(100))) + _PNG[33:]
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_a_png_with_absurdly_many_packed_texts_is_refused(kind: bytes) -> None:
+    assert png_size(_png_with(16, kind)) == png_size(_png_with(100, b"tEXt")) == (64, 48)
+    with pytest.raises(Undecodable, match="more than 16 packed texts"):
+        png_size(_png_with(17, kind))
 
 
 @pytest.mark.parametrize("size", [(0, 10), (10, 0)])

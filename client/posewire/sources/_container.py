@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 from av.error import FFmpegError, InvalidDataError
+from av.stream import Disposition
 
 from posewire.errors import MisuseError, SourceError
 from posewire.sources._frames import steady_clock
@@ -21,10 +22,12 @@ _SHORTFALL_FRACTION, _SHORTFALL_S = 0.05, 1.0
 _ONE_LENGTH = ("matroska,webm", "flv")
 # H.264 and H.265 hold back so many frames at most: one that is earlier by more intervals is not merely out of order.
 _MOST_REORDERED = 16
+# Formats of single pictures that may say how they are to be turned, by FFmpeg's names of their codecs.
+_PICTURES = ("mjpeg", "png", "tiff", "webp")
 
 
 class VideoInput:
-    """The first video stream of whatever FFmpeg can open.
+    """The first video stream of whatever FFmpeg can open; the cover picture of a song is none.
 
     Args:
         address: path, device or URL, for FFmpeg.
@@ -32,10 +35,10 @@ class VideoInput:
         live: frames come when they come. None: whatever has no known duration.
         format_name: FFmpeg's input format; None: FFmpeg finds out.
         options: for the input, e.g. `{"video_size": "1280x720"}`.
-        timeout_s: longest wait for opening, and for the next packet of a live source.
+        timeout_s: longest wait for opening, and for the next packet.
 
     Raises:
-        SourceError: it cannot be opened, or holds no video.
+        SourceError: it cannot be opened, or holds no video that FFmpeg can decode.
     """
 
     def __init__(
@@ -49,17 +52,20 @@ class VideoInput:
         timeout_s: float | None = None,
     ):
         self.name = name
+        self._timeout_s = timeout_s
         self._begun = False
         self._closed = False
         self._in_use = threading.Lock()  # FFmpeg crashes on a container that was closed, or is while it is read
         try:
             self.container = av.open(address, format=format_name, options=options or {}, timeout=timeout_s)
         except (FFmpegError, OSError, ValueError) as error:
-            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s)}") from error
-        if not self.container.streams.video:
+            # Not `from error`, here and below: FFmpeg's own words hold the address, with a password in it.
+            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s)}") from None
+        try:
+            self.stream = _video_stream(self.container, name)
+        except SourceError:
             self.container.close()
-            raise SourceError(f"{name} holds no video; give a video file, a camera or a network stream")
-        self.stream = self.container.streams.video[0]
+            raise
         self.live = self.container.duration is None if live is None else live
         self.silence_s = timeout_s if self.live else None
         self._ends_s: dict[int, float] = {}  # by stream: where its packets so far end, by the file's clock
@@ -76,6 +82,12 @@ class VideoInput:
     def frame_count(self) -> int | None:
         """Frames as the container says."""
         return None if self.live else self.stream.frames or None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether this is the file of a picture: a packet is the whole of it."""
+        kind = self.container.format.name
+        return (kind == "image2" or kind.endswith("_pipe")) and self.stream.codec_context.name in _PICTURES
 
     def begin(self) -> None:
         """Note that the frames are asked for, which come once only.
@@ -144,7 +156,7 @@ class VideoInput:
             try:
                 return next(demuxed, None)
             except (FFmpegError, OSError) as error:
-                raise SourceError(f"{self.name} broke off: {_reason(error, self.silence_s)}") from error
+                raise SourceError(f"{self.name} broke off: {_reason(error, self._timeout_s)}") from None
 
     def _note_end(self, packet: Any) -> None:
         if packet.pts is not None:
@@ -204,12 +216,21 @@ class FrameTimes:
         return self.last_s
 
 
+def _video_stream(container: Any, name: str) -> Any:
+    videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+    if not videos:
+        raise SourceError(f"{name} holds no video; give a video file, a camera or a network stream")
+    if videos[0].codec_context is None:
+        raise SourceError(f"{name} holds a video that this build of FFmpeg cannot decode; convert it, as to H.264")
+    return videos[0]
+
+
 def _reason(error: Exception, timeout_s: float | None) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file or device; check the name"
     if isinstance(error, InvalidDataError):
         return "it is not a video that FFmpeg can read, or it is cut off"
-    if isinstance(error, av.error.ExitError):
+    if isinstance(error, av.error.ExitError) and timeout_s is not None:
         return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
     words = getattr(error, "strerror", None) or str(error)
     return f"{words}; check the address and that the source is there"

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from posewire.errors import SourceError
+from posewire.jpeg_segments import END_OF_IMAGE, jpeg_segments
 from posewire.results import Image
 from posewire.sources._frames import SourceFrame, checked_rate
 
@@ -71,7 +72,7 @@ def read_picture(path: Path) -> Image:
 def decode_picture(data: bytes) -> Image:
     """The picture in a file's bytes, upright, as RGB; raises `OSError` if it cannot be decoded."""
     if _is_cut_off_jpeg(data):
-        raise OSError("the JPEG is cut off")
+        raise OSError("the JPEG is cut off or damaged: its end marker is missing")
     try:
         picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:
@@ -99,7 +100,9 @@ def is_turned(data: bytes) -> bool:
 
 def _is_cut_off_jpeg(data: bytes) -> bool:
     """Whether a JPEG lacks its end marker; OpenCV would fill the missing part with grey and say nothing."""
-    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    return all(segment.marker != END_OF_IMAGE for segment in jpeg_segments(data))
 
 
 def _natural_order(path: Path) -> list[tuple[int, int, str]]:

@@ -75,7 +75,7 @@ def open_source(
         raise SourceError(
             f"{_without_credentials(source)} cannot be opened: {error.strerror or error};"
             " check the name, and the rights of its folders"
-        ) from error
+        ) from None  # whose words hold the address as it is
 
 
 def is_camera_number(source: str) -> bool:

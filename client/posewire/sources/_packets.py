@@ -12,6 +12,7 @@ from av.error import FFmpegError
 from posewire.errors import SourceError
 from posewire.sources._container import FrameTimes, VideoInput
 from posewire.sources._frames import SourceFrame
+from posewire.sources._orientation import UPRIGHT, orientation_of
 
 __all__ = ["PacketSource", "UnsendableError"]
 
@@ -26,11 +27,13 @@ class UnsendableError(SourceError):
 class PacketSource:
     """Access units in Annex B format, one a frame, from a video file, camera or network stream.
 
-    The first picture is decoded at once, to see that there is one. `open_source` makes these.
+    The first picture is decoded at once, to see that there is one. A packet that is damaged becomes a frame with a
+    `problem`. `open_source` makes these.
 
     Raises:
-        UnsendableError: another codec, a rotation that packets do not carry, or frames out of order (B-frames), which a
-            server could not answer one by one; while iterating: B-frames where the source had announced none.
+        UnsendableError: another codec, damaged parameter sets, a rotation or mirroring that packets do not carry, or
+            frames out of order (B-frames), which a server could not answer one by one; while iterating: B-frames where
+            the source had announced none.
         SourceError: it is no video; while iterating: it broke off, or ended too early.
         MisuseError: while iterating: it was closed, or was iterated over before.
     """
@@ -51,7 +54,12 @@ class PacketSource:
             )
         name, filter_name = _CODECS[codec]
         self.codec: str | None = name
-        self._filter = BitStreamFilterContext(filter_name, video.stream)
+        try:
+            self._filter = BitStreamFilterContext(filter_name, video.stream)
+        except FFmpegError as error:
+            raise UnsendableError(
+                f"the parameter sets in the header of {self.name} are damaged ({error.strerror}); use codec='jpeg'"
+            ) from None
         self._packets = video.packets()
         self._peeked: list[Any] = []
         self.size: tuple[int, int] | None = self._look_ahead()
@@ -62,12 +70,12 @@ class PacketSource:
         peeked, self._peeked = self._peeked, []
         for packet in itertools.chain(peeked, self._packets):
             packet_s = None if packet.pts is None else float(packet.pts * packet.time_base)
-            keyframe = packet.is_keyframe
-            for unit in self._filter.filter(packet if packet.size else None):
-                before_s, time_s = times.last_s, times.next(packet_s)
-                if time_s < before_s and not self.live:
+            for frame in self._frames_of(packet):
+                before_s = times.last_s
+                frame.number, frame.time_s = number, times.next(packet_s)
+                if frame.time_s < before_s and not self.live:
                     raise UnsendableError(f"{self.name} holds frames out of order (B-frames); use codec='jpeg'")
-                yield SourceFrame(number, time_s, packet=bytes(unit), keyframe=keyframe)
+                yield frame
                 number += 1
                 if number == self._max_frames:
                     return
@@ -76,6 +84,16 @@ class PacketSource:
     def close(self) -> None:
         """Release the file or device."""
         self._video.close()
+
+    def _frames_of(self, packet: Any) -> list[SourceFrame]:
+        """What a packet becomes, without number and time; nothing at the end."""
+        keyframe = packet.is_keyframe  # while it is there: the filter takes it
+        try:
+            units = self._filter.filter(packet if packet.size else None)
+        except FFmpegError as error:
+            problem = f"a packet of {self.name} is damaged: {error.strerror}"
+            return [SourceFrame(0, 0.0, keyframe=False, problem=problem)]
+        return [SourceFrame(0, 0.0, packet=bytes(unit), keyframe=keyframe) for unit in units]
 
     def _look_ahead(self) -> tuple[int, int]:
         """Size of the first picture; the packets up to it are kept for the iteration."""
@@ -87,9 +105,9 @@ class PacketSource:
                 continue
             if not pictures:
                 continue
-            if pictures[0].rotation:
+            if orientation_of(pictures[0]) != UPRIGHT:
                 raise UnsendableError(
-                    f"{self.name} is rotated by its metadata, which packets do not carry; use codec='jpeg'"
+                    f"{self.name} is rotated or mirrored by its metadata, which packets do not carry; use codec='jpeg'"
                 )
             if self._video.stream.codec_context.has_b_frames:
                 raise UnsendableError(

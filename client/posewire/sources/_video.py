@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import cv2
-import numpy as np
 from av.error import FFmpegError
 
 from posewire.errors import SourceError
 from posewire.results import Image
 from posewire.sources._container import FrameTimes, VideoInput
+from posewire.sources._folder import decode_picture
 from posewire.sources._frames import SourceFrame
+from posewire.sources._orientation import orientation_of, shown_as
 
 __all__ = ["VideoSource"]
-
-# By the degrees, counter-clockwise, that the container asks for.
-_ROTATIONS = {
-    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_CLOCKWISE,
-}
 
 
 class VideoSource:
     """The pictures of a video file, camera or network stream, upright as its metadata says.
 
     The first picture is decoded at once, so that a bad source is found early. A packet that cannot be decoded becomes a
-    frame with a `problem`. `open_source` makes these.
+    frame with a `problem`. A single picture is decoded as those of a folder are. `open_source` makes these.
 
     Raises:
         SourceError: no picture can be decoded; while iterating: the source broke off, or ended too early.
@@ -75,20 +68,25 @@ class VideoSource:
         times, number = FrameTimes(self._video), 0
         for packet in self._video.packets():
             try:
-                pictures = packet.decode()
-            except FFmpegError as error:
-                yield SourceFrame(
-                    number, times.last_s, problem=f"a packet of {self.name} cannot be decoded: {error.strerror}"
-                )
+                pictures = self._pictures_of(packet)
+            except (FFmpegError, OSError) as error:
+                problem = f"a packet of {self.name} cannot be decoded: {error.strerror or error}"
+                yield SourceFrame(number, times.last_s, problem=problem)
                 number += 1
                 continue
-            for picture in pictures:
-                yield SourceFrame(number, times.next(picture.time), image=_upright(picture))
+            for stamp_s, image in pictures:
+                yield SourceFrame(number, times.next(stamp_s), image=image)
                 number += 1
         self._video.check_end(number, times.last_s)
 
+    def _pictures_of(self, packet: Any) -> Iterable[tuple[float | None, Image]]:
+        """The pictures that come out with a packet, each with the time stamp that the container gives."""
+        if self._video.is_picture:
+            stamp_s = None if packet.pts is None else float(packet.pts * packet.time_base)
+            return [(stamp_s, decode_picture(bytes(packet)))] if packet.size else []
+        decoded = packet.decode()  # now, so that errors are raised here; the conversion picture by picture
+        return ((picture.time, _upright(picture)) for picture in decoded)
+
 
 def _upright(picture: Any) -> Image:
-    image = picture.to_ndarray(format="rgb24")
-    turn = _ROTATIONS.get(picture.rotation % 360)
-    return image if turn is None else np.asarray(cv2.rotate(image, turn), dtype=np.uint8)
+    return shown_as(picture.to_ndarray(format="rgb24"), orientation_of(picture))

@@ -19,6 +19,7 @@ from posewire.joints import COCO17, JointSet
 from posewire.output_files import AtomicPath, ResultWriter, output_error
 from posewire.overlay import Trails, draw_people
 from posewire.results import FrameResult, Image
+from posewire.sources._frames import picture_fault
 
 __all__ = ["VideoWriter", "check_video_name"]
 
@@ -33,8 +34,9 @@ _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
 _INDEX_AT_END = (".mp4", ".m4v", ".mov")
 # FFmpeg's names of the containers that hold the time of every frame. AVI, MXF and MPEG-PS count frames at a fixed rate.
 _KEEPING_TIMES = ("3g2", "3gp", "flv", "ipod", "matroska", "mov", "mp4", "mpegts", "nut", "webm")
-# Of these, the ones that begin with the first time of decoding, which B-frames put before the first picture.
-_BEGINNING_EARLY = ("flv", "mpegts", "nut")
+# Of these, the ones that take the beginning of a video, or its length, from the times of decoding, which B-frames
+# change: the first one is before the first picture, and a gap before the last pictures would be left out.
+_BY_DECODING_TIMES = ("3g2", "3gp", "flv", "ipod", "mov", "mp4", "mpegts", "nut")
 # A clock that goes back by more than the one, or on by more than the other, was set; MP4 holds no gap of five hours.
 _BACK_S, _ON_S = 1.0, 4 * 3600.0
 # Endings that people may want; which of them work is for PyAV to say.
@@ -107,7 +109,7 @@ class VideoWriter(ResultWriter):
 
         Raises:
             MisuseError: a tracked frame comes without its picture.
-            OutputError: the file cannot be written.
+            InvalidSettings, OutputError: as `add`.
         """
         if result.image is None:
             if result.tracked:
@@ -134,10 +136,13 @@ class VideoWriter(ResultWriter):
         recording begins, the video goes on a frame later.
 
         Raises:
-            InvalidSettings: the time is no number of seconds.
-            OutputError: the file cannot be written.
+            InvalidSettings: it is no such picture, or the time is no number of seconds.
+            OutputError: the file cannot be written, or the encoder takes no pictures of this size.
         """
         self._check_open()
+        fault = picture_fault(picture)
+        if fault:
+            raise InvalidSettings(f"there is no picture to add: {fault}")
         time_s = capture_time(time_s)
         try:
             size = self._size or self._start(picture, time_s)
@@ -147,11 +152,11 @@ class VideoWriter(ResultWriter):
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
         except (FFmpegError, OSError) as error:
-            raise output_error(self._path, error) from error
+            raise self._error(error) from error
 
     def _add_stream(self) -> Any:
         name, options, _ = _encoder()
-        if self._container.format.name in _BEGINNING_EARLY:
+        if self._container.format.name in _BY_DECODING_TIMES:
             options = options | {"bf": "0"}
         stream: Any = self._container.add_stream(
             name, rate=Fraction(self._fps).limit_denominator(1001), options=options
@@ -188,9 +193,18 @@ class VideoWriter(ResultWriter):
             self._container.close()
             self._target.commit()
         except (FFmpegError, OSError) as error:
-            raise output_error(self._path, error) from error
+            raise self._error(error) from error
         finally:
             self._target.discard()
+
+    def _error(self, error: FFmpegError | OSError) -> OutputError:
+        if isinstance(error, OSError) or self._size is None:
+            return output_error(self._path, error)
+        width, height = self._size
+        return OutputError(
+            f"{self._path} cannot be written: a video of {width}x{height} pixels cannot be encoded ({error.strerror});"
+            " give pictures of another size"
+        )
 
     def _give_up(self) -> None:
         try:

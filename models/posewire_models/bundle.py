@@ -11,7 +11,7 @@ import torch
 
 from posewire.joints import JointSet, joint_set
 from posewire_models.architectures import build_detector, build_flow, build_pose, dis_workers
-from posewire_models.detectors.nobody import NobodyDetector
+from posewire_models.detectors.nobody import NoDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowByGap, FlowNetFlow, StillFlow
@@ -135,7 +135,7 @@ def resolved_manifest(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec
 def _detector(spec: DetectorSpec, manifest: Manifest, folder: Path, how: _How, people: int) -> Detector:
     settings = DetectorSettings().with_room_for(people)
     if spec.kind == "none":
-        return NobodyDetector()
+        return NoDetector()
     if spec.kind == "torchvision":
         return TorchvisionDetector(spec.name, spec.path, settings, how.device, how.precision)
     if spec.kind == "onnx" and spec.path is not None:

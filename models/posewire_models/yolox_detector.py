@@ -53,8 +53,8 @@ class YoloxDetector(YoloxPyramid):
 
     def forward(self, images: Tensor) -> Tensor:
         """What each cell tells."""
-        told: Tensor = self.head(self.pyramid(images))
-        return told
+        predictions: Tensor = self.head(self.pyramid(images))
+        return predictions
 
 
 class YoloxHead(nn.Module):
@@ -75,11 +75,11 @@ class YoloxHead(nn.Module):
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
         """`(b, cells, 6)`, as of `YoloxDetector`."""
-        told = []
+        predictions = []
         for level, features in enumerate(maps):
             x = self.stems[level](features)
             person = self.cls_preds[level](self.cls_convs[level](x))
             where = self.reg_convs[level](x)
             parts = self.reg_preds[level](where), self.obj_preds[level](where), person
-            told.append(torch.cat(parts, dim=1).flatten(2))
-        return torch.cat(told, dim=2).transpose(1, 2)
+            predictions.append(torch.cat(parts, dim=1).flatten(2))
+        return torch.cat(predictions, dim=2).transpose(1, 2)

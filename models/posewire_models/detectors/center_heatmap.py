@@ -26,6 +26,6 @@ class CenterHeatmapDetector(LetterboxedDetector):
         self._stride = network.config.stride
         super().__init__(network, network.config, settings, device, runtime, precision)
 
-    def _decoded(self, told: CenterMaps) -> Tensor:
-        boxes, scores = decode_centers(told, self._stride, self._settings.max_people)
+    def _decoded(self, predictions: CenterMaps) -> Tensor:
+        boxes, scores = decode_centers(predictions, self._stride, self._settings.max_people)
         return torch.cat((boxes, scores.unsqueeze(2)), dim=2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from posewire_models.crops import normalise
-from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.detectors.selection import DetectorSettings, select_people
 from posewire_models.detectors.yolox_boxes import YOLOX_FILL
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
@@ -59,7 +59,7 @@ class LetterboxedDetector(ABC):
         # Edges count from the input's outer edge; frame coordinates have pixel centres at integers, hence - 0.5.
         boxes, scores = found[..., :4] / per_frame_pixel - 0.5, found[..., 4]
         return [
-            people(*self._distinct(boxes[row], scores[row]), frame.size, self._settings)
+            select_people(*self._distinct(boxes[row], scores[row]), frame.size, self._settings)
             for row, frame in enumerate(frames)
         ]
 
@@ -68,7 +68,7 @@ class LetterboxedDetector(ABC):
         return self._decoded(network(normalise(images, self._config.pixel_mean, self._config.pixel_std)))
 
     @abstractmethod
-    def _decoded(self, told: Any) -> Tensor:
+    def _decoded(self, predictions: Any) -> Tensor:
         """The network's output as boxes and scores `(b, k, 5)`, in input pixels; shapes do not depend on values."""
 
     def _distinct(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from posewire_models.frames import Detections, Frame
 
-__all__ = ["NobodyDetector"]
+__all__ = ["NoDetector"]
 
 
-class NobodyDetector:
+class NoDetector:
     """A `Detector` that never finds anyone."""
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:

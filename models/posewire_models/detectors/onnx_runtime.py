@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession, in_one_line
-from posewire_models.detectors.selection import DetectorSettings, people
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL, cell_count, decode_yolox, decode_yolox_batch, suppressed
+from posewire_models.detectors.selection import DetectorSettings, select_people
+from posewire_models.detectors.yolox_boxes import YOLOX_FILL, cell_count, decode_yolox, decode_yolox_batch, nms
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import MAX_BATCH, batches
@@ -113,7 +113,7 @@ class OnnxDetector:
         found = self._yolox_people(outputs[0]) if self._format.is_yolox else self._listed_people(outputs, len(frames))
         # Coordinates of COCO's boxes, which such models are trained on, are taken for frame pixels as they are.
         return [
-            people(boxes / boxes.new_tensor(scale * 2), scores, frame.size, self._settings)
+            select_people(boxes / boxes.new_tensor(scale * 2), scores, frame.size, self._settings)
             for (boxes, scores), scale, frame in zip(found, scales, frames, strict=True)
         ]
 
@@ -129,7 +129,7 @@ class OnnxDetector:
         else:
             best = to_host(decode_yolox_batch(raw, self._input_size, self._person))
             candidates = [(each[:, :4], each[:, 4]) for each in best]
-        return [suppressed(boxes, scores, self._settings) for boxes, scores in candidates]
+        return [nms(boxes, scores, self._settings) for boxes, scores in candidates]
 
     def _listed_people(self, outputs: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
         boxes, scores, labels = (output.to("cpu") for output in outputs)

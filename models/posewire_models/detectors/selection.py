@@ -10,7 +10,7 @@ from torch import Tensor
 
 from posewire_models.frames import Detections
 
-__all__ = ["DetectorSettings", "people"]
+__all__ = ["DetectorSettings", "select_people"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class DetectorSettings:
         return replace(self, max_people=max(self.max_people, people))
 
 
-def people(boxes: Tensor, scores: Tensor, frame_size: tuple[int, int], settings: DetectorSettings) -> Detections:
+def select_people(boxes: Tensor, scores: Tensor, frame_size: tuple[int, int], settings: DetectorSettings) -> Detections:
     """The best boxes `(n, 4)` with scores `(n,)` above the threshold, clipped to the frame, best first.
 
     Boxes that are not finite, or of which nothing is left inside the frame, are dropped.

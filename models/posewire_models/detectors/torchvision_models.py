@@ -15,7 +15,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.detectors.selection import DetectorSettings, select_people
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.manifest import BundleError
@@ -88,8 +88,8 @@ class TorchvisionDetector:
         most = 1 if self._device.type == "cpu" else _MOST_FRAMES
         found: list[Detections | None] = [None] * len(frames)
         for rows in _of_one_size(frames, most):
-            for row, people_ in zip(rows, self._detect([frames[row] for row in rows]), strict=True):
-                found[row] = people_
+            for row, people in zip(rows, self._detect([frames[row] for row in rows]), strict=True):
+                found[row] = people
         return [each for each in found if each is not None]
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -103,7 +103,7 @@ class TorchvisionDetector:
         tables = torch.split(to_host(torch.cat(columns)), [len(each) for each in columns])
         mine = [table[table[:, 5] == _PERSON] for table in tables]
         return [
-            people(table[:, :4], table[:, 4], frame.size, self._settings)
+            select_people(table[:, :4], table[:, 4], frame.size, self._settings)
             for table, frame in zip(mine, frames, strict=True)
         ]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from posewire_models.detectors.letterboxed import LetterboxedDetector
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox_boxes import decode_logits, suppressed
+from posewire_models.detectors.yolox_boxes import decode_logits, nms
 from posewire_models.yolox_detector import YoloxDetector
 
 __all__ = ["YoloxPersonDetector"]
@@ -26,8 +26,8 @@ class YoloxPersonDetector(LetterboxedDetector):
     ) -> None:
         super().__init__(network, network.config, settings, device, runtime, precision)
 
-    def _decoded(self, told: Tensor) -> Tensor:
-        return decode_logits(told, self._config.input_size)
+    def _decoded(self, predictions: Tensor) -> Tensor:
+        return decode_logits(predictions, self._config.input_size)
 
     def _distinct(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        return suppressed(boxes, scores, self._settings)
+        return nms(boxes, scores, self._settings)

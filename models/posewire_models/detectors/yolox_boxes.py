@@ -19,7 +19,7 @@ __all__ = [
     "decode_logits",
     "decode_yolox",
     "decode_yolox_batch",
-    "suppressed",
+    "nms",
 ]
 
 YOLOX_FILL = 114.0
@@ -33,11 +33,11 @@ def cell_count(input_size: tuple[int, int]) -> int:
     return sum((input_size[0] // stride) * (input_size[1] // stride) for stride in YoloxPyramid.strides)
 
 
-def boxes_of(told: Tensor, input_size: tuple[int, int]) -> Tensor:
+def boxes_of(predictions: Tensor, input_size: tuple[int, int]) -> Tensor:
     """Boxes `(b, cells, 4)` xyxy in input pixels of what all cells tell, `(b, cells, >= 4)`."""
-    cells, strides = cells_of(input_size, told.device)
-    middle = (told[..., :2] + cells) * strides
-    half = told[..., 2:4].exp() * strides / 2
+    cells, strides = cells_of(input_size, predictions.device)
+    middle = (predictions[..., :2] + cells) * strides
+    half = predictions[..., 2:4].exp() * strides / 2
     return torch.cat((middle - half, middle + half), dim=-1)
 
 
@@ -69,9 +69,11 @@ def decode_yolox_batch(raw: Tensor, input_size: tuple[int, int], label: int) -> 
     return torch.cat((boxes, scores.unsqueeze(2)), dim=2)
 
 
-def decode_logits(told: Tensor, input_size: tuple[int, int]) -> Tensor:
+def decode_logits(predictions: Tensor, input_size: tuple[int, int]) -> Tensor:
     """The best candidates `(b, k, 5)`, as of `decode_yolox_batch`, of what `YoloxDetector` tells `(b, cells, 6)`."""
-    return decode_yolox_batch(torch.cat((told[..., :4], told[..., 4:].sigmoid()), dim=2), input_size, label=0)
+    return decode_yolox_batch(
+        torch.cat((predictions[..., :4], predictions[..., 4:].sigmoid()), dim=2), input_size, label=0
+    )
 
 
 @lru_cache(maxsize=16)
@@ -87,7 +89,7 @@ def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor,
     return torch.cat(cells).float().to(device), torch.cat(strides).float().to(device)
 
 
-def suppressed(boxes: Tensor, scores: Tensor, settings: DetectorSettings) -> tuple[Tensor, Tensor]:
+def nms(boxes: Tensor, scores: Tensor, settings: DetectorSettings) -> tuple[Tensor, Tensor]:
     """The boxes `(n, 4)` with scores `(n,)` that the settings' threshold and NMS leave, best first."""
     kept = scores >= settings.score_threshold
     boxes, scores = boxes[kept], scores[kept]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from posewire_models.center_detector import CenterDetector, CenterMaps, decode_centers
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox_boxes import decode_logits, suppressed
+from posewire_models.detectors.yolox_boxes import decode_logits, nms
 from posewire_models.training.center_targets import CenterTargets, center_loss, center_targets
 from posewire_models.training.people import Floats
 from posewire_models.training.yolox_loss import YoloxTargets, yolox_loss
@@ -42,11 +42,11 @@ class DetectorKind(Protocol):
         """`DetectorTargets` of a batch."""
         ...
 
-    def loss(self, told: Any, targets: Any) -> Tensor:
+    def loss(self, predictions: Any, targets: Any) -> Tensor:
         """Of what the network tells of a batch."""
         ...
 
-    def found(self, told: Any) -> tuple[Tensor, Tensor]:
+    def found(self, predictions: Any) -> tuple[Tensor, Tensor]:
         """Boxes `(n, 4)` xyxy in input pixels and scores `(n,)`, best first, of the first image."""
         ...
 
@@ -64,11 +64,11 @@ class _CenterHeatmap:
     def targets(self, people: People) -> CenterTargets:
         return center_targets(list(people), self.network.config.output_size, self.network.config.stride)
 
-    def loss(self, told: CenterMaps, targets: CenterTargets) -> Tensor:
-        return center_loss(told, targets)
+    def loss(self, predictions: CenterMaps, targets: CenterTargets) -> Tensor:
+        return center_loss(predictions, targets)
 
-    def found(self, told: CenterMaps) -> tuple[Tensor, Tensor]:
-        boxes, scores = decode_centers(CenterMaps(*(part.float() for part in told)), self.network.config.stride)
+    def found(self, predictions: CenterMaps) -> tuple[Tensor, Tensor]:
+        boxes, scores = decode_centers(CenterMaps(*(part.float() for part in predictions)), self.network.config.stride)
         return boxes[0], scores[0]
 
 
@@ -85,12 +85,12 @@ class _Yolox:
     def targets(self, people: People) -> YoloxTargets:
         return YoloxTargets(*([torch.from_numpy(each[part]) for each in people] for part in range(2)))
 
-    def loss(self, told: Tensor, targets: YoloxTargets) -> Tensor:
-        return yolox_loss(told, targets, self.network.config.input_size)
+    def loss(self, predictions: Tensor, targets: YoloxTargets) -> Tensor:
+        return yolox_loss(predictions, targets, self.network.config.input_size)
 
-    def found(self, told: Tensor) -> tuple[Tensor, Tensor]:
-        best = decode_logits(told.float(), self.network.config.input_size)[0]
-        return suppressed(best[:, :4], best[:, 4], DetectorSettings(score_threshold=0.0))
+    def found(self, predictions: Tensor) -> tuple[Tensor, Tensor]:
+        best = decode_logits(predictions.float(), self.network.config.input_size)[0]
+        return nms(best[:, :4], best[:, 4], DetectorSettings(score_threshold=0.0))
 
 
 DETECTOR_KINDS: dict[str, Callable[[Any], DetectorKind]] = {"center_detector": _CenterHeatmap, "yolox": _Yolox}

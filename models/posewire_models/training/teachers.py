@@ -25,7 +25,7 @@ import torch
 
 from posewire.joints import COCO17
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL, boxes_of, suppressed
+from posewire_models.detectors.yolox_boxes import YOLOX_FILL, boxes_of, nms
 from posewire_models.training.pictures import cut_square
 from posewire_models.training.readers.teacher import teacher_lines
 
@@ -65,7 +65,7 @@ class YoloxBoxes:
         boxes = boxes_of(raw, (self._side, self._side))[0] / scale
         boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
         settings = DetectorSettings(score_threshold=score_threshold, nms_iou=nms_iou)
-        boxes, scores = suppressed(boxes, raw[0, :, 4] * raw[0, :, 5], settings)
+        boxes, scores = nms(boxes, raw[0, :, 4] * raw[0, :, 5], settings)
         found: Floats = torch.cat((boxes, scores[:, None]), dim=1).numpy()
         return found
 

@@ -43,22 +43,22 @@ class YoloxTargets:
         return YoloxTargets([boxes.to(device) for boxes in self.boxes], [boxes.to(device) for boxes in self.ignored])
 
 
-def yolox_loss(told: Tensor, targets: YoloxTargets, input_size: tuple[int, int]) -> Tensor:
+def yolox_loss(predictions: Tensor, targets: YoloxTargets, input_size: tuple[int, int]) -> Tensor:
     """Objectness of every cell, overlap and class of those that tell of somebody, a person cell on average.
 
     Args:
-        told: `(b, cells, 6)`, see `YoloxDetector`.
+        predictions: `(b, cells, 6)`, see `YoloxDetector`.
         targets: of the same images.
         input_size: (height, width).
     """
-    told = told.float()
-    cells, strides = cells_of(input_size, told.device)
+    predictions = predictions.float()
+    cells, strides = cells_of(input_size, predictions.device)
     middles = (cells + 0.5) * strides
-    boxes = boxes_of(told, input_size)
-    total = told.new_zeros(())
+    boxes = boxes_of(predictions, input_size)
+    total = predictions.new_zeros(())
     count = 0
     for image, (known, ignored) in enumerate(zip(targets.boxes, targets.ignored, strict=True)):
-        objectness, person = told[image, :, 4], told[image, :, 5]
+        objectness, person = predictions[image, :, 4], predictions[image, :, 5]
         asked = ~_inside(middles, ignored).any(dim=1)
         there = torch.zeros_like(objectness)
         if len(known):

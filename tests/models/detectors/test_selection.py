@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.detectors.selection import DetectorSettings, select_people
 
 
 def test_only_sound_boxes_above_the_threshold_are_left() -> None:
@@ -20,7 +20,7 @@ def test_only_sound_boxes_above_the_threshold_are_left() -> None:
         ]
     )
     scores = torch.tensor([0.3, 0.9, 0.8, 0.7, 0.6, 0.05])
-    found = people(boxes, scores, (100, 100), DetectorSettings(score_threshold=0.1))
+    found = select_people(boxes, scores, (100, 100), DetectorSettings(score_threshold=0.1))
     assert found.boxes.tolist() == [[-0.5, -0.5, 15.0, 99.5], [10.0, 10.0, 20.0, 30.0]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.3])
 
@@ -28,7 +28,9 @@ def test_only_sound_boxes_above_the_threshold_are_left() -> None:
 def test_the_best_are_kept() -> None:
     boxes = torch.tensor([[0.0, 0, 9, 9]]).repeat(5, 1)
     scores = torch.tensor([0.1, 0.5, 0.3, 0.9, 0.2])
-    assert people(boxes, scores, (10, 10), DetectorSettings(max_people=2)).scores.tolist() == pytest.approx([0.9, 0.5])
+    assert select_people(boxes, scores, (10, 10), DetectorSettings(max_people=2)).scores.tolist() == pytest.approx(
+        [0.9, 0.5]
+    )
 
 
 def test_room_is_made_and_never_taken_away() -> None:

@@ -13,7 +13,7 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from torchvision.ops import FrozenBatchNorm2d
 
 from posewire_models.detectors import torchvision_models
-from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.detectors.selection import DetectorSettings, select_people
 from posewire_models.detectors.torchvision_models import TorchvisionDetector, detection_network
 from posewire_models.frames import Frame
 from posewire_models.weights import WeightsError
@@ -44,7 +44,7 @@ def test_people_of_the_model_are_reported(tmp_path: Path) -> None:
     with torch.inference_mode():
         (expected,) = reference([torch.from_numpy(frame.pixels).permute(2, 0, 1) / 255])
     mine = expected["labels"] == 1
-    wanted = people(expected["boxes"][mine], expected["scores"][mine], frame.size, settings)
+    wanted = select_people(expected["boxes"][mine], expected["scores"][mine], frame.size, settings)
     assert len(wanted) > 0
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=1e-3)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import get_model, get_model_weights
 
-from posewire_models.detectors.selection import DetectorSettings, people
+from posewire_models.detectors.selection import DetectorSettings, select_people
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.frames import Frame
 from posewire_models.published.catalogue import published_file
@@ -69,7 +69,7 @@ def test_people_are_those_of_torchvision(name: str, tmp_path: Path, monkeypatch:
     with torch.inference_mode():
         (expected,) = reference([torch.from_numpy(frame.pixels).permute(2, 0, 1) / 255])
     mine = expected["labels"] == 1
-    wanted = people(expected["boxes"][mine], expected["scores"][mine], frame.size, settings)
+    wanted = select_people(expected["boxes"][mine], expected["scores"][mine], frame.size, settings)
     assert len(wanted) > 0
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-4)
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.01)

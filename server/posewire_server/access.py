@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
@@ -10,13 +9,11 @@ from typing import Any, TypeAlias
 import grpc
 
 from posewire_server.errors import NotAuthenticated
-from posewire_server.logs import facts
+from posewire_server.refusals import RefusalLog
 from posewire_server.status import abort, error_reason
 from posewire_server.tokens import ANYBODY, Caller, TokenFile
 
 __all__ = ["AccessControl", "current_caller"]
-
-log = logging.getLogger(__name__)
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -39,6 +36,7 @@ class AccessControl(grpc.aio.ServerInterceptor):
     def __init__(self, tokens: TokenFile, on_refusal: Callable[[str], None]) -> None:
         self._tokens = tokens
         self._on_refusal = on_refusal
+        self._log = RefusalLog()
 
     async def intercept_service(
         self,
@@ -53,8 +51,18 @@ class AccessControl(grpc.aio.ServerInterceptor):
             current_caller.set(self._tokens.caller_of(_authorization(handler_call_details)))
         except NotAuthenticated as error:
             self._on_refusal(error_reason(error))
-            return _refusal(method, error)
+            return self._refusal(method, error)
         return await continuation(handler_call_details)
+
+    def _refusal(self, method: str, error: NotAuthenticated) -> _Handler:
+        """A handler that answers with the error and reads nothing of what was sent."""
+
+        async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            self._log.refused(method, context.peer(), error)
+            await abort(context, error)
+
+        # It never reads nor writes a message, so it does for calls of every kind.
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _authorization(details: grpc.HandlerCallDetails) -> str:
@@ -62,14 +70,3 @@ def _authorization(details: grpc.HandlerCallDetails) -> str:
     if len(given) > 1:
         raise NotAuthenticated("the metadata `authorization` is there more than once; send one token")
     return given[0] if given and isinstance(given[0], str) else ""
-
-
-def _refusal(method: str, error: NotAuthenticated) -> _Handler:
-    """A handler that answers with the error and reads nothing of what was sent."""
-
-    async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        log.warning("call refused: %s", error, extra=facts(method=method, peer=context.peer()))
-        await abort(context, error)
-
-    # It never reads nor writes a message, so it does for calls of every kind.
-    return grpc.stream_stream_rpc_method_handler(refuse)

@@ -12,7 +12,6 @@ from posewire_server.decoding import VIDEO_CODECS
 from posewire_server.decoding_choice import Decoding
 from posewire_server.errors import InvalidRequest, LimitReached, PictureTooLarge
 from posewire_server.pipeline import Pipeline
-from posewire_server.places import Places
 from posewire_server.tokens import Caller
 from posewire_server.wire.requests import boxes_from, codec_from, raw_size_from, score_threshold_from, wanted_joint_set
 from posewire_server.wire.responses import joint_set_message, people_messages, timings_message
@@ -23,8 +22,8 @@ __all__ = ["PictureEstimator"]
 _Request: TypeAlias = pose_tracking_service_pb2.EstimatePosesRequest
 _Response: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
 
-# Single pictures share one turn in the batches, and the decoding threads but for one, so that many of them do not delay
-# the streams.
+# Single pictures share one turn in the batches, and the decoding threads but for one, where there are several, so that
+# many of them do not delay the streams.
 _PICTURES = "pictures"
 
 
@@ -35,25 +34,21 @@ class PictureEstimator:
         config: of the server.
         pipeline: the networks.
         decoders: threads that decode.
-        places: for how many pictures there is room.
         decoding: with what pictures are decoded.
     """
 
-    def __init__(
-        self, config: ServerConfig, pipeline: Pipeline, decoders: Workers, places: Places, decoding: Decoding
-    ) -> None:
+    def __init__(self, config: ServerConfig, pipeline: Pipeline, decoders: Workers, decoding: Decoding) -> None:
         self._config = config
         self._pipeline = pipeline
         self._decoders = decoders
-        self._places = places
         self._decoding = decoding
         self._may_decode = asyncio.Semaphore(max(1, decoding.threads(config) - 1))
 
     async def estimate(self, request: _Request, caller: Caller) -> _Response:
-        """Find the poses in a picture.
+        """Find the poses in a picture, for which there is a place.
 
         Raises:
-            ServiceError: the request is unusable, or there is no room for it.
+            ServiceError: the request is unusable, or one too many for the caller's token.
         """
         arrived_s = time.monotonic()
         tracker, networks = self._config.tracker, self._pipeline.networks
@@ -75,15 +70,14 @@ class PictureEstimator:
             )
         if caller.rate is not None and not caller.rate.take():
             raise LimitReached(f"your token allows {caller.rate.per_s:g} frames and pictures a second; send fewer")
-        with self._places.for_picture():
-            async with self._may_decode:
-                queue_ms = (time.monotonic() - arrived_s) * 1e3
-                start = time.perf_counter()
-                frame = await self._decoders.run(lambda: self._decoding.frame(decoder.decode(request.data)))
-                decode_ms = (time.perf_counter() - start) * 1e3
-            found = await self._pipeline.estimate(
-                frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES
-            )
+        async with self._may_decode:
+            queue_ms = (time.monotonic() - arrived_s) * 1e3
+            start = time.perf_counter()
+            frame = await self._decoders.run(lambda: self._decoding.frame(decoder.decode(request.data)))
+            decode_ms = (time.perf_counter() - start) * 1e3
+        found = await self._pipeline.estimate(
+            frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES
+        )
         height, width = frame.size
         total_ms = (time.monotonic() - arrived_s) * 1e3
         return _Response(

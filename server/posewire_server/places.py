@@ -39,6 +39,7 @@ class Places:
         self._drain = drain
         self._opening: Counter[str] = Counter()
         self._of_callers: Counter[str] = Counter()
+        self._pictures_of_callers: Counter[str] = Counter()
         self.streams = 0
         self.pictures = 0
         self._idle = asyncio.Event()
@@ -100,20 +101,34 @@ class Places:
             self._note_work()
 
     @contextmanager
-    def for_picture(self) -> Iterator[None]:
-        """While a single picture is in work. Raises `LimitReached` or `ServerDraining`."""
+    def for_picture(self, caller: Caller = ANYBODY) -> Iterator[None]:
+        """While a single picture of `caller` is awaited and in work; whoever has a token leaves half of the places.
+
+        Raises:
+            LimitReached: too many pictures are in work.
+            ServerDraining: the server is about to stop.
+        """
         self.refuse_when_draining()
+        own = max(1, self._limits.max_pictures // 2)
+        if caller.name and self._pictures_of_callers[caller.name] >= own:
+            raise LimitReached(
+                f"{own} pictures of this token are in work, half of what this server takes (limits.max_pictures): wait "
+                "for an answer before you send the next one"
+            )
         if self.pictures >= self._limits.max_pictures:
             raise LimitReached(
                 f"{self.pictures} pictures are in work, as many as this server takes (limits.max_pictures): wait for "
                 "an answer before you send the next one"
             )
         self.pictures += 1
+        self._pictures_of_callers[caller.name] += 1
         self._note_work()
         try:
             yield
         finally:
             self.pictures -= 1
+            self._pictures_of_callers[caller.name] -= 1
+            self._pictures_of_callers += Counter()  # forgets those who have none
             self._note_work()
 
     async def unless_draining(self, work: Awaitable[Result]) -> Result:

@@ -20,12 +20,14 @@ from grpc_reflection.v1alpha import reflection
 from posewire.v1 import pose_tracking_service_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
 from posewire_server.access import AccessControl
+from posewire_server.awaited import AwaitedRequests
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.decoding_choice import Decoding, choose_decoding
 from posewire_server.drain import DrainSignal
-from posewire_server.health import HEALTH_NAMES, StageHealth
+from posewire_server.health import HEALTH_NAMES, HealthService, StageHealth
 from posewire_server.logs import facts
+from posewire_server.message_size import MOST_TOKEN_BYTES
 from posewire_server.metrics import Metrics, MetricsExporter
 from posewire_server.networks import Networks, load_networks
 from posewire_server.pipeline import Pipeline
@@ -39,7 +41,6 @@ from posewire_server.stream import StreamContext
 from posewire_server.tls import server_credentials
 from posewire_server.tokens import TokenFile
 from posewire_server.tracing import FrameTracer, otlp_exporter
-from posewire_server.unreadable import UnreadableRequests
 from posewire_server.workers import Workers, wait_for_last_work
 
 __all__ = ["PoseServer", "run", "running_server"]
@@ -47,14 +48,17 @@ __all__ = ["PoseServer", "run", "running_server"]
 log = logging.getLogger(__name__)
 
 _SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
-# Beyond this, a message is refused by gRPC itself, which ends its stream; up to it, the one frame fails.
-_MESSAGE_OVERHEAD = 2**20
+# What a message may have beside its frame: a resume token, settings, boxes. What is larger gRPC itself refuses, which
+# ends the stream; a frame that is only a little too large fails alone.
+_MESSAGE_OVERHEAD = MOST_TOKEN_BYTES + 2**20
 # What gRPC can be told.
 _LONGEST_MESSAGE = 2**31 - 1
-# A connection's share of health checks and the like.
+# Of a connection, beyond its streams and pictures: streams that are opened, health checks and the like.
 _MORE_CALLS = 64
 # When the last handler has returned, its status is still to be sent.
 _LAST_WORDS_S = 0.2
+# Then gRPC cuts off whoever is left, which takes hardly any.
+_CUT_OFF_S = 5.0
 _STANDARD_INPUT = 0
 
 
@@ -72,7 +76,7 @@ class PoseServer:
         self._config = config
         self.metrics = Metrics()
         self._recorder = Recorder(config.record, config.record_max_mb * 2**20) if config.record is not None else None
-        self._health = health.aio.HealthServicer()
+        self._health = HealthService()
         stage_health = StageHealth(self._health)
         self._pipeline = Pipeline(networks, config.batching, watches=(self.metrics.batch_done, stage_health.batch_done))
         self._drain = DrainSignal(config.drain_grace_s)
@@ -93,7 +97,7 @@ class PoseServer:
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
         tokens = config.security.tokens
-        doors: list[grpc.aio.ServerInterceptor] = [UnreadableRequests(self.metrics.call_refused)]
+        doors: list[grpc.aio.ServerInterceptor] = [AwaitedRequests(self.service.places, self.metrics.call_refused)]
         if tokens is not None:
             doors.insert(0, AccessControl(TokenFile(tokens), self.metrics.call_refused))
         self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
@@ -133,13 +137,17 @@ class PoseServer:
     async def stop(self) -> None:
         """Drain: no new streams, the open ones finish the frame in work; then end, at the latest after the grace."""
         log.info("draining", extra=facts(streams=self.service.places.streams, grace_s=self._config.drain_grace_s))
-        await self._health.enter_graceful_shutdown()
         self._drain.set()
+        self._health.enter_graceful_shutdown()
         # The port stays open until then: a call that comes now is refused in words, where gRPC would just cut it off.
         # Only streams and pictures are waited for: a watch of the health must not use up the grace.
         with suppress(TimeoutError):
             await asyncio.wait_for(self.service.places.wait_until_idle(), self._config.drain_grace_s)
-        await self._server.stop(_LAST_WORDS_S)
+        stopping = asyncio.ensure_future(self._server.stop(_LAST_WORDS_S))
+        try:
+            await asyncio.wait_for(asyncio.shield(stopping), _LAST_WORDS_S + _CUT_OFF_S)
+        except TimeoutError:
+            log.error("gRPC does not end its connections; they end with the process")
         await self._release()
         log.info("stopped")
 
@@ -166,10 +174,10 @@ class PoseServer:
         describe_server(self.metrics, self._pipeline, self.service.places)
         if self._config.metrics_port:
             self._exporter = MetricsExporter(self.metrics, self._config.metrics_host, self._config.metrics_port)
-        await self._server.start()
         stages = [name for stage, name in HEALTH_NAMES.items() if stage != "detect" or networks.detector is not None]
         for name in ("", _SERVICE, *stages):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
         log.info(
             "serving",
             extra=facts(
@@ -289,10 +297,12 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
-    longest = min(2 * config.limits.max_frame_bytes + _MESSAGE_OVERHEAD, _LONGEST_MESSAGE)
+    limits = config.limits
     return [
-        ("grpc.max_receive_message_length", longest),
+        ("grpc.max_receive_message_length", min(limits.max_frame_bytes + _MESSAGE_OVERHEAD, _LONGEST_MESSAGE)),
         ("grpc.max_send_message_length", -1),
+        # Only uncompressed messages: frames are compressed anyway, and a few compressed bytes may become gigabytes.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.so_reuseport", 0),  # two servers on one port would share its clients by chance
         # Clients may ping idle connections this often; more looks like an attack and ends the connection.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -303,5 +313,5 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),  # any number
         # Over one connection; what a call may do then is for `Places` to say.
-        ("grpc.max_concurrent_streams", 2 * (config.limits.max_streams + config.limits.max_pictures) + _MORE_CALLS),
+        ("grpc.max_concurrent_streams", limits.max_streams + limits.max_pictures + _MORE_CALLS),
     ]

@@ -68,7 +68,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
         self._openings = Openings(config.limits)
-        self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, self.places, shared.decoding)
+        self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, shared.decoding)
         self._open: dict[str, Progress] = {}  # by the stream's id
 
     # -- Track ---------------------------------------------------------------------------------------------------------

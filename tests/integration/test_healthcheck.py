@@ -34,7 +34,7 @@ async def test_a_server_is_healthy_until_it_drains() -> None:
     try:
         for service in ("", *HEALTH_NAMES.values()):
             await _ask(config, service)
-        await server._health.enter_graceful_shutdown()
+        server._health.enter_graceful_shutdown()
         with pytest.raises(UnhealthyError, match="says NOT_SERVING"):
             await _ask(config)
     finally:

@@ -17,7 +17,7 @@ from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
-from posewire_server.server import running_server
+from posewire_server.server import PoseServer, running_server
 from posewire_server.tokens import TokenGrant, append_line, new_token
 from tests.integration.certificates import Authority, Identity
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
@@ -263,6 +263,20 @@ async def test_calls_without_a_token_that_is_known(
         assert details(error) == ("UNAUTHENTICATED", "")
 
 
+async def test_calls_without_a_token_are_counted_all_and_logged_once(
+    tokens: Tokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await PoseServer.start(server_config(security=tokens.security), networks())
+    async with grpc.aio.insecure_channel(server.address, options=_OWN_CONNECTION) as channel:
+        guesses = [channel.unary_unary("/" + "x" * 2000)(b"") for _ in range(20)]
+        assert {await _code(call) for call in guesses} == {grpc.StatusCode.UNAUTHENTICATED}
+    await server.stop()
+    (line,) = (record for record in caplog.records if "call refused" in record.getMessage())
+    assert len(vars(line)["posewire_facts"]["method"]) == 100
+    count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "unauthenticated"})
+    assert count == 20
+
+
 async def test_reflection_needs_a_token_and_health_does_not(tokens: Tokens) -> None:
     async with (
         running_server(server_config(security=tokens.security), networks()) as address,
@@ -501,3 +515,32 @@ async def test_a_token_cannot_take_all_places_for_opening(tmp_path: Path) -> Non
             await client.finish()
             for call in calls:
                 call.cancel()
+
+
+async def test_a_token_cannot_take_all_places_for_pictures(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("many"), TokenGrant("yard"))
+    config = server_config(limits=LimitsConfig(max_pictures=5), security=tokens.security)
+    request = Pictures(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture()))
+    async with (
+        running_server(config, networks()) as address,
+        connected(address) as stub,
+        grpc.aio.insecure_channel(address, options=_OWN_CONNECTION) as channel,
+        asyncio.timeout(60),
+    ):
+        estimate = channel.stream_stream("/posewire.v1.PoseTrackingService/EstimatePoses")
+        calls = [estimate(metadata=tokens.metadata("many")) for _ in range(3)]  # none of which sends a picture
+        refused, waiting = await asyncio.wait(
+            [asyncio.ensure_future(_code(call.read())) for call in calls], return_when=asyncio.FIRST_COMPLETED
+        )
+        assert [each.result() for each in refused] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+        with pytest.raises(grpc.aio.AioRpcError, match="2 pictures of this token are in work") as caught:
+            await stub.EstimatePoses(request, metadata=tokens.metadata("many"))
+        assert details(caught.value)[0] == "LIMIT_REACHED"
+        assert len((await stub.EstimatePoses(request, metadata=tokens.metadata("yard"))).people) == 2
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(waiting)
+        codes = []
+        while grpc.StatusCode.OK not in codes:  # until the server has heard of it
+            codes.append(await _code(stub.EstimatePoses(request, metadata=tokens.metadata("many"))))
+        assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}

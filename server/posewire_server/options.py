@@ -151,7 +151,7 @@ def _start(config: ServerConfig) -> None:
     except (ValueError, OSError) as error:
         raise _cannot_start(error) from None
     try:
-        from posewire_server.logs import set_up_logging
+        from posewire_server.observability.logs import set_up_logging
         from posewire_server.server import run
     except ModuleNotFoundError as error:
         print(

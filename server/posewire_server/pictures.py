@@ -7,12 +7,12 @@ import time
 from typing import TypeAlias
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2
+from posewire_server.admission.tokens import Caller
 from posewire_server.config import ServerConfig
-from posewire_server.decoding import VIDEO_CODECS
-from posewire_server.decoding_choice import Decoding
+from posewire_server.decoding.choice import Decoding
+from posewire_server.decoding.decoders import VIDEO_CODECS
 from posewire_server.errors import InvalidRequest, LimitReached, PictureTooLarge
-from posewire_server.pipeline import Pipeline
-from posewire_server.tokens import Caller
+from posewire_server.inference.pipeline import Pipeline
 from posewire_server.wire.requests import boxes_from, codec_from, raw_size_from, score_threshold_from, wanted_joint_set
 from posewire_server.wire.responses import joint_set_message, people_messages, timings_message
 from posewire_server.workers import Workers

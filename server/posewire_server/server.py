@@ -19,28 +19,28 @@ from grpc_reflection.v1alpha import reflection
 
 from posewire.v1 import pose_tracking_service_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
-from posewire_server.access import AccessControl
-from posewire_server.awaited import AwaitedRequests
+from posewire_server.admission.access import AccessControl
+from posewire_server.admission.awaited_requests import AwaitedRequests
+from posewire_server.admission.precedence import Precedence
+from posewire_server.admission.tls import server_credentials
+from posewire_server.admission.tokens import TokenFile
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
-from posewire_server.decoding_choice import Decoding, choose_decoding
-from posewire_server.drain import DrainSignal
-from posewire_server.health import HEALTH_NAMES, HealthService, StageHealth
-from posewire_server.logs import facts
-from posewire_server.message_size import MOST_TOKEN_BYTES
-from posewire_server.metrics import Metrics, MetricsExporter
-from posewire_server.networks import Networks, load_networks
-from posewire_server.pipeline import Pipeline
-from posewire_server.precedence import Precedence
-from posewire_server.readings import describe_server
+from posewire_server.decoding.choice import Decoding, choose_decoding
+from posewire_server.inference.networks import Networks, load_networks
+from posewire_server.inference.pipeline import Pipeline
+from posewire_server.observability.gauges import describe_server
+from posewire_server.observability.health import HEALTH_NAMES, HealthService, StageHealth
+from posewire_server.observability.logs import facts
+from posewire_server.observability.metrics import Metrics, MetricsExporter
+from posewire_server.observability.tracing import FrameTracer, otlp_exporter
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.tap import RecordingTap
 from posewire_server.service import PoseTrackingService
-from posewire_server.snapshots import Snapshots, load_key
-from posewire_server.stream import StreamContext
-from posewire_server.tls import server_credentials
-from posewire_server.tokens import TokenFile
-from posewire_server.tracing import FrameTracer, otlp_exporter
+from posewire_server.streams.drain import DrainSignal
+from posewire_server.streams.snapshots import Snapshots, load_key
+from posewire_server.streams.stream import StreamContext
+from posewire_server.wire.message_size import MOST_TOKEN_BYTES
 from posewire_server.workers import Workers, wait_for_last_work
 
 __all__ = ["PoseServer", "run", "running_server"]

@@ -14,21 +14,20 @@ import grpc
 from posewire.joints import JOINT_SETS
 from posewire.v1 import pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
-from posewire_server.access import current_caller
+from posewire_server.admission.access import current_caller
+from posewire_server.admission.openings import Openings
+from posewire_server.admission.places import Places
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.errors import NotPermitted, OutOfOrder, ServiceError
-from posewire_server.frame_clock import FrameClock
-from posewire_server.inbox import DropPolicy
-from posewire_server.logs import current_stream, facts
-from posewire_server.openings import Openings
-from posewire_server.outbox import Outbox
+from posewire_server.observability.logs import current_stream, facts
 from posewire_server.pictures import PictureEstimator
-from posewire_server.places import Places
-from posewire_server.progress import Progress
-from posewire_server.resume import continue_session
-from posewire_server.session import Session
-from posewire_server.status import abort, error_reason
-from posewire_server.stream import StreamContext, TrackStream
+from posewire_server.streams.frame_clock import FrameClock
+from posewire_server.streams.inbox import DropPolicy
+from posewire_server.streams.outbox import Outbox
+from posewire_server.streams.progress import Progress
+from posewire_server.streams.resume import continue_session
+from posewire_server.streams.session import Session
+from posewire_server.streams.stream import StreamContext, TrackStream
 from posewire_server.tracebacks import forget_locals
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
@@ -41,6 +40,7 @@ from posewire_server.wire.responses import (
     stream_state_message,
     tracker_message,
 )
+from posewire_server.wire.status import abort, error_reason
 
 __all__ = ["PoseTrackingService"]
 

@@ -17,8 +17,8 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from posewire_server import readings
 from posewire_server.config import ServerConfig
+from posewire_server.observability import gauges as readings
 from posewire_server.server import PoseServer
 from tests.deployment.compose_files import COMPOSE, ROOT, environment, read
 from tests.server.stand_ins import networks

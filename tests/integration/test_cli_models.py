@@ -16,7 +16,7 @@ from posewire.cli.application import app
 from posewire_models.published.catalogue import published_file
 from posewire_models.published.store import Store
 from posewire_server.config import ServerConfig
-from posewire_server.networks import load_networks
+from posewire_server.inference.networks import load_networks
 from tests.models.published import published_names as names
 from tests.models.published.web import Web, running_web
 

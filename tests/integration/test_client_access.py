@@ -13,9 +13,9 @@ import pytest
 import posewire
 from posewire import AsyncClient, TlsSettings
 from posewire._connections import Access
+from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import SecurityConfig
 from posewire_server.server import running_server
-from posewire_server.tokens import TokenGrant, append_line, new_token
 from tests.integration.certificates import Authority, Identity
 from tests.integration.service_calls import server_config
 from tests.server.stand_ins import networks, picture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from posewire_server.config import SecurityConfig, ServerConfig
-from posewire_server.health import HEALTH_NAMES
 from posewire_server.healthcheck import UnhealthyError, ask
+from posewire_server.observability.health import HEALTH_NAMES
 from posewire_server.server import PoseServer
 from tests.integration.certificates import Authority, Identity
 from tests.server.stand_ins import networks

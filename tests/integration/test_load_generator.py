@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from posewire.cli.access import ServerAccess
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_models.frames import Frame
-from posewire_server import openings as openings_module
+from posewire_server.admission import openings as openings_module
+from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.access import access_fields, own_connection
 from posewire_server.benchmark.clips import ClipOptions, make_footage
@@ -45,10 +46,9 @@ from posewire_server.benchmark.load.summary import Measured, summarise
 from posewire_server.benchmark.private_server import PrivateServer
 from posewire_server.benchmark.tables import TABLES
 from posewire_server.config import LimitsConfig, SecurityConfig, ServerConfig
-from posewire_server.inbox import DropPolicy
-from posewire_server.networks import Networks
+from posewire_server.inference.networks import Networks
 from posewire_server.server import PoseServer, running_server
-from posewire_server.tokens import TokenGrant, append_line, new_token
+from posewire_server.streams.inbox import DropPolicy
 from tests.integration.certificates import Authority
 from tests.integration.service_calls import server_config
 from tests.server.stand_ins import Floats, Gate, GridPose, networks

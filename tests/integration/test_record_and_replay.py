@@ -21,7 +21,7 @@ from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_models.flow_estimators import FlowByGap, StillFlow
 from posewire_models.frames import FlowField, Frame
 from posewire_server.config import LimitsConfig
-from posewire_server.networks import Networks
+from posewire_server.inference.networks import Networks
 from posewire_server.recording.explanation import explain
 from posewire_server.recording.recording import Recording
 from posewire_server.server import running_server
@@ -262,7 +262,7 @@ async def test_every_candidate_of_a_frame_is_explained(tmp_path: Path) -> None:
 
 async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = await recorded(tmp_path)
-    monkeypatch.setattr("posewire_server.networks.load_networks", lambda config: networks())
+    monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: networks())
     done = await posewire("explain", path, "--frame", 6)
     assert done.exit_code == 0, done.output
     assert "ids 1, 2, 3" in done.output
@@ -275,7 +275,7 @@ async def test_explain_by_networks_that_cannot_run_the_recording(
 ) -> None:
     path = await recorded(tmp_path)
     other = replace(networks(), joint_set=replace(COCO17, name="other17"))
-    monkeypatch.setattr("posewire_server.networks.load_networks", lambda config: networks(detector=None))
+    monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: networks(detector=None))
     done = await posewire("explain", path, "--frame", 6)
     assert done.exit_code == 1
     assert "posewire: these networks cannot run the recording: " in done.output
@@ -283,7 +283,7 @@ async def test_explain_by_networks_that_cannot_run_the_recording(
     folder = tmp_path / "other"
     frames = [track_pb2.Frame(number=0, data=jpeg(picture()))]
     recording, _ = await recorded_as_sent(folder, frames, other, codec=pose_pb2.CODEC_JPEG)
-    monkeypatch.setattr("posewire_server.networks.load_networks", lambda config: networks())
+    monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: networks())
     done = await posewire("explain", recording.path, "--frame", 0)
     assert done.exit_code == 1
     assert "joint_set is 'other17'" in done.output
@@ -306,7 +306,7 @@ async def test_explain_says_why_ids_of_a_continued_stream_have_other_names(
         await second.send(4, jpeg(picture(90, people=1)))
         assert (await second.finish()).ids(4) == [3]
     (path,) = (each for each in files(tmp_path) if Recording.read(each).started.resume.resumed)
-    monkeypatch.setattr("posewire_server.networks.load_networks", lambda config: networks())
+    monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: networks())
     done = await posewire("explain", path, "--frame", 4)
     assert done.exit_code == 0, done.output
     assert "the recording has ids 3 here, this run has 1; the recorded stream continued an earlier one" in done.output

@@ -13,10 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
-from posewire_server import awaited
+from posewire_server.admission import awaited_requests
 from posewire_server.config import LimitsConfig
-from posewire_server.message_size import MOST_TOKEN_BYTES
 from posewire_server.server import PoseServer
+from posewire_server.wire.message_size import MOST_TOKEN_BYTES
 from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import ALL, TrackClient, server_config
 from tests.integration.test_service_errors import details
@@ -71,7 +71,7 @@ async def test_a_picture_is_read_once_there_is_a_place_for_it() -> None:
 
 
 async def test_a_picture_that_does_not_come_in_time_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awaited, "_PICTURE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(awaited_requests, "_PICTURE_TIMEOUT_S", 0.05)
     async with _called() as (server, channel):
         error = await _failure(channel.stream_stream(_PICTURES)())
         assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
@@ -94,7 +94,7 @@ async def test_whoever_is_about_to_send_a_picture_is_told_that_the_server_stops(
 
 
 async def test_half_a_picture_holds_a_place_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awaited, "_PICTURE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(awaited_requests, "_PICTURE_TIMEOUT_S", 0.5)
     async with _called(limits=LimitsConfig(max_pictures=1)) as (server, channel):
         async with raw_call(server.port, _PICTURES, bytes(1000), announced=30 * _MIB):
             await _until_in_work(server, 1)
@@ -109,7 +109,7 @@ async def test_half_a_picture_holds_a_place_and_no_more(monkeypatch: pytest.Monk
 async def test_of_too_many_calls_without_a_request_the_oldest_is_given_up(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(awaited, "_MOST_QUESTIONS", 2)
+    monkeypatch.setattr(awaited_requests, "_MOST_QUESTIONS", 2)
     async with _called() as (_, channel):
         calls = [channel.stream_stream(method)() for _ in range(3)]
         failures = [asyncio.ensure_future(_failure(call)) for call in calls]
@@ -126,7 +126,7 @@ async def test_of_too_many_calls_without_a_request_the_oldest_is_given_up(
 @pytest.mark.parametrize("method", _QUESTIONS)
 async def test_a_request_that_does_not_come_ends_its_call(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_QUESTION_TIMEOUT_S", "_CONVERSATION_TIMEOUT_S"):
-        monkeypatch.setattr(awaited, name, 0.05)
+        monkeypatch.setattr(awaited_requests, name, 0.05)
     async with _called() as (_, channel):
         error = await _failure(channel.stream_stream(method)())
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
@@ -150,7 +150,7 @@ async def test_a_request_that_is_no_message_is_the_callers_fault(method: str, ca
 
 
 async def test_a_watch_lasts_longer_than_its_request_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awaited, "_MOST_QUESTIONS", 1)
+    monkeypatch.setattr(awaited_requests, "_MOST_QUESTIONS", 1)
     async with _called() as (server, channel):
         stub = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest())

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import Codec
+from posewire_server.decoding.decoders import Codec
 from posewire_server.server import PoseServer, running_server
 from tests.integration.service_calls import ALL, Answers, TrackClient, connected, server_config
 from tests.server.stand_ins import Gate, jpeg, networks, picture

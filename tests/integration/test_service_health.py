@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from posewire_server import health
+from posewire_server.observability import health
 from posewire_server.server import PoseServer
 from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import server_config

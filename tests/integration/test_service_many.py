@@ -19,11 +19,11 @@ import pytest
 from posewire.v1 import pose_pb2, settings_pb2
 from posewire.v1.pose_tracking_service_pb2 import EstimatePosesRequest
 from posewire_models.frames import Frame
-from posewire_server.decoding import Codec, PictureDecoder
-from posewire_server.decoding_choice import Decoding
+from posewire_server.decoding.choice import Decoding
+from posewire_server.decoding.decoders import Codec, PictureDecoder
+from posewire_server.decoding.video import VideoDecoder
 from posewire_server.server import PoseServer, running_server
-from posewire_server.session import Session
-from posewire_server.video_decoding import VideoDecoder
+from posewire_server.streams.session import Session
 from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, connected, server_config
 from tests.server.stand_ins import ShyPose, jpeg, networks, picture, png
 from tests.server.videos import encode

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
 from posewire_models.frames import Frame
 from posewire_server.configuration import ConfigError
-from posewire_server.logs import JsonFormatter
+from posewire_server.observability.logs import JsonFormatter
 from posewire_server.server import PoseServer, running_server
 from tests.integration.service_calls import ALL, TrackClient, connected, server_config
 from tests.server.stand_ins import Floats, Gate, GridPose, ShyPose, jpeg, networks, picture, png

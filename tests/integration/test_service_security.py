@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
+from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.server import PoseServer, running_server
-from posewire_server.tokens import TokenGrant, append_line, new_token
 from tests.integration.certificates import Authority, Identity
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.integration.test_service_errors import details

@@ -9,7 +9,7 @@ import pytest
 
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import Codec
+from posewire_server.decoding.decoders import Codec
 from posewire_server.server import running_server
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.server.stand_ins import Gate, ShyPose, jpeg, networks, picture, png

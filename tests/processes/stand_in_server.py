@@ -16,7 +16,7 @@ from typing import Any
 from posewire_models.frames import Frame
 from posewire_server import server
 from posewire_server.__main__ import app
-from posewire_server.networks import Networks
+from posewire_server.inference.networks import Networks
 from tests.server import stand_ins
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from posewire_server.config import ServerConfig
-from posewire_server.networks import Networks
+from posewire_server.inference.networks import Networks
 from posewire_server.server import running_server
 
 __all__ = ["serving"]

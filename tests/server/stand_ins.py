@@ -12,7 +12,7 @@ import numpy.typing as npt
 from posewire.joints import COCO17
 from posewire_models.flow_estimators import StillFlow
 from posewire_models.frames import Detections, Frame
-from posewire_server.networks import ModelNames, Networks
+from posewire_server.inference.networks import ModelNames, Networks
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -112,7 +112,7 @@ def test_what_keeps_a_server_from_starting_is_told_in_one_line(
         raise error
 
     monkeypatch.setattr("posewire_server.server.run", run)
-    monkeypatch.setattr("posewire_server.logs.set_up_logging", lambda *_: None)
+    monkeypatch.setattr("posewire_server.observability.logs.set_up_logging", lambda *_: None)
     with pytest.raises(typer.Exit) as ended:
         options.start(ServerConfig())
     assert ended.value.exit_code == 1
@@ -173,7 +173,7 @@ def test_what_ends_it_while_it_is_loaded_does_not_stay(monkeypatch: pytest.Monke
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("posewire_server.server.run", run)
-    monkeypatch.setattr("posewire_server.logs.set_up_logging", lambda *_: None)
+    monkeypatch.setattr("posewire_server.observability.logs.set_up_logging", lambda *_: None)
     with pytest.raises(typer.Exit):
         options.start(ServerConfig())
     assert seen != [before]

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from posewire_server.decoding import Codec
+from posewire_server.decoding.decoders import Codec
 
 _ENCODERS = {Codec.H264: "libx264", Codec.H265: "libx265"}
 

@@ -51,7 +51,7 @@ def run_explain(job: ExplainJob) -> None:
     try:
         from posewire_server.config import ServerConfig
         from posewire_server.errors import ServiceError
-        from posewire_server.networks import load_networks
+        from posewire_server.inference.networks import load_networks
         from posewire_server.recording.explanation import explain
     except ModuleNotFoundError as error:
         raise CommandError(f"`explain` needs the package {error.name}; pip install 'posewire[server]'") from error

@@ -40,7 +40,7 @@ def run_token(job: TokenJob) -> None:
         UsageError: the name or a limit cannot be used.
         OSError: the file cannot be written.
     """
-    from posewire_server.tokens import TokenGrant, append_line, new_token
+    from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 
     if sys.stdout is None:
         raise CommandError("standard output is closed, so the token could not be shown: there is none")

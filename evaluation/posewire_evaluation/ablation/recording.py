@@ -17,7 +17,7 @@ from posewire_evaluation.ablation.networks import Networks, Stages
 from posewire_evaluation.ablation.videos import Video
 from posewire_evaluation.errors import EvaluationError
 from posewire_models.frames import Detections, FlowField, Frame
-from posewire_server.frame_clock import FrameClock
+from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.tracking import Boxes, BoxSource
 
 __all__ = ["LoadedOnce", "NetworkTime", "RecordedVideo", "keep_poses", "record"]

@@ -45,7 +45,7 @@ class StageOutputs(Protocol):
 
 
 def replay(outputs: StageOutputs, config: TrackerConfig) -> list[TrackedPeople]:
-    """The tracked people of each frame: the tracker is driven as `posewire_server.pipeline` drives it."""
+    """The tracked people of each frame: the tracker is driven as `posewire_server.inference.pipeline` drives it."""
     tracker = Tracker(config, outputs.joint_set.sigmas)
     tracked = []
     for frame in range(len(outputs)):

@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import SecurityConfig
-from posewire_server.tokens import TokenGrant, append_line, new_token
 
 __all__ = ["Credentials", "can_make_credentials", "make_credentials", "make_tokens"]
 

@@ -20,8 +20,8 @@ from posewire_models.stages import Detector
 from posewire_server.benchmark.clips import boxes_in_a_row
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import load_config
-from posewire_server.logs import set_up_logging
-from posewire_server.networks import Networks, load_networks
+from posewire_server.inference.networks import Networks, load_networks
+from posewire_server.observability.logs import set_up_logging
 from posewire_server.server import running_server
 
 __all__ = ["InjectedDetector", "with_injected_people"]

@@ -16,8 +16,8 @@ from posewire.synth import Scene, SceneConfig
 from posewire_models.frames import Frame
 from posewire_models.nvjpeg import decode_jpegs, nvjpeg_is_here
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import Codec, PictureDecoder
-from posewire_server.jpeg_batches import JpegBatches
+from posewire_server.decoding.decoders import Codec, PictureDecoder
+from posewire_server.decoding.jpeg_batches import JpegBatches
 
 __all__ = ["encoded_scene", "measure_jpegs"]
 

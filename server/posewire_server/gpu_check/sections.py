@@ -145,7 +145,7 @@ def _jpeg(bench: Bench, say: Say) -> dict[str, Any]:
 
 def _video(bench: Bench, say: Say) -> dict[str, Any]:
     from posewire_server.config import ServerConfig
-    from posewire_server.decoding_choice import choose_decoding
+    from posewire_server.decoding.choice import choose_decoding
 
     if not bench.is_gpu:
         say("skipped: it needs a GPU")

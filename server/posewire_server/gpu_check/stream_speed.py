@@ -15,12 +15,12 @@ import torch
 from posewire_models.frames import Frame
 from posewire_models.nvjpeg import decode_jpegs, nvjpeg_is_here
 from posewire_server.config import LimitsConfig, ServerConfig
-from posewire_server.decoding import Codec, PictureDecoder
+from posewire_server.decoding.decoders import Codec, PictureDecoder
+from posewire_server.decoding.jpeg_batches import JpegBatches
 from posewire_server.gpu_check.jpeg_speed import encoded_scene
-from posewire_server.jpeg_batches import JpegBatches
-from posewire_server.networks import load_networks
-from posewire_server.pipeline import Pipeline
-from posewire_server.session import Session
+from posewire_server.inference.networks import load_networks
+from posewire_server.inference.pipeline import Pipeline
+from posewire_server.streams.session import Session
 from posewire_server.tracking import Tracker, TrackerConfig
 from posewire_server.workers import Workers
 

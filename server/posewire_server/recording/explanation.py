@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
 from posewire_server.config import MOST_FRAME_PIXELS, MOST_PEOPLE, BatchingConfig, LimitsConfig
-from posewire_server.decoding import Decoded, FrameDecoder, PictureDecoder
+from posewire_server.decoding.decoders import Decoded, FrameDecoder, PictureDecoder
+from posewire_server.decoding.video import VideoDecoder
 from posewire_server.errors import FrameError
-from posewire_server.frame_clock import FrameClock
-from posewire_server.networks import Networks
-from posewire_server.pipeline import Pipeline
+from posewire_server.inference.networks import Networks
+from posewire_server.inference.pipeline import Pipeline
 from posewire_server.recording.recording import Recording
 from posewire_server.recording.verdicts import PoseVerdict, verdicts
-from posewire_server.session import Session
+from posewire_server.streams.frame_clock import FrameClock
+from posewire_server.streams.session import Session
 from posewire_server.tracking import Boxes, Observation, Tracker, TrackerConfig
-from posewire_server.video_decoding import VideoDecoder
 from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s, settings_from
 
 __all__ = ["FrameExplanation", "explain"]

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import BinaryIO
 
 from posewire.v1 import track_pb2
-from posewire_server.logs import current_stream, facts
+from posewire_server.observability.logs import current_stream, facts
 from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, begin, pack, pack_json
 
 __all__ = ["Recorder", "StreamRecording"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
-from posewire_server.decoding import Codec
-from posewire_server.inbox import DropPolicy, DropReason
+from posewire_server.decoding.decoders import Codec
+from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.tracking import Similarity
 
 __all__ = ["CODECS", "DROP_POLICIES", "DROP_REASONS", "SIMILARITIES"]

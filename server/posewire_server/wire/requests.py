@@ -11,9 +11,9 @@ import numpy as np
 from posewire.joints import JOINT_SETS, JointSet
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import RAW_CODECS, Codec, check_pixels
+from posewire_server.decoding.decoders import RAW_CODECS, Codec, check_pixels
 from posewire_server.errors import BadBoxes, InvalidRequest, PictureTooLarge
-from posewire_server.inbox import DropPolicy
+from posewire_server.streams.inbox import DropPolicy
 from posewire_server.tracking import Boxes, BoxSource, TrackerConfig
 from posewire_server.wire.names import CODECS, DROP_POLICIES, SIMILARITIES
 

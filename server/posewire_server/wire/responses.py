@@ -9,9 +9,9 @@ from google.protobuf import duration_pb2
 from posewire.joints import JointSet
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
-from posewire_server.networks import ModelNames
-from posewire_server.outcomes import StageTimes
-from posewire_server.progress import Progress
+from posewire_server.inference.networks import ModelNames
+from posewire_server.inference.outcomes import StageTimes
+from posewire_server.streams.progress import Progress
 from posewire_server.tracking import TrackedPeople, TrackerConfig
 from posewire_server.wire.names import CODECS, DROP_POLICIES, SIMILARITIES
 from posewire_server.wire.requests import StreamSettings

@@ -13,8 +13,8 @@ import numpy as np
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
+from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import SecurityConfig, ServerConfig
-from posewire_server.tokens import TokenGrant, append_line, new_token
 from tests.evaluation.people import as_2018, frame, pose, sequence, written
 from tests.server.serving import serving
 from tests.server.stand_ins import jpeg, networks, picture

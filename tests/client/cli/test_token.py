@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from posewire.cli.application import app
 from posewire.cli.failures import CommandError
 from posewire.cli.token import TokenJob, run_token
-from posewire_server.tokens import TokenFile
+from posewire_server.admission.tokens import TokenFile
 
 
 def test_the_token_is_good_for_the_line_that_is_printed(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.videos import Video, VideoError
 from posewire_models.published.store import Store
 from posewire_server.config import BatchingConfig
-from posewire_server.networks import ModelNames, Networks
-from posewire_server.pipeline import Pipeline
-from posewire_server.session import Session
+from posewire_server.inference.networks import ModelNames, Networks
+from posewire_server.inference.pipeline import Pipeline
+from posewire_server.streams.session import Session
 from posewire_server.tracking import Boxes, BoxSource, TrackedPeople, Tracker, TrackerConfig
 from tests.evaluation.ablation.stand_ins import CountedNetworks, CountedStages, write_pictures
 from tests.server.stand_ins import picture

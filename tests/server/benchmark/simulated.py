@@ -12,7 +12,7 @@ from posewire_server.benchmark.load.result import LoadResult, Setting
 from posewire_server.benchmark.load.schedule import Schedule
 from posewire_server.benchmark.load.summary import Measured, summarise
 from posewire_server.benchmark.machine import Machine
-from posewire_server.inbox import DropPolicy, DropReason
+from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.wire.names import DROP_REASONS
 
 SETTING = Setting(

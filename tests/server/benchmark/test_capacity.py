@@ -13,7 +13,7 @@ from posewire_server.benchmark.load.generator_process import StreamsRefused
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.tables import TABLES
-from posewire_server.inbox import DropPolicy
+from posewire_server.streams.inbox import DropPolicy
 from tests.server.benchmark.simulated import SimulatedRig
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from posewire_server.benchmark.clips import ClipOptions, boxes_in_a_row, make_footage
 from posewire_server.benchmark.footage import Footage, FootageCodec
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import Codec, PictureDecoder
-from posewire_server.video_decoding import VideoDecoder
+from posewire_server.decoding.decoders import Codec, PictureDecoder
+from posewire_server.decoding.video import VideoDecoder
 
 SMALL = ClipOptions(size=(96, 64), people=2, frames=5)
 

@@ -8,7 +8,7 @@ import pytest
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.overload import OverloadOptions, growth, run_overload
 from posewire_server.benchmark.tables import TABLES
-from posewire_server.inbox import DropPolicy
+from posewire_server.streams.inbox import DropPolicy
 from tests.server.benchmark.simulated import SimulatedRig
 
 LOAD = LoadOptions(fps=10.0, warm_up_s=0.5)

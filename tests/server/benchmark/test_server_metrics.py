@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from posewire_server.batching import BatchReport
 from posewire_server.benchmark.load import accelerator
 from posewire_server.benchmark.load.accelerator import GpuUse, GpuWatch, gpu_of, watch_gpu
 from posewire_server.benchmark.load.server_metrics import batches_between, scrape
-from posewire_server.metrics import Metrics, MetricsExporter
+from posewire_server.inference.batching import BatchReport
+from posewire_server.observability.metrics import Metrics, MetricsExporter
 
 
 async def test_batches_are_those_between_two_moments(unused_port: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from posewire.v1 import settings_pb2, track_pb2
-from posewire_server.logs import current_stream
+from posewire_server.observability.logs import current_stream
 from posewire_server.recording import recorder as recorder_module
 from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, records
 from posewire_server.recording.recorder import Recorder

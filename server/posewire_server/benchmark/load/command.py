@@ -12,7 +12,7 @@ from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.load import flags
 from posewire_server.benchmark.load.flag_rules import check_flags
 from posewire_server.config import ServerConfig
-from posewire_server.inbox import DropPolicy
+from posewire_server.streams.inbox import DropPolicy
 
 if TYPE_CHECKING:
     from posewire_server.benchmark.load.options import LoadOptions

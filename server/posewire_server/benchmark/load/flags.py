@@ -9,7 +9,7 @@ import typer
 
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.load.hostile_kind import HostileKind
-from posewire_server.inbox import DropPolicy
+from posewire_server.streams.inbox import DropPolicy
 
 __all__ = [
     "BundleFlag",

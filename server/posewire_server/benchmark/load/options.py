@@ -9,8 +9,8 @@ from enum import StrEnum
 from posewire.cli.access import ServerAccess
 from posewire_server.benchmark.clips import ClipOptions
 from posewire_server.config import ServerConfig
-from posewire_server.inbox import DropPolicy
 from posewire_server.ranges import check_range
+from posewire_server.streams.inbox import DropPolicy
 
 __all__ = ["BoxesFrom", "LoadOptions"]
 

@@ -13,8 +13,8 @@ from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import LoadRig, on_rig
 from posewire_server.benchmark.load.statistics import window_medians_ms
 from posewire_server.benchmark.load.summary import Measured, summarise
-from posewire_server.inbox import DropPolicy
 from posewire_server.ranges import check_range
+from posewire_server.streams.inbox import DropPolicy
 
 __all__ = ["Overload", "OverloadOptions", "growth", "measure_overload", "run_overload"]
 

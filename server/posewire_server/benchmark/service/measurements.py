@@ -16,9 +16,9 @@ from posewire_server.benchmark.private_server import PrivateServer
 from posewire_server.benchmark.service.options import BenchmarkOptions
 from posewire_server.benchmark.service.streams import one_by_one, through_pipeline, through_server
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import Codec, PictureDecoder
-from posewire_server.networks import Networks
-from posewire_server.pipeline import Pipeline
+from posewire_server.decoding.decoders import Codec, PictureDecoder
+from posewire_server.inference.networks import Networks
+from posewire_server.inference.pipeline import Pipeline
 from posewire_server.tracking import Boxes, BoxSource, Tracker, TrackerConfig
 
 __all__ = [

@@ -25,8 +25,8 @@ from posewire_server.benchmark.service.measurements import (
     tracker_cost,
 )
 from posewire_server.benchmark.service.options import BenchmarkOptions
-from posewire_server.networks import ModelNames, Networks, load_networks
-from posewire_server.pipeline import Pipeline
+from posewire_server.inference.networks import ModelNames, Networks, load_networks
+from posewire_server.inference.pipeline import Pipeline
 
 __all__ = ["BenchmarkReport", "run_benchmark"]
 

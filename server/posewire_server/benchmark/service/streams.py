@@ -19,9 +19,9 @@ from posewire_models.frames import Frame
 from posewire_server.benchmark.access import own_connection
 from posewire_server.benchmark.footage import FootageFrame
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding import Codec, PictureDecoder
-from posewire_server.pipeline import Pipeline
-from posewire_server.session import Session
+from posewire_server.decoding.decoders import Codec, PictureDecoder
+from posewire_server.inference.pipeline import Pipeline
+from posewire_server.streams.session import Session
 from posewire_server.tracking import Boxes, BoxSource, Tracker, TrackerConfig
 
 __all__ = ["FrameCost", "one_by_one", "through_pipeline", "through_server"]

@@ -1,0 +1,72 @@
+"""Who may call: the one door that every call goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import grpc
+
+from posewire_server.admission.refusals import RefusalLog
+from posewire_server.admission.tokens import ANYBODY, Caller, TokenFile
+from posewire_server.errors import NotAuthenticated
+from posewire_server.wire.status import abort, error_reason
+
+__all__ = ["AccessControl", "current_caller"]
+
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+current_caller: ContextVar[Caller] = ContextVar("current_caller", default=ANYBODY)
+"""Whoever made the call in whose handler the code runs."""
+
+# Load balancers and probes have no token, and learn no more than whether the server works.
+_FOR_EVERYBODY = "/grpc.health.v1.Health/"
+_METADATA_KEY = "authorization"
+
+
+class AccessControl(grpc.aio.ServerInterceptor):
+    """Refuses calls without a token that is known; all but those to the health service.
+
+    Args:
+        tokens: that are accepted.
+        on_refusal: called with the reason of each refusal.
+    """
+
+    def __init__(self, tokens: TokenFile, on_refusal: Callable[[str], None]) -> None:
+        self._tokens = tokens
+        self._on_refusal = on_refusal
+        self._log = RefusalLog()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """See `grpc.aio.ServerInterceptor`."""
+        method = str(handler_call_details.method)
+        if method.startswith(_FOR_EVERYBODY):
+            return await continuation(handler_call_details)
+        try:
+            current_caller.set(self._tokens.caller_of(_authorization(handler_call_details)))
+        except NotAuthenticated as error:
+            self._on_refusal(error_reason(error))
+            return self._refusal(method, error)
+        return await continuation(handler_call_details)
+
+    def _refusal(self, method: str, error: NotAuthenticated) -> _Handler:
+        """A handler that answers with the error and reads nothing of what was sent."""
+
+        async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            self._log.refused(method, context.peer(), error)
+            await abort(context, error)
+
+        # It never reads nor writes a message, so it does for calls of every kind.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _authorization(details: grpc.HandlerCallDetails) -> str:
+    given = [value for key, value in details.invocation_metadata if key == _METADATA_KEY]
+    if len(given) > 1:
+        raise NotAuthenticated("the metadata `authorization` is there more than once; send one token")
+    return given[0] if given and isinstance(given[0], str) else ""

@@ -1,0 +1,279 @@
+"""Bearer tokens: who may call, and how much. The file holds hashes only, so whoever reads it cannot call.
+
+A line of it, as `posewire token` prints it:
+
+    NAME:SHA256[:LIMITS]        door:9f86d0...:streams=2,fps=60,pixels=2073600
+
+LIMITS, all optional: `streams` open at the same time, `fps` frames a second over all of them, `pixels` of one frame,
+and `admin`, who sees everybody's streams. Empty lines, and lines that start with #, do not count.
+
+Tokens are 256 random bits, so a plain hash keeps them: there is nothing to guess. Importing this costs little.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from posewire_server.admission.rates import RateLimit
+from posewire_server.config import LEAST_FRAME_PIXELS, LimitsConfig
+from posewire_server.errors import NotAuthenticated
+from posewire_server.file_changes import FileChanges
+
+__all__ = ["ANYBODY", "Caller", "TokenFile", "TokenGrant", "append_line", "new_token"]
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_TOKEN_PREFIX = "pwt_"  # so that scanners for leaked secrets can tell it
+_TOKEN_BYTES = 32
+_MOST = 10**12
+# Nothing longer is hashed: no token is.
+_MAX_PRESENTED = 512
+# A file without any token is believed when it has been so for a moment.
+_SETTLED_AFTER_S = 1.0
+
+
+@dataclass(frozen=True)
+class TokenGrant:
+    """What a token allows; 0 is: as much as the server does.
+
+    Attributes:
+        name: of whoever has the token; for logs and lists.
+        streams: open at the same time.
+        fps: frames a second, over all streams and pictures.
+        pixels: width times height of a frame; at least 1024, as of a server's own limit.
+        admin: sees the streams of others.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    name: str
+    streams: int = 0
+    fps: float = 0.0
+    pixels: int = 0
+    admin: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"the name of a token is {self.name!r}; use 1 to 64 letters, digits, dots, hyphens, underscores"
+            )
+        for limit in ("streams", "fps", "pixels"):
+            if not 0 <= getattr(self, limit) <= _MOST:
+                raise ValueError(
+                    f"{limit} is {getattr(self, limit)}; it must be above 0 and at most {_MOST}, or be left out for no "
+                    "limit"
+                )
+        if 0 < self.pixels < LEAST_FRAME_PIXELS:
+            raise ValueError(
+                f"pixels is {self.pixels}; it must lie in {LEAST_FRAME_PIXELS}..{_MOST}, as width times height of a "
+                "frame (921600 for 1280x720), or be left out for no limit"
+            )
+
+    def line(self, digest: str) -> str:
+        """The line of the file for a token with this hash."""
+        given = [(name, value) for name in ("streams", "fps", "pixels") if (value := getattr(self, name))]
+        # As they are, not rounded; of whole numbers, without the decimal point that `streams` must not have.
+        limits = [f"{name}={str(value).removesuffix('.0')}" for name, value in given] + ["admin"] * self.admin
+        return ":".join((self.name, digest, *([",".join(limits)] if limits else [])))
+
+
+class Caller:
+    """Whoever makes a call.
+
+    Args:
+        grant: what its token allows.
+        now: what the token allows at present; None once it was withdrawn.
+
+    Attributes:
+        rate: of its frames; None without a limit.
+    """
+
+    def __init__(self, grant: TokenGrant, now: Callable[[], TokenGrant | None] | None = None) -> None:
+        self.grant = grant
+        self._now = now or (lambda: grant)
+        # At least two at once: one for streams that wait, which leave one for those that do not.
+        self.rate = RateLimit(grant.fps, burst=max(2.0, grant.fps)) if grant.fps else None
+
+    def is_known(self) -> bool:
+        """Whether the token is still accepted."""
+        return self._now() is not None
+
+    def has_changed(self) -> bool:
+        """Whether the token allows something else by now."""
+        return self._now() not in (None, self.grant)
+
+    @property
+    def name(self) -> str:
+        """Of its token."""
+        return self.grant.name
+
+    def within(self, limits: LimitsConfig) -> LimitsConfig:
+        """The limits of the server, narrowed to those of the token."""
+        pixels = self.grant.pixels
+        return replace(limits, max_frame_pixels=min(limits.max_frame_pixels, pixels)) if pixels else limits
+
+
+class _Anybody(Caller):
+    """The caller on a server without tokens, which knows nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(TokenGrant(name="anybody", admin=True))
+
+    @property
+    def name(self) -> str:
+        """No name: anybody may be meant."""
+        return ""
+
+
+ANYBODY = _Anybody()
+
+
+class TokenFile:
+    """The tokens that a server accepts. A file that changes is read again with the next call or look at a stream.
+
+    Args:
+        file: see above.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is unusable; the message names it, without its contents.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._changes = FileChanges([file])
+        self._callers = self._called(_read(file))
+
+    def caller_of(self, authorization: str) -> Caller:
+        """Whose token this is.
+
+        Args:
+            authorization: as it stands in the metadata: `Bearer TOKEN`.
+
+        Raises:
+            NotAuthenticated: nobody's.
+        """
+        self._refresh()
+        scheme, _, token = authorization.partition(" ")
+        if not authorization:
+            raise NotAuthenticated("a token is needed here: send it as metadata `authorization: Bearer TOKEN`")
+        if scheme.lower() != "bearer" or not token or len(token) > _MAX_PRESENTED:
+            raise NotAuthenticated("the metadata `authorization` is not of the form `Bearer TOKEN`")
+        presented = _digest(token.strip())
+        found = None
+        # All are compared, each in constant time: how long it takes tells nothing about any of them.
+        for digest, caller in self._callers.items():
+            if hmac.compare_digest(digest, presented):
+                found = caller
+        if found is None:
+            raise NotAuthenticated("this token is not known here; it may have been withdrawn: ask for a new one")
+        return found
+
+    def _refresh(self) -> None:
+        if not self._changes.happened():
+            return
+        try:
+            grants = _read(self._file)
+        except (OSError, ValueError) as error:
+            # What is wrong in a file stays so until it changes; that it could not be read may be over at any time.
+            if not isinstance(error, OSError) or self._changes.unread(str(error)):
+                log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
+            return
+        if not grants and self._callers and time.time() - self._file.stat().st_mtime < _SETTLED_AFTER_S:
+            self._changes.unread("")  # whoever writes a file anew begins with an empty one
+            return
+        # Whose grant is as it was keeps what it has used up.
+        kept = {digest: caller for digest, caller in self._callers.items() if grants.get(digest) == caller.grant}
+        self._callers = self._called(grants) | kept
+        log.info("the token file was read again: %d tokens", len(grants))
+
+    def _called(self, grants: dict[str, TokenGrant]) -> dict[str, Caller]:
+        return {digest: Caller(grant, partial(self._granted, digest)) for digest, grant in grants.items()}
+
+    def _granted(self, digest: str) -> TokenGrant | None:
+        self._refresh()
+        caller = self._callers.get(digest)
+        return caller.grant if caller is not None else None
+
+
+def new_token(grant: TokenGrant) -> tuple[str, str]:
+    """A new token, and the line of the file for it. The token is nowhere else: show it once."""
+    token = _TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+    return token, grant.line(_digest(token))
+
+
+def append_line(file: Path, line: str) -> None:
+    """Add the line of a new token to a file, which is made if it is not there, readable by its owner alone.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: it is no token file, or has a token of that name.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    with open(descriptor, "r+", encoding="utf-8") as output:
+        fcntl.flock(output, fcntl.LOCK_EX)  # until it is closed: whoever else adds a line now waits, and sees this one
+        if line.partition(":")[0] in {grant.name for grant in _read(file).values()}:
+            raise ValueError(f"{file} has a token named {line.partition(':')[0]!r}; choose another name")
+        text = output.read()
+        output.write("\n" * (bool(text) and not text.endswith("\n")) + line + "\n")
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _read(file: Path) -> dict[str, TokenGrant]:
+    """Hash to grant."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the token file {file} is not a text") from error
+    grants: dict[str, TokenGrant] = {}
+    names: set[str] = set()
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        try:
+            digest, grant = _parse(text)
+        except ValueError as error:
+            raise ValueError(f"line {number} of the token file {file}: {error}") from error
+        if digest in grants or grant.name in names:
+            raise ValueError(f"line {number} of the token file {file}: its name or its token is there twice")
+        names.add(grant.name)
+        grants[digest] = grant
+    return grants
+
+
+def _parse(line: str) -> tuple[str, TokenGrant]:
+    """Hash and grant of one line. Messages never repeat the hash, nor what may be a token in its place."""
+    name, _, rest = line.partition(":")
+    digest, _, limits = rest.partition(":")
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError("after the name comes the SHA-256 of the token, 64 hex digits; `posewire token` makes it")
+    given: dict[str, int | float | bool] = {}
+    for limit in filter(None, limits.split(",")):
+        key, _, value = limit.partition("=")
+        if key not in ("streams", "fps", "pixels", "admin") or (key == "admin") != (not value):
+            raise ValueError(f"{limit!r} is no limit; there are streams=N, fps=N, pixels=N and admin")
+        try:
+            given[key] = True if key == "admin" else float(value) if key == "fps" else int(value)
+        except ValueError as error:
+            raise ValueError(f"{limit!r} is no limit: {value!r} is not a number") from error
+        if not given[key] > 0:
+            raise ValueError(f"{limit!r} would allow nothing; leave it out for no limit")
+    return digest, TokenGrant(name=name, **given)  # type: ignore[arg-type]  # each has its type

@@ -1,0 +1,204 @@
+"""H.264 and H.265 access units, decoded as a camera emits them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, cast
+
+import av
+import av.error
+import torch
+from av.codec.context import Flags
+from av.codec.hwaccel import HWAccel
+
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding.decoders import VIDEO_CODECS, Codec, Decoded, Pixels, check_pixels
+from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
+
+__all__ = ["VideoDecoder"]
+
+log = logging.getLogger(__name__)
+
+# Annex B: each NAL unit follows 00 00 01.
+_NAL_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])", re.DOTALL)
+# The most pictures that either standard lets a decoder hold back to put them in order.
+_MAX_REORDERED = 16
+
+_NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
+# FFmpeg counts the pixels of a picture whose rows are filled up to a multiple of so many.
+_ROW_STEP = 64
+# More rows than a picture of either standard has.
+_MOST_ROWS = 2**15
+# Units that a hardware decoder may take before it has given a picture; then it is replaced, and they are decoded anew.
+_TRIAL_UNITS = 64
+
+
+class VideoDecoder:
+    """Decodes the access units of one stream; see `FrameDecoder`.
+
+    A unit that is damaged fails alone. Where H.265 frames build on it, the decoder holds them back until the next key
+    frame, and they fail too: their pictures would be grey patches.
+
+    Args:
+        codec: one of `VIDEO_CODECS`.
+        limits: of size; checked as soon as the parameter sets are read, before a picture is allocated, and once
+            more when there is one, since FFmpeg's own count is a little higher.
+        gpu: number of the GPU whose decoder is to be used, from the first unit on: opening it takes a while, which the
+            thread that decodes has. Where it fails before it has given a picture, or cannot be used at all, the CPU
+            decodes.
+
+    Attributes:
+        on_gpu: whether a GPU decodes; False before the first unit.
+    """
+
+    def __init__(self, codec: Codec, limits: LimitsConfig, gpu: int | None = None) -> None:
+        if codec not in VIDEO_CODECS:
+            raise ValueError(f"{codec} is no video codec")
+        self._codec = codec
+        self._limits = limits
+        self.on_gpu = False
+        self._untried_gpu = gpu
+        self._context = self._open()
+        self._inside: list[int] = []  # keys fed that have not come out, increasing
+        self._proven = True  # it has given a picture, or need not: the CPU decodes
+        self._trial: list[tuple[int, bytes]] = []  # units fed before that
+        self._had_key_frame = False  # among them
+
+    def feed(self, key: int, data: bytes) -> list[Decoded]:
+        """See `FrameDecoder`."""
+        if not data:  # to the decoder, an empty packet is the end of the stream
+            return [Decoded(key, Undecodable("the frame is empty; send an access unit"))]
+        if self._untried_gpu is not None:
+            self._take_up(self._untried_gpu)
+        self._inside.append(key)
+        if not self._proven:
+            self._trial = [*self._trial[-_TRIAL_UNITS:], (key, data)]
+            self._had_key_frame = self._had_key_frame or self.starts_here(data)
+        try:
+            frames = self._context.decode(_packet(key, data))
+        except (av.error.FFmpegError, MemoryError, ValueError) as error:
+            if self._on_trial:
+                return self._begin_again(error)
+            return [*self._leave(key, self._why_not(error)), *self._given_up(but=self._held_back())]
+        if frames:
+            self._proven = True
+            self._trial.clear()
+        if self._on_trial:
+            return [] if len(self._trial) < _TRIAL_UNITS else self._begin_again(None)
+        return [*self._come_out(frames), *self._given_up(but=self._held_back())]
+
+    def flush(self) -> list[Decoded]:
+        """See `FrameDecoder`."""
+        decoded = self._begin_again(None) if self._on_trial else []
+        try:
+            frames = self._context.decode(None)
+        except (av.error.FFmpegError, MemoryError, ValueError):
+            frames = []  # every key that is still inside is answered for below
+        return [*decoded, *self._come_out(frames), *self._given_up(but=0)]
+
+    def starts_here(self, data: bytes) -> bool:
+        """Whether the unit holds a key frame (H.264: IDR; H.265: IRAP)."""
+        if self._codec is Codec.H264:
+            return any(match[1][0] & 0x1F == 5 for match in _NAL_UNIT.finditer(data))
+        return any(16 <= (match[1][0] >> 1) & 0x3F <= 23 for match in _NAL_UNIT.finditer(data))
+
+    def _take_up(self, gpu: int) -> None:
+        """Decode by that GPU from now on, if it can be had."""
+        self._untried_gpu = None
+        try:
+            context = self._open_on(gpu)
+        except Exception as error:  # noqa: BLE001  what fails here is the driver's, and has many names
+            log.warning("the GPU does not decode %s: %s", self._codec, error)
+            return
+        if context.is_hwaccel:
+            self._context, self.on_gpu, self._proven = context, True, False
+
+    def _open_on(self, gpu: int) -> av.VideoCodecContext:
+        torch.zeros(1, device=f"cuda:{gpu}")  # makes torch's CUDA context this thread's
+        # Streams share that context: FFmpeg would make one for each of them, of hundreds of megabytes.
+        hardware = HWAccel("cuda", device=str(gpu), allow_software_fallback=True, options={"current_ctx": "1"})
+        return self._open(hardware)
+
+    def _open(self, hardware: HWAccel | None = None) -> av.VideoCodecContext:
+        context = av.CodecContext.create(_NAMES[self._codec], "r", hwaccel=hardware)
+        if not isinstance(context, av.VideoCodecContext):
+            raise TypeError(f"PyAV has no video decoder for {self._codec}")
+        # One thread, no delay: threads decode frames ahead of the one that is asked for, and cores are better used on
+        # other streams.
+        context.thread_count = 1
+        context.flags |= Flags.low_delay
+        context.options = {"max_pixels": str(_with_full_rows(self._limits.max_frame_pixels)), "err_detect": "explode"}
+        return context
+
+    @property
+    def _on_trial(self) -> bool:
+        """Whether a hardware decoder owes a picture: it has been given a key frame."""
+        return not self._proven and self._had_key_frame
+
+    def _begin_again(self, error: Exception | None) -> list[Decoded]:
+        """Give the hardware up, which has not given a picture yet, and decode what it took on the CPU."""
+        log.info("a stream's %s is decoded on the CPU: %s", self._codec, error or "the GPU gives no picture")
+        self._context, self._proven, self.on_gpu = self._open(), True, False
+        units, self._trial = self._trial, []
+        unanswered, self._inside = set(self._inside), []
+        decoded = [each for key, data in units for each in self.feed(key, data)]
+        return [each for each in decoded if each.key in unanswered]
+
+    def _come_out(self, frames: list[av.VideoFrame]) -> list[Decoded]:
+        decoded = []
+        for frame in frames:
+            if frame.pts is None or frame.pts not in self._inside:
+                continue  # the second field or a repetition of a frame that has come out
+            if frame.is_corrupt:
+                decoded += self._leave(frame.pts, Undecodable("the access unit is damaged or incomplete"))
+            elif (too_large := self._too_large(frame.width, frame.height)) is not None:
+                decoded += self._leave(frame.pts, too_large)
+            else:
+                self._inside.remove(frame.pts)
+                decoded.append(Decoded(frame.pts, cast(Pixels, frame.to_ndarray(format="rgb24"))))
+        return decoded
+
+    def _held_back(self) -> int:
+        """How many frames the decoder may rightly keep inside to put them in order."""
+        return _MAX_REORDERED if self._context.has_b_frames else 0
+
+    def _given_up(self, *, but: int) -> list[Decoded]:
+        """The oldest frames inside, all but so many: no picture will come for them."""
+        lost = self._inside[: len(self._inside) - but] if but else list(self._inside)
+        error = Undecodable(
+            "the decoder has no picture for this access unit: it waits for a key frame, or an earlier unit is missing"
+        )
+        return [decoded for key in lost for decoded in self._leave(key, error)]
+
+    def _leave(self, key: int, error: FrameError) -> list[Decoded]:
+        if key not in self._inside:
+            return []
+        self._inside.remove(key)
+        return [Decoded(key, error)]
+
+    def _too_large(self, width: int, height: int) -> PictureTooLarge | None:
+        try:
+            check_pixels(width, height, self._limits)
+        except PictureTooLarge as error:
+            return error
+        return None
+
+    def _why_not(self, error: Exception) -> FrameError:
+        if (too_large := self._too_large(self._context.width, self._context.height)) is not None:
+            return too_large
+        return Undecodable(
+            f"the access unit cannot be decoded ({error}); send whole units in Annex B format, starting with a key "
+            "frame and its parameter sets"
+        )
+
+
+def _with_full_rows(pixels: int) -> int:
+    """The most that FFmpeg counts for a picture of so many pixels, however many rows these are."""
+    return pixels + (_ROW_STEP - 1) * min(pixels, _MOST_ROWS)
+
+
+def _packet(key: int, data: bytes) -> av.Packet[Any]:
+    packet = av.Packet(data)
+    packet.pts = packet.dts = key
+    return packet

@@ -1,0 +1,1 @@
+"""The networks behind their batchers, and a frame's way through them."""

@@ -1,0 +1,73 @@
+"""Histograms that cost a frame next to nothing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+__all__ = ["Histogram", "histograms"]
+
+
+class Histogram:
+    """How often values lay in which range.
+
+    What a `prometheus_client.Histogram` does, five times as fast: that one takes a lock for each of its numbers, while
+    here only the event loop writes. Whoever reads may miss the newest value.
+
+    Args:
+        bounds: upper bounds of the ranges, ascending; a last one without a bound comes by itself.
+    """
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """One more."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def read(self) -> tuple[list[tuple[str, float]], float]:
+        """Upper bound and number of the values up to it, for each range; and the sum of all values."""
+        bounds = [*(f"{float(bound)}" for bound in self._bounds), "+Inf"]
+        return [(bound, float(count)) for bound, count in zip(bounds, accumulate(self._counts), strict=True)], self._sum
+
+
+def histograms(
+    registry: CollectorRegistry, name: str, text: str, bounds: Sequence[float], label: str, values: Sequence[str]
+) -> dict[str, Histogram]:
+    """Distributions that are exported as one histogram, one for each value of its label.
+
+    Args:
+        registry: that exports them.
+        name: of the histogram.
+        text: what it means.
+        bounds: of its ranges.
+        label: its label; empty for a histogram without one.
+        values: of the label.
+    """
+    family = {value: Histogram(bounds) for value in values}
+    registry.register(_Family(name, text, label, family))
+    return family
+
+
+class _Family(Collector):
+    def __init__(self, name: str, text: str, label: str, family: Mapping[str, Histogram]) -> None:
+        self._name, self._text, self._labels, self._family = name, text, [label] if label else [], family
+
+    def describe(self) -> Iterable[Metric]:
+        return [HistogramMetricFamily(self._name, self._text)]
+
+    def collect(self) -> Iterator[Metric]:
+        metric = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        for value, histogram in self._family.items():
+            metric.add_metric([value] if self._labels else [], *histogram.read())
+        yield metric

@@ -1,0 +1,189 @@
+"""What happens, counted for Prometheus. Each server has its own registry.
+
+A frame is counted when its result has left, so counting delays nobody. No label has values that clients choose.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from posewire.v1 import pose_pb2
+from posewire_server.configuration import ConfigError
+from posewire_server.errors import FrameError, ServiceError
+from posewire_server.inference.batching import BatchReport
+from posewire_server.observability.histogram import Histogram, histograms
+from posewire_server.streams.inbox import DropReason
+from posewire_server.wire.status import error_reason
+
+__all__ = ["Metrics", "MetricsExporter"]
+
+_STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
+_NETWORKS = ("detect", "flow", "pose")
+_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
+_PEOPLE = (0, 1, 2, 3, 5, 8, 13, 20, 35, 50, 100)
+
+_Readings: TypeAlias = "Callable[[], Iterable[tuple[str, float]]]"
+
+
+class Metrics:
+    """All counts of one server.
+
+    Attributes:
+        registry: what is exported.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        stages = self._histograms(
+            "frame_seconds", "Time of a tracked frame in each stage; total: request to response.", _SECONDS, _STAGES
+        )
+        self._stages = [(f"{stage}_ms", histogram) for stage, histogram in stages.items()]
+        self._tracked = self._counter("frames_tracked", "Frames tracked.")
+        self._dropped = self._counter("frames_dropped", "Frames dropped.", "reason")
+        self._failed = self._counter("frames_failed", "Frames that failed.", "reason")
+        self._abandoned = self._counter("frames_abandoned", "Frames under way when their stream broke off.")
+        self._people = histograms(
+            self.registry, "posewire_people_per_frame", "People in a tracked frame.", _PEOPLE, "", [""]
+        )[""]
+        self._identities = self._counter("identities", "Track ids given out.")
+        self._pictures = self._counter("pictures", "Single pictures answered.")
+        self._resumes = self._counter("resumes", "Streams that asked to continue another.", "outcome")
+        self._refused = self._counter("calls_refused", "Calls that ended with an error.", "reason")
+        self._batch_items = self._histograms(
+            "batch_items", "Frames, or people, that went through a network together.", _ITEMS, _NETWORKS
+        )
+        self._batch_seconds = self._histograms("batch_seconds", "Time of a batch in its network.", _SECONDS, _NETWORKS)
+        self._batch_failures = self._counter("batch_failures", "Batches that failed.", "stage")
+        for counter, values in (
+            (self._batch_failures, _NETWORKS),
+            (self._dropped, DropReason),
+            (self._failed, _reasons(FrameError)),
+            (self._refused, (*_reasons(ServiceError), "internal")),
+            (self._resumes, ("resumed", "refused")),
+        ):
+            for value in values:
+                counter.labels(value)  # there from the start, so that the first one shows as a rise
+        ProcessCollector(registry=self.registry)
+
+    def describe(self, **facts: str) -> None:
+        """Facts about the server that do not change."""
+        labels = facts | {"python": platform.python_version()}
+        server = Gauge("posewire_server", "What runs here; always 1.", list(labels), registry=self.registry)
+        server.labels(**labels).set(1)
+
+    def read_when_asked(self, name: str, text: str, label: str, readings: _Readings) -> None:
+        """A gauge that is read when it is exported, on a thread of the exporter.
+
+        Args:
+            name: of the metric.
+            text: what it means.
+            label: its label; empty for none.
+            readings: values of the label, and of the gauge.
+        """
+        self.registry.register(_Readable(name, text, label, readings))
+
+    def frame_tracked(self, times: pose_pb2.Timings, people: int, births: int) -> None:
+        """The result of a frame has left."""
+        self._tracked.inc()
+        self._people.observe(people)
+        if births:
+            self._identities.inc(births)
+        for name, histogram in self._stages:
+            if ms := getattr(times, name):  # 0: the stage did not run
+                histogram.observe(ms / 1e3)
+
+    def frame_dropped(self, reason: DropReason) -> None:
+        """A frame was dropped."""
+        self._dropped.labels(reason).inc()
+
+    def frame_failed(self, reason: str) -> None:
+        """A frame failed; one of the reasons of google.rpc.ErrorInfo."""
+        self._failed.labels(_label(reason)).inc()
+
+    def frames_abandoned(self, count: int) -> None:
+        """A stream broke off while so many of its frames were under way."""
+        self._abandoned.inc(count)
+
+    def picture_answered(self) -> None:
+        """A single picture."""
+        self._pictures.inc()
+
+    def resumed(self, *, refused: bool) -> None:
+        """A stream asked to continue another one."""
+        self._resumes.labels("refused" if refused else "resumed").inc()
+
+    def call_refused(self, reason: str) -> None:
+        """A call ended with an error; one of the reasons of google.rpc.ErrorInfo."""
+        self._refused.labels(_label(reason)).inc()
+
+    def batch_done(self, report: BatchReport) -> None:
+        """A batch went through its network."""
+        if report.error is not None:
+            self._batch_failures.labels(report.stage).inc()
+        else:
+            self._batch_items[report.stage].observe(report.weight)
+            self._batch_seconds[report.stage].observe(report.ran_ms / 1e3)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"posewire_{name}", text, labels, registry=self.registry)
+
+    def _histograms(self, name: str, text: str, bounds: Sequence[float], stages: Sequence[str]) -> dict[str, Histogram]:
+        return histograms(self.registry, f"posewire_{name}", text, bounds, "stage", stages)
+
+
+def _label(reason: str) -> str:
+    """A reason as the SDK spells it: `too-large` for TOO_LARGE."""
+    return reason.lower().replace("_", "-")
+
+
+def _reasons(kind: type[ServiceError]) -> list[str]:
+    """Of all errors of a kind."""
+    below = kind.__subclasses__()
+    return [reason for each in below for reason in _reasons(each)] if below else [_label(error_reason(kind("")))]
+
+
+class _Readable(Collector):
+    def __init__(self, name: str, text: str, label: str, readings: _Readings) -> None:
+        self._name, self._text, self._label, self._readings = name, text, label, readings
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is read when it is registered."""
+        return [GaugeMetricFamily(self._name, self._text)]
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Collector`."""
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label] if self._label else [])
+        for value, reading in self._readings():
+            family.add_metric([value] if self._label else [], reading)
+        yield family
+
+
+class MetricsExporter:
+    """Serves the metrics over HTTP, at /metrics, on a thread of its own.
+
+    Raises:
+        ConfigError: it cannot listen there.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, host, metrics.registry)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot serve metrics on {host}:{port}: {error.strerror or error}; choose another --metrics-port, "
+                "or another --metrics-host"
+            ) from error
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,1 @@
+"""One Track stream: its requests, its state, its responses, its end, and how it goes on elsewhere."""

@@ -1,0 +1,310 @@
+"""From the requests of one stream to decoded frames that wait for the networks.
+
+    read ──▶ encoded inbox ──▶ decode (threads) ──▶ ready inbox
+
+Under DROP_POLICY_LATEST a picture is taken from the encoded inbox as late as possible: when the last stage of the frame
+before it begins, so that it is as fresh as it can be and still decoded in time. Video units are decoded as they come,
+since each builds on those before it, and of the decoded frames the newest wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from posewire.v1 import track_pb2
+from posewire_models.frames import Frame
+from posewire_server.admission.precedence import Step, Turn, at_once
+from posewire_server.admission.rates import RateLimit
+from posewire_server.admission.reading_pace import ReadingPace
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding.choice import Decoding
+from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded
+from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
+from posewire_server.streams.frame_clock import FrameClock
+from posewire_server.streams.inbox import DropPolicy, DropReason, Inbox
+from posewire_server.streams.outbox import FrameId, Outbox
+from posewire_server.tracking import MOST_ELAPSED, Boxes
+from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s
+from posewire_server.workers import Workers
+
+__all__ = ["Intake", "ReadyFrame"]
+
+_Outcome: TypeAlias = tuple[int, Frame | FrameError]  # the key of what was fed, and what became of it
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyFrame:
+    """A frame that waits for the networks.
+
+    Attributes:
+        frame_id: the client's.
+        frame: decoded.
+        boxes: given by the caller, if any.
+        arrived_s: when its request arrived, on the clock of `time.monotonic`.
+        queue_ms: how long it waited to be decoded.
+        decode_ms: how long that took.
+        moment_s: its time by the stream's clock.
+        elapsed: time since the frame before, if the client says it.
+    """
+
+    frame_id: FrameId
+    frame: Frame
+    boxes: Boxes | None
+    arrived_s: float
+    queue_ms: float
+    decode_ms: float
+    moment_s: float | None = None
+    elapsed: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """A frame as it came. `fault`: what is wrong with it, where it must be decoded nevertheless."""
+
+    key: int
+    frame_id: FrameId
+    data: bytes
+    boxes: Boxes | None
+    fault: FrameError | None
+    arrived_s: float
+    moment_s: float | None
+    elapsed: float | None
+
+
+class Intake:
+    """Reads and decodes the frames of one stream; whatever does not get through is answered for.
+
+    Args:
+        settings: what the client chose.
+        limits: what is accepted.
+        read: the next request; None after the client's half-close.
+        decoders: threads that decode.
+        outbox: to the client, for frames that fail or are dropped.
+        announce: entered while a frame is being decoded, see `Pipeline.approaching`.
+        clock: of the stream's frames.
+        allowance: how many frames a second the client may send, over all of its streams; None: any.
+        decoding: with what frames are decoded.
+        turn: waits until the next frame may be decoded, where others go first.
+        reading_fps: how many frames are to be read a second, as things stand.
+
+    Attributes:
+        ready: the decoded frames.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        limits: LimitsConfig,
+        read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
+        decoders: Workers,
+        outbox: Outbox,
+        announce: Callable[[], AbstractContextManager[None]],
+        clock: FrameClock,
+        allowance: RateLimit | None = None,
+        decoding: Decoding | None = None,
+        turn: Turn = at_once,
+        reading_fps: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        self._decoding = decoding or Decoding()
+        self._limits = limits
+        self._read_request = read
+        self._decoders = decoders
+        self._outbox = outbox
+        self._announce = announce
+        self._turn = turn
+        self._is_video = settings.codec in VIDEO_CODECS
+        self._decoder = self._decoding.decoder(settings.codec, settings.raw_size, limits)
+        self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
+        self._last_number: int | None = None
+        self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
+        # Under ALL, whoever sends more than can be worked off is held back by the frames that wait.
+        self._pace = ReadingPace(
+            outbox,
+            limits.max_fps if latest else math.inf,
+            is_video=self._is_video,
+            # A video unit that is read late makes all those after it late.
+            most_now_per_s=reading_fps if latest and not self._is_video else lambda: math.inf,
+        )
+        self._clock = clock
+        self._allowance = allowance
+        # Without a video unit those after it cannot be decoded, so a stream of them is slowed down instead.
+        self._drops_beyond_allowance = latest and not self._is_video
+        # Pictures that are decoded or in the networks, but not in the last stage yet.
+        self._permits = permits = asyncio.Semaphore(1 if latest else 2)
+        max_age_s = settings.max_age_ms / 1e3 or None
+        decoder = self._decoder
+
+        # Functions of these alone, so that nothing here refers to itself: a decoder is freed when its stream ends.
+        def drop_encoded(item: _Encoded, reason: DropReason) -> None:
+            outbox.dropped(item.frame_id, reason)
+
+        def drop_ready(item: ReadyFrame, reason: DropReason) -> None:
+            outbox.dropped(item.frame_id, reason)
+            permits.release()
+
+        self._encoded = Inbox[_Encoded](
+            capacity=1 if latest and not self._is_video else limits.max_inbox,
+            policy=settings.drop_policy,
+            on_drop=drop_encoded,
+            max_age_s=None if self._is_video else max_age_s,
+            can_start=(lambda item: decoder.starts_here(item.data)) if self._is_video else None,
+        )
+        # Pictures are held back by their permits: of them, none is ever superseded here.
+        self.ready = Inbox[ReadyFrame](
+            capacity=1 if self._is_video else 2,
+            policy=settings.drop_policy,
+            on_drop=drop_ready,
+            max_age_s=max_age_s,
+        )
+
+    @property
+    def held_back(self) -> int:
+        """How many frames had to wait until there was room for them, under DROP_POLICY_ALL."""
+        return self._encoded.held_back
+
+    @property
+    def next_waits(self) -> bool:
+        """Whether the next frame is here, of a stream whose frames come when they are taken (DROP_POLICY_LATEST).
+
+        If that is so whenever a frame is done, every frame is late. Under DROP_POLICY_ALL it means nothing.
+        """
+        return self._is_live and len(self._encoded) + len(self.ready) > 0
+
+    def next_may_be_decoded(self) -> None:
+        """The frame that was taken from `ready` is nearly done, or failed; to be called once for each."""
+        self._permits.release()
+
+    async def read(self) -> None:
+        """Take requests until the client half-closes.
+
+        Raises:
+            OutOfOrder, InvalidRequest: a request that is no frame.
+        """
+        key = 0
+        while (request := await self._read_request()) is not None:
+            kind = request.WhichOneof("request")
+            if kind == "config":
+                raise OutOfOrder(
+                    "a second configuration came; a stream has one, as its first request: open another stream",
+                    field="config",
+                )
+            if kind is None:
+                raise InvalidRequest("the request is empty; send a frame, or half-close the stream", field="request")
+            await self._pace.turn()
+            if self._allowance is not None and not self._drops_beyond_allowance:
+                await self._allowance.turn()  # a frame that waits for this is not here yet
+            await self._receive(key, request.frame)
+            key += 1
+        self._encoded.close()
+
+    async def decode(self) -> None:
+        """Decode frames until there will be no more."""
+        while True:
+            if not self._is_video:
+                await self._permits.acquire()
+                await self._turn(Step.DECODE)
+            item = await self._encoded.get()
+            if item is None:
+                break
+            self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
+            with self._announce():
+                outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
+                # What a decoder keeps until more units come, as it does with B-frames, may stay there for long.
+                self._outbox.accounts.in_decoder = len(self._in_decoder) - len(outcomes)
+                await self._pass_on(outcomes, ran_ms)
+        self._outbox.accounts.in_decoder = 0
+        await self._pass_on(await self._decoders.run(self._flush), 0.0)
+        self.ready.close()
+
+    def drain(self) -> None:
+        """Drop what waits and what still comes."""
+        self._encoded.drain()
+        self.ready.drain()
+        self._permits.release()  # `decode` may wait for that of a frame which was just dropped
+
+    async def _receive(self, key: int, frame: track_pb2.Frame) -> None:
+        arrived_s = time.monotonic()
+        self._outbox.accounts.received += 1
+        frame_id = FrameId(frame.number, frame.capture_time)
+        moment_s = self._clock.received(captured_s(frame), arrived_s)
+        data, boxes, fault = frame.data, None, None
+        try:
+            self._check_number(frame.number)
+            if frame.HasField("boxes"):
+                boxes = boxes_from(frame.boxes, self._limits)
+            if len(data) > self._limits.max_frame_bytes:
+                data = b""
+                raise PictureTooLarge(
+                    f"the frame has {len(frame.data)} bytes; this server accepts {self._limits.max_frame_bytes} "
+                    "(limits.max_frame_bytes): compress it more"
+                )
+        except FrameError as error:
+            if not self._is_video:
+                self._pace.note(good=False)
+                await self._outbox.failed(frame_id, error)
+                return
+            fault = error
+        if self._allowance is not None and self._drops_beyond_allowance and not self._allowance.take():
+            self._outbox.dropped(frame_id, DropReason.OVER_RATE)
+            return
+        await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s, moment_s, _elapsed(frame)))
+
+    def _check_number(self, number: int) -> None:
+        if self._last_number is not None and number <= self._last_number:
+            raise BadNumber(f"frame number {number} came after {self._last_number}; numbers must increase")
+        self._last_number = number
+
+    def _feed(self, key: int, data: bytes) -> tuple[list[_Outcome], float]:
+        """On a decoding thread."""
+        start = time.perf_counter()
+        outcomes = [self._made_ready(each) for each in self._decoder.feed(key, data)]
+        return outcomes, (time.perf_counter() - start) * 1e3
+
+    def _flush(self) -> list[_Outcome]:
+        """On a decoding thread."""
+        return [self._made_ready(each) for each in self._decoder.flush()]
+
+    def _made_ready(self, decoded: Decoded) -> _Outcome:
+        outcome = decoded.outcome
+        return decoded.key, outcome if isinstance(outcome, FrameError) else self._decoding.frame(outcome)
+
+    async def _pass_on(self, outcomes: list[_Outcome], decode_ms: float) -> None:
+        for key, made in outcomes:
+            item, queue_ms = self._in_decoder.pop(key)
+            outcome = item.fault or made
+            self._pace.note(good=not isinstance(outcome, FrameError))
+            if isinstance(outcome, FrameError):
+                self._permits.release()
+                await self._outbox.failed(item.frame_id, outcome)
+            else:
+                await self.ready.put(
+                    ReadyFrame(
+                        frame_id=item.frame_id,
+                        frame=outcome,
+                        boxes=item.boxes,
+                        arrived_s=item.arrived_s,
+                        queue_ms=queue_ms,
+                        decode_ms=decode_ms,
+                        moment_s=item.moment_s,
+                        elapsed=item.elapsed,
+                    )
+                )
+
+
+def _elapsed(frame: track_pb2.Frame) -> float | None:
+    """What the client says of the time since the frame before."""
+    if not frame.HasField("elapsed"):
+        return None
+    if not 0.0 < frame.elapsed <= MOST_ELAPSED:
+        raise InvalidRequest(
+            f"elapsed is {frame.elapsed:g}; it must lie in 0..{MOST_ELAPSED:g}, above 0, or be left out",
+            field="elapsed",
+        )
+    return frame.elapsed

@@ -1,0 +1,284 @@
+"""One Track stream, from its first frame to its summary.
+
+Three things overlap: requests are read and decoded (`Intake`), frames go through the networks here, one at a time and
+in order, and responses leave (`Outbox`). Every frame is answered for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from posewire.v1 import pose_pb2, track_pb2
+from posewire_server.admission.precedence import Precedence
+from posewire_server.admission.tokens import Caller
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding.choice import Decoding
+from posewire_server.errors import FrameError
+from posewire_server.inference.outcomes import Tracked
+from posewire_server.inference.pipeline import Pipeline
+from posewire_server.observability.metrics import Metrics
+from posewire_server.observability.tracing import FrameTracer
+from posewire_server.streams.detector_pace import DetectorPace
+from posewire_server.streams.drain import DrainSignal
+from posewire_server.streams.inbox import DropPolicy
+from posewire_server.streams.intake import Intake, ReadyFrame
+from posewire_server.streams.lifetime import Lifetime
+from posewire_server.streams.outbox import Outbox
+from posewire_server.streams.progress import Progress
+from posewire_server.streams.resume import snapshot_of
+from posewire_server.streams.session import Session
+from posewire_server.streams.snapshots import Snapshots
+from posewire_server.tracebacks import forget_locals
+from posewire_server.wire.requests import StreamSettings
+from posewire_server.wire.responses import people_messages, timings_message
+from posewire_server.workers import Workers
+
+__all__ = ["StreamContext", "TrackStream"]
+
+log = logging.getLogger(__name__)
+
+# A client that loses its server goes on from a snapshot of this age at most, and never from one that does not know
+# an id it has seen: that id would be given to somebody else.
+_TOKEN_EVERY_S = 1.0
+# Share of what is left of the grace in which a draining stream answers for frames that still come; the rest is for
+# its summary to go out.
+_GOODBYE_SHARE = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class StreamContext:
+    """What streams share.
+
+    Attributes:
+        pipeline: the networks.
+        decoders: threads that decode.
+        limits: what is accepted.
+        drain: set when the server is about to stop.
+        snapshots: issues resume tokens.
+        metrics: counts.
+        tracer: makes spans; None: none.
+        decoding: with what frames are decoded.
+        precedence: who goes first.
+    """
+
+    pipeline: Pipeline
+    decoders: Workers
+    limits: LimitsConfig
+    drain: DrainSignal
+    snapshots: Snapshots
+    metrics: Metrics
+    tracer: FrameTracer | None = None
+    decoding: Decoding = field(default_factory=Decoding)
+    precedence: Precedence = field(default_factory=Precedence)
+
+
+class TrackStream:
+    """The handler of one stream.
+
+    Args:
+        session: the stream's state.
+        settings: what the client chose.
+        context: what streams share.
+        read: the next request; None after the client's half-close.
+        outbox: to the client.
+        caller: whose stream it is.
+
+    Attributes:
+        progress: how it fares.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        settings: StreamSettings,
+        context: StreamContext,
+        read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
+        outbox: Outbox,
+        caller: Caller,
+    ) -> None:
+        self._session = session
+        self._settings = settings
+        self._context = context
+        self._outbox = outbox
+        limits = caller.within(context.limits)
+        self._standing = context.precedence.join(
+            outbox,
+            lambda: outbox.late + self._intake.held_back,
+            session.clock.due_s,
+            is_held_back=settings.drop_policy is DropPolicy.ALL,
+        )
+        self._intake = Intake(
+            settings,
+            limits,
+            read,
+            context.decoders,
+            outbox,
+            announce=self._announce,
+            clock=session.clock,
+            allowance=caller.rate,
+            decoding=context.decoding,
+            turn=self._standing.turn,
+            reading_fps=self._standing.reading_fps,
+        )
+        self._lifetime = Lifetime(limits, context.drain, outbox, caller)
+        self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
+        # Without propagation nobody would be found between two runs of the detector.
+        most = settings.max_detect_every if settings.tracker.propagation else 0
+        self._detector_pace = DetectorPace(settings.tracker.detect_every, most)
+        self._late = 0
+        self._token_due_s = 0.0
+        self.progress = Progress(session, settings, outbox.accounts, caller.name)
+        self._known_ids = session.tracker.identities
+        self._counted_ids = 0
+        self._counted_frames = 0
+
+    async def run(self) -> None:
+        """Answer for every frame until the client half-closes or the server drains, then send the summary.
+
+        Raises:
+            ServiceError: the client broke the order of messages, or something that it needs is missing.
+        """
+        self._counted_ids = self._session.tracker.identities  # those of an earlier stream were counted there
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(self._intake.read())
+                decoder = tasks.create_task(self._intake.decode())
+                reporter = tasks.create_task(self._outbox.report_drops())
+                watcher = tasks.create_task(self._drain_when_due())
+                await self._process()
+                await decoder
+                if self._drain:
+                    await self._say_goodbye(reader)
+                reporter.cancel()
+                await self._outbox.summary(self._session.tracker.identities)
+                watcher.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # they are of one cause, or each is enough to end the stream
+        finally:
+            accounts = self._outbox.accounts
+            unanswered = accounts.received - accounts.failed - accounts.dropped - self._counted_frames
+            self._context.metrics.frames_abandoned(unanswered)
+        if self._outbox.accounts.open:
+            log.error("%d frames were not answered for", self._outbox.accounts.open)
+
+    def close(self) -> None:
+        """To be called at last, whether it has run or not.
+
+        It frees frames and decoders, a GPU's too; what refers to itself would wait for Python's cycle collector.
+        """
+        self._context.precedence.leave(self._standing)
+        self._session.previous = None
+        del self._intake, self._standing
+
+    async def _process(self) -> None:
+        while (ready := await self._intake.ready.get()) is not None:
+            last_stage = _Once(self._intake.next_may_be_decoded)
+            try:
+                tracked = await self._context.pipeline.process(
+                    self._session,
+                    ready.frame,
+                    given=ready.boxes,
+                    nearly_done=last_stage,
+                    moment_s=ready.moment_s,
+                    elapsed=ready.elapsed,
+                    turn=self._standing.turn,
+                    awaited=not self._standing.greedy,
+                )
+            except FrameError as error:
+                forget_locals(error)  # the frame is among them
+                await self._outbox.failed(ready.frame_id, error)
+            else:
+                token = await self._token() if self._token_due else b""
+                message = self._tracked_message(ready, tracked)
+                await self._outbox.tracked(message, token)
+                self._note(ready, tracked, message)
+                self._pace_detector()
+                await self._context.pipeline.catch_up(self._session)
+            finally:
+                last_stage()
+
+    def _announce(self) -> AbstractContextManager[None]:
+        """Others' frames need not wait for those of a stream that lets them pass."""
+        return nullcontext() if self._standing.greedy else self._context.pipeline.approaching(self._session.stream_id)
+
+    @property
+    def _token_due(self) -> bool:
+        return time.monotonic() >= self._token_due_s or self._session.tracker.identities != self._known_ids
+
+    def _note(self, ready: ReadyFrame, tracked: Tracked, message: track_pb2.TrackedFrame) -> None:
+        """Count a frame whose result has left."""
+        people, births = len(tracked.people), self._session.tracker.identities - self._counted_ids
+        self._counted_ids += births
+        self._counted_frames += 1
+        self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
+        self._context.metrics.frame_tracked(message.timings, people, births)
+        times = tracked.times
+        self._standing.frame_done(ready.decode_ms / 1e3, times.look_ms / 1e3, times.pose_ms / 1e3, people)
+        if self._context.tracer is not None:
+            self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
+
+    def _pace_detector(self) -> None:
+        """Let the detector run less often while frames have to be dropped, wait for it, or wait for each other."""
+        late, self._late = self._outbox.late - self._late, self._outbox.late
+        strained = late > 0 or self._intake.next_waits or self._context.pipeline.detector_is_behind
+        self._session.tracker.detect_every = self._detector_pace.frame_tracked(strained=strained)
+
+    async def _token(self) -> bytes:
+        """A snapshot of the tracker. Between frames only: the tracker must not be at work."""
+        self._known_ids = self._session.tracker.identities
+        self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
+        context = self._context
+        snapshot = snapshot_of(self._session)
+        return await context.decoders.run(
+            lambda: context.snapshots.issue(snapshot, self._settings.tracker, context.pipeline.networks.joint_set)
+        )
+
+    def _tracked_message(self, ready: ReadyFrame, tracked: Tracked) -> track_pb2.TrackedFrame:
+        height, width = ready.frame.size
+        own = self._context.pipeline.networks.joint_set
+        total_ms = (time.monotonic() - ready.arrived_s) * 1e3
+        return track_pb2.TrackedFrame(
+            number=ready.frame_id.number,
+            capture_time=ready.frame_id.capture_time,
+            size=pose_pb2.FrameSize(width=width, height=height),
+            people=people_messages(tracked.people, own, self._settings.joint_set),
+            timings=timings_message(
+                tracked.times, queue_ms=ready.queue_ms, decode_ms=ready.decode_ms, total_ms=total_ms
+            ),
+            detect_every=tracked.detect_every,
+            detector_ran=tracked.detector_ran,
+            elapsed=tracked.elapsed,
+        )
+
+    async def _drain_when_due(self) -> None:
+        """Until it is cancelled."""
+        reason = await self._lifetime.over()
+        if not self._context.drain:
+            log.info("stream drains: %s", reason)
+        self._drain.set()
+        self._intake.drain()
+        await self._lifetime.watch_client()
+
+    async def _say_goodbye(self, reader: asyncio.Task[None]) -> None:
+        """The frame in work is finished. Tell the client, and answer for what it still sends until it half-closes."""
+        listening_s = self._drain.remaining_s * _GOODBYE_SHARE
+        await self._outbox.drain(listening_s, await self._token())
+        await asyncio.wait({reader}, timeout=listening_s)
+        reader.cancel()
+
+
+class _Once:
+    """Calls a function at the first call only."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()

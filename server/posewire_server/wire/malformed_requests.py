@@ -1,0 +1,34 @@
+"""Requests whose bytes are no message, or one that is far too large: the sender's fault, not the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from posewire_server.errors import InvalidRequest
+from posewire_server.wire.message_size import BULK_OF_CALLS, check_size
+
+__all__ = ["request_reader"]
+
+_OURS = "/posewire."
+
+
+def request_reader(method: str, deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """A deserializer that raises `InvalidRequest` for them.
+
+    Args:
+        method: of the call, with its service: `/posewire.v1.PoseTrackingService/Track`.
+        deserialize: the message's own.
+    """
+    bulk = BULK_OF_CALLS.get(method.rpartition("/")[2], {}) if method.startswith(_OURS) else {}
+
+    def read(data: bytes) -> Any:
+        try:
+            check_size(data, bulk)
+            return deserialize(data)
+        except DecodeError as error:
+            raise InvalidRequest(f"a request of {len(data)} bytes is no message of this call") from error
+
+    return read

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posewire_server.admission.rates import RateLimit
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_so_many_pass_a_second() -> None:
+    clock = Clock()
+    rate = RateLimit(10.0, clock)
+    assert [rate.take() for _ in range(12)] == [True] * 10 + [False] * 2
+    clock.now += 0.25
+    assert [rate.take() for _ in range(4)] == [True, True, False, False]
+    clock.now += 1000.0  # a pause saves up one second's worth, not more
+    assert sum(rate.take() for _ in range(100)) == 10
+
+
+def test_a_rate_below_one_still_lets_the_first_through() -> None:
+    clock = Clock()
+    rate = RateLimit(0.5, clock)
+    assert [rate.take(), rate.take()] == [True, False]
+    clock.now += 2.0
+    assert rate.take()
+
+
+def test_who_reserves_waits_for_its_turn() -> None:
+    clock = Clock()
+    rate = RateLimit(4.0, clock)
+    waits = [rate.reserve() for _ in range(7)]
+    assert waits == pytest.approx([0, 0, 0, 0, 0.25, 0.5, 0.75])
+    clock.now += 0.75
+    assert rate.reserve() == pytest.approx(0.25)
+
+
+def test_more_may_pass_at_once_than_in_a_second() -> None:
+    clock = Clock()
+    rate = RateLimit(2.0, clock, burst=10.0)
+    assert rate.is_rested
+    assert sum(rate.take() for _ in range(20)) == 10
+    assert rate.wait_s == pytest.approx(0.5)
+    assert rate.reserve() == pytest.approx(0.5)  # looking did not count
+    clock.now += 5.0
+    assert not rate.is_rested
+    assert rate.wait_s == 0.0
+    clock.now += 0.5
+    assert rate.is_rested
+
+
+@given(st.lists(st.floats(0, 3), max_size=50), st.floats(0.1, 100))
+def test_never_more_than_the_rate_and_one_burst(pauses: list[float], per_s: float) -> None:
+    clock = Clock()
+    rate = RateLimit(per_s, clock)
+    passed = 0
+    for pause in pauses:
+        clock.now += pause
+        passed += sum(rate.take() for _ in range(300))
+    assert passed <= max(1.0, per_s) + sum(pauses) * per_s + 1e-6
+
+
+async def test_who_waits_leaves_one_for_those_who_cannot() -> None:
+    clock = Clock()
+    rate = RateLimit(4.0, clock)
+    passed = 0
+
+    async def uploads() -> None:
+        nonlocal passed
+        while True:
+            await rate.turn()
+            passed += 1
+
+    uploading = [asyncio.create_task(uploads()) for _ in range(2)]
+    try:
+        taken = 0
+        for _ in range(20):
+            clock.now += 1.0
+            before = passed
+            while passed < before + 3:  # noqa: ASYNC110  as many as are left over
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)
+            taken += rate.take()
+            assert not rate.take()
+    finally:
+        for task in uploading:
+            task.cancel()
+        await asyncio.gather(*uploading, return_exceptions=True)
+    assert taken == 20
+    assert passed <= 4 + 20 * 4 - taken
+
+
+async def test_who_waits_has_a_turn_where_others_take_all_there_is() -> None:
+    rate = RateLimit(50.0)
+
+    async def camera() -> None:
+        while True:
+            rate.take()
+            await asyncio.sleep(0.002)
+
+    while rate.take():
+        pass
+    taking = asyncio.create_task(camera())
+    try:
+        async with asyncio.timeout(30):
+            await rate.turn()
+    finally:
+        taking.cancel()
+
+
+async def test_those_who_wait_pass_in_their_order() -> None:
+    rate = RateLimit(1000.0, burst=2.0)
+    order = []
+
+    async def pass_as(name: int) -> None:
+        await rate.turn()
+        order.append(name)
+
+    await asyncio.gather(*(pass_as(name) for name in range(9)))
+    assert order == list(range(9))

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from posewire.v1 import track_pb2
+from posewire_server.admission.reading_pace import ReadingPace
+from posewire_server.streams.outbox import Outbox
+
+
+def _pace(
+    most_per_s: float = math.inf, *, is_video: bool = False, most_now_per_s: Callable[[], float] = lambda: math.inf
+) -> ReadingPace:
+    async def write(_: track_pb2.TrackResponse) -> None:
+        pass
+
+    return ReadingPace(Outbox(write), most_per_s, is_video=is_video, most_now_per_s=most_now_per_s)
+
+
+async def test_good_frames_wait_for_nothing(pauses: list[float]) -> None:
+    pace = _pace()
+    for _ in range(1000):
+        await pace.turn()
+        pace.note(good=True)
+    assert pauses == []
+
+
+@pytest.mark.parametrize(("is_video", "forgiven"), [(False, 29), (True, 299)])
+async def test_one_good_frame_redeems_a_bad_stream(pauses: list[float], is_video: bool, forgiven: int) -> None:
+    pace = _pace(is_video=is_video)
+    for _ in range(forgiven):
+        pace.note(good=False)
+    await pace.turn()
+    assert pauses == []
+    pace.note(good=False)
+    await pace.turn()
+    await pace.turn()
+    assert pauses == [0.1, 0.1]
+    pace.note(good=True)
+    await pace.turn()
+    assert len(pauses) == 2
+
+
+async def test_whoever_sends_more_than_the_rate_waits(pauses: list[float]) -> None:
+    pace = _pace(most_per_s=0.01)
+    for _ in range(3):
+        await pace.turn()
+    assert pauses == [pytest.approx(100, rel=0.1), pytest.approx(200, rel=0.1)]
+
+
+async def test_how_much_is_read_follows_how_things_stand(pauses: list[float]) -> None:
+    most = math.inf
+    pace = _pace(most_now_per_s=lambda: most)
+    await pace.turn()
+    await pace.turn()
+    assert pauses == []
+    most = 0.01
+    await pace.turn()
+    assert pauses == [pytest.approx(100, rel=0.1)]
+    most = math.inf
+    await pace.turn()
+    assert len(pauses) == 1

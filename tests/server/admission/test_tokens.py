@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from posewire_server.admission import tokens
+from posewire_server.admission.tokens import ANYBODY, Caller, TokenFile, TokenGrant, append_line, new_token
+from posewire_server.config import LimitsConfig
+from posewire_server.errors import NotAuthenticated
+
+_HASH = "0" * 64
+
+
+def _file(folder: Path, *lines: str) -> Path:
+    file = folder / "tokens"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        TokenGrant("door"),
+        TokenGrant("Front-door.2_a", streams=4, fps=12.5, pixels=1920 * 1080, admin=True),
+        TokenGrant("boss", admin=True),
+        TokenGrant("much", fps=1_000_000.0),
+        TokenGrant("many", streams=1_000_000, fps=1_234_567.5, pixels=10**12),
+    ],
+)
+def test_a_new_token_is_known_with_what_it_allows(tmp_path: Path, grant: TokenGrant) -> None:
+    token, line = new_token(grant)
+    caller = TokenFile(_file(tmp_path, "# our tokens", "", line)).caller_of(f"Bearer {token}")
+    assert caller.grant == grant
+    assert token not in line
+    assert len(token) > 40
+
+
+def test_no_two_tokens_are_alike() -> None:
+    assert new_token(TokenGrant("a"))[0] != new_token(TokenGrant("a"))[0]
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer ", "Basic {}", "{}", "Bearer x{}", "Bearer {}x", f"Bearer {'x' * 9999}"]
+)
+def test_what_is_no_known_token(tmp_path: Path, authorization: str) -> None:
+    token, line = new_token(TokenGrant("door"))
+    with pytest.raises(NotAuthenticated) as caught:
+        TokenFile(_file(tmp_path, line)).caller_of(authorization.format(token))
+    assert token not in caught.value.message
+
+
+def test_the_hash_itself_opens_nothing(tmp_path: Path) -> None:
+    _, line = new_token(TokenGrant("door"))
+    with pytest.raises(NotAuthenticated):
+        TokenFile(_file(tmp_path, line)).caller_of(f"Bearer {line.split(':')[1]}")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("pwt_thetokenitself", "SHA-256 of the token"),
+        ("door:pwt_thetokenitself", "SHA-256 of the token"),
+        (f"do or:{_HASH}", "1 to 64 letters"),
+        (f"door:{_HASH}:speed=3", "'speed=3' is no limit"),
+        (f"door:{_HASH}:streams=many", "not a number"),
+        (f"door:{_HASH}:streams=0", "would allow nothing"),
+        (f"door:{_HASH}:fps=nan", "would allow nothing"),
+        (f"door:{_HASH}:fps=inf", r"fps is inf; it must be above 0 and at most 1000000000000, or be left out"),
+        (f"door:{_HASH}:pixels=1023", r"line 1 of .*pixels is 1023; it must lie in 1024\.\."),
+        (f"door:{_HASH}:admin=yes", "is no limit"),
+        (f"door:{_HASH}:streams", "is no limit"),
+        (f"door:{_HASH}\nyard:{_HASH}", "line 2 of .* twice"),  # one token for two
+    ],
+)
+def test_lines_that_cannot_be_used(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        TokenFile(_file(tmp_path, line))
+    assert "thetoken" not in str(caught.value)  # put there by mistake, it must not go on into logs
+
+
+def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    first, first_line = new_token(TokenGrant("first", fps=5))
+    second, second_line = new_token(TokenGrant("second"))
+    file = _file(tmp_path, first_line)
+    tokens = TokenFile(file)
+    caller = tokens.caller_of(f"Bearer {first}")
+    append_line(file, second_line)
+    assert tokens.caller_of(f"Bearer {second}").name == "second"
+    assert tokens.caller_of(f"Bearer {first}") is caller  # with what it has used up of its rate
+    file.unlink()
+    assert tokens.caller_of(f"Bearer {first}") is caller
+    _file(tmp_path, second_line)
+    with pytest.raises(NotAuthenticated):
+        tokens.caller_of(f"Bearer {first}")
+    assert "cannot be used" in caplog.text
+
+
+def test_a_file_that_is_written_anew_is_not_empty_meanwhile(tmp_path: Path) -> None:
+    token, line = new_token(TokenGrant("door"))
+    file = _file(tmp_path, line)
+    tokens = TokenFile(file)
+    caller = tokens.caller_of(f"Bearer {token}")
+    file.write_text("")  # as cp does before it writes
+    assert tokens.caller_of(f"Bearer {token}") is caller
+    file.write_text(f"{line}\n")
+    assert tokens.caller_of(f"Bearer {token}") is caller
+    file.write_text("")
+    assert tokens.caller_of(f"Bearer {token}") is caller
+    long_ago = time.time() - 10
+    os.utime(file, (long_ago, long_ago))
+    with pytest.raises(NotAuthenticated):  # now it is meant
+        tokens.caller_of(f"Bearer {token}")
+
+
+def test_a_changed_file_that_cannot_be_read_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A withdrawn token must not stay good because the file was unreadable when it was withdrawn."""
+    withdrawn, withdrawn_line = new_token(TokenGrant("first"))
+    _, line = new_token(TokenGrant("second"))
+    tokens = TokenFile(_file(tmp_path, withdrawn_line, line))
+    _file(tmp_path, line)
+
+    def unreadable(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", unreadable)
+        for _ in range(3):
+            assert tokens.caller_of(f"Bearer {withdrawn}").name == "first"
+    assert caplog.text.count("cannot be used") == 1
+    with pytest.raises(NotAuthenticated):
+        tokens.caller_of(f"Bearer {withdrawn}")
+
+
+def test_a_new_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    append_line(file, new_token(TokenGrant("door"))[1])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(ValueError, match="has a token named 'door'"):
+        append_line(file, new_token(TokenGrant("door"))[1])
+
+
+def test_a_line_is_added_below_one_without_an_end(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(new_token(TokenGrant("door"))[1])
+    append_line(file, new_token(TokenGrant("yard"))[1])
+    assert [line.split(":")[0] for line in file.read_text().splitlines()] == ["door", "yard"]
+
+
+def test_two_who_add_a_token_at_once_do_it_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else there would be two of one name, and no server would take the file, or one line would be lost."""
+    file = tmp_path / "tokens"
+    read, refused, is_done = tokens._read, [], threading.Event()
+
+    def add_another() -> None:
+        try:
+            append_line(file, new_token(TokenGrant("door"))[1])
+        except ValueError as error:
+            refused.append(str(error))
+        is_done.set()
+
+    other = threading.Thread(target=add_another)
+
+    def read_slowly(path: Path) -> dict[str, TokenGrant]:
+        grants = read(path)
+        if threading.current_thread() is not other:
+            other.start()
+            is_done.wait(0.2)
+        return grants
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens, "_read", read_slowly)
+        append_line(file, new_token(TokenGrant("door"))[1])
+        other.join()
+    assert len(refused) == 1
+    TokenFile(file)
+
+
+def test_limits_of_a_token_only_narrow_those_of_the_server() -> None:
+    limits = LimitsConfig(max_frame_pixels=10_000)
+    assert Caller(TokenGrant("a", pixels=5_000)).within(limits).max_frame_pixels == 5_000
+    assert Caller(TokenGrant("a", pixels=50_000)).within(limits).max_frame_pixels == 10_000
+    assert ANYBODY.within(limits) is limits
+
+
+def test_the_least_number_of_pixels_is_one_that_a_server_can_have() -> None:
+    limits = Caller(TokenGrant("a", pixels=1024)).within(LimitsConfig())
+    assert limits.max_frame_pixels == 1024
+    with pytest.raises(ValueError, match=r"720; it must lie in 1024\.\..*left out"):
+        TokenGrant("a", pixels=720)

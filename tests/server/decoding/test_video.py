@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import functools
+
+import av.error
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from posewire_server.config import LimitsConfig
+from posewire_server.decoding.decoders import Codec, Decoded
+from posewire_server.decoding.video import VideoDecoder
+from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
+from tests.server.videos import encode
+
+_LIMITS = LimitsConfig(max_frame_pixels=320 * 240)
+_COUNT = 20
+codecs = pytest.mark.parametrize("codec", [Codec.H264, Codec.H265])
+
+
+def _picture(index: int, size: tuple[int, int] = (192, 256)) -> npt.NDArray[np.uint8]:
+    """A bright bar whose place tells the frame, red on the left and blue on the right of it."""
+    height, width = size
+    pixels = np.full((height, width, 3), 40, np.uint8)
+    left = 8 + 8 * index
+    pixels[:, left : left + 32] = (220, 220, 220)
+    pixels[:, :4] = (200, 30, 30)
+    return pixels
+
+
+def _index(pixels: npt.NDArray[np.uint8]) -> int:
+    """Which frame it is, from where the bar begins."""
+    bright = pixels[:, 4:, 1].mean(axis=0) > 130
+    return round((int(np.argmax(bright)) + 4 - 8) / 8)
+
+
+@functools.cache
+def _units(codec: Codec, b_frames: int = 0) -> tuple[bytes, ...]:
+    return tuple(encode(codec, [_picture(index) for index in range(_COUNT)], b_frames=b_frames))
+
+
+def _decode(codec: Codec, units: list[bytes], limits: LimitsConfig = _LIMITS) -> list[Decoded]:
+    decoder = VideoDecoder(codec, limits)
+    decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)]
+    return decoded + decoder.flush()
+
+
+def _failed(decoded: list[Decoded]) -> list[int]:
+    return sorted(each.key for each in decoded if isinstance(each.outcome, FrameError))
+
+
+@codecs
+def test_every_unit_gives_its_picture_at_once(codec: Codec) -> None:
+    decoder = VideoDecoder(codec, _LIMITS)
+    for key, unit in enumerate(_units(codec)):
+        (decoded,) = decoder.feed(key, unit)
+        assert decoded.key == key
+        assert isinstance(decoded.outcome, np.ndarray)
+        assert decoded.outcome.shape == (192, 256, 3)
+        assert _index(decoded.outcome) == key
+        red, green, blue = decoded.outcome[96, 1].tolist()
+        assert red > green + 50  # RGB, not BGR
+        assert red > blue + 50
+    assert decoder.flush() == []
+
+
+@codecs
+def test_reordered_pictures_keep_their_frame(codec: Codec) -> None:
+    units = list(_units(codec, b_frames=2))
+    decoded = _decode(codec, units)
+    assert sorted(each.key for each in decoded) == list(range(_COUNT))
+    shown = [_index(each.outcome) for each in decoded if isinstance(each.outcome, np.ndarray)]
+    assert shown == list(range(_COUNT))  # they come out in the order in which they are shown
+    assert [each.key for each in decoded] != list(range(_COUNT))  # and were sent in another
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda unit: bytes(len(unit)),  # zeros
+        lambda unit: unit[: len(unit) // 2],  # cut off
+        lambda unit: b"",  # nothing
+        lambda unit: b"no video at all",
+    ],
+)
+def test_a_damaged_h264_unit_fails_alone(damage: object) -> None:
+    units = list(_units(Codec.H264))
+    units[5] = damage(units[5])  # type: ignore[operator]
+    decoded = _decode(Codec.H264, units)
+    assert _failed(decoded) == [5]
+    assert sorted(each.key for each in decoded) == list(range(_COUNT))
+
+
+def test_after_a_damaged_h265_unit_the_next_key_frame_helps() -> None:
+    units = list(_units(Codec.H265))
+    units[5] = bytes(len(units[5]))
+    decoded = _decode(Codec.H265, units)
+    assert sorted(each.key for each in decoded) == list(range(_COUNT))
+    failed = _failed(decoded)
+    assert failed[0] == 5
+    assert set(failed) <= set(range(5, 12))  # frame 12 is a key frame
+
+
+@codecs
+def test_joining_in_the_middle_waits_for_a_key_frame(codec: Codec) -> None:
+    decoded = _decode(codec, list(_units(codec)[3:]))
+    assert _failed(decoded) == list(range(9))  # 3 + 9 = 12 is a key frame
+    assert all(isinstance(each.outcome, Undecodable) for each in decoded[:9])
+
+
+@codecs
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_size_beyond_the_limit_is_refused(codec: Codec, b_frames: int) -> None:
+    units = encode(codec, [_picture(index, (256, 320)) for index in range(4)], b_frames=b_frames)
+    decoded = _decode(codec, units)
+    assert sorted(each.key for each in decoded) == list(range(4))
+    assert isinstance(decoded[0].outcome, PictureTooLarge)
+    assert "320x256 = 81920 pixels; this server accepts 76800" in decoded[0].outcome.message
+
+
+@codecs
+@pytest.mark.parametrize("size", [(480, 854), (768, 1366), (146, 66), (240, 320)])
+def test_the_limit_counts_the_pixels_that_are_shown(codec: Codec, size: tuple[int, int]) -> None:
+    """Decoders fill rows up; of two numbers that are close, they would refuse what is allowed."""
+    height, width = size
+    units = encode(codec, [_picture(0, size)])
+    (decoded,) = _decode(codec, units, LimitsConfig(max_frame_pixels=width * height))
+    assert isinstance(decoded.outcome, np.ndarray)
+    assert decoded.outcome.shape == (height, width, 3)
+    (decoded,) = _decode(codec, units, LimitsConfig(max_frame_pixels=width * height - 1))
+    assert isinstance(decoded.outcome, PictureTooLarge)
+    assert f"{width}x{height} = {width * height} pixels; this server accepts" in decoded.outcome.message
+
+
+@codecs
+def test_key_frames_are_known(codec: Codec) -> None:
+    decoder = VideoDecoder(codec, _LIMITS)
+    starts = [index for index, unit in enumerate(_units(codec)) if decoder.starts_here(unit)]
+    assert starts == [0, 12]
+
+
+@codecs
+def test_every_key_comes_out_once_whatever_is_fed(codec: Codec) -> None:
+    rng = np.random.default_rng(1)
+    units = []
+    for unit in _units(codec, b_frames=2):
+        noisy = bytearray(unit)
+        for place in rng.integers(0, len(noisy), 3):
+            noisy[place] ^= int(rng.integers(1, 256))
+        units.append(bytes(noisy))
+    assert sorted(each.key for each in _decode(codec, units)) == list(range(_COUNT))
+
+
+class _Hardware:
+    """The decoder of a GPU, played by the CPU's until it fails."""
+
+    is_hwaccel = True
+    has_b_frames = False
+
+    def __init__(self, fails_from: int) -> None:
+        self._decoder = VideoDecoder(Codec.H264, _LIMITS)._context
+        self._fails_from = fails_from
+        self.width, self.height = 256, 192
+
+    def decode(self, packet: object) -> list[object]:
+        self._fails_from -= 1
+        if self._fails_from < 0:
+            raise av.error.ExternalError(542398533, "no decoder surface")
+        return list(self._decoder.decode(packet))  # type: ignore[arg-type]
+
+
+def _with_hardware(monkeypatch: pytest.MonkeyPatch, fails_from: int) -> VideoDecoder:
+    monkeypatch.setattr(VideoDecoder, "_open_on", lambda *_: _Hardware(fails_from))
+    return VideoDecoder(Codec.H264, _LIMITS, gpu=0)
+
+
+@pytest.mark.parametrize("joins_at", [0, 3])  # at a key frame, in the middle
+def test_hardware_that_never_gives_a_picture_is_replaced(joins_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = list(_units(Codec.H264)[joins_at:])
+    expected = _decode(Codec.H264, units)
+    decoder = _with_hardware(monkeypatch, fails_from=0)
+    first = decoder.feed(0, units[0])
+    assert decoder.on_gpu == (joins_at == 3)  # a key frame is all that it is waited for
+    decoded = [out for key, unit in enumerate(units[1:], 1) for out in decoder.feed(key, unit)] + decoder.flush()
+    decoded = first + decoded
+    assert not decoder.on_gpu
+    assert [each.key for each in decoded] == [each.key for each in expected]
+    assert _failed(decoded) == _failed(expected)
+
+
+def test_hardware_that_gives_pictures_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = _with_hardware(monkeypatch, fails_from=5)
+    decoded = [out for key, unit in enumerate(_units(Codec.H264)) for out in decoder.feed(key, unit)]
+    assert decoder.on_gpu
+    assert _failed(decoded) == list(range(5, _COUNT))  # it fails units as any decoder does
+    assert [each.key for each in decoded] == list(range(_COUNT))
+
+
+def test_without_a_gpu_the_cpu_decodes() -> None:
+    """Where there is none, that is what happens; where there is one, this is its test."""
+    decoder = VideoDecoder(Codec.H264, _LIMITS, gpu=0)
+    for key, unit in enumerate(_units(Codec.H264)):
+        (decoded,) = decoder.feed(key, unit)
+        assert isinstance(decoded.outcome, np.ndarray)
+        assert _index(decoded.outcome) == key

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from posewire_models.detectors.letterboxed import LetterboxedDetector
+from posewire_models.frames import Frame
+from posewire_server.config import LimitsConfig, ServerConfig
+from posewire_server.inference.networks import load_networks
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"bundle": "colossal"}, "unknown bundle 'colossal'"),
+        ({"detector": "oracle"}, "unknown detector 'oracle'"),
+        ({"flow": "river"}, "unknown flow estimator 'river'"),
+        ({"device": "abacus"}, "unknown device 'abacus'"),
+        ({"precision": "float8"}, "unknown precision 'float8'"),
+        ({"device": "cpu", "runtime": "cuda-graphs"}, "use device cuda, or runtime auto"),
+    ],
+)
+def test_what_does_not_exist(settings: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        load_networks(ServerConfig(**settings))  # type: ignore[arg-type]
+
+
+def test_the_default_bundle() -> None:
+    networks = load_networks(ServerConfig(device="cpu", detector="none"))
+    assert networks.detector is None
+    assert networks.names.bundle == "nano"
+    assert networks.names.detector == ""
+    assert networks.names.flow == "dis+flownet_s"
+    assert networks.device.startswith("cpu (")
+    assert networks.device.endswith(", float32)")
+    assert networks.torch_device.type == "cpu"
+    frame = Frame(np.zeros((48, 64, 3), np.uint8))
+    (joints,) = networks.pose([frame], [np.array([[10, 10, 30, 40]], np.float32)])
+    assert joints.shape == (1, len(networks.joint_set), 3)
+
+
+def test_the_detector_finds_as_many_people_as_the_limits_allow() -> None:
+    networks = load_networks(ServerConfig(device="cpu", flow="none", limits=LimitsConfig(max_people=300)))
+    assert isinstance(networks.detector, LetterboxedDetector)
+    assert networks.detector._settings.max_people == 300
+
+
+def test_the_flow_network_alone() -> None:
+    networks = load_networks(ServerConfig(device="cpu", detector="none", flow="bundle"))
+    assert networks.names.flow == "flownet_s"
+    frames = [Frame(np.full((48, 64, 3), grey, np.uint8)) for grey in (90, 100)]
+    (field,) = networks.flow([(frames[0], frames[1])])
+    assert field.frame_size == (48, 64)
+
+
+def test_without_flow() -> None:
+    networks = load_networks(ServerConfig(device="cpu", detector="none", flow="none"))
+    assert networks.names.flow == "none"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posewire_server.streams.detector_pace import DetectorPace
+
+
+def _play(pace: DetectorPace, strains: Iterable[bool]) -> list[int]:
+    return [pace.frame_tracked(strained=strained) for strained in strains]
+
+
+def test_under_lasting_strain_it_doubles_up_to_what_the_client_allows() -> None:
+    pace = DetectorPace(1, 6)
+    assert sorted(set(_play(pace, [True] * 40))) == [1, 2, 4, 6]
+    assert pace.every == 6
+
+
+def test_a_single_hiccup_changes_nothing() -> None:
+    assert set(_play(DetectorPace(1, 8), ([True] * 2 + [False] * 20) * 5)) == {1}
+
+
+def test_when_it_is_calm_it_comes_back() -> None:
+    pace = DetectorPace(3, 12)
+    _play(pace, [True] * 20)
+    course = _play(pace, [False] * 100)
+    assert course[0] == 12
+    assert course[-1] == 3
+    assert course == sorted(course, reverse=True)
+
+
+def test_without_leave_of_the_client_nothing_is_stretched() -> None:
+    assert set(_play(DetectorPace(2, 0), [True] * 100)) == {2}
+
+
+def test_a_load_that_returns_whenever_it_relaxes_makes_it_slower_to_relax() -> None:
+    pace = DetectorPace(1, 2)
+    changes, frames, every = [], 0, 1
+    while frames < 4000:
+        now = pace.frame_tracked(strained=every == 1)  # with the detector on every frame, it is too much
+        frames += 1
+        if now != every:
+            changes.append(frames)
+            every = now
+    assert len(changes) < 20
+    pauses = [later - earlier for earlier, later in itertools.pairwise(changes)]
+    assert max(pauses[-3:]) > 4 * max(pauses[:3])
+
+
+@given(st.lists(st.booleans(), max_size=300), st.integers(1, 20), st.integers(0, 20))
+def test_it_stays_within_bounds(strains: list[bool], least: int, most: int) -> None:
+    assert all(least <= every <= max(least, most) for every in _play(DetectorPace(least, most), strains))

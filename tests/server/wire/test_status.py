@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from posewire.v1 import track_pb2
+from posewire_server import errors
+from posewire_server.wire.status import failure_reason, to_status
+
+
+def _all(base: type[errors.ServiceError]) -> list[type[errors.ServiceError]]:
+    return [kind for child in base.__subclasses__() for kind in (child, *_all(child))]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in _all(errors.ServiceError) if kind is not errors.FrameError])
+def test_every_error_has_a_status(kind: type[errors.ServiceError]) -> None:
+    status = to_status(kind("what was wrong", field="config"))
+    assert status.details == "what was wrong"
+    assert status.code not in (grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN)
+    assert dict(status.trailing_metadata)["grpc-status-details-bin"]
+
+
+def test_every_frame_error_has_a_reason_of_its_own() -> None:
+    reasons = [failure_reason(kind("")) for kind in errors.FrameError.__subclasses__()]  # type: ignore[call-arg]
+    assert sorted(reasons) == sorted(set(track_pb2.FailureReason.values()) - {0})
+
+
+def test_all_errors_are_exported() -> None:
+    assert {kind.__name__ for kind in _all(errors.ServiceError)} | {"ServiceError"} == set(errors.__all__)

@@ -18,7 +18,7 @@ from posewire_server.admission.access import current_caller
 from posewire_server.admission.openings import Openings
 from posewire_server.admission.places import Places
 from posewire_server.config import LimitsConfig, ServerConfig
-from posewire_server.errors import NotPermitted, OutOfOrder, ServiceError
+from posewire_server.errors import NotPermitted, OutOfOrder, ServiceError, Stalled
 from posewire_server.observability.logs import current_stream, facts
 from posewire_server.pictures import PictureEstimator
 from posewire_server.streams.frame_clock import FrameClock
@@ -112,7 +112,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             self._open[stream_id] = stream.progress
             try:
                 resume = await self._resume(session, settings, limits)
-                await outbox.started(self._started(stream_id, settings, resume))
+                await context.send_initial_metadata(())  # else the end of a stream that is never read could not be told
+                await self._begin(outbox, self._started(stream_id, settings, resume), limits)
                 await stream.run()
             finally:
                 stream.close()
@@ -143,6 +144,16 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         )
         shared.metrics.resumed(refused=bool(refusal))
         return track_pb2.ResumeOutcome(resumed=not refusal, refusal=refusal)
+
+    async def _begin(self, outbox: Outbox, started: track_pb2.StreamStarted, limits: LimitsConfig) -> None:
+        """The first response; from then on, the stream itself looks whether its client reads."""
+        try:
+            async with asyncio.timeout(limits.max_stall_s):
+                await outbox.started(started)
+        except TimeoutError:
+            raise Stalled(
+                f"the first response was not read for {limits.max_stall_s:g} s (limits.max_stall_s): read responses"
+            ) from None
 
     def _started(
         self, stream_id: str, settings: StreamSettings, resume: track_pb2.ResumeOutcome

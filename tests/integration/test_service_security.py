@@ -20,6 +20,7 @@ from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.server import PoseServer, running_server
 from tests.integration.certificates import Authority, Identity
+from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.integration.test_service_errors import details
 from tests.server.stand_ins import jpeg, networks, picture
@@ -544,3 +545,14 @@ async def test_a_token_cannot_take_all_places_for_pictures(tmp_path: Path) -> No
         while grpc.StatusCode.OK not in codes:  # until the server has heard of it
             codes.append(await _code(stub.EstimatePoses(request, metadata=tokens.metadata("many"))))
         assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+async def test_a_stream_whose_first_response_is_not_read_gives_its_place_back() -> None:
+    server = await PoseServer.start(server_config(limits=LimitsConfig(max_stall_s=0.1)), networks())
+    opening = track_pb2.TrackRequest(config=settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG)).SerializeToString()
+    async with raw_call(server.port, "/posewire.v1.PoseTrackingService/Track", opening, window=0) as unread:
+        await unread.began.wait()
+        await server.service.places.wait_until_idle()
+    await server.stop()
+    count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "stalled"})
+    assert count == 1

@@ -57,13 +57,13 @@ bench-all: $(BIN)/.server  ## Run every benchmark for a CPU (twelve minutes), pr
 	$(BIN)/posewire bench all --out out/bench
 
 fuzz: $(BIN)/.dev  ## 150,000 calls with made-up contents against a server (about an hour)
-	POSEWIRE_STRESS=long HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -s tests/stress/test_fuzz.py
+	POSEWIRE_STRESS=long HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest --timeout 0 -s tests/stress/test_fuzz.py
 
 chaos: $(BIN)/.dev  ## Kill, drain and suspend servers, cut and corrupt lines, hostile clients
-	POSEWIRE_STRESS=long $(BIN)/python -m pytest -s tests/stress/test_disasters.py tests/stress/test_line.py tests/stress/test_hostile_clients.py
+	POSEWIRE_STRESS=long $(BIN)/python -m pytest --timeout 0 -s tests/stress/test_disasters.py tests/stress/test_line.py tests/stress/test_hostile_clients.py
 
 soak: $(BIN)/.dev  ## Memory over 20,000 frames and 1,000 streams, and a control that leaks
-	POSEWIRE_STRESS=long $(BIN)/python -m pytest -s tests/stress/test_leaks.py
+	POSEWIRE_STRESS=long $(BIN)/python -m pytest --timeout 0 -s tests/stress/test_leaks.py
 
 image:  ## Build the server's image (needs Docker); make image VARIANT=cpu
 	docker compose --profile $(if $(filter cpu,$(VARIANT)),cpu,gpu) build

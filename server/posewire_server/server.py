@@ -27,6 +27,7 @@ from posewire_server.admission.tokens import TokenFile
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.decoding.choice import Decoding, choose_decoding
+from posewire_server.drain import DrainSignal
 from posewire_server.inference.networks import Networks, load_networks
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.observability.gauges import describe_server
@@ -37,7 +38,6 @@ from posewire_server.observability.tracing import FrameTracer, otlp_exporter
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.tap import RecordingTap
 from posewire_server.service import PoseTrackingService
-from posewire_server.streams.drain import DrainSignal
 from posewire_server.streams.snapshots import Snapshots, load_key
 from posewire_server.streams.stream import StreamContext
 from posewire_server.wire.message_size import MOST_TOKEN_BYTES

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from posewire_server.admission.tokens import ANYBODY, Caller
 from posewire_server.config import LimitsConfig
+from posewire_server.drain import DrainSignal
 from posewire_server.errors import LimitReached, ServerDraining
-from posewire_server.streams.drain import DrainSignal
 
 __all__ = ["Places"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from posewire_server.admission.tokens import ANYBODY, Caller
 from posewire_server.config import LimitsConfig
+from posewire_server.drain import DrainSignal
 from posewire_server.errors import NotAuthenticated, Stalled
-from posewire_server.streams.drain import DrainSignal
 from posewire_server.streams.outbox import Outbox
 
 __all__ = ["Lifetime"]

@@ -18,13 +18,13 @@ from posewire_server.admission.precedence import Precedence
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.choice import Decoding
+from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
 from posewire_server.inference.outcomes import Tracked
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.observability.metrics import Metrics
 from posewire_server.observability.tracing import FrameTracer
 from posewire_server.streams.detector_pace import DetectorPace
-from posewire_server.streams.drain import DrainSignal
 from posewire_server.streams.inbox import DropPolicy
 from posewire_server.streams.intake import Intake, ReadyFrame
 from posewire_server.streams.lifetime import Lifetime

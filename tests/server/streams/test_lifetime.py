@@ -6,8 +6,8 @@ import pytest
 
 from posewire.v1 import track_pb2
 from posewire_server.config import LimitsConfig
+from posewire_server.drain import DrainSignal
 from posewire_server.errors import Stalled
-from posewire_server.streams.drain import DrainSignal
 from posewire_server.streams.lifetime import Lifetime
 from posewire_server.streams.outbox import Outbox
 

@@ -229,47 +229,56 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
         aspect=size[1] / size[0],
         box_scale=config.box_scale,
     )
-
-    def read(source: SourceConfig) -> list[Picture]:
-        return read_source(source, config.data_root, config.joint_set, held_out=False)
-
-    def load(pictures: list[Picture]) -> PatchSet:
-        return load_patches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
-
     people: PatchSet | StreamedPatches
     if config.in_memory:
-        parts = [load(read(source)) for source in config.sources]
-        for source, part in zip(config.sources, parts, strict=True):
-            _log.info("%s %s: %d people", source.format, source.images, len(part))
-        repeats = [source.repeat for source in config.sources]
-        drawn = draw_people(config.drawn, config.data_root, config.joint_set, geometry, workers=config.loaders)
-        if drawn is not None:
-            _log.info("drawn: %d people", len(drawn))
-            parts.append(drawn)
-            repeats.append(1)
-        starts = itertools.accumulate((len(part) for part in parts), initial=0)
-        rows = torch.cat(
-            [
-                torch.arange(start, start + len(part)).repeat(repeat)
-                for part, repeat, start in zip(parts, repeats, starts, strict=False)
-            ]
-        )
-        people = PatchSet.joined(parts)
+        people, rows = _people_in_memory(config, geometry)
     else:
-        pictures = [one for source in config.sources for one in read(source) for _ in range(source.repeat)]
+        pictures = [one for source in config.sources for one in _read(config, source) for _ in range(source.repeat)]
         people = StreamedPatches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
         rows = torch.arange(len(people))
-
-    held_out: dict[str, PatchSet] = {}
-    if processes.first:
-        kept = held_out_pictures(config.sources, config.held_out, config.data_root, config.joint_set)
-        held_out = {
-            name: load(spread(pictures, config.held_out_limit, config.joints_needed)) for name, pictures in kept.items()
-        }
+    held_out = _held_out(config, geometry) if processes.first else {}
     task = PoseTask(config, config.build_network(), people, rows, held_out, processes.device)
     if start_weights:
         _start(config, task)
     return task
+
+
+def _people_in_memory(config: PoseTrainConfig, geometry: PatchGeometry) -> tuple[PatchSet, Tensor]:
+    """Everybody of the sources and those who are drawn; and the rows of an epoch, in which some come repeatedly."""
+    parts = [_cut_out(config, _read(config, source), geometry) for source in config.sources]
+    for source, part in zip(config.sources, parts, strict=True):
+        _log.info("%s %s: %d people", source.format, source.images, len(part))
+    repeats = [source.repeat for source in config.sources]
+    drawn = draw_people(config.drawn, config.data_root, config.joint_set, geometry, workers=config.loaders)
+    if drawn is not None:
+        _log.info("drawn: %d people", len(drawn))
+        parts.append(drawn)
+        repeats.append(1)
+    starts = itertools.accumulate((len(part) for part in parts), initial=0)
+    rows = torch.cat(
+        [
+            torch.arange(start, start + len(part)).repeat(repeat)
+            for part, repeat, start in zip(parts, repeats, starts, strict=False)
+        ]
+    )
+    return PatchSet.joined(parts), rows
+
+
+def _held_out(config: PoseTrainConfig, geometry: PatchGeometry) -> dict[str, PatchSet]:
+    """The people who are measured on, by source."""
+    kept = held_out_pictures(config.sources, config.held_out, config.data_root, config.joint_set)
+    return {
+        name: _cut_out(config, spread(pictures, config.held_out_limit, config.joints_needed), geometry)
+        for name, pictures in kept.items()
+    }
+
+
+def _read(config: PoseTrainConfig, source: SourceConfig) -> list[Picture]:
+    return read_source(source, config.data_root, config.joint_set, held_out=False)
+
+
+def _cut_out(config: PoseTrainConfig, pictures: list[Picture], geometry: PatchGeometry) -> PatchSet:
+    return load_patches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
 
 
 def _check_trunk(network: nn.Module, taken: set[str], file: Path) -> None:

@@ -15,6 +15,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
+import posewire
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import (
     PoseTrackingServiceServicer,
@@ -192,6 +193,13 @@ def make_video() -> Callable[..., Path]:
         return path
 
     return make
+
+
+def shorten_timeout(stream: posewire.AsyncTrackStream, timeout_s: float) -> None:
+    """Wait no longer than this for answers from now on: an opening may take longer than that on a slow machine."""
+    exchange = stream._open_exchange()
+    exchange._timeout_s = timeout_s
+    exchange._be_patient()
 
 
 def posewire_threads() -> list[threading.Thread]:

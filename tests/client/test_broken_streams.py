@@ -11,6 +11,7 @@ import pytest
 import posewire
 from posewire import AsyncClient
 from posewire.v1 import pose_pb2, track_pb2
+from tests.client.conftest import shorten_timeout
 
 
 def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
@@ -112,11 +113,13 @@ async def test_a_drained_stream_says_where_to_go_on(serve: Any, scripts: Any) ->
         first, second = await anext(incoming), await anext(incoming)
         yield scripts.tracked(first)
         yield track_pb2.TrackResponse(drain=track_pb2.Drain(), resume_token=b"token")
-        rest = [second] + [frame async for frame in incoming]
-        last = scripts.summary(1 + len(rest), 1, 0, len(rest))
-        numbers = [frame.number for frame in rest]
-        last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
-        yield last
+        yield dropped(second)
+        async for frame in incoming:
+            yield dropped(frame)
+        yield scripts.summary(len(stream.frames), 1, 0, len(stream.frames) - 1)
+
+    def dropped(frame: track_pb2.Frame) -> track_pb2.TrackResponse:
+        return track_pb2.TrackResponse(dropped=scripts.dropped(frame.number, reason=track_pb2.DROP_REASON_DRAINING))
 
     def endless() -> Iterator[Any]:
         while True:
@@ -124,7 +127,8 @@ async def test_a_drained_stream_says_where_to_go_on(serve: Any, scripts: Any) ->
 
     server = await serve(script)
     results = []
-    async with AsyncClient(server.address, reconnect=None) as client, client.track(endless()) as stream:
+    client = AsyncClient(server.address, reconnect=None, timeout_s=20)
+    async with client, client.track(endless()) as stream:
         try:
             async for result in stream:
                 results.append((result.frame, result.reason))  # noqa: PERF401 -- the error comes in between
@@ -177,11 +181,9 @@ async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
             yield scripts.tracked(frame)
 
     server = await serve(script)
-    async with (
-        AsyncClient(server.address, reconnect=None, timeout_s=0.3) as client,
-        client.track(pictures(4)) as stream,
-    ):
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(4)) as stream:
         assert (await anext(stream)).frame == 0
+        shorten_timeout(stream, 0.3)
         with pytest.raises(posewire.StreamBroken, match=r"silent for 0\.3 s.*frame 1") as caught:
             await anext(stream)
     assert caught.value.unanswered == (1, 2, 3)
@@ -189,12 +191,14 @@ async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
 
 async def test_a_stream_without_frames_under_way_may_be_silent(serve: Any) -> None:
     server = await serve()
-    async with AsyncClient(server.address, reconnect=None, timeout_s=0.1) as client, client.track() as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream:
         await stream.send(pictures(1)[0])
         await anext(stream)
+        shorten_timeout(stream, 0.1)
         silence = asyncio.ensure_future(anext(stream))
         done, _ = await asyncio.wait({silence}, timeout=0.4)
         assert not done
+        shorten_timeout(stream, 60.0)
         await stream.finish()
         with pytest.raises(StopAsyncIteration):
             await silence
@@ -220,9 +224,27 @@ async def test_silence_is_noticed_from_the_first_frame_on(serve: Any) -> None:
         await asyncio.Event().wait()
 
     server = await serve(script)
-    async with AsyncClient(server.address, reconnect=None, timeout_s=0.2) as client, client.track() as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream:
+        shorten_timeout(stream, 0.2)
         await stream.send(b"already encoded, so that nothing delays it")
         with pytest.raises(posewire.StreamBroken, match="silent"):
+            await anext(stream)
+
+
+async def test_silence_is_noticed_where_only_the_account_is_owed(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            yield scripts.tracked(frame)
+        await asyncio.Event().wait()
+
+    server = await serve(script)
+    client = AsyncClient(server.address, reconnect=None)
+    async with client, client.track(pictures(2)) as stream, asyncio.timeout(30):
+        for number in range(2):
+            assert (await anext(stream)).frame == number
+        shorten_timeout(stream, 0.3)
+        with pytest.raises(posewire.StreamBroken, match="owes the answer to the end of the stream"):
             await anext(stream)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -60,6 +62,14 @@ def test_a_result_waits_for_those_before_it() -> None:
     assert ledger.in_flight == 1
     track(ledger, 0)
     assert [result.frame for result in ledger.release()] == [0, 1, 2]
+
+
+def test_latency_counts_from_when_the_frame_was_read() -> None:
+    ledger = Ledger()
+    ledger.open(0, 0.0, taken_s=time.perf_counter() - 100.0)
+    track(ledger, 0)
+    (result,) = ledger.release()
+    assert result.latency_ms >= 100_000
 
 
 @pytest.mark.parametrize(

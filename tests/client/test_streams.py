@@ -265,6 +265,16 @@ async def test_sending_and_taking_overlap(serve: Any, scripts: Any) -> None:
     assert [result.frame for result in results] == list(range(20))
 
 
+async def test_frames_that_are_sent_at_once_go_in_the_order_of_the_calls(serve: Any) -> None:
+    server = await serve()
+    sizes = [(1280, 960), (64, 48)] * 4  # to encode the first of each pair takes far longer
+    async with AsyncClient(server.address) as client, client.track(max_in_flight=8) as stream:
+        sent = await asyncio.gather(*(stream.send(pictures(1, size)[0]) for size in sizes))
+        await stream.finish()
+        results = await collect(stream)
+    assert sent == [result.frame for result in results] == list(range(8))
+
+
 async def test_unreadable_frames_fail_and_are_not_sent(serve: Any) -> None:
     server = await serve()
     frames = [

@@ -38,6 +38,10 @@ def test_by_hand(scores: list[float], correct: list[int], annotated: int, expect
         assert found.recall == sum(correct) / annotated
 
 
+def test_of_equal_scores_the_last_comes_first_as_in_poseval() -> None:
+    assert average_precision(np.array([0.5, 0.5]), np.array([True, False]), 1).average == 0.5
+
+
 def test_never_annotated_is_no_value() -> None:
     found = average_precision(np.array([0.5]), np.array([False]), 0)
     assert math.isnan(found.average)

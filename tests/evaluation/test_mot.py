@@ -110,6 +110,7 @@ SWAPPED = [(row[0], 3 - row[1], *row[2:]) if row[0] > 2 else row for row in WALK
         ([*WALK, box(2, 9, 900)], 7 / 8, 16 / 17, (0, 0, 1)),  # a false positive
         ([row for row in WALK if row[0] != 2], 6 / 8, 12 / 14, (0, 2, 0)),  # an empty frame
         ([*WALK, box(9, 1, 900)], 7 / 8, 16 / 17, (0, 0, 1)),  # a frame that the truth does not have
+        ([(*row[:2], row[2] + 10, *row[3:]) for row in WALK], 1.0, 1.0, (0, 0, 0)),  # an overlap of 20 in 40: a half
     ],
 )
 def test_by_hand(predicted: list[Row], mota: float, idf1: float, counts: tuple[int, int, int], tmp_path: Path) -> None:
@@ -148,8 +149,9 @@ def test_no_sequence_takes_the_place_of_all(tmp_path: Path) -> None:
             score_mot(*pair)
 
 
-def test_rows_marked_so_are_not_scored(tmp_path: Path) -> None:
-    truth = [*WALK, *(box(t, 3, 500, confidence=0) for t in range(1, 5))]
+@pytest.mark.parametrize("confidence", [0, 0.5])
+def test_only_rows_with_a_one_are_scored(confidence: float, tmp_path: Path) -> None:
+    truth = [*WALK, *(box(t, 3, 500, confidence=confidence) for t in range(1, 5))]
     assert score_mot(*files(tmp_path, {"A": truth}, {"A": WALK})).metrics["A"]["mota"] == 1
 
 

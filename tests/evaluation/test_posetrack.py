@@ -66,6 +66,12 @@ PERFECT = {"ap": 100, "mota": 100, "motp": 100, "precision": 100, "recall": 100}
             PERFECT | {"motp": 75},
             id="beside",
         ),
+        # Half a head beside it is just near enough.
+        pytest.param(
+            sequence(*(frame(t, {each: pose(200 * each + 3 * t + 10) for each in (1, 2)}) for t in range(5))),
+            PERFECT | {"motp": 50},
+            id="half a head beside",
+        ),
         # More than half a head beside it: each person is missed, and each pose is false.
         pytest.param(
             sequence(*(frame(t, {each: pose(200 * each + 3 * t + 11) for each in (1, 2)}) for t in range(5))),

@@ -26,6 +26,11 @@ def test_frame_fits_into_the_top_left(frame: tuple[int, int], filled: tuple[int,
     assert fitted.scale == pytest.approx((filled[1] / frame[1], filled[0] / frame[0]))
 
 
+def test_each_axis_has_its_own_scale_where_a_side_is_rounded() -> None:
+    fitted = letterbox(torch.zeros(7, 900, 3, dtype=torch.uint8), (64, 80), fill=114.0)
+    assert fitted.scale == pytest.approx((80 / 900, 1 / 7))
+
+
 def test_reduction_does_not_alias() -> None:
     """A checkerboard of single pixels, reduced by five, becomes grey, not black and white."""
     y, x = torch.meshgrid(torch.arange(200), torch.arange(200), indexing="ij")
@@ -47,14 +52,14 @@ def test_many_frames_are_each_as_alone() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 80), (45, 80), (180, 320)])  # smaller, much smaller, larger
-def test_accelerators_resize_as_the_cpu_does(size: tuple[int, int]) -> None:
+def test_accelerators_resize_as_the_cpu_does(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU's kernel for bytes rounds; others compute in float32. Planes in memory or not makes no difference."""
     frame = torch.randint(0, 256, (90, 160, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    on_cpu = resize(frame, size)
-    planes = frame.permute(2, 0, 1).unsqueeze(0)
-    for layout in (planes.float(), planes.contiguous().float()):
-        elsewhere = functional.interpolate(layout, size, mode="bilinear", antialias=True)[0]
-        torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1.01)
+    on_cpu = resize(frame, size), letterbox(frame, size, fill=114.0).pixels
+    monkeypatch.setattr("posewire_models.letterbox.is_on_cpu", lambda _: False)
+    for layout in (frame, frame.permute(2, 0, 1).contiguous().permute(1, 2, 0)):
+        elsewhere = resize(layout, size), letterbox(layout, size, fill=114.0).pixels
+        torch.testing.assert_close(elsewhere, on_cpu, rtol=0, atol=1.01)
 
 
 def test_absurd_sizes_are_halved_first() -> None:

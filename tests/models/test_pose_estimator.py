@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from posewire.joints import COCO17, NANO19
 from posewire_models.crops import crop_to_frame, normalise, sample_crops
@@ -68,6 +69,29 @@ def test_equals_the_steps_one_by_one(decoding: str, flip_shift: float | None) ->
     (found,) = _estimator(settings)([frame], [boxes])
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_the_box_scale_of_the_settings_counts() -> None:
+    frame, boxes = _scene(5, (96, 128), 2)
+    middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    larger = np.concatenate((middle - 1.5 * half, middle + 1.5 * half), axis=1)
+    (found,) = _estimator(PoseSettings(box_scale=1.5))([frame], [boxes])
+    (expected,) = _estimator(PoseSettings(box_scale=1.0))([frame], [larger])
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_crops_are_made_as_the_settings_say(antialias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def note(pixels: object, owners: object, to_frame: object, size: tuple[int, int], *, antialias: bool) -> Tensor:
+        asked.append(antialias)
+        return torch.zeros(1, 3, *size)
+
+    monkeypatch.setattr("posewire_models.pose_estimator.sample_crops_of_many", note)
+    frame, boxes = _scene(5, (96, 128), 1)
+    _estimator(PoseSettings(antialias=antialias))([frame], [boxes])
+    assert asked == [antialias]
 
 
 def test_nobody_anywhere(estimator: HeatmapPoseEstimator) -> None:

@@ -54,6 +54,21 @@ def test_a_person_is_found_once_and_in_frame_pixels(size: tuple[int, int], box: 
     assert found.scores[0] == pytest.approx((1 / (1 + math.exp(-2))) ** 2, abs=1e-3)
 
 
+def test_what_lies_outside_of_the_frame_is_as_bright_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small_network("yolox")
+    assert isinstance(network, YoloxDetector)
+    stage = YoloxPersonDetector(network, DetectorSettings(), CPU, "torch")
+    seen: list[Tensor] = []
+
+    def find(images: Tensor) -> Tensor:
+        seen.append(images)
+        return torch.zeros(1, 1, 5)
+
+    monkeypatch.setattr(stage, "_find", find)
+    stage([Frame(np.zeros((100, 40, 3), np.uint8))])
+    assert seen[0].unique().tolist() == [0.0, 114.0]
+
+
 def test_frames_do_not_depend_on_each_other() -> None:
     network = small_network("yolox")
     assert isinstance(network, YoloxDetector)

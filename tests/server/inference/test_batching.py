@@ -68,16 +68,25 @@ async def _submit(batcher: MicroBatcher[int, int], request: int, stream: str) ->
 
 
 async def test_a_lone_request_does_not_wait() -> None:
-    stage = Stage()
-    async with _batcher(stage, max_wait_ms=1000.0) as batcher, asyncio.timeout(0.9):
-        assert (await batcher.submit(21, "a")).result == 42
+    async with _batcher(Stage()) as batcher:
+        request = batcher.submit(21, "a")
+        assert batcher.waiting == 0  # it has left
+        assert (await request).result == 42
 
 
 async def test_a_stream_does_not_wait_for_its_own_next_frame() -> None:
-    stage = Stage()
-    async with _batcher(stage, max_wait_ms=1000.0) as batcher, asyncio.timeout(0.9):
+    async with _batcher(Stage()) as batcher:
         with batcher.expected("a"):
-            assert (await batcher.submit(1, "a")).result == 2
+            request = batcher.submit(1, "a")
+            assert batcher.waiting == 0
+            assert (await request).result == 2
+
+
+async def test_but_for_those_of_others_although_its_own_is_expected_too() -> None:
+    async with _batcher(Stage()) as batcher:
+        with batcher.expected("a"), batcher.expected("b"):
+            batcher.submit(1, "a")
+            assert batcher.waiting == 1
 
 
 async def test_requests_join_while_the_lane_is_busy() -> None:
@@ -109,13 +118,40 @@ async def test_but_not_longer_than_its_budget() -> None:
             assert (await batcher.submit(1, "a")).result == 2
 
 
-async def test_a_full_batch_does_not_wait() -> None:
-    stage = Stage()
-    async with _batcher(stage, max_batch=2, max_wait_ms=1000.0) as batcher, asyncio.timeout(0.9):
+async def test_nobody_waits_for_a_request_that_was_called_off() -> None:
+    async with _batcher(Stage()) as batcher:
+        with batcher.expected("b"):
+            batcher.submit(1, "a")
+            assert batcher.waiting == 1
+        await asyncio.sleep(0)
+        assert batcher.waiting == 0
+
+
+async def test_the_oldest_request_counts_for_the_budget() -> None:
+    async with _batcher(Stage()) as batcher:
         with batcher.expected("c"):
-            first = await _submit(batcher, 1, "a")
-            assert (await batcher.submit(2, "b")).result == 4
-            assert await first == 2
+            batcher.submit(1, "a")
+            batcher.submit(2, "b")
+            batcher._streams["a"][0].since -= 2.0
+            batcher.start_batch()
+            assert batcher.waiting == 0
+
+
+async def test_a_full_batch_does_not_wait() -> None:
+    async with _batcher(Stage(), max_batch=2) as batcher:
+        with batcher.expected("c"):
+            requests = [batcher.submit(1, "a")]
+            assert batcher.waiting == 1
+            requests.append(batcher.submit(2, "b"))
+            assert batcher.waiting == 0
+            assert [(await request).result for request in requests] == [2, 4]
+
+
+async def test_a_batch_is_full_by_weight() -> None:
+    async with _batcher(Stage(), max_batch=4, weigh=lambda request: request) as batcher:
+        with batcher.expected("b"):
+            batcher.submit(5, "a")
+            assert batcher.waiting == 0
 
 
 async def test_streams_take_turns() -> None:
@@ -208,6 +244,18 @@ async def test_closing_fails_what_waits_and_refuses_the_rest() -> None:
                 await task
         with pytest.raises(ServerDraining):
             await batcher.submit(3, "c")
+
+
+async def test_closing_fails_what_waits_for_its_second_run_too() -> None:
+    stage = Stage()
+    async with _batcher(stage) as batcher, asyncio.timeout(30):
+        async with _lane_held(stage, batcher):
+            tasks = [await _submit(batcher, number, f"stream {number}") for number in (-1, -2, -3)]
+        while len(batcher._suspects) != 2:  # noqa: ASYNC110  the first of them runs
+            await asyncio.sleep(0)
+        batcher.close()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(outcome, ServerDraining) for outcome in outcomes[1:])
 
 
 async def test_stages_of_one_lane_share_its_thread() -> None:

@@ -25,7 +25,7 @@ from posewire_server.inference.pipeline import Pipeline
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.session import Session
 from posewire_server.tracking import Boxes, BoxSource, Similarity, Tracker, TrackerConfig
-from tests.server.stand_ins import RectangleDetector, ShyPose, networks, picture
+from tests.server.stand_ins import Gate, RectangleDetector, ShyPose, networks, picture
 
 
 class ShiftFlow:
@@ -235,6 +235,57 @@ async def test_after_a_detector_failure_the_flow_spans_the_gap() -> None:
     assert tracked.people.ids.tolist() == [1, 2]
 
 
+async def test_where_the_detector_failed_the_flow_is_not_estimated_any_more() -> None:
+    class FailsLater(RectangleDetector):
+        def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+            if self.calls:
+                raise RuntimeError("broken")
+            return super().__call__(frames)
+
+    class HeldFlow(ShiftFlow):
+        go = threading.Event()
+
+        def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
+            assert self.go.wait(30)
+            return super().__call__(pairs)
+
+    flow, session = HeldFlow(), _session()
+    frames = [_frame(step) for step in range(4)]
+    async with _pipeline(replace(networks(detector=FailsLater()), flow=flow)) as pipeline:
+        await pipeline.process(session, frames[0])
+        busy = pipeline._flow.submit((frames[2], frames[3]), "busy")  # the lane is held
+        with pytest.raises(InferenceFailed):
+            await pipeline.process(session, frames[1])
+        flow.go.set()
+        await busy
+        await pipeline._flow.submit((frames[3], frames[2]), "next")
+    assert flow.pairs == [(frames[2], frames[3]), (frames[3], frames[2])]
+
+
+async def test_of_a_frame_that_is_given_up_no_pose_is_estimated() -> None:
+    shown: list[Frame] = []
+
+    class Watched(Gate):
+        def __call__(self, frames: Sequence[Frame], boxes: Any) -> Any:
+            shown.extend(frames)
+            return super().__call__(frames, boxes)
+
+    gate, given = Watched(), Boxes.of([[70, 60, 110, 180]], [1.0], BoxSource.CALLER)
+    frames = [_frame(step) for step in range(3)]
+    async with _pipeline(networks(pose=gate)) as pipeline:
+        first = asyncio.create_task(pipeline.process(_session(), frames[0]))
+        await asyncio.to_thread(gate.reached.wait, 30)  # the lane is held
+        given_up = asyncio.create_task(pipeline.process(_session(), frames[1], given=given))
+        while not pipeline.waiting["pose"]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        gate.open.set()
+        await first
+        await pipeline.estimate(frames[2], given, box_score_threshold=0.5, max_people=9)
+    assert shown == [frames[0], frames[2]]
+
+
 async def test_the_next_frame_may_be_prepared_when_the_last_stage_begins() -> None:
     order = []
 
@@ -299,7 +350,7 @@ async def test_a_tracker_that_takes_long_leaves_the_event_loop() -> None:
         await pipeline.process(session, _frame(0))
         session.tracker_ms = 50.0
         await pipeline.process(session, _frame(1))
-    assert threads[0] is threading.main_thread()
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
     assert session.tracker_ms < 50.0  # measured anew
 
 
@@ -318,3 +369,15 @@ async def test_single_pictures() -> None:
     # Whoever gives boxes gets a pose for each of them, in their order.
     np.testing.assert_array_equal(theirs.boxes.xyxy, given.xyxy)
     np.testing.assert_allclose(theirs.as_people(0.4).scores, [0.9, 0.45])
+
+
+async def test_the_best_of_the_detectors_boxes_are_taken_for_a_single_picture() -> None:
+    class Unsure(RectangleDetector):
+        def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+            return [replace(found, scores=np.float32([0.6, 0.9, 0.5])) for found in super().__call__(frames)]
+
+    async with _pipeline(networks(detector=Unsure())) as pipeline:
+        best = await pipeline.estimate(_frame(people=3), None, box_score_threshold=0.5, max_people=2)
+        everybody = await pipeline.estimate(_frame(people=3), None, box_score_threshold=0.5, max_people=9)
+    assert best.boxes.scores.tolist() == pytest.approx([0.9, 0.6])
+    assert len(everybody.boxes) == 3  # the threshold itself is enough

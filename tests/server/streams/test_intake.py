@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
@@ -10,6 +11,7 @@ import pytest
 
 from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_server.admission.precedence import Step, Turn, at_once
 from posewire_server.admission.rates import RateLimit
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import Codec
@@ -67,6 +69,7 @@ class _Bench:
         policy: settings_pb2.DropPolicy.ValueType,
         limits: LimitsConfig = _LIMITS,
         allowance: RateLimit | None = None,
+        turn: Turn = at_once,
         reading_fps: float = math.inf,
     ) -> None:
         config = settings_pb2.StreamConfig(codec=codec, drop_policy=policy)
@@ -76,6 +79,7 @@ class _Bench:
         settings = settings_from(config, TrackerConfig(), limits, COCO17)
         self.intake = Intake(
             *(settings, limits, self._read, self.decoders, self.outbox, nullcontext, clock, allowance),
+            turn=turn,
             reading_fps=lambda: reading_fps,
         )
 
@@ -122,6 +126,38 @@ async def test_under_latest_a_picture_is_decoded_when_its_turn_is_near_and_not_b
         assert second is not None
         assert second.frame_id.number == 3
         assert bench.decoders.jobs == 2
+
+
+async def test_under_latest_a_picture_is_chosen_after_its_turn_has_come() -> None:
+    may_go = asyncio.Event()
+
+    async def turn(step: Step) -> None:
+        await may_go.wait()
+
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST, turn=turn)
+    async with _running(bench), asyncio.timeout(30):
+        bench.decoders.go.set()
+        await bench.send([(number, jpeg(picture())) for number in range(4)])
+        may_go.set()
+        ready = await bench.intake.ready.get()
+        assert ready is not None
+        assert (ready.frame_id.number, bench.outbox.drops) == (3, [0, 1, 2])
+
+
+async def test_after_a_decoded_picture_that_grew_too_old_the_stream_goes_on() -> None:
+    bench, late_s = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST), [2000.0, 0.0]
+    bench.intake.ready._max_age_s = 1000.0
+    bench.intake.ready._clock = lambda: time.monotonic() + late_s.pop(0)
+    async with _running(bench), asyncio.timeout(30):
+        bench.decoders.go.set()
+        await bench.send([(0, jpeg(picture()))])
+        while not len(bench.intake.ready):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await bench.send([(1, jpeg(picture()))])
+        ready = await bench.intake.ready.get()
+        assert ready is not None
+        assert ready.frame_id.number == 1
+        assert (bench.outbox.drops, bench.outbox.reasons) == ([0], [DropReason.TOO_OLD])
 
 
 async def test_a_file_sent_ahead_is_known_by_the_frames_that_wait() -> None:

@@ -19,16 +19,16 @@ from posewire_server.wire.requests import settings_from
 from posewire_server.workers import Workers
 from tests.server.stand_ins import jpeg, picture
 
-_CONFIG = TrackerConfig()
+_CONFIG, _LIMITS = TrackerConfig(), LimitsConfig()
 
 
 def _session() -> Session:
     return Session("test", Tracker(_CONFIG, COCO17.sigmas), FrameClock(may_drop=True))
 
 
-def _continued(session: Session, **resume: Any) -> Session:
+def _continued(session: Session, limits: LimitsConfig = _LIMITS, **resume: Any) -> Session:
     """A session that goes on from a snapshot of another."""
-    snapshots, limits, decoders = Snapshots(bytes(32), 60), LimitsConfig(), Workers(1, "test")
+    snapshots, decoders = Snapshots(bytes(32), 60), Workers(1, "test")
     token = snapshots.issue(snapshot_of(session), _CONFIG, COCO17)
     raw_size = resume.pop("raw_size", None)
     config = settings_pb2.StreamConfig(
@@ -74,6 +74,21 @@ def test_the_last_frame_may_be_raw_although_those_to_come_are_not(is_sized: bool
     other = _continued(session, **raw)
     assert (other.previous is not None) is is_sized
     assert other.size == (240, 320)  # the ids go on without it
+
+
+def test_a_last_frame_of_another_size_gives_the_flow_no_start() -> None:
+    session = _session()
+    session.saw(Frame(picture()), None)
+    other = _continued(session, last_frame=jpeg(picture(size=(48, 64))))
+    assert other.previous is None
+    assert other.size == (240, 320)
+
+
+def test_a_last_frame_of_more_bytes_than_are_accepted_is_not_decoded() -> None:
+    session = _session()
+    session.saw(Frame(picture()), None)
+    assert len(jpeg(picture())) > 1024
+    assert _continued(session, LimitsConfig(max_frame_bytes=1024)).previous is None
 
 
 def test_a_token_stays_small_however_long_the_queue_is() -> None:

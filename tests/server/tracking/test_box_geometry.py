@@ -63,6 +63,11 @@ def test_the_best_boxes_stay_when_there_are_too_many() -> None:
     np.testing.assert_allclose(box_nms(crowd, 0.5, keep_at_most=2).scores, [0.9, 0.8])
 
 
+def test_so_many_are_left_after_suppression_not_before_it() -> None:
+    doubled = boxes_at([(0, 0)], 0.9) + boxes_at([(3, 0)], 0.8) + boxes_at([(300, 0)], 0.7)
+    assert box_nms(doubled, 0.5, keep_at_most=2).xyxy[:, 0].tolist() == [0.0, 300.0]
+
+
 def test_no_boxes_are_no_problem() -> None:
     assert len(box_nms(Boxes.empty(), 0.5, 10)) == 0
 

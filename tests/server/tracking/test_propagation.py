@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from posewire_server.tracking import BoxSource, TrackedPeople, TrackerConfig
 from posewire_server.tracking.propagation import flow_boxes, move, velocities
@@ -62,3 +63,12 @@ def test_flow_boxes_are_those_of_confident_people_and_come_from_flow() -> None:
     assert boxes.xyxy[0, 0] < 12 < 68 < boxes.xyxy[0, 2]  # around the wrists of the first person
     moved = flow_boxes(queue, UniformFlow(7, 3), CONFIG)
     np.testing.assert_allclose(moved.xyxy, boxes.xyxy + [7, 3, 7, 3])
+
+
+def test_a_flow_box_is_around_the_joints_that_count_and_has_the_score_of_its_last_box() -> None:
+    people = people_at([(0, 0)], [1])
+    people.boxes.scores[:] = 0.55
+    people.joints[0, 9] = 5000.0, 5000.0, 0.1  # a wrist that nobody knows of
+    boxes = flow_boxes(queue_of(people), None, CONFIG)
+    assert boxes.xyxy.max() < 250
+    assert boxes.scores.tolist() == pytest.approx([0.55])

@@ -27,6 +27,13 @@ def test_people_keep_their_ids_and_newcomers_get_fresh_ones(kind: Similarity) ->
     assert t.identities == 3
 
 
+@pytest.mark.parametrize(("threshold", "id_"), [(0.1, 1), (0.9, 2)])
+def test_who_is_less_alike_than_the_match_threshold_is_somebody_new(threshold: float, id_: int) -> None:
+    t = tracker(match_threshold=threshold)
+    step(t, [(0, 0)])
+    assert step(t, [(15, 0)]) == [id_]
+
+
 @pytest.mark.parametrize("source", [BoxSource.DETECTOR, BoxSource.CALLER])
 def test_who_shows_two_joints_is_nobody_new_unless_the_caller_says_so(source: BoxSource) -> None:
     t = tracker()
@@ -130,6 +137,21 @@ def test_a_flow_box_without_a_person_in_it_is_nobody() -> None:
     assert len(t.update(boxes, joints_at([(0, 0)], score=0.05))) == 0
 
 
+@pytest.mark.parametrize(
+    ("threshold", "score", "ids"),
+    [
+        (0.2, 0.25, [1]),  # the default is 0.3
+        (0.7, 0.6, []),
+    ],
+)
+def test_a_pose_in_a_flow_box_is_believed_from_the_propagation_threshold_on(
+    threshold: float, score: float, ids: list[int]
+) -> None:
+    t = tracker(propagation_threshold=threshold)
+    step(t, [(0, 0)])
+    assert t.update(t.unify(Boxes.empty(), STILL), joints_at([(0, 0)], score)).ids.tolist() == ids
+
+
 def test_a_flow_box_on_somebody_who_was_detected_founds_no_track_and_takes_none() -> None:
     t = tracker()
     step(t, [(0, 0)])
@@ -140,6 +162,26 @@ def test_a_flow_box_on_somebody_who_was_detected_founds_no_track_and_takes_none(
     people = t.update(boxes, joints_at(places))
     assert people.ids.tolist() == [1]
     assert people.boxes.sources.tolist() == [BoxSource.DETECTOR]
+
+
+def test_a_flow_box_takes_no_track_but_its_own() -> None:
+    t = tracker()
+    step(t, [(0, 0), (300, 0)])
+    boxes = t.unify(Boxes.empty(), STILL)
+    assert sorted(boxes.track_ids.tolist()) == [1, 2]
+    # In the flow box of 1 the network finds the pose of 2, and in that of 2 nobody.
+    joints = joints_at([(300, 0), (300, 0)])
+    joints[boxes.track_ids == 2, :, 2] = 0.01
+    assert t.update(boxes, joints).ids.tolist() == []
+
+
+def runs_carried(t: Tracker) -> int:
+    """For how many runs of the detector that all miss person 1, who stands at (0, 0), the flow carries it on."""
+    runs = 0
+    while len(boxes := t.unify(Boxes.empty(), STILL)):
+        assert t.update(boxes, joints_at([(0, 0)])).ids.tolist() == [1]
+        runs += 1
+    return runs
 
 
 @pytest.mark.parametrize(
@@ -154,24 +196,35 @@ def test_a_person_is_carried_for_as_long_as_the_detector_gave_credit(found: int,
     t = tracker(queue_length=5)
     for _ in range(found):
         step(t, [(0, 0)])
-    lived = 0
-    while len(boxes := t.unify(Boxes.empty(), STILL)):
-        assert t.update(boxes, joints_at([(0, 0)])).ids.tolist() == [1]
-        lived += 1
-    assert lived == carried
+    assert runs_carried(t) == carried
 
 
-def test_credit_outlasts_a_frame_in_which_somebody_is_lost() -> None:
-    t = tracker(queue_length=5)
-    for _ in range(9):
-        step(t, [(0, 0)])
-    step(t, [])  # credit 5, and a run that misses
+@pytest.mark.parametrize(
+    ("missed", "carried"),
+    [
+        (1, 5),  # 4 - 1 + 2
+        (3, 3),
+    ],
+)
+def test_each_run_that_misses_a_lost_person_takes_credit_and_the_rest_stays(missed: int, carried: int) -> None:
+    t = tracker(queue_length=6)
+    for _ in range(2):
+        step(t, [(0, 0)])  # credit 4
+    for _ in range(missed):
+        step(t, [])
     step(t, [(0, 0)])
-    lived = 0
-    while len(boxes := t.unify(Boxes.empty(), STILL)):
-        assert t.update(boxes, joints_at([(0, 0)])).ids.tolist() == [1]
-        lived += 1
-    assert lived == 5
+    assert runs_carried(t) == carried
+
+
+def test_frames_without_the_detector_cost_a_lost_person_no_credit() -> None:
+    t = tracker(queue_length=6)
+    for _ in range(2):
+        step(t, [(0, 0)])  # credit 4
+    for _ in range(3):
+        boxes = t.unify(None, STILL)
+        t.update(boxes, joints_at(boxes.xyxy[:, :2], score=0.01))  # lost, and nobody has looked
+    step(t, [(0, 0)])
+    assert runs_carried(t) == 6
 
 
 def test_between_detector_frames_the_flow_boxes_carry_on_alone() -> None:
@@ -209,6 +262,10 @@ def runs_of_the_detector(t: Tracker, scores: Sequence[float]) -> list[int]:
 )
 def test_the_detector_runs_sooner_when_scores_do_not_hold(scores: list[float], runs: list[int]) -> None:
     assert runs_of_the_detector(tracker(detect_every=6), scores) == runs
+
+
+def test_the_detector_runs_at_most_twice_as_often_at_an_odd_pace_too() -> None:
+    assert runs_of_the_detector(tracker(detect_every=5), [0.9] + [0.6] * 6) == [0, 3, 6]
 
 
 def test_pose_nms_drops_the_second_pose_on_one_person() -> None:
@@ -250,12 +307,19 @@ def test_every_box_of_the_caller_gets_its_person() -> None:
 def test_pose_nms_can_be_switched_off() -> None:
     t = tracker(pose_nms_oks=1.0)
     boxes = boxes_at([(0, 0), (90, 0)])
-    assert len(t.update(t.unify(boxes, None), joints_at([(0, 0), (2, 0)]))) == 2
+    assert len(t.update(t.unify(boxes, None), joints_at([(0, 0), (0, 0)]))) == 2
 
 
 def test_doubtful_boxes_are_dropped() -> None:
     t = tracker()
     assert len(t.unify(boxes_at([(0, 0)], score=0.49) + boxes_at([(300, 0)], score=0.5), None)) == 1
+
+
+def test_box_nms_goes_by_the_settings() -> None:
+    side_by_side = boxes_at([(0, 0), (30, 0)])  # IoU 0.45
+    assert len(tracker().unify(side_by_side, None)) == 2
+    assert len(tracker(box_nms_iou=0.4).unify(side_by_side, None)) == 1
+    assert len(tracker(max_people=1).unify(boxes_at([(0, 0), (300, 0)]), None)) == 1
 
 
 def test_scores_are_box_times_the_joints_that_count() -> None:
@@ -286,6 +350,15 @@ def test_a_restored_tracker_goes_on_as_the_first_would() -> None:
     for places in course[6:]:
         assert step(other, places) == step(one, places)
     assert other.identities == one.identities
+
+
+def test_no_id_is_given_twice_although_its_track_has_left_the_queue() -> None:
+    one, other = tracker(queue_length=2, propagation=False), tracker(queue_length=2, propagation=False)
+    step(one, [(0, 0), (300, 0)])
+    for _ in range(3):
+        step(one, [(0, 0)])  # of person 2 nothing is left in Q
+    other.restore(one.state())
+    assert step(other, [(0, 0), (600, 0)]) == [1, 3]
 
 
 walks = st.lists(  # frames of people at random places on a coarse grid: crossings, ties and duplicates are frequent

@@ -48,8 +48,8 @@ __all__ = ["PoseServer", "run", "running_server"]
 log = logging.getLogger(__name__)
 
 _SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
-# What a message may have beside its frame: a resume token, settings, boxes. What is larger gRPC itself refuses, which
-# ends the stream; a frame that is only a little too large fails alone.
+# What a message may have beside its frame: a resume token, settings, boxes. A frame of up to twice the size that is
+# accepted fails alone; what is larger gRPC itself refuses, which ends the stream.
 _MESSAGE_OVERHEAD = MOST_TOKEN_BYTES + 2**20
 # What gRPC can be told.
 _LONGEST_MESSAGE = 2**31 - 1
@@ -299,7 +299,7 @@ def _write_whole(path: Path, text: str) -> None:
 def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
     limits = config.limits
     return [
-        ("grpc.max_receive_message_length", min(limits.max_frame_bytes + _MESSAGE_OVERHEAD, _LONGEST_MESSAGE)),
+        ("grpc.max_receive_message_length", min(2 * limits.max_frame_bytes + _MESSAGE_OVERHEAD, _LONGEST_MESSAGE)),
         ("grpc.max_send_message_length", -1),
         # Only uncompressed messages: frames are compressed anyway, and a few compressed bytes may become gigabytes.
         ("grpc.compression_enabled_algorithms_bitset", 1),

@@ -163,7 +163,7 @@ async def test_a_watch_lasts_longer_than_its_request_may_take(monkeypatch: pytes
 # -- how large ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_message_has_room_for_a_frame_and_a_token_and_little_more() -> None:
+async def test_a_message_has_room_for_a_frame_and_a_token_and_for_one_that_is_twice_too_large() -> None:
     async with _called(limits=LimitsConfig(max_frame_bytes=4 * _MIB)) as (_, channel):
         stub = PoseTrackingServiceStub(channel)
         resume = settings_pb2.ResumeRequest(token=bytes(MOST_TOKEN_BYTES), last_frame=bytes(4 * _MIB))
@@ -171,14 +171,14 @@ async def test_a_message_has_room_for_a_frame_and_a_token_and_little_more() -> N
         started = (await client.open(drop_policy=ALL, resume=resume)).started
         assert started is not None
         assert "not signed with this server's key" in started.resume.refusal
-        await client.send(0, bytes(5 * _MIB))  # too large, but only just
+        await client.send(0, bytes(8 * _MIB))
         await client.send(1, jpeg(picture()))
         answers = await client.finish()
         assert answers.failed[0].reason == track_pb2.FAILURE_REASON_TOO_LARGE
         assert answers.tracked.keys() == {1}
         too_large = TrackClient(stub)
         await too_large.open(drop_policy=ALL)
-        await too_large.send(0, bytes(7 * _MIB))
+        await too_large.send(0, bytes(11 * _MIB))
         assert (await too_large.failure()).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

@@ -233,10 +233,10 @@ class Intake:
         arrived_s = time.monotonic()
         self._outbox.accounts.received += 1
         frame_id = FrameId(frame.number, frame.capture_time)
-        moment_s = self._clock.received(captured_s(frame), arrived_s)
-        data, boxes, fault = frame.data, None, None
+        data, boxes, fault, moment_s = frame.data, None, None, None
         try:
             self._check_number(frame.number)
+            moment_s = self._clock.received(captured_s(frame), arrived_s)  # not of a frame that comes a second time
             if frame.HasField("boxes"):
                 boxes = boxes_from(frame.boxes, self._limits)
             if len(data) > self._limits.max_frame_bytes:

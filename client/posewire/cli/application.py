@@ -10,7 +10,7 @@ import typer
 from posewire.cli.access import access_given, with_access_flags
 from posewire.cli.arguments import StrictGroup
 from posewire.cli.evaluate import evaluate_app
-from posewire.cli.failures import CommandError, UsageError, expected_failures
+from posewire.cli.failures import CommandError, UsageError, as_flags, expected_failures
 from posewire.cli.models import models
 from posewire.cli.options import (
     BundleFlag,
@@ -189,13 +189,13 @@ def demo(
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.synth import scene_config
 
-        of_the_scene = {"preset": preset, "people": people, "seed": seed}
-        if source is not None and (given := [f"--{name}" for name, value in of_the_scene.items() if value is not None]):
-            raise UsageError(f"{', '.join(given)} would change the drawn scene, but {source} is shown; leave one out")
+        changes = {"people": people, "seed": seed}
+        given = [name for name, value in {"preset": preset, **changes}.items() if value is not None]
+        if source is not None and given:
+            raise UsageError(f"{as_flags(given)} would change the drawn scene, but {source} is shown; leave one out")
         if frames is not None and seconds is not None:
             raise UsageError("--frames and --seconds both say how long it is; leave one out")
         preset = preset or "crossing"
-        changes = {"people": people, "seed": seed}
         if source is None:
             changes["frames"] = frames or max(1, round((seconds or 10.0) * scene_config(preset, {}).fps))
         scene = scene_config(preset, changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import typer
@@ -12,7 +12,7 @@ import typer
 from posewire.cli.interrupts import terminated_as_interrupted
 from posewire.errors import InvalidSettings, PosewireError
 
-__all__ = ["CommandError", "ExitStatus", "UsageError", "expected_failures", "in_words", "is_watched", "say"]
+__all__ = ["CommandError", "ExitStatus", "UsageError", "as_flags", "expected_failures", "in_words", "is_watched", "say"]
 
 
 class ExitStatus:
@@ -29,6 +29,11 @@ class CommandError(Exception):
 
 class UsageError(CommandError):
     """Flags that do not go together, or have values that make no sense."""
+
+
+def as_flags(names: Iterable[str], joint: str = ", ") -> str:
+    """`--token-file, --tls`, of the parameters `token_file` and `tls`."""
+    return joint.join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def say(message: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posewire.cli.access import ServerAccess, access_flags_given, access_given
-from posewire.cli.failures import CommandError, UsageError
+from posewire.cli.failures import CommandError, UsageError, as_flags
 
 __all__ = ["ServerChoice", "private_server", "surroundings"]
 
@@ -47,16 +47,16 @@ class ServerChoice:
     flow: str | None = None
 
     def __post_init__(self) -> None:
-        named = [f"--{name}" for name in ("bundle", "detector", "flow") if getattr(self, name) is not None]
+        named = [name for name in ("bundle", "detector", "flow") if getattr(self, name) is not None]
         if self.address is not None and named:
             raise UsageError(
-                f"{', '.join(named)} would choose the networks of a private server, but {self.address} has its own; "
+                f"{as_flags(named)} would choose the networks of a private server, but {self.address} has its own; "
                 "leave these flags out, or --server"
             )
-        access = [f"--{name.replace('_', '-')}" for name in access_flags_given()]
+        access = access_flags_given()
         if self.address is None and access:
             raise UsageError(
-                f"{', '.join(access)} would have no effect on a private server, which only this command reaches; name "
+                f"{as_flags(access)} would have no effect on a private server, which only this command reaches; name "
                 "yours with --server, or leave them out"
             )
 

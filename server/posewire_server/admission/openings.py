@@ -10,6 +10,7 @@ from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import LimitReached
+from posewire_server.wire.peers import host_of
 
 __all__ = ["Openings"]
 
@@ -46,7 +47,7 @@ class Openings:
         Raises:
             LimitReached: too many streams of theirs are waiting already.
         """
-        rate = self._rate(f"token:{caller.name}" if caller.name else peer.rpartition(":")[0])
+        rate = self._rate(f"token:{caller.name}" if caller.name else host_of(peer))
         if rate.wait_s > _MOST_WAIT_S:
             raise LimitReached(
                 f"streams are opened too often: more than {self._per_s:g} a second (limits.max_openings_per_s); keep "

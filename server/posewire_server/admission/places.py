@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from posewire_server.admission.tokens import ANYBODY, Caller
 from posewire_server.config import LimitsConfig
+from posewire_server.counting import counted
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import LimitReached, ServerDraining
 
@@ -69,12 +70,8 @@ class Places:
             )
         if self._opening.total() >= all_of_them:
             raise LimitReached(f"{all_of_them} streams are about to be opened; try again in a moment")
-        self._opening[caller.name] += 1
-        try:
+        with counted(self._opening, caller.name):
             yield
-        finally:
-            self._opening[caller.name] -= 1
-            self._opening += Counter()  # forgets those who have none
 
     @contextmanager
     def for_stream(self, caller: Caller = ANYBODY) -> Iterator[None]:
@@ -91,13 +88,12 @@ class Places:
                 f"{allowed} streams of this token are open, as many as it allows (streams={allowed}): close one first"
             )
         self.streams += 1
-        self._of_callers[caller.name] += 1
         self._note_work()
         try:
-            yield
+            with counted(self._of_callers, caller.name):
+                yield
         finally:
             self.streams -= 1
-            self._of_callers[caller.name] -= 1
             self._note_work()
 
     @contextmanager
@@ -121,14 +117,12 @@ class Places:
                 "an answer before you send the next one"
             )
         self.pictures += 1
-        self._pictures_of_callers[caller.name] += 1
         self._note_work()
         try:
-            yield
+            with counted(self._pictures_of_callers, caller.name):
+                yield
         finally:
             self.pictures -= 1
-            self._pictures_of_callers[caller.name] -= 1
-            self._pictures_of_callers += Counter()  # forgets those who have none
             self._note_work()
 
     async def unless_draining(self, work: Awaitable[Result]) -> Result:

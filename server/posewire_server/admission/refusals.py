@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from posewire_server.observability.logs import facts
+from posewire_server.wire.peers import host_of
 
 __all__ = ["RefusalLog"]
 
@@ -58,7 +59,7 @@ class RefusalLog:
             peer: where the call came from, as gRPC puts it: `ipv4:HOST:PORT`.
             error: why.
         """
-        now, name = self._clock(), peer.rpartition(":")[0]
+        now, name = self._clock(), host_of(peer)
         if name not in self._hosts:
             self._forget(now)
             if len(self._hosts) >= _MOST_HOSTS:

@@ -10,8 +10,10 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_health.v1 import health_pb2
 
+from posewire_server.counting import counted
 from posewire_server.errors import LimitReached, Stalled
 from posewire_server.inference.batching import BatchReport
+from posewire_server.wire.peers import host_of
 
 __all__ = ["HEALTH_NAMES", "HealthService", "StageHealth"]
 
@@ -71,19 +73,15 @@ class HealthService:
             LimitReached: too many watches are open.
             Stalled: the client does not read.
         """
-        host = context.peer().rpartition(":")[0]
+        host = host_of(context.peer())
         if self._watches.total() >= _MOST_WATCHES or self._watches[host] >= _MOST_WATCHES // 2:
             raise LimitReached(
                 f"{self._watches.total()} watches of the health are open, {self._watches[host]} of them from here; a "
                 f"server takes {_MOST_WATCHES}, and half of them from one host: close one, or ask by Check"
             )
-        self._watches[host] += 1
-        try:
+        with counted(self._watches, host):
             await context.send_initial_metadata(())  # else the end of one that is never read could not be told either
             await self._tell(request.service, context)
-        finally:
-            self._watches[host] -= 1
-            self._watches += Counter()  # forgets those who have none
 
     async def _tell(self, service: str, context: _Context) -> None:
         told = None

@@ -160,7 +160,7 @@ class TrackStream:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # they are of one cause, or each is enough to end the stream
         finally:
-            accounts = self._outbox.accounts
+            accounts = self._outbox.accounts  # where a frame is tracked before its result has left
             unanswered = accounts.received - accounts.failed - accounts.dropped - self._counted_frames
             self._context.metrics.frames_abandoned(unanswered)
         if self._outbox.accounts.open:

@@ -12,8 +12,6 @@ from posewire_server.wire.message_size import BULK_OF_CALLS, check_size
 
 __all__ = ["request_reader"]
 
-_OURS = "/posewire."
-
 
 def request_reader(method: str, deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """A deserializer that raises `InvalidRequest` for them.
@@ -22,7 +20,7 @@ def request_reader(method: str, deserialize: Callable[[bytes], Any]) -> Callable
         method: of the call, with its service: `/posewire.v1.PoseTrackingService/Track`.
         deserialize: the message's own.
     """
-    bulk = BULK_OF_CALLS.get(method.rpartition("/")[2], {}) if method.startswith(_OURS) else {}
+    bulk = BULK_OF_CALLS.get(method.rpartition("/")[2], {})  # no other service has calls of these names
 
     def read(data: bytes) -> Any:
         try:

@@ -6,21 +6,10 @@ from posewire_server.admission.openings import Openings
 from posewire_server.admission.tokens import ANYBODY, Caller, TokenGrant
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import LimitReached
+from tests.server.clock import Clock
 
 _HOST, _SAME_HOST, _OTHER_HOST = "ipv4:10.0.0.1:5000", "ipv4:10.0.0.1:5001", "ipv6:%5Bfe80::1%5D:5000"
 _DOOR, _GATE = Caller(TokenGrant("door")), Caller(TokenGrant("gate"))
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

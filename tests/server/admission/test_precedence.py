@@ -12,13 +12,7 @@ from posewire_server.admission.precedence import Precedence, Standing, Step
 from posewire_server.errors import Undecodable
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.outbox import FrameId, Outbox
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.server.clock import Clock
 
 
 class Stream:
@@ -53,11 +47,6 @@ class Stream:
 
 async def _write(_: track_pb2.TrackResponse) -> None:
     pass
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -7,13 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire_server.admission.rates import RateLimit
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.server.clock import Clock
 
 
 def test_so_many_pass_a_second() -> None:

@@ -7,20 +7,9 @@ import pytest
 from posewire_server.admission.refusals import RefusalLog
 from posewire_server.errors import NotAuthenticated
 from posewire_server.observability.logs import HumanFormatter
+from tests.server.clock import Clock
 
 _ERROR = NotAuthenticated("a token is needed here")
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from posewire.cli.access import access_flags_given
-from posewire.cli.failures import UsageError
+from posewire.cli.failures import UsageError, as_flags
 from posewire_server.config import ServerConfig
 
 __all__ = ["check_flags"]
@@ -43,17 +43,13 @@ def check_flags(values: Mapping[str, object]) -> None:
     }
     asked = [name for name in _QUESTIONS if name in given]
     if len(asked) > 1:
-        raise UsageError(f"{_flags(asked)} are different questions; ask one at a time")
+        raise UsageError(f"{as_flags(asked)} are different questions; ask one at a time")
     for names, beside in _NEED:
         useless = [name for name in names if name in given]
         if useless and not given.intersection(beside):
-            raise UsageError(f"without {_flags(beside, ' or ')}, {_flags(useless)} would have no effect")
+            raise UsageError(f"without {as_flags(beside, ' or ')}, {as_flags(useless)} would have no effect")
     useless = [name for name in _OF_A_PRIVATE_SERVER if name in given]
     if "server" in given and useless:
         raise UsageError(
-            f"{_flags(useless)} would choose for a private server, but {values['server']} has its own; leave them out"
+            f"{as_flags(useless)} would choose for a private server, but {values['server']} has its own; leave them out"
         )
-
-
-def _flags(names: Iterable[str], joint: str = ", ") -> str:
-    return joint.join(f"--{name.replace('_', '-')}" for name in names)

@@ -1,0 +1,10 @@
+"""Where calls come from, as gRPC puts it."""
+
+from __future__ import annotations
+
+__all__ = ["host_of"]
+
+
+def host_of(peer: str) -> str:
+    """A peer, `ipv4:HOST:PORT`, without its port, which differs between the connections of one host."""
+    return peer.rpartition(":")[0]

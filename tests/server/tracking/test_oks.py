@@ -61,12 +61,13 @@ def test_joints_that_do_not_count_in_both_are_left_out() -> None:
     assert oks(wrong_arm, pose(0, confident=without_wrist), SIGMAS) == pytest.approx(1.0)
 
 
-def test_too_few_common_joints_fall_back_to_all() -> None:
-    only_nose = np.zeros((1, 17), dtype=np.bool_)
-    only_nose[0, 0] = True
-    shifted = pose(30, confident=only_nose)
-    shifted.positions[0, 0] -= (30.0, 0.0)  # the noses coincide, nothing else does
-    assert oks(shifted, pose(0), SIGMAS) < 0.5
+@pytest.mark.parametrize(("common", "whole_pose_counts"), [(0, True), (2, True), (3, False), (4, False)])
+def test_fewer_than_three_common_joints_fall_back_to_all(common: int, whole_pose_counts: bool) -> None:
+    first = np.arange(17)[None] < common
+    shifted = pose(30, confident=first)
+    shifted.positions[first] -= (30.0, 0.0)  # the common joints coincide, nothing else does
+    similar = float(oks(shifted, pose(0), SIGMAS)[0, 0])
+    assert similar < 0.5 if whole_pose_counts else similar == pytest.approx(1.0)
 
 
 def test_it_is_symmetric_and_pairs_do_not_disturb_each_other() -> None:

@@ -24,10 +24,10 @@ _HEAD_BOX = (0.0, 0.0, 24.0, 32.0)
 
 @app.command()
 def measure(
-    sequences: Annotated[int, typer.Option(min=1, help="Of the data set.")] = 50,
-    frames: Annotated[int, typer.Option(min=1, help="In each sequence.")] = 100,
-    people: Annotated[int, typer.Option(min=1, help="In each frame.")] = 10,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    sequences: Annotated[int, typer.Option(min=1, help="Number of sequences.")] = 50,
+    frames: Annotated[int, typer.Option(min=1, help="Number of frames in each sequence.")] = 100,
+    people: Annotated[int, typer.Option(min=1, help="Number of people in each frame.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
 ) -> None:
     """Make a data set at random, score it, and print what that takes."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""`posewire ablate`: the paper's Table 5 on your own data, or all trackers on the drawn benchmark sets."""
+"""`posewire ablate`: the paper's Table 5 on your own data, or all trackers on the synthetic benchmark sets."""
 
 from __future__ import annotations
 
@@ -139,13 +139,16 @@ def ablate(
     out: OutFlag,
     videos: VideosFlag = None,
     gt: TruthFlag = None,
-    synthetic: Annotated[bool, typer.Option("--synthetic", help="All trackers on the drawn benchmark sets.")] = False,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="Compare all trackers on the synthetic benchmark sets.")
+    ] = False,
     bundle: Annotated[
-        list[str] | None, typer.Option("--bundle", metavar="NAME", help="Pose networks: a name or a folder; repeat it.")
+        list[str] | None,
+        typer.Option("--bundle", metavar="NAME", help="Name or folder of a bundle of networks; repeatable."),
     ] = None,
     detector: Annotated[
         list[str] | None,
-        typer.Option("--detector", metavar="SPEC", help="bundle, onnx:PATH, torchvision:NAME; repeat it."),
+        typer.Option("--detector", metavar="SPEC", help="Detector: bundle, onnx:PATH, torchvision:NAME; repeatable."),
     ] = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",
@@ -155,10 +158,10 @@ def ablate(
     workers: WorkersFlag = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Show what joint propagation and each similarity bring: Table 5 of the paper, on your data.
+    """Compare joint propagation and each similarity: Table 5 of the paper, on your data.
 
-    Networks run once, their outputs are cached; then the trackers run on the cache, several at a time. With --synthetic
-    posewire and other trackers are compared on drawn scenes with faults of known size, see docs/results.md.
+    The networks run once and their outputs are cached; then several trackers run on the cache at a time. --synthetic
+    compares posewire with other trackers on synthetic scenes with faults of known size, see docs/results.md.
     """
     with expected_failures():
         data = data_of(videos, gt, bundle, detector, flow, device)

@@ -1,4 +1,4 @@
-"""`posewire demo`: the main job, shown on a synthetic scene whose truth is known, or on the user's own video."""
+"""`posewire demo`: the main job, shown on a synthetic scene with ground truth, or on the user's own video."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from posewire.writers import VideoWriter
 __all__ = ["DemoJob", "run_demo"]
 
 _LEAST_VISIBLE_FOR_A_BOX = 0.25
-_TRUE_BOXES = "boxes: truth of the scene (no detector in the bundle)"
+_TRUE_BOXES = "boxes: ground truth (no detector in the bundle)"
 
 
 @dataclass(frozen=True)

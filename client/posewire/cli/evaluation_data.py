@@ -35,25 +35,36 @@ __all__ = [
     "say_where",
 ]
 
-OutFlag: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="For tables and plots.")]
+OutFlag: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for tables and plots.")]
 VideosFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--videos", metavar="DIR", help="A video, or a folder of pictures, for each sequence.")
+    Path | None,
+    typer.Option("--videos", metavar="DIR", help="Folder with a video or a folder of pictures for each sequence."),
 ]
 TruthFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--gt", metavar="DIR", help="PoseTrack JSON of 2017 or 2018, named as the videos are.")
+    Path | None,
+    typer.Option("--gt", metavar="DIR", help="Folder of PoseTrack 2017 or 2018 annotations, named like the videos."),
 ]
 CacheFlag: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--cache", metavar="DIR", help="Where outputs of networks are kept; DIR/cache of --out if not given."),
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Folder to cache the networks' outputs and the scenes in (default: `cache` in --out).",
+    ),
 ]
 WorkersFlag: TypeAlias = Annotated[
-    int | None, typer.Option("--workers", min=1, max=256, metavar="N", help="Processes; one a processor if not given.")
+    int | None,
+    typer.Option("--workers", min=1, max=256, metavar="N", help="Number of processes (default: one per processor)."),
 ]
 DeviceFlag: TypeAlias = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="For the networks: auto, cpu, cuda, cuda:N.")
+    str, typer.Option("--device", metavar="NAME", help="Device of the networks: auto, cpu, cuda or cuda:N.")
 ]
-ScenesFlag: TypeAlias = Annotated[int, typer.Option("--scenes", min=1, metavar="N", help="Drawn for each set.")]
-FramesFlag: TypeAlias = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Of each drawn scene.")]
+ScenesFlag: TypeAlias = Annotated[
+    int, typer.Option("--scenes", min=1, metavar="N", help="Number of synthetic scenes in each set.")
+]
+FramesFlag: TypeAlias = Annotated[
+    int, typer.Option("--frames", min=10, metavar="N", help="Number of frames in each synthetic scene.")
+]
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ def open_data(data: Data, *, quiet: bool) -> tuple[list[Labelled], list[BundleNe
     """Read the truth, find the videos and check the networks' names; errors are those of `run_ablate`."""
     from posewire_evaluation.ablation.data_set import read_data_set
 
-    with bar("reading the truth", None, quiet=quiet) as progress:
+    with bar("reading the ground truth", None, quiet=quiet) as progress:
         sequences = read_data_set(data.videos, data.truth, progress=progress.show)
     choices = data.networks()
     for networks in choices:

@@ -135,18 +135,18 @@ def tune(
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",
-    objective: Annotated[ObjectiveName, typer.Option(help="What is to be as high as possible.")] = ObjectiveName.MOTA,
-    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Random combinations to try.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Of these.")] = 0,
+    objective: Annotated[ObjectiveName, typer.Option(help="Metric to maximise.")] = ObjectiveName.MOTA,
+    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Number of random combinations to try.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the combinations.")] = 0,
     scenes: ScenesFlag = 2,
     frames: FramesFlag = 150,
     cache: CacheFlag = None,
     workers: WorkersFlag = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Search L_Q, box NMS, match threshold and the gate for propagation, which the paper leaves open.
+    """Search for the best queue length, box NMS, match and propagation thresholds, which the paper leaves open.
 
-    First each alone, then random combinations. Without --videos and --gt this runs on the drawn benchmark sets.
+    First one at a time, then random combinations. Without --videos and --gt, the synthetic benchmark sets are used.
     """
     with expected_failures():
         data = data_of(videos, gt, [bundle] if bundle else None, [detector] if detector else None, flow, device)

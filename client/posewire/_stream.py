@@ -40,13 +40,18 @@ class AsyncTrackStream:
                 print(result.frame, [person.id for person in result.people])
         print(stream.summary)
 
-    Without a source, the program sends its own frames, and takes each result, or all of them in another task:
+    Without a source, the program sends its own frames, and takes each result, or all of them in another task. After
+    `finish` it reads to the end, which checks the account:
 
+        images = (frame.image for frame in posewire.open_source("walk.mp4", max_frames=100))
         async with client.track() as stream:
             for image in images:
                 await stream.send(image)
                 print(await anext(stream))
             await stream.finish()
+            async for result in stream:  # whatever is still to come: none here
+                print(result)
+        print(stream.summary)
 
     Iterating ends when every frame has its result and the account has been checked: sent = tracked + failed + dropped.
     If the connection is lost, or the server goes away, the stream is taken up again, at this server or another one of

@@ -1,4 +1,4 @@
-"""docs/client.md: its examples run against a real server, and its table of errors is complete."""
+"""docs/client.md: its examples run against a real server, and it leaves out no error and no public name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
+import posewire
 import posewire.errors
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import SecurityConfig, ServerConfig
@@ -16,7 +17,8 @@ from tests.integration.certificates import Authority
 from tests.server.serving import serving
 from tests.server.stand_ins import networks, picture
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
+GUIDE_FILE = Path(__file__).parents[2] / "docs" / "client.md"
+GUIDE = GUIDE_FILE.read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 ADDRESS = "gpu-host:50051"
 FRAMES = 6
@@ -84,3 +86,9 @@ def test_the_table_of_errors_is_complete() -> None:
     (rows,) = re.findall(r"\| error \| \|\n\|-\|-\|\n(.*?)\n\n", GUIDE, re.DOTALL)
     listed = [name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(listed) == sorted({*posewire.errors.__all__} - {"PosewireError", "Violation"})
+
+
+def test_every_public_name_is_explained() -> None:
+    names = {name for name in posewire.__all__ if not name.startswith("_")} - {"AsyncTrackStream", "TrackStream"}
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in GUIDE_FILE.parent.glob("*.md"))
+    assert {name for name in names if not re.search(rf"\b{name}\b", pages)} == set()

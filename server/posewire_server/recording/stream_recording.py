@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 
 from posewire.v1 import track_pb2
 from posewire_server.decoding.decoders import VIDEO_CODECS
@@ -15,6 +16,14 @@ from posewire_server.wire.names import CODECS
 __all__ = ["StreamRecording"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Of a stream: the frames from number `first` on, up to that of the next part."""
+
+    first: int
+    file: RecordingFile
 
 
 class StreamRecording:
@@ -32,21 +41,19 @@ class StreamRecording:
         self._recorder = recorder
         self._configuration: track_pb2.TrackRequest | None = None
         self._started = track_pb2.TrackResponse()
-        self._part: RecordingFile | None = None
-        self._first = 0  # number of the first frame in it
-        self._earlier: RecordingFile | None = None  # the part before, while frames of it may be unanswered
+        self._parts: list[_Part] = []  # the last one gets what comes; those before it, what comes of their frames
         self._ended = False
 
     def request(self, request: track_pb2.TrackRequest) -> None:
         """A request came."""
-        if self._part is None:
+        if not self._parts:
             self._configuration = _without_token(request)
             return
-        has_its_share = self._part.size > self._recorder.share_bytes and not self._part.ended
-        if has_its_share and self._can_start(request.frame):
+        file = self._parts[-1].file
+        if file.size > self._recorder.share_bytes and not file.ended and self._can_start(request.frame):
             self._started = _as_continued(self._started)
-            self._begin_part(self._part, request.frame.number)
-        self._put(self._part, request)
+            self._begin_part(request.frame.number)
+        self._put(self._parts[-1], request)
 
     def response(self, response: track_pb2.TrackResponse) -> None:
         """A response leaves; with the first, a stream has started."""
@@ -55,21 +62,20 @@ class StreamRecording:
             copied.CopyFrom(response)
             copied.ClearField("resume_token")
             response = copied
-        if self._part is None:
+        if self._parts:
+            self._answer(response)
+        else:
             self._started.CopyFrom(response)
             self._recorder.streams += 1
-            self._begin_part(None, 0)
-        elif self._earlier is None or not self._answers_earlier(self._earlier, response):
-            self._put(self._part, response)
+            self._begin_part(0)
 
     def end(self, reason: str = "the stream ended") -> None:
         """Nothing more comes."""
-        if self._part is not None and not self._ended:
+        if self._parts and not self._ended:
             self._ended = True
             self._recorder.streams -= 1
-            for part in (self._earlier, self._part):
-                if part is not None:
-                    self._finish(part, reason)
+            for part in self._parts:
+                self._finish(part, reason)
 
     def _can_start(self, frame: track_pb2.Frame) -> bool:
         codec = CODECS.get(self._started.started.config.codec)
@@ -77,40 +83,40 @@ class StreamRecording:
             return True
         return holds_key_frame(codec, frame.data) and holds_parameters(codec, frame.data)
 
-    def _begin_part(self, before: RecordingFile | None, first: int) -> None:
-        if self._earlier is not None:
-            self._finish(self._earlier, "the stream goes on in another file")
-        self._part, self._first, self._earlier = self._recorder.file(current_stream.get()), first, before
+    def _begin_part(self, first: int) -> None:
+        part = _Part(first, self._recorder.file(current_stream.get()))
+        self._parts.append(part)
         if self._configuration is not None:
-            self._put(self._part, self._configuration)
-        self._put(self._part, self._started)
+            self._put(part, self._configuration)
+        self._put(part, self._started)
 
-    def _answers_earlier(self, earlier: RecordingFile, response: track_pb2.TrackResponse) -> bool:
-        """Put what is about frames of the part before into that; whether this was all that the response says."""
+    def _answer(self, response: track_pb2.TrackResponse) -> None:
+        """Put a response where its frame is."""
         event = response.WhichOneof("event")
         number = {"tracked": response.tracked.number, "failed": response.failed.number}.get(str(event))
-        if number is not None and number < self._first:
-            self._put(earlier, response)
-            return True
-        dropped = [each for each in response.dropped if each.number < self._first]
-        if dropped:
-            self._put(earlier, track_pb2.TrackResponse(dropped=dropped))
+        part = self._parts[-1] if number is None else self._part_of(number)
+        for each in response.dropped:
+            if (other := self._part_of(each.number)) is not part:
+                self._put(other, track_pb2.TrackResponse(dropped=[each]))
+        self._put(part, response)
         if event == "tracked":  # results come in order, failures do not
-            self._finish(earlier, "the stream goes on in another file")
-            self._earlier = None
-        return False
+            while self._parts[0] is not part:
+                self._finish(self._parts.pop(0), "the stream goes on in another file")
 
-    def _put(self, part: RecordingFile, message: track_pb2.TrackRequest | track_pb2.TrackResponse) -> None:
+    def _part_of(self, number: int) -> _Part:
+        return next((part for part in reversed(self._parts) if part.first <= number), self._parts[0])
+
+    def _put(self, part: _Part, message: track_pb2.TrackRequest | track_pb2.TrackResponse) -> None:
         if self._ended:
             return
         size = message.ByteSize()  # fields that this version does not know take room, too
-        part.size += size
-        if not self._recorder.put(Piece(part, time.monotonic() - part.start_s, message, size=size)):
+        part.file.size += size
+        if not self._recorder.put(Piece(part.file, time.monotonic() - part.file.start_s, message, size=size)):
             log.warning("a recording ends: the disk is too slow for it")
             self.end("the disk was too slow")
 
-    def _finish(self, part: RecordingFile, reason: str) -> None:
-        self._recorder.put(Piece(part, time.monotonic() - part.start_s, end=reason))
+    def _finish(self, part: _Part, reason: str) -> None:
+        self._recorder.put(Piece(part.file, time.monotonic() - part.file.start_s, end=reason))
 
 
 def _as_continued(started: track_pb2.TrackResponse) -> track_pb2.TrackResponse:

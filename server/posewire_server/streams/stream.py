@@ -216,7 +216,7 @@ class TrackStream:
         self._counted_ids += births
         self._counted_frames += 1
         self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
-        self._context.metrics.frame_tracked(message.timings, people, births)
+        self._context.metrics.frame_tracked(message.timings, self._settings.drop_policy, people, births)
         times = tracked.times
         self._standing.frame_done(ready.decode_ms / 1e3, times.look_ms / 1e3, times.pose_ms / 1e3, people)
         if self._context.tracer is not None:

@@ -72,7 +72,7 @@ async def test_metrics_over_http(free_port: int) -> None:
     assert values['posewire_resumes_total{outcome="refused"}'] == 1
     assert values['posewire_calls_refused_total{reason="invalid-request"}'] == 1
     for stage, count in {"decode": 3, "detect": 3, "flow": 2, "pose": 3, "track": 3, "total": 3}.items():
-        assert values[f'posewire_frame_seconds_count{{stage="{stage}"}}'] == count
+        assert values[f'posewire_frame_seconds_count{{policy="all",stage="{stage}"}}'] == count
     assert values['posewire_batch_items_count{stage="pose"}'] >= 4
     assert values['posewire_waiting_requests{stage="pose"}'] == 0
     assert values["process_resident_memory_bytes"] > 1e6

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -22,7 +23,7 @@ from posewire_server.observability.histogram import Histogram, histograms
 from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.wire.status import error_reason
 
-__all__ = ["Metrics", "MetricsExporter"]
+__all__ = ["Metrics", "MetricsExporter", "StreamEnding"]
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
 _NETWORKS = ("detect", "flow", "pose")
@@ -31,6 +32,16 @@ _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
 _PEOPLE = (0, 1, 2, 3, 5, 8, 13, 20, 35, 50, 100)
 
 _Readings: TypeAlias = "Callable[[], Iterable[tuple[str, float]]]"
+
+
+class StreamEnding(StrEnum):
+    """How a stream ended."""
+
+    IN_ORDER = "in-order"
+    REFUSED = "refused"
+    """With an error that the client was told."""
+    BROKEN_OFF = "broken-off"
+    """Without a word: the client or the line to it is gone, gRPC itself refused what it sent, or the server failed."""
 
 
 class Metrics:
@@ -55,6 +66,7 @@ class Metrics:
         self._abandoned = self._counter("frames_abandoned", "Frames under way when their stream broke off.")
         self._people = self._histograms("people_per_frame", "People in a tracked frame.", _PEOPLE)[()]
         self._identities = self._counter("identities", "Track ids given out.")
+        self._closed = self._counter("streams_closed", "Streams that ended.", "ending")
         self._pictures = self._counter("pictures", "Single pictures answered.")
         self._resumes = self._counter("resumes", "Streams that asked to continue another.", "outcome")
         self._refused = self._counter("calls_refused", "Calls that ended with an error.", "reason")
@@ -71,6 +83,7 @@ class Metrics:
             (self._failed, _reasons(FrameError)),
             (self._refused, (*_reasons(ServiceError), "internal")),
             (self._resumes, ("resumed", "refused")),
+            (self._closed, StreamEnding),
         ):
             for value in values:
                 counter.labels(value)  # there from the start, so that the first one shows as a rise
@@ -114,6 +127,10 @@ class Metrics:
     def frames_abandoned(self, count: int) -> None:
         """A stream broke off while so many of its frames were under way."""
         self._abandoned.inc(count)
+
+    def stream_closed(self, ending: StreamEnding) -> None:
+        """A stream ended."""
+        self._closed.labels(ending).inc()
 
     def picture_answered(self) -> None:
         """A single picture."""

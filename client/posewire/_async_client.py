@@ -54,8 +54,8 @@ class AsyncClient:
 
     Args:
         address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`. Or several of them, whose
-            servers stand in for each other: when one cannot be reached, the next one's turn comes. Ids go on where
-            their resume keys are the same.
+            servers stand in for each other: when one cannot be reached, does not answer, is full or fails, the next
+            one's turn comes. Ids go on where their resume keys are the same.
         tls: encryption; None: plain text.
         token: bearer token, for servers that ask for one.
         insecure: allow the token to travel unencrypted to another machine.

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from posewire._call import TrackCall, is_cancelled_task
-from posewire._connections import Connections
+from posewire._connections import Connection, Connections
 from posewire._exchange import Exchange
 from posewire._feed import SourceFeed
 from posewire._frame_sender import FrameSender
 from posewire._plan import StreamPlan, asked_again, in_flight_limit, settle
-from posewire._reconnection import Reconnection, open_at_any
+from posewire._reconnection import Reconnection
 from posewire._workers import Workers
 from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
@@ -145,7 +145,11 @@ class AsyncTrackStream:
         if plan.source is not None:
             self._source = await self._open_source(plan.source)
         settings = settle(plan, self._source)
-        opening = open_at_any(self._connections, settings, plan.resume, plan.timeout_s)
+
+        async def open_call(server: Connection) -> TrackCall:
+            return await TrackCall.open(server, settings, plan.resume, plan.timeout_s)
+
+        opening = self._connections.first_answer(open_call, "opening a stream")
         self._opening = asyncio.create_task(opening, name="posewire-opening")
         try:
             call = await self._opening

@@ -19,7 +19,7 @@ from posewire.sources._video import VideoSource
 
 __all__ = ["SourceLike", "is_camera_number", "open_source"]
 
-SourceLike: TypeAlias = "str | Path | int | Source | Iterable[Image | SourceFrame]"
+SourceLike: TypeAlias = str | Path | int | Source | Iterable[Image | SourceFrame]
 """What `open_source` understands."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)

@@ -175,7 +175,7 @@ class Exchange:
 
     async def _end(self) -> None:
         self.outgoing.over = True
-        self._answers.retained.over()
+        self._answers.retained.forget_frames()
         self._stop()
         self._failure = self._failure or self._cut_short()
         await self._delivery.publish(self._ledger.release())
@@ -195,7 +195,7 @@ class Exchange:
             except TimeoutError:
                 self.call.cancel()
                 raise ConnectionLost(self._silence()) from None
-            return self._settle()
+            return self._check_end_of_call()
         except ConnectionLost as error:
             return error
 
@@ -203,9 +203,9 @@ class Exchange:
         if self._reconnection is None:
             self._stop()
         else:
-            self.outgoing.leave()
+            self.outgoing.leave_call()
 
-    def _settle(self) -> StreamDrained | None:
+    def _check_end_of_call(self) -> StreamDrained | None:
         """Check the account of a call that ended with the status OK; gives why the stream is not at its end, if so."""
         answers, goes_on = self._answers, self._reconnection is not None
         if not self._ledger.owed:
@@ -236,19 +236,19 @@ class Exchange:
         Raises:
             PosewireError: there will be none.
         """
-        await self.outgoing.lose()
+        await self.outgoing.end_call()
         if self._reconnection is None:
             raise cause
         now = asyncio.get_running_loop().time
         lost_s, idle = now(), not self._ledger.owed
         if self._answers.progress:
-            self._reconnection.progressed()
+            self._reconnection.record_progress()
         lost = self._answers.withdraw()
         await self._delivery.publish(self._ledger.release())
         found = None
         if not self._nothing_is_left():
             address, resume = self.call.address, self.resume_point
-            found = await self._reconnection.again(address, resume, cause, self._wait, idle=idle)
+            found = await self._reconnection.open_another(address, resume, cause, self._wait, idle=idle)
         if found is None:
             self._end_in_order()
             return False
@@ -270,7 +270,7 @@ class Exchange:
                 lost=lost,
             )
         )
-        self.outgoing.go_on(self.call)
+        self.outgoing.begin_call(self.call)
         return True
 
     def _nothing_is_left(self) -> bool:

@@ -12,7 +12,7 @@ from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamSettings
 from posewire.sources import Source, SourceLike
 
-__all__ = ["StreamPlan", "asked_again", "in_flight_limit", "settle"]
+__all__ = ["StreamPlan", "asked_again", "final_settings", "in_flight_limit"]
 
 _IN_FLIGHT = {"all": 8, "latest": 32}
 
@@ -57,7 +57,7 @@ def in_flight_limit(settings: StreamSettings) -> int:
     return settings.max_in_flight or _IN_FLIGHT[settings.drop_policy or "all"]
 
 
-def settle(plan: StreamPlan, source: Source | None) -> StreamSettings:
+def final_settings(plan: StreamPlan, source: Source | None) -> StreamSettings:
     """The settings to send: what depends on the source is decided."""
     settings = plan.settings
     codec: Codec = settings.codec

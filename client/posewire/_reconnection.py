@@ -51,12 +51,12 @@ class Reconnection:
         self._deadline_s: float | None = None
         self._opened_s = 0.0
 
-    def progressed(self) -> None:
-        """A frame had its answer: whatever is lost from now on is lost anew."""
+    def record_progress(self) -> None:
+        """Note that a frame had its answer: whatever is lost from now on is lost anew."""
         self._fruitless = 0
         self._deadline_s = None
 
-    async def again(
+    async def open_another(
         self,
         address: str,
         resume: ResumePoint | None,
@@ -80,7 +80,7 @@ class Reconnection:
         """
         now = asyncio.get_running_loop().time
         if idle and now() - self._opened_s > self._settings.max_s:
-            self.progressed()
+            self.record_progress()
         if self._deadline_s is None:
             self._deadline_s = now() + self._settings.give_up_after_s
             self._waits = self._new_waits()

@@ -15,7 +15,7 @@ from posewire._connections import Connection, Connections
 from posewire._exchange import Exchange
 from posewire._feed import SourceFeed
 from posewire._frame_sender import FrameSender
-from posewire._plan import StreamPlan, asked_again, in_flight_limit, settle
+from posewire._plan import StreamPlan, asked_again, final_settings, in_flight_limit
 from posewire._reconnection import Reconnection
 from posewire._workers import Workers
 from posewire.errors import MisuseError
@@ -144,7 +144,7 @@ class AsyncTrackStream:
         plan = self._plan
         if plan.source is not None:
             self._source = await self._open_source(plan.source)
-        settings = settle(plan, self._source)
+        settings = final_settings(plan, self._source)
 
         async def open_call(server: Connection) -> TrackCall:
             return await TrackCall.open(server, settings, plan.resume, plan.timeout_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ from posewire.v1 import track_pb2
 __all__ = ["TrackCall", "is_cancelled_task"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 # What gRPC says of a failed write.
 _STAND_IN = "Internal error from Core"
@@ -114,9 +117,10 @@ class TrackCall:
     async def half_close(self) -> None:
         """Tell the server that no more frames come."""
         async with self._writing:
-            # A call that is over, or breaks meanwhile, raises gRPC's internal errors, too; `read` says why.
-            with contextlib.suppress(Exception):
+            try:
                 await self._call.done_writing()
+            except Exception:  # noqa: BLE001  gRPC's internal errors, too, of a call that is over or breaks meanwhile
+                _log.debug("the end of the frames could not be told; reading says why", exc_info=True)
 
     async def read(self) -> track_pb2.TrackResponse | None:
         """The next response; None after the last one of a call that ended in order.

@@ -42,8 +42,11 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 BoxesLike: TypeAlias = npt.ArrayLike | Sequence[Sequence[float]]
 """Boxes that a caller gives: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a score in 0..1."""
 
-BoxSource: TypeAlias = Literal["detector", "flow", "caller"]
-"""Where the box came from in which a pose was estimated; `flow` is joint propagation."""
+BoxSource: TypeAlias = Literal["detector", "flow", "caller", "unknown"]
+"""Where the box came from in which a pose was estimated.
+
+`flow` is joint propagation, `unknown` what a newer server has and this version does not know.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,8 +15,6 @@ __all__ = ["Score", "Scorer"]
 
 Floats32 = npt.NDArray[np.float32]
 
-"""A body's area relative to its box, as COCO has it on average; for the scale of OKS."""
-
 
 @dataclass(frozen=True)
 class Score:

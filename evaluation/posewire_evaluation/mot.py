@@ -9,10 +9,11 @@ from pathlib import Path
 import motmetrics
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
 from posewire_evaluation.sequence_files import sequence_files, unscored
-from posewire_evaluation.sequences import LARGEST, Floats
+from posewire_evaluation.sequences import LARGEST
 
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
 
@@ -81,7 +82,7 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
     return MotScores(table, identities | {OVERALL: combine_identities(list(tallies.values()))}, tuple(notes))
 
 
-def read_mot(path: Path) -> Floats:
+def read_mot(path: Path) -> Float64s:
     """Boxes `(n, 7)` of a MOTChallenge file: frame, id, x, y, width, height, confidence.
 
     Raises:
@@ -111,7 +112,7 @@ def read_mot(path: Path) -> Floats:
     return boxes
 
 
-def _check_boxes(boxes: Floats, path: Path) -> None:
+def _check_boxes(boxes: Float64s, path: Path) -> None:
     faulty = ~np.isfinite(boxes).all(axis=1)
     if faulty.any():
         raise EvaluationError(f"{path}: frame {boxes[faulty][0, 0]:g}: a value is NaN or infinite")
@@ -159,7 +160,7 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
     return {name: (file, predictions / f"{name}.txt") for name, file in known.items()}
 
 
-def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:
+def _count(true: Float64s, predicted: Float64s) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:
     """Frame by frame, through both libraries."""
     accumulator, frames = motmetrics.MOTAccumulator(), TrackedFrames()
     true_frames, predicted_frames, nobody = _by_frame(true), _by_frame(predicted), true[:0]
@@ -174,14 +175,14 @@ def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, 
     return accumulator, tally_frames(frames)
 
 
-def _by_frame(boxes: Floats) -> dict[float, Floats]:
+def _by_frame(boxes: Float64s) -> dict[float, Float64s]:
     """The boxes of each frame that has any, in the order in which they were."""
     ordered = boxes[np.argsort(boxes[:, 0], kind="stable")]
     numbers, starts = np.unique(ordered[:, 0], return_index=True)
     return dict(zip(numbers.tolist(), np.split(ordered, starts)[1:], strict=True))
 
 
-def _iou(a: Floats, b: Floats) -> Floats:
+def _iou(a: Float64s, b: Float64s) -> Float64s:
     """Intersection over union `(n, m)` of boxes x, y, width, height."""
     # Not `iou_matrix`, which calls a function that NumPy 2 no longer has.
     return np.asarray(motmetrics.distances.boxiou(a[:, None], b[None]), np.float64)

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire.joints import POSETRACK15
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.sequence_files import sequence_files
-from posewire_evaluation.sequences import NO_SCORE, Floats, PoseFrame, PoseSequence
+from posewire_evaluation.sequences import NO_SCORE, PoseFrame, PoseSequence
 
 __all__ = ["file_pairs", "frame_number", "read_posetrack"]
 
@@ -42,12 +43,12 @@ class _People:
     number: int
     labelled: bool = False
     ids: list[int] = field(default_factory=list)
-    joints: list[Floats] = field(default_factory=list)
+    joints: list[Float64s] = field(default_factory=list)
     present: list[Any] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     heads: list[Sequence[float]] = field(default_factory=list)
     boxes: list[Sequence[float]] = field(default_factory=list)
-    regions: list[Floats] = field(default_factory=list)
+    regions: list[Float64s] = field(default_factory=list)
     unscored: float | None = None
     """Score of a joint that has none; None: its visibility."""
 

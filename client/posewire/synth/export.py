@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import NANO19, POSETRACK15
 from posewire.posetrack_format import CATEGORY_ID, category, image_id, in_keypoint_order
 from posewire.synth.config import SceneConfig
@@ -177,7 +178,7 @@ class _PoseTrackJson:
         return {"images": self._images, "annotations": self._people, "categories": [category()]}
 
 
-def _xywh(box: npt.NDArray[np.float32]) -> list[float]:
+def _xywh(box: Float32s) -> list[float]:
     x0, y0, x1, y1 = box.tolist()
     return [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from posewire.array_types import Float32s
 from posewire.errors import MisuseError, OutputError
 from posewire.joints import POSETRACK15, JointSet
 from posewire.output_files import AtomicPath, ResultWriter, write_json
@@ -104,7 +102,7 @@ class PoseTrackWriter(ResultWriter):
                 annotations.append(self._annotation(person, joints, len(annotations)))
         self._frames[result.frame] = _Frame(result.name, image, annotations)
 
-    def _annotation(self, person: Person, joints: npt.NDArray[np.float32], place: int) -> dict[str, Any]:
+    def _annotation(self, person: Person, joints: Float32s, place: int) -> dict[str, Any]:
         """One person; `id` is the place in the frame until the frame has its own."""
         track_id = self._ids_before + person.id
         self._largest_id = max(self._largest_id, track_id)

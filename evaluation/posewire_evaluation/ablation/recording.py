@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import JointSet
 from posewire_evaluation.ablation.cache import CachedDetections, NetworkCache, PoseBook, digest_of
 from posewire_evaluation.ablation.networks import Networks, Stages
@@ -22,7 +23,6 @@ from posewire_server.tracking import Boxes, BoxSource
 
 __all__ = ["LoadedOnce", "NetworkTime", "RecordedVideo", "keep_poses", "record"]
 
-Floats = npt.NDArray[np.float32]
 
 _BATCH = 4
 
@@ -175,7 +175,7 @@ class RecordedVideo:
         """Time since the frame before, in intervals of the camera."""
         return self._elapsed[frame]
 
-    def poses(self, frame: int, xyxy: Floats) -> Floats:
+    def poses(self, frame: int, xyxy: Float32s) -> Float32s:
         """Joints `(n, k, 3)` in the boxes `(n, 4)`; those that are not known are estimated, and remembered."""
         missing = self._poses.missing(frame, xyxy)
         if len(missing):

@@ -70,9 +70,9 @@ class Exchange:
             self._answers,
             self._delivery,
             waits=waits or reconnection is None,
-            on_sent=self._be_patient,
+            on_sent=self._reset_deadline,
         )
-        self._patience = asyncio.timeout(None)
+        self._answer_deadline = asyncio.timeout(None)
         self._complete = False
         self._failure: BaseException | None = None
         self._local_failure: BaseException | None = None
@@ -184,13 +184,13 @@ class Exchange:
         """Take the responses of the present call; gives why the stream has to go on in another one, if it has to."""
         try:
             try:
-                async with asyncio.timeout(None) as self._patience:
-                    self._be_patient()  # a frame may have been sent before this task came to run
+                async with asyncio.timeout(None) as self._answer_deadline:
+                    self._reset_deadline()  # a frame may have been sent before this task came to run
                     while (response := await self.call.read()) is not None:
                         self._answers.enter(response)
                         if self._answers.draining:
                             self._make_ready_to_leave()
-                        self._be_patient()
+                        self._reset_deadline()
                         await self._delivery.publish(self._ledger.release())
             except TimeoutError:
                 self.call.cancel()
@@ -257,7 +257,7 @@ class Exchange:
         info = self.call.info
         self._check_joints(info)
         self._answers.begin_call(info)
-        self._tell(
+        self._announce(
             Reconnected(
                 address=self.call.address,
                 stream_id=info.stream_id,
@@ -293,7 +293,7 @@ class Exchange:
                 " stand in for each other the same networks"
             )
 
-    def _tell(self, event: Reconnected) -> None:
+    def _announce(self, event: Reconnected) -> None:
         self._delivery.announce(event)
         _log.warning("%s", event)
         if self._on_reconnect is not None:
@@ -320,10 +320,10 @@ class Exchange:
             f" (stream {self.call.info.stream_id}); look at its log, or raise timeout_s"
         )
 
-    def _be_patient(self) -> None:
+    def _reset_deadline(self) -> None:
         """Give the server time for its next answer, if it owes one."""
         if self.outgoing.over:
             return
         owes = self._ledger.owed > 0 or self.outgoing.finished or self._answers.draining
         with contextlib.suppress(RuntimeError):  # expired, or not yet entered: the receiver is about to see to it
-            self._patience.reschedule(asyncio.get_running_loop().time() + self._timeout_s if owes else None)
+            self._answer_deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s if owes else None)

@@ -41,7 +41,7 @@ class Outgoing:
         self._delivery = delivery
         self._waits = waits
         self._on_sent = on_sent
-        self._aside: asyncio.Task[None] | None = None
+        self._background: asyncio.Task[None] | None = None
         self.connected = True
         self.finished = False
         self.over = False
@@ -113,26 +113,26 @@ class Outgoing:
         """The server is going away: send nothing more, so that it can finish with what it has."""
         if self.connected:
             self.connected = False
-            self._do_aside(self._call.half_close())
+            self._run_in_background(self._call.half_close())
 
     async def end_call(self) -> None:
         """The call is over."""
         self.connected = False
-        await self._end_aside()
+        await self._end_background()
 
     def begin_call(self, call: TrackCall) -> None:
         """Another call is open: send what its server has to see, then what comes."""
         self._call = call
-        self._do_aside(self._resend(call))
+        self._run_in_background(self._resend(call))
 
     def cancel(self) -> None:
         """Send nothing more."""
-        if self._aside is not None:
-            self._aside.cancel()
+        if self._background is not None:
+            self._background.cancel()
 
     async def aclose(self) -> None:
         """Release what is under way."""
-        await self._end_aside()
+        await self._end_background()
 
     async def _resend(self, call: TrackCall) -> None:
         """A task, since answers have to be taken at the same time."""
@@ -152,11 +152,11 @@ class Outgoing:
         self._on_sent()
         await self._delivery.notify()
 
-    def _do_aside(self, work: Coroutine[Any, Any, None]) -> None:
-        self._aside = asyncio.create_task(work, name="posewire-aside")
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background = asyncio.create_task(work, name="posewire-background")
 
-    async def _end_aside(self) -> None:
-        aside, self._aside = self._aside, None
-        if aside is not None:
-            aside.cancel()
-            await asyncio.gather(aside, return_exceptions=True)
+    async def _end_background(self) -> None:
+        background, self._background = self._background, None
+        if background is not None:
+            background.cancel()
+            await asyncio.gather(background, return_exceptions=True)

@@ -15,7 +15,7 @@ from posewire._connections import Connection, Connections
 from posewire._exchange import Exchange
 from posewire._feed import SourceFeed
 from posewire._frame_sender import FrameSender
-from posewire._plan import StreamPlan, asked_again, final_settings, in_flight_limit
+from posewire._plan import StreamPlan, final_settings, in_flight_limit, settings_to_ask_again
 from posewire._reconnection import Reconnection
 from posewire._workers import Workers
 from posewire.errors import MisuseError
@@ -124,9 +124,9 @@ class AsyncTrackStream:
                 ends.push_async_callback(_end_of, self._pump)
             if self._opening is not None:
                 ends.push_async_callback(_end_of, self._opening)
-            self._let_go()
+            self._cancel_all()
 
-    def _let_go(self) -> None:
+    def _cancel_all(self) -> None:
         """End everything, without waiting until that is done."""
         if self._opening is not None:
             self._opening.cancel()
@@ -159,7 +159,7 @@ class AsyncTrackStream:
             raise MisuseError("this stream was closed before its end: while it was opening") from None
         reconnection = None
         if plan.reconnect is not None:
-            reconnection = Reconnection(self._connections, plan.reconnect, asked_again(settings, call.info))
+            reconnection = Reconnection(self._connections, plan.reconnect, settings_to_ask_again(settings, call.info))
         self._exchange = Exchange(
             call,
             plan.timeout_s,

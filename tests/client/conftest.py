@@ -203,7 +203,7 @@ def shorten_timeout(stream: posewire.AsyncTrackStream, timeout_s: float) -> None
     """Wait no longer than this for answers from now on: an opening may take longer than that on a slow machine."""
     exchange = stream._open_exchange()
     exchange._timeout_s = timeout_s
-    exchange._be_patient()
+    exchange._reset_deadline()
 
 
 def posewire_threads() -> list[threading.Thread]:

@@ -10,7 +10,7 @@ import typer
 
 from posewire.cli.evaluation_data import (
     CacheFlag,
-    Data,
+    DataChoice,
     DeviceFlag,
     FramesFlag,
     OutFlag,
@@ -46,7 +46,7 @@ class AblateJob:
         quiet: only the table.
     """
 
-    data: Data
+    data: DataChoice
     out_dir: Path
     cache_dir: Path | None = None
     workers: int | None = None
@@ -83,14 +83,14 @@ def run_ablate(job: AblateJob) -> None:
         UsageError: unknown bundle, detector, flow estimator or device, or one choice of them twice.
     """
     with evaluation_extra("ablate"):
-        from posewire_evaluation.ablation.networks import told_apart
+        from posewire_evaluation.ablation.networks import with_unique_names
         from posewire_evaluation.ablation.table_5 import ablate, write_report
         from posewire_evaluation.ablation.variants import TABLE_5
 
         make_folder(job.out_dir)
         sequences, choices = open_data(job.data, quiet=job.quiet)
         try:
-            choices = told_apart(choices)
+            choices = with_unique_names(choices)
         except ValueError as error:
             raise UsageError(str(error)) from error
         total = len(choices) * (len(sequences) + len(TABLE_5))

@@ -20,7 +20,7 @@ from posewire.cli.outputs import make_folder
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
 from posewire.cli.settings_note import SettingsNote
-from posewire.cli.track import refuse_to_be_blind, require_detector
+from posewire.cli.track import require_detector, require_detector_flag
 from posewire.errors import PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
@@ -64,7 +64,7 @@ class DataSetJob:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        refuse_to_be_blind(self.server)
+        require_detector_flag(self.server)
 
     @property
     def note(self) -> SettingsNote:

@@ -12,7 +12,7 @@ import typer
 
 from posewire.cli.evaluation_data import (
     CacheFlag,
-    Data,
+    DataChoice,
     DeviceFlag,
     FramesFlag,
     OutFlag,
@@ -66,7 +66,7 @@ class TuneJob:
         quiet: only the tables.
     """
 
-    data: Data | None
+    data: DataChoice | None
     out_dir: Path
     objective: ObjectiveName
     samples: int
@@ -106,7 +106,7 @@ def _on_sets(job: TuneJob, progress: Bar) -> Callable[[Sequence[TrackerConfig]],
     return lambda configs: evaluate_on_sets(configs, size, workers=workers, progress=progress.show)
 
 
-def _on_data(job: TuneJob, data: Data, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:
+def _on_data(job: TuneJob, data: DataChoice, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:
     from posewire_evaluation.ablation.variants import Variant, measure
 
     sequences, (networks,) = open_data(data, quiet=job.quiet)

@@ -31,7 +31,16 @@ from posewire.array_types import Float32s, Float64s
 from posewire.output_files import AtomicPath
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["CacheError", "CachedDetections", "Fields", "NetworkCache", "PoseBook", "digest_of", "read_npz", "replaced"]
+__all__ = [
+    "CacheError",
+    "CachedDetections",
+    "Fields",
+    "KnownPoses",
+    "NetworkCache",
+    "digest_of",
+    "read_npz",
+    "replaced",
+]
 
 
 _FORMAT = 2
@@ -77,7 +86,7 @@ class CachedDetections:
         return self.boxes[rows], self.scores[rows]
 
 
-class PoseBook:
+class KnownPoses:
     """Poses by frame and box. A box is looked up by its exact coordinates: a pose is never given for another box."""
 
     def __init__(self, joints: int) -> None:
@@ -104,7 +113,7 @@ class PoseBook:
         poses = [self._poses[frame, box.tobytes()] for box in _exact(xyxy)]
         return np.array(poses, np.float32).reshape(len(xyxy), self._joints, 3)
 
-    def merge(self, other: PoseBook) -> None:
+    def merge(self, other: KnownPoses) -> None:
         """Take over what the other knows and this one does not."""
         for key, pose in other._poses.items():
             self._poses.setdefault(key, pose)
@@ -116,12 +125,12 @@ class PoseBook:
         return np.array([frame for frame, _ in self._poses], np.int64), boxes, poses
 
     @classmethod
-    def of(cls, frames: npt.NDArray[np.int64], boxes: Float32s, poses: Float32s) -> PoseBook:
+    def of(cls, frames: npt.NDArray[np.int64], boxes: Float32s, poses: Float32s) -> KnownPoses:
         """The inverse of `arrays`."""
-        book = cls(poses.shape[1])
+        known = cls(poses.shape[1])
         for frame, box, pose in zip(frames.tolist(), boxes, poses, strict=True):
-            book.add(frame, box[None], pose[None])
-        return book
+            known.add(frame, box[None], pose[None])
+        return known
 
 
 class NetworkCache:
@@ -170,20 +179,20 @@ class NetworkCache:
             yield fields.add
             fields.finish()
 
-    def poses(self, sequence: str, digest: str, joints: int) -> PoseBook:
-        """All poses that are known; an empty book if nothing is stored. Raises `CacheError` if it is damaged."""
+    def poses(self, sequence: str, digest: str, joints: int) -> KnownPoses:
+        """All poses that are known; none if nothing is stored. Raises `CacheError` if it is damaged."""
         path = self._path(sequence, digest, "poses.npz")
         if not path.exists():
-            return PoseBook(joints)
+            return KnownPoses(joints)
         arrays = read_npz(path, ("frames", "boxes", "poses"))
         if arrays["poses"].shape[1:] != (joints, 3):
             raise _damaged(path, f"its poses have the shape {arrays['poses'].shape[1:]}, not {(joints, 3)}")
-        return PoseBook.of(arrays["frames"], arrays["boxes"], arrays["poses"])
+        return KnownPoses.of(arrays["frames"], arrays["boxes"], arrays["poses"])
 
-    def store_poses(self, sequence: str, digest: str, book: PoseBook) -> None:
-        """Replace what is known by `book`."""
+    def store_poses(self, sequence: str, digest: str, known: KnownPoses) -> None:
+        """Keep these in the place of what was stored."""
         with replaced(self._path(sequence, digest, "poses.npz")) as file:
-            frames, boxes, poses = book.arrays()
+            frames, boxes, poses = known.arrays()
             np.savez(file, frames=frames, boxes=boxes, poses=poses)
 
     def _path(self, sequence: str, digest: str, file: str) -> Path:

@@ -14,11 +14,11 @@ from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequence_videos import SequenceVideo, find_video
 from posewire_evaluation.sequences import PoseSequence
 
-__all__ = ["Labelled", "read_data_set"]
+__all__ = ["LabelledVideo", "read_data_set"]
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabelledVideo:
     """A video and its truth.
 
     Attributes:
@@ -35,7 +35,9 @@ class Labelled:
         return Video(self.truth.name, self.found.path)
 
 
-def read_data_set(videos: Path, truth: Path, *, progress: Callable[[int], None] = lambda done: None) -> list[Labelled]:
+def read_data_set(
+    videos: Path, truth: Path, *, progress: Callable[[int], None] = lambda done: None
+) -> list[LabelledVideo]:
     """All sequences of a data set in PoseTrack format, in the order of their names.
 
     Args:
@@ -55,6 +57,6 @@ def read_data_set(videos: Path, truth: Path, *, progress: Callable[[int], None] 
     data_set = []
     for done, file in enumerate(files, start=1):
         sequence = read_posetrack(file)
-        data_set.append(Labelled(sequence, find_video(videos, sequence)))
+        data_set.append(LabelledVideo(sequence, find_video(videos, sequence)))
         progress(done)
     return data_set

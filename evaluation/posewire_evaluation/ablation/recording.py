@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from posewire.array_types import Float32s
 from posewire.joints import JointSet
-from posewire_evaluation.ablation.cache import CachedDetections, NetworkCache, PoseBook, digest_of
+from posewire_evaluation.ablation.cache import CachedDetections, KnownPoses, NetworkCache, digest_of
 from posewire_evaluation.ablation.networks import Networks, Stages
 from posewire_evaluation.ablation.videos import Video
 from posewire_evaluation.errors import EvaluationError
@@ -117,7 +117,7 @@ def _record_flow(video: Video, networks: LoadedOnce, cache: NetworkCache, spent:
                 store(flow.grid)
 
 
-def keep_poses(video: Video, networks: Networks, cache: NetworkCache, new_poses: PoseBook) -> None:
+def keep_poses(video: Video, networks: Networks, cache: NetworkCache, new_poses: KnownPoses) -> None:
     """Add poses, which another process may have estimated, to the cache."""
     if len(new_poses):
         digest = _digest(video, networks, "pose")
@@ -150,7 +150,7 @@ class RecordedVideo:
     def __post_init__(self) -> None:
         self._found = self.cache.detections(self.video.name, self._digest("detector"))
         self._poses = self.cache.poses(self.video.name, self._digest("pose"), len(self.joint_set))
-        self.new_poses = PoseBook(len(self.joint_set))
+        self.new_poses = KnownPoses(len(self.joint_set))
         self._frames: Iterator[Frame] = iter(())
         self._next_frame = len(self)
 
@@ -187,8 +187,8 @@ class RecordedVideo:
             self.spent.seconds += end - start
             self.waited_s += end - asked
             self.spent.poses += len(missing)
-            for book in (self._poses, self.new_poses):
-                book.add(frame, xyxy[missing], joints)
+            for known in (self._poses, self.new_poses):
+                known.add(frame, xyxy[missing], joints)
         return self._poses.get(frame, xyxy)
 
     @cached_property

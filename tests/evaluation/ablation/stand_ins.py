@@ -13,7 +13,7 @@ import numpy as np
 
 from posewire.array_types import Float32s
 from posewire.joints import COCO17, POSETRACK15, JointSet
-from posewire_evaluation.ablation.data_set import Labelled
+from posewire_evaluation.ablation.data_set import LabelledVideo
 from posewire_evaluation.sequence_videos import SequenceVideo
 from posewire_evaluation.sequences import PoseFrame, PoseSequence
 from posewire_models.frames import Detections, FlowField, Frame
@@ -79,7 +79,7 @@ def truth_of(frames: int, first: int = 0, people: int = 2) -> PoseSequence:
     return PoseSequence("walk", POSETRACK15, tuple(found))
 
 
-def labelled(folder: Path, frames: int = 8) -> Labelled:
+def labelled(folder: Path, frames: int = 8) -> LabelledVideo:
     """A video and its truth."""
     write_pictures(folder / "walk", frames)
-    return Labelled(truth_of(frames), SequenceVideo(folder / "walk", tuple(range(frames))))
+    return LabelledVideo(truth_of(frames), SequenceVideo(folder / "walk", tuple(range(frames))))

@@ -12,7 +12,7 @@ import numpy as np
 from posewire.array_types import Float64s
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
-from posewire_evaluation.sequence_files import sequence_files, unscored
+from posewire_evaluation.sequence_files import check_folders, paired_files, sequence_files, unscored
 from posewire_evaluation.sequences import LARGEST
 
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
@@ -139,9 +139,7 @@ def _check_boxes(boxes: Float64s, path: Path) -> None:
 def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path]]:
     if truth.is_file() and predictions.is_file():
         return {truth.stem: (truth, predictions)}
-    for folder in (truth, predictions):
-        if not folder.is_dir():
-            raise EvaluationError(f"{folder} is not a folder; give one with a text file for each sequence")
+    check_folders(truth, predictions)
     known = {file.stem: file for file in sequence_files(truth, "*.txt")}
     for file in sequence_files(truth, "*/gt/gt.txt"):
         name = file.parent.parent.name
@@ -150,14 +148,8 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
         known[name] = file
     if not known:
         raise EvaluationError(f"{truth} holds neither NAME.txt nor NAME/gt/gt.txt; give the folder of the truth")
-    missing = [name for name in known if not (predictions / f"{name}.txt").is_file()]
-    if missing:
-        raise EvaluationError(
-            f"{predictions} has no {missing[0]}.txt"
-            + (f", nor {len(missing) - 1} more" if len(missing) > 1 else "")
-            + "; each sequence of the truth needs its prediction, an empty file if nobody was found"
-        )
-    return {name: (file, predictions / f"{name}.txt") for name, file in known.items()}
+    pairs = paired_files({f"{name}.txt": file for name, file in known.items()}, predictions)
+    return dict(zip(known, pairs, strict=True))
 
 
 def _count(true: Float64s, predicted: Float64s) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:

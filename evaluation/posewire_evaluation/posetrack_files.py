@@ -19,7 +19,7 @@ import numpy as np
 from posewire.array_types import Float64s
 from posewire.joints import POSETRACK15
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.sequence_files import sequence_files
+from posewire_evaluation.sequence_files import check_folders, listed, paired_files, truth_files
 from posewire_evaluation.sequences import NO_SCORE, PoseFrame, PoseSequence
 
 __all__ = ["file_pairs", "frame_number", "read_posetrack"]
@@ -111,24 +111,8 @@ def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
     """
     if truth.is_file() and predictions.is_file():
         return [(truth, predictions)]
-    for folder in (truth, predictions):
-        if not folder.is_dir():
-            raise EvaluationError(f"{folder} is not a folder; give one with a JSON file for each sequence")
-    files = sequence_files(truth)
-    if not files:
-        raise EvaluationError(f"{truth} holds no *.json; give the folder of the truth")
-    missing = [file.name for file in files if not (predictions / file.name).is_file()]
-    if missing:
-        known = {file.name for file in files}
-        others = [file.name for file in sequence_files(predictions) if file.name not in known]
-        hint = f"; it has {_listed(others)}, which the truth has not" if others else ""
-        raise EvaluationError(f"{predictions} has no prediction for {_listed(missing)}{hint}; names must be the same")
-    return [(file, predictions / file.name) for file in files]
-
-
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    check_folders(truth, predictions)
+    return paired_files({file.name: file for file in truth_files(truth)}, predictions)
 
 
 def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -> tuple[list[_People], str]:
@@ -173,7 +157,7 @@ def _joint_names(content: Mapping[str, Any], path: Path) -> list[str]:
     missing = [name for name in POSETRACK15.names if name not in names]
     if missing:
         raise EvaluationError(
-            f"{path} does not name the joints {_listed(missing)}: `categories` must be one, with the names of all"
+            f"{path} does not name the joints {listed(missing)}: `categories` must be one, with the names of all"
             " keypoints in their order"
         )
     return names

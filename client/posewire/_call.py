@@ -167,18 +167,18 @@ class _FirstStatus:
 
     def _note(self, call: grpc.aio.Call) -> None:
         """Called whenever gRPC sets a status: once, or twice in either order."""
-        code = _at_once(call.code())
+        code = _result_if_ready(call.code())
         known = self.error is not None and self.error.details() != _STAND_IN
         if not known and code is not None and code is not grpc.StatusCode.OK:
             self.error = grpc.aio.AioRpcError(
                 code,
                 initial_metadata=grpc.aio.Metadata(),
-                trailing_metadata=_at_once(call.trailing_metadata()) or grpc.aio.Metadata(),
-                details=_at_once(call.details()),
+                trailing_metadata=_result_if_ready(call.trailing_metadata()) or grpc.aio.Metadata(),
+                details=_result_if_ready(call.details()),
             )
 
 
-def _at_once(work: Coroutine[Any, Any, T]) -> T | None:
+def _result_if_ready(work: Coroutine[Any, Any, T]) -> T | None:
     """The result of a coroutine that does not wait, since what it asks for is known; else None."""
     try:
         work.send(None)

@@ -121,9 +121,9 @@ class AsyncTrackStream:
             if self._exchange is not None:
                 ends.push_async_callback(self._exchange.aclose)
             if self._pump is not None:
-                ends.push_async_callback(_end_of, self._pump)
+                ends.push_async_callback(_wait_for_end, self._pump)
             if self._opening is not None:
-                ends.push_async_callback(_end_of, self._opening)
+                ends.push_async_callback(_wait_for_end, self._opening)
             self._cancel_all()
 
     def _cancel_all(self) -> None:
@@ -298,7 +298,7 @@ class AsyncTrackStream:
         return self._exchange
 
 
-async def _end_of(task: asyncio.Task[Any]) -> None:
+async def _wait_for_end(task: asyncio.Task[Any]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 

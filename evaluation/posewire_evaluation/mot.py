@@ -12,7 +12,7 @@ import numpy as np
 from posewire.array_types import Float64s
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
-from posewire_evaluation.sequence_files import check_folders, paired_files, sequence_files, unscored
+from posewire_evaluation.sequence_files import check_folders, notes_on_unscored, paired_files, sequence_files
 from posewire_evaluation.sequences import LARGEST
 
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
@@ -60,7 +60,7 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
             f"{pairs[OVERALL][0]}: no sequence can be called {OVERALL}, which stands for all of them; give its files"
             " another name"
         )
-    notes = unscored(predictions, [predicted for _, predicted in pairs.values()], "*.txt")
+    notes = notes_on_unscored(predictions, [predicted for _, predicted in pairs.values()], "*.txt")
     for name, (true_file, predicted_file) in pairs.items():
         true, predicted = read_mot(true_file), read_mot(predicted_file)
         true = true[true[:, 6] >= _SCORED_CONFIDENCE]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["check_folders", "listed", "paired_files", "sequence_files", "truth_files", "unscored"]
+__all__ = ["check_folders", "listed", "notes_on_unscored", "paired_files", "sequence_files", "truth_files"]
 
 
 def sequence_files(folder: Path, pattern: str = "*.json") -> list[Path]:
@@ -61,7 +61,7 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def unscored(predictions: Path, scored: Iterable[Path], pattern: str = "*.json") -> list[str]:
+def notes_on_unscored(predictions: Path, scored: Iterable[Path], pattern: str = "*.json") -> list[str]:
     """A note on predictions without truth: no fault, a part of a data set may be scored, but nobody should wonder.
 
     Args:

@@ -22,7 +22,7 @@ from posewire.cli.evaluation_data import (
     evaluation_extra,
     open_data,
     processes,
-    say_where,
+    say_written,
 )
 from posewire.cli.failures import UsageError, expected_failures, say
 from posewire.cli.options import FlowFlag, QuietFlag
@@ -103,7 +103,7 @@ def run_ablate(job: AblateJob) -> None:
                 progress=progress.show,
             )
         print(write_report(rows, job.out_dir), end="")
-    say_where(job.out_dir, ("table_5.txt", "table_5.csv", "table_5.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("table_5.txt", "table_5.csv", "table_5.png"), quiet=job.quiet)
 
 
 def run_sets(job: SetsJob) -> None:
@@ -131,7 +131,7 @@ def run_sets(job: SetsJob) -> None:
         with bar("tracking", len(tasks_of(trackers)), quiet=job.quiet) as progress:
             results = compare(trackers, size, workers=processes(job.workers), progress=progress.show)
         print(write_results(results, job.out_dir), end="")
-    say_where(job.out_dir, ("tables.md", "results.csv", "faults.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("tables.md", "results.csv", "faults.png"), quiet=job.quiet)
 
 
 @app.command()

@@ -32,7 +32,7 @@ __all__ = [
     "evaluation_extra",
     "open_data",
     "processes",
-    "say_where",
+    "say_written",
 ]
 
 OutFlag: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="For tables and plots.")]
@@ -153,7 +153,7 @@ def evaluation_extra(command: str) -> Iterator[None]:
         ) from error
 
 
-def say_where(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
+def say_written(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
     """Name the files that were written."""
     if not quiet:
         for name in names:

@@ -24,7 +24,7 @@ from posewire.cli.evaluation_data import (
     evaluation_extra,
     open_data,
     processes,
-    say_where,
+    say_written,
 )
 from posewire.cli.failures import expected_failures
 from posewire.cli.options import DetectorFlag, FlowFlag, OwnBundleFlag, QuietFlag
@@ -94,7 +94,7 @@ def run_tune(job: TuneJob) -> None:
             evaluate = _on_sets(job, progress) if job.data is None else _on_data(job, job.data, progress)
             found = search(evaluate, objective=Objective(job.objective.value), samples=job.samples, seed=job.seed)
         print(write_search(found, job.out_dir), end="")
-    say_where(job.out_dir, ("tune.txt", "tune.csv", "tune.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("tune.txt", "tune.csv", "tune.png"), quiet=job.quiet)
 
 
 def _on_sets(job: TuneJob, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:

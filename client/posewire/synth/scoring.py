@@ -126,9 +126,9 @@ class Scorer:
         self._used.update(ids.tolist())
         self._people += int(wanted.sum())
         for row in np.nonzero(wanted)[0].tolist():
-            self._see(int(truth.ids[row]), truth.index)
+            self._note_seen(int(truth.ids[row]), truth.index)
             if row in matches:
-                self._account(truth, row, int(ids[matches[row]]), true_joints[row], joints[matches[row]])
+                self._compare(truth, row, int(ids[matches[row]]), true_joints[row], joints[matches[row]])
                 self._similarities.append(float(oks[row, matches[row]]))
             else:
                 self._missed += 1
@@ -136,13 +136,13 @@ class Scorer:
         excused = _iou(boxes[unmatched], truth.boxes[~wanted]).max(axis=1, initial=0.0) >= 0.5
         self._false += int((~excused).sum())
 
-    def _see(self, person: int, frame: int) -> None:
+    def _note_seen(self, person: int, frame: int) -> None:
         """Somebody is to be found."""
         if frame - self._last_seen.get(person, frame) > self.longest_gap + 1:
             self._returned.add(person)
         self._last_seen[person] = frame
 
-    def _account(self, truth: FrameTruth, row: int, track: int, true_joints: Float32s, joints: Float32s) -> None:
+    def _compare(self, truth: FrameTruth, row: int, track: int, true_joints: Float32s, joints: Float32s) -> None:
         person = int(truth.ids[row])
         if self._last.get(person, track) != track:
             self._switches += 1

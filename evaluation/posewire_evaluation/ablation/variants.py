@@ -104,7 +104,7 @@ def measure(
     progress(len(sequences) + 1)
 
     measured = []
-    run = partial(_track_elsewhere, networks, sequences, cache_dir)
+    run = partial(_track_in_process, networks, sequences, cache_dir)
     with in_parallel(run, workers) as each:
         for count, outcome in enumerate(each(variants[:-1])):
             for sequence, known in zip(sequences, outcome.new_poses, strict=True):
@@ -142,7 +142,7 @@ class _Outcome:
     new_poses: list[KnownPoses]
 
 
-def _track_elsewhere(
+def _track_in_process(
     networks: Networks, sequences: Sequence[LabelledVideo], cache_dir: Path, variant: Variant
 ) -> _Outcome:
     return _track(variant, LoadedOnce(networks), sequences, NetworkCache(cache_dir))

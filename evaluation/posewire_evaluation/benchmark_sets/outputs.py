@@ -126,7 +126,7 @@ class FaultyOutputs:
             somebody = claims.max(axis=1) >= _LEAST_OVERLAP
             found[somebody] = joints[claims.argmax(axis=1)[somebody]]
         for row in np.flatnonzero(~somebody).tolist():
-            found[row] = self._nobody(frame, xyxy[row])
+            found[row] = self._pose_of_nobody(frame, xyxy[row])
         return _seen_in_crop(found, xyxy)
 
     def _look_at(self, frame: int) -> tuple[Float32s, Float32s, Float32s]:
@@ -156,7 +156,7 @@ class FaultyOutputs:
         pose[:, 2] = np.clip(score + _JOINT_NOISE * noise[:, 2], 0.01, 0.99)
         return pose
 
-    def _nobody(self, frame: int, box: Float32s) -> Float32s:
+    def _pose_of_nobody(self, frame: int, box: Float32s) -> Float32s:
         """What a pose network says of a box without a person: joints anywhere, with low scores."""
         rng = self._rng(5, frame)
         places = rng.random((len(NANO19), 2)) * (box[2:] - box[:2]) + box[:2]

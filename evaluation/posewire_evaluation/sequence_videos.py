@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from posewire.sources import FolderSource
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.posetrack_files import frame_number
+from posewire_evaluation.posetrack_files import frame_number, read_posetrack
+from posewire_evaluation.sequence_files import check_folders, truth_files
 from posewire_evaluation.sequences import PoseSequence
 
-__all__ = ["SequenceVideo", "find_video"]
+__all__ = ["SequenceVideo", "find_video", "labelled_videos"]
 
 _SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 
@@ -32,6 +34,22 @@ class SequenceVideo:
     def number(self, index: int) -> int:
         """The truth's number of the frame that is read as the `index`-th."""
         return self.numbers[index] if self.numbers is not None else self.first + index
+
+
+def labelled_videos(videos: Path, truth: Path) -> Iterator[tuple[Path, PoseSequence, SequenceVideo]]:
+    """All sequences of a data set in PoseTrack format, in the order of their names: file, truth and frames.
+
+    Args:
+        videos: a video file or a folder of pictures for each sequence, see `find_video`.
+        truth: folder of PoseTrack JSON of 2017 or 2018, one file a sequence.
+
+    Raises:
+        EvaluationError: something is missing or faulty; the message names file and frame.
+    """
+    check_folders(videos, truth)
+    for file in truth_files(truth):
+        sequence = read_posetrack(file)
+        yield file, sequence, find_video(videos, sequence)
 
 
 def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:

@@ -794,6 +794,18 @@ def test_an_open_source_comes_back() -> None:
     assert open_source(source) is source
 
 
+def test_a_source_that_lacks_an_attribute_is_told_which() -> None:
+    lacking = SimpleNamespace(name="own", live=True, fps=None, size=None, frame_count=None, codec=None)
+    lacking.close = lambda: None
+    with pytest.raises(SourceError, match=r"it lacks __iter__, silence_s; see posewire\.Source"):
+        open_source(lacking)  # type: ignore[arg-type]  # which is the point
+
+
+def test_an_iterable_that_closes_is_no_source() -> None:
+    frames = (np.zeros((4, 6, 3), np.uint8) for _ in range(2))  # a generator, which has `close` too
+    assert isinstance(open_source(frames), ArraySource)
+
+
 # -- real clips --------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import typer
 
 from posewire.cli.evaluation_data import (
     CacheFlag,
-    Data,
+    DataChoice,
     DeviceFlag,
     FramesFlag,
     OutFlag,
@@ -22,7 +22,7 @@ from posewire.cli.evaluation_data import (
     evaluation_extra,
     open_data,
     processes,
-    say_where,
+    say_written,
 )
 from posewire.cli.failures import UsageError, expected_failures, say
 from posewire.cli.options import FlowFlag, QuietFlag
@@ -46,7 +46,7 @@ class AblateJob:
         quiet: only the table.
     """
 
-    data: Data
+    data: DataChoice
     out_dir: Path
     cache_dir: Path | None = None
     workers: int | None = None
@@ -83,14 +83,14 @@ def run_ablate(job: AblateJob) -> None:
         UsageError: unknown bundle, detector, flow estimator or device, or one choice of them twice.
     """
     with evaluation_extra("ablate"):
-        from posewire_evaluation.ablation.networks import told_apart
+        from posewire_evaluation.ablation.networks import with_unique_names
         from posewire_evaluation.ablation.table_5 import ablate, write_report
         from posewire_evaluation.ablation.variants import TABLE_5
 
         make_folder(job.out_dir)
         sequences, choices = open_data(job.data, quiet=job.quiet)
         try:
-            choices = told_apart(choices)
+            choices = with_unique_names(choices)
         except ValueError as error:
             raise UsageError(str(error)) from error
         total = len(choices) * (len(sequences) + len(TABLE_5))
@@ -103,7 +103,7 @@ def run_ablate(job: AblateJob) -> None:
                 progress=progress.show,
             )
         print(write_report(rows, job.out_dir), end="")
-    say_where(job.out_dir, ("table_5.txt", "table_5.csv", "table_5.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("table_5.txt", "table_5.csv", "table_5.png"), quiet=job.quiet)
 
 
 def run_sets(job: SetsJob) -> None:
@@ -131,7 +131,7 @@ def run_sets(job: SetsJob) -> None:
         with bar("tracking", len(tasks_of(trackers)), quiet=job.quiet) as progress:
             results = compare(trackers, size, workers=processes(job.workers), progress=progress.show)
         print(write_results(results, job.out_dir), end="")
-    say_where(job.out_dir, ("tables.md", "results.csv", "faults.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("tables.md", "results.csv", "faults.png"), quiet=job.quiet)
 
 
 @app.command()

@@ -15,12 +15,12 @@ from posewire.cli.failures import CommandError, UsageError, say
 from posewire.cli.progress import bar
 
 if TYPE_CHECKING:
-    from posewire_evaluation.ablation.data_set import Labelled
+    from posewire_evaluation.ablation.data_set import LabelledVideo
     from posewire_evaluation.ablation.networks import BundleNetworks
 
 __all__ = [
     "CacheFlag",
-    "Data",
+    "DataChoice",
     "DeviceFlag",
     "FramesFlag",
     "OutFlag",
@@ -32,7 +32,7 @@ __all__ = [
     "evaluation_extra",
     "open_data",
     "processes",
-    "say_where",
+    "say_written",
 ]
 
 OutFlag: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for tables and plots.")]
@@ -68,7 +68,7 @@ FramesFlag: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True)
-class Data:
+class DataChoice:
     """Videos with their truth, and the networks that look at them.
 
     Attributes:
@@ -105,7 +105,7 @@ def data_of(
     detectors: Sequence[str] | None,
     flow: str | None,
     device: str,
-) -> Data | None:
+) -> DataChoice | None:
     """What the flags name; None if they name no data at all.
 
     Raises:
@@ -119,10 +119,10 @@ def data_of(
         raise UsageError("--videos and --gt go together: give both")
     if "none" in (detectors or ()):
         raise UsageError("--detector none finds nobody, so there is nobody to track; name one, or leave the flag out")
-    return Data(videos, truth, tuple(bundles or ("nano",)), tuple(detectors or ("bundle",)), flow, device)
+    return DataChoice(videos, truth, tuple(bundles or ("nano",)), tuple(detectors or ("bundle",)), flow, device)
 
 
-def open_data(data: Data, *, quiet: bool) -> tuple[list[Labelled], list[BundleNetworks]]:
+def open_data(data: DataChoice, *, quiet: bool) -> tuple[list[LabelledVideo], list[BundleNetworks]]:
     """Read the truth, find the videos and check the networks' names; errors are those of `run_ablate`."""
     from posewire_evaluation.ablation.data_set import read_data_set
 
@@ -164,7 +164,7 @@ def evaluation_extra(command: str) -> Iterator[None]:
         ) from error
 
 
-def say_where(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
+def say_written(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
     """Name the files that were written."""
     if not quiet:
         for name in names:

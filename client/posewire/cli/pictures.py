@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.cli.failures import CommandError
 
 __all__ = ["Picture", "annotated_pictures", "numbered_pictures"]
@@ -34,7 +34,7 @@ class Picture:
 
     path: Path
     image_id: int
-    boxes: npt.NDArray[np.float32] | None = None
+    boxes: Float32s | None = None
 
 
 def numbered_pictures(paths: Sequence[Path]) -> list[Picture]:

@@ -46,12 +46,11 @@ class FolderSource:
         if not pictures:
             raise SourceError(f"{path} holds no pictures; they end in {', '.join(PICTURE_SUFFIXES)}")
         self.name = str(path)
-        self.fps: float | None = checked_rate(fps)
+        self.fps = checked_rate(fps)
         self.paths = sorted(pictures, key=_natural_order)[:max_frames]
         self.frame_count: int | None = len(self.paths)
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        assert self.fps is not None
         for number, path in enumerate(self.paths):
             frame = SourceFrame(number, number / self.fps, name=path.name)
             try:

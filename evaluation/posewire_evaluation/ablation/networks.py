@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from posewire.joints import JointSet, joint_set
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 
-__all__ = ["BundleNetworks", "Networks", "Stages", "file_digest", "told_apart"]
+__all__ = ["BundleNetworks", "Networks", "Stages", "file_digest", "with_unique_names"]
 
 
 class Stages(Protocol):
@@ -147,7 +147,7 @@ class BundleNetworks:
         return load_bundle(self.bundle, device=self.device, detector=self.detector, flow=self.flow)
 
 
-def told_apart(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
+def with_unique_names(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
     """The same choices; those that would have one name get as many folders in it as tell them apart.
 
     Raises:

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
-from posewire.cli.evaluation_data import Data
+from posewire.cli.evaluation_data import DataChoice
 from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
 from posewire_evaluation.ablation import search
 from posewire_evaluation.ablation.data_set import read_data_set
-from posewire_evaluation.ablation.networks import BundleNetworks, told_apart
+from posewire_evaluation.ablation.networks import BundleNetworks, with_unique_names
 from posewire_evaluation.errors import EvaluationError
 from tests.evaluation.ablation.stand_ins import CountedNetworks
 
@@ -114,7 +114,7 @@ def test_faulty_data_and_names_are_said(
     ],
 )
 def test_networks_are_told_apart(choices: list[tuple[str, str]], names: list[str]) -> None:
-    networks = told_apart([BundleNetworks(bundle, detector) for bundle, detector in choices])
+    networks = with_unique_names([BundleNetworks(bundle, detector) for bundle, detector in choices])
     assert [each.name for each in networks] == names
     assert [(each.bundle, each.detector) for each in networks] == choices
 
@@ -131,7 +131,7 @@ def test_what_is_needed_last_is_missed_first(
     package: str, said: str, data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = CountedNetworks()
-    monkeypatch.setattr(Data, "networks", lambda _: [networks])
+    monkeypatch.setattr(DataChoice, "networks", lambda _: [networks])
     for name in [name for name in sys.modules if name.startswith("posewire_evaluation")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
@@ -146,7 +146,7 @@ def test_both_commands_work_on_the_same_cache(
     data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = CountedNetworks()
-    monkeypatch.setattr(Data, "networks", lambda _: [networks])
+    monkeypatch.setattr(DataChoice, "networks", lambda _: [networks])
     monkeypatch.setattr(search, "PARAMETERS", {"queue_length": (1, 10)})
     flags = ["--videos", data[0], "--gt", data[1], "--cache", tmp_path / "cache", "--workers", 1, "--quiet"]
     table = run("ablate", "--out", tmp_path / "a", *flags)

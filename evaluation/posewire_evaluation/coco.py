@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from posewire.json_files import read_json
 from posewire_evaluation.coco_truth import check_truth, fault_of_shape, ids_of, is_id, is_number
 from posewire_evaluation.errors import EvaluationError
 
@@ -104,8 +104,8 @@ def _notes(
 
 def _load(path: Path, kind: type, what: str) -> Any:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, kind):
         raise EvaluationError(f"{path} holds no COCO data: {what} is expected")

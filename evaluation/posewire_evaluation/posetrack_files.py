@@ -5,7 +5,6 @@ Formats: poseval's `README.md` (2017) and `convert.py` (2018), whose reading of 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from posewire.joints import POSETRACK15
+from posewire.json_files import read_json
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.sequence_files import sequence_files
 from posewire_evaluation.sequences import NO_SCORE, Floats, PoseFrame, PoseSequence
@@ -84,8 +84,8 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
             message names file and frame.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     unscored = NO_SCORE if predictions else None
     with _naming(str(path)):

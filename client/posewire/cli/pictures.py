@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire.cli.failures import CommandError
+from posewire.json_files import read_json
 
 __all__ = ["Picture", "annotated_pictures", "numbered_pictures"]
 
@@ -57,7 +57,7 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Pictur
         OSError: it cannot be read.
     """
     try:
-        content = json.loads(ground_truth.read_text(encoding="utf-8"))
+        content = read_json(ground_truth)
         images = [(PurePosixPath(image["file_name"]), int(image["id"])) for image in content["images"]]
         boxes = _boxes(content["annotations"])
     except (ValueError, KeyError, TypeError) as error:

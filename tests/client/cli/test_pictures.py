@@ -90,6 +90,19 @@ def test_a_picture_is_one_image_and_no_other(paths: list[str], said: str, tmp_pa
         annotated_pictures([Path(path) for path in paths], ground_truth(tmp_path, images=IMAGES))
 
 
+def test_a_ground_truth_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    truth = ground_truth(tmp_path)
+    truth.write_bytes(b"\xef\xbb\xbf" + truth.read_bytes())
+    (found,) = annotated_pictures([Path("five.jpg")], truth)
+    assert found.image_id == 5
+
+
+def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "gt.json").write_text("[" * 200_000)
+    with pytest.raises(CommandError, match=r"gt\.json is not a COCO ground truth: .*too deep"):
+        annotated_pictures([Path("five.jpg")], tmp_path / "gt.json")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

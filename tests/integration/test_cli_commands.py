@@ -227,6 +227,11 @@ def test_poses_answers_for_every_picture(server: str, tmp_path: Path) -> None:
     entries = json.loads(out.read_text())
     assert [entry["image_id"] for entry in entries] == [3, 3, 11, 11, 20, 20, 21]
     assert all(len(entry["keypoints"]) == 51 and len(entry["bbox"]) == 4 for entry in entries)
+    assert "note" not in result.stderr
+    (folder / "000021.bmp").rename(folder / "last.bmp")
+    result = run("poses", str(folder), "--server", server, "--out", str(out), "--quiet")
+    assert "note: the image ids are running numbers from 1" in result.stderr
+    assert [entry["image_id"] for entry in json.loads(out.read_text())] == [1, 1, 2, 2, 3, 3, 4]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

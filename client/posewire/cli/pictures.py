@@ -14,7 +14,7 @@ import numpy.typing as npt
 from posewire.cli.failures import CommandError
 from posewire.json_files import read_json
 
-__all__ = ["Picture", "annotated_pictures", "numbered_pictures"]
+__all__ = ["Picture", "annotated_pictures", "note_on_ids", "numbered_pictures"]
 
 _PERSON = 1
 
@@ -39,10 +39,28 @@ class Picture:
 
 def numbered_pictures(paths: Sequence[Path]) -> list[Picture]:
     """Ids from the names where all of them are different numbers, as COCO's are; else running numbers from 1."""
-    stems = [path.stem for path in paths]
-    if all(stem.isdecimal() for stem in stems) and len({int(stem) for stem in stems}) == len(stems):
+    if _why_not_numbers(paths) is None:
         return [Picture(path, int(path.stem)) for path in paths]
     return [Picture(path, number) for number, path in enumerate(paths, start=1)]
+
+
+def note_on_ids(paths: Sequence[Path]) -> str | None:
+    """Of ids that are running numbers though most names are numbers: no ground truth would have them."""
+    why = _why_not_numbers(paths)
+    if why is None or 2 * sum(path.stem.isdecimal() for path in paths) <= len(paths):
+        return None
+    return f"the image ids are running numbers from 1, not the numbers in the pictures' names: {why}"
+
+
+def _why_not_numbers(paths: Sequence[Path]) -> str | None:
+    """What keeps the names from being ids."""
+    known: dict[int, Path] = {}
+    for path in paths:
+        if not path.stem.isdecimal():
+            return f"{path.name} is none"
+        if (other := known.setdefault(int(path.stem), path)) is not path:
+            return f"{other.name} and {path.name} have the same"
+    return None
 
 
 def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Picture]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from posewire.cli.failures import CommandError
-from posewire.cli.pictures import annotated_pictures, numbered_pictures
+from posewire.cli.pictures import annotated_pictures, note_on_ids, numbered_pictures
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,22 @@ from posewire.cli.pictures import annotated_pictures, numbered_pictures
 )
 def test_ids_are_the_numbers_in_names_or_running_ones(names: list[str], ids: list[int]) -> None:
     assert [picture.image_id for picture in numbered_pictures([Path(name) for name in names])] == ids
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["000139.png", "000285.png"], None),
+        (["000139.png", "000285.png", "cover.png"], "not the numbers in the pictures' names: cover.png is none"),
+        (["7.jpg", "07.png"], "7.jpg and 07.png have the same"),
+        (["7.jpg", "a.png"], None),  # no more than half are numbers
+        (["a.jpg", "b.jpg"], None),
+        ([], None),
+    ],
+)
+def test_running_ids_are_noted_where_names_are_numbers(names: list[str], said: str | None) -> None:
+    note = note_on_ids([Path(name) for name in names])
+    assert note is None if said is None else said in (note or "")
 
 
 def ground_truth(tmp_path: Path, **changes: Any) -> Path:

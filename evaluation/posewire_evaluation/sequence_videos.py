@@ -7,7 +7,7 @@ from pathlib import Path
 
 from posewire.sources import FolderSource
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.posetrack_files import frame_number
+from posewire_evaluation.frame_numbers import RULE, frame_numbers
 from posewire_evaluation.sequences import PoseSequence
 
 __all__ = ["SequenceVideo", "find_video"]
@@ -62,16 +62,16 @@ def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
 
 def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
     pictures = FolderSource(path).paths
-    numbers: list[int] = []
-    for picture in pictures:
-        number = frame_number(picture.stem)
+    there: dict[int, Path] = {}
+    for picture, number in zip(pictures, frame_numbers([picture.stem for picture in pictures]), strict=True):
         if number is None:
             raise EvaluationError(f"{picture}: its name has no number, which would tell which frame it is")
-        numbers.append(number)
-    there = set(numbers)
-    if len(there) < len(numbers):
-        raise EvaluationError(f"{path} has two pictures of one frame; it must hold one sequence")
+        if (other := there.setdefault(number, picture)) is not picture:
+            raise EvaluationError(
+                f"{path} has two pictures of frame {number}, {other.name} and {picture.name}; it must hold one"
+                f" sequence, and {RULE}"
+            )
     for frame in truth.frames:
         if frame.number not in there:
             raise EvaluationError(f"{path} has no picture of frame {frame.number}, which {truth.source} lists")
-    return SequenceVideo(path, tuple(numbers))
+    return SequenceVideo(path, tuple(there))

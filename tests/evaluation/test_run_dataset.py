@@ -96,6 +96,7 @@ def test_every_sequence_has_its_prediction(data: Path, server: str) -> None:
 
 
 def test_hidden_files_are_no_sequences(data: Path) -> None:
+    (data / "videos" / "000001_folder" / "._000001.png").write_bytes(b"\0\5\26\7Mac OS X")
     (data / "gt" / "._000001_folder.json").write_bytes(b"\0\5\26\7Mac OS X")
     shutil.copytree(data / "gt", data / "dt", ignore=shutil.ignore_patterns(".*"))
     result = run(data, NOBODY)
@@ -335,7 +336,7 @@ def test_frames_of_a_video_count_as_in_the_truth(first: int, tmp_path: Path, ser
         ),
         (
             lambda data: cv2.imwrite(str(data / "videos" / "000001_folder" / "4.png"), picture()),
-            "000001_folder has two pictures of one frame",
+            "000001_folder has two pictures of frame 4, 000004.png and 4.png",
         ),
         (lambda data: (data / "gt" / "000001_folder.json").write_text("{"), "000001_folder.json cannot be read"),
         (lambda data: [file.unlink() for file in (data / "gt").iterdir()], "gt holds no *.json"),

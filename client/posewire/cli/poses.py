@@ -124,7 +124,7 @@ async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: Serv
             await Crew(answer, fail, quiet=job.quiet).work(questions, _AT_A_TIME)
             for picture in pictures:
                 if picture.image_id in answers.found:
-                    writer.add(picture.image_id, answers.found[picture.image_id])
+                    writer.add(picture.image_id, answers.found[picture.image_id], category_id=picture.category_id)
     return answers
 
 

@@ -106,6 +106,19 @@ def test_a_picture_is_one_image_and_no_other(paths: list[str], said: str, tmp_pa
         annotated_pictures([Path(path) for path in paths], ground_truth(tmp_path, images=IMAGES))
 
 
+def test_people_are_the_category_of_that_name(tmp_path: Path) -> None:
+    annotations = [
+        {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4]},
+        {"image_id": 5, "category_id": 7, "bbox": [10, 20, 30, 40]},
+    ]
+    categories = [{"id": 1, "name": "bicycle"}, {"id": 7, "name": "person"}]
+    truth = ground_truth(tmp_path, annotations=annotations, categories=categories)
+    (found,) = annotated_pictures([Path("five.jpg")], truth)
+    assert found.category_id == 7
+    assert found.boxes is not None
+    assert found.boxes.tolist() == [[10, 20, 40, 60]]
+
+
 def test_a_ground_truth_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     truth = ground_truth(tmp_path)
     truth.write_bytes(b"\xef\xbb\xbf" + truth.read_bytes())
@@ -126,6 +139,12 @@ def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
         ({"annotations": [{"image_id": 5}]}, "bbox"),
         ({"annotations": [{"image_id": 5, "bbox": [1, 2, 3]}]}, "bbox"),
         ({"images": 3}, "images"),
+        ({"categories": 3}, "not a COCO ground truth"),
+        ({"categories": [{"id": 1}]}, "name"),
+        ({"categories": []}, "no category named 'person', .*; it has none at all"),
+        ({"categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]}, "no category .* it has 'dog', 'cat'"),
+        ({"annotations": []}, r"no box of a person with labelled joints \(category 1\)"),
+        ({"annotations": [{"image_id": 5, "bbox": [1, 2, 3, 4], "category_id": 3}]}, "no box of a person"),
         ({"images": []}, "knows none of the 1 pictures"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_numbers import RULE, frame_numbers
 from posewire_evaluation.sequences import PoseSequence
 
-__all__ = ["SequenceVideo", "find_video"]
+__all__ = ["SequenceVideo", "find_video", "note_on_counting"]
 
 _SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 
@@ -23,11 +24,13 @@ class SequenceVideo:
         path: a video file, or a folder of pictures.
         numbers: of the pictures, in the order in which a folder is read; None for a video file.
         first: number of a video's first frame.
+        assumed: whether nothing says that this is so, since the truth lists only some frames.
     """
 
     path: Path
     numbers: tuple[int, ...] | None
     first: int = 0
+    assumed: bool = False
 
     def number(self, index: int) -> int:
         """The truth's number of the frame that is read as the `index`-th."""
@@ -54,10 +57,29 @@ def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
         if path.is_dir():
             return _pictures(path, truth)
         if path.is_file():
-            return SequenceVideo(path, None, first=1 if truth.frames and truth.frames[0].number == 1 else 0)
+            return _counted(path, truth)
     looked_for = f"a folder {truth.name!r}, {truth.name}.mp4 ({', '.join(_SUFFIXES[1:])})"
     named = f" nor {truth.pictures!r}" if len(candidates) > len(_SUFFIXES) + 1 else ""
     raise EvaluationError(f"{folder} has no video of the sequence {truth.name!r}: neither {looked_for}{named}")
+
+
+def note_on_counting(found: Iterable[SequenceVideo]) -> str | None:
+    """Of videos whose truth may speak of each frame's neighbour, since it lists only some frames."""
+    assumed = [video for video in found if video.assumed]
+    if not assumed:
+        return None
+    more = f", as of {len(assumed) - 1} more videos" if len(assumed) > 1 else ""
+    return (
+        f"the frames of {assumed[0].path} are counted from {assumed[0].first}{more}: the truth lists only some and does"
+        " not say; if it counts otherwise, give a folder of pictures that have their numbers in their names"
+    )
+
+
+def _counted(path: Path, truth: PoseSequence) -> SequenceVideo:
+    numbers = [frame.number for frame in truth.frames]
+    first = 1 if numbers[:1] == [1] else 0
+    whole = numbers == list(range(first, first + len(numbers)))
+    return SequenceVideo(path, None, first, assumed=0 not in numbers and not whole)
 
 
 def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:

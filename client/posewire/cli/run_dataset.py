@@ -29,7 +29,7 @@ from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_pairs import check_frames
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_files import sequence_files
-from posewire_evaluation.sequence_videos import SequenceVideo, find_video
+from posewire_evaluation.sequence_videos import SequenceVideo, find_video, note_on_counting
 from posewire_evaluation.sequences import PoseSequence
 
 __all__ = ["DataSetJob", "run_data_set"]
@@ -106,6 +106,8 @@ def run_data_set(job: DataSetJob) -> None:
         CommandError: a file or folder is missing or unusable.
     """
     tasks = _tasks(job)
+    if (note := note_on_counting(task.video for task in tasks)) is not None:
+        say(f"posewire: note: {note}")
     remaining = [task for task in tasks if job.overwrite or not _is_done(task)]
     account = _Account()
     if remaining:

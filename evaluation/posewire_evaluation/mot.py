@@ -90,7 +90,7 @@ def read_mot(path: Path) -> Float64s:
             a box has a negative size, an id is too large to be told from its neighbours, or occurs twice in a frame.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     rows = []

@@ -105,10 +105,13 @@ def _export(component: Component, weights: Path, stage: str, path: Path) -> tupl
 
 
 def _compare_detections(network: nn.Module, path: Path) -> tuple[float, int]:
-    """Compare each detection with the one that lies on it: where scores are equal, the order may be another."""
+    """Compare each detection with the one that lies on it: where scores are equal, the order may be another.
+
+    Another number of them is a difference of 1: what only one of the two has lies on none of the other.
+    """
     picture = torch.rand(1, 3, *_DETECTOR_SIZE, generator=torch.Generator().manual_seed(0))
     (boxes, scores, labels), (other_boxes, other_scores, other_labels) = _both(network, path, picture)
-    if not len(boxes) or not len(other_boxes):
+    if len(boxes) != len(other_boxes) or not len(boxes):
         return float(len(boxes) != len(other_boxes)), 0
     overlap = box_iou(torch.from_numpy(boxes), torch.from_numpy(other_boxes)).numpy()
     partner = np.where(labels[:, None] == other_labels, overlap, -1.0).argmax(axis=1)

@@ -637,6 +637,7 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path: Path) -> None:
         write_picture(tmp_path / name.lower(), 40 * number)
     (tmp_path / "11.png").rename(tmp_path / "11.PNG")
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._1.png").write_bytes(b"\0\5\26\7Mac OS X")  # hidden
     source = open_source(str(tmp_path), fps=10)
     assert isinstance(source, FolderSource)
     assert (source.frame_count, source.fps, source.live) == (5, 10, False)

@@ -119,6 +119,29 @@ class _BrightSpot(nn.Module):
         return [{"boxes": boxes, "scores": brightness.max() * torch.tensor([0.9, 0.8]), "labels": torch.tensor([1, 3])}]
 
 
+@pytest.mark.parametrize(
+    ("rows", "least", "most"),
+    [
+        ([0, 1], 0, 0),
+        ([1, 0], 0, 0),  # in another order
+        ([0], 1, 1),
+        ([0, 1, 2], 1, 1),  # the export has one more
+        ([0, 1, 1], 1, 1),  # the same twice
+        ([0, 2], 0.01, 1),
+        ([], 1, 1),
+    ],
+)
+def test_detections_are_compared_both_ways(
+    rows: list[int], least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = np.array([[0, 0, 30, 60], [100, 0, 130, 60], [400, 300, 430, 360]], np.float32)
+    everything = boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 1, 1])
+    expected, found = ([array[kept] for array in everything] for kept in ([0, 1], np.array(rows, int)))
+    monkeypatch.setattr(bundle_export, "_both", lambda *_: (expected, found))
+    difference, _ = bundle_export._compare_detections(nn.Identity(), Path("detector.onnx"))
+    assert least <= difference <= most
+
+
 def test_a_detector_of_torchvision_can_be_named_as_an_onnx_detector(tmp_path: Path) -> None:
     path = tmp_path / "detector.onnx"
     export_detector_onnx(_BrightSpot().eval(), path, (96, 128))

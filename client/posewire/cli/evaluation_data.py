@@ -125,9 +125,12 @@ def data_of(
 def open_data(data: DataChoice, *, quiet: bool) -> tuple[list[LabelledVideo], list[BundleNetworks]]:
     """Read the truth, find the videos and check the networks' names; errors are those of `run_ablate`."""
     from posewire_evaluation.ablation.data_set import read_data_set
+    from posewire_evaluation.sequence_videos import note_on_counting
 
     with bar("reading the ground truth", None, quiet=quiet) as progress:
         sequences = read_data_set(data.videos, data.truth, progress=progress.show)
+    if (note := note_on_counting(each.found for each in sequences)) is not None:
+        say(f"posewire: note: {note}")
     choices = data.networks()
     for networks in choices:
         try:

@@ -28,7 +28,7 @@ from posewire.writers._posetrack import SEQUENCE_NAME
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_pairs import check_frames
 from posewire_evaluation.posetrack_files import read_posetrack
-from posewire_evaluation.sequence_videos import SequenceVideo, labelled_videos
+from posewire_evaluation.sequence_videos import SequenceVideo, labelled_videos, note_on_counting
 from posewire_evaluation.sequences import PoseSequence
 
 __all__ = ["DataSetJob", "run_data_set"]
@@ -106,6 +106,8 @@ def run_data_set(job: DataSetJob) -> None:
         EvaluationError: a file or folder of the data set is missing or unusable.
     """
     tasks = _tasks(job)
+    if (note := note_on_counting(task.video for task in tasks)) is not None:
+        say(f"posewire: note: {note}")
     remaining = [task for task in tasks if job.overwrite or not _is_done(task)]
     account = _Account()
     if remaining:

@@ -48,7 +48,11 @@ _FORMAT = 2
 _SOFTWARE = {"posewire": __version__, "opencv": cv2.__version__, "pyav": av.__version__}
 _OF_DETECTIONS = ("boxes", "scores", "counts", "times_s")
 _MOST_COLUMNS = 320
-"""Fields are kept at this width at most: DIS and FlowNet2-S compute at a quarter of the frame and only enlarge it."""
+"""Fields are kept at this width at most, those of DIS at half of its own, so that they take a quarter of the room.
+
+That is not free. Of frames 1280 pixels wide, the displacement of 99 points in 100 stays within 0.7 pixels; at the edges
+of what moves it may be 4 off. So replayed tracks are not quite those of the service. Half precision costs 0.01 pixels.
+"""
 
 
 class CacheError(EvaluationError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
-from posewire.cli.evaluation_data import DataChoice
+from posewire.cli.evaluation_data import DataChoice, open_data
 from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
 from posewire_evaluation.ablation import search
@@ -51,6 +53,23 @@ def test_what_is_missing_is_said_with_what_was_looked_for(tmp_path: Path, data: 
         read_data_set(data[0], empty)
     with pytest.raises(EvaluationError, match="nowhere is not a folder"):
         read_data_set(tmp_path / "nowhere", data[1])
+
+
+def test_a_truth_of_some_frames_does_not_say_how_a_video_counts(
+    data: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (truth,) = data[1].glob("*.json")
+    content = json.loads(truth.read_text())
+    content["images"] = content["images"][2:]
+    listed = {image["id"] for image in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in listed]
+    truth.write_text(json.dumps(content))
+    open_data(DataChoice(*data), quiet=True)
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(data[0] / NAME)
+    (data[0] / f"{NAME}.mp4").touch()
+    open_data(DataChoice(*data), quiet=True)
+    assert f"posewire: note: the frames of {data[0] / NAME}.mp4 are counted from 0" in capsys.readouterr().err
 
 
 def run(*arguments: object) -> Any:

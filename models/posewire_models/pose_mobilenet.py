@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from posewire_models.deconv_head import LAYERS_A_STEP, deconv_head
+from posewire_models.deconv_head import LAYERS_A_STEP, PoseNetConfig, deconv_head, heatmap_layer
 from posewire_models.mobilenet_trunk import InvertedResidual, MobileNetV2Trunk
-from posewire_models.pose_resnet import PoseNetConfig, heatmap_layer
 
 __all__ = ["PoseMobileNet", "PoseMobileNetConfig"]
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from posewire.joints import JointSet, joint_set
 from posewire_models.architectures import NETWORKS
 from posewire_models.crops import BOX_SCALE, normalise
+from posewire_models.deconv_head import PoseNetConfig
 from posewire_models.heatmaps import decode_heatmaps, gaussian_heatmaps
-from posewire_models.pose_resnet import PoseNetConfig
 from posewire_models.training.batch_norm import unfold_batch_norms
 from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.config import build

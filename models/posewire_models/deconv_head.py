@@ -1,4 +1,4 @@
-"""The deconvolution head of Simple Baselines, which every heatmap network here wears, and the settings they share.
+"""The deconvolution head of Simple Baselines, which every heatmap network here wears, and what they share.
 
 Source: Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 2, and the authors'
 `lib/models/pose_resnet.py`: each step doubles the resolution with a transposed convolution, batch norm and ReLU.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from posewire_models.network import Network
 from posewire_models.picture_net import PICTURE_STRIDE, PictureNetConfig
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MOST_CHANNELS",
     "TRUNK_STRIDE",
     "DeconvNetConfig",
+    "HeatmapNetwork",
     "PoseNetConfig",
     "deconv_head",
     "heatmap_layer",
@@ -99,6 +101,13 @@ class PoseNetConfig(DeconvNetConfig):
         super().__post_init__()
         if not 1 <= self.joints <= _MOST_JOINTS:
             raise ValueError(f"joints {self.joints} must be in 1..{_MOST_JOINTS}")
+
+
+class HeatmapNetwork(Network):
+    """`(b, 3, h, w)` normalised RGB crops to heatmaps `(b, config.joints, *config.output_size)`, about 0..1."""
+
+    config: PoseNetConfig
+    output_names = ("heatmaps",)
 
 
 def deconv_head(in_channels: int, config: DeconvNetConfig) -> nn.Sequential:

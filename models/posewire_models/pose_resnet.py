@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from posewire_models.deconv_head import PoseNetConfig, deconv_head, heatmap_layer
+from posewire_models.deconv_head import HeatmapNetwork, PoseNetConfig, deconv_head, heatmap_layer
 from posewire_models.trunks import RESNET_DEPTHS, ResNetTrunk, has_whole_channels
 
 __all__ = ["TABLE_2", "PoseResNet", "PoseResNetConfig"]
@@ -49,8 +49,10 @@ TABLE_2 = {
 """The networks of the paper's Table 2, by the letter of their row."""
 
 
-class PoseResNet(ResNetTrunk):
+class PoseResNet(ResNetTrunk, HeatmapNetwork):
     """`(b, 3, h, w)` normalised RGB crops to `(b, joints, h/4, w/4)` heatmaps (h/8 with two deconvolutions)."""
+
+    config: PoseResNetConfig
 
     def __init__(self, config: PoseResNetConfig) -> None:
         super().__init__(config.depth, config.width)

@@ -50,24 +50,30 @@ class Exported:
     compared: int
 
 
-def export_bundle(name_or_path: str | Path, folder: Path) -> Iterator[Exported]:
+def export_bundle(name_or_path: str | Path, folder: Path, store: Store | None = None) -> Iterator[Exported]:
     """Write each network of a bundle to `folder`, as `STAGE.onnx`, one at a time.
 
     Each is run in ONNX Runtime on random input and compared with the original before it gets its name. Flow by DIS is
     no network and is left out.
+
+    Args:
+        name_or_path: a bundle of the package, or the folder of one.
+        folder: made if it is not there.
+        store: of published weights; None takes the user's.
 
     Raises:
         BundleError, PublishedError: as `load_bundle`.
         ExportError: an export that differs from its original.
     """
     place = find_bundle(name_or_path)
-    manifest = resolve(read_manifest(place), STAGES, Store(), str(name_or_path))
+    store = store or Store()
+    manifest = resolve(read_manifest(place), STAGES, store, str(name_or_path))
     folder.mkdir(parents=True, exist_ok=True)
     for stage, component in _with_networks(manifest):
         final = folder / f"{stage}.onnx"
         temporary = folder / f".{stage}.onnx.tmp"
         try:
-            difference, compared = _export(component, weights_folder(component, place), stage, temporary)
+            difference, compared = _export(component, weights_folder(component, place, store), stage, temporary)
             if difference > _TOLERANCE:
                 raise ExportError(
                     f"{stage}: ONNX Runtime's result differs by {difference:.2g}; {final} was not written"

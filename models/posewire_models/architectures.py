@@ -17,10 +17,10 @@ from torch import nn
 from posewire.joints import JointSet
 from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.deconv_head import HeatmapNetwork, PoseNetConfig
-from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
+from posewire_models.detectors.center_heatmap import center_heatmap_detector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector, current_names, detection_network
-from posewire_models.detectors.yolox import YoloxPersonDetector
+from posewire_models.detectors.yolox import yolox_person_detector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.manifest import BundleError, Component, settings_from_json
@@ -121,12 +121,12 @@ def build_detector(
         return TorchvisionDetector(name, weights, settings, device, precision)
     network = build_network(component, folder, "detector")
     if isinstance(network, YoloxDetector):
-        return YoloxPersonDetector(network, settings, device, runtime, precision)
+        return yolox_person_detector(network, settings, device, runtime, precision)
     if not isinstance(network, CenterDetector):
         raise BundleError(
             f"detector: {component.architecture!r} is no detector; use yolox, center_detector or torchvision"
         )
-    return CenterHeatmapDetector(network, settings, device, runtime, precision)
+    return center_heatmap_detector(network, settings, device, runtime, precision)
 
 
 def build_flow(

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from posewire_models.manifest import settings_from_json
 from posewire_models.published.errors import StoreError
+from posewire_models.typed_json import from_json
 
 __all__ = ["Store", "StoredFile", "default_folder", "file_digest", "replacing"]
 
@@ -99,7 +99,7 @@ class Store:
         """The record of `name`, if there is one, whether its weights are still here or not; raises as `find`."""
         path = self._record_path(name)
         try:
-            return settings_from_json(StoredFile, json.loads(path.read_text(encoding="utf-8")), str(path))
+            return from_json(StoredFile, json.loads(path.read_text(encoding="utf-8")), "record")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, RecursionError) as error:

@@ -19,6 +19,7 @@ from posewire_models.manifest import Component, Manifest, read_manifest
 from posewire_models.onnx_export import OnePicture, export_detector_onnx, export_onnx
 from posewire_models.published.resolution import STAGES, resolve
 from posewire_models.published.store import Store
+from posewire_models.whole_files import replacing
 
 __all__ = ["ExportError", "Exported", "export_bundle"]
 
@@ -71,16 +72,12 @@ def export_bundle(name_or_path: str | Path, folder: Path, store: Store | None = 
     folder.mkdir(parents=True, exist_ok=True)
     for stage, component in _with_networks(manifest):
         final = folder / f"{stage}.onnx"
-        temporary = folder / f".{stage}.onnx.tmp"
-        try:
-            difference, compared = _export(component, weights_folder(component, place, store), stage, temporary)
+        with replacing(final) as unfinished:
+            difference, compared = _export(component, weights_folder(component, place, store), stage, unfinished)
             if difference > _TOLERANCE:
                 raise ExportError(
                     f"{stage}: ONNX Runtime's result differs by {difference:.2g}; {final} was not written"
                 )
-            temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
         yield Exported(stage, final, difference, compared)
 
 

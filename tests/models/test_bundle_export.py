@@ -23,7 +23,8 @@ from posewire_models.frames import Frame
 from posewire_models.manifest import BundleError, Component, WeightsFile
 from posewire_models.onnx_export import export_detector_onnx
 from posewire_models.published.errors import NotStoredError
-from posewire_models.published.store import Store, file_digest
+from posewire_models.published.store import Store
+from posewire_models.whole_files import file_digest
 from tests.models.small_networks import small_network
 
 

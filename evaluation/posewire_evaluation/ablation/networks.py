@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,8 +15,9 @@ from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.flow_estimators import FAR_S
 from posewire_models.specs import Dis, FlowNetFile, Nothing, OnnxFile, TorchvisionFile
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
+from posewire_models.whole_files import file_digest
 
-__all__ = ["BundleNetworks", "Networks", "Stages", "file_digest", "told_apart"]
+__all__ = ["BundleNetworks", "Networks", "Stages", "told_apart"]
 
 
 class Stages(Protocol):
@@ -165,9 +165,3 @@ def _content(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the file of the network")
     return file_digest(path)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ from posewire_models.detectors.onnx_runtime import OnnxDetector
 from posewire_models.flow_estimators import DisFlow, FlowByGap, FlowNetFlow, StillFlow
 from posewire_models.manifest import find_bundle
 from posewire_models.onnx_export import export_detector_onnx
+from posewire_models.published.errors import NotStoredError
 from posewire_models.published.store import Store
 from posewire_models.specs import Dis, FlowNetFile, Nothing, OnnxFile, TorchvisionFile
 
@@ -99,3 +100,8 @@ def test_published_weights_are_those_of_the_store_that_is_given(tmp_path: Path) 
         assert part.component.weights is not None
         assert part.folder / part.component.weights.file == path
     assert chosen(f"torchvision:{MODEL}").detector == TorchvisionFile(MODEL, weights["torchvision-ssdlite320"])
+
+
+def test_the_store_that_is_given_is_the_one_that_is_looked_into(tmp_path: Path) -> None:
+    with pytest.raises(NotStoredError, match=f"not in {tmp_path / 'weights'} "):
+        load_bundle("paper-r50", device="cpu", store=Store(tmp_path))

@@ -142,6 +142,7 @@ def told_apart(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
 
 
 def _identity(chosen: ChosenDetector | ChosenFlow, how: dict[str, Any]) -> dict[str, Any]:
+    # Some of the keys say nothing more: they stay, so that what users have in their caches is still known.
     match chosen:
         case Part(component):
             return asdict(component) | how

@@ -23,7 +23,8 @@ from posewire_models.frames import Frame
 from posewire_models.manifest import BundleError, Component, WeightsFile
 from posewire_models.onnx_export import export_detector_onnx
 from posewire_models.published.errors import NotStoredError
-from posewire_models.published.store import file_digest
+from posewire_models.published.store import Store
+from posewire_models.whole_files import file_digest
 from tests.models.small_networks import small_network
 
 
@@ -100,10 +101,9 @@ def test_a_detector_of_torchvision_may_have_the_names_of_older_files(tmp_path: P
     torch.testing.assert_close(network.state_dict()["rpn.head.conv.0.0.weight"], older["rpn.head.conv.weight"])
 
 
-def test_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSEWIRE_CACHE", str(tmp_path / "cache"))
+def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotStoredError, match="posewire models pull paper-r50"):
-        list(export_bundle("paper-r50", tmp_path / "out"))
+        list(export_bundle("paper-r50", tmp_path / "out", Store(tmp_path / "cache")))
 
 
 class _BrightSpot(nn.Module):

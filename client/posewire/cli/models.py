@@ -209,7 +209,7 @@ def _named(name: str, store: Store) -> list[PublishedFile]:
 
 
 def _digest(path: Path) -> str:
-    from posewire_models.published.store import file_digest
+    from posewire_models.whole_files import file_digest
 
     return file_digest(path)
 

@@ -19,7 +19,7 @@ from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_files import sequence_files
 from posewire_models.manifest import BundleError, find_bundle, read_manifest
-from posewire_models.spec_names import spec_name
+from posewire_models.specs import spec_name
 
 __all__ = ["SettingsNote"]
 

@@ -25,7 +25,8 @@ import torch
 
 from posewire.joints import COCO17
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL, boxes_of, nms
+from posewire_models.detectors.yolox_boxes import boxes_of, nms
+from posewire_models.letterbox import FILL
 from posewire_models.training.pictures import cut_square
 from posewire_models.training.readers.teacher import teacher_lines
 
@@ -56,7 +57,7 @@ class YoloxBoxes:
         """Boxes `(n, 5)` x1, y1, x2, y2, score in pixels of `picture` (RGB), best first."""
         height, width = picture.shape[:2]
         scale = self._side / max(height, width)
-        canvas = np.full((self._side, self._side, 3), YOLOX_FILL, np.uint8)
+        canvas = np.full((self._side, self._side, 3), FILL, np.uint8)
         small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
         canvas[: small.shape[0], : small.shape[1]] = small[:, :, ::-1]
         raw = torch.from_numpy(

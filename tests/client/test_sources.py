@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
 import struct
 import threading
@@ -190,7 +191,7 @@ def write_clip(
     path: Path, codec: str, *, sound: str | None = None, sound_s: float = 10.0, frames: int = 100, pause_s: float = 0.0
 ) -> Path:
     """Noise, ten frames a second, every tenth of which may last longer; with a tone if need be."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
         stream: Any = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 10)
@@ -241,6 +242,15 @@ def test_whatever_the_format_a_video_that_is_cut_off_ends_in_an_error(
     assert 30 < len(frames) < 90
     assert f"cut.{suffix} ends after" in error
     assert "s; is the file cut off?" in error
+
+
+@pytest.mark.parametrize("kept", [0.6, 0.97])
+def test_a_short_video_that_is_cut_off_is_known_by_its_index(tmp_path: Path, kept: float) -> None:
+    whole = write_clip(tmp_path / "a.mp4", "libx264", frames=9).read_bytes()  # less than a second
+    (tmp_path / "cut.mp4").write_bytes(whole[: int(kept * len(whole))])
+    frames, error = take_until_error(open_source(tmp_path / "cut.mp4"))
+    assert 0 < len(frames) < 10
+    assert re.search(r"cut.mp4 is cut off: by its index, \d+ bytes of the video are missing", error)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -52,6 +53,7 @@ class VideoInput:
         timeout_s: float | None = None,
     ):
         self.name = name
+        self._address = address
         self._timeout_s = timeout_s
         self._begun = False
         self._closed = False
@@ -121,10 +123,16 @@ class VideoInput:
             raise SourceError(f"{self.name} stopped after {frames} frames; is the camera still connected?")
         with self._held_open():
             length_s, reached_s = self._extent(last_time_s)
+            missing = self._missing_bytes()
         if length_s - reached_s > max(_SHORTFALL_S, _SHORTFALL_FRACTION * length_s):
             raise SourceError(
                 f"{self.name} ends after {last_time_s:.1f} s of {length_s:.1f} s; is the file cut off?"
                 f" The {frames} frames before that were read"
+            )
+        if missing:
+            raise SourceError(
+                f"{self.name} is cut off: by its index, {missing} bytes of the video are missing at its end. "
+                f"The {frames} frames before that were read"
             )
 
     def close(self) -> None:
@@ -162,6 +170,14 @@ class VideoInput:
         if packet.pts is not None:
             end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             self._ends_s[packet.stream_index] = max(end_s, self._ends_s.get(packet.stream_index, end_s))
+
+    def _missing_bytes(self) -> int:
+        """By how much an MP4 file is shorter than its index says."""
+        file = Path(self._address.removeprefix("file:"))
+        if not self.container.format.name.startswith("mov,") or not file.is_file():
+            return 0
+        packets = getattr(self.stream, "index_entries", None) or ()  # older versions of PyAV do not show them
+        return max(0, max((packet.pos + packet.size for packet in packets), default=0) - file.stat().st_size)
 
     def _extent(self, last_time_s: float) -> tuple[float, float]:
         """How long the header says that the pictures go on, and how far they went, in seconds.

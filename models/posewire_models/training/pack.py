@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from posewire_models.training.checkpoint import write_atomically
+from posewire_models.whole_files import replacing
 
 __all__ = ["join", "main", "split"]
 
@@ -28,16 +28,13 @@ def split(source: Path, parts: Path, limit_bytes: int) -> list[Path]:
     Raises:
         ValueError: a file alone is larger than the limit, or there is none.
     """
+    parts.mkdir(parents=True, exist_ok=True)
     written = []
     for number, files in enumerate(_grouped(source, limit_bytes)):
         path = parts / f"part-{number:02d}.tar"
-
-        def write(unfinished: Path, files: list[Path] = files) -> None:
-            with tarfile.open(unfinished, "w", dereference=True) as archive:
-                for file in files:
-                    archive.add(file, file.relative_to(source))
-
-        write_atomically(path, write)
+        with replacing(path) as unfinished, tarfile.open(unfinished, "w", dereference=True) as archive:
+            for file in files:
+                archive.add(file, file.relative_to(source))
         written.append(path)
     if not written:
         raise ValueError(f"there are no files under {source}")

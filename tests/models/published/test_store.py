@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from posewire_models.published.errors import StoreError
-from posewire_models.published.store import Store, default_folder, file_digest
+from posewire_models.published.store import Store, default_folder
+from posewire_models.whole_files import file_digest
 
 
 def _add(store: Store, content: bytes = b"weights", name: str = "net") -> None:

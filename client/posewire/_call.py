@@ -87,7 +87,9 @@ class TrackCall:
                 code=grpc.StatusCode.DEADLINE_EXCEEDED.name,
             ) from None
         except grpc.aio.AioRpcError as error:
-            raise error_from_status(status.error or error, address, "opening a stream") from error
+            raise error_from_status(
+                status.error or error, address, "opening a stream", is_anonymous=connection.is_anonymous
+            ) from error
         except asyncio.CancelledError:
             call.cancel()
             if is_cancelled_task():

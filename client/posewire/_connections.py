@@ -91,6 +91,11 @@ class Access:
     def __repr__(self) -> str:
         return f"Access(tls={self.tls!r}, token={'***' if self.token else ''!r}, insecure={self.insecure})"
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the connection is encrypted without a certificate of this client, which a server may want."""
+        return self.tls is not None and self.tls.cert is None
+
     def check(self, address: str) -> None:
         """Raise `InvalidSettings` if the token could be read on its way to `address`."""
         encrypted = self.tls is not None or self.credentials is not None
@@ -125,11 +130,13 @@ class Connection:
         address: `host:port`.
         stub: makes calls.
         metadata: goes with each call.
+        is_anonymous: as that of `Access`.
     """
 
     address: str
     stub: PoseTrackingServiceAsyncStub
     metadata: tuple[tuple[str, str], ...]
+    is_anonymous: bool = False
 
 
 class Connections:
@@ -170,7 +177,7 @@ class Connections:
         if address not in self._channels:
             self._channels[address] = self._access.channel(address, self._options)
         stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(self._channels[address])
-        return Connection(address, stub, self._metadata)
+        return Connection(address, stub, self._metadata, self._access.is_anonymous)
 
     def after(self, address: str) -> str:
         """Whose turn comes when `address` has failed."""
@@ -206,7 +213,7 @@ class Connections:
         try:
             answer = await ask(self.to(address))
         except grpc.aio.AioRpcError as error:
-            raise error_from_status(error, address, doing) from error
+            raise error_from_status(error, address, doing, is_anonymous=self._access.is_anonymous) from error
         self.preferred = address
         return answer
 

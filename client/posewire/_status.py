@@ -22,6 +22,8 @@ from posewire.errors import (
 __all__ = ["error_from_status"]
 
 _DETAILS_KEY = "grpc-status-details-bin"
+# What gRPC says where nobody listens, or where it is the client that hangs up.
+_NOT_FOR_WANT_OF_A_CERTIFICATE = ("Connection refused", "CERTIFICATE_VERIFY_FAILED")
 # What a call looks like whose server went away behind a proxy.
 _CUT_OFF = "RST_STREAM"
 
@@ -50,13 +52,16 @@ _REMEDIES: dict[type[CallError], str] = {
 }
 
 
-def error_from_status(error: grpc.aio.AioRpcError, address: str, doing: str) -> CallError:
+def error_from_status(
+    error: grpc.aio.AioRpcError, address: str, doing: str, *, is_anonymous: bool = False
+) -> CallError:
     """The exception of the SDK for a failed call.
 
     Args:
         error: what gRPC raised.
         address: of the server, for the message.
         doing: what was being done, e.g. `opening a stream`.
+        is_anonymous: whether the connection is encrypted, but this client shows no certificate of its own.
     """
     code = error.code()
     kind = _CLASSES.get(code, ServerFailed)
@@ -72,6 +77,12 @@ def error_from_status(error: grpc.aio.AioRpcError, address: str, doing: str) -> 
         message = f"{doing} at {address}: {words} [{code.name}]"
     if kind in _REMEDIES and not reason:
         message = f"{message}; {_REMEDIES[kind]}"
+        if (
+            is_anonymous
+            and kind is ConnectionFailed
+            and not any(each in words for each in _NOT_FOR_WANT_OF_A_CERTIFICATE)
+        ):
+            message += ", or wants this client's certificate (TlsSettings(cert=, key=); --cert, --key)"
     return kind(message, code=code.name, reason=reason, violations=violations)
 
 

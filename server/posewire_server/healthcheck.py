@@ -78,7 +78,8 @@ def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.C
         return grpc.insecure_channel(address, _OPTIONS)
     chain = security.tls_cert.read_bytes()
     key, own = (security.tls_key.read_bytes(), chain) if security.client_ca is not None else (None, None)
-    name = _name_in_certificate(address, security.tls_cert, timeout_s)
+    own_files = (security.tls_cert, security.tls_key) if security.client_ca is not None else None
+    name = _name_in_certificate(address, security.tls_cert, own_files, timeout_s)
     return grpc.secure_channel(
         address,
         grpc.ssl_channel_credentials(root_certificates=chain, private_key=key, certificate_chain=own),
@@ -86,8 +87,16 @@ def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.C
     )
 
 
-def _name_in_certificate(address: str, cert: Path, timeout_s: float) -> str:
+def _name_in_certificate(address: str, cert: Path, own: tuple[Path, Path] | None, timeout_s: float) -> str:
     """A name that the server's certificate is for; the library reads certificates only out of a connection.
+
+    The connection is one that the server takes for that of a client, so that its log has no word of it.
+
+    Args:
+        address: of the server.
+        cert: that it must show.
+        own: certificate and key to show; None: none.
+        timeout_s: for connecting, and for each wait.
 
     Raises:
         OSError: no connection, or the server shows another certificate (as in the middle of a renewal).
@@ -96,11 +105,15 @@ def _name_in_certificate(address: str, cert: Path, timeout_s: float) -> str:
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # no authority is needed above the certificate itself
     context.load_verify_locations(cert)
+    context.set_alpn_protocols(["h2"])
+    if own is not None:
+        context.load_cert_chain(*own)
     host, _, port = address.rpartition(":")
     with (
         socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
         context.wrap_socket(plain) as encrypted,
     ):
+        encrypted.recv(1)  # the server speaks when it has made up its mind: hanging up before that is a failure to it
         names: Any = (encrypted.getpeercert() or {}).get("subjectAltName", ())
     for kind, name in names:  # also URIs and others that nobody connects to
         if kind == "DNS":

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import posewire
-from posewire import SourceError, SourceFrame, open_source
+from posewire import InvalidSettings, SourceError, SourceFrame, open_source
 from posewire.sources import ArraySource, FolderSource, PacketSource, VideoSource
 from posewire.sources._container import VideoInput
 
@@ -524,6 +524,12 @@ def test_the_codec_asked_for_must_be_the_sources(tmp_path: Path, make_video: Mak
         open_source(path, codec="h265")
     with pytest.raises(SourceError, match="no h264 packets"):
         open_source([np.zeros((4, 4, 3), np.uint8)], codec="h264")
+
+
+def test_an_unknown_codec_is_not_the_fault_of_the_source(tmp_path: Path, make_video: MakeVideo) -> None:
+    path = make_video(tmp_path / "a.mp4", options={"bf": "0"})
+    with pytest.raises(InvalidSettings, match="codec is 'jpg'; it is one of 'jpeg', 'png', 'raw', 'h264', "):
+        open_source(path, codec="jpg")  # type: ignore[arg-type]
 
 
 # -- cameras and addresses ---------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ async def test_tls(authority: Authority, identity: Identity) -> None:
             assert await tracked(client) == 3
         # Nobody whom it knows vouches for the server.
         async with AsyncClient(address, tls=TlsSettings(), timeout_s=5) as distrustful:
-            with pytest.raises(posewire.ConnectionFailed):
+            with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
                 await distrustful.server_info()
         async with AsyncClient(address, timeout_s=5) as plain:
             with pytest.raises(posewire.ConnectionFailed, match="whether the server uses TLS"):
@@ -58,8 +58,17 @@ async def test_mutual_tls(authority: Authority, identity: Identity) -> None:
         async with AsyncClient(address, tls=tls) as client:
             assert await tracked(client) == 3
         async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5) as nobody:
-            with pytest.raises(posewire.CallError):
+            with pytest.raises(posewire.ConnectionFailed, match=r"wants this client's certificate .*--cert, --key"):
                 await nobody.server_info()
+        async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5, reconnect=None) as nobody:
+            with pytest.raises(posewire.ConnectionFailed, match="wants this client's certificate"):
+                await tracked(nobody)
+    async with AsyncClient(address, tls=tls, timeout_s=5) as late:  # it was not for want of one
+        with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
+            await late.server_info()
+    async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5) as late:  # nobody is there
+        with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
+            await late.server_info()
 
 
 def grant(file: Path) -> str:

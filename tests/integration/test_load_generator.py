@@ -172,6 +172,8 @@ async def test_what_is_never_answered_has_waited(monkeypatch: pytest.MonkeyPatch
     assert result.frames.tracked == 0
     assert result.frames.open >= 1
     assert result.faults == ()  # a figure, and not a fault
+    assert not result.valid  # but no success
+    assert "NOT VALID: not one frame was tracked" in result.as_text()
     assert result.latency is not None
     assert result.latency.max >= 1200  # the schedule of a second, and the patience
 

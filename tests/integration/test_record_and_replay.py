@@ -23,6 +23,7 @@ from posewire_models.frames import FlowField, Frame
 from posewire_server.config import LimitsConfig
 from posewire_server.inference.networks import Networks
 from posewire_server.recording.explanation import explain
+from posewire_server.recording.file_format import Kind, Record, records
 from posewire_server.recording.recording import Recording
 from posewire_server.server import running_server
 from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, box_list, connected, server_config
@@ -345,6 +346,71 @@ async def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         done = await posewire(*command)
         assert done.exit_code == 1
         assert "posewire: " in done.output
+
+
+def records_of(path: Path, kind: Kind) -> list[Record]:
+    return [record for record in records(path) if record.kind is kind]
+
+
+def damage(path: Path, offset: int, value: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] = value
+    path.write_bytes(content)
+
+
+async def test_what_lies_before_damage_is_compared_and_is_no_success(tmp_path: Path, again: str) -> None:
+    path = await recorded(tmp_path)
+    at = records_of(path, Kind.RESPONSE)[4].offset  # the first one is of the beginning of the stream
+    damage(path, at + 40, 0xFF)
+    for flags in ((), ("--quiet",)):
+        done = await posewire("replay", path, "--server", again, *flags)
+        assert done.exit_code == 1
+        assert f"damaged at byte {at}: a record has another checksum" in done.output
+        assert "3 frames before it were compared" in done.output
+        assert "has no end" not in done.output
+
+
+async def test_a_record_of_another_kind_is_damage(tmp_path: Path, again: str) -> None:
+    path = await recorded(tmp_path)
+    at = records_of(path, Kind.REQUEST)[-1].offset
+    damage(path, at, Kind.END)
+    done = await posewire("replay", path, "--server", again)
+    assert done.exit_code == 1
+    assert f"damaged at byte {at}: this is no end" in done.output
+
+
+async def test_a_recording_without_a_frame_to_compare_is_no_success(tmp_path: Path, again: str) -> None:
+    path = await recorded(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: records_of(path, Kind.RESPONSE)[1].offset + 20])
+    for flags in ((), ("--quiet",)):
+        done = await posewire("replay", path, "--server", again, *flags)
+        assert done.exit_code == 1
+        assert "has no frame to compare" in done.output
+    path.write_bytes(content[: records_of(path, Kind.REQUEST)[0].offset + 20])
+    done = await posewire("replay", path, "--server", again)
+    assert done.exit_code == 1
+    assert "ends before its stream began" in done.output
+
+
+async def test_a_recording_that_was_cut_off_is_compared_as_far_as_it_goes(tmp_path: Path, again: str) -> None:
+    path = await recorded(tmp_path)
+    path.write_bytes(path.read_bytes()[: records_of(path, Kind.RESPONSE)[4].offset + 20])
+    done = await posewire("replay", path, "--server", again)
+    assert done.exit_code == 0, done.output
+    assert "the recording has no end" in done.output
+    assert "3 frames: same ids" in done.output
+
+
+async def test_explain_tells_of_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await recorded(tmp_path)
+    at = records_of(path, Kind.RESPONSE)[4].offset
+    damage(path, at + 40, 0xFF)
+    monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: networks())
+    for frame, status in ((2, 0), (6, 1)):  # before it, and behind it
+        done = await posewire("explain", path, "--frame", frame)
+        assert done.exit_code == status
+        assert f"damaged at byte {at}" in done.output
 
 
 async def test_a_killed_server_leaves_a_recording(tmp_path: Path, again: str) -> None:

@@ -60,5 +60,5 @@ def test_options_out_of_range(setting: dict[str, int]) -> None:
 
 def test_a_mistake_is_one_line() -> None:
     result = CliRunner().invoke(app, ["--frames", "1"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "posewire: frames is 1; it must lie in 20..100000" in result.output

@@ -48,6 +48,8 @@ def run_explain(job: ExplainJob) -> None:
         CommandError: there is no such frame, or the networks cannot be loaded, or not run on it.
     """
     recording = read_recording(job.file)
+    if recording.damage is not None:
+        say(f"posewire: {recording.damage}")
     try:
         from posewire_server.config import ServerConfig
         from posewire_server.errors import ServiceError

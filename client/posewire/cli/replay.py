@@ -46,7 +46,7 @@ class ReplayJob:
 
 
 def run_replay(job: ReplayJob) -> None:
-    """Run a recording again; ends the program with status 1 if anything differs.
+    """Run a recording again. Status 1 if anything differs, the file is damaged, or there is nothing to compare.
 
     Raises:
         CommandError: the file is no recording.
@@ -66,9 +66,14 @@ def run_replay(job: ReplayJob) -> None:
         number, what = comparison.differences[0]
         say(f"posewire: frame {number} differs: {what}")
         say(f"posewire: {len(comparison.differences)} of {comparison.frames} frames differ")
-        raise typer.Exit(ExitStatus.INCOMPLETE)
-    if not job.quiet:
+    elif comparison.frames and not job.quiet:
         say(f"{comparison.frames} frames: same ids, joints within {comparison.worst_px:.4f} px")
+    if recording.damage is not None:
+        say(f"posewire: {recording.damage}; {comparison.frames} frames before it were compared")
+    elif not comparison.frames:
+        say(f"posewire: {job.file} has no frame to compare: none was tracked, and none failed")
+    if comparison.differences or recording.damage is not None or not comparison.frames:
+        raise typer.Exit(ExitStatus.INCOMPLETE)
 
 
 def read_recording(file: Path) -> Recording:
@@ -91,7 +96,7 @@ def read_recording(file: Path) -> Recording:
 
 def _notes(recording: Recording) -> Iterator[str]:
     """What a reader of the result should know."""
-    if recording.ending is None:
+    if recording.ending is None and recording.damage is None:
         yield "the recording has no end: its server was killed, its disk was full, or it is at it still"
     if recording.started.resume.resumed:
         yield "the recorded stream continued an earlier one: ids are compared but for their names"

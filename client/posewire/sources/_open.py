@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from posewire.errors import InvalidSettings, SourceError
 from posewire.results import Image
@@ -65,6 +65,8 @@ def open_source(
         SourceError: it cannot be opened; the message names it and says why.
         InvalidSettings: a parameter is out of range.
     """
+    if codec not in get_args(Codec):  # before the source is blamed for having another one
+        raise InvalidSettings(f"codec is {codec!r}; it is one of {', '.join(map(repr, get_args(Codec)))}")
     if max_frames is not None and max_frames < 1:
         raise InvalidSettings(f"max_frames is {max_frames}; it must be at least 1, or None for all")
     if not isinstance(source, str | Path | int):

@@ -21,6 +21,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -184,8 +185,11 @@ class TokenFile:
         return found
 
     def _refresh(self) -> None:
-        if not self._changes.happened():
-            return
+        if self._changes.happened():
+            # In an empty context: the log must not name the stream that happened to look, for this concerns everybody.
+            Context().run(self._read_again)
+
+    def _read_again(self) -> None:
         try:
             grants = _read(self._file)
         except (OSError, ValueError) as error:

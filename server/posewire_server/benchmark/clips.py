@@ -51,11 +51,10 @@ class ClipOptions:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        ranges = [("people", self.people, 1, 40), ("frames", self.frames, 2, 10_000)]
+        check_range("people", self.people, 1, 40)
+        check_range("frames", self.frames, 2, 10_000)
         if self.size is not None:
-            ranges += [("width", self.size[0], 64, 4096), ("height", self.size[1], 64, 4096)]
-        for name, value, low, high in ranges:
-            check_range(name, value, low, high)
+            _check_size(self.size)
 
 
 def make_footage(options: ClipOptions) -> list[Footage]:
@@ -63,7 +62,7 @@ def make_footage(options: ClipOptions) -> list[Footage]:
 
     Raises:
         SourceError: a source cannot be opened or read.
-        ValueError: it has fewer than two frames.
+        ValueError: it has fewer than two frames, or frames of a size that cannot be used.
     """
     if options.sources:
         return [_filmed(source, options) for source in options.sources]
@@ -106,9 +105,22 @@ def _filmed(source: Path, options: ClipOptions) -> Footage:
         images = [
             np.asarray(cv2.resize(image, options.size, interpolation=cv2.INTER_AREA), np.uint8) for image in images
         ]
-    height, width, _ = images[0].shape
-    boxes = boxes_in_a_row(options.people, (width, height))
-    return _encoded(source.name, [(image, boxes) for image in images], options.codec)
+    sizes = [(image.shape[1], image.shape[0]) for image in images]
+    for size in set(sizes):
+        try:
+            _check_size(size)
+        except ValueError as error:
+            raise ValueError(f"{source} cannot be used as it is: its {error}; give --size, or another clip") from error
+    if options.codec is FootageCodec.H264 and len(set(sizes)) > 1:
+        told = ", ".join(f"{width}x{height}" for width, height in dict.fromkeys(sizes))
+        raise ValueError(f"{source} has frames of {told}, but a stream of H.264 has one size; give --size")
+    shown = [(image, boxes_in_a_row(options.people, size)) for image, size in zip(images, sizes, strict=True)]
+    return _encoded(source.name, shown, options.codec)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    for name, value in zip(("width", "height"), size, strict=True):
+        check_range(name, value, 64, 4096)
 
 
 def _encoded(name: str, shown: Sequence[tuple[Pixels, Floats]], codec: FootageCodec) -> Footage:

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Protocol, TypeAlias
 
 import typer
 
-from posewire.cli.failures import expected_failures
+from posewire.cli.failures import UsageError, expected_failures
 from posewire.cli.outputs import check_outputs
 from posewire.output_files import written_whole
 
-__all__ = ["JsonFlag", "Report", "check_json", "failures_in_one_line", "show"]
+__all__ = ["JsonFlag", "Report", "check_json", "failures_in_one_line", "mistakes_of_usage", "show"]
 
 _STDOUT = Path("-")
 
@@ -50,6 +50,19 @@ def failures_in_one_line() -> Iterator[None]:
     except (ValueError, RuntimeError) as error:
         print(f"posewire: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def mistakes_of_usage() -> Iterator[None]:
+    """While options are made of flags: values that they do not take are wrong usage.
+
+    Raises:
+        UsageError: the options raised a `ValueError`, which says the same.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def check_json(file: Path | None) -> None:

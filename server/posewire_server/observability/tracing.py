@@ -5,7 +5,9 @@ A span is made when its frame is done, from the times that were taken anyway.
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 __all__ = ["FrameTracer", "otlp_exporter"]
+
+log = logging.getLogger(__name__)
+
+_LAST_SPANS_S = 1.5
 
 
 class FrameTracer:
@@ -34,6 +40,7 @@ class FrameTracer:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+        self._exporter = exporter
         self._provider = TracerProvider(resource=Resource.create({"service.name": "posewire"}))
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("posewire_server")
@@ -68,8 +75,13 @@ class FrameTracer:
         frame.end(nanoseconds(time.monotonic()))
 
     def close(self) -> None:
-        """Send what is left."""
-        self._provider.shutdown()
+        """Send what is left, unless the collector does not take it in a moment: it is tried again for long else."""
+        ending = threading.Thread(target=self._provider.shutdown, name="posewire-traces", daemon=True)
+        ending.start()
+        ending.join(_LAST_SPANS_S)
+        if ending.is_alive():
+            log.warning("the last traces are lost: their collector does not take them")
+            self._exporter.shutdown()  # which ends what is under way
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:

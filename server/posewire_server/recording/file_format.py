@@ -16,7 +16,18 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["FINISHED", "UNFINISHED", "Kind", "NotARecording", "Record", "begin", "pack", "pack_json", "records"]
+__all__ = [
+    "FINISHED",
+    "UNFINISHED",
+    "DamagedRecording",
+    "Kind",
+    "NotARecording",
+    "Record",
+    "begin",
+    "pack",
+    "pack_json",
+    "records",
+]
 
 FINISHED = ".pwrec"
 UNFINISHED = ".pwrec.part"
@@ -37,15 +48,28 @@ class Kind(IntEnum):
 
 
 class Record(NamedTuple):
-    """One record: `time_s` since the begin."""
+    """One record: `time_s` since the begin, `offset` in the file."""
 
     kind: Kind
     time_s: float
     payload: bytes
+    offset: int
 
 
 class NotARecording(ValueError):  # noqa: N818  it says what is wrong
     """The file is something else, or of another version."""
+
+
+class DamagedRecording(ValueError):  # noqa: N818  it says what is wrong
+    """A record is not what was written, and nothing behind it can be found.
+
+    Attributes:
+        offset: byte of the file at which that record begins.
+    """
+
+    def __init__(self, path: Path, offset: int, what: str) -> None:
+        super().__init__(f"{path} is damaged at byte {offset}: {what}; what lies behind it is lost")
+        self.offset = offset
 
 
 def begin() -> bytes:
@@ -64,20 +88,25 @@ def pack_json(kind: Kind, time_s: float, values: dict[str, Any]) -> bytes:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records that are whole: reading ends at the first one that is cut off or damaged.
+    """The records that are whole. They end where the file is cut off, as that of a killed server is.
 
     Raises:
         NotARecording: the file does not start as a recording does.
+        DamagedRecording: after the last record before the damage.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise NotARecording(f"{path} is no recording of a posewire stream, or one of another version")
+        offset = len(_MAGIC)
         while len(prefix := file.read(_PREFIX.size)) == _PREFIX.size:
             number, length, time_s, checksum = _PREFIX.unpack(prefix)
             if number not in Kind.__members__.values() or length > _LONGEST:
-                return
+                raise DamagedRecording(path, offset, "there is no record")
             payload = file.read(length)
-            if len(payload) != length or zlib.crc32(payload) != checksum:
+            if len(payload) != length:
                 return
-            yield Record(Kind(number), time_s, payload)
+            if zlib.crc32(payload) != checksum:
+                raise DamagedRecording(path, offset, "a record has another checksum")
+            yield Record(Kind(number), time_s, payload, offset)
+            offset += _PREFIX.size + length

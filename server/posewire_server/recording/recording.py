@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from google.protobuf.message import DecodeError
+
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
-from posewire_server.recording.file_format import Kind, NotARecording, records
+from posewire_server.recording.file_format import DamagedRecording, Kind, NotARecording, Record, records
 
 __all__ = ["Outcome", "Recording"]
 
@@ -32,8 +34,9 @@ class Recording:
         header: version, stream, time.
         started: what the server settled on.
         outcomes: by frame number.
-        ending: why the recording ended; None if the server was killed meanwhile.
+        ending: why the recording ended; None if the server was killed meanwhile, or the file is damaged.
         seconds: how long it lasted.
+        damage: where the file is not what was written; None if it is whole, or merely cut off.
     """
 
     path: Path
@@ -42,33 +45,40 @@ class Recording:
     outcomes: dict[int, Outcome]
     ending: str | None
     seconds: float
+    damage: DamagedRecording | None = None
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """Read all but the pictures.
+        """Read all but the pictures, up to where the file is cut off or damaged.
 
         Raises:
             NotARecording: the file is something else, or holds no stream.
+            DamagedRecording: it is damaged before its stream began.
             OSError: it cannot be read.
         """
         header: dict[str, Any] = {}
         started: track_pb2.StreamStarted | None = None
         outcomes: dict[int, Outcome] = {}
-        ending, seconds = None, 0.0
-        for record in records(path):
-            seconds = record.time_s
-            if record.kind is Kind.HEADER:
-                header = json.loads(record.payload)
-            elif record.kind is Kind.END:
-                ending = json.loads(record.payload)["reason"]
-            elif record.kind is Kind.RESPONSE:
-                response = track_pb2.TrackResponse.FromString(record.payload)
-                if response.HasField("started"):
-                    started = response.started
-                _note(response, outcomes)
+        ending, seconds, damage = None, 0.0, None
+        try:
+            for record in records(path):
+                content = _content(path, record)
+                seconds = record.time_s
+                if isinstance(content, track_pb2.TrackResponse):
+                    if content.HasField("started"):
+                        started = content.started
+                    _note(content, outcomes)
+                elif record.kind is Kind.HEADER:
+                    header = content
+                elif record.kind is Kind.END:
+                    ending = str(content.get("reason"))
+        except DamagedRecording as error:
+            if started is None:
+                raise
+            damage = error
         if started is None:
             raise NotARecording(f"{path} ends before its stream began; there is nothing in it")
-        return cls(path, header, started, outcomes, ending, seconds)
+        return cls(path, header, started, outcomes, ending, seconds, damage)
 
     @property
     def config(self) -> settings_pb2.StreamConfig:
@@ -88,11 +98,21 @@ class Recording:
 
     def frames(self) -> Iterator[track_pb2.Frame]:
         """The frames that have an outcome, as they came."""
-        for record in records(self.path):
+        for record in self._before_damage():
             if record.kind is Kind.REQUEST:
                 request = track_pb2.TrackRequest.FromString(record.payload)
                 if request.HasField("frame") and request.frame.number in self.outcomes:
                     yield request.frame
+
+    def _before_damage(self) -> Iterator[Record]:
+        try:
+            for record in records(self.path):
+                if self.damage is not None and record.offset >= self.damage.offset:
+                    return
+                yield record
+        except DamagedRecording:
+            if self.damage is None:  # it was whole when it was read
+                raise
 
     def frames_to_repeat(self) -> Iterator[track_pb2.Frame]:
         """Those that a decoder and a tracker have to see again: of pictures, neither dropped nor unusable ones.
@@ -126,6 +146,26 @@ class Recording:
 def _is_bad_number(outcome: Outcome) -> bool:
     """Whether it is of a frame whose number was not its own: of the frame that had that number, it says nothing."""
     return isinstance(outcome, track_pb2.FailedFrame) and outcome.reason == track_pb2.FAILURE_REASON_BAD_NUMBER
+
+
+def _content(path: Path, record: Record) -> dict[str, Any] | track_pb2.TrackResponse:
+    """What a record holds; nothing of a request, but that it is one.
+
+    Raises:
+        DamagedRecording: something else than its kind says.
+    """
+    try:
+        if record.kind is Kind.RESPONSE:
+            return track_pb2.TrackResponse.FromString(record.payload)
+        if record.kind is Kind.REQUEST:
+            track_pb2.TrackRequest.FromString(record.payload)
+            return {}
+        values = json.loads(record.payload)
+    except (DecodeError, ValueError) as error:
+        raise DamagedRecording(path, record.offset, f"this is no {record.kind.name.lower()}") from error
+    if not isinstance(values, dict):
+        raise DamagedRecording(path, record.offset, f"this is no {record.kind.name.lower()}")
+    return values
 
 
 def _note(response: track_pb2.TrackResponse, outcomes: dict[int, Outcome]) -> None:

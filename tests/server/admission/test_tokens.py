@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
@@ -13,6 +14,7 @@ from posewire_server.admission import tokens
 from posewire_server.admission.tokens import ANYBODY, Caller, TokenFile, TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import NotAuthenticated
+from posewire_server.observability.logs import JsonFormatter, current_stream
 
 _HASH = "0" * 64
 
@@ -82,6 +84,28 @@ def test_lines_that_cannot_be_used(tmp_path: Path, line: str, says: str) -> None
     with pytest.raises(ValueError, match=says) as caught:
         TokenFile(_file(tmp_path, line))
     assert "thetoken" not in str(caught.value)  # put there by mistake, it must not go on into logs
+
+
+def test_that_the_file_was_read_again_is_not_said_of_the_stream_that_looked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(caplog.handler, "formatter", JsonFormatter())
+    token, line = new_token(TokenGrant("door"))
+    file = _file(tmp_path, line)
+    known = TokenFile(file)
+    looking = current_stream.set("1a2b3c4d")
+    try:
+        append_line(file, new_token(TokenGrant("gate"))[1])
+        known.caller_of(f"Bearer {token}")
+        _file(tmp_path, "broken")
+        known.caller_of(f"Bearer {token}")
+    finally:
+        current_stream.reset(looking)
+    again, broken = map(json.loads, caplog.text.splitlines())
+    assert "read again" in again["message"]
+    assert "cannot be used" in broken["message"]
+    assert "stream" not in again.keys() | broken.keys()
 
 
 def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
 import subprocess
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,20 @@ from posewire_server.benchmark.__main__ import app
 from posewire_server.benchmark.access import access_fields, access_from
 from posewire_server.benchmark.command_line import show
 from posewire_server.benchmark.load import overload as overload_module
+from posewire_server.benchmark.load.capacity import CapacityOptions, seek_capacity
 from posewire_server.benchmark.load.flag_rules import check_flags
 from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
-from posewire_server.benchmark.load.overload import OverloadOptions
+from posewire_server.benchmark.load.overload import OverloadOptions, run_overload
+from posewire_server.benchmark.load.records import Outcome
+from posewire_server.benchmark.load.result import LoadResult
+from posewire_server.benchmark.load.scaling import ScalingOptions, run_scaling
+from posewire_server.benchmark.load.summary import summarise
 from posewire_server.benchmark.private_server import environment_of
 from posewire_server.benchmark.suite import CPU_SUITE, Step, run_suite, tables_of
 from posewire_server.benchmark.tables import TABLES
 from posewire_server.config import BatchingConfig, LimitsConfig, ServerConfig, StageBatchingConfig
 from posewire_server.configuration import load_config
+from tests.server.benchmark.simulated import SimulatedRig
 
 
 @pytest.mark.parametrize(
@@ -58,17 +66,38 @@ from posewire_server.configuration import load_config
             "roofline --runtimes --runtime torch --precision float16 --bundle nobody",
             "--runtime, --precision would have no effect",
         ),
-        ("roofline --bundle nobody", "unknown bundle 'nobody'"),
         ("all --only nothing", "unknown benchmark nothing"),
+        ("load --fps 0", "fps is 0.0; it must lie in 0.1..10000.0"),
+        ("load --size 0x0", "width is 0; it must lie in 64..4096"),
+        ("load --people -1", "people is -1; it must lie in 1..40"),
+        ("load --threads -1", "threads is -1"),
+        ("load --find-max --percentile 97", "percentile is 97; it is one of 50, 95, 99, 100"),
+        ("load --hostile flood --rounds 0", "rounds is 0; it must lie in 1..100"),
+        ("roofline --batches 1,99", "batches are (1, 99)"),
+        ("roofline --runtimes --threads -1", "threads is -1"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(arguments: str, message: str) -> None:
+    check_mistake(arguments, 2, message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("roofline --bundle nobody", "unknown bundle 'nobody'"),
         # before minutes of measuring
         ("service --json /not/here/f.json", "the folder /not/here does not exist; make it first"),
         ("roofline --json /", "/ cannot be written: it is a folder"),
         ("load --json /not/here/f.json --streams 0", "the folder /not/here does not exist; make it first"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: str, message: str) -> None:
+def test_what_cannot_be_used_is_one_line(arguments: str, message: str) -> None:
+    check_mistake(arguments, 1, message)
+
+
+def check_mistake(arguments: str, status: int, message: str) -> None:
     result = CliRunner().invoke(app, arguments.split())
-    assert result.exit_code in (1, 2)
+    assert result.exit_code == status
     assert message in result.output
     assert "Traceback" not in result.output
     assert len(re.findall("^posewire: ", result.output, re.MULTILINE)) == 1
@@ -99,6 +128,60 @@ def test_a_token_of_the_environment_is_no_mistake_without_a_server(monkeypatch: 
     monkeypatch.setenv("POSEWIRE_TOKEN", "secret")
     result = CliRunner().invoke(app, ["load", "--streams", "0"])
     assert "streams is 0" in result.output
+
+
+TINY = LoadOptions(streams=2, fps=10.0, seconds=1.0, warm_up_s=0.0)
+
+
+async def nothing_tracked() -> LoadResult:
+    measured = await SimulatedRig(TINY, 0.01).record()
+    measured.records["outcome"] = Outcome.FAILED
+    return summarise(measured)
+
+
+@pytest.mark.parametrize(
+    ("flags", "where", "answer", "why"),
+    [
+        ("", "rig.measure_load", lambda: SimulatedRig(TINY, 0.01).measure(), ""),
+        ("", "rig.measure_load", lambda: SimulatedRig(TINY, 0.01, broken=[1]).measure(), "1 streams ended early"),
+        ("", "rig.measure_load", nothing_tracked, "not one frame was tracked"),
+        (
+            "--overload",
+            "overload.measure_overload",
+            lambda: run_overload(SimulatedRig(TINY, 0.02, delay_s=0.3), OverloadOptions(load=TINY, seconds=4.0)),  # type: ignore[arg-type]
+            "ms old at worst",
+        ),
+        (
+            "--scaling",
+            "scaling.measure_scaling",
+            lambda: run_scaling(SimulatedRig(TINY, 0.02), ScalingOptions(load=TINY, rounds=1)),  # type: ignore[arg-type]
+            "no round counts; 1 streams had nearly all frames answered",
+        ),
+        (
+            "--find-max",
+            "capacity.find_capacity",
+            lambda: seek_capacity(CapacityOptions(load=TINY), lambda streams: nothing_tracked()),
+            "not one frame was tracked",
+        ),
+    ],
+)
+def test_figures_that_do_not_hold_are_no_success(
+    flags: str,
+    where: str,
+    answer: Callable[[], Coroutine[Any, Any, Any]],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    report = asyncio.run(answer())
+    monkeypatch.setattr(f"posewire_server.benchmark.load.{where}", lambda options: report)
+    file = tmp_path / "figures.json"
+    result = CliRunner().invoke(app, ["load", "--streams", "2", "--json", str(file), *flags.split()])
+    figures = json.loads(file.read_text())
+    assert figures["holds" if flags == "--overload" else "valid"] is not bool(why)
+    assert result.exit_code == (1 if why else 0)
+    assert ("posewire: the figures do not hold: " in result.stderr) is bool(why)
+    assert why in result.stderr
 
 
 @pytest.mark.parametrize(("flags", "seconds"), [("", 30.0), ("--seconds 5", 5.0)])

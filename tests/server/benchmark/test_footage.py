@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,6 +50,33 @@ def test_boxes_travel_only_when_they_are_given() -> None:
     assert (request.frame.number, request.frame.data) == (3, frame.data)
     found = [(box.x, box.y, box.x + box.width, box.y + box.height) for box in request.frame.boxes.boxes]
     assert np.array(found) == pytest.approx(frame.boxes)
+
+
+def pictures(folder: Path, *sizes: tuple[int, int]) -> Path:
+    for number, (width, height) in enumerate(sizes):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((height, width, 3), 40 * number, np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize("codec", FootageCodec)
+@pytest.mark.parametrize(("size", "message"), [((1, 64), "width is 1; "), ((64, 63), "height is 63; ")])
+def test_a_clip_of_a_size_that_no_scene_may_have_is_refused(
+    codec: FootageCodec, size: tuple[int, int], message: str, tmp_path: Path
+) -> None:
+    source = pictures(tmp_path, size, size)
+    with pytest.raises(ValueError, match=rf"{message}it must lie in 64\.\.4096; give --size"):
+        make_footage(ClipOptions(sources=(source,), codec=codec))
+    (clip,) = make_footage(ClipOptions(sources=(source,), codec=codec, size=(96, 64)))
+    assert clip.size == (96, 64)
+
+
+def test_a_clip_whose_size_changes_is_no_video(tmp_path: Path) -> None:
+    source = pictures(tmp_path, (96, 64), (128, 96))
+    with pytest.raises(ValueError, match=r"frames of 96x64, 128x96, but a stream of H\.264 has one size; give --size"):
+        make_footage(ClipOptions(sources=(source,), codec=FootageCodec.H264))
+    (clip,) = make_footage(ClipOptions(sources=(source,), people=1))
+    for frame, size in zip(clip.frames, ((96, 64), (128, 96)), strict=True):
+        assert frame.boxes == pytest.approx(boxes_in_a_row(1, size))
 
 
 @given(st.integers(1, 40), st.integers(64, 4096), st.integers(64, 4096))

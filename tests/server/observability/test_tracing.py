@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from google.protobuf import timestamp_pb2
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from posewire_models.frames import Frame
 from posewire_server.configuration import ConfigError
 from posewire_server.inference.outcomes import StageTimes, Tracked
+from posewire_server.observability import tracing
 from posewire_server.observability.tracing import FrameTracer, otlp_exporter
 from posewire_server.streams.intake import ReadyFrame
 from posewire_server.streams.outbox import FrameId
@@ -58,6 +63,25 @@ def test_a_share_of_the_frames_is_traced() -> None:
         tracer.frame_done("abc", *_frame())
     tracer.close()
     assert sum(span.name == "frame" for span in exporter.get_finished_spans()) == 2
+
+
+def test_a_collector_that_is_gone_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_LAST_SPANS_S", 0.1)
+    ended, given_up = threading.Event(), threading.Event()
+
+    class Retrying(InMemorySpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            if ended.wait(20):
+                given_up.set()
+            return SpanExportResult.FAILURE
+
+        def shutdown(self) -> None:
+            ended.set()
+
+    tracer = FrameTracer(Retrying(), share=1.0)
+    tracer.frame_done("abc", *_frame())
+    tracer.close()
+    assert given_up.wait(20)
 
 
 def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posewire_server.recording.file_format import Kind, NotARecording, begin, pack, records
+from posewire_server.recording.file_format import DamagedRecording, Kind, NotARecording, Record, begin, pack, records
 
 PIECES = st.lists(st.tuples(st.sampled_from(Kind), st.floats(0, 1e6), st.binary(max_size=50)), max_size=6)
 
@@ -29,7 +29,7 @@ def test_a_file_is_readable_up_to_where_it_was_cut(
         if remaining < 0:
             break
         expected.append(piece)
-    assert [tuple(record) for record in records(file)] == expected
+    assert [record[:3] for record in records(file)] == expected
 
 
 @given(pieces=PIECES.filter(bool), where=st.integers(0, 10_000), bit=st.integers(0, 7))
@@ -39,8 +39,40 @@ def test_damage_is_never_taken_for_a_message(
     body = bytearray(b"".join(pack(*piece) for piece in pieces))
     body[where % len(body)] ^= 1 << bit
     file.write_bytes(begin() + body)
-    payloads = [record.payload for record in records(file)]
+    payloads = [record.payload for record in up_to_damage(file)[0]]
     assert payloads == [piece[2] for piece in pieces][: len(payloads)]
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "what"),
+    [
+        (0, 9, "no record"),  # the kind
+        (4, 0x90, "no record"),  # the length: more than any record has
+        (1, 2, "checksum"),  # the length: another one
+        (13, 0, "checksum"),
+        (17, 0, "checksum"),  # the payload
+    ],
+)
+def test_damage_is_told_with_its_place(file: Path, at: int, value: int, what: str) -> None:
+    first = pack(Kind.HEADER, 0, b"{}")
+    second = bytearray(pack(Kind.REQUEST, 1, b"abc"))
+    second[at] = value
+    file.write_bytes(begin() + first + second + pack(Kind.END, 2, b"{}"))
+    whole, damage = up_to_damage(file)
+    assert [record.kind for record in whole] == [Kind.HEADER]
+    assert damage is not None
+    assert damage.offset == len(begin() + first)
+    assert f"damaged at byte {damage.offset}: " in str(damage)
+    assert what in str(damage)
+
+
+def up_to_damage(file: Path) -> tuple[list[Record], DamagedRecording | None]:
+    whole: list[Record] = []
+    try:
+        whole.extend(records(file))
+    except DamagedRecording as damage:
+        return whole, damage
+    return whole, None
 
 
 def test_another_file_is_no_recording(tmp_path: Path) -> None:

@@ -114,9 +114,14 @@ class Capacity:
     steps: tuple[CapacityStep, ...]
     result: LoadResult
 
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why the answer does not count."""
+        return self.result.shortcomings
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"valid": not self.shortcomings}
 
     def as_text(self) -> str:
         """Lines for people."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from posewire.cli.access import access_given, with_access_flags
+from posewire.cli.failures import CommandError
 from posewire.cli.options import parse_size
-from posewire_server.benchmark.command_line import JsonFlag, Report, check_json, failures_in_one_line, show
+from posewire_server.benchmark.command_line import (
+    JsonFlag,
+    Report,
+    check_json,
+    failures_in_one_line,
+    mistakes_of_usage,
+    show,
+)
 from posewire_server.benchmark.footage import FootageCodec
 from posewire_server.benchmark.load import flags
 from posewire_server.benchmark.load.flag_rules import check_flags
@@ -18,6 +27,15 @@ if TYPE_CHECKING:
     from posewire_server.benchmark.load.options import LoadOptions
 
 __all__ = ["load"]
+
+
+class _Answer(Report, Protocol):
+    """Figures that may not count."""
+
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why they do not, or what does not hold; empty if all is well."""
+        ...
 
 
 @with_access_flags
@@ -60,11 +78,20 @@ def load(
     with failures_in_one_line():
         check_json(json_file)
         check_flags(given)
-        show(_answer(given), json_file)
+        with mistakes_of_usage():
+            find_out = _question(given)
+        answer = find_out()
+        show(answer, json_file)
+        if answer.shortcomings:
+            raise CommandError(f"the figures do not hold: {'; '.join(answer.shortcomings)}")
 
 
-def _answer(given: Mapping[str, Any]) -> Report:
-    """What is found out about the question that the flags ask; they are given by their parameters' names."""
+def _question(given: Mapping[str, Any]) -> Callable[[], _Answer]:
+    """The measurement that answers what the flags ask; they are given by their parameters' names.
+
+    Raises:
+        ValueError: a value is out of range, or two do not go together.
+    """
     from posewire_server.benchmark.load.capacity import CapacityOptions, find_capacity
     from posewire_server.benchmark.load.interference import InterferenceOptions, measure_interference
     from posewire_server.benchmark.load.overload import OverloadOptions, measure_overload
@@ -76,14 +103,15 @@ def _answer(given: Mapping[str, Any]) -> Report:
         bound = _chosen(given, "latency_bound_ms", "percentile")
         if given["most_lost"] is not None:
             bound["most_lost_share"] = given["most_lost"] / 100
-        return find_capacity(CapacityOptions(load=load, **bound))
+        return partial(find_capacity, CapacityOptions(load=load, **bound))
     if given["hostile"] is not None:
-        return measure_interference(InterferenceOptions(load=load, kind=given["hostile"], **_chosen(given, "rounds")))
+        options = InterferenceOptions(load=load, kind=given["hostile"], **_chosen(given, "rounds"))
+        return partial(measure_interference, options)
     if given["scaling"]:
-        return measure_scaling(ScalingOptions(load=load, **_chosen(given, "rounds")))
+        return partial(measure_scaling, ScalingOptions(load=load, **_chosen(given, "rounds")))
     if given["overload"]:
-        return measure_overload(OverloadOptions(load=load, **_chosen(given, "seconds")))
-    return measure_load(load)
+        return partial(measure_overload, OverloadOptions(load=load, **_chosen(given, "seconds")))
+    return partial(measure_load, load)
 
 
 def _load_options(given: Mapping[str, Any]) -> LoadOptions:

@@ -17,7 +17,7 @@ from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_server.benchmark.load.planned_process import planned_process
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import LoadRig, on_rig
-from posewire_server.benchmark.load.statistics import median_ratio
+from posewire_server.benchmark.load.statistics import median_ratio, shortcomings_of
 from posewire_server.ranges import check_range
 
 __all__ = [
@@ -90,9 +90,14 @@ class Interference:
     without: LoadResult
     beside: LoadResult
 
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why there is no answer."""
+        return shortcomings_of(self.rounds)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"valid": not self.shortcomings}
 
     def as_text(self) -> str:
         """Lines for people."""

@@ -94,6 +94,11 @@ class Overload:
         """Whether the age stayed below the bound and did not grow, for every stream."""
         return not self.faults
 
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why this is no success."""
+        return self.faults
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return dataclasses.asdict(self) | {"holds": self.holds}

@@ -109,8 +109,13 @@ class LoadResult:
 
     @property
     def valid(self) -> bool:
-        """Whether the figures count."""
-        return not self.faults
+        """Whether the figures count, and are of something."""
+        return not self.shortcomings
+
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why this is no success: the faults, or that nothing was tracked. Beside another load that is a figure."""
+        return self.faults if self.frames.tracked else (*self.faults, "not one frame was tracked")
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -147,7 +152,7 @@ class LoadResult:
         lines.append(f"  generators                 {use.generator_cores:8.2f} cores")
         if use.gpu is not None:
             lines.append(f"  GPU busy                   {use.gpu.busy_percent:8.0f} %, {use.gpu.memory_mb:.0f} MB")
-        return lines + [f"NOT VALID: {fault}" for fault in self.faults]
+        return lines + [f"NOT VALID: {each}" for each in self.shortcomings]
 
 
 def _fairness_row(fair: Fairness) -> str:

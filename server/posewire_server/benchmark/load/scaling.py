@@ -9,7 +9,7 @@ from typing import Any
 from posewire_server.benchmark.load.options import LoadOptions
 from posewire_server.benchmark.load.result import LoadResult
 from posewire_server.benchmark.load.rig import LoadRig, on_rig
-from posewire_server.benchmark.load.statistics import median_ratio
+from posewire_server.benchmark.load.statistics import median_ratio, shortcomings_of
 from posewire_server.ranges import check_range
 
 __all__ = ["Scaling", "ScalingOptions", "ScalingRound", "measure_scaling", "run_scaling"]
@@ -74,9 +74,14 @@ class Scaling:
     one: LoadResult
     many: LoadResult
 
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why there is no answer."""
+        return shortcomings_of(self.rounds)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"valid": not self.shortcomings}
 
     def as_text(self) -> str:
         """Lines for people."""

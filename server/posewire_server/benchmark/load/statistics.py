@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,7 @@ __all__ = [
     "lateness_ms",
     "median_ratio",
     "of_stages",
+    "shortcomings_of",
     "spread",
     "window_medians_ms",
 ]
@@ -58,6 +59,13 @@ def median_ratio(rounds: Iterable[Round]) -> float | None:
     """Of the rounds that count; None where none does."""
     told = [each.ratio for each in rounds if each.ratio is not None and not each.faults]
     return statistics.median(told) if told else None
+
+
+def shortcomings_of(rounds: Sequence[Round]) -> tuple[str, ...]:
+    """Why the rounds have no median; empty if they have one."""
+    if median_ratio(rounds) is not None:
+        return ()
+    return ("; ".join(["no round counts", *rounds[-1].faults]),)
 
 
 @dataclass(frozen=True)

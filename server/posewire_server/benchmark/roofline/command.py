@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from posewire_server.benchmark.command_line import JsonFlag, check_json, failures_in_one_line, show
+from posewire_server.benchmark.command_line import (
+    JsonFlag,
+    Report,
+    check_json,
+    failures_in_one_line,
+    mistakes_of_usage,
+    show,
+)
 
 __all__ = ["roofline"]
 
@@ -34,25 +43,34 @@ def roofline(
         from posewire_server.benchmark.roofline.measure import RooflineOptions, measure_roofline
         from posewire_server.benchmark.roofline.runtimes import RuntimeOptions, compare_runtimes
 
-        try:
-            sizes = None if batches is None else tuple(map(int, batches.split(",")))
-        except ValueError:
-            raise ValueError(f"{batches!r} are no batch sizes; give numbers with commas between, e.g. 1,4,16") from None
-        if runtimes:
-            _check_compared({"device": device != "auto", "runtime": bool(runtime), "precision": precision != "auto"})
-            show(
-                compare_runtimes(RuntimeOptions(bundle=bundle, threads=threads, batches=sizes or (1, 2, 4))), json_file
-            )
-        else:
-            options = RooflineOptions(
-                bundle=bundle,
-                device=device,
-                runtimes=tuple(runtime or ()),
-                precision=precision,
-                threads=threads,
-                batches=sizes or RooflineOptions().batches,
-            )
-            show(measure_roofline(options), json_file)
+        report: Callable[[], Report]
+        with mistakes_of_usage():
+            sizes = None if batches is None else _sizes(batches)
+            if runtimes:
+                _check_compared(
+                    {"device": device != "auto", "runtime": bool(runtime), "precision": precision != "auto"}
+                )
+                report = partial(
+                    compare_runtimes, RuntimeOptions(bundle=bundle, threads=threads, batches=sizes or (1, 2, 4))
+                )
+            else:
+                options = RooflineOptions(
+                    bundle=bundle,
+                    device=device,
+                    runtimes=tuple(runtime or ()),
+                    precision=precision,
+                    threads=threads,
+                    batches=sizes or RooflineOptions().batches,
+                )
+                report = partial(measure_roofline, options)
+        show(report(), json_file)
+
+
+def _sizes(batches: str) -> tuple[int, ...]:
+    try:
+        return tuple(map(int, batches.split(",")))
+    except ValueError:
+        raise ValueError(f"{batches!r} are no batch sizes; give numbers with commas between, e.g. 1,4,16") from None
 
 
 def _check_compared(given: dict[str, bool]) -> None:

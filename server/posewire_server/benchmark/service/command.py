@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from posewire.cli.options import parse_size
-from posewire_server.benchmark.command_line import JsonFlag, check_json, failures_in_one_line, show
+from posewire_server.benchmark.command_line import JsonFlag, check_json, failures_in_one_line, mistakes_of_usage, show
 from posewire_server.config import ServerConfig
 
 __all__ = ["service"]
@@ -41,18 +41,19 @@ def service(
         from posewire_server.benchmark.service.report import run_benchmark
 
         width, height = parse_size(size)
-        server = ServerConfig(
-            bundle=bundle, detector=detector or "none", flow=flow, device=device, threads=threads, port=0
-        )
-        options = BenchmarkOptions(
-            server=server,
-            use_detector=detector not in (None, "none"),
-            width=width,
-            height=height,
-            people=people,
-            frames=frames,
-            rounds=rounds,
-            memory_frames=memory_frames,
-            memory_streams=memory_streams,
-        )
+        with mistakes_of_usage():
+            server = ServerConfig(
+                bundle=bundle, detector=detector or "none", flow=flow, device=device, threads=threads, port=0
+            )
+            options = BenchmarkOptions(
+                server=server,
+                use_detector=detector not in (None, "none"),
+                width=width,
+                height=height,
+                people=people,
+                frames=frames,
+                rounds=rounds,
+                memory_frames=memory_frames,
+                memory_streams=memory_streams,
+            )
         show(run_benchmark(options), json_file)

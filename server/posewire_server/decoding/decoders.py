@@ -17,6 +17,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from posewire_server.config import LimitsConfig
+from posewire_server.decoding.cpu_jpeg import decode_jpeg
 from posewire_server.decoding.picture_headers import jpeg_header, png_size
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable, WrongSize
 
@@ -158,17 +159,17 @@ class PictureDecoder:
 
     def _from_jpeg(self, data: bytes) -> Pixels | Tensor:
         width, height, is_common = jpeg_header(data)
+        check_pixels(width, height, self._limits)
         if self._jpegs is not None and is_common:
-            check_pixels(width, height, self._limits)
-            pixels = self._jpegs.decode(data)
-            if pixels is not None and pixels.shape == (height, width, 3):
-                return pixels
+            on_device = self._jpegs.decode(data)
+            if on_device is not None and on_device.shape == (height, width, 3):
+                return on_device
             self._jpegs = None  # whoever sends such pictures will send more of them
-        return self._decode(data, (width, height))
+        pixels = decode_jpeg(data)
+        return self._decode(data, (width, height)) if pixels is None else self._checked(pixels, (width, height))
 
     def _decode(self, data: bytes, size: tuple[int, int]) -> Pixels:
-        width, height = size
-        check_pixels(width, height, self._limits)
+        check_pixels(*size, self._limits)
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         try:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -176,9 +177,13 @@ class PictureDecoder:
             raise Undecodable(f"the {self._codec.upper()} cannot be decoded: {error.err or 'damaged'}") from error
         if pixels is None:
             raise Undecodable(f"the {self._codec.upper()} cannot be decoded: it is cut off or damaged")
+        return self._checked(cast(Pixels, pixels), size)
+
+    def _checked(self, pixels: Pixels, size: tuple[int, int]) -> Pixels:
+        width, height = size
         if pixels.shape != (height, width, 3):
             raise Undecodable(f"the {self._codec.upper()} has another size than its header says")
-        return cast(Pixels, pixels)
+        return pixels
 
     def _from_raw(self, data: bytes) -> Pixels:
         width, height = cast("tuple[int, int]", self._raw_size)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from posewire_server.config import LimitsConfig
+from posewire_server.decoding import decoders
 from posewire_server.decoding.decoders import Codec, PictureDecoder
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable, WrongSize
 from tests.server.stand_ins import jpeg, picture, png
@@ -22,6 +23,10 @@ def _colours() -> np.ndarray:
     pixels[:, :160] = (250, 20, 10)  # red on the left
     pixels[:, 160:] = (10, 20, 250)  # blue on the right
     return pixels
+
+
+def _noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
 
 
 def _encoded(codec: Codec, pixels: np.ndarray) -> bytes:
@@ -72,6 +77,8 @@ def test_an_exif_orientation_does_not_turn_the_frame() -> None:
         (Codec.JPEG, b"", Undecodable, "empty"),
         (Codec.JPEG, b"hello", Undecodable, "not a JPEG"),
         (Codec.JPEG, jpeg(picture())[:-200], Undecodable, "cut off"),  # OpenCV 4 would fill it up with grey
+        (Codec.JPEG, jpeg(_noise())[:-9000] + b"\xff\xd9", Undecodable, "damaged: premature end of data segment"),
+        (Codec.JPEG, jpeg(_noise())[:700] + b"\xff\xd9", Undecodable, "damaged: premature end of data segment"),
         (Codec.JPEG, png(picture()), Undecodable, "not a JPEG"),  # another codec than announced
         (Codec.PNG, png(picture())[:-20], Undecodable, "cut off"),
         (Codec.JPEG, jpeg(picture(size=(241, 320))), PictureTooLarge, "320x241 = 77120 pixels"),  # one row too many
@@ -86,6 +93,41 @@ def test_bad_frames(codec: Codec, data: bytes, error: type[FrameError], says: st
     (decoded,) = _decoder(codec).feed(7, data)
     assert decoded.key == 7
     assert isinstance(decoded.outcome, error)
+
+
+def test_damaged_jpegs_write_nothing_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    for kept in (0.1, 0.5, 0.9):
+        data = jpeg(_noise())
+        with pytest.raises(Undecodable):
+            _decoder(Codec.JPEG).decode(data[: int(kept * len(data))] + b"\xff\xd9")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_jpeg_with_bytes_too_many_is_decoded_as_cameras_send_it() -> None:
+    data = jpeg(_colours())
+    np.testing.assert_array_equal(
+        _decoder(Codec.JPEG).decode(data[:-2] + bytes(3) + data[-2:]), _decoder(Codec.JPEG).decode(data)
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *([cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor] for factor in (0x411111, 0x221111, 0x211111, 0x121111, 0x111111)),
+        [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+        [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+    ],
+)
+def test_jpegs_of_all_kinds_are_decoded_to_the_pixels_that_opencv_gives(flags: list[int]) -> None:
+    data = cv2.imencode(".jpg", _noise()[:-3, :-5], flags)[1].tobytes()
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(_decoder(Codec.JPEG).decode(data), expected)
+
+
+def test_jpegs_that_are_not_for_the_fast_decoder_are_decoded_by_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = _decoder(Codec.JPEG).decode(jpeg(_colours()))
+    monkeypatch.setattr(decoders, "decode_jpeg", lambda data: None)
+    np.testing.assert_array_equal(_decoder(Codec.JPEG).decode(jpeg(_colours())), expected)
 
 
 def test_misuse() -> None:

@@ -3,7 +3,7 @@
 Read `tracker.py` first: it tells the algorithm step by step; each step it takes has a module of its own beside it.
 """
 
-from posewire_server.tracking.config import LEAST_ELAPSED, MOST_ELAPSED, Similarity, TrackerConfig
+from posewire_server.tracking.config import LEAST_ELAPSED, LONGEST_GAP, MOST_ELAPSED, Similarity, TrackerConfig
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, TrackedPeople
 from posewire_server.tracking.observation import Observation, Observer
@@ -12,6 +12,7 @@ from posewire_server.tracking.tracker import FOUNDING_JOINTS, Tracker, TrackerSt
 __all__ = [
     "FOUNDING_JOINTS",
     "LEAST_ELAPSED",
+    "LONGEST_GAP",
     "MOST_ELAPSED",
     "BoxSource",
     "Boxes",

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["LEAST_ELAPSED", "MOST_ELAPSED", "Similarity", "TrackerConfig"]
+__all__ = ["LEAST_ELAPSED", "LONGEST_GAP", "MOST_ELAPSED", "Similarity", "TrackerConfig"]
+
+LONGEST_GAP = 3600.0
+"""Intervals of the camera, two minutes at 30 frames a second: after that, where somebody stands does not say who it is."""
 
 # Bounds on `elapsed`, in intervals of the camera. Below the first one displacements are mostly noise; the second one
 # keeps the arithmetic finite.

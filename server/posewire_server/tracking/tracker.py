@@ -196,8 +196,13 @@ class Tracker:
         if abs(x / y - 1.0) < _SAME_SHAPE:
             self._queue = self._queue.resized(x, y)
         else:
-            self._queue = self._queue.without_instances()
-            self._schedule = replace(self._schedule, frames=None)
+            self.forget()
+
+    def forget(self) -> None:
+        """Nothing that was seen counts any more: everybody gets a new id, and the detector is due."""
+        self.catch_up()
+        self._queue = self._queue.without_instances()
+        self._schedule = replace(self._schedule, frames=None)
 
     def catch_up(self) -> None:
         """Do now what the next step would begin with.

@@ -195,6 +195,16 @@ async def test_the_detector_looks_at_the_first_frame_of_another_shape() -> None:
             assert tracked.detector_ran is (step == 2)
 
 
+@pytest.mark.parametrize(("elapsed", "ids"), [(3600.0, [1, 2]), (3601.0, [3, 4])])
+async def test_after_a_very_long_gap_nobody_is_known(elapsed: float, ids: list[int]) -> None:
+    session = _session(detect_every=10)
+    async with _pipeline(networks()) as pipeline:
+        await pipeline.process(session, _frame(0))
+        tracked = await pipeline.process(session, _frame(0), elapsed=elapsed)
+    assert tracked.people.ids.tolist() == ids
+    assert tracked.detector_ran is (ids == [3, 4])
+
+
 async def test_after_a_frame_whose_poses_failed_the_flow_spans_the_gap() -> None:
     flow = ShiftFlow()
     async with _pipeline(replace(networks(pose=ShyPose()), flow=flow)) as pipeline:

@@ -15,7 +15,6 @@ import dataclasses
 import io
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from posewire_models.training.command import find_config
 from posewire_models.training.config import build, read_toml
 from posewire_models.training.detector_kinds import DETECTOR_KINDS
 from posewire_models.training.detector_task import DetectorTrainConfig
+from posewire_models.training.failures import expected_failures
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.measures import average_precision, matches, pck
 from posewire_models.training.people import Floats, Picture
@@ -258,11 +258,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.WARNING)
-    try:
+    with expected_failures():
         figures = _measure(arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"posewire: {error}", file=sys.stderr)
-        sys.exit(1)
     print(json.dumps(figures, indent=2))
 
 

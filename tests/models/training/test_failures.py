@@ -17,6 +17,7 @@ TEACHERS = "{there} --detector {absent} --poser {absent} --out {there}/out"
     ("tool", "flags", "said"),
     [
         ("mean_weights", "{absent} --out {there}/out", "absent"),
+        ("narrow_head", "{absent} 8 {there}/out", "absent"),
         ("pack", "split {absent} {there}/parts", "there are no files under"),
         ("pack", "join {absent} {there}/joined", "there is no part-*.tar in"),
         ("teachers", TEACHERS, "absent"),

@@ -35,6 +35,7 @@ check: lint types proto-check  ## Lint, types, generated code
 lint: $(BIN)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(BIN)/.dev
 	$(BIN)/mypy
@@ -72,4 +73,4 @@ check-docker: $(BIN)/.dev  ## Check compose.yaml, the image's recipe, dashboard,
 	$(BIN)/python -m pytest tests/deployment
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

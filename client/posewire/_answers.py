@@ -57,9 +57,9 @@ class Answers:
         self.draining, self.account, self.progress = False, None, 0
         self.ledger.begin_call(ids_go_on=info.resumed)
         if info.resumed:
-            self.retained.accepted()
+            self.retained.record_accepted()
         else:
-            self.retained.refused()
+            self.retained.record_refused()
 
     def withdraw(self) -> tuple[int, ...]:
         """The call is lost: frames that are not sent again are given up; tells which."""
@@ -67,8 +67,8 @@ class Answers:
             return ()
         lost = self.ledger.unanswered
         for number in lost:
-            self.retained.missed(number)
-            self.ledger.lost(number, DISCONNECTED, "the connection was lost before its answer came")
+            self.retained.record_missed(number)
+            self.ledger.record_lost(number, DISCONNECTED, "the connection was lost before its answer came")
         return lost
 
     def enter(self, response: track_pb2.TrackResponse) -> None:
@@ -79,13 +79,15 @@ class Answers:
             ValueError: its contents make no sense.
         """
         for dropped in response.dropped:
-            self._dropped(dropped.number, _wire.drop_reason(dropped.reason))
+            self._enter_dropped(dropped.number, _wire.drop_reason(dropped.reason))
         match response.WhichOneof("event"):
             case "tracked":
-                self._tracked(response.tracked)
+                self._enter_tracked(response.tracked)
             case "failed":
                 failed = response.failed
-                self._missed(failed.number, FrameStatus.FAILED, _wire.failure_reason(failed.reason), failed.message)
+                self._enter_missed(
+                    failed.number, FrameStatus.FAILED, _wire.failure_reason(failed.reason), failed.message
+                )
             case "drain":
                 self.draining = True
             case "summary":
@@ -95,7 +97,7 @@ class Answers:
                     "the server began the stream a second time; this is a fault of the server: report it"
                 )
         if response.resume_token:
-            self.retained.token(response.resume_token)
+            self.retained.take_token(response.resume_token)
 
     def check_call(self) -> None:
         """Compare with the server's account of the present call; raises `AccountingError` if they differ."""
@@ -107,9 +109,9 @@ class Answers:
         """The whole account; raises `AccountingError` if it does not add up."""
         return self.ledger.close(None if self.account is None else self.account.identities)
 
-    def _tracked(self, tracked: track_pb2.TrackedFrame) -> None:
+    def _enter_tracked(self, tracked: track_pb2.TrackedFrame) -> None:
         open_before = self.ledger.in_flight
-        self.ledger.tracked(
+        self.ledger.record_tracked(
             tracked.number,
             people=_wire.people_from(tracked.people),
             size=(tracked.size.width, tracked.size.height),
@@ -117,18 +119,18 @@ class Answers:
             detector_ran=tracked.detector_ran,
             detect_every=tracked.detect_every,
         )
-        self.retained.tracked(tracked.number)
+        self.retained.record_tracked(tracked.number)
         self.progress += open_before - self.ledger.in_flight
 
-    def _dropped(self, number: int, reason: str) -> None:
+    def _enter_dropped(self, number: int, reason: str) -> None:
         if reason == "draining" and self.resends:
-            self.ledger.returned(number)
+            self.ledger.record_returned(number)
             return
         self.left_out = self.left_out or reason == "draining"
-        self._missed(number, FrameStatus.DROPPED, reason, _DROP_MESSAGES.get(reason, reason))
+        self._enter_missed(number, FrameStatus.DROPPED, reason, _DROP_MESSAGES.get(reason, reason))
 
-    def _missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
+    def _enter_missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
         open_before = self.ledger.in_flight
-        self.ledger.missed(number, status, reason, message)
-        self.retained.missed(number)
+        self.ledger.record_missed(number, status, reason, message)
+        self.retained.record_missed(number)
         self.progress += open_before - self.ledger.in_flight

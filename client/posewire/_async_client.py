@@ -29,13 +29,13 @@ from posewire.sources import SourceLike
 from posewire.sources._frames import picture_fault
 from posewire.v1 import pose_tracking_service_pb2
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "AsyncClient"]
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "DEFAULT_RECONNECT", "PICTURE_QUALITY", "AsyncClient"]
 
 Answer = TypeVar("Answer")
 
 # Single pictures are worth a little more than frames of a video.
-_PICTURE_QUALITY = 95
-_RECONNECT = ReconnectSettings()
+PICTURE_QUALITY = 95
+DEFAULT_RECONNECT = ReconnectSettings()
 
 
 class AsyncClient:
@@ -54,8 +54,8 @@ class AsyncClient:
 
     Args:
         address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`. Or several of them, whose
-            servers stand in for each other: when one cannot be reached, the next one's turn comes. Ids go on where
-            their resume keys are the same.
+            servers stand in for each other: when one cannot be reached, does not answer, is full or fails, the next
+            one's turn comes. Ids go on where their resume keys are the same.
         tls: encryption; None: plain text.
         token: bearer token, for servers that ask for one.
         insecure: allow the token to travel unencrypted to another machine.
@@ -76,7 +76,7 @@ class AsyncClient:
         tls: TlsSettings | None = None,
         token: str = "",
         insecure: bool = False,
-        reconnect: ReconnectSettings | None = _RECONNECT,
+        reconnect: ReconnectSettings | None = DEFAULT_RECONNECT,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float = 60.0,
         options: Sequence[tuple[str, Any]] = (),
@@ -147,7 +147,7 @@ class AsyncClient:
         joint_set: str | None = None,
         box_score_threshold: float | None = None,
         codec: Codec = "jpeg",
-        jpeg_quality: int = _PICTURE_QUALITY,
+        jpeg_quality: int = PICTURE_QUALITY,
     ) -> PoseEstimate:
         """Find the poses in one picture; no ids.
 

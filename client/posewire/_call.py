@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ from posewire.v1 import track_pb2
 __all__ = ["TrackCall", "is_cancelled_task"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 # What gRPC says of a failed write.
 _STAND_IN = "Internal error from Core"
@@ -114,9 +117,10 @@ class TrackCall:
     async def half_close(self) -> None:
         """Tell the server that no more frames come."""
         async with self._writing:
-            # A call that is over, or breaks meanwhile, raises gRPC's internal errors, too; `read` says why.
-            with contextlib.suppress(Exception):
+            try:
                 await self._call.done_writing()
+            except Exception:  # noqa: BLE001  gRPC's internal errors, too, of a call that is over or breaks meanwhile
+                _log.debug("the end of the frames could not be told; reading says why", exc_info=True)
 
     async def read(self) -> track_pb2.TrackResponse | None:
         """The next response; None after the last one of a call that ended in order.
@@ -163,18 +167,18 @@ class _FirstStatus:
 
     def _note(self, call: grpc.aio.Call) -> None:
         """Called whenever gRPC sets a status: once, or twice in either order."""
-        code = _at_once(call.code())
+        code = _result_if_ready(call.code())
         known = self.error is not None and self.error.details() != _STAND_IN
         if not known and code is not None and code is not grpc.StatusCode.OK:
             self.error = grpc.aio.AioRpcError(
                 code,
                 initial_metadata=grpc.aio.Metadata(),
-                trailing_metadata=_at_once(call.trailing_metadata()) or grpc.aio.Metadata(),
-                details=_at_once(call.details()),
+                trailing_metadata=_result_if_ready(call.trailing_metadata()) or grpc.aio.Metadata(),
+                details=_result_if_ready(call.details()),
             )
 
 
-def _at_once(work: Coroutine[Any, Any, T]) -> T | None:
+def _result_if_ready(work: Coroutine[Any, Any, T]) -> T | None:
     """The result of a coroutine that does not wait, since what it asks for is known; else None."""
     try:
         work.send(None)

@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 
 import grpc
 
-from posewire._async_client import DEFAULT_ADDRESS, AsyncClient
+from posewire._async_client import DEFAULT_ADDRESS, DEFAULT_RECONNECT, PICTURE_QUALITY, AsyncClient
 from posewire._loop_thread import LoopThread
 from posewire._stream import AsyncTrackStream
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
@@ -29,8 +29,6 @@ from posewire.settings import Codec, StreamOptions, StreamSettings
 from posewire.sources import Source, SourceLike
 
 __all__ = ["Client", "TrackStream"]
-
-_RECONNECT = ReconnectSettings()
 
 
 class Client:
@@ -55,7 +53,7 @@ class Client:
         tls: TlsSettings | None = None,
         token: str = "",
         insecure: bool = False,
-        reconnect: ReconnectSettings | None = _RECONNECT,
+        reconnect: ReconnectSettings | None = DEFAULT_RECONNECT,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float = 60.0,
         options: Sequence[tuple[str, Any]] = (),
@@ -109,7 +107,7 @@ class Client:
         joint_set: str | None = None,
         box_score_threshold: float | None = None,
         codec: Codec = "jpeg",
-        jpeg_quality: int = 95,
+        jpeg_quality: int = PICTURE_QUALITY,
     ) -> PoseEstimate:
         """As `AsyncClient.estimate_poses`."""
         return self._running().run(

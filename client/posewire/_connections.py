@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,18 +16,31 @@ import grpc.aio
 
 from posewire._status import error_from_status
 from posewire.connection import TlsSettings
-from posewire.errors import ConnectionFailed, InvalidSettings, MisuseError
+from posewire.errors import (
+    ConnectionFailed,
+    InvalidSettings,
+    LimitExceeded,
+    MisuseError,
+    ServerFailed,
+    StreamBroken,
+    TimedOut,
+)
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 
 if TYPE_CHECKING:
     from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "Access", "Connection", "Connections"]
+__all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "PASSING", "Access", "Connection", "Connections"]
 
 Answer = TypeVar("Answer")
 
+_log = logging.getLogger(__name__)
+
 DEFAULT_PORT = 50051
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
+
+PASSING = (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded, StreamBroken)
+"""Failures of a call that it may not meet at another server, or later."""
 
 _SCHEME = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):")
 _LOCAL_SCHEME = re.compile(r"(unix|unix-abstract|vsock):")
@@ -168,27 +182,33 @@ class Connections:
         return self.addresses[start:] + self.addresses[:start]
 
     async def first_answer(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
-        """What the first server that can be reached says; calls go there from now on.
+        """What the first server says that can be reached and serves; calls go there from now on.
+
+        Each is asked once, and the next one only after a failure in `PASSING`.
 
         Args:
             ask: makes the call.
             doing: what is being done, for messages: `asking for the server's description`.
 
         Raises:
-            CallError: the call failed, or no server can be reached.
+            CallError: a server refuses, or none serves; then of the last one.
+            StreamBroken: likewise.
         """
-        *_, last = in_turn = self.in_turn()
-        for address in in_turn:
+        *others, last = self.in_turn()
+        for address in others:
             try:
-                answer = await ask(self.to(address))
-            except grpc.aio.AioRpcError as error:
-                failure = error_from_status(error, address, doing)
-                if address == last or not isinstance(failure, ConnectionFailed):
-                    raise failure from error
-            else:
-                self.preferred = address
-                return answer
-        raise AssertionError("the last server has either answered or raised")
+                return await self._answer(address, ask, doing)
+            except PASSING as error:
+                _log.warning("%s; trying another server", error)
+        return await self._answer(last, ask, doing)
+
+    async def _answer(self, address: str, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
+        try:
+            answer = await ask(self.to(address))
+        except grpc.aio.AioRpcError as error:
+            raise error_from_status(error, address, doing) from error
+        self.preferred = address
+        return answer
 
     async def aclose(self) -> None:
         """Close the channels."""

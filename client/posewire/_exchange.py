@@ -70,9 +70,9 @@ class Exchange:
             self._answers,
             self._delivery,
             waits=waits or reconnection is None,
-            on_sent=self._be_patient,
+            on_sent=self._reset_deadline,
         )
-        self._patience = asyncio.timeout(None)
+        self._answer_deadline = asyncio.timeout(None)
         self._complete = False
         self._failure: BaseException | None = None
         self._local_failure: BaseException | None = None
@@ -175,7 +175,7 @@ class Exchange:
 
     async def _end(self) -> None:
         self.outgoing.over = True
-        self._answers.retained.over()
+        self._answers.retained.forget_frames()
         self._stop()
         self._failure = self._failure or self._cut_short()
         await self._delivery.publish(self._ledger.release())
@@ -184,18 +184,18 @@ class Exchange:
         """Take the responses of the present call; gives why the stream has to go on in another one, if it has to."""
         try:
             try:
-                async with asyncio.timeout(None) as self._patience:
-                    self._be_patient()  # a frame may have been sent before this task came to run
+                async with asyncio.timeout(None) as self._answer_deadline:
+                    self._reset_deadline()  # a frame may have been sent before this task came to run
                     while (response := await self.call.read()) is not None:
                         self._answers.enter(response)
                         if self._answers.draining:
                             self._make_ready_to_leave()
-                        self._be_patient()
+                        self._reset_deadline()
                         await self._delivery.publish(self._ledger.release())
             except TimeoutError:
                 self.call.cancel()
                 raise ConnectionLost(self._silence()) from None
-            return self._settle()
+            return self._check_end_of_call()
         except ConnectionLost as error:
             return error
 
@@ -203,9 +203,9 @@ class Exchange:
         if self._reconnection is None:
             self._stop()
         else:
-            self.outgoing.leave()
+            self.outgoing.leave_call()
 
-    def _settle(self) -> StreamDrained | None:
+    def _check_end_of_call(self) -> StreamDrained | None:
         """Check the account of a call that ended with the status OK; gives why the stream is not at its end, if so."""
         answers, goes_on = self._answers, self._reconnection is not None
         if not self._ledger.owed:
@@ -236,19 +236,19 @@ class Exchange:
         Raises:
             PosewireError: there will be none.
         """
-        await self.outgoing.lose()
+        await self.outgoing.end_call()
         if self._reconnection is None:
             raise cause
         now = asyncio.get_running_loop().time
         lost_s, idle = now(), not self._ledger.owed
         if self._answers.progress:
-            self._reconnection.progressed()
+            self._reconnection.record_progress()
         lost = self._answers.withdraw()
         await self._delivery.publish(self._ledger.release())
         found = None
         if not self._nothing_is_left():
             address, resume = self.call.address, self.resume_point
-            found = await self._reconnection.again(address, resume, cause, self._wait, idle=idle)
+            found = await self._reconnection.open_another(address, resume, cause, self._wait, idle=idle)
         if found is None:
             self._end_in_order()
             return False
@@ -257,7 +257,7 @@ class Exchange:
         info = self.call.info
         self._check_joints(info)
         self._answers.begin_call(info)
-        self._tell(
+        self._announce(
             Reconnected(
                 address=self.call.address,
                 stream_id=info.stream_id,
@@ -270,7 +270,7 @@ class Exchange:
                 lost=lost,
             )
         )
-        self.outgoing.go_on(self.call)
+        self.outgoing.begin_call(self.call)
         return True
 
     def _nothing_is_left(self) -> bool:
@@ -293,7 +293,7 @@ class Exchange:
                 " stand in for each other the same networks"
             )
 
-    def _tell(self, event: Reconnected) -> None:
+    def _announce(self, event: Reconnected) -> None:
         self._delivery.announce(event)
         _log.warning("%s", event)
         if self._on_reconnect is not None:
@@ -320,10 +320,10 @@ class Exchange:
             f" (stream {self.call.info.stream_id}); look at its log, or raise timeout_s"
         )
 
-    def _be_patient(self) -> None:
+    def _reset_deadline(self) -> None:
         """Give the server time for its next answer, if it owes one."""
         if self.outgoing.over:
             return
         owes = self._ledger.owed > 0 or self.outgoing.finished or self._answers.draining
         with contextlib.suppress(RuntimeError):  # expired, or not yet entered: the receiver is about to see to it
-            self._patience.reschedule(asyncio.get_running_loop().time() + self._timeout_s if owes else None)
+            self._answer_deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s if owes else None)

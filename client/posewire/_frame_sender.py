@@ -9,7 +9,7 @@ from functools import partial
 from posewire._encoding import encode
 from posewire._exchange import Exchange
 from posewire._feed import FeedItem, SourceFeed
-from posewire._inputs import boxes_array
+from posewire._inputs import boxes_array, capture_time, frame_number
 from posewire._plan import in_flight_limit
 from posewire._workers import Workers
 from posewire.errors import InvalidSettings
@@ -58,22 +58,13 @@ class FrameSender:
 
     async def _pass_on(self, item: FeedItem, *, drop: bool) -> None:
         frame, outgoing = item.frame, self._outgoing
-        image = frame.image if self._keep_images else None
         if item.superseded:
             message = "a newer frame arrived before this one could be sent"
-            await outgoing.skip(frame.number, frame.time_s, FrameStatus.DROPPED, "superseded", message, name=frame.name)
+            await outgoing.skip(self._kept(frame), FrameStatus.DROPPED, "superseded", message)
         elif frame.problem:
-            await outgoing.skip(
-                frame.number,
-                frame.time_s,
-                FrameStatus.FAILED,
-                "unreadable",
-                frame.problem,
-                name=frame.name,
-                image=image,
-            )
+            await outgoing.skip(self._kept(frame), FrameStatus.FAILED, "unreadable", frame.problem)
         elif drop:
-            await outgoing.drop(frame.number, frame.time_s, name=frame.name, image=image)
+            await outgoing.drop(self._kept(frame))
         else:
             await self.send(frame)
 
@@ -87,16 +78,13 @@ class FrameSender:
         taken_s = time.perf_counter()
         boxes = None if frame.boxes is None else boxes_array(frame.boxes)
         data = await self._encoded(frame) if frame.packet is None else frame.packet
-        await self._outgoing.send(
-            frame.number,
-            frame.time_s,
-            data,
-            boxes,
-            taken_s=taken_s,
-            name=frame.name,
-            image=frame.image if self._keep_images else None,
-            timed=frame.timed,
-        )
+        await self._outgoing.send(self._kept(frame), data, boxes, taken_s=taken_s)
+
+    def _kept(self, frame: SourceFrame) -> SourceFrame:
+        """A frame, its number and time checked, with the pixels only if its result is to carry them."""
+        number, time_s = frame_number(frame.number), capture_time(frame.time_s)
+        image = frame.image if self._keep_images else None
+        return SourceFrame(number, time_s, image=image, name=frame.name, timed=frame.timed)
 
     async def _encoded(self, frame: SourceFrame) -> bytes:
         fault = picture_fault(frame.image)

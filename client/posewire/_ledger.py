@@ -6,23 +6,25 @@ server knows of nothing else.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from posewire.errors import AccountingError, InvalidSettings
-from posewire.results import FrameResult, FrameStatus, Image, Person, StreamSummary
+from posewire.results import FrameResult, FrameStatus, Person, StreamSummary
+from posewire.sources import SourceFrame
 
 __all__ = ["Ledger"]
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    number: int
-    time_s: float
-    name: str
-    image: Image | None
+    """A frame, since when its latency counts (NaN if it is never sent), and its result once it has one."""
+
+    frame: SourceFrame
     taken_s: float
     result: FrameResult | None = None
 
@@ -81,7 +83,7 @@ class Ledger:
         self._call_counts = dict.fromkeys(FrameStatus, 0)
         self._echoes.clear()
 
-    def again(self, number: int) -> None:
+    def record_resent(self, number: int) -> None:
         """Note that a frame which was opened before this call is sent on it.
 
         If it has its result already, its answer is an echo: it counts for the call alone.
@@ -90,75 +92,41 @@ class Ledger:
         if number not in self._open:
             self._echoes.add(number)
 
-    def returned(self, number: int) -> None:
+    def record_returned(self, number: int) -> None:
         """Note that the server gave a frame up which is going to be sent again."""
         if not self._is_echo(number, FrameStatus.DROPPED):
             self._call_counts[FrameStatus.DROPPED] += 1
 
-    def lost(self, number: int, reason: str, message: str) -> None:
+    def record_lost(self, number: int, reason: str, message: str) -> None:
         """Note that a frame that was sent will never be answered."""
-        entry = self._open.pop(number)
-        self._settle(
-            entry,
-            FrameResult(
-                number,
-                entry.time_s,
-                FrameStatus.DROPPED,
-                latency_ms=_since_ms(entry.taken_s),
-                reason=reason,
-                message=message,
-                name=entry.name,
-                image=entry.image,
-            ),
-        )
+        self._set_result(self._open.pop(number), FrameStatus.DROPPED, reason=reason, message=message)
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
-    def open(
-        self,
-        number: int,
-        time_s: float,
-        *,
-        taken_s: float | None = None,
-        name: str = "",
-        image: Image | None = None,
-        on_call: bool = True,
-    ) -> None:
+    def open(self, frame: SourceFrame, *, taken_s: float | None = None, on_call: bool = True) -> None:
         """Note a frame that is about to be sent.
 
         Args:
-            number: of the frame.
-            time_s: when it was taken by the camera.
+            frame: the frame; its image, if there is one, is for its result.
             taken_s: since when its latency counts, in terms of `time.perf_counter`; None: from now.
-            name: what the source calls it.
-            image: for its result.
-            on_call: whether it is sent on the present call; if not, `again` tells when it is.
+            on_call: whether it is sent on the present call; if not, `record_resent` tells when it is.
 
         Raises:
             InvalidSettings: its number is not larger than the last one.
         """
-        entry = self._add(number, time_s, name, image)
-        entry.taken_s = entry.taken_s if taken_s is None else taken_s
-        self._open[number] = entry
+        self._open[frame.number] = self._add(frame, time.perf_counter() if taken_s is None else taken_s)
         self._sent += 1
         self._call_sent += on_call
 
-    def skip(
-        self,
-        number: int,
-        time_s: float,
-        status: FrameStatus,
-        reason: str,
-        message: str,
-        *,
-        name: str = "",
-        image: Image | None = None,
-    ) -> None:
-        """Note a frame that is never sent, and why."""
-        entry = self._add(number, time_s, name, image)
-        self._settle(entry, FrameResult(number, time_s, status, reason=reason, message=message, name=name, image=image))
+    def skip(self, frame: SourceFrame, status: FrameStatus, reason: str, message: str) -> None:
+        """Note a frame that is never sent, and why.
 
-    def tracked(
+        Raises:
+            InvalidSettings: as `open`.
+        """
+        self._set_result(self._add(frame, math.nan), status, reason=reason, message=message)
+
+    def record_tracked(
         self,
         number: int,
         *,
@@ -175,46 +143,26 @@ class Ledger:
         """
         if self._is_echo(number, FrameStatus.TRACKED):
             return
-        entry = self._answered(number, FrameStatus.TRACKED)
+        entry = self._take_answered(number, FrameStatus.TRACKED)
         self._largest_id = max([self._largest_id, *(person.id for person in people)])
-        self._settle(
+        self._set_result(
             entry,
-            FrameResult(
-                number,
-                entry.time_s,
-                people=people,
-                size=size,
-                timings_ms=timings_ms,
-                latency_ms=_since_ms(entry.taken_s),
-                detector_ran=detector_ran,
-                detect_every=detect_every,
-                name=entry.name,
-                image=entry.image,
-            ),
+            FrameStatus.TRACKED,
+            people=people,
+            size=size,
+            timings_ms=timings_ms,
+            detector_ran=detector_ran,
+            detect_every=detect_every,
         )
 
-    def missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
+    def record_missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
         """Note that a frame that was sent failed or was dropped.
 
         Raises:
             AccountingError: the frame was never sent, or was answered before.
         """
-        if self._is_echo(number, status):
-            return
-        entry = self._answered(number, status)
-        self._settle(
-            entry,
-            FrameResult(
-                number,
-                entry.time_s,
-                status,
-                latency_ms=_since_ms(entry.taken_s),
-                reason=reason,
-                message=message,
-                name=entry.name,
-                image=entry.image,
-            ),
-        )
+        if not self._is_echo(number, status):
+            self._set_result(self._take_answered(number, status), status, reason=reason, message=message)
 
     def release(self) -> list[FrameResult]:
         """The results that are next in the order of the frames; each is given once."""
@@ -268,12 +216,12 @@ class Ledger:
             identities=self._ids_before + (self._largest_id if identities is None else identities),
         )
 
-    def _add(self, number: int, time_s: float, name: str, image: Image | None) -> _Entry:
-        if number <= self._last_number:
-            raise InvalidSettings(f"frame number {number} follows {self._last_number}; numbers must increase")
-        self._last_number = number
+    def _add(self, frame: SourceFrame, taken_s: float) -> _Entry:
+        if frame.number <= self._last_number:
+            raise InvalidSettings(f"frame number {frame.number} follows {self._last_number}; numbers must increase")
+        self._last_number = frame.number
         self._frames += 1
-        entry = _Entry(number, time_s, name, image, time.perf_counter())
+        entry = _Entry(frame, taken_s)
         self._entries.append(entry)
         return entry
 
@@ -285,7 +233,7 @@ class Ledger:
         self._call_counts[status] += 1
         return True
 
-    def _answered(self, number: int, status: FrameStatus) -> _Entry:
+    def _take_answered(self, number: int, status: FrameStatus) -> _Entry:
         entry = self._open.pop(number, None)
         if entry is None:
             seen = "a second time" if number <= self._last_number else "which was never sent"
@@ -295,11 +243,10 @@ class Ledger:
         self._call_counts[status] += 1
         return entry
 
-    def _settle(self, entry: _Entry, result: FrameResult) -> None:
-        entry.result = result
-        entry.image = None
-        self._counts[result.status] += 1
-
-
-def _since_ms(moment_s: float) -> float:
-    return (time.perf_counter() - moment_s) * 1e3
+    def _set_result(self, entry: _Entry, status: FrameStatus, **what: Any) -> None:
+        """Give a frame its result, of which `what` are the fields that are not known from the frame."""
+        frame, latency_ms = entry.frame, (time.perf_counter() - entry.taken_s) * 1e3
+        entry.result = FrameResult(
+            frame.number, frame.time_s, status, latency_ms=latency_ms, name=frame.name, image=frame.image, **what
+        )
+        self._counts[status] += 1

@@ -50,7 +50,7 @@ class LoopThread:
         if threading.current_thread() is self._thread:
             work.close()
             raise MisuseError("this is the client's own thread, which cannot wait for itself; use the client elsewhere")
-        return self._end_of(self._begin(work))
+        return self._result_of(self._begin(work))
 
     def release(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work`, which releases something; does nothing after `close`, which has released everything.
@@ -63,7 +63,7 @@ class LoopThread:
         with contextlib.suppress(MisuseError):  # closed meanwhile
             future = self._begin(work)
             if may_wait():
-                self._end_of(future)
+                self._result_of(future)
             else:
                 future.add_done_callback(_log_failure)
 
@@ -79,7 +79,7 @@ class LoopThread:
                 future.add_done_callback(self._stop)
                 return
             try:
-                self._end_of(future)
+                self._result_of(future)
             finally:
                 self._stop()
                 self._thread.join()
@@ -103,7 +103,7 @@ class LoopThread:
             self._abandon()
         return future
 
-    def _end_of(self, future: Future[T]) -> T:
+    def _result_of(self, future: Future[T]) -> T:
         try:
             return future.result()
         except CancelledError:

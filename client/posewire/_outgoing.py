@@ -10,8 +10,8 @@ from posewire import _wire
 from posewire._answers import DISCONNECTED, Answers
 from posewire._call import TrackCall
 from posewire._delivery import Delivery
-from posewire._inputs import capture_time, frame_number
-from posewire.results import FloatArray, FrameStatus, Image
+from posewire.results import FloatArray, FrameStatus
+from posewire.sources import SourceFrame
 
 __all__ = ["Outgoing"]
 
@@ -41,7 +41,7 @@ class Outgoing:
         self._delivery = delivery
         self._waits = waits
         self._on_sent = on_sent
-        self._aside: asyncio.Task[None] | None = None
+        self._background: asyncio.Task[None] | None = None
         self.connected = True
         self.finished = False
         self.over = False
@@ -59,63 +59,45 @@ class Outgoing:
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
-    async def send(
-        self,
-        number: int,
-        time_s: float,
-        data: bytes,
-        boxes: FloatArray | None,
-        *,
-        taken_s: float,
-        name: str,
-        image: Image | None,
-        timed: bool = True,
-    ) -> None:
-        """Send a frame; does nothing if the stream is over. The arguments are those of ledger and `SourceFrame`.
+    async def send(self, frame: SourceFrame, data: bytes, boxes: FloatArray | None, *, taken_s: float) -> None:
+        """Send a frame; does nothing if the stream is over.
 
         Without a connection, it is sent when there is one again, or dropped.
 
+        Args:
+            frame: as the ledger keeps it.
+            data: its pixels, in the stream's codec.
+            boxes: as `boxes_array` gives them.
+            taken_s: since when its latency counts.
+
         Raises:
-            InvalidSettings: the number is not larger than the one before, or number or time are unusable.
+            InvalidSettings: the number is not larger than the one before.
         """
         if self.over:
             return
-        number, time_s = frame_number(number), capture_time(time_s)
         if not self.connected and (self.drops or not self._answers.resends):
-            await self.drop(number, time_s, name=name, image=image)
+            await self.drop(frame)
             return
         # First the request: a frame that makes none must not be noted as sent.
-        request = _wire.frame_request(number, time_s if timed else None, data, boxes)
-        self._ledger.open(number, time_s, taken_s=taken_s, name=name, image=image, on_call=self.connected)
-        self._answers.retained.opened(request)
+        request = _wire.frame_request(frame.number, frame.time_s if frame.timed else None, data, boxes)
+        self._ledger.open(frame, taken_s=taken_s, on_call=self.connected)
+        self._answers.retained.add(request)
         if self.connected:
             if self._ledger.owed == 1:
                 self._on_sent()
             await self._call.write(request)
 
-    async def drop(self, number: int, time_s: float, *, name: str = "", image: Image | None = None) -> None:
+    async def drop(self, frame: SourceFrame) -> None:
         """Note a frame that cannot be sent for want of a connection, now or when the packets before it came."""
-        message = "there was no connection to a server"
-        await self.skip(number, time_s, FrameStatus.DROPPED, DISCONNECTED, message, name=name, image=image)
+        await self.skip(frame, FrameStatus.DROPPED, DISCONNECTED, "there was no connection to a server")
 
-    async def skip(
-        self,
-        number: int,
-        time_s: float,
-        status: FrameStatus,
-        reason: str,
-        message: str,
-        *,
-        name: str = "",
-        image: Image | None = None,
-    ) -> None:
+    async def skip(self, frame: SourceFrame, status: FrameStatus, reason: str, message: str) -> None:
         """Note a frame that is not sent, so that it has its result too.
 
         Raises:
             InvalidSettings: as `send`.
         """
-        number, time_s = frame_number(number), capture_time(time_s)
-        self._ledger.skip(number, time_s, status, reason, message, name=name, image=image)
+        self._ledger.skip(frame, status, reason, message)
         await self._delivery.publish(self._ledger.release())
 
     async def finish(self) -> None:
@@ -127,37 +109,37 @@ class Outgoing:
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def leave(self) -> None:
+    def leave_call(self) -> None:
         """The server is going away: send nothing more, so that it can finish with what it has."""
         if self.connected:
             self.connected = False
-            self._do_aside(self._call.half_close())
+            self._run_in_background(self._call.half_close())
 
-    async def lose(self) -> None:
+    async def end_call(self) -> None:
         """The call is over."""
         self.connected = False
-        await self._end_aside()
+        await self._end_background()
 
-    def go_on(self, call: TrackCall) -> None:
+    def begin_call(self, call: TrackCall) -> None:
         """Another call is open: send what its server has to see, then what comes."""
         self._call = call
-        self._do_aside(self._resend(call))
+        self._run_in_background(self._resend(call))
 
     def cancel(self) -> None:
         """Send nothing more."""
-        if self._aside is not None:
-            self._aside.cancel()
+        if self._background is not None:
+            self._background.cancel()
 
     async def aclose(self) -> None:
         """Release what is under way."""
-        await self._end_aside()
+        await self._end_background()
 
     async def _resend(self, call: TrackCall) -> None:
         """A task, since answers have to be taken at the same time."""
         number = -1
         while (request := self._answers.retained.next_to_send(number)) is not None:
             number = request.frame.number
-            self._ledger.again(number)
+            self._ledger.record_resent(number)
             self._on_sent()
             if not await call.write(request):
                 return  # lost again
@@ -170,11 +152,11 @@ class Outgoing:
         self._on_sent()
         await self._delivery.notify()
 
-    def _do_aside(self, work: Coroutine[Any, Any, None]) -> None:
-        self._aside = asyncio.create_task(work, name="posewire-aside")
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background = asyncio.create_task(work, name="posewire-background")
 
-    async def _end_aside(self) -> None:
-        aside, self._aside = self._aside, None
-        if aside is not None:
-            aside.cancel()
-            await asyncio.gather(aside, return_exceptions=True)
+    async def _end_background(self) -> None:
+        background, self._background = self._background, None
+        if background is not None:
+            background.cancel()
+            await asyncio.gather(background, return_exceptions=True)

@@ -12,7 +12,7 @@ from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamSettings
 from posewire.sources import Source, SourceLike
 
-__all__ = ["StreamPlan", "asked_again", "in_flight_limit", "settle"]
+__all__ = ["StreamPlan", "final_settings", "in_flight_limit", "settings_to_ask_again"]
 
 _IN_FLIGHT = {"all": 8, "latest": 32}
 
@@ -57,7 +57,7 @@ def in_flight_limit(settings: StreamSettings) -> int:
     return settings.max_in_flight or _IN_FLIGHT[settings.drop_policy or "all"]
 
 
-def settle(plan: StreamPlan, source: Source | None) -> StreamSettings:
+def final_settings(plan: StreamPlan, source: Source | None) -> StreamSettings:
     """The settings to send: what depends on the source is decided."""
     settings = plan.settings
     codec: Codec = settings.codec
@@ -77,7 +77,7 @@ def settle(plan: StreamPlan, source: Source | None) -> StreamSettings:
     return replace(settings, codec=codec, raw_size=raw_size, drop_policy=policy)
 
 
-def asked_again(asked: StreamSettings, told: StreamInfo) -> StreamSettings:
+def settings_to_ask_again(asked: StreamSettings, told: StreamInfo) -> StreamSettings:
     """What a stream asks of the next server: what it asked of the first one, and what this settled on.
 
     So the stream goes on with the same joints and tracker where servers have other defaults. Only `max_people` stays as

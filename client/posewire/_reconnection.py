@@ -1,4 +1,4 @@
-"""Finding a server, at first and after a loss."""
+"""Finding a server after a loss."""
 
 from __future__ import annotations
 
@@ -8,52 +8,18 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 
 from posewire._call import TrackCall
-from posewire._connections import Connections
+from posewire._connections import PASSING, Connections
 from posewire.connection import ReconnectSettings
-from posewire.errors import (
-    CallError,
-    ConnectionFailed,
-    ConnectionLost,
-    LimitExceeded,
-    PosewireError,
-    ServerFailed,
-    StreamBroken,
-    TimedOut,
-)
+from posewire.errors import CallError, ConnectionLost, PosewireError
 from posewire.resume import ResumePoint
 from posewire.settings import StreamSettings
 
-__all__ = ["Reconnection", "open_at_any", "waits_s"]
+__all__ = ["Reconnection", "waits_s"]
 
 _log = logging.getLogger(__name__)
 
 # A server that fails at each new attempt is likely to fail because of what it is sent.
 _MOST_FRUITLESS = 10
-
-_PASSING = (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded, StreamBroken)
-"""Failures of an attempt that the next one may not meet: the lost call may still hold a place at the server."""
-
-
-async def open_at_any(
-    connections: Connections, settings: StreamSettings, resume: ResumePoint | None, timeout_s: float
-) -> TrackCall:
-    """Open a call at the first server that takes it; each is asked once.
-
-    Raises:
-        CallError: none does; of the last one.
-    """
-    *others, last = connections.in_turn()
-    for address in others:
-        try:
-            call = await TrackCall.open(connections.to(address), settings, resume, timeout_s)
-        except (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded) as error:
-            _log.warning("%s; trying another server", error)
-        else:
-            connections.preferred = address
-            return call
-    call = await TrackCall.open(connections.to(last), settings, resume, timeout_s)
-    connections.preferred = last
-    return call
 
 
 def waits_s(settings: ReconnectSettings, servers: int, chance: random.Random) -> Iterator[float]:
@@ -85,12 +51,12 @@ class Reconnection:
         self._deadline_s: float | None = None
         self._opened_s = 0.0
 
-    def progressed(self) -> None:
-        """A frame had its answer: whatever is lost from now on is lost anew."""
+    def record_progress(self) -> None:
+        """Note that a frame had its answer: whatever is lost from now on is lost anew."""
         self._fruitless = 0
         self._deadline_s = None
 
-    async def again(
+    async def open_another(
         self,
         address: str,
         resume: ResumePoint | None,
@@ -114,7 +80,7 @@ class Reconnection:
         """
         now = asyncio.get_running_loop().time
         if idle and now() - self._opened_s > self._settings.max_s:
-            self.progressed()
+            self.record_progress()
         if self._deadline_s is None:
             self._deadline_s = now() + self._settings.give_up_after_s
             self._waits = self._new_waits()
@@ -137,7 +103,7 @@ class Reconnection:
                     self._settings.attempt_timeout_s,
                     "attempt_timeout_s (ReconnectSettings)",
                 )
-            except _PASSING as error:
+            except PASSING as error:  # of LimitExceeded, too: the lost call may still hold a place at the server
                 last = error
                 _log.info("attempt %d failed: %s", attempts, error)
             except CallError as error:

@@ -38,12 +38,12 @@ class Retained:
         self._since_token: deque[track_pb2.TrackRequest] = deque()
         self._bytes_since_token = 0
 
-    def opened(self, request: track_pb2.TrackRequest) -> None:
-        """A frame is under way, or about to be."""
+    def add(self, request: track_pb2.TrackRequest) -> None:
+        """Keep a frame that is under way, or about to be."""
         self._unanswered[request.frame.number] = request
 
-    def tracked(self, number: int) -> None:
-        """A frame was tracked."""
+    def record_tracked(self, number: int) -> None:
+        """Note that a frame was tracked."""
         request = self._unanswered.pop(number, None)
         if request is None:  # sent a second time: it has its place among those since the token
             request = next((each for each in self._since_token if each.frame.number == number), None)
@@ -56,32 +56,32 @@ class Retained:
             while self._bytes_since_token > _MOST_REPLAYED_BYTES:
                 self._forget_oldest()
 
-    def missed(self, number: int) -> None:
-        """A frame failed or was dropped for good."""
+    def record_missed(self, number: int) -> None:
+        """Note that a frame failed or was dropped for good."""
         self._unanswered.pop(number, None)
 
-    def token(self, token: bytes) -> None:
-        """A token came; it belongs to the newest frame that was tracked."""
+    def take_token(self, token: bytes) -> None:
+        """Keep a token that came; it belongs to the newest frame that was tracked."""
         self._token = token
         self._tracked_with_token = newest = self._newest_tracked
         while self._since_token and newest is not None and self._since_token[0].frame.number <= newest.frame.number:
             self._forget_oldest()
 
-    def accepted(self) -> None:
-        """A server goes on from the token: what was tracked after it, that server has not seen.
+    def record_accepted(self) -> None:
+        """Note that a server goes on from the token: what was tracked after it, that server has not seen.
 
         If it drains before it has tracked anything, the token that it gives is of the same frame still.
         """
         self._newest_tracked = self._tracked_with_token
 
-    def refused(self) -> None:
-        """The token is worth nothing any more, and neither is what came after it."""
+    def record_refused(self) -> None:
+        """Forget the token, which is worth nothing any more, and what came after it."""
         self._token, self._start = b"", None
         self._newest_tracked = self._tracked_with_token = None
         self._forget_since_token()
 
-    def over(self) -> None:
-        """Nothing will be sent again; the resume point stays."""
+    def forget_frames(self) -> None:
+        """Forget the frames, of which none will be sent again; the resume point stays."""
         self._unanswered.clear()
         self._forget_since_token()
 

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from posewire._call import TrackCall, is_cancelled_task
-from posewire._connections import Connections
+from posewire._connections import Connection, Connections
 from posewire._exchange import Exchange
 from posewire._feed import SourceFeed
 from posewire._frame_sender import FrameSender
-from posewire._plan import StreamPlan, asked_again, in_flight_limit, settle
-from posewire._reconnection import Reconnection, open_at_any
+from posewire._plan import StreamPlan, final_settings, in_flight_limit, settings_to_ask_again
+from posewire._reconnection import Reconnection
 from posewire._workers import Workers
 from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
@@ -40,13 +40,18 @@ class AsyncTrackStream:
                 print(result.frame, [person.id for person in result.people])
         print(stream.summary)
 
-    Without a source, the program sends its own frames, and takes each result, or all of them in another task:
+    Without a source, the program sends its own frames, and takes each result, or all of them in another task. After
+    `finish` it reads to the end, which checks the account:
 
+        images = (frame.image for frame in posewire.open_source("walk.mp4", max_frames=100))
         async with client.track() as stream:
             for image in images:
                 await stream.send(image)
                 print(await anext(stream))
             await stream.finish()
+            async for result in stream:  # whatever is still to come: none here
+                print(result)
+        print(stream.summary)
 
     Iterating ends when every frame has its result and the account has been checked: sent = tracked + failed + dropped.
     If the connection is lost, or the server goes away, the stream is taken up again, at this server or another one of
@@ -121,12 +126,12 @@ class AsyncTrackStream:
             if self._exchange is not None:
                 ends.push_async_callback(self._exchange.aclose)
             if self._pump is not None:
-                ends.push_async_callback(_end_of, self._pump)
+                ends.push_async_callback(_wait_for_end, self._pump)
             if self._opening is not None:
-                ends.push_async_callback(_end_of, self._opening)
-            self._let_go()
+                ends.push_async_callback(_wait_for_end, self._opening)
+            self._cancel_all()
 
-    def _let_go(self) -> None:
+    def _cancel_all(self) -> None:
         """End everything, without waiting until that is done."""
         if self._opening is not None:
             self._opening.cancel()
@@ -144,8 +149,12 @@ class AsyncTrackStream:
         plan = self._plan
         if plan.source is not None:
             self._source = await self._open_source(plan.source)
-        settings = settle(plan, self._source)
-        opening = open_at_any(self._connections, settings, plan.resume, plan.timeout_s)
+        settings = final_settings(plan, self._source)
+
+        async def open_call(server: Connection) -> TrackCall:
+            return await TrackCall.open(server, settings, plan.resume, plan.timeout_s)
+
+        opening = self._connections.first_answer(open_call, "opening a stream")
         self._opening = asyncio.create_task(opening, name="posewire-opening")
         try:
             call = await self._opening
@@ -155,7 +164,7 @@ class AsyncTrackStream:
             raise MisuseError("this stream was closed before its end: while it was opening") from None
         reconnection = None
         if plan.reconnect is not None:
-            reconnection = Reconnection(self._connections, plan.reconnect, asked_again(settings, call.info))
+            reconnection = Reconnection(self._connections, plan.reconnect, settings_to_ask_again(settings, call.info))
         self._exchange = Exchange(
             call,
             plan.timeout_s,
@@ -294,7 +303,7 @@ class AsyncTrackStream:
         return self._exchange
 
 
-async def _end_of(task: asyncio.Task[Any]) -> None:
+async def _wait_for_end(task: asyncio.Task[Any]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 

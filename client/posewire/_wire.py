@@ -200,7 +200,7 @@ def people_from(messages: Iterable[pose_pb2.Person]) -> tuple[Person, ...]:
             score=message.score,
             box=np.array((message.box.x, message.box.y, message.box.width, message.box.height), dtype=np.float32),
             joints=np.array(message.joints, dtype=np.float32).reshape(-1, 3),
-            source=_BOX_SOURCES.get(message.box_source, "detector"),
+            source=_BOX_SOURCES.get(message.box_source, "unknown"),
         )
         for message in messages
     )

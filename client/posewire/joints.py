@@ -17,6 +17,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
+
 __all__ = [
     "AREA_OF_BOX",
     "COCO17",
@@ -84,7 +86,7 @@ class JointSet:
 
         return np.array([self.index(twin(joint)) for joint in self.names], dtype=np.intp)
 
-    def convert(self, joints: npt.NDArray[np.float32], to: JointSet) -> npt.NDArray[np.float32]:
+    def convert(self, joints: Float32s, to: JointSet) -> Float32s:
         """Select and reorder joints for another set, by name.
 
         Args:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.connection import Reconnected
 from posewire.errors import FrameDropped, FrameFailed
 from posewire.joints import JointSet
@@ -37,13 +38,16 @@ __all__ = [
 Image: TypeAlias = npt.NDArray[np.uint8]
 """A picture: `(h, w, 3)` uint8, RGB."""
 
-FloatArray: TypeAlias = npt.NDArray[np.float32]
+FloatArray: TypeAlias = Float32s
 
 BoxesLike: TypeAlias = npt.ArrayLike | Sequence[Sequence[float]]
 """Boxes that a caller gives: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a score in 0..1."""
 
-BoxSource: TypeAlias = Literal["detector", "flow", "caller"]
-"""Where the box came from in which a pose was estimated; `flow` is joint propagation."""
+BoxSource: TypeAlias = Literal["detector", "flow", "caller", "unknown"]
+"""Where the box came from in which a pose was estimated.
+
+`flow` is joint propagation, `unknown` what a newer server has and this version does not know.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,11 +16,13 @@ Similarity: TypeAlias = Literal["bbox", "pose", "flow", "multi-flow"]
 DropPolicy: TypeAlias = Literal["latest", "all"]
 Codec: TypeAlias = Literal["jpeg", "png", "raw", "h264", "h265", "passthrough"]
 
+# Those of the server, so that what it would refuse is refused before anything is sent.
 _PROBABILITY = (0.0, 1.0)
-_COUNT = (1, 2**32 - 1)
+_COUNT = (1, 1000)
+_LARGEST = 2**32 - 1  # that a message holds
 
 _TRACKER_RANGES: dict[str, tuple[float, float]] = {
-    "queue_length": (1, 1000),
+    "queue_length": _COUNT,
     "box_score_threshold": _PROBABILITY,
     "joint_score_threshold": _PROBABILITY,
     "box_nms_iou": _PROBABILITY,
@@ -33,8 +35,8 @@ _TRACKER_RANGES: dict[str, tuple[float, float]] = {
 
 _STREAM_RANGES: dict[str, tuple[float, float]] = {
     "jpeg_quality": (1, 100),
-    "max_age_ms": (0, 2**32 - 1),
-    "max_detect_every": (0, 2**32 - 1),
+    "max_age_ms": (0, _LARGEST),
+    "max_detect_every": (0, _LARGEST),
     "max_in_flight": (1, 1024),
 }
 
@@ -70,8 +72,8 @@ def _checked_size(size: object) -> tuple[int, int]:
         width, height = map(operator.index, size)  # type: ignore[call-overload]  # whatever it is
     except (TypeError, ValueError):
         width = height = 0
-    if not (1 <= width <= _COUNT[1] and 1 <= height <= _COUNT[1]):
-        raise InvalidSettings(f"raw_size is {size!r}; give (width, height), each a whole number in 1..{_COUNT[1]}")
+    if not (1 <= width <= _LARGEST and 1 <= height <= _LARGEST):
+        raise InvalidSettings(f"raw_size is {size!r}; give (width, height), each a whole number in 1..{_LARGEST}")
     return width, height
 
 
@@ -92,8 +94,8 @@ class TrackerSettings:
         pose_nms_oks: OKS above which the lower of two poses is dropped, 0..1; 1 switches it off.
         match_threshold: least similarity of a match, 0..1.
         propagation_threshold: least mean joint score of a pose whose joints are propagated, 0..1.
-        detect_every: run the detector on every n-th frame.
-        max_people: at most so many people are estimated a frame.
+        detect_every: run the detector on every n-th frame, 1..1000.
+        max_people: at most so many people are estimated a frame, 1..1000; a server may allow fewer.
 
     Raises:
         InvalidSettings: a value is out of range; the message names the range.

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from posewire_evaluation.sequences import Bools, Floats
+from posewire.array_types import Float64s
+from posewire_evaluation.sequences import Bools
 
 __all__ = ["Precision", "average_precision"]
 
@@ -19,7 +20,7 @@ class Precision(NamedTuple):
     recall: float
 
 
-def average_precision(scores: Floats, correct: Bools, annotated: int) -> Precision:
+def average_precision(scores: Float64s, correct: Bools, annotated: int) -> Precision:
     """Average precision of one joint, as poseval computes it (`computeRPC`, `VOCap`).
 
     Two things are as there. Equal scores keep the order that numpy's sort gives them, so that predictions without

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from posewire.json_files import read_json
 from posewire_evaluation.coco_truth import check_truth, fault_of_shape, ids_of, is_id, is_number
 from posewire_evaluation.errors import EvaluationError
 
@@ -58,15 +58,12 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     kinds = _kinds(found)
     _check_results(found, kinds, annotated, results, truth)
     check_truth(annotated, kinds, truth)
-    # No more than is scored: from the first result's other entries pycocotools concludes what all of them are.
-    scored = [{key: result[key] for key in (*_NEEDED, *kinds)} for result in found]
     # pycocotools tells its progress on standard output, where our results go.
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()
         gt.dataset = annotated
         gt.createIndex()
-        dt = gt.loadRes(scored)
-        stats = {kind: _stats(gt, dt, kind) for kind in kinds}
+        stats = {kind: _stats(gt, found, kind) for kind in kinds}
     return CocoScores(
         keypoints=dict(zip(KEYPOINT_METRICS, stats["keypoints"], strict=True)) if "keypoints" in stats else None,
         boxes=dict(zip(BOX_METRICS, stats["bbox"], strict=True)) if "bbox" in stats else None,
@@ -74,7 +71,13 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     )
 
 
-def _stats(gt: COCO, dt: COCO, kind: str) -> list[float]:
+def _stats(gt: COCO, found: Sequence[dict[str, Any]], kind: str) -> list[float]:
+    """Of results cut down to this kind, as files of the challenges are.
+
+    From other entries pycocotools would conclude what the results are, and how large: of keypoints with a `bbox` the
+    box would say which people are medium and large.
+    """
+    dt = gt.loadRes([{key: result[key] for key in (*_NEEDED, kind)} for result in found])
     evaluation = COCOeval(gt, dt, kind)
     evaluation.evaluate()
     evaluation.accumulate()
@@ -101,8 +104,8 @@ def _notes(
 
 def _load(path: Path, kind: type, what: str) -> Any:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, kind):
         raise EvaluationError(f"{path} holds no COCO data: {what} is expected")

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_pairs import scored_frames
 from posewire_evaluation.pose_similarity import object_keypoint_similarity
-from posewire_evaluation.sequences import Floats, Ints, PoseSequence
+from posewire_evaluation.sequences import Ints, PoseSequence
 
 __all__ = [
     "IdentityScores",
@@ -63,9 +64,9 @@ class TrackedFrames:
 
     true_ids: list[Ints] = field(default_factory=list)
     predicted_ids: list[Ints] = field(default_factory=list)
-    similarities: list[Floats] = field(default_factory=list)
+    similarities: list[Float64s] = field(default_factory=list)
 
-    def add(self, true_ids: Ints, predicted_ids: Ints, similarity: Floats) -> None:
+    def add(self, true_ids: Ints, predicted_ids: Ints, similarity: Float64s) -> None:
         """Add a frame."""
         self.true_ids.append(true_ids)
         self.predicted_ids.append(predicted_ids)

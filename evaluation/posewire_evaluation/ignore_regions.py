@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from posewire_evaluation.sequences import Bools, Floats, PoseFrame
+from posewire.array_types import Float64s
+from posewire_evaluation.sequences import Bools, PoseFrame
 
 __all__ = ["inside", "without_ignored"]
 
 
-def inside(polygon: Floats, points: Floats) -> Bools:
+def inside(polygon: Float64s, points: Float64s) -> Bools:
     """Which points lie in the interior of a polygon: by the even-odd rule, and not on its border.
 
     Args:
@@ -38,7 +39,7 @@ def inside(polygon: Floats, points: Floats) -> Bools:
     return np.asarray((crossed.sum(axis=1) % 2 == 1) & ~on_border.any(axis=1), np.bool_)
 
 
-def without_ignored(frame: PoseFrame, regions: tuple[Floats, ...]) -> PoseFrame:
+def without_ignored(frame: PoseFrame, regions: tuple[Float64s, ...]) -> PoseFrame:
     """The frame without the joints inside the regions, and without people who have none left.
 
     As in poseval, it is joints that are ignored, of truth and of predictions alike.

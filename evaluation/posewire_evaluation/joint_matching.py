@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.sequences import Bools, Floats, Ints, PoseFrame, PoseSequence
+from posewire_evaluation.sequences import Bools, Ints, PoseFrame, PoseSequence
 
 __all__ = ["PCKH_THRESHOLD", "FrameMatch", "check_head_sizes", "match_frame"]
 
@@ -26,7 +27,7 @@ class FrameMatch:
         predicted: the predicted ones.
     """
 
-    distances: Floats
+    distances: Float64s
     correct: Bools
     truth: PoseFrame
     predicted: PoseFrame
@@ -74,7 +75,7 @@ def match_frame(truth: PoseFrame, predicted: PoseFrame) -> FrameMatch:
     return FrameMatch(distances, correct, truth, predicted)
 
 
-def _distances(truth: PoseFrame, predicted: PoseFrame) -> Floats:
+def _distances(truth: PoseFrame, predicted: PoseFrame) -> Float64s:
     offsets = predicted.joints[:, None, :, :2] - truth.joints[None, :, :, :2]  # (p, g, k, 2)
     squared = offsets[..., 0] * offsets[..., 0] + offsets[..., 1] * offsets[..., 1]
     both = predicted.present[:, None] & truth.present[None]

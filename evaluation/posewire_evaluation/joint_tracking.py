@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import motmetrics
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire_evaluation.joint_matching import PCKH_THRESHOLD, FrameMatch
-from posewire_evaluation.sequences import Floats, Ints
+from posewire_evaluation.sequences import Ints
 
 __all__ = ["TrackingCounts", "count_tracking"]
 
@@ -30,7 +31,7 @@ class TrackingCounts:
     false_positives: Ints
     switches: Ints
     matches: Ints
-    distance: Floats
+    distance: Float64s
 
     @classmethod
     def none(cls, joints: int) -> TrackingCounts:

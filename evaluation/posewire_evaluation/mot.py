@@ -9,10 +9,11 @@ from pathlib import Path
 import motmetrics
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
-from posewire_evaluation.sequence_files import sequence_files, unscored
-from posewire_evaluation.sequences import LARGEST, Floats
+from posewire_evaluation.sequence_files import check_folders, notes_on_unscored, paired_files, sequence_files
+from posewire_evaluation.sequences import LARGEST
 
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
 
@@ -59,7 +60,7 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
             f"{pairs[OVERALL][0]}: no sequence can be called {OVERALL}, which stands for all of them; give its files"
             " another name"
         )
-    notes = unscored(predictions, [predicted for _, predicted in pairs.values()], "*.txt")
+    notes = notes_on_unscored(predictions, [predicted for _, predicted in pairs.values()], "*.txt")
     for name, (true_file, predicted_file) in pairs.items():
         true, predicted = read_mot(true_file), read_mot(predicted_file)
         true = true[true[:, 6] >= _SCORED_CONFIDENCE]
@@ -81,7 +82,7 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
     return MotScores(table, identities | {OVERALL: combine_identities(list(tallies.values()))}, tuple(notes))
 
 
-def read_mot(path: Path) -> Floats:
+def read_mot(path: Path) -> Float64s:
     """Boxes `(n, 7)` of a MOTChallenge file: frame, id, x, y, width, height, confidence.
 
     Raises:
@@ -89,7 +90,7 @@ def read_mot(path: Path) -> Floats:
             a box has a negative size, an id is too large to be told from its neighbours, or occurs twice in a frame.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     rows = []
@@ -111,7 +112,7 @@ def read_mot(path: Path) -> Floats:
     return boxes
 
 
-def _check_boxes(boxes: Floats, path: Path) -> None:
+def _check_boxes(boxes: Float64s, path: Path) -> None:
     faulty = ~np.isfinite(boxes).all(axis=1)
     if faulty.any():
         raise EvaluationError(f"{path}: frame {boxes[faulty][0, 0]:g}: a value is NaN or infinite")
@@ -138,9 +139,7 @@ def _check_boxes(boxes: Floats, path: Path) -> None:
 def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path]]:
     if truth.is_file() and predictions.is_file():
         return {truth.stem: (truth, predictions)}
-    for folder in (truth, predictions):
-        if not folder.is_dir():
-            raise EvaluationError(f"{folder} is not a folder; give one with a text file for each sequence")
+    check_folders(truth, predictions)
     known = {file.stem: file for file in sequence_files(truth, "*.txt")}
     for file in sequence_files(truth, "*/gt/gt.txt"):
         name = file.parent.parent.name
@@ -149,17 +148,11 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
         known[name] = file
     if not known:
         raise EvaluationError(f"{truth} holds neither NAME.txt nor NAME/gt/gt.txt; give the folder of the truth")
-    missing = [name for name in known if not (predictions / f"{name}.txt").is_file()]
-    if missing:
-        raise EvaluationError(
-            f"{predictions} has no {missing[0]}.txt"
-            + (f", nor {len(missing) - 1} more" if len(missing) > 1 else "")
-            + "; each sequence of the truth needs its prediction, an empty file if nobody was found"
-        )
-    return {name: (file, predictions / f"{name}.txt") for name, file in known.items()}
+    pairs = paired_files({f"{name}.txt": file for name, file in known.items()}, predictions)
+    return dict(zip(known, pairs, strict=True))
 
 
-def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:
+def _count(true: Float64s, predicted: Float64s) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:
     """Frame by frame, through both libraries."""
     accumulator, frames = motmetrics.MOTAccumulator(), TrackedFrames()
     true_frames, predicted_frames, nobody = _by_frame(true), _by_frame(predicted), true[:0]
@@ -174,14 +167,14 @@ def _count(true: Floats, predicted: Floats) -> tuple[motmetrics.MOTAccumulator, 
     return accumulator, tally_frames(frames)
 
 
-def _by_frame(boxes: Floats) -> dict[float, Floats]:
+def _by_frame(boxes: Float64s) -> dict[float, Float64s]:
     """The boxes of each frame that has any, in the order in which they were."""
     ordered = boxes[np.argsort(boxes[:, 0], kind="stable")]
     numbers, starts = np.unique(ordered[:, 0], return_index=True)
     return dict(zip(numbers.tolist(), np.split(ordered, starts)[1:], strict=True))
 
 
-def _iou(a: Floats, b: Floats) -> Floats:
+def _iou(a: Float64s, b: Float64s) -> Float64s:
     """Intersection over union `(n, m)` of boxes x, y, width, height."""
     # Not `iou_matrix`, which calls a function that NumPy 2 no longer has.
     return np.asarray(motmetrics.distances.boxiou(a[:, None], b[None]), np.float64)

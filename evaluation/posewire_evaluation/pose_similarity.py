@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire.joints import AREA_OF_BOX, JointSet
-from posewire_evaluation.sequences import Floats, PoseFrame
+from posewire_evaluation.sequences import PoseFrame
 
 __all__ = ["object_keypoint_similarity"]
 
@@ -13,7 +14,7 @@ _JOINTS_TO_BOX = 1.15
 """The paper's box around a pose: that of its joints, 15 % longer."""
 
 
-def object_keypoint_similarity(truth: PoseFrame, predicted: PoseFrame, joint_set: JointSet) -> Floats:
+def object_keypoint_similarity(truth: PoseFrame, predicted: PoseFrame, joint_set: JointSet) -> Float64s:
     """OKS `(g, p)` of each true person with each predicted one.
 
     The mean over the annotated joints of exp(-d^2 / (2 s^2 (2 sigma)^2)); an annotated joint that is not predicted
@@ -28,7 +29,7 @@ def object_keypoint_similarity(truth: PoseFrame, predicted: PoseFrame, joint_set
     return np.asarray(likeness.sum(axis=2) / np.maximum(truth.present.sum(axis=1), 1)[:, None], np.float64)
 
 
-def _squared_scales(truth: PoseFrame) -> Floats:
+def _squared_scales(truth: PoseFrame) -> Float64s:
     """`(g,)` areas in square pixels."""
     extents = truth.boxes[:, 2:] - truth.boxes[:, :2]
     unknown = np.isnan(extents).any(axis=1)

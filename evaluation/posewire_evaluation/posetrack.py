@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.joints import JointSet
 from posewire_evaluation.average_precision import average_precision
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_pairs import scored_frames
 from posewire_evaluation.joint_matching import FrameMatch, check_head_sizes, match_frame
 from posewire_evaluation.joint_tracking import TrackingCounts, count_tracking
-from posewire_evaluation.sequences import Bools, Floats, Ints, PoseSequence
+from posewire_evaluation.sequences import Bools, Ints, PoseSequence
 
 __all__ = ["PARTS", "PerJoint", "PoseTrackScores", "SequenceTally", "combine", "score_posetrack", "tally"]
 
@@ -40,7 +41,7 @@ class PerJoint:
     """
 
     names: tuple[str, ...]
-    values: Floats
+    values: Float64s
 
     @property
     def total(self) -> float:
@@ -104,7 +105,7 @@ class SequenceTally:
 
     joint_set: JointSet
     frames: int
-    scores: tuple[Floats, ...]
+    scores: tuple[Float64s, ...]
     correct: tuple[Bools, ...]
     annotated: Ints
     tracking: TrackingCounts
@@ -140,7 +141,7 @@ def tally(truth: PoseSequence, predicted: PoseSequence) -> SequenceTally:
     return SequenceTally(truth.joint_set, len(frames), scores, correct, annotated, count_tracking(frames, joints))
 
 
-def _labels(frames: list[FrameMatch], joints: int) -> tuple[tuple[Floats, ...], tuple[Bools, ...]]:
+def _labels(frames: list[FrameMatch], joints: int) -> tuple[tuple[Float64s, ...], tuple[Bools, ...]]:
     """Scores of the predicted joints and whether they are right, one array a joint."""
     given = np.concatenate([np.zeros((0, joints), np.bool_), *(frame.predicted.present for frame in frames)])
     scores = np.concatenate([np.zeros((0, joints)), *(frame.predicted.joints[..., 2] for frame in frames)])
@@ -180,7 +181,7 @@ def combine(tallies: Iterable[SequenceTally]) -> PoseTrackScores:
     matches = _or_nan(counts.matches)
     lost = counts.misses + counts.switches + counts.false_positives
 
-    def per_joint(values: Floats) -> PerJoint:
+    def per_joint(values: Float64s) -> PerJoint:
         return PerJoint(joint_set.names, values)
 
     return PoseTrackScores(
@@ -198,6 +199,6 @@ def combine(tallies: Iterable[SequenceTally]) -> PoseTrackScores:
     )
 
 
-def _or_nan(counts: npt.NDArray[np.int64]) -> Floats:
+def _or_nan(counts: npt.NDArray[np.int64]) -> Float64s:
     """To divide by: NaN in place of 0."""
     return np.where(counts > 0, counts, np.nan)

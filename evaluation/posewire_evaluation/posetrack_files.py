@@ -5,27 +5,28 @@ Formats: poseval's `README.md` (2017) and `convert.py` (2018), whose reading of 
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire.joints import POSETRACK15, POSETRACK2017_ORDER
+from posewire.json_files import read_json
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.sequence_files import sequence_files
-from posewire_evaluation.sequences import NO_SCORE, Floats, PoseFrame, PoseSequence
+from posewire_evaluation.frame_numbers import RULE, frame_numbers
+from posewire_evaluation.sequence_files import check_folders, listed, paired_files, truth_files
+from posewire_evaluation.sequences import NO_SCORE, PoseFrame, PoseSequence
 
-__all__ = ["file_pairs", "frame_number", "read_posetrack"]
+__all__ = ["file_pairs", "read_posetrack"]
 
 _ROWS_2017 = [POSETRACK15.index(name) for name in POSETRACK2017_ORDER]
 _HEAD_SIZE_OF_DIAGONAL = 0.6
-_NUMBER_AT_THE_END = re.compile(r"(\d+)\D*$")
 _JOINT_COUNT = len(POSETRACK15)
 _NO_BOX = (np.nan,) * 4
 
@@ -35,15 +36,16 @@ class _People:
     """The people of one frame, while they are read."""
 
     number: int
+    picture: PurePosixPath
     labelled: bool = False
     ids: list[int] = field(default_factory=list)
-    joints: list[Floats] = field(default_factory=list)
+    joints: list[Float64s] = field(default_factory=list)
     present: list[Any] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     heads: list[Sequence[float]] = field(default_factory=list)
     boxes: list[Sequence[float]] = field(default_factory=list)
-    regions: list[Floats] = field(default_factory=list)
-    unscored: float | None = None
+    regions: list[Float64s] = field(default_factory=list)
+    default_score: float | None = None
     """Score of a joint that has none; None: its visibility."""
 
     def frame(self) -> PoseFrame:
@@ -79,19 +81,23 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
             message names file and frame.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
-    unscored = NO_SCORE if predictions else None
+    default_score = NO_SCORE if predictions else None
     with _naming(str(path)):
         if isinstance(content, dict) and isinstance(content.get("annolist"), list):
-            people, pictures = _read_2017(content["annolist"], path, unscored)
+            people, pictures = _read_2017(content["annolist"], path, default_score)
         elif isinstance(content, dict) and isinstance(content.get("images"), list):
-            people, pictures = _read_2018(content, path, unscored)
+            people, pictures = _read_2018(content, path, default_score)
         else:
             raise EvaluationError(f"{path} is no PoseTrack file: it has neither `images` (2018) nor `annolist` (2017)")
     frames = []
-    for each in sorted(people, key=lambda frame: frame.number):
+    people.sort(key=lambda frame: frame.number)
+    for one, other in pairwise(people):
+        if one.number == other.number:
+            raise EvaluationError(f"{path}: {one.picture} and {other.picture} are both frame {one.number}: {RULE}")
+    for each in people:
         with _naming(f"{path}: frame {each.number}"):
             frames.append(each.frame())
     return PoseSequence(path.stem, POSETRACK15, tuple(frames), str(path), pictures)
@@ -105,37 +111,20 @@ def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
     """
     if truth.is_file() and predictions.is_file():
         return [(truth, predictions)]
-    for folder in (truth, predictions):
-        if not folder.is_dir():
-            raise EvaluationError(f"{folder} is not a folder; give one with a JSON file for each sequence")
-    files = sequence_files(truth)
-    if not files:
-        raise EvaluationError(f"{truth} holds no *.json; give the folder of the truth")
-    missing = [file.name for file in files if not (predictions / file.name).is_file()]
-    if missing:
-        known = {file.name for file in files}
-        others = [file.name for file in sequence_files(predictions) if file.name not in known]
-        hint = f"; it has {_listed(others)}, which the truth has not" if others else ""
-        raise EvaluationError(f"{predictions} has no prediction for {_listed(missing)}{hint}; names must be the same")
-    return [(file, predictions / file.name) for file in files]
+    check_folders(truth, predictions)
+    return paired_files({file.name: file for file in truth_files(truth)}, predictions)
 
 
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -> tuple[list[_People], str]:
+def _read_2018(content: Mapping[str, Any], path: Path, default_score: float | None) -> tuple[list[_People], str]:
     names = _joint_names(content, path)
     places = [names.index(name) for name in POSETRACK15.names]
     frames: dict[Any, _People] = {}
-    folders = set()
-    for position, image in enumerate(content["images"]):
+    for image in content["images"]:
         if not image.get("file_name"):
             raise EvaluationError(f"{path}: image {image.get('id')} has no `file_name`, which says what frame it is")
-        name = PurePosixPath(str(image["file_name"]))
-        folders.add(name.parent)
-        frame = _People(_number(name, position), unscored=unscored)
+    pictures = [PurePosixPath(str(image["file_name"])) for image in content["images"]]
+    for image, picture, number in zip(content["images"], pictures, _numbers(pictures), strict=True):
+        frame = _People(number, picture, default_score=default_score)
         if image.get("id") in frames:
             raise EvaluationError(f"{path}: frame {frame.number}: two images have the id {image.get('id')}")
         xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
@@ -157,7 +146,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, unscored: float | None) -
         frame_of.labelled = True
         with _naming(f"{path}: frame {frame_of.number}: annotation {annotation.get('id')}"):
             _add_2018(annotation, frame_of, len(names), places)
-    return list(frames.values()), _one_folder(folders, path)
+    return list(frames.values()), _one_folder(pictures, path)
 
 
 def _joint_names(content: Mapping[str, Any], path: Path) -> list[str]:
@@ -167,7 +156,7 @@ def _joint_names(content: Mapping[str, Any], path: Path) -> list[str]:
     missing = [name for name in POSETRACK15.names if name not in names]
     if missing:
         raise EvaluationError(
-            f"{path} does not name the joints {_listed(missing)}: `categories` must be one, with the names of all"
+            f"{path} does not name the joints {listed(missing)}: `categories` must be one, with the names of all"
             " keypoints in their order"
         )
     return names
@@ -184,8 +173,8 @@ def _add_2018(annotation: Mapping[str, Any], frame: _People, joints: int, places
         if len(scores) != joints:
             raise ValueError(f"{len(scores)} scores for {joints} keypoints")
         keypoints[:, 2] = scores
-    elif frame.unscored is not None:
-        keypoints[:, 2] = frame.unscored
+    elif frame.default_score is not None:
+        keypoints[:, 2] = frame.default_score
     box, head = annotation.get("bbox"), annotation.get("bbox_head")
     frame.ids.append(_whole(annotation.get("track_id"), "track id"))
     frame.joints.append(keypoints[places])
@@ -202,15 +191,17 @@ def _corners(box: Sequence[float], what: str) -> tuple[float, float, float, floa
     return x, y, x + width, y + height
 
 
-def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: float | None) -> tuple[list[_People], str]:
-    frames = []
-    folders = set()
+def _read_2017(
+    annolist: Sequence[Mapping[str, Any]], path: Path, default_score: float | None
+) -> tuple[list[_People], str]:
+    pictures = []
     for position, entry in enumerate(annolist):
         with _naming(f"{path}: frame {position}: its entry"):
             image = _first(entry["image"])
-            name = PurePosixPath(str(image["name"] if isinstance(image, dict) else image))
-        folders.add(name.parent)
-        frame = _People(_number(name, position), unscored=unscored)
+            pictures.append(PurePosixPath(str(image["name"] if isinstance(image, dict) else image)))
+    frames = []
+    for entry, picture, number in zip(annolist, pictures, _numbers(pictures), strict=True):
+        frame = _People(number, picture, default_score=default_score)
         rects = _listed_2017(entry.get("annorect"))
         frame.labelled = len(rects) > 0
         with _naming(f"{path}: frame {frame.number}: its list of ignore regions"):
@@ -224,7 +215,7 @@ def _read_2017(annolist: Sequence[Mapping[str, Any]], path: Path, unscored: floa
             with _naming(f"{path}: frame {frame.number}: person {place}"):
                 _add_2017(rect, frame)
         frames.append(frame)
-    return frames, _one_folder(folders, path)
+    return frames, _one_folder(pictures, path)
 
 
 def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
@@ -241,7 +232,7 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
         if not present[row]:  # of a joint that is there twice, poseval takes the first
             present[row] = True
             visible = float(_first(point.get("is_visible", 1)) in (1, "1"))
-            score = point.get("score", visible if frame.unscored is None else frame.unscored)
+            score = point.get("score", visible if frame.default_score is None else frame.default_score)
             joints[row] = _first(point["x"]), _first(point["y"]), _first(score)
     corners = [_first(rect.get(key)) for key in ("x1", "y1", "x2", "y2")]
     frame.ids.append(_whole(_first(rect.get("track_id")), "track id"))
@@ -262,25 +253,17 @@ def _first(value: Any) -> Any:
     return next(iter(value), None) if isinstance(value, list) else value
 
 
-def _one_folder(folders: set[PurePosixPath], path: Path) -> str:
+def _one_folder(pictures: Sequence[PurePosixPath], path: Path) -> str:
+    folders = {picture.parent for picture in pictures}
     if len(folders) > 1:
         raise EvaluationError(f"{path} holds {len(folders)} videos; give each sequence a file of its own")
     return str(folders.pop()) if folders else ""
 
 
-def frame_number(stem: str) -> int | None:
-    """A frame's number by its picture's name: 7 of `000007`, `000007_crop` and `cam2_007`, None of `a`."""
-    digits = stem.split("_")[0]
-    if digits.isdecimal():
-        return int(digits)
-    found = _NUMBER_AT_THE_END.search(stem)
-    return int(found[1]) if found else None
-
-
-def _number(name: PurePosixPath, position: int) -> int:
-    """The frame's number from its picture's name, or else its place in the file."""
-    number = frame_number(name.name.split(".")[0])
-    return position if number is None else number
+def _numbers(pictures: Sequence[PurePosixPath]) -> list[int]:
+    """The frames' numbers from their pictures' names, or else their places in the file."""
+    numbers = frame_numbers([picture.name.split(".")[0] for picture in pictures])
+    return [position if number is None else number for position, number in enumerate(numbers)]
 
 
 def _whole(value: Any, what: str) -> int:

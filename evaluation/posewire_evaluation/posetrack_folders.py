@@ -10,7 +10,7 @@ from pathlib import Path
 from posewire_evaluation.identity import IdentityScores, IdentityTally, combine_identities, tally_identities
 from posewire_evaluation.posetrack import PoseTrackScores, SequenceTally, combine, tally
 from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
-from posewire_evaluation.sequence_files import unscored
+from posewire_evaluation.sequence_files import notes_on_unscored
 from posewire_evaluation.sequences import NO_SCORE, PoseSequence
 from posewire_evaluation.worker_processes import worker_processes
 
@@ -56,7 +56,7 @@ def score_posetrack_files(
     """
     files = file_pairs(truth, predictions)
     tallies, identities = [], []
-    notes = unscored(predictions, [predicted for _, predicted in files])
+    notes = notes_on_unscored(predictions, [predicted for _, predicted in files])
     for done, sequence in enumerate(_tallied(files, workers or len(os.sched_getaffinity(0))), start=1):
         tallies.append(sequence.scores)
         identities.append(sequence.identities)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["sequence_files", "unscored"]
+from posewire_evaluation.errors import EvaluationError
+
+__all__ = ["check_folders", "listed", "notes_on_unscored", "paired_files", "sequence_files", "truth_files"]
 
 
 def sequence_files(folder: Path, pattern: str = "*.json") -> list[Path]:
@@ -16,7 +18,50 @@ def sequence_files(folder: Path, pattern: str = "*.json") -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if not _is_hidden(file.relative_to(folder)))
 
 
-def unscored(predictions: Path, scored: Iterable[Path], pattern: str = "*.json") -> list[str]:
+def check_folders(*folders: Path) -> None:
+    """Raise `EvaluationError` if one of these is no folder."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise EvaluationError(f"{folder} is not a folder; give one with what belongs to each sequence")
+
+
+def truth_files(folder: Path) -> list[Path]:
+    """The JSON files of a folder of truth, in the order of their names; raises `EvaluationError` if there is none."""
+    files = sequence_files(folder)
+    if not files:
+        raise EvaluationError(f"{folder} holds no *.json; give the folder of the truth")
+    return files
+
+
+def paired_files(truth: Mapping[str, Path], predictions: Path) -> list[tuple[Path, Path]]:
+    """The files of truth and predictions that go together.
+
+    Args:
+        truth: files of the truth, by the names that their predictions must have.
+        predictions: folder.
+
+    Raises:
+        EvaluationError: a file of the truth has no prediction.
+    """
+    missing = [name for name in truth if not (predictions / name).is_file()]
+    if missing:
+        there = sequence_files(predictions, f"*{Path(missing[0]).suffix}")
+        others = [file.name for file in there if file.name not in truth]
+        hint = f"; it has {listed(others)}, which the truth has not" if others else ""
+        raise EvaluationError(
+            f"{predictions} has no prediction for {listed(missing)}{hint}; each sequence of the truth needs one of the"
+            " same name, also if nobody was found"
+        )
+    return [(file, predictions / name) for name, file in truth.items()]
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def notes_on_unscored(predictions: Path, scored: Iterable[Path], pattern: str = "*.json") -> list[str]:
     """A note on predictions without truth: no fault, a part of a data set may be scored, but nobody should wonder.
 
     Args:

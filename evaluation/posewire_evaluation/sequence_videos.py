@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from posewire.sources import FolderSource
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.posetrack_files import frame_number
+from posewire_evaluation.frame_numbers import RULE, frame_numbers
+from posewire_evaluation.posetrack_files import read_posetrack
+from posewire_evaluation.sequence_files import check_folders, truth_files
 from posewire_evaluation.sequences import PoseSequence
 
-__all__ = ["SequenceVideo", "find_video"]
+__all__ = ["SequenceVideo", "find_video", "labelled_videos", "note_on_counting"]
 
 _SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v")
 
@@ -23,15 +26,33 @@ class SequenceVideo:
         path: a video file, or a folder of pictures.
         numbers: of the pictures, in the order in which a folder is read; None for a video file.
         first: number of a video's first frame.
+        assumed: whether nothing says that this is so, since the truth lists only some frames.
     """
 
     path: Path
     numbers: tuple[int, ...] | None
     first: int = 0
+    assumed: bool = False
 
     def number(self, index: int) -> int:
         """The truth's number of the frame that is read as the `index`-th."""
         return self.numbers[index] if self.numbers is not None else self.first + index
+
+
+def labelled_videos(videos: Path, truth: Path) -> Iterator[tuple[Path, PoseSequence, SequenceVideo]]:
+    """All sequences of a data set in PoseTrack format, in the order of their names: file, truth and frames.
+
+    Args:
+        videos: a video file or a folder of pictures for each sequence, see `find_video`.
+        truth: folder of PoseTrack JSON of 2017 or 2018, one file a sequence.
+
+    Raises:
+        EvaluationError: something is missing or faulty; the message names file and frame.
+    """
+    check_folders(videos, truth)
+    for file in truth_files(truth):
+        sequence = read_posetrack(file)
+        yield file, sequence, find_video(videos, sequence)
 
 
 def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
@@ -54,24 +75,43 @@ def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
         if path.is_dir():
             return _pictures(path, truth)
         if path.is_file():
-            return SequenceVideo(path, None, first=1 if truth.frames and truth.frames[0].number == 1 else 0)
+            return _counted(path, truth)
     looked_for = f"a folder {truth.name!r}, {truth.name}.mp4 ({', '.join(_SUFFIXES[1:])})"
     named = f" nor {truth.pictures!r}" if len(candidates) > len(_SUFFIXES) + 1 else ""
     raise EvaluationError(f"{folder} has no video of the sequence {truth.name!r}: neither {looked_for}{named}")
 
 
+def note_on_counting(found: Iterable[SequenceVideo]) -> str | None:
+    """Of videos whose truth may speak of each frame's neighbour, since it lists only some frames."""
+    assumed = [video for video in found if video.assumed]
+    if not assumed:
+        return None
+    more = f", as of {len(assumed) - 1} more videos" if len(assumed) > 1 else ""
+    return (
+        f"the frames of {assumed[0].path} are counted from {assumed[0].first}{more}: the truth lists only some and does"
+        " not say; if it counts otherwise, give a folder of pictures that have their numbers in their names"
+    )
+
+
+def _counted(path: Path, truth: PoseSequence) -> SequenceVideo:
+    numbers = [frame.number for frame in truth.frames]
+    first = 1 if numbers[:1] == [1] else 0
+    whole = numbers == list(range(first, first + len(numbers)))
+    return SequenceVideo(path, None, first, assumed=0 not in numbers and not whole)
+
+
 def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
     pictures = FolderSource(path).paths
-    numbers: list[int] = []
-    for picture in pictures:
-        number = frame_number(picture.stem)
+    there: dict[int, Path] = {}
+    for picture, number in zip(pictures, frame_numbers([picture.stem for picture in pictures]), strict=True):
         if number is None:
             raise EvaluationError(f"{picture}: its name has no number, which would tell which frame it is")
-        numbers.append(number)
-    there = set(numbers)
-    if len(there) < len(numbers):
-        raise EvaluationError(f"{path} has two pictures of one frame; it must hold one sequence")
+        if (other := there.setdefault(number, picture)) is not picture:
+            raise EvaluationError(
+                f"{path} has two pictures of frame {number}, {other.name} and {picture.name}; it must hold one"
+                f" sequence, and {RULE}"
+            )
     for frame in truth.frames:
         if frame.number not in there:
             raise EvaluationError(f"{path} has no picture of frame {frame.number}, which {truth.source} lists")
-    return SequenceVideo(path, tuple(numbers))
+    return SequenceVideo(path, tuple(there))

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.joints import JointSet
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["LARGEST", "NO_SCORE", "Bools", "Floats", "Ints", "PoseFrame", "PoseSequence"]
+__all__ = ["LARGEST", "NO_SCORE", "Bools", "Ints", "PoseFrame", "PoseSequence"]
 
-# Double precision, as the official tools compute: a joint right at a threshold falls on the same side as there.
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -27,6 +26,8 @@ NO_SCORE = -9999.0
 @dataclass(frozen=True, eq=False)
 class PoseFrame:
     """The `n` people of one frame, in pixels of that frame.
+
+    In double precision, as the official tools compute: a joint right at a threshold falls on the same side as there.
 
     Attributes:
         number: of the frame: the one in its picture's name.
@@ -44,12 +45,12 @@ class PoseFrame:
     number: int
     labelled: bool
     ids: Ints
-    joints: Floats
+    joints: Float64s
     present: Bools
-    scores: Floats
-    head_sizes: Floats
-    boxes: Floats
-    ignore_regions: tuple[Floats, ...] = ()
+    scores: Float64s
+    head_sizes: Float64s
+    boxes: Float64s
+    ignore_regions: tuple[Float64s, ...] = ()
 
     @classmethod
     def of(

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from posewire.joints import POSETRACK15
+from posewire.posetrack_format import CATEGORY_ID, category, image_id, in_keypoint_order
 from posewire_evaluation.posetrack_folders import score_posetrack_files
 
 __all__ = ["app", "write_crowd"]
@@ -24,10 +25,10 @@ _HEAD_BOX = (0.0, 0.0, 24.0, 32.0)
 
 @app.command()
 def measure(
-    sequences: Annotated[int, typer.Option(min=1, help="Of the data set.")] = 50,
-    frames: Annotated[int, typer.Option(min=1, help="In each sequence.")] = 100,
-    people: Annotated[int, typer.Option(min=1, help="In each frame.")] = 10,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    sequences: Annotated[int, typer.Option(min=1, help="Number of sequences.")] = 50,
+    frames: Annotated[int, typer.Option(min=1, help="Number of frames in each sequence.")] = 100,
+    people: Annotated[int, typer.Option(min=1, help="Number of people in each frame.")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
 ) -> None:
     """Make a data set at random, score it, and print what that takes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -71,8 +72,7 @@ def write_crowd(truth: Path, predictions: Path, seed: int, frames: int, people: 
     speeds = rng.normal(0, 4, (people, 2))
     ids = np.arange(people)
     documents: tuple[dict[str, Any], ...] = tuple(
-        {"images": [], "annotations": [], "categories": [{"id": 1, "name": "person", "keypoints": POSETRACK15.names}]}
-        for _ in range(2)
+        {"images": [], "annotations": [], "categories": [category()]} for _ in range(2)
     )
     for frame in range(frames):
         places += speeds
@@ -80,24 +80,33 @@ def write_crowd(truth: Path, predictions: Path, seed: int, frames: int, people: 
             ids = rng.permutation(ids)
         xy = shapes + places[:, None]
         guess = xy + rng.normal(0, 5, xy.shape)
+        image: dict[str, Any] = {"id": image_id(seed, frame), "file_name": f"images/{seed:06d}_crowd/{frame:06d}.jpg"}
         for document in documents:
-            document["images"].append({"id": frame, "file_name": f"images/{seed:06d}_crowd/{frame:06d}.jpg"})
+            document["images"].append(image)
         for person in range(people):
-            _annotate(documents[0], frame, person, xy[person], {"bbox_head": _HEAD_BOX})
+            _annotate(documents[0], image["id"], person, xy[person], {"bbox_head": _HEAD_BOX})
             if rng.random() < 0.9:
-                _annotate(documents[1], frame, int(ids[person]), guess[person], {"scores": rng.random(joints).tolist()})
+                scores = in_keypoint_order(rng.random(joints)).tolist()
+                _annotate(documents[1], image["id"], int(ids[person]), guess[person], {"scores": scores})
     for folder, document in zip((truth, predictions), documents, strict=True):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{seed:06d}_crowd.json").write_text(json.dumps(document))
 
 
 def _annotate(
-    document: dict[str, Any], frame: int, identity: int, xy: np.ndarray[Any, Any], more: dict[str, Any]
+    document: dict[str, Any], image: int, identity: int, xy: np.ndarray[Any, Any], more: dict[str, Any]
 ) -> None:
-    keypoints = np.column_stack([xy, np.ones(len(xy))]).round(2).ravel().tolist()
+    keypoints = in_keypoint_order(np.column_stack([xy, np.ones(len(xy))])).round(2).ravel().tolist()
     number = len(document["annotations"])
     document["annotations"].append(
-        {"id": number, "image_id": frame, "track_id": identity, "category_id": 1, "keypoints": keypoints, **more}
+        {
+            "id": number,
+            "image_id": image,
+            "track_id": identity,
+            "category_id": CATEGORY_ID,
+            "keypoints": keypoints,
+            **more,
+        }
     )
 
 

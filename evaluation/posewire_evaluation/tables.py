@@ -113,12 +113,13 @@ def mot_tables(scores: MotScores) -> Iterator[Table]:
 
 
 def mot_document(scores: MotScores) -> dict[str, Any]:
-    """By sequence: motmetrics' numbers in 0..1 by its names, and TrackEval's in percent."""
-    return {
+    """By sequence: motmetrics' numbers in 0..1 by its names, and TrackEval's in percent. And the notes."""
+    sequences = {
         sequence: {name: _or_null(value) for name, value in metrics.items()}
         | {"trackeval": asdict(scores.identities[sequence])}
         for sequence, metrics in scores.metrics.items()
     }
+    return {"sequences": sequences, "notes": list(scores.notes)}
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -1,6 +1,7 @@
 """The architectures that a bundle may name, and how each becomes a stage.
 
-A new network enters here once: the class of its settings, the network, the estimator around it.
+A new pose network enters here once, in `NETWORKS`; a detector or a flow estimator there and in its `build_` function,
+which knows how to read what the network gives. The rest each network tells itself, see `posewire_models.network`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from torch import nn
 
 from posewire.joints import JointSet
 from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
-from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
+from posewire_models.deconv_head import HeatmapNetwork, PoseNetConfig
+from posewire_models.detectors.center_heatmap import center_heatmap_detector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector, current_names, detection_network
-from posewire_models.detectors.yolox import YoloxPersonDetector
+from posewire_models.detectors.yolox import yolox_person_detector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.manifest import BundleError, Component, settings_from_json
+from posewire_models.network import Network
 from posewire_models.pose_estimator import HeatmapPoseEstimator, PoseSettings
 from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
 from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
@@ -31,6 +34,7 @@ from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
 
 __all__ = [
     "NETWORKS",
+    "POSE_ARCHITECTURES",
     "TORCHVISION",
     "build_detector",
     "build_flow",
@@ -40,7 +44,7 @@ __all__ = [
     "dis_workers",
 ]
 
-NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module]]] = {
+NETWORKS: dict[str, tuple[type[Any], Callable[[Any], Network]]] = {
     "pose_resnet": (PoseResNetConfig, PoseResNet),
     "pose_mobilenet": (PoseMobileNetConfig, PoseMobileNet),
     "center_detector": (CenterDetectorConfig, CenterDetector),
@@ -49,11 +53,14 @@ NETWORKS: dict[str, tuple[type[Any], Callable[[Any], nn.Module]]] = {
 }
 """Architecture -> class of its config, class of the network."""
 
+POSE_ARCHITECTURES = tuple(name for name, (config, _) in NETWORKS.items() if issubclass(config, PoseNetConfig))
+"""Those that give heatmaps."""
+
 TORCHVISION = "torchvision"
 """The architecture of torchvision's detectors, which posewire runs and does not state; its network has a `name`."""
 
 
-def build_network(component: Component, folder: Path, where: str) -> nn.Module:
+def build_network(component: Component, folder: Path, where: str) -> Network:
     """The component's network with its weights, which are checked against their digest.
 
     Args:
@@ -93,8 +100,9 @@ def build_pose(
     """The pose stage of a bundle."""
     settings = settings_from_json(PoseSettings, component.settings, "pose: settings")
     network = build_network(component, folder, "pose")
-    if not isinstance(network, PoseResNet | PoseMobileNet):
-        raise BundleError(f"pose: {component.architecture!r} is no pose network; use pose_resnet or pose_mobilenet")
+    if not isinstance(network, HeatmapNetwork):
+        known = " or ".join(POSE_ARCHITECTURES)
+        raise BundleError(f"pose: {component.architecture!r} is no pose network; use {known}")
     return HeatmapPoseEstimator(network, joints, settings, device, runtime, precision)
 
 
@@ -113,12 +121,12 @@ def build_detector(
         return TorchvisionDetector(name, weights, settings, device, precision)
     network = build_network(component, folder, "detector")
     if isinstance(network, YoloxDetector):
-        return YoloxPersonDetector(network, settings, device, runtime, precision)
+        return yolox_person_detector(network, settings, device, runtime, precision)
     if not isinstance(network, CenterDetector):
         raise BundleError(
             f"detector: {component.architecture!r} is no detector; use yolox, center_detector or torchvision"
         )
-    return CenterHeatmapDetector(network, settings, device, runtime, precision)
+    return center_heatmap_detector(network, settings, device, runtime, precision)
 
 
 def build_flow(

@@ -15,15 +15,11 @@ from torchvision.ops import box_iou
 
 from posewire_models.architectures import TORCHVISION, build_network, build_torchvision_network
 from posewire_models.bundle import find_bundle, weights_folder
-from posewire_models.center_detector import CenterDetector
-from posewire_models.flownet_s import FlowNetS
 from posewire_models.manifest import Component, Manifest, read_manifest
 from posewire_models.onnx_export import OnePicture, export_detector_onnx, export_onnx
-from posewire_models.pose_mobilenet import PoseMobileNet
-from posewire_models.pose_resnet import PoseResNet
 from posewire_models.published.resolution import STAGES, resolve
 from posewire_models.published.store import Store
-from posewire_models.yolox_detector import YoloxDetector
+from posewire_models.whole_files import replacing
 
 __all__ = ["ExportError", "Exported", "export_bundle"]
 
@@ -55,31 +51,33 @@ class Exported:
     compared: int
 
 
-def export_bundle(name_or_path: str | Path, folder: Path) -> Iterator[Exported]:
+def export_bundle(name_or_path: str | Path, folder: Path, store: Store | None = None) -> Iterator[Exported]:
     """Write each network of a bundle to `folder`, as `STAGE.onnx`, one at a time.
 
     Each is run in ONNX Runtime on random input and compared with the original before it gets its name. Flow by DIS is
     no network and is left out.
+
+    Args:
+        name_or_path: a bundle of the package, or the folder of one.
+        folder: made if it is not there.
+        store: of published weights; None takes the user's.
 
     Raises:
         BundleError, PublishedError: as `load_bundle`.
         ExportError: an export that differs from its original.
     """
     place = find_bundle(name_or_path)
-    manifest = resolve(read_manifest(place), STAGES, Store(), str(name_or_path))
+    store = store or Store()
+    manifest = resolve(read_manifest(place), STAGES, store, str(name_or_path))
     folder.mkdir(parents=True, exist_ok=True)
     for stage, component in _with_networks(manifest):
         final = folder / f"{stage}.onnx"
-        temporary = folder / f".{stage}.onnx.tmp"
-        try:
-            difference, compared = _export(component, weights_folder(component, place), stage, temporary)
+        with replacing(final) as unfinished:
+            difference, compared = _export(component, weights_folder(component, place, store), stage, unfinished)
             if difference > _TOLERANCE:
                 raise ExportError(
                     f"{stage}: ONNX Runtime's result differs by {difference:.2g}; {final} was not written"
                 )
-            temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
         yield Exported(stage, final, difference, compared)
 
 
@@ -94,10 +92,9 @@ def _export(component: Component, weights: Path, stage: str, path: Path) -> tupl
         export_detector_onnx(network, path, _DETECTOR_SIZE)
         return _compare_detections(OnePicture(network).eval(), path)
     network = build_network(component, weights, stage)
-    assert isinstance(network, PoseResNet | PoseMobileNet | CenterDetector | YoloxDetector | FlowNetS)
     export_onnx(network, path)
-    channels = 6 if isinstance(network, FlowNetS) else 3
-    images = torch.randn(2, channels, *network.config.input_size, generator=torch.Generator().manual_seed(0))
+    shape = 2, network.input_channels, *network.config.input_size
+    images = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     expected, found = _both(network.eval(), path, images)
     scale = max(1.0, *(float(np.abs(output).max()) for output in expected))
     difference = max(float(np.abs(one - other).max()) for one, other in zip(expected, found, strict=True))
@@ -105,10 +102,13 @@ def _export(component: Component, weights: Path, stage: str, path: Path) -> tupl
 
 
 def _compare_detections(network: nn.Module, path: Path) -> tuple[float, int]:
-    """Compare each detection with the one that lies on it: where scores are equal, the order may be another."""
+    """Compare each detection with the one that lies on it: where scores are equal, the order may be another.
+
+    Another number of them is a difference of 1: what only one of the two has lies on none of the other.
+    """
     picture = torch.rand(1, 3, *_DETECTOR_SIZE, generator=torch.Generator().manual_seed(0))
     (boxes, scores, labels), (other_boxes, other_scores, other_labels) = _both(network, path, picture)
-    if not len(boxes) or not len(other_boxes):
+    if len(boxes) != len(other_boxes) or not len(boxes):
         return float(len(boxes) != len(other_boxes)), 0
     overlap = box_iou(torch.from_numpy(boxes), torch.from_numpy(other_boxes)).numpy()
     partner = np.where(labels[:, None] == other_labels, overlap, -1.0).argmax(axis=1)

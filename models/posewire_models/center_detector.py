@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from posewire_models.deconv_head import MOST_CHANNELS, DeconvNetConfig, deconv_head
+from posewire_models.network import Network
 from posewire_models.trunks import TRUNKS, build_trunk, has_whole_channels, trunk_stride
 
 __all__ = ["CenterDetector", "CenterDetectorConfig", "CenterMaps", "decode_centers"]
@@ -69,8 +70,11 @@ class CenterMaps(NamedTuple):
     """2 channels: x and y offset of the centre within its cell, in cells."""
 
 
-class CenterDetector(nn.Module):
+class CenterDetector(Network):
     """`(b, 3, h, w)` normalised RGB images to `CenterMaps`."""
+
+    config: CenterDetectorConfig
+    output_names = CenterMaps._fields
 
     def __init__(self, config: CenterDetectorConfig) -> None:
         super().__init__()

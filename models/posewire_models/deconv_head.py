@@ -1,4 +1,4 @@
-"""The deconvolution head of Simple Baselines, which every heatmap network here wears, and the settings they share.
+"""The deconvolution head of Simple Baselines, which every heatmap network here wears, and what they share.
 
 Source: Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 2, and the authors'
 `lib/models/pose_resnet.py`: each step doubles the resolution with a transposed convolution, batch norm and ReLU.
@@ -10,9 +10,19 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from posewire_models.network import Network
 from posewire_models.picture_net import PICTURE_STRIDE, PictureNetConfig
 
-__all__ = ["LAYERS_A_STEP", "MOST_CHANNELS", "TRUNK_STRIDE", "DeconvNetConfig", "deconv_head"]
+__all__ = [
+    "LAYERS_A_STEP",
+    "MOST_CHANNELS",
+    "TRUNK_STRIDE",
+    "DeconvNetConfig",
+    "HeatmapNetwork",
+    "PoseNetConfig",
+    "deconv_head",
+    "heatmap_layer",
+]
 
 TRUNK_STRIDE = PICTURE_STRIDE
 """Input pixels per cell of the trunk's last feature map (C5)."""
@@ -22,6 +32,8 @@ MOST_CHANNELS = 2048
 
 LAYERS_A_STEP = 3
 """Transposed convolution, batch norm, ReLU."""
+
+_MOST_JOINTS = 1024
 
 # kernel -> (padding, output_padding) that make each step double the size exactly.
 _PADDINGS = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
@@ -75,6 +87,29 @@ class DeconvNetConfig(PictureNetConfig):
         return self.input_size[0] // self.stride, self.input_size[1] // self.stride
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoseNetConfig(DeconvNetConfig):
+    """Settings of any network that maps a person's crop to one heatmap a joint.
+
+    Attributes:
+        joints: number of heatmaps, at most 1024.
+    """
+
+    joints: int = 17
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.joints <= _MOST_JOINTS:
+            raise ValueError(f"joints {self.joints} must be in 1..{_MOST_JOINTS}")
+
+
+class HeatmapNetwork(Network):
+    """`(b, 3, h, w)` normalised RGB crops to heatmaps `(b, config.joints, *config.output_size)`, about 0..1."""
+
+    config: PoseNetConfig
+    output_names = ("heatmaps",)
+
+
 def deconv_head(in_channels: int, config: DeconvNetConfig) -> nn.Sequential:
     """The `deconv_layers` of the published checkpoints: [transposed convolution, batch norm, ReLU] per step.
 
@@ -88,3 +123,11 @@ def deconv_head(in_channels: int, config: DeconvNetConfig) -> nn.Sequential:
         layers += [deconv, nn.BatchNorm2d(filters), nn.ReLU(inplace=True)]
         in_channels = filters
     return nn.Sequential(*layers)
+
+
+def heatmap_layer(config: PoseNetConfig) -> nn.Conv2d:
+    """The 1x1 convolution from the head to one heatmap a joint, initialised as in the published code."""
+    layer = nn.Conv2d(config.deconv_filters[-1], config.joints, 1)
+    nn.init.normal_(layer.weight, std=0.001)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # this convolution has a bias
+    return layer

@@ -20,16 +20,10 @@ from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
 from posewire_models.inference import batches, runner
 from posewire_models.letterbox import resize
+from posewire_models.specs import DIS_PRESETS
 from posewire_models.stages import FlowEstimator
 
-__all__ = ["DIS_PRESETS", "FAR_S", "DisFlow", "DisSettings", "FlowByGap", "FlowNetFlow", "StillFlow"]
-
-DIS_PRESETS = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-}
-"""OpenCV's settings of DIS, from fast to exact."""
+__all__ = ["FAR_S", "DisFlow", "DisSettings", "FlowByGap", "FlowNetFlow", "StillFlow"]
 
 FAR_S = 0.3
 """Frames that lie so many seconds apart, or more, are far from each other: their camera gives three a second, or others
@@ -80,7 +74,7 @@ class DisSettings:
     """How DIS works.
 
     Attributes:
-        preset: `ultrafast`, `fast` or `medium`.
+        preset: one of `DIS_PRESETS`.
         width: frames that are wider are reduced to this many pixels, and those that are higher than twice this many to
             that height.
     """
@@ -127,7 +121,7 @@ class DisFlow:
 
     def _displacements(self, pair: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         if not hasattr(self._of_thread, "dis"):
-            self._of_thread.dis = cv2.DISOpticalFlow.create(DIS_PRESETS[self._settings.preset])
+            self._of_thread.dis = cv2.DISOpticalFlow.create(_preset_number(self._settings.preset))
         # An output array, which OpenCV's type stubs demand, would be taken as a first guess.
         return cast("npt.NDArray[np.float32]", self._of_thread.dis.calc(*pair, None))
 
@@ -163,6 +157,11 @@ class DisFlow:
         ratio = min(1.0, self._settings.width / width, 2 * self._settings.width / height)
         ratio = max(ratio, longer / max(size))
         return max(shorter, round(height * ratio)), max(shorter, round(width * ratio))
+
+
+def _preset_number(preset: str) -> int:
+    """OpenCV's own."""
+    return cast("int", getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
 
 
 def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:

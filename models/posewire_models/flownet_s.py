@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from posewire_models.network import Network
 from posewire_models.picture_net import MOST_SIDE
 
 __all__ = ["FLOW_SCALE", "FLOW_STRIDE", "FlowNetS", "FlowNetSConfig", "pair_input"]
@@ -56,8 +57,13 @@ class FlowNetSConfig:
             )
 
 
-class FlowNetS(nn.Module):
+class FlowNetS(Network):
     """`(b, 6, h, w)` pairs to flow `(b, 2, h/4, w/4)`, in units of `FLOW_SCALE` pixels."""
+
+    config: FlowNetSConfig
+    input_name = "pairs"
+    input_channels = 6
+    output_names = ("flow",)
 
     def __init__(self, config: FlowNetSConfig) -> None:
         super().__init__()

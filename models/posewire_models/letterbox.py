@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from posewire_models.device_transfer import is_on_cpu
 
-__all__ = ["Letterbox", "letterbox", "letterbox_many", "resize"]
+__all__ = ["FILL", "Letterbox", "letterbox", "letterbox_many", "resize"]
+
+FILL = 114.0
+"""Brightness of what lies outside the frame, in 0..255, as YOLOX has it."""
 
 # Pixels of frames that are resized together: of these, an accelerator holds float32 copies meanwhile (12 bytes each).
 _MOST_PIXELS = 2**25
@@ -35,15 +38,13 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return _resize_batch(pixels.unsqueeze(0), size).squeeze(0).float()
 
 
-def letterbox(pixels: Tensor, size: tuple[int, int], fill: float) -> Letterbox:
-    """Fit a uint8 frame `(h, w, 3)` into the top left of `size`, keeping its aspect ratio; the rest is `fill`."""
-    canvases, (scale,) = letterbox_many([pixels], size, fill)
+def letterbox(pixels: Tensor, size: tuple[int, int]) -> Letterbox:
+    """Fit a uint8 frame `(h, w, 3)` into the top left of `size`, keeping its aspect ratio; the rest is `FILL`."""
+    canvases, (scale,) = letterbox_many([pixels], size)
     return Letterbox(canvases[0], scale)
 
 
-def letterbox_many(
-    frames: Sequence[Tensor], size: tuple[int, int], fill: float
-) -> tuple[Tensor, list[tuple[float, float]]]:
+def letterbox_many(frames: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, list[tuple[float, float]]]:
     """Several frames at the size of a network's input, as `letterbox`; those of one size in the same few operations.
 
     Returns:
@@ -64,8 +65,8 @@ def letterbox_many(
             batch = frames[chosen[0]].unsqueeze(0) if len(chosen) == 1 else torch.stack([frames[row] for row in chosen])
             for row, resized in zip(chosen, _resize_batch(batch, inner), strict=True):
                 canvases[row, :, : inner[0], : inner[1]] = resized
-                canvases[row, :, : inner[0], inner[1] :] = fill
-                canvases[row, :, inner[0] :] = fill
+                canvases[row, :, : inner[0], inner[1] :] = FILL
+                canvases[row, :, inner[0] :] = FILL
     scales = [
         (inner_width / pixels.shape[1], inner_height / pixels.shape[0])
         for pixels, (inner_height, inner_width) in zip(frames, fitted, strict=True)

@@ -6,19 +6,14 @@ objects with the fields of `Component`. All but `pose` may be absent (null, or l
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
-import math
-import reprlib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from posewire.joints import joint_set
+from posewire_models.typed_json import TypedJsonError, from_json
 
 __all__ = [
     "BundleError",
@@ -168,68 +163,8 @@ def _no_constant(name: str) -> None:
 
 
 def settings_from_json(kind: type[Settings], values: object, where: str) -> Settings:
-    """Build the dataclass `kind` of a JSON object, strictly; lists become tuples, objects nested dataclasses.
-
-    Args:
-        kind: the dataclass.
-        values: the parsed object.
-        where: what to call it in errors.
-
-    Raises:
-        BundleError: unknown or missing fields, wrong types, or values that the dataclass refuses.
-    """
-    if not isinstance(values, Mapping):
-        raise BundleError(f"{where}: expected an object with the fields of {kind.__name__}, got {_shown(values)}")
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(values.keys() - fields.keys())
-    if unknown:
-        raise BundleError(f"{where}: unknown field {', '.join(unknown)}; known fields: {', '.join(fields)}")
-    missing = [name for name, item in fields.items() if name not in values and _required(item)]
-    if missing:
-        raise BundleError(f"{where}: missing field {', '.join(missing)}")
-    hints = typing.get_type_hints(kind)
-    arguments = {name: _typed(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    """As `from_json`, of what a bundle says; raises `BundleError`."""
     try:
-        return kind(**arguments)
-    except ValueError as error:
-        raise BundleError(f"{where}: {error}") from None
-
-
-def _required(item: dataclasses.Field[Any]) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-
-
-def _typed(hint: Any, value: Any, where: str) -> Any:
-    """`value` of JSON as the annotated type `hint`."""
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return settings_from_json(hint, value, where)
-    if origin is tuple and isinstance(value, list):
-        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-            raise BundleError(f"{where}: expected {len(arguments)} values, got {_shown(value)}")
-        return tuple(_typed(arguments[0], item, where) for item in value)
-    if origin in (Mapping, dict) or hint is Mapping:
-        expected: type = Mapping
-    else:
-        expected = hint
-    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return _finite(value, where)
-    if origin is tuple or not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise BundleError(f"{where}: expected {hint}, got {_shown(value)}")
-    return value
-
-
-def _finite(value: float, where: str) -> float:
-    with contextlib.suppress(OverflowError):
-        if math.isfinite(value):
-            return float(value)
-    raise BundleError(f"{where}: expected a finite number, got {_shown(value)}")
-
-
-def _shown(value: object) -> str:
-    """For messages; what is deep or long is cut short."""
-    return reprlib.repr(value)
+        return from_json(kind, values, where)
+    except TypedJsonError as error:
+        raise BundleError(str(error)) from None

@@ -9,32 +9,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from posewire_models.center_detector import CenterDetector
-from posewire_models.flownet_s import FlowNetS
-from posewire_models.pose_mobilenet import PoseMobileNet
-from posewire_models.pose_resnet import PoseResNet
-from posewire_models.yolox_detector import YoloxDetector
+from posewire_models.network import Network
 
 __all__ = ["OnePicture", "export_detector_onnx", "export_onnx"]
 
 _OPSET = 17
-_OUTPUTS: dict[type[nn.Module], list[str]] = {CenterDetector: ["hm", "wh", "reg"], YoloxDetector: ["cells"]}
 
 
-def export_onnx(network: PoseResNet | PoseMobileNet | CenterDetector | YoloxDetector | FlowNetS, path: Path) -> None:
+def export_onnx(network: Network, path: Path) -> None:
     """Write `network` as ONNX: its configured input size, any batch.
 
-    The input is called `images`, or `pairs` for flow, and is preprocessed as the network wants it. The outputs are
-    `heatmaps`; or `hm`, `wh` and `reg`; or `cells`, as `YoloxDetector` gives them; or `flow`, in units of `FLOW_SCALE`
-    pixels at a quarter of the resolution.
+    Input and outputs have the names that the network gives them; the input is preprocessed as the network wants it, and
+    the outputs are what it gives.
     """
-    if isinstance(network, FlowNetS):
-        name, channels, outputs = "pairs", 6, ["flow"]
-    else:
-        name, channels = "images", 3
-        outputs = _OUTPUTS.get(type(network), ["heatmaps"])
+    name, outputs = network.input_name, list(network.output_names)
     exported = copy.deepcopy(network).cpu().float().eval()
-    example = torch.zeros(2, channels, *network.config.input_size)
+    example = torch.zeros(2, network.input_channels, *network.config.input_size)
     _export(exported, example, path, name, outputs, {tensor: {0: "batch"} for tensor in (name, *outputs)})
 
 

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from posewire.joints import JointSet
 from posewire_models.crops import BOX_SCALE, check_box_scale, crop_to_frame, normalise, sample_crops_of_many
+from posewire_models.deconv_head import HeatmapNetwork
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Frame
 from posewire_models.heatmaps import DECODINGS, decode_heatmaps, flip_average, joints_in_frame
 from posewire_models.inference import batches, runner
 from posewire_models.manifest import BundleError
-from posewire_models.pose_mobilenet import PoseMobileNet
-from posewire_models.pose_resnet import PoseResNet
 
 __all__ = ["HeatmapPoseEstimator", "PoseSettings"]
 
@@ -62,7 +61,7 @@ class HeatmapPoseEstimator:
 
     def __init__(
         self,
-        network: PoseResNet | PoseMobileNet,
+        network: HeatmapNetwork,
         joint_set: JointSet,
         settings: PoseSettings,
         device: torch.device,

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from posewire_models.deconv_head import LAYERS_A_STEP, deconv_head
+from posewire_models.deconv_head import LAYERS_A_STEP, HeatmapNetwork, PoseNetConfig, deconv_head, heatmap_layer
 from posewire_models.mobilenet_trunk import InvertedResidual, MobileNetV2Trunk
-from posewire_models.pose_resnet import PoseNetConfig, heatmap_layer
 
 __all__ = ["PoseMobileNet", "PoseMobileNetConfig"]
 
@@ -48,8 +47,10 @@ class PoseMobileNetConfig(PoseNetConfig):
             )
 
 
-class PoseMobileNet(MobileNetV2Trunk):
+class PoseMobileNet(MobileNetV2Trunk, HeatmapNetwork):
     """`(b, 3, h, w)` normalised RGB crops to `(b, joints, h/4, w/4)` heatmaps."""
+
+    config: PoseMobileNetConfig
 
     def __init__(self, config: PoseMobileNetConfig) -> None:
         super().__init__(config.width)

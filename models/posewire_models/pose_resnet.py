@@ -8,30 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from posewire_models.deconv_head import DeconvNetConfig, deconv_head
+from posewire_models.deconv_head import HeatmapNetwork, PoseNetConfig, deconv_head, heatmap_layer
 from posewire_models.trunks import RESNET_DEPTHS, ResNetTrunk, has_whole_channels
 
-__all__ = ["TABLE_2", "PoseNetConfig", "PoseResNet", "PoseResNetConfig", "heatmap_layer"]
-
-_MOST_JOINTS = 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoseNetConfig(DeconvNetConfig):
-    """Settings of any network that maps a person's crop to one heatmap a joint.
-
-    Attributes:
-        joints: number of heatmaps, at most 1024.
-    """
-
-    joints: int = 17
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.joints <= _MOST_JOINTS:
-            raise ValueError(f"joints {self.joints} must be in 1..{_MOST_JOINTS}")
+__all__ = ["TABLE_2", "PoseResNet", "PoseResNetConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +49,10 @@ TABLE_2 = {
 """The networks of the paper's Table 2, by the letter of their row."""
 
 
-class PoseResNet(ResNetTrunk):
+class PoseResNet(ResNetTrunk, HeatmapNetwork):
     """`(b, 3, h, w)` normalised RGB crops to `(b, joints, h/4, w/4)` heatmaps (h/8 with two deconvolutions)."""
+
+    config: PoseResNetConfig
 
     def __init__(self, config: PoseResNetConfig) -> None:
         super().__init__(config.depth, config.width)
@@ -80,11 +64,3 @@ class PoseResNet(ResNetTrunk):
         """Heatmaps, about 0..1, of the crops."""
         heatmaps: Tensor = self.final_layer(self.deconv_layers(super().forward(images)))
         return heatmaps
-
-
-def heatmap_layer(config: PoseNetConfig) -> nn.Conv2d:
-    """The 1x1 convolution from the head to one heatmap a joint, initialised as in the published code."""
-    layer = nn.Conv2d(config.deconv_filters[-1], config.joints, 1)
-    nn.init.normal_(layer.weight, std=0.001)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # this convolution has a bias
-    return layer

@@ -1,81 +1,160 @@
-"""The short texts by which a user names a detector or a flow estimator on the command line and in configuration."""
+"""The short texts by which a user names a detector or a flow estimator on the command line and in configuration.
+
+Needs no torch, so that whoever only names networks need not have it start up.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from posewire_models.detectors.torchvision_models import TORCHVISION_DETECTORS
-from posewire_models.flow_estimators import DIS_PRESETS
-
-__all__ = ["DETECTOR_SPECS", "FLOW_SPECS", "DetectorSpec", "FlowSpec", "parse_detector_spec", "parse_flow_spec"]
+__all__ = [
+    "DETECTOR_SPECS",
+    "DIS_PRESETS",
+    "FLOW_SPECS",
+    "TORCHVISION_DETECTORS",
+    "Auto",
+    "DetectorSpec",
+    "Dis",
+    "FlowNetFile",
+    "FlowSpec",
+    "Nothing",
+    "OnnxFile",
+    "Own",
+    "Published",
+    "TorchvisionFile",
+    "TorchvisionModel",
+    "parse_detector_spec",
+    "parse_flow_spec",
+    "spec_name",
+]
 
 DETECTOR_SPECS = "bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME, none"
 """How a detector may be named."""
 FLOW_SPECS = "auto, bundle, dis[:PRESET], flownet2-s:PATH, published:NAME, none"
 """How a flow estimator may be named."""
 
-
-@dataclass(frozen=True)
-class DetectorSpec:
-    """Which detector.
-
-    Attributes:
-        kind: `bundle`, `onnx`, `torchvision`, `published` or `none`.
-        path: model file (onnx) or weight file (torchvision, where it may be None).
-        name: torchvision's name of the model, or that of published weights.
-    """
-
-    kind: str
-    path: Path | None = None
-    name: str = ""
+TORCHVISION_DETECTORS = (
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "ssdlite320_mobilenet_v3_large",
+)
+"""torchvision's names of its detectors that posewire runs."""
+DIS_PRESETS = ("ultrafast", "fast", "medium")
+"""OpenCV's settings of DIS, from fast to exact."""
 
 
 @dataclass(frozen=True)
-class FlowSpec:
-    """Which flow estimator.
+class Auto:
+    """What the bundle has for the device."""
 
-    Attributes:
-        kind: `auto`, `bundle`, `dis`, `flownet2-s`, `published` or `none`.
-        path: weight file of FlowNet2-S.
-        preset: of DIS.
-        name: of published weights.
-    """
 
-    kind: str
-    path: Path | None = None
-    preset: str = "ultrafast"
-    name: str = ""
+@dataclass(frozen=True)
+class Own:
+    """The bundle's own."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """None at all: the caller gives the boxes; nothing moves."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published weights by their name in posewire's catalogue."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A detector in ONNX."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class TorchvisionModel:
+    """A detector of `TORCHVISION_DETECTORS` with the weights that torchvision publishes."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TorchvisionFile:
+    """A detector of `TORCHVISION_DETECTORS` with weights of a file."""
+
+    name: str
+    weights: Path
+
+
+@dataclass(frozen=True)
+class FlowNetFile:
+    """FlowNet2-S with weights of a file."""
+
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Dis:
+    """Dense inverse search with a preset of `DIS_PRESETS`."""
+
+    preset: str = DIS_PRESETS[0]
+
+
+DetectorSpec = Own | Published | OnnxFile | TorchvisionModel | TorchvisionFile | Nothing
+"""Which detector."""
+FlowSpec = Auto | Own | Published | Dis | FlowNetFile | Nothing
+"""Which flow estimator."""
 
 
 def parse_detector_spec(spec: str) -> DetectorSpec:
     """Parse `spec`; raises `ValueError` that lists what exists."""
     kind, _, rest = spec.partition(":")
-    if kind in ("bundle", "none") and not rest:
-        return DetectorSpec(kind)
-    if kind == "onnx" and rest:
-        return DetectorSpec(kind, path=Path(rest))
-    if kind == "torchvision" and rest:
-        name, _, weights = rest.partition(":")
-        if name not in TORCHVISION_DETECTORS:
-            raise ValueError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
-        return DetectorSpec(kind, Path(weights) if weights else None, name)
-    if kind == "published" and rest:
-        return DetectorSpec(kind, name=rest)
+    match kind, rest:
+        case "bundle", "":
+            return Own()
+        case "none", "":
+            return Nothing()
+        case "onnx", path if path:
+            return OnnxFile(Path(path))
+        case "torchvision", model if model:
+            name, _, weights = model.partition(":")
+            if name not in TORCHVISION_DETECTORS:
+                raise ValueError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
+            return TorchvisionFile(name, Path(weights)) if weights else TorchvisionModel(name)
+        case "published", name if name:
+            return Published(name)
     raise ValueError(f"unknown detector {spec!r}; use one of: {DETECTOR_SPECS}")
 
 
 def parse_flow_spec(spec: str) -> FlowSpec:
     """Parse `spec`; raises `ValueError` that lists what exists."""
     kind, _, rest = spec.partition(":")
-    if kind in ("auto", "bundle", "none") and not rest:
-        return FlowSpec(kind)
-    if kind == "dis":
-        if rest and rest not in DIS_PRESETS:
-            raise ValueError(f"unknown DIS preset {rest!r}; known presets: {', '.join(DIS_PRESETS)}")
-        return FlowSpec(kind, preset=rest) if rest else FlowSpec(kind)
-    if kind == "flownet2-s" and rest:
-        return FlowSpec(kind, path=Path(rest))
-    if kind == "published" and rest:
-        return FlowSpec(kind, name=rest)
+    match kind, rest:
+        case "auto", "":
+            return Auto()
+        case "bundle", "":
+            return Own()
+        case "none", "":
+            return Nothing()
+        case "dis", "":
+            return Dis()
+        case "dis", preset:
+            if preset not in DIS_PRESETS:
+                raise ValueError(f"unknown DIS preset {preset!r}; known presets: {', '.join(DIS_PRESETS)}")
+            return Dis(preset)
+        case "flownet2-s", path if path:
+            return FlowNetFile(Path(path))
+        case "published", name if name:
+            return Published(name)
     raise ValueError(f"unknown flow estimator {spec!r}; use one of: {FLOW_SPECS}")
+
+
+def spec_name(spec: str) -> str:
+    """What a server calls a network named by `spec`: `onnx:yolox_nano.onnx`, without the folder of its file."""
+    kind, _, path = spec.partition(":")
+    return f"{kind}:{os.path.basename(path)}" if path else kind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from posewire_models.published.errors import UnreadableError
 from posewire_models.published.reader import read_tensors
+from posewire_models.whole_files import file_digest
 
 __all__ = ["WeightsError", "check_digest", "check_state", "load_strict", "read_state", "write_state"]
 
@@ -50,8 +50,7 @@ def check_digest(path: Path, sha256: str) -> None:
     """Compare a file with its SHA-256 digest (hexadecimal); raises `WeightsError` if it is missing or another one."""
     if not path.is_file():
         raise WeightsError(f"no weight file at {path}")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_digest(path)
     if found != sha256.lower():
         raise WeightsError(
             f"{path} is damaged or another file: SHA-256 {found[:16]}..., expected {sha256[:16]}...; fetch it again"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from posewire_models.network import Network
 from posewire_models.picture_net import PictureNetConfig
 from posewire_models.yolox_trunk import BaseConv, DWConv, YoloxPyramid
 
@@ -39,12 +40,15 @@ class YoloxDetectorConfig(PictureNetConfig):
             raise ValueError(f"width {self.width} must be in (0, 4] and a multiple of 1/{YoloxPyramid.width_parts}")
 
 
-class YoloxDetector(YoloxPyramid):
+class YoloxDetector(YoloxPyramid, Network):
     """`(b, 3, h, w)` normalised RGB images to `(b, cells, 6)`, the cells of stride 8 first, row by row.
 
     Of each cell: x and y of the box's centre from the cell's corner in cells, the logarithms of its width and height in
     cells, and the logits of objectness and of being a person. See `posewire_models.detectors.yolox_boxes`.
     """
+
+    config: YoloxDetectorConfig
+    output_names = ("cells",)
 
     def __init__(self, config: YoloxDetectorConfig) -> None:
         super().__init__(config.width)

@@ -117,6 +117,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
 
 def _known(name: str, origin: str) -> str:
     names = setting_names()
+    if any(known.startswith(f"{name}.") for known in names):
+        raise ConfigError(f"{origin}: {name!r} is a table of settings: write [{name}], and its settings below")
     if name not in names:
         raise ConfigError(f"{origin}: unknown setting {name!r}{_nearest(name, names)}")
     return name
@@ -142,9 +144,12 @@ def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        # The message names the settings that are at fault.
-        origins = [given[prefix + name].origin for name in values if prefix + name in given and name in str(error)]
-        raise ConfigError(f"{error} ({', '.join(dict.fromkeys(origins)) or 'of the defaults'})") from error
+        # The message names the settings that are at fault; those of a table may do so without the table's name.
+        message = str(error)
+        if any(message.startswith(f"{name} ") for name in values):
+            message = prefix + message
+        origins = [each.origin for name, each in given.items() if name.startswith(prefix) and name in message]
+        raise ConfigError(f"{message} ({', '.join(dict.fromkeys(origins)) or 'of the defaults'})") from error
 
 
 def _convert(name: str, given: _Given, kind: Any) -> Any:

@@ -15,6 +15,7 @@
         ├── WrongSize
         ├── BadBoxes
         ├── BadNumber
+        ├── BadElapsed
         └── InferenceFailed
 
 Each message says what was wrong, the limit or range, and what to do.
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 __all__ = [
     "BadBoxes",
+    "BadElapsed",
     "BadNumber",
     "DetectorMissing",
     "FrameError",
@@ -112,6 +114,10 @@ class BadBoxes(FrameError):
 
 class BadNumber(FrameError):
     """The frame number did not increase."""
+
+
+class BadElapsed(FrameError):
+    """The time since the frame before is out of its range."""
 
 
 class InferenceFailed(FrameError):

@@ -111,12 +111,16 @@ def _name_in_certificate(address: str, cert: Path, timeout_s: float) -> str:
 
 
 def main(
-    config: Annotated[Path | None, typer.Option(help="TOML file of the server.", envvar="POSEWIRE_CONFIG")] = None,
-    port: Annotated[int | None, typer.Option(help="Of the server.")] = None,
-    service: Annotated[str, typer.Option(help="A network: detector, flow or pose; empty: the server.")] = "",
-    timeout_s: Annotated[float, typer.Option(help="Seconds to wait.")] = 5.0,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with the server's settings.", envvar="POSEWIRE_CONFIG")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the server.")] = None,
+    service: Annotated[
+        str, typer.Option(help="Network to ask for: detector, flow or pose (default: the server).")
+    ] = "",
+    timeout_s: Annotated[float, typer.Option(help="Maximum seconds to wait.")] = 5.0,
 ) -> None:
-    """Ask the server on this machine how it is; exit status 0: it serves."""
+    """Ask the server on this machine for its health; exit status 0 if it is SERVING."""
     # Whether the server may listen as it does is for the server to say: that it is `insecure` may have been a flag.
     flags = {"port": port, "security.insecure": True}
     try:

@@ -34,86 +34,104 @@ def serve(
         Path | None, typer.Option(help="TOML file with settings.", envvar="POSEWIRE_CONFIG", show_envvar=True)
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): serve with TLS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (0: any free one).")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain of the server (PEM); turns on TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the server's certificate (PEM).")] = None,
     client_ca: Annotated[
-        Path | None, typer.Option(help="Authorities (PEM) whose certificates clients must show (mutual TLS).")
+        Path | None, typer.Option(help="Authorities (PEM) that must have signed client certificates (mutual TLS).")
     ] = None,
     tokens: Annotated[
-        Path | None, typer.Option(help="Hashes of the tokens that are accepted; `posewire token` makes them.")
+        Path | None, typer.Option(help="File with the hashes of accepted tokens; see `posewire token`.")
     ] = None,
     insecure: Annotated[
-        bool | None, typer.Option("--insecure", help="Let everybody in the network call: no tokens, no TLS.")
+        bool | None, typer.Option("--insecure", help="Allow serving other machines without tokens or TLS.")
     ] = None,
-    bundle: Annotated[str | None, typer.Option(help="Bundle of networks: a name, or a folder.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Name or folder of the bundle of networks.")] = None,
     detector: Annotated[
         str | None,
         typer.Option(
-            help="auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME or none.", metavar="SPEC"
+            help="Detector: auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME or none.",
+            metavar="SPEC",
         ),
     ] = None,
     flow: Annotated[
         str | None,
-        typer.Option(help="auto, bundle, dis[:PRESET], flownet2-s:PATH, published:NAME or none.", metavar="SPEC"),
+        typer.Option(
+            help="Optical flow: auto, bundle, dis[:PRESET], flownet2-s:PATH, published:NAME or none.", metavar="SPEC"
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device of the networks: auto, cpu, cuda or cuda:N.")] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="Of the networks: auto, torch, openvino or cuda-graphs.", metavar="NAME")
+        str | None, typer.Option(help="Runtime of the networks: auto, torch, openvino or cuda-graphs.", metavar="NAME")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Of the networks: auto, float32, float16 or bfloat16.", metavar="NAME")
+        str | None, typer.Option(help="Precision of the networks: auto, float32, float16 or bfloat16.", metavar="NAME")
     ] = None,
-    jpeg_decoder: Annotated[str | None, typer.Option(help="auto (the faster), cpu or gpu.", metavar="NAME")] = None,
-    video_decoder: Annotated[str | None, typer.Option(help="auto (the faster), cpu or gpu.", metavar="NAME")] = None,
+    jpeg_decoder: Annotated[
+        str | None, typer.Option(help="JPEG decoder: auto (the faster one), cpu or gpu.", metavar="NAME")
+    ] = None,
+    video_decoder: Annotated[
+        str | None, typer.Option(help="H.264 and H.265 decoder: auto (the faster one), cpu or gpu.", metavar="NAME")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of a network on the CPU; 0: the libraries' choice.")
+        int | None, typer.Option(help="Threads of each network on the CPU (0: chosen by the libraries).")
     ] = None,
-    decode_threads: Annotated[int | None, typer.Option(help="Threads that decode frames; 0: half the cores.")] = None,
-    max_streams: Annotated[int | None, typer.Option(help="Streams open at the same time.")] = None,
+    decode_threads: Annotated[int | None, typer.Option(help="Threads for decoding frames (0: half the cores).")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Maximum number of concurrent streams.")] = None,
     max_openings_per_s: Annotated[
-        float | None, typer.Option(help="Streams that one token or host may open a second.")
+        float | None, typer.Option(help="Maximum number of streams that one token or host may open per second.")
     ] = None,
-    max_pictures: Annotated[int | None, typer.Option(help="Single pictures in work at the same time.")] = None,
-    max_people: Annotated[int | None, typer.Option(help="People estimated in one frame.")] = None,
-    max_inbox: Annotated[int | None, typer.Option(help="Frames of a stream that wait for their turn.")] = None,
-    max_frame_bytes: Annotated[int | None, typer.Option(help="Bytes of one encoded frame.")] = None,
-    max_frame_pixels: Annotated[int | None, typer.Option(help="Width times height of one frame.")] = None,
+    max_pictures: Annotated[
+        int | None, typer.Option(help="Maximum number of single pictures in work at the same time.")
+    ] = None,
+    max_people: Annotated[int | None, typer.Option(help="Maximum number of people in a frame.")] = None,
+    max_inbox: Annotated[int | None, typer.Option(help="Maximum number of waiting frames per stream.")] = None,
+    max_frame_bytes: Annotated[int | None, typer.Option(help="Maximum size of an encoded frame in bytes.")] = None,
+    max_frame_pixels: Annotated[int | None, typer.Option(help="Maximum size of a frame, width times height.")] = None,
     max_fps: Annotated[
-        float | None, typer.Option(help="Frames a second that are read from one stream (drop policy latest).")
+        float | None, typer.Option(help="Maximum frames per second read from a stream with drop policy latest.")
     ] = None,
-    max_stream_s: Annotated[float | None, typer.Option(help="Seconds that a stream may be open; 0: any.")] = None,
+    max_stream_s: Annotated[
+        float | None, typer.Option(help="Maximum duration of a stream in seconds (0: unlimited).")
+    ] = None,
     max_idle_s: Annotated[
-        float | None, typer.Option(help="Seconds without a frame after which a stream is drained.")
+        float | None, typer.Option(help="Seconds without a frame after which a stream is drained (0: unlimited).")
     ] = None,
-    max_stall_s: Annotated[float | None, typer.Option(help="Seconds until a client must have read a response.")] = None,
-    drain_grace_s: Annotated[float | None, typer.Option(help="Seconds that streams get to finish on SIGTERM.")] = None,
+    max_stall_s: Annotated[
+        float | None, typer.Option(help="Seconds within which a client must read a response.")
+    ] = None,
+    drain_grace_s: Annotated[
+        float | None, typer.Option(help="Seconds that streams have to finish after SIGTERM.")
+    ] = None,
     resume_key: Annotated[
-        Path | None, typer.Option(help="File with the secret that signs resume tokens; made if it is not there.")
+        Path | None, typer.Option(help="File with the secret that signs resume tokens; created if missing.")
     ] = None,
-    log_level: Annotated[LogLevel | None, typer.Option(help="Least severity that is logged.")] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="How log lines look.")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics on this port; 0: do not.")] = None,
-    metrics_host: Annotated[str | None, typer.Option(help="Address for that.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Minimum severity of log messages.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Format of log lines.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Port for Prometheus metrics (0: none).")] = None,
+    metrics_host: Annotated[str | None, typer.Option(help="Address for Prometheus metrics.")] = None,
     traces: Annotated[
-        str | None, typer.Option(help="OpenTelemetry collector for frames' spans, e.g. http://localhost:4317.")
+        str | None, typer.Option(help="OpenTelemetry collector for traces of frames, e.g. http://localhost:4317.")
     ] = None,
-    traces_share: Annotated[float | None, typer.Option(help="Share of the frames that are traced, 0..1.")] = None,
+    traces_share: Annotated[float | None, typer.Option(help="Share of frames to trace, 0..1.")] = None,
     record: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Record every stream there, for `posewire replay` and `explain`.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder to record every stream in, for `posewire replay` and `explain`."),
     ] = None,
-    record_max_mb: Annotated[int | None, typer.Option(help="The oldest recordings make room beyond that.")] = None,
+    record_max_mb: Annotated[
+        int | None, typer.Option(help="Maximum size of all recordings in MB; the oldest are deleted.")
+    ] = None,
     port_file: Annotated[
-        Path | None, typer.Option(help="File that gets the bound port once calls are accepted.")
+        Path | None, typer.Option(help="File to write the port to once the server accepts calls.")
     ] = None,
     exit_on_stdin_eof: Annotated[
-        bool | None, typer.Option("--exit-on-stdin-eof", help="Stop when standard input ends.")
+        bool | None, typer.Option("--exit-on-stdin-eof", help="Stop when standard input is closed.")
     ] = None,
 ) -> None:
     """Serve pose tracking over gRPC.
 
-    Every setting can also stand in a TOML file (--config) or in the environment, as POSEWIRE_SERVER_ and the name in
-    capitals; flags win over the environment, the environment over the file.
+    Every setting can also be given in a TOML file (--config) or in the environment, as POSEWIRE_SERVER_ and the name
+    in capitals. Flags override the environment, and the environment overrides the file.
     """
     given = dict(locals())
     file = given.pop("config")

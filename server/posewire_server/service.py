@@ -20,6 +20,7 @@ from posewire_server.admission.places import Places
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.errors import NotPermitted, OutOfOrder, ServiceError, Stalled
 from posewire_server.observability.logs import current_stream, facts
+from posewire_server.observability.metrics import StreamEnding
 from posewire_server.pictures import PictureEstimator
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropPolicy
@@ -110,17 +111,24 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 ),
             )
             self._open[stream_id] = stream.progress
+            ending = StreamEnding.BROKEN_OFF  # unless it ends otherwise
             try:
                 resume = await self._resume(session, settings, limits)
                 await context.send_initial_metadata(())  # else the end of a stream that is never read could not be told
                 await self._begin(outbox, self._started(stream_id, settings, resume), limits)
                 await stream.run()
+                ending = StreamEnding.IN_ORDER
+            except ServiceError:
+                ending = StreamEnding.REFUSED
+                raise
             finally:
                 stream.close()
                 del self._open[stream_id]
+                self._shared.metrics.stream_closed(ending)
                 log.info(
                     "stream closed",
                     extra=facts(
+                        ending=ending,
                         seconds=round(stream.progress.open_for_s, 3),
                         **outbox.accounts.outcomes,
                         identities=session.tracker.identities,
@@ -241,6 +249,7 @@ async def _configuration(reading: Awaitable[track_pb2.TrackRequest | None]) -> s
         raise OutOfOrder(f"no configuration came within {_OPENING_TIMEOUT_S:g} s of opening the stream") from None
     if request is None:
         raise OutOfOrder("the stream ended before its configuration; send one `config` first, then frames")
-    if request.WhichOneof("request") != "config":
-        raise OutOfOrder("a frame came before the configuration; send one `config` first, then frames", field="config")
+    if (kind := request.WhichOneof("request")) != "config":
+        came = "an empty request" if kind is None else "a frame"
+        raise OutOfOrder(f"{came} came before the configuration; send one `config` first, then frames", field="config")
     return request.config

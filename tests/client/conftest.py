@@ -89,12 +89,14 @@ class ScriptedService(PoseTrackingServiceServicer):
 
     Attributes:
         silent: answer no single calls.
+        status: end single calls with this one; None: answer them.
         asked: set with the first single call.
         ended: set with the end of the first stream.
     """
 
     def __init__(self, script: Script):
         self.silent = False
+        self.status: grpc.StatusCode | None = None
         self.asked = asyncio.Event()
         self.script = script
         self.streams: list[Stream] = []
@@ -112,7 +114,7 @@ class ScriptedService(PoseTrackingServiceServicer):
 
     async def EstimatePoses(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.estimates.append(request)
-        await self._be_asked()
+        await self._be_asked(context)
         response = pose_tracking_service_pb2.EstimatePosesResponse()
         response.size.width, response.size.height = 64, 48
         response.joint_set.name = "three"
@@ -121,13 +123,15 @@ class ScriptedService(PoseTrackingServiceServicer):
             response.people.add(box=box, score=1, joints=[0, 0, 1] * 3, box_source=pose_pb2.BOX_SOURCE_CALLER)
         return response
 
-    async def _be_asked(self) -> None:
+    async def _be_asked(self, context: Any) -> None:
         self.asked.set()
         if self.silent:
             await asyncio.Event().wait()
+        if self.status is not None:
+            await context.abort(self.status, "as the script says")
 
     async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
-        await self._be_asked()
+        await self._be_asked(context)
         response = pose_tracking_service_pb2.GetServerInfoResponse(
             version="9.9", device="cpu (2 threads)", has_detector=True, joint_sets=["coco17"]
         )
@@ -199,7 +203,7 @@ def shorten_timeout(stream: posewire.AsyncTrackStream, timeout_s: float) -> None
     """Wait no longer than this for answers from now on: an opening may take longer than that on a slow machine."""
     exchange = stream._open_exchange()
     exchange._timeout_s = timeout_s
-    exchange._be_patient()
+    exchange._reset_deadline()
 
 
 def posewire_threads() -> list[threading.Thread]:

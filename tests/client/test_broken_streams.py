@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -10,6 +12,7 @@ import pytest
 
 import posewire
 from posewire import AsyncClient
+from posewire._call import TrackCall
 from posewire.v1 import pose_pb2, track_pb2
 from tests.client.conftest import shorten_timeout
 
@@ -276,3 +279,14 @@ async def test_an_account_that_does_not_add_up_is_an_error(serve: Any, scripts: 
         with pytest.raises(posewire.StreamBroken, match=words):
             await collect(stream)
         assert stream.summary is None
+
+
+async def test_the_end_of_frames_that_cannot_be_told_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise RuntimeError("the call is over")
+
+    call = TrackCall(SimpleNamespace(done_writing=fail), "host:1", None, None)  # type: ignore[arg-type]
+    with caplog.at_level(logging.DEBUG, "posewire"):
+        await call.half_close()
+    assert "the end of the frames could not be told" in caplog.text
+    assert "the call is over" in caplog.text

@@ -333,6 +333,31 @@ async def test_a_stream_opens_at_the_first_server_that_is_there(serve: Any) -> N
             assert len(await collect(stream)) == 2
 
 
+@pytest.mark.parametrize("status", [None, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL])
+async def test_calls_and_streams_pass_over_the_same_servers(serve: Any, status: grpc.StatusCode | None) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if status is None:  # it hangs
+            await asyncio.Event().wait()
+        await stream.context.abort(status, "as the script says")
+        yield
+
+    first, second = await serve(script), await serve()
+    first.service.silent, first.service.status = status is None, status
+    for act in (AsyncClient.server_info, _estimate, _track_two):
+        async with AsyncClient([first.address, second.address], timeout_s=1) as client:
+            await act(client)
+            assert client.address == second.address
+
+
+async def _estimate(client: AsyncClient) -> None:
+    await client.estimate_poses(pictures(1)[0])
+
+
+async def _track_two(client: AsyncClient) -> None:
+    async with client.track(pictures(2)) as stream:
+        assert len(await collect(stream)) == 2
+
+
 async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any) -> None:
     async def drains(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posewire import AccountingError, FrameStatus, InvalidSettings, Person
+from posewire import AccountingError, FrameStatus, InvalidSettings, Person, SourceFrame
 from posewire._ledger import Ledger
 
 
 def track(ledger: Ledger, number: int, ids: tuple[int, ...] = ()) -> None:
     nothing = np.zeros(0, np.float32)
     people = tuple(Person(each, 0.5, nothing, nothing, "detector") for each in ids)
-    ledger.tracked(number, people=people, size=(4, 3), timings_ms={}, detector_ran=True, detect_every=1)
+    ledger.record_tracked(number, people=people, size=(4, 3), timings_ms={}, detector_ran=True, detect_every=1)
 
 
 @given(
@@ -31,9 +31,9 @@ def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
         numbers.append(number)
         if outcome in ("unreadable", "superseded"):
             status = FrameStatus.FAILED if outcome == "unreadable" else FrameStatus.DROPPED
-            ledger.skip(number, number / 10, status, outcome, "why")
+            ledger.skip(SourceFrame(number, number / 10), status, outcome, "why")
         else:
-            ledger.open(number, number / 10)
+            ledger.open(SourceFrame(number, number / 10))
     released = ledger.release()
     sent = [(n, outcome) for n, outcome in zip(numbers, outcomes, strict=True) if outcome in list(FrameStatus)]
     order.shuffle(sent)  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
         if outcome == "tracked":
             track(ledger, n)
         else:
-            ledger.missed(n, FrameStatus(outcome), "reason", "message")
+            ledger.record_missed(n, FrameStatus(outcome), "reason", "message")
         released += ledger.release()
     assert [result.frame for result in released] == numbers
     assert [result.time_s for result in released] == [n / 10 for n in numbers]
@@ -55,7 +55,7 @@ def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
 def test_a_result_waits_for_those_before_it() -> None:
     ledger = Ledger()
     for number in range(3):
-        ledger.open(number, 0.0)
+        ledger.open(SourceFrame(number, 0.0))
     track(ledger, 2)
     track(ledger, 1)
     assert ledger.release() == []
@@ -66,7 +66,7 @@ def test_a_result_waits_for_those_before_it() -> None:
 
 def test_latency_counts_from_when_the_frame_was_read() -> None:
     ledger = Ledger()
-    ledger.open(0, 0.0, taken_s=time.perf_counter() - 100.0)
+    ledger.open(SourceFrame(0, 0.0), taken_s=time.perf_counter() - 100.0)
     track(ledger, 0)
     (result,) = ledger.release()
     assert result.latency_ms >= 100_000
@@ -81,7 +81,7 @@ def test_latency_counts_from_when_the_frame_was_read() -> None:
 )
 def test_an_answer_that_fits_no_frame_is_an_error(number: int, words: str) -> None:
     ledger = Ledger()
-    ledger.open(0, 0.0)
+    ledger.open(SourceFrame(0, 0.0))
     track(ledger, 0)
     with pytest.raises(AccountingError, match=words):
         track(ledger, number)
@@ -89,9 +89,9 @@ def test_an_answer_that_fits_no_frame_is_an_error(number: int, words: str) -> No
 
 def test_numbers_must_increase() -> None:
     ledger = Ledger()
-    ledger.open(4, 0.0)
+    ledger.open(SourceFrame(4, 0.0))
     with pytest.raises(InvalidSettings, match="frame number 4 follows 4"):
-        ledger.open(4, 0.0)
+        ledger.open(SourceFrame(4, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_numbers_must_increase() -> None:
 )
 def test_the_servers_account_must_agree(account: tuple[int, int, int, int], words: str) -> None:
     ledger = Ledger()
-    ledger.open(0, 0.0)
+    ledger.open(SourceFrame(0, 0.0))
     track(ledger, 0)
     with pytest.raises(AccountingError, match=words):
         ledger.check_call(*account)
@@ -112,7 +112,7 @@ def test_the_servers_account_must_agree(account: tuple[int, int, int, int], word
 def test_a_frame_without_an_answer_is_named() -> None:
     ledger = Ledger()
     for number in (3, 5):
-        ledger.open(number, 0.0)
+        ledger.open(SourceFrame(number, 0.0))
     track(ledger, 3)
     with pytest.raises(AccountingError, match="1 of 2 frames") as caught:
         ledger.close(identities=0)
@@ -123,9 +123,9 @@ def test_a_frame_without_an_answer_is_named() -> None:
 def test_ids_that_begin_anew_are_other_ids(said: int | None, total: int) -> None:
     ledger = Ledger()
     ledger.begin_call()
-    ledger.open(0, 0.0)
+    ledger.open(SourceFrame(0, 0.0))
     track(ledger, 0, ids=(1, 5))
     ledger.begin_call(ids_go_on=False)
-    ledger.open(1, 0.0)
+    ledger.open(SourceFrame(1, 0.0))
     track(ledger, 1, ids=(1,))
     assert ledger.close(identities=said).identities == total

@@ -32,14 +32,14 @@ class Attempts:
         self.timeouts_s: list[float] = []
         self.connections = Connections(addresses or "a:1", Access(), ())
         self._reconnection = Reconnection(self.connections, settings, posewire.StreamSettings())
-        self.progressed = self._reconnection.progressed
+        self.record_progress = self._reconnection.record_progress
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now_s)
         monkeypatch.setattr(self.connections, "to", lambda address: address)
         monkeypatch.setattr("posewire._reconnection.TrackCall.open", self._open)
 
     async def lose(self, *, idle: bool = False) -> Any:
         cause = ConnectionLost("it broke")
-        return await self._reconnection.again(self.connections.preferred, None, cause, self._wait, idle=idle)
+        return await self._reconnection.open_another(self.connections.preferred, None, cause, self._wait, idle=idle)
 
     async def _open(self, connection: Any, settings: Any, resume: Any, timeout_s: float, *_: str) -> object:
         self.timeouts_s.append(timeout_s)
@@ -60,7 +60,7 @@ async def test_each_loss_has_its_own_waits_and_its_own_time(monkeypatch: pytest.
         await attempts.lose()
         assert attempts.waited_s == [0.0]  # at once
         attempts.now_s += 100.0
-        attempts.progressed()
+        attempts.record_progress()
     attempts.waited_s.clear()
     attempts.succeed = False
     with pytest.raises(ConnectionLost, match="given up after 7 attempts in 20 s"):

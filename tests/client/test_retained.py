@@ -24,21 +24,21 @@ def test_a_token_belongs_to_the_newest_tracked_frame_and_what_came_after_it_is_k
     retained = Retained("jpeg", replays=True)
     assert retained.resume_point is None
     for number in range(6):
-        retained.opened(request(number))
-    retained.tracked(0)
-    retained.tracked(1)
-    retained.token(b"at 1")
-    retained.tracked(2)
-    retained.missed(3)
+        retained.add(request(number))
+    retained.record_tracked(0)
+    retained.record_tracked(1)
+    retained.take_token(b"at 1")
+    retained.record_tracked(2)
+    retained.record_missed(3)
     assert retained.resume_point is not None
     assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 1", b"1111")
     assert to_send(retained) == [2, 4, 5]
     # At the next server: 2 is tracked once more, and brings a token of its own.
-    retained.tracked(2)
-    retained.token(b"at 2")
+    retained.record_tracked(2)
+    retained.take_token(b"at 2")
     assert retained.resume_point.last_frame == b"2222"
     assert to_send(retained) == [4, 5]
-    retained.refused()
+    retained.record_refused()
     assert retained.resume_point is None
     assert to_send(retained) == [4, 5]
 
@@ -47,16 +47,16 @@ def test_a_stream_that_took_up_another_one_goes_on_from_there_until_it_has_a_tok
     start = ResumePoint(b"of the first stream", b"frame", "png")
     retained = Retained("jpeg", replays=True, start=start)
     assert retained.resume_point == start
-    retained.token(b"on drain")  # nothing was tracked since then
+    retained.take_token(b"on drain")  # nothing was tracked since then
     assert retained.resume_point == ResumePoint(b"on drain", b"frame", "png")
-    retained.opened(request(0))
-    retained.tracked(0)
-    retained.token(b"at 0")
+    retained.add(request(0))
+    retained.record_tracked(0)
+    retained.take_token(b"at 0")
     assert retained.resume_point == ResumePoint(b"at 0", b"0000", "jpeg")
-    retained.refused()
+    retained.record_refused()
     assert retained.resume_point is None
     forgotten = Retained("jpeg", replays=True, start=start)
-    forgotten.refused()
+    forgotten.record_refused()
     assert forgotten.resume_point is None
 
 
@@ -64,13 +64,13 @@ def test_a_stream_that_took_up_another_one_goes_on_from_there_until_it_has_a_tok
 def test_a_server_that_drains_before_it_has_tracked_anything_gives_a_token_of_the_old_frame(replays: bool) -> None:
     retained = Retained("jpeg", replays=replays)
     for number in range(4):
-        retained.opened(request(number))
-    retained.tracked(0)
-    retained.token(b"at 0")
-    retained.tracked(1)
-    retained.tracked(2)  # by a server that dies, and its token with it
-    retained.accepted()
-    retained.token(b"at 0 again")
+        retained.add(request(number))
+    retained.record_tracked(0)
+    retained.take_token(b"at 0")
+    retained.record_tracked(1)
+    retained.record_tracked(2)  # by a server that dies, and its token with it
+    retained.record_accepted()
+    retained.take_token(b"at 0 again")
     assert retained.resume_point is not None
     assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 0 again", b"0000")
     assert to_send(retained) == ([1, 2, 3] if replays else [3])
@@ -79,10 +79,10 @@ def test_a_server_that_drains_before_it_has_tracked_anything_gives_a_token_of_th
 def test_without_replay_only_what_has_no_answer_is_kept() -> None:
     retained = Retained("jpeg", replays=False)
     for number in range(3):
-        retained.opened(request(number))
-    retained.tracked(0)
-    retained.token(b"at 0")
-    retained.tracked(1)
+        retained.add(request(number))
+    retained.record_tracked(0)
+    retained.take_token(b"at 0")
+    retained.record_tracked(1)
     assert to_send(retained) == [2]
 
 
@@ -90,10 +90,10 @@ def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_retained, "_MOST_REPLAYED_BYTES", 100)
     retained = Retained("raw", replays=True)
     for number in range(10):
-        retained.opened(request(number, size=30))
-        retained.tracked(number)
+        retained.add(request(number, size=30))
+        retained.record_tracked(number)
         if number == 0:
-            retained.token(b"at 0")
+            retained.take_token(b"at 0")
     assert to_send(retained) == [7, 8, 9]
     assert retained.resume_point is not None
     assert retained.resume_point.last_frame == b"0" * 30  # the flow spans the gap
@@ -101,9 +101,9 @@ def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch)
 
 def test_packets_have_no_last_frame() -> None:
     retained = Retained("h264", replays=False)
-    retained.opened(request(0))
-    retained.tracked(0)
-    retained.token(b"at 0")
+    retained.add(request(0))
+    retained.record_tracked(0)
+    retained.take_token(b"at 0")
     assert retained.resume_point is not None
     assert retained.resume_point.last_frame == b""
 
@@ -111,12 +111,12 @@ def test_packets_have_no_last_frame() -> None:
 def test_after_the_end_only_the_resume_point_is_kept() -> None:
     retained = Retained("jpeg", replays=True)
     for number in range(4):
-        retained.opened(request(number))
-    retained.tracked(0)
-    retained.token(b"at 0")
-    retained.tracked(1)
+        retained.add(request(number))
+    retained.record_tracked(0)
+    retained.take_token(b"at 0")
+    retained.record_tracked(1)
     assert to_send(retained) == [1, 2, 3]
-    retained.over()
+    retained.forget_frames()
     assert to_send(retained) == []
     assert retained.resume_point is not None
     assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 0", b"0000")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire import InvalidSettings, StreamSettings, TrackerSettings
+from posewire.joints import JOINT_SETS
 from posewire.settings import StreamOptions
+from posewire.v1 import pose_pb2, settings_pb2
+from posewire_server.config import LimitsConfig
+from posewire_server.errors import InvalidRequest
+from posewire_server.tracking.config import TrackerConfig
+from posewire_server.wire.requests import settings_from
 
 
 @pytest.mark.parametrize(
@@ -43,6 +50,43 @@ from posewire.settings import StreamOptions
 def test_unusable_settings_say_what_is_wrong(options: Any, words: str) -> None:
     with pytest.raises(InvalidSettings, match=words):
         StreamSettings().with_options(options)
+
+
+NUMBERS = {
+    field.name: field.type
+    for kind in (TrackerSettings, StreamSettings)
+    for field in dataclasses.fields(kind)
+    if field.type in ("int", "float", "int | None", "float | None")
+}
+OWN = {"jpeg_quality", "max_in_flight"}  # of the client alone
+
+
+def server_takes(name: str, value: float) -> bool:
+    config = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG)
+    message = config if name in settings_pb2.StreamConfig.DESCRIPTOR.fields_by_name else config.tracker
+    try:
+        setattr(message, name, value)
+        settings_from(config, TrackerConfig(), LimitsConfig(max_people=1000), JOINT_SETS["coco17"])
+    except (InvalidRequest, ValueError):  # the latter from the message, which cannot hold it
+        return False
+    return True
+
+
+def client_takes(name: str, value: float) -> bool:
+    try:
+        StreamSettings().with_options({name: value})  # type: ignore[misc]  # any name there is
+    except InvalidSettings:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(NUMBERS.keys() - OWN))
+def test_client_and_server_take_the_same_numbers(name: str) -> None:
+    whole = "int" in NUMBERS[name]
+    values = (-1, 0, 1, 2, 1000, 1001, 2**32 - 1, 2**32) if whole else (-0.01, 0.0, 0.5, 1.0, 1.01)
+    taken = [value for value in values if client_takes(name, value)]
+    assert taken == [value for value in values if server_takes(name, value)]
+    assert taken
 
 
 def test_an_error_of_the_settings_is_a_value_error() -> None:

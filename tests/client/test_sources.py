@@ -637,6 +637,7 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path: Path) -> None:
         write_picture(tmp_path / name.lower(), 40 * number)
     (tmp_path / "11.png").rename(tmp_path / "11.PNG")
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "._1.png").write_bytes(b"\0\5\26\7Mac OS X")  # hidden
     source = open_source(str(tmp_path), fps=10)
     assert isinstance(source, FolderSource)
     assert (source.frame_count, source.fps, source.live) == (5, 10, False)
@@ -792,6 +793,18 @@ def test_unusable_arguments(arguments: dict[str, Any], kind: type[Exception]) ->
 def test_an_open_source_comes_back() -> None:
     source = ArraySource([])
     assert open_source(source) is source
+
+
+def test_a_source_that_lacks_an_attribute_is_told_which() -> None:
+    lacking = SimpleNamespace(name="own", live=True, fps=None, size=None, frame_count=None, codec=None)
+    lacking.close = lambda: None
+    with pytest.raises(SourceError, match=r"it lacks __iter__, silence_s; see posewire\.Source"):
+        open_source(lacking)  # type: ignore[arg-type]  # which is the point
+
+
+def test_an_iterable_that_closes_is_no_source() -> None:
+    frames = (np.zeros((4, 6, 3), np.uint8) for _ in range(2))  # a generator, which has `close` too
+    assert isinstance(open_source(frames), ArraySource)
 
 
 # -- real clips --------------------------------------------------------------------------------------------------------

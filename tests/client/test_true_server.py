@@ -48,8 +48,8 @@ async def test_every_frame_is_answered_for(address: str, codec: Any) -> None:
     assert [result.frame for result in results] == list(range(6))
     assert all(result.tracked and result.size == (160, 120) for result in results)
     people = [person for result in results for person in result.people]
-    assert {person.joints.shape for person in people} <= {(17, 3)}
-    assert {person.source for person in people} <= {"caller", "flow"}
+    assert {person.joints.shape for person in people} == {(17, 3)}
+    assert {person.source for person in people} - {"flow"} == {"caller"}  # whose boxes may not hold all of a person
     assert stream.summary is not None
     assert stream.summary.frames == stream.summary.tracked == 6
 

@@ -86,6 +86,18 @@ def test_reasons_have_names(reason: Any, name: str) -> None:
     assert _wire.failure_reason(message.reason) == name
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (pose_pb2.BOX_SOURCE_FLOW, "flow"),
+        (99, "unknown"),  # of a newer server
+    ],
+)
+def test_boxes_say_where_they_come_from(source: Any, name: str) -> None:
+    (person,) = _wire.people_from([pose_pb2.Person(box_source=source)])
+    assert person.source == name
+
+
 def test_options_name_every_setting() -> None:
     names = set(StreamOptions.__annotations__)
     assert names == set(StreamSettings.__dataclass_fields__) | set(TrackerSettings.__dataclass_fields__)

@@ -33,6 +33,7 @@ from posewire import (
     TrackerSettings,
     VideoWriter,
 )
+from posewire.posetrack_format import category as posetrack_category
 from posewire.writers._video import check_video_name
 
 INFO = StreamInfo("s1", NANO19, StreamSettings(name="door", tracker=TrackerSettings(similarity="flow", queue_length=4)))
@@ -117,11 +118,11 @@ def test_coco_results_are_what_pycocotools_evaluates(tmp_path: Path, capsys: pyt
         writer.write(tracked(42, *people))
         writer.write(missed(43))
         writer.add(44, [])
+        writer.add(45, people[:1], category_id=7)
     entries = json.loads(path.read_text())
     assert writer.missed == [43]
-    assert [(entry["image_id"], entry["category_id"], len(entry["keypoints"])) for entry in entries] == [
-        (42, 1, 51)
-    ] * 2
+    of_entries = [(entry["image_id"], entry["category_id"], len(entry["keypoints"])) for entry in entries]
+    assert of_entries == [(42, 1, 51), (42, 1, 51), (45, 7, 51)]
     assert entries[0]["bbox"] == [10, 10, 20, 40]
     truth = coco.COCO()
     truth.dataset = {
@@ -143,7 +144,7 @@ def test_coco_results_are_what_pycocotools_evaluates(tmp_path: Path, capsys: pyt
         ],
     }
     truth.createIndex()
-    evaluation = cocoeval.COCOeval(truth, truth.loadRes(str(path)), "keypoints")
+    evaluation = cocoeval.COCOeval(truth, truth.loadRes(entries[:2]), "keypoints")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -184,9 +185,7 @@ def test_posetrack_files_have_what_poseval_reads(tmp_path: Path, joint_set: Join
     content = json.loads(path.read_text())
     # What poseval's conversion asserts or looks up.
     (category,) = content["categories"]
-    assert category["name"] == "person"
-    assert len(category["keypoints"]) == 17
-    assert set(POSETRACK15.names) <= set(category["keypoints"])
+    assert category == posetrack_category()
     assert [image["file_name"] for image in content["images"]] == [
         f"images/000342_mpii_test/{number:06d}.jpg" for number in range(3)
     ]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float64s
 from posewire.joints import POSETRACK15
-from posewire_evaluation.sequences import Floats, PoseFrame, PoseSequence
+from posewire_evaluation.sequences import PoseFrame, PoseSequence
 
 HEAD = 20.0
 """Head size of everybody: joints within 10 pixels are right."""
@@ -23,7 +24,7 @@ NAMES_2017 = (
 )  # fmt: skip
 
 
-def pose(x: float, y: float = 50.0, *, score: float = 0.9, only: Iterable[str] | None = None) -> Floats:
+def pose(x: float, y: float = 50.0, *, score: float = 0.9, only: Iterable[str] | None = None) -> Float64s:
     """A person with the nose at (x, y) and the other joints below, 30 pixels apart, so that none is near another's."""
     joints = np.zeros((JOINTS, 3))
     for row, name in enumerate(POSETRACK15.names):
@@ -32,7 +33,7 @@ def pose(x: float, y: float = 50.0, *, score: float = 0.9, only: Iterable[str] |
     return joints
 
 
-def frame(number: int, people: Mapping[int, Floats], **more: Any) -> PoseFrame:
+def frame(number: int, people: Mapping[int, Float64s], **more: Any) -> PoseFrame:
     ids = list(people)
     joints = np.array([people[each] for each in ids]).reshape(-1, JOINTS, 3)
     return PoseFrame.of(number, ids, joints, head_sizes=np.full(len(ids), HEAD), **more)
@@ -50,7 +51,7 @@ def walk(frames: int = 5, people: Sequence[int] = (1, 2), **more: Any) -> PoseSe
     )
 
 
-def changed(original: PoseSequence, at: Mapping[int, Mapping[int, Floats]]) -> PoseSequence:
+def changed(original: PoseSequence, at: Mapping[int, Mapping[int, Float64s]]) -> PoseSequence:
     """The sequence with other people in some frames."""
     frames = (frame(each.number, at[each.number]) if each.number in at else each for each in original.frames)
     return PoseSequence(original.name, POSETRACK15, tuple(frames))

@@ -120,10 +120,14 @@ def test_mot(tmp_path: Path) -> None:
     assert (rows["sequence"][0], rows["sequence"][-1]) == ("MOTA", "LocA")
     assert all("…" not in cell for row in rows.values() for cell in row)
     document = json.loads((tmp_path / "out.json").read_text())
-    assert document["B"]["num_misses"] == 1
-    assert document["A"]["trackeval"]["hota"] == pytest.approx(100)
+    assert document["sequences"]["B"]["num_misses"] == 1
+    assert document["sequences"]["A"]["trackeval"]["hota"] == pytest.approx(100)
+    assert document["notes"] == []
     (dt / "A.txt").write_text("")
-    assert f"note: {dt / 'A.txt'} has nobody in any frame" in run("mot", "--gt", gt, "--dt", dt).stderr
+    result = run("mot", "--gt", gt, "--dt", dt, "--json", tmp_path / "out.json")
+    (note,) = json.loads((tmp_path / "out.json").read_text())["notes"]
+    assert note == f"{dt / 'A.txt'} has nobody in any frame"
+    assert f"note: {note}" in result.stderr
     (dt / "A.txt").write_text(lines([*WALK, WALK[0]]))
     result = run("mot", "--gt", gt, "--dt", dt)
     assert result.exit_code == 1

@@ -198,9 +198,14 @@ def test_spaces_separate_too(tmp_path: Path) -> None:
     assert read_mot(tmp_path / "a.txt").tolist() == [[1, 2, 3, 4, 5, 6, 1]]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_number(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1,2,3,4,5,6,1\n", encoding="utf-8-sig")
+    assert read_mot(tmp_path / "a.txt").tolist() == [[1, 2, 3, 4, 5, 6, 1]]
+
+
 def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     gt, dt = files(tmp_path, {"A": WALK, "B": WALK, "C": [box(1, 1, 1, confidence=0)]}, {"A": WALK})
-    with pytest.raises(EvaluationError, match=r"dt has no B\.txt, nor 1 more; each sequence of the truth needs"):
+    with pytest.raises(EvaluationError, match=r"no prediction for B\.txt, C\.txt; each sequence of the truth needs"):
         score_mot(gt, dt)
     with pytest.raises(EvaluationError, match=r"C\.txt has no box to be scored"):
         score_mot(gt / "C.txt", dt / "A.txt")

@@ -96,6 +96,7 @@ def test_every_sequence_has_its_prediction(data: Path, server: str) -> None:
 
 
 def test_hidden_files_are_no_sequences(data: Path) -> None:
+    (data / "videos" / "000001_folder" / "._000001.png").write_bytes(b"\0\5\26\7Mac OS X")
     (data / "gt" / "._000001_folder.json").write_bytes(b"\0\5\26\7Mac OS X")
     shutil.copytree(data / "gt", data / "dt", ignore=shutil.ignore_patterns(".*"))
     result = run(data, NOBODY)
@@ -322,6 +323,26 @@ def test_frames_of_a_video_count_as_in_the_truth(first: int, tmp_path: Path, ser
 
 
 @pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([1, 3], "000001_walk.mp4 are counted from 1: the truth lists only some"),
+        ([2, 3], "000001_walk.mp4 are counted from 0: the truth lists only some"),
+        ([0, 3], None),
+    ],
+)
+def test_a_truth_of_some_frames_does_not_say_how_a_video_counts(
+    numbers: list[int], said: str | None, tmp_path: Path, server: str
+) -> None:
+    (tmp_path / "videos").mkdir()
+    clip(tmp_path / "videos" / "000001_walk.mp4")
+    content = sequence(*(frame(number, {1: pose(100)}) for number in numbers), name="000001_walk")
+    written(tmp_path / "gt" / "000001_walk.json", as_2018(content))
+    result = run(tmp_path, server, "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert "note" not in result.stderr if said is None else said in result.stderr
+
+
+@pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda data: (data / "videos" / "000002_clip.mp4").unlink(), "has no video of the sequence '000002_clip'"),
@@ -335,7 +356,7 @@ def test_frames_of_a_video_count_as_in_the_truth(first: int, tmp_path: Path, ser
         ),
         (
             lambda data: cv2.imwrite(str(data / "videos" / "000001_folder" / "4.png"), picture()),
-            "000001_folder has two pictures of one frame",
+            "000001_folder has two pictures of frame 4, 000004.png and 4.png",
         ),
         (lambda data: (data / "gt" / "000001_folder.json").write_text("{"), "000001_folder.json cannot be read"),
         (lambda data: [file.unlink() for file in (data / "gt").iterdir()], "gt holds no *.json"),

@@ -227,6 +227,11 @@ def test_poses_answers_for_every_picture(server: str, tmp_path: Path) -> None:
     entries = json.loads(out.read_text())
     assert [entry["image_id"] for entry in entries] == [3, 3, 11, 11, 20, 20, 21]
     assert all(len(entry["keypoints"]) == 51 and len(entry["bbox"]) == 4 for entry in entries)
+    assert "note" not in result.stderr
+    (folder / "000021.bmp").rename(folder / "last.bmp")
+    result = run("poses", str(folder), "--server", server, "--out", str(out), "--quiet")
+    assert "note: the image ids are running numbers from 1" in result.stderr
+    assert [entry["image_id"] for entry in json.loads(out.read_text())] == [1, 1, 2, 2, 3, 3, 4]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -253,14 +258,15 @@ def test_poses_in_the_boxes_of_a_ground_truth(blind_server: str, tmp_path: Path)
     for name in ("one", "two", "stranger"):
         (folder / f"{name}.jpg").write_bytes(jpeg(picture()))
     boxes = [[10.0 + row, 60.0, 40.0, 120.0] for row in range(70)]  # more than a server takes at a time
-    annotations = [{"image_id": 8, "bbox": box} for box in boxes]
+    annotations = [{"image_id": 8, "category_id": 3, "bbox": box} for box in boxes]
     images = [{"id": 8, "file_name": "one.jpg"}, {"id": 9, "file_name": "two.jpg"}]
-    truth.write_text(json.dumps({"images": images, "annotations": annotations}))
+    categories = [{"id": 1, "name": "car"}, {"id": 3, "name": "person"}]
+    truth.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     result = run("poses", str(folder), "--boxes", str(truth), "--server", blind_server, "--out", str(out))
     assert result.exit_code == 0
     assert "1 pictures are not in" in result.stderr
     entries = json.loads(out.read_text())
-    assert {entry["image_id"] for entry in entries} == {8}
+    assert {(entry["image_id"], entry["category_id"]) for entry in entries} == {(8, 3)}
     assert [entry["bbox"] for entry in entries] == [pytest.approx(box, abs=0.01) for box in boxes]
 
 

@@ -110,6 +110,24 @@ async def test_the_first_difference_is_shown(tmp_path: Path) -> None:
     assert tolerant.exit_code == 0, tolerant.output
 
 
+async def test_every_part_of_a_long_stream_is_replayed(tmp_path: Path, again: str) -> None:
+    pictures = [picture(number % 20, people=2) for number in range(40)]
+    size = (pictures[0].shape[1], pictures[0].shape[0])
+    async with (
+        running_server(server_config(record=tmp_path, record_max_mb=4), networks()) as address,
+        AsyncClient(address) as client,
+        client.track(pictures, codec="raw", raw_size=size, drop_policy="all") as stream,
+    ):
+        assert len([result async for result in stream]) == 40
+    parts = sorted(files(tmp_path), key=lambda path: min(Recording.read(path).outcomes))
+    assert len(parts) > 2
+    assert max(Recording.read(parts[-1]).outcomes) == 39
+    for path in parts:
+        done = await posewire("replay", path, "--server", again)
+        assert done.exit_code == 0, done.output
+        assert re.search(r"^[1-9]\d* frames: same ids", done.output, re.MULTILINE)
+
+
 async def test_a_replay_goes_to_the_first_server_that_can_be_reached(tmp_path: Path) -> None:
     path = await recorded(tmp_path)
     async with running_server(server_config(), networks()) as address:

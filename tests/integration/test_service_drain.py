@@ -65,6 +65,43 @@ async def test_draining_finishes_the_frame_in_work_and_answers_for_the_rest() ->
     assert (summary.received, summary.tracked, summary.dropped) == (6, 1, 5)
 
 
+async def test_a_frame_that_cannot_be_finished_in_time_is_given_up() -> None:
+    gate = Gate()
+    gate.open.set()
+    server = await PoseServer.start(server_config(drain_grace_s=1.0), networks(pose=gate))
+    async with connected(server.address) as stub, connected(server.address) as other:
+        clients = [TrackClient(each) for each in (stub, other)]
+        for client in clients:
+            await client.open(drop_policy=ALL)
+            await client.send(0, jpeg(picture(0)))
+            await client.read_until("tracked")
+        gate.open.clear()
+        for client in clients:
+            await client.send(1, jpeg(picture(1)))
+        await asyncio.to_thread(gate.reached.wait, 30)
+        stopping = asyncio.create_task(server.stop())
+        try:
+            every = await asyncio.gather(*(client.finish() for client in clients))
+        finally:
+            gate.open.set()
+            await stopping
+    for answers in every:
+        assert answers.order == ["started", "tracked", "drain", "summary"]
+        assert answers.dropped == {1: track_pb2.DROP_REASON_DRAINING}
+        assert answers.token
+        assert answers.summary is not None
+        assert answers.summary.identities == 2
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        resume = settings_pb2.ResumeRequest(token=every[0].token, last_frame=jpeg(picture(0)))
+        await client.open(drop_policy=ALL, resume=resume)
+        await client.send(1, jpeg(picture(1)))
+        answers = await client.finish()
+    assert answers.started is not None
+    assert answers.started.resume.resumed
+    assert [person.id for person in answers.tracked[1].people] == [1, 2]
+
+
 async def test_the_event_loop_goes_on_while_a_network_is_waited_for() -> None:
     gate = Gate()
     gate.open.set()

@@ -8,14 +8,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-import grpc
 import pytest
 
 from posewire.v1 import settings_pb2, track_pb2
 from posewire_models.frames import Frame
 from posewire_server.server import running_server
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
-from tests.integration.test_service_errors import details
 from tests.server.stand_ins import Floats, GridPose, jpeg, networks, picture
 
 Settings = settings_pb2.TrackerSettings
@@ -75,13 +73,20 @@ async def test_the_client_may_say_how_much_time_has_passed() -> None:
         answers = await client.finish()
         assert answers.ids(2) == [1, 3]
         assert answers.tracked[2].elapsed == 9.0
-        for nonsense in (0.0, -1.0, math.nan, math.inf):
-            client = TrackClient(stub)
-            await client.open(drop_policy=ALL)
-            await _send(client, 0, 0, [0], nonsense)
-            error = await client.failure()
-            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert details(error) == ("INVALID_REQUEST", "elapsed")
+
+
+async def test_a_time_since_the_last_frame_that_cannot_be_fails_that_frame_alone() -> None:
+    nonsense = (0.0, -1.0, math.nan, math.inf, 1e7)
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        for number, elapsed in enumerate([1.0, *nonsense, 1.0]):
+            await _send(client, number, 40 * number, [0], elapsed)
+        answers = await client.finish()
+    assert answers.tracked.keys() == {0, 6}
+    assert answers.ids(6) == [1]
+    assert {frame.reason for frame in answers.failed.values()} == {track_pb2.FAILURE_REASON_BAD_ELAPSED}
+    assert answers.failed[3].message == "elapsed is nan; it must lie in 0..1e+06, above 0, or be left out"
 
 
 async def test_frames_that_are_dropped_count_as_time() -> None:

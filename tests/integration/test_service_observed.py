@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -16,10 +17,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
+from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_models.frames import Frame
 from posewire_server.configuration import ConfigError
 from posewire_server.observability.logs import JsonFormatter
+from posewire_server.observability.metrics import StreamEnding
 from posewire_server.server import PoseServer, running_server
 from tests.integration.service_calls import ALL, TrackClient, connected, server_config
 from tests.server.stand_ins import Floats, Gate, GridPose, ShyPose, jpeg, networks, picture, png
@@ -72,7 +74,7 @@ async def test_metrics_over_http(free_port: int) -> None:
     assert values['posewire_resumes_total{outcome="refused"}'] == 1
     assert values['posewire_calls_refused_total{reason="invalid-request"}'] == 1
     for stage, count in {"decode": 3, "detect": 3, "flow": 2, "pose": 3, "track": 3, "total": 3}.items():
-        assert values[f'posewire_frame_seconds_count{{stage="{stage}"}}'] == count
+        assert values[f'posewire_frame_seconds_count{{policy="all",stage="{stage}"}}'] == count
     assert values['posewire_batch_items_count{stage="pose"}'] >= 4
     assert values['posewire_waiting_requests{stage="pose"}'] == 0
     assert values["process_resident_memory_bytes"] > 1e6
@@ -107,6 +109,28 @@ async def test_every_frame_of_a_stream_that_broke_off_is_counted() -> None:
     assert value("posewire_frames_failed_total", {"reason": "undecodable"}) == 1
     assert value("posewire_frames_failed_total", {"reason": "bad-number"}) == 1
     assert value("posewire_frames_abandoned_total") == 3
+    assert value("posewire_streams_closed_total", {"ending": "broken-off"}) == 1
+
+
+async def test_how_streams_end_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="posewire_server")
+    server = await PoseServer.start(server_config(), networks())
+    async with connected(server.address) as stub:
+        in_order, refused, too_large = (TrackClient(stub) for _ in range(3))
+        for client in (in_order, refused, too_large):
+            await client.open(drop_policy=ALL)
+        await in_order.finish()
+        await refused.call.write(track_pb2.TrackRequest())
+        await refused.failure()
+        await too_large.send(0, bytes(80 * 2**20))
+        await too_large.failure()
+    await server.stop()
+    value = server.metrics.registry.get_sample_value
+    counted = {each: value("posewire_streams_closed_total", {"ending": each}) for each in StreamEnding}
+    assert counted == {"in-order": 1, "refused": 1, "broken-off": 1}
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    endings = {line["ending"] for line in lines if line["message"] == "stream closed"}
+    assert endings == set(StreamEnding)
 
 
 @pytest.mark.parametrize("method", ["Track", "EstimatePoses", "ListStreams"])

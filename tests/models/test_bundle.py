@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from posewire.joints import NANO19
+from posewire_models.architectures import NETWORKS
 from posewire_models.bundle import bundle_names, find_bundle, load_bundle
+from posewire_models.bundle_export import export_bundle
+from posewire_models.deconv_head import HeatmapNetwork, PoseNetConfig
 from posewire_models.flow_estimators import DisFlow, FlowByGap, FlowNetFlow, StillFlow
 from posewire_models.frames import Frame
 from posewire_models.manifest import BundleError, read_manifest
@@ -39,9 +43,12 @@ for _ in range(200):
 
 def _component(folder: Path, network: str) -> dict[str, Any]:
     """Write the network's weights to the folder; its entry in the manifest."""
-    architecture, config = _NETWORKS[network]
-    path = folder / f"{network}.safetensors"
-    save_file(small_network(network).state_dict(), path)
+    return _entry(folder, network, *_NETWORKS[network], small_network(network))
+
+
+def _entry(folder: Path, name: str, architecture: str, config: dict[str, Any], network: nn.Module) -> dict[str, Any]:
+    path = folder / f"{name}.safetensors"
+    save_file(network.state_dict(), path)
     weights = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return {"architecture": architecture, "network": config, "weights": weights}
 
@@ -115,6 +122,34 @@ def test_new_weights_are_a_change_of_data(pose: str, tmp_path: Path) -> None:
     assert isinstance(bundle.flow, FlowNetFlow)
     assert bundle.manifest.detector is not None
     assert not bundle.manifest.detector.trained
+
+
+def test_a_network_in_the_place_of_another_is_told(tmp_path: Path) -> None:
+    _write(tmp_path, pose=_component(tmp_path, "flownet_s"), flow={"architecture": "dis"})
+    with pytest.raises(BundleError, match="'flownet_s' is no pose network; use pose_resnet or pose_mobilenet"):
+        load_bundle(tmp_path, device="cpu", detector="none")
+
+
+def test_a_new_pose_network_enters_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blobs(HeatmapNetwork):
+        def __init__(self, config: PoseNetConfig) -> None:
+            super().__init__()
+            self.config = config
+            self.final_layer = nn.Conv2d(3, config.joints, config.stride, config.stride)
+
+        def forward(self, images: Tensor) -> Tensor:
+            heatmaps: Tensor = self.final_layer(images)
+            return heatmaps
+
+    monkeypatch.setitem(NETWORKS, "blobs", (PoseNetConfig, Blobs))
+    network = Blobs(PoseNetConfig(input_size=(64, 32)))
+    entry = _entry(tmp_path, "blobs", "blobs", {"input_size": [64, 32]}, network)
+    _write(tmp_path, pose=entry, flow={"architecture": "dis"})
+    frame = Frame(np.zeros((96, 128, 3), np.uint8))
+    (poses,) = load_bundle(tmp_path, device="cpu", detector="none").pose([frame], [np.array([[0, 0, 50, 90]], "f4")])
+    assert poses.shape == (1, 17, 3)
+    (written,) = export_bundle(tmp_path, tmp_path / "onnx")
+    assert written.stage == "pose"
 
 
 def test_a_detector_has_room_for_as_many_people_as_are_asked_for(tmp_path: Path) -> None:

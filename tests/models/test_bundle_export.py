@@ -23,7 +23,8 @@ from posewire_models.frames import Frame
 from posewire_models.manifest import BundleError, Component, WeightsFile
 from posewire_models.onnx_export import export_detector_onnx
 from posewire_models.published.errors import NotStoredError
-from posewire_models.published.store import file_digest
+from posewire_models.published.store import Store
+from posewire_models.whole_files import file_digest
 from tests.models.small_networks import small_network
 
 
@@ -100,10 +101,9 @@ def test_a_detector_of_torchvision_may_have_the_names_of_older_files(tmp_path: P
     torch.testing.assert_close(network.state_dict()["rpn.head.conv.0.0.weight"], older["rpn.head.conv.weight"])
 
 
-def test_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSEWIRE_CACHE", str(tmp_path / "cache"))
+def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotStoredError, match="posewire models pull paper-r50"):
-        list(export_bundle("paper-r50", tmp_path / "out"))
+        list(export_bundle("paper-r50", tmp_path / "out", Store(tmp_path / "cache")))
 
 
 class _BrightSpot(nn.Module):
@@ -117,6 +117,29 @@ class _BrightSpot(nn.Module):
         box = torch.cat((middle - 4, middle + 4))
         boxes = torch.stack((box, box + 10))
         return [{"boxes": boxes, "scores": brightness.max() * torch.tensor([0.9, 0.8]), "labels": torch.tensor([1, 3])}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "least", "most"),
+    [
+        ([0, 1], 0, 0),
+        ([1, 0], 0, 0),  # in another order
+        ([0], 1, 1),
+        ([0, 1, 2], 1, 1),  # the export has one more
+        ([0, 1, 1], 1, 1),  # the same twice
+        ([0, 2], 0.01, 1),
+        ([], 1, 1),
+    ],
+)
+def test_detections_are_compared_both_ways(
+    rows: list[int], least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = np.array([[0, 0, 30, 60], [100, 0, 130, 60], [400, 300, 430, 360]], np.float32)
+    everything = boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 1, 1])
+    expected, found = ([array[kept] for array in everything] for kept in ([0, 1], np.array(rows, int)))
+    monkeypatch.setattr(bundle_export, "_both", lambda *_: (expected, found))
+    difference, _ = bundle_export._compare_detections(nn.Identity(), Path("detector.onnx"))
+    assert least <= difference <= most
 
 
 def test_a_detector_of_torchvision_can_be_named_as_an_onnx_detector(tmp_path: Path) -> None:

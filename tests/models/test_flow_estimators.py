@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from posewire_models.flow_estimators import (
-    DIS_PRESETS,
     FAR_S,
     DisFlow,
     DisSettings,
@@ -22,6 +21,7 @@ from posewire_models.flow_estimators import (
 )
 from posewire_models.flownet_s import FlowNetS
 from posewire_models.frames import FlowField, Frame
+from posewire_models.specs import DIS_PRESETS
 from posewire_models.stages import FlowEstimator
 from tests.models.small_networks import small_network
 

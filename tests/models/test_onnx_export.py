@@ -12,6 +12,15 @@ import torch
 from posewire_models.onnx_export import export_onnx
 from tests.models.small_networks import ARCHITECTURES, small_network
 
+INPUTS = {"flownet_s": "pairs"}  # the others': images
+OUTPUTS = {
+    "center_resnet": ["hm", "wh", "reg"],
+    "center_mobilenet": ["hm", "wh", "reg"],
+    "center_yolox": ["hm", "wh", "reg"],
+    "yolox": ["cells"],
+    "flownet_s": ["flow"],
+}  # the others': heatmaps
+
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_same_result_in_onnx_runtime(architecture: str, tmp_path: Path) -> None:
@@ -19,9 +28,10 @@ def test_same_result_in_onnx_runtime(architecture: str, tmp_path: Path) -> None:
     path = tmp_path / "network.onnx"
     export_onnx(network, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    channels = 6 if architecture == "flownet_s" else 3
+    assert [each.name for each in session.get_inputs()] == [INPUTS.get(architecture, "images")]
+    assert [each.name for each in session.get_outputs()] == OUTPUTS.get(architecture, ["heatmaps"])
     for batch in (1, 3):
-        images = torch.randn(batch, channels, *network.config.input_size)
+        images = torch.randn(batch, network.input_channels, *network.config.input_size)
         with torch.inference_mode():
             expected = network(images)
         found = session.run(None, {session.get_inputs()[0].name: images.numpy()})

@@ -6,21 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from posewire_models.specs import DetectorSpec, FlowSpec, parse_detector_spec, parse_flow_spec
+from posewire_models.specs import (
+    Auto,
+    DetectorSpec,
+    Dis,
+    FlowNetFile,
+    FlowSpec,
+    Nothing,
+    OnnxFile,
+    Own,
+    Published,
+    TorchvisionFile,
+    TorchvisionModel,
+    parse_detector_spec,
+    parse_flow_spec,
+)
 
 
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("bundle", DetectorSpec("bundle")),
-        ("none", DetectorSpec("none")),
-        ("onnx:/a/b.onnx", DetectorSpec("onnx", Path("/a/b.onnx"))),
-        ("torchvision:fasterrcnn_resnet50_fpn", DetectorSpec("torchvision", None, "fasterrcnn_resnet50_fpn")),
+        ("bundle", Own()),
+        ("none", Nothing()),
+        ("onnx:/a/b.onnx", OnnxFile(Path("/a/b.onnx"))),
+        ("torchvision:fasterrcnn_resnet50_fpn", TorchvisionModel("fasterrcnn_resnet50_fpn")),
         (
             "torchvision:ssdlite320_mobilenet_v3_large:w.pth",
-            DetectorSpec("torchvision", Path("w.pth"), "ssdlite320_mobilenet_v3_large"),
+            TorchvisionFile("ssdlite320_mobilenet_v3_large", Path("w.pth")),
         ),
-        ("published:torchvision-ssdlite320", DetectorSpec("published", None, "torchvision-ssdlite320")),
+        ("published:torchvision-ssdlite320", Published("torchvision-ssdlite320")),
     ],
 )
 def test_detectors(text: str, spec: DetectorSpec) -> None:
@@ -45,13 +59,13 @@ def test_unknown_torchvision_model_is_answered_with_the_known() -> None:
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("bundle", FlowSpec("bundle")),
-        ("none", FlowSpec("none")),
-        ("dis", FlowSpec("dis")),
-        ("dis:medium", FlowSpec("dis", preset="medium")),
-        ("auto", FlowSpec("auto")),
-        ("flownet2-s:w.pth", FlowSpec("flownet2-s", Path("w.pth"))),
-        ("published:mmflow-flownets", FlowSpec("published", name="mmflow-flownets")),
+        ("bundle", Own()),
+        ("none", Nothing()),
+        ("dis", Dis("ultrafast")),
+        ("dis:medium", Dis("medium")),
+        ("auto", Auto()),
+        ("flownet2-s:w.pth", FlowNetFile(Path("w.pth"))),
+        ("published:mmflow-flownets", Published("mmflow-flownets")),
     ],
 )
 def test_flows(text: str, spec: FlowSpec) -> None:

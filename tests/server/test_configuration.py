@@ -62,8 +62,12 @@ def test_one_setting_of_a_stage_leaves_its_others_alone(tmp_path: Path) -> None:
         pytest.param("port = " + "[" * 5000, "not valid TOML: maximum recursion depth", id="deep"),
         pytest.param("port = " + "1" * 5000, "not valid TOML: Exceeds the limit", id="long number"),
         pytest.param("[limits]\nmax_fps = 1" + "0" * 400, "limits.max_fps is 1000.* a number", id="more than a float"),
-        ("[tracker]\nmax_people = 500", "max_people"),  # above the limit: a relation between two tables
-        ("limits = 3", "unknown setting 'limits'"),  # a table, not a value
+        ("[tracker]\nmax_people = 500", r"tracker.max_people is 500, above limits.max_people .*server.toml\)"),
+        ("[limits]\nmax_people = 10\n[tracker]\nmax_people = 20", r"tracker.max_people is 20, above .*server.toml\)"),
+        ("[tracker]\ndetect_every = 0", r"^tracker.detect_every is 0; it must lie in 1..1000 \(.*server.toml\)"),
+        ("[batching.flow]\nmax_wait_ms = -1", r"^batching.flow.max_wait_ms is -1.0; .*server.toml\)"),
+        ("limits = 3", r"'limits' is a table of settings: write \[limits\]"),
+        ("[[limits]]\nmax_fps = 3", r"'limits' is a table of settings: write \[limits\]"),
     ],
 )
 def test_mistakes_in_a_file_name_it(tmp_path: Path, toml: str, says: str) -> None:

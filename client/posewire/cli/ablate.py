@@ -1,4 +1,4 @@
-"""`posewire ablate`: the paper's Table 5 on your own data, or all trackers on the drawn benchmark sets."""
+"""`posewire ablate`: the paper's Table 5 on your own data, or all trackers on the synthetic benchmark sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from posewire.cli.evaluation_data import (
     CacheFlag,
-    Data,
+    DataChoice,
     DeviceFlag,
     FramesFlag,
     OutFlag,
@@ -22,7 +22,7 @@ from posewire.cli.evaluation_data import (
     evaluation_extra,
     open_data,
     processes,
-    say_where,
+    say_written,
 )
 from posewire.cli.failures import UsageError, expected_failures, say
 from posewire.cli.options import FlowFlag, QuietFlag
@@ -46,7 +46,7 @@ class AblateJob:
         quiet: only the table.
     """
 
-    data: Data
+    data: DataChoice
     out_dir: Path
     cache_dir: Path | None = None
     workers: int | None = None
@@ -83,14 +83,14 @@ def run_ablate(job: AblateJob) -> None:
         UsageError: unknown bundle, detector, flow estimator or device, or one choice of them twice.
     """
     with evaluation_extra("ablate"):
-        from posewire_evaluation.ablation.networks import told_apart
+        from posewire_evaluation.ablation.networks import with_unique_names
         from posewire_evaluation.ablation.table_5 import ablate, write_report
         from posewire_evaluation.ablation.variants import TABLE_5
 
         make_folder(job.out_dir)
         sequences, choices = open_data(job.data, quiet=job.quiet)
         try:
-            choices = told_apart(choices)
+            choices = with_unique_names(choices)
         except ValueError as error:
             raise UsageError(str(error)) from error
         total = len(choices) * (len(sequences) + len(TABLE_5))
@@ -103,7 +103,7 @@ def run_ablate(job: AblateJob) -> None:
                 progress=progress.show,
             )
         print(write_report(rows, job.out_dir), end="")
-    say_where(job.out_dir, ("table_5.txt", "table_5.csv", "table_5.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("table_5.txt", "table_5.csv", "table_5.png"), quiet=job.quiet)
 
 
 def run_sets(job: SetsJob) -> None:
@@ -131,7 +131,7 @@ def run_sets(job: SetsJob) -> None:
         with bar("tracking", len(tasks_of(trackers)), quiet=job.quiet) as progress:
             results = compare(trackers, size, workers=processes(job.workers), progress=progress.show)
         print(write_results(results, job.out_dir), end="")
-    say_where(job.out_dir, ("tables.md", "results.csv", "faults.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("tables.md", "results.csv", "faults.png"), quiet=job.quiet)
 
 
 @app.command()
@@ -139,13 +139,16 @@ def ablate(
     out: OutFlag,
     videos: VideosFlag = None,
     gt: TruthFlag = None,
-    synthetic: Annotated[bool, typer.Option("--synthetic", help="All trackers on the drawn benchmark sets.")] = False,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="Compare all trackers on the synthetic benchmark sets.")
+    ] = False,
     bundle: Annotated[
-        list[str] | None, typer.Option("--bundle", metavar="NAME", help="Pose networks: a name or a folder; repeat it.")
+        list[str] | None,
+        typer.Option("--bundle", metavar="NAME", help="Name or folder of a bundle of networks; repeatable."),
     ] = None,
     detector: Annotated[
         list[str] | None,
-        typer.Option("--detector", metavar="SPEC", help="bundle, onnx:PATH, torchvision:NAME; repeat it."),
+        typer.Option("--detector", metavar="SPEC", help="Detector: bundle, onnx:PATH, torchvision:NAME; repeatable."),
     ] = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",
@@ -155,10 +158,10 @@ def ablate(
     workers: WorkersFlag = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Show what joint propagation and each similarity bring: Table 5 of the paper, on your data.
+    """Compare joint propagation and each similarity: Table 5 of the paper, on your data.
 
-    Networks run once, their outputs are cached; then the trackers run on the cache, several at a time. With --synthetic
-    posewire and other trackers are compared on drawn scenes with faults of known size, see docs/results.md.
+    The networks run once and their outputs are cached; then several trackers run on the cache at a time. --synthetic
+    compares posewire with other trackers on synthetic scenes with faults of known size, see docs/results.md.
     """
     with expected_failures():
         data = data_of(videos, gt, bundle, detector, flow, device)

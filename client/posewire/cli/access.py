@@ -28,20 +28,31 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 _PANEL = "Access"
 _FLAGS: dict[str, Any] = {
-    "tls": Annotated[bool, typer.Option("--tls", help="Encrypt; --ca and --cert mean it too.", rich_help_panel=_PANEL)],
+    "tls": Annotated[
+        bool, typer.Option("--tls", help="Encrypt the connection; implied by --ca and --cert.", rich_help_panel=_PANEL)
+    ],
     "ca": Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Who may vouch for the server (PEM).", rich_help_panel=_PANEL)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Certificate authorities to verify the server by (PEM).", rich_help_panel=_PANEL
+        ),
     ],
     "cert": Annotated[
-        Path | None, typer.Option(metavar="FILE", help="This client's certificate (PEM).", rich_help_panel=_PANEL)
+        Path | None,
+        typer.Option(metavar="FILE", help="Client certificate for mutual TLS (PEM).", rich_help_panel=_PANEL),
     ],
-    "key": Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key (PEM).", rich_help_panel=_PANEL)],
+    "key": Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Private key of the client certificate (PEM).", rich_help_panel=_PANEL),
+    ],
     "token_file": Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=f"Holds the token; or put that in {TOKEN_VARIABLE}.", rich_help_panel=_PANEL),
+        typer.Option(
+            metavar="FILE", help=f"File with the access token (or set {TOKEN_VARIABLE}).", rich_help_panel=_PANEL
+        ),
     ],
     "insecure": Annotated[
-        bool, typer.Option("--insecure", help="Send the token unencrypted, if need be.", rich_help_panel=_PANEL)
+        bool, typer.Option("--insecure", help="Allow sending the token unencrypted.", rich_help_panel=_PANEL)
     ],
 }
 _DEFAULTS: dict[str, Any] = {"tls": False, "insecure": False}

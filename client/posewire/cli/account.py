@@ -63,7 +63,7 @@ class Account:
         self.reconnects += result.reconnected is not None
         self.people = len(result.people)
         for person in result.people:
-            self._see(person.id)
+            self._count_identity(person.id)
         self.latencies_ms.add(result.latency_ms)
         if not math.isnan(result.latency_ms):
             self._recent_ms.append(result.latency_ms)
@@ -107,7 +107,7 @@ class Account:
             lines.append(f"and {len(self.reasons) - most} other reasons")
         return lines
 
-    def _see(self, track_id: int) -> None:
+    def _count_identity(self, track_id: int) -> None:
         """Count an id that is new."""
         self.identities += track_id not in self._recent_ids
         self._recent_ids[track_id] = None

@@ -58,7 +58,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _posewire(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Real-time, multi-person pose tracking over gRPC."""
@@ -69,9 +69,9 @@ def _posewire(
 def track(
     source: SourceArgument,
     server: ServerFlag = None,
-    out: Annotated[Path | None, typer.Option(metavar="F.jsonl", help="Result file; - is standard output.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="F.jsonl", help="Result file; - for standard output.")] = None,
     out_format: Annotated[
-        ResultFormat | None, typer.Option("--format", help="Of the result file.", show_default="jsonl")
+        ResultFormat | None, typer.Option("--format", help="Format of the result file.", show_default="jsonl")
     ] = None,
     render: RenderFlag = None,
     max_frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N frames.")] = None,
@@ -82,7 +82,9 @@ def track(
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
-    name: Annotated[str, typer.Option(metavar="LABEL", help="Of the stream, for `posewire top` and the log.")] = "",
+    name: Annotated[
+        str, typer.Option(metavar="LABEL", help="Label of the stream in `posewire top` and the server's log.")
+    ] = "",
     quiet: QuietFlag = False,
 ) -> None:
     """Follow people through a video, camera or network stream.
@@ -104,11 +106,20 @@ def track(
 @app.command()
 @with_access_flags
 def run_dataset(
-    videos: Annotated[Path, typer.Option(metavar="DIR", help="A video, or a folder of pictures, for each sequence.")],
-    gt: Annotated[Path, typer.Option(metavar="DIR", help="PoseTrack JSON of 2017 or 2018, one file a sequence.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Predictions, named as the ground truth.")],
+    videos: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder with a video or a folder of pictures for each sequence.")
+    ],
+    gt: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Folder of PoseTrack 2017 or 2018 annotations, one JSON file per sequence."),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the predictions, which are named like the ground truth.")
+    ],
     server: ServerFlag = None,
-    parallel: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Sequences at a time.")] = 4,
+    parallel: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Number of sequences to track at the same time.")
+    ] = 4,
     similarity: SimilarityFlag = None,
     no_propagation: NoPropagationFlag = False,
     queue_length: QueueLengthFlag = None,
@@ -116,12 +127,12 @@ def run_dataset(
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing predictions.")] = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Track a data set in PoseTrack format, for `posewire eval posetrack` and the official tools.
 
-    What is there already is left alone, so a run that was stopped goes on.
+    Existing predictions are kept, so an interrupted run can be resumed.
     """
     with expected_failures():
         from posewire.cli.private_server import ServerChoice
@@ -136,17 +147,19 @@ def run_dataset(
 @with_access_flags
 def poses(
     image_dir: Annotated[Path, typer.Argument(metavar="IMAGE_DIR", help="Folder of pictures.")],
-    out: Annotated[Path, typer.Option(metavar="DT.json", help="COCO results.")],
+    out: Annotated[Path, typer.Option(metavar="DT.json", help="File for the COCO results.")],
     boxes: Annotated[
         Path | None,
-        typer.Option(metavar="COCO_GT.json", help="Use the boxes and image ids of this ground truth, not a detector."),
+        typer.Option(
+            metavar="COCO_GT.json", help="Take boxes and image ids from this ground truth instead of a detector."
+        ),
     ] = None,
     server: ServerFlag = None,
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Find the poses in single pictures; COCO results with keypoints, bbox and score."""
+    """Estimate the poses in single pictures, and write COCO results with keypoints, bbox and score."""
     with expected_failures():
         from posewire.cli.poses import PosesJob, run_poses
         from posewire.cli.private_server import ServerChoice
@@ -161,13 +174,14 @@ def poses(
 def demo(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[SOURCE]", help="Your video, camera number or address; without, a drawn scene."),
+        typer.Argument(metavar="[SOURCE]", help="Video file, camera number or address (default: a synthetic scene)."),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, max=1e9, help="Length; by default 10 s of a scene, all of a video.")
+        float | None,
+        typer.Option(min=0.1, max=1e9, help="Length in seconds (default: 10 for a synthetic scene, all of a video)."),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Length in frames.")] = None,
-    render: Annotated[Path, typer.Option(metavar="F.mp4", help="The video that is written.")] = Path(
+    render: Annotated[Path, typer.Option(metavar="F.mp4", help="Annotated video to write.")] = Path(
         "posewire-demo.mp4"
     ),
     server: ServerFlag = None,
@@ -176,13 +190,13 @@ def demo(
     flow: FlowFlag = None,
     similarity: SimilarityFlag = None,
     preset: Annotated[
-        str | None, typer.Option(help=f"Of the drawn scene: {_PRESETS}.", show_default="crossing")
+        str | None, typer.Option(help=f"Preset of the synthetic scene: {_PRESETS}.", show_default="crossing")
     ] = None,
-    people: Annotated[int | None, typer.Option(help="People in the drawn scene.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the drawn scene.", show_default="0")] = None,
+    people: Annotated[int | None, typer.Option(help="Number of people in the synthetic scene.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of the synthetic scene.", show_default="0")] = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Track people in a drawn scene whose truth is known, or in your own video, and show how well and how fast."""
+    """Track people in a synthetic scene with ground truth, or in your own video, and report accuracy and speed."""
     with expected_failures():
         from posewire import TrackerSettings
         from posewire.cli.demo import DemoJob, run_demo
@@ -192,7 +206,9 @@ def demo(
         changes = {"people": people, "seed": seed}
         given = [name for name, value in {"preset": preset, **changes}.items() if value is not None]
         if source is not None and given:
-            raise UsageError(f"{as_flags(given)} would change the drawn scene, but {source} is shown; leave one out")
+            raise UsageError(
+                f"{as_flags(given)} would change the synthetic scene, but {source} is shown; leave one out"
+            )
         if frames is not None and seconds is not None:
             raise UsageError("--frames and --seconds both say how long it is; leave one out")
         preset = preset or "crossing"
@@ -207,13 +223,15 @@ def demo(
 @app.command()
 @with_access_flags
 def top(
-    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.")] = "127.0.0.1:50051",
-    every: Annotated[float, typer.Option(min=0.1, max=1e6, metavar="SECONDS", help="Between two looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Print one table, and end.")] = False,
+    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="Address of the server.")] = "127.0.0.1:50051",
+    every: Annotated[
+        float, typer.Option(min=0.1, max=1e6, metavar="SECONDS", help="Refresh interval in seconds.")
+    ] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once and exit.")] = False,
 ) -> None:
-    """Watch the streams of a server: frames a second, latency, drops. Ctrl-C ends it.
+    """Watch the open streams of a server: frames per second, latency, drops. Stop it with Ctrl-C.
 
-    On a server with tokens these are the streams of one's own token; with an `admin` token, everybody's.
+    On a server with tokens, only the streams of your own token are shown; an `admin` token shows all of them.
     """
     with expected_failures():
         from posewire.cli.top import TopJob, run_top
@@ -225,12 +243,12 @@ def top(
 @with_access_flags
 def info(
     server: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT[,...]", help="A running server; without, that of this machine.")
+        str | None, typer.Option(metavar="HOST:PORT[,...]", help="Address of a running server (default: this machine).")
     ] = None,
 ) -> None:
-    """Say what is installed, and what a server offers.
+    """Show what is installed here, and what a server offers.
 
-    Without --server, 127.0.0.1:50051 is asked, and it is no error if nobody answers there.
+    Without --server, 127.0.0.1:50051 is asked; it is not an error if no server runs there.
     """
     with expected_failures():
         from posewire.cli.info import run_info
@@ -240,18 +258,20 @@ def info(
 
 @app.command()
 def synth(
-    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the scene; made if need be.")],
-    preset: Annotated[str, typer.Option(help=f"One of {_PRESETS}.")] = "crossing",
-    people: Annotated[int | None, typer.Option(help="How many take part.")] = None,
-    frames: Annotated[int | None, typer.Option(help="How many frames.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Of the frames, e.g. 640x480.")] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
-    flow: Annotated[bool, typer.Option("--flow", help="Write the true optical flow too (.npz).")] = False,
-    frames_as: Annotated[FrameFormat, typer.Option(help="Video, or exact pictures.")] = FrameFormat.MP4,
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the scene; created if missing.")],
+    preset: Annotated[str, typer.Option(help=f"Preset of the scene: {_PRESETS}.")] = "crossing",
+    people: Annotated[int | None, typer.Option(help="Number of people.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Number of frames.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Frame size, e.g. 640x480.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
+    flow: Annotated[bool, typer.Option("--flow", help="Also write the ground-truth optical flow (.npz).")] = False,
+    frames_as: Annotated[
+        FrameFormat, typer.Option(help="Write frames as a compressed video or as lossless pictures.")
+    ] = FrameFormat.MP4,
     quiet: QuietFlag = False,
 ) -> None:
-    """Write a drawn scene with its exact truth: frames, PoseTrack annotations, optical flow."""
+    """Write a synthetic scene with exact ground truth: frames, PoseTrack annotations, optical flow."""
     with expected_failures():
         from posewire.cli.synth import run_synth, scene_config
         from posewire.synth.export import FramesAs
@@ -264,16 +284,18 @@ def synth(
 
 @app.command()
 def token(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of whoever gets it: for logs and lists.")],
-    streams: Annotated[int, typer.Option(min=0, help="That may be open at the same time; 0: no limit.")] = 0,
-    fps: Annotated[float, typer.Option(min=0, help="Frames a second over all streams; 0: no limit.")] = 0.0,
-    pixels: Annotated[int, typer.Option(min=0, help="Width times height of a frame; 0: no limit.")] = 0,
-    admin: Annotated[bool, typer.Option("--admin", help="It shows everybody's streams.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the token's holder, shown in logs and lists.")],
+    streams: Annotated[int, typer.Option(min=0, help="Maximum number of concurrent streams (0: unlimited).")] = 0,
+    fps: Annotated[
+        float, typer.Option(min=0, help="Maximum frames per second over all streams and pictures (0: unlimited).")
+    ] = 0.0,
+    pixels: Annotated[int, typer.Option(min=0, help="Maximum size of a frame, width times height (0: unlimited).")] = 0,
+    admin: Annotated[bool, typer.Option("--admin", help="Let `posewire top` show the streams of all tokens.")] = False,
     append_to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Put its line into the token file of a server.")
+        Path | None, typer.Option(metavar="FILE", help="Append the token's line to this token file of a server.")
     ] = None,
 ) -> None:
-    """Make a token for `posewire serve --tokens FILE`. It is shown once; the file gets its hash."""
+    """Create an access token for `posewire serve --tokens FILE`. It is printed once; the file stores its hash only."""
     with expected_failures():
         from posewire.cli.token import TokenJob, run_token
 
@@ -283,15 +305,17 @@ def token(
 @app.command()
 @with_access_flags
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of `posewire serve --record`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recording made by `posewire serve --record`.")],
     server: ServerFlag = None,
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
-    tolerance: Annotated[float, typer.Option(min=0.0, metavar="PIXELS", help="Joints may be so far apart.")] = 0.01,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, metavar="PIXELS", help="Maximum distance of two joints that count as equal.")
+    ] = 0.01,
     quiet: QuietFlag = False,
 ) -> None:
-    """Run a recorded stream again and compare: the exit status is 0 only if ids and joints are the same."""
+    """Run a recorded stream again and compare the results: exit status 0 only if ids and joints are the same."""
     with expected_failures():
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.replay import ReplayJob, run_replay
@@ -301,17 +325,19 @@ def replay(
 
 @app.command()
 def explain(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of `posewire serve --record`.")],
-    frame: Annotated[int, typer.Option(min=0, metavar="N", help="Number of the frame.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recording made by `posewire serve --record`.")],
+    frame: Annotated[int, typer.Option(min=0, metavar="N", help="Number of the frame to explain.")],
     bundle: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Networks to run: a bundle's name, or its folder; without, the recording's."),
+        typer.Option(
+            metavar="NAME", help="Name or folder of the bundle of networks to run (default: the recording's)."
+        ),
     ] = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Show every candidate match of a recorded frame with its similarity, and why it won or lost."""
+    """Show every candidate match in a recorded frame: its similarity, and why it was chosen or not."""
     with expected_failures():
         from posewire.cli.explain import ExplainJob, run_explain
 
@@ -320,31 +346,31 @@ def explain(
 
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def serve(context: typer.Context) -> None:
-    """Serve pose tracking over gRPC (posewire serve --help)."""
+    """Start a server (see posewire serve --help)."""
     _delegate("posewire_server.__main__", context)
 
 
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def bench(context: typer.Context) -> None:
-    """Measure the service, a load of cameras, or the networks (posewire bench --help)."""
+    """Benchmark the service, a load of cameras, or the networks (see posewire bench --help)."""
     _delegate("posewire_server.benchmark.__main__", context)
 
 
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def train(context: typer.Context) -> None:
-    """Train a pose, detector or flow net (posewire train --help)."""
+    """Train a pose, detector or flow network (see posewire train --help)."""
     _delegate("posewire_models.training.__main__", context)
 
 
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def ablate(context: typer.Context) -> None:
-    """Show what propagation and each similarity bring, on your data or on drawn scenes (posewire ablate --help)."""
+    """Compare similarities and propagation on your data or on synthetic scenes (see posewire ablate --help)."""
     _delegate("posewire.cli.ablate", context)
 
 
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def tune(context: typer.Context) -> None:
-    """Search the tracker's settings that the paper leaves open (posewire tune --help)."""
+    """Search for the best tracker settings (see posewire tune --help)."""
     _delegate("posewire.cli.tune", context)
 
 

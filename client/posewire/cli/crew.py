@@ -18,7 +18,7 @@ T = TypeVar("T")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
 _GIVE_UP_AFTER_S = 60.0
 # The server's word for limits that others, or a second, may free; a picture that is too large will not get smaller.
-_PASSING = "LIMIT_REACHED"
+_PASSING_LIMIT = "LIMIT_REACHED"
 
 
 class Crew(Generic[T]):
@@ -82,7 +82,7 @@ class Crew(Generic[T]):
         except ConnectionFailed:
             raise  # the others would fail the same way
         except (PosewireError, OSError) as error:
-            if isinstance(error, LimitExceeded) and error.reason == _PASSING:
+            if isinstance(error, LimitExceeded) and error.reason == _PASSING_LIMIT:
                 return error
             self._failed(item, error)
         finally:

@@ -1,4 +1,4 @@
-"""`posewire demo`: the main job, shown on a synthetic scene whose truth is known, or on the user's own video."""
+"""`posewire demo`: the main job, shown on a synthetic scene with ground truth, or on the user's own video."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from posewire.writers import VideoWriter
 __all__ = ["DemoJob", "run_demo"]
 
 _LEAST_VISIBLE_FOR_A_BOX = 0.25
-_TRUE_BOXES = "boxes: truth of the scene (no detector in the bundle)"
+_TRUE_BOXES = "boxes: ground truth (no detector in the bundle)"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def run_demo(job: DemoJob) -> None:
 def _on_source(job: DemoJob, client: Client, info: ServerInfo, interrupts: Interrupts) -> tuple[Outcome, None]:
     assert job.source is not None
     require_detector(info, job.server)
-    about = f"people found by {info.models.detector}; {_where(job, info)}"
+    about = f"people found by {info.models.detector}; {_networks_in_words(job, info)}"
     return _stream(job, client, job.source, about, None, interrupts), None
 
 
@@ -138,7 +138,7 @@ def _on_scene(job: DemoJob, client: Client, info: ServerInfo, interrupts: Interr
         )
     scored = _ScoredScene(Scene(job.scene), with_boxes=not info.has_detector)
     source = ArraySource(scored, fps=job.scene.fps, name=f"a synthetic scene of {job.scene.people} people")
-    return _stream(job, client, source, f"{boxes}; {_where(job, info)}", scored, interrupts), scored.total
+    return _stream(job, client, source, f"{boxes}; {_networks_in_words(job, info)}", scored, interrupts), scored.total
 
 
 def _stream(
@@ -169,7 +169,7 @@ def _stream(
         return consume(stream, [video], interrupts, quiet=job.quiet, seconds=seconds, each=each)
 
 
-def _where(job: DemoJob, info: ServerInfo) -> str:
+def _networks_in_words(job: DemoJob, info: ServerInfo) -> str:
     server = "a private server" if job.server.address is None else job.server.address
     return f"poses by {info.models.pose} of bundle {info.models.bundle!r} on {info.device}, over gRPC from {server}"
 

@@ -27,14 +27,14 @@ evaluate_app = typer.Typer(
 _READ = {"coco": (), "posetrack": ("*.json",), "mot": ("*.txt", "*/gt/gt.txt")}
 
 _JsonFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--json", metavar="OUT", help="Write all numbers here, unrounded.")
+    Path | None, typer.Option("--json", metavar="OUT", help="File for all numbers, unrounded.")
 ]
 
 
 @evaluate_app.command()
 def coco(
-    gt: Annotated[Path, typer.Option("--gt", metavar="GT.json", help="COCO annotations.")],
-    dt: Annotated[Path, typer.Option("--dt", metavar="DT.json", help="COCO results, as `posewire poses` writes.")],
+    gt: Annotated[Path, typer.Option("--gt", metavar="GT.json", help="COCO annotations (ground truth).")],
+    dt: Annotated[Path, typer.Option("--dt", metavar="DT.json", help="COCO results, e.g. of `posewire poses`.")],
     json_out: _JsonFlag = None,
 ) -> None:
     """COCO: average precision and recall of keypoints and boxes, by pycocotools."""
@@ -48,15 +48,21 @@ def coco(
 
 @evaluate_app.command()
 def posetrack(
-    gt: Annotated[Path, typer.Option("--gt", metavar="DIR", help="PoseTrack JSON of 2017 or 2018, a file a sequence.")],
-    dt: Annotated[Path, typer.Option("--dt", metavar="DIR", help="Predictions: files of the same names.")],
+    gt: Annotated[
+        Path,
+        typer.Option(
+            "--gt", metavar="DIR", help="Folder of PoseTrack 2017 or 2018 annotations, one JSON file per sequence."
+        ),
+    ],
+    dt: Annotated[Path, typer.Option("--dt", metavar="DIR", help="Folder of predictions, files of the same names.")],
     json_out: _JsonFlag = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processes; by default one a processor.", show_default=False)
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of processes (default: one per processor).", show_default=False),
     ] = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """PoseTrack: AP, MOTA, MOTP, precision and recall of each joint as poseval has them; HOTA and IDF1."""
+    """PoseTrack: AP, MOTA, MOTP, precision and recall of each joint as in poseval; HOTA and IDF1."""
     with _evaluating("posetrack", json_out, gt, dt):
         from posewire.cli.progress import bar
         from posewire_evaluation.posetrack_files import file_pairs
@@ -70,8 +76,13 @@ def posetrack(
 
 @evaluate_app.command()
 def mot(
-    gt: Annotated[Path, typer.Option("--gt", metavar="DIR", help="NAME.txt, or NAME/gt/gt.txt, a sequence each.")],
-    dt: Annotated[Path, typer.Option("--dt", metavar="DIR", help="Predictions: NAME.txt.")],
+    gt: Annotated[
+        Path,
+        typer.Option(
+            "--gt", metavar="DIR", help="Folder of ground truth: NAME.txt or NAME/gt/gt.txt for each sequence."
+        ),
+    ],
+    dt: Annotated[Path, typer.Option("--dt", metavar="DIR", help="Folder of predictions: NAME.txt for each sequence.")],
     json_out: _JsonFlag = None,
 ) -> None:
     """MOTChallenge text files: MOTA, MOTP, IDF1 and the counts by motmetrics, HOTA by TrackEval."""

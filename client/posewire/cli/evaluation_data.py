@@ -15,12 +15,12 @@ from posewire.cli.failures import CommandError, UsageError, say
 from posewire.cli.progress import bar
 
 if TYPE_CHECKING:
-    from posewire_evaluation.ablation.data_set import Labelled
+    from posewire_evaluation.ablation.data_set import LabelledVideo
     from posewire_evaluation.ablation.networks import BundleNetworks
 
 __all__ = [
     "CacheFlag",
-    "Data",
+    "DataChoice",
     "DeviceFlag",
     "FramesFlag",
     "OutFlag",
@@ -32,32 +32,43 @@ __all__ = [
     "evaluation_extra",
     "open_data",
     "processes",
-    "say_where",
+    "say_written",
 ]
 
-OutFlag: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="For tables and plots.")]
+OutFlag: TypeAlias = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for tables and plots.")]
 VideosFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--videos", metavar="DIR", help="A video, or a folder of pictures, for each sequence.")
+    Path | None,
+    typer.Option("--videos", metavar="DIR", help="Folder with a video or a folder of pictures for each sequence."),
 ]
 TruthFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--gt", metavar="DIR", help="PoseTrack JSON of 2017 or 2018, named as the videos are.")
+    Path | None,
+    typer.Option("--gt", metavar="DIR", help="Folder of PoseTrack 2017 or 2018 annotations, named like the videos."),
 ]
 CacheFlag: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--cache", metavar="DIR", help="Where outputs of networks are kept; DIR/cache of --out if not given."),
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Folder to cache the networks' outputs and the scenes in (default: `cache` in --out).",
+    ),
 ]
 WorkersFlag: TypeAlias = Annotated[
-    int | None, typer.Option("--workers", min=1, max=256, metavar="N", help="Processes; one a processor if not given.")
+    int | None,
+    typer.Option("--workers", min=1, max=256, metavar="N", help="Number of processes (default: one per processor)."),
 ]
 DeviceFlag: TypeAlias = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="For the networks: auto, cpu, cuda, cuda:N.")
+    str, typer.Option("--device", metavar="NAME", help="Device of the networks: auto, cpu, cuda or cuda:N.")
 ]
-ScenesFlag: TypeAlias = Annotated[int, typer.Option("--scenes", min=1, metavar="N", help="Drawn for each set.")]
-FramesFlag: TypeAlias = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Of each drawn scene.")]
+ScenesFlag: TypeAlias = Annotated[
+    int, typer.Option("--scenes", min=1, metavar="N", help="Number of synthetic scenes in each set.")
+]
+FramesFlag: TypeAlias = Annotated[
+    int, typer.Option("--frames", min=10, metavar="N", help="Number of frames in each synthetic scene.")
+]
 
 
 @dataclass(frozen=True)
-class Data:
+class DataChoice:
     """Videos with their truth, and the networks that look at them.
 
     Attributes:
@@ -94,7 +105,7 @@ def data_of(
     detectors: Sequence[str] | None,
     flow: str | None,
     device: str,
-) -> Data | None:
+) -> DataChoice | None:
     """What the flags name; None if they name no data at all.
 
     Raises:
@@ -108,15 +119,18 @@ def data_of(
         raise UsageError("--videos and --gt go together: give both")
     if "none" in (detectors or ()):
         raise UsageError("--detector none finds nobody, so there is nobody to track; name one, or leave the flag out")
-    return Data(videos, truth, tuple(bundles or ("nano",)), tuple(detectors or ("bundle",)), flow, device)
+    return DataChoice(videos, truth, tuple(bundles or ("nano",)), tuple(detectors or ("bundle",)), flow, device)
 
 
-def open_data(data: Data, *, quiet: bool) -> tuple[list[Labelled], list[BundleNetworks]]:
+def open_data(data: DataChoice, *, quiet: bool) -> tuple[list[LabelledVideo], list[BundleNetworks]]:
     """Read the truth, find the videos and check the networks' names; errors are those of `run_ablate`."""
     from posewire_evaluation.ablation.data_set import read_data_set
+    from posewire_evaluation.sequence_videos import note_on_counting
 
-    with bar("reading the truth", None, quiet=quiet) as progress:
+    with bar("reading the ground truth", None, quiet=quiet) as progress:
         sequences = read_data_set(data.videos, data.truth, progress=progress.show)
+    if (note := note_on_counting(each.found for each in sequences)) is not None:
+        say(f"posewire: note: {note}")
     choices = data.networks()
     for networks in choices:
         try:
@@ -153,7 +167,7 @@ def evaluation_extra(command: str) -> Iterator[None]:
         ) from error
 
 
-def say_where(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
+def say_written(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
     """Name the files that were written."""
     if not quiet:
         for name in names:

@@ -24,7 +24,7 @@ _TABLE_WIDTH = 120
 
 models = typer.Typer(
     name="models",
-    help="Networks: those that come with posewire, and those whose weights others publish.",
+    help="Manage networks: bundled ones, and published weights.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -32,7 +32,7 @@ models = typer.Typer(
 
 @models.command(name="list")
 def list_models() -> None:
-    """List bundles and published files: what is here, size, licence, accuracy."""
+    """List bundles and published files: whether they are stored, size, licence, accuracy."""
     with _expected_failures():
         from posewire.cli.model_tables import bundle_table, file_table
         from posewire_models.published.store import Store
@@ -47,16 +47,16 @@ def list_models() -> None:
 
 @models.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Bundles, or published files.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Bundles or published files.")],
     mirror: Annotated[
         str,
         typer.Option(
-            metavar="URL", envvar="POSEWIRE_MIRROR", help="Fetch URL/HOST/PATH in place of https://HOST/PATH."
+            metavar="URL", envvar="POSEWIRE_MIRROR", help="Download from URL/HOST/PATH instead of https://HOST/PATH."
         ),
     ] = "",
     quiet: QuietFlag = False,
 ) -> None:
-    """Fetch published weights, check and convert them; a download that broke off goes on where it ended."""
+    """Download published weights, check and convert them. Interrupted downloads are resumed."""
     with _expected_failures():
         from posewire_models.published.store import Store
 
@@ -68,10 +68,12 @@ def pull(
 
 @models.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Files; without, all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Published files (default: all stored ones).")
+    ] = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Read the stored weights and compare their digests; exit status 1 if one is damaged."""
+    """Check the digests of the stored weights; exit status 1 if one is damaged."""
     with _expected_failures():
         from posewire_models.published.catalogue import catalogue, published_file
         from posewire_models.published.errors import StoreError
@@ -108,17 +110,21 @@ def verify(
 
 @models.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A published file that you have: .pth, .pth.tar, ...")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Published file to convert: .pth, .pth.tar, ...")],
     name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Which published file it is, if its name does not tell.")
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Name of the published file, if its file name does not tell."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="F.safetensors", help="Write there, for a bundle of your own, instead of keeping it."),
+        typer.Option(
+            metavar="F.safetensors",
+            help="Write to this file, for a bundle of your own, instead of storing the weights.",
+        ),
     ] = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Convert a checkpoint that you have; its pickled code is never run."""
+    """Convert a checkpoint from a file. Pickled code in it is never run."""
     with _expected_failures():
         from posewire.cli.outputs import check_outputs
 
@@ -142,11 +148,11 @@ def convert(
 
 @models.command()
 def export(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a bundle, or its folder.")],
-    onnx: Annotated[Path, typer.Option(metavar="OUT_DIR", help="Folder for the ONNX files; made if need be.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the bundle.")],
+    onnx: Annotated[Path, typer.Option(metavar="OUT_DIR", help="Folder for the ONNX files; created if missing.")],
     quiet: QuietFlag = False,
 ) -> None:
-    """Write each network of a bundle as ONNX, and compare it with the original in ONNX Runtime."""
+    """Export each network of a bundle to ONNX, and compare it with the original in ONNX Runtime."""
     with _expected_failures():
         from posewire.cli.outputs import check_folder
 
@@ -210,7 +216,7 @@ def _named(name: str, store: Store) -> list[PublishedFile]:
 
 
 def _digest(path: Path) -> str:
-    from posewire_models.published.store import file_digest
+    from posewire_models.whole_files import file_digest
 
     return file_digest(path)
 

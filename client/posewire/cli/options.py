@@ -66,21 +66,22 @@ ServerFlag: TypeAlias = Annotated[
     typer.Option(
         "--server",
         metavar="HOST:PORT[,...]",
-        help="A running server, or several that stand in for each other; without, a private one is started.",
+        help="Address of a running server, or of several interchangeable ones (default: start a private server).",
     ),
 ]
 BundleFlag: TypeAlias = Annotated[
-    str | None, typer.Option("--bundle", metavar="NAME", help="Networks of the private server: a name, or a folder.")
+    str | None,
+    typer.Option("--bundle", metavar="NAME", help="Name or folder of the private server's bundle of networks."),
 ]
 OwnBundleFlag: TypeAlias = Annotated[
-    str | None, typer.Option("--bundle", metavar="NAME", help="Networks to run: a bundle's name, or its folder.")
+    str | None, typer.Option("--bundle", metavar="NAME", help="Name or folder of the bundle of networks to run.")
 ]
 DetectorFlag: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--detector",
         metavar="SPEC",
-        help="In place of the bundle's: onnx:PATH, torchvision:NAME, published:NAME, none.",
+        help="Detector to use instead of the bundle's: onnx:PATH, torchvision:NAME, published:NAME or none.",
     ),
 ]
 FlowFlag: TypeAlias = Annotated[
@@ -88,28 +89,32 @@ FlowFlag: TypeAlias = Annotated[
     typer.Option(
         "--flow",
         metavar="SPEC",
-        help="In place of the bundle's choice: bundle (its network), dis, flownet2-s:PATH, published:NAME, none.",
+        help="Optical flow instead of the automatic choice: bundle, dis, flownet2-s:PATH, published:NAME or none.",
     ),
 ]
 SimilarityFlag: TypeAlias = Annotated[
-    SimilarityName | None, typer.Option("--similarity", help="What ids are matched by.", show_default=False)
+    SimilarityName | None,
+    typer.Option("--similarity", help="Similarity measure that poses are matched to tracks by.", show_default=False),
 ]
 NoPropagationFlag: TypeAlias = Annotated[
-    bool, typer.Option("--no-propagation", help="Detector boxes alone, none from joints moved by the flow.")
+    bool, typer.Option("--no-propagation", help="Use the detector's boxes only, none propagated by optical flow.")
 ]
 QueueLengthFlag: TypeAlias = Annotated[
-    int | None, typer.Option("--queue-length", min=1, max=1000, metavar="N", help="Frames the tracker remembers.")
+    int | None,
+    typer.Option(
+        "--queue-length", min=1, max=1000, metavar="N", help="Number of past frames that the tracker remembers."
+    ),
 ]
 DetectEveryFlag: TypeAlias = Annotated[
     int | None, typer.Option("--detect-every", min=1, metavar="N", help="Run the detector on every N-th frame only.")
 ]
-QuietFlag: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
+QuietFlag: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 SourceArgument: TypeAlias = Annotated[
     str,
     typer.Argument(metavar="SOURCE", help="Video file, folder of pictures, camera number, or address (rtsp://...)."),
 ]
 RenderFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--render", metavar="F.mp4", help="Write a video with the people drawn in.")
+    Path | None, typer.Option("--render", metavar="F.mp4", help="Write an annotated video to this file.")
 ]
 
 

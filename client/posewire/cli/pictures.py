@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.cli.failures import CommandError
+from posewire.json_files import read_json
 
-__all__ = ["Picture", "annotated_pictures", "numbered_pictures"]
+__all__ = ["Picture", "annotated_pictures", "note_on_ids", "numbered_pictures"]
 
-_PERSON = 1
+_PERSON = "person"
+_ID_IN_COCO = 1
 
 _Images: TypeAlias = set[tuple[PurePosixPath, int]]
 """Names in the ground truth, with their ids."""
@@ -30,19 +31,39 @@ class Picture:
         path: of the file.
         image_id: in the results.
         boxes: `(n, 4)` float32 xyxy; None: the detector finds people.
+        category_id: of people, in the results.
     """
 
     path: Path
     image_id: int
-    boxes: npt.NDArray[np.float32] | None = None
+    boxes: Float32s | None = None
+    category_id: int = _ID_IN_COCO
 
 
 def numbered_pictures(paths: Sequence[Path]) -> list[Picture]:
     """Ids from the names where all of them are different numbers, as COCO's are; else running numbers from 1."""
-    stems = [path.stem for path in paths]
-    if all(stem.isdecimal() for stem in stems) and len({int(stem) for stem in stems}) == len(stems):
+    if _why_not_numbers(paths) is None:
         return [Picture(path, int(path.stem)) for path in paths]
     return [Picture(path, number) for number, path in enumerate(paths, start=1)]
+
+
+def note_on_ids(paths: Sequence[Path]) -> str | None:
+    """Of ids that are running numbers though most names are numbers: no ground truth would have them."""
+    why = _why_not_numbers(paths)
+    if why is None or 2 * sum(path.stem.isdecimal() for path in paths) <= len(paths):
+        return None
+    return f"the image ids are running numbers from 1, not the numbers in the pictures' names: {why}"
+
+
+def _why_not_numbers(paths: Sequence[Path]) -> str | None:
+    """What keeps the names from being ids."""
+    known: dict[int, Path] = {}
+    for path in paths:
+        if not path.stem.isdecimal():
+            return f"{path.name} is none"
+        if (other := known.setdefault(int(path.stem), path)) is not path:
+            return f"{other.name} and {path.name} have the same"
+    return None
 
 
 def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Picture]:
@@ -52,19 +73,25 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Pictur
     the ground truth's names tell images of one name apart.
 
     Raises:
-        CommandError: the file is no COCO ground truth, knows none of the pictures, or does not say which image a
-            picture is; or two pictures are the same image.
+        CommandError: the file is no COCO ground truth, has no people, knows none of the pictures, or does not say
+            which image a picture is; or two pictures are the same image.
         OSError: it cannot be read.
     """
     try:
-        content = json.loads(ground_truth.read_text(encoding="utf-8"))
+        content = read_json(ground_truth)
         images = [(PurePosixPath(image["file_name"]), int(image["id"])) for image in content["images"]]
-        boxes = _boxes(content["annotations"])
+        category_id = _category_of_people(content, ground_truth)
+        boxes = _boxes(content["annotations"], category_id)
     except (ValueError, KeyError, TypeError) as error:
         raise CommandError(
             f"{ground_truth} is not a COCO ground truth: {type(error).__name__}: {error}; it needs images with id and "
             "file_name, and annotations with image_id and bbox"
         ) from error
+    if not boxes:
+        raise CommandError(
+            f"{ground_truth} has no box of a person with labelled joints (category {category_id}), so nobody would be"
+            " found; leave --boxes out, and a detector looks for people"
+        )
     by_name: dict[str, _Images] = defaultdict(set)
     by_stem: dict[str, _Images] = defaultdict(set)
     for name, image_id in images:
@@ -79,7 +106,8 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Pictur
             raise CommandError(
                 f"{pictures[found].path} and {path} are both image {found} of {ground_truth}; take one of them away"
             )
-        pictures[found] = Picture(path, found, np.array(boxes.get(found, []), np.float32).reshape(-1, 4))
+        its_boxes = np.array(boxes.get(found, []), np.float32).reshape(-1, 4)
+        pictures[found] = Picture(path, found, its_boxes, category_id)
     if not pictures:
         raise CommandError(f"{ground_truth} knows none of the {len(paths)} pictures by name, e.g. {paths[0].name}")
     return list(pictures.values())
@@ -103,11 +131,24 @@ def _image_id(
     return next((image_id for _, image_id in found), None)
 
 
-def _boxes(annotations: Sequence[dict[str, Any]]) -> dict[int, list[list[float]]]:
+def _category_of_people(content: dict[str, Any], ground_truth: Path) -> int:
+    """COCO's own where the file lists none."""
+    if "categories" not in content:
+        return _ID_IN_COCO
+    known = {category["name"]: int(category["id"]) for category in content["categories"]}
+    if _PERSON not in known:
+        raise CommandError(
+            f"{ground_truth} has no category named {_PERSON!r}, whose boxes would be used; it has"
+            f" {', '.join(map(repr, known)) or 'none at all'}"
+        )
+    return known[_PERSON]
+
+
+def _boxes(annotations: Sequence[dict[str, Any]], category_id: int) -> dict[int, list[list[float]]]:
     boxes: dict[int, list[list[float]]] = {}
     for annotation in annotations:
         x, y, width, height = (float(value) for value in annotation["bbox"])
-        single = not annotation.get("iscrowd", 0) and annotation.get("category_id", _PERSON) == _PERSON
+        single = not annotation.get("iscrowd", 0) and annotation.get("category_id", category_id) == category_id
         labelled = annotation.get("num_keypoints", 1) > 0  # a ground truth of boxes alone has no such field
         if single and labelled and width > 0 and height > 0:
             boxes.setdefault(int(annotation["image_id"]), []).append([x, y, x + width, y + height])

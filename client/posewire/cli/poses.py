@@ -17,7 +17,7 @@ from posewire.cli.access import ServerAccess
 from posewire.cli.crew import Crew
 from posewire.cli.failures import ExitStatus, say
 from posewire.cli.outputs import check_outputs
-from posewire.cli.pictures import Picture, annotated_pictures, numbered_pictures
+from posewire.cli.pictures import Picture, annotated_pictures, note_on_ids, numbered_pictures
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
 from posewire.cli.track import require_detector
@@ -79,6 +79,8 @@ def run_poses(job: PosesJob) -> None:
     paths = FolderSource(job.folder).paths
     if job.boxes is None:
         pictures = numbered_pictures(paths)
+        if (note := note_on_ids(paths)) is not None:
+            say(f"posewire: note: {note}")
     else:
         pictures = annotated_pictures(paths, job.boxes)
         if len(pictures) < len(paths) and not job.quiet:
@@ -122,7 +124,7 @@ async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: Serv
             await Crew(answer, fail, quiet=job.quiet).work(questions, _AT_A_TIME)
             for picture in pictures:
                 if picture.image_id in answers.found:
-                    writer.add(picture.image_id, answers.found[picture.image_id])
+                    writer.add(picture.image_id, answers.found[picture.image_id], category_id=picture.category_id)
     return answers
 
 

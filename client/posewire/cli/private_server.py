@@ -16,7 +16,7 @@ from pathlib import Path
 from posewire.cli.access import ServerAccess, access_flags_given, access_given
 from posewire.cli.failures import CommandError, UsageError, as_flags
 
-__all__ = ["ServerChoice", "private_server", "surroundings"]
+__all__ = ["ServerChoice", "private_server", "server_environment"]
 
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 15.0
@@ -95,7 +95,7 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=surroundings(_OF_A_PUBLIC_SERVER),
+                env=server_environment(_OF_A_PUBLIC_SERVER),
                 start_new_session=True,
                 close_fds=True,
             )
@@ -105,12 +105,12 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
             ready = True
             yield f"127.0.0.1:{port}"
             if process.poll() is not None:
-                raise CommandError(_epitaph(process, log_file, "ended early"))
+                raise CommandError(_exit_message(process, log_file, "ended early"))
         finally:
             _stop(process, ready=ready)
 
 
-def surroundings(left_out: str | tuple[str, ...]) -> dict[str, str]:
+def server_environment(left_out: str | tuple[str, ...]) -> dict[str, str]:
     """The environment for a server of our own: without a file of settings, and variables that start like `left_out`."""
     return {
         name: value for name, value in os.environ.items() if name != "POSEWIRE_CONFIG" and not name.startswith(left_out)
@@ -121,14 +121,14 @@ def _await_port(process: subprocess.Popen[bytes], port_file: Path, log_file: Pat
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not port_file.exists():
         if process.poll() is not None:
-            raise CommandError(_epitaph(process, log_file, "did not start"))
+            raise CommandError(_exit_message(process, log_file, "did not start"))
         if time.monotonic() > deadline:
             raise CommandError(f"the private server was not ready after {_START_TIMEOUT_S:.0f} s; try `posewire serve`")
         time.sleep(0.02)
     return int(port_file.read_text())
 
 
-def _epitaph(process: subprocess.Popen[bytes], log_file: Path, what: str) -> str:
+def _exit_message(process: subprocess.Popen[bytes], log_file: Path, what: str) -> str:
     """The server's own last words; a whole traceback only if it has nothing better to say."""
     lines = log_file.read_text(errors="replace").strip().splitlines()
     own = [line.removeprefix("posewire: ") for line in lines if line.startswith("posewire: ")]

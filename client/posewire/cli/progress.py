@@ -40,7 +40,7 @@ class _RichBar:
         self.show(account.frames, note if account.frames > 1 else "")
 
 
-class _Silence:
+class _NoBar:
     def show(self, done: int, note: str = "") -> None:
         pass
 
@@ -52,7 +52,7 @@ class _Silence:
 def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
     """A progress bar on standard error; nothing when quiet or when nobody watches."""
     if quiet or not is_watched():
-        yield _Silence()
+        yield _NoBar()
         return
     columns = [
         TextColumn("{task.description}"),

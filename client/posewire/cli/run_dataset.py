@@ -20,7 +20,7 @@ from posewire.cli.outputs import make_folder
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
 from posewire.cli.settings_note import SettingsNote
-from posewire.cli.track import refuse_to_be_blind, require_detector
+from posewire.cli.track import require_detector, require_detector_flag
 from posewire.errors import PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
@@ -28,8 +28,7 @@ from posewire.writers._posetrack import SEQUENCE_NAME
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_pairs import check_frames
 from posewire_evaluation.posetrack_files import read_posetrack
-from posewire_evaluation.sequence_files import sequence_files
-from posewire_evaluation.sequence_videos import SequenceVideo, find_video
+from posewire_evaluation.sequence_videos import SequenceVideo, labelled_videos, note_on_counting
 from posewire_evaluation.sequences import PoseSequence
 
 __all__ = ["DataSetJob", "run_data_set"]
@@ -64,7 +63,7 @@ class DataSetJob:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        refuse_to_be_blind(self.server)
+        require_detector_flag(self.server)
 
     @property
     def note(self) -> SettingsNote:
@@ -103,9 +102,12 @@ def run_data_set(job: DataSetJob) -> None:
 
     Raises:
         UsageError: what is there was made with other settings or networks, and is not to be overwritten.
-        CommandError: a file or folder is missing or unusable.
+        CommandError: the folder of the predictions cannot be made, or what is in it is none.
+        EvaluationError: a file or folder of the data set is missing or unusable.
     """
     tasks = _tasks(job)
+    if (note := note_on_counting(task.video for task in tasks)) is not None:
+        say(f"posewire: note: {note}")
     remaining = [task for task in tasks if job.overwrite or not _is_done(task)]
     account = _Account()
     if remaining:
@@ -129,17 +131,11 @@ def run_data_set(job: DataSetJob) -> None:
 
 def _tasks(job: DataSetJob) -> list[_Task]:
     """All sequences, found before anything is started: a missing picture shows at once, not after hours."""
-    for folder in (job.videos, job.truth):
-        if not folder.is_dir():
-            raise CommandError(f"{folder} is not a folder; give one with a file or folder for each sequence")
-    files = sequence_files(job.truth)
-    if not files:
-        raise CommandError(f"{job.truth} holds no *.json; give the folder of PoseTrack's annotations")
-    tasks = []
-    for place, file in enumerate(files, start=1):
-        truth = read_posetrack(file)
-        tasks.append(_Task(truth, find_video(job.videos, truth), job.out / file.name, _sequence_name(truth, place)))
-    return tasks
+    sequences = enumerate(labelled_videos(job.videos, job.truth), start=1)
+    return [
+        _Task(truth, video, job.out / file.name, _sequence_name(truth, place))
+        for place, (file, truth, video) in sequences
+    ]
 
 
 def _is_done(task: _Task) -> bool:

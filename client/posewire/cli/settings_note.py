@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,13 +12,14 @@ from posewire import ServerInfo, TrackerSettings
 from posewire.cli.failures import CommandError, UsageError
 from posewire.cli.private_server import ServerChoice
 from posewire.errors import ConnectionFailed, TimedOut
+from posewire.json_files import read_json
 from posewire.output_files import write_json
 from posewire.settings import Codec
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_files import sequence_files
 from posewire_models.manifest import BundleError, find_bundle, read_manifest
-from posewire_models.spec_names import spec_name
+from posewire_models.specs import spec_name
 
 __all__ = ["SettingsNote"]
 
@@ -116,7 +116,7 @@ class SettingsNote:
     def _read(self) -> dict[str, Any] | None:
         path = self.folder / _FILE
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -20,7 +20,7 @@ from posewire.cli.streaming import Outcome, check_source, connected, consume, re
 from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
 from posewire.writers._posetrack import SEQUENCE_NAME
 
-__all__ = ["JPEG_QUALITY", "TrackJob", "refuse_to_be_blind", "require_detector", "run_track"]
+__all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "require_detector_flag", "run_track"]
 
 JPEG_QUALITY = 95
 """Of frames on their way to the server, as a camera sends them at its best. It may move joints that are doubtful."""
@@ -58,7 +58,7 @@ class TrackJob:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        refuse_to_be_blind(self.server)
+        require_detector_flag(self.server)
         if self.to_stdout and self.out_format is not ResultFormat.JSONL:
             raise UsageError(f"the format {self.out_format} is written whole at the end; give --out a file name")
 
@@ -129,7 +129,7 @@ def _result_writer(job: TrackJob, stream: TrackStream) -> ResultWriter:
     return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, stream.source.name)
 
 
-def refuse_to_be_blind(server: ServerChoice) -> None:
+def require_detector_flag(server: ServerChoice) -> None:
     """Find out before a server is started that it would have no detector.
 
     Raises:

@@ -12,7 +12,7 @@ import typer
 
 from posewire.cli.evaluation_data import (
     CacheFlag,
-    Data,
+    DataChoice,
     DeviceFlag,
     FramesFlag,
     OutFlag,
@@ -24,7 +24,7 @@ from posewire.cli.evaluation_data import (
     evaluation_extra,
     open_data,
     processes,
-    say_where,
+    say_written,
 )
 from posewire.cli.failures import expected_failures
 from posewire.cli.options import DetectorFlag, FlowFlag, OwnBundleFlag, QuietFlag
@@ -66,7 +66,7 @@ class TuneJob:
         quiet: only the tables.
     """
 
-    data: Data | None
+    data: DataChoice | None
     out_dir: Path
     objective: ObjectiveName
     samples: int
@@ -94,7 +94,7 @@ def run_tune(job: TuneJob) -> None:
             evaluate = _on_sets(job, progress) if job.data is None else _on_data(job, job.data, progress)
             found = search(evaluate, objective=Objective(job.objective.value), samples=job.samples, seed=job.seed)
         print(write_search(found, job.out_dir), end="")
-    say_where(job.out_dir, ("tune.txt", "tune.csv", "tune.png"), quiet=job.quiet)
+    say_written(job.out_dir, ("tune.txt", "tune.csv", "tune.png"), quiet=job.quiet)
 
 
 def _on_sets(job: TuneJob, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:
@@ -106,7 +106,7 @@ def _on_sets(job: TuneJob, progress: Bar) -> Callable[[Sequence[TrackerConfig]],
     return lambda configs: evaluate_on_sets(configs, size, workers=workers, progress=progress.show)
 
 
-def _on_data(job: TuneJob, data: Data, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:
+def _on_data(job: TuneJob, data: DataChoice, progress: Bar) -> Callable[[Sequence[TrackerConfig]], list[Scores]]:
     from posewire_evaluation.ablation.variants import Variant, measure
 
     sequences, (networks,) = open_data(data, quiet=job.quiet)
@@ -135,18 +135,18 @@ def tune(
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",
-    objective: Annotated[ObjectiveName, typer.Option(help="What is to be as high as possible.")] = ObjectiveName.MOTA,
-    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Random combinations to try.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Of these.")] = 0,
+    objective: Annotated[ObjectiveName, typer.Option(help="Metric to maximise.")] = ObjectiveName.MOTA,
+    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Number of random combinations to try.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the combinations.")] = 0,
     scenes: ScenesFlag = 2,
     frames: FramesFlag = 150,
     cache: CacheFlag = None,
     workers: WorkersFlag = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Search L_Q, box NMS, match threshold and the gate for propagation, which the paper leaves open.
+    """Search for the best queue length, box NMS, match and propagation thresholds, which the paper leaves open.
 
-    First each alone, then random combinations. Without --videos and --gt this runs on the drawn benchmark sets.
+    First one at a time, then random combinations. Without --videos and --gt, the synthetic benchmark sets are used.
     """
     with expected_failures():
         data = data_of(videos, gt, [bundle] if bundle else None, [detector] if detector else None, flow, device)

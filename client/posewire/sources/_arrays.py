@@ -40,7 +40,7 @@ class ArraySource:
     ):
         self.name = name
         self.live = live
-        self.fps: float | None = checked_rate(fps)
+        self.fps = checked_rate(fps)
         self.size: tuple[int, int] | None = None
         length = len(frames) if isinstance(frames, Sized) else None
         self.frame_count: int | None = length if max_frames is None or length is None else min(length, max_frames)
@@ -48,7 +48,6 @@ class ArraySource:
         self._max_frames = max_frames
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        assert self.fps is not None
         # A test before each step, not `islice` or a break after it: nothing beyond the last frame may be asked for.
         frames, number = iter(self._frames), 0
         while self._max_frames is None or number < self._max_frames:

@@ -23,7 +23,8 @@ class FolderSource:
     """The pictures of a folder, by name; numbers in names count as numbers: `2.png` comes before `10.png`.
 
     A picture that cannot be read becomes a frame with a `problem` that names it, and the others follow. Files with
-    other suffixes than those in `PICTURE_SUFFIXES` are no pictures and do not count. EXIF orientation is honoured.
+    other suffixes than those in `PICTURE_SUFFIXES` are no pictures and do not count, nor do hidden ones: macOS leaves a
+    `._NAME` beside files on disks of other systems. EXIF orientation is honoured.
 
     Raises:
         InvalidSettings: `fps` is not above 0, or not finite.
@@ -40,18 +41,17 @@ class FolderSource:
         if not path.is_dir():
             raise SourceError(f"{path} is not a folder; give one with pictures in it")
         try:
-            pictures = [each for each in path.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES]
+            pictures = [each for each in path.iterdir() if _is_picture(each)]
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}; check its rights") from error
         if not pictures:
             raise SourceError(f"{path} holds no pictures; they end in {', '.join(PICTURE_SUFFIXES)}")
         self.name = str(path)
-        self.fps: float | None = checked_rate(fps)
+        self.fps = checked_rate(fps)
         self.paths = sorted(pictures, key=_natural_order)[:max_frames]
         self.frame_count: int | None = len(self.paths)
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        assert self.fps is not None
         for number, path in enumerate(self.paths):
             frame = SourceFrame(number, number / self.fps, name=path.name)
             try:
@@ -103,6 +103,10 @@ def _is_cut_off_jpeg(data: bytes) -> bool:
     if not data.startswith(b"\xff\xd8"):
         return False
     return all(segment.marker != END_OF_IMAGE for segment in jpeg_segments(data))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
 def _natural_order(path: Path) -> list[tuple[int, int, str]]:

@@ -6,14 +6,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, Image
 
-__all__ = ["Source", "SourceFrame", "checked_rate", "own_copy", "picture_fault", "steady_clock"]
+__all__ = [
+    "Source",
+    "SourceFrame",
+    "checked_rate",
+    "missing_of_source",
+    "own_copy",
+    "picture_fault",
+    "steady_clock",
+]
 
 T = TypeVar("T")
 
@@ -46,8 +54,9 @@ class SourceFrame:
     timed: bool = True
 
 
+@runtime_checkable
 class Source(Protocol):
-    """Anything that gives frames. Iterate once; then `close`.
+    """Anything that gives frames and has all of these attributes. Iterate once; then `close`.
 
     Attributes:
         name: what was opened, for messages and headers.
@@ -81,6 +90,14 @@ class Source(Protocol):
     def close(self) -> None:
         """Release the file or device. Safe to call twice."""
         ...
+
+
+def missing_of_source(source: object) -> list[str]:
+    """What keeps an object that was meant as a `Source` from being one; empty for what was not meant as such."""
+    if not (hasattr(source, "live") and hasattr(source, "close")):
+        return []
+    needed = ("__iter__", *(name for name in vars(Source) if not name.startswith("_")))
+    return [name for name in needed if not hasattr(source, name)]
 
 
 def picture_fault(image: object) -> str:

@@ -13,13 +13,13 @@ from posewire.settings import Codec
 from posewire.sources._arrays import ArraySource
 from posewire.sources._container import VideoInput
 from posewire.sources._folder import FolderSource
-from posewire.sources._frames import Source, SourceFrame
+from posewire.sources._frames import Source, SourceFrame, missing_of_source
 from posewire.sources._packets import PacketSource, UnsendableError
 from posewire.sources._video import VideoSource
 
 __all__ = ["SourceLike", "is_camera_number", "open_source"]
 
-SourceLike: TypeAlias = "str | Path | int | Source | Iterable[Image | SourceFrame]"
+SourceLike: TypeAlias = str | Path | int | Source | Iterable[Image | SourceFrame]
 """What `open_source` understands."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -148,11 +148,15 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
 def _from_program(
     source: Source | Iterable[Image | SourceFrame], codec: Codec, *, fps: float, live: bool, max_frames: int | None
 ) -> Source:
-    if hasattr(source, "silence_s"):
+    if isinstance(source, Source):
         if max_frames is not None:
             raise InvalidSettings("max_frames has no effect on a source that is open; give it to open_source")
-        opened: Source = source  # type: ignore[assignment]  # a Source, by its structure
-        return opened
+        return source
+    if missing := missing_of_source(source):
+        raise SourceError(
+            f"this {type(source).__name__} is no whole source: it lacks {', '.join(missing)}; see posewire.Source for"
+            " what belongs to one"
+        )
     if not isinstance(source, Iterable):
         raise SourceError(
             f"{source!r} is no source; give a path, a camera's number, an address, or an iterable of arrays"

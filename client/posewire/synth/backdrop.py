@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s, Float64s
 from posewire.synth.camera import Camera, compose
 from posewire.synth.config import SceneConfig
 
 __all__ = ["Backdrop", "Pillar", "build_backdrop", "build_pillars"]
 
 Image = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
-Canvas = npt.NDArray[np.float32]
+Canvas = Float32s
 
 _WALLS = (
     (168, 110, 88),
@@ -41,7 +41,7 @@ class Backdrop:
     canvas: Image
     margin_px: int
 
-    def show(self, motion: Floats, width: int, height: int) -> Image:
+    def show(self, motion: Float64s, width: int, height: int) -> Image:
         """The picture through the moved camera, `(height, width, 4)`; the result may be drawn on."""
         shift = np.array([[1.0, 0.0, -self.margin_px], [0.0, 1.0, -self.margin_px]])
         placed = compose(motion, shift)
@@ -63,7 +63,7 @@ class Pillar:
     """
 
     sprite: Image
-    placed: Floats
+    placed: Float64s
     depth_m: float
 
 

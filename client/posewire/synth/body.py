@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.joints import NANO19
 
 __all__ = ["JOINTS", "BodyShape", "Posture", "draw_shape", "place_joints", "stride_length"]
 
-Floats = npt.NDArray[np.float64]
 
 _EXTRA = ("pelvis", "neck_base", "chin", "crown", "left_hand", "right_hand", "left_toe", "right_toe",
           "left_heel", "right_heel", "shirt_top", "shirt_hem", "nose_top", "nose_tip")  # fmt: skip
@@ -92,7 +91,7 @@ def _swing(walk: float) -> float:
     return 0.25 + 0.75 * walk
 
 
-def place_joints(shape: BodyShape, posture: Posture) -> Floats:
+def place_joints(shape: BodyShape, posture: Posture) -> Float64s:
     """Joints of a body that stands at the origin and looks forward: `(len(JOINTS), 3)` left, up, forward in metres."""
     body = np.zeros((len(JOINTS), 3))
     lean = np.radians(2.0 + 5.0 * max(0.0, posture.walk - 0.6) + 22.0 * posture.crouch)
@@ -104,7 +103,7 @@ def place_joints(shape: BodyShape, posture: Posture) -> Floats:
     return body
 
 
-def _place_legs(body: Floats, shape: BodyShape, posture: Posture) -> None:
+def _place_legs(body: Float64s, shape: BodyShape, posture: Posture) -> None:
     for side, name in ((1.0, "left"), (-1.0, "right")):
         stride = (posture.phase + (0.5 if side < 0 else 0.0)) % 1.0
         hip_angle = np.radians(np.interp(stride, _STRIDE, _HIP)) * _swing(posture.walk) * min(1.0, posture.walk * 2)
@@ -127,7 +126,7 @@ def _place_legs(body: Floats, shape: BodyShape, posture: Posture) -> None:
     body[:, 1] -= body[soles, 1].min() - 0.016 * shape.height  # whoever stands lowest stands on the ground
 
 
-def _place_trunk(body: Floats, shape: BodyShape, lean: float, twist: float, look: float) -> None:
+def _place_trunk(body: Float64s, shape: BodyShape, lean: float, twist: float, look: float) -> None:
     height = shape.height
     pelvis = (body[JOINTS["left_hip"]] + body[JOINTS["right_hip"]]) / 2
     up = np.array([0.0, np.cos(lean), np.sin(lean)])
@@ -159,7 +158,7 @@ def _place_trunk(body: Floats, shape: BodyShape, lean: float, twist: float, look
     body[JOINTS["nose_tip"]] = body[JOINTS["nose"]] - 0.004 * height * head_up
 
 
-def _place_arm(body: Floats, shape: BodyShape, posture: Posture, side: float, lean: float) -> None:
+def _place_arm(body: Float64s, shape: BodyShape, posture: Posture, side: float, lean: float) -> None:
     name = "left" if side > 0 else "right"
     # The arm swings with the leg of the other side.
     swing = np.cos(2 * np.pi * (posture.phase + (0.5 if side > 0 else 0.0)))
@@ -198,7 +197,7 @@ FACE: dict[str, tuple[float, float]] = {
 }
 
 
-def head_profile(t: Floats) -> Floats:
+def head_profile(t: Float64s) -> Float64s:
     """Half-width of a head at `t` (0 crown, 1 chin), as a fraction of the widest: an egg with the chin as its point."""
     u = np.clip(2.0 * t - 1.0, -1.0, 1.0)
     return np.sqrt(np.maximum(0.0, 1.0 - np.abs(u) ** 2.3)) * (1.0 - 0.16 * np.clip(u, 0.0, 1.0) ** 1.2)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.synth.config import SceneConfig
 
 __all__ = ["Camera", "compose"]
 
-Floats = npt.NDArray[np.float64]
 
 _HEIGHT_M = 2.2
 _MEAN_PERSON_M = 1.75
@@ -23,7 +22,7 @@ PITCH = 0.16
 """How much a body point one metre nearer than its feet appears lower, metres: the camera looks down a little."""
 
 
-def compose(outer: Floats, inner: Floats) -> Floats:
+def compose(outer: Float64s, inner: Float64s) -> Float64s:
     """`(..., 2, 3)` affine maps: first `inner`, then `outer`."""
     linear = outer[..., :2] @ inner[..., :2]
     shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
@@ -66,7 +65,7 @@ class Camera:
         """Half of what the unmoved picture shows at a distance, metres."""
         return self.config.width / 2 * depth_m / self.focal_px
 
-    def ground_points(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    def ground_points(self, x: Float64s, y: Float64s) -> tuple[Float64s, Float64s]:
         """Inverse of `ground` for rows below the horizon: metres to the right, and distance."""
         depth = self.focal_px * _HEIGHT_M / np.maximum(y - self.horizon, 1e-3)
         return (x - (self.config.width - 1) / 2) * depth / self.focal_px, depth
@@ -76,7 +75,7 @@ class Camera:
         """How far the moving picture reaches beyond the unmoved one, pixels."""
         return int(np.ceil(self.config.pan * self.config.width + 2.0 * self.config.shake_px)) + 2
 
-    def motion(self, time_s: float) -> Floats:
+    def motion(self, time_s: float) -> Float64s:
         """`(2, 3)` similarity from the unmoved picture to the one at `time_s`."""
         config = self.config
         phases = np.random.default_rng([config.seed, 71]).uniform(0.0, 2 * np.pi, 6)

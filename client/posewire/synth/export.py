@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import NANO19, POSETRACK15
+from posewire.posetrack_format import CATEGORY_ID, category, image_id, in_keypoint_order
 from posewire.synth.config import SceneConfig
 from posewire.synth.scene import Scene
 from posewire.synth.truth import FrameTruth
@@ -28,11 +30,6 @@ Image = npt.NDArray[np.uint8]
 
 LEAST_VISIBLE = 0.1
 """People who are visible to a smaller fraction are not annotated."""
-
-# PoseTrack 2018 keeps COCO's 17 places: head bottom and top stand where the eyes are, the ears stay empty.
-_NAMES = ("nose", "head_bottom", "head_top", "left_ear", "right_ear", *POSETRACK15.names[3:])
-_PLACES = [_NAMES.index(name) for name in POSETRACK15.names]
-_SKELETON = [[_PLACES[a] + 1, _PLACES[b] + 1] for a, b in POSETRACK15.edges]
 
 
 class FramesAs(StrEnum):
@@ -141,18 +138,16 @@ class _PoseTrackJson:
 
     def __init__(self, name: str, video_id: str, frames: int) -> None:
         self._name, self._video_id, self._frames = name, video_id, frames
-        # As the data set has it, and `PoseTrackWriter`: a 1, six digits of the video, four of the frame.
-        self._first_id = 10_000_000_000 + int(video_id) * 10_000
         self._images: list[dict[str, Any]] = []
         self._people: list[dict[str, Any]] = []
 
     def add(self, truth: FrameTruth) -> None:
-        image_id = self._first_id + truth.index
+        frame_id = image_id(int(self._video_id), truth.index)
         self._images.append(
             {
                 "file_name": f"images/{self._name}/{truth.index:06d}.png",
-                "id": image_id,
-                "frame_id": image_id,
+                "id": frame_id,
+                "frame_id": frame_id,
                 "vid_id": self._video_id,
                 "nframes": self._frames,
                 "is_labeled": True,
@@ -162,17 +157,16 @@ class _PoseTrackJson:
         )
         joints = NANO19.convert(truth.joints, to=POSETRACK15)
         for row in np.nonzero(truth.visible_fraction >= LEAST_VISIBLE)[0].tolist():
-            keypoints = np.zeros((len(_NAMES), 3))
-            keypoints[_PLACES] = joints[row]
+            keypoints = in_keypoint_order(joints[row].astype(np.float64))
             keypoints[keypoints[:, 2] == 0] = 0.0
             keypoints[:, 2] = keypoints[:, 2] == 2
             self._people.append(
                 {
-                    "id": image_id * 100 + row,
-                    "image_id": image_id,
+                    "id": frame_id * 100 + row,
+                    "image_id": frame_id,
                     "track_id": int(truth.ids[row]),
                     "person_id": int(truth.ids[row]),
-                    "category_id": 1,
+                    "category_id": CATEGORY_ID,
                     "bbox": _xywh(truth.boxes[row]),
                     "bbox_head": _xywh(truth.head_boxes[row]),
                     "keypoints": [round(value, 3) for value in keypoints.ravel().tolist()],
@@ -181,11 +175,10 @@ class _PoseTrackJson:
             )
 
     def document(self) -> dict[str, Any]:
-        category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": _NAMES, "skeleton": _SKELETON}
-        return {"images": self._images, "annotations": self._people, "categories": [category]}
+        return {"images": self._images, "annotations": self._people, "categories": [category()]}
 
 
-def _xywh(box: npt.NDArray[np.float32]) -> list[float]:
+def _xywh(box: Float32s) -> list[float]:
     x0, y0, x1, y1 = box.tolist()
     return [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s, Float64s
 from posewire.synth.body import (
     HEAD_DEPTH,
     HEAD_LENGTH,
@@ -32,7 +33,6 @@ from posewire.synth.textures import COLUMNS, Wardrobe
 
 __all__ = ["PARTS", "PROFILE_SAMPLES", "Figure", "Pose2D"]
 
-Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
 PROFILE_SAMPLES = 65
@@ -42,10 +42,10 @@ _LIGHT = np.array([-0.46, -0.36, 0.81])
 _AMBIENT = 0.58
 
 
-def _limb(start: float, end: float, cap: float) -> Callable[[Floats], Floats]:
+def _limb(start: float, end: float, cap: float) -> Callable[[Float64s], Float64s]:
     """A cone with round ends; `cap` is the part of the length that each end takes."""
 
-    def profile(t: Floats) -> Floats:
+    def profile(t: Float64s) -> Float64s:
         cone = (start + (end - start) * t) / max(start, end)
         ends = np.clip(np.maximum(cap - t, t - (1.0 - cap)) / cap, 0.0, 1.0)
         return np.asarray(cone * np.sqrt(1.0 - ends**2))
@@ -53,7 +53,7 @@ def _limb(start: float, end: float, cap: float) -> Callable[[Floats], Floats]:
     return profile
 
 
-def _curve(*knots: tuple[float, float]) -> Callable[[Floats], Floats]:
+def _curve(*knots: tuple[float, float]) -> Callable[[Float64s], Float64s]:
     places, widths = zip(*knots, strict=True)
     return lambda t: np.interp(t, places, widths)
 
@@ -78,7 +78,7 @@ class PartSpec:
     end: str
     overhang: tuple[float, float]
     width: float
-    profile: Callable[[Floats], Floats]
+    profile: Callable[[Float64s], Float64s]
     texture: str
     nearer: float = 0.0
 
@@ -148,13 +148,13 @@ class Pose2D:
         lights: `(parts,)` brightness.
     """
 
-    joints: Floats
-    nearness: Floats
+    joints: Float64s
+    nearness: Float64s
     head_yaw: float
-    maps: Floats
-    turns: Floats
+    maps: Float64s
+    turns: Float64s
     order: npt.NDArray[np.intp]
-    lights: Floats
+    lights: Float64s
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,11 @@ class _Surface:
     """A part of one body, ready to be drawn: where each sprite pixel looks in the texture, and its light."""
 
     texture: Image
-    columns: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.float32]
+    columns: Float32s
+    rows: Float32s
     shade: Image
     alpha: Image
-    to_material: Floats
+    to_material: Float64s
 
 
 class Figure:
@@ -210,7 +210,7 @@ class Figure:
         return self.place(joints, nearness, scale, yaw=yaw, trunk_yaw=yaw - twist, head_yaw=yaw + posture.look)
 
     def place(
-        self, joints: Floats, nearness: Floats, scale: float, *, yaw: float, trunk_yaw: float, head_yaw: float
+        self, joints: Float64s, nearness: Float64s, scale: float, *, yaw: float, trunk_yaw: float, head_yaw: float
     ) -> Pose2D:
         """Put the body where its joints are in the picture.
 
@@ -240,7 +240,7 @@ class Figure:
             lights=np.clip(0.93 + 0.55 * middle / self.shape.height, 0.72, 1.06),
         )
 
-    def sprite(self, part: int, turn: float, light: float) -> tuple[Image, Floats]:
+    def sprite(self, part: int, turn: float, light: float) -> tuple[Image, Float64s]:
         """A part turned about its axis: premultiplied RGBA, and the `(2, 3)` map from its pixels to (s, t)."""
         surface = self._surfaces[part]
         shift = np.float32(-(turn % (2 * np.pi)) / (2 * np.pi) * COLUMNS)
@@ -249,7 +249,7 @@ class Figure:
         return np.asarray(cv2.merge((lit, surface.alpha)), np.uint8), surface.to_material
 
 
-def _axis_maps(start: Floats, end: Floats, half: Floats) -> Floats:
+def _axis_maps(start: Float64s, end: Float64s, half: Float64s) -> Float64s:
     """`(parts, 2, 3)` maps from (s, t) for axes from `start` to `end` `(parts, 2)` and half-widths in pixels."""
     axis = end - start
     length = np.linalg.norm(axis, axis=1)
@@ -263,7 +263,7 @@ def _axis_maps(start: Floats, end: Floats, half: Floats) -> Floats:
     return np.stack([sideways, whole, first], axis=2)
 
 
-def _surface(profile: Floats, texture: Image, length_px: float, half_px: float) -> _Surface:
+def _surface(profile: Float64s, texture: Image, length_px: float, half_px: float) -> _Surface:
     rows, half = max(int(np.ceil(length_px)), 3), max(half_px, 1.0)
     columns = 2 * int(np.ceil(half)) + 1
     u = (np.arange(columns + 2 * _PAD) - _PAD - columns // 2) / half

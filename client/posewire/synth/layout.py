@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s, Float64s
 from posewire.synth.camera import compose
 from posewire.synth.figure import PARTS, PROFILE_SAMPLES, PROFILES
 
 __all__ = ["Layout", "dense_flow", "displace", "label_of"]
-
-Floats = npt.NDArray[np.float64]
 
 
 def label_of(person: int, part: int = 0) -> int:
@@ -32,17 +31,17 @@ class Layout:
     """
 
     labels: npt.NDArray[np.uint16]
-    base: Floats
-    maps: Floats
-    turns: Floats
+    base: Float64s
+    maps: Float64s
+    turns: Float64s
 
 
-def _inverse(maps: Floats) -> Floats:
+def _inverse(maps: Float64s) -> Float64s:
     linear = np.linalg.inv(maps[..., :2])
     return np.concatenate([linear, -linear @ maps[..., 2:]], axis=-1)
 
 
-def displace(before: Layout, after: Layout, points: Floats, labels: npt.NDArray[np.uint16]) -> Floats:
+def displace(before: Layout, after: Layout, points: Float64s, labels: npt.NDArray[np.uint16]) -> Float64s:
     """Where surface points go from one frame to the next.
 
     Args:
@@ -72,7 +71,7 @@ def displace(before: Layout, after: Layout, points: Floats, labels: npt.NDArray[
     return moved - points
 
 
-def _apply(maps: Floats, points: Floats) -> Floats:
+def _apply(maps: Float64s, points: Float64s) -> Float64s:
     """`(m or 1, 2, 3)` maps to `(m, 2)` points."""
     x, y = points[:, 0], points[:, 1]
     return np.stack(
@@ -84,7 +83,7 @@ def _apply(maps: Floats, points: Floats) -> Floats:
     )
 
 
-def dense_flow(before: Layout, after: Layout) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def dense_flow(before: Layout, after: Layout) -> tuple[Float32s, npt.NDArray[np.bool_]]:
     """Flow `(h, w, 2)` of every pixel of `before`, and whether the point is still to be seen in `after` `(h, w)`."""
     height, width = before.labels.shape
     motion = compose(after.base, _inverse(before.base))

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.synth.body import BodyShape, Posture, stride_length
 from posewire.synth.camera import Camera
 from posewire.synth.config import Choreography, SceneConfig
 
 __all__ = ["Script", "write_script"]
 
-Floats = npt.NDArray[np.float64]
 
 _WALK_M_S = 1.3
 _WARM_UP_S = 1.0
@@ -47,7 +46,7 @@ class Script:
         wave_left: which arm waves.
     """
 
-    track: Floats
+    track: Float64s
     wave_left: bool
 
     def at(self, frame: float) -> tuple[float, float, float, Posture]:

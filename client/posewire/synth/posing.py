@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s, Float64s
 from posewire.joints import COCO17, NANO19
 from posewire.synth.body import (
     FACE,
@@ -33,8 +34,6 @@ from posewire.synth.visibility import FACE_AZIMUTHS, joint_visibility
 __all__ = ["PosedPerson", "can_be_posed", "paint_posed"]
 
 Image = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
-Floats32 = npt.NDArray[np.float32]
 
 _ROW = {name: row for row, name in enumerate(COCO17.names)}
 _FACE_ROWS = [_ROW[name] for name in FACE]
@@ -57,19 +56,19 @@ class PosedPerson:
         visible_fraction: seen pixels of the body, relative to all it would have.
     """
 
-    joints: Floats32
-    box: Floats32
+    joints: Float32s
+    box: Float32s
     visible_fraction: float
 
 
-def can_be_posed(labels: Floats32) -> npt.NDArray[np.bool_]:
+def can_be_posed(labels: Float32s) -> npt.NDArray[np.bool_]:
     """Which of the labels `(n, 17, 3)`, COCO's x, y, v, tell enough: all joints below the head, two of the face."""
     known = labels[..., 2] > 0
     return np.asarray(known[:, _BODY_ROWS].all(axis=1) & (known[:, _FACE_ROWS].sum(axis=1) >= 2))
 
 
 def paint_posed(
-    image: Image, poses: Sequence[Floats32], rng: np.random.Generator, cloths: Sequence[Image] = ()
+    image: Image, poses: Sequence[Float32s], rng: np.random.Generator, cloths: Sequence[Image] = ()
 ) -> list[PosedPerson]:
     """Paint people over a picture, each before those painted earlier.
 
@@ -137,7 +136,7 @@ def _dressed(rng: np.random.Generator, person: int, cloths: Sequence[Image]) -> 
     return replace(wardrobe, **{name: cloth for name, cloth in worn.items() if rng.random() < 0.8})
 
 
-def _pixels_a_metre(shape: BodyShape, pose: Floats32) -> float | None:
+def _pixels_a_metre(shape: BodyShape, pose: Float32s) -> float | None:
     """The scale that a pose is seen at; None if its trunk points at the camera."""
     at = {name: pose[row, :2].astype(np.float64) for name, row in _ROW.items()}
     seen = [float(np.linalg.norm(_middle(at, "shoulder") - _middle(at, "hip"))) / (_TRUNK_M * shape.height)]
@@ -156,7 +155,7 @@ def _pixels_a_metre(shape: BodyShape, pose: Floats32) -> float | None:
     return scale if seen[0] > _LEAST_TRUNK * scale > 0 else None
 
 
-def _posed(figure: Figure, pose: Floats32, scale: float, rng: np.random.Generator) -> Pose2D:
+def _posed(figure: Figure, pose: Float32s, scale: float, rng: np.random.Generator) -> Pose2D:
     shape, metre = figure.shape, scale
     unit = shape.height * metre  # pixels of a body height
     joints = np.zeros((len(JOINTS), 2))
@@ -184,14 +183,14 @@ def _posed(figure: Figure, pose: Floats32, scale: float, rng: np.random.Generato
     return figure.place(joints, _nearness(shape, pose, yaw, rng), scale, yaw=yaw, trunk_yaw=yaw, head_yaw=head_yaw)
 
 
-def _place_head(at: dict[str, Floats], pose: Floats32, unit: float, down: Floats) -> float:
+def _place_head(at: dict[str, Float64s], pose: Float32s, unit: float, down: Float64s) -> float:
     """Put neck, head and face where the labels of the face are; gives the head's yaw."""
     known = [name for name in FACE if pose[_ROW[name], 2] > 0]
     labelled = np.array([at[name].copy() for name in known])
     axis = _direction(at["neck_base"] - labelled.mean(axis=0), down)  # from crown to chin
     axis = _direction(axis + 0.5 * down, down)
     sideways = np.array([axis[1], -axis[0]])
-    best: tuple[float, float, Floats] | None = None
+    best: tuple[float, float, Float64s] | None = None
     for yaw in _HEAD_YAWS.tolist():
         offsets = np.array([_on_head(name, yaw, unit, axis, sideways) for name in known])
         centre = (labelled - offsets).mean(axis=0)
@@ -216,7 +215,7 @@ def _place_head(at: dict[str, Floats], pose: Floats32, unit: float, down: Floats
     return yaw
 
 
-def _on_head(name: str, yaw: float, unit: float, axis: Floats, sideways: Floats) -> Floats:
+def _on_head(name: str, yaw: float, unit: float, axis: Float64s, sideways: Float64s) -> Float64s:
     """Where a point of the face is in the picture, from the middle of the head."""
     azimuth, drop = FACE[name]
     swell = float(head_profile(np.array([drop]))[0])
@@ -224,7 +223,9 @@ def _on_head(name: str, yaw: float, unit: float, axis: Floats, sideways: Floats)
     return np.asarray(unit * (swell * across * sideways + (drop - 0.5) * HEAD_LENGTH * axis))
 
 
-def _trunk_yaw(at: dict[str, Floats], across: Floats, width: float, head_yaw: float, rng: np.random.Generator) -> float:
+def _trunk_yaw(
+    at: dict[str, Float64s], across: Float64s, width: float, head_yaw: float, rng: np.random.Generator
+) -> float:
     """Where the trunk looks: by how wide the shoulders are seen, to the side to which the head looks."""
     seen = float((at["left_shoulder"] - at["right_shoulder"]) @ across) / width
     turned = float(np.arccos(np.clip(seen, -1.0, 1.0)))
@@ -232,7 +233,7 @@ def _trunk_yaw(at: dict[str, Floats], across: Floats, width: float, head_yaw: fl
     return float(np.copysign(turned, side))
 
 
-def _nearness(shape: BodyShape, pose: Floats32, yaw: float, rng: np.random.Generator) -> Floats:
+def _nearness(shape: BodyShape, pose: Float32s, yaw: float, rng: np.random.Generator) -> Float64s:
     """Metres by which joints are nearer than the middle of the body: the nearer side, and what hides or is hidden."""
     nearness = np.zeros(len(JOINTS))
     for side, sign in (("left", 1.0), ("right", -1.0)):
@@ -249,11 +250,11 @@ def _nearness(shape: BodyShape, pose: Floats32, yaw: float, rng: np.random.Gener
     return nearness
 
 
-def _middle(at: dict[str, Floats], joint: str) -> Floats:
+def _middle(at: dict[str, Float64s], joint: str) -> Float64s:
     return np.asarray((at[f"left_{joint}"] + at[f"right_{joint}"]) / 2)
 
 
-def _direction(vector: Floats, otherwise: Floats) -> Floats:
+def _direction(vector: Float64s, otherwise: Float64s) -> Float64s:
     """The vector at length 1; `otherwise` if it has none."""
     length = float(np.linalg.norm(vector))
     return vector / length if length > 1e-6 else otherwise

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.joints import NANO19
 from posewire.synth.backdrop import build_backdrop, build_pillars
 from posewire.synth.body import JOINTS, draw_shape
@@ -27,7 +28,6 @@ from posewire.synth.visibility import joint_visibility
 __all__ = ["Scene"]
 
 Image = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
 
 _HEAD = [PART_ROW["head"]]
 _EXPOSURES = 5
@@ -144,7 +144,7 @@ class Scene:
             return self._remember(index, self._paint(index, actors), actors)
         return self._layouts[index]
 
-    def _joints(self, actors: list[Actor], index: int) -> Floats:
+    def _joints(self, actors: list[Actor], index: int) -> Float64s:
         """`(people, len(JOINTS), 2)` in the frame."""
         motion = self._camera.motion(index / self.config.fps)
         joints = np.array([actor.pose.joints for actor in actors]).reshape(-1, len(JOINTS), 2)
@@ -196,16 +196,16 @@ def _sensor_noise(config: SceneConfig) -> npt.NDArray[np.int16] | None:
     return np.asarray(np.rint(noise * config.sensor_noise), np.int16)
 
 
-def _bounds(outlines: list[Floats]) -> Floats:
+def _bounds(outlines: list[Float64s]) -> Float64s:
     """Boxes xyxy `(n, 4)` around outlines `(parts, points, 2)`."""
     return np.array([[*outline.min((0, 1)), *outline.max((0, 1))] for outline in outlines]).reshape(-1, 4)
 
 
-def _inside(box: Floats, width: int, height: int) -> bool:
+def _inside(box: Float64s, width: int, height: int) -> bool:
     return bool(box[0] >= 0 and box[1] >= 0 and box[2] <= width - 1 and box[3] <= height - 1)
 
 
-def _area(outline: Floats, box: Floats) -> int:
+def _area(outline: Float64s, box: Float64s) -> int:
     """Pixels of a silhouette, wherever it is."""
     corner = np.floor(box[:2])
     size = np.ceil(box[2:] - corner).astype(int) + 1

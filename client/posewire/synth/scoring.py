@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import AREA_OF_BOX, NANO19, JointSet
 from posewire.synth.truth import FrameTruth
 
 __all__ = ["Score", "Scorer"]
-
-Floats32 = npt.NDArray[np.float32]
-
-"""A body's area relative to its box, as COCO has it on average; for the scale of OKS."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ class Scorer:
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is {value}; it must be in 0..1")
 
-    def add(self, truth: FrameTruth, ids: npt.NDArray[np.int64], boxes: Floats32, joints: Floats32) -> None:
+    def add(self, truth: FrameTruth, ids: npt.NDArray[np.int64], boxes: Float32s, joints: Float32s) -> None:
         """Score one frame.
 
         Args:
@@ -129,9 +126,9 @@ class Scorer:
         self._used.update(ids.tolist())
         self._people += int(wanted.sum())
         for row in np.nonzero(wanted)[0].tolist():
-            self._see(int(truth.ids[row]), truth.index)
+            self._note_seen(int(truth.ids[row]), truth.index)
             if row in matches:
-                self._account(truth, row, int(ids[matches[row]]), true_joints[row], joints[matches[row]])
+                self._compare(truth, row, int(ids[matches[row]]), true_joints[row], joints[matches[row]])
                 self._similarities.append(float(oks[row, matches[row]]))
             else:
                 self._missed += 1
@@ -139,13 +136,13 @@ class Scorer:
         excused = _iou(boxes[unmatched], truth.boxes[~wanted]).max(axis=1, initial=0.0) >= 0.5
         self._false += int((~excused).sum())
 
-    def _see(self, person: int, frame: int) -> None:
+    def _note_seen(self, person: int, frame: int) -> None:
         """Somebody is to be found."""
         if frame - self._last_seen.get(person, frame) > self.longest_gap + 1:
             self._returned.add(person)
         self._last_seen[person] = frame
 
-    def _account(self, truth: FrameTruth, row: int, track: int, true_joints: Floats32, joints: Floats32) -> None:
+    def _compare(self, truth: FrameTruth, row: int, track: int, true_joints: Float32s, joints: Float32s) -> None:
         person = int(truth.ids[row])
         if self._last.get(person, track) != track:
             self._switches += 1
@@ -158,7 +155,7 @@ class Scorer:
         self._errors_px += errors.tolist()
         self._relative_errors += (errors / (0.6 * np.hypot(head[2] - head[0], head[3] - head[1]))).tolist()
 
-    def _oks(self, truth: FrameTruth, true_joints: Floats32, joints: Floats32) -> Floats32:
+    def _oks(self, truth: FrameTruth, true_joints: Float32s, joints: Float32s) -> Float32s:
         """`(true, tracked)` similarity over the joints that are in the picture."""
         size = truth.full_boxes[:, 2:] - truth.full_boxes[:, :2]
         area = np.maximum(AREA_OF_BOX * size.prod(axis=1), 1.0)
@@ -168,7 +165,7 @@ class Scorer:
         alike = np.exp(-gap / (2.0 * area[:, None, None] * kappa)) * counted[:, None]
         return np.asarray(alike.sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)[:, None], np.float32)
 
-    def _match(self, truth: FrameTruth, ids: npt.NDArray[np.int64], oks: Floats32) -> Iterator[tuple[int, int]]:
+    def _match(self, truth: FrameTruth, ids: npt.NDArray[np.int64], oks: Float32s) -> Iterator[tuple[int, int]]:
         """One-to-one pairs (true row, tracked row): those of before first, then the most similar."""
         open_pairs = [
             (self._last.get(int(truth.ids[row])) != int(ids[column]), -float(oks[row, column]), row, column)
@@ -200,7 +197,7 @@ class Scorer:
         )
 
 
-def _iou(first: Floats32, second: Floats32) -> Floats32:
+def _iou(first: Float32s, second: Float32s) -> Float32s:
     """`(m, n)` intersection over union of xyxy boxes."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.synth.backdrop import Backdrop, Pillar
 from posewire.synth.camera import compose
 from posewire.synth.figure import OUTLINES, Figure, Pose2D
@@ -17,7 +18,6 @@ __all__ = ["Actor", "Painting", "paint", "put_figure"]
 
 Image = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.uint16]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Actor:
     person: int
     figure: Figure
     pose: Pose2D
-    maps: Floats
+    maps: Float64s
     depth_m: float
     foot: tuple[float, float, float]
 
     @property
-    def outline(self) -> Floats:
+    def outline(self) -> Float64s:
         """Silhouettes of all parts in the frame: `(parts, points, 2)`."""
         return np.asarray(OUTLINES @ self.maps[:, :, :2].transpose(0, 2, 1) + self.maps[:, None, :, 2])
 
@@ -62,7 +62,7 @@ class Painting:
 
 
 def paint(
-    backdrop: Backdrop, pillars: list[Pillar], actors: list[Actor], motion: Floats, size: tuple[int, int]
+    backdrop: Backdrop, pillars: list[Pillar], actors: list[Actor], motion: Float64s, size: tuple[int, int]
 ) -> Painting:
     """Paint a frame of `size` (width, height) as seen by a camera that moved by `motion` `(2, 3)`."""
     image = backdrop.show(motion, *size)
@@ -100,7 +100,7 @@ def put_figure(image: Image, labels: Labels, actor: Actor) -> int:
 _MATERIAL_CORNERS = np.array([[-1.0, -1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
 
 
-def _touches(image: Image, to_frame: Floats) -> bool:
+def _touches(image: Image, to_frame: Float64s) -> bool:
     """Whether a part can be in the picture at all."""
     corners = to_frame[:, :2] @ _MATERIAL_CORNERS + to_frame[:, 2:]
     low, high = corners.min(axis=1), corners.max(axis=1)
@@ -108,7 +108,7 @@ def _touches(image: Image, to_frame: Floats) -> bool:
     return bool(high[0] > -1 and high[1] > -1 and low[0] < width and low[1] < height)
 
 
-def _put(image: Image, labels: Labels, sprite: Image, placed: Floats, label: int) -> tuple[int, int, int, int] | None:
+def _put(image: Image, labels: Labels, sprite: Image, placed: Float64s, label: int) -> tuple[int, int, int, int] | None:
     """Blend a premultiplied sprite and mark its pixels; gives the region touched (x0, y0, x1, y1), None outside."""
     rows, columns = sprite.shape[:2]
     corners = placed[:, :2] @ np.array([[0, columns, 0, columns], [0, 0, rows, rows]], np.float64) + placed[:, 2:]
@@ -140,7 +140,7 @@ def _shadow() -> Image:
 _SHADOW = cv2.merge([_shadow()] * 4)
 
 
-def _shadow_map(actor: Actor) -> Floats:
+def _shadow_map(actor: Actor) -> Float64s:
     """From the shadow's pixels to the ground at the feet of an actor."""
     x, y, scale = actor.foot
     half = (_SHADOW_PX - 1) / 2
@@ -148,7 +148,7 @@ def _shadow_map(actor: Actor) -> Floats:
     return np.array([[reach_x, 0.0, x + 0.08 * scale - half * reach_x], [0.0, reach_y, y - half * reach_y]])
 
 
-def _shade_ground(image: Image, placed: Floats) -> None:
+def _shade_ground(image: Image, placed: Float64s) -> None:
     corners = placed[:, :2] @ np.array([[0, _SHADOW_PX], [0, _SHADOW_PX]], np.float64) + placed[:, 2:]
     x0, y0 = np.maximum(np.floor(corners[:, 0]).astype(int), 0)
     x1, y1 = np.minimum(np.ceil(corners[:, 1]).astype(int), (image.shape[1], image.shape[0]))

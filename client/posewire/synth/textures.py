@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.synth.body import FACE
 
 __all__ = ["COLUMNS", "Wardrobe", "draw_wardrobe"]
 
 Image = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Colour = npt.NDArray[np.float32]
+Colour = Float32s
 
 ROWS, COLUMNS = 96, 192
 
@@ -99,11 +99,11 @@ def _vary(rng: np.random.Generator, colour: tuple[int, int, int], by: float) -> 
     return np.clip(np.array(colour, np.float32) + rng.normal(0.0, by, 3), 12, 248).astype(np.float32)
 
 
-def _as_image(texture: Floats) -> Image:
+def _as_image(texture: Float32s) -> Image:
     return np.clip(texture, 0, 255).astype(np.uint8)
 
 
-def _cloth(rng: np.random.Generator, colour: Colour, roughness: float) -> Floats:
+def _cloth(rng: np.random.Generator, colour: Colour, roughness: float) -> Float32s:
     """Plain cloth with folds and weave; `roughness` is the contrast of both."""
     folds = cv2.resize(rng.normal(0.0, 1.0, (7, 14)).astype(np.float32), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
     weave = cv2.resize(rng.normal(0.0, 1.0, (ROWS // 2, COLUMNS // 2)).astype(np.float32), (COLUMNS, ROWS))
@@ -111,13 +111,13 @@ def _cloth(rng: np.random.Generator, colour: Colour, roughness: float) -> Floats
     return (colour * relief[..., None]).astype(np.float32)
 
 
-def _seams(texture: Floats, colour: Colour) -> None:
+def _seams(texture: Float32s, colour: Colour) -> None:
     """Side seams of trousers."""
     for column in (COLUMNS // 4, 3 * COLUMNS // 4):
         texture[:, column - 1 : column + 1] = colour * 0.7
 
 
-def _shirt(rng: np.random.Generator, colour: Colour, second: Colour) -> tuple[Floats, Floats]:
+def _shirt(rng: np.random.Generator, colour: Colour, second: Colour) -> tuple[Float32s, Float32s]:
     """Torso and sleeve in one of seven patterns."""
     torso, sleeve = _cloth(rng, colour, 0.07), _cloth(rng, colour, 0.07)
     rows, columns = np.mgrid[:ROWS, :COLUMNS]
@@ -154,7 +154,7 @@ def _shirt(rng: np.random.Generator, colour: Colour, second: Colour) -> tuple[Fl
     return torso, sleeve
 
 
-def _head(rng: np.random.Generator, skin: Colour, hair: Colour) -> Floats:
+def _head(rng: np.random.Generator, skin: Colour, hair: Colour) -> Float32s:
     """Face, ears and hair."""
     head = _cloth(rng, skin, 0.02)
     azimuth = np.degrees((np.arange(COLUMNS) + 0.5) / COLUMNS * 2 * np.pi - np.pi)
@@ -180,7 +180,7 @@ def _head(rng: np.random.Generator, skin: Colour, hair: Colour) -> Floats:
     return head
 
 
-def _face(head: Floats, skin: Colour, hair: Colour, *, beard: bool) -> None:
+def _face(head: Float32s, skin: Colour, hair: Colour, *, beard: bool) -> None:
     def spot(azimuth: float, t: float, size: tuple[int, int], colour: Colour) -> None:
         centre = (round(COLUMNS * (azimuth / (2 * np.pi) + 0.5)), round(t * ROWS))
         cv2.ellipse(head, centre, size, 0, 0, 360, colour.tolist(), -1, cv2.LINE_AA)

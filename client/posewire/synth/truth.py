@@ -9,12 +9,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.synth.figure import PARTS
 from posewire.synth.layout import Layout, dense_flow, displace
 
 __all__ = ["FrameTruth", "SceneFrame", "TrueFlow"]
-
-Floats32 = npt.NDArray[np.float32]
 
 
 class TrueFlow:
@@ -23,7 +22,7 @@ class TrueFlow:
     def __init__(self, before: Layout, after: Layout) -> None:
         self._before, self._after = before, after
 
-    def at(self, points: Floats32) -> Floats32:
+    def at(self, points: Float32s) -> Float32s:
         """Displacements `(m, 2)` of the surfaces seen at `points` `(m, 2)`, pixels of the previous frame.
 
         Points outside the picture move like the nearest pixel's surface.
@@ -54,12 +53,12 @@ class FrameTruth:
     index: int
     time_s: float
     ids: npt.NDArray[np.int64]
-    joints: Floats32
-    boxes: Floats32
-    full_boxes: Floats32
-    head_boxes: Floats32
-    visible_fraction: Floats32
-    joint_flow: Floats32
+    joints: Float32s
+    boxes: Float32s
+    full_boxes: Float32s
+    head_boxes: Float32s
+    visible_fraction: Float32s
+    joint_flow: Float32s
     layout: Layout = field(repr=False)
     _before: Callable[[], Layout] = field(repr=False)
 
@@ -75,7 +74,7 @@ class FrameTruth:
         return TrueFlow(self._before(), self.layout)
 
     @property
-    def flow(self) -> Floats32:
+    def flow(self) -> Float32s:
         """The dense flow `(h, w, 2)`: point p of the previous frame is at p + flow[p] here; 0 in the first frame."""
         return self._dense[0]
 
@@ -85,7 +84,7 @@ class FrameTruth:
         return self._dense[1]
 
     @cached_property
-    def _dense(self) -> tuple[Floats32, npt.NDArray[np.bool_]]:
+    def _dense(self) -> tuple[Float32s, npt.NDArray[np.bool_]]:
         return dense_flow(self._before(), self.layout)
 
     def seen(self, at_least: float = 0.2) -> npt.NDArray[np.bool_]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire.joints import NANO19
 from posewire.synth.figure import PART_ROW
 from posewire.synth.layout import label_of
 from posewire.synth.stage import Actor
 
 __all__ = ["FACE_AZIMUTHS", "joint_visibility"]
-
-Floats = npt.NDArray[np.float64]
 
 
 def _own_parts() -> tuple[list[frozenset[int]], dict[int, float]]:
@@ -39,7 +38,7 @@ FACE_AZIMUTHS = {"nose": (0.0, 98.0), "left_eye": (27.0, 84.0), "right_eye": (-2
 """Azimuth of a point of the face, and up to which angle from the camera it is seen, degrees."""
 
 
-def joint_visibility(actor: Actor, joints: Floats, labels: npt.NDArray[np.uint16]) -> list[int]:
+def joint_visibility(actor: Actor, joints: Float64s, labels: npt.NDArray[np.uint16]) -> list[int]:
     """0 outside, 1 hidden, 2 visible, for each joint `(19, 2)` of one person."""
     height, width = labels.shape
     states = []

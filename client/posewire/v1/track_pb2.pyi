@@ -47,6 +47,8 @@ class _FailureReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     """The frame number did not increase."""
     FAILURE_REASON_INFERENCE: _FailureReason.ValueType  # 6
     """A network failed on this frame."""
+    FAILURE_REASON_BAD_ELAPSED: _FailureReason.ValueType  # 7
+    """Frame.elapsed is out of its range."""
 
 class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper):
     """Why a frame failed."""
@@ -64,6 +66,8 @@ FAILURE_REASON_BAD_NUMBER: FailureReason.ValueType  # 5
 """The frame number did not increase."""
 FAILURE_REASON_INFERENCE: FailureReason.ValueType  # 6
 """A network failed on this frame."""
+FAILURE_REASON_BAD_ELAPSED: FailureReason.ValueType  # 7
+"""Frame.elapsed is out of its range."""
 Global___FailureReason: typing_extensions.TypeAlias = FailureReason
 
 class _DropReason:

@@ -18,9 +18,9 @@ __all__ = ["CocoResultsWriter"]
 class CocoResultsWriter(ResultWriter):
     """Results as a COCO results file, which pycocotools reads.
 
-    A list of `image_id`, `category_id` 1, `keypoints` (17 times x, y, score), `score` and `bbox` [x, y, w, h]. Joints
-    are converted to COCO's 17 by name. The format has no ids, and no place for frames without a result: these have no
-    entries, and `missed` lists them.
+    A list of `image_id`, `category_id` (1, as in COCO, unless another is given), `keypoints` (17 times x, y, score),
+    `score` and `bbox` [x, y, w, h]. Joints are converted to COCO's 17 by name. The format has no ids, and no place for
+    frames without a result: these have no entries, and `missed` lists them.
 
         with CocoResultsWriter("dt.json", estimate.joint_set) as writer:
             writer.add(image_id, estimate.people)
@@ -53,8 +53,8 @@ class CocoResultsWriter(ResultWriter):
         else:
             self.missed.append(result.frame)
 
-    def add(self, image_id: int, people: Sequence[Person]) -> None:
-        """Add the people of one picture."""
+    def add(self, image_id: int, people: Sequence[Person], *, category_id: int = 1) -> None:
+        """Add the people of one picture; `category_id` is that of people in the ground truth."""
         self._check_open()
         if not people:
             return
@@ -63,7 +63,7 @@ class CocoResultsWriter(ResultWriter):
             self._entries.append(
                 {
                     "image_id": image_id,
-                    "category_id": 1,
+                    "category_id": category_id,
                     "keypoints": [round(value, 4) for value in joints.reshape(-1).tolist()],
                     "score": round(person.score, 6),
                     "bbox": [round(value, 3) for value in person.box.tolist()],

@@ -8,28 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from posewire.array_types import Float32s
 from posewire.errors import MisuseError, OutputError
 from posewire.joints import POSETRACK15, JointSet
 from posewire.output_files import AtomicPath, ResultWriter, write_json
+from posewire.posetrack_format import CATEGORY_ID, category, image_id, in_keypoint_order
 from posewire.results import FrameResult, Person
 
 __all__ = ["PoseTrackWriter"]
-
-# COCO's 17 places; PoseTrack puts the neck and the head top where the eyes are, and leaves the ears empty.
-_KEYPOINTS = (
-    "nose", "head_bottom", "head_top", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
-
-# Pairs of places, counted from 1, as in the data set's own files.
-_SKELETON = (
-    (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11),
-    (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
-)  # fmt: skip
 
 SEQUENCE_NAME = re.compile(r"([0-9]{5,6})_[A-Za-z0-9_]+")
 """What PoseTrack calls a sequence; its number is the first group."""
@@ -116,20 +102,19 @@ class PoseTrackWriter(ResultWriter):
                 annotations.append(self._annotation(person, joints, len(annotations)))
         self._frames[result.frame] = _Frame(result.name, image, annotations)
 
-    def _annotation(self, person: Person, joints: npt.NDArray[np.float32], place: int) -> dict[str, Any]:
+    def _annotation(self, person: Person, joints: Float32s, place: int) -> dict[str, Any]:
         """One person; `id` is the place in the frame until the frame has its own."""
         track_id = self._ids_before + person.id
         self._largest_id = max(self._largest_id, track_id)
         keypoints: list[float] = []
         scores: list[float] = []
-        for name in _KEYPOINTS:
-            x, y, score = joints[POSETRACK15.index(name)].tolist() if name in POSETRACK15.names else (0.0, 0.0, 0.0)
+        for x, y, score in in_keypoint_order(joints).tolist():
             keypoints += [round(x, 3), round(y, 3), int(score > 0)]
             scores.append(round(score, 5))
         return {
             "id": place,
             "track_id": track_id,
-            "category_id": 1,
+            "category_id": CATEGORY_ID,
             "bbox": [round(value, 3) for value in person.box.tolist()],
             "score": round(person.score, 5),
             "keypoints": keypoints,
@@ -143,21 +128,13 @@ class PoseTrackWriter(ResultWriter):
         most = max((len(frame.annotations) for frame in self._frames.values()), default=0)
         places = 10 ** max(2, len(str(most - 1)))
         for frame, (number, name) in zip(self._frames.values(), _numbered(self._frames), strict=True):
-            # The data set's ids: a 1, six digits of the sequence, four of the frame.
-            image_id = 10_000_000_000 + int(self._video_id) * 10_000 + number
-            named = {"id": image_id, "frame_id": image_id, "file_name": f"images/{self._sequence}/{name}"}
+            frame_id = image_id(int(self._video_id), number)
+            named = {"id": frame_id, "frame_id": frame_id, "file_name": f"images/{self._sequence}/{name}"}
             images.append(named | frame.image | {"nframes": len(self._frames)})
             annotations += [
-                person | {"id": image_id * places + person["id"], "image_id": image_id} for person in frame.annotations
+                person | {"id": frame_id * places + person["id"], "image_id": frame_id} for person in frame.annotations
             ]
-        category = {
-            "supercategory": "person",
-            "id": 1,
-            "name": "person",
-            "keypoints": list(_KEYPOINTS),
-            "skeleton": [list(pair) for pair in _SKELETON],
-        }
-        write_json(self._path, {"images": images, "annotations": annotations, "categories": [category]})
+        write_json(self._path, {"images": images, "annotations": annotations, "categories": [category()]})
 
     def _give_up(self) -> None:
         self._frames.clear()

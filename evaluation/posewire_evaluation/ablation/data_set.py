@@ -8,17 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 from posewire_evaluation.ablation.videos import Video
-from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.posetrack_files import read_posetrack
-from posewire_evaluation.sequence_files import sequence_files
-from posewire_evaluation.sequence_videos import SequenceVideo, find_video
+from posewire_evaluation.sequence_videos import SequenceVideo, labelled_videos
 from posewire_evaluation.sequences import PoseSequence
 
-__all__ = ["Labelled", "read_data_set"]
+__all__ = ["LabelledVideo", "read_data_set"]
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabelledVideo:
     """A video and its truth.
 
     Attributes:
@@ -35,7 +32,9 @@ class Labelled:
         return Video(self.truth.name, self.found.path)
 
 
-def read_data_set(videos: Path, truth: Path, *, progress: Callable[[int], None] = lambda done: None) -> list[Labelled]:
+def read_data_set(
+    videos: Path, truth: Path, *, progress: Callable[[int], None] = lambda done: None
+) -> list[LabelledVideo]:
     """All sequences of a data set in PoseTrack format, in the order of their names.
 
     Args:
@@ -46,15 +45,8 @@ def read_data_set(videos: Path, truth: Path, *, progress: Callable[[int], None] 
     Raises:
         EvaluationError: something is missing or faulty; the message names file and frame.
     """
-    for folder in (videos, truth):
-        if not folder.is_dir():
-            raise EvaluationError(f"{folder} is not a folder; give one with a file for each sequence")
-    files = sequence_files(truth)
-    if not files:
-        raise EvaluationError(f"{truth} holds no *.json; give the folder of the truth")
     data_set = []
-    for done, file in enumerate(files, start=1):
-        sequence = read_posetrack(file)
-        data_set.append(Labelled(sequence, find_video(videos, sequence)))
+    for done, (_, sequence, video) in enumerate(labelled_videos(videos, truth), start=1):
+        data_set.append(LabelledVideo(sequence, video))
         progress(done)
     return data_set

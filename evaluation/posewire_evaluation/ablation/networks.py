@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,9 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from posewire.joints import JointSet, joint_set
+from posewire_models.choice import ByGap, ChosenDetector, ChosenFlow, Part, choose_networks
+from posewire_models.detectors.selection import DetectorSettings
+from posewire_models.flow_estimators import FAR_S
+from posewire_models.specs import Dis, FlowNetFile, Nothing, OnnxFile, TorchvisionFile
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
+from posewire_models.whole_files import file_digest
 
-__all__ = ["BundleNetworks", "Networks", "Stages", "file_digest", "told_apart"]
+__all__ = ["BundleNetworks", "Networks", "Stages", "with_unique_names"]
 
 
 class Stages(Protocol):
@@ -104,35 +108,10 @@ class BundleNetworks:
             ValueError: unknown detector, flow estimator or device.
             OSError: a weight file cannot be read.
         """
-        from posewire_models.bundle import resolved_manifest
-        from posewire_models.detectors.selection import DetectorSettings
-        from posewire_models.flow_estimators import FAR_S
-        from posewire_models.inference import select_device, select_runtime
-        from posewire_models.manifest import read_manifest
-        from posewire_models.precision import precision_name, select_precision
-        from posewire_models.specs import parse_detector_spec, parse_flow_spec
-
-        detector, flow = parse_detector_spec(self.detector), parse_flow_spec(self.flow)
-        for path in (detector.path, flow.path):
-            if path is not None and not path.is_file():
-                raise ValueError(f"{path} does not exist; give the file of the network")
-        manifest = resolved_manifest(read_manifest(self._folder), detector, flow, self.bundle)
-        device = select_device(self.device)
-        how = {
-            "device": device.type,
-            "runtime": select_runtime("auto", device),
-            "precision": precision_name(select_precision("auto", device)),
-        }
-        parts = {"detector": manifest.detector, "flow": manifest.flow, "pose": manifest.pose}
-        own = {stage: asdict(part) | how if part is not None else None for stage, part in parts.items()}
-        if self.flow == "auto" and device.type == "cpu" and manifest.near_flow is not None:
-            own["flow"] = {"far": own["flow"], "near": asdict(manifest.near_flow), "from_s": FAR_S}
-        for stage, spec in (("detector", detector), ("flow", flow)):
-            if spec.kind not in ("auto", "bundle", "published"):
-                # The path says nothing of what lies there.
-                content = None if spec.path is None else file_digest(spec.path)
-                own[stage] = {**asdict(spec), "path": content, **how, **asdict(DetectorSettings())}
-        return own
+        choice = choose_networks(self.bundle, device=self.device, detector=self.detector, flow=self.flow)
+        how = {**choice.how._asdict(), "device": choice.how.device.type}
+        stages = {"detector": choice.detector, "flow": choice.flow, "pose": choice.pose}
+        return {stage: _identity(chosen, how) for stage, chosen in stages.items()}
 
     @property
     def _folder(self) -> Path:
@@ -147,7 +126,7 @@ class BundleNetworks:
         return load_bundle(self.bundle, device=self.device, detector=self.detector, flow=self.flow)
 
 
-def told_apart(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
+def with_unique_names(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
     """The same choices; those that would have one name get as many folders in it as tell them apart.
 
     Raises:
@@ -162,7 +141,28 @@ def told_apart(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
     return named
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _identity(chosen: ChosenDetector | ChosenFlow, how: dict[str, Any]) -> dict[str, Any]:
+    # Some of the keys say nothing more: they stay, so that what users have in their caches is still known.
+    match chosen:
+        case Part(component):
+            return asdict(component) | how
+        case ByGap(near, far):
+            return {"far": _identity(far, how), "near": asdict(near.component), "from_s": FAR_S}
+        case OnnxFile(path):
+            named: dict[str, Any] = {"kind": "onnx", "path": _content(path), "name": ""}
+        case TorchvisionFile(name, path):
+            named = {"kind": "torchvision", "path": _content(path), "name": name}
+        case FlowNetFile(path):
+            named = {"kind": "flownet2-s", "path": _content(path), "preset": "ultrafast", "name": ""}
+        case Dis(preset):
+            named = {"kind": "dis", "path": None, "preset": preset, "name": ""}
+        case Nothing():
+            named = {"kind": "none"}
+    return named | how | asdict(DetectorSettings())
+
+
+def _content(path: Path) -> str:
+    """Of a network's file, whose path says nothing of what lies there."""
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give the file of the network")
+    return file_digest(path)

@@ -11,8 +11,9 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import JointSet
-from posewire_evaluation.ablation.cache import CachedDetections, NetworkCache, PoseBook, digest_of
+from posewire_evaluation.ablation.cache import CachedDetections, KnownPoses, NetworkCache, digest_of
 from posewire_evaluation.ablation.networks import Networks, Stages
 from posewire_evaluation.ablation.videos import Video
 from posewire_evaluation.errors import EvaluationError
@@ -22,7 +23,6 @@ from posewire_server.tracking import Boxes, BoxSource
 
 __all__ = ["LoadedOnce", "NetworkTime", "RecordedVideo", "keep_poses", "record"]
 
-Floats = npt.NDArray[np.float32]
 
 _BATCH = 4
 
@@ -117,7 +117,7 @@ def _record_flow(video: Video, networks: LoadedOnce, cache: NetworkCache, spent:
                 store(flow.grid)
 
 
-def keep_poses(video: Video, networks: Networks, cache: NetworkCache, new_poses: PoseBook) -> None:
+def keep_poses(video: Video, networks: Networks, cache: NetworkCache, new_poses: KnownPoses) -> None:
     """Add poses, which another process may have estimated, to the cache."""
     if len(new_poses):
         digest = _digest(video, networks, "pose")
@@ -150,7 +150,7 @@ class RecordedVideo:
     def __post_init__(self) -> None:
         self._found = self.cache.detections(self.video.name, self._digest("detector"))
         self._poses = self.cache.poses(self.video.name, self._digest("pose"), len(self.joint_set))
-        self.new_poses = PoseBook(len(self.joint_set))
+        self.new_poses = KnownPoses(len(self.joint_set))
         self._frames: Iterator[Frame] = iter(())
         self._next_frame = len(self)
 
@@ -175,7 +175,7 @@ class RecordedVideo:
         """Time since the frame before, in intervals of the camera."""
         return self._elapsed[frame]
 
-    def poses(self, frame: int, xyxy: Floats) -> Floats:
+    def poses(self, frame: int, xyxy: Float32s) -> Float32s:
         """Joints `(n, k, 3)` in the boxes `(n, 4)`; those that are not known are estimated, and remembered."""
         missing = self._poses.missing(frame, xyxy)
         if len(missing):
@@ -187,8 +187,8 @@ class RecordedVideo:
             self.spent.seconds += end - start
             self.waited_s += end - asked
             self.spent.poses += len(missing)
-            for book in (self._poses, self.new_poses):
-                book.add(frame, xyxy[missing], joints)
+            for known in (self._poses, self.new_poses):
+                known.add(frame, xyxy[missing], joints)
         return self._poses.get(frame, xyxy)
 
     @cached_property

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from posewire.array_types import Float32s
 from posewire.joints import JointSet
 from posewire_server.tracking import Boxes, FlowField, TrackedPeople, Tracker, TrackerConfig
 
 __all__ = ["StageOutputs", "replay"]
-
-Floats = npt.NDArray[np.float32]
 
 
 class StageOutputs(Protocol):
@@ -39,7 +35,7 @@ class StageOutputs(Protocol):
         """Time since the frame before, in intervals of the camera: 1, but where frames are missing."""
         ...
 
-    def poses(self, frame: int, xyxy: Floats) -> Floats:
+    def poses(self, frame: int, xyxy: Float32s) -> Float32s:
         """Joints `(n, k, 3)` in the boxes `(n, 4)`: any boxes, since flow boxes depend on the tracker itself."""
         ...
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from posewire_evaluation.ablation.data_set import Labelled
+from posewire_evaluation.ablation.data_set import LabelledVideo
 from posewire_evaluation.ablation.networks import Networks
 from posewire_evaluation.ablation.plots import figure, save
 from posewire_evaluation.ablation.tables import Cell, as_text, write_csv
@@ -35,7 +35,7 @@ class Row:
 
 def ablate(
     choices: Sequence[Networks],
-    sequences: Sequence[Labelled],
+    sequences: Sequence[LabelledVideo],
     cache_dir: Path,
     *,
     workers: int,

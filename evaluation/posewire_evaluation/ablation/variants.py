@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import cv2
 
-from posewire_evaluation.ablation.cache import NetworkCache, PoseBook
-from posewire_evaluation.ablation.data_set import Labelled
+from posewire_evaluation.ablation.cache import KnownPoses, NetworkCache
+from posewire_evaluation.ablation.data_set import LabelledVideo
 from posewire_evaluation.ablation.networks import Networks
 from posewire_evaluation.ablation.recording import LoadedOnce, NetworkTime, RecordedVideo, keep_poses, record
 from posewire_evaluation.ablation.replay import replay
@@ -71,7 +71,7 @@ class Measured:
 
 def measure(
     networks: Networks,
-    sequences: Sequence[Labelled],
+    sequences: Sequence[LabelledVideo],
     variants: Sequence[Variant],
     cache_dir: Path,
     *,
@@ -104,11 +104,11 @@ def measure(
     progress(len(sequences) + 1)
 
     measured = []
-    run = partial(_track_elsewhere, networks, sequences, cache_dir)
+    run = partial(_track_in_process, networks, sequences, cache_dir)
     with in_parallel(run, workers) as each:
         for count, outcome in enumerate(each(variants[:-1])):
-            for sequence, book in zip(sequences, outcome.new_poses, strict=True):
-                keep_poses(sequence.video, networks, cache, book)
+            for sequence, known in zip(sequences, outcome.new_poses, strict=True):
+                keep_poses(sequence.video, networks, cache, known)
             measured.append(outcome.measured)
             progress(len(sequences) + 2 + count)
     first.measured.networks.add(recorded)
@@ -139,15 +139,22 @@ class _Outcome:
     """A variant's result, and the poses that it had to have estimated, by sequence."""
 
     measured: Measured
-    new_poses: list[PoseBook]
+    new_poses: list[KnownPoses]
 
 
-def _track_elsewhere(networks: Networks, sequences: Sequence[Labelled], cache_dir: Path, variant: Variant) -> _Outcome:
+def _track_in_process(
+    networks: Networks, sequences: Sequence[LabelledVideo], cache_dir: Path, variant: Variant
+) -> _Outcome:
     return _track(variant, LoadedOnce(networks), sequences, NetworkCache(cache_dir))
 
 
 def _track(
-    variant: Variant, networks: LoadedOnce, sequences: Sequence[Labelled], cache: NetworkCache, *, keep: bool = False
+    variant: Variant,
+    networks: LoadedOnce,
+    sequences: Sequence[LabelledVideo],
+    cache: NetworkCache,
+    *,
+    keep: bool = False,
 ) -> _Outcome:
     pairs, new_poses, spent, tracking_s = [], [], NetworkTime(), 0.0
     for sequence in sequences:

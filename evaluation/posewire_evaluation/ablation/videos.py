@@ -13,9 +13,9 @@ import numpy as np
 
 from posewire.errors import SourceError
 from posewire.sources import FolderSource, open_source
-from posewire_evaluation.ablation.networks import file_digest
 from posewire_evaluation.errors import EvaluationError
 from posewire_models.frames import Frame
+from posewire_models.whole_files import file_digest
 
 __all__ = ["Video", "VideoError"]
 

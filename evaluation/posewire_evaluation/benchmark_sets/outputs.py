@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s, Float64s
 from posewire.joints import AREA_OF_BOX, NANO19, JointSet
 from posewire_evaluation.benchmark_sets.faults import Faults, missed_frames
 from posewire_evaluation.benchmark_sets.scenes import DrawnScene, FlowKind
@@ -16,7 +17,6 @@ from posewire_server.tracking.box_geometry import iou
 
 __all__ = ["FaultyOutputs"]
 
-Floats = npt.NDArray[np.float32]
 
 # Who is seen less than this is seen by no detector; who is seen as a whole gets a score of about 0.95, and 0.5, the
 # tracker's threshold, belongs to somebody of whom a third is seen.
@@ -39,8 +39,8 @@ _KAPPAS = 2.0 * np.asarray(NANO19.sigmas, np.float32)
 class _Phantoms(NamedTuple):
     """Things that look like people, in the picture as it is when the camera does not move."""
 
-    boxes: Floats
-    joints: Floats
+    boxes: Float32s
+    joints: Float32s
     fires: npt.NDArray[np.bool_]
     """`(frames, n)`"""
 
@@ -70,7 +70,7 @@ class FaultyOutputs:
         # Many trackers ask for the same.
         self._known_detections: dict[int, Boxes] = {}
         self._known_flow: dict[int, FlowField] = {}
-        self._known_people: dict[int, tuple[Floats, Floats, Floats]] = {}
+        self._known_people: dict[int, tuple[Float32s, Float32s, Float32s]] = {}
 
     def __len__(self) -> int:
         return len(self._scene.people)
@@ -114,7 +114,7 @@ class FaultyOutputs:
         """No frame is missing."""
         return 1.0
 
-    def poses(self, frame: int, xyxy: Floats) -> Floats:
+    def poses(self, frame: int, xyxy: Float32s) -> Float32s:
         """In each box `(n, 4)` the pose of the person, or phantom, who fills it best and is seen best."""
         if frame not in self._known_people:
             self._known_people[frame] = self._look_at(frame)
@@ -126,10 +126,10 @@ class FaultyOutputs:
             somebody = claims.max(axis=1) >= _LEAST_OVERLAP
             found[somebody] = joints[claims.argmax(axis=1)[somebody]]
         for row in np.flatnonzero(~somebody).tolist():
-            found[row] = self._nobody(frame, xyxy[row])
+            found[row] = self._pose_of_nobody(frame, xyxy[row])
         return _seen_in_crop(found, xyxy)
 
-    def _look_at(self, frame: int) -> tuple[Floats, Floats, Floats]:
+    def _look_at(self, frame: int) -> tuple[Float32s, Float32s, Float32s]:
         """Of the people and then the phantoms of a frame: boxes `(n, 4)`, how well they are seen `(n,)`, poses."""
         people = self._scene.people[frame]
         visible = people.visible_fraction
@@ -139,7 +139,7 @@ class FaultyOutputs:
         joints = np.array([self._pose(frame, row) for row in range(len(boxes))], np.float32)
         return boxes, clearness, joints.reshape(-1, len(NANO19), 3)
 
-    def _pose(self, frame: int, row: int) -> Floats:
+    def _pose(self, frame: int, row: int) -> Float32s:
         """The pose `(19, 3)` of a person of the frame, or of a phantom (the rows after them)."""
         people = self._scene.people[frame]
         if row >= len(people.ids):
@@ -149,14 +149,14 @@ class FaultyOutputs:
         noise = rng.standard_normal((len(NANO19), 3)).astype(np.float32)
         width, height = people.boxes[row, 2:] - people.boxes[row, :2]
         scale = _KAPPAS * np.sqrt(AREA_OF_BOX * width * height)
-        pose: Floats = people.joints[row].copy()
+        pose: Float32s = people.joints[row].copy()
         pose[:, :2] += self._faults.joint_jitter * scale[:, None] * noise[:, :2]
         seen = self._rng(7, int(people.ids[row])).uniform(*_SEEN) + _FRAME_NOISE * rng.standard_normal()
         score = np.array([_OUTSIDE, _HIDDEN, seen], np.float32)[people.joints[row, :, 2].astype(int)]
         pose[:, 2] = np.clip(score + _JOINT_NOISE * noise[:, 2], 0.01, 0.99)
         return pose
 
-    def _nobody(self, frame: int, box: Floats) -> Floats:
+    def _pose_of_nobody(self, frame: int, box: Float32s) -> Float32s:
         """What a pose network says of a box without a person: joints anywhere, with low scores."""
         rng = self._rng(5, frame)
         places = rng.random((len(NANO19), 2)) * (box[2:] - box[:2]) + box[:2]
@@ -176,7 +176,7 @@ class FaultyOutputs:
         joints = np.concatenate([places, np.clip(scores, 0.01, 0.99)], axis=2).astype(np.float32)
         return _Phantoms(boxes, joints, rng.random((len(self), count)) < self._faults.phantom_rate)
 
-    def _phantom_boxes(self, frame: int) -> Floats:
+    def _phantom_boxes(self, frame: int) -> Float32s:
         corners = self._phantoms.boxes.reshape(-1, 2)
         return _mapped(corners, self._scene.bases[frame]).reshape(-1, 4)
 
@@ -184,14 +184,14 @@ class FaultyOutputs:
         return np.random.default_rng([self._scene.config.seed, *purpose])
 
 
-def _mapped(points: Floats, affine: npt.NDArray[np.float64]) -> Floats:
+def _mapped(points: Float32s, affine: Float64s) -> Float32s:
     """Points `(n, 2)` or joints `(n, 3)` under a map `(2, 3)`; scores stay."""
     moved = points.copy()
     moved[:, :2] = points[:, :2] @ affine[:, :2].T.astype(np.float32) + affine[:, 2].astype(np.float32)
     return moved
 
 
-def _seen_in_crop(joints: Floats, xyxy: Floats) -> Floats:
+def _seen_in_crop(joints: Float32s, xyxy: Float32s) -> Float32s:
     """The joints, with those outside the crop of their box unseen."""
     middles, sides = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
     # The crop has the form of the network's input, 4:3.

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s, Float64s
 from posewire.joints import NANO19, POSETRACK15
 from posewire.synth import PRESETS, Scene, SceneConfig, TrueFlow
 from posewire.synth.layout import Layout
@@ -23,7 +24,6 @@ from posewire_models.stages import FlowEstimator
 
 __all__ = ["SETS", "DrawnScene", "FlowKind", "People", "draw", "scene_configs"]
 
-Floats = npt.NDArray[np.float32]
 
 SETS: tuple[str, ...] = tuple(PRESETS)
 """Names of the sets, which are the presets of `posewire.synth`."""
@@ -72,10 +72,10 @@ class People:
     """
 
     ids: npt.NDArray[np.int64]
-    joints: Floats
-    boxes: Floats
-    head_boxes: Floats
-    visible_fraction: Floats
+    joints: Float32s
+    boxes: Float32s
+    head_boxes: Float32s
+    visible_fraction: Float32s
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +95,9 @@ class DrawnScene:
     config: SceneConfig
     people: tuple[People, ...]
     labels: tuple[bytes, ...]
-    bases: npt.NDArray[np.float64]
-    maps: npt.NDArray[np.float64]
-    turns: npt.NDArray[np.float64]
+    bases: Float64s
+    maps: Float64s
+    turns: Float64s
     estimated: Mapping[FlowKind, npt.NDArray[np.float16]]
 
     @property

@@ -9,23 +9,21 @@ from posewire_models.center_detector import CenterDetector, CenterMaps, decode_c
 from posewire_models.detectors.letterboxed import LetterboxedDetector
 from posewire_models.detectors.selection import DetectorSettings
 
-__all__ = ["CenterHeatmapDetector"]
+__all__ = ["center_heatmap_detector"]
 
 
-class CenterHeatmapDetector(LetterboxedDetector):
+def center_heatmap_detector(
+    network: CenterDetector,
+    settings: DetectorSettings,
+    device: torch.device,
+    runtime: str = "auto",
+    precision: str = "auto",
+) -> LetterboxedDetector:
     """A `Detector` by `CenterDetector`; `network` is taken over and made ready for inference on `device`."""
+    config = network.config
 
-    def __init__(
-        self,
-        network: CenterDetector,
-        settings: DetectorSettings,
-        device: torch.device,
-        runtime: str = "auto",
-        precision: str = "auto",
-    ) -> None:
-        self._stride = network.config.stride
-        super().__init__(network, network.config, settings, device, runtime, precision)
-
-    def _decoded(self, predictions: CenterMaps) -> Tensor:
-        boxes, scores = decode_centers(predictions, self._stride, self._settings.max_people)
+    def decode(maps: CenterMaps) -> Tensor:
+        boxes, scores = decode_centers(maps, config.stride, settings.max_people)
         return torch.cat((boxes, scores.unsqueeze(2)), dim=2)
+
+    return LetterboxedDetector(network, config, decode, settings, device, runtime, precision)

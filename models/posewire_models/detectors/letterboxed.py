@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from posewire_models.crops import normalise
 from posewire_models.detectors.selection import DetectorSettings, select_people
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import batches, runner
@@ -21,26 +19,34 @@ from posewire_models.picture_net import PictureNetConfig
 __all__ = ["LetterboxedDetector"]
 
 
-class LetterboxedDetector(ABC):
+class LetterboxedDetector:
     """A `Detector` by a network that sees letterboxed frames.
 
     Args:
         network: taken over and made ready for inference on `device`.
         config: its settings.
+        decode: from the network's output to boxes and scores `(b, k, 5)`, in input pixels; shapes do not depend on
+            values.
         settings: what is reported.
         device, runtime, precision: see `runner`.
+        distinct: those of the boxes `(k, 4)` and scores `(k,)` of one frame that are not of the same person; None where
+            `decode` gives nobody twice.
     """
 
     def __init__(
         self,
         network: nn.Module,
         config: PictureNetConfig,
+        decode: Callable[[Any], Tensor],
         settings: DetectorSettings,
         device: torch.device,
         runtime: str,
         precision: str,
+        distinct: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self._config = config
+        self._decode = decode
+        self._distinct = distinct or (lambda boxes, scores: (boxes, scores))
         self._settings = settings
         self._device = device
         # Last: it may run right away.
@@ -53,7 +59,7 @@ class LetterboxedDetector(ABC):
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         pixels = [frame.on(self._device) for frame in frames]
-        images, scales = letterbox_many(pixels, self._config.input_size, YOLOX_FILL)
+        images, scales = letterbox_many(pixels, self._config.input_size)
         found = to_host(self._find(images))  # (b, k, 5)
         per_frame_pixel = torch.tensor(scales).repeat(1, 2).unsqueeze(1)  # x, y, x, y
         # Edges count from the input's outer edge; frame coordinates have pixel centres at integers, hence - 0.5.
@@ -65,12 +71,4 @@ class LetterboxedDetector(ABC):
 
     def _boxes_of(self, network: Callable[[Tensor], Any], images: Tensor) -> Tensor:
         """Boxes and scores `(b, k, 5)`, in input pixels, of letterboxed frames `(b, 3, h, w)` in 0..255."""
-        return self._decoded(network(normalise(images, self._config.pixel_mean, self._config.pixel_std)))
-
-    @abstractmethod
-    def _decoded(self, predictions: Any) -> Tensor:
-        """The network's output as boxes and scores `(b, k, 5)`, in input pixels; shapes do not depend on values."""
-
-    def _distinct(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the boxes `(k, 4)` and scores `(k,)` of one frame that are not of the same person."""
-        return boxes, scores
+        return self._decode(network(normalise(images, self._config.pixel_mean, self._config.pixel_std)))

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession, in_one_line
 from posewire_models.detectors.selection import DetectorSettings, select_people
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL, cell_count, decode_yolox, decode_yolox_batch, nms
+from posewire_models.detectors.yolox_boxes import cell_count, decode_yolox, decode_yolox_batch, nms
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import MAX_BATCH, batches
@@ -107,7 +107,7 @@ class OnnxDetector:
         return f"for one picture (1, 3, {height}, {width}) it gives {gives}"
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size, YOLOX_FILL)
+        fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size)
         # Some models give whole numbers or float16, which boxes in frame pixels would not fit into.
         outputs = [output.float() for output in self._session.run(self._format.outputs, self._images(fitted))]
         found = self._yolox_people(outputs[0]) if self._format.is_yolox else self._listed_people(outputs, len(frames))

@@ -22,21 +22,18 @@ from posewire_models.manifest import BundleError
 from posewire_models.precision import select_precision
 from posewire_models.published.catalogue import catalogue
 from posewire_models.published.store import Store
+from posewire_models.specs import TORCHVISION_DETECTORS
 from posewire_models.weights import WeightsError, check_digest, load_strict, read_state
 
-__all__ = ["TORCHVISION_DETECTORS", "TorchvisionDetector", "current_names", "detection_network"]
+__all__ = ["TorchvisionDetector", "current_names", "default_weights", "detection_network"]
 
-# Name -> epsilon of the frozen batch norms that the published weights were trained with; None where they are ordinary
-# ones. torchvision freezes them only when it downloads the weights itself, so that is repeated here.
-_FROZEN_EPSILON: dict[str, float | None] = {
+# Name -> epsilon of the frozen batch norms that the published weights were trained with; the others have ordinary ones.
+# torchvision freezes them only when it downloads the weights itself, so that is repeated here.
+_FROZEN_EPSILON = {
     "fasterrcnn_resnet50_fpn": 0.0,
-    "fasterrcnn_resnet50_fpn_v2": None,
     "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
-    "ssdlite320_mobilenet_v3_large": None,
 }
-TORCHVISION_DETECTORS = tuple(_FROZEN_EPSILON)
-"""Names that `TorchvisionDetector` knows."""
 
 _NAMES_SINCE_0_13 = (
     (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
@@ -53,7 +50,7 @@ class TorchvisionDetector:
 
     Args:
         name: one of `TORCHVISION_DETECTORS`.
-        weights: its state file; None takes the published weights from posewire's store, or from the cache of torch.hub.
+        weights: its state file, `default_weights` for one.
         settings: thresholds. The models have an NMS of their own, and of all classes together they report at most 100
             boxes, SSDLite 300, or `max_people` if these are more.
         device: where to run.
@@ -66,11 +63,10 @@ class TorchvisionDetector:
     """
 
     def __init__(
-        self, name: str, weights: Path | None, settings: DetectorSettings, device: torch.device, precision: str = "auto"
+        self, name: str, weights: Path, settings: DetectorSettings, device: torch.device, precision: str = "auto"
     ) -> None:
         network = detection_network(name)
-        path = weights or _published_file(name)
-        load_strict(network, current_names(read_state(path)), str(path))
+        load_strict(network, current_names(read_state(weights)), str(weights))
         _make_room(network, settings.max_people)
         self._network = network.eval().requires_grad_(False).to(device)
         dtype = select_precision(precision, device)
@@ -170,14 +166,13 @@ def _of_one_size(frames: Sequence[Frame], most: int) -> list[list[int]]:
 
 def detection_network(name: str) -> nn.Module:
     """The network as its published weights want it, with random ones; raises `BundleError` for unknown names."""
-    if name not in _FROZEN_EPSILON:
+    if name not in TORCHVISION_DETECTORS:
         raise BundleError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
     from torchvision.models import get_model
 
     network: nn.Module = get_model(name, weights=None, weights_backbone=None)
-    epsilon = _FROZEN_EPSILON[name]
-    if epsilon is not None:
-        _freeze_batch_norms(network, epsilon)
+    if name in _FROZEN_EPSILON:
+        _freeze_batch_norms(network, _FROZEN_EPSILON[name])
     return network
 
 
@@ -192,9 +187,12 @@ def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _published_file(name: str) -> Path:
-    """The file of torchvision's default weights, if posewire's store or torch.hub has it."""
-    store = Store()
+def default_weights(name: str, store: Store) -> Path:
+    """The file of torchvision's default weights, from posewire's store or else from the cache of torch.hub.
+
+    Raises:
+        WeightsError: neither has it, or it is damaged.
+    """
     for file in catalogue().values():
         if file.architecture == "torchvision" and file.network["name"] == name and (record := store.find(file.name)):
             check_digest(store.path(record), record.sha256)

@@ -10,24 +10,23 @@ from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import decode_logits, nms
 from posewire_models.yolox_detector import YoloxDetector
 
-__all__ = ["YoloxPersonDetector"]
+__all__ = ["yolox_person_detector"]
 
 
-class YoloxPersonDetector(LetterboxedDetector):
+def yolox_person_detector(
+    network: YoloxDetector,
+    settings: DetectorSettings,
+    device: torch.device,
+    runtime: str = "auto",
+    precision: str = "auto",
+) -> LetterboxedDetector:
     """A `Detector` by `YoloxDetector`; `network` is taken over and made ready for inference on `device`."""
+    config = network.config
 
-    def __init__(
-        self,
-        network: YoloxDetector,
-        settings: DetectorSettings,
-        device: torch.device,
-        runtime: str = "auto",
-        precision: str = "auto",
-    ) -> None:
-        super().__init__(network, network.config, settings, device, runtime, precision)
+    def decode(predictions: Tensor) -> Tensor:
+        return decode_logits(predictions, config.input_size)
 
-    def _decoded(self, predictions: Tensor) -> Tensor:
-        return decode_logits(predictions, self._config.input_size)
+    def distinct(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        return nms(boxes, scores, settings)
 
-    def _distinct(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        return nms(boxes, scores, self._settings)
+    return LetterboxedDetector(network, config, decode, settings, device, runtime, precision, distinct)

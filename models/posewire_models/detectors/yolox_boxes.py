@@ -12,7 +12,6 @@ from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.yolox_trunk import YoloxPyramid
 
 __all__ = [
-    "YOLOX_FILL",
     "boxes_of",
     "cell_count",
     "cells_of",
@@ -22,8 +21,6 @@ __all__ = [
     "nms",
 ]
 
-YOLOX_FILL = 114.0
-"""Brightness of what lies outside the picture, in 0..255."""
 # Cells that take part in NMS where it is done for a batch: far more than there are people.
 _CANDIDATES = 1000
 

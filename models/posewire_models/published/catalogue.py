@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from posewire.joints import joint_set
-from posewire_models.manifest import settings_from_json
 from posewire_models.published.errors import UnknownFileError
+from posewire_models.typed_json import from_json
 
 __all__ = ["PublishedFile", "catalogue", "published_file"]
 
@@ -76,7 +76,10 @@ def catalogue() -> Mapping[str, PublishedFile]:
     """All published files by name, in the order of `files.toml`."""
     entries = tomllib.loads(_FILES.read_text(encoding="utf-8"))
     return MappingProxyType(
-        {name: settings_from_json(PublishedFile, entry | {"name": name}, name) for name, entry in entries.items()}
+        {
+            name: from_json(PublishedFile, entry | {"name": name}, f"{_FILES.name}: {name}")
+            for name, entry in entries.items()
+        }
     )
 
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from posewire_models.architectures import NETWORKS
 from posewire_models.detectors.torchvision_models import current_names, detection_network
-from posewire_models.manifest import settings_from_json
 from posewire_models.published.catalogue import PublishedFile, catalogue, published_file
 from posewire_models.published.errors import UnknownCheckpointError
+from posewire_models.typed_json import from_json
 from posewire_models.weights import WeightsError, check_state
 
 __all__ = ["CONVERTERS", "convert_state", "network_of", "recognise"]
@@ -72,7 +72,7 @@ def network_of(file: PublishedFile) -> nn.Module:
     if file.architecture == "torchvision":
         return detection_network(file.network["name"])
     config_type, network_type = NETWORKS[file.architecture]
-    return network_type(settings_from_json(config_type, file.network, f"{file.name}: network"))
+    return network_type(from_json(config_type, file.network, f"{file.name}: network"))
 
 
 def recognise(path: Path, state: State) -> PublishedFile:

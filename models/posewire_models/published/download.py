@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from posewire_models.published.answers import Part, part_of, version_of, whole_of
 from posewire_models.published.errors import DownloadError
-from posewire_models.published.store import file_digest
+from posewire_models.whole_files import file_digest
 
 __all__ = ["FetchSettings", "Progress", "check_address", "discard", "fetch"]
 

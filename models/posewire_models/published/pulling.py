@@ -13,8 +13,9 @@ from posewire_models.published.converters import convert_state, recognise
 from posewire_models.published.download import FetchSettings, Progress, discard, fetch
 from posewire_models.published.errors import DownloadError, UnknownCheckpointError, UnreadableError
 from posewire_models.published.reader import read_tensors
-from posewire_models.published.store import Store, StoredFile, file_digest, replacing
+from posewire_models.published.store import Store, StoredFile
 from posewire_models.weights import write_state
+from posewire_models.whole_files import file_digest, replacing
 
 __all__ = ["convert_file", "convert_to", "mirrored", "pull"]
 

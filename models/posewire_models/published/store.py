@@ -15,19 +15,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from posewire_models.manifest import settings_from_json
+from posewire.json_files import read_json
 from posewire_models.published.errors import StoreError
+from posewire_models.typed_json import from_json
+from posewire_models.whole_files import commit, file_digest, replacing, temporary_file
 
-__all__ = ["Store", "StoredFile", "default_folder", "file_digest", "replacing"]
+__all__ = ["Store", "StoredFile", "default_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +71,6 @@ def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
         ) from None
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class Store:
     """Converted weights, by the name of the published file.
 
@@ -102,12 +96,12 @@ class Store:
         """The record of `name`, if there is one, whether its weights are still here or not; raises as `find`."""
         path = self._record_path(name)
         try:
-            return settings_from_json(StoredFile, json.loads(path.read_bytes()), "the record")
+            return from_json(StoredFile, read_json(path), "record")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and fetch the weights again") from None
 
     def path(self, record: StoredFile) -> Path:
@@ -128,7 +122,7 @@ class Store:
         """
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
-            with _temporary(self.weights) as temporary:
+            with temporary_file(self.weights) as temporary:
                 write(temporary)
                 digest = file_digest(temporary)
                 file = f"{name}-{digest[:16]}.safetensors"
@@ -140,7 +134,7 @@ class Store:
                     source=source,
                     source_sha256=source_sha256,
                 )
-                _commit(temporary, self.weights / file)
+                commit(temporary, self.weights / file)
             with replacing(self._record_path(name)) as temporary:
                 temporary.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
@@ -187,38 +181,3 @@ class Store:
 
     def _record_path(self, name: str) -> Path:
         return self.weights / f"{name}.json"
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` in one step at the end of the block, if nothing failed."""
-    with _temporary(path.parent) as temporary:
-        yield temporary
-        _commit(temporary, path)
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """A path for a file in the making, which is gone afterwards unless it was renamed."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _commit(temporary: Path, final: Path) -> None:
-    """Rename, such that after a power cut the old or the new file is there, whole."""
-    temporary.chmod(0o644)
-    _sync(temporary)
-    temporary.replace(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

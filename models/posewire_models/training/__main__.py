@@ -18,14 +18,25 @@ __all__ = ["app"]
 def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_models.training") -> None:
     """Parse the arguments, train, and turn faults of the input into one line on stderr and exit status 1."""
     names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
-    parser = argparse.ArgumentParser(prog=prog_name, description="Train a net of posewire.")
+    parser = argparse.ArgumentParser(prog=prog_name, description="Train a pose, detector or flow network.")
     parser.add_argument("task", choices=sorted(TASKS))
     parser.add_argument("--config", type=_path, required=True, help=f"TOML file, or one of {names}")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run's folder")
-    parser.add_argument("--max-minutes", type=float, default=0.0, help="fit the whole schedule into this wall time")
+    parser.add_argument("--resume", action="store_true", help="resume from the checkpoint in the run's folder")
+    parser.add_argument(
+        "--max-minutes",
+        type=float,
+        default=0.0,
+        help="fit the whole schedule into this wall time (default: the schedule's own length)",
+    )
     parser.add_argument("--data-root", type=_path, help="folder that the config's paths are relative to")
     parser.add_argument("--out", type=_path, help="folder of the run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in TOML")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the config, written as in TOML; repeatable",
+    )
     arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     with expected_failures(), StopSignals() as stop:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from posewire_models.weights import WeightsError, load_strict, read_state, write_state
+from posewire_models.whole_files import replacing
 
-__all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "start_file", "write_atomically"]
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, bring it to the disk and rename it to `path`.
-
-    Raises:
-        OSError: whatever `write` raised, a full disk for one; `path` is as it was before and no other file is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        write(unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name too must survive a power cut
-    finally:
-        os.close(folder)
+__all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "start_file"]
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Everything a run needs to go on: nested dicts, lists and tuples of tensors and plain values."""
-    write_atomically(path, lambda file: torch.save(state, file))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -64,7 +44,9 @@ def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, st
     half = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu() for name, value in state.items()
     }
-    write_atomically(path, lambda file: write_state(half, file, about))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+        write_state(half, unfinished, about)
 
 
 def start_file(named: Path, data_root: Path) -> Path:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from posewire_models.training.checkpoint import write_atomically
+from posewire_models.whole_files import replacing
 
 __all__ = ["Curves"]
 
@@ -58,4 +58,5 @@ def _drop_after(step: int, file: Path) -> None:
     rows = file.read_bytes().splitlines(keepends=True)
     kept = [row for row in rows if row.endswith(b"\n") and (at := row.partition(b",")[0]).isdigit() and int(at) <= step]
     if kept != rows:
-        write_atomically(file, lambda unfinished: unfinished.write_bytes(b"".join(kept)))
+        with replacing(file) as unfinished:
+            unfinished.write_bytes(b"".join(kept))

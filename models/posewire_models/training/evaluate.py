@@ -236,13 +236,13 @@ def main(args: Sequence[str] | None = None) -> None:
         "--pose-config",
         type=Path,
         default=Path("nano-pose"),
-        help="whose held-out people are measured on: a TOML file, or a packaged one (default: nano-pose)",
+        help="config whose held-out people poses are measured on: a TOML file or a packaged one (default: nano-pose)",
     )
     parser.add_argument(
         "--detector-config",
         type=Path,
         default=Path("nano-detector"),
-        help="the same for boxes (default: nano-detector)",
+        help="config whose held-out people boxes are measured on (default: nano-detector)",
     )
     parser.add_argument(
         "--flow", default="bundle", help="flow estimator to measure, as for posewire serve (default: bundle)"
@@ -253,7 +253,7 @@ def main(args: Sequence[str] | None = None) -> None:
         nargs=2,
         default=(384, 512),
         metavar=("H", "W"),
-        help="of the drawn scenes (default: 384 512)",
+        help="frame size of the synthetic scenes (default: 384 512)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(args)

@@ -56,8 +56,8 @@ def _in_words(shape: torch.Size | None) -> str:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.mean_weights")
-    parser.add_argument("weights", type=Path, nargs="+", help="of networks of one kind, safetensors")
-    parser.add_argument("--out", type=Path, required=True, help="safetensors")
+    parser.add_argument("weights", type=Path, nargs="+", help="weights of networks of the same kind (safetensors)")
+    parser.add_argument("--out", type=Path, required=True, help="file for the mean weights (safetensors)")
     arguments = parser.parse_args()
     with expected_failures():
         save_weights(arguments.out, mean_weights([read_state(file) for file in arguments.weights]), {})

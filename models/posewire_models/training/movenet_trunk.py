@@ -91,8 +91,8 @@ def _quantised_convolutions(file: Path) -> Iterator[tuple[npt.NDArray[np.float32
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.movenet_trunk")
-    parser.add_argument("file", type=Path, help="MoveNet Lightning in TFLite")
-    parser.add_argument("out", type=Path, help="safetensors")
+    parser.add_argument("file", type=Path, help="MoveNet Lightning (TFLite)")
+    parser.add_argument("out", type=Path, help="file for the converted weights (safetensors)")
     arguments = parser.parse_args()
     with expected_failures():
         state = read_trunk(arguments.file)

@@ -57,9 +57,9 @@ def _last_lateral(state: Mapping[str, Tensor], filters: int) -> str | None:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.narrow_head")
-    parser.add_argument("weights", type=Path, help="of a pose net, safetensors")
-    parser.add_argument("filters", type=int, help="that the last transposed convolution keeps")
-    parser.add_argument("out", type=Path, help="safetensors")
+    parser.add_argument("weights", type=Path, help="weights of a pose network (safetensors)")
+    parser.add_argument("filters", type=int, help="number of filters to keep in the last transposed convolution")
+    parser.add_argument("out", type=Path, help="file for the new weights (safetensors)")
     arguments = parser.parse_args()
     with expected_failures():
         save_weights(arguments.out, narrowed(read_state(arguments.weights), arguments.filters), {})

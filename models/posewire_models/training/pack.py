@@ -15,8 +15,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from posewire_models.training.checkpoint import write_atomically
 from posewire_models.training.failures import expected_failures
+from posewire_models.whole_files import replacing
 
 __all__ = ["join", "main", "split"]
 
@@ -32,19 +32,17 @@ def split(source: Path, parts: Path, limit_bytes: int) -> list[Path]:
     Raises:
         ValueError: a file alone is larger than the limit, or there is none.
     """
-    written = []
-    for number, files in enumerate(list(_grouped(source, limit_bytes))):  # nothing is written unless all fits
-        path = parts / f"part-{number:02d}.tar"
-
-        def write(unfinished: Path, files: list[Path] = files) -> None:
-            with tarfile.open(unfinished, "w", dereference=True) as archive:
-                for file in files:
-                    archive.add(file, file.relative_to(source))
-
-        write_atomically(path, write)
-        written.append(path)
-    if not written:
+    groups = list(_grouped(source, limit_bytes))  # nothing is written unless all fits
+    if not groups:
         raise ValueError(f"there are no files under {source}")
+    parts.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, files in enumerate(groups):
+        path = parts / f"part-{number:02d}.tar"
+        with replacing(path) as unfinished, tarfile.open(unfinished, "w", dereference=True) as archive:
+            for file in files:
+                archive.add(file, file.relative_to(source))
+        written.append(path)
     for path in parts.glob(_PARTS):
         if path not in written:
             path.unlink()

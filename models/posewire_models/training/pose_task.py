@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from posewire.joints import JointSet, joint_set
-from posewire_models.architectures import NETWORKS
+from posewire_models.architectures import NETWORKS, POSE_ARCHITECTURES
 from posewire_models.crops import BOX_SCALE, normalise
+from posewire_models.deconv_head import PoseNetConfig
 from posewire_models.heatmaps import decode_heatmaps, gaussian_heatmaps
-from posewire_models.pose_resnet import PoseNetConfig
 from posewire_models.training.batch_norm import unfold_batch_norms
 from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.config import build
@@ -37,7 +37,6 @@ __all__ = ["PoseTask", "PoseTrainConfig", "train_pose"]
 _log = logging.getLogger(__name__)
 
 _HEAD = ("deconv_layers.", "final_layer.")
-_ARCHITECTURES = ("pose_resnet", "pose_mobilenet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class PoseTrainConfig:
         held_out: data sets to measure on, whole.
         drawn: people who are drawn at the start, beside the sources'; only where they are kept `in_memory`.
         data_root: what the sources' paths are relative to.
-        architecture: `pose_resnet` or `pose_mobilenet`.
+        architecture: one of `POSE_ARCHITECTURES`.
         network: settings of that network (its config's fields).
         joints: name of the joint set that is trained.
         sigma: of the target Gaussians in heatmap cells.
@@ -89,8 +88,8 @@ class PoseTrainConfig:
     held_out_limit: int = 500
 
     def __post_init__(self) -> None:
-        if self.architecture not in _ARCHITECTURES:
-            raise ValueError(f"architecture {self.architecture!r} must be one of {', '.join(_ARCHITECTURES)}")
+        if self.architecture not in POSE_ARCHITECTURES:
+            raise ValueError(f"architecture {self.architecture!r} must be one of {', '.join(POSE_ARCHITECTURES)}")
         if not self.sources:
             raise ValueError("sources is empty; name at least one data set")
         if self.sigma <= 0 or self.loaders < 1 or self.joints_needed < 1 or self.held_out_limit < 1:

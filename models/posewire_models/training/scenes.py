@@ -14,14 +14,13 @@ import cv2
 import numpy as np
 import torch
 
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL
-from posewire_models.letterbox import resize
+from posewire_models.letterbox import FILL, resize
 from posewire_models.training.people import Floats, Picture, in_sight
 from posewire_models.training.pictures import Pixels, read_rgb, shrunk
 
 __all__ = ["PADDING", "Scene", "SceneComposer", "SceneConfig", "letterboxed", "load_scenes"]
 
-PADDING = int(YOLOX_FILL)
+PADDING = int(FILL)
 """Grey of what lies outside the picture."""
 
 

@@ -89,11 +89,11 @@ def with_second_opinion(
 def main() -> None:
     """Write a teacher's lines once more, with a second opinion on every joint."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.second_opinion", description=main.__doc__)
-    parser.add_argument("lines", type=Path, help="written by posewire_models.training.teachers")
-    parser.add_argument("images", type=Path, help="folder of the pictures that it names")
-    parser.add_argument("--bundle", default="nano", help="name or folder of the bundle whose pose net is asked")
+    parser.add_argument("lines", type=Path, help="labels written by posewire_models.training.teachers")
+    parser.add_argument("images", type=Path, help="folder of the labelled pictures")
+    parser.add_argument("--bundle", default="nano", help="name or folder of the bundle whose pose network is asked")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--out", type=Path, required=True, help="file for the new labels (JSON lines)")
     arguments = parser.parse_args()
     if arguments.out.resolve() == arguments.lines.resolve():
         parser.error("--out must be another file than the lines that are read")

@@ -25,7 +25,8 @@ import torch
 
 from posewire.joints import COCO17
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox_boxes import YOLOX_FILL, boxes_of, nms
+from posewire_models.detectors.yolox_boxes import boxes_of, nms
+from posewire_models.letterbox import FILL
 from posewire_models.training.failures import expected_failures
 from posewire_models.training.pictures import cut_square
 from posewire_models.training.readers.label_file import entry, load_json
@@ -64,7 +65,7 @@ class YoloxBoxes:
         """Boxes `(n, 5)` x1, y1, x2, y2, score in pixels of `picture` (RGB), best first."""
         height, width = picture.shape[:2]
         scale = self._side / max(height, width)
-        canvas = np.full((self._side, self._side, 3), YOLOX_FILL, np.uint8)
+        canvas = np.full((self._side, self._side, 3), FILL, np.uint8)
         small = cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
         canvas[: small.shape[0], : small.shape[1]] = small[:, :, ::-1]
         raw = torch.from_numpy(
@@ -219,14 +220,14 @@ def main() -> None:
     """Label folders of pictures or videos: one JSON line a picture on the file given."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.teachers", description=main.__doc__)
     parser.add_argument("sources", nargs="+", type=Path, help="folders of pictures or videos")
-    parser.add_argument("--detector", type=Path, required=True, help="YOLOX in ONNX")
-    parser.add_argument("--poser", type=Path, required=True, help="MoveNet single pose in TFLite")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines; pictures already in it are not done again")
+    parser.add_argument("--detector", type=Path, required=True, help="YOLOX detector (ONNX)")
+    parser.add_argument("--poser", type=Path, required=True, help="MoveNet single-pose network (TFLite)")
     parser.add_argument(
-        "--boxes", type=Path, help="JSON: picture name -> list of x1, y1, x2, y2 of people known to be there"
+        "--out", type=Path, required=True, help="file for the labels (JSON lines); pictures already in it are skipped"
     )
-    parser.add_argument("--every", type=int, default=12, help="of a video, label every n-th frame")
-    parser.add_argument("--frames-to", type=Path, help="where labelled video frames are stored")
+    parser.add_argument("--boxes", type=Path, help="JSON file of known people: picture name -> list of x1, y1, x2, y2")
+    parser.add_argument("--every", type=int, default=12, help="label every n-th frame of a video")
+    parser.add_argument("--frames-to", type=Path, help="folder for the labelled video frames")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cv2.setNumThreads(1)

@@ -118,8 +118,8 @@ def _for_normalised_rgb(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.yolox_start")
-    parser.add_argument("file", type=Path, help="YOLOX-nano in ONNX")
-    parser.add_argument("out", type=Path, help="safetensors")
+    parser.add_argument("file", type=Path, help="YOLOX-nano (ONNX)")
+    parser.add_argument("out", type=Path, help="file for the converted weights (safetensors)")
     arguments = parser.parse_args()
     with expected_failures():
         state = read_yolox(arguments.file)

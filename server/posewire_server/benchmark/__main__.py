@@ -43,11 +43,11 @@ app.command()(roofline)
 
 @app.command(name="all")
 def everything(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the figures, and for their tables.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the figures and their tables.")] = Path(
         "bench-results"
     ),
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="One of the benchmarks; may be given again.")
+        list[str] | None, typer.Option(metavar="NAME", help="Name of a benchmark to run; repeatable (default: all).")
     ] = None,
 ) -> None:
     """Run every benchmark of docs/benchmarks.md for a CPU, and print its tables: about twelve minutes."""

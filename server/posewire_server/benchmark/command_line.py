@@ -20,7 +20,7 @@ __all__ = ["JsonFlag", "Report", "check_json", "failures_in_one_line", "show"]
 _STDOUT = Path("-")
 
 JsonFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--json", help="Write the figures there as JSON; - is standard output.")
+    Path | None, typer.Option("--json", help="File for the figures as JSON; - for standard output.")
 ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from posewire.cli.access import ServerAccess
-from posewire.cli.private_server import surroundings
+from posewire.cli.private_server import server_environment
 from posewire_server.benchmark.credentials import make_credentials, make_tokens
 from posewire_server.config import LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ENVIRONMENT_PREFIX
@@ -95,7 +95,7 @@ async def private_server(
         if inject_people:
             program = ["posewire_server.benchmark.injected_server", str(inject_people)]
         # Without the user's own settings of servers: figures are to be those of the command.
-        environment = surroundings(ENVIRONMENT_PREFIX) | environment_of(settings)
+        environment = server_environment(ENVIRONMENT_PREFIX) | environment_of(settings)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=environment
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from typing import Any, cast
 
 import av
@@ -16,7 +17,7 @@ from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import VIDEO_CODECS, Codec, Decoded, Pixels, check_pixels
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
 
-__all__ = ["VideoDecoder"]
+__all__ = ["VideoDecoder", "holds_key_frame", "holds_parameters"]
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +99,8 @@ class VideoDecoder:
         return [*decoded, *self._come_out(frames), *self._given_up(but=0)]
 
     def starts_here(self, data: bytes) -> bool:
-        """Whether the unit holds a key frame (H.264: IDR; H.265: IRAP)."""
-        if self._codec is Codec.H264:
-            return any(match[1][0] & 0x1F == 5 for match in _NAL_UNIT.finditer(data))
-        return any(16 <= (match[1][0] >> 1) & 0x3F <= 23 for match in _NAL_UNIT.finditer(data))
+        """Whether the unit holds a key frame."""
+        return holds_key_frame(self._codec, data)
 
     def _take_up(self, gpu: int) -> None:
         """Decode by that GPU from now on, if it can be had."""
@@ -191,6 +190,23 @@ class VideoDecoder:
             f"the access unit cannot be decoded ({error}); send whole units in Annex B format, starting with a key "
             "frame and its parameter sets"
         )
+
+
+def holds_key_frame(codec: Codec, data: bytes) -> bool:
+    """Whether an access unit holds a key frame (H.264: IDR; H.265: IRAP)."""
+    key_frames = (5,) if codec is Codec.H264 else range(16, 24)
+    return any(each in key_frames for each in _nal_unit_types(codec, data))
+
+
+def holds_parameters(codec: Codec, data: bytes) -> bool:
+    """Whether an access unit holds a sequence parameter set."""
+    return any(each == (7 if codec is Codec.H264 else 33) for each in _nal_unit_types(codec, data))
+
+
+def _nal_unit_types(codec: Codec, data: bytes) -> Iterator[int]:
+    for match in _NAL_UNIT.finditer(data):
+        first = match[1][0]
+        yield first & 0x1F if codec is Codec.H264 else first >> 1 & 0x3F
 
 
 def _with_full_rows(pixels: int) -> int:

@@ -24,12 +24,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def gpu_check(
     device: Annotated[
-        str, typer.Option(help="cuda or cuda:N; cpu tries the program itself, on less of everything.")
+        str, typer.Option(help="Device to check: cuda or cuda:N; cpu runs a reduced check of the program itself.")
     ] = "cuda",
     only: Annotated[
-        list[str] | None, typer.Option(metavar="SECTION", help="One of the sections; may be given again.")
+        list[str] | None, typer.Option(metavar="SECTION", help="Section to run; repeatable (default: all).")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there as JSON.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures as JSON.")] = None,
 ) -> None:
     """Check and measure a GPU; the exit status is 1 if a section failed."""
     with expected_failures():

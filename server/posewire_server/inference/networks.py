@@ -11,7 +11,7 @@ from posewire.joints import JointSet
 from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle
 from posewire_models.flow_estimators import FlowByGap
 from posewire_models.manifest import Component, read_manifest
-from posewire_models.spec_names import spec_name
+from posewire_models.specs import spec_name
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_server.config import ServerConfig
 

@@ -251,7 +251,13 @@ class Pipeline:
         if session.tracker_ms <= _QUICK_TRACKER_MS:
             result, began_s, ran_ms = timed()
         else:
-            result, began_s, ran_ms = await self._trackers.run(timed)
+            running = self._trackers.run(timed)
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError:
+                await asyncio.wait({running})  # until then the tracker must be left alone
+                raise
+            result, began_s, ran_ms = running.result()
         times.track_ms += ran_ms
         times.spans.append(("track", began_s, ran_ms))
         return result
@@ -274,11 +280,11 @@ class Pipeline:
 
 @contextmanager
 def _unchanged_by_failures(tracker: Tracker) -> Iterator[None]:
-    """A frame that fails in the block is missing, as if never sent."""
+    """A frame that fails in the block, or is given up, is missing, as if never sent."""
     before = tracker.state()
     try:
         yield
-    except FrameError:
+    except (FrameError, asyncio.CancelledError):
         tracker.restore(before)
         raise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, product
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -42,32 +42,33 @@ class Histogram:
 
 
 def histograms(
-    registry: CollectorRegistry, name: str, text: str, bounds: Sequence[float], label: str, values: Sequence[str]
-) -> dict[str, Histogram]:
-    """Distributions that are exported as one histogram, one for each value of its label.
+    registry: CollectorRegistry, name: str, text: str, bounds: Sequence[float], **labels: Sequence[str]
+) -> dict[tuple[str, ...], Histogram]:
+    """Distributions that are exported as one histogram, one for each combination of its labels' values.
 
     Args:
         registry: that exports them.
         name: of the histogram.
         text: what it means.
         bounds: of its ranges.
-        label: its label; empty for a histogram without one.
-        values: of the label.
+        **labels: its labels, with the values of each.
     """
-    family = {value: Histogram(bounds) for value in values}
-    registry.register(_Family(name, text, label, family))
+    family = {values: Histogram(bounds) for values in product(*labels.values())}
+    registry.register(_Family(name, text, list(labels), family))
     return family
 
 
 class _Family(Collector):
-    def __init__(self, name: str, text: str, label: str, family: Mapping[str, Histogram]) -> None:
-        self._name, self._text, self._labels, self._family = name, text, [label] if label else [], family
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str], family: Mapping[tuple[str, ...], Histogram]
+    ) -> None:
+        self._name, self._text, self._labels, self._family = name, text, labels, family
 
     def describe(self) -> Iterable[Metric]:
         return [HistogramMetricFamily(self._name, self._text)]
 
     def collect(self) -> Iterator[Metric]:
         metric = HistogramMetricFamily(self._name, self._text, labels=self._labels)
-        for value, histogram in self._family.items():
-            metric.add_metric([value] if self._labels else [], *histogram.read())
+        for values, histogram in self._family.items():
+            metric.add_metric(values, *histogram.read())
         yield metric

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -19,10 +20,10 @@ from posewire_server.configuration import ConfigError
 from posewire_server.errors import FrameError, ServiceError
 from posewire_server.inference.batching import BatchReport
 from posewire_server.observability.histogram import Histogram, histograms
-from posewire_server.streams.inbox import DropReason
+from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.wire.status import error_reason
 
-__all__ = ["Metrics", "MetricsExporter"]
+__all__ = ["Metrics", "MetricsExporter", "StreamEnding"]
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
 _NETWORKS = ("detect", "flow", "pose")
@@ -31,6 +32,16 @@ _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
 _PEOPLE = (0, 1, 2, 3, 5, 8, 13, 20, 35, 50, 100)
 
 _Readings: TypeAlias = "Callable[[], Iterable[tuple[str, float]]]"
+
+
+class StreamEnding(StrEnum):
+    """How a stream ended."""
+
+    IN_ORDER = "in-order"
+    REFUSED = "refused"
+    """With an error that the client was told."""
+    BROKEN_OFF = "broken-off"
+    """Without a word: the client or the line to it is gone, gRPC itself refused what it sent, or the server failed."""
 
 
 class Metrics:
@@ -43,24 +54,28 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         stages = self._histograms(
-            "frame_seconds", "Time of a tracked frame in each stage; total: request to response.", _SECONDS, _STAGES
+            *("frame_seconds", "Time of a tracked frame in each stage; total: request to response.", _SECONDS),
+            stage=_STAGES,
+            # Where no frame is dropped the client decides how many wait, and so how long.
+            policy=tuple(DropPolicy),
         )
-        self._stages = [(f"{stage}_ms", histogram) for stage, histogram in stages.items()]
+        self._stages = {policy: [(f"{stage}_ms", stages[stage, policy]) for stage in _STAGES] for policy in DropPolicy}
         self._tracked = self._counter("frames_tracked", "Frames tracked.")
         self._dropped = self._counter("frames_dropped", "Frames dropped.", "reason")
         self._failed = self._counter("frames_failed", "Frames that failed.", "reason")
         self._abandoned = self._counter("frames_abandoned", "Frames under way when their stream broke off.")
-        self._people = histograms(
-            self.registry, "posewire_people_per_frame", "People in a tracked frame.", _PEOPLE, "", [""]
-        )[""]
+        self._people = self._histograms("people_per_frame", "People in a tracked frame.", _PEOPLE)[()]
         self._identities = self._counter("identities", "Track ids given out.")
+        self._closed = self._counter("streams_closed", "Streams that ended.", "ending")
         self._pictures = self._counter("pictures", "Single pictures answered.")
         self._resumes = self._counter("resumes", "Streams that asked to continue another.", "outcome")
         self._refused = self._counter("calls_refused", "Calls that ended with an error.", "reason")
         self._batch_items = self._histograms(
-            "batch_items", "Frames, or people, that went through a network together.", _ITEMS, _NETWORKS
+            "batch_items", "Frames, or people, that went through a network together.", _ITEMS, stage=_NETWORKS
         )
-        self._batch_seconds = self._histograms("batch_seconds", "Time of a batch in its network.", _SECONDS, _NETWORKS)
+        self._batch_seconds = self._histograms(
+            "batch_seconds", "Time of a batch in its network.", _SECONDS, stage=_NETWORKS
+        )
         self._batch_failures = self._counter("batch_failures", "Batches that failed.", "stage")
         for counter, values in (
             (self._batch_failures, _NETWORKS),
@@ -68,6 +83,7 @@ class Metrics:
             (self._failed, _reasons(FrameError)),
             (self._refused, (*_reasons(ServiceError), "internal")),
             (self._resumes, ("resumed", "refused")),
+            (self._closed, StreamEnding),
         ):
             for value in values:
                 counter.labels(value)  # there from the start, so that the first one shows as a rise
@@ -90,13 +106,13 @@ class Metrics:
         """
         self.registry.register(_Readable(name, text, label, readings))
 
-    def frame_tracked(self, times: pose_pb2.Timings, people: int, births: int) -> None:
-        """The result of a frame has left."""
+    def frame_tracked(self, times: pose_pb2.Timings, policy: DropPolicy, people: int, births: int) -> None:
+        """The result of a frame has left, in a stream of this policy."""
         self._tracked.inc()
         self._people.observe(people)
         if births:
             self._identities.inc(births)
-        for name, histogram in self._stages:
+        for name, histogram in self._stages[policy]:
             if ms := getattr(times, name):  # 0: the stage did not run
                 histogram.observe(ms / 1e3)
 
@@ -111,6 +127,10 @@ class Metrics:
     def frames_abandoned(self, count: int) -> None:
         """A stream broke off while so many of its frames were under way."""
         self._abandoned.inc(count)
+
+    def stream_closed(self, ending: StreamEnding) -> None:
+        """A stream ended."""
+        self._closed.labels(ending).inc()
 
     def picture_answered(self) -> None:
         """A single picture."""
@@ -129,14 +149,16 @@ class Metrics:
         if report.error is not None:
             self._batch_failures.labels(report.stage).inc()
         else:
-            self._batch_items[report.stage].observe(report.weight)
-            self._batch_seconds[report.stage].observe(report.ran_ms / 1e3)
+            self._batch_items[report.stage,].observe(report.weight)
+            self._batch_seconds[report.stage,].observe(report.ran_ms / 1e3)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"posewire_{name}", text, labels, registry=self.registry)
 
-    def _histograms(self, name: str, text: str, bounds: Sequence[float], stages: Sequence[str]) -> dict[str, Histogram]:
-        return histograms(self.registry, f"posewire_{name}", text, bounds, "stage", stages)
+    def _histograms(
+        self, name: str, text: str, bounds: Sequence[float], **labels: Sequence[str]
+    ) -> dict[tuple[str, ...], Histogram]:
+        return histograms(self.registry, f"posewire_{name}", text, bounds, **labels)
 
 
 def _label(reason: str) -> str:

@@ -16,7 +16,11 @@ __all__ = ["Outcome", "Recording"]
 Outcome: TypeAlias = track_pb2.TrackedFrame | track_pb2.FailedFrame | track_pb2.DroppedFrame
 """What became of a frame."""
 
-_NEVER_TRACKED = (track_pb2.FAILURE_REASON_BAD_NUMBER, track_pb2.FAILURE_REASON_BAD_BOXES)
+_NEVER_TRACKED = (
+    track_pb2.FAILURE_REASON_BAD_NUMBER,
+    track_pb2.FAILURE_REASON_BAD_BOXES,
+    track_pb2.FAILURE_REASON_BAD_ELAPSED,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import grpc
 
 from posewire.v1 import track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
-from posewire_server.recording.recorder import Recorder, StreamRecording
+from posewire_server.recording.recorder import Recorder
+from posewire_server.recording.stream_recording import StreamRecording
 
 __all__ = ["RecordingTap"]
 
@@ -30,7 +31,7 @@ class RecordingTap:
 
     async def Track(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
         """See track.proto."""
-        recording = self._recorder.begin()
+        recording = StreamRecording(self._recorder)
         try:
             # Handlers are coroutines here, whatever the generated base class says of synchronous ones.
             track: Any = self._service.Track

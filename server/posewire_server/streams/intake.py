@@ -26,7 +26,7 @@ from posewire_server.admission.reading_pace import ReadingPace
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded
-from posewire_server.errors import BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
+from posewire_server.errors import BadElapsed, BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.streams.outbox import FrameId, Outbox
@@ -233,10 +233,11 @@ class Intake:
         arrived_s = time.monotonic()
         self._outbox.accounts.received += 1
         frame_id = FrameId(frame.number, frame.capture_time)
-        data, boxes, fault, moment_s = frame.data, None, None, None
+        data, boxes, fault, moment_s, elapsed = frame.data, None, None, None, None
         try:
             self._check_number(frame.number)
             moment_s = self._clock.received(captured_s(frame), arrived_s)  # not of a frame that comes a second time
+            elapsed = _elapsed(frame)
             if frame.HasField("boxes"):
                 boxes = boxes_from(frame.boxes, self._limits)
             if len(data) > self._limits.max_frame_bytes:
@@ -254,7 +255,7 @@ class Intake:
         if self._allowance is not None and self._drops_beyond_allowance and not self._allowance.take():
             self._outbox.dropped(frame_id, DropReason.OVER_RATE)
             return
-        await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s, moment_s, _elapsed(frame)))
+        await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s, moment_s, elapsed))
 
     def _check_number(self, number: int) -> None:
         if self._last_number is not None and number <= self._last_number:
@@ -303,8 +304,5 @@ def _elapsed(frame: track_pb2.Frame) -> float | None:
     if not frame.HasField("elapsed"):
         return None
     if not 0.0 < frame.elapsed <= MOST_ELAPSED:
-        raise InvalidRequest(
-            f"elapsed is {frame.elapsed:g}; it must lie in 0..{MOST_ELAPSED:g}, above 0, or be left out",
-            field="elapsed",
-        )
+        raise BadElapsed(f"elapsed is {frame.elapsed:g}; it must lie in 0..{MOST_ELAPSED:g}, above 0, or be left out")
     return frame.elapsed

@@ -30,7 +30,7 @@ __all__ = ["Snapshot", "Snapshots", "TokenRefused", "load_key"]
 
 log = logging.getLogger(__name__)
 
-_VERSION = 4
+_VERSION = 5
 _SIGNATURE_BYTES = 32
 _KEY_BYTES = 32
 # Clocks of two servers may differ by this much.

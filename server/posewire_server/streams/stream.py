@@ -25,7 +25,7 @@ from posewire_server.inference.pipeline import Pipeline
 from posewire_server.observability.metrics import Metrics
 from posewire_server.observability.tracing import FrameTracer
 from posewire_server.streams.detector_pace import DetectorPace
-from posewire_server.streams.inbox import DropPolicy
+from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.streams.intake import Intake, ReadyFrame
 from posewire_server.streams.lifetime import Lifetime
 from posewire_server.streams.outbox import Outbox
@@ -45,9 +45,9 @@ log = logging.getLogger(__name__)
 # A client that loses its server goes on from a snapshot of this age at most, and never from one that does not know
 # an id it has seen: that id would be given to somebody else.
 _TOKEN_EVERY_S = 1.0
-# Share of what is left of the grace in which a draining stream answers for frames that still come; the rest is for
-# its summary to go out.
-_GOODBYE_SHARE = 0.75
+# Shares of what is left of the grace: in which the frame in work may be finished; then, in which a draining stream
+# answers for frames that still come; the rest is for its summary to go out.
+_LAST_FRAME_SHARE, _GOODBYE_SHARE = 0.5, 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +127,7 @@ class TrackStream:
         )
         self._lifetime = Lifetime(limits, context.drain, outbox, caller)
         self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
+        self._frame_in_work: asyncio.Timeout | None = None
         # Without propagation nobody would be found between two runs of the detector.
         most = settings.max_detect_every if settings.tracker.propagation else 0
         self._detector_pace = DetectorPace(settings.tracker.detect_every, most)
@@ -179,19 +180,12 @@ class TrackStream:
         while (ready := await self._intake.ready.get()) is not None:
             last_stage = _Once(self._intake.next_may_be_decoded)
             try:
-                tracked = await self._context.pipeline.process(
-                    self._session,
-                    ready.frame,
-                    given=ready.boxes,
-                    nearly_done=last_stage,
-                    moment_s=ready.moment_s,
-                    elapsed=ready.elapsed,
-                    turn=self._standing.turn,
-                    awaited=not self._standing.greedy,
-                )
+                tracked = await self._track(ready, last_stage)
             except FrameError as error:
                 forget_locals(error)  # the frame is among them
                 await self._outbox.failed(ready.frame_id, error)
+            except TimeoutError:
+                self._outbox.dropped(ready.frame_id, DropReason.DRAINING)
             else:
                 token = await self._token() if self._token_due else b""
                 message = self._tracked_message(ready, tracked)
@@ -201,6 +195,33 @@ class TrackStream:
                 await self._context.pipeline.catch_up(self._session)
             finally:
                 last_stage()
+
+    async def _track(self, ready: ReadyFrame, nearly_done: Callable[[], None]) -> Tracked:
+        """Send a frame through the networks.
+
+        Raises:
+            FrameError: it failed.
+            TimeoutError: the stream drains, and there was no time left for it.
+        """
+        async with asyncio.timeout(self._time_for_a_frame_s) as self._frame_in_work:
+            try:
+                return await self._context.pipeline.process(
+                    self._session,
+                    ready.frame,
+                    given=ready.boxes,
+                    nearly_done=nearly_done,
+                    moment_s=ready.moment_s,
+                    elapsed=ready.elapsed,
+                    turn=self._standing.turn,
+                    awaited=not self._standing.greedy,
+                )
+            finally:
+                self._frame_in_work = None
+
+    @property
+    def _time_for_a_frame_s(self) -> float | None:
+        """Without end, until the stream drains."""
+        return self._drain.remaining_s * _LAST_FRAME_SHARE if self._drain else None
 
     def _announce(self) -> AbstractContextManager[None]:
         """Others' frames need not wait for those of a stream that lets them pass."""
@@ -216,7 +237,7 @@ class TrackStream:
         self._counted_ids += births
         self._counted_frames += 1
         self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
-        self._context.metrics.frame_tracked(message.timings, people, births)
+        self._context.metrics.frame_tracked(message.timings, self._settings.drop_policy, people, births)
         times = tracked.times
         self._standing.frame_done(ready.decode_ms / 1e3, times.look_ms / 1e3, times.pose_ms / 1e3, people)
         if self._context.tracer is not None:
@@ -262,10 +283,12 @@ class TrackStream:
             log.info("stream drains: %s", reason)
         self._drain.set()
         self._intake.drain()
+        if self._frame_in_work is not None and (left_s := self._time_for_a_frame_s) is not None:
+            self._frame_in_work.reschedule(asyncio.get_running_loop().time() + left_s)
         await self._lifetime.watch_client()
 
     async def _say_goodbye(self, reader: asyncio.Task[None]) -> None:
-        """The frame in work is finished. Tell the client, and answer for what it still sends until it half-closes."""
+        """No frame is in work any more. Tell the client, and answer for what it still sends until it half-closes."""
         listening_s = self._drain.remaining_s * _GOODBYE_SHARE
         await self._outbox.drain(listening_s, await self._token())
         await asyncio.wait({reader}, timeout=listening_s)

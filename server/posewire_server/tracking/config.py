@@ -77,6 +77,8 @@ class TrackerConfig:
                 raise ValueError(f"{name} is {value}; it must lie in 0..1")
         for name in ("queue_length", "detect_every", "max_people"):
             value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}; it must be a whole number")
             if not 1 <= value <= 1000:
                 raise ValueError(f"{name} is {value}; it must lie in 1..1000")
         if self.detect_every > 1 and not self.propagation:

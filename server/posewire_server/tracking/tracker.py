@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from posewire_server.tracking import box_geometry
 from posewire_server.tracking.config import LEAST_ELAPSED, MOST_ELAPSED, TrackerConfig
+from posewire_server.tracking.detector_schedule import DetectorSchedule
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
 from posewire_server.tracking.matching import match_greedily
@@ -35,7 +36,6 @@ __all__ = ["FOUNDING_JOINTS", "Tracker", "TrackerState"]
 FOUNDING_JOINTS = 3
 """A pose needs so many confident joints for a fresh id: what shows fewer is mostly a thing, not somebody new."""
 
-_OVERDUE = 1000  # frames: makes the detector due on the first one, however far `detect_every` is stretched
 # Aspect ratios that differ by less than this are the same view at another size: widths and heights are rounded.
 _SAME_SHAPE = 0.02
 
@@ -46,8 +46,7 @@ class TrackerState:
 
     queue: Queue
     identities: int
-    frames_to_detection: int
-    hastened: bool = False
+    schedule: DetectorSchedule
 
 
 class Tracker:
@@ -67,9 +66,7 @@ class Tracker:
         self._sigmas = np.asarray(sigmas, dtype=np.float32)
         self._queue = Queue.empty(len(self._sigmas))  # Q
         self._identities = 0
-        self._frames_to_detection = -_OVERDUE
-        self._detect_every = config.detect_every
-        self._hastened = False  # whether the coming run of the detector was brought forward
+        self._schedule = DetectorSchedule(config.detect_every)
         self._detector_ran = False
         self._elapsed = 0.0  # since the newest frame of Q
         self._deferred: Callable[[], Queue] | None = None  # what Q becomes; see catch_up
@@ -82,7 +79,7 @@ class Tracker:
         so the detector never runs more than twice as often as it was told to.
         """
         self.catch_up()
-        return self._frames_to_detection <= 0
+        return self._schedule.due
 
     @property
     def identities(self) -> int:
@@ -92,12 +89,11 @@ class Tracker:
     @property
     def detect_every(self) -> int:
         """The detector runs on every n-th frame; the configuration's n, until it is set."""
-        return self._detect_every
+        return self._schedule.every
 
     @detect_every.setter
     def detect_every(self, every: int) -> None:
-        self._frames_to_detection += every - self._detect_every  # counted from when it ran last
-        self._detect_every = every
+        self._schedule = replace(self._schedule, every=every)
 
     def unify(self, detections: Boxes | None, flow: FlowField | None, elapsed: float = 1.0) -> Boxes:
         """Steps a to c: the boxes in which the poses of this frame are to be estimated. Once a frame, before `update`.
@@ -119,11 +115,10 @@ class Tracker:
 
         # a. B_det, without the boxes that the detector doubts.
         self._detector_ran = detections is not None
+        self._schedule = self._schedule.after_frame(ran=self._detector_ran)
         unified = Boxes.empty()
         if detections is not None:
-            self._frames_to_detection, self._hastened = self._detect_every, False
             unified = detections[detections.scores >= self.config.box_score_threshold]
-        self._frames_to_detection -= 1
 
         # b. B_flow: joints of frame k-1 moved by the flow, boxes around them.
         if self.config.propagation:
@@ -182,9 +177,7 @@ class Tracker:
         people, poses = replace(people, ids=ids)[kept], poses.take(kept)
 
         # g. P^k joins Q; the oldest frame leaves.
-        self._deferred = partial(
-            self._push, people, poses, self._elapsed, self._detect_every, detector_ran=self._detector_ran
-        )
+        self._deferred = partial(self._push, people, poses, self._elapsed, detector_ran=self._detector_ran)
         self._elapsed = 0.0
         return people
 
@@ -204,7 +197,7 @@ class Tracker:
             self._queue = self._queue.resized(x, y)
         else:
             self._queue = self._queue.without_instances()
-            self._frames_to_detection = min(self._frames_to_detection, 0)
+            self._schedule = replace(self._schedule, frames=None)
 
     def catch_up(self) -> None:
         """Do now what the next step would begin with.
@@ -219,15 +212,13 @@ class Tracker:
     def state(self) -> TrackerState:
         """A snapshot; the arrays are not written to afterwards."""
         self.catch_up()
-        return TrackerState(self._queue, self._identities, self._frames_to_detection, self._hastened)
+        return TrackerState(self._queue, self._identities, self._schedule)
 
     def restore(self, state: TrackerState) -> None:
         """Go on from a snapshot of a tracker with the same joint set."""
         self._queue, self._deferred, self._elapsed = state.queue, None, 0.0
         self._identities = state.identities
-        # The state may be of a time when it ran less often.
-        self._frames_to_detection = min(state.frames_to_detection, self._detect_every - 1)
-        self._hastened = state.hastened
+        self._schedule = replace(state.schedule, every=self.detect_every)
 
     def _poses(self, people: TrackedPeople) -> Poses:
         confident = people.joints[..., 2] >= self.config.joint_score_threshold
@@ -275,13 +266,10 @@ class Tracker:
         self._identities += len(fresh)
         return ids
 
-    def _push(
-        self, people: TrackedPeople, poses: Poses, elapsed: float, detect_every: int, *, detector_ran: bool
-    ) -> Queue:
-        """Step g: Q with the people of this frame; `elapsed` and `detect_every` are those of it."""
-        if not detector_ran and not self._hastened and not scores_hold(people, self._queue):
-            self._frames_to_detection -= detect_every // 2
-            self._hastened = True
+    def _push(self, people: TrackedPeople, poses: Poses, elapsed: float, *, detector_ran: bool) -> Queue:
+        """Step g: Q with the people of this frame. Where they are worse seen than before, the detector runs sooner."""
+        if not detector_ran and not scores_hold(people, self._queue):
+            self._schedule = replace(self._schedule, hastened=True)
         return self._queue.pushed(
             people,
             poses.confident,

@@ -34,6 +34,7 @@ _STATUS: tuple[tuple[type[errors.ServiceError], grpc.StatusCode, str], ...] = (
     (errors.WrongSize, grpc.StatusCode.INVALID_ARGUMENT, "WRONG_SIZE"),
     (errors.BadBoxes, grpc.StatusCode.INVALID_ARGUMENT, "BAD_BOXES"),
     (errors.BadNumber, grpc.StatusCode.INVALID_ARGUMENT, "BAD_NUMBER"),
+    (errors.BadElapsed, grpc.StatusCode.INVALID_ARGUMENT, "BAD_ELAPSED"),
     (errors.InferenceFailed, grpc.StatusCode.INTERNAL, "INFERENCE"),
 )
 
@@ -43,6 +44,7 @@ _FAILURES: dict[type[errors.FrameError], track_pb2.FailureReason.ValueType] = {
     errors.WrongSize: track_pb2.FAILURE_REASON_WRONG_SIZE,
     errors.BadBoxes: track_pb2.FAILURE_REASON_BAD_BOXES,
     errors.BadNumber: track_pb2.FAILURE_REASON_BAD_NUMBER,
+    errors.BadElapsed: track_pb2.FAILURE_REASON_BAD_ELAPSED,
     errors.InferenceFailed: track_pb2.FAILURE_REASON_INFERENCE,
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from posewire.cli.failures import CommandError
-from posewire.cli.pictures import annotated_pictures, numbered_pictures
+from posewire.cli.pictures import annotated_pictures, note_on_ids, numbered_pictures
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,22 @@ from posewire.cli.pictures import annotated_pictures, numbered_pictures
 )
 def test_ids_are_the_numbers_in_names_or_running_ones(names: list[str], ids: list[int]) -> None:
     assert [picture.image_id for picture in numbered_pictures([Path(name) for name in names])] == ids
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["000139.png", "000285.png"], None),
+        (["000139.png", "000285.png", "cover.png"], "not the numbers in the pictures' names: cover.png is none"),
+        (["7.jpg", "07.png"], "7.jpg and 07.png have the same"),
+        (["7.jpg", "a.png"], None),  # no more than half are numbers
+        (["a.jpg", "b.jpg"], None),
+        ([], None),
+    ],
+)
+def test_running_ids_are_noted_where_names_are_numbers(names: list[str], said: str | None) -> None:
+    note = note_on_ids([Path(name) for name in names])
+    assert note is None if said is None else said in (note or "")
 
 
 def ground_truth(tmp_path: Path, **changes: Any) -> Path:
@@ -90,6 +106,32 @@ def test_a_picture_is_one_image_and_no_other(paths: list[str], said: str, tmp_pa
         annotated_pictures([Path(path) for path in paths], ground_truth(tmp_path, images=IMAGES))
 
 
+def test_people_are_the_category_of_that_name(tmp_path: Path) -> None:
+    annotations = [
+        {"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4]},
+        {"image_id": 5, "category_id": 7, "bbox": [10, 20, 30, 40]},
+    ]
+    categories = [{"id": 1, "name": "bicycle"}, {"id": 7, "name": "person"}]
+    truth = ground_truth(tmp_path, annotations=annotations, categories=categories)
+    (found,) = annotated_pictures([Path("five.jpg")], truth)
+    assert found.category_id == 7
+    assert found.boxes is not None
+    assert found.boxes.tolist() == [[10, 20, 40, 60]]
+
+
+def test_a_ground_truth_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    truth = ground_truth(tmp_path)
+    truth.write_bytes(b"\xef\xbb\xbf" + truth.read_bytes())
+    (found,) = annotated_pictures([Path("five.jpg")], truth)
+    assert found.image_id == 5
+
+
+def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "gt.json").write_text("[" * 200_000)
+    with pytest.raises(CommandError, match=r"gt\.json is not a COCO ground truth: .*too deep"):
+        annotated_pictures([Path("five.jpg")], tmp_path / "gt.json")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -97,6 +139,12 @@ def test_a_picture_is_one_image_and_no_other(paths: list[str], said: str, tmp_pa
         ({"annotations": [{"image_id": 5}]}, "bbox"),
         ({"annotations": [{"image_id": 5, "bbox": [1, 2, 3]}]}, "bbox"),
         ({"images": 3}, "images"),
+        ({"categories": 3}, "not a COCO ground truth"),
+        ({"categories": [{"id": 1}]}, "name"),
+        ({"categories": []}, "no category named 'person', .*; it has none at all"),
+        ({"categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]}, "no category .* it has 'dog', 'cat'"),
+        ({"annotations": []}, r"no box of a person with labelled joints \(category 1\)"),
+        ({"annotations": [{"image_id": 5, "bbox": [1, 2, 3, 4], "category_id": 3}]}, "no box of a person"),
         ({"images": []}, "knows none of the 1 pictures"),
     ],
 )

@@ -178,7 +178,7 @@ def test_a_terminal_that_closes_leaves_whole_files(
     [
         (["track", "a.mp4", "--tls", "--token-file", "token", "--insecure"], "--tls, --token-file, --insecure would"),
         (["track", "a.mp4", "--format", "coco"], "--format coco is that of the result file; name one with --out"),
-        (["demo", "a.mp4", "--preset", "crowd", "--seed", "4"], "--preset, --seed would change the drawn scene"),
+        (["demo", "a.mp4", "--preset", "crowd", "--seed", "4"], "--preset, --seed would change the synthetic scene"),
         (["demo", "--frames", "3", "--seconds", "1"], "--frames and --seconds both say how long it is"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from posewire.joints import NANO19, POSETRACK15
+from posewire.posetrack_format import category as posetrack_category
 from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
 
@@ -81,8 +82,7 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
 def test_annotations_are_posetrack_2018(scene: Scene, tmp_path: Path) -> None:
     document = json.loads(write_scene(scene, tmp_path).annotations.read_text())
     (category,) = document["categories"]
-    assert len(category["keypoints"]) == 17
-    assert set(POSETRACK15.names) <= set(category["keypoints"])
+    assert category == posetrack_category()
     assert [image["frame_id"] for image in document["images"]] == [10000120000 + index for index in range(6)]
     # The official tools take a sequence's name from the folder.
     assert document["images"][0]["file_name"] == "images/000012_synth/000000.png"

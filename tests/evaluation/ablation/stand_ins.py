@@ -10,16 +10,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import COCO17, POSETRACK15, JointSet
-from posewire_evaluation.ablation.data_set import Labelled
+from posewire_evaluation.ablation.data_set import LabelledVideo
 from posewire_evaluation.sequence_videos import SequenceVideo
 from posewire_evaluation.sequences import PoseFrame, PoseSequence
 from posewire_models.frames import Detections, FlowField, Frame
 from tests.server.stand_ins import GridPose, RectangleDetector, picture
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass
@@ -40,7 +38,7 @@ class CountedStages:
         self.counts["flow"] += len(pairs)
         return [FlowField(np.full((2, 3, 2), (2, 0), np.float32), before.size) for before, _ in pairs]
 
-    def pose(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
+    def pose(self, frames: Sequence[Frame], boxes: Sequence[Float32s]) -> list[Float32s]:
         self.counts["pose"] += sum(map(len, boxes))
         return GridPose()(frames, boxes)
 
@@ -81,7 +79,7 @@ def truth_of(frames: int, first: int = 0, people: int = 2) -> PoseSequence:
     return PoseSequence("walk", POSETRACK15, tuple(found))
 
 
-def labelled(folder: Path, frames: int = 8) -> Labelled:
+def labelled(folder: Path, frames: int = 8) -> LabelledVideo:
     """A video and its truth."""
     write_pictures(folder / "walk", frames)
-    return Labelled(truth_of(frames), SequenceVideo(folder / "walk", tuple(range(frames))))
+    return LabelledVideo(truth_of(frames), SequenceVideo(folder / "walk", tuple(range(frames))))

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from posewire_evaluation.ablation import cache as cache_module
-from posewire_evaluation.ablation.cache import CachedDetections, CacheError, NetworkCache, PoseBook, digest_of, replaced
+from posewire_evaluation.ablation.cache import (
+    CachedDetections,
+    CacheError,
+    KnownPoses,
+    NetworkCache,
+    digest_of,
+    replaced,
+)
 
 BOXES = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 10, 20]], np.float32)
 TIMES_S = np.array([0.0, 0.04, 0.2])
@@ -16,21 +23,21 @@ POSES = np.arange(2 * 4 * 3, dtype=np.float32).reshape(2, 4, 3)
 
 
 def test_poses_are_known_by_frame_and_exact_box() -> None:
-    book = PoseBook(joints=4)
-    assert book.missing(7, BOXES).tolist() == [0, 1]  # the third is the first again
-    book.add(7, BOXES[:2], POSES)
-    assert book.missing(7, BOXES).tolist() == []
-    np.testing.assert_array_equal(book.get(7, BOXES), POSES[[0, 1, 0]])
-    assert book.missing(8, BOXES[:1]).tolist() == [0]
-    assert book.missing(7, np.nextafter(BOXES[:1], np.float32(99))).tolist() == [0]
+    known = KnownPoses(joints=4)
+    assert known.missing(7, BOXES).tolist() == [0, 1]  # the third is the first again
+    known.add(7, BOXES[:2], POSES)
+    assert known.missing(7, BOXES).tolist() == []
+    np.testing.assert_array_equal(known.get(7, BOXES), POSES[[0, 1, 0]])
+    assert known.missing(8, BOXES[:1]).tolist() == [0]
+    assert known.missing(7, np.nextafter(BOXES[:1], np.float32(99))).tolist() == [0]
 
 
 def test_the_first_pose_of_a_box_stays() -> None:
-    book, other = PoseBook(4), PoseBook(4)
-    book.add(0, BOXES[:1], POSES[:1])
+    known, other = KnownPoses(4), KnownPoses(4)
+    known.add(0, BOXES[:1], POSES[:1])
     other.add(0, BOXES[:2], POSES[::-1])
-    book.merge(other)
-    np.testing.assert_array_equal(book.get(0, BOXES[:2]), POSES[[0, 0]])
+    known.merge(other)
+    np.testing.assert_array_equal(known.get(0, BOXES[:2]), POSES[[0, 0]])
 
 
 def test_everything_comes_back_as_it_was_stored(tmp_path: Path) -> None:
@@ -44,9 +51,9 @@ def test_everything_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.of(2)[0], BOXES[2:])
     assert back.of(2)[1] == np.float32(0.4)
 
-    book = PoseBook(4)
-    book.add(3, BOXES[:2], POSES)
-    cache.store_poses("a", "d2", book)
+    known = KnownPoses(4)
+    known.add(3, BOXES[:2], POSES)
+    cache.store_poses("a", "d2", known)
     np.testing.assert_array_equal(cache.poses("a", "d2", 4).get(3, BOXES[:2]), POSES)
     assert len(cache.poses("a", "unknown", 4)) == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
-from posewire.cli.evaluation_data import Data
+from posewire.cli.evaluation_data import DataChoice, open_data
 from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
 from posewire_evaluation.ablation import search
 from posewire_evaluation.ablation.data_set import read_data_set
-from posewire_evaluation.ablation.networks import BundleNetworks, told_apart
+from posewire_evaluation.ablation.networks import BundleNetworks, with_unique_names
 from posewire_evaluation.errors import EvaluationError
 from tests.evaluation.ablation.stand_ins import CountedNetworks
 
@@ -51,6 +53,23 @@ def test_what_is_missing_is_said_with_what_was_looked_for(tmp_path: Path, data: 
         read_data_set(data[0], empty)
     with pytest.raises(EvaluationError, match="nowhere is not a folder"):
         read_data_set(tmp_path / "nowhere", data[1])
+
+
+def test_a_truth_of_some_frames_does_not_say_how_a_video_counts(
+    data: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (truth,) = data[1].glob("*.json")
+    content = json.loads(truth.read_text())
+    content["images"] = content["images"][2:]
+    listed = {image["id"] for image in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in listed]
+    truth.write_text(json.dumps(content))
+    open_data(DataChoice(*data), quiet=True)
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(data[0] / NAME)
+    (data[0] / f"{NAME}.mp4").touch()
+    open_data(DataChoice(*data), quiet=True)
+    assert f"posewire: note: the frames of {data[0] / NAME}.mp4 are counted from 0" in capsys.readouterr().err
 
 
 def run(*arguments: object) -> Any:
@@ -114,7 +133,7 @@ def test_faulty_data_and_names_are_said(
     ],
 )
 def test_networks_are_told_apart(choices: list[tuple[str, str]], names: list[str]) -> None:
-    networks = told_apart([BundleNetworks(bundle, detector) for bundle, detector in choices])
+    networks = with_unique_names([BundleNetworks(bundle, detector) for bundle, detector in choices])
     assert [each.name for each in networks] == names
     assert [(each.bundle, each.detector) for each in networks] == choices
 
@@ -131,7 +150,7 @@ def test_what_is_needed_last_is_missed_first(
     package: str, said: str, data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = CountedNetworks()
-    monkeypatch.setattr(Data, "networks", lambda _: [networks])
+    monkeypatch.setattr(DataChoice, "networks", lambda _: [networks])
     for name in [name for name in sys.modules if name.startswith("posewire_evaluation")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
@@ -146,7 +165,7 @@ def test_both_commands_work_on_the_same_cache(
     data: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = CountedNetworks()
-    monkeypatch.setattr(Data, "networks", lambda _: [networks])
+    monkeypatch.setattr(DataChoice, "networks", lambda _: [networks])
     monkeypatch.setattr(search, "PARAMETERS", {"queue_length": (1, 10)})
     flags = ["--videos", data[0], "--gt", data[1], "--cache", tmp_path / "cache", "--workers", 1, "--quiet"]
     table = run("ablate", "--out", tmp_path / "a", *flags)

@@ -139,6 +139,13 @@ def test_joints_below_the_threshold_are_no_predictions() -> None:
     assert len(prediction.frames[1]) == 0
 
 
+def test_joints_that_a_network_does_not_have_are_no_predictions_at_any_threshold() -> None:
+    prediction = as_prediction(truth_of(2), [people([0.1] * 17), people([0.0] * 17)], COCO17, joint_score_threshold=0.0)
+    assert not prediction.frames[0].present[0, prediction.joint_set.index("head_top")]  # which COCO does not have
+    assert prediction.frames[0].present.sum() == 14
+    assert len(prediction.frames[1]) == 0
+
+
 def test_frames_are_known_by_their_numbers() -> None:
     truth = truth_of(2, first=10)
     nobody = people([0.0] * 17)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from posewire_models.center_detector import CenterDetector, CenterMaps
-from posewire_models.detectors.center_heatmap import CenterHeatmapDetector
+from posewire_models.detectors.center_heatmap import center_heatmap_detector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.frames import Frame
 from tests.models.detectors.blocks import BLOCKS, frame_with_block
@@ -42,7 +42,7 @@ class _FindsBrightBlock(nn.Module):
 def test_boxes_come_back_in_frame_pixels(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
     detector = small_network("center_resnet")
     assert isinstance(detector, CenterDetector)
-    stage = CenterHeatmapDetector(_FindsBrightBlock(detector), DetectorSettings(), CPU, "torch")  # type: ignore[arg-type]
+    stage = center_heatmap_detector(_FindsBrightBlock(detector), DetectorSettings(), CPU, "torch")  # type: ignore[arg-type]
     (found,) = stage([frame_with_block(size, box)])
     assert len(found) == 1
     # The block covers pixels box[0] to box[2] - 1, so its edges lie half a pixel outside of their centres.
@@ -53,7 +53,7 @@ def test_boxes_come_back_in_frame_pixels(size: tuple[int, int], box: tuple[int, 
 def test_frames_do_not_depend_on_each_other() -> None:
     network = small_network("center_resnet")
     assert isinstance(network, CenterDetector)
-    stage = CenterHeatmapDetector(network, DetectorSettings(score_threshold=0.0, max_people=20), CPU)
+    stage = center_heatmap_detector(network, DetectorSettings(score_threshold=0.0, max_people=20), CPU)
     rng = np.random.default_rng(0)
     frames = [Frame(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in ((90, 160), (200, 100), (64, 96))]
     for frame, together in zip(frames, stage(frames), strict=True):

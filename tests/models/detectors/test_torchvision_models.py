@@ -14,8 +14,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from posewire_models.detectors import torchvision_models
 from posewire_models.detectors.selection import DetectorSettings, select_people
-from posewire_models.detectors.torchvision_models import TorchvisionDetector, detection_network
+from posewire_models.detectors.torchvision_models import TorchvisionDetector, default_weights, detection_network
 from posewire_models.frames import Frame
+from posewire_models.published.store import Store
 from posewire_models.weights import WeightsError
 
 CPU = torch.device("cpu")
@@ -114,11 +115,10 @@ def test_batch_norms_are_frozen_as_in_the_published_weights(
 
 def test_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setenv("POSEWIRE_CACHE", str(tmp_path / "cache"))
     with pytest.raises(
         WeightsError, match=r"torchvision:ssdlite320_mobilenet_v3_large:PATH, or put ssdlite320\S+\.pth"
     ):
-        TorchvisionDetector(NAME, None, DetectorSettings(), CPU)
+        default_weights(NAME, Store(tmp_path / "cache"))
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -129,4 +129,4 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def test_unknown_names_are_answered_with_the_known() -> None:
     with pytest.raises(ValueError, match="known: fasterrcnn_resnet50_fpn"):
-        TorchvisionDetector("yolo", None, DetectorSettings(), CPU)
+        detection_network("yolo")

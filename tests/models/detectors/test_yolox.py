@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.yolox import YoloxPersonDetector
+from posewire_models.detectors.yolox import yolox_person_detector
 from posewire_models.detectors.yolox_boxes import cell_count, nms
 from posewire_models.frames import Frame
 from posewire_models.yolox_detector import YoloxDetector
@@ -46,7 +46,7 @@ class _FindsBrightBlocks(nn.Module):
 def test_a_person_is_found_once_and_in_frame_pixels(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
     network = small_network("yolox")
     assert isinstance(network, YoloxDetector)
-    stage = YoloxPersonDetector(_FindsBrightBlocks(network), DetectorSettings(), CPU, "torch")  # type: ignore[arg-type]
+    stage = yolox_person_detector(_FindsBrightBlocks(network), DetectorSettings(), CPU, "torch")  # type: ignore[arg-type]
     (found,) = stage([frame_with_block(size, box)])
     assert len(found) == 1
     # The block covers pixels box[0] to box[2] - 1, so its edges lie half a pixel outside of their centres.
@@ -57,7 +57,7 @@ def test_a_person_is_found_once_and_in_frame_pixels(size: tuple[int, int], box: 
 def test_what_lies_outside_of_the_frame_is_as_bright_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     network = small_network("yolox")
     assert isinstance(network, YoloxDetector)
-    stage = YoloxPersonDetector(network, DetectorSettings(), CPU, "torch")
+    stage = yolox_person_detector(network, DetectorSettings(), CPU, "torch")
     seen: list[Tensor] = []
 
     def find(images: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def test_what_lies_outside_of_the_frame_is_as_bright_as_in_training(monkeypatch:
 def test_frames_do_not_depend_on_each_other() -> None:
     network = small_network("yolox")
     assert isinstance(network, YoloxDetector)
-    stage = YoloxPersonDetector(network, DetectorSettings(score_threshold=0.0, max_people=1000), CPU, "torch")
+    stage = yolox_person_detector(network, DetectorSettings(score_threshold=0.0, max_people=1000), CPU, "torch")
     rng = np.random.default_rng(0)
     frames = [Frame(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in ((90, 160), (200, 100), (64, 96))]
     for frame, together in zip(frames, stage(frames), strict=True):

@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from posewire_models.bundle import LoadedBundle, load_bundle
-from posewire_models.detectors.selection import DetectorSettings
-from posewire_models.detectors.torchvision_models import TorchvisionDetector
+from posewire_models.detectors.torchvision_models import TorchvisionDetector, default_weights
 from posewire_models.flow_estimators import FlowNetFlow
 from posewire_models.frames import Frame
 from posewire_models.published import converters
@@ -201,10 +200,11 @@ def test_detectors_are_pulled_and_loaded(name: str, web: Web, store: Store) -> N
 def test_torchvision_s_own_name_finds_the_store_too(web: Web, store: Store) -> None:
     record = pull(_publish("torchvision-ssdlite320", web), store, settings=ONCE)
     name = "ssdlite320_mobilenet_v3_large"
-    TorchvisionDetector(name, None, DetectorSettings(), torch.device("cpu"))
+    assert default_weights(name, store) == store.path(record)
+    assert isinstance(_load("nano", detector=f"torchvision:{name}", flow="none").detector, TorchvisionDetector)
     store.path(record).write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged or another file"):
-        TorchvisionDetector(name, None, DetectorSettings(), torch.device("cpu"))
+        default_weights(name, store)
 
 
 def test_what_is_missing_is_named_with_the_command_that_fetches_it(store: Store) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from posewire_models.published.errors import StoreError
-from posewire_models.published.store import Store, default_folder, file_digest
+from posewire_models.published.store import Store, default_folder
+from posewire_models.whole_files import file_digest
 
 
 def _add(store: Store, content: bytes = b"weights", name: str = "net") -> None:
@@ -85,7 +86,7 @@ def test_damage_is_found(store: Store) -> None:
     [
         ("abc", "sha256 'abc' must be 64 hexadecimal digits"),  # cut short
         ("g" * 64, "must be 64 hexadecimal digits"),
-        (7, "the record: sha256: expected"),
+        (7, "record: sha256: expected"),
     ],
 )
 def test_a_record_whose_digest_is_none_is_damaged(digest: object, message: str, store: Store) -> None:

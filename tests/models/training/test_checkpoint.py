@@ -11,27 +11,12 @@ from posewire_models.training.checkpoint import (
     load_fitting,
     save_weights,
     start_file,
-    write_atomically,
 )
 from posewire_models.weights import WeightsError
 
 
 def net(out: int = 2) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, out))
-
-
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(file: Path) -> None:
-        file.write_text("new, but only half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_travel_at_half_precision(tmp_path: Path) -> None:

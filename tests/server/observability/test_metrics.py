@@ -8,7 +8,7 @@ from posewire_server.configuration import ConfigError
 from posewire_server.errors import FrameError
 from posewire_server.inference.batching import BatchReport
 from posewire_server.observability.metrics import Metrics, MetricsExporter
-from posewire_server.streams.inbox import DropReason
+from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.wire.status import error_reason
 
 
@@ -18,13 +18,14 @@ def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_a_frame_is_counted_in_the_stages_that_ran() -> None:
     metrics = Metrics()
-    metrics.frame_tracked(pose_pb2.Timings(decode_ms=5, pose_ms=70, total_ms=90), people=3, births=2)
-    metrics.frame_tracked(pose_pb2.Timings(decode_ms=5, pose_ms=20, total_ms=30), people=0, births=0)
+    metrics.frame_tracked(pose_pb2.Timings(decode_ms=5, pose_ms=70, total_ms=90), DropPolicy.LATEST, people=3, births=2)
+    metrics.frame_tracked(pose_pb2.Timings(decode_ms=5, pose_ms=20, total_ms=30), DropPolicy.LATEST, people=0, births=0)
     assert _value(metrics, "frames_tracked_total") == 2
-    assert _value(metrics, "frame_seconds_count", stage="pose") == 2
-    assert _value(metrics, "frame_seconds_sum", stage="pose") == pytest.approx(0.09)
-    assert _value(metrics, "frame_seconds_bucket", stage="pose", le="0.03") == 1
-    assert _value(metrics, "frame_seconds_count", stage="detect") == 0
+    assert _value(metrics, "frame_seconds_count", stage="pose", policy="latest") == 2
+    assert _value(metrics, "frame_seconds_sum", stage="pose", policy="latest") == pytest.approx(0.09)
+    assert _value(metrics, "frame_seconds_bucket", stage="pose", policy="latest", le="0.03") == 1
+    assert _value(metrics, "frame_seconds_count", stage="detect", policy="latest") == 0
+    assert _value(metrics, "frame_seconds_count", stage="pose", policy="all") == 0
     assert _value(metrics, "people_per_frame_sum") == 3
     assert _value(metrics, "identities_total") == 2
 

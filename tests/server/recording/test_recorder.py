@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import shutil
 import stat
 import threading
@@ -9,12 +10,13 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from posewire.v1 import settings_pb2, track_pb2
+from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.observability.logs import current_stream
 from posewire_server.recording import recorder as recorder_module
 from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, records
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.recording import Recording
+from posewire_server.recording.stream_recording import StreamRecording
 
 CONFIG = track_pb2.TrackRequest(
     config=settings_pb2.StreamConfig(resume=settings_pb2.ResumeRequest(token=b"secret", last_frame=b"picture"))
@@ -40,7 +42,7 @@ def tracked(number: int, token: bytes = b"") -> track_pb2.TrackResponse:
 
 def record(recorder: Recorder, stream: str, frames: int, size: int = 10) -> None:
     current_stream.set(stream)
-    recording = recorder.begin()
+    recording = StreamRecording(recorder)
     recording.request(CONFIG)
     recording.response(STARTED)
     for number in range(frames):
@@ -69,9 +71,9 @@ def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
 
 def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 10**6)
-    recorder.begin().end()
+    StreamRecording(recorder).end()
     for request in (CONFIG, frame(0)):
-        refused = recorder.begin()
+        refused = StreamRecording(recorder)
         refused.request(request)
         refused.end("the call ended")
     recorder.close()
@@ -97,15 +99,118 @@ def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
     assert not any("cam0" in name for name in names)
 
 
-def test_a_stream_longer_than_all_the_room_is_recorded_up_to_there(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, 20_000)
+def parts_of(folder: Path, stream: str) -> list[Recording]:
+    """The files of a stream, in the order of their frames."""
+    parts = [Recording.read(path) for path in folder.iterdir() if stream in path.name]
+    return sorted(parts, key=lambda part: min(part.outcomes, default=-1))
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_a_stream_longer_than_all_the_room_is_recorded_in_parts_of_which_the_newest_stay(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 40_000)
     record(recorder, "long", frames=100, size=1000)
     recorder.close()
+    assert 25_000 < size_of(tmp_path) < 40_000 + 200
+    parts = parts_of(tmp_path, "long")
+    numbers = [number for part in parts for number in part.outcomes]
+    assert numbers == list(range(numbers[0], 100))
+    assert numbers[0] > 50
+    for part in parts:
+        assert [frame.number for frame in part.frames()] == list(part.outcomes)
+        assert part.started.resume.resumed  # so that it is read as the rest of something
+        assert part.started.stream_id == "s1"
+    assert [part.ending for part in parts[:-1]] == ["the stream goes on in another file"] * (len(parts) - 1)
+    assert parts[-1].ending == "the stream ended"
+
+
+def test_streams_that_last_make_room_for_each_other(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 100_000)
+    streams = {}
+    for name in ("cam0", "cam1", "cam2"):
+        current_stream.set(name)
+        streams[name] = StreamRecording(recorder)
+        streams[name].request(CONFIG)
+        streams[name].response(STARTED)
+    for number in range(200):
+        for name, recording in streams.items():
+            current_stream.set(name)
+            recording.request(frame(number, 1000))
+            recording.response(tracked(number))
+        while recorder._waiting_bytes:
+            recorder._thread.join(0.0001)
+    for recording in streams.values():
+        recording.end()
+    recorder.close()
+    assert size_of(tmp_path) < 100_000 + 600
+    for name in streams:
+        numbers = [number for part in parts_of(tmp_path, name) for number in part.outcomes]
+        assert numbers == list(range(numbers[0], 200))
+        assert len(numbers) > 15
+
+
+def test_an_answer_goes_where_its_frame_is(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 20_000)
+    current_stream.set("late")
+    recording = StreamRecording(recorder)
+    recording.request(CONFIG)
+    recording.response(STARTED)
+    for number in range(4):
+        recording.request(frame(number, 3000))  # from number 2 on into another file
+    recording.response(tracked(0))
+    recording.response(track_pb2.TrackResponse(failed=track_pb2.FailedFrame(number=3)))  # of a frame that fails at once
+    late = tracked(2)
+    late.dropped.add(number=1, reason=track_pb2.DROP_REASON_SUPERSEDED)
+    recording.response(late)
+    recording.end()
+    recorder.close()
+    answered = [(part.outcomes.keys(), part.ending) for part in parts_of(tmp_path, "late")]
+    assert answered == [({0, 1}, "the stream goes on in another file"), ({1, 2, 3}, "the stream ended")]
+
+
+@pytest.mark.parametrize("with_parameters", [True, False])
+def test_a_part_of_a_video_begins_with_a_key_frame_and_its_parameters(tmp_path: Path, with_parameters: bool) -> None:
+    recorder = Recorder(tmp_path, 9_000)
+    current_stream.set("video")
+    recording = StreamRecording(recorder)
+    recording.request(CONFIG)
+    started = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_H264)
+    recording.response(track_pb2.TrackResponse(started=track_pb2.StreamStarted(config=started)))
+    parameters = b"\0\0\1\x67...." * with_parameters
+    for number in range(12):
+        unit = parameters + b"\0\0\1\x65" if number % 4 == 0 else b"\0\0\1\x41"
+        request = track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=unit + b"x" * 600))
+        recording.request(request)
+        recording.response(tracked(number))
+    recording.end()
+    recorder.close()
+    begins = [min(part.outcomes) for part in parts_of(tmp_path, "video")]
+    assert begins == ([0, 4, 8] if with_parameters else [0])
+
+
+def test_files_of_other_servers_count_and_stay_while_they_are_being_written(tmp_path: Path) -> None:
+    dead, alive = tmp_path / f"a{UNFINISHED}", tmp_path / f"b{UNFINISHED}"
+    dead.write_bytes(bytes(20_000))
+    alive.write_bytes(bytes(20_000))
+    with alive.open("rb") as written:
+        fcntl.flock(written, fcntl.LOCK_EX)
+        recorder = Recorder(tmp_path, 50_000)
+        record(recorder, "cam", frames=15, size=1000)
+        recorder.close()
+    assert not dead.exists()
+    assert alive.exists()
+    assert size_of(tmp_path) < 50_000
+
+
+def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder(tmp_path, 3_000)
+    record(recorder, "cam", frames=1, size=5000)
+    recorder.close()
     (path,) = tmp_path.iterdir()
-    recording = Recording.read(path)
-    assert path.stat().st_size < 20_500
-    assert "--record-max-mb" in str(recording.ending)
-    assert 10 < len(recording.outcomes) < 20
+    assert "--record-max-mb" in str(Recording.read(path).ending)
+    assert "a recording ends: there is no room for it" in caplog.text
 
 
 def test_a_slow_disk_ends_the_recording_and_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +239,7 @@ def test_fields_that_nobody_knows_are_counted_among_what_waits(tmp_path: Path, m
     monkeypatch.setattr(recorder_module, "_MOST_WAITING_BYTES", 20_000)
     unknown = b"\x82\x7d" + b"\xb0\xea\x01" + bytes(30_000)  # field 2000, 30,000 bytes
     recorder = Recorder(tmp_path, 10**7)
-    recording = recorder.begin()
+    recording = StreamRecording(recorder)
     recording.request(CONFIG)
     recording.response(STARTED)
     recording.request(track_pb2.TrackRequest(frame=track_pb2.Frame.FromString(unknown)))
@@ -194,7 +299,7 @@ def test_a_disk_that_takes_half_of_a_record_ends_the_recording(
 def test_what_a_killed_server_leaves_is_readable(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "live", 10**6)
     current_stream.set("cam")
-    recording = recorder.begin()
+    recording = StreamRecording(recorder)
     recording.request(CONFIG)
     recording.response(STARTED)
     for number in (0, 1):

@@ -22,6 +22,8 @@ def test_defaults_are_the_papers_where_the_paper_gives_them() -> None:
         ("pose_nms_oks", 1.5, "0..1"),
         ("queue_length", 0, "queue_length is 0; it must lie in 1..1000"),
         ("detect_every", 10_000, "1..1000"),
+        ("queue_length", 2.5, "queue_length is 2.5; it must be a whole number"),
+        ("detect_every", True, "detect_every is True; it must be a whole number"),
         ("similarity", "euclid", "choose one of bbox, pose, flow, multi-flow"),
     ],
 )

@@ -111,15 +111,21 @@ def test_the_detector_can_be_asked_less_often_for_a_while() -> None:
     assert _detector_runs(t, 3) == [True, False, True]  # counted from the last run
 
 
+def test_the_detector_is_due_on_the_first_frame_however_seldom_it_is_to_run() -> None:
+    t = tracker()
+    t.detect_every = 2**32 - 1
+    assert _detector_runs(t, 3) == [True, False, False]
+
+
 @pytest.mark.parametrize("catches_up", [False, True])  # as it does in time, or when a token is made
-def test_a_change_of_pace_does_not_reach_back_to_the_frame_before(catches_up: bool) -> None:
+def test_a_run_that_is_brought_forward_comes_at_half_the_time_of_the_pace_in_force(catches_up: bool) -> None:
     t = tracker(detect_every=4)
-    for score in (0.9, 0.6):  # scores that do not hold bring the coming run forward by half of 4, not of 8
+    for score in (0.9, 0.6):  # scores that do not hold bring it forward
         t.update(t.unify(boxes_at([(0, 0)]) if t.detector_due else None, STILL), joints_at([(0, 0)], score))
     if catches_up:
         t.catch_up()
     t.detect_every = 8
-    assert _detector_runs(t, 6) == [False, False, False, False, True, False]
+    assert _detector_runs(t, 6) == [False, False, True, False, False, False]
 
 
 def test_a_state_from_a_time_of_few_detections_does_not_bind_another_tracker() -> None:
@@ -128,6 +134,14 @@ def test_a_state_from_a_time_of_few_detections_does_not_bind_another_tracker() -
     _detector_runs(t, 1)
     other.restore(t.state())
     assert other.detector_due
+
+
+def test_a_run_that_was_brought_forward_stays_so_in_another_tracker() -> None:
+    t, other = tracker(detect_every=6), tracker(detect_every=6)
+    for score in (0.9, 0.6):
+        t.update(t.unify(boxes_at([(0, 0)]) if t.detector_due else None, STILL), joints_at([(0, 0)], score))
+    other.restore(t.state())
+    assert _detector_runs(other, 3) == _detector_runs(t, 3) == [False, True, False]
 
 
 def test_after_a_frame_whose_poses_failed_the_detector_is_due_as_planned() -> None:

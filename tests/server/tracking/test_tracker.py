@@ -48,7 +48,9 @@ def test_who_shows_two_joints_is_nobody_new_unless_the_caller_says_so(source: Bo
     assert t.identities == 1
 
 
-@pytest.mark.parametrize(("size", "is_known"), [((240, 427), True), ((360, 640), True), ((480, 640), False)])
+@pytest.mark.parametrize(
+    ("size", "is_known"), [((240, 427), True), ((360, 640), True), ((480, 640), False), ((480, 820), False)]
+)
 def test_frames_of_another_size_show_the_same_unless_their_shape_is_another(
     size: tuple[int, int], is_known: bool
 ) -> None:

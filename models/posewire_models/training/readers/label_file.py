@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from posewire.json_files import read_json
 
 __all__ = [
     "LabelFileError",
@@ -46,12 +47,12 @@ def entry(where: str) -> Iterator[None]:
 def load_json(file: Path, *required: str) -> dict[str, Any]:
     """The JSON object in `file`, which must have the `required` lists, none of them empty."""
     try:
-        content = json.loads(file.read_bytes())  # which knows a byte order mark, and UTF-16
+        content = read_json(file)
     except OSError as error:
         raise LabelFileError(
             f"label file {file} cannot be read: {error.strerror}; check the path in the config"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise LabelFileError(f"label file {file} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise LabelFileError(f"label file {file} holds a {type(content).__name__}, not a JSON object")

@@ -54,7 +54,7 @@ def load(
     overload: flags.OverloadFlag = False,
     json_file: JsonFlag = None,
 ) -> None:
-    """Load a server with cameras that keep their pace whatever it does."""
+    """Load a server with simulated cameras, which send at a fixed rate however slow its answers are."""
     given = dict(locals())
     given["detector"] = None if detector == "none" else detector
     with failures_in_one_line():

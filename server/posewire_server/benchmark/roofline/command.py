@@ -12,20 +12,23 @@ __all__ = ["roofline"]
 
 
 def roofline(
-    bundle: Annotated[str, typer.Option(help="Bundle of networks: a name, or a folder.")] = "nano",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    bundle: Annotated[str, typer.Option(help="Name or folder of the bundle of networks.")] = "nano",
+    device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda or cuda:N.")] = "auto",
     runtime: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="May be given again; else torch and the usual one.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Runtime to measure; repeatable (default: torch, and the device's usual one)."
+        ),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="NAME", help="Of the networks.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="NAME", help="Precision of the networks.")] = "auto",
     batches: Annotated[str | None, typer.Option(metavar="N,N,...", help="Batch sizes.")] = None,
-    threads: Annotated[int, typer.Option(help="Of a network on the CPU; 0: the libraries' choice.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of each network on the CPU (0: chosen by the libraries).")] = 0,
     runtimes: Annotated[
-        bool, typer.Option("--runtimes", help="Instead, compare torch, ONNX Runtime and OpenVINO on the CPU.")
+        bool, typer.Option("--runtimes", help="Compare torch, ONNX Runtime and OpenVINO on the CPU instead.")
     ] = False,
     json_file: JsonFlag = None,
 ) -> None:
-    """Hold the networks against what the machine can do: multiply-adds, bytes, time, share of the measured peak."""
+    """Compare the networks with the machine's measured peak: multiply-adds, bytes, time, share of the peak."""
     with failures_in_one_line():
         check_json(json_file)
         from posewire_server.benchmark.roofline.measure import RooflineOptions, measure_roofline

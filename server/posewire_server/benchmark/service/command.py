@@ -14,23 +14,27 @@ __all__ = ["service"]
 
 
 def service(
-    bundle: Annotated[str, typer.Option(help="Bundle of networks: a name, or a folder.")] = "nano",
+    bundle: Annotated[str, typer.Option(help="Name or folder of the bundle of networks.")] = "nano",
     detector: Annotated[
         str | None,
-        typer.Option(help="Let this detector find the people; else the true boxes are given.", metavar="SPEC"),
+        typer.Option(help="Detector to run (default: none, the ground-truth boxes are sent).", metavar="SPEC"),
     ] = None,
-    flow: Annotated[str, typer.Option(help="auto, bundle, dis[:PRESET] ...", metavar="SPEC")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Threads of a network on the CPU; 0: the libraries' choice.")] = 0,
-    size: Annotated[str, typer.Option(help="Of the frames.", metavar="WIDTHxHEIGHT")] = "1280x720",
-    people: Annotated[int, typer.Option(help="People in the drawn scene.")] = 4,
-    frames: Annotated[int, typer.Option(help="Of one round.")] = 100,
-    rounds: Annotated[int, typer.Option(help="Of the comparison with the pipeline in process.")] = 5,
-    memory_frames: Annotated[int, typer.Option(help="Frames while memory is watched; 0: leave that out.")] = 3000,
-    memory_streams: Annotated[int, typer.Option(help="Streams opened and closed while memory is watched.")] = 200,
+    flow: Annotated[str, typer.Option(help="Optical flow: auto, bundle, dis[:PRESET], ...", metavar="SPEC")] = "auto",
+    device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Threads of each network on the CPU (0: chosen by the libraries).")] = 0,
+    size: Annotated[str, typer.Option(help="Frame size.", metavar="WIDTHxHEIGHT")] = "1280x720",
+    people: Annotated[int, typer.Option(help="Number of people in the synthetic scene.")] = 4,
+    frames: Annotated[int, typer.Option(help="Number of frames in a round.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Number of comparisons with the pipeline run in process.")] = 5,
+    memory_frames: Annotated[
+        int, typer.Option(help="Number of frames while memory is watched (0: skip this part).")
+    ] = 3000,
+    memory_streams: Annotated[
+        int, typer.Option(help="Number of streams opened and closed while memory is watched.")
+    ] = 200,
     json_file: JsonFlag = None,
 ) -> None:
-    """Measure what the service adds to its networks: one stream, one frame at a time. The default."""
+    """Measure what the service adds to its networks: one stream, one frame at a time (the default command)."""
     with failures_in_one_line():
         check_json(json_file)
         from posewire_server.benchmark.service.options import BenchmarkOptions

@@ -1,0 +1,135 @@
+"""The messages of one stream on their way into files."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from posewire.v1 import track_pb2
+from posewire_server.decoding.decoders import VIDEO_CODECS
+from posewire_server.decoding.video import holds_key_frame, holds_parameters
+from posewire_server.observability.logs import current_stream
+from posewire_server.recording.recorder import Piece, Recorder, RecordingFile
+from posewire_server.wire.names import CODECS
+
+__all__ = ["StreamRecording"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Of a stream: the frames from number `first` on, up to that of the next part."""
+
+    first: int
+    file: RecordingFile
+
+
+class StreamRecording:
+    """Records the stream in whose task it is used. Nothing here waits, and nothing raises.
+
+    A stream that lasts is recorded in parts, so that the oldest of them can make room for what comes. A part begins
+    with a frame at which decoding can start; it reads as the recording of a stream that continued another one.
+
+    Args:
+        recorder: writes the files. The first one appears when the stream has started: a call that is refused leaves
+            none.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._configuration: track_pb2.TrackRequest | None = None
+        self._started = track_pb2.TrackResponse()
+        self._parts: list[_Part] = []  # the last one gets what comes; those before it, what comes of their frames
+        self._ended = False
+
+    def request(self, request: track_pb2.TrackRequest) -> None:
+        """A request came."""
+        if not self._parts:
+            self._configuration = _without_token(request)
+            return
+        file = self._parts[-1].file
+        if file.size > self._recorder.share_bytes and not file.ended and self._can_start(request.frame):
+            self._started = _as_continued(self._started)
+            self._begin_part(request.frame.number)
+        self._put(self._parts[-1], request)
+
+    def response(self, response: track_pb2.TrackResponse) -> None:
+        """A response leaves; with the first, a stream has started."""
+        if response.resume_token:  # whoever reads the file must not be able to take the stream over
+            copied = track_pb2.TrackResponse()
+            copied.CopyFrom(response)
+            copied.ClearField("resume_token")
+            response = copied
+        if self._parts:
+            self._answer(response)
+        else:
+            self._started.CopyFrom(response)
+            self._recorder.streams += 1
+            self._begin_part(0)
+
+    def end(self, reason: str = "the stream ended") -> None:
+        """Nothing more comes."""
+        if self._parts and not self._ended:
+            self._ended = True
+            self._recorder.streams -= 1
+            for part in self._parts:
+                self._finish(part, reason)
+
+    def _can_start(self, frame: track_pb2.Frame) -> bool:
+        codec = CODECS.get(self._started.started.config.codec)
+        if codec is None or codec not in VIDEO_CODECS:
+            return True
+        return holds_key_frame(codec, frame.data) and holds_parameters(codec, frame.data)
+
+    def _begin_part(self, first: int) -> None:
+        part = _Part(first, self._recorder.file(current_stream.get()))
+        self._parts.append(part)
+        if self._configuration is not None:
+            self._put(part, self._configuration)
+        self._put(part, self._started)
+
+    def _answer(self, response: track_pb2.TrackResponse) -> None:
+        """Put a response where its frame is."""
+        event = response.WhichOneof("event")
+        number = {"tracked": response.tracked.number, "failed": response.failed.number}.get(str(event))
+        part = self._parts[-1] if number is None else self._part_of(number)
+        for each in response.dropped:
+            if (other := self._part_of(each.number)) is not part:
+                self._put(other, track_pb2.TrackResponse(dropped=[each]))
+        self._put(part, response)
+        if event == "tracked":  # results come in order, failures do not
+            while self._parts[0] is not part:
+                self._finish(self._parts.pop(0), "the stream goes on in another file")
+
+    def _part_of(self, number: int) -> _Part:
+        return next((part for part in reversed(self._parts) if part.first <= number), self._parts[0])
+
+    def _put(self, part: _Part, message: track_pb2.TrackRequest | track_pb2.TrackResponse) -> None:
+        if self._ended:
+            return
+        size = message.ByteSize()  # fields that this version does not know take room, too
+        part.file.size += size
+        if not self._recorder.put(Piece(part.file, time.monotonic() - part.file.start_s, message, size=size)):
+            log.warning("a recording ends: the disk is too slow for it")
+            self.end("the disk was too slow")
+
+    def _finish(self, part: _Part, reason: str) -> None:
+        self._recorder.put(Piece(part.file, time.monotonic() - part.file.start_s, end=reason))
+
+
+def _as_continued(started: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
+    copied = track_pb2.TrackResponse()
+    copied.CopyFrom(started)
+    copied.started.resume.CopyFrom(track_pb2.ResumeOutcome(resumed=True))
+    return copied
+
+
+def _without_token(request: track_pb2.TrackRequest) -> track_pb2.TrackRequest:
+    if not request.config.HasField("resume"):
+        return request
+    copied = track_pb2.TrackRequest()
+    copied.CopyFrom(request)
+    copied.config.resume.ClearField("token")
+    return copied

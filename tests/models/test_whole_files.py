@@ -1,0 +1,40 @@
+"""A file has its name when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from posewire_models.whole_files import file_digest, replacing
+
+
+def test_a_file_is_written_beside_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with replacing(path) as unfinished:
+        unfinished.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def fail(file: Path) -> None:
+    file.write_text("new, but only half")
+    raise OSError("disk full")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(OSError, match="disk full"), replacing(path) as unfinished:
+        fail(unfinished)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    assert file_digest(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()

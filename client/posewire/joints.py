@@ -19,7 +19,16 @@ import numpy.typing as npt
 
 from posewire.array_types import Float32s
 
-__all__ = ["AREA_OF_BOX", "COCO17", "JOINT_SETS", "NANO19", "POSETRACK15", "JointSet", "joint_set"]
+__all__ = [
+    "AREA_OF_BOX",
+    "COCO17",
+    "JOINT_SETS",
+    "NANO19",
+    "POSETRACK15",
+    "POSETRACK2017_ORDER",
+    "JointSet",
+    "joint_set",
+]
 
 AREA_OF_BOX = 0.53
 """Share of their boxes that COCO's people fill on average: OKS wants the area of the person."""
@@ -160,6 +169,12 @@ POSETRACK15 = JointSet(
     (0.026, 0.026, 0.026, *_COCO_SIGMAS[5:]),
 )  # fmt: skip
 """The 15 joints that PoseTrack evaluates."""
+
+POSETRACK2017_ORDER = (
+    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
+    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "head_bottom", "nose", "head_top",
+)  # fmt: skip
+"""The same joints in the order of their numbers 0..14 in PoseTrack's files of 2017 (poseval, `eval_helpers.Joint`)."""
 
 JOINT_SETS: dict[str, JointSet] = {joints.name: joints for joints in (COCO17, NANO19, POSETRACK15)}
 

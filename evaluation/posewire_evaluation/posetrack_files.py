@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from posewire.array_types import Float64s
-from posewire.joints import POSETRACK15
+from posewire.joints import POSETRACK15, POSETRACK2017_ORDER
 from posewire.json_files import read_json
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_numbers import RULE, frame_numbers
@@ -25,12 +25,7 @@ from posewire_evaluation.sequences import NO_SCORE, PoseFrame, PoseSequence
 
 __all__ = ["file_pairs", "read_posetrack"]
 
-# Ids of `annopoints` in the files of 2017 (poseval, `eval_helpers.Joint`), in the order of their numbers 0..14.
-_JOINTS_2017 = (
-    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
-    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "head_bottom", "nose", "head_top",
-)  # fmt: skip
-_ROWS_2017 = [POSETRACK15.index(name) for name in _JOINTS_2017]
+_ROWS_2017 = [POSETRACK15.index(name) for name in POSETRACK2017_ORDER]
 _HEAD_SIZE_OF_DIAGONAL = 0.6
 _JOINT_COUNT = len(POSETRACK15)
 _NO_BOX = (np.nan,) * 4

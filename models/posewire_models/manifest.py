@@ -152,7 +152,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{folder} is no bundle: it has no manifest.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        content = json.loads(path.read_bytes(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # of numbers and nests too large to be read, too
         raise BundleError(f"{path} is no valid JSON: {error}") from None
     return settings_from_json(Manifest, content, str(path))

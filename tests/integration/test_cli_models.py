@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,23 @@ def test_weights_that_are_gone_are_found(mirror: Web) -> None:
         assert "posewire models pull mmflow-flownets" in result.stderr
     assert run("pull", "mmflow-flownets", "--quiet").exit_code == 0
     assert run("verify", "mmflow-flownets").exit_code == 0
+
+
+@pytest.mark.parametrize("content", ["{", '{"sha256": "abc"}'], ids=["cut short", "digest"])
+def test_a_damaged_record_hides_no_other(content: str, mirror: Web) -> None:
+    run("pull", "mmflow-flownets", "--quiet")
+    weights = Store().weights
+    record = json.loads((weights / "mmflow-flownets.json").read_text())
+    damaged = content if content == "{" else json.dumps(record | json.loads(content))
+    (weights / "torchvision-ssdlite320.json").write_text(damaged)
+    assert "damaged: see verify" in row("torchvision-ssdlite320")
+    assert " yes " in row("mmflow-flownets")
+    assert row("nano")
+    result = run("verify")
+    assert result.exit_code == 1
+    assert "torchvision-ssdlite320: DAMAGED: " in result.stderr
+    assert "mmflow-flownets: whole" in result.stderr
+    assert "1 damaged" in result.stderr
 
 
 @pytest.mark.parametrize("command", [("pull",), ("export", "--onnx", "out")])

@@ -278,6 +278,13 @@ def test_a_manifest_that_is_no_json_is_told(content: str, message: str, tmp_path
         load_bundle(tmp_path)
 
 
+def test_a_manifest_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    _write(tmp_path)
+    content = (tmp_path / "manifest.json").read_bytes()
+    (tmp_path / "manifest.json").write_bytes(b"\xef\xbb\xbf" + content)
+    assert read_manifest(tmp_path).name == "mine"
+
+
 def test_numbers_that_are_too_large_for_a_float_are_told(tmp_path: Path) -> None:
     manifest = _write(tmp_path, flow={"architecture": "dis"})
     manifest["pose"]["network"]["pixel_mean"] = [0, 0, 12345]

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from posewire_models.manifest import Manifest, bundle_names, find_bundle, read_manifest
 from posewire_models.published.catalogue import catalogue
+from posewire_models.published.errors import StoreError
 from posewire_models.published.resolution import files_of, files_to_pull, resolve
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bundle_table", "file_table"]
 
-
+_DAMAGED = "damaged: see verify"
 # Figure in a manifest or the catalogue -> what it is called here; the first that there is, is shown.
 _ACCURACY = {
     "coco_val2017_keypoint_ap": "keypoint AP {:.3f}",
@@ -31,9 +32,14 @@ def bundle_table(store: Store) -> Table:
     """The bundles that come with posewire, and whether their weights are here."""
     table = _table("bundle", "weights", "pose network", "accuracy")
     for name in bundle_names():
-        manifest = resolve(read_manifest(find_bundle(name)), (), store)
+        manifest = read_manifest(find_bundle(name))
+        try:
+            manifest = resolve(manifest, (), store)
+            weights = _weights(manifest, store)
+        except StoreError:
+            weights = _DAMAGED
         network = ", ".join(manifest.pose.published) or manifest.pose.architecture
-        table.add_row(name, _weights(manifest, store), network, _accuracy(manifest.pose.metrics))
+        table.add_row(name, weights, network, _accuracy(manifest.pose.metrics))
     return table
 
 
@@ -42,7 +48,10 @@ def file_table(store: Store) -> Table:
     table = _table("published file", "here", "MB", "licence", "accuracy, as published")
     for file in catalogue().values():
         absent = "no" if file.address else "no: convert yours"
-        here = "yes" if store.find(file.name) else absent
+        try:
+            here = "yes" if store.find(file.name) else absent
+        except StoreError:
+            here = _DAMAGED
         table.add_row(file.name, here, str(file.megabytes), file.licence, _accuracy(file.figures))
     return table
 

@@ -76,12 +76,19 @@ def verify(
     """Check the digests of the stored weights; exit status 1 if one is damaged."""
     with _expected_failures():
         from posewire_models.published.catalogue import catalogue, published_file
+        from posewire_models.published.errors import StoreError
         from posewire_models.published.store import Store
 
         store = Store()
         damaged, count = [], 0
         for name in [published_file(name).name for name in names] if names else catalogue():
-            record = store.record(name)  # whose weights may be gone
+            try:
+                record = store.record(name)  # whose weights may be gone
+            except StoreError as error:
+                count += 1
+                damaged.append(name)
+                say(f"{name}: DAMAGED: {error}")
+                continue
             if record is None:
                 if names:
                     raise CommandError(f"{name} is not here; fetch it: posewire models pull {name}")

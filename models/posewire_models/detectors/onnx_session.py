@@ -91,7 +91,7 @@ class OnnxSession:
         if self._binds:
             return self._run_bound(names, source, images.contiguous())
         found = self._session.run(list(names), {source: to_host(images).numpy()})
-        return [torch.from_numpy(np.asarray(output)) for output in found]
+        return [_tensor(output) for output in found]
 
     def _run_bound(self, names: Sequence[str], source: str, images: Tensor) -> list[Tensor]:
         assert self._stream is not None
@@ -118,7 +118,13 @@ class OnnxSession:
         for tensor in (images, *bound.values()):
             tensor.record_stream(self._stream)
         values = dict(zip(names, binding.get_outputs(), strict=True))
-        return [bound[name] if name in bound else torch.from_numpy(values[name].numpy()) for name in names]
+        return [bound[name] if name in bound else _tensor(values[name].numpy()) for name in names]
+
+
+def _tensor(output: Any) -> Tensor:
+    array = np.asarray(output)
+    # ONNX Runtime's uint64 is C's `unsigned long long`, of as many bits as the one that torch knows.
+    return torch.from_numpy(array.view(np.dtype(array.dtype.str)))
 
 
 def providers(

@@ -87,8 +87,11 @@ def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor,
 
 
 def nms(boxes: Tensor, scores: Tensor, settings: DetectorSettings) -> tuple[Tensor, Tensor]:
-    """The boxes `(n, 4)` with scores `(n,)` that the settings' threshold and NMS leave, best first."""
-    kept = scores >= settings.score_threshold
+    """The boxes `(n, 4)` with scores `(n,)` that the settings' threshold and NMS leave, best first.
+
+    Boxes that are not finite go first: to NMS, one of NaN would overlap everybody.
+    """
+    kept = (scores >= settings.score_threshold) & boxes.isfinite().all(dim=1)
     boxes, scores = boxes[kept], scores[kept]
     # OpenCV's: torchvision takes seconds to import, which a server of our own networks is spared.
     xywh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), dim=1)

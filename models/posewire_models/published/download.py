@@ -221,15 +221,15 @@ class _Download:
         except (urllib.error.HTTPError, DownloadError):
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: sent on to what is no address
-            why = getattr(error, "reason", None) or error
+            why = _in_one_line(getattr(error, "reason", None) or error)
             if has_begun and not isinstance(error, ValueError):
-                raise _InterruptedError(str(why)) from None  # whoever was there may come back
+                raise _InterruptedError(why) from None  # whoever was there may come back
             raise DownloadError(f"cannot reach {self.address}: {why}") from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         if error.code in (408, 429) or error.code >= 500:
-            return _InterruptedError(f"the server answers {error.code} {error.reason}")
-        return DownloadError(f"the server refuses {self.address}: {error.code} {error.reason}")
+            return _InterruptedError(f"the server answers {error.code} {_in_one_line(error.reason)}")
+        return DownloadError(f"the server refuses {self.address}: {error.code} {_in_one_line(error.reason)}")
 
     def _receive(self, response: Any, part: Part) -> bool:
         """Write the body, which is `part`, behind what is here; whether the whole file is here then."""
@@ -296,7 +296,7 @@ def _read(response: Any) -> bytes:
         # What is there: `read` waits for all of it, and loses what came if the line breaks meanwhile.
         chunk: bytes = response.read1(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        raise _InterruptedError(str(error) or type(error).__name__) from None
+        raise _InterruptedError(_in_one_line(error) or type(error).__name__) from None
     return chunk
 
 
@@ -308,6 +308,12 @@ def _write_errors(path: Path) -> Iterator[None]:
         raise DownloadError(
             f"cannot write {path}: {error.strerror or error}; make room there, or set POSEWIRE_CACHE to another folder"
         ) from error
+
+
+def _in_one_line(said: object) -> str:
+    """What a server said, which may be anything, or Python, which breaks lines for it."""
+    line = " ".join(str(said).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:200]
 
 
 def _size(path: Path) -> str:

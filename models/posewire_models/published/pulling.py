@@ -67,10 +67,10 @@ def pull(
         except DownloadError as error:
             raise DownloadError(f"{error}. {_by_hand(file)}") from None
         try:
-            state = convert_state(read_tensors(path), file, address)
-        except (UnreadableError, UnknownCheckpointError):
+            state = convert_state(read_tensors(path, address), file, address)
+        except (UnreadableError, UnknownCheckpointError) as error:
             discard(path)  # or else the next pull would go on with it
-            raise
+            raise type(error)(f"{error}; nothing of it was kept. {_by_hand(file)}") from None
         record = _keep(state, file, store, address, digest)
         discard(path)
         return record

@@ -33,15 +33,17 @@ _MOST_DIMENSIONS = 8
 Storages = Callable[[StorageKey], bytearray]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, source: str = "") -> dict[str, Tensor]:
     """The state in a file of weights, by the names that it has there.
 
     Args:
         path: a checkpoint of PyTorch, whose state may lie under `state_dict`, or safetensors.
+        source: what to call it in errors, if not by its path.
 
     Raises:
         UnreadableError: no such file, none of these formats, damaged, or asking for more than tensors.
     """
+    source = source or str(path)
     try:
         with path.open("rb") as file:
             beginning, size = file.read(9), file.seek(0, io.SEEK_END)
@@ -55,11 +57,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 return _read_legacy(file)
         raise UnreadableError("it is neither a PyTorch checkpoint nor safetensors" + _as_seen(beginning))
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise UnreadableError(f"{source} cannot be read: {error.strerror or error}") from None
     except UnreadableError as error:
-        raise UnreadableError(f"{path} cannot be read as weights: {error}") from None
+        raise UnreadableError(f"{source} cannot be read as weights: {error}") from None
     except Exception as error:  # noqa: BLE001 - a damaged file may fail anywhere in what reads it
-        raise UnreadableError(f"{path} is damaged: {error or type(error).__name__}") from None
+        raise UnreadableError(f"{source} is damaged: {error or type(error).__name__}") from None
 
 
 def _as_seen(beginning: bytes) -> str:

@@ -17,10 +17,12 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from posewire.json_files import read_json
 from posewire_models.published.errors import StoreError
 from posewire_models.typed_json import from_json
 from posewire_models.whole_files import commit, file_digest, replacing, temporary_file
@@ -51,6 +53,8 @@ class StoredFile:
     def __post_init__(self) -> None:
         if Path(self.file).name != self.file or not self.file.endswith(".safetensors"):
             raise ValueError(f"file {self.file!r} must be a plain name that ends in .safetensors")
+        if not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
+            raise ValueError(f"sha256 {self.sha256!r:.100} must be 64 hexadecimal digits")
 
 
 def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -83,7 +87,7 @@ class Store:
         """The record of `name`, if its weights are here; they are not looked into.
 
         Raises:
-            StoreError: the record is damaged.
+            StoreError: the record is damaged, or cannot be read.
         """
         record = self.record(name)
         return record if record and self.path(record).is_file() else None
@@ -92,10 +96,12 @@ class Store:
         """The record of `name`, if there is one, whether its weights are still here or not; raises as `find`."""
         path = self._record_path(name)
         try:
-            return from_json(StoredFile, json.loads(path.read_text(encoding="utf-8")), "record")
+            return from_json(StoredFile, read_json(path), "record")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, RecursionError) as error:
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+        except ValueError as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and fetch the weights again") from None
 
     def path(self, record: StoredFile) -> Path:
@@ -148,7 +154,7 @@ class Store:
             found = file_digest(path)
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
-        return "" if found == record.sha256 else f"SHA-256 is {found[:16]}..., not {record.sha256[:16]}..."
+        return "" if found == record.sha256.lower() else f"SHA-256 is {found[:16]}..., not {record.sha256[:16]}..."
 
     @contextlib.contextmanager
     def locked(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:

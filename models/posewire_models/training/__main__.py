@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posewire_models.training.command import CONFIGS, TASKS, run
+from posewire_models.training.failures import expected_failures
 from posewire_models.training.signals import StopSignals
 
 __all__ = ["app"]
@@ -38,21 +39,17 @@ def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_
     )
     arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        with StopSignals() as stop:
-            run(
-                arguments.task,
-                arguments.config,
-                resume=arguments.resume,
-                max_minutes=arguments.max_minutes,
-                data_root=arguments.data_root,
-                out=arguments.out,
-                overrides=arguments.set,
-                stop=stop,
-            )
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"posewire: {error}", file=sys.stderr)
-        sys.exit(1)
+    with expected_failures(), StopSignals() as stop:
+        run(
+            arguments.task,
+            arguments.config,
+            resume=arguments.resume,
+            max_minutes=arguments.max_minutes,
+            data_root=arguments.data_root,
+            out=arguments.out,
+            overrides=arguments.set,
+            stop=stop,
+        )
     if stop.received:
         print("posewire: the run was stopped; the same command with --resume goes on", file=sys.stderr)
         sys.exit(128 + stop.received)

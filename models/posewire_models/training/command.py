@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from posewire_models.training.config import ConfigError, build, read_toml, with_overrides
+from posewire_models.training.config import ConfigError, build, read_toml, with_flags, with_overrides
 from posewire_models.training.detector_task import DetectorTrainConfig, train_detector
 from posewire_models.training.flow_task import FlowTrainConfig, train_flow
 from posewire_models.training.loop import Trained
@@ -56,14 +56,11 @@ def run(
     if task not in TASKS:
         raise ConfigError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
     kind, trains = TASKS[task]
-    table = with_overrides(read_toml(find_config(config)), overrides)
-    loop = table.setdefault("loop", {})
+    flags: dict[str, Any] = {"data_root": str(data_root)} if data_root is not None else {}
+    loop: dict[str, Any] = {"out": str(out)} if out is not None else {}
     if max_minutes:
-        loop.setdefault("schedule", {})["max_minutes"] = max_minutes
-    if out is not None:
-        loop["out"] = str(out)
-    if data_root is not None:
-        table["data_root"] = str(data_root)
+        loop["schedule"] = {"max_minutes": max_minutes}
+    table = with_flags(with_overrides(read_toml(find_config(config)), overrides), flags | {"loop": loop}, str(config))
     settings = build(kind, table, str(config))
     check_run_folder(settings.loop.out, resume=resume)
     logging.getLogger("posewire_models.training").info("training %s as %s says", task, config)

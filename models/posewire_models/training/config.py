@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -10,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["ConfigError", "build", "read_toml", "with_overrides"]
+__all__ = ["ConfigError", "build", "read_toml", "with_flags", "with_overrides"]
 
 T = TypeVar("T")
+
+_MOST_WHOLE = 2**63 - 1  # of TOML
 
 
 class ConfigError(ValueError):
@@ -26,10 +29,10 @@ def read_toml(file: Path, base: Path | None = None) -> dict[str, Any]:
         ConfigError: the file is missing or is not TOML.
     """
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"config {file} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of other encodings, numbers without end and deep nests, too
         raise ConfigError(f"config {file} is not TOML: {error}") from error
     if "base" in table:
         below = file.parent / str(table.pop("base"))
@@ -47,10 +50,24 @@ def with_overrides(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             raise ConfigError(f"override {override!r}: write it as key=value, for example loop.seed=2")
         try:
             parsed = tomllib.loads(f"{key} = {value}")
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"override {override!r} is not TOML: {error}; texts need quotes") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"override {override!r:.200} is not TOML: {error}; texts need quotes") from error
         table = _merged(table, parsed)
     return dict(table)
+
+
+def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], where: str = "config") -> dict[str, Any]:
+    """`table` with the settings that flags of the command line give.
+
+    Raises:
+        ConfigError: `table` has something else where `flags` has a table; it names `where`.
+    """
+    merged = dict(table)
+    for key, value in flags.items():
+        if isinstance(value, Mapping):
+            value = with_flags(_table(merged.get(key, {}), f"{where}.{key}"), value, f"{where}.{key}")
+        merged[key] = value
+    return merged
 
 
 def build(kind: type[T], table: Mapping[str, Any], where: str = "config") -> T:
@@ -82,9 +99,7 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "config") -> T:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where}: a table is expected, not {value!r}")
-        return build(typing.cast(type[Any], hint), value, where)
+        return build(typing.cast(type[Any], hint), _table(value, where), where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value == "":  # TOML has no null: how an override takes a setting away
@@ -101,11 +116,31 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         )
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin is dict or hint is Any or (isinstance(value, hint) and not (hint is int and isinstance(value, bool))):
+    if origin is dict:
+        return {key: _value(arguments[1], one, f"{where}.{key}") for key, one in _table(value, where).items()}
+    if hint is Any:
         return value
-    raise ConfigError(f"{where}: {hint.__name__} is expected, not {value!r}")
+    if hint in (int, float):
+        return _number(hint, value, where)
+    if isinstance(value, hint):
+        return value
+    raise ConfigError(f"{where}: {hint.__name__} is expected, not {value!r:.200}")
+
+
+def _number(kind: type[int] | type[float], value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        raise ConfigError(f"{where}: {kind.__name__} is expected, not {value!r:.200}")
+    if isinstance(value, int) and not -_MOST_WHOLE <= value <= _MOST_WHOLE:
+        raise ConfigError(f"{where}: {str(value)[:20]}... is too large; numbers lie within {_MOST_WHOLE}")
+    if not math.isfinite(value):
+        raise ConfigError(f"{where}: a finite number is expected, not {value}")
+    return kind(value)
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: a table is expected, not {value!r:.200}")
+    return value
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.measures import average_precision
 from posewire_models.training.readers.teacher import with_teacher_people
 from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
-from posewire_models.training.sources import SourceConfig, read_source
+from posewire_models.training.sources import SourceConfig, held_out_pictures, read_source
 from posewire_models.training.synthetic_scenes import render_scenes
 
 __all__ = ["DetectorTask", "DetectorTrainConfig", "train_detector"]
@@ -42,7 +42,9 @@ class DetectorTrainConfig:
 
     Attributes:
         loop: length, learning rate, precision, folder.
-        sources: data sets; pictures that do not tell of everybody need a `teacher`, or they are left out.
+        sources: data sets; pictures that do not tell of everybody need a `teacher`, or they are left out. The held-out
+            side of those that are split is measured on.
+        held_out: data sets to measure on, whole; of their pictures too, those that tell of everybody.
         data_root: what the sources' paths are relative to.
         architecture: `center_detector` or `yolox`.
         network: settings of the architecture's configuration.
@@ -60,6 +62,7 @@ class DetectorTrainConfig:
 
     loop: LoopConfig
     sources: tuple[SourceConfig, ...]
+    held_out: tuple[SourceConfig, ...] = ()
     data_root: Path = Path()
     architecture: str = "center_detector"
     network: dict[str, Any] = field(default_factory=dict)
@@ -190,7 +193,7 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
     scenes: list[Scene] = []
-    rows, held_out = [], []
+    rows = []
     for source in config.sources:
         pictures = read_source(source, config.data_root, COCO17, held_out=False, faces=False)
         if source.teacher:
@@ -199,8 +202,6 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
         _log.info("%s: %d of %d pictures tell of everybody", source.images, len(read), len(pictures))
         rows.append(torch.arange(len(scenes), len(scenes) + len(read)).repeat(source.repeat))
         scenes += read
-        kept = read_source(source, config.data_root, COCO17, held_out=True) if processes.first else []
-        held_out += load_scenes(kept, config.longest_side, config.loaders)
     rendered = render_scenes(
         config.scenes, config.frames_a_scene, config.longest_side, first_seed=0, workers=config.loaders
     )
@@ -208,10 +209,22 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
     scenes += rendered
     if not scenes:
         raise ValueError("no picture tells of everybody in it; give the sources a teacher, or data sets that do")
+    held_out = _held_out(config) if processes.first else []
     task = DetectorTask(config, config.build_network(), scenes, torch.cat(rows), held_out, processes.device)
     if not resume:
         _start(config, task)
     return train(task, config.loop, processes, resume=resume, **loop)
+
+
+def _held_out(config: DetectorTrainConfig) -> list[Scene]:
+    """The pictures that are measured on."""
+    kept = held_out_pictures(config.sources, config.held_out, config.data_root, COCO17)
+    scenes: list[Scene] = []
+    for name, pictures in kept.items():
+        read = load_scenes(pictures, config.longest_side, config.loaders)
+        _log.info("held out, %s: %d of %d pictures tell of everybody", name, len(read), len(pictures))
+        scenes += read
+    return scenes
 
 
 def _start(config: DetectorTrainConfig, task: DetectorTask) -> None:

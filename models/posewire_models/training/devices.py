@@ -10,6 +10,8 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from posewire_models.inference import select_device
+
 __all__ = ["PRECISIONS", "Processes", "autocast"]
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -51,13 +53,16 @@ class Processes:
 
         Args:
             device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+
+        Raises:
+            ValueError: no such device here.
         """
         count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda":
             device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        where = torch.device(device)
+        where = select_device(device)
         if where.type == "cuda":
             torch.cuda.set_device(where)
             torch.backends.cudnn.benchmark = True

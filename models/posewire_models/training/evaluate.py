@@ -3,7 +3,8 @@
 `python -m posewire_models.training.evaluate nano --data-root DIR` prints them as JSON: keypoint AP (boxes given) and
 PCK of the pose net on the held-out sides of the sources of `nano-pose`, once more with the flip test, as the paper's
 figures are, AP of the detector on those of `nano-detector`, end-point errors of the flow. `--pose-config` and
-`--detector-config` name other configs, packaged or not; what they hold out as a whole (`[[held_out]]`) counts too.
+`--detector-config` name other configs of a training, packaged or not; what they hold out as a whole (`[[held_out]]`)
+counts too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import dataclasses
 import io
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,14 @@ from posewire_models.manifest import read_manifest
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_models.training.command import find_config
 from posewire_models.training.config import build, read_toml
+from posewire_models.training.detector_kinds import DETECTOR_KINDS
+from posewire_models.training.detector_task import DetectorTrainConfig
+from posewire_models.training.failures import expected_failures
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.measures import average_precision, matches, pck
 from posewire_models.training.people import Floats, Picture
 from posewire_models.training.pictures import read_rgb
+from posewire_models.training.pose_task import PoseTrainConfig
 from posewire_models.training.sources import SourceConfig, held_out_pictures
 
 __all__ = [
@@ -75,31 +79,34 @@ def pose_figures(
     """
     figures: dict[str, float] = {}
     for name, held_out in held_out_pictures(sources, whole, root, NANO19).items():
-        pictures = [one for one in held_out if one.people]
-        found, labels = [], []
-        for picture, people in _poses(pose, pictures):
-            found.append(torch.from_numpy(joints.convert(people, NANO19)))
-            labels.append(torch.from_numpy(np.stack([person.joints for person in picture.people])))
+        found = _poses(pose, [one for one in held_out if one.people])
         if not found:
             continue
-        figures[f"{name} pck"] = pck(torch.cat(found), torch.cat(labels), NANO19)
+        people = [torch.from_numpy(joints.convert(poses, NANO19)) for _, poses in found]
+        labels = [torch.from_numpy(np.stack([one.joints for one in picture.people])) for picture, _ in found]
+        figures[f"{name} pck"] = pck(torch.cat(people), torch.cat(labels), NANO19)
         if name.startswith("coco"):
-            ap, ap50, ap75 = coco_keypoint_ap(pose, joints, pictures)
+            ap, ap50, ap75 = coco_keypoint_ap(found, joints)
             figures |= {f"{name} keypoint ap": ap, f"{name} keypoint ap50": ap50, f"{name} keypoint ap75": ap75}
     if not figures:
         raise ValueError(f"no held-out picture of the pose net's sources has people and can be read; {_REMEDY}")
     return figures
 
 
-def coco_keypoint_ap(pose: PoseEstimator, joints: JointSet, pictures: Sequence[Picture]) -> tuple[float, float, float]:
-    """AP, AP50 and AP75 by COCO's own evaluation, of people in given boxes."""
+def coco_keypoint_ap(found: Sequence[tuple[Picture, Floats]], joints: JointSet) -> tuple[float, float, float]:
+    """AP, AP50 and AP75 by COCO's own evaluation.
+
+    Args:
+        found: each picture with the poses `(n, k, 3)` that were found in the boxes of its people.
+        joints: the poses' joints.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for picture, found in _poses(pose, pictures):
-        for person, pose_found in zip(picture.people, joints.convert(found, COCO17), strict=True):
+    for picture, poses in found:
+        for person, pose in zip(picture.people, joints.convert(poses, COCO17), strict=True):
             x1, y1, x2, y2 = person.box.tolist()
             labels = person.joints[: len(COCO17)].copy()
             labels[:, 2] = 2 * (labels[:, 2] > 0)
@@ -117,13 +124,13 @@ def coco_keypoint_ap(pose: PoseEstimator, joints: JointSet, pictures: Sequence[P
                 }
             )
             if person.labelled:
-                seen = pose_found[:, 2][pose_found[:, 2] >= _SEEN]
+                seen = pose[:, 2][pose[:, 2] >= _SEEN]
                 score = float(seen.mean()) if len(seen) else 0.0
-                results.append(shared | {"keypoints": pose_found.ravel().tolist(), "score": score})
+                results.append(shared | {"keypoints": pose.ravel().tolist(), "score": score})
     truth = COCO()
     truth.dataset = {
         "info": {},
-        "images": [{"id": picture.key} for picture in pictures],
+        "images": [{"id": picture.key} for picture, _ in found],
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person"}],
     }
@@ -206,7 +213,7 @@ def with_flip_test(name: str, bundle: LoadedBundle) -> PoseEstimator:
     return build_pose(component, weights_folder(component, find_bundle(name)), *how)
 
 
-def _poses(pose: PoseEstimator, pictures: Sequence[Picture]) -> list[tuple[Picture, Any]]:
+def _poses(pose: PoseEstimator, pictures: Sequence[Picture]) -> list[tuple[Picture, Floats]]:
     """Each readable picture with the poses `(n, k, 3)` found in the boxes of its people."""
     found = []
     for picture in pictures:
@@ -251,18 +258,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     arguments = parser.parse_args(args)
     logging.basicConfig(level=logging.WARNING)
-    try:
+    with expected_failures():
         figures = _measure(arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"posewire: {error}", file=sys.stderr)
-        sys.exit(1)
     print(json.dumps(figures, indent=2))
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    people, pictures = (
-        _held_out(config, arguments.data_root) for config in (arguments.pose_config, arguments.detector_config)
-    )
+    people = _held_out(arguments.pose_config, PoseTrainConfig, arguments.data_root)
+    pictures = _held_out(arguments.detector_config, DetectorTrainConfig, arguments.data_root)
     has_detector = read_manifest(find_bundle(arguments.bundle)).detector is not None
     detector = "bundle" if has_detector else "none"
     bundle = load_bundle(arguments.bundle, device=arguments.device, detector=detector, flow=arguments.flow)
@@ -285,14 +288,20 @@ def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     return figures
 
 
-def _held_out(config: Path, root: Path) -> dict[str, Any]:
-    """What the config of a training (a file or a packaged one) measures on, as arguments of `pose_figures`."""
+def _held_out(config: Path, kind: type[PoseTrainConfig] | type[DetectorTrainConfig], root: Path) -> dict[str, Any]:
+    """What a training measures on, as arguments of `pose_figures`.
+
+    Args:
+        config: of the training, a file or a packaged one; by its architecture it may be of the other kind.
+        kind: what it is where it names no architecture.
+        root: what its paths are relative to.
+    """
     table = read_toml(find_config(config))
-    sources, whole = (
-        [build(SourceConfig, entry, f"{config}: {name}") for entry in table.get(name, [])]
-        for name in ("sources", "held_out")
+    kind = (
+        DetectorTrainConfig if str(table.get("architecture", kind.architecture)) in DETECTOR_KINDS else PoseTrainConfig
     )
-    return {"sources": sources, "whole": whole, "root": root}
+    settings = build(kind, table, str(config))
+    return {"sources": settings.sources, "whole": settings.held_out, "root": root}
 
 
 if __name__ == "__main__":

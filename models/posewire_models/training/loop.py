@@ -77,7 +77,7 @@ def train(
     Raises:
         WeightsError: `resume` without a usable checkpoint.
         OSError: the folder cannot be written to, or holds a run, and `resume` is false. Nothing was written.
-        RuntimeError: the loss or a weight is not finite. The checkpoint is the last one at which all were.
+        RuntimeError: the loss or a weight is not finite. A checkpoint, if there is one, is of when all were.
     """
     if not resume:  # to resume is to read the checkpoint, which says what is wrong with it
         check_run_folder(config.out, resume=False)
@@ -103,6 +103,7 @@ class _Run:
         )
         self.averaged = AveragedWeights(task.network, config.average) if config.average else None
         self.step, self.elapsed_s = 0, 0.0
+        self.saved = -1  # the step of the last checkpoint
         self.figures: dict[str, float] = {}
         if resume:
             self._restore(config.out / "checkpoint.pt")
@@ -143,6 +144,8 @@ class _Run:
         self.elapsed_s = before + time.monotonic() - begun
         wall = time.monotonic() - begun
         self._check(losses)
+        if self.saved != self.step:  # before anything may go wrong in measuring
+            self.save()
         self.measure()
         self.save()
         return Trained(self._result(), self.step, self.figures, computing / max(wall, 1e-9))
@@ -219,10 +222,10 @@ class _Run:
                 raise self._diverged(f"{name} is not finite")
 
     def _diverged(self, what: str) -> RuntimeError:
-        return RuntimeError(
-            f"{what} at step {self.step}; the last checkpoint is sound: lower schedule.lr, or set clip_gradient or "
-            "precision = 'fp32', and resume"
-        )
+        remedy = "lower schedule.lr, or set clip_gradient or precision = 'fp32', and"
+        if (self.config.out / "checkpoint.pt").exists():
+            return RuntimeError(f"{what} at step {self.step}; the last checkpoint is sound: {remedy} resume")
+        return RuntimeError(f"{what} at step {self.step}, before the first checkpoint: {remedy} begin anew")
 
     def _local_done(self) -> float:
         minutes = self.config.schedule.max_minutes
@@ -262,6 +265,7 @@ class _Run:
 
     def save(self) -> None:
         """Checkpoint, and the averaged weights ready for use."""
+        self.saved = self.step
         if not self.processes.first:
             return
         network = self.task.network.state_dict()

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posewire_models.mobilenet_trunk import MobileNetV2Trunk
 from posewire_models.training.batch_norm import folded_batch_norm
+from posewire_models.training.failures import expected_failures
+from posewire_models.weights import write_state
 
 __all__ = ["main", "read_trunk"]
 
@@ -38,6 +39,7 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
         file: MoveNet Lightning, single pose, TFLite with quantised weights.
 
     Raises:
+        OSError: the file is missing.
         ValueError: it does not hold a MobileNetV2 of width 1.
     """
     features = MobileNetV2Trunk().features
@@ -60,6 +62,7 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
 
 def _quantised_convolutions(file: Path) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Kernels as torch has them, and biases, of all convolutions in the order in which they run."""
+    file.open("rb").close()  # whose error names the file
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter: Any = Interpreter(model_path=str(file))
@@ -91,8 +94,9 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="MoveNet Lightning (TFLite)")
     parser.add_argument("out", type=Path, help="file for the converted weights (safetensors)")
     arguments = parser.parse_args()
-    state = read_trunk(arguments.file)
-    save_file({name: values.half().contiguous() for name, values in state.items()}, arguments.out)
+    with expected_failures():
+        state = read_trunk(arguments.file)
+        write_state({name: values.half().contiguous() for name, values in state.items()}, arguments.out, {})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from posewire_models.training.checkpoint import save_weights
+from posewire_models.training.failures import expected_failures
 from posewire_models.weights import WeightsError, read_state
 
 __all__ = ["main", "narrowed"]
@@ -60,7 +61,8 @@ def main() -> None:
     parser.add_argument("filters", type=int, help="number of filters to keep in the last transposed convolution")
     parser.add_argument("out", type=Path, help="file for the new weights (safetensors)")
     arguments = parser.parse_args()
-    save_weights(arguments.out, narrowed(read_state(arguments.weights), arguments.filters), {})
+    with expected_failures():
+        save_weights(arguments.out, narrowed(read_state(arguments.weights), arguments.filters), {})
 
 
 if __name__ == "__main__":

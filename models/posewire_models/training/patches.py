@@ -110,11 +110,23 @@ def cut_patch(picture: Pixels, person: Person, geometry: PatchGeometry) -> Cut:
 
 
 def load_patches(
-    pictures: Sequence[Picture], geometry: PatchGeometry, *, joints_needed: int = 1, workers: int = 2
+    pictures: Sequence[Picture],
+    geometry: PatchGeometry,
+    *,
+    joints_needed: int = 1,
+    workers: int = 2,
+    name: str = "the data set",
 ) -> PatchSet:
     """Cut everybody with at least `joints_needed` labelled joints out of the pictures.
 
     Damaged pictures, and people whose box shows nothing of theirs, are reported in the log and left out.
+
+    Args:
+        pictures: with their people.
+        geometry: how people lie in their patches.
+        joints_needed: who has fewer is left out.
+        workers: threads that read pictures.
+        name: what to call the pictures in errors.
 
     Raises:
         ValueError: nobody is left.
@@ -130,15 +142,29 @@ def load_patches(
     with ThreadPoolExecutor(workers) as pool:  # OpenCV releases the interpreter's lock while it decodes and warps
         patches = [patch for people in pool.map(cut, pictures) for patch in people]
     if not patches:
-        raise ValueError(f"no labelled person in {len(pictures)} pictures; check the paths and the split in the config")
+        raise _nobody(name, pictures, joints_needed)
     return PatchSet.of(patches, geometry)
+
+
+def _nobody(name: str, pictures: Sequence[Picture], joints_needed: int) -> ValueError:
+    needed = f" of {joints_needed} joints or more" if joints_needed > 1 else ""
+    return ValueError(
+        f"{name} has no labelled person{needed} in {len(pictures)} pictures; check the paths and the split in the "
+        "config, or leave it out"
+    )
 
 
 class StreamedPatches:
     """People who are cut out of their pictures whenever they are asked for: for data sets larger than the memory."""
 
     def __init__(
-        self, pictures: Sequence[Picture], geometry: PatchGeometry, *, joints_needed: int = 1, workers: int = 2
+        self,
+        pictures: Sequence[Picture],
+        geometry: PatchGeometry,
+        *,
+        joints_needed: int = 1,
+        workers: int = 2,
+        name: str = "the data set",
     ) -> None:
         self.geometry = geometry
         self._people = [
@@ -147,7 +173,7 @@ class StreamedPatches:
             for person in in_sight(picture, [one for one in picture.people if one.labelled >= joints_needed])
         ]
         if not self._people:
-            raise ValueError(f"no labelled person in {len(pictures)} pictures; check the paths and the split")
+            raise _nobody(name, pictures, joints_needed)
         self._pool = ThreadPoolExecutor(workers, "patches")
 
     def __len__(self) -> int:

@@ -233,7 +233,13 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
         people, rows = _people_in_memory(config, geometry)
     else:
         pictures = [one for source in config.sources for one in _read(config, source) for _ in range(source.repeat)]
-        people = StreamedPatches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
+        people = StreamedPatches(
+            pictures,
+            geometry,
+            joints_needed=config.joints_needed,
+            workers=config.loaders,
+            name=" and ".join(_trained_on(source) for source in config.sources),
+        )
         rows = torch.arange(len(people))
     held_out = _held_out(config, geometry) if processes.first else {}
     task = PoseTask(config, config.build_network(), people, rows, held_out, processes.device)
@@ -244,7 +250,7 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
 
 def _people_in_memory(config: PoseTrainConfig, geometry: PatchGeometry) -> tuple[PatchSet, Tensor]:
     """Everybody of the sources and those who are drawn; and the rows of an epoch, in which some come repeatedly."""
-    parts = [_cut_out(config, _read(config, source), geometry) for source in config.sources]
+    parts = [_cut_out(config, _read(config, source), geometry, _trained_on(source)) for source in config.sources]
     for source, part in zip(config.sources, parts, strict=True):
         _log.info("%s %s: %d people", source.format, source.images, len(part))
     repeats = [source.repeat for source in config.sources]
@@ -267,7 +273,12 @@ def _held_out(config: PoseTrainConfig, geometry: PatchGeometry) -> dict[str, Pat
     """The people who are measured on, by source."""
     kept = held_out_pictures(config.sources, config.held_out, config.data_root, config.joint_set)
     return {
-        name: _cut_out(config, spread(pictures, config.held_out_limit, config.joints_needed), geometry)
+        name: _cut_out(
+            config,
+            spread(pictures, config.held_out_limit, config.joints_needed),
+            geometry,
+            f"what is held out of {name} ({pictures[0].path.parent})",
+        )
         for name, pictures in kept.items()
     }
 
@@ -276,8 +287,12 @@ def _read(config: PoseTrainConfig, source: SourceConfig) -> list[Picture]:
     return read_source(source, config.data_root, config.joint_set, held_out=False)
 
 
-def _cut_out(config: PoseTrainConfig, pictures: list[Picture], geometry: PatchGeometry) -> PatchSet:
-    return load_patches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders)
+def _trained_on(source: SourceConfig) -> str:
+    return f"what is trained on of {source.format} ({source.images})"
+
+
+def _cut_out(config: PoseTrainConfig, pictures: list[Picture], geometry: PatchGeometry, name: str) -> PatchSet:
+    return load_patches(pictures, geometry, joints_needed=config.joints_needed, workers=config.loaders, name=name)
 
 
 def _check_trunk(network: nn.Module, taken: set[str], file: Path) -> None:

@@ -40,6 +40,11 @@ class ScheduleConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in (self.lr, self.max_minutes, self.weight_decay)):
+            raise ValueError(
+                f"schedule: lr {self.lr}, max_minutes {self.max_minutes} and weight_decay {self.weight_decay} must be "
+                "finite"
+            )
         if self.batch_size < 1 or self.lr <= 0:
             raise ValueError(f"schedule: batch_size {self.batch_size} must be at least 1 and lr {self.lr} above 0")
         if (self.epochs > 0) == (self.samples > 0):

@@ -27,7 +27,9 @@ from posewire.joints import COCO17
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import boxes_of, nms
 from posewire_models.letterbox import FILL
+from posewire_models.training.failures import expected_failures
 from posewire_models.training.pictures import cut_square
+from posewire_models.training.readers.label_file import entry, load_json
 from posewire_models.training.readers.teacher import teacher_lines
 
 __all__ = ["MoveNet", "YoloxBoxes", "already_labelled", "label_picture", "main"]
@@ -47,11 +49,17 @@ class YoloxBoxes:
     def __init__(self, file: Path, threads: int = 1) -> None:
         import onnxruntime
 
+        from posewire_models.detectors.onnx_session import in_one_line
+
+        file.open("rb").close()  # whose error names the file
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        entry = self._session.get_inputs()[0]
-        self._name, self._side = entry.name, int(entry.shape[2])
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
+            raise ValueError(f"{file} is not a model that ONNX Runtime can open: {in_one_line(error)}") from None
+        given = self._session.get_inputs()[0]
+        self._name, self._side = given.name, int(given.shape[2])
 
     def __call__(self, picture: Picture, *, score_threshold: float = 0.1, nms_iou: float = 0.6) -> Floats:
         """Boxes `(n, 5)` x1, y1, x2, y2, score in pixels of `picture` (RGB), best first."""
@@ -75,6 +83,7 @@ class MoveNet:
     """COCO's 17 joints of one person from a MoveNet single-pose network in TFLite."""
 
     def __init__(self, file: Path, threads: int = 1) -> None:
+        file.open("rb").close()
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
@@ -177,7 +186,7 @@ def _pictures_of(sources: Iterable[Path], every: int, frames_to: Path | None) ->
 
 def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[str, Picture]]:
     if frames_to is None:
-        raise SystemExit(f"{file} is a video: give --frames-to DIR, where the labelled frames are stored")
+        raise ValueError(f"{file} is a video: give --frames-to DIR, where the labelled frames are stored")
     capture = cv2.VideoCapture(str(file))
     number = 0
     while True:
@@ -222,7 +231,12 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cv2.setNumThreads(1)
-    given = json.loads(arguments.boxes.read_text()) if arguments.boxes else {}
+    with expected_failures():
+        _label(arguments)
+
+
+def _label(arguments: argparse.Namespace) -> None:
+    given = load_json(arguments.boxes) if arguments.boxes else {}
     done = already_labelled(arguments.out)
     if arguments.frames_to:
         arguments.frames_to.mkdir(parents=True, exist_ok=True)
@@ -231,7 +245,8 @@ def main() -> None:
         for name, picture in _pictures_of(arguments.sources, arguments.every, arguments.frames_to):
             if name in done:
                 continue
-            boxes = np.array(given.get(name, []), np.float32).reshape(-1, 4)
+            with entry(f"{arguments.boxes}: {name}"):
+                boxes = np.array(given.get(name, []), np.float32).reshape(-1, 4)
             people = label_picture(picture, boxes, detector, poser)
             size = [picture.shape[1], picture.shape[0]]
             out.write(json.dumps({"picture": name, "size": size, "people": people}) + "\n")

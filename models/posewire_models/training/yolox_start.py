@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posewire_models.training.batch_norm import folded_batch_norm
+from posewire_models.training.failures import expected_failures
+from posewire_models.weights import write_state
 from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
 from posewire_models.yolox_trunk import BaseConv, CSPLayer
 
@@ -40,6 +41,7 @@ def read_yolox(file: Path) -> dict[str, Tensor]:
             people being the first class.
 
     Raises:
+        OSError: the file is missing.
         ValueError: it does not hold a YOLOX-nano.
     """
     network = YoloxDetector(YoloxDetectorConfig())
@@ -92,9 +94,13 @@ def _convolutions(network: nn.Module, prefix: str) -> Iterator[tuple[str, BaseCo
 
 def _onnx_convolutions(file: Path) -> Iterator[tuple[Tensor, Tensor]]:
     import onnx
+    from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
-    graph: Any = onnx.load(str(file)).graph
+    try:
+        graph: Any = onnx.load(str(file)).graph
+    except DecodeError as error:
+        raise ValueError(f"{file} is no ONNX file: {error}") from None
     values = {entry.name: entry for entry in graph.initializer}
     for node in graph.node:
         if node.op_type == "Conv" and len(node.input) == 3:
@@ -115,7 +121,9 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="YOLOX-nano (ONNX)")
     parser.add_argument("out", type=Path, help="file for the converted weights (safetensors)")
     arguments = parser.parse_args()
-    save_file({name: values.contiguous() for name, values in read_yolox(arguments.file).items()}, arguments.out)
+    with expected_failures():
+        state = read_yolox(arguments.file)
+        write_state({name: values.contiguous() for name, values in state.items()}, arguments.out, {})
 
 
 if __name__ == "__main__":

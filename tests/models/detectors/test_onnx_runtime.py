@@ -98,7 +98,9 @@ def test_a_model_gets_pictures_of_its_type(
     assert given[0][0, :, 0, 0].tolist() == pytest.approx(pixel, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize(
+    "kind", [np.float16, np.float64, np.int8, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
+)
 def test_outputs_are_of_any_type_of_number(kind: type[np.number], tmp_path: Path) -> None:
     boxes = np.array([[10, 10, 30, 50]])
     scores = np.array([0.5], kind if np.issubdtype(kind, np.floating) else np.float32)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox import yolox_person_detector
-from posewire_models.detectors.yolox_boxes import cell_count
+from posewire_models.detectors.yolox_boxes import cell_count, nms
 from posewire_models.frames import Frame
 from posewire_models.yolox_detector import YoloxDetector
 from tests.models.detectors.blocks import BLOCKS, frame_with_block
@@ -83,3 +83,12 @@ def test_frames_do_not_depend_on_each_other() -> None:
         np.testing.assert_allclose(together.boxes[together_by_place], alone.boxes[alone_by_place], atol=1e-3)
         np.testing.assert_allclose(together.scores[together_by_place], alone.scores[alone_by_place], atol=1e-5)
     assert stage([]) == []
+
+
+@pytest.mark.parametrize("strange", [math.nan, math.inf])
+def test_a_box_that_is_not_finite_drops_nobody_else(strange: float) -> None:
+    boxes = torch.tensor([[0, 0, strange, 20], [10, 10, 30, 50], [40, 5, 60, 60]])
+    scores = torch.tensor([0.9, 0.8, 0.7])
+    found, sure = nms(boxes, scores, DetectorSettings())
+    assert found.tolist() == boxes[1:].tolist()
+    assert sure.tolist() == scores[1:].tolist()

@@ -247,8 +247,10 @@ def test_what_cannot_be_converted_leaves_nothing(
 ) -> None:
     file = _publish("mmflow-flownets", web, content)
     for _ in range(2):  # the second time as the first: nothing of it is gone on with
-        with pytest.raises(kind, match=message):
+        with pytest.raises(kind, match=message) as raised:
             pull(file, store, settings=ONCE)
+        assert str(raised.value).startswith(file.address)  # and not with a path that is gone
+        assert str(store.downloads) not in str(raised.value)
     assert not store.weights.exists()
     assert [path.suffix for path in store.downloads.iterdir()] == [".lock"]
 

@@ -264,6 +264,15 @@ def test_redirections_are_followed_on_the_web_only(served: Web, tmp_path: Path) 
         fetch(served.address("/worse.pth"), tmp_path / "v", settings=ONCE)
 
 
+def test_what_a_server_says_is_told_in_one_line(served: Web, tmp_path: Path) -> None:
+    served.redirects["/circle.pth"] = "/circle.pth"
+    served.raw += [b"\x00\x1b[31mgarbage\r\n\r\n"]
+    for path, why in (("/w.pth", "cannot reach .*: .*garbage"), ("/circle.pth", "refuses .*: 302 .*infinite loop")):
+        with pytest.raises(DownloadError, match=why) as raised:
+            fetch(served.address(path), tmp_path / "w", settings=ONCE)
+        assert str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize("settings", [{"attempts": 0}, {"timeout_s": 0}, {"retry_wait_s": -1}])
 def test_bad_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="attempts at least 1"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import threading
 from pathlib import Path
@@ -77,6 +78,29 @@ def test_damage_is_found(store: Store) -> None:
         store.find("net")
     (store.weights / "net.json").write_text("[" * 100_000)
     with pytest.raises(StoreError, match=r"net\.json is damaged .*delete it"):
+        store.find("net")
+
+
+@pytest.mark.parametrize(
+    ("digest", "message"),
+    [
+        ("abc", "sha256 'abc' must be 64 hexadecimal digits"),  # cut short
+        ("g" * 64, "must be 64 hexadecimal digits"),
+        (7, "record: sha256: expected"),
+    ],
+)
+def test_a_record_whose_digest_is_none_is_damaged(digest: object, message: str, store: Store) -> None:
+    _add(store)
+    path = store.weights / "net.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": digest}))
+    with pytest.raises(StoreError, match=rf"net\.json is damaged .*{message}.*delete it") as raised:
+        store.find("net")
+    assert str(raised.value).count("net.json") == 1
+
+
+def test_a_record_that_cannot_be_read_is_told(store: Store) -> None:
+    (store.weights / "net.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"net\.json cannot be read: Is a directory"):
         store.find("net")
 
 

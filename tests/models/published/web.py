@@ -24,6 +24,7 @@ class Web:
         conditions: whether it heeds If-Range.
         cut_after: bytes of a body after which it hangs up, once for each entry.
         answers: status that it gives in place of an answer, once for each entry.
+        raw: bytes that it sends in place of anything of HTTP, once for each entry.
         redirects: path -> where it sends one on to.
         length_told: whether it tells the length of what comes.
         total_told: whether it tells the length of the whole file with a part of it.
@@ -40,6 +41,7 @@ class Web:
     conditions: bool = True
     cut_after: list[int] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     length_told: bool = True
     total_told: bool = True
@@ -86,7 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         web = self.served
         web.requests.append({"path": self.path, **dict(self.headers)})
-        if web.answers:
+        if web.raw:
+            self.wfile.write(web.raw.pop(0))
+        elif web.answers:
             self.send_error(web.answers.pop(0))
         elif self.path in web.redirects:
             self.send_response(302)

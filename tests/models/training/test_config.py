@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +57,12 @@ def test_an_empty_text_takes_an_optional_setting_away() -> None:
         ({"count": 1, "inner": {"share": 0}, "size": [1]}, r"config\.size: 2 values are expected, not 1"),
         ({"count": 1, "inner": {"share": 0}, "many": "ab"}, r"config\.many: a list is expected"),
         ({"count": 1, "inner": {"share": 0}, "many": [{}]}, r"config\.many\[0\]: the setting 'share' is missing"),
+        ({"count": 1, "inner": {"share": math.nan}}, r"config\.inner\.share: a finite number is expected, not nan"),
+        ({"count": 1, "inner": {"share": math.inf}}, r"config\.inner\.share: a finite number is expected, not inf"),
+        ({"count": 1, "inner": {"share": 10**400}}, r"config\.inner\.share: 10{19}\.\.\. is too large"),
+        ({"count": 10**400, "inner": {"share": 0}}, r"config\.count: 10{19}\.\.\. is too large"),
+        ({"count": 1, "inner": {"share": 0}, "extra": 5}, r"config\.extra: a table is expected, not 5"),
+        ({"count": 1, "inner": {"share": 0}, "extra": {"a": "b"}}, r"config\.extra\.a: int is expected, not 'b'"),
     ],
 )
 def test_faults_are_named_with_their_place(table: dict[str, object], message: str) -> None:
@@ -118,6 +126,43 @@ def test_unknown_tasks_and_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("x = [")
     with pytest.raises(ConfigError, match="not TOML"):
         run("pose", tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "seed = 1\n".encode("utf-16"),  # as some editors save it
+        b"seed = " + b"1" * 5000,  # more digits than Python reads
+        b"seed = " + b"[" * 5000,
+    ],
+)
+def test_files_that_are_not_toml_are_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"a\.toml is not TOML"):
+        read_toml(tmp_path / "a.toml")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfseed = 1\n")
+    assert read_toml(tmp_path / "a.toml") == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("override", "flags", "message"),
+    [
+        ("loop=5", {}, r"nano-pose\.loop: a table is expected, not 5"),
+        ("loop=5", {"out": Path("x")}, r"nano-pose\.loop: a table is expected, not 5"),
+        ("loop.schedule=3", {"max_minutes": 1}, r"nano-pose\.loop\.schedule: a table is expected, not 3"),
+        ("loop.seed=1", {"max_minutes": math.nan}, r"loop\.schedule\.max_minutes: a finite number is expected"),
+        ("network=5", {}, r"nano-pose\.network: a table is expected, not 5"),
+        ("network.width=nan", {}, r"width: a finite number is expected"),
+        ("loop.lr_factors={a=nan}", {}, r"loop\.lr_factors\.a: a finite number is expected"),
+        ("sigma=" + "1" * 5000, {}, r"is not TOML"),
+    ],
+)
+def test_overrides_that_make_no_sense_are_named(override: str, flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run("pose", Path("nano-pose"), overrides=[override], **flags)
 
 
 def test_the_papers_configs_chain() -> None:

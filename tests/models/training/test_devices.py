@@ -29,8 +29,14 @@ def test_bf16_is_taken_where_the_gpu_computes_in_it(
 def test_geometry_is_computed_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """TF32 keeps 10 bits: places in a patch of 500 pixels would be half a pixel off."""
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     Processes.start("cuda:0")
     assert torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_unknown_devices_are_named() -> None:
+    with pytest.raises(ValueError, match="unknown device 'foo'; use auto, cpu, cuda or cuda:N"):
+        Processes.start("foo")

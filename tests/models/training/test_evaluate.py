@@ -11,8 +11,11 @@ import pytest
 from posewire.joints import COCO17
 from posewire_models.frames import Detections, Frame
 from posewire_models.training import evaluate
+from posewire_models.training.config import ConfigError
+from posewire_models.training.detector_task import DetectorTrainConfig
 from posewire_models.training.evaluate import best_threshold, detector_figures, flow_figures, main, pose_figures
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
+from posewire_models.training.pose_task import PoseTrainConfig
 from posewire_models.training.readers import read_coco
 from posewire_models.training.sources import SourceConfig, held_out_pictures
 from tests.models.training.figures import write_coco
@@ -25,7 +28,7 @@ class Oracle:
 
     def __init__(self, root: Path, error_px: float) -> None:
         pictures = read_coco(root / "labels.json", root / "images", COCO17, held_out_every=2, held_out=True)
-        self._people = iter([picture.people for picture in pictures] * 2)
+        self._people = iter([picture.people for picture in pictures])  # each picture is asked for once
         self._error = error_px
 
     def pose(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
@@ -123,6 +126,35 @@ def test_packaged_configs_are_found_by_name(
     main(["nano", "--data-root", str(root), "--device", "cpu", flag, "paper-coco"])
     assert '"any": 1.0' in capsys.readouterr().out
     assert [source.images for source in measured[row]["whole"]] == [Path("coco/val2017")]
+
+
+CONFIG = """
+[loop]
+out = "run"
+schedule = { batch_size = 1, lr = 1e-3, samples = 1 }
+[[sources]]
+format = "coco"
+images = "train"
+labels = "labels.json"
+held_out_every = 5
+[[held_out]]
+format = "coco"
+images = "val"
+labels = "labels.json"
+"""
+
+
+@pytest.mark.parametrize("kind", [PoseTrainConfig, DetectorTrainConfig])
+def test_what_is_held_out_is_what_training_measures_on(
+    kind: type[PoseTrainConfig] | type[DetectorTrainConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "a.toml").write_text(CONFIG)
+    held_out = evaluate._held_out(tmp_path / "a.toml", kind, tmp_path)
+    assert [(source.images, source.held_out_every) for source in held_out["sources"]] == [(Path("train"), 5)]
+    assert [source.images for source in held_out["whole"]] == [Path("val")]
+    (tmp_path / "a.toml").write_text(CONFIG.replace("[[sources]]", "[[sorces]]"))
+    with pytest.raises(ConfigError, match=r"a\.toml: unknown setting 'sorces'"):
+        evaluate._held_out(tmp_path / "a.toml", kind, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -191,8 +191,24 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
             return super().loss(network, batch) * torch.nan
 
-    with pytest.raises(RuntimeError, match="the loss is nan at step 5; the last checkpoint is sound"):
+    with pytest.raises(RuntimeError, match=r"the loss is nan at step 5, before the first checkpoint: .* begin anew"):
         train(Broken(), settings(tmp_path), ONE_PROCESS)
+
+
+def test_weights_are_saved_before_they_are_measured(tmp_path: Path) -> None:
+    class Unmeasurable(Line):
+        def measure(self, network: nn.Module) -> dict[str, float]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        train(Unmeasurable(), settings(tmp_path), ONE_PROCESS)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == STEPS
+    assert (tmp_path / "weights.safetensors").exists()
+
+
+def test_the_last_checkpoint_tells_the_last_figures(tmp_path: Path) -> None:
+    trained = train(Line(), settings(tmp_path), ONE_PROCESS)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["figures"] == trained.figures != {}
 
 
 class Steep(Line):

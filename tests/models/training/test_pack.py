@@ -24,6 +24,31 @@ def test_parts_keep_the_limit_and_join_to_the_same_files(tmp_path: Path) -> None
     assert {str(file.relative_to(joined)): file.read_bytes() for file in joined.rglob("*.bin")} == packed
 
 
+def test_a_split_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    source, parts = tmp_path / "source", tmp_path / "parts"
+    source.mkdir()
+    for number in range(3):
+        (source / f"{number}").write_bytes(bytes(30_000))
+    assert len(split(source, parts, limit_bytes=50_000)) == 3
+    (source / "2").unlink()
+    assert len(split(source, parts, limit_bytes=50_000)) == 2
+    join(parts, tmp_path / "joined")
+    assert sorted(file.name for file in (tmp_path / "joined").iterdir()) == ["0", "1"]
+    (source / "2").write_bytes(bytes(60_000))
+    before = {file: file.read_bytes() for file in parts.iterdir()}
+    with pytest.raises(ValueError, match="alone is larger"):
+        split(source, parts, limit_bytes=50_000)
+    assert {file: file.read_bytes() for file in parts.iterdir()} == before
+
+
+def test_what_cannot_be_joined_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no part-\*\.tar in .*nowhere"):
+        join(tmp_path / "nowhere", tmp_path / "joined")
+    (tmp_path / "part-00.tar").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"part-00\.tar is damaged"):
+        join(tmp_path, tmp_path / "joined")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

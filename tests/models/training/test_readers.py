@@ -132,6 +132,27 @@ def test_faulty_coco_files_are_named(tmp_path: Path, content: Any, message: str)
         read_coco(write(tmp_path / "a.json", content), tmp_path, COCO17)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])  # as editors of other systems save them
+def test_label_files_may_begin_with_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes(json.dumps(coco()).encode(encoding))
+    assert len(read_coco(tmp_path / "a.json", tmp_path, COCO17)) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00",  # half of a letter in UTF-16
+        b'{"images": "\xe9"}',  # Latin-1
+        b"[" * 200_000,  # deeper than can be read
+    ],
+)
+def test_label_files_that_cannot_be_parsed_are_named(tmp_path: Path, content: bytes) -> None:
+    for name, read in (("a.json", read_coco), ("a.jsonl", read_teacher)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(LabelFileError, match=rf"{name}.*not JSON"):
+            read(tmp_path / name, tmp_path, COCO17)
+
+
 def test_a_missing_label_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabelFileError, match=r"nowhere\.json cannot be read.*check the path"):
         read_coco(tmp_path / "nowhere.json", tmp_path, COCO17)
@@ -183,6 +204,16 @@ def test_unfinished_lsp_archives_are_named(tmp_path: Path, part: float) -> None:
         read_lsp_extended(file, images, NANO19)
 
 
+POSETRACK17 = ("nose", "head_bottom", "head_top", "left_ear", "right_ear", *POSETRACK15.names[3:])
+"""As the files of 2018 have them; the ears are never labelled."""
+
+
+def posetrack(images: list[Any], annotations: list[Any] | None = None, names: Any = POSETRACK17) -> dict[str, Any]:
+    """PoseTrack 2018."""
+    categories = [{"id": 1, "name": "person", "keypoints": names}]
+    return {"images": images, "annotations": annotations or [], "categories": categories}
+
+
 def test_posetrack_2018(tmp_path: Path) -> None:
     keypoints = np.zeros((17, 3))
     keypoints[1] = [30, 20, 1]  # head_bottom
@@ -197,7 +228,7 @@ def test_posetrack_2018(tmp_path: Path) -> None:
         "ignore_regions_y": [[2, 9]],
     }
     unlabelled = {"id": 11, "file_name": "a/2.jpg", "is_labeled": False}
-    file = write(tmp_path / "a.json", {"images": [image, unlabelled], "annotations": [annotation]})
+    file = write(tmp_path / "a.json", posetrack([image, unlabelled], [annotation]))
     (picture,) = read_posetrack(file, tmp_path, POSETRACK15)
     (person,) = picture.people
     assert person.joints[POSETRACK15.index("head_bottom")].tolist() == [30, 20, 1]
@@ -207,6 +238,22 @@ def test_posetrack_2018(tmp_path: Path) -> None:
     # its "head bottom" is what NANO19 calls the neck
     (nano,) = read_posetrack(file, tmp_path, NANO19)[0].people
     assert nano.joints[NANO19.index("neck")].tolist() == [30, 20, 1]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        POSETRACK17,
+        POSETRACK17[::-1],  # another program's order
+        POSETRACK15.names,  # without the ears, as poseval takes them
+    ],
+)
+def test_posetrack_2018_says_itself_which_joint_is_which(tmp_path: Path, names: tuple[str, ...]) -> None:
+    keypoints = [[10.0 * POSETRACK17.index(name), 5.0, 1.0] for name in names]
+    annotation = {"id": 1, "image_id": 1, "keypoints": np.ravel(keypoints).tolist()}
+    file = write(tmp_path / "a.json", posetrack([{"id": 1, "file_name": "1.jpg"}], [annotation], names))
+    ((person,),) = [picture.people for picture in read_posetrack(file, tmp_path, POSETRACK15)]
+    assert person.joints[:, 0].tolist() == [10.0 * POSETRACK17.index(name) for name in POSETRACK15.names]
 
 
 def test_posetrack_2017(tmp_path: Path) -> None:
@@ -221,13 +268,27 @@ def test_posetrack_2017(tmp_path: Path) -> None:
     assert person.joints[POSETRACK15.index("right_ankle")].tolist() == [40, 110, 1]
 
 
+def test_posetrack_2017_without_brackets(tmp_path: Path) -> None:
+    region = {"point": [{"x": 1, "y": 2}, {"x": 5, "y": 9}]}
+    rect = {"annopoints": {"point": {"id": 13, "x": 50, "y": 10}}}
+    frame = {"image": {"name": "v/1.jpg"}, "annorect": rect, "ignore_regions": region}
+    (picture,) = read_posetrack(write(tmp_path / "v.json", {"annolist": [frame]}), tmp_path, POSETRACK15)
+    (person,) = picture.people
+    assert picture.path == tmp_path / "v" / "1.jpg"
+    assert person.joints[POSETRACK15.index("nose")].tolist() == [50, 10, 1]
+    assert picture.ignored.tolist() == [[1, 2, 5, 9]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": [{"id": 1}], "annotations": [{"id": 3, "image_id": 1, "keypoints": [1, 2, 3]}]}, "annotation 3"),
-        ({"images": [{"id": 1}], "annotations": [{"id": 3, "keypoints": [0] * 51}]}, "number 0 has no 'image_id'"),
-        ({"images": [{"id": 1}], "annotations": [{"id": 3, "image_id": 2}]}, "names image 2, which is not listed"),
-        ({"images": [{"id": 1, "is_labeled": True}]}, r"a\.json has no 'file_name'"),
+        (posetrack([{"id": 1}], [{"id": 3, "image_id": 1, "keypoints": [1, 2, 3]}]), "annotation 3"),
+        (posetrack([{"id": 1}], [{"id": 3, "keypoints": [0] * 51}]), "number 0 has no 'image_id'"),
+        (posetrack([{"id": 1}], [{"id": 3, "image_id": 2}]), "names image 2, which is not listed"),
+        (posetrack([{"id": 1, "is_labeled": True}]), r"a\.json has no 'file_name'"),
+        (posetrack([{"id": 1}], names=POSETRACK15.names[1:]), "does not name the joints nose"),  # not all of them
+        (posetrack([{"id": 1}], names=5), "categories is faulty"),
+        ({"images": [{"id": 1}]}, "does not name the joints nose, .* `categories` must be one"),
         ({"annolist": []}, "'annolist' is empty"),
         ({"annolist": [{"annorect": []}]}, "frame number 0 has no 'image'"),
         (annolist({"id": [15], "x": [1], "y": [1]}), "frame number 0: joint id 15"),

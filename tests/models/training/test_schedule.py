@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -57,6 +58,7 @@ def test_cosine_with_warm_up() -> None:
         ({"epochs": 10, "milestones": (12.0,)}, "between 0 and 10"),
         ({"samples": 10, "milestones": (9.0,)}, "between 0 and 1"),
         ({"samples": 10, "shape": "line"}, "'step' or 'cosine'"),
+        ({"samples": 10, "max_minutes": math.nan}, "must be finite"),  # would never be over
     ],
 )
 def test_impossible_schedules_are_refused(settings: dict[str, Any], message: str) -> None:

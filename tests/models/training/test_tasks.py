@@ -127,8 +127,21 @@ def test_data_without_people_is_refused(tmp_path: Path) -> None:
     for annotation in content["annotations"]:
         annotation["keypoints"] = [0] * 51
     labels.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="no labelled person in 2 pictures"):
+    with pytest.raises(ValueError, match=r"trained on of coco \(images\) has no labelled person in 2 pictures"):
         start(tmp_path, samples=64)
+
+
+def test_a_held_out_side_without_people_is_named(tmp_path: Path) -> None:
+    labels = write_coco(tmp_path / "data", 2)
+    content = json.loads(labels.read_text())
+    content["annotations"][1]["keypoints"] = [0] * 51
+    labels.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"held out of coco \(.*/data/images\) has no labelled person in 1 pictures"):
+        start(
+            tmp_path,
+            samples=64,
+            overrides=["sources=[{format='coco',images='images',labels='labels.json',held_out_every=2}]"],
+        )
 
 
 @pytest.mark.parametrize(
@@ -200,6 +213,16 @@ def test_detector_training_learns_to_find_figures(tmp_path: Path) -> None:
     trained = run("detector", detector_config(tmp_path, 8 * 60), data_root=tmp_path / "data")
     assert trained.figures["ap50"] > 0.5
     assert (tmp_path / "run" / "samples.png").exists()
+
+
+def test_a_detector_is_measured_on_what_is_held_out_as_a_whole(tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 2)
+    write_coco(tmp_path / "data" / "val", 3)
+    config = detector_config(tmp_path, 8)
+    whole = '[[held_out]]\nformat = "coco"\nimages = "val/images"\nlabels = "val/labels.json"\n'
+    config.write_text(config.read_text().replace("held_out_every = 8", whole))
+    trained = run("detector", config, data_root=tmp_path / "data")
+    assert trained.figures.keys() == {"ap50", "ap75"}
 
 
 def test_yolox_training_learns_from_figures(tmp_path: Path) -> None:

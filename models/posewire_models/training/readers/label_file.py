@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from posewire.json_files import read_json
 
-__all__ = ["LabelFileError", "box_around", "box_of", "entry", "keypoint_rows", "load_json", "numbers", "wanted"]
+__all__ = [
+    "LabelFileError",
+    "box_around",
+    "box_of",
+    "entry",
+    "keypoint_rows",
+    "load_json",
+    "need_lists",
+    "numbers",
+    "wanted",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,12 +56,17 @@ def load_json(file: Path, *required: str) -> dict[str, Any]:
         raise LabelFileError(f"label file {file} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise LabelFileError(f"label file {file} holds a {type(content).__name__}, not a JSON object")
-    for name in required:
+    need_lists(content, file, *required)
+    return content
+
+
+def need_lists(content: dict[str, Any], file: Path, *names: str) -> None:
+    """Raise `LabelFileError` unless the content of `file` has lists of these names, none of them empty."""
+    for name in names:
         if not isinstance(content.get(name), list):
             raise LabelFileError(f"label file {file} has no list {name!r}; its keys are {', '.join(map(str, content))}")
         if not content[name]:
             raise LabelFileError(f"label file {file}: its list {name!r} is empty, there is nothing to train on")
-    return content
 
 
 def numbers(values: Any, where: str) -> Floats:

@@ -1,4 +1,8 @@
-"""PoseTrack JSON, 2018 (COCO-like, one file a video) and 2017 (`annolist` of `annorect`s), both with 15 joints."""
+"""PoseTrack JSON, 2018 (COCO-like, one file a video) and 2017 (`annolist` of `annorect`s), both with 15 joints.
+
+Which keypoint of 2018 is which is said by the file itself, in its `categories`. What the Matlab export of 2017 has one
+of may stand with or without brackets.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from posewire.joints import POSETRACK15, JointSet
+from posewire.joints import POSETRACK15, POSETRACK2017_ORDER, JointSet
 from posewire_models.training.people import Floats, Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import (
     LabelFileError,
@@ -15,18 +19,12 @@ from posewire_models.training.readers.label_file import (
     entry,
     keypoint_rows,
     load_json,
+    need_lists,
     numbers,
 )
 
 __all__ = ["read_posetrack"]
 
-# Joint names as the files of both years spell them. PoseTrack's ears are never labelled.
-_2018_NAMES = ("nose", "head_bottom", "head_top", "left_ear", "right_ear", *POSETRACK15.names[3:])
-# Ids of `annopoints` in the files of 2017 (poseval, `README.md`), in the order of their numbers 0..14.
-_2017_NAMES = (
-    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
-    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "head_bottom", "nose", "head_top",
-)  # fmt: skip
 _BOX_EXTEND = 0.15
 """The paper's: the box around all annotated joints is extended by 15 % in length (7.5 % a side)."""
 
@@ -40,7 +38,8 @@ def read_posetrack(file: Path, images: Path, to: JointSet) -> list[Picture]:
         to: joint set of the result; "head_bottom" becomes "neck" where `to` has only that name.
 
     Raises:
-        LabelFileError: nothing found, a file is faulty or empty, or a person has another number of joints.
+        LabelFileError: nothing found, a file is faulty or empty, it does not name its joints, or a person has another
+            number of them.
     """
     files = sorted(file.glob("*.json")) if file.is_dir() else [file]
     if not files:
@@ -50,12 +49,13 @@ def read_posetrack(file: Path, images: Path, to: JointSet) -> list[Picture]:
         content = load_json(one)
         read = _read_2017 if "annolist" in content else _read_2018
         with entry(f"label file {one}"):
-            pictures += read(one, images, to, first_key=len(pictures))
+            pictures += read(content, one, images, to, first_key=len(pictures))
     return pictures
 
 
-def _read_2018(file: Path, images: Path, to: JointSet, first_key: int) -> list[Picture]:
-    content = load_json(file, "images")
+def _read_2018(content: dict[str, Any], file: Path, images: Path, to: JointSet, first_key: int) -> list[Picture]:
+    need_lists(content, file, "images")
+    names = _joint_names(content, file)
     people: dict[int, list[Person]] = {}
     listed = {image["id"] for image in content["images"]}
     for row, annotation in enumerate(content.get("annotations", [])):
@@ -63,8 +63,8 @@ def _read_2018(file: Path, images: Path, to: JointSet, first_key: int) -> list[P
             where, image = f"{file}: annotation {annotation.get('id')}", annotation["image_id"]
             if image not in listed:
                 raise LabelFileError(f"{where} names image {image}, which is not listed")
-            joints = keypoint_rows(annotation.get("keypoints", []), len(_2018_NAMES), where)
-            person = _person(joints, _2018_NAMES, to)
+            joints = keypoint_rows(annotation.get("keypoints", []), len(names), where)
+            person = _person(joints, names, to)
             people.setdefault(image, []).extend([person] if person is not None else [])
     labelled = [image for image in content["images"] if image.get("is_labeled", image["id"] in people)]
     return [
@@ -78,20 +78,35 @@ def _read_2018(file: Path, images: Path, to: JointSet, first_key: int) -> list[P
     ]
 
 
-def _read_2017(file: Path, images: Path, to: JointSet, first_key: int) -> list[Picture]:
+def _joint_names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
+    """Names of the keypoints in the file's own order."""
+    with entry(f"{file}: categories"):
+        categories = content.get("categories") or []
+        names = tuple(categories[0].get("keypoints") or []) if len(categories) == 1 else ()
+    missing = [name for name in POSETRACK15.names if name not in names]
+    if missing:
+        raise LabelFileError(
+            f"label file {file} does not name the joints {', '.join(missing):.80}: its `categories` must be one, with "
+            "the names of all keypoints in their order"
+        )
+    return names
+
+
+def _read_2017(content: dict[str, Any], file: Path, images: Path, to: JointSet, first_key: int) -> list[Picture]:
+    need_lists(content, file, "annolist")
     pictures: list[Picture] = []
-    for row, frame in enumerate(load_json(file, "annolist")["annolist"]):
+    for row, frame in enumerate(content["annolist"]):
         where = f"{file}: frame number {row}"
         with entry(where):
             if "annorect" not in frame:
                 continue
-            path = images / frame["image"][0]["name"]
-            found = [_person(_points(rect, where), _2017_NAMES, to) for rect in frame["annorect"]]
+            image = _first(frame["image"])
+            path = images / (image["name"] if isinstance(image, dict) else image)
+            found = [_person(_points(rect, where), POSETRACK2017_ORDER, to) for rect in _listed(frame["annorect"])]
             people = tuple(person for person in found if person is not None)
-            regions = frame.get("ignore_regions", [{}])
+            regions = [_listed(region.get("point")) for region in _listed(frame.get("ignore_regions"))]
             ignored = _polygons(
-                [[point["x"][0] for point in region.get("point", [])] for region in regions],
-                [[point["y"][0] for point in region.get("point", [])] for region in regions],
+                *([[_first(point[axis]) for point in region] for region in regions] for axis in ("x", "y"))
             )
             pictures.append(Picture(path, first_key + len(pictures), people, ignored=ignored))
     return pictures
@@ -99,13 +114,23 @@ def _read_2017(file: Path, images: Path, to: JointSet, first_key: int) -> list[P
 
 def _points(rect: dict[str, Any], where: str) -> Floats:
     """Joints `(15, 3)` of one `annorect`, all of weight 0 where it has none."""
-    joints = np.zeros((len(_2017_NAMES), 3), np.float32)
-    for point in (rect.get("annopoints") or [{}])[0].get("point", []):
-        number = int(point["id"][0])
-        if not 0 <= number < len(_2017_NAMES):
+    joints = np.zeros((len(POSETRACK2017_ORDER), 3), np.float32)
+    for point in _listed((_first(rect.get("annopoints")) or {}).get("point")):
+        number = int(_first(point["id"]))
+        if not 0 <= number < len(POSETRACK2017_ORDER):
             raise LabelFileError(f"{where}: joint id {number}, 0..14 expected")
-        joints[number] = numbers([point["x"][0], point["y"][0], 1], f"{where}: joint {number}")
+        joints[number] = numbers([_first(point["x"]), _first(point["y"]), 1], f"{where}: joint {number}")
     return joints
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list of structures; where there is only one, it may stand without brackets."""
+    return [value] if isinstance(value, dict) else list(value or [])
+
+
+def _first(value: Any) -> Any:
+    """What stands in brackets, or without; None where these are empty."""
+    return next(iter(value), None) if isinstance(value, list) else value
 
 
 def _person(joints: Floats, names: tuple[str, ...], to: JointSet) -> Person | None:

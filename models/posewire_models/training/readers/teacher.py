@@ -32,7 +32,7 @@ _SHAPES = {"box": (5,), "detected": (5,), "joints": (len(COCO17), 3)}
 def teacher_lines(file: Path) -> Iterator[dict[str, Any]]:
     """The records in `file`; raises `LabelFileError` naming a faulty line."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_bytes().splitlines()
     except OSError as error:
         raise LabelFileError(
             f"label file {file} cannot be read: {error.strerror}; check the path in the config"
@@ -40,7 +40,7 @@ def teacher_lines(file: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise LabelFileError(f"label file {file}, line {number}: not JSON: {error}") from error
         _check(record, f"label file {file}, line {number}")
         yield record

@@ -1,0 +1,26 @@
+"""How the programs of training end where their input is at fault: with one line, and exit status 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["expected_failures"]
+
+
+@contextmanager
+def expected_failures() -> Iterator[None]:
+    """Faults of the input, and packages that only some tools need, become one line on stderr and exit status 1."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        said = f"this needs the package {error.name}, which is not installed"
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    except (ValueError, RuntimeError) as error:
+        said = str(error)
+    else:
+        return
+    print(f"posewire: {' '.join(said.splitlines())}", file=sys.stderr)
+    sys.exit(1)

@@ -9,7 +9,7 @@ from enum import StrEnum
 __all__ = ["LEAST_ELAPSED", "LONGEST_GAP", "MOST_ELAPSED", "Similarity", "TrackerConfig"]
 
 LONGEST_GAP = 3600.0
-"""Intervals of the camera, two minutes at 30 frames a second: after that, where somebody stands does not say who it is."""
+"""Intervals of the camera, two minutes at 30 frames a second: after that, a place does not say who stands there."""
 
 # Bounds on `elapsed`, in intervals of the camera. Below the first one displacements are mostly noise; the second one
 # keeps the arithmetic finite.

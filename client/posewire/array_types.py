@@ -1,4 +1,4 @@
-"""Names for arrays of one element type, so that a signature says which precision is computed in."""
+"""Names for arrays, so that a signature says what they hold and which precision is computed in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Float32s", "Float64s"]
+__all__ = ["Float32s", "Float64s", "Image"]
 
 Float32s: TypeAlias = npt.NDArray[np.float32]
 Float64s: TypeAlias = npt.NDArray[np.float64]
+Image: TypeAlias = npt.NDArray[np.uint8]
+"""A picture: `(h, w, 3)` uint8, RGB."""

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from posewire.array_types import Float32s
+from posewire.array_types import Float32s, Image
 from posewire.connection import Reconnected
 from posewire.errors import FrameDropped, FrameFailed
 from posewire.joints import JointSet
@@ -34,9 +34,6 @@ __all__ = [
     "StreamInfo",
     "StreamSummary",
 ]
-
-Image: TypeAlias = npt.NDArray[np.uint8]
-"""A picture: `(h, w, 3)` uint8, RGB."""
 
 FloatArray: TypeAlias = Float32s
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from posewire.array_types import Float32s, Float64s
+from posewire.array_types import Float32s, Float64s, Image
 from posewire.synth.camera import Camera, compose
 from posewire.synth.config import SceneConfig
 
 __all__ = ["Backdrop", "Pillar", "build_backdrop", "build_pillars"]
 
-Image = npt.NDArray[np.uint8]
 Canvas = Float32s
 
 _WALLS = (

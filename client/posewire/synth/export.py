@@ -15,9 +15,8 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from posewire.array_types import Float32s
+from posewire.array_types import Float32s, Image
 from posewire.joints import NANO19, POSETRACK15
 from posewire.posetrack_format import CATEGORY_ID, category, image_id, in_keypoint_order
 from posewire.synth.config import SceneConfig
@@ -26,7 +25,6 @@ from posewire.synth.truth import FrameTruth
 
 __all__ = ["FramesAs", "SceneFiles", "write_scene"]
 
-Image = npt.NDArray[np.uint8]
 
 LEAST_VISIBLE = 0.1
 """People who are visible to a smaller fraction are not annotated."""

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from posewire.array_types import Float32s, Float64s
+from posewire.array_types import Float32s, Float64s, Image
 from posewire.synth.body import (
     HEAD_DEPTH,
     HEAD_LENGTH,
@@ -33,7 +33,6 @@ from posewire.synth.textures import COLUMNS, Wardrobe
 
 __all__ = ["PARTS", "PROFILE_SAMPLES", "Figure", "Pose2D"]
 
-Image = npt.NDArray[np.uint8]
 
 PROFILE_SAMPLES = 65
 _T = np.linspace(0.0, 1.0, PROFILE_SAMPLES)

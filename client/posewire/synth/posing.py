@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from posewire.array_types import Float32s, Float64s
+from posewire.array_types import Float32s, Float64s, Image
 from posewire.joints import COCO17, NANO19
 from posewire.synth.body import (
     FACE,
@@ -33,7 +33,6 @@ from posewire.synth.visibility import FACE_AZIMUTHS, joint_visibility
 
 __all__ = ["PosedPerson", "can_be_posed", "paint_posed"]
 
-Image = npt.NDArray[np.uint8]
 
 _ROW = {name: row for row, name in enumerate(COCO17.names)}
 _FACE_ROWS = [_ROW[name] for name in FACE]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from posewire.array_types import Float64s
+from posewire.array_types import Float64s, Image
 from posewire.joints import NANO19
 from posewire.synth.backdrop import build_backdrop, build_pillars
 from posewire.synth.body import JOINTS, draw_shape
@@ -27,7 +27,6 @@ from posewire.synth.visibility import joint_visibility
 
 __all__ = ["Scene"]
 
-Image = npt.NDArray[np.uint8]
 
 _HEAD = [PART_ROW["head"]]
 _EXPOSURES = 5

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from posewire.array_types import Float64s
+from posewire.array_types import Float64s, Image
 from posewire.synth.backdrop import Backdrop, Pillar
 from posewire.synth.camera import compose
 from posewire.synth.figure import OUTLINES, Figure, Pose2D
@@ -16,7 +16,6 @@ from posewire.synth.layout import label_of
 
 __all__ = ["Actor", "Painting", "paint", "put_figure"]
 
-Image = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.uint16]
 
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from posewire.array_types import Float32s
+from posewire.array_types import Float32s, Image
 from posewire.synth.body import FACE
 
 __all__ = ["COLUMNS", "Wardrobe", "draw_wardrobe"]
 
-Image = npt.NDArray[np.uint8]
 Colour = Float32s
 
 ROWS, COLUMNS = 96, 192

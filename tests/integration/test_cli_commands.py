@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import struct
@@ -259,12 +260,15 @@ def test_poses_in_the_boxes_of_a_ground_truth(blind_server: str, tmp_path: Path)
         (folder / f"{name}.jpg").write_bytes(jpeg(picture()))
     boxes = [[10.0 + row, 60.0, 40.0, 120.0] for row in range(70)]  # more than a server takes at a time
     annotations = [{"image_id": 8, "category_id": 3, "bbox": box} for box in boxes]
-    images = [{"id": 8, "file_name": "one.jpg"}, {"id": 9, "file_name": "two.jpg"}]
+    annotations.append({"image_id": 7, "category_id": 3, "bbox": [0, 0, 9, 9]})
+    names = {7: "not_here.jpg", 8: "one.jpg", 9: "two.jpg", 10: "nobody_and_not_here.jpg"}
+    images = [{"id": number, "file_name": name} for number, name in names.items()]
     categories = [{"id": 1, "name": "car"}, {"id": 3, "name": "person"}]
     truth.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     result = run("poses", str(folder), "--boxes", str(truth), "--server", blind_server, "--out", str(out))
     assert result.exit_code == 0
-    assert "1 pictures are not in" in result.stderr
+    assert re.search(r"pictures that are not in \S+gt.json, and are left out: 1$", result.stderr, re.MULTILINE)
+    assert re.search(r"images with people in \S+gt.json that are not in \S+: 1, e.g. not_here.jpg;", result.stderr)
     entries = json.loads(out.read_text())
     assert {(entry["image_id"], entry["category_id"]) for entry in entries} == {(8, 3)}
     assert [entry["bbox"] for entry in entries] == [pytest.approx(box, abs=0.01) for box in boxes]

@@ -66,8 +66,10 @@ def _why_not_numbers(paths: Sequence[Path]) -> str | None:
     return None
 
 
-def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Picture]:
+def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> tuple[list[Picture], list[str]]:
     """The pictures that a COCO ground truth knows, with its ids and the boxes of people with labelled joints.
+
+    And the names of images with such boxes that are not among the pictures.
 
     Files are found by name, then by name without suffix, so that converted pictures keep their annotations. Folders in
     the ground truth's names tell images of one name apart.
@@ -110,7 +112,7 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> list[Pictur
         pictures[found] = Picture(path, found, its_boxes, category_id)
     if not pictures:
         raise CommandError(f"{ground_truth} knows none of the {len(paths)} pictures by name, e.g. {paths[0].name}")
-    return list(pictures.values())
+    return list(pictures.values()), [str(name) for name, image in images if image in boxes and image not in pictures]
 
 
 def _image_id(

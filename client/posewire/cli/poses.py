@@ -82,9 +82,14 @@ def run_poses(job: PosesJob) -> None:
         if (note := note_on_ids(paths)) is not None:
             say(f"posewire: note: {note}")
     else:
-        pictures = annotated_pictures(paths, job.boxes)
+        pictures, missing = annotated_pictures(paths, job.boxes)
         if len(pictures) < len(paths) and not job.quiet:
-            say(f"{len(paths) - len(pictures)} pictures are not in {job.boxes} and are left out")
+            say(f"pictures that are not in {job.boxes}, and are left out: {len(paths) - len(pictures)}")
+        if missing:
+            say(
+                f"posewire: note: images with people in {job.boxes} that are not in {job.folder}: {len(missing)}, e.g. "
+                f"{missing[0]}; in an evaluation with that file, these people count as missed"
+            )
     with contextlib.ExitStack() as stack:
         with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
             access = stack.enter_context(job.server.running())

@@ -58,7 +58,7 @@ def ground_truth(tmp_path: Path, **changes: Any) -> Path:
 
 def test_ids_and_boxes_come_from_the_ground_truth(tmp_path: Path) -> None:
     paths = [Path("x/five.jpg"), Path("x/six.webp"), Path("x/stranger.jpg")]
-    five, six = annotated_pictures(paths, ground_truth(tmp_path))
+    (five, six), _ = annotated_pictures(paths, ground_truth(tmp_path))
     assert (five.path, five.image_id, six.path, six.image_id) == (paths[0], 5, paths[1], 6)
     assert five.boxes is not None
     assert five.boxes.tolist() == [[10, 20, 40, 60], [1, 2, 4, 6]]
@@ -86,7 +86,7 @@ IMAGES = [
     ],
 )
 def test_folders_tell_images_of_one_name_apart(path: str, image_id: int, tmp_path: Path) -> None:
-    (found,) = annotated_pictures([Path(path)], ground_truth(tmp_path, images=IMAGES))
+    (found,), _ = annotated_pictures([Path(path)], ground_truth(tmp_path, images=IMAGES))
     assert found.image_id == image_id
 
 
@@ -113,7 +113,7 @@ def test_people_are_the_category_of_that_name(tmp_path: Path) -> None:
     ]
     categories = [{"id": 1, "name": "bicycle"}, {"id": 7, "name": "person"}]
     truth = ground_truth(tmp_path, annotations=annotations, categories=categories)
-    (found,) = annotated_pictures([Path("five.jpg")], truth)
+    (found,), _ = annotated_pictures([Path("five.jpg")], truth)
     assert found.category_id == 7
     assert found.boxes is not None
     assert found.boxes.tolist() == [[10, 20, 40, 60]]
@@ -122,7 +122,7 @@ def test_people_are_the_category_of_that_name(tmp_path: Path) -> None:
 def test_a_ground_truth_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     truth = ground_truth(tmp_path)
     truth.write_bytes(b"\xef\xbb\xbf" + truth.read_bytes())
-    (found,) = annotated_pictures([Path("five.jpg")], truth)
+    (found,), _ = annotated_pictures([Path("five.jpg")], truth)
     assert found.image_id == 5
 
 

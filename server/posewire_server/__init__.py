@@ -11,7 +11,6 @@ The rooms, in the order in which a frame goes through them:
     tracking                the paper's Algorithm 1
     observability           logs, metrics, traces, health
     recording               streams that are recorded, run again and explained
-    benchmark, gpu_check    what it costs, and whether a machine is fit for it
 
 `config.py` has all settings, `configuration.py` gets them from files, environment and flags.
 """

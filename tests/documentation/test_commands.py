@@ -18,10 +18,10 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-
 PROGRAMS = {
     "posewire": "posewire.cli.application",
     "posewire serve": "posewire_server.__main__",
-    "posewire bench": "posewire_server.benchmark.__main__",
+    "posewire bench": "posewire_benchmark.__main__",
     "posewire ablate": "posewire.cli.ablate",
     "posewire tune": "posewire.cli.tune",
-    "posewire_server.gpu_check": "posewire_server.gpu_check.__main__",
+    "posewire_benchmark.gpu_check": "posewire_benchmark.gpu_check.__main__",
 }
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from posewire_benchmark.gpu_check.jpeg_speed import encoded_scene
 from posewire_models.frames import Frame
 from posewire_models.nvjpeg import decode_jpegs, nvjpeg_is_here
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.decoding.decoders import Codec, PictureDecoder
-from posewire_server.gpu_check.jpeg_speed import encoded_scene
 from posewire_server.inference.networks import load_networks
 from posewire_server.inference.outcomes import Tracked
 from posewire_server.inference.pipeline import Pipeline

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from posewire_benchmark.gpu_check.agreement import Shown, agreement, drawn_people
 from posewire_models.bundle import LoadedBundle, load_bundle
 from posewire_models.device_transfer import own_stream
 from posewire_models.flow_estimators import FlowNetFlow
 from posewire_models.flownet_s import FlowNetS
 from posewire_models.frames import Frame
-from posewire_server.gpu_check.agreement import Shown, agreement, drawn_people
 from tests.models.small_networks import small_network
 
 pytestmark = pytest.mark.gpu

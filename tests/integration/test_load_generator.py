@@ -22,29 +22,29 @@ from typer.testing import CliRunner
 
 from posewire.cli.access import ServerAccess
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_benchmark.__main__ import app
+from posewire_benchmark.access import access_fields, own_connection
+from posewire_benchmark.clips import ClipOptions, make_footage
+from posewire_benchmark.credentials import make_tokens
+from posewire_benchmark.footage import FootageCodec
+from posewire_benchmark.injected_server import with_injected_people
+from posewire_benchmark.load import rig as rig_module
+from posewire_benchmark.load import sender as sender_module
+from posewire_benchmark.load.generator import GeneratorPlan
+from posewire_benchmark.load.generator_process import StreamsRefused
+from posewire_benchmark.load.hostile_kind import HostileKind
+from posewire_benchmark.load.interference import InterferenceOptions, run_interference
+from posewire_benchmark.load.options import BoxesFrom, LoadOptions
+from posewire_benchmark.load.records import Outcome
+from posewire_benchmark.load.rig import LoadRig, load_rig
+from posewire_benchmark.load.schedule import Schedule
+from posewire_benchmark.load.sender import SendingStream
+from posewire_benchmark.load.summary import Measured, summarise
+from posewire_benchmark.private_server import PrivateServer
+from posewire_benchmark.tables import TABLES
 from posewire_models.frames import Frame
 from posewire_server.admission import openings as openings_module
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
-from posewire_server.benchmark.__main__ import app
-from posewire_server.benchmark.access import access_fields, own_connection
-from posewire_server.benchmark.clips import ClipOptions, make_footage
-from posewire_server.benchmark.credentials import make_tokens
-from posewire_server.benchmark.footage import FootageCodec
-from posewire_server.benchmark.injected_server import with_injected_people
-from posewire_server.benchmark.load import rig as rig_module
-from posewire_server.benchmark.load import sender as sender_module
-from posewire_server.benchmark.load.generator import GeneratorPlan
-from posewire_server.benchmark.load.generator_process import StreamsRefused
-from posewire_server.benchmark.load.hostile_kind import HostileKind
-from posewire_server.benchmark.load.interference import InterferenceOptions, run_interference
-from posewire_server.benchmark.load.options import BoxesFrom, LoadOptions
-from posewire_server.benchmark.load.records import Outcome
-from posewire_server.benchmark.load.rig import LoadRig, load_rig
-from posewire_server.benchmark.load.schedule import Schedule
-from posewire_server.benchmark.load.sender import SendingStream
-from posewire_server.benchmark.load.summary import Measured, summarise
-from posewire_server.benchmark.private_server import PrivateServer
-from posewire_server.benchmark.tables import TABLES
 from posewire_server.config import LimitsConfig, SecurityConfig, ServerConfig
 from posewire_server.inference.networks import Networks
 from posewire_server.server import PoseServer, running_server
@@ -243,7 +243,7 @@ async def test_a_generator_ends_with_whoever_started_it(tmp_path: Path) -> None:
             with_boxes=True,
             records=str(tmp_path / "records.npy"),
         )
-        program = [sys.executable, "-m", "posewire_server.benchmark.load.generator"]
+        program = [sys.executable, "-m", "posewire_benchmark.load.generator"]
         pipe = subprocess.PIPE
         # Not by asyncio: each end of a pipe is closed by itself.
         with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:  # noqa: ASYNC220

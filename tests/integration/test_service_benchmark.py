@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from posewire_server.benchmark.__main__ import app
-from posewire_server.benchmark.credentials import can_make_credentials
-from posewire_server.benchmark.service import report
-from posewire_server.benchmark.service.measurements import tracker_cost
-from posewire_server.benchmark.service.options import BenchmarkOptions
+from posewire_benchmark.__main__ import app
+from posewire_benchmark.credentials import can_make_credentials
+from posewire_benchmark.service import report
+from posewire_benchmark.service.measurements import tracker_cost
+from posewire_benchmark.service.options import BenchmarkOptions
 from posewire_server.config import ServerConfig
 
 

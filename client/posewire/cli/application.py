@@ -353,7 +353,7 @@ def serve(context: typer.Context) -> None:
 @app.command(context_settings=_DELEGATED, add_help_option=False)
 def bench(context: typer.Context) -> None:
     """Benchmark the service, a load of cameras, or the networks (see posewire bench --help)."""
-    _delegate("posewire_server.benchmark.__main__", context)
+    _delegate("posewire_benchmark.__main__", context)
 
 
 @app.command(context_settings=_DELEGATED, add_help_option=False)

@@ -1,0 +1,173 @@
+"""The sections, and what runs them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["SECTIONS", "Bench", "run_sections"]
+
+_TESTS = Path(__file__).resolve().parents[3] / "tests"
+_MARK = "pytest.mark.gpu"
+_TESTS_TIMEOUT_S = 240.0
+_SEEN_GPUS = "CUDA_VISIBLE_DEVICES"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, and how thoroughly.
+
+    Attributes:
+        device: of the networks.
+    """
+
+    device: torch.device
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is the real thing; else everything is done briefly."""
+        return self.device.type == "cuda"
+
+    @property
+    def point_s(self) -> float:
+        """Seconds for one measurement."""
+        return 0.2 if self.is_gpu else 0.02
+
+
+def run_sections(bench: Bench, names: Sequence[str], say: Say) -> dict[str, Any]:
+    """Run sections one after another; what one of them raises ends that one alone.
+
+    Returns:
+        Figures by section; `error` in one that failed, which may have other figures beside it.
+    """
+    report: dict[str, Any] = {}
+    for name in names:
+        say(f"\n== {name}")
+        start = time.perf_counter()
+        try:
+            figures = SECTIONS[name](bench, say)
+        except Exception as error:  # noqa: BLE001  the other sections are to have their turn
+            traceback.print_exc()
+            figures = {"error": f"{type(error).__name__}: {error}"}
+        if "error" in figures:
+            say(f"FAILED: {figures['error']}")
+        report[name] = figures | {"seconds": round(time.perf_counter() - start, 1)}
+        _tidy_up(bench)
+    return report
+
+
+def _tidy_up(bench: Bench) -> None:
+    """Give back what a section left on the device; a section that broke the device is the last one that can."""
+    if bench.is_gpu:
+        try:
+            torch.cuda.synchronize(bench.device)
+            torch.cuda.empty_cache()
+        except RuntimeError:
+            traceback.print_exc()
+
+
+def _machine(bench: Bench, say: Say) -> dict[str, Any]:
+    facts: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__}
+    if bench.is_gpu:
+        properties = torch.cuda.get_device_properties(bench.device)
+        facts |= {
+            "gpu": properties.name,
+            "memory_gb": round(properties.total_memory / 1e9, 1),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        }
+    for name, value in facts.items():
+        say(f"{name}: {value}")
+    return facts
+
+
+def _tests(bench: Bench, say: Say) -> dict[str, Any]:
+    """All tests marked `gpu`. Options of the project's own are left out: plug-ins may be missing where a GPU is."""
+    if not bench.is_gpu or not _TESTS.is_dir():
+        say("skipped: " + ("they need a GPU" if _TESTS.is_dir() else "the tests are not installed"))
+        return {"skipped": True}
+    options = ["-m", "gpu", "-q", "-ra", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+    options += ["-o", "filterwarnings=default", "--continue-on-collection-errors"]
+    # By file, since other tests need packages that may not be where a GPU is; nor does one that cannot be imported keep
+    # the others from running.
+    chosen = [str(path) for path in sorted(_TESTS.rglob("test_*.py")) if _MARK in path.read_text(encoding="utf-8")]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *chosen],
+        capture_output=True,
+        text=True,
+        timeout=_TESTS_TIMEOUT_S,
+        cwd=_TESTS.parent,
+        env=_with_one_gpu(bench.device),
+        check=False,
+    )
+    lines = ran.stdout.splitlines()
+    for line in lines[-60:]:
+        say(line)
+    if ran.returncode:
+        raise RuntimeError(f"pytest ended with {ran.returncode}: {lines[-1] if lines else ran.stderr[-500:]}")
+    return {"summary": lines[-1]}
+
+
+def _with_one_gpu(device: torch.device) -> dict[str, str]:
+    """An environment in which `device` is the first GPU: that is the one which tests take."""
+    number, seen = device.index or 0, os.environ.get(_SEEN_GPUS)
+    return {**os.environ, _SEEN_GPUS: seen.split(",")[number] if seen else str(number)}
+
+
+def _agreement(bench: Bench, say: Say) -> dict[str, Any]:
+    from posewire_benchmark.gpu_check.agreement import compare_with_cpu
+
+    return compare_with_cpu(bench.device, say)
+
+
+def _networks(bench: Bench, say: Say) -> dict[str, Any]:
+    from posewire_benchmark.gpu_check.network_speed import measure_networks
+
+    return measure_networks(bench.device, bench.point_s, say)
+
+
+def _jpeg(bench: Bench, say: Say) -> dict[str, Any]:
+    from posewire_benchmark.gpu_check.jpeg_speed import measure_jpegs
+
+    return measure_jpegs(bench.device, bench.point_s, say)
+
+
+def _video(bench: Bench, say: Say) -> dict[str, Any]:
+    from posewire_server.config import ServerConfig
+    from posewire_server.decoding.choice import choose_decoding
+
+    if not bench.is_gpu:
+        say("skipped: it needs a GPU")
+        return {"skipped": True}
+    chosen = choose_decoding(ServerConfig(jpeg_decoder="cpu"), bench.device)
+    say(f"video is decoded on the {chosen.in_words()['video_on']}")
+    return dict(chosen.in_words())
+
+
+def _streams(bench: Bench, say: Say) -> dict[str, Any]:
+    from posewire_benchmark.gpu_check.stream_speed import measure_streams
+
+    return measure_streams(bench.device, say)
+
+
+SECTIONS: dict[str, Callable[[Bench, Say], dict[str, Any]]] = {
+    "machine": _machine,
+    "agreement": _agreement,
+    "jpeg": _jpeg,
+    "video": _video,
+    "streams": _streams,
+    "networks": _networks,
+    "tests": _tests,
+}
+"""In the order in which they run: what is most wanted first."""

@@ -1,0 +1,70 @@
+"""`python -m posewire_benchmark.injected_server PEOPLE`: a server that finds as many as it is told.
+
+For speed with networks whose weights are random: the detector runs and takes its time, and then what it found is
+replaced by people in a row. Its settings are in the environment, as those of any server. It ends with its standard
+input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from posewire_benchmark.clips import boxes_in_a_row
+from posewire_models.frames import Detections, Frame
+from posewire_models.stages import Detector
+from posewire_server.config import ServerConfig
+from posewire_server.configuration import load_config
+from posewire_server.inference.networks import Networks, load_networks
+from posewire_server.observability.logs import set_up_logging
+from posewire_server.server import running_server
+
+__all__ = ["InjectedDetector", "with_injected_people"]
+
+_SURE = 0.95
+
+
+class InjectedDetector:
+    """A `Detector` that runs another one, and then says that `people` people stand in a row."""
+
+    def __init__(self, detector: Detector, people: int) -> None:
+        self._detector = detector
+        self._people = people
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
+        """The same people in each frame."""
+        self._detector(frames)
+        scores = np.full(self._people, _SURE, np.float32)
+        return [Detections(boxes_in_a_row(self._people, frame.size[::-1]), scores) for frame in frames]
+
+
+def with_injected_people(networks: Networks, people: int) -> Networks:
+    """The same networks with an `InjectedDetector`; raises `ValueError` where there is no detector to run."""
+    if networks.detector is None:
+        raise ValueError("people are injected behind a detector, and there is none; give --detector")
+    return dataclasses.replace(networks, detector=InjectedDetector(networks.detector, people))
+
+
+async def _serve(config: ServerConfig, people: int) -> None:
+    networks = with_injected_people(await asyncio.to_thread(load_networks, config), people)
+    async with running_server(config, networks) as address:
+        if config.port_file is not None:
+            unfinished = config.port_file.with_suffix(".unfinished")
+            unfinished.write_text(address.rpartition(":")[2], encoding="ascii")
+            unfinished.replace(config.port_file)
+        await asyncio.to_thread(sys.stdin.buffer.read)
+
+
+def _main(people: str) -> None:
+    config = load_config(environment=os.environ)
+    set_up_logging(config.log_level, config.log_format)
+    asyncio.run(_serve(config, int(people)))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

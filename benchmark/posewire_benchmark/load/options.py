@@ -1,0 +1,96 @@
+"""What a load is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from posewire.cli.access import ServerAccess
+from posewire_benchmark.clips import ClipOptions
+from posewire_server.config import ServerConfig
+from posewire_server.ranges import check_range
+from posewire_server.streams.inbox import DropPolicy
+
+__all__ = ["BoxesFrom", "LoadOptions"]
+
+# What one process sends without being late; measured, with room to spare.
+_FPS_OF_A_GENERATOR = 400.0
+
+
+class BoxesFrom(StrEnum):
+    """Where the people are, whose poses are estimated."""
+
+    CALLER = "caller"
+    """The boxes come with the frames; no detector runs."""
+    DETECTOR = "detector"
+    """The server's detector finds them."""
+    INJECTED = "injected"
+    """The detector runs, and what it finds is replaced by `ClipOptions.people` people: private servers only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """A load and the server that carries it.
+
+    Attributes:
+        server: settings of a private server, or how a running one is reached.
+        clip: what the frames show.
+        streams: how many cameras there are.
+        fps: frames a second of each.
+        seconds: how long it is measured.
+        warm_up_s: how long it runs before that.
+        boxes: where the people are.
+        drop_policy: of the streams.
+        detect_every: the detector runs on every n-th frame; None: the server's default.
+        max_detect_every: how far the server may stretch that; 0: not at all.
+        generators: processes that send; 0: as many as the load needs.
+        max_lateness_ms: a measurement whose generator noticed frames (99 % of them) later than this is not valid.
+        metrics_url: Prometheus metrics of a running server; empty: what they tell is left out.
+        random_weights: run networks of the bundle's architectures with random weights: for speed where the published
+            ones are not there.
+
+    Raises:
+        ValueError: a value is out of range, or two do not go together.
+    """
+
+    server: ServerConfig | ServerAccess = field(default_factory=lambda: ServerConfig(detector="none"))
+    clip: ClipOptions = field(default_factory=ClipOptions)
+    streams: int = 1
+    fps: float = 30.0
+    seconds: float = 10.0
+    warm_up_s: float = 3.0
+    boxes: BoxesFrom = BoxesFrom.CALLER
+    drop_policy: DropPolicy = DropPolicy.LATEST
+    detect_every: int | None = None
+    max_detect_every: int = 0
+    generators: int = 0
+    max_lateness_ms: float = 10.0
+    metrics_url: str = ""
+    random_weights: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("streams", 1, 5000),
+            ("fps", 0.1, 10_000.0),
+            ("seconds", 0.2, 86_400.0),
+            ("warm_up_s", 0.0, 3600.0),
+            ("detect_every", 1, 1000),
+            ("max_detect_every", 0, 1000),
+            ("generators", 0, 256),
+            ("max_lateness_ms", 0.1, 10_000.0),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                check_range(name, value, low, high)
+        if isinstance(self.server, ServerAccess):
+            if self.boxes is BoxesFrom.INJECTED:
+                raise ValueError("people can be injected into a private server only; leave --server or --inject out")
+            if self.random_weights:
+                raise ValueError("random weights are for a private server; leave --server or --random-weights out")
+        elif self.boxes is not BoxesFrom.CALLER and self.server.detector == "none":
+            raise ValueError(f"boxes come from the {self.boxes.value}, but detector is none; name a detector")
+
+    def generators_for(self, streams: int, fps: float) -> int:
+        """How many processes send so many streams."""
+        return min(streams, self.generators or math.ceil(streams * fps / _FPS_OF_A_GENERATOR))

@@ -1,0 +1,205 @@
+"""Twice the load that can be carried: results must stay fresh for as long as it lasts."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from posewire_benchmark.load.options import LoadOptions
+from posewire_benchmark.load.result import LoadResult
+from posewire_benchmark.load.rig import LoadRig, on_rig
+from posewire_benchmark.load.statistics import window_medians_ms
+from posewire_benchmark.load.summary import Measured, summarise
+from posewire_server.ranges import check_range
+from posewire_server.streams.inbox import DropPolicy
+
+__all__ = ["Overload", "OverloadOptions", "growth", "measure_overload", "run_overload"]
+
+# Where less than this share of the frames is answered, the server carries what it can.
+_CARRIED_SHARE = 0.9
+_MOST_DOUBLINGS = 10
+_SERVICE_FPS = 2.0
+_SEARCH_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverloadOptions:
+    """How the overload is made and watched.
+
+    Attributes:
+        load: its streams; its `fps` is where the search for what can be carried begins.
+        factor: how many times that the overload is.
+        seconds: how long it lasts.
+        windows: parts of that time, each of which is judged.
+        most_intervals: frame intervals that the median age of results may have, on top of one service time.
+        most_growth: how much larger the age may be in the last third of the time than in the first.
+
+    Raises:
+        ValueError: a value is out of range, or frames are not dropped.
+    """
+
+    load: LoadOptions = field(default_factory=LoadOptions)
+    factor: float = 2.0
+    seconds: float = 30.0
+    windows: int = 10
+    most_intervals: float = 3.0
+    most_growth: float = 1.2
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("factor", 1.1, 100.0),
+            ("seconds", 1.0, 86_400.0),
+            ("windows", 3, 1000),
+            ("most_intervals", 0.1, 1000.0),
+            ("most_growth", 1.0, 100.0),
+        ):
+            check_range(name, getattr(self, name), low, high)
+        if self.load.drop_policy is not DropPolicy.LATEST:
+            raise ValueError("an overload is answered by drops: use the drop policy latest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overload:
+    """What the overload did.
+
+    Attributes:
+        service_ms: that the server takes for a frame when it has nothing else to do, median.
+        carried_fps: results a second at the most, all streams together.
+        interval_ms: between two frames of a stream in the overload.
+        bound_ms: that the median age of results must stay below: frame intervals and one service time.
+        windows_ms: median age of the results that came in each part of the time, when they came; None: none came.
+        worst_ms: of these; None where a part has none.
+        growth: age in the last third of the time, as a multiple of that in the first.
+        memory_growth_mb: of the server meanwhile; None: it does not tell.
+        faults: why the results do not stay fresh, or cannot be said to; empty if they do.
+        result: all figures of the overload.
+    """
+
+    service_ms: float
+    carried_fps: float
+    interval_ms: float
+    bound_ms: float
+    windows_ms: tuple[float | None, ...]
+    worst_ms: float | None
+    growth: float | None
+    memory_growth_mb: float | None
+    faults: tuple[str, ...]
+    result: LoadResult
+
+    @property
+    def holds(self) -> bool:
+        """Whether the age stayed below the bound and did not grow, for every stream."""
+        return not self.faults
+
+    @property
+    def shortcomings(self) -> tuple[str, ...]:
+        """Why this is no success."""
+        return self.faults
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self) | {"holds": self.holds}
+
+    def as_text(self) -> str:
+        """Lines for people."""
+        windows = " ".join("-" if age is None else f"{age:.0f}" for age in self.windows_ms)
+        worst = "-" if self.worst_ms is None else f"{self.worst_ms:.1f} ms"
+        growth_text = "-" if self.growth is None else f"{self.growth:.2f}"
+        lines = [
+            self.result.as_text(),
+            "",
+            f"can be carried               {self.carried_fps:8.1f} fps; a frame alone takes {self.service_ms:.1f} ms",
+            f"frame interval               {self.interval_ms:8.1f} ms",
+            f"median age of results, in time: {windows} ms",
+            f"  worst                      {worst:>11}   (below {self.bound_ms:.1f} ms)",
+            f"  last third / first third   {growth_text:>8}",
+        ]
+        if self.memory_growth_mb is not None:
+            lines.append(f"memory of the server         {self.memory_growth_mb:+8.1f} MB")
+        verdict = "the results stay fresh"
+        if self.faults:
+            verdict = f"THE RESULTS DO NOT STAY FRESH: {'; '.join(self.faults)}"
+        return "\n".join([*lines, verdict])
+
+
+def measure_overload(options: OverloadOptions) -> Overload:
+    """Find what the server carries, give it more, and watch; takes a minute or two.
+
+    Raises:
+        RuntimeError, SourceError, CallError, ValueError: see `measure_load`; also where nothing is ever answered.
+    """
+    return on_rig(options.load, lambda rig: run_overload(rig, options))
+
+
+async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
+    """The measurements themselves, on a rig that stands ready."""
+    streams = options.load.streams
+    alone = await rig.measure(streams=1, fps=min(_SERVICE_FPS, options.load.fps), seconds=_SEARCH_S)
+    if "total" not in alone.stages:
+        raise RuntimeError("the server tracked nothing; look at its log")
+    service_ms = alone.stages["total"].p50
+    carried_fps = await _carried_fps(rig, options.load.fps)
+    fps = options.factor * carried_fps / streams
+    measured = await rig.record(fps=fps, seconds=options.seconds)
+    windows = window_medians_ms(measured.records, measured.begin_s, measured.end_s, options.windows)
+    told = [age for age in windows if age is not None]
+    worst = max(told) if len(told) == len(windows) else None
+    interval_ms, grown, result = 1e3 / fps, growth(windows), summarise(measured)
+    bound_ms = options.most_intervals * interval_ms + service_ms
+    return Overload(
+        service_ms=service_ms,
+        carried_fps=carried_fps,
+        interval_ms=interval_ms,
+        bound_ms=bound_ms,
+        windows_ms=tuple(windows),
+        worst_ms=worst,
+        growth=grown,
+        memory_growth_mb=_memory_growth_mb(measured),
+        faults=tuple(_faults(result, worst, bound_ms, grown, options.most_growth)),
+        result=result,
+    )
+
+
+def _faults(
+    result: LoadResult, worst_ms: float | None, bound_ms: float, grown: float | None, most_growth: float
+) -> Iterator[str]:
+    if not result.valid:
+        yield "the figures do not count"
+    if result.fairness.starved:
+        yield f"{result.fairness.starved} streams without a result"
+    if worst_ms is None:
+        yield "a part of the time without a result"
+    elif worst_ms >= bound_ms:
+        yield f"{worst_ms:.1f} ms old at worst"
+    if grown is not None and grown > most_growth:
+        yield f"{grown:.2f} times as old in the end"
+
+
+def _memory_growth_mb(measured: Measured) -> float | None:
+    if measured.before is None or measured.after is None:
+        return None
+    before, after = (told.get("process_resident_memory_bytes") for told in (measured.before, measured.after))
+    return None if before is None or after is None else (after - before) / 1e6
+
+
+async def _carried_fps(rig: LoadRig, fps: float) -> float:
+    """Results a second when the server has more to do than it can: the load is doubled until that is so."""
+    carried = 0.0
+    for _ in range(_MOST_DOUBLINGS):
+        result = await rig.measure(fps=fps, seconds=_SEARCH_S)
+        carried = max(carried, result.answered_fps)
+        if result.answered_fps < _CARRIED_SHARE * result.offered_fps:
+            return carried
+        fps *= 2
+    raise RuntimeError(f"{fps / 2:g} fps a stream do not overload this server; use more streams")
+
+
+def growth(windows: Sequence[float | None]) -> float | None:
+    """The median of the last third as a multiple of that of the first; None where one of them is empty."""
+    third = len(windows) // 3
+    first = [age for age in windows[:third] if age is not None]
+    last = [age for age in windows[-third:] if age is not None]
+    return statistics.median(last) / statistics.median(first) if first and last else None

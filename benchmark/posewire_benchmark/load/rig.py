@@ -1,0 +1,284 @@
+"""A server, clips and generators that stand ready for any number of measurements."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import dataclasses
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from posewire import ServerInfo
+from posewire.cli.access import ServerAccess
+from posewire.v1 import settings_pb2, track_pb2
+from posewire_benchmark.access import access_fields
+from posewire_benchmark.clips import make_footage
+from posewire_benchmark.footage import Footage
+from posewire_benchmark.load.accelerator import GpuUse, gpu_of, watch_gpu
+from posewire_benchmark.load.generator import Closing, GeneratorPlan
+from posewire_benchmark.load.generator_process import generator_process
+from posewire_benchmark.load.options import BoxesFrom, LoadOptions
+from posewire_benchmark.load.records import Records
+from posewire_benchmark.load.result import LoadResult, Setting
+from posewire_benchmark.load.schedule import Schedule
+from posewire_benchmark.load.server_metrics import Scrape, scrape
+from posewire_benchmark.load.summary import Measured, summarise
+from posewire_benchmark.machine import this_machine
+from posewire_benchmark.private_server import PrivateServer, private_server
+from posewire_server.config import ServerConfig
+from posewire_server.wire.names import DROP_POLICIES
+
+__all__ = ["LoadRig", "load_rig", "measure_load", "on_rig"]
+
+Result = TypeVar("Result")
+
+# Frames go on for so long after the measured time, so that its last ones are answered under load too.
+_COOL_DOWN_S = 0.5
+_PATIENCE_S = 10.0
+# From the moment at which all streams are open to the first frame.
+_RUN_UP_S = 0.3
+# Streams of a hostile client, beside those of the load.
+_GUESTS = 32
+_POLICIES = {policy: number for number, policy in DROP_POLICIES.items()}
+
+
+class LoadRig:
+    """What `load_rig` prepares.
+
+    Args:
+        options: of the load; a measurement may replace some of them.
+        accesses: how the server is reached, in one way or as several callers.
+        metrics_url: of the server; empty: none.
+        gpu: of the server, its UUID; empty: not known.
+        footage: clips.
+        folder: for files.
+        setting: what is measured, for the results.
+    """
+
+    def __init__(
+        self,
+        options: LoadOptions,
+        accesses: Sequence[ServerAccess],
+        metrics_url: str,
+        gpu: str,
+        footage: list[Footage],
+        folder: Path,
+        setting: Setting,
+    ) -> None:
+        self.options = options
+        self.access = accesses[0]
+        self.metrics_url = metrics_url
+        self._accesses = accesses
+        self._gpu = gpu
+        self.setting = setting
+        self.footage = [folder / f"clip-{place}.npz" for place in range(len(footage))]
+        for clip, path in zip(footage, self.footage, strict=True):
+            clip.save(path)
+
+    def as_caller(self, number: int) -> LoadRig:
+        """The same rig as another caller, if the server can tell them apart; what one may open, others may as well."""
+        rig = copy.copy(self)
+        rig.access = self._accesses[number % len(self._accesses)]
+        return rig
+
+    async def measure(
+        self, *, streams: int | None = None, fps: float | None = None, seconds: float | None = None
+    ) -> LoadResult:
+        """Open new streams, load the server, and close them."""
+        return summarise(await self.record(streams=streams, fps=fps, seconds=seconds))
+
+    async def record(
+        self, *, streams: int | None = None, fps: float | None = None, seconds: float | None = None
+    ) -> Measured:
+        """The same, as records.
+
+        Raises:
+            StreamsRefused: the server takes no more streams.
+            RuntimeError: the streams cannot be opened, or a generator dies.
+        """
+        of = self.options
+        streams, fps, seconds = streams or of.streams, fps or of.fps, seconds or of.seconds
+        end_s = of.warm_up_s + seconds
+        schedule = Schedule(streams=streams, fps=fps, seconds=end_s + _COOL_DOWN_S)
+        processes = of.generators_for(streams, fps)
+        with tempfile.TemporaryDirectory(prefix="posewire-load-") as folder:
+            plans = [
+                self._plan(schedule, schedule.share(part, processes), end_s, Path(folder) / f"records-{part}.npy")
+                for part in range(processes)
+            ]
+            start_s, closings, told = await self._run(plans, end_s)
+            records: Records = np.concatenate([np.load(plan.records) for plan in plans])
+        before, after, gpu = told
+        return Measured(
+            setting=self.setting,
+            schedule=schedule,
+            records=records,
+            begin_s=start_s + of.warm_up_s,
+            end_s=start_s + end_s,
+            max_lateness_ms=of.max_lateness_ms,
+            generators=processes,
+            generator_cpu_s=sum(closing.cpu_s for closing in closings),
+            broken={stream: why for closing in closings for stream, why in closing.broken.items()},
+            before=before,
+            after=after,
+            gpu=gpu,
+        )
+
+    def _plan(self, schedule: Schedule, streams: range, end_s: float, records: Path) -> GeneratorPlan:
+        of = self.options
+        tracker = settings_pb2.TrackerSettings()
+        if of.detect_every is not None:
+            tracker.detect_every = of.detect_every
+        config = settings_pb2.StreamConfig(
+            codec=of.clip.codec.on_the_wire,
+            drop_policy=_POLICIES[of.drop_policy],
+            tracker=tracker,
+            max_detect_every=of.max_detect_every,
+            name="posewire bench",
+        )
+        first = track_pb2.TrackRequest(config=config).SerializeToString()
+        return GeneratorPlan(
+            access=access_fields(self.access),
+            footage=[str(path) for path in self.footage],
+            streams=list(streams),
+            of=schedule.streams,
+            fps=schedule.fps,
+            send_s=schedule.seconds,
+            counted_s=(of.warm_up_s, end_s),
+            patience_s=_PATIENCE_S,
+            first_request=base64.b64encode(first).decode("ascii"),
+            with_boxes=of.boxes is BoxesFrom.CALLER,
+            records=str(records),
+        )
+
+    async def _run(
+        self, plans: list[GeneratorPlan], end_s: float
+    ) -> tuple[float, list[Closing], tuple[Scrape | None, Scrape | None, GpuUse | None]]:
+        async with AsyncExitStack() as stack:
+            generators = [await stack.enter_async_context(generator_process(plan)) for plan in plans]
+            await asyncio.gather(*(each.ready() for each in generators))
+            start_s = time.monotonic() + _RUN_UP_S
+            for each in generators:
+                each.start(start_s)
+            told = await self._watch_server(start_s + self.options.warm_up_s, start_s + end_s)
+            closings = await asyncio.gather(*(each.closing() for each in generators))
+        return start_s, list(closings), told
+
+    async def _watch_server(self, begin_s: float, end_s: float) -> tuple[Scrape | None, Scrape | None, GpuUse | None]:
+        await asyncio.sleep(begin_s - time.monotonic())
+        async with watch_gpu(self._gpu) as gpu:
+            before = await scrape(self.metrics_url)
+            await asyncio.sleep(end_s - time.monotonic())
+            after = await scrape(self.metrics_url)
+        return before, after, gpu.use()
+
+
+@asynccontextmanager
+async def load_rig(
+    options: LoadOptions, *, most_streams: int | None = None, callers: int = 0
+) -> AsyncIterator[LoadRig]:
+    """Make the clips, and start a server if need be.
+
+    Args:
+        options: of the load.
+        most_streams: that a measurement will have; None: as many as the options say.
+        callers: that a private server can tell apart; each may open all streams once, and then as many a second as by
+            default. 0: anybody may, as often as they like.
+
+    Raises:
+        RuntimeError: the private server does not start.
+        OSError: the running one's metrics cannot be read.
+        CallError: the running one does not answer.
+        SourceError, ValueError: a clip, or the bundle, cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posewire-rig-")))
+        await scrape(options.metrics_url)  # a wrong address is told at once
+        footage = await asyncio.to_thread(make_footage, options.clip)
+        accesses: Sequence[ServerAccess]
+        if isinstance(options.server, ServerConfig):
+            config = _with_room(options.server, most_streams or options.streams, callers)
+            server = await stack.enter_async_context(_own_server(config, options, folder, callers))
+            accesses, metrics_url = server.accesses, server.metrics_url
+        else:
+            accesses, metrics_url = (options.server,), options.metrics_url
+        async with accesses[0].async_client() as client:
+            info = await client.server_info()
+        gpu = await gpu_of(info.device) if isinstance(options.server, ServerConfig) else ""
+        yield LoadRig(options, accesses, metrics_url, gpu, footage, folder, _setting(info, options, footage))
+
+
+@asynccontextmanager
+async def _own_server(
+    config: ServerConfig, options: LoadOptions, folder: Path, callers: int
+) -> AsyncIterator[PrivateServer]:
+    if options.random_weights:
+        from posewire_benchmark.random_bundle import write_random_bundle  # torch, needed for this alone
+
+        random = await asyncio.to_thread(write_random_bundle, config.bundle, folder / "bundle")
+        config = dataclasses.replace(config, bundle=str(random))
+    people = options.clip.people if options.boxes is BoxesFrom.INJECTED else 0
+    async with private_server(config, inject_people=people, tokens=callers) as server:
+        yield server
+
+
+def measure_load(options: LoadOptions) -> LoadResult:
+    """Measure one load.
+
+    Raises:
+        RuntimeError: the server does not start, refuses the streams (`StreamsRefused`), or a generator dies.
+        OSError, SourceError, CallError, ValueError: see `load_rig`.
+    """
+    return on_rig(options, LoadRig.measure)
+
+
+def on_rig(
+    options: LoadOptions,
+    measure: Callable[[LoadRig], Awaitable[Result]],
+    *,
+    most_streams: int | None = None,
+    callers: int = 0,
+) -> Result:
+    """What `measure` returns, on a rig of its own; see `load_rig` for the rest."""
+
+    async def run() -> Result:
+        async with load_rig(options, most_streams=most_streams, callers=callers) as rig:
+            return await measure(rig)
+
+    return asyncio.run(run())
+
+
+def _with_room(config: ServerConfig, streams: int, callers: int) -> ServerConfig:
+    """The same server with places for all streams and some guests, to be opened anew for every measurement."""
+    limits = config.limits
+    # Of the places for opening, a caller that is known leaves half to others.
+    room = max(limits.max_streams, streams + _GUESTS, 2 * streams if callers else 0)
+    openings_per_s = limits.max_openings_per_s if callers else max(limits.max_openings_per_s, room)
+    more = dataclasses.replace(limits, max_streams=room, max_openings_per_s=openings_per_s)
+    return dataclasses.replace(config, limits=more)
+
+
+def _setting(info: ServerInfo, options: LoadOptions, footage: list[Footage]) -> Setting:
+    models = info.models
+    clips = ", ".join(
+        f"{clip.name} {clip.size[0]}x{clip.size[1]} ({clip.codec}, {clip.frame_bytes / 1000:.0f} kB)"
+        for clip in footage
+    )
+    return Setting(
+        machine=this_machine(info.device),
+        server=f"posewire {info.version} on {info.device}",
+        models=(
+            f"bundle {models.bundle}{' with random weights' if options.random_weights else ''}: "
+            f"detector {models.detector or 'none'}, flow {models.flow}, pose {models.pose}"
+        ),
+        frames=clips,
+        boxes=options.boxes.value,
+        drop_policy=options.drop_policy.value,
+    )

@@ -1,0 +1,176 @@
+"""One stream of the load: it sends on schedule and notes when what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import numpy as np
+
+from posewire._connections import Connection
+from posewire.v1 import track_pb2
+from posewire_benchmark.footage import Footage, FootageCodec
+from posewire_benchmark.load.records import FRAME, STAGES, Outcome, Records
+from posewire_benchmark.load.schedule import Schedule
+
+__all__ = ["SendingStream"]
+
+_FIELDS = tuple(f"{stage}_ms" for stage in STAGES)
+# What a server names that refuses a stream only because too many were opened just before.
+_RATE_OF_OPENINGS = "limits.max_openings_per_s"
+# Such a stream is tried again for so long, which is less than whoever started the generator waits for it.
+_OPENING_S = 90.0
+_PAUSE_S = 2.0
+
+
+class SendingStream:
+    """A camera that goes on at its own pace, whatever the server does.
+
+    One task watches the schedule and notes each frame when it is due; another sends what is due, in order, and may fall
+    behind while the server does not read; a third takes the answers. Nothing is ever left out to catch up.
+
+    Args:
+        connection: to the server.
+        footage: what is played.
+        schedule: of all streams.
+        index: of this stream.
+        with_boxes: whether the boxes go with the frames.
+
+    Attributes:
+        index: of this stream.
+        records: of its frames.
+    """
+
+    def __init__(
+        self, connection: Connection, footage: Footage, schedule: Schedule, index: int, *, with_boxes: bool
+    ) -> None:
+        self.index = index
+        self._connection = connection
+        self._footage = footage
+        self._schedule = schedule
+        self._with_boxes = with_boxes
+        # Streams of one clip start at different places; a video at its keyframe.
+        jumps = footage.codec is FootageCodec.JPEG
+        self._first = index * 7 % len(footage.frames) if jumps else 0
+        self.records: Records = np.zeros(schedule.frames(index), FRAME)
+        self.records["stream"] = index
+        self.records["number"] = np.arange(len(self.records))
+        for name in ("noticed_s", "sent_s", "answered_s", "given_up_s"):
+            self.records[name] = np.nan
+        self._noticed = 0  # frames that are due
+        self._news = asyncio.Event()
+        self._call: Any = None
+
+    async def open(self, opening: track_pb2.TrackRequest) -> None:
+        """Open the stream; where the server only wants it to be later, it is tried again for a while.
+
+        Raises:
+            grpc.aio.AioRpcError: the server refuses it.
+        """
+        give_up_s = time.monotonic() + _OPENING_S
+        while True:
+            try:
+                await self._open(opening)
+                return
+            except grpc.aio.AioRpcError as error:
+                if _RATE_OF_OPENINGS not in (error.details() or "") or time.monotonic() >= give_up_s:
+                    raise
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _open(self, opening: track_pb2.TrackRequest) -> None:
+        self._call = self._connection.stub.Track(metadata=self._connection.metadata)
+        await self._call.write(opening)
+        await self._call.read()
+
+    async def run(self, start_s: float, patience_s: float) -> str:
+        """Send the frames, and wait for the last answers.
+
+        Args:
+            start_s: of the schedule, on the clock of `time.monotonic`.
+            patience_s: how long answers are waited for when the schedule has ended.
+
+        Returns:
+            Why the stream ended early; empty if it did not.
+        """
+        self.records["due_s"] = [
+            start_s + self._schedule.due_s(self.index, number) for number in range(len(self.records))
+        ]
+        end_s = start_s + self._schedule.seconds
+        given_up_s = end_s + patience_s
+        try:
+            async with asyncio.timeout(given_up_s - time.monotonic()):
+                await self._exchange(end_s)
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            # Given up, the call may fail in any of these ways. Frames without an answer stay open then, which is a
+            # figure and not a fault.
+            if time.monotonic() < given_up_s:
+                if isinstance(error, grpc.aio.AioRpcError):
+                    return f"{error.code().name}: {error.details()}"
+                return "the server ended the stream"
+        finally:
+            self._call.cancel()
+            self._give_up(end_s)
+        return ""
+
+    def _give_up(self, end_s: float) -> None:
+        """Note for how long answers were waited for; what was not even sent is lost when the schedule ends."""
+        now_s, sent = time.monotonic(), ~np.isnan(self.records["sent_s"])
+        left = self.records["outcome"] == Outcome.OPEN
+        self.records["given_up_s"][left] = np.where(sent, now_s, min(now_s, end_s))[left]
+
+    async def _exchange(self, end_s: float) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch_the_schedule())
+                tasks.create_task(self._send(end_s))
+                tasks.create_task(self._take_answers())
+        except BaseExceptionGroup as group:
+            # All of them fail when the call does; its status says most.
+            told = [error for error in group.exceptions if isinstance(error, grpc.aio.AioRpcError)]
+            raise (told or group.exceptions)[0] from None
+
+    async def _watch_the_schedule(self) -> None:
+        noticed = self.records["noticed_s"]
+        for number, due_s in enumerate(self.records["due_s"].tolist()):
+            # Also where it is late already: the other tasks must have their turn.
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            noticed[number] = time.monotonic()
+            self._noticed = number + 1
+            self._news.set()
+
+    async def _send(self, end_s: float) -> None:
+        sent, due = self.records["sent_s"], self.records["due_s"]
+        wall_clock_s = time.time() - time.monotonic()
+        played = self._footage.frames
+        for number in range(len(self.records)):
+            while number >= self._noticed:
+                self._news.clear()
+                await self._news.wait()
+            if time.monotonic() > end_s:
+                break  # it stays unsent: who is held back for so long has lost it
+            request = played[(self._first + number) % len(played)].request(number, with_boxes=self._with_boxes)
+            request.frame.capture_time.FromNanoseconds(int((wall_clock_s + due[number]) * 1e9))
+            await self._call.write(request)
+            sent[number] = time.monotonic()
+        await self._call.done_writing()
+
+    async def _take_answers(self) -> None:
+        while (response := await self._call.read()) is not grpc.aio.EOF:
+            now_s = time.monotonic()
+            for dropped in response.dropped:
+                self._note(dropped.number, Outcome.DROPPED, now_s, dropped.reason)
+            match response.WhichOneof("event"):
+                case "tracked":
+                    tracked = response.tracked
+                    self._note(tracked.number, Outcome.TRACKED, now_s)
+                    record = self.records[tracked.number]
+                    record["people"] = len(tracked.people)
+                    record["stages_ms"] = tuple(getattr(tracked.timings, name) for name in _FIELDS)
+                case "failed":
+                    self._note(response.failed.number, Outcome.FAILED, now_s, response.failed.reason)
+
+    def _note(self, number: int, outcome: Outcome, now_s: float, reason: int = 0) -> None:
+        record = self.records[number]
+        record["outcome"], record["answered_s"], record["reason"] = outcome, now_s, reason

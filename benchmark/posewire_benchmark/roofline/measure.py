@@ -1,0 +1,254 @@
+"""The roofline of a bundle: how much of what the device can do its networks reach, and what holds them back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posewire_benchmark.machine import Machine, load_average, this_machine
+from posewire_benchmark.random_bundle import random_network
+from posewire_benchmark.roofline.cost import NetworkCost, network_cost, network_cost_at
+from posewire_benchmark.roofline.networks import BundleNetwork, bundle_networks, torchvision_component
+from posewire_benchmark.roofline.peaks import Peaks, Workload, measure_peaks
+from posewire_benchmark.roofline.timing import median_s
+from posewire_models.inference import runner, select_device, select_runtime
+from posewire_models.precision import select_precision
+from posewire_server.ranges import check_range
+
+__all__ = ["Roofline", "RooflineOptions", "RooflinePoint", "measure_roofline", "roofline_point"]
+
+_PICTURE = (3, 720, 1280)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RooflineOptions:
+    """What is measured.
+
+    Attributes:
+        bundle: name or folder. Networks whose published weights are not here have random ones.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        runtimes: of `posewire_models.inference.RUNTIMES`; empty: torch, and what `auto` takes.
+        precision: `auto`, or what else networks may compute in.
+        batches: sizes.
+        threads: of a network on the CPU; 0: the libraries' choice.
+        point_s: for how long each network is measured at each size.
+        peak_s: for how long each peak is.
+        workload: sizes with which peaks are reached; None: those for the device.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    bundle: str = "nano"
+    device: str = "auto"
+    runtimes: tuple[str, ...] = ()
+    precision: str = "auto"
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    threads: int = 0
+    point_s: float = 0.5
+    peak_s: float = 1.0
+    workload: Workload | None = None
+
+    def __post_init__(self) -> None:
+        if not self.batches or not all(1 <= batch <= 32 for batch in self.batches):
+            raise ValueError(f"batches are {self.batches}; give one or more sizes in 1..32")
+        for name, low, high in (("threads", 0, 1024), ("point_s", 0.001, 600.0), ("peak_s", 0.001, 600.0)):
+            check_range(name, getattr(self, name), low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RooflinePoint:
+    """One network at one batch size.
+
+    Attributes:
+        network: stage and architecture.
+        runtime: what ran it.
+        precision: in what it computed.
+        batch: items.
+        ms: of a batch, median.
+        gmacs: 10^9 multiply-adds a second.
+        gbs: 10^9 bytes a second, weights and activations.
+        share_of_peak: of the device's measured multiply-adds a second.
+        bound: `compute` or `memory`: which of the two would take longer at its peak.
+        share_of_roof: of the speed that this bound allows. Above 1 where caches hold what is counted as moved.
+    """
+
+    network: str
+    runtime: str
+    precision: str
+    batch: int
+    ms: float
+    gmacs: float
+    gbs: float
+    share_of_peak: float
+    bound: str
+    share_of_roof: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """All points of a bundle.
+
+    Attributes:
+        machine: where they were measured.
+        bundle: its name.
+        peaks: of the device, by precision.
+        costs: of each network, for one item.
+        points: measured.
+        remarks: what was left out, or is not as it seems.
+    """
+
+    machine: Machine
+    bundle: str
+    peaks: dict[str, Peaks]
+    costs: dict[str, NetworkCost]
+    points: tuple[RooflinePoint, ...]
+    remarks: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    def as_text(self) -> str:
+        """Lines for people."""
+        lines = [self.machine.as_line(), f"bundle {self.bundle}"]
+        lines += [
+            f"peak in {precision}: matrix product {peak.matmul_gmacs:.0f}, convolution {peak.convolution_gmacs:.0f} "
+            f"GMAC/s; copy {peak.copy_gbs:.1f} GB/s"
+            for precision, peak in self.peaks.items()
+        ]
+        for name, cost in self.costs.items():
+            sizes = f"{cost.parameters / 1e6:.2f} M parameters, {cost.activations / 1e6:.2f} M activations"
+            lines += ["", f"{name}: {cost.multiply_adds / 1e9:.3f} GMAC, {sizes}"]
+            lines.append("  runtime     precision  batch        ms  GMAC/s    GB/s   of peak  bound    of that")
+            lines += [
+                f"  {point.runtime:11} {point.precision:9} {point.batch:6d} {point.ms:9.3f} {point.gmacs:7.1f} "
+                f"{point.gbs:7.1f} {point.share_of_peak:9.1%}  {point.bound:7} {point.share_of_roof:8.1%}"
+                for point in self.points
+                if point.network == name
+            ]
+        return "\n".join([*lines, *([""] if self.remarks else []), *self.remarks])
+
+
+def measure_roofline(options: RooflineOptions) -> Roofline:
+    """Measure a bundle's networks, and the device beside them.
+
+    Raises:
+        ValueError: unknown bundle, device, runtime or precision.
+    """
+    load = load_average()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = select_device(options.device)
+    networks, remarks = bundle_networks(options.bundle)
+    measured: list[tuple[RooflinePoint, NetworkCost]] = []
+    peaks: dict[str, Peaks] = {}
+
+    def point(name: str, cost: NetworkCost, run: _Running, batch: int, seconds: float) -> None:
+        if run.precision not in peaks:
+            peaks[run.precision] = measure_peaks(device, run.dtype, options.peak_s, options.workload)
+        measured.append(
+            (roofline_point(name, cost, run.runtime, run.dtype, batch, seconds, peaks[run.precision]), cost)
+        )
+
+    for network in networks:
+        if not network.has_weights:
+            remarks.append(f"{network.name}: its weights are not here, so they are random")
+        for run in _runs(network, device, options):
+            for batch, seconds in run.timed(options):
+                point(network.name, run.cost, run, batch, seconds)
+    detector = torchvision_component(options.bundle)
+    if detector is not None:
+        name = f"detector {detector.network['name']}"
+        remarks.append(f"{name}: random weights, one picture of 1280x720 at a time, as the service runs it")
+        picture_run, seconds = _torchvision(random_network(detector, "detector"), device, options)
+        point(name, picture_run.cost, picture_run, 1, seconds)
+    return Roofline(
+        machine=this_machine(_in_words(device), load),
+        bundle=options.bundle,
+        peaks=peaks,
+        costs={of.network: cost for of, cost in measured},
+        points=tuple(of for of, _ in measured),
+        remarks=tuple(remarks),
+    )
+
+
+def roofline_point(
+    network: str, cost: NetworkCost, runtime: str, dtype: torch.dtype, batch: int, seconds: float, peaks: Peaks
+) -> RooflinePoint:
+    """The figures of a network that took `seconds` for a batch."""
+    macs, moved = batch * cost.multiply_adds, cost.bytes_moved(batch, dtype.itemsize)
+    compute_s, memory_s = macs / (peaks.gmacs * 1e9), moved / (peaks.copy_gbs * 1e9)
+    return RooflinePoint(
+        network=network,
+        runtime=runtime,
+        precision=_name(dtype),
+        batch=batch,
+        ms=seconds * 1e3,
+        gmacs=macs / seconds / 1e9,
+        gbs=moved / seconds / 1e9,
+        share_of_peak=compute_s / seconds,
+        bound="compute" if compute_s >= memory_s else "memory",
+        share_of_roof=max(compute_s, memory_s) / seconds,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """A network that is ready to run."""
+
+    call: Callable[[Tensor], Any]
+    input_shape: tuple[int, int, int]
+    cost: NetworkCost
+    runtime: str
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def precision(self) -> str:
+        return _name(self.dtype)
+
+    @torch.inference_mode()
+    def timed(self, options: RooflineOptions) -> Iterator[tuple[int, float]]:
+        """Batch sizes and seconds."""
+        for batch in options.batches:
+            images = torch.randn(batch, *self.input_shape, device=self.device)
+            images = images.contiguous(memory_format=torch.channels_last)
+            yield batch, median_s(partial(self.call, images), self.device, options.point_s)
+
+
+def _runs(network: BundleNetwork, device: torch.device, options: RooflineOptions) -> Iterator[_Running]:
+    # In what the weights are kept says nothing: OpenVINO leaves them as they are.
+    dtype = select_precision(options.precision, device)
+    wanted = (select_runtime(name, device, options.precision) for name in options.runtimes or ("torch", "auto"))
+    for runtime in dict.fromkeys(wanted):
+        built = network.build()
+        shape = network.input_shape(built)
+        cost = network_cost(built, shape)
+        call = runner(built, shape, device, runtime, options.precision)
+        yield _Running(call, shape, cost, runtime, dtype, device)
+
+
+@torch.inference_mode()
+def _torchvision(network: nn.Module, device: torch.device, options: RooflineOptions) -> tuple[_Running, float]:
+    prepared = network.eval().requires_grad_(False).to(device)
+    pictures = [torch.rand(_PICTURE, device=device)]
+    cost = network_cost_at(prepared, pictures)
+    running = _Running(prepared, _PICTURE, cost, "torch", torch.float32, device)
+    return running, median_s(lambda: prepared(pictures), device, options.point_s)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _in_words(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)"

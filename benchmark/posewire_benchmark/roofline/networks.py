@@ -1,0 +1,80 @@
+"""The networks of a bundle, by themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import nn
+
+from posewire_benchmark.random_bundle import described_bundle, random_network
+from posewire_models.architectures import NETWORKS, TORCHVISION, build_network
+from posewire_models.bundle import find_bundle, weights_folder
+from posewire_models.flownet_s import FlowNetS
+from posewire_models.manifest import Component
+from posewire_models.published.resolution import STAGES
+
+__all__ = ["BundleNetwork", "bundle_networks", "torchvision_component"]
+
+
+@dataclass(frozen=True, eq=False)
+class BundleNetwork:
+    """One network; each `build` gives another copy.
+
+    Attributes:
+        stage: `detector`, `flow` or `pose`.
+        component: of the manifest.
+        bundle: where it belongs.
+    """
+
+    stage: str
+    component: Component
+    bundle: str
+
+    @property
+    def name(self) -> str:
+        """Stage and architecture."""
+        return f"{self.stage} {self.component.architecture}"
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether its weights are here; else it is built with random ones."""
+        return self.component.weights is not None
+
+    def build(self) -> nn.Module:
+        """The network."""
+        if self.component.weights is None:
+            return random_network(self.component, self.stage)
+        folder = weights_folder(self.component, find_bundle(self.bundle))
+        return build_network(self.component, folder, self.stage)
+
+    @staticmethod
+    def input_shape(network: nn.Module) -> tuple[int, int, int]:
+        """(channels, height, width) of what a network of ours takes."""
+        height, width = cast(Any, network).config.input_size
+        return (6 if isinstance(network, FlowNetS) else 3), height, width
+
+
+def bundle_networks(bundle: str) -> tuple[list[BundleNetwork], list[str]]:
+    """The networks of ours in a bundle, and in words what else there is: it computes by other means.
+
+    Raises:
+        BundleError, UnknownFileError: see `described_bundle`.
+    """
+    manifest = described_bundle(bundle)
+    found, others = [], []
+    for stage in STAGES:
+        component: Component | None = getattr(manifest, stage)
+        if component is None:
+            continue
+        if component.architecture in NETWORKS:
+            found.append(BundleNetwork(stage, component, bundle))
+        elif component.architecture != TORCHVISION:
+            others.append(f"{stage}: {component.architecture}, which is no network")
+    return found, others
+
+
+def torchvision_component(bundle: str) -> Component | None:
+    """The bundle's detector, if it is one of torchvision."""
+    detector = described_bundle(bundle).detector
+    return detector if detector is not None and detector.architecture == TORCHVISION else None

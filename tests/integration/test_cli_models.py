@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
+from posewire_models.manifest import find_bundle
 from posewire_models.published.catalogue import published_file
 from posewire_models.published.store import Store
 from posewire_server.config import ServerConfig
@@ -89,6 +91,19 @@ def test_damaged_weights_are_found(mirror: Web) -> None:
     assert result.exit_code == 1
     assert "mmflow-flownets: DAMAGED: SHA-256 is " in result.stderr
     assert "posewire models pull mmflow-flownets" in result.stderr
+
+
+def test_a_bundle_is_verified_with_its_own_weights(tmp_path: Path) -> None:
+    result = run("verify", "nano")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert lines == [f"nano: {stage}.safetensors: whole" for stage in ("detector", "flow", "pose")]
+    shutil.copytree(find_bundle("nano"), tmp_path / "mine")
+    with (tmp_path / "mine" / "flow.safetensors").open("ab") as weights:
+        weights.write(b"x")
+    result = run("verify", str(tmp_path / "mine"))
+    assert result.exit_code == 1
+    assert "flow.safetensors is damaged or another file" in result.stderr
 
 
 def test_weights_that_are_gone_are_found(mirror: Web) -> None:
@@ -175,7 +190,12 @@ def test_a_file_of_one_s_own_is_converted(flow_checkpoint: bytes, tmp_path: Path
             "cannot be fetched by a program. By hand: get FlowNet2-S_checkpoint.pth.tar",
         ),
         (("verify", "mmflow-flownets"), 1, "is not here; fetch it: posewire models pull mmflow-flownets"),
-        (("verify", "raft"), 1, "unknown published file 'raft'"),
+        (("verify", "raft"), 1, "unknown model 'raft'; known bundles: nano, "),
+        (
+            ("verify", "paper-r50"),
+            1,
+            "paper-r50: not here: detector, flow, pose; fetch what is missing: posewire models",
+        ),
         (("convert", "absent.pth"), 1, "absent.pth cannot be read: No such file"),
         (("convert", "absent.pth", "--out", "w.pth"), 2, "must end in .safetensors"),
         (("export", "paper-r50", "--onnx", "out"), 1, "posewire models pull paper-r50"),

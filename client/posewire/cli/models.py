@@ -69,19 +69,21 @@ def pull(
 @models.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Published files (default: all stored ones).")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Bundles or published files (default: all stored files)."),
     ] = None,
     quiet: QuietFlag = False,
 ) -> None:
-    """Check the digests of the stored weights; exit status 1 if one is damaged."""
+    """Check the digests of weights; exit status 1 if one is damaged."""
     with _expected_failures():
-        from posewire_models.published.catalogue import catalogue, published_file
+        from posewire_models.published.catalogue import catalogue
         from posewire_models.published.errors import StoreError
         from posewire_models.published.store import Store
 
         store = Store()
         damaged, count = [], 0
-        for name in [published_file(name).name for name in names] if names else catalogue():
+        asked = [file for model in names for file in _with_own_verified(model, store, quiet)] if names else catalogue()
+        for name in asked:
             try:
                 record = store.record(name)  # whose weights may be gone
             except StoreError as error:
@@ -100,7 +102,7 @@ def verify(
                 say(f"{name}: DAMAGED: {fault} ({store.path(record)})")
             elif not quiet:
                 say(f"{name}: whole, from {record.source}")
-        if not (count or quiet):
+        if not (count or quiet or names):
             say(f"nothing is stored in {store.folder}; posewire models list shows what there is to pull")
         if damaged:
             raise CommandError(
@@ -196,23 +198,58 @@ def _pull(file: PublishedFile, store: Store, mirror: str, *, quiet: bool) -> Non
 
 def _named(name: str, store: Store) -> list[PublishedFile]:
     """The published file of that name, or what is still to be fetched of the bundle of that name."""
-    from posewire_models.manifest import BundleError, bundle_names, find_bundle, read_manifest
+    from posewire_models.manifest import read_manifest
     from posewire_models.published.catalogue import catalogue
     from posewire_models.published.resolution import files_of, files_to_pull
 
     if name in catalogue():
         return [catalogue()[name]]
-    try:
-        folder = find_bundle(name)
-    except BundleError:
-        raise CommandError(
-            f"unknown model {name!r}; known bundles: {', '.join(bundle_names())}; known files: {', '.join(catalogue())}"
-        ) from None
-    manifest = read_manifest(folder)
+    manifest = read_manifest(_bundle_folder(name))
     files = files_to_pull(manifest, store)
     if not files:
         say(f"{name}: everything is here" if files_of(manifest) else f"{name}: comes with posewire, nothing to fetch")
     return files
+
+
+def _with_own_verified(name: str, store: Store, quiet: bool) -> list[str]:
+    """The published file of that name, or those of the bundle of that name, whose own weights are verified here.
+
+    Raises:
+        CommandError: there is no such model, or a file of it was not fetched.
+        WeightsError: a bundle's own file is missing or damaged.
+    """
+    from posewire_models.manifest import read_manifest
+    from posewire_models.published.catalogue import catalogue
+    from posewire_models.published.resolution import files_of
+    from posewire_models.weights import check_digest
+
+    if name in catalogue():
+        return [name]
+    folder = _bundle_folder(name)
+    manifest = read_manifest(folder)
+    for component in (manifest.detector, manifest.flow, manifest.pose):
+        if component is not None and component.weights is not None:
+            check_digest(folder / component.weights.file, component.weights.sha256)
+            if not quiet:
+                say(f"{name}: {component.weights.file}: whole")
+    stored = {stage: [file for file in files if store.find(file)] for stage, files in files_of(manifest).items()}
+    if missing := [stage for stage, files in stored.items() if not files]:
+        raise CommandError(
+            f"{name}: not here: {', '.join(missing)}; fetch what is missing: posewire models pull {name}"
+        )
+    return [files[0] for files in stored.values()]
+
+
+def _bundle_folder(name: str) -> Path:
+    from posewire_models.manifest import BundleError, bundle_names, find_bundle
+    from posewire_models.published.catalogue import catalogue
+
+    try:
+        return find_bundle(name)
+    except BundleError:
+        raise CommandError(
+            f"unknown model {name!r}; known bundles: {', '.join(bundle_names())}; known files: {', '.join(catalogue())}"
+        ) from None
 
 
 def _digest(path: Path) -> str:

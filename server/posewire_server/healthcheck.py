@@ -76,18 +76,19 @@ def _reachable(host: str) -> str:
 def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.Channel:
     if security.tls_cert is None or security.tls_key is None:
         return grpc.insecure_channel(address, _OPTIONS)
-    chain = security.tls_cert.read_bytes()
-    key, own = (security.tls_key.read_bytes(), chain) if security.client_ca is not None else (None, None)
-    own_files = (security.tls_cert, security.tls_key) if security.client_ca is not None else None
-    name = _name_in_certificate(address, security.tls_cert, own_files, timeout_s)
+    shown = (security.tls_cert, security.tls_key) if security.client_ca is not None else None
+    name = _name_in_certificate(address, security.tls_cert, shown, timeout_s)
+    chain, key = (file.read_bytes() for file in shown) if shown is not None else (None, None)
     return grpc.secure_channel(
         address,
-        grpc.ssl_channel_credentials(root_certificates=chain, private_key=key, certificate_chain=own),
+        grpc.ssl_channel_credentials(
+            root_certificates=security.tls_cert.read_bytes(), private_key=key, certificate_chain=chain
+        ),
         options=[*_OPTIONS, ("grpc.ssl_target_name_override", name)],
     )
 
 
-def _name_in_certificate(address: str, cert: Path, own: tuple[Path, Path] | None, timeout_s: float) -> str:
+def _name_in_certificate(address: str, cert: Path, shown: tuple[Path, Path] | None, timeout_s: float) -> str:
     """A name that the server's certificate is for; the library reads certificates only out of a connection.
 
     The connection is one that the server takes for that of a client, so that its log has no word of it.
@@ -95,7 +96,7 @@ def _name_in_certificate(address: str, cert: Path, own: tuple[Path, Path] | None
     Args:
         address: of the server.
         cert: that it must show.
-        own: certificate and key to show; None: none.
+        shown: certificate and key to show; None: none.
         timeout_s: for connecting, and for each wait.
 
     Raises:
@@ -106,8 +107,8 @@ def _name_in_certificate(address: str, cert: Path, own: tuple[Path, Path] | None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # no authority is needed above the certificate itself
     context.load_verify_locations(cert)
     context.set_alpn_protocols(["h2"])
-    if own is not None:
-        context.load_cert_chain(*own)
+    if shown is not None:
+        context.load_cert_chain(*shown)
     host, _, port = address.rpartition(":")
     with (
         socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,

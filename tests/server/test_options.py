@@ -123,16 +123,16 @@ def test_what_keeps_a_server_from_starting_is_told_in_one_line(
 def test_a_bundle_that_cannot_be_looked_at_is_told_in_one_line(
     bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read_text = Path.read_text
+    read_bytes = Path.read_bytes
 
-    def unreadable(path: Path, **options: Any) -> str:
+    def unreadable(path: Path) -> bytes:
         if path.parent.name == "unreadable":
             raise PermissionError(13, "Permission denied", str(path))
-        return read_text(path, **options)
+        return read_bytes(path)
 
     (tmp_path / "unreadable").mkdir()
     (tmp_path / "unreadable" / "manifest.json").write_text("{}")
-    monkeypatch.setattr(Path, "read_text", unreadable)
+    monkeypatch.setattr(Path, "read_bytes", unreadable)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(typer.Exit) as ended:
         options.start(ServerConfig(bundle=bundle))

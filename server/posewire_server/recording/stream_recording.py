@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posewire.v1 import track_pb2
@@ -16,6 +17,10 @@ from posewire_server.wire.names import CODECS
 __all__ = ["StreamRecording"]
 
 log = logging.getLogger(__name__)
+
+# Parts of one stream that wait for answers, beside the newest one. There are more only where nothing is tracked at all.
+_MOST_WAITING = 8
+_GOES_ON = "the stream goes on in another file"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,7 @@ class StreamRecording:
         self._configuration: track_pb2.TrackRequest | None = None
         self._started = track_pb2.TrackResponse()
         self._parts: list[_Part] = []  # the last one gets what comes; those before it, what comes of their frames
+        self._newest = -1  # the highest number of a frame
         self._ended = False
 
     def request(self, request: track_pb2.TrackRequest) -> None:
@@ -49,10 +55,11 @@ class StreamRecording:
         if not self._parts:
             self._configuration = _without_token(request)
             return
-        file = self._parts[-1].file
-        if file.size > self._recorder.share_bytes and not file.ended and self._can_start(request.frame):
+        number = request.frame.number
+        if self._has_its_share(self._parts[-1].file) and number > self._newest and self._can_start(request.frame):
             self._started = _as_continued(self._started)
-            self._begin_part(request.frame.number)
+            self._begin_part(number)
+        self._newest = max(self._newest, number)
         self._put(self._parts[-1], request)
 
     def response(self, response: track_pb2.TrackResponse) -> None:
@@ -77,6 +84,9 @@ class StreamRecording:
             for part in self._parts:
                 self._finish(part, reason)
 
+    def _has_its_share(self, file: RecordingFile) -> bool:
+        return file.size > self._recorder.share_bytes and not file.ended
+
     def _can_start(self, frame: track_pb2.Frame) -> bool:
         codec = CODECS.get(self._started.started.config.codec)
         if codec is None or codec not in VIDEO_CODECS:
@@ -86,6 +96,7 @@ class StreamRecording:
     def _begin_part(self, first: int) -> None:
         part = _Part(first, self._recorder.file(current_stream.get()))
         self._parts.append(part)
+        self._leave(self._parts[: -1 - _MOST_WAITING])
         if self._configuration is not None:
             self._put(part, self._configuration)
         self._put(part, self._started)
@@ -100,8 +111,13 @@ class StreamRecording:
                 self._put(other, track_pb2.TrackResponse(dropped=[each]))
         self._put(part, response)
         if event == "tracked":  # results come in order, failures do not
-            while self._parts[0] is not part:
-                self._finish(self._parts.pop(0), "the stream goes on in another file")
+            self._leave(self._parts[: self._parts.index(part)])
+
+    def _leave(self, parts: Sequence[_Part]) -> None:
+        """No more answers are expected for these first parts."""
+        del self._parts[: len(parts)]
+        for part in parts:
+            self._finish(part, _GOES_ON)
 
     def _part_of(self, number: int) -> _Part:
         return next((part for part in reversed(self._parts) if part.first <= number), self._parts[0])

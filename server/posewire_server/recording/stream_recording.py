@@ -18,8 +18,9 @@ __all__ = ["StreamRecording"]
 
 log = logging.getLogger(__name__)
 
-# Parts of one stream that wait for answers, beside the newest one. There are more only where nothing is tracked at all.
-_MOST_WAITING = 8
+# Parts of one stream that wait for answers, beside the newest one: what is not finished can make no room. More would
+# wait only where frames are as large as a part, or none is tracked.
+_MOST_WAITING = 2
 _GOES_ON = "the stream goes on in another file"
 
 

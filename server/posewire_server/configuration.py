@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -148,7 +149,8 @@ def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -
         message = str(error)
         if any(message.startswith(f"{name} ") for name in values):
             message = prefix + message
-        origins = [each.origin for name, each in given.items() if name.startswith(prefix) and name in message]
+        named = {name for name in given if re.search(rf"(?<![\w.]){re.escape(name)}\b", message)}
+        origins = [each.origin for name, each in given.items() if name in named]
         raise ConfigError(f"{message} ({', '.join(dict.fromkeys(origins)) or 'of the defaults'})") from error
 
 

@@ -132,7 +132,7 @@ def main(
     service: Annotated[
         str, typer.Option(help="Network to ask for: detector, flow or pose (default: the server).")
     ] = "",
-    timeout_s: Annotated[float, typer.Option(help="Maximum seconds to wait.")] = 5.0,
+    timeout_s: Annotated[float, typer.Option(help="Maximum seconds for each wait.")] = 5.0,
 ) -> None:
     """Ask the server on this machine for its health; exit status 0 if it is SERVING."""
     # Whether the server may listen as it does is for the server to say: that it is `insecure` may have been a flag.

@@ -24,6 +24,7 @@ from posewire_server.config import LimitsConfig
 from posewire_server.inference.networks import Networks
 from posewire_server.recording.explanation import explain
 from posewire_server.recording.file_format import Kind, Record, records
+from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.recording import Recording
 from posewire_server.server import running_server
 from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, box_list, connected, server_config
@@ -124,6 +125,34 @@ async def test_every_part_of_a_long_stream_is_replayed(tmp_path: Path, again: st
     assert len(parts) > 2
     assert max(Recording.read(parts[-1]).outcomes) == 39
     for path in parts:
+        done = await posewire("replay", path, "--server", again)
+        assert done.exit_code == 0, done.output
+        assert re.search(r"^[1-9]\d* frames: same ids", done.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        (Codec.H264, {"b_frames": 2}),
+        (Codec.H265, {"b_frames": 3, "open_gop": True}),  # whose key frames have leading frames that look back
+    ],
+    ids=["H264", "H265"],
+)
+async def test_every_part_of_a_video_is_replayed(
+    tmp_path: Path, again: str, codec: Codec, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recorder, "share_bytes", 3000)
+    units = encode(codec, [picture(number % 20, people=2) for number in range(48)], **options)
+    wire = pose_pb2.CODEC_H264 if codec is Codec.H264 else pose_pb2.CODEC_H265
+    async with running_server(server_config(record=tmp_path), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL, codec=wire)
+        for number, unit in enumerate(units):
+            await client.send(number, unit)
+        answers = await client.finish()
+    assert len(answers.tracked) == 48
+    assert len(files(tmp_path)) > 2
+    for path in files(tmp_path):
         done = await posewire("replay", path, "--server", again)
         assert done.exit_code == 0, done.output
         assert re.search(r"^[1-9]\d* frames: same ids", done.output, re.MULTILINE)

@@ -15,7 +15,12 @@ _ENCODERS = {Codec.H264: "libx264", Codec.H265: "libx265"}
 
 
 def encode(
-    codec: Codec, pictures: Sequence[npt.NDArray[np.uint8]], *, b_frames: int = 0, key_every: int = 12
+    codec: Codec,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    *,
+    b_frames: int = 0,
+    key_every: int = 12,
+    open_gop: bool = False,
 ) -> list[bytes]:
     """One access unit in Annex B format for each picture, in the order in which an encoder emits them."""
     height, width, _ = pictures[0].shape
@@ -27,6 +32,8 @@ def encode(
     options = {"preset": "veryfast", "bf": str(b_frames), "g": str(key_every)}
     if codec is Codec.H265:
         options["x265-params"] = f"log-level=none:repeat-headers=1:pools=1:bframes={b_frames}:keyint={key_every}"
+        if open_gop:
+            options["x265-params"] += f":open-gop=1:min-keyint={key_every}:scenecut=0"
     if not b_frames:
         options["tune"] = "zerolatency"
     encoder.options = options

@@ -144,7 +144,8 @@ class Frame(google.protobuf.message.Message):
     data: builtins.bytes
     """The picture, encoded as StreamConfig.codec says."""
     elapsed: builtins.float
-    """Time since the frame before that was tracked, in intervals of the camera, above 0; below 0.5 it counts as 0.5. Absent:
+    """Time since the frame before that was tracked, in intervals of the camera, above 0, at most 1,000,000; below 0.5 it
+    counts as 0.5. Absent:
     the server measures it by the times of capture, or of arrival.
     """
     @property

@@ -17,7 +17,7 @@ from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import VIDEO_CODECS, Codec, Decoded, Pixels, check_pixels
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
 
-__all__ = ["VideoDecoder", "holds_key_frame", "holds_parameters"]
+__all__ = ["VideoDecoder", "holds_key_frame", "holds_parameters", "looks_back"]
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +201,11 @@ def holds_key_frame(codec: Codec, data: bytes) -> bool:
 def holds_parameters(codec: Codec, data: bytes) -> bool:
     """Whether an access unit holds a sequence parameter set."""
     return any(each == (7 if codec is Codec.H264 else 33) for each in _nal_unit_types(codec, data))
+
+
+def looks_back(codec: Codec, data: bytes) -> bool:
+    """Whether an access unit builds on what comes before the last key frame, as in open GOPs of H.265 (RASL)."""
+    return codec is Codec.H265 and any(each in (8, 9) for each in _nal_unit_types(codec, data))
 
 
 def _nal_unit_types(codec: Codec, data: bytes) -> Iterator[int]:

@@ -21,7 +21,7 @@ from posewire_server.inference.lane import Lane
 from posewire_server.inference.networks import Networks
 from posewire_server.inference.outcomes import Estimated, StageTimes, Tracked
 from posewire_server.streams.session import Session
-from posewire_server.tracking import LONGEST_GAP, Boxes, BoxSource, Tracker
+from posewire_server.tracking import LONGEST_GAP, MOST_ELAPSED, Boxes, BoxSource, Tracker
 from posewire_server.workers import Workers
 
 __all__ = ["Pipeline"]
@@ -104,7 +104,7 @@ class Pipeline:
         tracker, times, detect_every = session.tracker, StageTimes(), session.tracker.detect_every
         frame.taken_s = moment_s if session.clock.by_capture else None
         if elapsed is None:
-            elapsed = session.clock.elapsed(session.previous_s, moment_s)
+            elapsed = min(session.clock.elapsed(session.previous_s, moment_s), MOST_ELAPSED)
         with _unchanged_by_failures(tracker):
             if session.size not in (None, frame.size):
                 tracker.resize(session.size, frame.size)
@@ -129,9 +129,9 @@ class Pipeline:
                 posed = await posing
             finally:
                 posing.cancel()
+            _note_poses(posed, times)
+            people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
         session.saw(frame, moment_s)
-        _note_poses(posed, times)
-        people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
         session.tracker_ms = times.track_ms
         return Tracked(people, times, detector_runs, detect_every, elapsed)
 

@@ -93,6 +93,9 @@ class Recorder:
                 self._write(piece)
             except OSError as error:
                 self._give_up(piece.file, error)
+            except Exception as error:
+                log.exception("a fault of the recorder")
+                self._give_up(piece.file, error)
             with self._lock:
                 self._waiting_bytes -= piece.bytes_about
             del piece  # a waiting thread must not keep the last frame alive
@@ -128,8 +131,10 @@ class Recorder:
         # Without a buffer: what was written is there, even if the server is killed.
         descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         file.output = open(descriptor, "wb", buffering=0)  # noqa: SIM115  closed by `_finish`
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed, by the end of the process at the latest
+        with suppress(OSError):  # some file systems of networks have no locks: there nobody takes a file for abandoned
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed, by the end of the process at the latest
         self._writing[file.path] = file
+        self._total_bytes = sum(size for _, size, _ in self._recordings())  # other servers write here, too
         header = {"version": metadata.version("posewire"), "stream": file.stream_id, "recorded": file.started_at}
         self._append(file, begin() + pack_json(Kind.HEADER, 0.0, header))
 
@@ -150,7 +155,7 @@ class Recorder:
         whole = str(file.finished_path)
         log.info("stream recorded", extra=facts(file=whole, reason=reason, stream=file.stream_id))
 
-    def _give_up(self, file: RecordingFile, error: OSError) -> None:
+    def _give_up(self, file: RecordingFile, error: Exception) -> None:
         log.warning("a recording ends: %s", error, extra=facts(file=str(file.path)))
         file.ended = True
         self._writing.pop(file.path, None)
@@ -168,7 +173,11 @@ class Recorder:
             if self._total_bytes + more <= self._max_bytes:
                 break
             if path not in self._writing and not _is_being_written(path):
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    log.warning("an old recording cannot be deleted: %s", error)
+                    continue
                 log.info("an old recording makes room", extra=facts(file=str(path)))
                 self._total_bytes -= size
         return self._total_bytes + more <= self._max_bytes

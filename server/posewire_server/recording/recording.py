@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire_server.decoding.decoders import VIDEO_CODECS
+from posewire_server.decoding.video import holds_key_frame, looks_back
 from posewire_server.recording.file_format import DamagedRecording, Kind, NotARecording, Record, records
+from posewire_server.tracking import MOST_ELAPSED
+from posewire_server.wire.names import CODECS
 
 __all__ = ["Outcome", "Recording"]
 
@@ -46,6 +50,7 @@ class Recording:
     ending: str | None
     seconds: float
     damage: DamagedRecording | None = None
+    _undecodable: set[int] = field(default_factory=set)  # of the frames that were repeated: those that build on others
 
     @classmethod
     def read(cls, path: Path) -> Recording:
@@ -122,25 +127,32 @@ class Recording:
         all of them came.
         """
         last = -1
+        # At the begin of a part of a stream, up to its second key frame, some may build on what is in the part before.
+        codec, key_frames = CODECS.get(self.config.codec), 0
         for frame in self.frames():
+            if codec in VIDEO_CODECS and self.started.resume.resumed and key_frames < 2:
+                key_frames += holds_key_frame(codec, frame.data)
+                if key_frames < 2 and looks_back(codec, frame.data):
+                    self._undecodable.add(frame.number)
             outcome, is_new = self.outcomes[frame.number], frame.number > last
             last = max(last, frame.number)
             dropped = isinstance(outcome, track_pb2.DroppedFrame)
             unusable = isinstance(outcome, track_pb2.FailedFrame) and outcome.reason in _NEVER_TRACKED
             if self.is_video or (is_new and not dropped and not unusable):
                 if is_new and isinstance(outcome, track_pb2.TrackedFrame) and outcome.elapsed > 0:
-                    frame.elapsed = outcome.elapsed
+                    frame.elapsed = min(outcome.elapsed, MOST_ELAPSED)  # older servers recorded more
                 yield frame
 
     def counterpart(self, now: Outcome) -> Outcome | None:
         """What the recording has in place of something that came of these frames now.
 
-        None if that is nothing to compare: a frame was dropped then, or a number comes again, as it did.
+        None if that is nothing to compare: a frame was dropped then, a number comes again, as it did, or the frame
+        builds on frames that are not in the recording.
         """
         recorded = self.outcomes[now.number]
         dropped = isinstance(recorded, track_pb2.DroppedFrame)
         is_of_another = _is_bad_number(now) and not _is_bad_number(recorded)
-        return None if dropped or is_of_another else recorded
+        return None if dropped or is_of_another or now.number in self._undecodable else recorded
 
 
 def _is_bad_number(outcome: Outcome) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from posewire.v1 import track_pb2
 from posewire_server.decoding.decoders import VIDEO_CODECS
@@ -18,18 +17,14 @@ __all__ = ["StreamRecording"]
 
 log = logging.getLogger(__name__)
 
-# Parts of one stream that wait for answers, beside the newest one: what is not finished can make no room. More would
-# wait only where frames are as large as a part, or none is tracked.
-_MOST_WAITING = 2
-_GOES_ON = "the stream goes on in another file"
-
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Of a stream: the frames from number `first` on, up to that of the next part."""
+    """Of a stream: the frames from number `first` on, up to that of the next part; `unanswered` has their numbers."""
 
     first: int
     file: RecordingFile
+    unanswered: set[int] = field(default_factory=set)
 
 
 class StreamRecording:
@@ -56,26 +51,30 @@ class StreamRecording:
         if not self._parts:
             self._configuration = _without_token(request)
             return
+        if self._parts[-1].file.ended:  # for want of room, or by a fault of the disk
+            self.end()
+        if self._ended:
+            return
         number = request.frame.number
-        if self._has_its_share(self._parts[-1].file) and number > self._newest and self._can_start(request.frame):
-            self._started = _as_continued(self._started)
-            self._begin_part(number)
-        self._newest = max(self._newest, number)
+        if number > self._newest:
+            if self._parts[-1].file.size > self._recorder.share_bytes and self._can_start(request.frame):
+                self._started = _as_continued(self._started)
+                self._begin_part(number)
+            self._newest = number
+            self._parts[-1].unanswered.add(number)
         self._put(self._parts[-1], request)
 
     def response(self, response: track_pb2.TrackResponse) -> None:
         """A response leaves; with the first, a stream has started."""
         if response.resume_token:  # whoever reads the file must not be able to take the stream over
-            copied = track_pb2.TrackResponse()
-            copied.CopyFrom(response)
-            copied.ClearField("resume_token")
-            response = copied
-        if self._parts:
-            self._answer(response)
-        else:
+            response = _copy(response)
+            response.ClearField("resume_token")
+        if not self._parts:
             self._started.CopyFrom(response)
             self._recorder.streams += 1
             self._begin_part(0)
+        elif not self._ended:
+            self._answer(response)
 
     def end(self, reason: str = "the stream ended") -> None:
         """Nothing more comes."""
@@ -84,9 +83,6 @@ class StreamRecording:
             self._recorder.streams -= 1
             for part in self._parts:
                 self._finish(part, reason)
-
-    def _has_its_share(self, file: RecordingFile) -> bool:
-        return file.size > self._recorder.share_bytes and not file.ended
 
     def _can_start(self, frame: track_pb2.Frame) -> bool:
         codec = CODECS.get(self._started.started.config.codec)
@@ -97,28 +93,33 @@ class StreamRecording:
     def _begin_part(self, first: int) -> None:
         part = _Part(first, self._recorder.file(current_stream.get()))
         self._parts.append(part)
-        self._leave(self._parts[: -1 - _MOST_WAITING])
         if self._configuration is not None:
             self._put(part, self._configuration)
         self._put(part, self._started)
 
     def _answer(self, response: track_pb2.TrackResponse) -> None:
-        """Put a response where its frame is."""
-        event = response.WhichOneof("event")
-        number = {"tracked": response.tracked.number, "failed": response.failed.number}.get(str(event))
-        part = self._parts[-1] if number is None else self._part_of(number)
-        for each in response.dropped:
-            if (other := self._part_of(each.number)) is not part:
-                self._put(other, track_pb2.TrackResponse(dropped=[each]))
+        """Put a response where its frames are, and finish the earlier parts whose frames all have their answers."""
+        dropped = list(response.dropped)
+        if dropped and len(self._parts) > 1:
+            response = _copy(response)
+            response.ClearField("dropped")
+            for each in dropped:
+                self._put(self._part_of(each.number), track_pb2.TrackResponse(dropped=[each]))
+        for each in dropped:
+            self._part_of(each.number).unanswered.discard(each.number)
+        part = self._parts[-1]
+        match response.WhichOneof("event"):
+            case "tracked":
+                part = self._part_of(response.tracked.number)
+                part.unanswered.discard(response.tracked.number)
+            case "failed":
+                part = self._part_of(response.failed.number)
+                if response.failed.reason != track_pb2.FAILURE_REASON_BAD_NUMBER:  # which is another frame's
+                    part.unanswered.discard(response.failed.number)
         self._put(part, response)
-        if event == "tracked":  # results come in order, failures do not
-            self._leave(self._parts[: self._parts.index(part)])
-
-    def _leave(self, parts: Sequence[_Part]) -> None:
-        """No more answers are expected for these first parts."""
-        del self._parts[: len(parts)]
-        for part in parts:
-            self._finish(part, _GOES_ON)
+        for earlier in [each for each in self._parts[:-1] if not each.unanswered]:
+            self._finish(earlier, "the stream goes on in another file")
+            self._parts.remove(earlier)
 
     def _part_of(self, number: int) -> _Part:
         return next((part for part in reversed(self._parts) if part.first <= number), self._parts[0])
@@ -136,9 +137,14 @@ class StreamRecording:
         self._recorder.put(Piece(part.file, time.monotonic() - part.file.start_s, end=reason))
 
 
-def _as_continued(started: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
+def _copy(response: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
     copied = track_pb2.TrackResponse()
-    copied.CopyFrom(started)
+    copied.CopyFrom(response)
+    return copied
+
+
+def _as_continued(started: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
+    copied = _copy(started)
     copied.started.resume.CopyFrom(track_pb2.ResumeOutcome(resumed=True))
     return copied
 

@@ -18,13 +18,15 @@ _JITTER = 0.25
 # A frame later than this share of an interval counts as left out or lost; after `_MISSED` of them the camera stands.
 _LATE = 0.25
 _MISSED = 4
+# A live frame that comes so much sooner than its time of capture says comes from a clock that was set.
+_CLOCK_SET_S = 60.0
 
 
 class FrameClock:
     """Tells the time of one stream by its frames.
 
-    Times are those of capture, if the client gives them and they increase. Otherwise, where frames may be dropped, they
-    are those of arrival; and where none is dropped, a frame is an interval.
+    Times are those of capture, if the client gives them, they increase, and no clock is set meanwhile. Otherwise, where
+    frames may be dropped, they are those of arrival; and where none is dropped, a frame is an interval.
 
     Args:
         may_drop: whether frames of the stream may be dropped before they are tracked.
@@ -60,8 +62,8 @@ class FrameClock:
         Returns:
             The frame's time, for `elapsed`; None if time does not count in this stream.
         """
-        self._arrived_s = arrived_s
-        if self._by_capture and (capture_s is None or (self._last_s is not None and capture_s <= self._last_s)):
+        since_s, self._arrived_s = arrived_s - (self._arrived_s or arrived_s), arrived_s
+        if self._by_capture and not self._is_plausible(capture_s, since_s):
             self._by_capture, self._last_s, self._began_s = False, None, arrived_s
             self._intervals.clear()
         if not (self._by_capture or self._may_drop):
@@ -71,6 +73,12 @@ class FrameClock:
             self._intervals.append(moment_s - self._last_s)
         self._last_s = moment_s
         return moment_s
+
+    def _is_plausible(self, capture_s: float | None, since_s: float) -> bool:
+        """Whether a time of capture can be that of the frame which arrived so long after the one before."""
+        if capture_s is None or self._last_s is None:
+            return capture_s is not None
+        return 0 < capture_s - self._last_s <= (since_s + _CLOCK_SET_S if self._may_drop else math.inf)
 
     def due_s(self, now_s: float) -> float | None:
         """When the next frame is likely to arrive, on the server's clock; in the past, if it is late.

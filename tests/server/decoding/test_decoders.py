@@ -79,6 +79,7 @@ def test_an_exif_orientation_does_not_turn_the_frame() -> None:
         (Codec.JPEG, jpeg(picture())[:-200], Undecodable, "cut off"),  # OpenCV 4 would fill it up with grey
         (Codec.JPEG, jpeg(_noise())[:-9000] + b"\xff\xd9", Undecodable, "damaged: premature end of data segment"),
         (Codec.JPEG, jpeg(_noise())[:700] + b"\xff\xd9", Undecodable, "damaged: premature end of data segment"),
+        (Codec.JPEG, jpeg(_noise())[:-2] + jpeg(_noise())[-1400:], Undecodable, "damaged: 1.* extraneous bytes"),
         (Codec.JPEG, png(picture()), Undecodable, "not a JPEG"),  # another codec than announced
         (Codec.PNG, png(picture())[:-20], Undecodable, "cut off"),
         (Codec.JPEG, jpeg(picture(size=(241, 320))), PictureTooLarge, "320x241 = 77120 pixels"),  # one row too many
@@ -103,10 +104,11 @@ def test_damaged_jpegs_write_nothing_to_standard_error(capfd: pytest.CaptureFixt
     assert capfd.readouterr().err == ""
 
 
-def test_a_jpeg_with_bytes_too_many_is_decoded_as_cameras_send_it() -> None:
+@pytest.mark.parametrize("padding", [bytes(16), b"\xff" * 512, bytes(4000), bytes([1, 2, 3] * 5)])
+def test_a_jpeg_with_bytes_too_many_is_decoded_as_cameras_send_it(padding: bytes) -> None:
     data = jpeg(_colours())
     np.testing.assert_array_equal(
-        _decoder(Codec.JPEG).decode(data[:-2] + bytes(3) + data[-2:]), _decoder(Codec.JPEG).decode(data)
+        _decoder(Codec.JPEG).decode(data[:-2] + padding + data[-2:]), _decoder(Codec.JPEG).decode(data)
     )
 
 

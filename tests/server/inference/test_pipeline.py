@@ -205,6 +205,36 @@ async def test_after_a_very_long_gap_nobody_is_known(elapsed: float, ids: list[i
     assert tracked.detector_ran is (ids == [3, 4])
 
 
+async def test_a_frame_that_is_given_up_at_any_step_is_missing_as_if_never_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, updating, go_on = _session(), threading.Event(), threading.Event()
+    update = Tracker.update
+
+    def slow(tracker: Tracker, *what: Any) -> Any:
+        people = update(tracker, *what)
+        updating.set()
+        go_on.wait(30)
+        return people
+
+    async with _pipeline(networks()) as pipeline:
+        await pipeline.process(session, _frame(0))
+        before, previous = session.tracker.state(), session.previous
+        session.tracker_ms = 100.0  # so that steps of the tracker run on a thread
+        monkeypatch.setattr(Tracker, "update", slow)
+        working = asyncio.create_task(pipeline.process(session, _frame(1, people=3)))
+        await asyncio.to_thread(updating.wait, 30)
+        working.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert session.previous is previous
+        assert session.tracker.identities == before.identities == 2
+        monkeypatch.undo()
+        tracked = await pipeline.process(session, _frame(2, people=3))
+    assert tracked.people.ids.tolist() == [1, 2, 3]
+
+
 async def test_after_a_frame_whose_poses_failed_the_flow_spans_the_gap() -> None:
     flow = ShiftFlow()
     async with _pipeline(replace(networks(pose=ShyPose()), flow=flow)) as pipeline:

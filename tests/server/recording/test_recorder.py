@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import stat
 import threading
@@ -101,7 +102,7 @@ def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
 
 def parts_of(folder: Path, stream: str) -> list[Recording]:
     """The files of a stream, in the order of their frames."""
-    parts = [Recording.read(path) for path in folder.iterdir() if stream in path.name]
+    parts = [Recording.read(path) for path in folder.iterdir() if stream in path.name and path.is_file()]
     return sorted(parts, key=lambda part: min(part.outcomes, default=-1))
 
 
@@ -167,7 +168,7 @@ def test_an_answer_goes_where_its_frame_is(tmp_path: Path) -> None:
     recording.end()
     recorder.close()
     answered = [(part.outcomes.keys(), part.ending) for part in parts_of(tmp_path, "late")]
-    assert answered == [({0, 1}, "the stream goes on in another file"), ({1, 2, 3}, "the stream ended")]
+    assert answered == [({0, 1}, "the stream goes on in another file"), ({2, 3}, "the stream ended")]
 
 
 def test_a_stream_of_which_nothing_is_tracked_is_recorded_on_and_on(tmp_path: Path) -> None:
@@ -231,6 +232,46 @@ def test_files_of_other_servers_count_and_stay_while_they_are_being_written(tmp_
     assert not dead.exists()
     assert alive.exists()
     assert size_of(tmp_path) < 50_000
+
+
+def test_without_locks_streams_are_recorded_and_no_unfinished_file_is_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / f"a{UNFINISHED}").write_bytes(bytes(20_000))
+    recorder = Recorder(tmp_path, 50_000)
+    record(recorder, "cam", frames=40, size=1000)
+    recorder.close()
+    assert (tmp_path / f"a{UNFINISHED}").exists()
+    assert parts_of(tmp_path, "cam")[-1].ending == "the stream ended"
+    assert size_of(tmp_path) < 50_200
+
+
+def test_what_cannot_be_deleted_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / f"0{FINISHED}").mkdir()
+    os.utime(tmp_path / f"0{FINISHED}", (0, 0))
+    recorder = Recorder(tmp_path, 60_000)
+    record(recorder, "cam", frames=100, size=1000)
+    recorder.close()
+    assert max(parts_of(tmp_path, "cam")[-1].outcomes) == 99
+    assert "an old recording cannot be deleted" in caplog.text
+
+
+def test_a_fault_of_the_recorder_costs_that_recording_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(tmp_path, 10**6)
+
+    def faulty(piece: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(recorder, "_write", faulty)
+    record(recorder, "cam", frames=3)
+    monkeypatch.undo()
+    record(recorder, "next", frames=3)
+    recorder.close()
+    assert [part.outcomes.keys() for part in parts_of(tmp_path, "next")] == [{0, 1, 2}]
 
 
 def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -44,6 +44,23 @@ def test_neither_a_gap_nor_a_burst_moves_the_interval() -> None:
     assert _fed(times).interval_s == pytest.approx(0.04)
 
 
+@pytest.mark.parametrize(("may_drop", "elapsed"), [(True, 1.0), (False, 42_500.0)])
+def test_a_live_camera_whose_clock_is_set_goes_on_by_arrival(may_drop: bool, elapsed: float) -> None:
+    clock = FrameClock(may_drop=may_drop)
+    times = [(0.04 * frame + (1700.0 if frame >= 5 else 0.0), 0.04 * frame) for frame in range(10)]
+    moments = [clock.received(*each) for each in times]
+    assert clock.elapsed(moments[4], moments[5]) == pytest.approx(elapsed, rel=0.01)
+    assert clock.elapsed(moments[6], moments[7]) == 1.0
+    assert clock.by_capture is not may_drop
+
+
+def test_a_pause_of_a_live_camera_is_a_gap() -> None:
+    clock = FrameClock(may_drop=True)
+    times = [0.04 * frame for frame in range(10)] + [3600.0]
+    moments = [clock.received(time, time + 5.0) for time in times]
+    assert clock.elapsed(moments[9], moments[10]) == pytest.approx(90_000, rel=0.01)
+
+
 def test_a_camera_that_changes_its_rate_is_followed() -> None:
     times = [0.04 * frame for frame in range(100)]
     times += [times[-1] + 0.1 * (frame + 1) for frame in range(30)]

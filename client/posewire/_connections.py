@@ -206,7 +206,7 @@ class Connections:
             try:
                 return await self._answer(address, ask, doing)
             except PASSING as error:
-                _log.warning("%s; trying another server", error)
+                _log.warning("%s; trying another server", str(error).partition("; ")[0])  # without what else to do
         return await self._answer(last, ask, doing)
 
     async def _answer(self, address: str, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["RULE", "frame_numbers"]
+__all__ = ["RULE", "frame_numbers", "shared_first_number"]
 
 RULE = "a frame's number is the one before the first `_` of its picture's name if these differ, else the last one in it"
 
@@ -17,10 +17,20 @@ def frame_numbers(stems: Sequence[str]) -> list[int | None]:
 
     7 of `000007`, `000007_crop` and `cam2_007`, None of `a`; of `2024_000007` too, where all begin with 2024.
     """
-    first = [int(digits) if (digits := stem.split("_")[0]).isdecimal() else None for stem in stems]
+    first = _first_numbers(stems)
     if len(stems) > 1 and len(set(first)) == 1:
         first = [None] * len(stems)
     return [_last(stem) if number is None else number for stem, number in zip(stems, first, strict=True)]
+
+
+def shared_first_number(stems: Sequence[str]) -> int | None:
+    """The number that all names begin with, and that is therefore no frame's."""
+    first = _first_numbers(stems)
+    return first[0] if len(stems) > 1 and len(set(first)) == 1 else None
+
+
+def _first_numbers(stems: Sequence[str]) -> list[int | None]:
+    return [int(digits) if (digits := stem.split("_")[0]).isdecimal() else None for stem in stems]
 
 
 def _last(stem: str) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from posewire.sources import FolderSource
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.frame_numbers import RULE, frame_numbers
+from posewire_evaluation.frame_numbers import RULE, frame_numbers, shared_first_number
 from posewire_evaluation.posetrack_files import read_posetrack
 from posewire_evaluation.sequence_files import check_folders, truth_files
 from posewire_evaluation.sequences import PoseSequence
@@ -86,7 +86,7 @@ def note_on_counting(found: Iterable[SequenceVideo]) -> str | None:
     assumed = [video for video in found if video.assumed]
     if not assumed:
         return None
-    more = f", as of {len(assumed) - 1} more videos" if len(assumed) > 1 else ""
+    more = f", those of {len(assumed) - 1} more from 0 or 1" if len(assumed) > 1 else ""
     return (
         f"the frames of {assumed[0].path} are counted from {assumed[0].first}{more}: the truth lists only some and does"
         " not say; if it counts otherwise, give a folder of pictures that have their numbers in their names"
@@ -102,6 +102,12 @@ def _counted(path: Path, truth: PoseSequence) -> SequenceVideo:
 
 def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
     pictures = FolderSource(path).paths
+    shared = shared_first_number([picture.stem for picture in pictures])
+    if shared is not None and [frame.number for frame in truth.frames] == [shared]:
+        raise EvaluationError(
+            f"{truth.source} lists a single picture, and {path} has several whose names all begin with {shared}:"
+            " which of them it is cannot be told; let it list two, or take that number off the names"
+        )
     there: dict[int, Path] = {}
     for picture, number in zip(pictures, frame_numbers([picture.stem for picture in pictures]), strict=True):
         if number is None:
@@ -113,5 +119,5 @@ def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
             )
     for frame in truth.frames:
         if frame.number not in there:
-            raise EvaluationError(f"{path} has no picture of frame {frame.number}, which {truth.source} lists")
+            raise EvaluationError(f"{path} has no picture of frame {frame.number}, which {truth.source} lists; {RULE}")
     return SequenceVideo(path, tuple(there))

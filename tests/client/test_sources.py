@@ -818,6 +818,21 @@ def test_a_source_that_lacks_an_attribute_is_told_which() -> None:
         open_source(lacking)  # type: ignore[arg-type]  # which is the point
 
 
+def test_a_source_may_have_its_attributes_by_delegation() -> None:
+    class Proxy:
+        def __init__(self, behind: Any) -> None:
+            self._behind = behind
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._behind, name)
+
+        def __iter__(self) -> Any:
+            return iter(self._behind)
+
+    proxy: Any = Proxy(ArraySource([]))
+    assert open_source(proxy) is proxy
+
+
 def test_an_iterable_that_closes_is_no_source() -> None:
     frames = (np.zeros((4, 6, 3), np.uint8) for _ in range(2))  # a generator, which has `close` too
     assert isinstance(open_source(frames), ArraySource)

@@ -91,4 +91,5 @@ def test_the_table_of_errors_is_complete() -> None:
 def test_every_public_name_is_explained() -> None:
     names = {name for name in posewire.__all__ if not name.startswith("_")} - {"AsyncTrackStream", "TrackStream"}
     pages = "\n".join(page.read_text(encoding="utf-8") for page in GUIDE_FILE.parent.glob("*.md"))
-    assert {name for name in names if not re.search(rf"\b{name}\b", pages)} == set()
+    code = " ".join(re.findall(r"```python\n.*?```|`[^`\n]+`", pages, re.DOTALL))
+    assert {name for name in names if not re.search(rf"\b{name}\b", code)} == set()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from posewire_evaluation.frame_numbers import frame_numbers
+from posewire_evaluation.frame_numbers import frame_numbers, shared_first_number
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ from posewire_evaluation.frame_numbers import frame_numbers
 )
 def test_the_number_is_the_one_that_tells_frames_apart(stems: list[str], numbers: list[int | None]) -> None:
     assert frame_numbers(stems) == numbers
+
+
+def test_a_number_that_all_names_begin_with_is_known() -> None:
+    assert shared_first_number(["2024_000000", "2024_000001"]) == 2024
+    assert shared_first_number(["2024_000000"]) is None
+    assert shared_first_number(["1_000000", "2_000000"]) is None
+    assert shared_first_number(["a", "b"]) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,7 +104,11 @@ def test_a_bundle_is_verified_with_its_own_weights(tmp_path: Path) -> None:
         weights.write(b"x")
     result = run("verify", str(tmp_path / "mine"))
     assert result.exit_code == 1
-    assert "flow.safetensors is damaged or another file" in result.stderr
+    damaged, whole = str(tmp_path / "mine"), "nano: detector.safetensors: whole"
+    assert re.search(r"flow.safetensors: DAMAGED: SHA-256 is \w+..., should be ", result.stderr)
+    assert "1 damaged; take flow.safetensors from where" in result.stderr
+    assert whole in run("verify", damaged, "nano", "nano").stderr  # the others are verified, too
+    assert run("verify", "nano", "nano").stderr.count("flow") == 1
 
 
 def test_weights_that_are_gone_are_found(mirror: Web) -> None:
@@ -194,7 +199,7 @@ def test_a_file_of_one_s_own_is_converted(flow_checkpoint: bytes, tmp_path: Path
         (
             ("verify", "paper-r50"),
             1,
-            "paper-r50: not here: detector, flow, pose; fetch what is missing: posewire models",
+            "paper-r50: its detector is not here; fetch it: posewire models pull paper-r50",
         ),
         (("convert", "absent.pth"), 1, "absent.pth cannot be read: No such file"),
         (("convert", "absent.pth", "--out", "w.pth"), 2, "must end in .safetensors"),

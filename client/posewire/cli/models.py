@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -77,37 +78,26 @@ def verify(
     """Check the digests of weights; exit status 1 if one is damaged."""
     with _expected_failures():
         from posewire_models.published.catalogue import catalogue
-        from posewire_models.published.errors import StoreError
         from posewire_models.published.store import Store
 
         store = Store()
-        damaged, count = [], 0
-        asked = [file for model in names for file in _with_own_verified(model, store, quiet)] if names else catalogue()
-        for name in asked:
-            try:
-                record = store.record(name)  # whose weights may be gone
-            except StoreError as error:
-                count += 1
-                damaged.append(name)
-                say(f"{name}: DAMAGED: {error}")
-                continue
-            if record is None:
-                if names:
-                    raise CommandError(f"{name} is not here; fetch it: posewire models pull {name}")
-                continue
-            count += 1
-            fault = store.fault(record)
-            if fault:
-                damaged.append(name)
-                say(f"{name}: DAMAGED: {fault} ({store.path(record)})")
-            elif not quiet:
-                say(f"{name}: whole, from {record.source}")
-        if not (count or quiet or names):
+        checks: dict[str, _Check] = {}
+        for name in names or catalogue():
+            found = _checks(name, store)
+            if names and not found:
+                raise CommandError(f"{name} is not here; fetch it: posewire models pull {name}")
+            checks |= found
+        if names is None and not checks and not quiet:
             say(f"nothing is stored in {store.folder}; posewire models list shows what there is to pull")
-        if damaged:
-            raise CommandError(
-                f"{len(damaged)} damaged; delete the files named above, then: posewire models pull {' '.join(damaged)}"
-            )
+        remedies = []
+        for name, check in checks.items():
+            if fault := check.fault():
+                remedies.append(check.remedy)
+                say(f"{name}: DAMAGED: {fault}")
+            elif not quiet:
+                say(f"{name}: whole{check.origin}")
+        if remedies:
+            raise CommandError(f"{len(remedies)} damaged; {'; '.join(dict.fromkeys(remedies))}")
 
 
 @models.command()
@@ -211,33 +201,67 @@ def _named(name: str, store: Store) -> list[PublishedFile]:
     return files
 
 
-def _with_own_verified(name: str, store: Store, quiet: bool) -> list[str]:
-    """The published file of that name, or those of the bundle of that name, whose own weights are verified here.
+class _Check(NamedTuple):
+    """Of a file with weights: what is wrong with it, if anything; what then to do; where a whole one came from."""
+
+    fault: Callable[[], str]
+    remedy: str
+    origin: str = ""
+
+
+def _checks(name: str, store: Store) -> dict[str, _Check]:
+    """Of the published file of that name, if it is here, or of the weights of the bundle of that name.
 
     Raises:
-        CommandError: there is no such model, or a file of it was not fetched.
-        WeightsError: a bundle's own file is missing or damaged.
+        CommandError: there is no such model, or a bundle's weights were not fetched.
     """
     from posewire_models.manifest import read_manifest
     from posewire_models.published.catalogue import catalogue
     from posewire_models.published.resolution import files_of
-    from posewire_models.weights import check_digest
 
     if name in catalogue():
-        return [name]
+        return _checks_of_stored(name, store)
     folder = _bundle_folder(name)
     manifest = read_manifest(folder)
+    checks: dict[str, _Check] = {}
     for component in (manifest.detector, manifest.flow, manifest.pose):
-        if component is not None and component.weights is not None:
-            check_digest(folder / component.weights.file, component.weights.sha256)
-            if not quiet:
-                say(f"{name}: {component.weights.file}: whole")
-    stored = {stage: [file for file in files if store.find(file)] for stage, files in files_of(manifest).items()}
-    if missing := [stage for stage, files in stored.items() if not files]:
-        raise CommandError(
-            f"{name}: not here: {', '.join(missing)}; fetch what is missing: posewire models pull {name}"
-        )
-    return [files[0] for files in stored.values()]
+        if component is not None and (weights := component.weights) is not None:
+            check = partial(_fault_of_own, folder / weights.file, weights.sha256)
+            checks[f"{name}: {weights.file}"] = _Check(check, f"take {weights.file} from where {name} came from")
+    for stage, files in files_of(manifest).items():
+        stored = next((found for file in files if (found := _checks_of_stored(file, store))), None)
+        if stored is None:
+            raise CommandError(f"{name}: its {stage} is not here; fetch it: posewire models pull {name}")
+        checks |= stored
+    return checks
+
+
+def _checks_of_stored(name: str, store: Store) -> dict[str, _Check]:
+    """Of a published file; none if it was never fetched."""
+    from posewire_models.published.errors import StoreError
+
+    remedy = f"delete the file that is named, then: posewire models pull {name}"
+    try:
+        record = store.record(name)  # whose weights may be gone
+    except StoreError as error:
+        words = str(error)
+        return {name: _Check(lambda: words, remedy)}
+    if record is None:
+        return {}
+
+    def fault() -> str:
+        found = store.fault(record)
+        return f"{found} ({store.path(record)})" if found else ""
+
+    return {name: _Check(fault, remedy, f", from {record.source}")}
+
+
+def _fault_of_own(path: Path, sha256: str) -> str:
+    try:
+        found = _digest(path)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
+    return "" if found == sha256.lower() else f"SHA-256 is {found[:16]}..., should be {sha256[:16]}... ({path})"
 
 
 def _bundle_folder(name: str) -> Path:

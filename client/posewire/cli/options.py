@@ -106,7 +106,8 @@ QueueLengthFlag: TypeAlias = Annotated[
     ),
 ]
 DetectEveryFlag: TypeAlias = Annotated[
-    int | None, typer.Option("--detect-every", min=1, metavar="N", help="Run the detector on every N-th frame only.")
+    int | None,
+    typer.Option("--detect-every", min=1, max=1000, metavar="N", help="Run the detector on every N-th frame only."),
 ]
 QuietFlag: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 SourceArgument: TypeAlias = Annotated[

@@ -84,7 +84,7 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> tuple[list[
         images = [(PurePosixPath(image["file_name"]), int(image["id"])) for image in content["images"]]
         category_id = _category_of_people(content, ground_truth)
         boxes = _boxes(content["annotations"], category_id)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CommandError(
             f"{ground_truth} is not a COCO ground truth: {type(error).__name__}: {error}; it needs images with id and "
             "file_name, and annotations with image_id and bbox"
@@ -134,16 +134,16 @@ def _image_id(
 
 
 def _category_of_people(content: dict[str, Any], ground_truth: Path) -> int:
-    """COCO's own where the file lists none."""
-    if "categories" not in content:
-        return _ID_IN_COCO
-    known = {category["name"]: int(category["id"]) for category in content["categories"]}
-    if _PERSON not in known:
+    """The one named `person`, or the only one; COCO's own where the file lists none."""
+    categories = content.get("categories") or [{"id": _ID_IN_COCO, "name": _PERSON}]
+    named = [each for each in categories if str(each.get("name")).casefold() == _PERSON]
+    if not named and len(categories) > 1:
+        names = ", ".join(repr(each.get("name")) for each in categories)
         raise CommandError(
-            f"{ground_truth} has no category named {_PERSON!r}, whose boxes would be used; it has"
-            f" {', '.join(map(repr, known)) or 'none at all'}"
+            f"{ground_truth} has no category named {_PERSON!r}, whose boxes would be used, but {names}; call that of"
+            f" people {_PERSON!r}, or leave --boxes out"
         )
-    return known[_PERSON]
+    return int((named or categories)[0]["id"])
 
 
 def _boxes(annotations: Sequence[dict[str, Any]], category_id: int) -> dict[int, list[list[float]]]:

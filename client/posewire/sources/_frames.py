@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ __all__ = [
     "Source",
     "SourceFrame",
     "checked_rate",
+    "is_source",
     "missing_of_source",
     "own_copy",
     "picture_fault",
@@ -54,7 +55,6 @@ class SourceFrame:
     timed: bool = True
 
 
-@runtime_checkable
 class Source(Protocol):
     """Anything that gives frames and has all of these attributes. Iterate once; then `close`.
 
@@ -92,12 +92,22 @@ class Source(Protocol):
         ...
 
 
+_NEEDED = ("__iter__", *(name for name in vars(Source) if not name.startswith("_")))
+
+
+def is_source(source: object) -> TypeGuard[Source]:
+    """Whether it has what belongs to a `Source`, be it by `__getattr__` (which `runtime_checkable` would not see)."""
+    return not any(_lacking(source))
+
+
 def missing_of_source(source: object) -> list[str]:
     """What keeps an object that was meant as a `Source` from being one; empty for what was not meant as such."""
-    if not (hasattr(source, "live") and hasattr(source, "close")):
-        return []
-    needed = ("__iter__", *(name for name in vars(Source) if not name.startswith("_")))
-    return [name for name in needed if not hasattr(source, name)]
+    is_meant_as_one = hasattr(source, "live") and hasattr(source, "close")
+    return list(_lacking(source)) if is_meant_as_one else []
+
+
+def _lacking(source: object) -> Iterator[str]:
+    return (name for name in _NEEDED if not hasattr(source, name))
 
 
 def picture_fault(image: object) -> str:

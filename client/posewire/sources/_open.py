@@ -13,7 +13,7 @@ from posewire.settings import Codec
 from posewire.sources._arrays import ArraySource
 from posewire.sources._container import VideoInput
 from posewire.sources._folder import FolderSource
-from posewire.sources._frames import Source, SourceFrame, missing_of_source
+from posewire.sources._frames import Source, SourceFrame, is_source, missing_of_source
 from posewire.sources._packets import PacketSource, UnsendableError
 from posewire.sources._video import VideoSource
 
@@ -150,7 +150,7 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
 def _from_program(
     source: Source | Iterable[Image | SourceFrame], codec: Codec, *, fps: float, live: bool, max_frames: int | None
 ) -> Source:
-    if isinstance(source, Source):
+    if is_source(source):
         if max_frames is not None:
             raise InvalidSettings("max_frames has no effect on a source that is open; give it to open_source")
         return source

@@ -38,13 +38,13 @@ def _spread(of: Figures | None, digits: int = 1) -> str:
     return "-" if of is None else " / ".join(_number(of[rank], digits) for rank in ("p50", "p95", "p99", "max"))
 
 
-def _setting(result: Figures) -> str:
+def _setting(result: Figures, faults: str = "faults") -> str:
     setting = result["setting"]
     lines = [
         _machine(setting["machine"]),
         f"{setting['models']}; {setting['frames']}; boxes: {setting['boxes']}; drop policy {setting['drop_policy']}.",
     ]
-    return "\n".join([*lines, *(f"**Not valid:** {fault}" for fault in result["faults"])])
+    return "\n".join([*lines, *(f"**Not valid:** {fault}" for fault in result[faults])])
 
 
 def _secured(cost: Figures | None) -> list[tuple[str, str]]:
@@ -112,7 +112,7 @@ def _load(result: Figures) -> str:
     ]
     if use["gpu"] is not None:
         rows.append(("GPU busy", f"{use['gpu']['busy_percent']:.0f} %, {use['gpu']['memory_mb']:.0f} MB"))
-    return f"{_setting(result)}\n\n{_table(('', ''), rows)}"
+    return f"{_setting(result, 'shortcomings')}\n\n{_table(('', ''), rows)}"
 
 
 def _capacity(figures: Figures) -> str:

@@ -78,7 +78,7 @@ class How(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """The networks of the three stages, every choice made; the weights have not been looked into.
+    """The networks of the three stages, every choice made; nothing is loaded.
 
     Attributes:
         manifest: of the bundle, with the published weights that run in its place.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,25 +21,24 @@ def file_digest(path: Path) -> str:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write, which takes the place of `path` in one step at the end of the block, if nothing failed."""
-    with temporary_file(path.parent) as temporary:
+    with temporary_file(path.parent, path.name) as temporary:
         yield temporary
         commit(temporary, path)
 
 
 @contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[Path]:
-    """A path for a file in the making, which is gone afterwards unless it was renamed."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-    os.close(handle)
+def temporary_file(folder: Path, name: str = "") -> Iterator[Path]:
+    """An empty file in the making, which is gone afterwards unless it was renamed; `name`: what it is to become."""
+    path = folder / f".{name}.{secrets.token_hex(4)}.tmp"
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less what the user's umask takes away
     try:
-        yield Path(name)
+        yield path
     finally:
-        Path(name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def commit(temporary: Path, final: Path) -> None:
     """Rename, such that after a power cut the old or the new file is there, whole."""
-    temporary.chmod(0o644)
     _sync(temporary)
     temporary.replace(final)
     _sync(final.parent)

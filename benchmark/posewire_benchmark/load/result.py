@@ -119,7 +119,7 @@ class LoadResult:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self) | {"valid": self.valid}
+        return dataclasses.asdict(self) | {"valid": self.valid, "shortcomings": list(self.shortcomings)}
 
     def as_text(self) -> str:
         """Lines for people."""

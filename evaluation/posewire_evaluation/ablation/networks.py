@@ -142,7 +142,8 @@ def with_unique_names(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]
 
 
 def _identity(chosen: ChosenDetector | ChosenFlow, how: dict[str, Any]) -> dict[str, Any]:
-    # Some of the keys say nothing more: they stay, so that what users have in their caches is still known.
+    # Some of the keys say nothing more: they stay, so that what users have in their caches is still known (but for that
+    # of `none`, which costs nothing to make).
     match chosen:
         case Part(component):
             return asdict(component) | how

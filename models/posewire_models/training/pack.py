@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from posewire_models.whole_files import replacing
 __all__ = ["join", "main", "split"]
 
 _BLOCK = 512
-_PARTS = "part-*.tar"
+_PART = re.compile(r"part-\d{2,}\.tar")
 
 
 def split(source: Path, parts: Path, limit_bytes: int) -> list[Path]:
@@ -43,7 +44,7 @@ def split(source: Path, parts: Path, limit_bytes: int) -> list[Path]:
             for file in files:
                 archive.add(file, file.relative_to(source))
         written.append(path)
-    for path in parts.glob(_PARTS):
+    for path in _parts_in(parts):
         if path not in written:
             path.unlink()
     return written
@@ -55,16 +56,21 @@ def join(parts: Path, destination: Path) -> int:
     Raises:
         ValueError: there is none, or one is damaged.
     """
-    archives = sorted(parts.glob(_PARTS))
+    archives = _parts_in(parts)
     if not archives:
-        raise ValueError(f"there is no {_PARTS} in {parts}")
+        raise ValueError(f"there is no part-*.tar in {parts}")
     for path in archives:
         try:
-            with tarfile.open(path) as archive:
+            with tarfile.open(path, "r:") as archive:
                 archive.extractall(destination, filter="data")  # refuses absolute paths and ways out of the folder
         except tarfile.TarError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
     return len(archives)
+
+
+def _parts_in(folder: Path) -> list[Path]:
+    """In the order of their names; none where there is no such folder."""
+    return sorted(path for path in folder.glob("*") if _PART.fullmatch(path.name))
 
 
 def _grouped(source: Path, limit_bytes: int) -> Iterator[list[Path]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import combinations
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -53,6 +55,16 @@ def test_other_choices_are_other_networks(stage: str, texts: list[str], files: P
         assert digest_of(of_one[stage]) != digest_of(of_other[stage])
         rest = {"detector", "flow", "pose"} - {stage}
         assert all(of_one[each] == of_other[each] for each in rest)
+
+
+def test_an_identity_stays_what_it_was(files: Path) -> None:
+    """Else all that users keep would be made anew."""
+    content = hashlib.sha256(b"the same").hexdigest()
+    networks = BundleNetworks("nano", f"onnx:{files}/a.onnx", "dis", device="cpu").identities
+    rest = {"device": "cpu", "runtime": ANY, "precision": "float32"}
+    rest |= {"score_threshold": 0.1, "nms_iou": 0.45, "max_people": 100}
+    assert networks["detector"] == {"kind": "onnx", "path": content, "name": ""} | rest
+    assert networks["flow"] == {"kind": "dis", "path": None, "preset": "ultrafast", "name": ""} | rest
 
 
 def test_weights_that_the_name_of_a_model_stands_for_are_known_by_their_content(files: Path) -> None:

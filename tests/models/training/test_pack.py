@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,12 @@ def test_a_split_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     for number in range(3):
         (source / f"{number}").write_bytes(bytes(30_000))
     assert len(split(source, parts, limit_bytes=50_000)) == 3
+    (parts / "part-notes.tar").write_text("mine")  # which is none
     (source / "2").unlink()
     assert len(split(source, parts, limit_bytes=50_000)) == 2
     join(parts, tmp_path / "joined")
     assert sorted(file.name for file in (tmp_path / "joined").iterdir()) == ["0", "1"]
+    assert (parts / "part-notes.tar").read_text() == "mine"
     (source / "2").write_bytes(bytes(60_000))
     before = {file: file.read_bytes() for file in parts.iterdir()}
     with pytest.raises(ValueError, match="alone is larger"):
@@ -44,6 +47,9 @@ def test_a_split_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
 def test_what_cannot_be_joined_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no part-\*\.tar in .*nowhere"):
         join(tmp_path / "nowhere", tmp_path / "joined")
+    (tmp_path / "part-00.tar").write_bytes(gzip.compress(bytes(20_000))[:20])  # compressed, and cut off
+    with pytest.raises(ValueError, match=r"part-00\.tar is damaged"):
+        join(tmp_path, tmp_path / "out")
     (tmp_path / "part-00.tar").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"part-00\.tar is damaged"):
         join(tmp_path, tmp_path / "joined")

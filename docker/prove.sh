@@ -192,7 +192,7 @@ inside ss -Hltn | awk '{print $4}' | grep -qv '^127\.0\.0\.1:\|^10\.' && fail "a
 shows "ports are open to this machine only"
 client synth /out/scene --preset crossing --frames 300 --size 640x480 --quiet
 client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out /out/cpu.jsonl --quiet
-shows "tracked $(($(wc -l < "$OUT/cpu.jsonl") - 1)) frames of a drawn scene, every one answered for"
+shows "tracked $(($(wc -l < "$OUT/cpu.jsonl") - 1)) frames of a synthetic scene, every one answered for"
 
 
 step "A new container in its place, as in an upgrade: ids go on"

@@ -1,4 +1,4 @@
-"""Making footage: drawn scenes or real clips."""
+"""Making footage: synthetic scenes or real clips."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class ClipOptions:
     """What the frames show.
 
     Attributes:
-        sources: real clips, which streams take in turn; empty: a drawn scene.
-        size: width and height of the frames; None: 1280x720 for a drawn scene, as they are for real clips.
-        people: in the drawn scene, or in the boxes that come with the frames of a real clip.
+        sources: real clips, which streams take in turn; empty: a synthetic scene.
+        size: width and height of the frames; None: 1280x720 for a synthetic scene, as they are for real clips.
+        people: in the synthetic scene, or in the boxes that come with the frames of a real clip.
         frames: that are kept of a clip; it is played forth and back, so that the motion never jumps.
         codec: how frames travel.
-        seed: of the drawn scene.
+        seed: of the synthetic scene.
 
     Raises:
         ValueError: a value is out of range.
@@ -90,7 +90,7 @@ def _drawn(options: ClipOptions) -> Footage:
     width, height = options.size or (1280, 720)
     config = SceneConfig(width=width, height=height, people=options.people, frames=options.frames, seed=options.seed)
     shown = [(frame.image, _visible(frame.truth.boxes)) for frame in Scene(config)]
-    return _encoded(f"drawn scene, {options.people} people", shown, options.codec)
+    return _encoded(f"synthetic scene, {options.people} people", shown, options.codec)
 
 
 def _filmed(source: Path, options: ClipOptions) -> Footage:

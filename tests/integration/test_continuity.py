@@ -62,7 +62,7 @@ def restarted(server: ServerProcess) -> Callable[[], None]:
 
 @pytest.fixture(scope="module")
 def scene() -> list[SourceFrame]:
-    """A drawn scene of people who cross, each with their true box."""
+    """A synthetic scene of people who cross, each with their true box."""
     config = SceneConfig.preset("crossing", width=320, height=240, people=3, frames=24)
     frames = []
     for number, frame in enumerate(Scene(config)):

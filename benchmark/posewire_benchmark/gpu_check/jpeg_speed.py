@@ -25,7 +25,7 @@ _QUALITY = 90
 
 
 def encoded_scene(frames: int, people: int = 4) -> list[bytes]:
-    """Frames of a drawn scene in 720p, as JPEGs."""
+    """Frames of a synthetic scene in 720p, as JPEGs."""
     scene = Scene(SceneConfig(width=1280, height=720, people=people, frames=frames, seed=1))
     encoded = []
     for frame in scene:

@@ -61,7 +61,7 @@ class SetsJob:
         out_dir: for the tables.
         scenes: of each set.
         frames: of each scene.
-        cache_dir: for drawn scenes; None: `cache` in `out_dir`.
+        cache_dir: for synthetic scenes; None: `cache` in `out_dir`.
         workers: processes; None: one for each processor.
         quiet: only the tables.
     """

@@ -60,7 +60,7 @@ class TuneJob:
         samples: random combinations.
         seed: of these.
         scenes: of each drawn set.
-        frames: of each drawn scene.
+        frames: of each synthetic scene.
         cache_dir: None: `cache` in `out_dir`.
         workers: processes; None: one for each processor.
         quiet: only the tables.

@@ -57,7 +57,7 @@ class SetSize:
     Attributes:
         scenes: of each set.
         frames: of each scene, at the full frame rate.
-        cache_dir: where drawn scenes are kept.
+        cache_dir: where synthetic scenes are kept.
     """
 
     scenes: int

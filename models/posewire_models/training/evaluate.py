@@ -174,7 +174,7 @@ def detector_figures(
 
 
 def flow_figures(flow: FlowEstimator, scenes: FlowScenes) -> dict[str, float]:
-    """End-point error in pixels at the visible joints of people in drawn scenes.
+    """End-point error in pixels at the visible joints of people in synthetic scenes.
 
     Beside it stand that of OpenCV's DIS, preset medium, which sees the frames as they are, and the mean displacement:
     the error of who says that nothing moves.

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from posewire_server.observability import health
+from posewire_server.observability.health import HealthService
 from posewire_server.server import PoseServer
 from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import server_config
@@ -112,3 +113,21 @@ async def test_so_many_watches_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
         while server._health._watches.total() > 1:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0.01)
         assert (await stub.Watch(Request()).read()).status == Answer.SERVING
+
+
+def test_every_method_of_the_health_service_is_there() -> None:
+    """A server does not start without one, and newer versions of `grpc_health` have more of them."""
+    methods = {name for name in vars(health_pb2_grpc.HealthServicer) if not name.startswith("_")}
+    assert methods >= {"Check", "Watch"}
+    assert methods <= set(dir(HealthService))
+
+
+@pytest.mark.skipif(
+    not hasattr(health_pb2, "HealthListResponse"), reason="needs a grpc_health with List, 1.72 or newer"
+)
+async def test_all_services_are_listed() -> None:
+    service = HealthService()
+    service.set("", health_pb2.HealthCheckResponse.SERVING)
+    service.set("pose", health_pb2.HealthCheckResponse.NOT_SERVING)
+    listed = await service.List(health_pb2.HealthListRequest(), None)  # type: ignore[arg-type]
+    assert {name: each.status for name, each in listed.statuses.items()} == {"": 1, "pose": 2}

@@ -83,6 +83,12 @@ class HealthService:
             await context.send_initial_metadata(())  # else the end of one that is never read could not be told either
             await self._tell(request.service, context)
 
+    async def List(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        """All services with their statuses. Versions of `grpc_health` before 1.72 do not know of it, and never ask."""
+        messages: Any = health_pb2
+        statuses = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
+        return messages.HealthListResponse(statuses=statuses)
+
     async def _tell(self, service: str, context: _Context) -> None:
         told = None
         while True:

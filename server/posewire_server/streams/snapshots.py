@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _VERSION = 5
 _SIGNATURE_BYTES = 32
 _KEY_BYTES = 32
+_ARRAY = "array"
 # Clocks of two servers may differ by this much.
 _CLOCK_SKEW_S = 10.0
 
@@ -175,10 +176,10 @@ def _as_sent(config: TrackerConfig) -> dict[str, object]:
 
 
 def _pack(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
-    """Dataclasses of arrays, numbers and tuples as JSON; arrays are put aside and stand there as their index."""
+    """Dataclasses of arrays, numbers and tuples as JSON; arrays are put aside, and their places stand there."""
     if isinstance(value, np.ndarray):
         arrays.append(np.ascontiguousarray(value))
-        return len(arrays) - 1
+        return {_ARRAY: len(arrays) - 1}
     if dataclasses.is_dataclass(value):
         return {field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value)}
     if isinstance(value, tuple):
@@ -193,9 +194,9 @@ def _unpack(kind: Any, value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
         if kinds.keys() != value.keys():
             raise KeyError(f"{kind} has other fields")
         return typing.cast(type, kind)(**{name: _unpack(kinds[name], value[name], arrays) for name in kinds})
+    if isinstance(value, dict):  # not by `kind`: what `NDArray` is to `typing` differs between versions of numpy
+        return arrays[value[_ARRAY]]
     origin, members = typing.get_origin(kind), typing.get_args(kind)
-    if origin is np.ndarray:
-        return arrays[value]
     if origin is tuple:
         each = members[0]
         return tuple(_unpack(each, member, arrays) for member in value)

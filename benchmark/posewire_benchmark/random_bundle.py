@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from posewire_models.detectors.torchvision_models import detection_network
 from posewire_models.manifest import Component, Manifest, find_bundle, read_manifest, settings_from_json
 from posewire_models.published.resolution import STAGES, resolve
 from posewire_models.published.store import Store
+from posewire_models.whole_files import file_digest
 
 __all__ = ["described_bundle", "random_network", "write_random_bundle"]
 
@@ -67,7 +67,7 @@ def _component(stage: str, component: Component | None, folder: Path) -> dict[st
         path = folder / f"{stage}.safetensors"
         state = random_network(component, stage).state_dict()
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_digest(path)
         content |= {"weights": {"file": path.name, "sha256": digest}, "trained": False}
     return content
 

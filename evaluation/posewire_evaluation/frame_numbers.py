@@ -17,10 +17,11 @@ def frame_numbers(stems: Sequence[str]) -> list[int | None]:
 
     7 of `000007`, `000007_crop` and `cam2_007`, None of `a`; of `2024_000007` too, where all begin with 2024.
     """
-    first = _first_numbers(stems)
-    if len(stems) > 1 and len(set(first)) == 1:
-        first = [None] * len(stems)
-    return [_last(stem) if number is None else number for stem, number in zip(stems, first, strict=True)]
+    shared = shared_first_number(stems)
+    return [
+        _last(stem) if number is None or number == shared else number
+        for stem, number in zip(stems, _first_numbers(stems), strict=True)
+    ]
 
 
 def shared_first_number(stems: Sequence[str]) -> int | None:

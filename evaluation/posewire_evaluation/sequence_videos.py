@@ -102,14 +102,15 @@ def _counted(path: Path, truth: PoseSequence) -> SequenceVideo:
 
 def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
     pictures = FolderSource(path).paths
-    shared = shared_first_number([picture.stem for picture in pictures])
+    stems = [picture.stem for picture in pictures]
+    shared = shared_first_number(stems)
     if shared is not None and [frame.number for frame in truth.frames] == [shared]:
         raise EvaluationError(
             f"{truth.source} lists a single picture, and {path} has several whose names all begin with {shared}:"
             " which of them it is cannot be told; let it list two, or take that number off the names"
         )
     there: dict[int, Path] = {}
-    for picture, number in zip(pictures, frame_numbers([picture.stem for picture in pictures]), strict=True):
+    for picture, number in zip(pictures, frame_numbers(stems), strict=True):
         if number is None:
             raise EvaluationError(f"{picture}: its name has no number, which would tell which frame it is")
         if (other := there.setdefault(number, picture)) is not picture:

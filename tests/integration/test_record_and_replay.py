@@ -89,6 +89,14 @@ async def again() -> AsyncIterator[str]:
         yield address
 
 
+async def check_replays(parts: Sequence[Path], again: str) -> None:
+    """Each part holds frames, which give the same once more."""
+    for path in parts:
+        done = await posewire("replay", path, "--server", again)
+        assert done.exit_code == 0, done.output
+        assert re.search(r"^[1-9]\d* frames: same ids", done.output, re.MULTILINE)
+
+
 @pytest.mark.parametrize("options", [{}, {"codec": "png", "similarity": "pose"}, {"joint_set": "posetrack15"}])
 async def test_a_replay_gives_the_same(tmp_path: Path, again: str, options: dict[str, Any]) -> None:
     path = await recorded(tmp_path, **options)
@@ -124,10 +132,7 @@ async def test_every_part_of_a_long_stream_is_replayed(tmp_path: Path, again: st
     parts = sorted(files(tmp_path), key=lambda path: min(Recording.read(path).outcomes))
     assert len(parts) > 2
     assert max(Recording.read(parts[-1]).outcomes) == 39
-    for path in parts:
-        done = await posewire("replay", path, "--server", again)
-        assert done.exit_code == 0, done.output
-        assert re.search(r"^[1-9]\d* frames: same ids", done.output, re.MULTILINE)
+    await check_replays(parts, again)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +157,7 @@ async def test_every_part_of_a_video_is_replayed(
         answers = await client.finish()
     assert len(answers.tracked) == 48
     assert len(files(tmp_path)) > 2
-    for path in files(tmp_path):
-        done = await posewire("replay", path, "--server", again)
-        assert done.exit_code == 0, done.output
-        assert re.search(r"^[1-9]\d* frames: same ids", done.output, re.MULTILINE)
+    await check_replays(files(tmp_path), again)
 
 
 async def test_a_replay_goes_to_the_first_server_that_can_be_reached(tmp_path: Path) -> None:

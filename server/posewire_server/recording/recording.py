@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
-from posewire_server.decoding.decoders import VIDEO_CODECS
 from posewire_server.decoding.video import holds_key_frame, looks_back
 from posewire_server.recording.file_format import DamagedRecording, Kind, NotARecording, Record, records
 from posewire_server.tracking import MOST_ELAPSED
@@ -50,7 +50,6 @@ class Recording:
     ending: str | None
     seconds: float
     damage: DamagedRecording | None = None
-    _undecodable: set[int] = field(default_factory=set)  # of the frames that were repeated: those that build on others
 
     @classmethod
     def read(cls, path: Path) -> Recording:
@@ -127,13 +126,7 @@ class Recording:
         all of them came.
         """
         last = -1
-        # At the begin of a part of a stream, up to its second key frame, some may build on what is in the part before.
-        codec, key_frames = CODECS.get(self.config.codec), 0
         for frame in self.frames():
-            if codec in VIDEO_CODECS and self.started.resume.resumed and key_frames < 2:
-                key_frames += holds_key_frame(codec, frame.data)
-                if key_frames < 2 and looks_back(codec, frame.data):
-                    self._undecodable.add(frame.number)
             outcome, is_new = self.outcomes[frame.number], frame.number > last
             last = max(last, frame.number)
             dropped = isinstance(outcome, track_pb2.DroppedFrame)
@@ -152,7 +145,21 @@ class Recording:
         recorded = self.outcomes[now.number]
         dropped = isinstance(recorded, track_pb2.DroppedFrame)
         is_of_another = _is_bad_number(now) and not _is_bad_number(recorded)
-        return None if dropped or is_of_another or now.number in self._undecodable else recorded
+        return None if dropped or is_of_another or now.number in self._incomplete else recorded
+
+    @cached_property
+    def _incomplete(self) -> frozenset[int]:
+        """Numbers of the frames, up to the second key frame, that build on what is in the part before this one."""
+        if not (self.is_video and self.started.resume.resumed):
+            return frozenset()
+        codec, numbers, key_frames = CODECS[self.config.codec], set(), 0
+        for frame in self.frames():
+            key_frames += holds_key_frame(codec, frame.data)
+            if key_frames == 2:
+                break
+            if looks_back(codec, frame.data):
+                numbers.add(frame.number)
+        return frozenset(numbers)
 
 
 def _is_bad_number(outcome: Outcome) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from posewire.v1 import track_pb2
 from posewire_server.decoding.decoders import VIDEO_CODECS
@@ -16,6 +17,8 @@ from posewire_server.wire.names import CODECS
 __all__ = ["StreamRecording"]
 
 log = logging.getLogger(__name__)
+
+_Message = TypeVar("_Message", track_pb2.TrackRequest, track_pb2.TrackResponse)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +102,15 @@ class StreamRecording:
 
     def _answer(self, response: track_pb2.TrackResponse) -> None:
         """Put a response where its frames are, and finish the earlier parts whose frames all have their answers."""
-        dropped = list(response.dropped)
-        if dropped and len(self._parts) > 1:
+        dropped, is_divided = list(response.dropped), len(self._parts) > 1
+        if dropped and is_divided:
             response = _copy(response)
             response.ClearField("dropped")
-            for each in dropped:
-                self._put(self._part_of(each.number), track_pb2.TrackResponse(dropped=[each]))
         for each in dropped:
-            self._part_of(each.number).unanswered.discard(each.number)
+            part = self._part_of(each.number)
+            part.unanswered.discard(each.number)
+            if is_divided:
+                self._put(part, track_pb2.TrackResponse(dropped=[each]))
         part = self._parts[-1]
         match response.WhichOneof("event"):
             case "tracked":
@@ -137,9 +141,9 @@ class StreamRecording:
         self._recorder.put(Piece(part.file, time.monotonic() - part.file.start_s, end=reason))
 
 
-def _copy(response: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
-    copied = track_pb2.TrackResponse()
-    copied.CopyFrom(response)
+def _copy(message: _Message) -> _Message:
+    copied = type(message)()
+    copied.CopyFrom(message)
     return copied
 
 
@@ -152,7 +156,6 @@ def _as_continued(started: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
 def _without_token(request: track_pb2.TrackRequest) -> track_pb2.TrackRequest:
     if not request.config.HasField("resume"):
         return request
-    copied = track_pb2.TrackRequest()
-    copied.CopyFrom(request)
+    copied = _copy(request)
     copied.config.resume.ClearField("token")
     return copied

@@ -177,19 +177,29 @@ def boxes_from(boxes: pose_pb2.BoxList, limits: LimitsConfig) -> Boxes:
             "send the best ones",
             field="boxes",
         )
-    rows = np.array([(box.x, box.y, box.width, box.height) for box in boxes.boxes], np.float64).reshape(-1, 4)
-    scores = [box.score if box.HasField("score") else 1.0 for box in boxes.boxes]
-    for index, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        x, y, width, height = row
-        shown = f"box {index} is x {x:g}, y {y:g}, width {width:g}, height {height:g}, score {score:g}"
-        if not (np.isfinite(row).all() and (np.abs(row) <= _MAX_COORDINATE).all()):
-            raise BadBoxes(f"{shown}; coordinates must be numbers within {_MAX_COORDINATE:g} pixels", field="boxes")
-        if not (width > 0 and height > 0):
-            raise BadBoxes(f"{shown}; width and height must be above 0", field="boxes")
-        if not (math.isfinite(score) and 0 <= score <= 1):
-            raise BadBoxes(f"{shown}; scores lie in 0..1, or are left out, which means 1", field="boxes")
-    corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1)
-    return Boxes.of(corners, scores, BoxSource.CALLER)
+    rows = [(box.x, box.y, box.width, box.height, _score(box)) for box in boxes.boxes]
+    for index, (x, y, width, height, score) in enumerate(rows):
+        if fault := _fault_of_box(x, y, width, height, score):
+            shown = f"box {index} is x {x:g}, y {y:g}, width {width:g}, height {height:g}, score {score:g}"
+            raise BadBoxes(f"{shown}; {fault}", field="boxes")
+    given = np.array(rows, np.float64).reshape(-1, 5)
+    corners = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:4]], axis=1)
+    return Boxes.of(corners, given[:, 4], BoxSource.CALLER)
+
+
+def _score(box: pose_pb2.Box) -> float:
+    return box.score if box.HasField("score") else 1.0
+
+
+def _fault_of_box(x: float, y: float, width: float, height: float, score: float) -> str:
+    """What is wrong with a box and how it should be; empty if nothing is. Whatever is compared with a NaN is false."""
+    if not all(abs(coordinate) <= _MAX_COORDINATE for coordinate in (x, y, width, height)):
+        return f"coordinates must be numbers within {_MAX_COORDINATE:g} pixels"
+    if not (width > 0 and height > 0):
+        return "width and height must be above 0"
+    if not 0 <= score <= 1:
+        return "scores lie in 0..1, or are left out, which means 1"
+    return ""
 
 
 def score_threshold_from(request: pose_tracking_service_pb2.EstimatePosesRequest, defaults: TrackerConfig) -> float:

@@ -76,6 +76,7 @@ class StreamRecording:
             self._started.CopyFrom(response)
             self._recorder.streams += 1
             self._begin_part(0)
+            self._configuration = _without_resume(self._configuration)  # whose last frame is in the first part
         elif not self._ended:
             self._answer(response)
 
@@ -150,6 +151,14 @@ def _copy(message: _Message) -> _Message:
 def _as_continued(started: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
     copied = _copy(started)
     copied.started.resume.CopyFrom(track_pb2.ResumeOutcome(resumed=True))
+    return copied
+
+
+def _without_resume(request: track_pb2.TrackRequest | None) -> track_pb2.TrackRequest | None:
+    if request is None or not request.config.HasField("resume"):
+        return request
+    copied = _copy(request)
+    copied.config.ClearField("resume")
     return copied
 
 

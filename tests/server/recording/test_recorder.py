@@ -100,6 +100,21 @@ def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
     assert not any("cam0" in name for name in names)
 
 
+def test_a_folder_of_many_recordings_is_not_looked_through_for_every_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1000):
+        (tmp_path / f"{number}{FINISHED}").write_bytes(bytes(100))
+    recorder = Recorder(tmp_path, 100_000)
+    looks = []
+    recordings = recorder._recordings
+    monkeypatch.setattr(recorder, "_recordings", lambda: looks.append(1) or recordings())
+    record(recorder, "cam", frames=100, size=100)
+    recorder.close()
+    assert 90_000 < size_of(tmp_path) < 100_000 + 200
+    assert len(looks) < 20
+
+
 def parts_of(folder: Path, stream: str) -> list[Recording]:
     """The files of a stream, in the order of their frames."""
     parts = [Recording.read(path) for path in folder.iterdir() if stream in path.name and path.is_file()]
@@ -198,6 +213,15 @@ def test_a_number_that_comes_again_begins_no_part(tmp_path: Path) -> None:
     recorder.close()
     (part,) = parts_of(tmp_path, ".pwrec")
     assert part.outcomes.keys() == {10, 11, 12}
+
+
+def test_the_last_frame_of_the_earlier_stream_is_in_the_first_part_only(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 40_000)
+    record(recorder, "cam", frames=20, size=1000)
+    recorder.close()
+    parts = parts_of(tmp_path, "cam")
+    assert len(parts) > 1
+    assert [b"picture" in part.path.read_bytes() for part in parts] == [True] + [False] * (len(parts) - 1)
 
 
 @pytest.mark.parametrize("with_parameters", [True, False])

@@ -23,7 +23,7 @@ from posewire_models.frames import FlowField, Frame
 from posewire_server.config import LimitsConfig
 from posewire_server.inference.networks import Networks
 from posewire_server.recording.explanation import explain
-from posewire_server.recording.file_format import Kind, Record, records
+from posewire_server.recording.file_format import Kind, Record, begin, pack, records
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.recording import Recording
 from posewire_server.server import running_server
@@ -233,6 +233,24 @@ async def test_units_that_failed_for_their_boxes_or_numbers_are_decoded_again(tm
         assert explanation.ids == explanation.recorded_ids == [1]
     with pytest.raises(ValueError, match="frame 4 was not tracked"):
         await explain(recording, 4, networks())
+
+
+async def test_a_video_whose_recording_was_cut_off_is_replayed_and_explained(tmp_path: Path, again: str) -> None:
+    recording, _ = await recorded_as_sent(tmp_path, units(12, b_frames=2), networks(), codec=pose_pb2.CODEC_H264)
+    cut = tmp_path / "cut"
+    with cut.open("wb") as file:
+        file.write(begin())
+        for kind, time_s, payload, _ in records(recording.path):
+            file.write(pack(kind, time_s, payload))
+            # Unit 3 was decoded before this one, which builds on it, and is shown later.
+            if kind is Kind.RESPONSE and track_pb2.TrackResponse.FromString(payload).tracked.number == 4:
+                break
+    left = Recording.read(cut)
+    assert left.outcomes.keys() == {0, 1, 2, 4}
+    done = await posewire("replay", cut, "--server", again)
+    assert done.exit_code == 0, done.output
+    assert "4 frames: same ids" in done.output
+    assert (await explain(left, 4, networks())).ids == [1]
 
 
 async def test_a_number_that_comes_again_hides_no_frame(tmp_path: Path, again: str) -> None:

@@ -39,7 +39,8 @@ class VideoDecoder:
     """Decodes the access units of one stream; see `FrameDecoder`.
 
     A unit that is damaged fails alone. Where H.265 frames build on it, the decoder holds them back until the next key
-    frame, and they fail too: their pictures would be grey patches.
+    frame, and they fail too: their pictures would be grey patches. Of H.265, FFmpeg does not notice a slice that ends
+    too early: such a picture comes out, and what is missing of it is what the memory held before.
 
     Args:
         codec: one of `VIDEO_CODECS`.

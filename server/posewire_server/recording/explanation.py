@@ -119,7 +119,7 @@ def _decoded(
     last = -1
     for key, frame in enumerate(recording.frames_to_repeat()):
         moment_s = clock.received(captured_s(frame), arrived_s=0.0)
-        recorded = recording.outcomes[frame.number]
+        recorded = recording.outcomes.get(frame.number)
         # A number that comes again is not that of the frame that was tracked.
         if isinstance(recorded, track_pb2.TrackedFrame) and frame.number > last:
             boxes = boxes_from(frame.boxes, _NO_LIMITS) if frame.HasField("boxes") else None

@@ -30,6 +30,9 @@ _MOST_WAITING_BYTES = 64 * 2**20
 _SMALL_MESSAGE_BYTES = 1024
 # Of all the room, this part is for files that are being written; what was recorded before has the rest.
 _BEING_WRITTEN = 1 / 4
+# Whenever so much of all the room has been written, the folder is looked through: for what other servers have written,
+# and for old recordings, of which there may be many thousands. Then as much is made free.
+_WRITTEN_BETWEEN_LOOKS = 1 / 32
 # What is under way when the server stops gets so long to be finished.
 _LAST_WRITING_S = 10.0
 
@@ -58,6 +61,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._writing: dict[Path, RecordingFile] = {}
         self._total_bytes = sum(size for _, size, _ in self._recordings())
+        self._look_again_at_bytes = 0
         self._thread = threading.Thread(target=self._serve, name="posewire-recorder", daemon=True)
         self._thread.start()
 
@@ -134,7 +138,6 @@ class Recorder:
         with suppress(OSError):  # some file systems of networks have no locks: there nobody takes a file for abandoned
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed, by the end of the process at the latest
         self._writing[file.path] = file
-        self._total_bytes = sum(size for _, size, _ in self._recordings())  # other servers write here, too
         header = {"version": metadata.version("posewire"), "stream": file.stream_id, "recorded": file.started_at}
         self._append(file, begin() + pack_json(Kind.HEADER, 0.0, header))
 
@@ -165,12 +168,13 @@ class Recorder:
 
     def _make_room(self, more: int) -> bool:
         """Remove the oldest recordings until there is room for more bytes; False if there is none to be had."""
-        if self._total_bytes + more <= self._max_bytes:
+        if self._total_bytes + more <= self._look_again_at_bytes:
             return True
+        room = max(more, int(_WRITTEN_BETWEEN_LOOKS * self._max_bytes))
         files = sorted(self._recordings())
-        self._total_bytes = sum(size for _, size, _ in files)  # somebody else may have removed some
+        self._total_bytes = sum(size for _, size, _ in files)  # others may have written, or removed some
         for _, size, path in files:
-            if self._total_bytes + more <= self._max_bytes:
+            if self._total_bytes + room <= self._max_bytes:
                 break
             if path not in self._writing and not _is_being_written(path):
                 try:
@@ -180,6 +184,7 @@ class Recorder:
                     continue
                 log.info("an old recording makes room", extra=facts(file=str(path)))
                 self._total_bytes -= size
+        self._look_again_at_bytes = min(self._total_bytes + room, self._max_bytes)
         return self._total_bytes + more <= self._max_bytes
 
     def _recordings(self) -> list[tuple[float, int, Path]]:

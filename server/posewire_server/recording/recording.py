@@ -101,11 +101,14 @@ class Recording:
         return any(each.detect_every != self.config.tracker.detect_every for each in tracked)
 
     def frames(self) -> Iterator[track_pb2.Frame]:
-        """The frames that have an outcome, as they came."""
+        """The frames as they came; of pictures, those that have an outcome.
+
+        Of a video these are all: where a recording was cut off, pictures that came out build on units that did not.
+        """
         for record in self._before_damage():
             if record.kind is Kind.REQUEST:
                 request = track_pb2.TrackRequest.FromString(record.payload)
-                if request.HasField("frame") and request.frame.number in self.outcomes:
+                if request.HasField("frame") and (self.is_video or request.frame.number in self.outcomes):
                     yield request.frame
 
     def _before_damage(self) -> Iterator[Record]:
@@ -127,7 +130,7 @@ class Recording:
         """
         last = -1
         for frame in self.frames():
-            outcome, is_new = self.outcomes[frame.number], frame.number > last
+            outcome, is_new = self.outcomes.get(frame.number), frame.number > last
             last = max(last, frame.number)
             dropped = isinstance(outcome, track_pb2.DroppedFrame)
             unusable = isinstance(outcome, track_pb2.FailedFrame) and outcome.reason in _NEVER_TRACKED
@@ -139,13 +142,14 @@ class Recording:
     def counterpart(self, now: Outcome) -> Outcome | None:
         """What the recording has in place of something that came of these frames now.
 
-        None if that is nothing to compare: a frame was dropped then, a number comes again, as it did, or the frame
-        builds on frames that are not in the recording.
+        None if that is nothing to compare: what became of a frame is not in the recording, it was dropped then, a
+        number comes again, as it did, or the frame builds on frames that are not in the recording.
         """
-        recorded = self.outcomes[now.number]
-        dropped = isinstance(recorded, track_pb2.DroppedFrame)
+        recorded = self.outcomes.get(now.number)
+        if recorded is None or isinstance(recorded, track_pb2.DroppedFrame):
+            return None
         is_of_another = _is_bad_number(now) and not _is_bad_number(recorded)
-        return None if dropped or is_of_another or now.number in self._incomplete else recorded
+        return None if is_of_another or now.number in self._incomplete else recorded
 
     @cached_property
     def _incomplete(self) -> frozenset[int]:

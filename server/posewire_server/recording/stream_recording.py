@@ -18,6 +18,9 @@ __all__ = ["StreamRecording"]
 
 log = logging.getLogger(__name__)
 
+# So many more shares of the room a stream may take while no frame comes with which another part can begin.
+_MOST_OVERDUE_SHARES = 2
+
 _Message = TypeVar("_Message", track_pb2.TrackRequest, track_pb2.TrackResponse)
 
 
@@ -47,6 +50,7 @@ class StreamRecording:
         self._started = track_pb2.TrackResponse()
         self._parts: list[_Part] = []  # the last one gets what comes; those before it, what comes of their frames
         self._newest = -1  # the highest number of a frame
+        self._overdue_bytes = 0  # requests put into the last part since it had its share
         self._ended = False
 
     def request(self, request: track_pb2.TrackRequest) -> None:
@@ -58,11 +62,21 @@ class StreamRecording:
             self.end()
         if self._ended:
             return
-        number = request.frame.number
-        if number > self._newest:
-            if self._parts[-1].file.size > self._recorder.share_bytes and self._can_start(request.frame):
+        number, share_bytes = request.frame.number, self._recorder.share_bytes
+        is_new = number > self._newest
+        if self._parts[-1].file.size > share_bytes:
+            self._overdue_bytes += request.ByteSize()
+            if is_new and self._can_start(request.frame):
                 self._started = _as_continued(self._started)
                 self._begin_part(number)
+            elif self._overdue_bytes > _MOST_OVERDUE_SHARES * share_bytes:
+                log.warning(
+                    "a recording ends: no frame comes with which another file could begin; have the camera send key "
+                    "frames with their parameter sets more often, or raise --record-max-mb"
+                )
+                self.end("no frame came with which another file could begin")
+                return
+        if is_new:
             self._newest = number
             self._parts[-1].unanswered.add(number)
         self._put(self._parts[-1], request)
@@ -76,6 +90,7 @@ class StreamRecording:
             self._started.CopyFrom(response)
             self._recorder.streams += 1
             self._begin_part(0)
+            self._configuration = _without_resume(self._configuration)  # whose last frame is in the first part
         elif not self._ended:
             self._answer(response)
 
@@ -96,6 +111,7 @@ class StreamRecording:
     def _begin_part(self, first: int) -> None:
         part = _Part(first, self._recorder.file(current_stream.get()))
         self._parts.append(part)
+        self._overdue_bytes = 0
         if self._configuration is not None:
             self._put(part, self._configuration)
         self._put(part, self._started)
@@ -150,6 +166,14 @@ def _copy(message: _Message) -> _Message:
 def _as_continued(started: track_pb2.TrackResponse) -> track_pb2.TrackResponse:
     copied = _copy(started)
     copied.started.resume.CopyFrom(track_pb2.ResumeOutcome(resumed=True))
+    return copied
+
+
+def _without_resume(request: track_pb2.TrackRequest | None) -> track_pb2.TrackRequest | None:
+    if request is None or not request.config.HasField("resume"):
+        return request
+    copied = _copy(request)
+    copied.config.ClearField("resume")
     return copied
 
 

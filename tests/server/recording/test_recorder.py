@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -100,6 +100,21 @@ def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
     assert not any("cam0" in name for name in names)
 
 
+def test_a_folder_of_many_recordings_is_not_looked_through_for_every_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1000):
+        (tmp_path / f"{number}{FINISHED}").write_bytes(bytes(100))
+    recorder = Recorder(tmp_path, 100_000)
+    looks = []
+    recordings = recorder._recordings
+    monkeypatch.setattr(recorder, "_recordings", lambda: looks.append(1) or recordings())
+    record(recorder, "cam", frames=100, size=100)
+    recorder.close()
+    assert 90_000 < size_of(tmp_path) < 100_000 + 200
+    assert len(looks) < 20
+
+
 def parts_of(folder: Path, stream: str) -> list[Recording]:
     """The files of a stream, in the order of their frames."""
     parts = [Recording.read(path) for path in folder.iterdir() if stream in path.name and path.is_file()]
@@ -185,6 +200,46 @@ def test_a_stream_of_which_nothing_is_tracked_is_recorded_on_and_on(tmp_path: Pa
     assert parts_of(tmp_path, ".pwrec")[-1].outcomes.keys() == {49}
 
 
+@pytest.mark.parametrize(
+    ("codec", "numbers", "reason"),
+    [
+        (pose_pb2.CODEC_H264, range(300), track_pb2.FAILURE_REASON_UNDECODABLE),  # without a key frame
+        (pose_pb2.CODEC_JPEG, [5] * 300, track_pb2.FAILURE_REASON_BAD_NUMBER),
+    ],
+)
+def test_a_stream_in_which_no_part_can_begin_leaves_others_their_room(
+    tmp_path: Path, codec: pose_pb2.Codec.ValueType, numbers: Sequence[int], reason: track_pb2.FailureReason.ValueType
+) -> None:
+    recorder = Recorder(tmp_path, 100_000)
+    streams = {}
+    for name in ("endless", "other"):
+        current_stream.set(name)
+        streams[name] = StreamRecording(recorder)
+        streams[name].request(CONFIG)
+        started = track_pb2.StreamStarted(config=settings_pb2.StreamConfig(codec=codec))
+        streams[name].response(track_pb2.TrackResponse(started=started) if name == "endless" else STARTED)
+    for number, bad in enumerate(numbers):
+        current_stream.set("endless")
+        streams["endless"].request(frame(bad, 1000))
+        streams["endless"].response(track_pb2.TrackResponse(failed=track_pb2.FailedFrame(number=bad, reason=reason)))
+        current_stream.set("other")
+        streams["other"].request(frame(number, 1000))
+        streams["other"].response(tracked(number))
+        if number == 60:
+            while recorder._waiting_bytes:
+                recorder._thread.join(0.001)
+            (part,) = parts_of(tmp_path, "endless")
+            assert part.ending == "no frame came with which another file could begin"
+    for recording in streams.values():
+        recording.end()
+    recorder.close()
+    assert recorder.streams == 0
+    assert size_of(tmp_path) < 100_000 + 400
+    last = parts_of(tmp_path, "other")[-1]
+    assert last.ending == "the stream ended"
+    assert 299 in last.outcomes
+
+
 def test_a_number_that_comes_again_begins_no_part(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 40_000)
     recording = StreamRecording(recorder)
@@ -198,6 +253,15 @@ def test_a_number_that_comes_again_begins_no_part(tmp_path: Path) -> None:
     recorder.close()
     (part,) = parts_of(tmp_path, ".pwrec")
     assert part.outcomes.keys() == {10, 11, 12}
+
+
+def test_the_last_frame_of_the_earlier_stream_is_in_the_first_part_only(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 40_000)
+    record(recorder, "cam", frames=20, size=1000)
+    recorder.close()
+    parts = parts_of(tmp_path, "cam")
+    assert len(parts) > 1
+    assert [b"picture" in part.path.read_bytes() for part in parts] == [True] + [False] * (len(parts) - 1)
 
 
 @pytest.mark.parametrize("with_parameters", [True, False])

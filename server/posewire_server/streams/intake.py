@@ -13,7 +13,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -136,6 +136,8 @@ class Intake:
         self._allowance = allowance
         # Without a video unit those after it cannot be decoded, so a stream of them is slowed down instead.
         self._drops_beyond_allowance = latest and not self._is_video
+        self._waiting_to_be_allowed: asyncio.Timeout | None = None
+        self._is_draining = False
         # Pictures that are decoded or in the networks, but not in the last stage yet.
         self._permits = permits = asyncio.Semaphore(1 if latest else 2)
         max_age_s = settings.max_age_ms / 1e3 or None
@@ -198,8 +200,7 @@ class Intake:
             if kind is None:
                 raise InvalidRequest("the request is empty; send a frame, or half-close the stream", field="request")
             await self._pace.turn()
-            if self._allowance is not None and not self._drops_beyond_allowance:
-                await self._allowance.turn()  # a frame that waits for this is not here yet
+            await self._allowed()  # a frame that waits for this is not here yet
             await self._receive(key, request.frame)
             key += 1
         self._encoded.close()
@@ -225,9 +226,24 @@ class Intake:
 
     def drain(self) -> None:
         """Drop what waits and what still comes."""
+        self._is_draining = True
+        if self._waiting_to_be_allowed is not None:
+            self._waiting_to_be_allowed.reschedule(0.0)  # which is long ago
         self._encoded.drain()
         self.ready.drain()
         self._permits.release()  # `decode` may wait for that of a frame which was just dropped
+
+    async def _allowed(self) -> None:
+        """Where frames beyond the allowance are not dropped, wait until the next one is within it.
+
+        A stream that drains does not wait: of what still comes, it only says that it was dropped.
+        """
+        if self._allowance is None or self._drops_beyond_allowance or self._is_draining:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as self._waiting_to_be_allowed:
+                await self._allowance.turn()
+        self._waiting_to_be_allowed = None
 
     async def _receive(self, key: int, frame: track_pb2.Frame) -> None:
         arrived_s = time.monotonic()

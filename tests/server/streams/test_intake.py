@@ -218,6 +218,18 @@ async def test_others_who_send_more_than_allowed_are_slowed_down(
         assert bench.outbox.drops == []
 
 
+async def test_a_stream_that_drains_answers_for_frames_beyond_the_allowance_at_once() -> None:
+    allowance = RateLimit(0.01, burst=1.0)  # the second frame would wait for a minute and a half
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, allowance=allowance)
+    async with _running(bench):
+        await bench.send([(number, b"frame") for number in range(5)])
+        assert bench.outbox.accounts.received == 1
+        bench.intake.drain()
+        await bench.send([(5, b"frame")])
+        assert bench.outbox.accounts.received == 6
+        assert bench.outbox.drops == [1, 2, 3, 4, 5]
+
+
 async def test_a_frame_that_waits_for_its_turn_is_not_in_work() -> None:
     bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, allowance=RateLimit(1.0, clock=lambda: 0.0))
     async with _running(bench):

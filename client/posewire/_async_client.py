@@ -49,8 +49,10 @@ class AsyncClient:
 
     Streams and calls may run at the same time. Closing the client closes its streams.
 
-    Fork first, connect then: gRPC aborts a child process made by `os.fork()` beside an open client if it opens another.
-    One that merely inherits an open client must not use, close or forget it: that may never return.
+    A client belongs to the event loop in which it is first used.
+
+    Fork first, connect then: a child process made by `os.fork()` beside an open client can use none. If it inherits an
+    open one, it must not close or forget it: that may never return.
 
     Args:
         address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`. Or several of them, whose

@@ -159,6 +159,8 @@ class Exchange:
             while (cause := await self._follow_call()) is not None:
                 if not await self._go_on(cause):
                     break
+        except asyncio.CancelledError:
+            pass  # by `cancel`; if the task were cancelled, it would hold on to the call through its traceback
         except PosewireError as error:
             self.call.cancel()
             if isinstance(error, StreamBroken) and not error.unanswered:

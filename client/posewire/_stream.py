@@ -120,7 +120,7 @@ class AsyncTrackStream:
         Cancelled itself, it waits no longer, but everything is released all the same.
         """
         async with AsyncExitStack() as ends:  # each is waited for, whatever becomes of those before it
-            ends.callback(self._open_streams.discard, self)
+            ends.callback(self._forget)
             if self._feed is not None:
                 ends.push_async_callback(self._feed.aclose)
             if self._exchange is not None:
@@ -130,6 +130,11 @@ class AsyncTrackStream:
             if self._opening is not None:
                 ends.push_async_callback(_wait_for_end, self._opening)
             self._cancel_all()
+
+    def _forget(self) -> None:
+        self._open_streams.discard(self)
+        # A cancelled task holds on to the call through its traceback, see `TrackCall.cancel`.
+        self._opening = self._pump = None
 
     def _cancel_all(self) -> None:
         """End everything, without waiting until that is done."""

@@ -126,6 +126,16 @@ async def test_a_token_alone_is_no_resume_point() -> None:
             client.track(pictures(1), resume=b"token")  # type: ignore[arg-type]  # the mistake under test
 
 
+async def test_a_client_belongs_to_one_event_loop(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client:
+        await client.server_info()
+        for use in (client.server_info, client.track(pictures(1)).__aenter__, client.__aenter__):
+            with pytest.raises(posewire.MisuseError, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, use())
+        await client.server_info()
+
+
 # -- failures of calls -------------------------------------------------------------------------------------------------
 
 

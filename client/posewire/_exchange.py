@@ -172,6 +172,9 @@ class Exchange:
                 f"an answer of the server makes no sense: {error}; this is a fault of the server: report it",
                 unanswered=self._ledger.unanswered,
             )
+        except Exception as error:  # noqa: BLE001  a fault of this program, which has to show
+            self.call.cancel()
+            self._failure = error
         finally:
             await self._end()
 

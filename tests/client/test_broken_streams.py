@@ -12,6 +12,7 @@ import pytest
 
 import posewire
 from posewire import AsyncClient
+from posewire._answers import Answers
 from posewire._call import TrackCall
 from posewire.v1 import pose_pb2, track_pb2
 from tests.client.conftest import shorten_timeout
@@ -218,6 +219,17 @@ async def test_an_answer_that_makes_no_sense_is_an_error(serve: Any, scripts: An
     server = await serve(script)
     async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(3)) as stream:
         with pytest.raises(posewire.StreamBroken, match="makes no sense"):
+            await collect(stream)
+
+
+async def test_a_fault_of_the_client_itself_is_not_hidden(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError("a slip of ours")
+
+    monkeypatch.setattr(Answers, "enter", fail)
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(pictures(3)) as stream:
+        with pytest.raises(AttributeError, match="a slip of ours"):
             await collect(stream)
 
 

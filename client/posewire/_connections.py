@@ -310,10 +310,10 @@ def _is_loopback(address: str) -> bool:
 
 def _full_address(address: str) -> str:
     """The address with a port; names of other schemes are gRPC's business."""
-    if "://" in address or not address.strip():
-        raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
     if _SCHEME.match(address):
         return address
+    if "://" in address or not address.strip():
+        raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
     if _is_ipv6(address):
         return f"[{address}]:{DEFAULT_PORT}"
     host, colon, port = address.rpartition(":")

@@ -260,6 +260,8 @@ def test_an_address_of_another_form_is_refused(address: str, words: str) -> None
         ("2001:db8::7", "[2001:db8::7]:50051"),
         ("fe80::1%eth0", "[fe80::1%eth0]:50051"),
         ("unix:/run/posewire", "unix:/run/posewire"),
+        ("unix:///run/posewire", "unix:///run/posewire"),
+        ("dns:///gpu-host:7", "dns:///gpu-host:7"),  # gRPC's own form of a name with several addresses
     ],
 )
 def test_addresses_are_completed(given: str, full: str) -> None:

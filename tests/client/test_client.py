@@ -289,6 +289,16 @@ async def test_a_stream_keeps_its_client(serve: Any) -> None:
     assert await in_a_thread(program) == list(range(12))
 
 
+async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None:
+    server = await serve()
+
+    def program() -> None:
+        with Client(server.address) as client, pytest.raises(posewire.MisuseError, match="in `with client"):
+            client.track(pictures(1)).info  # noqa: B018  which is the mistake under test
+
+    await in_a_thread(program)
+
+
 async def run_to_its_end(program: str, address: str) -> str:
     """Run a program in a fresh interpreter, which has to come down; what it prints."""
     process = await asyncio.create_subprocess_exec(

@@ -49,8 +49,10 @@ class AsyncClient:
 
     Streams and calls may run at the same time. Closing the client closes its streams.
 
-    Fork first, connect then: gRPC aborts a child process made by `os.fork()` beside an open client if it opens another.
-    One that merely inherits an open client must not use, close or forget it: that may never return.
+    A client belongs to the event loop in which it is first used.
+
+    Fork first, connect then: a child process made by `os.fork()` beside an open client can use none. If it inherits an
+    open one, it must not close or forget it: that may never return.
 
     Args:
         address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`. Or several of them, whose
@@ -83,6 +85,9 @@ class AsyncClient:
     ):
         if not (timeout_s > 0 and math.isfinite(timeout_s)):
             raise InvalidSettings(f"timeout_s is {timeout_s!r}; it must be above 0 and finite")
+        for name, value, kind in (("tls", tls, TlsSettings), ("reconnect", reconnect, ReconnectSettings)):
+            if value is not None and not isinstance(value, kind):
+                raise InvalidSettings(f"{name} is a {type(value).__name__}; give {kind.__name__}, or None")
         access = Access(tls=tls, credentials=credentials, token=token, insecure=insecure)
         self._connections = Connections(address, access, options)
         self._reconnect = reconnect
@@ -219,7 +224,7 @@ class AsyncClient:
             max_frames: stop after so many frames of the source.
             keep_images: whether results carry their frames as `image`.
             resume: take up an earlier stream, with its ids.
-            on_reconnect: called when the connection was lost and the stream has been taken up again.
+            on_reconnect: a plain function, called when the connection was lost and the stream has been taken up again.
             options: single settings by their names, on top of `settings`.
 
         Returns:

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 
 from posewire._connections import Connection
+from posewire._forks import note_use
 from posewire._status import error_from_status
 from posewire._wire import open_request, stream_info_from
 from posewire.errors import ConnectionLost, MisuseError, ServerRefused, StreamBroken, TimedOut
@@ -23,6 +24,7 @@ from posewire.v1 import track_pb2
 __all__ = ["TrackCall", "is_cancelled_task"]
 
 T = TypeVar("T")
+_Call: TypeAlias = "grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse]"
 
 _log = logging.getLogger(__name__)
 
@@ -40,12 +42,12 @@ class TrackCall:
 
     def __init__(
         self,
-        call: grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackResponse],
+        call: _Call,
         address: str,
         status: _FirstStatus,
         info: StreamInfo,
     ):
-        self._call = call
+        self._call: _Call | None = call
         self._status = status
         self._writing = asyncio.Lock()
         self._cancelled_here = False
@@ -70,6 +72,7 @@ class TrackCall:
         """
         address = connection.address
         call = connection.stub.Track(metadata=connection.metadata)
+        note_use(call)
         status = _FirstStatus(call)
         try:
             async with asyncio.timeout(timeout_s):
@@ -105,6 +108,8 @@ class TrackCall:
         Cancelling this cancels the call: half a message cannot be taken back.
         """
         async with self._writing:
+            if self._call is None:
+                return False
             try:
                 await self._call.write(request)
             except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
@@ -119,6 +124,8 @@ class TrackCall:
     async def half_close(self) -> None:
         """Tell the server that no more frames come."""
         async with self._writing:
+            if self._call is None:
+                return
             try:
                 await self._call.done_writing()
             except Exception:  # noqa: BLE001  gRPC's internal errors, too, of a call that is over or breaks meanwhile
@@ -132,6 +139,8 @@ class TrackCall:
             ConnectionLost: the connection or the server failed.
             StreamBroken: the call was cancelled from this side.
         """
+        if self._call is None:
+            raise self._cancelled()
         try:
             response = await self._call.read()
         except grpc.aio.AioRpcError as error:
@@ -143,14 +152,22 @@ class TrackCall:
             if is_cancelled_task():
                 raise
             if self._cancelled_here:
-                raise StreamBroken(f"the stream {self.info.stream_id} was cancelled by this client") from None
+                raise self._cancelled() from None
             raise ConnectionLost(f"the stream {self.info.stream_id} was cancelled by the server") from None
         return response if isinstance(response, track_pb2.TrackResponse) else None
 
     def cancel(self) -> None:
-        """End the call at once; harmless if it is over."""
+        """End the call at once; harmless if it is over.
+
+        What gRPC has of it goes: as long as that lived, so would its channel and its thread, which no fork survives.
+        """
         self._cancelled_here = True
-        self._call.cancel()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def _cancelled(self) -> StreamBroken:
+        return StreamBroken(f"the stream {self.info.stream_id} was cancelled by this client")
 
 
 class _FirstStatus:

@@ -11,6 +11,7 @@ from typing import Any, Self, Unpack
 import grpc
 
 from posewire._async_client import DEFAULT_ADDRESS, DEFAULT_RECONNECT, PICTURE_QUALITY, AsyncClient
+from posewire._forks import check_process
 from posewire._loop_thread import LoopThread
 from posewire._stream import AsyncTrackStream
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
@@ -42,8 +43,8 @@ class Client:
     Arguments, results and errors are those of `AsyncClient`. Several threads may use one client, each its own stream. A
     client that is forgotten, with its streams, closes by itself; when, is for Python to say.
 
-    Fork first, connect then: gRPC aborts a child process made by `os.fork()` beside an open client if it opens another.
-    One that merely inherits an open client must not use, close or forget it: that may never return.
+    Fork first, connect then: a child process made by `os.fork()` beside an open client can use none. If it inherits an
+    open one, it must not close or forget it: that may never return.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Client:
         with self._lock:
             if self._closed:
                 raise MisuseError("this client is closed; make another one")
+            check_process()
             if self._loop is None:
                 self._loop = LoopThread()
                 # At the end of the interpreter, its threads end all by themselves.

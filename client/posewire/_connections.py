@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import re
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
+from posewire._forks import check_process, note_use
 from posewire._status import error_from_status
 from posewire.connection import TlsSettings
 from posewire.errors import (
@@ -162,6 +164,7 @@ class Connections:
         self._options = tuple(options)
         self._metadata = (("authorization", f"Bearer {access.token}"),) if access.token else ()
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self.preferred = self.addresses[0]
         """Where new calls go: the server that was reached last."""
@@ -170,12 +173,21 @@ class Connections:
         """The connection to one of the servers.
 
         Raises:
-            MisuseError: the channels were closed.
+            MisuseError: the channels were closed, belong to another event loop, or cannot be used in this process.
         """
         if self._closed:
             raise MisuseError("this client is closed; make another one")
+        check_process()
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            raise MisuseError(
+                "this client was first used in another event loop, to which it belongs; make one in each loop, or share"
+                " a posewire.Client, which has a loop of its own"
+            )
         if address not in self._channels:
-            self._channels[address] = self._access.channel(address, self._options)
+            self._channels[address] = channel = self._access.channel(address, self._options)
+            note_use(channel)
+            self._loop = loop
         stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(self._channels[address])
         return Connection(address, stub, self._metadata, self._access.is_anonymous)
 
@@ -298,10 +310,10 @@ def _is_loopback(address: str) -> bool:
 
 def _full_address(address: str) -> str:
     """The address with a port; names of other schemes are gRPC's business."""
-    if "://" in address or not address.strip():
-        raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
     if _SCHEME.match(address):
         return address
+    if "://" in address or not address.strip():
+        raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
     if _is_ipv6(address):
         return f"[{address}]:{DEFAULT_PORT}"
     host, colon, port = address.rpartition(":")

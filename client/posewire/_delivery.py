@@ -1,4 +1,4 @@
-"""Results on their way to the program."""
+"""Results on their way to the program, and what comes in their place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from posewire.connection import Reconnected
 from posewire.results import FrameResult
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "Failure"]
 
 
 class Delivery:
@@ -53,3 +53,15 @@ class Delivery:
             return
         async with self._changed:
             await self._changed.wait_for(condition)
+
+
+class Failure:
+    """Why no more results come, for everybody who asks."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+        self._trace = error.__traceback__
+
+    def again(self) -> BaseException:
+        """The error as it came, to be raised: else it would keep all calls it was ever raised through, and pictures."""
+        return self._error.with_traceback(self._trace)

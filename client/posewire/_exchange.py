@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from posewire._answers import Answers
 from posewire._call import TrackCall
-from posewire._delivery import Delivery
+from posewire._delivery import Delivery, Failure
 from posewire._outgoing import Outgoing
 from posewire._reconnection import Reconnection
 from posewire.connection import Reconnected
@@ -74,8 +74,8 @@ class Exchange:
         )
         self._answer_deadline = asyncio.timeout(None)
         self._complete = False
-        self._failure: BaseException | None = None
-        self._local_failure: BaseException | None = None
+        self._failure: Failure | None = None
+        self._local_failure: Failure | None = None
         self._receiver = asyncio.create_task(self._receive(), name="posewire-receive")
 
     @property
@@ -103,7 +103,7 @@ class Exchange:
         if self.outgoing.finished:
             raise MisuseError("this stream was told that no more frames come; open another one")
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.again()
 
     async def wait_for_room(self, in_flight: int, *, counting_untaken: bool) -> None:
         """Wait until fewer frames than that are under way, or the stream is over."""
@@ -117,7 +117,8 @@ class Exchange:
             complete: every frame was sent; false if some are left because the server is going away.
         """
         self._complete = complete
-        self._local_failure = self._local_failure or failure
+        if failure is not None:
+            self._local_failure = self._local_failure or Failure(failure)
         await self.outgoing.finish()
         await self._delivery.notify()  # a search for a server may have become needless
 
@@ -132,7 +133,7 @@ class Exchange:
             return await self._delivery.pop()
         failure = self._failure or self._local_failure
         if failure is not None:
-            raise failure
+            raise failure.again()
         return None
 
     def cancel(self) -> None:
@@ -159,17 +160,23 @@ class Exchange:
             while (cause := await self._follow_call()) is not None:
                 if not await self._go_on(cause):
                     break
+        except asyncio.CancelledError:
+            pass  # by `cancel`; if the task were cancelled, it would hold on to the call through its traceback
         except PosewireError as error:
             self.call.cancel()
             if isinstance(error, StreamBroken) and not error.unanswered:
                 error.unanswered = self._ledger.unanswered
-            self._failure = error
+            self._failure = Failure(error)
         except ValueError as error:
             self.call.cancel()
-            self._failure = StreamBroken(
+            broken = StreamBroken(
                 f"an answer of the server makes no sense: {error}; this is a fault of the server: report it",
                 unanswered=self._ledger.unanswered,
             )
+            self._failure = Failure(broken)
+        except Exception as error:  # noqa: BLE001  a fault of this program, which has to show
+            self.call.cancel()
+            self._failure = Failure(error)
         finally:
             await self._end()
 
@@ -306,11 +313,11 @@ class Exchange:
         if self.on_stop is not None:
             self.on_stop()
 
-    def _cut_short(self) -> PosewireError | None:
+    def _cut_short(self) -> Failure | None:
         """The failure of a stream that was closed from this side before its end."""
         if self.summary is not None:
             return None
-        return MisuseError("this stream was closed before its end; no more results come")
+        return Failure(MisuseError("this stream was closed before its end; no more results come"))
 
     def _silence(self) -> str:
         owed = self._ledger.unanswered

@@ -170,8 +170,8 @@ class SourceFeed:
         """Give up older frames of a live source for the newcomer's sake."""
         if len(self._waiting) >= _MOST_WAITING:
             raise SourceError(
-                f"{len(self._waiting)} frames of {self._source.name} wait and no results are taken;"
-                " iterate over the stream, or close it"
+                f"{len(self._waiting)} frames of {self._source.name} wait: results are taken more slowly than frames"
+                " come, or not at all; iterate over the stream, without delay past frames that were dropped"
             )
         if newcomer.problem:
             return  # it is no newer picture, and packets that wait are needed for those that follow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,7 @@ class StreamPlan:
         on_reconnect: told when that was done.
 
     Raises:
-        InvalidSettings: `resume` is no `ResumePoint`.
+        InvalidSettings: `resume` is no `ResumePoint`, or nobody could call `on_reconnect`.
     """
 
     source: SourceLike | None
@@ -49,6 +50,13 @@ class StreamPlan:
             raise InvalidSettings(
                 f"resume is a {type(self.resume).__name__}; give a ResumePoint: the resume_point of a stream, or the "
                 "resume of the error that ended it"
+            )
+        if self.on_reconnect is None:
+            return
+        if not callable(self.on_reconnect) or inspect.iscoroutinefunction(self.on_reconnect):
+            raise InvalidSettings(
+                f"on_reconnect is {self.on_reconnect!r}; give a function that is called without being awaited: it may"
+                " start a task"
             )
 
 

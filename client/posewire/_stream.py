@@ -120,7 +120,7 @@ class AsyncTrackStream:
         Cancelled itself, it waits no longer, but everything is released all the same.
         """
         async with AsyncExitStack() as ends:  # each is waited for, whatever becomes of those before it
-            ends.callback(self._open_streams.discard, self)
+            ends.callback(self._forget)
             if self._feed is not None:
                 ends.push_async_callback(self._feed.aclose)
             if self._exchange is not None:
@@ -130,6 +130,11 @@ class AsyncTrackStream:
             if self._opening is not None:
                 ends.push_async_callback(_wait_for_end, self._opening)
             self._cancel_all()
+
+    def _forget(self) -> None:
+        self._open_streams.discard(self)
+        # A cancelled task holds on to the call through its traceback, see `TrackCall.cancel`.
+        self._opening = self._pump = None
 
     def _cancel_all(self) -> None:
         """End everything, without waiting until that is done."""
@@ -269,7 +274,7 @@ class AsyncTrackStream:
         if self._source is not None:
             raise MisuseError("this stream takes its frames from its source; open one without a source to send frames")
         if exchange.untaken >= _MOST_UNTAKEN:
-            raise MisuseError(f"{exchange.untaken} results wait; take them with `async for result in stream`")
+            raise MisuseError(f"{exchange.untaken} results wait; iterate over the stream to take them")
         async with self._sending:  # frames stay in the order of the calls
             settings = exchange.call.info.settings
             await exchange.wait_for_room(in_flight_limit(settings), counting_untaken=False)
@@ -288,7 +293,7 @@ class AsyncTrackStream:
     async def finish(self) -> None:
         """Say that no more frames come. Iterating then ends after the last result."""
         if self._source is not None:
-            raise MisuseError("this stream ends with its source; leave the `async with` block to end it earlier")
+            raise MisuseError("this stream ends with its source; leave its `with` block to end it earlier")
         async with self._sending:
             await self._open_exchange().finish()
 
@@ -299,7 +304,9 @@ class AsyncTrackStream:
 
     def _open_exchange(self) -> Exchange:
         if self._exchange is None:
-            raise MisuseError("this stream is not open; use it in `async with client.track(...) as stream:`")
+            raise MisuseError(
+                "this stream is not open; use it in `with client.track(...) as stream:`, or `async with` in asyncio"
+            )
         return self._exchange
 
 

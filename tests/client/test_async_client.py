@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import cv2
@@ -126,6 +127,39 @@ async def test_a_token_alone_is_no_resume_point() -> None:
             client.track(pictures(1), resume=b"token")  # type: ignore[arg-type]  # the mistake under test
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"reconnect": False}, "reconnect is a bool; give ReconnectSettings, or None"),  # found at the first loss else
+        ({"reconnect": True}, "reconnect is a bool"),
+        ({"tls": True}, "tls is a bool; give TlsSettings"),
+    ],
+)
+def test_a_switch_is_no_setting(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(posewire.InvalidSettings, match=words):
+        AsyncClient(**arguments)
+
+
+async def test_what_is_told_of_a_reconnect_is_a_plain_function() -> None:
+    async def announce(event: posewire.Reconnected) -> None:
+        raise AssertionError(event)
+
+    async with AsyncClient("localhost:1") as client:
+        for callback in (announce, partial(announce), "print"):
+            with pytest.raises(posewire.InvalidSettings, match="called without being awaited"):
+                client.track(pictures(1), on_reconnect=callback)  # type: ignore[arg-type]  # the mistake under test
+
+
+async def test_a_client_belongs_to_one_event_loop(serve: Any) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client:
+        await client.server_info()
+        for use in (client.server_info, client.track(pictures(1)).__aenter__, client.__aenter__):
+            with pytest.raises(posewire.MisuseError, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, use())
+        await client.server_info()
+
+
 # -- failures of calls -------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +260,8 @@ def test_an_address_of_another_form_is_refused(address: str, words: str) -> None
         ("2001:db8::7", "[2001:db8::7]:50051"),
         ("fe80::1%eth0", "[fe80::1%eth0]:50051"),
         ("unix:/run/posewire", "unix:/run/posewire"),
+        ("unix:///run/posewire", "unix:///run/posewire"),
+        ("dns:///gpu-host:7", "dns:///gpu-host:7"),  # gRPC's own form of a name with several addresses
     ],
 )
 def test_addresses_are_completed(given: str, full: str) -> None:

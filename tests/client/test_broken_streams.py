@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import posewire
 from posewire import AsyncClient
+from posewire._answers import Answers
 from posewire._call import TrackCall
 from posewire.v1 import pose_pb2, track_pb2
 from tests.client.conftest import shorten_timeout
@@ -44,6 +46,21 @@ async def test_a_stream_that_the_server_aborts_gives_its_results_and_then_the_er
             await anext(stream)
     assert 2 in caught.value.unanswered
     assert stream.summary is None
+
+
+async def test_an_error_that_is_raised_again_does_not_grow(serve: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        await stream.context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
+
+    server = await serve(script)
+    lengths: list[int] = []
+    async with AsyncClient(server.address) as client, client.track() as stream:
+        for attempt in (lambda: anext(stream), lambda: stream.send(pictures(1)[0])) * 3:
+            with pytest.raises(posewire.InvalidRequest, match="refused") as caught:
+                await attempt()
+            lengths.append(len(traceback.extract_tb(caught.value.__traceback__)))
+    assert lengths == lengths[:2] * 3
 
 
 async def test_the_servers_words_are_not_lost_when_a_write_is_under_way(serve: Any) -> None:
@@ -218,6 +235,17 @@ async def test_an_answer_that_makes_no_sense_is_an_error(serve: Any, scripts: An
     server = await serve(script)
     async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(3)) as stream:
         with pytest.raises(posewire.StreamBroken, match="makes no sense"):
+            await collect(stream)
+
+
+async def test_a_fault_of_the_client_itself_is_not_hidden(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError("a slip of ours")
+
+    monkeypatch.setattr(Answers, "enter", fail)
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(pictures(3)) as stream:
+        with pytest.raises(AttributeError, match="a slip of ours"):
             await collect(stream)
 
 

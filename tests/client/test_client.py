@@ -289,6 +289,16 @@ async def test_a_stream_keeps_its_client(serve: Any) -> None:
     assert await in_a_thread(program) == list(range(12))
 
 
+async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None:
+    server = await serve()
+
+    def program() -> None:
+        with Client(server.address) as client, pytest.raises(posewire.MisuseError, match="in `with client"):
+            client.track(pictures(1)).info  # noqa: B018  which is the mistake under test
+
+    await in_a_thread(program)
+
+
 async def run_to_its_end(program: str, address: str) -> str:
     """Run a program in a fresh interpreter, which has to come down; what it prints."""
     process = await asyncio.create_subprocess_exec(
@@ -337,6 +347,55 @@ threading.Thread(target=work).start()
 tracking.wait()
 """
     assert await run_to_its_end(program, server.address) == "49 1\n"
+
+
+FORK = """
+import gc, multiprocessing, sys, numpy, posewire
+images = [numpy.zeros((48, 64, 3), numpy.uint8)] * 9
+
+def track(client):
+    with client, client.track(images) as stream:
+        for result in stream:
+            print(result.frame, client.server_info().version, flush=True)
+            break
+    return stream  # which nobody closes once more
+
+def child(client):
+    try:
+        track(client or posewire.Client(sys.argv[1]))
+    except posewire.MisuseError as error:
+        print(error, flush=True)
+
+def fork(client=None):
+    process = multiprocessing.get_context("fork").Process(target=child, args=[client])
+    process.start()
+    process.join()
+    print("exit code", process.exitcode, flush=True)
+
+gc.disable()
+unused = posewire.Client(sys.argv[1])
+"""
+
+
+async def forked(program: str, address: str) -> list[str]:
+    """What a program prints that forks; gRPC's own remarks on it left out."""
+    printed = await run_to_its_end(FORK + program, address)
+    return [line for line in printed.splitlines() if "fork_posix.cc" not in line]
+
+
+async def test_a_process_that_is_forked_when_all_clients_are_closed_may_connect(serve: Any) -> None:
+    server = await serve()
+    printed = await forked("stream = track(posewire.Client(sys.argv[1]))\nfork()\nfork(unused)", server.address)
+    assert printed == ["0 9.9", *["0 9.9", "exit code 0"] * 2]
+
+
+async def test_a_process_that_is_forked_beside_an_open_client_is_told_that_it_cannot_connect(serve: Any) -> None:
+    server = await serve()
+    program = "used = posewire.Client(sys.argv[1])\nused.server_info()\nfork()\nfork(used)\nfork(unused)\ntrack(used)"
+    *children, own = await forked(program, server.address)
+    assert own == "0 9.9"
+    assert children[1::2] == ["exit code 0"] * 3
+    assert all("fork first and connect then" in told for told in children[::2])
 
 
 async def test_a_program_without_an_event_loop_is_told_of_a_reconnect_too(serve: Any, scripts: Any) -> None:

@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -731,6 +732,19 @@ def test_arrays_are_numbered_and_timed() -> None:
     assert isinstance(source, ArraySource)
     assert source.frame_count == 3
     assert [(frame.number, frame.time_s) for frame in source] == [(0, 0), (1, 0.5), (2, 1)]
+
+
+def test_live_arrays_have_the_time_at_which_they_came() -> None:
+    came_s: list[float] = []
+
+    def camera() -> Iterator[Any]:
+        for _ in range(3):
+            came_s.append(time.time())
+            yield np.zeros((4, 6, 3), np.uint8)
+
+    times_s = [frame.time_s for frame in open_source(camera(), live=True)]
+    assert times_s == pytest.approx(came_s, abs=60)
+    assert times_s == sorted(times_s)
 
 
 def frozen(array: Any) -> Any:

@@ -394,6 +394,12 @@ def test_trails_end_where_ids_start_anew(tmp_path: Path) -> None:
     assert parted[:, 100:250].max() < 30  # two people with one id
 
 
+def test_a_rate_of_numpy_is_a_rate(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", COCO17, fps=np.float32(12.5)) as writer:  # type: ignore[arg-type]  # as arrays give it
+        writer.add(np.zeros((48, 64, 3), np.uint8), 0.0)
+    assert posewire.open_source(tmp_path / "a.mp4").fps == 12.5
+
+
 @pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_refused(fps: float, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="above 0 and finite"):

@@ -117,6 +117,8 @@ async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Auth
         ("gpu-host:50051", {"token": "t"}, "unencrypted"),  # a name may lead anywhere
         ("192.168.0.7", {"token": "t"}, "unencrypted"),
         ("dns:gpu-host:1", {"token": "t"}, "unencrypted"),
+        ("dns:///gpu-host:1", {"token": "t"}, "unencrypted"),
+        ("dns://127.0.0.1/gpu-host:1", {"token": "t"}, "unencrypted"),  # whose name server alone is this machine
         (["127.0.0.1", "gpu-host"], {"token": "t"}, "gpu-host"),  # one of several is enough
         ("127.0.0.1", {"token": "two words"}, "blanks"),
         ("127.0.0.1", {"tls": TlsSettings(ca="nowhere.pem")}, r"nowhere\.pem cannot be read"),
@@ -135,6 +137,7 @@ async def test_what_makes_no_sense_is_told_at_once(address: Any, access: dict[st
         ("[::1]:1", {"token": "t"}),
         ("127.0.0.2", {"token": "t"}),
         ("unix:/run/posewire.sock", {"token": "t"}),
+        ("unix:///run/posewire.sock", {"token": "t"}),
         ("gpu-host:1", {"token": "t", "tls": TlsSettings()}),
         ("gpu-host:1", {"token": "t", "insecure": True}),
         ("gpu-host:1", {}),

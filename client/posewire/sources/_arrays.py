@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from posewire.errors import SourceError
 from posewire.results import Image
-from posewire.sources._frames import SourceFrame, checked_rate, own_copy, picture_fault
+from posewire.sources._frames import SourceFrame, checked_rate, own_copy, picture_fault, steady_clock
 
 __all__ = ["ArraySource"]
 
@@ -15,9 +15,10 @@ __all__ = ["ArraySource"]
 class ArraySource:
     """Pictures from any iterable of arrays or of `SourceFrame`s.
 
-    Arrays are numbered from 0 and `1 / fps` seconds apart. `SourceFrame`s keep their time, boxes and name, and are
-    numbered as they come. Pictures are copied, so that a program may use its buffer again: about a millisecond for one
-    of 1920x1080. Those that nobody can write into are not (`picture.flags.writeable = False`).
+    Arrays are numbered from 0 and `1 / fps` seconds apart; live ones have the Unix time at which they came instead.
+    `SourceFrame`s keep their time, boxes and name, and are numbered as they come. Pictures are copied, so that a
+    program may use its buffer again: about a millisecond for one of 1920x1080. Those that nobody can write into are not
+    (`picture.flags.writeable = False`).
 
         source = ArraySource((scene.render(k) for k in range(100)), fps=25)
 
@@ -49,7 +50,7 @@ class ArraySource:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         # A test before each step, not `islice` or a break after it: nothing beyond the last frame may be asked for.
-        frames, number = iter(self._frames), 0
+        frames, number, clock = iter(self._frames), 0, steady_clock()
         while self._max_frames is None or number < self._max_frames:
             try:
                 item = next(frames)
@@ -58,7 +59,7 @@ class ArraySource:
             if isinstance(item, SourceFrame):
                 frame = replace(item, number=number)
             else:
-                frame = SourceFrame(number, number / self.fps, image=item)
+                frame = SourceFrame(number, clock() if self.live else number / self.fps, image=item)
             fault = "" if frame.problem else picture_fault(frame.image)
             if fault:
                 raise SourceError(f"item {number} of {self.name} is no picture: {fault}")

@@ -84,7 +84,7 @@ class VideoWriter(ResultWriter):
             raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite, or None for 25")
         self._path = Path(path)
         self._joint_set = joint_set
-        self._fps = fps or 25.0
+        self._fps = float(fps or 25.0)  # which numpy's are not
         self._trails = Trails(trail_length) if trail_length else None
         self._boxes = boxes
         self._labels = labels

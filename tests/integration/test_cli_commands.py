@@ -111,7 +111,7 @@ def test_track_writes_coco_and_posetrack(server: str, clip: str, tmp_path: Path)
 
 
 def test_results_can_go_to_standard_output(server: str, clip: str) -> None:
-    command = [sys.executable, "-m", "posewire.cli", "track", clip, "--server", server, "--out", "-"]
+    command = [sys.executable, "-m", "posewire", "track", clip, "--server", server, "--out", "-"]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in finished.stdout.splitlines()]
     assert [line["frame"] for line in lines[1:]] == list(range(FRAMES))
@@ -160,7 +160,7 @@ def test_ctrl_c_finishes_the_files(server: str, tmp_path: Path) -> None:
     pipe.mkdir()
     for step in range(2000):
         (pipe / f"{step}.jpg").write_bytes(jpeg(picture(step % 20, size=(96, 320))))
-    command = [sys.executable, "-m", "posewire.cli", "track", str(pipe), "--server", server]
+    command = [sys.executable, "-m", "posewire", "track", str(pipe), "--server", server]
     with subprocess.Popen(
         [*command, "--out", str(out), "--render", str(video)], stderr=subprocess.PIPE, text=True
     ) as ours:

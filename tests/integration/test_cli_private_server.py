@@ -45,7 +45,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def posewire(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "posewire.cli", *arguments]
+    command = [sys.executable, "-m", "posewire", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 

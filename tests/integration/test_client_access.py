@@ -99,7 +99,7 @@ async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Auth
     security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key, tokens=file)
 
     def info(address: str, *flags: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "posewire.cli", "info", "--server", address, *map(str, flags)]
+        command = [sys.executable, "-m", "posewire", "info", "--server", address, *map(str, flags)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     async with running_server(server_config(security=security), networks()) as address:

@@ -192,7 +192,7 @@ def test_the_command_line_says_that_it_reconnected_and_loses_nothing(tmp_path: P
     for number, pixels in enumerate(walk(80)):
         cv2.imwrite(str(folder / f"{number:04}.png"), pixels)
     out = tmp_path / "out.jsonl"
-    command = [sys.executable, "-m", "posewire.cli", "track", str(folder), "--server", server.address]
+    command = [sys.executable, "-m", "posewire", "track", str(folder), "--server", server.address]
     process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True)
     try:
         while not (out.exists() and out.read_text().count("\n") > 10):

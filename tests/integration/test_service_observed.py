@@ -263,7 +263,7 @@ async def test_posewire_top_shows_the_streams() -> None:
         await client.send(0, jpeg(picture()))
         await client.read()
         top = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "posewire.cli", "top", "--server", address, "--once"),
+            *(sys.executable, "-m", "posewire", "top", "--server", address, "--once"),
             env={**os.environ, "COLUMNS": "200"},
             stdout=asyncio.subprocess.PIPE,
         )

@@ -191,13 +191,13 @@ class TokenFile:
 
     def _read_again(self) -> None:
         try:
-            grants = _read(self._file)
+            grants, written_s = _read(self._file), self._file.stat().st_mtime
         except (OSError, ValueError) as error:
             # What is wrong in a file stays so until it changes; that it could not be read may be over at any time.
             if not isinstance(error, OSError) or self._changes.unread(str(error)):
                 log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
             return
-        if not grants and self._callers and time.time() - self._file.stat().st_mtime < _SETTLED_AFTER_S:
+        if not grants and self._callers and time.time() - written_s < _SETTLED_AFTER_S:
             self._changes.unread("")  # whoever writes a file anew begins with an empty one
             return
         # Whose grant is as it was keeps what it has used up.

@@ -37,7 +37,7 @@ def test_the_line_can_go_straight_into_the_file(tmp_path: Path) -> None:
 
 
 def test_a_token_that_nobody_saw_is_said_to_be_lost(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "posewire.cli", "token", "door"]
+    command = [sys.executable, "-m", "posewire", "token", "door"]
     file = tmp_path / "tokens"
     with open("/dev/full", "w") as full:
         for flags, says in ([], "is lost"), (["--append-to", str(file)], f"take the line of 'door' out of {file}"):

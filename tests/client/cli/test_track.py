@@ -122,7 +122,7 @@ def tracking(source: Path, server: str, results: Path, stderr: int) -> Iterator[
     """A process that has written some results."""
     results.mkdir()
     out = results / "out.jsonl"
-    command = [sys.executable, "-m", "posewire.cli", "track", str(source), "--server", server, "--out", str(out)]
+    command = [sys.executable, "-m", "posewire", "track", str(source), "--server", server, "--out", str(out)]
     with subprocess.Popen([*command, "--render", str(results / "out.mp4")], stderr=stderr, text=True) as ours:
         try:
             deadline_s = time.monotonic() + 60

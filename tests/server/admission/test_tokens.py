@@ -164,6 +164,23 @@ def test_a_changed_file_that_cannot_be_read_is_read_later(
         tokens.caller_of(f"Bearer {withdrawn}")
 
 
+def test_a_file_that_goes_while_it_is_read_leaves_the_tokens_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, line = new_token(TokenGrant("door"))
+    file = _file(tmp_path, line)
+    tokens = TokenFile(file)
+    file.write_text("")
+
+    def read_and_gone(path: Path, encoding: str) -> str:
+        path.unlink()
+        return ""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", read_and_gone)
+        assert tokens.caller_of(f"Bearer {token}").name == "door"
+
+
 def test_a_new_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     append_line(file, new_token(TokenGrant("door"))[1])

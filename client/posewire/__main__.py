@@ -1,4 +1,4 @@
-"""`python -m posewire.cli`: the same program as `posewire`."""
+"""`python -m posewire`: the same program as `posewire`."""
 
 from posewire.cli import main
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from posewire.joints import COCO17, JOINT_SETS, NANO19
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
@@ -144,6 +145,23 @@ def test_people_go_out_in_the_wanted_joints() -> None:
     (converted, _) = people_messages(people, COCO17, JOINT_SETS["posetrack15"])
     assert list(converted.joints[:3]) == joints[0, 0].tolist()  # the nose is first in both
     assert len(converted.joints) == 45
+
+
+@given(
+    joints=arrays(
+        np.float32,
+        st.tuples(st.integers(0, 4), st.just(17), st.just(3)),
+        elements=st.floats(width=32, allow_nan=False),
+    )
+)
+def test_joints_arrive_as_they_are(joints: np.ndarray) -> None:
+    n = len(joints)
+    boxes = Boxes.of(np.zeros((n, 4)), np.zeros(n), BoxSource.DETECTOR)
+    for laid_out in (joints, np.asfortranarray(joints), joints.astype(">f4")):
+        people = TrackedPeople(np.arange(n), np.zeros(n, np.float32), boxes, laid_out)
+        for pose, message in zip(joints, people_messages(people, COCO17, COCO17), strict=True):
+            received = pose_pb2.Person.FromString(message.SerializeToString())
+            assert list(received.joints) == pose.ravel().tolist()
 
 
 def test_nobody_goes_out_as_nobody() -> None:

@@ -49,6 +49,7 @@ _REMEDIES: dict[type[CallError], str] = {
     TimedOut: "the server is overloaded or stuck; look at its log, or raise timeout_s",
     ServerFailed: "look at the server's log",
     AccessDenied: "check the credentials given to the client",
+    LimitExceeded: "if a message was too large, send smaller pictures or compress them more",
 }
 
 

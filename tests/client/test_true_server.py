@@ -84,6 +84,14 @@ async def test_what_the_server_refuses_is_said_in_its_words(address: str) -> Non
         assert estimate.people[0].box_xyxy.tolist() == [36, 16, 68, 104]
 
 
+async def test_a_frame_that_grpc_itself_refuses_comes_with_a_remedy(address: str) -> None:
+    async with AsyncClient(address) as client, client.track() as stream:
+        with pytest.raises(posewire.LimitExceeded, match="larger than max .*; if a message was too large, send smaller"):
+            await stream.send(bytes(70_000_000))
+            async for _ in stream:
+                pass
+
+
 async def test_packets_of_a_real_clip_are_tracked_as_they_are(address: str, shared_data: Path) -> None:
     source = posewire.open_source(shared_data / "video" / "squats.mp4", codec="passthrough", max_frames=4)
     async with AsyncClient(address) as client, client.track(codec="h264") as stream:

@@ -318,6 +318,11 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "ids 1, 2, 3" in done.output
     assert "fresh id 3" in done.output
     assert "highest similarity of all open pairs" in done.output
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    done = await posewire("explain", path, "--frame", 6)
+    assert "similarity  " in done.output
+    assert "\N{HORIZONTAL ELLIPSIS}" not in done.output  # where something was cut off
 
 
 async def test_explain_by_networks_that_cannot_run_the_recording(

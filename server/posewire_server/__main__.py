@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from posewire.cli import hush_grpc
 from posewire.cli.arguments import StrictCommand
+from posewire.cli.grpc_log import hush_grpc
 from posewire_server.options import serve
 
 __all__ = ["app"]

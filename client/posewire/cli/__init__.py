@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-__all__ = ["hush_grpc", "main"]
+from posewire.cli.grpc_log import hush_grpc
 
-
-def hush_grpc() -> None:
-    """Keep gRPC's own lines off standard error, such as one for each TLS handshake that fails.
-
-    gRPC looks at the environment when it is imported; a GRPC_VERBOSITY that somebody has set is left alone.
-    """
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+__all__ = ["main"]
 
 
 def main() -> None:

@@ -84,6 +84,8 @@ def error_from_status(
             and not any(each in words for each in _NOT_FOR_WANT_OF_A_CERTIFICATE)
         ):
             message += ", or wants this client's certificate (TlsSettings(cert=, key=); --cert, --key)"
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        message += "; the token is what token= says (--token-file, POSEWIRE_TOKEN)"
     return kind(message, code=code.name, reason=reason, violations=violations)
 
 

@@ -94,7 +94,7 @@ class TrackerSettings:
         pose_nms_oks: OKS above which the lower of two poses is dropped, 0..1; 1 switches it off.
         match_threshold: least similarity of a match, 0..1.
         propagation_threshold: least mean joint score of a pose whose joints are propagated, 0..1.
-        detect_every: run the detector on every n-th frame, 1..1000.
+        detect_every: run the detector on every n-th frame, 1..1000; above 1 it needs the propagation.
         max_people: at most so many people are estimated a frame, 1..1000; a server may allow fewer.
 
     Raises:
@@ -118,6 +118,11 @@ class TrackerSettings:
         if self.propagation is not None and not isinstance(self.propagation, bool):
             raise InvalidSettings(f"propagation is {self.propagation!r}; give True, False, or None for the default")
         _check_ranges(self, _TRACKER_RANGES)
+        if self.propagation is False and self.detect_every is not None and self.detect_every > 1:
+            raise InvalidSettings(
+                f"detect_every is {self.detect_every} while propagation is off, so nobody would be found between two "
+                "runs of the detector; switch propagation on or set detect_every to 1"
+            )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from posewire_server.wire.requests import settings_from
         ({"match_threshold": float("nan")}, "0.0..1.0"),  # not a number
         ({"box_nms_iou": -0.1}, "0.0..1.0"),
         ({"detect_every": 0}, "detect_every is 0"),
+        ({"detect_every": 2, "propagation": False}, "while propagation is off"),
         ({"codec": "gif"}, "'jpeg'"),
         ({"jpeg_quality": 101}, "1..100"),
         ({"drop_policy": "oldest"}, "'latest'"),

@@ -21,8 +21,8 @@ trackers = st.builds(
     queue_length=st.none() | st.integers(1, 1000),
     match_threshold=st.none() | probability,
     joint_score_threshold=st.none() | probability,
-    detect_every=st.none() | st.integers(1, 100),
-)
+    detect_every=st.none() | st.just(1),
+) | st.builds(TrackerSettings, propagation=st.sampled_from([None, True]), detect_every=st.integers(2, 100))
 streams = st.builds(
     StreamSettings,
     codec=st.sampled_from(["jpeg", "png", "raw", "h264", "h265"]),

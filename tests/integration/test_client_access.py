@@ -105,10 +105,14 @@ async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Auth
     async with running_server(server_config(security=security), networks()) as address:
         good = await asyncio.to_thread(info, address, "--ca", authority.cert, "--token-file", token_file)
         without = await asyncio.to_thread(info, address, "--ca", authority.cert)
+        distrustful = await asyncio.to_thread(info, address, "--tls", "--token-file", token_file)
     assert good.returncode == 0, good.stderr
     assert "stand-in" in good.stdout
     assert without.returncode == 1
-    assert "token" in without.stderr
+    assert "--token-file" in without.stderr
+    assert distrustful.returncode == 1
+    (line,) = distrustful.stderr.splitlines()  # without gRPC's own, which would come after it
+    assert "CERTIFICATE_VERIFY_FAILED" in line
 
 
 @pytest.mark.parametrize(

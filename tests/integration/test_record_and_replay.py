@@ -231,7 +231,7 @@ async def test_units_that_failed_for_their_boxes_or_numbers_are_decoded_again(tm
     for number in (3, 5, 7, 11):  # later ones build on those that failed
         explanation = await explain(recording, number, networks())
         assert explanation.ids == explanation.recorded_ids == [1]
-    with pytest.raises(ValueError, match="frame 4 was not tracked"):
+    with pytest.raises(ValueError, match=r"frame 4 was not tracked;.* next to it 3 and 5"):
         await explain(recording, 4, networks())
 
 
@@ -324,7 +324,7 @@ async def test_every_candidate_of_a_frame_is_explained(tmp_path: Path) -> None:
     assert sorted(pose.id for pose in explanation.poses if pose.id) == [1, 2, 3]
     (newcomer,) = [pose for pose in explanation.poses if pose.id == 3]
     assert [candidate.track for candidate in newcomer.candidates] in ([1, 2], [2, 1])
-    with pytest.raises(ValueError, match=r"frame 99 is not in the recording; tracked are 12 frames, 0\.\.11"):
+    with pytest.raises(ValueError, match=r"frame 99 is not in .*; tracked are 12 frames, 0\.\.11, next to it 11"):
         await explain(recording, 99, networks())
 
 
@@ -336,6 +336,11 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "ids 1, 2, 3" in done.output
     assert "fresh id 3" in done.output
     assert "highest similarity of all open pairs" in done.output
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    done = await posewire("explain", path, "--frame", 6)
+    assert "similarity  " in done.output
+    assert "\N{HORIZONTAL ELLIPSIS}" not in done.output  # where something was cut off
 
 
 async def test_explain_by_networks_that_cannot_run_the_recording(

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.integration.certificates import Authority
 from tests.integration.service_calls import ALL, TrackClient, connected
 from tests.server.stand_ins import jpeg, picture
 
@@ -50,6 +51,21 @@ async def _server(
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def test_the_log_is_json_whatever_strangers_send(tmp_path: Path) -> None:
+    identity = Authority(tmp_path, "ours").issue("server")
+    flags = ("--tls-cert", str(identity.cert), "--tls-key", str(identity.key), "--log-format", "json")
+    async with _server(tmp_path, *flags) as (process, address):
+        host, port = address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await reader.read()  # hung up
+        writer.close()
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+    assert json.loads(errors.splitlines()[-1])["message"] == "stopped"
+    assert all(json.loads(line) for line in errors.splitlines())
 
 
 async def test_a_server_from_start_to_sigterm(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from posewire.cli.grpc_log import hush_grpc
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the program; the entry point of the `posewire` script."""
+    hush_grpc()
     try:
         from posewire.cli.application import app
 

@@ -52,13 +52,13 @@ class Account:
 
     def add(self, result: FrameResult) -> None:
         """Count one result."""
-        self._last_s = time.monotonic()
-        self._first_s = self._first_s or self._last_s
         if not result.tracked:
             self.failed += result.failed
             self.dropped += result.dropped
             self.reasons[self._reason(result)] += 1
             return
+        self._last_s = time.monotonic()
+        self._first_s = self._first_s or self._last_s
         self.tracked += 1
         self.reconnects += result.reconnected is not None
         self.people = len(result.people)
@@ -77,9 +77,9 @@ class Account:
 
     @property
     def fps(self) -> float:
-        """Frames a second from the first result to the last; NaN before the second."""
+        """Frames tracked a second from the first of them to the last; NaN before the second."""
         elapsed = self._last_s - self._first_s
-        return (self.frames - 1) / elapsed if elapsed > 0 else float("nan")
+        return (self.tracked - 1) / elapsed if elapsed > 0 else float("nan")
 
     @property
     def recent_latency_ms(self) -> float:
@@ -93,7 +93,7 @@ class Account:
         parts.append(f"{self.identities} {'identity' if self.identities == 1 else 'identities'}")
         if self.reconnects:
             parts.append(f"reconnected {self.reconnects} x")
-        if self.frames > 1:
+        if self.tracked > 1:
             parts.append(f"{self.fps:.1f} fps")
         if self.latencies_ms.count:
             median_ms, late_ms = map(self.latencies_ms.percentile, (50, 95))

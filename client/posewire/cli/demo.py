@@ -190,7 +190,7 @@ def _print_results(outcome: Outcome, score: Score | None) -> None:
     account = outcome.account
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("frames", f"{account.tracked} tracked, {account.failed} failed, {account.dropped} dropped")
-    if account.frames > 1:
+    if account.tracked > 1:
         table.add_row("speed", f"{account.fps:.1f} frames/s")
     if account.latencies_ms.count:
         percentiles = ", ".join(f"{account.latencies_ms.percentile(p):.0f} ms ({p} %)" for p in (50, 95, 99))

@@ -37,7 +37,7 @@ class _RichBar:
         note = f"{account.fps:5.1f} fps  {account.recent_latency_ms:5.0f} ms  {account.people} people"
         if account.reconnects:
             note += f"  reconnected {account.reconnects} x"
-        self.show(account.frames, note if account.frames > 1 else "")
+        self.show(account.frames, note if account.tracked > 1 else "")
 
 
 class _NoBar:

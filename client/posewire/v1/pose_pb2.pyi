@@ -82,7 +82,7 @@ Global___Codec: typing_extensions.TypeAlias = Codec
 @typing.final
 class Box(google.protobuf.message.Message):
     """An axis-aligned rectangle in pixels of the frame as it was sent: x right, y down, the centre of the top-left pixel at
-    (0, 0).
+    (0, 0). It may reach beyond the frame, and no further than 1,000,000 pixels.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

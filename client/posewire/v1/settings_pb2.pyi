@@ -222,9 +222,11 @@ class ResumeRequest(google.protobuf.message.Message):
     LAST_FRAME_FIELD_NUMBER: builtins.int
     LAST_FRAME_CODEC_FIELD_NUMBER: builtins.int
     token: builtins.bytes
-    """The token of the last response that carried one."""
+    """The token of the last response that carried one. It is good for a minute, unless the server is set up otherwise."""
     last_frame: builtins.bytes
-    """The last frame that was tracked before the interruption, so that the flow has a start."""
+    """The frame with which the token came, or with that of a drain the last one that was tracked, so that the flow has a
+    start: the frame of which the tracker knows the people, not a later one.
+    """
     last_frame_codec: posewire.v1.pose_pb2.Codec.ValueType
     """How `last_frame` is encoded: JPEG, PNG or raw (with StreamConfig.raw_size). Absent: as the stream's frames are."""
     def __init__(

@@ -5,7 +5,13 @@ The messages of the Track stream.
 
 A client sends one `config`, then frames, and half-closes. The server answers with one `started`, then with exactly one
 of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's half-close with one `summary`.
-Frame numbers are the client's own; they must increase.
+Frame numbers are the client's own; they must increase within the stream.
+
+Frames are tracked in the order in which they were sent. That one failed or was dropped may be told before earlier ones
+are answered.
+
+When a connection is lost, and after a `drain`, the client opens another stream with a ResumeRequest. What was tracked
+after the frame of its token is unknown to that stream: where every frame counts, send these frames again.
 """
 
 import builtins
@@ -188,10 +194,12 @@ class TrackResponse(google.protobuf.message.Message):
     SUMMARY_FIELD_NUMBER: builtins.int
     RESUME_TOKEN_FIELD_NUMBER: builtins.int
     resume_token: builtins.bytes
-    """A signed snapshot of the tracker, sent at a low rate and on drain; empty otherwise."""
+    """A signed snapshot of the tracker as it is after the last frame that was tracked; sent at a low rate, whenever somebody
+    gets a new id, and on drain; empty otherwise.
+    """
     @property
     def dropped(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DroppedFrame]:
-        """Frames dropped since the response before this one."""
+        """Frames dropped since the response before this one, in any order. A response may have these and no event."""
 
     @property
     def started(self) -> Global___StreamStarted: ...
@@ -414,7 +422,9 @@ Global___DroppedFrame: typing_extensions.TypeAlias = DroppedFrame
 
 @typing.final
 class Drain(google.protobuf.message.Message):
-    """The server is about to stop, or the stream has been open, or without a frame, for as long as the server allows."""
+    """The server is about to stop, or the stream has been open, or without a frame, for as long as the server allows. Frames
+    that still come are dropped; the summary follows the client's half-close, or the end of `grace`.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -449,7 +459,7 @@ class StreamSummary(google.protobuf.message.Message):
     failed: builtins.int
     dropped: builtins.int
     identities: builtins.int
-    """Track ids given out."""
+    """Track ids given out, also those before a resume."""
     def __init__(
         self,
         *,

@@ -5,7 +5,13 @@ The messages of the Track stream.
 
 A client sends one `config`, then frames, and half-closes. The server answers with one `started`, then with exactly one
 of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's half-close with one `summary`.
-Frame numbers are the client's own; they must increase.
+Frame numbers are the client's own; they must increase within the stream.
+
+Frames are tracked in the order in which they were sent. That one failed or was dropped may be told before earlier ones
+are answered.
+
+When a connection is lost, and after a `drain`, the client opens another stream with a ResumeRequest. What was tracked
+after the frame of its token is unknown to that stream: where every frame counts, send these frames again.
 """
 
 import abc

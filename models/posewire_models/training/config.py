@@ -31,7 +31,8 @@ def read_toml(file: Path, base: Path | None = None) -> dict[str, Any]:
     try:
         table = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
-        raise ConfigError(f"config {file} cannot be read: {error.strerror}") from error
+        which = f"config {file}" if base is None else f"config {base}: its base {file}"
+        raise ConfigError(f"{which} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # of other encodings, numbers without end and deep nests, too
         raise ConfigError(f"config {file} is not TOML: {error}") from error
     if "base" in table:

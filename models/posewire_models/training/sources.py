@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from posewire.joints import JointSet
+from posewire_models.training.config import ConfigError
 from posewire_models.training.people import Picture
 from posewire_models.training.readers import read_coco, read_lsp_extended, read_posetrack, read_teacher
 from posewire_models.training.readers.teacher import with_teacher_faces
@@ -59,6 +60,7 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
         faces: whether its teacher adds joints to the training side.
 
     Raises:
+        ConfigError: the folder of the pictures is missing.
         LabelFileError: a label file is missing or faulty.
     """
     images, labels = root / source.images, root / (source.labels or "")
@@ -73,6 +75,8 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
         "scenes": lambda: [] if held_out else _scenes(images),
     }
     pictures = readers[source.format]()
+    if not images.is_dir():  # else each of its pictures would be missing, with a line in the log
+        raise ConfigError(f"{source.format}: there is no folder of pictures {images}; check the path in the config")
     if source.teacher and faces and not held_out:
         pictures = with_teacher_faces(pictures, root / source.teacher, to)
     return pictures
@@ -90,6 +94,7 @@ def held_out_pictures(
         to: joint set of the result.
 
     Raises:
+        ConfigError: the folder of the pictures is missing.
         LabelFileError: a label file is missing or faulty.
     """
     entire = [replace(source, held_out_every=0, held_out_from=0, teacher=None) for source in whole]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,10 +68,7 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     outcome = recording.outcomes.get(number)
     if not isinstance(outcome, track_pb2.TrackedFrame):
         what = "is not in the recording" if outcome is None else "was not tracked"
-        outcomes = recording.outcomes.items()
-        tracked = [each for each, became in outcomes if isinstance(became, track_pb2.TrackedFrame)]
-        among = f"; tracked are {len(tracked)} frames, {min(tracked)}..{max(tracked)}" if tracked else ""
-        raise ValueError(f"frame {number} {what}{among}")
+        raise ValueError(f"frame {number} {what}{_tracked_beside(recording, number)}")
     settings = settings_from(recording.config, TrackerConfig(), _NO_LIMITS, networks.joint_set)
     seen: list[Observation] = []
     tracker = Tracker(settings.tracker, networks.joint_set.sigmas, seen.append)
@@ -96,6 +94,17 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     finally:
         pipeline.close()
     raise ValueError(f"the recording does not hold the picture of frame {number}")
+
+
+def _tracked_beside(recording: Recording, number: int) -> str:
+    """Which frames can be explained instead: of a camera's, most may have been dropped."""
+    outcomes = recording.outcomes.items()
+    tracked = sorted(each for each, became in outcomes if isinstance(became, track_pb2.TrackedFrame))
+    if not tracked:
+        return "; no frame was tracked"
+    place = bisect.bisect(tracked, number)
+    beside = " and ".join(map(str, tracked[max(place - 1, 0) : place + 1]))
+    return f"; tracked are {len(tracked)} frames, {tracked[0]}..{tracked[-1]}, next to it {beside}"
 
 
 def _tracked_frames(recording: Recording, settings: StreamSettings, clock: FrameClock) -> Iterator[tuple[_Fed, Frame]]:

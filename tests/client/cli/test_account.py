@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,6 +44,21 @@ def test_every_result_counts_once() -> None:
     assert account.complaints() == ["2 x undecodable: no JPEG", "1 x superseded"]
     assert account.complaints(most=1)[-1] == "and 1 other reasons"
     assert account.summary().startswith("3 frames tracked, 2 failed, 1 dropped, 3 identities")
+
+
+def test_the_speed_is_that_of_tracked_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera's frames are mostly dropped where the networks are slower: they make nothing faster."""
+    seconds = itertools.count(1)
+    monkeypatch.setattr(account_module, "time", SimpleNamespace(monotonic=lambda: next(seconds) / 10))
+    account = Account()
+    account.add(FrameResult(0, 0.0, FrameStatus.DROPPED, reason="superseded"))
+    account.add(result(1))
+    assert "fps" not in account.summary()
+    for frame in range(2, 10):
+        account.add(FrameResult(frame, 0.0, FrameStatus.DROPPED, reason="superseded"))
+    next(seconds)
+    account.add(result(10))
+    assert account.fps == pytest.approx(5.0)
 
 
 def test_it_does_not_grow_with_the_frames() -> None:

@@ -74,6 +74,9 @@ def test_a_base_holds_where_the_file_is_silent(tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text("a = 1\n[t]\nx = 1\ny = 2\n")
     (tmp_path / "over.toml").write_text('base = "base.toml"\n[t]\nx = 9\n')
     assert read_toml(tmp_path / "over.toml") == {"a": 1, "t": {"x": 9, "y": 2}}
+    (tmp_path / "base.toml").unlink()
+    with pytest.raises(ConfigError, match=r"over\.toml: its base .*base\.toml cannot be read"):
+        read_toml(tmp_path / "over.toml")
 
 
 def test_overrides_are_written_as_toml() -> None:

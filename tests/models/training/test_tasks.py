@@ -131,6 +131,14 @@ def test_data_without_people_is_refused(tmp_path: Path) -> None:
         start(tmp_path, samples=64)
 
 
+def test_a_missing_folder_of_pictures_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_coco(tmp_path / "data", 3)
+    (tmp_path / "data" / "images").rename(tmp_path / "data" / "pictures")
+    with pytest.raises(ConfigError, match=r"coco: there is no folder of pictures .*data/images"):
+        start(tmp_path, samples=64)
+    assert "skipped" not in caplog.text
+
+
 def test_a_held_out_side_without_people_is_named(tmp_path: Path) -> None:
     labels = write_coco(tmp_path / "data", 2)
     content = json.loads(labels.read_text())

@@ -96,6 +96,8 @@ class Answers:
                 raise StreamBroken(
                     "the server began the stream a second time; this is a fault of the server: report it"
                 )
+            case None:
+                pass
         if response.resume_token:
             self.retained.take_token(response.resume_token)
 

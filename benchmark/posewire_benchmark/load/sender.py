@@ -170,6 +170,8 @@ class SendingStream:
                     record["stages_ms"] = tuple(getattr(tracked.timings, name) for name in _FIELDS)
                 case "failed":
                     self._note(response.failed.number, Outcome.FAILED, now_s, response.failed.reason)
+                case _:
+                    pass
 
     def _note(self, number: int, outcome: Outcome, now_s: float, reason: int = 0) -> None:
         record = self.records[number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,7 +72,7 @@ async def _show(job: TopJob) -> None:
         if job.once:
             console.print(_table(states, {}, connections.preferred, console.width))
             return
-        with _screen(console) as show:
+        with _screen(console) as show, suppress(asyncio.CancelledError):  # Ctrl-C is the only way out
             show(_table(states, {}, connections.preferred, console.width))
             while True:
                 before = {each.stream_id: each for each in states}

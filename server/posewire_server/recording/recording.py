@@ -198,6 +198,8 @@ def _note(response: track_pb2.TrackResponse, outcomes: dict[int, Outcome]) -> No
             new.append(response.tracked)
         case "failed":
             new.append(response.failed)
+        case _:
+            pass
     for outcome in new:
         before = outcomes.get(outcome.number)
         if before is None or _is_bad_number(before):

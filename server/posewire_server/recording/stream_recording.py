@@ -136,6 +136,8 @@ class StreamRecording:
                 part = self._part_of(response.failed.number)
                 if response.failed.reason != track_pb2.FAILURE_REASON_BAD_NUMBER:  # which is another frame's
                     part.unanswered.discard(response.failed.number)
+            case _:
+                pass
         self._put(part, response)
         for earlier in [each for each in self._parts[:-1] if not each.unanswered]:
             self._finish(earlier, "the stream goes on in another file")

@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+NEWEST := .venv-newest
 SOURCE ?=
 DEMO_FLAGS ?=
 # Tests that run at a time, each file as a whole in one of so many processes.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types proto proto-check proto-lint bench bench-all clean fuzz chaos soak image check-docker
+.PHONY: help demo test test-newest check lint types proto proto-check proto-lint bench bench-all clean fuzz chaos soak image check-docker
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +30,12 @@ demo: $(BIN)/.server  ## Track people: a synthetic scene, or make demo SOURCE=my
 
 test: check  ## Run every check and test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+test-newest:  ## Run every test with the newest versions of the libraries; make test-newest PYTHON=python3.13
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[server,eval,test]'
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps trackeval  # see `eval` in pyproject.toml
+	$(NEWEST)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: lint types proto-check  ## Lint, types, generated code
 
@@ -73,4 +80,4 @@ check-docker: $(BIN)/.dev  ## Check compose.yaml, the image's recipe, dashboard,
 	$(BIN)/python -m pytest tests/deployment
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -322,7 +322,7 @@ def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_vi
     ("encoder", "options", "codec"),
     [
         ("libx264", {"bf": "0", "g": "5", "sc_threshold": "0"}, "h264"),
-        ("libx265", {"x265-params": "bframes=0:keyint=5:log-level=none"}, "h265"),
+        ("libx265", {"x265-params": "bframes=0:keyint=5:scenecut=0:log-level=none"}, "h265"),
     ],
 )
 @pytest.mark.parametrize("damaged", [0, 3, 5])  # the first one; one that others need; a keyframe
@@ -474,7 +474,7 @@ def test_closing_in_mid_read_leaves_the_release_to_the_reader(tmp_path: Path, ma
     ("encoder", "options", "codec", "ffmpeg_name"),
     [
         ("libx264", {"bf": "0", "g": "5", "sc_threshold": "0"}, "h264", "h264"),
-        ("libx265", {"x265-params": "bframes=0:keyint=5:log-level=none"}, "h265", "hevc"),
+        ("libx265", {"x265-params": "bframes=0:keyint=5:scenecut=0:log-level=none"}, "h265", "hevc"),
     ],
 )
 def test_packets_are_annex_b_access_units_that_decode_one_by_one(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import sys
 from typing import IO, TextIO, cast
 
@@ -15,14 +14,17 @@ WIDEST = 1000
 """Width of the widest table, in characters: where there is less room, Rich cuts numbers off."""
 
 
-class _StandardError(io.TextIOBase):
-    """Standard error, but what can no longer be shown is lost in silence: Rich raises that wherever it stands."""
+class _StandardError:
+    """Standard error, but what can no longer be shown is lost in silence: Rich raises that wherever it stands.
+
+    No `io.TextIOBase`: that flushes when it is collected, when standard error may be closed.
+    """
 
     def __init__(self, shown: TextIO) -> None:
         self._shown = shown
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # None at its base
+    def encoding(self) -> str:
         return self._shown.encoding
 
     def isatty(self) -> bool:

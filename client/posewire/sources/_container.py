@@ -176,8 +176,8 @@ class VideoInput:
         file = Path(self._address.removeprefix("file:"))
         if not self.container.format.name.startswith("mov,") or not file.is_file():
             return 0
-        packets = getattr(self.stream, "index_entries", None) or ()  # older versions of PyAV do not show them
-        return max(0, max((packet.pos + packet.size for packet in packets), default=0) - file.stat().st_size)
+        end = max((packet.pos + packet.size for packet in self.stream.index_entries), default=0)
+        return max(0, end - file.stat().st_size)
 
     def _extent(self, last_time_s: float) -> tuple[float, float]:
         """How long the header says that the pictures go on, and how far they went, in seconds.

@@ -37,12 +37,16 @@ class Interrupted(Line):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_a_run_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with StopSignals() as stop:
-        train(Interrupted(number), settings(tmp_path), ONE_PROCESS, stop=stop)
+    inherited = signal.signal(number, signal.default_int_handler)  # the tests may run under nohup
+    try:
+        with StopSignals() as stop:
+            train(Interrupted(number), settings(tmp_path), ONE_PROCESS, stop=stop)
+        after = signal.getsignal(number)
+    finally:
+        signal.signal(number, inherited)
     assert stop.received == number
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
-    assert signal.getsignal(number) is before
+    assert after is signal.default_int_handler
 
 
 def test_a_second_signal_ends_at_once_and_the_checkpoint_is_there(tmp_path: Path) -> None:

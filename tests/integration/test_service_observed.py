@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 import urllib.error
@@ -272,3 +273,17 @@ async def test_posewire_top_shows_the_streams() -> None:
     assert f"{address}: 1 streams" in output
     assert "door all" in output
     assert "320x240" in output
+
+
+async def test_ctrl_c_is_how_top_ends() -> None:
+    async with running_server(server_config(), networks()) as address:
+        top = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "posewire", "top", "--server", address),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert top.stdout is not None
+        assert b"0 streams" in await top.stdout.readline()
+        top.send_signal(signal.SIGINT)
+        _, errors = await top.communicate()
+    assert (top.returncode, errors) == (0, b"")

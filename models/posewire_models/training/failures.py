@@ -1,4 +1,4 @@
-"""How the programs of training end where their input is at fault: with one line, and exit status 1."""
+"""How the programs of training end where their input is at fault: with one line, and exit status 1, or 2 for settings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from posewire_models.training.config import ConfigError
+
 __all__ = ["expected_failures"]
 
 
 @contextmanager
 def expected_failures() -> Iterator[None]:
-    """Faults of the input, and packages that only some tools need, become one line on stderr and exit status 1."""
+    """Faults of the input, and packages that only some tools need, become one line on stderr and an exit status."""
+    status = 1
     try:
         yield
     except ModuleNotFoundError as error:
@@ -19,8 +22,8 @@ def expected_failures() -> Iterator[None]:
     except OSError as error:
         said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     except (ValueError, RuntimeError) as error:
-        said = str(error)
+        said, status = str(error), 2 if isinstance(error, ConfigError) else 1
     else:
         return
     print(f"posewire: {' '.join(said.splitlines())}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)

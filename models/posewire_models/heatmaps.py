@@ -73,7 +73,7 @@ def decode_heatmaps(heatmaps: Tensor, decoding: str = "quarter") -> Tensor:
 
     Returns:
         `(n, k, 3)`: x and y in heatmap cells, and the heatmap's highest value as score, clipped to 0..1; 0 where the
-        heatmap holds a NaN or is infinitely high, as half precision is where it overflows, so that no such joint counts.
+        heatmap holds a NaN or is infinitely high (half precision may overflow), so that no such joint counts.
     """
     width = heatmaps.shape[3]
     score, cell = heatmaps.flatten(2).max(dim=2)  # (n, k)

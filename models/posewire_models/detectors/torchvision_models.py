@@ -116,7 +116,7 @@ class _In(nn.Module):
 
 
 def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
-    """Have the layers of `network`, of float32, compute in `dtype`; what lies between them, on boxes, stays as it is."""
+    """Have the layers of `network` compute in `dtype`; whatever lies between them works on boxes, in float32."""
     if dtype is torch.float32:
         return
     for holder, name in (

@@ -89,7 +89,7 @@ class Processes:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
     def check_batch(self, batch: int) -> None:
-        """Refuse batches of which the processes get unequal shares: their gradients are averaged as if these were equal.
+        """Refuse unequal shares of a batch: gradients are averaged over the processes as if they were equal.
 
         Raises:
             ValueError: it is not a multiple of their number.

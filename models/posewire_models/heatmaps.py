@@ -73,7 +73,7 @@ def decode_heatmaps(heatmaps: Tensor, decoding: str = "quarter") -> Tensor:
 
     Returns:
         `(n, k, 3)`: x and y in heatmap cells, and the heatmap's highest value as score, clipped to 0..1; 0 where the
-        heatmap holds a NaN, so that no such joint counts.
+        heatmap holds a NaN or is infinitely high (half precision may overflow), so that no such joint counts.
     """
     width = heatmaps.shape[3]
     score, cell = heatmaps.flatten(2).max(dim=2)  # (n, k)
@@ -84,7 +84,7 @@ def decode_heatmaps(heatmaps: Tensor, decoding: str = "quarter") -> Tensor:
     else:
         offset = _quarter_offset(heatmaps, cell)
     joints = torch.stack((cell % width, cell // width), dim=2) + offset
-    return torch.cat((joints, score.nan_to_num().clamp(0.0, 1.0).unsqueeze(2)), dim=2)
+    return torch.cat((joints, score.nan_to_num(posinf=0.0).clamp(0.0, 1.0).unsqueeze(2)), dim=2)
 
 
 def _quarter_offset(heatmaps: Tensor, cell: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ def check_digest(path: Path, sha256: str) -> None:
     found = file_digest(path)
     if found != sha256.lower():
         raise WeightsError(
-            f"{path} is damaged or another file: SHA-256 {found[:16]}..., expected {sha256[:16]}...; fetch it again, "
-            "or if it is a newer one of your own, write its digest (sha256sum) into the manifest"
+            f"{path} is damaged or another file: SHA-256 {found[:16]}..., expected {sha256[:16]}...; delete it and "
+            "fetch it again, or if it is a newer one of your own, write its digest (sha256sum) into the manifest"
         )
 
 

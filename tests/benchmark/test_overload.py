@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from posewire_benchmark.load.options import LoadOptions
 from posewire_benchmark.load.overload import OverloadOptions, growth, run_overload
+from posewire_benchmark.load.summary import Measured
 from posewire_benchmark.tables import TABLES
 from posewire_server.streams.inbox import DropPolicy
 from tests.benchmark.simulated import SimulatedRig
@@ -42,6 +44,21 @@ def test_a_server_that_is_late_all_the_time_does_not_either() -> None:
     found = asyncio.run(run_overload(rig, OverloadOptions(load=LOAD, seconds=4.0)))  # type: ignore[arg-type]
     assert found.growth == pytest.approx(1, rel=0.1)
     assert not found.holds
+
+
+def test_a_load_that_was_found_too_low_overloads_nobody() -> None:
+    class Disturbed(SimulatedRig):
+        """Another program takes most of the time until the search is over."""
+
+        async def record(self, **load: Any) -> Measured:
+            self._service_s = 0.08 if len(self.measured) < 3 else 0.02
+            return await super().record(**load)
+
+    found = asyncio.run(run_overload(Disturbed(LOAD, 0.08), OverloadOptions(load=LOAD, seconds=4.0)))  # type: ignore[arg-type]
+    assert found.carried_fps == pytest.approx(12.5, rel=0.05)
+    assert found.result.lost_share == 0
+    assert not found.holds
+    assert "it was no overload" in found.as_text()
 
 
 def test_a_server_that_lets_streams_down_does_not_hold_by_what_is_left() -> None:

@@ -187,7 +187,8 @@ def test_a_point_is_in_the_precision_that_was_asked_for(
         assert point.gbs == pytest.approx(cost.bytes_moved(1, item_bytes=2) / point.ms / 1e6)
 
 
-def test_a_detector_of_torchvision_has_its_place_too(small_bundle: str, one_thread: int) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_detector_of_torchvision_has_its_place_too(small_bundle: str, one_thread: int, precision: str) -> None:
     path = Path(small_bundle) / "manifest.json"
     detector = {"architecture": "torchvision", "network": {"name": "ssdlite320_mobilenet_v3_large"}}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"detector": detector}))
@@ -196,6 +197,7 @@ def test_a_detector_of_torchvision_has_its_place_too(small_bundle: str, one_thre
             bundle=small_bundle,
             device="cpu",
             runtimes=("torch",),
+            precision=precision,
             batches=(1,),
             point_s=0.001,
             peak_s=0.001,
@@ -203,6 +205,7 @@ def test_a_detector_of_torchvision_has_its_place_too(small_bundle: str, one_thre
             threads=one_thread,
         )
     )
+    assert {point.precision for point in found.points} == {precision}
     cost = found.costs["detector ssdlite320_mobilenet_v3_large"]
     assert cost.parameters == pytest.approx(3.44e6, rel=0.01)  # as torchvision says
     assert cost.multiply_adds == pytest.approx(0.583e9, rel=0.1)

@@ -79,6 +79,22 @@ def test_what_differs_does_not_get_its_name(bundle: Path, tmp_path: Path, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_what_gives_no_numbers_does_not_get_its_name_either(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = bundle_export._both
+
+    def overflowing(network: nn.Module, path: Path, images: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        first, *others = both(network, path, images)[0]
+        outputs = [first, *(np.full_like(output, np.nan) for output in others)]  # of several, the first one is sound
+        return outputs, outputs
+
+    monkeypatch.setattr(bundle_export, "_both", overflowing)
+    with pytest.raises(ExportError, match=r"detector: .* differs by nan.*detector\.onnx was not written"):
+        list(export_bundle(bundle, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_detector_that_torchvision_has_not_is_told(bundle: Path, tmp_path: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["detector"] |= {"architecture": "torchvision", "network": {"name": "resnet50"}}

@@ -64,9 +64,10 @@ def test_whatever_the_heatmap_the_joint_is_finite_and_on_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_a_heatmap_that_holds_a_nan_counts_for_nothing(decoding: str) -> None:
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_a_heatmap_that_holds_no_number_counts_for_nothing(decoding: str, number: float) -> None:
     heatmaps = gaussian_heatmaps(torch.tensor([[[3.0, 4.0], [2.0, 3.0]]]), (8, 6), 1.5)
-    heatmaps[0, 0, 5:7, 2] = torch.nan
+    heatmaps[0, 0, 5:7, 2] = number
     decoded = decode_heatmaps(heatmaps, decoding)
     assert decoded.isfinite().all()
     assert decoded[0, :, 2].tolist() == [0.0, 1.0]

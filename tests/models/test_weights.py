@@ -81,7 +81,7 @@ def test_digest(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"weights").hexdigest()
     check_digest(path, digest)
     check_digest(path, digest.upper())
-    with pytest.raises(WeightsError, match=r"damaged or another file.*; fetch it again, or .* into the manifest"):
+    with pytest.raises(WeightsError, match=r"damaged or another file.*; delete it and fetch it again, or .* manifest"):
         check_digest(path, "0" * 64)
     with pytest.raises(WeightsError, match="no weight file"):
         check_digest(tmp_path / "none", digest)

@@ -20,6 +20,8 @@ __all__ = ["Overload", "OverloadOptions", "growth", "measure_overload", "run_ove
 
 # Where less than this share of the frames is answered, the server carries what it can.
 _CARRIED_SHARE = 0.9
+# Where more than this share is answered, it was not too much: what can be carried was found too low.
+_ALL_SHARE = 0.95
 _MOST_DOUBLINGS = 10
 _SERVICE_FPS = 2.0
 _SEARCH_S = 5.0
@@ -168,6 +170,8 @@ def _faults(
 ) -> Iterator[str]:
     if not result.valid:
         yield "the figures do not count"
+    if result.answered_fps > _ALL_SHARE * result.offered_fps:
+        yield "it was no overload, nearly all frames were answered; measure again, with nothing else on the machine"
     if result.fairness.starved:
         yield f"{result.fairness.starved} streams without a result"
     if worst_ms is None:

@@ -17,6 +17,7 @@ from posewire_benchmark.roofline.cost import NetworkCost, network_cost, network_
 from posewire_benchmark.roofline.networks import BundleNetwork, bundle_networks, torchvision_component
 from posewire_benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_benchmark.roofline.timing import median_s
+from posewire_models.detectors.torchvision_models import compute_in
 from posewire_models.inference import runner, select_device, select_runtime
 from posewire_models.precision import select_precision
 from posewire_server.ranges import check_range
@@ -240,7 +241,9 @@ def _torchvision(network: nn.Module, device: torch.device, options: RooflineOpti
     prepared = network.eval().requires_grad_(False).to(device)
     pictures = [torch.rand(_PICTURE, device=device)]
     cost = network_cost_at(prepared, pictures)
-    running = _Running(prepared, _PICTURE, cost, "torch", torch.float32, device)
+    dtype = select_precision(options.precision, device)
+    compute_in(prepared, dtype)
+    running = _Running(prepared, _PICTURE, cost, "torch", dtype, device)
     return running, median_s(lambda: prepared(pictures), device, options.point_s)
 
 

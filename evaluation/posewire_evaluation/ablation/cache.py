@@ -204,7 +204,13 @@ class NetworkCache:
 
 
 class Fields:
-    """Writes grids of one shape one after another as one `.npy` array, whose length is known only in the end."""
+    """Writes grids one after another as one `.npy` array, whose length is known only in the end.
+
+    Estimators that take turns give grids of different shapes: all get that of the widest.
+
+    Args:
+        file: empty, and open for reading too.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -213,13 +219,33 @@ class Fields:
 
     def add(self, grid: Float32s) -> None:
         """Append a grid `(rows, columns, 2)`, reduced and in half precision (a thousandth of the displacement)."""
-        small = _reduced(grid).astype(np.float16)
+        small = _reduced(grid)
+        if self._shape is None or small.shape[1] > self._shape[1]:
+            self._begin_again(small.shape)
+        self._append(small)
+
+    def _begin_again(self, shape: tuple[int, int, int]) -> None:
+        earlier = self._written()
+        self._file.seek(0)
+        self._file.truncate()
+        self._shape, self._count = shape, 0
+        self._write_header()
+        for grid in earlier:
+            self._append(np.asarray(grid, np.float32))
+
+    def _written(self) -> npt.NDArray[np.float16]:
         if self._shape is None:
-            self._shape = small.shape
-            self._write_header()
-        if small.shape != self._shape:
-            raise ValueError(f"a flow grid is {small.shape}, the first was {self._shape}")
-        self._file.write(small.tobytes())
+            return np.zeros((0, 1, 1, 2), np.float16)
+        self._write_header()
+        self._file.seek(0)
+        return np.asarray(np.load(self._file))
+
+    def _append(self, grid: Float32s) -> None:
+        assert self._shape is not None
+        rows, columns, _ = self._shape
+        if grid.shape != self._shape:
+            grid = np.asarray(cv2.resize(grid, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
+        self._file.write(grid.astype(np.float16).tobytes())
         self._count += 1
 
     def finish(self) -> None:
@@ -252,7 +278,7 @@ def _exact(xyxy: Float32s) -> Float32s:
 def replaced(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` once the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with AtomicPath(path) as target, target.temporary.open("wb") as file:
+    with AtomicPath(path) as target, target.temporary.open("w+b") as file:
         yield file
 
 

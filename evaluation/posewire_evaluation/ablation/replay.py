@@ -6,7 +6,7 @@ from typing import Protocol
 
 from posewire.array_types import Float32s
 from posewire.joints import JointSet
-from posewire_server.tracking import Boxes, FlowField, TrackedPeople, Tracker, TrackerConfig
+from posewire_server.tracking import LONGEST_GAP, Boxes, FlowField, TrackedPeople, Tracker, TrackerConfig
 
 __all__ = ["StageOutputs", "replay"]
 
@@ -45,8 +45,11 @@ def replay(outputs: StageOutputs, config: TrackerConfig) -> list[TrackedPeople]:
     tracker = Tracker(config, outputs.joint_set.sigmas)
     tracked = []
     for frame in range(len(outputs)):
+        elapsed = outputs.elapsed(frame)
+        if elapsed > LONGEST_GAP:
+            tracker.forget()
         detections = outputs.detections(frame) if tracker.detector_due else None
         flow = outputs.flow(frame) if config.needs_flow and frame > 0 else None
-        boxes = tracker.unify(detections, flow, outputs.elapsed(frame))
+        boxes = tracker.unify(detections, flow, elapsed)
         tracked.append(tracker.update(boxes, outputs.poses(frame, boxes.xyxy)))
     return tracked

@@ -25,7 +25,7 @@ from posewire_models.published.store import Store
 from posewire_models.specs import TORCHVISION_DETECTORS
 from posewire_models.weights import WeightsError, check_digest, load_strict, read_state
 
-__all__ = ["TorchvisionDetector", "current_names", "default_weights", "detection_network"]
+__all__ = ["TorchvisionDetector", "compute_in", "current_names", "default_weights", "detection_network"]
 
 # Name -> epsilon of the frozen batch norms that the published weights were trained with; the others have ordinary ones.
 # torchvision freezes them only when it downloads the weights itself, so that is repeated here.
@@ -69,9 +69,7 @@ class TorchvisionDetector:
         load_strict(network, current_names(read_state(weights)), str(weights))
         _make_room(network, settings.max_people)
         self._network = network.eval().requires_grad_(False).to(device)
-        dtype = select_precision(precision, device)
-        if dtype is not torch.float32:
-            _compute_in(self._network, dtype)
+        compute_in(self._network, select_precision(precision, device))
         self._settings = settings
         self._device = device
         self._longest = _longest(network)
@@ -117,8 +115,10 @@ class _In(nn.Module):
         return _cast(self.part(*_cast(inputs, self._dtype)), torch.float32)
 
 
-def _compute_in(network: nn.Module, dtype: torch.dtype) -> None:
+def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
     """Have the layers of `network` compute in `dtype`; whatever lies between them works on boxes, in float32."""
+    if dtype is torch.float32:
+        return
     for holder, name in (
         (network, "backbone"),
         (network, "head"),

@@ -109,7 +109,7 @@ class Store:
         return self.weights / record.file
 
     def add(self, name: str, write: Callable[[Path], None], *, source: str, source_sha256: str) -> StoredFile:
-        """Keep weights under `name`, all or nothing, in place of earlier ones.
+        """Keep weights under `name`, all or nothing, in place of earlier ones; the caller has `locked` the name.
 
         Args:
             name: of the published file.
@@ -122,7 +122,9 @@ class Store:
         """
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
-            with temporary_file(self.weights) as temporary:
+            for left in self.weights.glob(f".{name}.*.tmp"):  # by a process that was killed
+                left.unlink(missing_ok=True)
+            with temporary_file(self.weights, name) as temporary:
                 write(temporary)
                 digest = file_digest(temporary)
                 file = f"{name}-{digest[:16]}.safetensors"

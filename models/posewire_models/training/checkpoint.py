@@ -40,13 +40,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Weights as half-precision safetensors; `about` becomes the file's own metadata."""
-    half = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu() for name, value in state.items()
-    }
+    """Weights as safetensors, in half precision where that reaches; `about` becomes the file's own metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
-        write_state(half, unfinished, about)
+        write_state({name: _halved(value).contiguous().cpu() for name, value in state.items()}, unfinished, about)
+
+
+def _halved(value: Tensor) -> Tensor:
+    """In half precision, which ends at 65504: a batch norm's variance may lie beyond, and would be infinite."""
+    half = value.half() if value.is_floating_point() else value
+    return half if half.isfinite().all() else value
 
 
 def start_file(named: Path, data_root: Path) -> Path:

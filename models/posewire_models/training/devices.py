@@ -88,6 +88,18 @@ class Processes:
         if self.count > 1 and self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
+    def check_batch(self, batch: int) -> None:
+        """Refuse unequal shares of a batch: gradients are averaged over the processes as if they were equal.
+
+        Raises:
+            ValueError: it is not a multiple of their number.
+        """
+        if batch % self.count:
+            raise ValueError(
+                f"{self.count} processes cannot share a batch of {batch} examples evenly: set schedule.batch_size to a "
+                f"multiple of {self.count}, of no more examples than there are, or start another number of processes"
+            )
+
     def share(self, rows: Tensor) -> Tensor:
         """This process's rows of a batch."""
         return rows[self.rank :: self.count]

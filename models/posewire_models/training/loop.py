@@ -76,6 +76,7 @@ def train(
 
     Raises:
         WeightsError: `resume` without a usable checkpoint.
+        ValueError: the processes cannot share a batch evenly.
         OSError: the folder cannot be written to, or holds a run, and `resume` is false. Nothing was written.
         RuntimeError: the loss or a weight is not finite. A checkpoint, if there is one, is of when all were.
     """
@@ -94,6 +95,7 @@ class _Run:
         processes.share_batch_norms(task.network)
         schedule = config.schedule
         self.batch = schedule.batch_of(task.examples)
+        processes.check_batch(self.batch)
         self.steps = schedule.steps(task.examples)
         self.optimiser = torch.optim.AdamW(
             parameter_groups(task.network, config.lr_factors),

@@ -23,7 +23,7 @@ from posewire_server.config import BatchingConfig
 from posewire_server.inference.networks import ModelNames, Networks
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.streams.session import Session
-from posewire_server.tracking import Boxes, BoxSource, TrackedPeople, Tracker, TrackerConfig
+from posewire_server.tracking import LONGEST_GAP, Boxes, BoxSource, TrackedPeople, Tracker, TrackerConfig
 from tests.evaluation.ablation.stand_ins import CountedNetworks, CountedStages, write_pictures
 from tests.server.stand_ins import picture
 
@@ -98,12 +98,28 @@ def test_the_pipeline_of_the_service_gives_the_same(config: TrackerConfig, video
     assert_same(from_cache, asyncio.run(from_pipeline(stages, video, config)))
 
 
-async def from_pipeline(stages: CountedStages, video: Video, config: TrackerConfig) -> list[TrackedPeople]:
+def test_after_a_long_gap_everybody_is_new_as_in_the_service(
+    video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elapsed = [1.0, 1.0, 1.0, LONGEST_GAP + 1, 1.0, 1.0, 1.0]
+    monkeypatch.setattr(RecordedVideo, "elapsed", lambda _, frame: elapsed[frame])
+    config = TrackerConfig(detect_every=2)
+    found = tracked_from(video, CountedNetworks(), NetworkCache(tmp_path / "cache"), config)
+    assert [people.ids.tolist() for people in found] == [[1, 2]] * 3 + [[3, 4]] * 4
+    assert_same(found, asyncio.run(from_pipeline(CountedStages(), video, config, elapsed)))
+
+
+async def from_pipeline(
+    stages: CountedStages, video: Video, config: TrackerConfig, elapsed: Sequence[float] = (1.0,) * FRAMES
+) -> list[TrackedPeople]:
     networks = Networks(stages.detector, stages.flow, stages.pose, COCO17, ModelNames("", "", "", "", 0), "cpu")
     pipeline = Pipeline(networks, BatchingConfig())
     session = Session("test", Tracker(config, COCO17.sigmas))
     try:
-        return [(await pipeline.process(session, frame)).people for frame in video.frames()]
+        return [
+            (await pipeline.process(session, frame, elapsed=passed)).people
+            for frame, passed in zip(video.frames(), elapsed, strict=True)
+        ]
     finally:
         pipeline.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -42,6 +44,26 @@ def test_new_weights_take_the_place_of_the_old(store: Store) -> None:
     assert store.path(record).read_bytes() == b"better"
     assert len(_names(store.weights)) == 4  # two files of weights, two records
     assert store.find("net-2") is not None
+
+
+def test_what_a_killed_process_left_is_taken_away(store: Store) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_add_and_be_killed, args=(str(store.folder),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(_names(store.weights)) == 1
+    _add(store, name="net-2")  # another name's, which may be in the making
+    assert len(_names(store.weights)) == 3
+    _add(store)
+    assert [name for name in _names(store.weights) if name.endswith(".tmp")] == []
+
+
+def _add_and_be_killed(folder: str) -> None:
+    def write(path: Path) -> None:
+        path.write_bytes(b"half of the wei")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Store(Path(folder)).add("net", write, source="test", source_sha256="0" * 64)
 
 
 def test_a_failure_leaves_what_was_there(store: Store) -> None:

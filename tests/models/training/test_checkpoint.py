@@ -12,7 +12,7 @@ from posewire_models.training.checkpoint import (
     save_weights,
     start_file,
 )
-from posewire_models.weights import WeightsError
+from posewire_models.weights import WeightsError, read_state
 
 
 def net(out: int = 2) -> nn.Module:
@@ -26,6 +26,14 @@ def test_weights_travel_at_half_precision(tmp_path: Path) -> None:
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert b.dtype == torch.float32
         torch.testing.assert_close(a.half().float(), b)
+
+
+def test_what_half_precision_cannot_hold_keeps_its_own(tmp_path: Path) -> None:
+    state = {"running_var": torch.tensor([70_000.0, 3.0]), "weight": torch.tensor([65_504.0])}
+    save_weights(tmp_path / "w.safetensors", state, {})
+    kept = read_state(tmp_path / "w.safetensors")
+    assert kept["running_var"].tolist() == [70_000.0, 3.0]
+    assert kept["weight"].dtype == torch.float16
 
 
 def test_what_fits_is_taken_and_the_rest_stays(tmp_path: Path) -> None:

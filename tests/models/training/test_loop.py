@@ -140,6 +140,14 @@ def test_processes_share_a_batch_and_draw_differently(tmp_path: Path) -> None:
     assert sorted(shares[0] + shares[1]) == list(range(8))
 
 
+@pytest.mark.parametrize("batch_size", [7, 1, 80])  # uneven, less than one each, and more than the 40 examples of three
+def test_a_batch_that_processes_cannot_share_evenly_is_refused(batch_size: int, tmp_path: Path) -> None:
+    uneven = settings(tmp_path, schedule=ScheduleConfig(batch_size=batch_size, lr=0.01, samples=40))
+    with pytest.raises(ValueError, match=r"3 processes cannot share a batch of .* evenly"):
+        train(Line(), uneven, Processes(torch.device("cpu"), 0, 3))
+    assert not list(tmp_path.iterdir())
+
+
 def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
     task = Line()
     before = {name: value.clone() for name, value in task.network.state_dict().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_half_precision_is_converted() -> None:
     load_strict(network, {"weight": torch.tensor([[0.5, 2.0]]).half(), "bias": torch.zeros(1).half()}, "half")
     assert network.weight.dtype == torch.float32
     assert network.weight.tolist() == [[0.5, 2.0]]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
+    state = {"weight": torch.tensor([[0.5, number]]).half(), "bias": torch.zeros(1).half()}
+    with pytest.raises(WeightsError, match=r"damaged.safetensors holds numbers that are not finite, in weight"):
+        load_strict(nn.Linear(2, 1), state, "damaged.safetensors")
 
 
 def test_digest(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from posewire_models.detectors.torchvision_models import current_names, detectio
 from posewire_models.published.catalogue import PublishedFile, catalogue, published_file
 from posewire_models.published.errors import UnknownCheckpointError
 from posewire_models.typed_json import from_json
-from posewire_models.weights import WeightsError, check_state
+from posewire_models.weights import WeightsError, check_state, not_finite
 
 __all__ = ["CONVERTERS", "convert_state", "network_of", "recognise"]
 
@@ -48,10 +48,8 @@ def convert_state(state: State, file: PublishedFile, source: str) -> dict[str, T
         check_state(network, converted, source)
     except (UnknownCheckpointError, WeightsError) as error:
         raise UnknownCheckpointError(f"{source} is not {file.name}: {error}") from None
-    for key, value in converted.items():
-        # The extremes carry every NaN and infinity along, and are found 20 times as fast as by asking each number.
-        if value.is_floating_point() and value.numel() and not all(end.isfinite() for end in value.aminmax()):
-            raise UnknownCheckpointError(f"{source} holds numbers that are not finite, in {key}")
+    if key := not_finite(converted):
+        raise UnknownCheckpointError(f"{source} holds numbers that are not finite, in {key}")
     return _apart(converted)
 
 

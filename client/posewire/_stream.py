@@ -65,6 +65,7 @@ class AsyncTrackStream:
             or was silent for longer than `timeout_s`.
         StreamDrained: the server is going away; only without reconnection.
         AccountingError: the server did not answer for every frame exactly once.
+        StreamBroken: the server where it would go on has other joints; or an answer makes no sense.
         ServerRefused: the server ended the stream on account of something that it was sent.
     """
 

@@ -2,9 +2,9 @@
 
     PosewireError
     ├── InvalidSettings             a setting is out of range; found before anything is sent (also a ValueError)
-    ├── SourceError                 a file, folder, camera or address cannot be read, or a camera stopped
+    ├── SourceError                 a file, folder, camera or address cannot be read, or breaks off
     ├── OutputError                 a result file cannot be written, or was given something it cannot hold
-    ├── MisuseError                 the stream or client is closed, or used out of order
+    ├── MisuseError                 a stream or client is closed, or used out of order, in another loop or after a fork
     ├── CallError                   a call to the server did not succeed
     │   ├── ConnectionFailed        nobody answers at the address
     │   ├── TimedOut                the server took longer than `timeout_s`

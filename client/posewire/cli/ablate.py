@@ -148,7 +148,11 @@ def ablate(
     ] = None,
     detector: Annotated[
         list[str] | None,
-        typer.Option("--detector", metavar="SPEC", help="Detector: bundle, onnx:PATH, torchvision:NAME; repeatable."),
+        typer.Option(
+            "--detector",
+            metavar="SPEC",
+            help="Detector: bundle, onnx:PATH, torchvision:NAME, published:NAME; repeatable.",
+        ),
     ] = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",

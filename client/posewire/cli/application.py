@@ -174,7 +174,10 @@ def poses(
 def demo(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[SOURCE]", help="Video file, camera number or address (default: a synthetic scene)."),
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="Video file, folder of pictures, camera number, or address (default: a synthetic scene).",
+        ),
     ] = None,
     seconds: Annotated[
         float | None,

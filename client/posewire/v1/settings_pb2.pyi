@@ -109,9 +109,13 @@ class TrackerSettings(google.protobuf.message.Message):
     propagation_threshold: builtins.float
     """Least mean joint score of a pose whose joints are propagated, 0..1."""
     detect_every: builtins.int
-    """Run the detector on every n-th frame; between them the flow boxes carry on alone. 1 is every frame."""
+    """Run the detector on every n-th frame, 1..1000; between them the flow boxes carry on alone. 1 is every frame. Above 1 it
+    needs propagation.
+    """
     max_people: builtins.int
-    """At most so many people are estimated a frame, those with the highest box scores."""
+    """At most so many people are estimated a frame, those with the highest box scores: 1..1000, and no more than the server's
+    ServerLimits.max_people.
+    """
     def __init__(
         self,
         *,
@@ -179,7 +183,9 @@ class StreamConfig(google.protobuf.message.Message):
     name: builtins.str
     """A label for logs and ListStreams, e.g. the camera's name; at most 64 characters."""
     max_detect_every: builtins.int
-    """How far the server may stretch `detect_every` under load. 0 or absent: not at all."""
+    """How far the server may stretch `detect_every` under load, if propagation is on: no less than `detect_every`. 0 or absent:
+    not at all.
+    """
     @property
     def raw_size(self) -> posewire.v1.pose_pb2.FrameSize:
         """Required for raw codecs. For others it is that of a raw ResumeRequest.last_frame, or ignored."""

@@ -151,8 +151,7 @@ class Frame(google.protobuf.message.Message):
     """The picture, encoded as StreamConfig.codec says."""
     elapsed: builtins.float
     """Time since the frame before that was tracked, in intervals of the camera, above 0, at most 1,000,000; below 0.5 it
-    counts as 0.5. Absent:
-    the server measures it by the times of capture, or of arrival.
+    counts as 0.5. Absent: the server measures it by the times of capture, or of arrival.
     """
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -422,8 +421,9 @@ Global___DroppedFrame: typing_extensions.TypeAlias = DroppedFrame
 
 @typing.final
 class Drain(google.protobuf.message.Message):
-    """The server is about to stop, or the stream has been open, or without a frame, for as long as the server allows. Frames
-    that still come are dropped; the summary follows the client's half-close, or the end of `grace`.
+    """The server is about to stop, the stream has been open, or without a frame, for as long as the server allows, or its token
+    allows something else by now. Frames that still come are dropped; the summary follows the client's half-close, or the end
+    of `grace`.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

@@ -16,7 +16,7 @@ __all__ = ["app"]
 
 
 def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_models.training") -> None:
-    """Parse the arguments, train, and turn faults of the input into one line on stderr and exit status 1."""
+    """Parse the arguments, train, and turn faults of the input into one line on stderr and an exit status."""
     names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
     parser = argparse.ArgumentParser(prog=prog_name, description="Train a pose, detector or flow network.")
     parser.add_argument("task", choices=sorted(TASKS))

@@ -63,7 +63,7 @@ class Metrics:
         self._tracked = self._counter("frames_tracked", "Frames tracked.")
         self._dropped = self._counter("frames_dropped", "Frames dropped.", "reason")
         self._failed = self._counter("frames_failed", "Frames that failed.", "reason")
-        self._abandoned = self._counter("frames_abandoned", "Frames under way when their stream broke off.")
+        self._abandoned = self._counter("frames_abandoned", "Frames under way when their stream ended before its time.")
         self._people = self._histograms("people_per_frame", "People in a tracked frame.", _PEOPLE)[()]
         self._identities = self._counter("identities", "Track ids given out.")
         self._closed = self._counter("streams_closed", "Streams that ended.", "ending")
@@ -125,7 +125,7 @@ class Metrics:
         self._failed.labels(_label(reason)).inc()
 
     def frames_abandoned(self, count: int) -> None:
-        """A stream broke off while so many of its frames were under way."""
+        """A stream ended before its time, while so many of its frames were under way."""
         self._abandoned.inc(count)
 
     def stream_closed(self, ending: StreamEnding) -> None:

@@ -1,4 +1,4 @@
-"""How the programs of training end where their input is at fault: with one line, and exit status 1, or 2 for settings."""
+"""How the programs of training end where their input is at fault: in one line, and with status 1, or 2 for settings."""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ class Query:
     expression: str
 
 
-def dashboard_queries(dashboard: Path = DASHBOARD) -> Iterator[Query]:
+def dashboard_queries() -> Iterator[Query]:
     """All queries of the dashboard, in its order."""
-    for panel in json.loads(dashboard.read_text(encoding="utf-8"))["panels"]:
+    for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
         for target in panel.get("targets", ()):
             expression = target["expr"]
             for variable, value in _VARIABLES.items():

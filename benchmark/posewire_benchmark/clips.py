@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire import open_source
+from posewire._encoding import encode
 from posewire.synth import Scene, SceneConfig
 from posewire_benchmark.footage import Footage, FootageCodec, FootageFrame
 from posewire_server.ranges import check_range
@@ -127,7 +128,7 @@ def _encoded(name: str, shown: Sequence[tuple[Pixels, Floats]], codec: FootageCo
     """One loop: forth, and back."""
     height, width, _ = shown[0][0].shape
     if codec is FootageCodec.JPEG:
-        frames = [FootageFrame(_jpeg(image), boxes) for image, boxes in shown]
+        frames = [FootageFrame(encode(image, "jpeg", _JPEG_QUALITY), boxes) for image, boxes in shown]
         frames += frames[-2:0:-1]
     else:
         shown = [*shown, *shown[-2:0:-1]]
@@ -138,11 +139,6 @@ def _encoded(name: str, shown: Sequence[tuple[Pixels, Floats]], codec: FootageCo
 
 def _visible(boxes: Floats) -> Floats:
     return boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
-
-
-def _jpeg(image: Pixels) -> bytes:
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
 def _h264(images: Sequence[Pixels]) -> list[bytes]:

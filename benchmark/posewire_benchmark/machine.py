@@ -51,7 +51,7 @@ def this_machine(device: str, load: float | None = None) -> Machine:
     """
     return Machine(
         processor=_processor(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=len(os.sched_getaffinity(0)),
         load=load_average() if load is None else load,
         device=device,
         python=platform.python_version(),
@@ -61,8 +61,8 @@ def this_machine(device: str, load: float | None = None) -> Machine:
 
 
 def load_average() -> float:
-    """Of the last minute; 0 where the system does not tell."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    """Of the last minute."""
+    return os.getloadavg()[0]
 
 
 def _processor() -> str:

@@ -34,8 +34,8 @@ def _median(ratio: float | None, wanted: str = "") -> str:
     return f"Median ratio **{_number(ratio, 2)}**{wanted}{'; no round counts' if ratio is None else ''}."
 
 
-def _spread(of: Figures | None, digits: int = 1) -> str:
-    return "-" if of is None else " / ".join(_number(of[rank], digits) for rank in ("p50", "p95", "p99", "max"))
+def _spread(of: Figures | None) -> str:
+    return "-" if of is None else " / ".join(_number(of[rank]) for rank in ("p50", "p95", "p99", "max"))
 
 
 def _setting(result: Figures, faults: str = "faults") -> str:

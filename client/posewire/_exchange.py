@@ -49,10 +49,10 @@ class Exchange:
         call: TrackCall,
         timeout_s: float,
         *,
-        reconnection: Reconnection | None = None,
-        waits: bool = True,
-        resume: ResumePoint | None = None,
-        on_reconnect: Callable[[Reconnected], object] | None = None,
+        reconnection: Reconnection | None,
+        waits: bool,
+        resume: ResumePoint | None,
+        on_reconnect: Callable[[Reconnected], object] | None,
     ):
         self.call = call
         self.calls = 1

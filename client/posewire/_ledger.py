@@ -58,11 +58,6 @@ class Ledger:
         return tuple(self._open)
 
     @property
-    def sent(self) -> int:
-        """Frames sent so far."""
-        return self._sent
-
-    @property
     def next_number(self) -> int:
         """The least number that the next frame can have."""
         return self._last_number + 1

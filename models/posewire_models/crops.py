@@ -4,7 +4,7 @@ The box is extended in height or width to the input's aspect ratio, enlarged and
 frame is black (Simple Baselines, section 4.1, and `lib/dataset/coco.py` and `lib/utils/transforms.py` of its code).
 
 Where a person is large, bilinear sampling skips most pixels of the frame, and the crop has aliasing. The published
-weights were trained on such crops; a network that was not wants `antialias`, see `sample_crops_of_many`.
+weights were trained on such crops; a network that was not wants `antialias`, see `sample_crops`.
 
 Affine maps are `(n, 2, 3)` matrices on pixel coordinates whose centres are integers: the input's pixel i covers
 [i - 0.5, i + 0.5], so that the input's outer edge falls on the edge of the extended box.
@@ -31,7 +31,6 @@ __all__ = [
     "invert_affine",
     "normalise",
     "sample_crops",
-    "sample_crops_of_many",
 ]
 
 BOX_SCALE = 1.25
@@ -82,21 +81,7 @@ def apply_affine(affine: Tensor, points: Tensor) -> Tensor:
     return points @ affine[:, :, :2].transpose(1, 2) + affine[:, :, 2].unsqueeze(1)
 
 
-def sample_crops(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """Cut crops out of one frame, bilinearly, black outside of it.
-
-    Args:
-        pixels: uint8 `(h, w, 3)`, on the device that is to do the work.
-        to_frame: `(n, 2, 3)` affine maps from input pixels to frame pixels, any rotation and scale.
-        input_size: (height, width) of the crops.
-
-    Returns:
-        `(n, 3, height, width)` float32 in 0..255; on a CPU rounded to whole numbers.
-    """
-    return sample_crops_of_many([pixels], torch.zeros(len(to_frame), dtype=torch.long), to_frame, input_size)
-
-
-def sample_crops_of_many(
+def sample_crops(
     frames: Sequence[Tensor],
     owners: Tensor,
     to_frame: Tensor,
@@ -104,14 +89,17 @@ def sample_crops_of_many(
     *,
     antialias: bool = False,
 ) -> Tensor:
-    """Cut crops out of several frames, which may differ in size; as `sample_crops`.
+    """Cut crops out of frames, which may differ in size, bilinearly, black outside of them.
 
     Args:
         frames: uint8 `(h, w, 3)` each, on the device that is to do the work.
         owners: `(n,)` on the CPU: which frame each crop is of, increasing.
-        to_frame: `(n, 2, 3)` on the CPU.
+        to_frame: `(n, 2, 3)` on the CPU: affine maps from input pixels to frame pixels, any rotation and scale.
         input_size: (height, width) of the crops.
         antialias: where a pixel of the crop covers two or more of the frame a side, halve the frame first.
+
+    Returns:
+        `(n, 3, height, width)` float32 in 0..255; on a CPU rounded to whole numbers.
     """
     if not antialias or not (halvings := _halvings(frames, owners, to_frame)).any():
         return _sampled(frames, owners, to_frame, input_size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch.nn import functional
 
 from posewire_models.device_transfer import is_on_cpu
 
-__all__ = ["FILL", "Letterbox", "letterbox", "letterbox_many", "resize"]
+__all__ = ["FILL", "letterbox", "resize"]
 
 FILL = 114.0
 """Brightness of what lies outside the frame, in 0..255, as YOLOX has it."""
@@ -24,31 +23,18 @@ _MOST_PIXELS = 2**25
 _MOST_REDUCED = 48
 
 
-class Letterbox(NamedTuple):
-    """A frame at the size of a network's input."""
-
-    pixels: Tensor
-    """`(3, height, width)` float32 in 0..255."""
-    scale: tuple[float, float]
-    """Input pixels per frame pixel in x and y."""
-
-
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """A uint8 frame `(h, w, 3)` resized to `(3, *size)`, float32 in 0..255, without aliasing."""
     return _resize_batch(pixels.unsqueeze(0), size).squeeze(0).float()
 
 
-def letterbox(pixels: Tensor, size: tuple[int, int]) -> Letterbox:
-    """Fit a uint8 frame `(h, w, 3)` into the top left of `size`, keeping its aspect ratio; the rest is `FILL`."""
-    canvases, (scale,) = letterbox_many([pixels], size)
-    return Letterbox(canvases[0], scale)
+def letterbox(frames: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, list[tuple[float, float]]]:
+    """Fit uint8 frames `(h, w, 3)` into the top left of `size`, keeping their aspect ratios; the rest is `FILL`.
 
-
-def letterbox_many(frames: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, list[tuple[float, float]]]:
-    """Several frames at the size of a network's input, as `letterbox`; those of one size in the same few operations.
+    Those of one size go in the same few operations.
 
     Returns:
-        Their pixels `(b, 3, *size)`, and the scale of each.
+        Their pixels `(b, 3, *size)`, float32 in 0..255, and of each the input pixels per frame pixel in x and y.
     """
     device = frames[0].device
     canvases = torch.empty((len(frames), 3, *size), device=device)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from posewire.joints import JointSet
-from posewire_models.crops import BOX_SCALE, check_box_scale, crop_to_frame, normalise, sample_crops_of_many
+from posewire_models.crops import BOX_SCALE, check_box_scale, crop_to_frame, normalise, sample_crops
 from posewire_models.deconv_head import HeatmapNetwork
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Frame
@@ -29,7 +29,7 @@ class PoseSettings:
     Attributes:
         flip_test: average with the heatmaps of the mirrored crop, as the paper's figures do; doubles the cost.
         box_scale: enlargement of the (extended) person box.
-        antialias: whether large people are reduced by means of pixels, see `crops.sample_crops_of_many`; for networks
+        antialias: whether large people are reduced by means of pixels, see `crops.sample_crops`; for networks
             that were trained on such crops.
         decoding: how joints are placed between the heatmap's cells, one of `posewire_models.heatmaps.DECODINGS`.
     """
@@ -105,9 +105,7 @@ class HeatmapPoseEstimator:
         """The chunk's crops, in the order of `owners`."""
         shown, owners = torch.unique_consecutive(owners, return_inverse=True)
         pixels = [frames[frame].on(self._device) for frame in shown.tolist()]
-        return sample_crops_of_many(
-            pixels, owners, to_frame, self._config.input_size, antialias=self._settings.antialias
-        )
+        return sample_crops(pixels, owners, to_frame, self._config.input_size, antialias=self._settings.antialias)
 
     def _joints_of(self, network: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
         """Joints `(n, k, 3)` in heatmap cells, of crops `(n, 3, h, w)` in 0..255."""

@@ -236,7 +236,7 @@ def test_a_bundle_of_random_weights_can_be_loaded(small_bundle: str, tmp_path: P
     assert loaded.manifest.near_flow.settings == {"preset": "fast"}
 
 
-def test_published_architectures_are_known_without_their_weights(tmp_path: Path) -> None:
+def test_published_architectures_are_known_without_their_weights() -> None:
     manifest = described_bundle("paper-r50")
     assert manifest.detector is not None
     assert manifest.flow is not None

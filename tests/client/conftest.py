@@ -27,6 +27,14 @@ Script: TypeAlias = "Callable[[Stream], AsyncIterator[track_pb2.TrackResponse]]"
 COCO_NAMES = ("nose", "left_eye", "right_eye")
 
 
+def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
+    return [np.full((size[1], size[0], 3), 7 * number % 250, np.uint8) for number in range(count)]
+
+
+async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
+    return [result async for result in stream]
+
+
 @dataclass
 class Stream:
     """One Track call, as a script sees it."""

@@ -16,11 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 import posewire
 from posewire import AsyncClient
 from posewire.v1 import pose_pb2
-
-
-def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
-    return [np.full((size[1], size[0], 3), 7 * number % 250, np.uint8) for number in range(count)]
-
+from tests.client.conftest import pictures
 
 # -- single calls ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 
 import posewire
@@ -16,16 +15,7 @@ from posewire import AsyncClient
 from posewire._answers import Answers
 from posewire._call import TrackCall
 from posewire.v1 import pose_pb2, track_pb2
-from tests.client.conftest import shorten_timeout
-
-
-def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
-    return [np.full((size[1], size[0], 3), 7 * number % 250, np.uint8) for number in range(count)]
-
-
-async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
-    return [result async for result in stream]
-
+from tests.client.conftest import collect, pictures, shorten_timeout
 
 # -- broken streams ----------------------------------------------------------------------------------------------------
 

@@ -9,16 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 
 import posewire
 from posewire import Client
 from posewire._loop_thread import LoopThread
-
-
-def pictures(count: int) -> list[Any]:
-    return [np.full((48, 64, 3), 7 * number % 250, np.uint8) for number in range(count)]
+from tests.client.conftest import pictures
 
 
 async def in_a_thread(program: Callable[[], Any]) -> Any:
@@ -90,7 +86,7 @@ async def test_the_program_sends_frames_of_its_own(serve: Any) -> None:
     assert await in_a_thread(program) == [0, 1, 2]
 
 
-async def test_errors_are_those_of_the_asynchronous_client(serve: Any, unused_tcp_port: int) -> None:
+async def test_errors_are_those_of_the_asynchronous_client(unused_tcp_port: int) -> None:
     def program() -> None:
         with Client(f"127.0.0.1:{unused_tcp_port}") as client:
             with pytest.raises(posewire.ConnectionFailed, match=str(unused_tcp_port)):

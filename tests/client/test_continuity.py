@@ -7,24 +7,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 
 import posewire
 from posewire import AsyncClient, ReconnectSettings
 from posewire.sources import ArraySource
 from posewire.v1 import track_pb2
-from tests.client.conftest import shorten_timeout
+from tests.client.conftest import collect, pictures, shorten_timeout
 
 QUICK = ReconnectSettings(initial_s=0.01, max_s=0.05, give_up_after_s=0.5)
-
-
-def pictures(count: int) -> list[Any]:
-    return [np.full((48, 64, 3), 7 * number % 250, np.uint8) for number in range(count)]
-
-
-async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
-    return [result async for result in stream]
 
 
 class Mortal:
@@ -243,7 +234,7 @@ async def test_while_there_is_no_server_a_camera_is_told_so_at_once(serve: Any, 
     assert stream.summary.sent == 3
 
 
-async def test_a_camera_that_ends_while_there_is_no_server_waits_for_none(serve: Any, scripts: Any) -> None:
+async def test_a_camera_that_ends_while_there_is_no_server_waits_for_none(serve: Any) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         if len(server.service.streams) > 1:
             await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "still dead")
@@ -471,7 +462,7 @@ async def test_a_frame_that_kills_every_server_is_not_tried_for_ever(serve: Any,
             await collect(stream)
 
 
-async def test_what_the_only_server_refuses_is_not_asked_again(serve: Any, scripts: Any) -> None:
+async def test_what_the_only_server_refuses_is_not_asked_again(serve: Any) -> None:
     calls = 0
 
     async def script(stream: Any) -> AsyncIterator[Any]:

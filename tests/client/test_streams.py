@@ -13,14 +13,7 @@ import posewire
 from posewire import AsyncClient, FrameStatus
 from posewire.sources import ArraySource
 from posewire.v1 import settings_pb2, track_pb2
-
-
-def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
-    return [np.full((size[1], size[0], 3), 7 * number % 250, np.uint8) for number in range(count)]
-
-
-async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:
-    return [result async for result in stream]
+from tests.client.conftest import collect, pictures
 
 
 class Closable(ArraySource):

@@ -68,24 +68,17 @@ async def test_clients_that_vanish_disturb_nobody(policy: settings_pb2.DropPolic
     server = await PoseServer.start(server_config(), networks())
     try:
 
-        async def vanish(after: int) -> None:
+        async def vanish(after: int, *, by_cancelling: bool) -> None:
             async with connected(server.address) as stub:
                 client = TrackClient(stub)
                 await client.open(drop_policy=policy)
                 for number in range(after):
                     await client.send(number, jpeg(picture(number)))
-                client.call.cancel()
-
-        async def drop_the_line(after: int) -> None:
-            async with connected(server.address) as stub:
-                client = TrackClient(stub)
-                await client.open(drop_policy=policy)
-                for number in range(after):
-                    await client.send(number, jpeg(picture(number)))
-                # The channel is closed with the call open.
+                if by_cancelling:  # else the channel is closed with the call open
+                    client.call.cancel()
 
         faithful = asyncio.create_task(_walk(server.address, people=2))
-        await asyncio.gather(*(vanish(after) for after in range(6)), *(drop_the_line(after) for after in range(6)))
+        await asyncio.gather(*(vanish(after, by_cancelling=way) for after in range(6) for way in (True, False)))
         answers = await faithful
         assert answers.tracked.keys() == set(range(12))
         await _until(lambda: not server.service.places.streams)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire_models import crops
-from posewire_models.crops import apply_affine, crop_to_frame, invert_affine, sample_crops, sample_crops_of_many
+from posewire_models.crops import apply_affine, crop_to_frame, invert_affine, sample_crops
 
+ONE = torch.zeros(1, dtype=torch.long)  # crop, of the first frame
 _boxes = st.tuples(st.floats(-50, 900), st.floats(-50, 700), st.floats(2, 800), st.floats(2, 600)).map(
     lambda xywh: torch.tensor([[xywh[0], xywh[1], xywh[0] + xywh[2], xywh[1] + xywh[3]]], dtype=torch.float32)
 )
@@ -48,7 +49,7 @@ def test_pixels_come_from_where_the_map_says() -> None:
     x = np.arange(200, dtype=np.uint8)
     frame = np.stack(np.broadcast_arrays(x[None, :], x[:120, None], np.uint8(7)), axis=2)
     to_frame = crop_to_frame(torch.tensor([[80.0, 40.0, 110.0, 70.0]]), (64, 48))
-    (crop,) = sample_crops(torch.from_numpy(frame.copy()), to_frame, (64, 48))
+    (crop,) = sample_crops([torch.from_numpy(frame.copy())], ONE, to_frame, (64, 48))
     place = torch.tensor([[[11.0, 33.0]]])
     expected = apply_affine(to_frame, place)[0, 0]
     assert crop[:2, 33, 11].tolist() == pytest.approx(expected.tolist(), abs=0.51)
@@ -57,7 +58,8 @@ def test_pixels_come_from_where_the_map_says() -> None:
 
 def test_outside_of_the_frame_is_black() -> None:
     frame = torch.full((50, 50, 3), 200, dtype=torch.uint8)
-    (crop,) = sample_crops(frame, crop_to_frame(torch.tensor([[-40.0, 0.0, 0.0, 50.0]]), (64, 48)), (64, 48))
+    to_frame = crop_to_frame(torch.tensor([[-40.0, 0.0, 0.0, 50.0]]), (64, 48))
+    (crop,) = sample_crops([frame], ONE, to_frame, (64, 48))
     assert crop[:, :, 0].max() == 0
     assert crop[:, 32, -1].tolist() == [200.0] * 3
 
@@ -91,7 +93,7 @@ def test_crops_of_many_frames_are_those_of_each() -> None:
         ]
     )
     torch.testing.assert_close(crops._gather(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0)
-    torch.testing.assert_close(sample_crops_of_many(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0.52)
+    torch.testing.assert_close(sample_crops(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0.52)
 
 
 def of_four_sizes() -> torch.Tensor:
@@ -111,7 +113,7 @@ def smooth(size: tuple[int, int]) -> torch.Tensor:
 def test_without_aliasing_crops_lie_where_they_lay() -> None:
     frames, owners = [smooth((1081, 1923)), smooth((900, 700))], torch.tensor([0, 0, 1, 1])
     to_frame = crop_to_frame(of_four_sizes(), (64, 48))
-    plain, means = (sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=on) for on in (False, True))
+    plain, means = (sample_crops(frames, owners, to_frame, (64, 48), antialias=on) for on in (False, True))
     # Half a pixel of the reduced frame off would show as 4 to 10; at the frame's edge part of a square is outside.
     difference = (plain - means).abs()[:, :, 3:-3, 3:-3]
     inside = plain[:, :, 3:-3, 3:-3].amin(dim=1, keepdim=True) > 0
@@ -122,7 +124,7 @@ def test_without_aliasing_fine_patterns_become_their_mean() -> None:
     stripes = torch.zeros(1080, 1920, 3, dtype=torch.uint8)
     stripes[:, ::2] = 200
     plain, means = (
-        sample_crops_of_many(
+        sample_crops(
             [stripes],
             torch.zeros(4, dtype=torch.long),
             crop_to_frame(of_four_sizes(), (64, 48)),
@@ -145,7 +147,7 @@ def test_without_aliasing_a_frame_of_few_pixels_is_reduced_no_further_than_it_go
     # 16 frame pixels a crop pixel, the middle one of which lies in the middle of the first square of `factor` pixels.
     middle, step = (factor - 1) / 2, 16.0
     to_frame = torch.tensor([[[step, 0.0, middle - 24 * step], [0.0, step, middle - 32 * step]]])
-    seen = sample_crops_of_many([frame], torch.zeros(1, dtype=torch.long), to_frame, (64, 48), antialias=True)
+    seen = sample_crops([frame], ONE, to_frame, (64, 48), antialias=True)
     assert seen.shape == (1, 3, 64, 48)
     assert seen[0, :, 32, 24].tolist() == [200.0] * 3
     assert seen.max() <= 200
@@ -155,9 +157,9 @@ def test_reduced_frames_are_the_same_on_every_device(monkeypatch: pytest.MonkeyP
     generator = torch.Generator().manual_seed(2)
     frames = [torch.randint(0, 256, (size, 1000, 3), dtype=torch.uint8, generator=generator) for size in (777, 780)]
     to_frame, owners = crop_to_frame(of_four_sizes(), (64, 48)), torch.tensor([0, 0, 1, 1])
-    on_cpu = sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=True)
+    on_cpu = sample_crops(frames, owners, to_frame, (64, 48), antialias=True)
     monkeypatch.setattr(crops, "is_on_cpu", lambda _: False)
-    elsewhere = sample_crops_of_many(frames, owners, to_frame, (64, 48), antialias=True)
+    elsewhere = sample_crops(frames, owners, to_frame, (64, 48), antialias=True)
     torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1.52)  # a mean of .5 is rounded up or down
 
 
@@ -170,4 +172,4 @@ def test_places_far_outside_are_black_and_nothing_else() -> None:
 
 def test_a_box_without_extent_gives_a_finite_crop() -> None:
     to_frame = crop_to_frame(torch.tensor([[5.0, 5.0, 5.0, 5.0]]), (64, 48))
-    assert sample_crops(torch.zeros(10, 10, 3, dtype=torch.uint8), to_frame, (64, 48)).isfinite().all()
+    assert sample_crops([torch.zeros(10, 10, 3, dtype=torch.uint8)], ONE, to_frame, (64, 48)).isfinite().all()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from posewire_models.letterbox import _halved, letterbox, letterbox_many, resize
+from posewire_models.letterbox import _halved, letterbox, resize
 
 
 @pytest.mark.parametrize(
@@ -19,23 +19,23 @@ from posewire_models.letterbox import _halved, letterbox, letterbox_many, resize
 )
 def test_frame_fits_into_the_top_left(frame: tuple[int, int], filled: tuple[int, int]) -> None:
     pixels = torch.full((*frame, 3), 50, dtype=torch.uint8)
-    fitted = letterbox(pixels, (64, 80))
-    inside = fitted.pixels[:, : filled[0], : filled[1]]
+    (fitted,), (scale,) = letterbox([pixels], (64, 80))
+    inside = fitted[:, : filled[0], : filled[1]]
     assert inside.unique().tolist() == [50.0]
-    assert (fitted.pixels == 114).sum() == 3 * (64 * 80 - filled[0] * filled[1])
-    assert fitted.scale == pytest.approx((filled[1] / frame[1], filled[0] / frame[0]))
+    assert (fitted == 114).sum() == 3 * (64 * 80 - filled[0] * filled[1])
+    assert scale == pytest.approx((filled[1] / frame[1], filled[0] / frame[0]))
 
 
 def test_each_axis_has_its_own_scale_where_a_side_is_rounded() -> None:
-    fitted = letterbox(torch.zeros(7, 900, 3, dtype=torch.uint8), (64, 80))
-    assert fitted.scale == pytest.approx((80 / 900, 1 / 7))
+    _, (scale,) = letterbox([torch.zeros(7, 900, 3, dtype=torch.uint8)], (64, 80))
+    assert scale == pytest.approx((80 / 900, 1 / 7))
 
 
 def test_reduction_does_not_alias() -> None:
     """A checkerboard of single pixels, reduced by five, becomes grey, not black and white."""
     y, x = torch.meshgrid(torch.arange(200), torch.arange(200), indexing="ij")
     board = (((x + y) % 2) * 255).to(torch.uint8).unsqueeze(2).expand(-1, -1, 3).contiguous()
-    pixels = letterbox(board, (40, 40)).pixels
+    pixels, _ = letterbox([board], (40, 40))
     assert pixels.min() > 110
     assert pixels.max() < 145
 
@@ -44,21 +44,21 @@ def test_many_frames_are_each_as_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     sizes = [(90, 160), (200, 100), (90, 160)]
     frames = [torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=generator) for size in sizes]
-    together, scales = letterbox_many(frames, (64, 80))
+    together, scales = letterbox(frames, (64, 80))
     for pixels, fitted, scale in zip(frames, together, scales, strict=True):
-        alone = letterbox(pixels, (64, 80))
-        assert scale == alone.scale
-        assert torch.equal(fitted, alone.pixels)
+        (alone,), (scale_alone,) = letterbox([pixels], (64, 80))
+        assert scale == scale_alone
+        assert torch.equal(fitted, alone)
 
 
 @pytest.mark.parametrize("size", [(64, 80), (45, 80), (180, 320)])  # smaller, much smaller, larger
 def test_accelerators_resize_as_the_cpu_does(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU's kernel for bytes rounds; others compute in float32. Planes in memory or not makes no difference."""
     frame = torch.randint(0, 256, (90, 160, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    on_cpu = resize(frame, size), letterbox(frame, size).pixels
+    on_cpu = resize(frame, size), letterbox([frame], size)[0]
     monkeypatch.setattr("posewire_models.letterbox.is_on_cpu", lambda _: False)
     for layout in (frame, frame.permute(2, 0, 1).contiguous().permute(1, 2, 0)):
-        elsewhere = resize(layout, size), letterbox(layout, size).pixels
+        elsewhere = resize(layout, size), letterbox([layout], size)[0]
         torch.testing.assert_close(elsewhere, on_cpu, rtol=0, atol=1.01)
 
 

@@ -58,7 +58,8 @@ def test_equals_the_steps_one_by_one(decoding: str, flip_shift: float | None) ->
     network = small_network("pose_resnet")
     frame, boxes = _scene(5, (96, 128), 4)
     to_frame = crop_to_frame(torch.from_numpy(boxes), network.config.input_size)
-    crops = sample_crops(frame.on(CPU), to_frame, network.config.input_size)
+    owners = torch.zeros(4, dtype=torch.long)
+    crops = sample_crops([frame.on(CPU)], owners, to_frame, network.config.input_size)
     crops = normalise(crops, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
     with torch.inference_mode():
         heatmaps = network(crops)
@@ -88,7 +89,7 @@ def test_crops_are_made_as_the_settings_say(antialias: bool, monkeypatch: pytest
         asked.append(antialias)
         return torch.zeros(1, 3, *size)
 
-    monkeypatch.setattr("posewire_models.pose_estimator.sample_crops_of_many", note)
+    monkeypatch.setattr("posewire_models.pose_estimator.sample_crops", note)
     frame, boxes = _scene(5, (96, 128), 1)
     _estimator(PoseSettings(antialias=antialias))([frame], [boxes])
     assert asked == [antialias]

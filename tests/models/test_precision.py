@@ -66,7 +66,7 @@ def test_activations_are_far_from_the_end_of_float16(stage: str) -> None:
         module.register_forward_hook(look)
     (shown,) = Scene(SceneConfig(width=640, height=480, people=3, frames=1, seed=3))
     height, width = network.config.input_size
-    pixels = letterbox(torch.from_numpy(shown.image), (height, width)).pixels.unsqueeze(0)
+    pixels, _ = letterbox([torch.from_numpy(shown.image)], (height, width))
     with torch.inference_mode():
         network(normalise(pixels, network.config.pixel_mean, network.config.pixel_std))
     assert 1.0 < largest[0] < 0.1 * torch.finfo(torch.float16).max

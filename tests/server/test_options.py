@@ -48,7 +48,7 @@ def test_flags_environment_and_file_meet(started: list[ServerConfig], tmp_path: 
     assert config.exit_on_stdin_eof
 
 
-def test_flags_of_every_table_arrive(started: list[ServerConfig], tmp_path: Path) -> None:
+def test_flags_of_every_table_arrive(started: list[ServerConfig]) -> None:
     flags = ["--tls-cert", "c.pem", "--tls-key", "k.pem", "--client-ca", "a.pem", "--tokens", "t", "--insecure"]
     result = _run(*flags, "--max-people", "70", "--max-idle-s", "5", "--host", "0.0.0.0")
     assert result.exit_code == 0, result.output

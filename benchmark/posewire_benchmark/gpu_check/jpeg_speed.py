@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import cv2
 import torch
 
+from posewire._encoding import encode
 from posewire.synth import Scene, SceneConfig
 from posewire_models.frames import Frame
 from posewire_models.nvjpeg import decode_jpegs, nvjpeg_is_here
@@ -27,11 +27,7 @@ _QUALITY = 90
 def encoded_scene(frames: int, people: int = 4) -> list[bytes]:
     """Frames of a synthetic scene in 720p, as JPEGs."""
     scene = Scene(SceneConfig(width=1280, height=720, people=people, frames=frames, seed=1))
-    encoded = []
-    for frame in scene:
-        bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-        encoded.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
-    return encoded
+    return [encode(frame.image, "jpeg", _QUALITY) for frame in scene]
 
 
 def measure_jpegs(device: torch.device, budget_s: float, say: Callable[[str], None]) -> dict[str, Any]:

@@ -25,6 +25,13 @@ _ALL_SHARE = 0.95
 _MOST_DOUBLINGS = 10
 _SERVICE_FPS = 2.0
 _SEARCH_S = 5.0
+_TIMES_TOO_MUCH = 2.0
+# Parts of the overload, each of which is judged.
+_WINDOWS = 10
+# Frame intervals that the median age of results may have, on top of one service time.
+_MOST_INTERVALS = 3.0
+# How much larger the age may be in the last third of the time than in the first.
+_MOST_GROWTH = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,32 +40,17 @@ class OverloadOptions:
 
     Attributes:
         load: its streams; its `fps` is where the search for what can be carried begins.
-        factor: how many times that the overload is.
-        seconds: how long it lasts.
-        windows: parts of that time, each of which is judged.
-        most_intervals: frame intervals that the median age of results may have, on top of one service time.
-        most_growth: how much larger the age may be in the last third of the time than in the first.
+        seconds: how long the overload lasts.
 
     Raises:
         ValueError: a value is out of range, or frames are not dropped.
     """
 
     load: LoadOptions = field(default_factory=LoadOptions)
-    factor: float = 2.0
     seconds: float = 30.0
-    windows: int = 10
-    most_intervals: float = 3.0
-    most_growth: float = 1.2
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("factor", 1.1, 100.0),
-            ("seconds", 1.0, 86_400.0),
-            ("windows", 3, 1000),
-            ("most_intervals", 0.1, 1000.0),
-            ("most_growth", 1.0, 100.0),
-        ):
-            check_range(name, getattr(self, name), low, high)
+        check_range("seconds", self.seconds, 1.0, 86_400.0)
         if self.load.drop_policy is not DropPolicy.LATEST:
             raise ValueError("an overload is answered by drops: use the drop policy latest")
 
@@ -144,13 +136,13 @@ async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
         raise RuntimeError("the server tracked nothing; look at its log")
     service_ms = alone.stages["total"].p50
     carried_fps = await _carried_fps(rig, options.load.fps)
-    fps = options.factor * carried_fps / streams
+    fps = _TIMES_TOO_MUCH * carried_fps / streams
     measured = await rig.record(fps=fps, seconds=options.seconds)
-    windows = window_medians_ms(measured.records, measured.begin_s, measured.end_s, options.windows)
+    windows = window_medians_ms(measured.records, measured.begin_s, measured.end_s, _WINDOWS)
     told = [age for age in windows if age is not None]
     worst = max(told) if len(told) == len(windows) else None
     interval_ms, grown, result = 1e3 / fps, growth(windows), summarise(measured)
-    bound_ms = options.most_intervals * interval_ms + service_ms
+    bound_ms = _MOST_INTERVALS * interval_ms + service_ms
     return Overload(
         service_ms=service_ms,
         carried_fps=carried_fps,
@@ -160,14 +152,12 @@ async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
         worst_ms=worst,
         growth=grown,
         memory_growth_mb=_memory_growth_mb(measured),
-        faults=tuple(_faults(result, worst, bound_ms, grown, options.most_growth)),
+        faults=tuple(_faults(result, worst, bound_ms, grown)),
         result=result,
     )
 
 
-def _faults(
-    result: LoadResult, worst_ms: float | None, bound_ms: float, grown: float | None, most_growth: float
-) -> Iterator[str]:
+def _faults(result: LoadResult, worst_ms: float | None, bound_ms: float, grown: float | None) -> Iterator[str]:
     if not result.valid:
         yield "the figures do not count"
     if result.answered_fps > _ALL_SHARE * result.offered_fps:
@@ -178,7 +168,7 @@ def _faults(
         yield "a part of the time without a result"
     elif worst_ms >= bound_ms:
         yield f"{worst_ms:.1f} ms old at worst"
-    if grown is not None and grown > most_growth:
+    if grown is not None and grown > _MOST_GROWTH:
         yield f"{grown:.2f} times as old in the end"
 
 

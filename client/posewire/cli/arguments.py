@@ -38,7 +38,7 @@ class StrictGroup(TyperGroup):
     """Commands whose arguments are not empty."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See the base class, whose context belongs to click or to typer's own copy of it."""
+        """See the base class, whose context belongs to typer's own copy of click."""
         with expected_failures():
             refuse_empty(args)
         return super().parse_args(ctx, args)

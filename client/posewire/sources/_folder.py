@@ -74,12 +74,12 @@ def decode_picture(data: bytes) -> Image:
     if _is_cut_off_jpeg(data):
         raise OSError("the JPEG is cut off or damaged: its end marker is missing")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
+        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     except cv2.error as error:
         raise OSError(error.err or str(error)) from error
     if picture is None:
         raise OSError("it is not a picture that can be decoded, or is cut off")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture), dtype=np.uint8)
+    return np.asarray(picture, dtype=np.uint8)
 
 
 def is_turned(data: bytes) -> bool:

@@ -14,9 +14,9 @@ from posewire.synth.figure import PARTS, PROFILE_SAMPLES, PROFILES
 __all__ = ["Layout", "dense_flow", "displace", "label_of"]
 
 
-def label_of(person: int, part: int = 0) -> int:
-    """The label of a part of a person; 0 is the background with everything that moves like it."""
-    return 1 + person * len(PARTS) + part
+def label_of(person: int) -> int:
+    """The label of the first part of a person, the others follow; 0 is the background with all that moves like it."""
+    return 1 + person * len(PARTS)
 
 
 @dataclass(frozen=True, eq=False)

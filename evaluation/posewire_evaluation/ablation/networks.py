@@ -13,6 +13,7 @@ from posewire.joints import JointSet, joint_set
 from posewire_models.choice import ByGap, ChosenDetector, ChosenFlow, Part, choose_networks
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.flow_estimators import FAR_S
+from posewire_models.manifest import find_bundle, read_manifest
 from posewire_models.specs import Dis, FlowNetFile, Nothing, OnnxFile, TorchvisionFile
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_models.whole_files import file_digest
@@ -94,9 +95,7 @@ class BundleNetworks:
     @cached_property
     def joint_set(self) -> JointSet:
         """Of the bundle; raises `BundleError` if there is no such bundle."""
-        from posewire_models.manifest import read_manifest
-
-        return joint_set(read_manifest(self._folder).joint_set)
+        return joint_set(read_manifest(find_bundle(self.bundle)).joint_set)
 
     @cached_property
     def identities(self) -> dict[str, Any]:
@@ -112,12 +111,6 @@ class BundleNetworks:
         how = {**choice.how._asdict(), "device": choice.how.device.type}
         stages = {"detector": choice.detector, "flow": choice.flow, "pose": choice.pose}
         return {stage: _identity(chosen, how) for stage, chosen in stages.items()}
-
-    @property
-    def _folder(self) -> Path:
-        from posewire_models.bundle import find_bundle
-
-        return find_bundle(self.bundle)
 
     def load(self) -> Stages:
         """The networks; errors are those of `load_bundle`."""

@@ -63,16 +63,14 @@ class Search:
 def search(
     evaluate: Callable[[Sequence[TrackerConfig]], list[Scores]],
     *,
-    start: TrackerConfig | None = None,
     objective: Objective = Objective.MOTA,
     samples: int = 40,
     seed: int = 0,
 ) -> Search:
-    """One parameter at a time, then all together at random.
+    """From the defaults, one parameter at a time, then all together at random.
 
     Args:
         evaluate: the scores of settings, at least one, in their order; called twice at most.
-        start: the defaults if left out.
         objective: what is to be as high as possible.
         samples: how many random combinations of the values in `PARAMETERS` are tried.
         seed: of these.
@@ -83,7 +81,7 @@ def search(
     Raises:
         EvaluationError: the objective has no value on these data, so that no setting is better than another.
     """
-    start = start or TrackerConfig()
+    start = TrackerConfig()
     alone = {name: [_with(start, {name: value}) for value in values] for name, values in PARAMETERS.items()}
     rng = np.random.default_rng(seed)
     joint = [

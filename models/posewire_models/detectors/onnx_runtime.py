@@ -30,7 +30,7 @@ from posewire_models.detectors.yolox_boxes import cell_count, decode_yolox, deco
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import MAX_BATCH, batches
-from posewire_models.letterbox import letterbox_many
+from posewire_models.letterbox import letterbox
 
 __all__ = ["OnnxDetector", "OnnxDetectorError"]
 
@@ -107,7 +107,7 @@ class OnnxDetector:
         return f"for one picture (1, 3, {height}, {width}) it gives {gives}"
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        fitted, scales = letterbox_many([frame.on(self._device) for frame in frames], self._input_size)
+        fitted, scales = letterbox([frame.on(self._device) for frame in frames], self._input_size)
         # Some models give whole numbers or float16, which boxes in frame pixels would not fit into.
         outputs = [output.float() for output in self._session.run(self._format.outputs, self._images(fitted))]
         found = self._yolox_people(outputs[0]) if self._format.is_yolox else self._listed_people(outputs, len(frames))

@@ -46,14 +46,11 @@ class Trained:
         network: the averaged one (the trained one where averaging is off), in evaluation mode.
         steps: done in all.
         figures: last measurement.
-        network_share: part of the run's time that network and optimiser took; the rest is waiting for data and
-            measuring.
     """
 
     network: nn.Module
     steps: int
     figures: dict[str, float]
-    network_share: float
 
 
 def train(
@@ -144,13 +141,12 @@ class _Run:
                 self.save()
                 last_saved = time.monotonic()
         self.elapsed_s = before + time.monotonic() - begun
-        wall = time.monotonic() - begun
         self._check(losses)
         if self.saved != self.step:  # before anything may go wrong in measuring
             self.save()
         self.measure()
         self.save()
-        return Trained(self._result(), self.step, self.figures, computing / max(wall, 1e-9))
+        return Trained(self._result(), self.step, self.figures)
 
     def _stopped(self, stop: Callable[[int], bool]) -> bool:
         """Whether to end early, the same in every process: several ask the first, where a report makes them wait."""
@@ -160,8 +156,7 @@ class _Run:
 
     def _done(self) -> float:
         """Part of the run that is over, the same in every process."""
-        minutes = self.config.schedule.max_minutes
-        return self.processes.agree(self.elapsed_s / 60 / minutes) if minutes else self.step / self.steps
+        return self.processes.agree(self._local_done()) if self.config.schedule.max_minutes else self._local_done()
 
     def _batches(self) -> Iterator[Any]:
         """Batches from the present step on, each made while the step before it is computed."""

@@ -13,20 +13,19 @@ from posewire_models.training.people import Floats
 __all__ = ["average_precision", "keypoint_similarity", "matches", "pck"]
 
 
-def pck(joints: Tensor, labels: Tensor, joint_set: JointSet, part: float = 0.2) -> float:
-    """Part of the labelled joints that lie within `part` of the torso (left shoulder to right hip) of their label.
+def pck(joints: Tensor, labels: Tensor, joint_set: JointSet) -> float:
+    """Part of the labelled joints within a fifth of the torso (left shoulder to right hip) of their label: PCK@0.2.
 
     Args:
         joints: `(n, k, >=2)` predicted x, y.
         labels: `(n, k, 3)` x, y, weight. People without both ends of the torso are left out.
         joint_set: order of the joints.
-        part: of the torso's length.
     """
     shoulder, hip = joint_set.index("left_shoulder"), joint_set.index("right_hip")
     torso = (labels[:, shoulder, :2] - labels[:, hip, :2]).norm(dim=1)
     known = (labels[:, shoulder, 2] > 0) & (labels[:, hip, 2] > 0)
     counted = (labels[..., 2] > 0) & known[:, None]
-    near = (joints[..., :2] - labels[..., :2]).norm(dim=2) <= part * torso[:, None]
+    near = (joints[..., :2] - labels[..., :2]).norm(dim=2) <= 0.2 * torso[:, None]
     return float((near & counted).sum() / counted.sum().clamp(min=1))
 
 

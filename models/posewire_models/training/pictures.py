@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 
-_AS_SHOWN = cv2.IMREAD_COLOR
-_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_AS_SHOWN = cv2.IMREAD_COLOR_RGB
+_AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Pixels | None:
@@ -43,7 +43,7 @@ def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Pixels | None:
     if size and pixels.shape[1::-1] != size:
         _log.warning("picture %s has %dx%d pixels, its labels are of %dx%d; skipped", file, *pixels.shape[1::-1], *size)
         return None
-    return np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.uint8, copy=False)
+    return np.asarray(pixels, np.uint8)
 
 
 def shrunk(picture: Pixels, scale: float) -> Pixels:

@@ -46,14 +46,14 @@ AGREE_WITHIN = 0.06
 class YoloxBoxes:
     """Person boxes of a YOLOX network in ONNX (raw output, letterboxed BGR input 0..255)."""
 
-    def __init__(self, file: Path, threads: int = 1) -> None:
+    def __init__(self, file: Path) -> None:
         import onnxruntime
 
         from posewire_models.detectors.onnx_session import in_one_line
 
         file.open("rb").close()  # whose error names the file
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
@@ -61,7 +61,7 @@ class YoloxBoxes:
         given = self._session.get_inputs()[0]
         self._name, self._side = given.name, int(given.shape[2])
 
-    def __call__(self, picture: Picture, *, score_threshold: float = 0.1, nms_iou: float = 0.6) -> Floats:
+    def __call__(self, picture: Picture) -> Floats:
         """Boxes `(n, 5)` x1, y1, x2, y2, score in pixels of `picture` (RGB), best first."""
         height, width = picture.shape[:2]
         scale = self._side / max(height, width)
@@ -73,8 +73,7 @@ class YoloxBoxes:
         )
         boxes = boxes_of(raw, (self._side, self._side))[0] / scale
         boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
-        settings = DetectorSettings(score_threshold=score_threshold, nms_iou=nms_iou)
-        boxes, scores = nms(boxes, raw[0, :, 4] * raw[0, :, 5], settings)
+        boxes, scores = nms(boxes, raw[0, :, 4] * raw[0, :, 5], DetectorSettings(score_threshold=0.1, nms_iou=0.6))
         found: Floats = torch.cat((boxes, scores[:, None]), dim=1).numpy()
         return found
 
@@ -82,11 +81,11 @@ class YoloxBoxes:
 class MoveNet:
     """COCO's 17 joints of one person from a MoveNet single-pose network in TFLite."""
 
-    def __init__(self, file: Path, threads: int = 1) -> None:
+    def __init__(self, file: Path) -> None:
         file.open("rb").close()
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
+        self._interpreter: Any = Interpreter(model_path=str(file), num_threads=1)
         self._interpreter.allocate_tensors()
         self._entry = self._interpreter.get_input_details()[0]
         self._exit = self._interpreter.get_output_details()[0]["index"]
@@ -177,11 +176,11 @@ def _pictures_of(sources: Iterable[Path], every: int, frames_to: Path | None) ->
             if file.suffix in (".mp4", ".avi", ".mkv"):
                 yield from _frames(file, every, frames_to)
                 continue
-            pixels = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            pixels = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
             if pixels is None:
                 _log.warning("%s cannot be read as a picture; skipped", file)
                 continue
-            yield file.name, np.ascontiguousarray(pixels[:, :, ::-1])
+            yield file.name, np.asarray(pixels, np.uint8)
 
 
 def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[str, Picture]]:

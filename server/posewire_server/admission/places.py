@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from posewire_server.admission.tokens import ANYBODY, Caller
+from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
 from posewire_server.counting import counted
 from posewire_server.drain import DrainSignal
@@ -51,7 +51,7 @@ class Places:
         await self._idle.wait()
 
     @contextmanager
-    def opening(self, caller: Caller = ANYBODY) -> Iterator[None]:
+    def opening(self, caller: Caller) -> Iterator[None]:
         """While the configuration of a stream of `caller` is awaited.
 
         A stream takes its place afterwards: a refusal that overtakes the configuration would reach the client as a
@@ -74,7 +74,7 @@ class Places:
             yield
 
     @contextmanager
-    def for_stream(self, caller: Caller = ANYBODY) -> Iterator[None]:
+    def for_stream(self, caller: Caller) -> Iterator[None]:
         """While a stream of `caller` is open. Raises `LimitReached` or `ServerDraining`."""
         self.refuse_when_draining()
         if self.streams >= self._limits.max_streams:
@@ -97,7 +97,7 @@ class Places:
             self._note_work()
 
     @contextmanager
-    def for_picture(self, caller: Caller = ANYBODY) -> Iterator[None]:
+    def for_picture(self, caller: Caller) -> Iterator[None]:
         """While a single picture of `caller` is awaited and in work; whoever has a token leaves half of the places.
 
         Raises:

@@ -36,10 +36,10 @@ class ReadingPace:
     def __init__(
         self,
         outbox: Outbox,
-        most_per_s: float = math.inf,
+        most_per_s: float,
         *,
-        is_video: bool = False,
-        most_now_per_s: Callable[[], float] = lambda: math.inf,
+        is_video: bool,
+        most_now_per_s: Callable[[], float],
     ) -> None:
         self._outbox = outbox
         self._most_bad = _BAD_UNITS_IN_A_ROW if is_video else _BAD_PICTURES_IN_A_ROW

@@ -172,8 +172,6 @@ class VideoDecoder:
         return [decoded for key in lost for decoded in self._leave(key, error)]
 
     def _leave(self, key: int, error: FrameError) -> list[Decoded]:
-        if key not in self._inside:
-            return []
         self._inside.remove(key)
         return [Decoded(key, error)]
 

@@ -157,7 +157,7 @@ def test_paper_r50_is_pulled_and_loaded(web: Web, store: Store) -> None:
     assert len(web.requests) == before  # what is here is not fetched again
 
 
-def test_paper_r50_posetrack_keeps_15_of_17_heatmaps(web: Web, store: Store, tmp_path: Path) -> None:
+def test_paper_r50_posetrack_keeps_15_of_17_heatmaps(web: Web, store: Store) -> None:
     file = _publish("mmpose-r50-posetrack18", web)
     record = pull(file, store, settings=ONCE)
     bundle = _load("paper-r50-posetrack", detector="none", flow="dis")
@@ -283,8 +283,8 @@ def test_a_converted_file_that_cannot_be_written_is_told(tmp_path: Path, monkeyp
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_offline_says_what_to_do_by_hand(store: Store, web: Web) -> None:
-    file = dataclasses.replace(published_file("mmflow-flownets"), address=f"http://host.invalid/{'flownets.pth'}")
+def test_offline_says_what_to_do_by_hand(store: Store) -> None:
+    file = dataclasses.replace(published_file("mmflow-flownets"), address="http://host.invalid/flownets.pth")
     with pytest.raises(
         DownloadError, match=r"cannot reach http://host\.invalid/.*By hand: get .*models convert flownets_8x1"
     ):
@@ -363,7 +363,7 @@ def test_tensors_that_share_their_numbers_are_kept_apart(tmp_path: Path) -> None
     assert all(torch.equal(kept[key], state[key]) for key in keys)
 
 
-def test_prefixes_and_counters_of_training_are_taken_away(tmp_path: Path) -> None:
+def test_prefixes_and_counters_of_training_are_taken_away() -> None:
     file = published_file("torchvision-ssdlite320")
     state = names.filled(PUBLISHED[file.name](), dtype=torch.float16)
     plain = convert_state(state, file, "test")

@@ -246,7 +246,7 @@ def test_a_disk_without_room_is_found_before(served: Web, tmp_path: Path, monkey
         fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE)
 
 
-def test_a_disk_that_fills_up_is_told(served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_told(served: Web, tmp_path: Path) -> None:
     def full(done: int, total: int | None) -> None:
         if done > 2_000_000:
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -55,7 +55,7 @@ def test_a_second_signal_ends_at_once_and_the_checkpoint_is_there(tmp_path: Path
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
 
 
-def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with StopSignals() as stop:

@@ -55,7 +55,7 @@ def waiting(batches: JpegBatches, count: int) -> None:
     until(lambda: batches._waiting.qsize() >= count)
 
 
-def test_a_lone_picture_is_decoded_at_once(decoder: Decoder, batches: JpegBatches) -> None:
+def test_a_lone_picture_is_decoded_at_once(batches: JpegBatches) -> None:
     pixels = batches.decode(b"\x01\x02")
     assert pixels is not None
     assert pixels.tolist() == [1, 2]

@@ -32,7 +32,8 @@ def check_process() -> None:
 
 @functools.cache
 def _prepare() -> None:
-    os.register_at_fork(after_in_child=_note_fork)
+    if hasattr(os, "register_at_fork"):  # Windows has no forks
+        os.register_at_fork(after_in_child=_note_fork)
 
 
 def _note_fork() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -17,6 +16,11 @@ from typing import Any, BinaryIO, Self, TextIO
 
 from posewire.errors import MisuseError, OutputError
 from posewire.results import FrameResult
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "write_json", "written_whole"]
 
@@ -135,6 +139,8 @@ def _uncut(path: str, flags: int) -> int:
 
 def _claim(file: BinaryIO) -> None:
     """Raise `OSError` if somebody has claimed the file, also this process; a claim ends when the file is closed."""
+    if fcntl is None:
+        return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -81,6 +81,12 @@ def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_of_a_stream_takes_no_name_of_another_one(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 10**6)
+    assert len({recorder.file("cam").path for _ in range(1000)}) == 1000  # all within a second or so
+    recorder.close()
+
+
 def test_all_that_is_written_counts(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 10**6)
     for number in range(20):

@@ -68,6 +68,9 @@ def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
     assert recording.header["stream"] == "cam"
     assert recording.outcomes.keys() == {0, 1, 2}
     assert [each.number for each in recording.frames()] == [0, 1, 2]
+    times_s = [each.time_s for each in records(path)]
+    assert times_s == sorted(times_s)
+    assert 0 < times_s[-1] == recording.seconds < 100
 
 
 def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
@@ -270,24 +273,48 @@ def test_the_last_frame_of_the_earlier_stream_is_in_the_first_part_only(tmp_path
     assert [b"picture" in part.path.read_bytes() for part in parts] == [True] + [False] * (len(parts) - 1)
 
 
-@pytest.mark.parametrize("with_parameters", [True, False])
-def test_a_part_of_a_video_begins_with_a_key_frame_and_its_parameters(tmp_path: Path, with_parameters: bool) -> None:
+def unit(number: int, *, is_key: bool, has_parameters: bool) -> track_pb2.TrackRequest:
+    """Of H.264."""
+    data = b"\0\0\1\x67...." * has_parameters + (b"\0\0\1\x65" if is_key else b"\0\0\1\x41") + b"x" * 600
+    return track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=data))
+
+
+@pytest.mark.parametrize(("parameters_at", "parts_at"), [(0, [0, 4, 8]), (2, [0])])
+def test_a_part_of_a_video_begins_with_a_key_frame_and_its_parameters(
+    tmp_path: Path, parameters_at: int, parts_at: list[int]
+) -> None:
     recorder = Recorder(tmp_path, 9_000)
     current_stream.set("video")
     recording = StreamRecording(recorder)
     recording.request(CONFIG)
     started = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_H264)
     recording.response(track_pb2.TrackResponse(started=track_pb2.StreamStarted(config=started)))
-    parameters = b"\0\0\1\x67...." * with_parameters
     for number in range(12):
-        unit = parameters + b"\0\0\1\x65" if number % 4 == 0 else b"\0\0\1\x41"
-        request = track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=unit + b"x" * 600))
-        recording.request(request)
+        recording.request(unit(number, is_key=number % 4 == 0, has_parameters=number % 4 == parameters_at))
         recording.response(tracked(number))
     recording.end()
     recorder.close()
-    begins = [min(part.outcomes) for part in parts_of(tmp_path, "video")]
-    assert begins == ([0, 4, 8] if with_parameters else [0])
+    assert [min(part.outcomes) for part in parts_of(tmp_path, "video")] == parts_at
+
+
+def test_a_camera_is_recorded_for_months_and_nothing_is_kept_of_what_is_written(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 9_000)
+    recording = StreamRecording(recorder)
+    recording.request(CONFIG)
+    started = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_H264)
+    recording.response(track_pb2.TrackResponse(started=track_pb2.StreamStarted(config=started)))
+    for number in range(200):  # each of the parts is overdue for three frames
+        recording.request(unit(number, is_key=number % 7 == 0, has_parameters=True))
+        recording.response(tracked(number))
+    (part,) = recording._parts
+    recording.end()
+    recording.request(unit(200, is_key=True, has_parameters=True))
+    assert recording._parts == [part]
+    assert not part.unanswered
+    recorder.close()
+    newest = parts_of(tmp_path, ".pwrec")[-1]
+    assert newest.ending == "the stream ended"
+    assert max(newest.outcomes) == 199
 
 
 def test_files_of_other_servers_count_and_stay_while_they_are_being_written(tmp_path: Path) -> None:

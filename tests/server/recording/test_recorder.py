@@ -15,7 +15,7 @@ from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.observability.logs import current_stream
 from posewire_server.recording import recorder as recorder_module
 from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, records
-from posewire_server.recording.recorder import Recorder
+from posewire_server.recording.recorder import Piece, Recorder
 from posewire_server.recording.recording import Recording
 from posewire_server.recording.stream_recording import StreamRecording
 
@@ -357,18 +357,25 @@ def test_what_cannot_be_deleted_is_passed_over(tmp_path: Path, caplog: pytest.Lo
     assert "an old recording cannot be deleted" in caplog.text
 
 
-def test_a_fault_of_the_recorder_costs_that_recording_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("a fault of the recorder")])
+def test_what_cannot_be_written_ends_that_recording_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     recorder = Recorder(tmp_path, 10**6)
+    write = recorder._write
 
-    def faulty(piece: object) -> None:
-        raise RuntimeError("a fault")
+    def faulty(piece: Piece) -> None:
+        if piece.file.stream_id == "cam" and piece.message == frame(1):
+            raise error
+        write(piece)
 
     monkeypatch.setattr(recorder, "_write", faulty)
     record(recorder, "cam", frames=3)
-    monkeypatch.undo()
     record(recorder, "next", frames=3)
     recorder.close()
-    assert [part.outcomes.keys() for part in parts_of(tmp_path, "next")] == [{0, 1, 2}]
+    (cut_off,), (whole,) = parts_of(tmp_path, "cam"), parts_of(tmp_path, "next")
+    assert (cut_off.outcomes.keys(), cut_off.ending) == ({0}, None)
+    assert (whole.outcomes.keys(), whole.ending) == ({0, 1, 2}, "the stream ended")
 
 
 def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -413,20 +420,6 @@ def test_fields_that_nobody_knows_are_counted_among_what_waits(tmp_path: Path, m
     recorder.close()
     (path,) = tmp_path.iterdir()
     assert "too slow" in str(Recording.read(path).ending)
-
-
-def test_a_full_disk_costs_the_recording_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder(tmp_path, 10**6)
-
-    def full(piece: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(recorder, "_write", full)
-    record(recorder, "cam", frames=3)
-    monkeypatch.undo()
-    record(recorder, "next", frames=3)
-    recorder.close()
-    assert any("next" in path.name and path.name.endswith(FINISHED) for path in tmp_path.iterdir())
 
 
 class FullDisk:

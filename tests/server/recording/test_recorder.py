@@ -318,16 +318,25 @@ def test_a_camera_is_recorded_for_months_and_nothing_is_kept_of_what_is_written(
 
 
 def test_files_of_other_servers_count_and_stay_while_they_are_being_written(tmp_path: Path) -> None:
-    dead, alive = tmp_path / f"a{UNFINISHED}", tmp_path / f"b{UNFINISHED}"
+    other = Recorder(tmp_path, 100_000)
+    current_stream.set("other")
+    recording = StreamRecording(other)
+    recording.request(CONFIG)
+    recording.response(STARTED)
+    for number in range(20):
+        recording.request(frame(number, 1000))
+    while other._waiting_bytes:
+        other._thread.join(0.001)
+    dead = tmp_path / f"a{UNFINISHED}"
     dead.write_bytes(bytes(20_000))
-    alive.write_bytes(bytes(20_000))
-    with alive.open("rb") as written:
-        fcntl.flock(written, fcntl.LOCK_EX)
-        recorder = Recorder(tmp_path, 50_000)
-        record(recorder, "cam", frames=15, size=1000)
-        recorder.close()
+    recorder = Recorder(tmp_path, 50_000)
+    record(recorder, "cam", frames=15, size=1000)
+    recorder.close()
     assert not dead.exists()
-    assert alive.exists()
+    recording.end()
+    other.close()
+    (part,) = parts_of(tmp_path, "other")
+    assert part.ending == "the stream ended"
     assert size_of(tmp_path) < 50_000
 
 
@@ -359,7 +368,7 @@ def test_what_cannot_be_deleted_is_passed_over(tmp_path: Path, caplog: pytest.Lo
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("a fault of the recorder")])
 def test_what_cannot_be_written_ends_that_recording_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     recorder = Recorder(tmp_path, 10**6)
     write = recorder._write
@@ -376,6 +385,7 @@ def test_what_cannot_be_written_ends_that_recording_and_no_other(
     (cut_off,), (whole,) = parts_of(tmp_path, "cam"), parts_of(tmp_path, "next")
     assert (cut_off.outcomes.keys(), cut_off.ending) == ({0}, None)
     assert (whole.outcomes.keys(), whole.ending) == ({0, 1, 2}, "the stream ended")
+    assert caplog.text.count("a recording ends") == 1
 
 
 def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -385,6 +395,7 @@ def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCapt
     (path,) = tmp_path.iterdir()
     assert "--record-max-mb" in str(Recording.read(path).ending)
     assert "a recording ends: there is no room for it" in caplog.text
+    assert caplog.text.count("a recording ends") == 1
 
 
 def test_a_slow_disk_ends_the_recording_and_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

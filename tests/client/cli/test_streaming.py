@@ -105,15 +105,19 @@ def test_a_link_into_a_folder_that_is_missing_is_found_out(tmp_path: Path) -> No
         check_outputs({"--out": link})
 
 
-def test_a_pipe_is_not_opened_before_it_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever writes to it would find its end closed, and we would wait for another writer for ever."""
+@pytest.mark.parametrize("source", ["pipe.ts", "0", "/dev/video0", "rtsp://host/door"])
+def test_what_cannot_be_opened_twice_is_not_opened_before_it_is_tracked(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes to a pipe would find its end closed, and we would wait for another writer for ever."""
 
     def opened(source: str) -> None:
         raise AssertionError(f"{source} was opened")
 
     monkeypatch.setattr(streaming, "open_source", opened)
-    os.mkfifo(tmp_path / "pipe.ts")
-    check_source(str(tmp_path / "pipe.ts"))
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.ts")
+    check_source(source)
 
 
 @pytest.mark.parametrize("source", ["²", "٣", "7"])

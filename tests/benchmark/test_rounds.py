@@ -12,7 +12,7 @@ from posewire_benchmark.load.hostile_kind import HostileKind
 from posewire_benchmark.load.interference import Interference, InterferenceRound
 from posewire_benchmark.load.options import LoadOptions
 from posewire_benchmark.load.scaling import ScalingOptions, ScalingRound, run_scaling
-from posewire_benchmark.load.statistics import median_ratio
+from posewire_benchmark.load.statistics import median_ratio, shortcomings_of
 from posewire_benchmark.tables import TABLES
 from tests.benchmark.simulated import SimulatedRig
 
@@ -38,6 +38,9 @@ def test_the_median_is_over_the_rounds_that_count(
     given: list[tuple[float | None, tuple[str, ...]]], median: float | None
 ) -> None:
     assert median_ratio(rounds(*given)) == median
+    # There is no answer just where there is no median, and it is said why.
+    told = "; ".join(["no round counts", *given[-1][1]])
+    assert shortcomings_of(rounds(*given)) == (() if median is not None else (told,))
 
 
 def test_many_against_one_where_no_round_counts() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from posewire.v1 import track_pb2
@@ -33,6 +33,7 @@ def records(*rows: tuple[int, float, float, Outcome], given_up_s: float = NAN) -
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
+@example([float(value) for value in range(300)])
 def test_percentiles_are_values_with_so_many_at_or_below_them(values: list[float]) -> None:
     found = spread(np.array(values))
     assert found is not None

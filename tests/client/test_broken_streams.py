@@ -182,6 +182,24 @@ async def test_a_drain_is_told_even_if_no_frame_was_lost(serve: Any, scripts: An
     assert caught.value.unanswered == ()
 
 
+async def test_a_drain_is_told_if_frames_were_given_up_after_the_last_was_sent(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        first, *others = [frame async for frame in stream.incoming()]
+        yield scripts.tracked(first)
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        given_up = scripts.dropped(*(each.number for each in others), reason=track_pb2.DROP_REASON_DRAINING)
+        yield track_pb2.TrackResponse(dropped=given_up)
+        yield scripts.summary(len(given_up) + 1, 1, 0, len(given_up))
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(3)) as stream:
+        results = [await anext(stream) for _ in range(3)]
+        assert [result.reason for result in results] == ["", "draining", "draining"]
+        with pytest.raises(posewire.StreamDrained):
+            await anext(stream)
+
+
 async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()

@@ -447,6 +447,27 @@ async def test_it_is_given_up_in_the_end(serve: Any, scripts: Any) -> None:
     assert 1 in caught.value.unanswered
 
 
+@pytest.mark.parametrize("outcome", ["tracked", "failed"])
+async def test_a_stream_that_gets_on_may_be_lost_as_often_as_it_is(serve: Any, scripts: Any, outcome: str) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        """A frame each call; the last one takes all that are left."""
+        yield await stream.start()
+        answered = 0
+        async for frame in stream.incoming():
+            if answered and frame.number < 15:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+            response = scripts.tracked(frame) if outcome == "tracked" else scripts.failed(frame.number)
+            response.resume_token = b"token"
+            answered += 1
+            yield response
+        yield scripts.summary(answered, *((answered,) if outcome == "tracked" else (0, answered)))
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(20)) as stream:
+        assert [result.status for result in await collect(stream)] == [outcome] * 20
+        assert stream.reconnects > 10
+
+
 async def test_a_frame_that_kills_every_server_is_not_tried_for_ever(serve: Any, scripts: Any) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()

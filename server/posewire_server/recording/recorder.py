@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import logging
 import os
-import secrets
 import threading
 import time
 from contextlib import suppress
@@ -59,6 +59,7 @@ class Recorder:
         self._work: SimpleQueue[Piece | None] = SimpleQueue()
         self._waiting_bytes = 0
         self._lock = threading.Lock()
+        self._numbers = itertools.count()  # a stream may begin several files in a second
         self._writing: dict[Path, RecordingFile] = {}
         self._total_bytes = sum(size for _, size, _ in self._recordings())
         self._look_again_at_bytes = 0
@@ -73,7 +74,7 @@ class Recorder:
     def file(self, stream_id: str) -> RecordingFile:
         """A file for a stream; it appears in the folder when something is put into it."""
         now = datetime.now(UTC)
-        name = f"{now:%Y%m%d-%H%M%S}-{stream_id}-{secrets.token_hex(2)}{UNFINISHED}"
+        name = f"{now:%Y%m%d-%H%M%S}-{stream_id}-{next(self._numbers):04}{UNFINISHED}"
         return RecordingFile(self._folder / name, stream_id, now.isoformat(timespec="seconds"), time.monotonic())
 
     def close(self) -> None:

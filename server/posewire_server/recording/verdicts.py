@@ -116,11 +116,9 @@ def _why_lost(seen: Observation, config: TrackerConfig, index: int, column: int)
     own = (seen.track_ids == seen.ids[index]).nonzero()[0]
     rival = float(seen.similarities[rivals[0], column]) if len(rivals) else -1.0
     better = float(seen.similarities[index, own[0]]) if len(own) else -1.0
-    if len(rivals) and rival >= better:
+    if rival >= better:
         return f"the track went to pose {int(seen.rows[rivals[0]])}, similarity {rival:.3f}"
-    if len(own):
-        return f"the pose went to id {int(seen.ids[index])}, similarity {better:.3f}"
-    return "the track was not open"
+    return f"the pose went to id {int(seen.ids[index])}, similarity {better:.3f}"
 
 
 def _verdict(

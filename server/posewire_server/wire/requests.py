@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,7 +206,7 @@ def score_threshold_from(request: pose_tracking_service_pb2.EstimatePosesRequest
     if not request.HasField("box_score_threshold"):
         return defaults.box_score_threshold
     threshold = request.box_score_threshold
-    if not (math.isfinite(threshold) and 0 <= threshold <= 1):
+    if not 0 <= threshold <= 1:  # which no NaN does
         raise InvalidRequest(
             f"box_score_threshold is {threshold}; it must lie in 0..1, or be left out", field="box_score_threshold"
         )

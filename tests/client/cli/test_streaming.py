@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from posewire import FrameResult, FrameStatus, SourceError, TrackerSettings
+from posewire import FrameResult, FrameStatus, PosewireError, SourceError, TrackerSettings
 from posewire.cli import streaming
 from posewire.cli.application import app
 from posewire.cli.failures import CommandError, ExitStatus, UsageError
@@ -105,15 +105,19 @@ def test_a_link_into_a_folder_that_is_missing_is_found_out(tmp_path: Path) -> No
         check_outputs({"--out": link})
 
 
-def test_a_pipe_is_not_opened_before_it_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever writes to it would find its end closed, and we would wait for another writer for ever."""
+@pytest.mark.parametrize("source", ["pipe.ts", "0", "/dev/video0", "rtsp://host/door"])
+def test_what_cannot_be_opened_twice_is_not_opened_before_it_is_tracked(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes to a pipe would find its end closed, and we would wait for another writer for ever."""
 
     def opened(source: str) -> None:
         raise AssertionError(f"{source} was opened")
 
     monkeypatch.setattr(streaming, "open_source", opened)
-    os.mkfifo(tmp_path / "pipe.ts")
-    check_source(str(tmp_path / "pipe.ts"))
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.ts")
+    check_source(source)
 
 
 @pytest.mark.parametrize("source", ["²", "٣", "7"])
@@ -146,10 +150,38 @@ def test_the_exit_status_of_an_outcome(outcome: Outcome, status: int) -> None:
     assert outcome.status == status
 
 
-def test_a_frame_that_failed_is_status_1() -> None:
-    outcome = Outcome()
-    outcome.account.add(FrameResult(0, 0.0, FrameStatus.FAILED, reason="undecodable"))
-    assert outcome.status == ExitStatus.INCOMPLETE
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize(
+    ("became", "live", "status"),
+    [
+        (FrameStatus.FAILED, False, ExitStatus.INCOMPLETE),
+        (FrameStatus.FAILED, True, ExitStatus.INCOMPLETE),
+        (FrameStatus.DROPPED, False, ExitStatus.INCOMPLETE),
+        (FrameStatus.DROPPED, True, 0),  # what a camera's frames are for
+        (None, False, ExitStatus.INCOMPLETE),  # the stream broke
+        (None, True, ExitStatus.INCOMPLETE),
+    ],
+)
+def test_what_was_not_tracked_is_status_1(
+    became: FrameStatus | None, live: bool, status: int, interrupted: bool
+) -> None:
+    outcome = Outcome(live=live, interrupted=interrupted)
+    if became is None:
+        outcome.failure = PosewireError("it broke")
+    else:
+        outcome.account.add(FrameResult(0, 0.0, became, reason="for a reason"))
+    assert outcome.status == (ExitStatus.INTERRUPTED if interrupted and not live else status)
+
+
+@pytest.mark.parametrize(("live", "said"), [(False, "2 of 4 frames have no result"), (True, "1 of 4 frames have no")])
+def test_how_many_frames_have_no_result_is_said(live: bool, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = Outcome(live=live)
+    for became in FrameStatus:
+        outcome.account.add(FrameResult(0, 0.0, became, reason="reason"))
+    outcome.account.add(FrameResult(1, 0.0))
+    for quiet in (False, True):
+        report(outcome, quiet=quiet)
+        assert said in capsys.readouterr().err
 
 
 def test_a_video_without_a_picture_is_not_said_to_be_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,34 @@ def test_size_of_a_jpeg(options: list[int]) -> None:
     assert jpeg_header(data + b"trailing bytes of a camera")[:2] == (64, 48)
 
 
+@pytest.mark.parametrize(
+    ("options", "is_common"),
+    [
+        ([], True),
+        ([cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444], True),
+        ([cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422], True),
+        ([cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411], False),
+        ([cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440], False),
+        ([cv2.IMWRITE_JPEG_PROGRESSIVE, 1], False),
+    ],
+)
+def test_what_a_camera_sends_is_common(options: list[int], is_common: bool) -> None:
+    data = cv2.imencode(".jpg", picture(size=(48, 64)), options)[1].tobytes()
+    assert jpeg_header(data).is_common == is_common
+    assert jpeg_header(_with_thumbnail(data)).is_common == is_common
+
+
+def test_other_colours_are_not_common() -> None:
+    grey = cv2.imencode(".jpg", picture(size=(48, 64))[..., 0])[1].tobytes()
+    assert not jpeg_header(grey).is_common
+    rgb = b"\xff\xee\x00\x0eAdobe" + struct.pack(">HHHB", 100, 0, 0, 0)  # what Photoshop calls untransformed
+    assert not jpeg_header(_JPEG[:2] + rgb + _JPEG[2:]).is_common
+    assert jpeg_header(_JPEG + rgb).is_common  # which is none of it
+    at = _JPEG.index(b"\xff\xc0") + 4
+    assert not jpeg_header(_JPEG[:at] + b"\x0c" + _JPEG[at + 1 :]).is_common  # 12 bits
+    assert not jpeg_header(_JPEG.replace(b"\xff\xc0", b"\xff\xc1")).is_common  # extended
+
+
 def test_size_of_a_png() -> None:
     assert png_size(_PNG) == (64, 48)
 

@@ -15,6 +15,10 @@ def people(**places: float) -> track_pb2.TrackedFrame:
     return frame
 
 
+def one_person(*joints: float) -> track_pb2.TrackedFrame:
+    return track_pb2.TrackedFrame(people=[pose_pb2.Person(id=1, joints=joints)])
+
+
 FAILED = track_pb2.FailedFrame(reason=track_pb2.FAILURE_REASON_UNDECODABLE)
 DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
 
@@ -26,6 +30,8 @@ DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
         (people(_1=10), people(_1=10.005), ""),  # within the tolerance
         (people(_1=10), people(_1=10.5), "id 1 are 0.500 px apart"),
         (people(_1=10), people(_1=float("nan")), "apart"),
+        (people(_1=10), one_person(10.0, 5.0, 0.1), ""),  # scores are not places
+        (people(_1=10), one_person(10.0, 5.0, 0.9, 30.0, 5.0, 0.9), "inf px apart"),  # other joints
         (people(_1=10), people(_2=10), "recorded ids 1; now 2"),
         (people(_1=10), people(), "recorded ids 1; now none"),
         (people(_1=10), FAILED, "now: failed"),
@@ -42,6 +48,15 @@ def test_what_differs_is_said(recorded: Outcome, now: Outcome, says: str) -> Non
         assert says in what
     else:
         assert comparison.differences == []
+    assert comparison.frames == 1
+
+
+def test_the_largest_distance_is_told() -> None:
+    comparison = Comparison(0.5)
+    assert comparison.worst_px == 0
+    for x in (10.25, 10.125):
+        comparison.add(0, people(_1=10, _2=20), people(_1=x, _2=20))
+    assert (comparison.differences, comparison.worst_px) == ([], 0.25)
 
 
 def test_the_ids_of_a_continued_stream_are_compared_but_for_their_names() -> None:
@@ -51,3 +66,13 @@ def test_the_ids_of_a_continued_stream_are_compared_but_for_their_names() -> Non
     assert comparison.differences == []
     comparison.add(2, people(_7=14), people(_2=14))  # who was 1 is now 2
     assert len(comparison.differences) == 1
+
+
+def test_each_of_the_renamed_has_a_name_of_its_own() -> None:
+    comparison = Comparison(20, renamed=True)
+    comparison.add(0, people(_7=10, _9=12), people(_1=10, _2=30))  # 1 is nearest to both
+    assert comparison.differences == []
+    comparison.add(1, people(_7=10, _9=30, _11=50), people(_1=10, _2=30))
+    ((number, what),) = comparison.differences
+    assert number == 1
+    assert what.endswith("now 1, 2")

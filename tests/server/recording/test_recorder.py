@@ -15,7 +15,7 @@ from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.observability.logs import current_stream
 from posewire_server.recording import recorder as recorder_module
 from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, records
-from posewire_server.recording.recorder import Recorder
+from posewire_server.recording.recorder import Piece, Recorder
 from posewire_server.recording.recording import Recording
 from posewire_server.recording.stream_recording import StreamRecording
 
@@ -68,6 +68,9 @@ def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
     assert recording.header["stream"] == "cam"
     assert recording.outcomes.keys() == {0, 1, 2}
     assert [each.number for each in recording.frames()] == [0, 1, 2]
+    times_s = [each.time_s for each in records(path)]
+    assert times_s == sorted(times_s)
+    assert 0 < times_s[-1] == recording.seconds < 100
 
 
 def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
@@ -79,6 +82,12 @@ def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
         refused.end("the call ended")
     recorder.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_a_stream_takes_no_name_of_another_one(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 10**6)
+    assert len({recorder.file("cam").path for _ in range(1000)}) == 1000  # all within a second or so
+    recorder.close()
 
 
 def test_all_that_is_written_counts(tmp_path: Path) -> None:
@@ -264,37 +273,70 @@ def test_the_last_frame_of_the_earlier_stream_is_in_the_first_part_only(tmp_path
     assert [b"picture" in part.path.read_bytes() for part in parts] == [True] + [False] * (len(parts) - 1)
 
 
-@pytest.mark.parametrize("with_parameters", [True, False])
-def test_a_part_of_a_video_begins_with_a_key_frame_and_its_parameters(tmp_path: Path, with_parameters: bool) -> None:
+def unit(number: int, *, is_key: bool, has_parameters: bool) -> track_pb2.TrackRequest:
+    """Of H.264."""
+    data = b"\0\0\1\x67...." * has_parameters + (b"\0\0\1\x65" if is_key else b"\0\0\1\x41") + b"x" * 600
+    return track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=data))
+
+
+@pytest.mark.parametrize(("parameters_at", "parts_at"), [(0, [0, 4, 8]), (2, [0])])
+def test_a_part_of_a_video_begins_with_a_key_frame_and_its_parameters(
+    tmp_path: Path, parameters_at: int, parts_at: list[int]
+) -> None:
     recorder = Recorder(tmp_path, 9_000)
     current_stream.set("video")
     recording = StreamRecording(recorder)
     recording.request(CONFIG)
     started = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_H264)
     recording.response(track_pb2.TrackResponse(started=track_pb2.StreamStarted(config=started)))
-    parameters = b"\0\0\1\x67...." * with_parameters
     for number in range(12):
-        unit = parameters + b"\0\0\1\x65" if number % 4 == 0 else b"\0\0\1\x41"
-        request = track_pb2.TrackRequest(frame=track_pb2.Frame(number=number, data=unit + b"x" * 600))
-        recording.request(request)
+        recording.request(unit(number, is_key=number % 4 == 0, has_parameters=number % 4 == parameters_at))
         recording.response(tracked(number))
     recording.end()
     recorder.close()
-    begins = [min(part.outcomes) for part in parts_of(tmp_path, "video")]
-    assert begins == ([0, 4, 8] if with_parameters else [0])
+    assert [min(part.outcomes) for part in parts_of(tmp_path, "video")] == parts_at
+
+
+def test_a_camera_is_recorded_for_months_and_nothing_is_kept_of_what_is_written(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, 9_000)
+    recording = StreamRecording(recorder)
+    recording.request(CONFIG)
+    started = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_H264)
+    recording.response(track_pb2.TrackResponse(started=track_pb2.StreamStarted(config=started)))
+    for number in range(200):  # each of the parts is overdue for three frames
+        recording.request(unit(number, is_key=number % 7 == 0, has_parameters=True))
+        recording.response(tracked(number))
+    (part,) = recording._parts
+    recording.end()
+    recording.request(unit(200, is_key=True, has_parameters=True))
+    assert recording._parts == [part]
+    assert not part.unanswered
+    recorder.close()
+    newest = parts_of(tmp_path, ".pwrec")[-1]
+    assert newest.ending == "the stream ended"
+    assert max(newest.outcomes) == 199
 
 
 def test_files_of_other_servers_count_and_stay_while_they_are_being_written(tmp_path: Path) -> None:
-    dead, alive = tmp_path / f"a{UNFINISHED}", tmp_path / f"b{UNFINISHED}"
+    other = Recorder(tmp_path, 100_000)
+    current_stream.set("other")
+    recording = StreamRecording(other)
+    recording.request(CONFIG)
+    recording.response(STARTED)
+    for number in range(20):
+        recording.request(frame(number, 1000))
+    while other._waiting_bytes:
+        other._thread.join(0.001)
+    dead = tmp_path / f"a{UNFINISHED}"
     dead.write_bytes(bytes(20_000))
-    alive.write_bytes(bytes(20_000))
-    with alive.open("rb") as written:
-        fcntl.flock(written, fcntl.LOCK_EX)
-        recorder = Recorder(tmp_path, 50_000)
-        record(recorder, "cam", frames=15, size=1000)
-        recorder.close()
+    recorder = Recorder(tmp_path, 50_000)
+    record(recorder, "cam", frames=15, size=1000)
+    recorder.close()
     assert not dead.exists()
-    assert alive.exists()
+    recording.end()
+    other.close()
+    (part,) = parts_of(tmp_path, "other")
+    assert part.ending == "the stream ended"
     assert size_of(tmp_path) < 50_000
 
 
@@ -324,18 +366,26 @@ def test_what_cannot_be_deleted_is_passed_over(tmp_path: Path, caplog: pytest.Lo
     assert "an old recording cannot be deleted" in caplog.text
 
 
-def test_a_fault_of_the_recorder_costs_that_recording_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("a fault of the recorder")])
+def test_what_cannot_be_written_ends_that_recording_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
     recorder = Recorder(tmp_path, 10**6)
+    write = recorder._write
 
-    def faulty(piece: object) -> None:
-        raise RuntimeError("a fault")
+    def faulty(piece: Piece) -> None:
+        if piece.file.stream_id == "cam" and piece.message == frame(1):
+            raise error
+        write(piece)
 
     monkeypatch.setattr(recorder, "_write", faulty)
     record(recorder, "cam", frames=3)
-    monkeypatch.undo()
     record(recorder, "next", frames=3)
     recorder.close()
-    assert [part.outcomes.keys() for part in parts_of(tmp_path, "next")] == [{0, 1, 2}]
+    (cut_off,), (whole,) = parts_of(tmp_path, "cam"), parts_of(tmp_path, "next")
+    assert (cut_off.outcomes.keys(), cut_off.ending) == ({0}, None)
+    assert (whole.outcomes.keys(), whole.ending) == ({0, 1, 2}, "the stream ended")
+    assert caplog.text.count("a recording ends") == 1
 
 
 def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -345,6 +395,7 @@ def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCapt
     (path,) = tmp_path.iterdir()
     assert "--record-max-mb" in str(Recording.read(path).ending)
     assert "a recording ends: there is no room for it" in caplog.text
+    assert caplog.text.count("a recording ends") == 1
 
 
 def test_a_slow_disk_ends_the_recording_and_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,20 +431,6 @@ def test_fields_that_nobody_knows_are_counted_among_what_waits(tmp_path: Path, m
     recorder.close()
     (path,) = tmp_path.iterdir()
     assert "too slow" in str(Recording.read(path).ending)
-
-
-def test_a_full_disk_costs_the_recording_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder(tmp_path, 10**6)
-
-    def full(piece: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(recorder, "_write", full)
-    record(recorder, "cam", frames=3)
-    monkeypatch.undo()
-    record(recorder, "next", frames=3)
-    recorder.close()
-    assert any("next" in path.name and path.name.endswith(FINISHED) for path in tmp_path.iterdir())
 
 
 class FullDisk:

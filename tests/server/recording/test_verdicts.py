@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-import numpy as np
+import re
+from collections.abc import Sequence
 
-from posewire_server.recording.verdicts import verdicts
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posewire_server.recording.verdicts import PoseVerdict, verdicts
 from posewire_server.tracking import Boxes, BoxSource, Observation, Tracker, TrackerConfig
 from tests.server.tracking.people import STILL, boxes_at, joints_at, tracker
 
@@ -64,3 +69,68 @@ def test_what_took_no_part_is_told_too() -> None:
     (thing,) = verdicts(seen, config)
     assert (thing.id, thing.source) == (0, "detector")
     assert thing.why == "nobody new: 0 of the 3 joints that a fresh id needs reach joint_score_threshold (0.4)"
+
+
+def check_candidates(verdict: PoseVerdict, told: Sequence[PoseVerdict], threshold: float) -> None:
+    """Each reason is true of what became of the others."""
+    for candidate in verdict.candidates:
+        assert candidate.won == (candidate.track == verdict.id)
+        numbers = re.findall(r"[\d.]+", candidate.why)
+        if candidate.won:
+            assert candidate.similarity >= threshold
+        elif "below match_threshold" in candidate.why:
+            assert candidate.similarity < threshold
+        elif "own track only" in candidate.why:
+            assert verdict.source == "flow"
+            assert int(numbers[0]) not in (candidate.track, 0)
+        elif "the track went" in candidate.why:
+            rival = told[int(numbers[0])]
+            (same,) = [each for each in rival.candidates if each.won]
+            assert (rival.id, f"{same.similarity:.3f}") == (candidate.track, numbers[1])
+            assert same.similarity >= candidate.similarity or (verdict.source, rival.source) == ("flow", "detector")
+        else:
+            assert "the pose went" in candidate.why
+            (same,) = [each for each in verdict.candidates if each.won]
+            assert (same.track, f"{same.similarity:.3f}") == (int(numbers[0]), numbers[1])
+            assert same.similarity >= candidate.similarity
+
+
+@given(
+    frames=st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(0, 30), st.integers(0, 4)), max_size=5),
+            st.sampled_from([(0.2, 17), (0.9, 17), (0.9, 5)]),
+            st.booleans(),
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_whatever_happens_in_a_crowd_is_told_as_it_was(
+    frames: list[tuple[Places, tuple[float, int], bool]],
+) -> None:
+    """Some poses are seen badly, and some flow boxes have drifted to somebody else."""
+    seen: list[Observation] = []
+    plain = tracker()
+    watched, last_seen = Tracker(plain.config, plain._sigmas, seen.append), dict[int, int]()
+    for number, (places, (score, shown), drifted) in enumerate(frames):
+        boxes = watched.unify(boxes_at([(4 * x, 4 * y) for x, y in places]), STILL if number else None)
+        joints = joints_at(boxes.xyxy[:, :2], score)
+        joints[:, shown:, 2] = 0
+        if drifted:
+            joints[boxes.sources == BoxSource.FLOW] = joints[:1]
+        watched.update(boxes, joints)
+        told = verdicts(seen[-1], plain.config)
+        assert [verdict.pose for verdict in told] == list(range(len(boxes)))
+        ids = dict(zip(seen[-1].rows.tolist(), seen[-1].ids.tolist(), strict=True))
+        assert [verdict.id for verdict in told] == [ids.get(pose, 0) for pose in range(len(boxes))]
+        for verdict in told:
+            assert ("carries on" in verdict.why) == (verdict.id in last_seen)
+            if verdict.pose not in ids:
+                mean_score = joints[verdict.pose, :, 2].mean()
+                is_empty = verdict.source == "flow" and mean_score < plain.config.propagation_threshold
+                assert ("nobody is in this flow box" if is_empty else "pose NMS") in verdict.why
+            for candidate in verdict.candidates:
+                assert candidate.frames_ago == number - last_seen[candidate.track]
+            check_candidates(verdict, told, plain.config.match_threshold)
+        last_seen |= dict.fromkeys((verdict.id for verdict in told if verdict.id), number)

@@ -10,13 +10,14 @@ from hypothesis.extra.numpy import arrays
 
 from posewire.joints import COCO17, JOINT_SETS, NANO19
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire.v1.pose_tracking_service_pb2 import EstimatePosesRequest
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import Codec
 from posewire_server.errors import BadBoxes, InvalidRequest
 from posewire_server.streams.inbox import DropPolicy
 from posewire_server.tracking import Boxes, BoxSource, TrackedPeople, TrackerConfig
 from posewire_server.wire.names import CODECS, DROP_POLICIES, DROP_REASONS, SIMILARITIES
-from posewire_server.wire.requests import boxes_from, settings_from
+from posewire_server.wire.requests import boxes_from, captured_s, score_threshold_from, settings_from
 from posewire_server.wire.responses import joint_set_message, people_messages, settings_message
 
 _DEFAULTS, _LIMITS = TrackerConfig(), LimitsConfig()
@@ -123,6 +124,46 @@ def test_boxes_are_usable_or_refused(rows: list[tuple[float, ...]]) -> None:
 def test_what_is_wrong_with_a_box_is_said(box: pose_pb2.Box, says: str) -> None:
     with pytest.raises(BadBoxes, match=says):
         boxes_from(pose_pb2.BoxList(boxes=[pose_pb2.Box(width=1, height=1), box]), _LIMITS)
+
+
+def test_what_lies_on_the_bounds_is_within_them() -> None:
+    message = pose_pb2.BoxList(boxes=[pose_pb2.Box(x=1e6, y=-1e6, width=1e6, height=1e6, score=0)])
+    assert boxes_from(message, _LIMITS).xyxy.tolist() == [[1e6, -1e6, 2e6, 0]]
+    for threshold in (0, 1):
+        request = EstimatePosesRequest(box_score_threshold=threshold)
+        assert score_threshold_from(request, _DEFAULTS) == threshold
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan, math.inf])
+def test_no_threshold_is_out_of_bounds(threshold: float) -> None:
+    with pytest.raises(InvalidRequest, match=r"must lie in 0\.\.1"):
+        score_threshold_from(EstimatePosesRequest(box_score_threshold=threshold), _DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "says"),
+    [
+        (0, 480, "need their width and height"),
+        (640, 0, "need their width and height"),
+        (_LIMITS.max_frame_pixels, 2, "pixels"),
+    ],
+)
+def test_raw_frames_have_a_size_within_the_limits(width: int, height: int, says: str) -> None:
+    size = pose_pb2.FrameSize(width=width, height=height)
+    config = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_RAW_RGB24, raw_size=size)
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        settings_from(config, _DEFAULTS, _LIMITS, NANO19)
+    assert caught.value.field == "config.raw_size"
+    config.raw_size.width, config.raw_size.height = 640, 480
+    assert settings_from(config, _DEFAULTS, _LIMITS, NANO19).raw_size == (640, 480)
+
+
+@given(nanoseconds=st.integers(-(2**55), 2**61))
+def test_the_time_of_a_frame_is_in_seconds(nanoseconds: int) -> None:
+    frame = track_pb2.Frame()
+    assert captured_s(frame) is None
+    frame.capture_time.FromNanoseconds(nanoseconds)
+    assert captured_s(frame) == pytest.approx(nanoseconds / 1e9, rel=1e-15, abs=1e-9)
 
 
 def test_a_box_without_a_score_is_certain() -> None:

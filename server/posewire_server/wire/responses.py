@@ -97,8 +97,7 @@ def people_messages(people: TrackedPeople, own: JointSet, wanted: JointSet) -> l
 def _packed(field: int, rows: npt.NDArray[np.float32]) -> list[bytes]:
     """A `repeated float` field of as many messages as there are rows, as it is on the wire: the numbers as in memory.
 
-    To assign them to a message as a list makes an object of each, which takes twenty times as long: for a frame with
-    many people, longer than the tracker.
+    To assign them to a message as a list would make an object of each, which takes ten times as long.
     """
     rows = rows.astype("<f4", copy=False)
     bytes_a_row = rows[0].nbytes if len(rows) else 0

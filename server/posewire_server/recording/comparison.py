@@ -59,7 +59,10 @@ class Comparison:
     def _as_now(
         self, before: dict[int, pose_pb2.Person], after: dict[int, pose_pb2.Person]
     ) -> dict[int, pose_pb2.Person]:
-        """The recorded people by the ids that they have now; whoever is new on both sides is paired by place."""
+        """The recorded people by the ids that they have now; whoever is new on both sides is paired by place.
+
+        Who has no counterpart now is below 0: by the recorded id, which now may be somebody else's.
+        """
         free = {identity: person for identity, person in after.items() if identity not in self._names.values()}
         for identity, person in before.items():
             if identity not in self._names and free:
@@ -86,4 +89,5 @@ def _described(outcome: Outcome) -> str:
 
 
 def _listed(people: dict[int, pose_pb2.Person]) -> str:
-    return ", ".join(map(str, sorted(people))) or "none"
+    ids = (f"{each}" if each > 0 else f"{-each} (as recorded)" for each in sorted(people))
+    return ", ".join(ids) or "none"

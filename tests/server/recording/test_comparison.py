@@ -76,3 +76,10 @@ def test_each_of_the_renamed_has_a_name_of_its_own() -> None:
     ((number, what),) = comparison.differences
     assert number == 1
     assert what.endswith("now 1, 2")
+
+
+def test_who_has_no_counterpart_is_called_by_the_recorded_id() -> None:
+    comparison = Comparison(0.01, renamed=True)
+    comparison.add(0, people(_11=10), people(_1=10))
+    comparison.add(1, people(_11=10, _12=90), people(_1=10))
+    assert comparison.differences == [(1, "recorded ids 12 (as recorded), 1; now 1")]

@@ -343,6 +343,15 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.output  # where something was cut off
 
 
+async def test_explain_loads_no_networks_for_a_frame_that_it_cannot_explain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: pytest.fail("loaded"))
+    done = await posewire("explain", await recorded(tmp_path), "--frame", 99)
+    assert done.exit_code == 1
+    assert "frame 99 is not in the recording; tracked are" in done.output
+
+
 async def test_explain_by_networks_that_cannot_run_the_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

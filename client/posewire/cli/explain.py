@@ -57,10 +57,11 @@ def run_explain(job: ExplainJob) -> None:
         from posewire_server.config import ServerConfig
         from posewire_server.errors import ServiceError
         from posewire_server.inference.networks import load_networks
-        from posewire_server.recording.explanation import explain
+        from posewire_server.recording.explanation import explain, tracked_frame
     except ModuleNotFoundError as error:
         raise CommandError(f"`explain` needs the package {error.name}; pip install 'posewire[server]'") from error
     try:
+        tracked_frame(recording, job.frame)  # before the networks are loaded
         config = ServerConfig(
             bundle=job.bundle or recording.started.models.bundle,
             detector=job.detector or "auto",

@@ -21,7 +21,7 @@ from posewire_server.streams.session import Session
 from posewire_server.tracking import Boxes, Observation, Tracker, TrackerConfig
 from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s, settings_from
 
-__all__ = ["FrameExplanation", "explain"]
+__all__ = ["FrameExplanation", "explain", "tracked_frame"]
 
 # What the recorded server accepted is accepted here, whatever its limits were.
 _NO_LIMITS = LimitsConfig(max_frame_pixels=MOST_FRAME_PIXELS, max_people=MOST_PEOPLE)
@@ -65,10 +65,7 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
         InvalidRequest, DetectorMissing: these networks cannot do what those of the recording did.
         InferenceFailed: a network failed.
     """
-    outcome = recording.outcomes.get(number)
-    if not isinstance(outcome, track_pb2.TrackedFrame):
-        what = "is not in the recording" if outcome is None else "was not tracked"
-        raise ValueError(f"frame {number} {what}{_tracked_beside(recording, number)}")
+    outcome = tracked_frame(recording, number)
     settings = settings_from(recording.config, TrackerConfig(), _NO_LIMITS, networks.joint_set)
     seen: list[Observation] = []
     tracker = Tracker(settings.tracker, networks.joint_set.sigmas, seen.append)
@@ -94,6 +91,15 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     finally:
         pipeline.close()
     raise ValueError(f"the recording does not hold the picture of frame {number}")
+
+
+def tracked_frame(recording: Recording, number: int) -> track_pb2.TrackedFrame:
+    """What became of a frame; raises `ValueError` if there is no such frame, or it was not tracked."""
+    outcome = recording.outcomes.get(number)
+    if not isinstance(outcome, track_pb2.TrackedFrame):
+        what = "is not in the recording" if outcome is None else "was not tracked"
+        raise ValueError(f"frame {number} {what}{_tracked_beside(recording, number)}")
+    return outcome
 
 
 def _tracked_beside(recording: Recording, number: int) -> str:

@@ -224,7 +224,7 @@ def _checks(name: str, store: Store) -> dict[str, _Check]:
     folder = _bundle_folder(name)
     manifest = read_manifest(folder)
     checks: dict[str, _Check] = {}
-    for component in (manifest.detector, manifest.flow, manifest.pose):
+    for component in (manifest.detector, manifest.flow, manifest.near_flow, manifest.pose):
         if component is not None and (weights := component.weights) is not None:
             check = partial(_fault_of_own, folder / weights.file, weights.sha256)
             checks[f"{name}: {weights.file}"] = _Check(check, f"take {weights.file} from where {name} came from")

@@ -115,8 +115,8 @@ def test_the_flow_between_close_frames_is_verified_too(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(find_bundle("nano"), folder)
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    manifest["near_flow"] = json.loads(json.dumps(manifest["flow"]))
-    manifest["near_flow"]["weights"]["file"] = "near.safetensors"
+    flow = manifest["flow"]
+    manifest["near_flow"] = flow | {"weights": flow["weights"] | {"file": "near.safetensors"}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "near.safetensors").write_bytes(b"damaged")
     result = run("verify", str(folder))

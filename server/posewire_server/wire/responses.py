@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
-import numpy as np
-import numpy.typing as npt
 from google.protobuf import duration_pb2
 
 from posewire.joints import JointSet
@@ -32,8 +31,6 @@ __all__ = [
 _CODEC_NUMBERS = {codec: number for number, codec in CODECS.items()}
 _SIMILARITY_NUMBERS = {similarity: number for number, similarity in SIMILARITIES.items()}
 _DROP_POLICY_NUMBERS = {policy: number for number, policy in DROP_POLICIES.items()}
-_JOINTS = pose_pb2.Person.JOINTS_FIELD_NUMBER
-_LENGTH_DELIMITED = 2
 
 
 def settings_message(settings: StreamSettings) -> settings_pb2.StreamConfig:
@@ -89,30 +86,19 @@ def people_messages(people: TrackedPeople, own: JointSet, wanted: JointSet) -> l
             strict=True,
         )
     ]
-    for message, packed in zip(messages, _packed(_JOINTS, joints), strict=True):
-        message.MergeFromString(packed)
+    head = _head_of_joints(3 * len(wanted))
+    for message, pose in zip(messages, joints.astype("<f4", copy=False), strict=True):
+        message.MergeFromString(head + pose.tobytes())
     return messages
 
 
-def _packed(field: int, rows: npt.NDArray[np.float32]) -> list[bytes]:
-    """A `repeated float` field of as many messages as there are rows, as it is on the wire: the numbers as in memory.
+@functools.cache
+def _head_of_joints(numbers: int) -> bytes:
+    """What stands on the wire before so many numbers of `Person.joints`, which follow as they lie in memory.
 
     To assign them to a message as a list would make an object of each, which takes ten times as long.
     """
-    rows = rows.astype("<f4", copy=False)
-    bytes_a_row = rows[0].nbytes if len(rows) else 0
-    head = _varint(field << 3 | _LENGTH_DELIMITED) + _varint(bytes_a_row)
-    return [head + row.tobytes() for row in rows]
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; all bytes but the last have the highest bit set."""
-    data = bytearray()
-    while number > 0x7F:
-        data.append(number & 0x7F | 0x80)
-        number >>= 7
-    data.append(number)
-    return bytes(data)
+    return pose_pb2.Person(joints=[0.0] * numbers).SerializeToString()[: -4 * numbers]
 
 
 def timings_message(times: StageTimes, *, queue_ms: float, decode_ms: float, total_ms: float) -> pose_pb2.Timings:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from posewire.array_types import Float32s
 from posewire.joints import JointSet
-from posewire_server.tracking import LONGEST_GAP, Boxes, FlowField, TrackedPeople, Tracker, TrackerConfig
+from posewire_server.tracking import Boxes, FlowField, TrackedPeople, Tracker, TrackerConfig
 
 __all__ = ["StageOutputs", "replay"]
 
@@ -46,8 +46,7 @@ def replay(outputs: StageOutputs, config: TrackerConfig) -> list[TrackedPeople]:
     tracked = []
     for frame in range(len(outputs)):
         elapsed = outputs.elapsed(frame)
-        if elapsed > LONGEST_GAP:
-            tracker.forget()
+        tracker.forget_after(elapsed)
         detections = outputs.detections(frame) if tracker.detector_due else None
         flow = outputs.flow(frame) if config.needs_flow and frame > 0 else None
         boxes = tracker.unify(detections, flow, elapsed)

@@ -21,7 +21,7 @@ from posewire_server.inference.lane import Lane
 from posewire_server.inference.networks import Networks
 from posewire_server.inference.outcomes import Estimated, StageTimes, Tracked
 from posewire_server.streams.session import Session
-from posewire_server.tracking import LONGEST_GAP, MOST_ELAPSED, Boxes, BoxSource, Tracker
+from posewire_server.tracking import MOST_ELAPSED, Boxes, BoxSource, Tracker
 from posewire_server.workers import Workers
 
 __all__ = ["Pipeline"]
@@ -108,8 +108,7 @@ class Pipeline:
         with _unchanged_by_failures(tracker):
             if session.size not in (None, frame.size):
                 tracker.resize(session.size, frame.size)
-            if elapsed > LONGEST_GAP:  # where somebody stands does not say any more who it is
-                tracker.forget()
+            tracker.forget_after(elapsed)
             detector_runs = given is None and tracker.detector_due
             if detector_runs:
                 self._require_detector()

@@ -85,7 +85,7 @@ class Queue:
         """Q without instances that will be more than `queue_length` intervals old at the next frame.
 
         The newest frame stays in any case: a server that tracks few of the frames it gets must still know who is who.
-        (After `LONGEST_GAP` whoever owns the tracker has it forget everybody.)
+        (After `LONGEST_GAP` nobody is known: `Tracker.forget_after`.)
 
         Args:
             elapsed: intervals to the next frame.

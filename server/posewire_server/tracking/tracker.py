@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire_server.tracking import box_geometry
-from posewire_server.tracking.config import LEAST_ELAPSED, MOST_ELAPSED, TrackerConfig
+from posewire_server.tracking.config import LEAST_ELAPSED, LONGEST_GAP, MOST_ELAPSED, TrackerConfig
 from posewire_server.tracking.detector_schedule import DetectorSchedule
 from posewire_server.tracking.flow_field import FlowField
 from posewire_server.tracking.instances import Boxes, BoxSource, Floats, Ints, TrackedPeople
@@ -196,6 +196,17 @@ class Tracker:
         if abs(x / y - 1.0) < _SAME_SHAPE:
             self._queue = self._queue.resized(x, y)
         else:
+            self.forget()
+
+    def forget_after(self, elapsed: float) -> None:
+        """Forget everybody if so much time has passed that where somebody stands does not say any more who it is.
+
+        Once a frame, before `detector_due` is asked.
+
+        Args:
+            elapsed: as for `unify`; above `LONGEST_GAP` it is too long.
+        """
+        if elapsed > LONGEST_GAP:
             self.forget()
 
     def forget(self) -> None:

@@ -43,15 +43,18 @@ class _StandardError:
             self._shown.flush()
 
 
-def plain_console(*, stderr: bool = False, width: int | None = None) -> Console:
+def plain_console(*, stderr: bool = False, least_width: int = 0) -> Console:
     """Prints text as it is: what files and networks are called may look like Rich's markup and emoji.
 
     Args:
         stderr: in place of standard output. Its terminal may close, as `say` allows it to.
-        width: of a line; None: that of the terminal. In a pipe or a file, lines are as long as they are.
+        least_width: of a line. In a terminal with less room, lines that it breaks are easier to read than columns that
+            Rich cuts off. In a pipe or a file, lines are as long as they are.
     """
     file = cast(IO[str], _StandardError(sys.stderr)) if stderr and sys.stderr is not None else None
-    console = Console(file=file, stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
-    if width is None and not console.is_terminal:
+    console = Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
         console.width = WIDEST
+    elif console.width < least_width:
+        console.width = least_width
     return console

@@ -116,7 +116,7 @@ def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | No
 
     if json_out is not None:  # first: who reads what is printed may have had enough
         write_json(json_out, document)
-    console = plain_console(width=WIDEST)  # a terminal wraps the line
+    console = plain_console(least_width=WIDEST)
     for place, table in enumerate(tables):
         if place:
             console.print()

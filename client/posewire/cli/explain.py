@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ExplainJob", "run_explain"]
 
-# Of the table: where there is less room, the terminal wraps it, but Rich would cut numbers off.
 _TABLE_WIDTH = 80
 
 
@@ -91,7 +90,7 @@ def run_explain(job: ExplainJob) -> None:
 
 def _print(explanation: FrameExplanation) -> None:
     config = explanation.config
-    console = plain_console(width=max(_TABLE_WIDTH, plain_console().width))
+    console = plain_console(least_width=_TABLE_WIDTH)
     console.print(
         f"frame {explanation.number}: similarity {config.similarity}, match_threshold {config.match_threshold:g}, "
         f"{'detector ran' if explanation.detector_ran else 'detector did not run'}, "

@@ -38,8 +38,7 @@ def list_models() -> None:
         from posewire.cli.model_tables import bundle_table, file_table
         from posewire_models.published.store import Store
 
-        # In a narrow terminal, lines that it breaks are easier to read than columns that are cut off.
-        store, console = Store(), plain_console(width=max(_TABLE_WIDTH, plain_console().width))
+        store, console = Store(), plain_console(least_width=_TABLE_WIDTH)
         for table in (bundle_table(store), file_table(store)):
             console.print(table)
             console.print()

@@ -31,7 +31,7 @@ from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.resuming import continued, restore_optimiser, settings_of
 from posewire_models.training.run_folder import check_run_folder
 from posewire_models.training.task import Task
-from posewire_models.weights import load_strict
+from posewire_models.weights import load_strict, not_finite
 
 __all__ = ["Trained", "train"]
 
@@ -214,8 +214,8 @@ class _Run:
         """
         self._checked_mean(losses)
         states = [self.task.network.state_dict(), *([self.averaged.state] if self.averaged else [])]
-        for name, value in itertools.chain(*(state.items() for state in states)):
-            if not value.isfinite().all():
+        for state in states:
+            if name := not_finite(state):
                 raise self._diverged(f"{name} is not finite")
 
     def _diverged(self, what: str) -> RuntimeError:

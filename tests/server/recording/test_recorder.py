@@ -41,11 +41,28 @@ def tracked(number: int, token: bytes = b"") -> track_pb2.TrackResponse:
     return track_pb2.TrackResponse(tracked=track_pb2.TrackedFrame(number=number), resume_token=token)
 
 
-def record(recorder: Recorder, stream: str, frames: int, size: int = 10) -> None:
+def opened(
+    recorder: Recorder, stream: str = "", codec: pose_pb2.Codec.ValueType = pose_pb2.CODEC_UNSPECIFIED
+) -> StreamRecording:
+    """Of a stream that has started."""
     current_stream.set(stream)
     recording = StreamRecording(recorder)
     recording.request(CONFIG)
-    recording.response(STARTED)
+    started = track_pb2.TrackResponse()
+    started.CopyFrom(STARTED)
+    if codec:
+        started.started.config.codec = codec
+    recording.response(started)
+    return recording
+
+
+def until_written(recorder: Recorder) -> None:
+    while recorder._waiting_bytes:
+        recorder._thread.join(0.001)
+
+
+def record(recorder: Recorder, stream: str, frames: int, size: int = 10) -> None:
+    recording = opened(recorder, stream)
     for number in range(frames):
         recording.request(frame(number, size))
         recording.response(tracked(number, b"secret"))
@@ -155,17 +172,13 @@ def test_streams_that_last_make_room_for_each_other(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 100_000)
     streams = {}
     for name in ("cam0", "cam1", "cam2"):
-        current_stream.set(name)
-        streams[name] = StreamRecording(recorder)
-        streams[name].request(CONFIG)
-        streams[name].response(STARTED)
+        streams[name] = opened(recorder, name)
     for number in range(200):
         for name, recording in streams.items():
             current_stream.set(name)
             recording.request(frame(number, 1000))
             recording.response(tracked(number))
-        while recorder._waiting_bytes:
-            recorder._thread.join(0.0001)
+        until_written(recorder)
     for recording in streams.values():
         recording.end()
     recorder.close()
@@ -178,10 +191,7 @@ def test_streams_that_last_make_room_for_each_other(tmp_path: Path) -> None:
 
 def test_an_answer_goes_where_its_frame_is(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 20_000)
-    current_stream.set("late")
-    recording = StreamRecording(recorder)
-    recording.request(CONFIG)
-    recording.response(STARTED)
+    recording = opened(recorder, "late")
     for number in range(4):
         recording.request(frame(number, 3000))  # from number 2 on into another file
     recording.response(tracked(0))
@@ -197,9 +207,7 @@ def test_an_answer_goes_where_its_frame_is(tmp_path: Path) -> None:
 
 def test_a_stream_of_which_nothing_is_tracked_is_recorded_on_and_on(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 400_000)
-    recording = StreamRecording(recorder)
-    recording.request(CONFIG)
-    recording.response(STARTED)
+    recording = opened(recorder)
     for number in range(50):
         recording.request(frame(number, 110_000))
         recording.response(track_pb2.TrackResponse(failed=track_pb2.FailedFrame(number=number)))
@@ -222,11 +230,7 @@ def test_a_stream_in_which_no_part_can_begin_leaves_others_their_room(
     recorder = Recorder(tmp_path, 100_000)
     streams = {}
     for name in ("endless", "other"):
-        current_stream.set(name)
-        streams[name] = StreamRecording(recorder)
-        streams[name].request(CONFIG)
-        started = track_pb2.StreamStarted(config=settings_pb2.StreamConfig(codec=codec))
-        streams[name].response(track_pb2.TrackResponse(started=started) if name == "endless" else STARTED)
+        streams[name] = opened(recorder, name, codec if name == "endless" else pose_pb2.CODEC_UNSPECIFIED)
     for number, bad in enumerate(numbers):
         current_stream.set("endless")
         streams["endless"].request(frame(bad, 1000))
@@ -235,8 +239,7 @@ def test_a_stream_in_which_no_part_can_begin_leaves_others_their_room(
         streams["other"].request(frame(number, 1000))
         streams["other"].response(tracked(number))
         if number == 60:
-            while recorder._waiting_bytes:
-                recorder._thread.join(0.001)
+            until_written(recorder)
             (part,) = parts_of(tmp_path, "endless")
             assert part.ending == "no frame came with which another file could begin"
     for recording in streams.values():
@@ -251,9 +254,7 @@ def test_a_stream_in_which_no_part_can_begin_leaves_others_their_room(
 
 def test_a_number_that_comes_again_begins_no_part(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 40_000)
-    recording = StreamRecording(recorder)
-    recording.request(CONFIG)
-    recording.response(STARTED)
+    recording = opened(recorder)
     for number in (10, 11, 12, 3):
         recording.request(frame(number, 4000))
     for number in (10, 11, 12):
@@ -284,11 +285,7 @@ def test_a_part_of_a_video_begins_with_a_key_frame_and_its_parameters(
     tmp_path: Path, parameters_at: int, parts_at: list[int]
 ) -> None:
     recorder = Recorder(tmp_path, 9_000)
-    current_stream.set("video")
-    recording = StreamRecording(recorder)
-    recording.request(CONFIG)
-    started = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_H264)
-    recording.response(track_pb2.TrackResponse(started=track_pb2.StreamStarted(config=started)))
+    recording = opened(recorder, "video", pose_pb2.CODEC_H264)
     for number in range(12):
         recording.request(unit(number, is_key=number % 4 == 0, has_parameters=number % 4 == parameters_at))
         recording.response(tracked(number))
@@ -299,10 +296,7 @@ def test_a_part_of_a_video_begins_with_a_key_frame_and_its_parameters(
 
 def test_a_camera_is_recorded_for_months_and_nothing_is_kept_of_what_is_written(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 9_000)
-    recording = StreamRecording(recorder)
-    recording.request(CONFIG)
-    started = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_H264)
-    recording.response(track_pb2.TrackResponse(started=track_pb2.StreamStarted(config=started)))
+    recording = opened(recorder, "", pose_pb2.CODEC_H264)
     for number in range(200):  # each of the parts is overdue for three frames
         recording.request(unit(number, is_key=number % 7 == 0, has_parameters=True))
         recording.response(tracked(number))
@@ -319,14 +313,10 @@ def test_a_camera_is_recorded_for_months_and_nothing_is_kept_of_what_is_written(
 
 def test_files_of_other_servers_count_and_stay_while_they_are_being_written(tmp_path: Path) -> None:
     other = Recorder(tmp_path, 100_000)
-    current_stream.set("other")
-    recording = StreamRecording(other)
-    recording.request(CONFIG)
-    recording.response(STARTED)
+    recording = opened(other, "other")
     for number in range(20):
         recording.request(frame(number, 1000))
-    while other._waiting_bytes:
-        other._thread.join(0.001)
+    until_written(other)
     dead = tmp_path / f"a{UNFINISHED}"
     dead.write_bytes(bytes(20_000))
     recorder = Recorder(tmp_path, 50_000)
@@ -424,9 +414,7 @@ def test_fields_that_nobody_knows_are_counted_among_what_waits(tmp_path: Path, m
     monkeypatch.setattr(recorder_module, "_MOST_WAITING_BYTES", 20_000)
     unknown = b"\x82\x7d" + b"\xb0\xea\x01" + bytes(30_000)  # field 2000, 30,000 bytes
     recorder = Recorder(tmp_path, 10**7)
-    recording = StreamRecording(recorder)
-    recording.request(CONFIG)
-    recording.response(STARTED)
+    recording = opened(recorder)
     recording.request(track_pb2.TrackRequest(frame=track_pb2.Frame.FromString(unknown)))
     recorder.close()
     (path,) = tmp_path.iterdir()
@@ -469,15 +457,11 @@ def test_a_disk_that_takes_half_of_a_record_ends_the_recording(
 
 def test_what_a_killed_server_leaves_is_readable(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "live", 10**6)
-    current_stream.set("cam")
-    recording = StreamRecording(recorder)
-    recording.request(CONFIG)
-    recording.response(STARTED)
+    recording = opened(recorder, "cam")
     for number in (0, 1):
         recording.request(frame(number))
     recording.response(tracked(0))
-    while recorder._waiting_bytes:
-        recorder._thread.join(0.001)
+    until_written(recorder)
     (path,) = (tmp_path / "live").iterdir()
     assert path.name.endswith(UNFINISHED)
     path = Path(shutil.copy(path, tmp_path / "left"))

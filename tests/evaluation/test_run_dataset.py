@@ -198,7 +198,7 @@ def test_predictions_of_other_settings_are_not_mixed(data: Path, server: str) ->
     (data / "dt" / "000002_clip.json").unlink()
     result = run(data, server, "--similarity", "pose", "--queue-length", "7")
     assert result.exit_code == 2
-    assert "queue_length 10 there, 7 now, similarity 'bbox' there, 'pose' now" in result.stderr
+    assert "queue_length 15 there, 7 now, similarity 'bbox' there, 'pose' now" in result.stderr
     assert not (data / "dt" / "000002_clip.json").exists()
     assert run(data, server, "--similarity", "bbox").exit_code == 0
 

@@ -307,6 +307,6 @@ async def test_what_the_server_says_of_itself() -> None:
     assert set(info.joint_sets) == {"coco17", "nano19", "posetrack15"}
     assert len(info.codecs) == 6
     assert info.limits.max_people == 100
-    assert info.tracker_defaults.queue_length == 10
+    assert info.tracker_defaults.queue_length == 15
     assert info.active_streams == 1
     assert info.has_detector

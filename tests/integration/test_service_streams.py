@@ -29,7 +29,7 @@ async def test_a_stream_from_configuration_to_summary() -> None:
     assert summary is not None
     # What was left out has the server's value, what was given is kept.
     assert (started.config.name, started.config.max_age_ms) == ("door", 9000)
-    assert started.config.tracker.queue_length == 10
+    assert started.config.tracker.queue_length == 15
     assert started.config.tracker.similarity == settings_pb2.SIMILARITY_MULTI_FLOW
     assert len(started.joint_set.names) == 15
     assert started.models.pose == "grid"

@@ -53,7 +53,7 @@ class TrackerConfig:
 
     similarity: Similarity = Similarity.MULTI_FLOW
     propagation: bool = True
-    queue_length: int = 10
+    queue_length: int = 15
     box_score_threshold: float = 0.5
     joint_score_threshold: float = 0.4
     box_nms_iou: float = 0.5

@@ -34,8 +34,10 @@ class Poses(NamedTuple):
 def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
     """OKS `(n, m)` in 0..1 of poses a with poses b: the mean over common joints of exp(-d^2 / (2 s^2 (2 sigma)^2)).
 
-    The paper does not say which box gives the scale s in tracking, where neither pose is the true one: it is the mean
-    of the two box areas here, which makes OKS symmetric. A joint is common if it is confident in both poses.
+    The paper does not say which box gives the scale s in tracking, where neither pose is the true one. Here s^2 follows
+    from the geometric mean of the two box areas: OKS is symmetric, and a small person far away is not similar to a
+    large one close by only because the large one's scale forgives the distance between them. A joint is common if it
+    is confident in both poses.
 
     Args:
         a: `n` poses.
@@ -49,7 +51,8 @@ def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
     likeness *= likeness
     along_y *= along_y
     likeness += along_y  # squared distance
-    squared_scale = np.maximum(AREA_OF_BOX * (a.box_areas[:, None] + b.box_areas) / 2, 1.0)  # (n, m)
+    area = np.sqrt(a.box_areas)[:, None] * np.sqrt(b.box_areas)  # (n, m)
+    squared_scale = np.maximum(AREA_OF_BOX * area, 1.0)
     likeness /= squared_scale
     likeness *= (-0.5 / np.square(2 * sigmas))[:, None, None]
     np.exp(likeness, out=likeness)

@@ -91,7 +91,7 @@ def test_what_is_no_worse_is_best_alone(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_report_says_what_is_best(tmp_path: Path) -> None:
     text = write_search(search(Hill(), samples=5), tmp_path)
-    assert "queue_length: now 10, best alone 5" in text
+    assert "queue_length: now 15, best alone 5" in text
     assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "tune.csv").read_text().startswith("queue_length,box_nms_iou,match_threshold,")
 

@@ -24,8 +24,8 @@ def test_it_equals_the_formula_of_the_coco_task() -> None:
     assert oks(pose(0), pose(10), SIGMAS) == pytest.approx(expected, rel=1e-5)
 
 
-def test_its_scale_is_the_mean_of_both_boxes() -> None:
-    small, large = pose(0)._replace(box_areas=np.float32([4_000])), pose(10)._replace(box_areas=np.float32([28_000]))
+def test_its_scale_is_the_geometric_mean_of_both_boxes() -> None:
+    small, large = pose(0)._replace(box_areas=np.float32([8_000])), pose(10)._replace(box_areas=np.float32([32_000]))
     expected = np.exp(-(10.0**2) / (2 * SIGMAS) ** 2 / (0.53 * 16_000) / 2).mean()
     assert oks(small, large, SIGMAS) == pytest.approx(expected, rel=1e-5)
 

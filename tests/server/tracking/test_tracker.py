@@ -86,6 +86,18 @@ def test_an_occlusion_longer_than_the_queue_is_not_bridged() -> None:
     assert step(t, [(0, 0), (300, 0)]) == [1, 3]
 
 
+def test_somebody_far_away_is_not_taken_for_somebody_close_who_left() -> None:
+    t = tracker(propagation=False)
+    ids = []
+    for place, scale in ((0.0, 3.0), (100.0, 0.5)):
+        boxes, joints = boxes_at([(0, 0)]), joints_at([(0, 0)])
+        joints[..., :2] = joints[..., :2] * scale + place
+        joints[:, [joint for joint in range(17) if joint not in (5, 6, 11, 12)], 2] = 0.1  # only the trunk is seen
+        boxes = Boxes.of(boxes.xyxy * scale + place, boxes.scores, BoxSource.DETECTOR)
+        ids += t.update(t.unify(boxes, STILL), joints).ids.tolist()
+    assert ids == [1, 2]
+
+
 def test_somebody_who_walks_on_while_hidden_is_known_again() -> None:
     t = tracker(queue_length=10)
     for frame in range(4):

@@ -25,7 +25,9 @@ class Delivery:
         return len(self._results)
 
     def announce(self, event: Reconnected) -> None:
-        """Let the next frame that is tracked carry this."""
+        """Let the next frame that is tracked carry this; if ids began anew before it came, it says that too."""
+        if self._news is not None and not self._news.resumed:
+            event = replace(event, resumed=False, refusal=self._news.refusal)
         self._news = event
 
     async def publish(self, results: Iterable[FrameResult]) -> None:

@@ -396,6 +396,57 @@ async def test_a_refused_token_is_told(serve: Any, scripts: Any) -> None:
     assert script.seen[1][0] == 2  # what came before is not shown to a tracker that starts anew
 
 
+async def test_ids_that_began_anew_are_told_though_the_server_went_away_before_it_tracked_a_frame(
+    serve: Any, scripts: Any
+) -> None:
+    """It gave a token of a tracker that knew nobody, from which the next one goes on."""
+
+    async def go_away(stream: Any) -> AsyncIterator[Any]:
+        started = await stream.start()
+        started.started.resume.refusal = "another key"
+        yield started
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain(), resume_token=b"of nobody")
+        given_up = [frame.number async for frame in stream.incoming()]
+        last = scripts.summary(len(given_up), 0, 0, len(given_up))
+        last.dropped.extend(scripts.dropped(*given_up, reason=track_pb2.DROP_REASON_DRAINING))
+        yield last
+
+    last = Mortal(scripts)
+    servers = [await serve(script) for script in (Mortal(scripts, 2), go_away, last)]
+    events: list[posewire.Reconnected] = []
+    client = AsyncClient([server.address for server in servers], reconnect=QUICK)
+    async with client, client.track(pictures(6), on_reconnect=events.append) as stream:
+        results = await collect(stream)
+    assert [event.resumed for event in events] == [False, True]
+    assert last.resumed_from[0][0] == b"of nobody"
+    (told,) = [result.reconnected for result in results if result.reconnected is not None]
+    assert (told.address, told.resumed, told.refusal) == (servers[2].address, False, "another key")
+
+
+async def test_the_first_frame_that_is_tracked_tells_of_a_loss(serve: Any, scripts: Any) -> None:
+    """Not one that failed: who follows the ids looks at those with people."""
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if len(server.service.streams) == 1 and frame.number == 1:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+            yield scripts.failed(1) if frame.number == 1 else scripts.tracked(frame)
+        yield scripts.summary(3, 2, 1)
+
+    server = await serve(script)
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    client = AsyncClient([server.address, "127.0.0.1:1"], reconnect=ReconnectSettings(initial_s=0.01, max_s=0.01))
+    async with client, client.track(pictures(4), max_in_flight=1) as stream:
+        results = await collect(stream)
+    assert [result.status for result in results] == ["tracked", "failed", "tracked", "tracked"]
+    (told,) = [result.reconnected for result in results if result.reconnected is not None]
+    assert told is results[2].reconnected
+    assert (told.address, told.stream_id, told.attempts, told.resent) == (server.address, "s1", 2, 1)
+    assert 0 < told.outage_s < loop.time() - began_s
+
+
 @pytest.mark.parametrize("asked", [None, "coco17"])
 async def test_joints_stay_as_the_first_server_named_them(serve: Any, scripts: Any, asked: str | None) -> None:
     servers = [await serve(Mortal(scripts, 2)), await serve(Mortal(scripts))]

@@ -550,3 +550,12 @@ def test_closing_twice_is_harmless(tmp_path: Path, make: Any) -> None:
     writer.close()
     writer.discard()
     assert len(os.listdir(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["jsonl", "coco", "posetrack", "video"])
+def test_a_closed_writer_takes_no_more(tmp_path: Path, make: Any) -> None:
+    image = np.zeros((48, 64, 3), np.uint8)
+    with make(tmp_path / "a.json") as writer:
+        writer.write(tracked(0, image=image))
+    with pytest.raises(MisuseError, match="closed"):
+        writer.write(tracked(1, image=image))

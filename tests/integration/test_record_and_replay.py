@@ -476,6 +476,23 @@ async def test_explain_tells_of_damage(tmp_path: Path, monkeypatch: pytest.Monke
         assert f"damaged at byte {at}" in done.output
 
 
+async def test_a_recording_that_is_gone_meanwhile_ends_the_replay(
+    tmp_path: Path, again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the server does that writes it, to make room, or since its stream is at its end."""
+    path, read = await recorded(tmp_path), Recording.read
+
+    def read_and_lose(path: Path) -> Recording:
+        recording = read(path)
+        path.unlink()
+        return recording
+
+    monkeypatch.setattr(Recording, "read", read_and_lose)
+    done = await posewire("replay", path, "--server", again)
+    assert done.exit_code == 1
+    assert f"{path}: No such file or directory" in done.output
+
+
 async def test_a_killed_server_leaves_a_recording(tmp_path: Path, again: str) -> None:
     with serving(tmp_path, "--record", str(tmp_path / "recordings")) as server:
         async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,14 +137,15 @@ async def _replay(
     try:
         with waiting("connecting", quiet=True):
             call, started = await connections.first_answer(open_call, "replaying")
-        sender = asyncio.create_task(_send(recording, call))
+        tasks = [
+            asyncio.create_task(work)
+            for work in (_send(recording, call), _compare_all(recording, call, comparison, shown))
+        ]
         try:
-            while isinstance(response := await call.read(), track_pb2.TrackResponse):
-                _compare(recording, response, comparison)
-                shown.show(comparison.frames)
-            await sender
+            await asyncio.gather(*tasks)  # whichever fails: the other would wait for it
         finally:
-            sender.cancel()
+            for task in tasks:
+                task.cancel()
     except grpc.aio.AioRpcError as error:
         raise error_from_status(error, connections.preferred, "replaying") from error
     finally:
@@ -163,9 +165,16 @@ def _settings(recording: Recording) -> settings_pb2.StreamConfig:
 
 
 async def _send(recording: Recording, call: _TrackCall) -> None:
-    for frame in recording.frames_to_repeat():
-        await call.write(track_pb2.TrackRequest(frame=frame))
-    await call.done_writing()
+    with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over: reading says why
+        for frame in recording.frames_to_repeat():
+            await call.write(track_pb2.TrackRequest(frame=frame))
+        await call.done_writing()
+
+
+async def _compare_all(recording: Recording, call: _TrackCall, comparison: Comparison, shown: Bar) -> None:
+    while isinstance(response := await call.read(), track_pb2.TrackResponse):
+        _compare(recording, response, comparison)
+        shown.show(comparison.frames)
 
 
 def _compare(recording: Recording, response: track_pb2.TrackResponse, comparison: Comparison) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 from contextlib import nullcontext
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from google.protobuf import duration_pb2
 from rich.console import Console
@@ -16,6 +19,10 @@ from posewire.cli.application import app
 from posewire.cli.top import TopJob, _table, rows
 from posewire.errors import ConnectionFailed
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2
+from posewire.v1.pose_tracking_service_pb2_grpc import (
+    PoseTrackingServiceServicer,
+    add_PoseTrackingServiceServicer_to_server,
+)
 from tests.server.serving import serving
 from tests.server.stand_ins import networks
 
@@ -36,6 +43,29 @@ def test_a_row() -> None:
     ((*cells,),) = rows([_state()], {})
     shown = [cell.plain for cell in cells]
     assert shown == ["abc", "door", "yard", "1:02:03", "640x480", "25.0", "42", "80", "10 (10%)", "0", "3", "7", "1/2"]
+
+
+def test_a_row_of_a_stream_that_has_just_begun() -> None:
+    begun = _state(
+        open_for=duration_pb2.Duration(seconds=65), received=0, tracked=0, dropped=0, size=None,
+        drop_policy=settings_pb2.DROP_POLICY_ALL,
+    )  # fmt: skip
+    ((_, name, _, open_for, size, *_),) = rows([begun], {})
+    assert [cell.plain for cell in (name, open_for, size)] == ["door all", "1:05", ""]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "shown"),
+    [(1, ("1", "")), (2, ("2 (2%)", "yellow")), (20, ("20 (20%)", "yellow")), (21, ("21 (21%)", "red"))],
+)
+def test_drops_are_marked_by_their_share(dropped: int, shown: tuple[str, str]) -> None:
+    ((*_, drops, _, _, _, _),) = rows([_state(dropped=dropped)], {})
+    assert (drops.plain, drops.style) == shown
+
+
+def test_streams_that_fare_alike_are_in_the_order_of_their_names() -> None:
+    states = [_state("c", name="b"), _state("a", name="c"), _state("b", name="a")]
+    assert [row[1].plain for row in rows(states, {})] == ["a", "b", "c"]
 
 
 def test_drops_since_the_last_look_decide_who_is_in_trouble() -> None:
@@ -129,6 +159,25 @@ async def test_a_server_that_is_gone_has_no_streams_to_show(
     assert said.count("host:1: 1 streams") == 2
     assert "host:1: 0 streams" not in said
     assert "50 (10%)" in said
+
+
+async def test_whose_token_does_not_show_all_streams_sees_its_own() -> None:
+    class Server(PoseTrackingServiceServicer):
+        async def ListStreams(self, request: Any, context: Any) -> Any:  # noqa: N802
+            if request.all_callers:
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "this token shows its own streams only")
+            return pose_tracking_service_pb2.ListStreamsResponse(streams=[_state("own")])
+
+    server = grpc.aio.server()
+    add_PoseTrackingServiceServicer_to_server(Server(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    connections = ServerAccess((f"127.0.0.1:{port}",)).connections()
+    try:
+        assert [state.stream_id for state in await top._ask(connections)] == ["own"]
+    finally:
+        await connections.aclose()
+        await server.stop(None)
 
 
 def test_no_server() -> None:

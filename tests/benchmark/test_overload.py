@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from posewire_benchmark.load.options import LoadOptions
 from posewire_benchmark.load.overload import OverloadOptions, growth, run_overload
+from posewire_benchmark.load.server_metrics import Scrape
 from posewire_benchmark.load.summary import Measured
 from posewire_benchmark.tables import TABLES
 from posewire_server.streams.inbox import DropPolicy
@@ -70,6 +72,23 @@ def test_a_server_that_lets_streams_down_does_not_hold_by_what_is_left() -> None
     assert not found.holds
     assert found.faults == ("the figures do not count", "7 streams without a result")
     assert "**no**: the figures do not count" in TABLES["overload"](json.loads(json.dumps(found.as_json())))
+
+
+def test_how_much_memory_the_server_has_taken_meanwhile() -> None:
+    class Greedy(SimulatedRig):
+        async def record(self, **load: Any) -> Measured:
+            before, after = (Scrape({"process_resident_memory_bytes": taken}) for taken in (100e6, 150e6))
+            return dataclasses.replace(await super().record(**load), before=before, after=after)
+
+    found = asyncio.run(run_overload(Greedy(LOAD, 0.02), OverloadOptions(load=LOAD, seconds=4.0)))  # type: ignore[arg-type]
+    assert found.memory_growth_mb == 50.0
+    assert "+50.0 MB" in found.as_text()
+
+
+def test_a_server_that_answers_nothing_any_more_is_told() -> None:
+    rig = SimulatedRig(LOAD, 8.0)  # nothing within the time of a search
+    with pytest.raises(RuntimeError, match="the server tracked nothing"):
+        asyncio.run(run_overload(rig, OverloadOptions(load=LOAD, seconds=4.0)))  # type: ignore[arg-type]
 
 
 def test_growth_compares_thirds_and_needs_both() -> None:

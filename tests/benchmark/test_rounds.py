@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from posewire_benchmark.load import interference
 from posewire_benchmark.load.hostile import HostileReport
 from posewire_benchmark.load.hostile_kind import HostileKind
-from posewire_benchmark.load.interference import Interference, InterferenceRound
+from posewire_benchmark.load.interference import (
+    Interference,
+    InterferenceOptions,
+    InterferenceRound,
+    run_interference,
+)
 from posewire_benchmark.load.options import LoadOptions
+from posewire_benchmark.load.result import LoadResult
 from posewire_benchmark.load.scaling import ScalingOptions, ScalingRound, run_scaling
 from posewire_benchmark.load.statistics import median_ratio, shortcomings_of
+from posewire_benchmark.load.summary import Measured
 from posewire_benchmark.tables import TABLES
 from tests.benchmark.simulated import SimulatedRig
 
@@ -43,6 +54,29 @@ def test_the_median_is_over_the_rounds_that_count(
     assert shortcomings_of(rounds(*given)) == (() if median is not None else (told,))
 
 
+def test_many_are_compared_with_one_of_the_same_frames() -> None:
+    class WorseAtMany(SimulatedRig):
+        """A frame of several streams takes twice as long."""
+
+        async def record(self, *, streams: int | None = None, **load: Any) -> Measured:
+            self._service_s = 0.02 if streams == 1 else 0.04
+            return await super().record(streams=streams, **load)
+
+    load = LoadOptions(streams=4, fps=100.0, seconds=2.0, warm_up_s=0.5)
+    rig = WorseAtMany(load, 0.0)
+    found = asyncio.run(run_scaling(rig, ScalingOptions(load=load, rounds=2)))  # type: ignore[arg-type]
+    assert rig.measured == [(1, 100.0), (4, 25.0)] * 2
+    assert [(each.one_fps, each.many_fps) for each in found.rounds] == [(50.0, 25.0)] * 2
+    assert (found.ratio, found.shortcomings) == (0.5, ())
+
+
+def test_many_against_one_says_nothing_where_both_have_all_frames_answered() -> None:
+    load = LoadOptions(streams=2, fps=10.0, seconds=1.0, warm_up_s=0.0)
+    found = asyncio.run(run_scaling(SimulatedRig(load, 0.001), ScalingOptions(load=load, rounds=1)))  # type: ignore[arg-type]
+    told = "no round counts; 1 streams had nearly all frames answered; raise --fps"
+    assert found.shortcomings == (f"{told}; 2 streams had nearly all frames answered; raise --fps",)
+
+
 def test_many_against_one_where_no_round_counts() -> None:
     load = LoadOptions(streams=2, fps=100.0, seconds=1.0, warm_up_s=0.0)
     rig = SimulatedRig(load, 0.02, lateness_s=0.02)
@@ -50,6 +84,48 @@ def test_many_against_one_where_no_round_counts() -> None:
     assert [each.ratio is None for each in found.rounds] == [False, False]
     assert found.as_text().endswith("2 streams have - of the throughput of one; no round counts")
     assert TABLES["scaling"](json.loads(json.dumps(found.as_json()))).endswith("Median ratio **-**; no round counts.")
+
+
+class Shared(SimulatedRig):
+    """A rig of several callers, whom a hostile one slows down."""
+
+    def __init__(self, options: LoadOptions) -> None:
+        super().__init__(options, 0.0)
+        self.callers: list[int] = []
+        self.attacked: list[bool] = []
+        self.is_attacked = False
+
+    def as_caller(self, number: int) -> Shared:
+        self.callers.append(number)
+        return self
+
+    async def measure(self, **load: Any) -> LoadResult:
+        self.attacked.append(self.is_attacked)
+        self._service_s = 0.03 if self.is_attacked else 0.02
+        return await super().measure(**load)
+
+
+async def test_the_ratio_beside_a_hostile_client_is_of_the_latency_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Attack:
+        async def begun(self) -> None:
+            rig.is_attacked = True
+
+        async def stop(self) -> HostileReport:
+            rig.is_attacked = False
+            return HostileReport(attacks=7, cores=0.5)
+
+    @asynccontextmanager
+    async def attack(*_: object) -> AsyncIterator[Attack]:
+        yield Attack()
+
+    monkeypatch.setattr(interference, "_attack", attack)
+    rig = Shared(LoadOptions(fps=10.0, seconds=1.0, warm_up_s=0.0))
+    found = await run_interference(rig, InterferenceOptions(load=rig.options, rounds=2))  # type: ignore[arg-type]
+    assert [(each.without_p95_ms, each.with_p95_ms) for each in found.rounds] == [pytest.approx((20, 30))] * 2
+    assert found.ratio == pytest.approx(1.5)
+    assert rig.attacked == [False, True, True, False]  # what drifts favours neither
+    assert rig.callers == [1, 2, 3, 4]  # so that nobody pays for what another one opened
+    assert "flood: p95 of the others is 1.50 of what it was" in found.as_text()
 
 
 def test_beside_a_hostile_client_where_no_round_counts() -> None:

@@ -337,6 +337,14 @@ async def test_streams_that_the_server_ends_make_the_figures_void() -> None:
     assert any("2 streams ended early" in fault for fault in result.faults)
 
 
+async def test_a_server_that_tells_nothing_any_more_costs_what_it_would_have_told(unused_tcp_port: int) -> None:
+    async with load_on(networks(), fps=10.0, seconds=0.3, drop_policy=DropPolicy.ALL) as (_, rig):
+        rig.metrics_url = f"http://127.0.0.1:{unused_tcp_port}/metrics"  # where nobody answers by now
+        result = await rig.measure()
+    assert result.frames.tracked == 3
+    assert (result.batches, result.utilisation.server_cores) == (None, None)
+
+
 @pytest.mark.parametrize("kind", HostileKind)
 async def test_a_hostile_client_attacks_beside_the_load(kind: HostileKind) -> None:
     # However late the generator is: the machine may have other things to do, and a round that does not count is tested

@@ -132,10 +132,10 @@ async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
     """The measurements themselves, on a rig that stands ready."""
     streams = options.load.streams
     alone = await rig.measure(streams=1, fps=min(_SERVICE_FPS, options.load.fps), seconds=_SEARCH_S)
-    if "total" not in alone.stages:
+    carried_fps = await _carried_fps(rig, options.load.fps) if "total" in alone.stages else 0.0
+    if not carried_fps:
         raise RuntimeError("the server tracked nothing; look at its log")
     service_ms = alone.stages["total"].p50
-    carried_fps = await _carried_fps(rig, options.load.fps)
     fps = _TIMES_TOO_MUCH * carried_fps / streams
     measured = await rig.record(fps=fps, seconds=options.seconds)
     windows = window_medians_ms(measured.records, measured.begin_s, measured.end_s, _WINDOWS)

@@ -174,10 +174,17 @@ class LoadRig:
     async def _watch_server(self, begin_s: float, end_s: float) -> tuple[Scrape | None, Scrape | None, GpuUse | None]:
         await asyncio.sleep(begin_s - time.monotonic())
         async with watch_gpu(self._gpu) as gpu:
-            before = await scrape(self.metrics_url)
+            before = await self._told()
             await asyncio.sleep(end_s - time.monotonic())
-            after = await scrape(self.metrics_url)
+            after = await self._told()
         return before, after, gpu.use()
+
+    async def _told(self) -> Scrape | None:
+        """What the server tells; None where it is gone by then, of which its streams tell more."""
+        try:
+            return await scrape(self.metrics_url)
+        except OSError:
+            return None
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ class Measured:
         generators: processes that sent.
         generator_cpu_s: of all of them.
         broken: streams that ended early, and why.
-        before: what the server told at the beginning.
+        before: what the server told at the beginning; None: nothing.
         after: and at the end.
         gpu: how busy it was.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import deque
@@ -26,7 +27,7 @@ class Pace:
     Attributes:
         fps: frames tracked a second.
         latency_ms: time that a frame spent in the server, median.
-        latency_p95_ms: its 95th percentile.
+        latency_p95_ms: its 95th percentile, by rank.
     """
 
     fps: float = 0.0
@@ -83,5 +84,5 @@ class Progress:
         latencies = sorted(latency for ended_s, latency in self._recent if ended_s >= since)
         if not latencies or now <= since:
             return Pace()
-        p95 = latencies[min(len(latencies) - 1, int(0.95 * len(latencies)))]
+        p95 = latencies[math.ceil(0.95 * len(latencies)) - 1]
         return Pace(len(latencies) / (now - since), statistics.median(latencies), p95)

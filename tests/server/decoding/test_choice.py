@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +49,39 @@ def test_a_gpu_that_fails_at_decoding_is_left_alone(
     ]
     with pytest.raises(ValueError, match="use --jpeg-decoder auto or cpu"):
         choose_decoding(ServerConfig(jpeg_decoder="gpu"), torch.device("cuda", 0))
+
+
+@pytest.mark.parametrize(
+    ("gpu_s", "setting", "on"),
+    [
+        (0.5, "auto", "gpu"),
+        (1.0, "auto", "cpu"),  # no faster
+        (2.0, "auto", "cpu"),
+        (2.0, "gpu", "gpu"),  # it was asked for
+        (0.5, "cpu", "cpu"),
+    ],
+)
+def test_the_faster_one_decodes_or_the_one_that_is_asked_for(
+    gpu_s: float, setting: str, on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU's decoders are played by others, and so is the clock."""
+
+    def open_on(decoder: VideoDecoder, _: int) -> SimpleNamespace:
+        return SimpleNamespace(is_hwaccel=True, has_b_frames=False, decode=decoder._open().decode)
+
+    seconds = iter([1.0, gpu_s] * 2)  # the CPU's come first
+    module = "posewire_server.decoding.choice"
+    monkeypatch.setattr(f"{module}.nvjpeg_is_here", lambda _: True)
+    monkeypatch.setattr(f"{module}.decode_jpegs", lambda data, device: [torch.zeros(2, 2, 3)] * len(data))
+    monkeypatch.setattr(f"{module}._seconds_each", lambda *_, **__: next(seconds))
+    monkeypatch.setattr(VideoDecoder, "_open_on", open_on)
+    threads = set(threading.enumerate())
+    decoding = choose_decoding(ServerConfig(jpeg_decoder=setting, video_decoder=setting), torch.device("cuda", 1))
+    assert decoding.in_words() == {"jpegs_on": on, "video_on": on}
+    assert decoding.video_gpu == (1 if on == "gpu" else None)
+    assert len(set(threading.enumerate()) - threads) == (on == "gpu")  # the thread of a decoder that is not used ends
+    decoding.close()
+    assert set(threading.enumerate()) <= threads
 
 
 def test_a_frame_that_cannot_be_uploaded_is_a_frame_nevertheless(

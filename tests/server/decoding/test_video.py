@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from posewire_server.config import LimitsConfig
+from posewire_server.decoding import video
 from posewire_server.decoding.decoders import Codec, Decoded
 from posewire_server.decoding.video import VideoDecoder
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
@@ -186,6 +187,24 @@ def test_hardware_that_never_gives_a_picture_is_replaced(joins_at: int, monkeypa
     assert not decoder.on_gpu
     assert [each.key for each in decoded] == [each.key for each in expected]
     assert _failed(decoded) == _failed(expected)
+
+
+@pytest.mark.parametrize("patience", [8, 64])  # which ends while units come, or only with the stream
+def test_hardware_that_takes_units_and_gives_nothing_is_replaced(
+    patience: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "_TRIAL_UNITS", patience)
+    monkeypatch.setattr(_Hardware, "decode", lambda *_: [])
+    units = list(_units(Codec.H264))
+    decoder = _with_hardware(monkeypatch, fails_from=0)
+    decoded = [decoder.feed(key, unit) for key, unit in enumerate(units)]
+    assert [len(each) for each in decoded[:8]] == [0] * 7 + [8 * (patience == 8)]
+    assert decoder.on_gpu == (patience == 64)
+    decoded.append(decoder.flush())
+    assert not decoder.on_gpu
+    pictures = [each for some in decoded for each in some]
+    assert [each.key for each in pictures] == list(range(_COUNT))
+    assert _failed(pictures) == []
 
 
 def test_hardware_that_gives_pictures_stays(monkeypatch: pytest.MonkeyPatch) -> None:

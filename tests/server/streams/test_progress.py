@@ -60,6 +60,15 @@ def test_slow_frames_show_in_the_95th_percentile() -> None:
     assert progress.pace().latency_p95_ms == 200.0
 
 
+def test_of_twenty_frames_the_slowest_is_beyond_the_95th_percentile() -> None:
+    progress = Watched()
+    progress.play(0.76, 25, 30.0)
+    progress.play(0.04, 25, 200.0)
+    assert progress.pace().latency_p95_ms == 30.0
+    progress.play(0.04, 25, 200.0)
+    assert progress.pace().latency_p95_ms == 200.0
+
+
 def test_as_a_message() -> None:
     progress = Watched()
     progress.accounts.received = 3

@@ -85,7 +85,7 @@ class Algorithm1:
         # d. Poses. A flow box without a person is dropped, and so is the second pose on somebody.
         poses = [self._pose(*box, pose_net) for box in unified[: config.max_people]]
         poses = [p for p in poses if not p.carries_on or p.mean_joint_score >= config.propagation_threshold]
-        poses.sort(key=lambda pose: (not pose.may_found, pose.carries_on > 0, -pose.score))
+        poses.sort(key=lambda pose: (not pose.may_found, pose.carries_on > 0, -pose.score, pose.box))
         people: list[Person] = []
         for pose in poses:
             if all(oks(pose, other, other.joints) <= config.pose_nms_oks for other in people):

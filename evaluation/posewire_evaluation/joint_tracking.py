@@ -52,9 +52,8 @@ class TrackingCounts:
 def count_tracking(frames: Sequence[FrameMatch], joints: int) -> TrackingCounts:
     """Count one sequence.
 
-    Each joint is tracked for itself. One accumulator holds them all: its objects are (person, joint), and only the same
-    joints may be matched, so that what it finds is what an accumulator of each joint would, several times as fast.
-    (Only where two matchings cost exactly the same may it take the other one.)
+    Each joint is tracked for itself, by an accumulator of its own, as in poseval: where two matchings cost exactly the
+    same, as with two poses on one spot, it depends on what else there is to match which of the two is found.
 
     Three habits of poseval are kept, because published numbers have them:
       - the last labelled frame of a sequence is left out;
@@ -67,51 +66,25 @@ def count_tracking(frames: Sequence[FrameMatch], joints: int) -> TrackingCounts:
         frames: labelled frames, in order.
         joints: `k`.
     """
+    counts = zip(*(_count_joint(frames[:-1], joint) for joint in range(joints)), strict=True)
+    misses, false_positives, switches, matches, distance = map(np.array, counts)
+    return TrackingCounts(misses, false_positives, switches, matches, distance)
+
+
+def _count_joint(frames: Sequence[FrameMatch], joint: int) -> tuple[int, int, int, int, float]:
     accumulator = motmetrics.MOTAccumulator(auto_id=True)
-    true_ids, predicted_ids = _Ids(joints), _Ids(joints)
-    for frame in frames[:-1]:
+    for frame in frames:
         if frame.one_sided:
-            nobody = -1 - np.arange(joints)
-            accumulator.update(nobody, nobody, np.full((joints, joints), np.nan))
+            accumulator.update([0], [0], [[np.nan]])
             continue
-        true_joint, true_row = np.nonzero(frame.truth.present.T)
-        joint, row = np.nonzero(frame.predicted.present.T)
-        distances = frame.distances[row[None, :], true_row[:, None], true_joint[:, None]]
-        distances[(true_joint[:, None] != joint[None, :]) | (distances > PCKH_THRESHOLD)] = np.nan
-        objects = true_ids.of(frame.truth.ids[true_row], true_joint)
-        hypotheses = predicted_ids.of(frame.predicted.ids[row], joint)
-        accumulator.update(objects, hypotheses, distances)
-    return _counts(accumulator, joints)
-
-
-class _Ids:
-    """Numbers for pairs of person and joint, small enough for motmetrics, which keeps ids as floating-point numbers."""
-
-    def __init__(self, joints: int) -> None:
-        self._joints = joints
-        self._places: dict[int, int] = {}
-
-    def of(self, ids: Ints, joint: Ints) -> Ints:
-        places = [self._places.setdefault(each, len(self._places)) for each in ids.tolist()]
-        return np.array(places, np.int64) * self._joints + joint
-
-
-def _counts(accumulator: motmetrics.MOTAccumulator, joints: int) -> TrackingCounts:
+        (true,), (predicted,) = frame.truth.present[:, joint].nonzero(), frame.predicted.present[:, joint].nonzero()
+        distances = frame.distances[predicted[None, :], true[:, None], joint]
+        distances[distances > PCKH_THRESHOLD] = np.nan
+        accumulator.update(frame.truth.ids[true], frame.predicted.ids[predicted], distances)
     events = accumulator.mot_events
-    if not len(events):
-        return TrackingCounts.none(joints)
     kinds = events["Type"].to_numpy().astype(str)
-    objects, hypotheses = events["OId"].to_numpy(np.float64), events["HId"].to_numpy(np.float64)
-    # Ids below 0 stand for nobody: -1 - joint.
-    ids = np.where(np.isnan(objects), hypotheses, objects).astype(np.int64)
-    joint = np.where(ids < 0, -1 - ids, ids % joints)
-
-    def count(*wanted: str) -> Ints:
-        return np.bincount(joint[np.isin(kinds, wanted)], minlength=joints)
-
-    matched = np.isin(kinds, ("MATCH", "SWITCH"))
+    misses, false_positives, switches = ((kinds == kind).sum() for kind in ("MISS", "FP", "SWITCH"))
     # poseval sums the distances of all events, which were the matches alone when it was written; newer versions of
     # motmetrics list raw pairs among them too. What was published, and what MOTP means, is the matches alone.
-    distances = events["D"].to_numpy(np.float64)[matched]
-    distance = np.bincount(joint[matched], weights=distances, minlength=joints).astype(np.float64)
-    return TrackingCounts(count("MISS"), count("FP"), count("SWITCH"), count("MATCH", "SWITCH"), distance)
+    distances = events["D"].to_numpy(np.float64)[np.isin(kinds, ("MATCH", "SWITCH"))]
+    return misses, false_positives, switches, len(distances), distances.sum()

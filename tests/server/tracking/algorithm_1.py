@@ -6,6 +6,7 @@ decided as in docs/design.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
@@ -168,8 +169,8 @@ def iou(a: Box, b: Box) -> float:
 
 
 def oks(a: Person, b: Person, joints_of_b: Array) -> float:
-    """The scale is the mean of both boxes; joints count that are confident in both, or all if there are too few."""
-    squared_scale = max(0.53 * (area(a.box) + area(b.box)) / 2, 1)
+    """The scale is the geometric mean of both boxes; joints count that are confident in both, or all if too few are."""
+    squared_scale = max(0.53 * math.sqrt(area(a.box) * area(b.box)), 1)
     common = [j for j in a.confident if j in b.confident]
     if len(common) < 3:
         common = list(range(len(SIGMAS)))

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -54,7 +55,8 @@ async def _server(
 
 
 async def test_the_log_is_json_whatever_strangers_send(tmp_path: Path) -> None:
-    identity = Authority(tmp_path, "ours").issue("server")
+    authority = Authority(tmp_path, "ours")
+    identity = authority.issue("server")
     flags = ("--tls-cert", str(identity.cert), "--tls-key", str(identity.key), "--log-format", "json")
     async with _server(tmp_path, *flags) as (process, address):
         host, port = address.split(":")
@@ -62,6 +64,10 @@ async def test_the_log_is_json_whatever_strangers_send(tmp_path: Path) -> None:
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
         await reader.read()  # hung up
         writer.close()
+        credentials = grpc.ssl_channel_credentials(authority.cert.read_bytes())
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="gzip"):
+                await channel.unary_unary("/any")(b"", compression=grpc.Compression.Gzip)
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
     assert json.loads(errors.splitlines()[-1])["message"] == "stopped"

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
+from posewire_server import server as server_module
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
@@ -493,6 +494,16 @@ async def test_a_client_that_does_not_read_is_sent_away(max_stream_s: float) -> 
                 flooding.cancel()
                 await asyncio.wait({flooding})
             assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+@pytest.mark.parametrize("said", [b"", b"PRI * HT"])
+async def test_a_connection_that_does_not_begin_is_closed(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(server_module, "_LONGEST_HANDSHAKE_MS", 200)
+    async with running_server(server_config(), networks()) as address, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(said)
+        await reader.read()  # to its end
+        writer.close()
 
 
 async def test_a_token_cannot_take_all_places_for_opening(tmp_path: Path) -> None:

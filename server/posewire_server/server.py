@@ -55,7 +55,7 @@ _MESSAGE_OVERHEAD = MOST_TOKEN_BYTES + 2**20
 _LONGEST_MESSAGE = 2**31 - 1
 # Of a connection, beyond its streams and pictures: streams that are opened, health checks and the like.
 _MORE_CALLS = 64
-# Of TLS and of HTTP/2's first bytes; gRPC's clients give up after 20 s, its servers by themselves after two minutes.
+# Above all of TLS; gRPC's clients give up after 20 s, its servers by themselves only after two minutes.
 _LONGEST_HANDSHAKE_MS = 20_000
 # When the last handler has returned, its status is still to be sent.
 _LAST_WORDS_S = 0.2

@@ -496,12 +496,14 @@ async def test_a_client_that_does_not_read_is_sent_away(max_stream_s: float) -> 
             assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
-@pytest.mark.parametrize("said", [b"", b"PRI * HT"])
-async def test_a_connection_that_does_not_begin_is_closed(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+async def test_a_handshake_that_does_not_end_is_closed(
+    monkeypatch: pytest.MonkeyPatch, server_identity: Identity
+) -> None:
     monkeypatch.setattr(server_module, "_LONGEST_HANDSHAKE_MS", 200)
-    async with running_server(server_config(), networks()) as address, asyncio.timeout(60):
+    security = SecurityConfig(tls_cert=server_identity.cert, tls_key=server_identity.key)
+    async with running_server(server_config(security=security), networks()) as address, asyncio.timeout(60):
         reader, writer = await asyncio.open_connection(*address.split(":"))
-        writer.write(said)
+        writer.write(b"\x16\x03\x01\x02\x00")  # the head of a ClientHello
         await reader.read()  # to its end
         writer.close()
 

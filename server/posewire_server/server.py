@@ -55,6 +55,8 @@ _MESSAGE_OVERHEAD = MOST_TOKEN_BYTES + 2**20
 _LONGEST_MESSAGE = 2**31 - 1
 # Of a connection, beyond its streams and pictures: streams that are opened, health checks and the like.
 _MORE_CALLS = 64
+# Above all of TLS; gRPC's clients give up after 20 s, its servers by themselves only after two minutes.
+_LONGEST_HANDSHAKE_MS = 20_000
 # When the last handler has returned, its status is still to be sent.
 _LAST_WORDS_S = 0.2
 # Then gRPC cuts off whoever is left, which takes hardly any.
@@ -304,6 +306,7 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
         # Only uncompressed messages: frames are compressed anyway, and a few compressed bytes may become gigabytes.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.so_reuseport", 0),  # two servers on one port would share its clients by chance
+        ("grpc.server_handshake_timeout_ms", _LONGEST_HANDSHAKE_MS),
         # Clients may ping idle connections this often; more looks like an attack and ends the connection.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         # And the server pings its clients: one that is gone without a word is noticed within half a minute.

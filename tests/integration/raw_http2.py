@@ -33,7 +33,7 @@ class RawCall:
         headers = {
             b":method": b"POST",
             b":scheme": b"http",
-            b":path": method.encode(),
+            b":path": method.encode("latin-1"),  # any bytes
             b":authority": b"raw",
             b"te": b"trailers",
             b"content-type": b"application/grpc",

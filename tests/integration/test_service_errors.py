@@ -13,7 +13,8 @@ from grpc_status import rpc_status
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
-from posewire_server.server import running_server
+from posewire_server.server import PoseServer, running_server
+from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import ALL, TrackClient, box_list, connected, server_config
 from tests.server.stand_ins import ShyPose, jpeg, networks, picture
 
@@ -293,6 +294,15 @@ async def test_a_picture_on_which_a_network_fails() -> None:
         assert raised.value.code() is grpc.StatusCode.INTERNAL
         assert details(raised.value)[0] == "INFERENCE"
         assert len((await stub.EstimatePoses(_request())).people) == 2
+
+
+async def test_a_method_whose_name_is_no_text() -> None:
+    server = await PoseServer.start(server_config(), networks())
+    async with raw_call(server.port, "/\xff") as call:
+        await call.began.wait()
+    async with connected(server.address) as stub:  # which is a new connection
+        assert (await stub.GetServerInfo(pose_tracking_service_pb2.GetServerInfoRequest())).version
+    await server.stop()
 
 
 async def test_what_the_server_says_of_itself() -> None:

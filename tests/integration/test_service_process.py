@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from tests.integration.certificates import Authority
+from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import ALL, TrackClient, connected
 from tests.server.stand_ins import jpeg, picture
 
@@ -54,7 +56,8 @@ async def _server(
 
 
 async def test_the_log_is_json_whatever_strangers_send(tmp_path: Path) -> None:
-    identity = Authority(tmp_path, "ours").issue("server")
+    authority = Authority(tmp_path, "ours")
+    identity = authority.issue("server")
     flags = ("--tls-cert", str(identity.cert), "--tls-key", str(identity.key), "--log-format", "json")
     async with _server(tmp_path, *flags) as (process, address):
         host, port = address.split(":")
@@ -62,10 +65,25 @@ async def test_the_log_is_json_whatever_strangers_send(tmp_path: Path) -> None:
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
         await reader.read()  # hung up
         writer.close()
+        credentials = grpc.ssl_channel_credentials(authority.cert.read_bytes())
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="gzip"):
+                await channel.unary_unary("/any")(b"", compression=grpc.Compression.Gzip)
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
     assert json.loads(errors.splitlines()[-1])["message"] == "stopped"
     assert all(json.loads(line) for line in errors.splitlines())
+
+
+async def test_calls_that_are_none_do_not_fill_the_log(tmp_path: Path) -> None:
+    async with _server(tmp_path, "--log-format", "json", module=_WITHOUT_NETWORKS) as (process, address):
+        for _ in range(20):
+            async with raw_call(int(address.split(":")[1]), "/\xff") as call:
+                await call.began.wait()
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+    loggers = [json.loads(line)["logger"] for line in errors.splitlines()]
+    assert sum(logger.startswith("grpc") for logger in loggers) < 10  # gRPC would write three for each
 
 
 async def test_a_server_from_start_to_sigterm(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
+from posewire_server import server as server_module
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
@@ -493,6 +494,18 @@ async def test_a_client_that_does_not_read_is_sent_away(max_stream_s: float) -> 
                 flooding.cancel()
                 await asyncio.wait({flooding})
             assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+async def test_a_handshake_that_does_not_end_is_closed(
+    monkeypatch: pytest.MonkeyPatch, server_identity: Identity
+) -> None:
+    monkeypatch.setattr(server_module, "_LONGEST_HANDSHAKE_MS", 200)
+    security = SecurityConfig(tls_cert=server_identity.cert, tls_key=server_identity.key)
+    async with running_server(server_config(security=security), networks()) as address, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(b"\x16\x03\x01\x02\x00")  # the head of a ClientHello
+        await reader.read()  # to its end
+        writer.close()
 
 
 async def test_a_token_cannot_take_all_places_for_opening(tmp_path: Path) -> None:

@@ -49,6 +49,18 @@ async def test_a_stream_from_configuration_to_summary() -> None:
     assert summary.identities == 2
 
 
+async def test_a_frame_without_a_time_of_capture_comes_back_without_one() -> None:
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        for number, data in enumerate((jpeg(picture()), b"")):
+            frame = track_pb2.Frame(number=number, data=data)
+            await client.call.write(track_pb2.TrackRequest(frame=frame))
+        answers = await client.finish()
+    assert not answers.tracked[0].HasField("capture_time")
+    assert not answers.failed[1].HasField("capture_time")
+
+
 @pytest.mark.parametrize("codec", [Codec.JPEG, Codec.PNG, Codec.RAW_RGB24, Codec.RAW_BGR24])
 async def test_every_picture_codec(codec: Codec) -> None:
     pixels = picture()

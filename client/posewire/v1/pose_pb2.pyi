@@ -59,9 +59,11 @@ class _CodecEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     CODEC_RAW_BGR24: _Codec.ValueType  # 4
     """The same in blue, green, red order."""
     CODEC_H264: _Codec.ValueType  # 5
-    """One H.264 access unit in Annex B format, as a camera emits it. Streams only."""
+    """One H.264 access unit in Annex B format, as a camera emits it. Streams only. Units fail until a key frame comes with its
+    parameter sets.
+    """
     CODEC_H265: _Codec.ValueType  # 6
-    """One H.265 access unit in Annex B format. Streams only."""
+    """One H.265 access unit, likewise."""
 
 class Codec(_Codec, metaclass=_CodecEnumTypeWrapper):
     """How a picture is encoded."""
@@ -74,9 +76,11 @@ CODEC_RAW_RGB24: Codec.ValueType  # 3
 CODEC_RAW_BGR24: Codec.ValueType  # 4
 """The same in blue, green, red order."""
 CODEC_H264: Codec.ValueType  # 5
-"""One H.264 access unit in Annex B format, as a camera emits it. Streams only."""
+"""One H.264 access unit in Annex B format, as a camera emits it. Streams only. Units fail until a key frame comes with its
+parameter sets.
+"""
 CODEC_H265: Codec.ValueType  # 6
-"""One H.265 access unit in Annex B format. Streams only."""
+"""One H.265 access unit, likewise."""
 Global___Codec: typing_extensions.TypeAlias = Codec
 
 @typing.final

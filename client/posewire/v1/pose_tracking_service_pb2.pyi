@@ -4,8 +4,10 @@ isort:skip_file
 The service. Calls carry the metadata `authorization: Bearer TOKEN` where the server has tokens. Messages compressed by
 gRPC are refused (UNIMPLEMENTED), and so are pings more often than every 5 s (GOAWAY).
 
-Errors use the standard codes; their details carry google.rpc.BadRequest (what was wrong, the limit, what to do) and
-google.rpc.ErrorInfo (domain "posewire") with a reason for programs:
+Errors use the standard codes, and their messages say what was wrong, the limit, and what to do. Their details carry
+google.rpc.ErrorInfo (domain "posewire") with a reason for programs, and google.rpc.BadRequest where a field is at fault.
+What gRPC itself refuses has no details: a message of more than twice ServerLimits.max_frame_bytes (RESOURCE_EXHAUSTED), a
+compressed one, an unknown method (UNIMPLEMENTED). The reasons:
 
   INVALID_ARGUMENT     INVALID_REQUEST; of a single picture also UNDECODABLE, WRONG_SIZE, BAD_BOXES
   FAILED_PRECONDITION  OUT_OF_ORDER, DETECTOR_MISSING

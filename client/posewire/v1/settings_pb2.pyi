@@ -220,7 +220,9 @@ Global___StreamConfig: typing_extensions.TypeAlias = StreamConfig
 
 @typing.final
 class ResumeRequest(google.protobuf.message.Message):
-    """Continues an earlier stream, on this server or another one with the same key."""
+    """Continues an earlier stream, on this server or another one with the same key. The tracker settings and the joint set must be
+    those of that stream: send the ones of its StreamStarted.config, since another server may have other defaults.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -7,8 +7,8 @@ A client sends one `config`, then frames, and half-closes. The server answers wi
 of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's half-close with one `summary`.
 Frame numbers are the client's own; they must increase within the stream.
 
-Frames are tracked in the order in which they were sent. That one failed or was dropped may be told before earlier ones
-are answered.
+Frames are tracked in the order in which they were sent; those of a video with B-frames, whose access units come in another
+order, in that of its pictures. That one failed or was dropped may be told before earlier ones are answered.
 
 When a connection is lost, and after a `drain`, the client opens another stream with a ResumeRequest. What was tracked
 after the frame of its token is unknown to that stream: where every frame counts, send these frames again.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +19,8 @@ current_stream: ContextVar[str] = ContextVar("current_stream", default="")
 """Id of the stream in whose tasks the code runs; set by its handler, inherited by the tasks it starts."""
 
 _FACTS = "posewire_facts"
+_GRPC = "grpc._cython.cygrpc"
+_GRPC_LINE_EVERY_S = 10.0
 
 
 def facts(**values: Any) -> dict[str, Any]:
@@ -32,6 +36,35 @@ def set_up_logging(level: LogLevel, log_format: LogFormat) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else HumanFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(_GRPC).addFilter(SeldomFilter(_GRPC_LINE_EVERY_S))
+
+
+class SeldomFilter(logging.Filter):
+    """Lets one line pass in so many seconds, with the number of those that did not since the one before.
+
+    For the lines of gRPC: whoever can reach the port can have it write several, with tracebacks, for each call.
+
+    Args:
+        every_s: seconds.
+        clock: seconds; a test's own.
+    """
+
+    def __init__(self, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s, self._clock = every_s, clock
+        self._passed_s: float | None = None
+        self._unlogged = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter`."""
+        now = self._clock()
+        if self._passed_s is not None and now - self._passed_s < self._every_s:
+            self._unlogged += 1
+            return False
+        if self._unlogged:
+            setattr(record, _FACTS, {"unlogged": self._unlogged})
+        self._passed_s, self._unlogged = now, 0
+        return True
 
 
 class JsonFormatter(logging.Formatter):

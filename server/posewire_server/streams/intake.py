@@ -248,7 +248,7 @@ class Intake:
     async def _receive(self, key: int, frame: track_pb2.Frame) -> None:
         arrived_s = time.monotonic()
         self._outbox.accounts.received += 1
-        frame_id = FrameId(frame.number, frame.capture_time)
+        frame_id = FrameId(frame.number, frame.capture_time if frame.HasField("capture_time") else None)
         data, boxes, fault, moment_s, elapsed = frame.data, None, None, None, None
         try:
             self._check_number(frame.number)

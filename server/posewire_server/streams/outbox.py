@@ -35,11 +35,11 @@ class FrameId:
 
     Attributes:
         number: the client's frame number.
-        capture_time: when the frame was taken, on the client's clock.
+        capture_time: when the frame was taken, on the client's clock; None if the client does not say.
     """
 
     number: int
-    capture_time: timestamp_pb2.Timestamp
+    capture_time: timestamp_pb2.Timestamp | None
 
 
 @dataclass

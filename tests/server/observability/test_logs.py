@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from posewire_server.observability.logs import HumanFormatter, JsonFormatter, current_stream, facts
+from posewire_server.observability.logs import HumanFormatter, JsonFormatter, SeldomFilter, current_stream, facts
 
 
 def _record(message: str, **values: object) -> logging.LogRecord:
@@ -41,3 +41,15 @@ def test_exceptions_are_told_in_both_formats() -> None:
         record.exc_info = sys.exc_info()
     assert "the cause" in json.loads(JsonFormatter().format(record))["exception"]
     assert "the cause" in HumanFormatter().format(record)
+
+
+def test_of_many_lines_one_in_ten_seconds_is_logged_and_the_others_are_counted() -> None:
+    now = [100.0]
+    seldom = SeldomFilter(10.0, lambda: now[0])
+    passed = []
+    for second in (100.0, 100.0, 109.0, 110.0, 111.0, 130.0):
+        now[0], record = second, logging.LogRecord("grpc", logging.ERROR, "file", 1, "broken call", (), None)
+        if seldom.filter(record):
+            line = json.loads(JsonFormatter().format(record))
+            passed.append((second, line.get("unlogged")))
+    assert passed == [(100.0, None), (110.0, 2), (130.0, 1)]

@@ -91,11 +91,16 @@ def select_runtime(name: str, device: torch.device, precision: str = "auto") -> 
     return name
 
 
-def prepare(network: Network, device: torch.device) -> Network:
-    """Make `network` ready to be run, in place: evaluation mode, batch norms folded, channels last, on `device`."""
+def prepare(network: Network, device: torch.device, dtype: torch.dtype = torch.float32) -> Network:
+    """Make `network` ready to be run, in place: evaluation mode, batch norms folded, channels last, on `device`.
+
+    Its weights are of `dtype`, and complete there when this returns, for work on any stream.
+    """
     network.eval().requires_grad_(False)
     _fold_batch_norms(network)
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    # On the CPU first: a GPU would convert on this thread's stream, for which those that run the network do not wait.
+    network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(device)
 
 
 def runner(
@@ -126,21 +131,19 @@ def runner(
     """
     chosen = select_runtime(runtime, device, precision)
     dtype = select_precision(precision, device)
-    prepared = prepare(network, device)
     steps = steps or (lambda run, images: run(images))
     run: Callable[[Tensor], Any]
     if chosen == "openvino":
-        run = OpenVinoNetwork(prepared, input_shape, precision_name(dtype))
+        run = OpenVinoNetwork(prepare(network, device), input_shape, precision_name(dtype))
         return lambda images: steps(run, images)
-    run = _in_precision(prepared, device, dtype)
+    run = _in_precision(prepare(network, device, dtype), device, dtype)
     if chosen == "cuda-graphs":
         return GraphedNetwork(lambda images: steps(run, images), input_shape, device, BATCH_SIZES)
     return lambda images: map_tensors(steps(run, pad_batch(images)), lambda output: output[: len(images)])
 
 
 def _in_precision(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Any]:
-    """The network with weights and activations of `dtype`, float32 in and out."""
-    network.to(dtype)
+    """The network, whose weights are of `dtype`, with activations of that type, and float32 in and out."""
     if dtype is torch.float32 and device.type == "cuda":
         # Else its convolutions would round to the ten bits of float16, too.
         torch.backends.cudnn.allow_tf32 = False

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,20 @@ def test_it_runs_on_a_cpu_in_a_small_way(tmp_path: Path) -> None:
     assert list(report) == names
     assert report["agreement"]["torch float32"]["lost"] == 0
     assert {point["batch"] for point in report["networks"]["points"]} == {1, 2}
+
+
+def test_it_needs_no_pyav(tmp_path: Path) -> None:
+    """Which may be missing where a GPU is."""
+    script = (
+        "import sys; sys.modules['av'] = None\n"
+        "from posewire_benchmark.gpu_check.__main__ import app\n"
+        "import posewire_benchmark.gpu_check.agreement, posewire_benchmark.gpu_check.stream_speed\n"
+        "app(sys.argv[1:])"
+    )
+    arguments = ["--device", "cpu", "--only", "machine", "--json", str(tmp_path / "r.json")]
+    ran = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "torch" in json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["machine"]
 
 
 @pytest.mark.parametrize(

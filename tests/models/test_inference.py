@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from posewire_models.inference import batches, pad_batch, prepare, select_device
 from tests.models.small_networks import ARCHITECTURES, small_network
@@ -24,6 +26,35 @@ def test_prepared_network_gives_the_same(architecture: str) -> None:
         expected, found = network(images), prepared(images)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in prepared.modules())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+class _WorkOnDevice(TorchDispatchMode):
+    """Notes what the meta device, which stands in for a GPU, is asked to compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        source = args[0] if args else None
+        if isinstance(source, torch.Tensor) and result.device.type == "meta" and str(func) != "aten.detach.default":
+            # A copy that also changes the type or the order in memory ends with a kernel there.
+            is_copied = (source.dtype, source.stride()) == (result.dtype, result.stride())
+            if source.device.type == "meta" or not is_copied:
+                self.done.append(str(func))
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_nothing_is_left_to_compute_on_the_device(dtype: torch.dtype) -> None:
+    """It would be put on a stream for which those that run the network do not wait."""
+    network = small_network("pose_mobilenet")
+    with _WorkOnDevice() as work:
+        prepared = prepare(network, torch.device("meta"), dtype)
+    assert {(weight.device.type, weight.dtype) for weight in prepared.parameters()} == {("meta", dtype)}
+    assert any(weight.is_contiguous(memory_format=torch.channels_last) for weight in prepared.parameters())
+    assert work.done == []
 
 
 def test_batches_cover_everything_once() -> None:

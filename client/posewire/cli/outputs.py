@@ -11,8 +11,6 @@ from pathlib import Path
 from posewire.cli.failures import CommandError, UsageError
 from posewire.errors import OutputError
 from posewire.output_files import AtomicPath
-from posewire.sources import PICTURE_SUFFIXES
-from posewire.writers._video import check_video_name
 
 __all__ = ["check_folder", "check_outputs", "check_video_output", "is_special", "make_folder"]
 
@@ -46,6 +44,9 @@ def check_video_output(flag: str, path: Path | None) -> None:
     Raises:
         UsageError: it does not; the message says which do.
     """
+    # Imported here and below, so that whoever has nothing to do with videos need not have PyAV.
+    from posewire.writers._video import check_video_name
+
     try:
         if path is not None:
             check_video_name(path)
@@ -108,6 +109,8 @@ def _read_from(source: str | Path, path: Path) -> Path | None:
         return file if _same_file(file, path) else None
     if not path.exists():
         return None
+    from posewire.sources import PICTURE_SUFFIXES
+
     pictures = (each for each in file.iterdir() if each.suffix.lower() in PICTURE_SUFFIXES)
     return next((each for each in pictures if _same_file(each, path)), None)
 

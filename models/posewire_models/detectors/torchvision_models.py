@@ -68,8 +68,9 @@ class TorchvisionDetector:
         network = detection_network(name)
         load_strict(network, current_names(read_state(weights)), str(weights))
         _make_room(network, settings.max_people)
-        self._network = network.eval().requires_grad_(False).to(device)
-        compute_in(self._network, select_precision(precision, device))
+        network.eval().requires_grad_(False)
+        compute_in(network, select_precision(precision, device))
+        self._network = network.to(device)
         self._settings = settings
         self._device = device
         self._longest = _longest(network)

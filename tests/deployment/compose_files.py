@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-__all__ = ["COMPOSE", "PROFILES", "ROOT", "SECURE", "environment", "read", "running", "secured"]
+__all__ = ["COMPOSE", "PROFILES", "ROOT", "SECURE", "environment", "extended", "read", "running", "secured"]
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose.yaml"
@@ -50,6 +50,13 @@ def running(compose: dict[str, Any], profile: str) -> dict[str, Service]:
 def secured() -> dict[str, Any]:
     """compose.yaml with compose.secure.yaml on top: mappings are merged, here all else is replaced."""
     return _merged(read(COMPOSE), read(SECURE))
+
+
+def extended(compose: dict[str, Any], service: Service) -> Service:
+    """A service that `extends` another one, of this file, put together likewise."""
+    merged: Service = _merged(compose["services"][service["extends"]["service"]], service)
+    del merged["extends"]
+    return merged
 
 
 def environment(service: Service) -> dict[str, str]:

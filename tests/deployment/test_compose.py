@@ -8,13 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from posewire_server.config import DEFAULT_PORT, ServerConfig
 from posewire_server.configuration import ENVIRONMENT_PREFIX, load_config, setting_names
 from posewire_server.recording.recorder import _LAST_WRITING_S
-from posewire_server.server import _LAST_WORDS_S
+from posewire_server.server import _CUT_OFF_S, _LAST_WORDS_S
 from posewire_server.workers import _LAST_WORK_S
-from tests.deployment.compose_files import COMPOSE, PROFILES, ROOT, SECURE, environment, read, running, secured
+from tests.deployment.compose_files import (
+    COMPOSE,
+    PROFILES,
+    ROOT,
+    SECURE,
+    environment,
+    extended,
+    read,
+    running,
+    secured,
+)
 
 PLAIN, SECURED = read(COMPOSE), secured()
 GUIDE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
@@ -100,6 +111,32 @@ def test_servers_have_no_more_rights_than_they_need(server: str) -> None:
     assert "user" not in service  # the image's own, which is not root
 
 
+def test_each_reader_of_a_secret_can_read_it() -> None:
+    # The guide gives all of them to user 10001, as whom servers and Envoy run.
+    others = [
+        secret
+        for name, service in SECURED["services"].items()
+        if name not in SERVERS.values() and service.get("user") != "10001:10001"
+        for secret in service.get("secrets", ())
+    ]
+    assert others
+    for secret in others:
+        assert f"chmod 644 {SECURED['secrets'][secret]['file'].removeprefix('./')}" in GUIDE
+
+
+def test_servers_on_further_gpus_are_as_open_as_the_others() -> None:
+    overrides = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)]
+    for compose, override in zip((PLAIN, SECURED), overrides, strict=True):
+        ((_, service),) = override["services"].items()
+        # compose does not look for it in other files than the one that is named, nor for more of it.
+        assert service["extends"] == {"file": COMPOSE.name, "service": "servers"}
+        made, model = extended(PLAIN, service), compose["services"]["servers"]
+        assert environment(made).pop("POSEWIRE_SERVER_DEVICE") == "cuda:1"
+        assert environment(model).items() <= environment(made).items()
+        assert made.get("secrets") == model.get("secrets")
+        assert made["profiles"] == model["profiles"]
+
+
 def test_servers_continue_each_others_streams() -> None:
     volumes = {tuple(PLAIN["services"][server]["volumes"]) for server in SERVERS.values()}
     assert len(volumes) == 1
@@ -123,7 +160,7 @@ def test_images_have_the_version_of_the_project() -> None:
 def test_a_server_is_killed_only_after_all_that_it_waits_for(server: str) -> None:
     service = PLAIN["services"][server]
     drain_s = _settings(service).drain_grace_s
-    beyond_s = _LAST_WORDS_S + _LAST_WORK_S + _LAST_WRITING_S
+    beyond_s = _LAST_WORDS_S + _CUT_OFF_S + _LAST_WORK_S + _LAST_WRITING_S
     assert float(service["stop_grace_period"].removesuffix("s")) > drain_s + beyond_s + 5.0  # to end, on a busy machine
     (advised_s,) = re.findall(r"`POSEWIRE_STOP_GRACE` to (\d+) s more", GUIDE)
     assert float(advised_s) > beyond_s
@@ -135,6 +172,13 @@ def test_a_server_is_not_process_1(server: str) -> None:
     runs = re.findall(r"^ *(?:\(umask 077; )?docker run .*", GUIDE, re.MULTILINE)
     assert runs
     assert all(" --init " in run for run in runs)
+
+
+@pytest.mark.parametrize("name", PLAIN["services"])
+def test_logs_end_with_docker_and_with_podman(name: str) -> None:
+    logging = PLAIN["services"][name]["logging"]
+    assert logging["driver"] == "json-file"  # of those that rotate, the one that both know
+    assert {"max-size", "max-file"} <= set(logging["options"])
 
 
 def test_files_that_are_mounted_are_there() -> None:

@@ -118,7 +118,12 @@ def test_alerts_say_what_to_do() -> None:
         assert {"summary", "action"} <= set(rule["annotations"])
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, which comes with Prometheus")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="needs promtool, which comes with Prometheus"
+)
+
+
+@needs_promtool
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -128,8 +133,35 @@ def test_alerts_say_what_to_do() -> None:
     ids=["configuration", "alerts"],
 )
 def test_promtool(arguments: tuple[str | Path, ...]) -> None:
-    result = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    _run_promtool(*map(str, arguments))
+
+
+def _run_promtool(*arguments: str) -> None:
+    result = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_promtool
+def test_where_no_server_is_left_counts_are_zero(tmp_path: Path) -> None:
+    # The series of a server that is gone end. Panels show the newest value of a query in the last minutes, so it needs
+    # one then: else the last good one would stand there.
+    counts = ("Servers up", "Open streams", "Frames a second", "Failed frames a second")
+    queries = [
+        query.replace("$instance", ".+").replace("$__rate_interval", "1m")
+        for where, query in QUERIES
+        if where in counts
+    ]
+    assert len(queries) == len(counts)
+    series = ['up{job="posewire", instance="a"}', 'posewire_open_streams{instance="a"}']
+    test = {
+        "interval": "5s",
+        "input_series": [{"series": name, "values": "1x20 stale"} for name in series],
+        "promql_expr_test": [
+            {"expr": query, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 0}]} for query in queries
+        ],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"tests": [test]}))
+    _run_promtool("test", "rules", str(tmp_path / "test.yml"))
 
 
 def test_panels_are_shown_side_by_side_and_have_names() -> None:

@@ -165,7 +165,7 @@ class ModelNames:
         detector: of people.
         flow: optical flow.
         pose: joints.
-        bundle_version: raised with every change of the bundle's weights; 0: the server does not say.
+        bundle_version: raised with every change of the bundle's weights.
     """
 
     bundle: str = ""
@@ -238,12 +238,19 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What the server accepts. 0 where it does not say."""
+    """What the server accepts.
 
-    max_frame_bytes: int = 0
-    max_frame_pixels: int = 0
-    max_streams: int = 0
-    max_people: int = 0
+    Attributes:
+        max_frame_bytes: bytes of one encoded frame or picture.
+        max_frame_pixels: width times height of one decoded frame.
+        max_streams: streams open at the same time.
+        max_people: people in one frame.
+    """
+
+    max_frame_bytes: int
+    max_frame_pixels: int
+    max_streams: int
+    max_people: int
 
 
 @dataclass(frozen=True)

@@ -267,15 +267,6 @@ def test_the_version_of_a_bundle_is_compared_without_starting_a_server(data: Pat
     assert run(data, None, "--bundle", "nano").exit_code == 0
 
 
-def test_an_older_server_that_tells_no_version_goes_on(data: Path, server: str) -> None:
-    assert run(data, server).exit_code == 0
-    file = data / "dt" / ".posewire-run.json"
-    note = json.loads(file.read_text())
-    del note["models"]["bundle_version"]
-    file.write_text(json.dumps(note))
-    assert "3 were there" in run(data, server).stderr
-
-
 def test_what_was_to_be_overwritten_is_gone_after_a_run_that_did_not_come_to_it(data: Path, server: str) -> None:
     assert run(data, server, "--similarity", "bbox").exit_code == 0
     clip(data / "videos" / "000002_clip.mp4", frames=4)

@@ -173,7 +173,7 @@ async def test_a_replay_by_other_networks_says_which(tmp_path: Path) -> None:
     others = replace(others, names=replace(others.names, flow="DIS", bundle_version=2))
     async with running_server(server_config(), others) as address:
         done = await posewire("replay", path, "--server", address)
-    assert "recorded with other networks: flow still, now DIS; bundle_version 1, now 2" in done.output
+    assert "recorded with other networks: bundle_version 1, now 2; flow still, now DIS" in done.output
 
 
 async def test_only_what_was_tracked_is_shown_to_the_tracker_again(tmp_path: Path, again: str) -> None:

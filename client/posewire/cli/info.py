@@ -50,7 +50,7 @@ def _described(info: ServerInfo, address: str) -> Table:
     models, limits = info.models, info.limits
     table.add_row("server", f"{address}, version {info.version}, {info.active_streams} streams open")
     table.add_row("device", info.device)
-    table.add_row("bundle", f"{models.bundle}, version {models.bundle_version or 'unknown'}")
+    table.add_row("bundle", f"{models.bundle}, version {models.bundle_version}")
     table.add_row("detector", models.detector or "none: send boxes with each frame")
     table.add_row("flow", models.flow)
     table.add_row("pose", f"{models.pose}, {len(info.joint_set)} joints ({info.joint_set.name})")

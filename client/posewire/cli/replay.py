@@ -107,9 +107,7 @@ def _notes(recording: Recording) -> Iterator[str]:
 
 
 def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
-    names = ["bundle", "detector", "flow", "pose"]
-    if recorded.bundle_version:  # recordings of older servers have none
-        names.append("bundle_version")
+    names = ("bundle", "bundle_version", "detector", "flow", "pose")
     changed = [
         f"{name} {getattr(recorded, name) or 'none'}, now {getattr(now, name) or 'none'}"
         for name in names

@@ -17,6 +17,7 @@ from posewire.cli.access import ServerAccess
 from posewire.cli.failures import CommandError, ExitStatus, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.quantities import quantity
 from posewire.v1 import settings_pb2, track_pb2
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ def run_replay(job: ReplayJob) -> None:
     if comparison.differences:
         number, what = comparison.differences[0]
         say(f"posewire: frame {number} differs: {what}")
-        say(f"posewire: {len(comparison.differences)} of {comparison.frames} frames differ")
+        say(f"posewire: {len(comparison.differences)} of {quantity(comparison.frames, 'frame')} differ")
     elif comparison.frames and not job.quiet:
-        say(f"{comparison.frames} frames: same ids, joints within {comparison.worst_px:.4f} px")
+        say(f"{quantity(comparison.frames, 'frame')}: same ids, joints within {comparison.worst_px:.4f} px")
     if recording.damage is not None:
-        say(f"posewire: {recording.damage}; {comparison.frames} frames before it were compared")
+        say(f"posewire: {recording.damage}; compared up to there: {quantity(comparison.frames, 'frame')}")
     elif not comparison.frames:
         say(f"posewire: {job.file} has no frame to compare: none was tracked, and none failed")
     if comparison.differences or recording.damage is not None or not comparison.frames:

@@ -123,7 +123,7 @@ def test_what_the_server_refuses_is_not_what_it_carries() -> None:
 
 def test_a_server_that_refuses_every_stream_is_told_in_its_words() -> None:
     load = LoadOptions(streams=8)
-    with pytest.raises(StreamsRefused, match="refuses 1 stream: 0 are open"):
+    with pytest.raises(StreamsRefused, match="refuses 1 streams: 0 are open"):
         asyncio.run(seek_capacity(CapacityOptions(load=load), refusing(load, 0)))
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from posewire import open_source
 from posewire._encoding import encode
+from posewire.cli.quantities import quantity
 from posewire.synth import Scene, SceneConfig
 from posewire_benchmark.footage import Footage, FootageCodec, FootageFrame
 from posewire_server.ranges import check_range
@@ -91,7 +92,7 @@ def _drawn(options: ClipOptions) -> Footage:
     width, height = options.size or (1280, 720)
     config = SceneConfig(width=width, height=height, people=options.people, frames=options.frames, seed=options.seed)
     shown = [(frame.image, _visible(frame.truth.boxes)) for frame in Scene(config)]
-    return _encoded(f"synthetic scene, {options.people} people", shown, options.codec)
+    return _encoded(f"synthetic scene, {quantity(options.people, 'person', 'people')}", shown, options.codec)
 
 
 def _filmed(source: Path, options: ClipOptions) -> Footage:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from posewire.cli.quantities import quantity
+
 __all__ = ["TABLES"]
 
 Figures = dict[str, Any]
@@ -129,7 +131,7 @@ def _capacity(figures: Figures) -> str:
     ]
     heads = ("streams", f"p{figures['percentile']} ms", "lost", "cores", "why not")
     answer = (
-        f"**{figures['streams']} streams at {figures['fps']:g} fps** meet p{figures['percentile']} <= "
+        f"**{quantity(figures['streams'], 'stream')} at {figures['fps']:g} fps**: p{figures['percentile']} <= "
         f"{figures['latency_bound_ms']:g} ms with at most {_percent(figures['most_lost_share'])} lost; limited by the "
         f"{figures['limited_by']}."
     )

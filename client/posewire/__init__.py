@@ -7,8 +7,8 @@
             for person in result.people:
                 print(result.frame, person.id, person.score, person.joints[:3])
 
-Everything that a program needs is a name of this package; it is loaded when it is first used, so that importing costs
-next to nothing. Errors are a tree of their own, see `posewire.errors`.
+The whole API is in this package. Each name is loaded when it is first used, so that importing costs next to nothing.
+All exceptions are listed in `posewire.errors`.
 """
 
 from __future__ import annotations

@@ -51,24 +51,24 @@ class AsyncClient:
 
     A client belongs to the event loop in which it is first used.
 
-    Fork first, connect then: a child process made by `os.fork()` beside an open client can use none. If it inherits an
-    open one, it must not close or forget it: that may never return.
+    Fork before you connect: a child process made by `os.fork()` while a client is open cannot use any client. It must
+    not close or delete a client that it inherits: that may never return.
 
     Args:
-        address: `host` or `host:port`, the port being 50051 by default, or `unix:/path`. Or several of them, whose
-            servers stand in for each other: when one cannot be reached, does not answer, is full or fails, the next
-            one's turn comes. Ids go on where their resume keys are the same.
+        address: `host` or `host:port`, where the port is 50051 by default, or `unix:/path`. Or several of these, for
+            interchangeable servers: when one cannot be reached, does not answer, is full or fails, the next one is
+            tried. Ids continue if the servers have the same resume key.
         tls: encryption; None: plain text.
-        token: bearer token, for servers that ask for one.
-        insecure: allow the token to travel unencrypted to another machine.
-        reconnect: how lost streams are taken up again; None: a lost connection ends the stream with an exception.
-        credentials: of gRPC, in place of `tls`.
+        token: bearer token, for servers that require one.
+        insecure: allow the token to be sent unencrypted to another machine.
+        reconnect: how lost streams are resumed; None: a lost connection ends the stream with an exception.
+        credentials: gRPC channel credentials, instead of `tls`.
         timeout_s: longest wait for the server: for a single answer, for a stream to open, and, while a stream has
-            frames under way, for the next answer.
+            frames in flight, for the next answer.
         options: further options of the gRPC channel, as pairs of name and value.
 
     Raises:
-        InvalidSettings: a setting makes no sense, or the token would travel unencrypted to another machine.
+        InvalidSettings: a setting is invalid, or the token would be sent unencrypted to another machine.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class AsyncClient:
 
     @property
     def address(self) -> str:
-        """Where new calls go, as `host:port`: of several servers, the one that was reached last."""
+        """Where new calls go, as `host:port`: the most recently reached of several servers."""
         return self._connections.preferred
 
     async def __aenter__(self) -> Self:
         self._check_open()
-        self._connections.to(self.address)  # what is wrong with certificates is told here
+        self._connections.to(self.address)  # raises if something is wrong with the certificates
         return self
 
     async def __aexit__(
@@ -160,18 +160,18 @@ class AsyncClient:
             estimate = await client.estimate_poses(Path("walk.jpg").read_bytes(), boxes=[[20, 30, 120, 330]])
 
         Args:
-            image: `(h, w, 3)` uint8 RGB, or the bytes of a JPEG or PNG file. Bytes are taken as they are stored: an
-                orientation in their EXIF data is ignored, so turn such a picture first and give the array.
-            boxes: estimate in these, one person each, in this order: `(n, 4)` left, top, right, bottom in pixels, or
+            image: `(h, w, 3)` uint8 RGB, or the bytes of a JPEG or PNG file. An EXIF orientation in the bytes is
+                ignored: rotate such a picture first and pass the array.
+            boxes: estimate one pose in each of these, in this order: `(n, 4)` left, top, right, bottom in pixels, or
                 `(n, 5)` with a score; None: the detector finds people.
             joint_set: `coco17`, `posetrack15`, ...; None: all joints of the server's pose network.
             box_score_threshold: the detector's boxes with a lower score are dropped, 0..1; None: the server's default.
-            codec: how an array travels: `jpeg`, `png` or `raw`.
+            codec: how an array is sent: `jpeg`, `png` or `raw`.
             jpeg_quality: 1..100.
 
         Raises:
-            InvalidSettings: an argument is unusable. Nothing was sent.
-            CallError: nobody answers, or the server refuses; `InvalidRequest` if the picture cannot be decoded there.
+            InvalidSettings: an argument is invalid. Nothing was sent.
+            CallError: the server cannot be reached, or refuses; `InvalidRequest` if it cannot decode the picture.
             MisuseError: the client is closed, or was before the answer came.
         """
         given = None if boxes is None else boxes_array(boxes)
@@ -219,12 +219,13 @@ class AsyncClient:
                     ...
 
         Args:
-            source: what `open_source` understands, or a source it has opened; None: the program calls `stream.send`.
+            source: anything that `open_source` accepts, or a source that it has opened; None: the program calls
+                `stream.send`.
             settings: of the stream; None: all defaults.
-            max_frames: stop after so many frames of the source.
+            max_frames: stop after this many frames of the source.
             keep_images: whether results carry their frames as `image`.
-            resume: take up an earlier stream, with its ids.
-            on_reconnect: a plain function, called when the connection was lost and the stream has been taken up again.
+            resume: continue an earlier stream, with its ids.
+            on_reconnect: a plain function, called when the connection was lost and the stream has been resumed.
             options: single settings by their names, on top of `settings`.
 
         Returns:
@@ -247,7 +248,7 @@ class AsyncClient:
         return AsyncTrackStream(self._connections, self._workers, plan, self._streams)
 
     async def _ask(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
-        """A call without a stream, to the first server that can be reached."""
+        """Make a single call to the first server that can be reached."""
         self._check_open()
         try:
             return await self._connections.first_answer(ask, doing)

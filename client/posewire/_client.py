@@ -1,4 +1,4 @@
-"""The synchronous client: the asynchronous one, run on an event loop in a thread of its own."""
+"""The synchronous client: the asynchronous one, run on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Client:
             for result in client.track("walk.mp4", similarity="multi-flow"):
                 print(result.frame, [person.id for person in result.people])
 
-    Arguments, results and errors are those of `AsyncClient`. Several threads may use one client, each its own stream. A
-    client that is forgotten, with its streams, closes by itself; when, is for Python to say.
+    Arguments, results and errors are those of `AsyncClient`. Several threads may use one client, each with its own
+    stream. A client that is no longer referenced is closed, with its streams, when Python collects it.
 
-    Fork first, connect then: a child process made by `os.fork()` beside an open client can use none. If it inherits an
-    open one, it must not close or forget it: that may never return.
+    Fork before you connect: a child process made by `os.fork()` while a client is open cannot use any client. It must
+    not close or delete a client that it inherits: that may never return.
     """
 
     def __init__(
@@ -133,9 +133,9 @@ class Client:
         on_reconnect: Callable[[Reconnected], object] | None = None,
         **options: Unpack[StreamOptions],
     ) -> TrackStream:
-        """As `AsyncClient.track`, and the stream may be iterated over without `with`.
+        """As `AsyncClient.track`, but the stream may be iterated over without `with`.
 
-        `on_reconnect` is called in the thread of the connection: it should be quick, and not call this client.
+        `on_reconnect` is called in the connection's thread: it must be quick, and not call this client.
         """
 
         async def make() -> AsyncTrackStream:
@@ -165,14 +165,14 @@ class Client:
 
 
 class TrackStream:
-    """Frames go in, results come out: one for each frame, in the order of the frames. `Client.track` makes one.
+    """Frames go in, results come out: one per frame, in the order of the frames. Made by `Client.track`.
 
-    Iterating opens the stream and closes it at the end, or when the loop is left:
+    Iterating opens the stream, and closes it when the loop ends:
 
         for result in client.track("walk.mp4"):
             print(result.frame, [person.id for person in result.people])
 
-    Opened by hand, it says what the server settled on before the first result, and keeps the account after the last:
+    Opened explicitly, it gives the settings in force before the first result, and a summary after the last:
 
         with client.track("walk.mp4") as stream:
             print(stream.info.joint_set.names)
@@ -186,7 +186,7 @@ class TrackStream:
     def __init__(self, stream: AsyncTrackStream, loop: LoopThread, client: Client):
         self._stream = stream
         self._loop = loop
-        self._client = client  # which would close if it were forgotten before its stream
+        self._client = client  # it would close if it were collected before its stream
         self._opened = False
 
     def __enter__(self) -> Self:
@@ -221,12 +221,12 @@ class TrackStream:
 
     @property
     def address(self) -> str:
-        """The server where the stream is at present."""
+        """The server on which the stream currently runs."""
         return self._stream.address
 
     @property
     def reconnects(self) -> int:
-        """How often the connection was lost and the stream taken up again, so far."""
+        """How often the connection was lost and the stream resumed, so far."""
         return self._stream.reconnects
 
     @property
@@ -236,12 +236,12 @@ class TrackStream:
 
     @property
     def summary(self) -> StreamSummary | None:
-        """The checked account of a stream that ended in order; None before."""
+        """The verified counts of a stream that ended in order; None before."""
         return self._stream.summary
 
     @property
     def resume_point(self) -> ResumePoint | None:
-        """Where another stream could take up this one; None as long as the server has given no token."""
+        """Where another stream can continue this one; None while the server has given no token."""
         return self._stream.resume_point
 
     def send(

@@ -13,20 +13,20 @@ __all__ = ["ReconnectSettings", "Reconnected", "TlsSettings"]
 
 @dataclass(frozen=True)
 class ReconnectSettings:
-    """How a stream that has lost its server is taken up again.
+    """How a stream that has lost its server is resumed.
 
         posewire.Client("a:50051", reconnect=posewire.ReconnectSettings(give_up_after_s=600))
         posewire.Client("a:50051", reconnect=None)  # a lost connection is an exception
 
-    The first attempt is made at once; then the client waits, twice as long from one attempt to the next, each time a
-    little shorter or longer by chance, so that many clients of one server do not all come at the same moment.
+    The first attempt is made at once. Then the client waits between attempts, twice as long each time, with random
+    variation, so that the clients of a server do not all reconnect at the same moment.
 
     Attributes:
         initial_s: the first wait.
         max_s: the longest wait.
-        jitter: share of the wait that is left to chance, 0..1.
+        jitter: share of the wait that is random, 0..1.
         attempt_timeout_s: longest time for one attempt.
-        give_up_after_s: when no server has tracked anything for so long, the stream ends with an exception; may be
+        give_up_after_s: when no server has tracked anything for this long, the stream ends with an exception; may be
             infinite.
 
     Raises:
@@ -54,18 +54,18 @@ class ReconnectSettings:
 
 @dataclass(frozen=True)
 class Reconnected:
-    """A stream lost its server and goes on; the first result after that carries this, and callbacks get it.
+    """A stream lost its server and was resumed. The first result after that carries this, and `on_reconnect` gets it.
 
     Attributes:
-        address: of the server where it goes on.
-        stream_id: of the stream there, for the server's logs.
-        resumed: whether ids go on. If not, they start at 1 again, and `refusal` says why.
-        refusal: why ids start anew; empty if they go on.
+        address: of the server on which it continues.
+        stream_id: of the new stream, for that server's logs.
+        resumed: whether ids continue. If not, they start at 1 again, and `refusal` says why.
+        refusal: why ids start anew; empty if they continue.
         cause: why the connection was lost.
-        attempts: how many it took.
-        outage_s: from the loss to the new stream.
+        attempts: number of attempts until the stream was resumed.
+        outage_s: time from the loss to the new stream.
         resent: frames that were sent a second time, because their answers were lost.
-        lost: numbers of frames that were under way and are reported as dropped, with the reason `disconnected`.
+        lost: numbers of frames that were in flight and are reported as dropped, with the reason `disconnected`.
     """
 
     address: str
@@ -85,15 +85,15 @@ class Reconnected:
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """Encryption, and who is believed to be whom.
+    """Encryption, and how client and server prove who they are.
 
         posewire.Client("gpu-host:50051", tls=posewire.TlsSettings(ca="ca.pem"), token=token)
 
     Attributes:
-        ca: certificates (PEM) of those who may vouch for the server; None: those that gRPC knows.
-        cert: this client's own certificate chain (PEM), for servers that ask for one (mutual TLS).
+        ca: certificates (PEM) of the authorities that may sign the server's; None: those that gRPC knows.
+        cert: this client's own certificate chain (PEM), for servers that require one (mutual TLS).
         key: its private key (PEM).
-        server_name: the name in the server's certificate, if it is not the one in the address.
+        server_name: the name in the server's certificate, if it differs from the address.
 
     Raises:
         InvalidSettings: a certificate without its key, or the other way round.

@@ -1,27 +1,27 @@
-"""What can go wrong, as one tree of exceptions. Every message says what was wrong and what to do about it.
+"""All exceptions, as one tree. Every message says what was wrong and what to do about it.
 
     PosewireError
     ├── InvalidSettings             a setting is out of range; found before anything is sent (also a ValueError)
     ├── SourceError                 a file, folder, camera or address cannot be read, or breaks off
     ├── OutputError                 a result file cannot be written, or was given something it cannot hold
     ├── MisuseError                 a stream or client is closed, or used out of order, in another loop or after a fork
-    ├── CallError                   a call to the server did not succeed
-    │   ├── ConnectionFailed        nobody answers at the address
+    ├── CallError                   a call to the server failed
+    │   ├── ConnectionFailed        no server can be reached at the address
     │   ├── TimedOut                the server took longer than `timeout_s`
     │   ├── ServerFailed            the server failed; its log says why
-    │   └── ServerRefused           the server said no: no detector, messages out of order ...
+    │   └── ServerRefused           the server refused the call: no detector, messages out of order ...
     │       ├── InvalidRequest      something in the request is wrong; `violations` names it
     │       ├── LimitExceeded       too large, too many, too fast; the message names the limit
     │       └── AccessDenied        credentials are missing or not sufficient
-    ├── StreamBroken                a stream ended before its time
-    │   ├── ConnectionLost          the connection or the server failed, and no server was found to go on at
-    │   ├── StreamDrained           the server is going away; continue elsewhere
+    ├── StreamBroken                a stream ended prematurely
+    │   ├── ConnectionLost          the connection or the server failed, and no server was found to continue on
+    │   ├── StreamDrained           the server is shutting down; continue elsewhere
     │   └── AccountingError         the server did not answer for every frame exactly once
     └── FrameMissed                 raised by `FrameResult.raise_for_status()` only
         ├── FrameFailed             the frame could not be processed
         └── FrameDropped            the frame was not processed although nothing was wrong with it
 
-A frame that fails or is dropped ends no stream: it comes as a result whose `status` says so.
+A frame that fails or is dropped does not end the stream: its result says so in `status`.
 """
 
 # ruff: noqa: N818 -- the names say what happened, as in `except ConnectionFailed`; only the root is called an error.
@@ -58,7 +58,7 @@ __all__ = [
 
 
 class PosewireError(Exception):
-    """The root of the tree: `except posewire.PosewireError` catches whatever the SDK raises on purpose."""
+    """The base class: `except posewire.PosewireError` catches everything that the SDK raises on purpose."""
 
 
 class InvalidSettings(PosewireError, ValueError):
@@ -91,12 +91,12 @@ class Violation:
 
 
 class CallError(PosewireError):
-    """A call to the server did not succeed.
+    """A call to the server failed.
 
     Attributes:
         code: name of the gRPC status code, e.g. `UNAVAILABLE`; empty if the call never had one.
         reason: the server's reason for programs, e.g. `LIMIT_REACHED`; empty if it gave none.
-        violations: what was wrong in the request, where the server says so.
+        violations: what was wrong in the request, if the server says so.
     """
 
     def __init__(self, message: str, *, code: str = "", reason: str = "", violations: tuple[Violation, ...] = ()):
@@ -119,7 +119,7 @@ class ServerFailed(CallError):
 
 
 class ServerRefused(CallError):
-    """The server is there and said no."""
+    """The server answered, and refused the call."""
 
 
 class InvalidRequest(ServerRefused):
@@ -131,11 +131,11 @@ class LimitExceeded(ServerRefused):
 
 
 class AccessDenied(ServerRefused):
-    """The server wants other credentials."""
+    """The server requires other credentials."""
 
 
 class StreamBroken(PosewireError):
-    """A stream ended before its time.
+    """A stream ended prematurely.
 
     Attributes:
         unanswered: numbers of the frames that were sent and never answered.
@@ -149,15 +149,15 @@ class StreamBroken(PosewireError):
 class ConnectionLost(StreamBroken):
     """The connection or the server failed in mid-stream.
 
-    Raised where reconnecting is switched off, or was given up.
+    Raised if reconnecting is switched off, or was given up.
     """
 
 
 class StreamDrained(StreamBroken):
-    """The server is going away and has finished with this stream.
+    """The server is shutting down and has finished with this stream.
 
     Attributes:
-        resume: with it, another stream continues with the same ids; None if the server gave no token.
+        resume: lets another stream continue with the same ids; None if the server gave no token.
     """
 
     def __init__(self, message: str, *, unanswered: tuple[int, ...] = (), resume: ResumePoint | None = None):
@@ -178,4 +178,4 @@ class FrameFailed(FrameMissed):
 
 
 class FrameDropped(FrameMissed):
-    """The frame was given up, though nothing was wrong with it: `FrameResult.reason` says why."""
+    """The frame was dropped although nothing was wrong with it: `FrameResult.reason` says why."""

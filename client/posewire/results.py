@@ -1,6 +1,6 @@
-"""What comes back: plain dataclasses of numpy arrays.
+"""Results, as plain dataclasses of numpy arrays.
 
-Pixels are those of the frame as it was sent: x right, y down, the centre of the top-left pixel at (0, 0).
+Coordinates are pixels of the frame as it was sent: x right, y down, the centre of the top-left pixel at (0, 0).
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ BoxesLike: TypeAlias = npt.ArrayLike | Sequence[Sequence[float]]
 """Boxes that a caller gives: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a score in 0..1."""
 
 BoxSource: TypeAlias = Literal["detector", "flow", "caller", "unknown"]
-"""Where the box came from in which a pose was estimated.
+"""The origin of the box in which a pose was estimated.
 
-`flow` is joint propagation, `unknown` what a newer server has and this version does not know.
+`flow` is joint propagation, `unknown` is a value that this version does not know.
 """
 
 
@@ -85,8 +85,8 @@ class FrameStatus(StrEnum):
 class FrameResult:
     """What became of one frame. Every frame of the source has exactly one result, and results come in frame order.
 
-    A frame that failed or was dropped has nobody in `people`, which does not mean that nobody was there: ask `tracked`,
-    or call `raise_for_status()`.
+    For a frame that failed or was dropped, `people` is empty, which does not mean that nobody was there: check
+    `tracked`, or call `raise_for_status()`.
 
         for result in client.track("video.mp4"):
             if result.tracked:
@@ -101,15 +101,16 @@ class FrameResult:
         people: the people of the frame; empty unless tracked.
         size: width and height of the frame as the server decoded it; None unless tracked.
         timings_ms: milliseconds spent in each of the server's stages: queue, decode, detect, flow, pose, track, total.
-        latency_ms: from taking up the frame in the client until its answer was there; NaN if it was never sent.
+        latency_ms: from when the client took the frame from its source until its answer arrived; NaN if it was never
+            sent.
         detector_ran: whether the detector ran on this frame.
-        detect_every: the interval of detector frames in force.
-        reason: why there is no result, for programs (`undecodable`, `superseded`, ...); empty if tracked.
+        detect_every: the value in force: the detector runs on every n-th frame.
+        reason: why the frame was not tracked, for programs (`undecodable`, `superseded`, ...); empty if tracked.
         message: the same for people.
-        name: what the source calls the frame, such as the file name of a picture; often empty.
+        name: the source's name for the frame, such as a picture's file name; often empty.
         image: the frame itself, if the stream was opened with `keep_images=True` and it could be read.
-        reconnected: the connection was lost, and this is the first frame that was tracked since; says where, and
-            whether with the same ids.
+        reconnected: set on the first frame that was tracked after a lost connection; says on which server the stream
+            continues, and whether with the same ids.
     """
 
     frame: int
@@ -129,12 +130,12 @@ class FrameResult:
 
     @property
     def tracked(self) -> bool:
-        """Whether the frame was processed, so that `people` is an answer."""
+        """Whether the frame was processed, so that `people` is meaningful."""
         return self.status is FrameStatus.TRACKED
 
     @property
     def dropped(self) -> bool:
-        """Whether the frame was given up although nothing was wrong with it."""
+        """Whether the frame was dropped although nothing was wrong with it."""
         return self.status is FrameStatus.DROPPED
 
     @property
@@ -147,7 +148,7 @@ class FrameResult:
 
         Raises:
             FrameFailed: it could not be processed.
-            FrameDropped: it was given up.
+            FrameDropped: it was dropped.
         """
         if self.failed:
             raise FrameFailed(f"frame {self.frame} failed ({self.reason}): {self.message}")
@@ -158,14 +159,14 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class ModelNames:
-    """Names of the networks that serve a stream; empty where there is none.
+    """Names of the networks that serve a stream; empty if there is none.
 
     Attributes:
-        bundle: where they come from, unless the server was given others.
+        bundle: the bundle of networks; `detector` and `flow` may have been replaced by the server's flags.
         detector: of people.
         flow: optical flow.
         pose: joints.
-        bundle_version: raised with every change of the bundle's weights; 0: the server does not say.
+        bundle_version: raised with every change of the bundle's weights.
     """
 
     bundle: str = ""
@@ -185,7 +186,7 @@ class StreamInfo:
         settings: every setting in force.
         models: the networks.
         resumed: whether an earlier stream continues.
-        resume_refusal: why not, if that was asked for and refused.
+        resume_refusal: why not, if that was requested and refused.
     """
 
     stream_id: str
@@ -198,16 +199,16 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class StreamSummary:
-    """The account of a stream that ended in order: `frames = tracked + failed + dropped`, each counted once.
+    """The counts of a stream that ended in order: `frames = tracked + failed + dropped`, each counted once.
 
     Attributes:
-        frames: of the source, or given to `send`.
+        frames: number of frames of the source, or given to `send`.
         sent: of these, how many were sent; the others were unreadable, or superseded before they could be sent.
-        tracked: frames with people, or with the answer that nobody is there.
+        tracked: frames that were processed, with people or without.
         failed: frames that could not be read or processed.
-        dropped: frames given up.
+        dropped: frames not processed although nothing was wrong with them.
         identities: track ids given out.
-        reconnects: how often the connection was lost and the stream taken up again.
+        reconnects: how often the connection was lost and the stream resumed.
     """
 
     frames: int
@@ -224,7 +225,7 @@ class PoseEstimate:
     """The poses in one picture.
 
     Attributes:
-        people: in the order of the boxes given, or by falling score; their ids are 0.
+        people: in the order of the given boxes, or by decreasing score; their ids are 0.
         joint_set: names and skeleton of the joints.
         size: width and height of the picture as the server decoded it.
         timings_ms: as in `FrameResult`.
@@ -238,12 +239,19 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What the server accepts. 0 where it does not say."""
+    """What the server accepts.
 
-    max_frame_bytes: int = 0
-    max_frame_pixels: int = 0
-    max_streams: int = 0
-    max_people: int = 0
+    Attributes:
+        max_frame_bytes: bytes of one encoded frame or picture.
+        max_frame_pixels: width times height of one decoded frame.
+        max_streams: streams open at the same time.
+        max_people: people in one frame.
+    """
+
+    max_frame_bytes: int
+    max_frame_pixels: int
+    max_streams: int
+    max_people: int
 
 
 @dataclass(frozen=True)
@@ -260,7 +268,7 @@ class ServerInfo:
         limits: sizes and counts.
         tracker_defaults: values of the settings that are left out.
         active_streams: open now.
-        has_detector: without one, every frame has to come with boxes.
+        has_detector: whether it has a detector; if not, every frame must be sent with boxes.
     """
 
     version: str

@@ -1,4 +1,4 @@
-"""What a client may choose. Everything is optional: a field left at None has the server's default."""
+"""What a client may choose. Everything is optional: the server's default replaces fields that are None."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Similarity: TypeAlias = Literal["bbox", "pose", "flow", "multi-flow"]
 DropPolicy: TypeAlias = Literal["latest", "all"]
 Codec: TypeAlias = Literal["jpeg", "png", "raw", "h264", "h265", "passthrough"]
 
-# Those of the server, so that what it would refuse is refused before anything is sent.
+# The server's ranges, so that values it would refuse are refused before anything is sent.
 _PROBABILITY = (0.0, 1.0)
 _COUNT = (1, 1000)
 _LARGEST = 2**32 - 1  # that a message holds
@@ -82,20 +82,21 @@ class TrackerSettings:
     """Settings of the tracker; see `StreamSettings` for the rest.
 
     Attributes:
-        similarity: how alike a new pose and a tracked one are: `bbox`, `pose`, `flow` or `multi-flow`.
-        propagation: whether boxes from joints moved by the flow are united with the detector's.
-        queue_length: how far back the tracker remembers (the paper's L_Q), 1..1000 intervals of the camera: frames,
-            where none is missing.
-        box_score_threshold: boxes with a lower score are dropped, 0..1. The server's detectors report none below 0.1 by
-            themselves.
-        joint_score_threshold: joints with a lower score do not count, 0..1. Whom the detector finds gets an id once
-            three joints count.
-        box_nms_iou: intersection over union above which the lower of two boxes is dropped, 0..1.
-        pose_nms_oks: OKS above which the lower of two poses is dropped, 0..1; 1 switches it off.
-        match_threshold: least similarity of a match, 0..1.
-        propagation_threshold: least mean joint score of a pose whose joints are propagated, 0..1.
-        detect_every: run the detector on every n-th frame, 1..1000; above 1 it needs the propagation.
-        max_people: at most so many people are estimated a frame, 1..1000; a server may allow fewer.
+        similarity: how the similarity of a new pose and a tracked one is measured: `bbox`, `pose`, `flow` or
+            `multi-flow`.
+        propagation: whether boxes around joints moved by the flow are added to the detector's.
+        queue_length: how far back the tracker remembers (the paper's L_Q), 1..1000 frame intervals of the camera, that
+            is, frames if none is missing.
+        box_score_threshold: boxes with a lower score are dropped, 0..1. The server's detectors report none below 0.1 in
+            any case.
+        joint_score_threshold: joints with a lower score do not count, 0..1. A person found by the detector gets an id
+            once three joints count.
+        box_nms_iou: intersection over union above which the lower-ranked of two boxes is dropped, 0..1.
+        pose_nms_oks: OKS above which the lower-ranked of two poses is dropped, 0..1; 1 switches it off.
+        match_threshold: lowest similarity of a match, 0..1.
+        propagation_threshold: lowest mean joint score of a pose whose joints are propagated, 0..1.
+        detect_every: run the detector on every n-th frame, 1..1000; values above 1 need propagation.
+        max_people: maximum number of people per frame, 1..1000; a server may allow fewer.
 
     Raises:
         InvalidSettings: a value is out of range; the message names the range.
@@ -132,18 +133,18 @@ class StreamSettings:
         settings = StreamSettings(codec="jpeg", tracker=TrackerSettings(similarity="multi-flow", queue_length=8))
 
     Attributes:
-        codec: how frames travel. `jpeg`, `png` and `raw` are encoded here; `h264` and `h265` send the packets of such a
-            source as they are; `passthrough` does that where the source allows it, and JPEG elsewhere.
+        codec: how frames are sent. `jpeg`, `png` and `raw` are encoded by the client; `h264` and `h265` send the
+            source's own packets unchanged; `passthrough` does that if the source allows it, and sends JPEG otherwise.
         jpeg_quality: 1..100.
         tracker: settings of the tracker.
         drop_policy: `latest`: the newest frame wins and older ones are dropped; `all`: every frame is processed, and a
             slow server slows the source down. None: `latest` for live sources, `all` for the others.
-        max_age_ms: a frame that waited longer at the server is dropped; None or 0: no limit.
+        max_age_ms: a frame that has waited longer at the server is dropped; None or 0: no limit.
         joint_set: `coco17`, `posetrack15`, ...; None: all joints of the server's pose network.
         name: a label for the server's logs and `posewire top`, at most 64 characters.
-        max_detect_every: how far the server may stretch `detect_every` under load; None or 0: not at all.
-        raw_size: width and height of raw frames; needed for `raw` only, and only where there is no source to tell it.
-        max_in_flight: frames that may be under way at a time. None: 8, or 32 where the newest frame wins.
+        max_detect_every: how far the server may raise `detect_every` under load; None or 0: not at all.
+        raw_size: width and height of raw frames; needed only for `raw` without a source.
+        max_in_flight: frames that may be in flight at a time. None: 8, or 32 with `latest`.
 
     Raises:
         InvalidSettings: a value is out of range; the message names the range.
@@ -175,7 +176,7 @@ class StreamSettings:
             object.__setattr__(self, "raw_size", _checked_size(self.raw_size))
 
     def with_options(self, options: StreamOptions) -> StreamSettings:
-        """A copy with some values replaced; fields of the tracker are named directly.
+        """A copy with some values replaced; tracker settings are given by their own names.
 
             StreamSettings().with_options({"codec": "png", "similarity": "pose"})
 

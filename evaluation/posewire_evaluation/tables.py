@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from posewire.cli.quantities import quantity
 from posewire_evaluation.coco import CocoScores
 from posewire_evaluation.identity import IdentityScores
 from posewire_evaluation.mot import OVERALL, MotScores
@@ -61,7 +62,12 @@ def posetrack_tables(report: PoseTrackReport) -> Iterator[Table]:
     """A table by joint, poseval's table by part of the body, and one of identities."""
     scores = report.scores
     metrics = {heading: _metric(scores, name) for name, heading in _POSETRACK_COLUMNS.items()}
-    joints = _table(f"{scores.sequences} sequences, {scores.frames} labelled frames", "joint", *metrics, "switches")
+    joints = _table(
+        f"{quantity(scores.sequences, 'sequence')}, {quantity(scores.frames, 'labelled frame')}",
+        "joint",
+        *metrics,
+        "switches",
+    )
     for row, name in enumerate(scores.ap.names):
         joints.add_row(name, *(_percent(metric.values[row]) for metric in metrics.values()), str(scores.switches[row]))
     totals = [_percent(metric.total) for metric in metrics.values()]

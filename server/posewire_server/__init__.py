@@ -1,16 +1,16 @@
 """The posewire pose-tracking service.
 
-The rooms, in the order in which a frame goes through them:
+Its parts, in the order in which a frame passes through them:
 
-    server.py, service.py   the process, and the calls of the wire contract
+    server.py, service.py   the server process, and the gRPC methods
     wire                    messages to and from dataclasses, errors to statuses
-    admission               who may call, how much of it, and when it is their turn
+    admission               authentication, limits, and scheduling between streams
     streams                 one stream: requests, state, responses, drain, resume
     decoding                encoded bytes to frames
-    inference               the networks behind their batchers, and a frame's way through them
+    inference               the networks, their batching, and the path of a frame through them
     tracking                the paper's Algorithm 1
     observability           logs, metrics, traces, health
-    recording               streams that are recorded, run again and explained
+    recording               recording streams, replaying and explaining them
 
-`config.py` has all settings, `configuration.py` gets them from files, environment and flags.
+`config.py` defines all settings, `configuration.py` reads them from files, environment and flags.
 """

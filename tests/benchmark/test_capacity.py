@@ -79,7 +79,7 @@ def test_the_capacity_of_a_known_server_is_found(service_ms: float, policy: Drop
     assert all(bool(step.faults) == (step.streams > streams) for step in found.steps)
     if streams:
         assert found.result.streams == streams
-        assert f"{streams} streams at 10 fps meet p95 <= 100 ms" in found.as_text()
+        assert f"{streams} streams at 10 fps: p95 <= 100 ms" in found.as_text()
 
 
 def test_a_late_generator_is_not_taken_for_a_full_server() -> None:
@@ -96,7 +96,7 @@ def test_a_server_that_breaks_streams_off_is_not_taken_for_a_late_generator() ->
     rig = SimulatedRig(load, 0.001, broken={4})
     found = asyncio.run(seek_capacity(CapacityOptions(load=load), lambda number: rig.measure(streams=number)))
     assert (found.streams, found.limited_by) == (4, "server")
-    assert any("1 streams ended early" in fault for step in found.steps for fault in step.faults)
+    assert any("1 stream ended early" in fault for step in found.steps for fault in step.faults)
 
 
 def refusing(load: LoadOptions, places: int) -> Callable[[int], Awaitable[LoadResult]]:

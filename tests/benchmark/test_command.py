@@ -143,7 +143,7 @@ async def nothing_tracked() -> LoadResult:
     ("flags", "where", "answer", "why"),
     [
         ("", "rig.measure_load", lambda: SimulatedRig(TINY, 0.01).measure(), ""),
-        ("", "rig.measure_load", lambda: SimulatedRig(TINY, 0.01, broken=[1]).measure(), "1 streams ended early"),
+        ("", "rig.measure_load", lambda: SimulatedRig(TINY, 0.01, broken=[1]).measure(), "1 stream ended early"),
         ("", "rig.measure_load", nothing_tracked, "not one frame was tracked"),
         (
             "--overload",
@@ -155,7 +155,7 @@ async def nothing_tracked() -> LoadResult:
             "--scaling",
             "scaling.measure_scaling",
             lambda: run_scaling(SimulatedRig(TINY, 0.02), ScalingOptions(load=TINY, rounds=1)),  # type: ignore[arg-type]
-            "no round counts; 1 streams had nearly all frames answered",
+            "no round counts; 1 stream had nearly all frames answered",
         ),
         (
             "--find-max",

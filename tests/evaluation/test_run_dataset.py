@@ -101,7 +101,7 @@ def test_hidden_files_are_no_sequences(data: Path) -> None:
     shutil.copytree(data / "gt", data / "dt", ignore=shutil.ignore_patterns(".*"))
     result = run(data, NOBODY)
     assert result.exit_code == 0, result.stderr
-    assert "0 sequences tracked, 3 were there" in result.stderr
+    assert "0 sequences tracked, 3 already there" in result.stderr
 
 
 class DoubtfulPose(GridPose):
@@ -143,9 +143,9 @@ def test_what_is_there_is_left_alone(data: Path, server: str) -> None:
     (data / "dt" / "000002_clip.json").unlink()
     kept = (data / "dt" / "000001_folder.json").stat().st_mtime_ns
     result = run(data, server)
-    assert "1 sequences tracked, 2 were there, 6 frames" in result.stderr
+    assert "1 sequence tracked, 2 already there, 6 frames" in result.stderr
     assert (data / "dt" / "000001_folder.json").stat().st_mtime_ns == kept
-    assert "0 sequences tracked, 3 were there" in run(data, server).stderr
+    assert "0 sequences tracked, 3 already there" in run(data, server).stderr
     assert "3 sequences tracked, 18 frames" in run(data, server, "--overwrite").stderr
     assert (data / "dt" / "000001_folder.json").stat().st_mtime_ns > kept
 
@@ -209,7 +209,7 @@ def test_a_complete_run_is_not_taken_for_one_of_other_settings(data: Path, serve
         result = run(data, address, "--similarity", "pose")
         assert result.exit_code == 2
         assert "similarity 'bbox' there, 'pose' now" in result.stderr
-        assert "0 sequences tracked, 3 were there" in run(data, address, "--similarity", "bbox").stderr
+        assert "0 sequences tracked, 3 already there" in run(data, address, "--similarity", "bbox").stderr
     # What is left out is the server's default.
     assert "similarity 'bbox' there, 'multi-flow' now" in run(data, server).stderr
 
@@ -244,7 +244,7 @@ def test_flags_of_a_private_server_are_compared_without_starting_one(
     monkeypatch.setattr(private_server, "private_server", None)
     result = run(data, None, *flags)
     assert result.exit_code == (2 if said else 0)
-    assert (said or "0 sequences tracked, 3 were there") in result.stderr
+    assert (said or "0 sequences tracked, 3 already there") in result.stderr
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -267,22 +267,13 @@ def test_the_version_of_a_bundle_is_compared_without_starting_a_server(data: Pat
     assert run(data, None, "--bundle", "nano").exit_code == 0
 
 
-def test_an_older_server_that_tells_no_version_goes_on(data: Path, server: str) -> None:
-    assert run(data, server).exit_code == 0
-    file = data / "dt" / ".posewire-run.json"
-    note = json.loads(file.read_text())
-    del note["models"]["bundle_version"]
-    file.write_text(json.dumps(note))
-    assert "3 were there" in run(data, server).stderr
-
-
 def test_what_was_to_be_overwritten_is_gone_after_a_run_that_did_not_come_to_it(data: Path, server: str) -> None:
     assert run(data, server, "--similarity", "bbox").exit_code == 0
     clip(data / "videos" / "000002_clip.mp4", frames=4)
     assert run(data, server, "--similarity", "pose", "--overwrite").exit_code == 1
     assert not (data / "dt" / "000002_clip.json").exists()
     clip(data / "videos" / "000002_clip.mp4")
-    assert "1 sequences tracked, 2 were there" in run(data, server, "--similarity", "pose").stderr
+    assert "1 sequence tracked, 2 already there" in run(data, server, "--similarity", "pose").stderr
 
 
 def test_a_sequence_that_fails_has_no_file_and_the_others_do(data: Path, server: str) -> None:
@@ -292,14 +283,14 @@ def test_a_sequence_that_fails_has_no_file_and_the_others_do(data: Path, server:
     clip(data / "videos" / "000002_clip.mp4", frames=4)
     result = run(data, server)
     assert result.exit_code == 1
-    assert "2 of 3 sequences have no prediction" in result.stderr
+    assert "2 of 3 sequences without a prediction" in result.stderr
     assert "000001_folder: frame 3 failed" in result.stderr
     assert "000002_clip.mp4 ends before frame 4, which" in result.stderr
     assert [file.name for file in sorted((data / "dt").glob("0*.json"))] == ["000003_mpii_relpath.json"]
     clip(data / "videos" / "000002_clip.mp4")
     pictures_again = data / "videos" / "000001_folder" / "000003.png"
     cv2.imwrite(str(pictures_again), picture(3))
-    assert "2 sequences tracked, 1 were there" in run(data, server).stderr
+    assert "2 sequences tracked, 1 already there" in run(data, server).stderr
 
 
 def test_pictures_beyond_the_truth_are_tracked_but_not_written(tmp_path: Path, server: str) -> None:

@@ -130,7 +130,7 @@ def test_a_frame_without_result_is_status_1_with_a_count(server: str, tmp_path: 
     flags = ["--server", server, "--out", str(out), "--render", str(tmp_path / "o.mp4"), "--quiet"]
     result = run("track", str(tmp_path), *flags)
     assert result.exit_code == 1
-    assert "2 of 6 frames have no result" in result.stderr
+    assert "2 of 6 frames without a result" in result.stderr
     statuses = [json.loads(line).get("status") for line in out.read_text().splitlines()[1:]]
     assert statuses == [None, None, "failed", None, "failed", None]
 
@@ -297,7 +297,7 @@ def test_poses_counts_pictures_that_fail(server: str, tmp_path: Path) -> None:
     (folder / "4.bmp").write_bytes(b"no picture")
     result = run("poses", str(folder), "--server", server, "--out", str(out), "--quiet")
     assert result.exit_code == 1
-    assert "3 of 4 pictures have no result" in result.stderr
+    assert "3 of 4 pictures without a result" in result.stderr
     assert {entry["image_id"] for entry in json.loads(out.read_text())} == {1}
     assert run("poses", str(folder), "--server", "127.0.0.1:1", "--out", str(out)).exit_code == 1
 

@@ -357,7 +357,7 @@ async def test_streams_of_a_token(tmp_path: Path) -> None:
         await second.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
         error = await second.failure()
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "1 streams of this token are open" in (error.details() or "")
+        assert "its limit is streams=1" in (error.details() or "")
         other = _TokenClient(stub, tokens.metadata("yard"))
         await other.open()
         await first.finish()
@@ -547,7 +547,7 @@ async def test_a_token_cannot_take_all_places_for_pictures(tmp_path: Path) -> No
             [asyncio.ensure_future(_code(call.read())) for call in calls], return_when=asyncio.FIRST_COMPLETED
         )
         assert [each.result() for each in refused] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
-        with pytest.raises(grpc.aio.AioRpcError, match="2 pictures of this token are in work") as caught:
+        with pytest.raises(grpc.aio.AioRpcError, match="another picture: its limit is 2, half") as caught:
             await stub.EstimatePoses(request, metadata=tokens.metadata("many"))
         assert details(caught.value)[0] == "LIMIT_REACHED"
         assert len((await stub.EstimatePoses(request, metadata=tokens.metadata("yard"))).people) == 2

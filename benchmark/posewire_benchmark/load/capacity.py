@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from posewire.cli.quantities import quantity
 from posewire_benchmark.load.generator_process import StreamsRefused
 from posewire_benchmark.load.options import LoadOptions
 from posewire_benchmark.load.result import LoadResult
@@ -132,7 +133,7 @@ class Capacity:
             lost = "-" if step.lost_share is None else f"{step.lost_share:.2%}"
             lines.append(f"{step.streams:7d} {latency:>9} {lost:>8} {cores:>7}   {'; '.join(step.faults)}")
         bound = f"p{self.percentile} <= {self.latency_bound_ms:g} ms with at most {self.most_lost_share:.1%} lost"
-        answer = f"{self.streams} streams at {self.fps:g} fps meet {bound}; limited by the {self.limited_by}"
+        answer = f"{quantity(self.streams, 'stream')} at {self.fps:g} fps: {bound}; limited by the {self.limited_by}"
         return "\n".join([*lines, "", answer])
 
 

@@ -24,6 +24,7 @@ import grpc
 import numpy as np
 
 from posewire._status import error_from_status
+from posewire.cli.quantities import quantity
 from posewire.v1 import track_pb2
 from posewire_benchmark.access import access_from, own_connection
 from posewire_benchmark.footage import Footage
@@ -163,7 +164,7 @@ def _main() -> None:
 
 def _not_opened(plan: GeneratorPlan, error: grpc.aio.AioRpcError) -> Closing:
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Closing(error=f"the server refuses {plan.of} streams: {error.details()}", refused=True)
+        return Closing(error=f"the server refuses {quantity(plan.of, 'stream')}: {error.details()}", refused=True)
     addresses = ", ".join(plan.access["addresses"])
     return Closing(error=str(error_from_status(error, addresses, "opening streams")))
 

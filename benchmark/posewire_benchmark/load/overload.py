@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from posewire.cli.quantities import quantity
 from posewire_benchmark.load.options import LoadOptions
 from posewire_benchmark.load.result import LoadResult
 from posewire_benchmark.load.rig import LoadRig, on_rig
@@ -163,7 +164,7 @@ def _faults(result: LoadResult, worst_ms: float | None, bound_ms: float, grown: 
     if result.answered_fps > _ALL_SHARE * result.offered_fps:
         yield "it was no overload, nearly all frames were answered; measure again, with nothing else on the machine"
     if result.fairness.starved:
-        yield f"{result.fairness.starved} streams without a result"
+        yield f"{quantity(result.fairness.starved, 'stream')} without a result"
     if worst_ms is None:
         yield "a part of the time without a result"
     elif worst_ms >= bound_ms:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from posewire.cli.quantities import quantity
 from posewire_benchmark.load.accelerator import GpuUse
 from posewire_benchmark.load.server_metrics import Batches
 from posewire_benchmark.load.statistics import Fairness, FrameCounts, Spread
@@ -128,8 +129,10 @@ class LoadResult:
     def _figures(self) -> list[str]:
         counts, use, fair = self.frames, self.utilisation, self.fairness
         reasons = [f"{count} {reason}" for reason, count in (counts.drops | counts.failures).items()]
+        generators = quantity(self.generators, "process", "processes")
+        starved = quantity(fair.starved, "stream")
         lines = [
-            f"{self.streams} streams at {self.fps:g} fps for {self.seconds:g} s, from {self.generators} processes",
+            f"{quantity(self.streams, 'stream')} at {self.fps:g} fps for {self.seconds:g} s, from {generators}",
             f"  offered / answered         {self.offered_fps:8.1f} / {self.answered_fps:.1f} fps",
             f"  frames due                 {counts.due:8d}",
             f"    tracked / dropped / failed {counts.tracked:6d} / {counts.dropped} / {counts.failed}"
@@ -142,7 +145,7 @@ class LoadResult:
             latency_row("generator's lateness", self.lateness),
             *(latency_row(f"stage {stage}", times) for stage, times in self.stages.items()),
             _fairness_row(fair),
-            f"  least tracked of a stream  {fair.least_tracked_share:8.2%}   ({fair.starved} streams without a result)",
+            f"  least tracked of a stream  {fair.least_tracked_share:8.2%}   ({starved} without a result)",
             f"  people a frame             {self.people:8.1f}",
         ]
         for stage, batches in (self.batches or {}).items():

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from posewire.cli.quantities import quantity
 from posewire_benchmark.load.options import LoadOptions
 from posewire_benchmark.load.result import LoadResult
 from posewire_benchmark.load.rig import LoadRig, on_rig
@@ -122,5 +123,5 @@ async def run_scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
 
 def _faults(result: LoadResult) -> tuple[str, ...]:
     if result.answered_fps > _ALL_SHARE * result.offered_fps:
-        return (*result.faults, f"{result.streams} streams had nearly all frames answered; raise --fps")
+        return (*result.faults, f"{quantity(result.streams, 'stream')} had nearly all frames answered; raise --fps")
     return result.faults

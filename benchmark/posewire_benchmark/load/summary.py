@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from posewire.cli.quantities import quantity
 from posewire_benchmark.load.accelerator import GpuUse
 from posewire_benchmark.load.records import Outcome, Records
 from posewire_benchmark.load.result import LoadResult, Setting, Utilisation
@@ -114,5 +115,5 @@ def _faults(measured: Measured, too_late: Spread | None) -> tuple[str, ...]:
         )
     if measured.broken:
         stream, why = next(iter(measured.broken.items()))
-        faults.append(f"{len(measured.broken)} streams ended early; stream {stream}: {why}")
+        faults.append(f"{quantity(len(measured.broken), 'stream')} ended early; stream {stream}: {why}")
     return tuple(faults)

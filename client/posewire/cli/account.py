@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
 from posewire.cli.histogram import Histogram
+from posewire.cli.quantities import quantity
 from posewire.results import FrameResult
 
 __all__ = ["Account"]
@@ -88,9 +89,9 @@ class Account:
 
     def summary(self) -> str:
         """One line."""
-        parts = [f"{self.tracked} frames tracked"]
+        parts = [f"{quantity(self.tracked, 'frame')} tracked"]
         parts += [f"{count} {what}" for count, what in ((self.failed, "failed"), (self.dropped, "dropped")) if count]
-        parts.append(f"{self.identities} {'identity' if self.identities == 1 else 'identities'}")
+        parts.append(quantity(self.identities, "identity", "identities"))
         if self.reconnects:
             parts.append(f"reconnected {self.reconnects} x")
         if self.tracked > 1:
@@ -104,7 +105,7 @@ class Account:
         """Why frames have no answer, the most frequent reasons first."""
         lines = [f"{count} x {reason}" for reason, count in self.reasons.most_common(most)]
         if len(self.reasons) > most:
-            lines.append(f"and {len(self.reasons) - most} other reasons")
+            lines.append(f"and {quantity(len(self.reasons) - most, 'other reason')}")
         return lines
 
     def _count_identity(self, track_id: int) -> None:

@@ -17,6 +17,7 @@ from posewire.cli.console import plain_console
 from posewire.cli.interrupts import Interrupts
 from posewire.cli.outputs import check_outputs, check_video_output
 from posewire.cli.private_server import ServerChoice
+from posewire.cli.quantities import quantity
 from posewire.cli.streaming import Outcome, check_source, connected, consume, report
 from posewire.cli.track import JPEG_QUALITY, require_detector
 from posewire.results import Image
@@ -137,7 +138,9 @@ def _on_scene(job: DemoJob, client: Client, info: ServerInfo, interrupts: Interr
             f"bundle {info.models.bundle!r} has no person detector yet: the scene's TRUE BOXES are sent with each frame"
         )
     scored = _ScoredScene(Scene(job.scene), with_boxes=not info.has_detector)
-    source = ArraySource(scored, fps=job.scene.fps, name=f"a synthetic scene of {job.scene.people} people")
+    source = ArraySource(
+        scored, fps=job.scene.fps, name=f"a synthetic scene of {quantity(job.scene.people, 'person', 'people')}"
+    )
     return _stream(job, client, source, f"{boxes}; {_networks_in_words(job, info)}", scored, interrupts), scored.total
 
 
@@ -200,7 +203,8 @@ def _print_results(outcome: Outcome, score: Score | None) -> None:
     if score is not None:
         table.add_row(
             "identities",
-            f"{score.identities} people, {score.ids_used} ids, {score.identity_switches} identity switches "
+            f"{quantity(score.identities, 'person', 'people')}, {quantity(score.ids_used, 'id')}, "
+            f"{quantity(score.identity_switches, 'identity switch', 'identity switches')} "
             f"({score.switches_on_return} of people who had been out of sight for long)",
         )
         table.add_row(

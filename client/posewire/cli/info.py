@@ -11,6 +11,7 @@ from posewire import ConnectionFailed, ServerInfo, __version__
 from posewire.cli.access import access_given
 from posewire.cli.console import plain_console
 from posewire.cli.failures import say
+from posewire.cli.quantities import quantity
 
 __all__ = ["run_info"]
 
@@ -48,16 +49,18 @@ def _table() -> Table:
 def _described(info: ServerInfo, address: str) -> Table:
     table = _table()
     models, limits = info.models, info.limits
-    table.add_row("server", f"{address}, version {info.version}, {info.active_streams} streams open")
+    table.add_row("server", f"{address}, version {info.version}, {quantity(info.active_streams, 'open stream')}")
     table.add_row("device", info.device)
-    table.add_row("bundle", f"{models.bundle}, version {models.bundle_version or 'unknown'}")
+    table.add_row("bundle", f"{models.bundle}, version {models.bundle_version}")
     table.add_row("detector", models.detector or "none: send boxes with each frame")
     table.add_row("flow", models.flow)
     table.add_row("pose", f"{models.pose}, {len(info.joint_set)} joints ({info.joint_set.name})")
     table.add_row("joint sets", ", ".join(info.joint_sets))
     table.add_row("codecs", ", ".join(info.codecs))
     megapixels, mebibytes = limits.max_frame_pixels / 1e6, limits.max_frame_bytes / 2**20
-    table.add_row("limits", f"{limits.max_streams} streams, {limits.max_people} people a frame")
+    table.add_row(
+        "limits", f"{quantity(limits.max_streams, 'stream')}, {quantity(limits.max_people, 'person', 'people')} a frame"
+    )
     table.add_row("", f"{megapixels:.1f} megapixels, {mebibytes:.0f} MiB a frame")
     given = {name: value for name, value in vars(info.tracker_defaults).items() if value is not None}
     shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in given.items()}

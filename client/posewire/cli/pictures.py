@@ -111,7 +111,7 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> tuple[list[
         its_boxes = np.array(boxes.get(found, []), np.float32).reshape(-1, 4)
         pictures[found] = Picture(path, found, its_boxes, category_id)
     if not pictures:
-        raise CommandError(f"{ground_truth} knows none of the {len(paths)} pictures by name, e.g. {paths[0].name}")
+        raise CommandError(f"{ground_truth} lists none of these pictures by name, e.g. {paths[0].name}")
     return list(pictures.values()), [str(name) for name, image in images if image in boxes and image not in pictures]
 
 

@@ -20,6 +20,7 @@ from posewire.cli.outputs import check_outputs
 from posewire.cli.pictures import Picture, annotated_pictures, note_on_ids, numbered_pictures
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
+from posewire.cli.quantities import quantity
 from posewire.cli.track import require_detector
 from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, Image, Person
@@ -95,9 +96,10 @@ def run_poses(job: PosesJob) -> None:
             access = stack.enter_context(job.server.running())
         answers = asyncio.run(_estimate_all(job, pictures, access))
     if not job.quiet:
-        say(f"{len(answers.found)} pictures, {answers.people} people; wrote {job.out}")
+        people = quantity(answers.people, "person", "people")
+        say(f"{quantity(len(answers.found), 'picture')}, {people}; wrote {job.out}")
     if answers.failures:
-        say(f"posewire: {len(answers.failures)} of {len(pictures)} pictures have no result:")
+        say(f"posewire: {len(answers.failures)} of {quantity(len(pictures), 'picture')} without a result:")
         for failure in answers.failures[:5]:
             say(f"  {failure}")
         raise typer.Exit(ExitStatus.INCOMPLETE)
@@ -119,11 +121,11 @@ async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: Serv
                 await _ask(client, question)
                 answers.found[question.picture.image_id] = question.people
                 answers.people += len(question.people)
-                shown.show(answers.done, f"{answers.people} people")
+                shown.show(answers.done, quantity(answers.people, "person", "people"))
 
             def fail(question: _Question, error: Exception) -> None:
                 answers.failures.append(f"{question.picture.path.name}: {error}")
-                shown.show(answers.done, f"{answers.people} people")
+                shown.show(answers.done, quantity(answers.people, "person", "people"))
 
             questions = [_question(picture, info) for picture in pictures]
             await Crew(answer, fail, quiet=job.quiet).work(questions, _AT_A_TIME)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from posewire.cli.account import Account
 from posewire.cli.console import plain_console
 from posewire.cli.failures import is_watched
+from posewire.cli.quantities import quantity
 
 __all__ = ["Bar", "bar", "waiting"]
 
@@ -34,7 +35,8 @@ class _RichBar:
         self._progress.update(self._task, completed=done, note=note)
 
     def account(self, account: Account) -> None:
-        note = f"{account.fps:5.1f} fps  {account.recent_latency_ms:5.0f} ms  {account.people} people"
+        people = quantity(account.people, "person", "people")
+        note = f"{account.fps:5.1f} fps  {account.recent_latency_ms:5.0f} ms  {people}"
         if account.reconnects:
             note += f"  reconnected {account.reconnects} x"
         self.show(account.frames, note if account.tracked > 1 else "")

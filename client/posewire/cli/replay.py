@@ -18,6 +18,7 @@ from posewire.cli.access import ServerAccess
 from posewire.cli.failures import CommandError, ExitStatus, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.quantities import quantity
 from posewire.v1 import settings_pb2, track_pb2
 
 if TYPE_CHECKING:
@@ -66,11 +67,11 @@ def run_replay(job: ReplayJob) -> None:
     if comparison.differences:
         number, what = comparison.differences[0]
         say(f"posewire: frame {number} differs: {what}")
-        say(f"posewire: {len(comparison.differences)} of {comparison.frames} frames differ")
+        say(f"posewire: {len(comparison.differences)} of {quantity(comparison.frames, 'frame')} differ")
     elif comparison.frames and not job.quiet:
-        say(f"{comparison.frames} frames: same ids, joints within {comparison.worst_px:.4f} px")
+        say(f"{quantity(comparison.frames, 'frame')}: same ids, joints within {comparison.worst_px:.4f} px")
     if recording.damage is not None:
-        say(f"posewire: {recording.damage}; {comparison.frames} frames before it were compared")
+        say(f"posewire: {recording.damage}; compared up to there: {quantity(comparison.frames, 'frame')}")
     elif not comparison.frames:
         say(f"posewire: {job.file} has no frame to compare: none was tracked, and none failed")
     if comparison.differences or recording.damage is not None or not comparison.frames:
@@ -108,9 +109,7 @@ def _notes(recording: Recording) -> Iterator[str]:
 
 
 def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
-    names = ["bundle", "detector", "flow", "pose"]
-    if recorded.bundle_version:  # recordings of older servers have none
-        names.append("bundle_version")
+    names = ("bundle", "bundle_version", "detector", "flow", "pose")
     changed = [
         f"{name} {getattr(recorded, name) or 'none'}, now {getattr(now, name) or 'none'}"
         for name in names

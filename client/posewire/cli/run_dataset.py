@@ -19,6 +19,7 @@ from posewire.cli.failures import CommandError, ExitStatus, say
 from posewire.cli.outputs import make_folder
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.quantities import quantity
 from posewire.cli.settings_note import SettingsNote
 from posewire.cli.track import require_detector, require_detector_flag
 from posewire.errors import PosewireError
@@ -119,11 +120,12 @@ def run_data_set(job: DataSetJob) -> None:
     else:
         job.note.compare()
     if not job.quiet:
-        there = f", {len(tasks) - len(remaining)} were there" if len(remaining) < len(tasks) else ""
+        there = f", {len(tasks) - len(remaining)} already there" if len(remaining) < len(tasks) else ""
         speed = f" at {account.fps:.1f} a second" if account.frames else ""
-        say(f"{account.done} sequences tracked{there}, {account.frames} frames{speed}; predictions are in {job.out}")
+        tracked, frames = quantity(account.done, "sequence"), quantity(account.frames, "frame")
+        say(f"{tracked} tracked{there}, {frames}{speed}; predictions are in {job.out}")
     if account.failures:
-        say(f"posewire: {len(account.failures)} of {len(remaining)} sequences have no prediction:")
+        say(f"posewire: {len(account.failures)} of {quantity(len(remaining), 'sequence')} without a prediction:")
         for failure in account.failures[:_MOST_FAILURES_SHOWN]:
             say(f"  {failure}")
         raise typer.Exit(ExitStatus.INCOMPLETE)
@@ -206,7 +208,7 @@ async def _track(job: DataSetJob, client: AsyncClient, task: _Task, account: _Ac
                 if number in wanted:
                     wanted.remove(number)
                     writer.write(replace(result, frame=number, name=f"{number:06d}.jpg"))
-                shown.show(account.frames, f"{account.fps:5.1f} fps  {account.done} sequences done")
+                shown.show(account.frames, f"{account.fps:5.1f} fps  {quantity(account.done, 'sequence')} done")
             if wanted:
                 raise PosewireError(
                     f"{task.video.path} ends before frame {min(wanted)}, which {task.truth.source} lists"

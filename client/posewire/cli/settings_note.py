@@ -24,7 +24,6 @@ from posewire_models.specs import spec_name
 __all__ = ["SettingsNote"]
 
 _FILE = ".posewire-run.json"
-_VERSION = "bundle_version"
 _ANSWER_S = 10.0
 
 
@@ -87,10 +86,8 @@ class SettingsNote:
 
     def _settings(self, info: ServerInfo) -> dict[str, Any]:
         """What predictions of this server are made with."""
-        models: dict[str, Any] = asdict(info.models)
-        if not info.models.bundle_version:  # of an older server, which does not say
-            del models[_VERSION]
-        return {"models": models, "tracker": asdict(info.tracker_defaults) | self._flags(), "frames": self.frames}
+        tracker = asdict(info.tracker_defaults) | self._flags()
+        return {"models": asdict(info.models), "tracker": tracker, "frames": self.frames}
 
     def _settings_by_flags(self) -> dict[str, Any]:
         """As much of it as the flags alone say.
@@ -104,7 +101,7 @@ class SettingsNote:
                 manifest = read_manifest(find_bundle(self.server.bundle))
             except BundleError as error:
                 raise UsageError(str(error)) from error
-            models = {"bundle": manifest.name, _VERSION: manifest.version}
+            models = {"bundle": manifest.name, "bundle_version": manifest.version}
         for stage, specification in (("detector", self.server.detector), ("flow", self.server.flow)):
             if specification not in (None, "auto", "bundle", "none"):  # those depend on the bundle
                 models[stage] = spec_name(specification)  # as servers do
@@ -141,10 +138,9 @@ class SettingsNote:
         )
 
     def _refuse_others(self, before: dict[str, Any], settings: dict[str, Any]) -> None:
-        """Raise `UsageError` unless both are the same; a version that one of them lacks is no difference."""
-        differences = _differences(before, settings)
-        if differences or (_flat(before).keys() ^ _flat(settings).keys()) - {_VERSION}:
-            raise UsageError(self._made_otherwise(differences))
+        """Raise `UsageError` unless both are the same."""
+        if before != settings:
+            raise UsageError(self._made_otherwise(_differences(before, settings)))
 
     def _made_otherwise(self, differences: Sequence[str]) -> str:
         """What differs, and what to do about it."""

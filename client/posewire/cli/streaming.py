@@ -15,6 +15,7 @@ from posewire.cli.interrupts import Interrupts
 from posewire.cli.outputs import is_special
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import bar, waiting
+from posewire.cli.quantities import quantity
 from posewire.errors import PosewireError
 from posewire.sources import Source
 from posewire.sources._open import is_camera_number
@@ -172,6 +173,6 @@ def report(outcome: Outcome, *, results: Path | None = None, video: Path | None 
         say(f"posewire: {outcome.failure}")
     missed = outcome.account.failed + (0 if outcome.live else outcome.account.dropped)
     if missed:
-        say(f"posewire: {missed} of {outcome.account.frames} frames have no result:")
+        say(f"posewire: {missed} of {quantity(outcome.account.frames, 'frame')} without a result:")
         for complaint in outcome.account.complaints():
             say(f"  {complaint}")

@@ -18,6 +18,7 @@ from rich.text import Text
 from posewire._connections import Connection, Connections
 from posewire.cli.access import ServerAccess
 from posewire.cli.console import plain_console
+from posewire.cli.quantities import quantity
 from posewire.errors import CallError
 from posewire.v1 import pose_tracking_service_pb2, settings_pb2
 
@@ -184,8 +185,8 @@ def _table(states: Sequence[State], before: Mapping[str, State], address: str, r
     for row in shown:
         table.add_row(*(row[column] for column in fitting))
     total = sum(state.tracked_fps for state in states)
-    people = sum(state.people for state in states)
-    head = Text(f"{address}: {len(states)} streams, {total:.1f} frames a second, {people} people")
+    people = quantity(sum(state.people for state in states), "person", "people")
+    head = Text(f"{address}: {quantity(len(states), 'stream')}, {total:.1f} frames a second, {people}")
     return Group(head, Text(), table)
 
 

@@ -29,18 +29,18 @@ class _BoxSourceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     BOX_SOURCE_DETECTOR: _BoxSource.ValueType  # 1
     """The person detector."""
     BOX_SOURCE_FLOW: _BoxSource.ValueType  # 2
-    """Joints of the frame before, moved by the optical flow (joint propagation)."""
+    """Joints of the previous frame, moved by the optical flow (joint propagation)."""
     BOX_SOURCE_CALLER: _BoxSource.ValueType  # 3
     """The caller."""
 
 class BoxSource(_BoxSource, metaclass=_BoxSourceEnumTypeWrapper):
-    """Where the box came from in which a pose was estimated."""
+    """The origin of the box in which a pose was estimated."""
 
 BOX_SOURCE_UNSPECIFIED: BoxSource.ValueType  # 0
 BOX_SOURCE_DETECTOR: BoxSource.ValueType  # 1
 """The person detector."""
 BOX_SOURCE_FLOW: BoxSource.ValueType  # 2
-"""Joints of the frame before, moved by the optical flow (joint propagation)."""
+"""Joints of the previous frame, moved by the optical flow (joint propagation)."""
 BOX_SOURCE_CALLER: BoxSource.ValueType  # 3
 """The caller."""
 Global___BoxSource: typing_extensions.TypeAlias = BoxSource
@@ -55,7 +55,7 @@ class _CodecEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     CODEC_JPEG: _Codec.ValueType  # 1
     CODEC_PNG: _Codec.ValueType  # 2
     CODEC_RAW_RGB24: _Codec.ValueType  # 3
-    """Rows of red, green, blue bytes without padding; the size is given beside it."""
+    """Rows of red, green, blue bytes without padding; the size is in `raw_size`."""
     CODEC_RAW_BGR24: _Codec.ValueType  # 4
     """The same in blue, green, red order."""
     CODEC_H264: _Codec.ValueType  # 5
@@ -72,7 +72,7 @@ CODEC_UNSPECIFIED: Codec.ValueType  # 0
 CODEC_JPEG: Codec.ValueType  # 1
 CODEC_PNG: Codec.ValueType  # 2
 CODEC_RAW_RGB24: Codec.ValueType  # 3
-"""Rows of red, green, blue bytes without padding; the size is given beside it."""
+"""Rows of red, green, blue bytes without padding; the size is in `raw_size`."""
 CODEC_RAW_BGR24: Codec.ValueType  # 4
 """The same in blue, green, red order."""
 CODEC_H264: Codec.ValueType  # 5
@@ -86,7 +86,7 @@ Global___Codec: typing_extensions.TypeAlias = Codec
 @typing.final
 class Box(google.protobuf.message.Message):
     """An axis-aligned rectangle in pixels of the frame as it was sent: x right, y down, the centre of the top-left pixel at
-    (0, 0). It may reach beyond the frame, and no further than 1,000,000 pixels.
+    (0, 0). It may reach beyond the frame, but coordinates must be within 1,000,000 pixels.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -103,7 +103,7 @@ class Box(google.protobuf.message.Message):
     width: builtins.float
     height: builtins.float
     score: builtins.float
-    """Confidence in 0..1. Boxes that a caller gives may leave it out, which means 1."""
+    """Confidence in 0..1. Optional in boxes given by the caller, where absent means 1."""
     def __init__(
         self,
         *,
@@ -121,8 +121,8 @@ Global___Box: typing_extensions.TypeAlias = Box
 
 @typing.final
 class BoxList(google.protobuf.message.Message):
-    """Boxes given by the caller. The message exists so that "no boxes given" (the detector runs) differs from "given, but
-    nobody is there" (the detector does not run).
+    """Boxes given by the caller. It is a message so that "no boxes given" (the detector runs) can be told from "an empty list
+    given" (the detector does not run).
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -153,7 +153,7 @@ class Person(google.protobuf.message.Message):
     id: builtins.int
     """The track id: unique within the stream, starting at 1. 0 where there is no tracking (EstimatePoses)."""
     score: builtins.float
-    """Box score times the mean score of the joints that count, 0..1."""
+    """Box score times the mean score of the confident joints, 0..1."""
     box_source: Global___BoxSource.ValueType
     @property
     def box(self) -> Global___Box:

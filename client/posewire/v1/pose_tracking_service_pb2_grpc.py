@@ -61,7 +61,7 @@ class PoseTrackingServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Track(self, request_iterator, context):
-        """Follows people through the frames of one camera. See track.proto for the order of messages.
+        """Tracks people through the frames of one camera. See track.proto for the order of messages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,7 +82,7 @@ class PoseTrackingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListStreams(self, request, context):
-        """The streams that are open now, and how they fare.
+        """The streams that are open now, and their statistics.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

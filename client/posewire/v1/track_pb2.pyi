@@ -7,11 +7,11 @@ A client sends one `config`, then frames, and half-closes. The server answers wi
 of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's half-close with one `summary`.
 Frame numbers are the client's own; they must increase within the stream.
 
-Frames are tracked in the order in which they were sent; those of a video with B-frames, whose access units come in another
-order, in that of its pictures. That one failed or was dropped may be told before earlier ones are answered.
+Frames are tracked in the order in which they were sent; those of a video with B-frames, whose access units are sent in another
+order, in the order of its pictures. A failed or dropped frame may be reported before earlier frames are answered.
 
-When a connection is lost, and after a `drain`, the client opens another stream with a ResumeRequest. What was tracked
-after the frame of its token is unknown to that stream: where every frame counts, send these frames again.
+When a connection is lost, and after a `drain`, the client opens another stream with a ResumeRequest. The new stream does
+not know frames that were tracked after the frame of the token: if every frame counts, send these again.
 """
 
 import builtins
@@ -90,7 +90,7 @@ class _DropReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     DROP_REASON_DRAINING: _DropReason.ValueType  # 3
     """The server drained before its turn came."""
     DROP_REASON_OVER_RATE: _DropReason.ValueType  # 4
-    """More frames a second came than the caller's token allows (DROP_POLICY_LATEST; under DROP_POLICY_ALL the sender is
+    """The caller sent more frames per second than its token allows (DROP_POLICY_LATEST; under DROP_POLICY_ALL the sender is
     slowed down).
     """
 
@@ -105,7 +105,7 @@ DROP_REASON_TOO_OLD: DropReason.ValueType  # 2
 DROP_REASON_DRAINING: DropReason.ValueType  # 3
 """The server drained before its turn came."""
 DROP_REASON_OVER_RATE: DropReason.ValueType  # 4
-"""More frames a second came than the caller's token allows (DROP_POLICY_LATEST; under DROP_POLICY_ALL the sender is
+"""The caller sent more frames per second than its token allows (DROP_POLICY_LATEST; under DROP_POLICY_ALL the sender is
 slowed down).
 """
 Global___DropReason: typing_extensions.TypeAlias = DropReason
@@ -150,16 +150,16 @@ class Frame(google.protobuf.message.Message):
     data: builtins.bytes
     """The picture, encoded as StreamConfig.codec says."""
     elapsed: builtins.float
-    """Time since the frame before that was tracked, in intervals of the camera, above 0, at most 1,000,000; below 0.5 it
-    counts as 0.5. Absent: the server measures it by the times of capture, or of arrival.
+    """Time since the previous tracked frame, in frame intervals of the camera: above 0, at most 1,000,000; below 0.5 it counts
+    as 0.5. Absent: the server measures it from capture times, or from arrival times.
     """
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the frame was taken, on the client's clock; comes back unchanged, and not at all if it was left out."""
+        """When the frame was taken, on the client's clock; returned unchanged, and not at all if it was left out."""
 
     @property
     def boxes(self) -> posewire.v1.pose_pb2.BoxList:
-        """Person boxes that replace the detector's for this frame. The stream's box_score_threshold and max_people hold for them
+        """Person boxes that replace the detector's for this frame. The stream's box_score_threshold and max_people apply to them
         too.
         """
 
@@ -193,12 +193,12 @@ class TrackResponse(google.protobuf.message.Message):
     SUMMARY_FIELD_NUMBER: builtins.int
     RESUME_TOKEN_FIELD_NUMBER: builtins.int
     resume_token: builtins.bytes
-    """A signed snapshot of the tracker as it is after the last frame that was tracked; sent at a low rate, whenever somebody
-    gets a new id, and on drain; empty otherwise.
+    """A signed snapshot of the tracker after the last frame that was tracked. Sent about once a second, whenever a new id is
+    given out, and on drain; otherwise empty.
     """
     @property
     def dropped(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DroppedFrame]:
-        """Frames dropped since the response before this one, in any order. A response may have these and no event."""
+        """Frames dropped since the previous response, in any order. A response may have these and no event."""
 
     @property
     def started(self) -> Global___StreamStarted: ...
@@ -208,7 +208,7 @@ class TrackResponse(google.protobuf.message.Message):
     def failed(self) -> Global___FailedFrame: ...
     @property
     def drain(self) -> Global___Drain:
-        """The server is going away: finish here, continue elsewhere with `resume_token`."""
+        """The server is shutting down: finish here, continue elsewhere with `resume_token`."""
 
     @property
     def summary(self) -> Global___StreamSummary:
@@ -252,7 +252,7 @@ class StreamStarted(google.protobuf.message.Message):
     def models(self) -> Global___ServerModels: ...
     @property
     def resume(self) -> Global___ResumeOutcome:
-        """Whether an earlier stream continues, and if it was asked for and refused, why."""
+        """Whether an earlier stream continues, and if that was refused, why."""
 
     def __init__(
         self,
@@ -306,7 +306,7 @@ class ServerModels(google.protobuf.message.Message):
     flow: builtins.str
     pose: builtins.str
     bundle_version: builtins.int
-    """Of the bundle's content: raised with every change of weights. 0: the server does not say."""
+    """Raised whenever the bundle's weights change."""
     def __init__(
         self,
         *,
@@ -336,12 +336,12 @@ class TrackedFrame(google.protobuf.message.Message):
     ELAPSED_FIELD_NUMBER: builtins.int
     number: builtins.int
     detect_every: builtins.int
-    """The value in force for this frame; larger than asked for only within StreamConfig.max_detect_every."""
+    """The value in force for this frame: the requested one, or more under load, up to StreamConfig.max_detect_every."""
     detector_ran: builtins.bool
     """Whether the detector ran on this frame."""
     elapsed: builtins.float
-    """Time since the frame before that was tracked, in intervals of the camera: above 1 where frames are missing. Frame.elapsed,
-    if that was given.
+    """Time since the previous tracked frame, in frame intervals of the camera: above 1 if frames are missing. Equals
+    Frame.elapsed, if that was given.
     """
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
@@ -421,9 +421,8 @@ Global___DroppedFrame: typing_extensions.TypeAlias = DroppedFrame
 
 @typing.final
 class Drain(google.protobuf.message.Message):
-    """The server is about to stop, the stream has been open, or without a frame, for as long as the server allows, or its token
-    allows something else by now. Frames that still come are dropped; the summary follows the client's half-close, or the end
-    of `grace`.
+    """The server is about to stop, the stream has been open or idle for as long as the server allows, or the limits of its token
+    have changed. Frames that still arrive are dropped; the summary follows the client's half-close, or the end of `grace`.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -431,7 +430,7 @@ class Drain(google.protobuf.message.Message):
     GRACE_FIELD_NUMBER: builtins.int
     @property
     def grace(self) -> google.protobuf.duration_pb2.Duration:
-        """How long the server will still listen to this stream."""
+        """How long the server will keep listening to this stream."""
 
     def __init__(
         self,
@@ -459,7 +458,7 @@ class StreamSummary(google.protobuf.message.Message):
     failed: builtins.int
     dropped: builtins.int
     identities: builtins.int
-    """Track ids given out, also those before a resume."""
+    """Track ids given out, including those before a resume."""
     def __init__(
         self,
         *,

@@ -7,11 +7,11 @@ A client sends one `config`, then frames, and half-closes. The server answers wi
 of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's half-close with one `summary`.
 Frame numbers are the client's own; they must increase within the stream.
 
-Frames are tracked in the order in which they were sent; those of a video with B-frames, whose access units come in another
-order, in that of its pictures. That one failed or was dropped may be told before earlier ones are answered.
+Frames are tracked in the order in which they were sent; those of a video with B-frames, whose access units are sent in another
+order, in the order of its pictures. A failed or dropped frame may be reported before earlier frames are answered.
 
-When a connection is lost, and after a `drain`, the client opens another stream with a ResumeRequest. What was tracked
-after the frame of its token is unknown to that stream: where every frame counts, send these frames again.
+When a connection is lost, and after a `drain`, the client opens another stream with a ResumeRequest. The new stream does
+not know frames that were tracked after the frame of the token: if every frame counts, send these again.
 """
 
 import abc

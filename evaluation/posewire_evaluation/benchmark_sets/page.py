@@ -80,7 +80,7 @@ def write_results(results: Results, out_dir: Path) -> str:
             f"### {_TITLES[objective]}, set by set, all faults\n\n" + _by_set(results, objective)
             for objective in (Objective.MOTA, Objective.IDF1, Objective.HOTA, Objective.MAP)
         ),
-        "### Changes of identity (mean over the joints), set by set, all faults\n\n" + _switches(results),
+        "### Identity switches (mean over the joints), set by set, all faults\n\n" + _switches(results),
         "### MOTA, fault by fault, mean of the sets\n\n" + _by_fault(results, Objective.MOTA),
         "### IDF1, fault by fault, mean of the sets\n\n" + _by_fault(results, Objective.IDF1),
         "### MOTA with missed detections, set by set\n\n" + _by_set(results, Objective.MOTA, _MISSED),

@@ -285,7 +285,7 @@ class _Run:
         state = load_checkpoint(checkpoint)
         load_strict(self.task.network, state["network"], str(checkpoint))
         restore_optimiser(self.optimiser, state["optimiser"])
-        self.config = continued(self.config, state.get("settings", {}))
+        self.config = continued(self.config, state["settings"])
         if self.averaged:
             self.averaged.restore(state["averaged"])
         self.step, self.elapsed_s, self.figures = state["step"], state["elapsed_s"], state["figures"]

@@ -23,16 +23,16 @@ def settings_of(config: LoopConfig) -> dict[str, float]:
 
 
 def continued(config: LoopConfig, before: Mapping[str, float]) -> LoopConfig:
-    """`config` for the rest of a run that had the settings `before` (of an old checkpoint, none are known).
+    """`config` for the rest of a run that had the settings `before`.
 
     A run that was fitted to the clock stays so. What else differs is told in the log.
     """
-    minutes = before.get("schedule.max_minutes", 0.0)
+    minutes = before["schedule.max_minutes"]
     if minutes and not config.schedule.max_minutes:
         _log.info("the run is fitted to %g minutes, as when it began", minutes)
         config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, max_minutes=minutes))
     for name, now in settings_of(config).items():
-        if before.get(name, now) != now:
+        if before[name] != now:
             _log.warning(
                 "loop.%s was %s and is %s now: the run goes on, but not as it would have", name, before[name], now
             )
@@ -46,10 +46,7 @@ def restore_optimiser(optimiser: Optimizer, state: dict[str, Any]) -> None:
         ValueError: the parameters were grouped otherwise, so that moments would go to other parameters.
     """
     groups, before = optimiser.param_groups, state["param_groups"]
-    if len(groups) != len(before) or any(
-        len(old["params"]) != len(new["params"]) or old.get("names", new["names"]) != new["names"]
-        for old, new in zip(before, groups, strict=True)
-    ):
+    if [group["names"] for group in groups] != [group["names"] for group in before]:
         raise ValueError(
             "loop.lr_factors divides the network into other groups than when the run began "
             f"(its factors: {', '.join(str(group['factor']) for group in before)}); with --resume "

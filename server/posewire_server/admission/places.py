@@ -66,10 +66,11 @@ class Places:
             own = min(own, caller.grant.streams + _MORE_OPENING_OF_ONE)
         if self._opening[caller.name] >= own:
             raise LimitReached(
-                f"you are about to open {own} streams at once; send each one's configuration before you open another"
+                f"the configurations of {own} of your new streams have not arrived; send each stream's configuration "
+                "before you open another"
             )
         if self._opening.total() >= all_of_them:
-            raise LimitReached(f"{all_of_them} streams are about to be opened; try again in a moment")
+            raise LimitReached(f"{all_of_them} new streams are waiting for their configurations; try again in a moment")
         with counted(self._opening, caller.name):
             yield
 
@@ -79,13 +80,13 @@ class Places:
         self.refuse_when_draining()
         if self.streams >= self._limits.max_streams:
             raise LimitReached(
-                f"{self.streams} streams are open, as many as this server takes (limits.max_streams): close one, try "
-                "later, or use another server"
+                f"this server has no place for another stream: its limit is {self._limits.max_streams} "
+                "(limits.max_streams); close a stream, try later, or use another server"
             )
         allowed = caller.grant.streams
         if allowed and self._of_callers[caller.name] >= allowed:
             raise LimitReached(
-                f"{allowed} streams of this token are open, as many as it allows (streams={allowed}): close one first"
+                f"this token has no place for another stream: its limit is streams={allowed}; close a stream first"
             )
         self.streams += 1
         self._note_work()
@@ -108,13 +109,13 @@ class Places:
         own = max(1, self._limits.max_pictures // 2)
         if caller.name and self._pictures_of_callers[caller.name] >= own:
             raise LimitReached(
-                f"{own} pictures of this token are in work, half of what this server takes (limits.max_pictures): wait "
-                "for an answer before you send the next one"
+                f"this token has no place for another picture: its limit is {own}, half of limits.max_pictures; "
+                "wait for an answer before you send the next one"
             )
         if self.pictures >= self._limits.max_pictures:
             raise LimitReached(
-                f"{self.pictures} pictures are in work, as many as this server takes (limits.max_pictures): wait for "
-                "an answer before you send the next one"
+                f"this server has no place for another picture: its limit is {self._limits.max_pictures} at a time "
+                "(limits.max_pictures); wait for an answer before you send the next one"
             )
         self.pictures += 1
         self._note_work()

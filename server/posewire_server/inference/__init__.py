@@ -1,1 +1,1 @@
-"""The networks behind their batchers, and a frame's way through them."""
+"""The networks, their batching, and the path of a frame through them."""

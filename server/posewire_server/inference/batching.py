@@ -1,4 +1,4 @@
-"""Joining the requests of all streams into batches for one stage of inference."""
+"""Batches the requests of all streams for one stage of inference."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Batched(Generic[Result]):
-    """What came of one request.
+    """The result of one request.
 
     Attributes:
         result: of this request.
-        ran_ms: how long the batch ran that it was part of, without the time that it waited.
+        ran_ms: how long its batch ran, without the time that it waited.
         began_s: when it began to run, on the clock of `time.perf_counter`.
     """
 
@@ -40,13 +40,13 @@ class Batched(Generic[Result]):
 
 
 class BatchReport(NamedTuple):
-    """What came of one batch.
+    """What happened to one batch.
 
     Attributes:
-        stage: whose batch it was.
-        weight: of its requests.
+        stage: name of the stage.
+        weight: total weight of its requests.
         ran_ms: how long it ran.
-        error: if it failed.
+        error: why it failed; None if it did not.
     """
 
     stage: str
@@ -67,25 +67,25 @@ class _Waiting(Generic[Request, Result]):
 class MicroBatcher(Generic[Request, Result]):
     """Collects requests and runs them together on a lane.
 
-    A batch leaves when the lane is free and one of these holds: it is full; the oldest request has waited its budget;
-    nobody else is on the way (see `expected`). So a lone request never waits, and under load batches grow by themselves
-    while the lane is busy.
+    A batch starts when the lane is free and one of these holds: it is full; the oldest request has waited for
+    `max_wait_ms`; no other request is on its way (see `expected`). So a lone request never waits, and under load
+    batches grow while the lane is busy.
 
-    Batches are filled in turn, one request of each stream at a time, so a stream that submits much does not delay
-    others. A request whose submitter was cancelled is left out. When a batch fails, each of its requests is run alone,
-    so that only the guilty one fails.
+    Batches are filled round-robin, one request of each stream at a time, so that a stream with many requests does not
+    delay others. Cancelled requests are left out. When a batch fails, each of its requests is run alone, so that only
+    the request that caused it fails.
 
     Args:
         name: of the stage, for logs.
-        run: a batch of requests in, as many results out; called on the lane's thread.
-        lane: where it runs.
-        config: size and patience.
+        run: takes a batch of requests, returns as many results; called on the lane's thread.
+        lane: where batches run.
+        config: maximum size and wait.
         weigh: how much of `max_batch` a request takes, e.g. its number of people.
-        watches: told of every batch that has run.
+        watches: called with a report of every batch that has run.
 
     Attributes:
         name: of the stage.
-        waiting: requests that have not begun to run.
+        waiting: number of requests that have not begun to run.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class MicroBatcher(Generic[Request, Result]):
             stream: whose it is.
 
         Returns:
-            What comes of it; cancelled, the request is left out. It fails with `InferenceFailed` when `run` failed on
-            this request alone, with `ServerDraining` when the batcher is closed.
+            A future with the result. Cancelling it removes the request. It fails with `InferenceFailed` if `run` failed
+            on this request alone, and with `ServerDraining` if the batcher is closed.
         """
         future = asyncio.get_running_loop().create_future()
         waiting = _Waiting[Request, Result](request, stream, self._weigh(request), future)
@@ -135,11 +135,11 @@ class MicroBatcher(Generic[Request, Result]):
 
     @contextmanager
     def expected(self, stream: Hashable) -> Iterator[Callable[[], None]]:
-        """Announce a request of `stream` that will come soon: batches may wait for it, within their budget.
+        """Announce that `stream` will submit a request soon: batches may wait for it, for at most `max_wait_ms`.
 
         Yields:
-            A function that withdraws the announcement: to be called right before `submit`, or when none will come. It
-            is withdrawn at the end of the block in any case.
+            A function that withdraws the announcement. Call it right before `submit`, or when no request will come. The
+            announcement is also withdrawn at the end of the block.
         """
         self._expected[stream] += 1
         announced = True
@@ -160,14 +160,14 @@ class MicroBatcher(Generic[Request, Result]):
             withdraw()
 
     def close(self) -> None:
-        """Refuse new requests and fail those that wait or run."""
+        """Refuse new requests and fail those that are waiting or running."""
         self._closed = True
         self._stop_timer()
         for waiting in (*self._running, *self._suspects, *self._take(limit=None)):
             _fail(waiting, ServerDraining("the server stopped before this was processed; send it elsewhere"))
 
     def start_batch(self) -> bool:
-        """Start a batch if the lane is free and the batch should not wait any longer; whether it did."""
+        """Start a batch if the lane is free and the batch should not wait any longer; returns whether it did."""
         if self._closed or not self._lane.free:
             return False  # the lane asks again when it is free
         self._stop_timer()
@@ -195,7 +195,7 @@ class MicroBatcher(Generic[Request, Result]):
         if not waiting:
             return None
         full = sum(each.weight for each in waiting) >= self._config.max_batch
-        # A stream has one frame in work at a time: its next request does not come before this one has its result.
+        # A stream has one frame in progress at a time: its next request comes only after the result of this one.
         alone = all(stream in self._streams for stream in self._expected)
         if full or alone:
             return 0.0
@@ -203,7 +203,7 @@ class MicroBatcher(Generic[Request, Result]):
         return self._config.max_wait_ms / 1e3 - (time.monotonic() - oldest)
 
     def _forget_cancelled(self) -> None:
-        """Leave out the requests that nobody waits for any more."""
+        """Remove cancelled requests."""
         if not any(waiting.future.done() for queue in self._streams.values() for waiting in queue):
             return
         for stream, queue in list(self._streams.items()):
@@ -224,7 +224,7 @@ class MicroBatcher(Generic[Request, Result]):
             self.waiting -= 1
             if not waiting.future.done():
                 if batch and limit is not None and weight + waiting.weight > limit:
-                    # It comes first in the next batch: it must not be overtaken by lighter ones for ever.
+                    # It goes first in the next batch, so that lighter requests cannot overtake it forever.
                     queue.appendleft(waiting)
                     self.waiting += 1
                     self._streams[stream] = queue

@@ -1,4 +1,4 @@
-"""A lane: one worker thread through which all calls to one device go, one after another."""
+"""A lane: one worker thread that makes all calls to one device, one after another."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ Result = TypeVar("Result")
 
 
 class Stage(Protocol):
-    """What takes turns on a lane."""
+    """One of the stages that take turns on a lane."""
 
     def start_batch(self) -> bool:
-        """If there is work that should not wait any longer, put it on the lane; say whether there was."""
+        """If there is work that should not wait any longer, run it on the lane; returns whether there was."""
         ...
 
 
 class Lane:
-    """One thread. Stages that would only slow each other down share a lane, so that one of them works at a time.
+    """One thread. Stages that would only slow each other down share a lane, so that one of them runs at a time.
 
-    All but the work itself happens on the event loop.
+    Everything but the work itself happens on the event loop.
 
     Args:
         name: for the thread's name.
-        around: entered on the thread around each piece of work: a stream of the GPU's, say.
+        around: context entered on the thread around each piece of work, such as a CUDA stream.
     """
 
     def __init__(self, name: str, around: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
         self.name = name
         self._around = around
         self.free = True
-        """Whether nothing runs."""
-        self._stages: list[Stage] = []  # whose turn comes first, first
+        """Whether nothing is running."""
+        self._stages: list[Stage] = []  # in the order of their turns
         self._worker = Workers(1, f"posewire-{name}")
 
     def join(self, stage: Stage) -> None:
-        """A stage that will run here."""
+        """Add a stage that will run here."""
         self._stages.append(stage)
 
     def run(
         self, work: Callable[[], Result], done: Callable[[Result | None, BaseException | None, float, float], None]
     ) -> None:
-        """Run `work` on the thread of a free lane; when it has run, the stages are asked in turn for more.
+        """Run `work` on the thread of a free lane; after that, the stages are asked in turn for more work.
 
         Args:
             work: what to run.
-            done: called on the event loop with the result or the error, with when the work began, on the clock of
-                `time.perf_counter`, and with the milliseconds that it ran.
+            done: called on the event loop with the result or the error, when the work began (on the clock of
+                `time.perf_counter`), and how many milliseconds it ran.
         """
         if not self.free:
             raise RuntimeError(f"lane {self.name} is busy")
@@ -76,13 +76,13 @@ class Lane:
         self._worker.call(timed, finished)
 
     def close(self) -> None:
-        """End the thread once it is done with what it has."""
+        """End the thread once it has finished its work."""
         self._worker.close()
 
     def _next(self) -> None:
         for stage in self._stages:
             if self.free and stage.start_batch():
-                # Whoever had its turn is asked last the next time.
+                # It is asked last the next time.
                 self._stages.remove(stage)
                 self._stages.append(stage)
                 return

@@ -1,4 +1,4 @@
-"""The networks that a server runs: loaded from a bundle, named, ready."""
+"""The networks that a server runs, loaded from a bundle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ModelNames", "Networks", "load_networks"]
 
 @dataclass(frozen=True)
 class ModelNames:
-    """Names of the networks, for clients and logs. A stage that is not there has an empty name."""
+    """Names of the networks, for clients and logs. The name of a missing stage is empty."""
 
     bundle: str
     detector: str
@@ -37,10 +37,10 @@ class Networks:
         detector: None if callers must give the boxes.
         flow: optical flow.
         pose: joints.
-        joint_set: what the joints mean.
-        names: what the networks are called.
-        device: in words, e.g. `cpu (openvino, float32)`.
-        torch_device: where their frames are to be.
+        joint_set: the joints of the pose network.
+        names: of the networks.
+        device: as text, e.g. `cpu (openvino, float32)`.
+        torch_device: where the networks expect frames.
     """
 
     detector: Detector | None
@@ -96,14 +96,14 @@ def load_networks(config: ServerConfig) -> Networks:
 
 
 def _name(specification: str, component: Component | None) -> str:
-    """As `spec_name`; the architecture for the bundle's own."""
+    """As `spec_name`, but the architecture if it is the bundle's own."""
     if specification in ("auto", "bundle"):
         return component.architecture if component is not None else ""
     return spec_name(specification)
 
 
 def _flow_name(specification: str, bundle: LoadedBundle) -> str:
-    """Where the flow is estimated by one of two, both: the one for frames close together first."""
+    """If there are two flow estimators, both names: the one for frames close together first."""
     name, near = _name(specification, bundle.manifest.flow), bundle.manifest.near_flow
     return f"{near.architecture}+{name}" if isinstance(bundle.flow, FlowByGap) and near is not None else name
 

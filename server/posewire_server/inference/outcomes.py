@@ -1,4 +1,4 @@
-"""What comes of a frame in the pipeline."""
+"""The pipeline's results for a frame."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass
 class StageTimes:
-    """Milliseconds that each stage ran for one frame, without waiting for its turn. 0: it did not run.
+    """Milliseconds that each stage ran for one frame, without waiting times. 0: it did not run.
 
-    What the tracker does while others run, or when the results have been sent, is not in `track_ms`.
+    The deferred work of the tracker (`Tracker.catch_up`) is not included in `track_ms`.
 
     Attributes:
-        spans: name of a step, when it began (seconds, on the clock of `time.perf_counter`), and how long it ran (ms).
+        spans: for each step, its name, when it began (seconds, on the clock of `time.perf_counter`), and how long it
+            ran (ms).
     """
 
     detect_ms: float = 0.0
@@ -32,7 +33,7 @@ class StageTimes:
 
     @property
     def look_ms(self) -> float:
-        """From the first of detector and flow to the last: they begin together."""
+        """Time that detector and flow took together: they begin at the same time."""
         return max(self.detect_ms, self.flow_ms)
 
 
@@ -43,9 +44,9 @@ class Tracked:
     Attributes:
         people: with ids; joints are those of the pose network.
         times: per stage.
-        detector_ran: on this frame.
+        detector_ran: whether the detector ran on this frame.
         detect_every: the value in force.
-        elapsed: time since the frame before, in intervals of the camera.
+        elapsed: time since the previous frame, in frame intervals of the camera.
     """
 
     people: TrackedPeople
@@ -60,7 +61,7 @@ class Estimated:
     """The people of a single picture.
 
     Attributes:
-        boxes: in which the poses were estimated: the given ones in their order, or the detector's by falling score.
+        boxes: in which the poses were estimated: the given ones in their order, or the detector's by decreasing score.
         joints: `(n, k, 3)`.
         times: per stage.
     """
@@ -70,5 +71,5 @@ class Estimated:
     times: StageTimes
 
     def as_people(self, joint_score_threshold: float) -> TrackedPeople:
-        """The same, scored as a stream's people are; for want of ids, 0."""
+        """The same, scored like the people of a stream; all ids are 0."""
         return TrackedPeople.without_ids(self.boxes, self.joints, joint_score_threshold)

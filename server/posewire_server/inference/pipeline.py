@@ -1,4 +1,4 @@
-"""One frame's way: detector and flow at the same time, unify, poses, ids. No gRPC: a program may use it as it is."""
+"""The path of one frame: detector and flow at the same time, unify, poses, ids. Usable without gRPC."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ __all__ = ["Pipeline"]
 Floats = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
-# Trackers hold the interpreter's lock most of the time: more threads would only wait for each other.
+# Trackers hold the GIL most of the time, so more threads would only wait for each other.
 _TRACKER_THREADS = 2
-# In this time a network gets going; until then its thread needs the interpreter's lock.
+# A network takes this long to start, during which its thread needs the GIL.
 _HEAD_START_S = 0.001
-# A tracker that takes no longer than this for a frame runs on the event loop.
+# A tracker that takes at most this long for a frame runs on the event loop.
 _QUICK_TRACKER_MS = 3.0
 
 
 class Pipeline:
-    """The networks behind their batchers; shared by all streams, and without any state of theirs.
+    """The networks with their batchers. Shared by all streams, and without any per-stream state.
 
-    Detector and pose network share one lane: of one frame they never run at the same time. The flow has its own, so
-    that it overlaps with the detector; on a GPU each lane has a stream, whose work the GPU runs side by side.
+    Detector and pose network share one lane, since for one frame they never run at the same time. The flow has its own,
+    so that it overlaps with the detector; on a GPU each lane has its own CUDA stream.
 
     Args:
         networks: the three stages.
-        batching: how their requests are joined.
-        watches: told of every batch that has run.
+        batching: how their requests are batched.
+        watches: called with a report of every batch that has run.
     """
 
     def __init__(
@@ -88,18 +88,19 @@ class Pipeline:
         """Track the people in the next frame of a stream.
 
         Args:
-            session: of the stream; one frame at a time.
+            session: of the stream; processes one frame at a time.
             frame: the next frame.
-            given: boxes of the caller, in place of the detector's.
-            nearly_done: called when the last stage begins: time to prepare the next frame.
-            moment_s: time of the frame by the session's clock; None: one interval after the frame before.
-            elapsed: time since the frame before, in intervals of the camera; None: what the session's clock says.
-            turn: awaited before each step, where others may go first.
-            awaited: whether others' poses may wait for those of this frame, to run together.
+            given: boxes given by the caller, which replace the detector's.
+            nearly_done: called when the last stage begins, which is the time to prepare the next frame.
+            moment_s: time of the frame on the session's clock; None: one interval after the previous frame.
+            elapsed: time since the previous frame, in frame intervals of the camera; None: measured by the session's
+                clock.
+            turn: awaited before each step, so that other streams can go first.
+            awaited: whether other streams' poses may wait for this frame's, to run in one batch.
 
         Raises:
             DetectorMissing: the detector is due, but there is none and no boxes were given.
-            InferenceFailed: a network failed. The session stays usable: the frame is missing, as if never sent.
+            InferenceFailed: a network failed. The session stays usable, as if this frame had never been sent.
         """
         tracker, times, detect_every = session.tracker, StageTimes(), session.tracker.detect_every
         frame.taken_s = moment_s if session.clock.by_capture else None
@@ -135,7 +136,7 @@ class Pipeline:
         return Tracked(people, times, detector_runs, detect_every, elapsed)
 
     async def catch_up(self, session: Session) -> None:
-        """What the tracker may do between two frames; best called when the results of the first have been sent."""
+        """Do the tracker's deferred work; best called after the results of a frame have been sent."""
         await self._track(session, session.tracker.catch_up, StageTimes())
 
     async def estimate(
@@ -145,10 +146,10 @@ class Pipeline:
 
         Args:
             frame: the picture.
-            given: boxes of the caller, one person each; the detector does not run then.
+            given: boxes given by the caller, one person each; the detector does not run then.
             box_score_threshold: detector boxes with a lower score are dropped.
-            max_people: the best so many of the detector's boxes are taken.
-            stream: with whom the picture shares its turn in the batches.
+            max_people: maximum number of the detector's boxes; the best are kept.
+            stream: key with which the picture shares its turn in the batches.
 
         Raises:
             DetectorMissing: there is no detector, and no boxes were given.
@@ -167,7 +168,7 @@ class Pipeline:
 
     @contextmanager
     def approaching(self, stream: Hashable) -> Iterator[None]:
-        """A frame of `stream` is being made ready: within their budget, batches may wait for it."""
+        """Announce that a frame of `stream` is being prepared: batches may wait for it, for at most `max_wait_ms`."""
         with ExitStack() as announcements:
             if self.networks.detector is not None:
                 announcements.enter_context(self._detect.expected(stream))
@@ -175,8 +176,8 @@ class Pipeline:
             yield
 
     async def warm_up(self, size: tuple[int, int] = (720, 1280)) -> None:
-        """Run every stage once on a black frame, so that the first stream does not pay for it. Raises what fails."""
-        # The second is taken long after the first, the third soon after: there may be a flow estimator for either.
+        """Run every stage once on a black frame, so that the first stream does not pay for it. Raises any failure."""
+        # One long and one short gap, since there may be a flow estimator for each.
         frames = [Frame(np.zeros((*size, 3), np.uint8), taken_s) for taken_s in (0.0, 1.0, 1.001)]
         if self.networks.detector is not None:
             await self._detect.submit(frames[0], None)
@@ -188,16 +189,16 @@ class Pipeline:
 
     @property
     def detector_is_behind(self) -> bool:
-        """Whether more waits for the detector than it takes at once."""
+        """Whether more requests are waiting for the detector than fit in a batch."""
         return self._detect.waiting > self._detector_batch
 
     @property
     def waiting(self) -> dict[str, int]:
-        """Requests that wait for each stage."""
+        """Number of requests that are waiting for each stage."""
         return {stage.name: stage.waiting for stage in (self._detect, self._flow, self._pose)}
 
     def close(self) -> None:
-        """Fail what waits and end the threads."""
+        """Fail waiting requests and end the threads."""
         for batcher in (self._detect, self._flow, self._pose):
             batcher.close()
         for lane in (self._device, self._flow_lane):
@@ -209,7 +210,7 @@ class Pipeline:
     ) -> tuple[Boxes | None, FlowField | None]:
         """B_det and F_{k-1->k}: both need only pixels, so both start at once."""
         previous = session.previous
-        # Between frames of two sizes there is no flow: the camera was switched over.
+        # There is no flow between frames of different sizes.
         flow_runs = session.tracker.config.needs_flow and previous is not None and previous.size == frame.size
         detect = self._detect.submit(frame, session.stream_id) if detector_runs else None
         flow = self._flow.submit((previous, frame), session.stream_id) if flow_runs and previous is not None else None
@@ -219,7 +220,7 @@ class Pipeline:
                 await stage
         finally:
             for stage in started:
-                # If one failed, the other is of no use, and how it ends of no interest.
+                # If one has failed, the other is not needed, and its outcome is ignored.
                 if not stage.cancel() and not stage.cancelled():
                     stage.exception()
         if flow is not None:
@@ -238,10 +239,10 @@ class Pipeline:
         return nobody
 
     async def _track(self, session: Session, step: Callable[[], Result], times: StageTimes) -> Result:
-        """A step of the tracker: here if those of the last frame were quick, else on a thread.
+        """Run a step of the tracker: on the event loop if the last frame's steps were quick, otherwise on a thread.
 
-        With few people a step takes less than handing it over would; with long queues and many people it takes
-        milliseconds, during which the event loop must not stand still.
+        With few people a step takes less time than handing it to a thread; with long queues and many people it takes
+        milliseconds, for which the event loop must not be blocked.
         """
 
         def timed() -> tuple[Result, float, float]:
@@ -256,7 +257,7 @@ class Pipeline:
             try:
                 await asyncio.wait({running})
             except asyncio.CancelledError:
-                await asyncio.wait({running})  # until then the tracker must be left alone
+                await asyncio.wait({running})  # the tracker must not be used before that
                 raise
             result, began_s, ran_ms = running.result()
         times.track_ms += ran_ms
@@ -281,7 +282,7 @@ class Pipeline:
 
 @contextmanager
 def _unchanged_by_failures(tracker: Tracker) -> Iterator[None]:
-    """A frame that fails in the block, or is given up, is missing, as if never sent."""
+    """If the frame fails or is cancelled in the block, restore the tracker as if the frame had never been sent."""
     before = tracker.state()
     try:
         yield
@@ -297,7 +298,7 @@ def _note_poses(posed: Batched[Floats], times: StageTimes) -> None:
 
 
 def _detected(batched: Batched[Detections], times: StageTimes) -> Boxes:
-    """B_det, from what the detector's stage gave."""
+    """B_det, from the result of the detector's stage."""
     times.detect_ms = batched.ran_ms
     times.spans.append(("detect", batched.began_s, batched.ran_ms))
     return Boxes.of(batched.result.boxes, batched.result.scores, BoxSource.DETECTOR)

@@ -73,10 +73,9 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
     try:
         for fed, frame in _tracked_frames(recording, settings, session.clock):
             seen.clear()
-            tracker.detect_every = fed.recorded.detect_every or tracker.detect_every
-            elapsed = fed.recorded.elapsed or 1.0  # older servers counted frames
+            tracker.detect_every = fed.recorded.detect_every
             tracked_now = await pipeline.process(
-                session, frame, given=fed.boxes, moment_s=fed.moment_s, elapsed=elapsed
+                session, frame, given=fed.boxes, moment_s=fed.moment_s, elapsed=fed.recorded.elapsed
             )
             await pipeline.catch_up(session)
             if fed.recorded.number == number:
@@ -110,7 +109,7 @@ def _tracked_beside(recording: Recording, number: int) -> str:
         return "; no frame was tracked"
     place = bisect.bisect(tracked, number)
     beside = " and ".join(map(str, tracked[max(place - 1, 0) : place + 1]))
-    return f"; tracked are {len(tracked)} frames, {tracked[0]}..{tracked[-1]}, next to it {beside}"
+    return f"; {len(tracked)} of the frames {tracked[0]}..{tracked[-1]} were tracked, the nearest is {beside}"
 
 
 def _tracked_frames(recording: Recording, settings: StreamSettings, clock: FrameClock) -> Iterator[tuple[_Fed, Frame]]:

@@ -14,7 +14,6 @@ from google.protobuf.message import DecodeError
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.decoding.video import holds_key_frame, looks_back
 from posewire_server.recording.file_format import DamagedRecording, Kind, NotARecording, Record, records
-from posewire_server.tracking import MOST_ELAPSED
 from posewire_server.wire.names import CODECS
 
 __all__ = ["Outcome", "Recording"]
@@ -135,8 +134,8 @@ class Recording:
             dropped = isinstance(outcome, track_pb2.DroppedFrame)
             unusable = isinstance(outcome, track_pb2.FailedFrame) and outcome.reason in _NEVER_TRACKED
             if self.is_video or (is_new and not dropped and not unusable):
-                if is_new and isinstance(outcome, track_pb2.TrackedFrame) and outcome.elapsed > 0:
-                    frame.elapsed = min(outcome.elapsed, MOST_ELAPSED)  # older servers recorded more
+                if is_new and isinstance(outcome, track_pb2.TrackedFrame):
+                    frame.elapsed = outcome.elapsed
                 yield frame
 
     def counterpart(self, now: Outcome) -> Outcome | None:

@@ -1,23 +1,24 @@
-"""How often the detector runs on the frames of one stream: less often while there is more to do than can be done."""
+"""How often the detector runs on the frames of one stream: less often while the server is overloaded."""
 
 from __future__ import annotations
 
 __all__ = ["DetectorPace"]
 
-# `detect_every` is doubled when so many of the last `_STRAIN_WINDOW` frames were strained.
+# `detect_every` is doubled when this many of the last `_STRAIN_WINDOW` frames were strained.
 _STRAINED = 4
 _STRAIN_WINDOW = 8
-# It is relaxed after so many frames in a row without strain; if that was too early, the next time needs twice as many.
+# It is lowered after this many frames in a row without strain; if that was too early, the next time needs twice as
+# many.
 _CALM = 32
 _MOST_CALM = 1024
 
 
 class DetectorPace:
-    """Stretches `detect_every` under load, by doubling it, and takes that back step by step.
+    """Raises `detect_every` under load by doubling it, and lowers it again step by step.
 
     Args:
-        least: what the client asked for.
-        most: how far it may be stretched.
+        least: the value that the client asked for.
+        most: the highest allowed value.
 
     Attributes:
         every: the value in force.
@@ -29,14 +30,14 @@ class DetectorPace:
         self._recent: list[bool] = []
         self._calm = 0
         self._calm_needed = _CALM
-        self._relaxed = False  # whether the last change was one for the better
+        self._relaxed = False  # whether the last change lowered it
 
     def frame_tracked(self, *, strained: bool) -> int:
         """A frame was tracked.
 
         Args:
-            strained: whether frames were dropped for it since the one before, the next one waited for it, or the
-                detector had a queue.
+            strained: whether frames were dropped since the previous one, the next one was waiting, or the detector had
+                a queue.
 
         Returns:
             The value for the next frame.
@@ -53,4 +54,4 @@ class DetectorPace:
 
     def _change(self, every: int, *, relaxed: bool) -> None:
         self.every, self._relaxed = every, relaxed
-        self._recent, self._calm = [], 0  # what was before says nothing about what is now
+        self._recent, self._calm = [], 0  # earlier frames say nothing about the new value

@@ -1,4 +1,4 @@
-"""How much time lies between two frames of a stream, in intervals of its camera."""
+"""How much time lies between two frames of a stream, in frame intervals of its camera."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from posewire_server.tracking import LEAST_ELAPSED
 
 __all__ = ["FrameClock"]
 
-# Recent intervals that are kept. The estimate is their interquartile mean: it follows a change of rate within a second
-# or two, neither a gap nor a burst moves it, and uneven intervals do not tip it to one side as they would a median.
+# Number of recent intervals that are kept. The estimate is their interquartile mean: it follows a change of frame rate
+# within a second or two, gaps and bursts do not move it, and uneven intervals do not bias it as they would a median.
 _REMEMBERED = 32
-# Times this close to a whole number of intervals are rounded to it: the rest is jitter, of the camera or of a clock of
-# whole milliseconds.
+# Times this close to a whole number of intervals are rounded to it: the difference is jitter of the camera, or a clock
+# with whole milliseconds.
 _JITTER = 0.25
-# A frame later than this share of an interval counts as left out or lost; after `_MISSED` of them the camera stands.
+# A frame that is late by more than this share of an interval counts as missing; after `_MISSED` missing frames the
+# camera is assumed to have stopped.
 _LATE = 0.25
 _MISSED = 4
-# A live frame that comes so much sooner than its time of capture says comes from a clock that was set.
+# If capture times advance by this much more than arrival times in a live stream, the client's clock has been set.
 _CLOCK_SET_S = 60.0
 
 
 class FrameClock:
-    """Tells the time of one stream by its frames.
+    """The clock of one stream, driven by its frames.
 
-    Times are those of capture, if the client gives them, they increase, and no clock is set meanwhile. Otherwise, where
-    frames may be dropped, they are those of arrival; and where none is dropped, a frame is an interval.
+    It uses capture times if the client sends them, they increase, and the client's clock is not set. Otherwise it uses
+    arrival times if frames may be dropped; if none is dropped, every frame counts as one interval.
 
     Args:
         may_drop: whether frames of the stream may be dropped before they are tracked.
@@ -36,31 +37,31 @@ class FrameClock:
         self._may_drop = may_drop
         self._by_capture = True
         self._last_s: float | None = None
-        self._began_s = -math.inf  # the first time of the clock that counts now
+        self._began_s = -math.inf  # when the clock in use began
         self._arrived_s: float | None = None
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
 
     @property
     def by_capture(self) -> bool:
-        """Whether times are those of capture, which another server would also be told."""
+        """Whether it uses capture times, which another server would see too."""
         return self._by_capture
 
     @property
     def interval_s(self) -> float | None:
-        """Time between two frames of the camera; None if it is not known yet."""
+        """Time between two frames of the camera; None if not known yet."""
         quarter = len(self._intervals) // 4
         middle = sorted(self._intervals)[quarter : len(self._intervals) - quarter]
         return sum(middle) / len(middle) if middle else None
 
     def received(self, capture_s: float | None, arrived_s: float) -> float | None:
-        """A frame has come; called for each one, whatever becomes of it.
+        """A frame has arrived. Call it for every frame, whatever becomes of it.
 
         Args:
-            capture_s: when it was taken, on the client's clock; None if it is not said.
+            capture_s: when it was taken, on the client's clock; None if unknown.
             arrived_s: when it arrived, on the server's clock.
 
         Returns:
-            The frame's time, for `elapsed`; None if time does not count in this stream.
+            The frame's time, for `elapsed`; None if every frame of this stream counts as one interval.
         """
         since_s, self._arrived_s = arrived_s - (self._arrived_s or arrived_s), arrived_s
         if self._by_capture and not self._is_plausible(capture_s, since_s):
@@ -75,15 +76,15 @@ class FrameClock:
         return moment_s
 
     def _is_plausible(self, capture_s: float | None, since_s: float) -> bool:
-        """Whether a time of capture can be that of the frame which arrived so long after the one before."""
+        """Whether this can be the capture time of a frame that arrived `since_s` after the previous one."""
         if capture_s is None or self._last_s is None:
             return capture_s is not None
         return 0 < capture_s - self._last_s <= (since_s + _CLOCK_SET_S if self._may_drop else math.inf)
 
     def due_s(self, now_s: float) -> float | None:
-        """When the next frame is likely to arrive, on the server's clock; in the past, if it is late.
+        """When the next frame is likely to arrive, on the server's clock; in the past if it is late.
 
-        None if there is no telling, or none is likely to come.
+        None if unknown, or if no frame is likely to come.
         """
         interval_s = self.interval_s
         if self._arrived_s is None or not interval_s:
@@ -92,7 +93,7 @@ class FrameClock:
         return self._arrived_s + (missed + 1) * interval_s if missed < _MISSED else None
 
     def elapsed(self, then_s: float | None, now_s: float | None) -> float:
-        """Intervals from one frame to a later one; 1 if there is no telling, as between times of two clocks."""
+        """Intervals from one frame to a later one; 1 if unknown, as between times of two different clocks."""
         interval_s = self.interval_s
         if then_s is None or now_s is None or not interval_s or not self._began_s <= then_s < now_s:
             return 1.0
@@ -101,5 +102,5 @@ class FrameClock:
         return whole if abs(elapsed - whole) < _JITTER else max(LEAST_ELAPSED, elapsed)
 
     def resume(self, interval_s: float) -> None:
-        """Go on after an earlier stream of the same camera."""
+        """Continue after an earlier stream of the same camera."""
         self._intervals.append(interval_s)

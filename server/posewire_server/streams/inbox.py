@@ -1,4 +1,4 @@
-"""The bounded queue in front of a stage of a stream: what waits, what is dropped, who is held back."""
+"""A bounded queue between two stages of a stream, with a drop policy."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ Item = TypeVar("Item", bound=Waiting)
 class Inbox(Generic[Item]):
     """A bounded queue with one producer and one consumer, both on one event loop.
 
-    Every item put in either comes out of `get` or goes to `on_drop`, exactly once.
+    Every item that is put in either comes out of `get` or is passed to `on_drop`, exactly once.
 
     Args:
-        capacity: items that wait at most.
-        policy: when it is full, LATEST drops the oldest, ALL lets `put` wait.
-        on_drop: told of every item that is dropped, and why.
+        capacity: maximum number of waiting items.
+        policy: when the queue is full, LATEST drops the oldest item, ALL makes `put` wait.
+        on_drop: called with every dropped item and the reason.
         max_age_s: an item that is older when its turn comes is dropped.
-        can_start: whether a reader that has missed items can go on at this one: a key frame of a video. Where it is
-            given, LATEST drops all that waits when the inbox is full, and whatever comes until one that can start.
-        clock: seconds; a test's own.
+        can_start: whether a reader that has missed items can continue with this one, as with a key frame of a video. If
+            given, LATEST drops all waiting items when the queue is full, and all further ones until one that can start.
+        clock: in seconds; replaced in tests.
 
     Attributes:
-        held_back: under ALL, how many items came while others waited: they are there sooner than they are needed.
+        held_back: under ALL, how many items arrived while others were waiting, that is, sooner than needed.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Inbox(Generic[Item]):
         self._news.set()
 
     async def get(self) -> Item | None:
-        """The next item that is not too old; None when there will be no more."""
+        """The next item that is not too old; None after the last one."""
         while True:
             while not (self._items or self._closed or self._draining):
                 self._news.clear()
@@ -117,12 +117,12 @@ class Inbox(Generic[Item]):
             self._on_drop(item, DropReason.TOO_OLD)
 
     def close(self) -> None:
-        """Nothing more will be put in; what waits is still given out."""
+        """No more items will be put in; waiting items still come out."""
         self._closed = True
         self._news.set()
 
     def drain(self) -> None:
-        """Drop what waits and whatever is still put in; `get` returns None from now on."""
+        """Drop waiting items and all that are still put in; `get` returns None from now on."""
         self._draining = True
         self._drop_waiting(DropReason.DRAINING)
         self._news.set()

@@ -2,9 +2,9 @@
 
     read ──▶ encoded inbox ──▶ decode (threads) ──▶ ready inbox
 
-Under DROP_POLICY_LATEST a picture is taken from the encoded inbox as late as possible: when the last stage of the frame
-before it begins, so that it is as fresh as it can be and still decoded in time. Video units are decoded as they come,
-since each builds on those before it, and of the decoded frames the newest wins.
+Under DROP_POLICY_LATEST a picture is taken from the encoded inbox as late as possible, when the last stage of the
+previous frame begins: it is then as fresh as it can be, but still decoded in time. Video units are decoded as they
+arrive, since each depends on those before it, and the newest decoded frame wins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from posewire_server.workers import Workers
 
 __all__ = ["Intake", "ReadyFrame"]
 
-_Outcome: TypeAlias = tuple[int, Frame | FrameError]  # the key of what was fed, and what became of it
+_Outcome: TypeAlias = tuple[int, Frame | FrameError]  # the key passed to the decoder, and the result
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +44,14 @@ class ReadyFrame:
     """A frame that waits for the networks.
 
     Attributes:
-        frame_id: the client's.
-        frame: decoded.
+        frame_id: the client's number and capture time.
+        frame: the decoded frame.
         boxes: given by the caller, if any.
         arrived_s: when its request arrived, on the clock of `time.monotonic`.
         queue_ms: how long it waited to be decoded.
-        decode_ms: how long that took.
+        decode_ms: how long decoding took.
         moment_s: its time by the stream's clock.
-        elapsed: time since the frame before, if the client says it.
+        elapsed: time since the previous frame, if the client sent it.
     """
 
     frame_id: FrameId
@@ -66,7 +66,7 @@ class ReadyFrame:
 
 @dataclass(frozen=True, eq=False)
 class _Encoded:
-    """A frame as it came. `fault`: what is wrong with it, where it must be decoded nevertheless."""
+    """A frame as it arrived. `fault`: what is wrong with a video unit, which must be decoded nevertheless."""
 
     key: int
     frame_id: FrameId
@@ -79,20 +79,20 @@ class _Encoded:
 
 
 class Intake:
-    """Reads and decodes the frames of one stream; whatever does not get through is answered for.
+    """Reads and decodes the frames of one stream, and reports frames that fail or are dropped.
 
     Args:
         settings: what the client chose.
-        limits: what is accepted.
+        limits: what the server accepts.
         read: the next request; None after the client's half-close.
-        decoders: threads that decode.
-        outbox: to the client, for frames that fail or are dropped.
-        announce: entered while a frame is being decoded, see `Pipeline.approaching`.
-        clock: of the stream's frames.
-        allowance: how many frames a second the client may send, over all of its streams; None: any.
-        decoding: with what frames are decoded.
-        turn: waits until the next frame may be decoded, where others go first.
-        reading_fps: how many frames are to be read a second, as things stand.
+        decoders: the decoding threads.
+        outbox: for frames that fail or are dropped.
+        announce: context entered while a frame is being decoded, see `Pipeline.approaching`.
+        clock: of the stream.
+        allowance: how many frames a second the client may send over all of its streams; None: unlimited.
+        decoding: the decoders to use.
+        turn: waits until the next frame may be decoded, while other streams go first.
+        reading_fps: how many frames a second to read at present.
 
     Attributes:
         ready: the decoded frames.
@@ -124,26 +124,26 @@ class Intake:
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
         self._last_number: int | None = None
         self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
-        # Under ALL, whoever sends more than can be worked off is held back by the frames that wait.
+        # Under ALL, the waiting frames hold back a client that sends too many.
         self._pace = ReadingPace(
             outbox,
             limits.max_fps if latest else math.inf,
             is_video=self._is_video,
-            # A video unit that is read late makes all those after it late.
+            # A video unit that is read late makes all later ones late.
             most_now_per_s=reading_fps if latest and not self._is_video else lambda: math.inf,
         )
         self._clock = clock
         self._allowance = allowance
-        # Without a video unit those after it cannot be decoded, so a stream of them is slowed down instead.
+        # If a video unit is dropped, later ones cannot be decoded, so a video stream is slowed down instead.
         self._drops_beyond_allowance = latest and not self._is_video
         self._waiting_to_be_allowed: asyncio.Timeout | None = None
         self._is_draining = False
-        # Pictures that are decoded or in the networks, but not in the last stage yet.
+        # Limits the pictures that are decoded or in the networks, but not in the last stage yet.
         self._permits = permits = asyncio.Semaphore(1 if latest else 2)
         max_age_s = settings.max_age_ms / 1e3 or None
         decoder = self._decoder
 
-        # Functions of these alone, so that nothing here refers to itself: a decoder is freed when its stream ends.
+        # These functions do not refer to `self`: without a reference cycle, the decoder is freed when its stream ends.
         def drop_encoded(item: _Encoded, reason: DropReason) -> None:
             outbox.dropped(item.frame_id, reason)
 
@@ -158,7 +158,7 @@ class Intake:
             max_age_s=None if self._is_video else max_age_s,
             can_start=(lambda item: decoder.starts_here(item.data)) if self._is_video else None,
         )
-        # Pictures are held back by their permits: of them, none is ever superseded here.
+        # Pictures are limited by their permits, so none of them is ever superseded here.
         self.ready = Inbox[ReadyFrame](
             capacity=1 if self._is_video else 2,
             policy=settings.drop_policy,
@@ -173,21 +173,21 @@ class Intake:
 
     @property
     def next_waits(self) -> bool:
-        """Whether the next frame is here, of a stream whose frames come when they are taken (DROP_POLICY_LATEST).
+        """Whether the next frame of a live stream (DROP_POLICY_LATEST) has already arrived.
 
-        If that is so whenever a frame is done, every frame is late. Under DROP_POLICY_ALL it means nothing.
+        If it has whenever a frame is done, every frame is late. Under DROP_POLICY_ALL this is always False.
         """
         return self._is_live and len(self._encoded) + len(self.ready) > 0
 
     def next_may_be_decoded(self) -> None:
-        """The frame that was taken from `ready` is nearly done, or failed; to be called once for each."""
+        """The frame that was taken from `ready` is nearly done, or failed. Call it once for each."""
         self._permits.release()
 
     async def read(self) -> None:
         """Take requests until the client half-closes.
 
         Raises:
-            OutOfOrder, InvalidRequest: a request that is no frame.
+            OutOfOrder, InvalidRequest: a request is not a frame.
         """
         key = 0
         while (request := await self._read_request()) is not None:
@@ -200,13 +200,13 @@ class Intake:
             if kind is None:
                 raise InvalidRequest("the request is empty; send a frame, or half-close the stream", field="request")
             await self._pace.turn()
-            await self._allowed()  # a frame that waits for this is not here yet
+            await self._allowed()  # a frame that waits for this does not count as received yet
             await self._receive(key, request.frame)
             key += 1
         self._encoded.close()
 
     async def decode(self) -> None:
-        """Decode frames until there will be no more."""
+        """Decode frames until there are no more."""
         while True:
             if not self._is_video:
                 await self._permits.acquire()
@@ -217,7 +217,7 @@ class Intake:
             self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
             with self._announce():
                 outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
-                # What a decoder keeps until more units come, as it does with B-frames, may stay there for long.
+                # A decoder may keep frames for long, until more units arrive, as it does with B-frames.
                 self._outbox.accounts.in_decoder = len(self._in_decoder) - len(outcomes)
                 await self._pass_on(outcomes, ran_ms)
         self._outbox.accounts.in_decoder = 0
@@ -225,18 +225,18 @@ class Intake:
         self.ready.close()
 
     def drain(self) -> None:
-        """Drop what waits and what still comes."""
+        """Drop waiting frames and all that still arrive."""
         self._is_draining = True
         if self._waiting_to_be_allowed is not None:
-            self._waiting_to_be_allowed.reschedule(0.0)  # which is long ago
+            self._waiting_to_be_allowed.reschedule(0.0)  # in the past: it ends at once
         self._encoded.drain()
         self.ready.drain()
         self._permits.release()  # `decode` may wait for that of a frame which was just dropped
 
     async def _allowed(self) -> None:
-        """Where frames beyond the allowance are not dropped, wait until the next one is within it.
+        """If frames beyond the allowance are not dropped, wait until the next one is within it.
 
-        A stream that drains does not wait: of what still comes, it only says that it was dropped.
+        A draining stream does not wait, since it only reports the remaining frames as dropped.
         """
         if self._allowance is None or self._drops_beyond_allowance or self._is_draining:
             return
@@ -316,7 +316,7 @@ class Intake:
 
 
 def _elapsed(frame: track_pb2.Frame) -> float | None:
-    """What the client says of the time since the frame before."""
+    """The time since the previous frame, if the client sent it."""
     if not frame.HasField("elapsed"):
         return None
     if not 0.0 < frame.elapsed <= MOST_ELAPSED:

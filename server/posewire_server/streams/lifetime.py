@@ -1,4 +1,4 @@
-"""When a stream ends that its client would go on with: too old, idle, not read, token changed or withdrawn."""
+"""When the server ends a stream: open too long, idle, responses not read, token changed or withdrawn."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from posewire_server.streams.outbox import Outbox
 
 __all__ = ["Lifetime"]
 
-# How late a limit is noticed, at most.
+# A stream is checked at least this often, and several times within its shortest limit.
 _LOOK_EVERY_S = 1.0
 _LOOKS_A_LIMIT = 8
 
 
 class Lifetime:
-    """Looks at a stream now and then, so that frames cost nothing.
+    """Checks a stream periodically, so that nothing needs to be done per frame.
 
     Args:
-        limits: how long a stream may be open, without a frame, and without its client reading.
+        limits: how long a stream may be open, idle, and unread by its client.
         server: set when the server is about to stop.
         outbox: of the stream.
         caller: whose it is.
@@ -49,7 +49,7 @@ class Lifetime:
         self._look_every_s = min(_LOOK_EVERY_S, min(finite) / _LOOKS_A_LIMIT)
 
     async def over(self) -> str:
-        """Return when the stream is to be drained, and why.
+        """Wait until the stream must be drained, and return why.
 
         Raises:
             Stalled, NotAuthenticated: see `watch_client`.
@@ -67,7 +67,7 @@ class Lifetime:
             draining.cancel()
 
     async def watch_client(self) -> None:
-        """Go on looking at the client while the stream drains; to be cancelled.
+        """Keep checking the client while the stream drains, until cancelled.
 
         Raises:
             Stalled: the client has not read a response for too long.

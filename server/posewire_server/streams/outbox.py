@@ -1,4 +1,4 @@
-"""What goes back to the client of one stream: in order, and with every frame accounted for."""
+"""The responses to the client of one stream, in order and with every frame accounted for."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["Accounts", "FrameId", "Outbox"]
 
 log = logging.getLogger(__name__)
 
-# Drops ride with the next response; if none comes within this time, they go alone.
+# Drops are sent with the next response; if there is none within this time, they are sent alone.
 _REPORT_DROPS_AFTER_S = 0.05
-# A client that sends frames without reading responses is held back when so many drops wait to be told, or when a
-# response has been on its way for so long.
+# A client that sends frames without reading responses is held back when this many drops are unreported, or when a
+# response has been unread for this long.
 _MAX_UNREPORTED = 1000
 _STUCK_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
 class FrameId:
-    """How the client calls a frame; comes back unchanged.
+    """The client's identification of a frame; returned unchanged.
 
     Attributes:
         number: the client's frame number.
@@ -44,14 +44,14 @@ class FrameId:
 
 @dataclass
 class Accounts:
-    """received = tracked + failed + dropped, once everything is answered for.
+    """Counts of frames: received = tracked + failed + dropped, once every frame has been answered.
 
     Attributes:
-        received: frames that came, and what became of them:
-        tracked: they have a result.
-        failed: they were unusable, or a network failed.
-        dropped: there was no time for them.
-        in_decoder: those which the video decoder keeps until more come.
+        received: frames that arrived.
+        tracked: frames with a result.
+        failed: frames that were unusable, or on which a network failed.
+        dropped: frames for which there was no time.
+        in_decoder: frames that the video decoder keeps until more arrive.
     """
 
     received: int = 0
@@ -62,7 +62,7 @@ class Accounts:
 
     @property
     def open(self) -> int:
-        """Frames that are not answered for yet."""
+        """Frames that have not been answered yet."""
         return self.received - self.tracked - self.failed - self.dropped
 
     @property
@@ -77,22 +77,22 @@ class Accounts:
 
     @property
     def in_work(self) -> int:
-        """Frames that will be answered for although no more come."""
+        """Unanswered frames that need no further frames from the client."""
         return self.open - self.in_decoder
 
 
 class Outbox:
-    """Sends responses one at a time, whoever has one to send.
+    """Sends responses one at a time, from any task.
 
     Args:
-        write: sends a response; returns when flow control has let it go.
-        metrics: that count what failed or was dropped.
+        write: sends a response; returns when flow control has accepted it.
+        metrics: count failed and dropped frames.
 
     Attributes:
         accounts: of the stream.
-        late: frames dropped because there was more to do than could be done in time.
-        sending_since_s: when the response began to leave that has not left yet, on the clock of `time.monotonic`.
-        on_given_up: called when a frame has failed or was dropped.
+        late: frames dropped because they could not be processed in time.
+        sending_since_s: since when a response is being sent, on the clock of `time.monotonic`; None: none is.
+        on_given_up: called when a frame fails or is dropped.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Outbox:
         await self._send(track_pb2.TrackResponse(failed=message))
 
     def dropped(self, frame: FrameId, reason: DropReason) -> None:
-        """A frame was dropped; told with the next response, or soon without one."""
+        """A frame was dropped; reported with the next response, or soon on its own."""
         self.accounts.dropped += 1
         self.on_given_up()
         self.late += reason in (DropReason.SUPERSEDED, DropReason.TOO_OLD)
@@ -150,7 +150,7 @@ class Outbox:
         await self._send(track_pb2.TrackResponse(summary=message))
 
     async def report_drops(self) -> None:
-        """Tell of drops with which no other response has gone; runs until it is cancelled."""
+        """Report drops for which there is no other response; runs until it is cancelled."""
         while True:
             await self._something_dropped.wait()
             await asyncio.sleep(_REPORT_DROPS_AFTER_S)
@@ -159,17 +159,17 @@ class Outbox:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a response has been on its way for long: its client does not read."""
+        """Whether a response has been unread for long."""
         since = self.sending_since_s
         return since is not None and time.monotonic() - since > _STUCK_AFTER_S
 
     async def caught_up(self) -> None:
-        """Wait while too much is still to be told: the sender of frames does not read."""
+        """Wait while too much is unreported because the client does not read."""
         if len(self._dropped) >= _MAX_UNREPORTED or self.is_stuck:
             await self._send(track_pb2.TrackResponse())  # after the one that is stuck
 
     async def _send(self, response: track_pb2.TrackResponse) -> None:
-        # gRPC cannot take back a write that has begun, and refuses the next one meanwhile. So if whoever sends is
+        # gRPC cannot cancel a write that has begun, and refuses another one meanwhile. So if the sending task is
         # cancelled, the write goes on, and the next one waits for it.
         sending = asyncio.ensure_future(self._send_whole(response))
         try:
@@ -190,6 +190,6 @@ class Outbox:
 
 
 def _note_failure(sending: asyncio.Future[None]) -> None:
-    """The write that nobody waits for any more failed, as it does when the call has ended."""
+    """Log the failure of a write that nobody awaits any more, as when the call has ended."""
     if not sending.cancelled() and sending.exception() is not None:
         log.debug("a response could not be sent: %s", sending.exception())

@@ -1,4 +1,4 @@
-"""How a stream fares, for whoever looks."""
+"""Statistics of one stream, for ListStreams and the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posewire_server.wire.requests import StreamSettings
 
 __all__ = ["Pace", "Progress"]
 
-# What counts as now.
+# Statistics are over this much of the past.
 _RECENT_S = 5.0
 _RECENT_FRAMES = 512
 
@@ -36,7 +36,7 @@ class Pace:
 
 
 class Progress:
-    """How one stream fares.
+    """Statistics of one stream.
 
     Args:
         session: its state.
@@ -76,7 +76,7 @@ class Progress:
         self._recent.append((self._clock(), total_ms))
 
     def pace(self) -> Pace:
-        """How quickly it is tracked now."""
+        """Its current frame rate and latency."""
         now = self._clock()
         since = now - min(_RECENT_S, self.open_for_s)
         if len(self._recent) == _RECENT_FRAMES:

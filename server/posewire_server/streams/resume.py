@@ -1,4 +1,4 @@
-"""Going on where an earlier stream of a client ended."""
+"""Continuing an earlier stream of a client."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["continue_session", "snapshot_of"]
 
 log = logging.getLogger(__name__)
 
-# A token goes out every second, and has to fit into a message: of a Q that is longer, it holds the newest instances. Of
-# 19 joints, one takes half a kilobyte.
+# A token is sent every second and must fit into a message: it holds at most this many of the newest instances of Q. An
+# instance with 19 joints takes half a kilobyte.
 _MOST_INSTANCES = 2000
 
 
 def snapshot_of(session: Session) -> Snapshot:
-    """What another session needs to go on; taken between two frames."""
+    """What another session needs to continue this one. Call it between two frames."""
     by_capture = session.clock.by_capture  # times of arrival mean nothing to another server
     state = session.tracker.state()
     return Snapshot(
@@ -45,13 +45,13 @@ async def continue_session(
     decoders: Workers,
     limits: LimitsConfig,
 ) -> str:
-    """Put a fresh session into the state of an earlier one.
+    """Restore the state of an earlier session into a new one.
 
-    The last frame of the earlier stream gives the flow a start. If it is missing or unusable, the ids still go on: then
-    everybody is thought to have stood still in between.
+    The flow starts from the last frame of the earlier stream. If that is missing or unusable, ids still continue:
+    everybody is then assumed to have stood still in between.
 
     Returns:
-        Empty, or why the request was refused: then the session is as fresh as it was.
+        Empty, or why the request was refused; the session is then unchanged.
     """
     try:
         snapshot = snapshots.redeem(request.token, session.tracker.config, joint_set)

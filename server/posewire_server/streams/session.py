@@ -13,15 +13,15 @@ __all__ = ["Session"]
 
 @dataclass(eq=False)
 class Session:
-    """What the pipeline keeps from one frame of a stream to the next. It lives and dies with the stream's handler.
+    """What the pipeline keeps from one frame of a stream to the next. Owned by the stream's handler.
 
     Attributes:
         stream_id: identifies the stream in logs, and to the batchers, which are fair between streams.
         tracker: Q and the ids given out.
         clock: of its frames.
-        previous: the frame to which the tracker's joints belong, for the next flow field.
-        previous_s: its time, by the clock; None if time does not count.
-        size: (height, width) of it, which is known even where its pixels are not; None before the first.
+        previous: the frame that the tracker's joints belong to, for the next flow field.
+        previous_s: its time on the stream's clock; None if every frame counts as one interval.
+        size: (height, width) of it, known even if its pixels are not; None before the first frame.
         tracker_ms: how long the tracker took for the last frame.
     """
 
@@ -34,5 +34,5 @@ class Session:
     tracker_ms: float = 0.0
 
     def saw(self, frame: Frame, moment_s: float | None) -> None:
-        """The tracker's joints are where this frame shows them from here on."""
+        """The tracker has processed this frame."""
         self.previous, self.previous_s, self.size = frame, moment_s, frame.size

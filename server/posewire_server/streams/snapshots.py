@@ -1,7 +1,7 @@
-"""Signed snapshots of a tracker, with which a client continues its stream on any server that has the same key.
+"""Signed snapshots of a tracker, with which a client can continue its stream on any server that has the same key.
 
-A token is an HMAC-SHA256 over what follows it: the length of a JSON header, the header, the bytes of the arrays.
-Nothing in it is looked at before the signature is right.
+A token is an HMAC-SHA256 signature of what follows: the length of a JSON header, the header, and the bytes of the
+arrays. Nothing is parsed before the signature has been verified.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Snapshot:
     Attributes:
         state: of the tracker.
         frame_size: (height, width) of the frame to which its joints belong; None before the first frame.
-        frame_s: when that frame was taken, on the client's clock, and
-        interval_s: time between two frames of the camera; None if the client does not say.
+        frame_s: when that frame was taken, on the client's clock; None if the client does not send capture times.
+        interval_s: time between two frames of the camera; None likewise.
     """
 
     state: TrackerState
@@ -60,11 +60,11 @@ class Snapshot:
 
 
 class Snapshots:
-    """Issues tokens and takes them back.
+    """Issues and redeems tokens.
 
     Args:
         key: secret that servers share.
-        lifetime_s: a token is accepted for so long.
+        lifetime_s: how long a token is accepted.
         clock: seconds since the epoch; a test's own.
     """
 
@@ -74,7 +74,7 @@ class Snapshots:
         self._clock = clock
 
     def issue(self, snapshot: Snapshot, config: TrackerConfig, joint_set: JointSet) -> bytes:
-        """A token for `snapshot`, good for streams with these settings."""
+        """A token for `snapshot`, valid for streams with these settings."""
         arrays: list[npt.NDArray[Any]] = []
         header = {
             "version": _VERSION,
@@ -127,8 +127,8 @@ def load_key(file: Path | None) -> bytes:
     """The signing key.
 
     Args:
-        file: that holds it; made if it is not there. By default one in the user's state directory, so that a server
-            that is started again goes on with the tokens it gave out.
+        file: holds the key; created if missing. By default a file in the user's state directory, so that a restarted
+            server accepts the tokens it gave out.
 
     Raises:
         OSError: `file` can neither be read nor written.
@@ -151,7 +151,7 @@ def load_key(file: Path | None) -> bytes:
 
 
 def _make_key(file: Path) -> bytes:
-    """Write a new key; if another server was faster, take that one's."""
+    """Write a new key; if another server was faster, use its key."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
@@ -166,9 +166,9 @@ def _make_key(file: Path) -> bytes:
 
 
 def _as_sent(config: TrackerConfig) -> dict[str, object]:
-    """Settings rounded to 32 bits, as on the wire: a client passes one server's settings on to the next.
+    """Settings rounded to 32 bits, as on the wire, since a client passes one server's settings on to the next.
 
-    `max_people` is left out. Each server says it for itself, and nothing that a tracker remembers depends on it.
+    `max_people` is left out: each server has its own, and nothing that a tracker remembers depends on it.
     """
     values = dataclasses.asdict(config)
     del values["max_people"]
@@ -176,7 +176,7 @@ def _as_sent(config: TrackerConfig) -> dict[str, object]:
 
 
 def _pack(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
-    """Dataclasses of arrays, numbers and tuples as JSON; arrays are put aside, and their places stand there."""
+    """Dataclasses of arrays, numbers and tuples as JSON; arrays are moved to `arrays` and replaced by indices."""
     if isinstance(value, np.ndarray):
         arrays.append(np.ascontiguousarray(value))
         return {_ARRAY: len(arrays) - 1}
@@ -188,7 +188,7 @@ def _pack(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
 
 
 def _unpack(kind: Any, value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
-    """The inverse of `_pack`, by the type that is wanted."""
+    """The inverse of `_pack`, for a value of type `kind`."""
     if dataclasses.is_dataclass(kind):
         kinds = typing.get_type_hints(kind)
         if kinds.keys() != value.keys():

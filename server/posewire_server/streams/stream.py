@@ -1,7 +1,7 @@
 """One Track stream, from its first frame to its summary.
 
 Three things overlap: requests are read and decoded (`Intake`), frames go through the networks here, one at a time and
-in order, and responses leave (`Outbox`). Every frame is answered for.
+in order, and responses are sent (`Outbox`). Every frame gets an answer.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ __all__ = ["StreamContext", "TrackStream"]
 
 log = logging.getLogger(__name__)
 
-# A client that loses its server goes on from a snapshot of this age at most, and never from one that does not know
-# an id it has seen: that id would be given to somebody else.
+# A client that loses its server continues from a snapshot of at most this age, and never from one that lacks an id that
+# the client has seen: that id would be given to somebody else.
 _TOKEN_EVERY_S = 1.0
-# Shares of what is left of the grace: in which the frame in work may be finished; then, in which a draining stream
-# answers for frames that still come; the rest is for its summary to go out.
+# Shares of the remaining grace period: first, for finishing the current frame; then, for answering frames that still
+# arrive at a draining stream. The rest is for sending the summary.
 _LAST_FRAME_SHARE, _GOODBYE_SHARE = 0.5, 0.75
 
 
 @dataclass(frozen=True, eq=False)
 class StreamContext:
-    """What streams share.
+    """What all streams share.
 
     Attributes:
         pipeline: the networks.
-        decoders: threads that decode.
-        limits: what is accepted.
+        decoders: the decoding threads.
+        limits: what the server accepts.
         drain: set when the server is about to stop.
         snapshots: issues resume tokens.
-        metrics: counts.
-        tracer: makes spans; None: none.
-        decoding: with what frames are decoded.
-        precedence: who goes first.
+        metrics: for Prometheus.
+        tracer: records spans; None: tracing is off.
+        decoding: the decoders to use.
+        precedence: the scheduling between streams.
     """
 
     pipeline: Pipeline
@@ -83,13 +83,13 @@ class TrackStream:
     Args:
         session: the stream's state.
         settings: what the client chose.
-        context: what streams share.
+        context: what all streams share.
         read: the next request; None after the client's half-close.
-        outbox: to the client.
-        caller: whose stream it is.
+        outbox: sends the responses.
+        caller: who opened the stream.
 
     Attributes:
-        progress: how it fares.
+        progress: its statistics.
     """
 
     def __init__(
@@ -139,10 +139,10 @@ class TrackStream:
         self._counted_frames = 0
 
     async def run(self) -> None:
-        """Answer for every frame until the client half-closes or the server drains, then send the summary.
+        """Answer every frame until the client half-closes or the server drains, then send the summary.
 
         Raises:
-            ServiceError: the client broke the order of messages, or something that it needs is missing.
+            ServiceError: the client sent messages out of order, or something that it needs is missing.
         """
         self._counted_ids = self._session.tracker.identities  # those of an earlier stream were counted there
         try:
@@ -159,7 +159,7 @@ class TrackStream:
                 await self._outbox.summary(self._session.tracker.identities)
                 watcher.cancel()
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None  # they are of one cause, or each is enough to end the stream
+            raise group.exceptions[0] from None  # all have one cause, or each of them ends the stream
         finally:
             accounts = self._outbox.accounts  # where a frame is tracked before its result has left
             unanswered = accounts.received - accounts.failed - accounts.dropped - self._counted_frames
@@ -168,9 +168,10 @@ class TrackStream:
             log.error("%d frames were not answered for", self._outbox.accounts.open)
 
     def close(self) -> None:
-        """To be called at last, whether it has run or not.
+        """Call it at the end, whether the stream has run or not.
 
-        It frees frames and decoders, a GPU's too; what refers to itself would wait for Python's cycle collector.
+        It frees frames and decoders, also on a GPU; reference cycles would keep them until Python's cycle collector
+        runs.
         """
         self._context.precedence.leave(self._standing)
         self._session.previous = None
@@ -224,7 +225,7 @@ class TrackStream:
         return self._drain.remaining_s * _LAST_FRAME_SHARE if self._drain else None
 
     def _announce(self) -> AbstractContextManager[None]:
-        """Others' frames need not wait for those of a stream that lets them pass."""
+        """Batches need not wait for a stream that yields to others."""
         return nullcontext() if self._standing.greedy else self._context.pipeline.approaching(self._session.stream_id)
 
     @property
@@ -244,13 +245,13 @@ class TrackStream:
             self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
 
     def _pace_detector(self) -> None:
-        """Let the detector run less often while frames have to be dropped, wait for it, or wait for each other."""
+        """Let the detector run less often while frames are dropped, are late, or queue for it."""
         late, self._late = self._outbox.late - self._late, self._outbox.late
         strained = late > 0 or self._intake.next_waits or self._context.pipeline.detector_is_behind
         self._session.tracker.detect_every = self._detector_pace.frame_tracked(strained=strained)
 
     async def _token(self) -> bytes:
-        """A snapshot of the tracker. Between frames only: the tracker must not be at work."""
+        """A resume token. Only between frames, while the tracker is idle."""
         self._known_ids = self._session.tracker.identities
         self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
         context = self._context
@@ -288,7 +289,7 @@ class TrackStream:
         await self._lifetime.watch_client()
 
     async def _say_goodbye(self, reader: asyncio.Task[None]) -> None:
-        """No frame is in work any more. Tell the client, and answer for what it still sends until it half-closes."""
+        """Tell the client to go, after the last frame, and answer what it still sends until it half-closes."""
         listening_s = self._drain.remaining_s * _GOODBYE_SHARE
         await self._outbox.drain(listening_s, await self._token())
         await asyncio.wait({reader}, timeout=listening_s)

@@ -1,6 +1,6 @@
 """Algorithm 1 of the paper: joint propagation, similarities, greedy matching, the queue Q. numpy only, no I/O.
 
-Read `tracker.py` first: it tells the algorithm step by step; each step it takes has a module of its own beside it.
+Read `tracker.py` first: it goes through the algorithm step by step. Each step has a module of its own.
 """
 
 from posewire_server.tracking.config import LEAST_ELAPSED, LONGEST_GAP, MOST_ELAPSED, Similarity, TrackerConfig

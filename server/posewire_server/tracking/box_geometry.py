@@ -12,13 +12,13 @@ from posewire_server.tracking.instances import Boxes, BoxSource, Floats
 __all__ = ["areas", "around_joints", "best_first", "box_nms", "greedy_nms", "iou"]
 
 
-# Of each `BoxSource`, by its number: who goes first.
+# Priority of each `BoxSource`, indexed by its number: lower goes first.
 _RANKS = np.zeros(len(BoxSource) + 1, dtype=np.int8)
 _RANKS[[BoxSource.CALLER, BoxSource.DETECTOR, BoxSource.FLOW]] = 0, 1, 2
 
 
 def areas(xyxy: Floats) -> Floats:
-    """Areas `(n,)` of boxes `(n, 4)`; 0 where a box is inside out."""
+    """Areas `(n,)` of boxes `(n, 4)`; 0 for inverted boxes."""
     sides = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0.0)
     return np.asarray(sides[:, 0] * sides[:, 1], dtype=np.float32)
 
@@ -34,12 +34,12 @@ def iou(a: Floats, b: Floats) -> Floats:
 
 
 def around_joints(joints: Floats, confident: npt.NDArray[np.bool_], extension: float = 0.15) -> Floats:
-    """Boxes `(n, 4)` around the confident joints, longer by `extension` in all (half of it on each side).
+    """Boxes `(n, 4)` around the confident joints, extended by the share `extension`, half of it on each side.
 
     Args:
         joints: `(n, k, 2)` positions.
-        confident: `(n, k)` which joints to take; at least one in each row.
-        extension: share of the length that is added (paper, section 4.2: 15 %).
+        confident: `(n, k)` which joints to include; at least one in each row.
+        extension: share of width and height that is added (paper, section 4.2: 15 %).
     """
     low = np.where(confident[..., None], joints, np.inf).min(axis=1)
     high = np.where(confident[..., None], joints, -np.inf).max(axis=1)
@@ -54,15 +54,15 @@ def best_first(
     *,
     preferred: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.intp]:
-    """Who wins where two boxes hold one person: indices `(n,)`, a caller's boxes first, then a detector's, then flow's.
+    """Order `(n,)` of boxes by priority: the caller's boxes first, then the detector's, then flow boxes.
 
-    Among those of one source the higher score comes first. The outcome does not depend on the order of the boxes.
+    Within one source, higher scores come first. The outcome does not depend on the order of the input.
 
     Args:
         sources: `(n,)` values of `BoxSource`.
         scores: `(n,)`.
-        coordinates: gives `(n, c)` values that settle ties; called only if there are any.
-        preferred: `(n,)` who comes before all others, whatever the source; None: nobody does.
+        coordinates: returns `(n, c)` values that break ties; called only if there are ties.
+        preferred: `(n,)` which boxes come before all others, whatever their source; None: none.
     """
     ranks = _RANKS[sources]
     if preferred is not None:
@@ -78,9 +78,9 @@ def box_nms(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
     """Box NMS over detector and flow boxes together (step c).
 
     The paper does not say how a flow box is scored against a detector's. Here a detector's box wins over a flow box
-    that overlaps it, since it fits the whole person and not only the joints that were seen; among boxes of one kind the
-    score decides. A flow box thus does what it is there for: it fills the gaps that the detector left. A caller's box
-    wins over all others and is never dropped for an overlap: callers know whom they mean.
+    that overlaps it, since it fits the whole person and not only the visible joints; among boxes from one source the
+    score decides. Flow boxes thus fill the gaps that the detector leaves. A caller's box wins over all others and is
+    never dropped for an overlap, since each one stands for a person.
 
     The outcome does not depend on the order of the boxes.
     """
@@ -90,13 +90,13 @@ def box_nms(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
 
 
 def greedy_nms(suppresses: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Greedy non-maximum suppression, of boxes and of poses alike.
+    """Greedy non-maximum suppression, for boxes and poses.
 
     Args:
         suppresses: `(n, n)`, best first: `[i, j]` says whether i, ranked better than j, suppresses it.
 
     Returns:
-        `(n,)` mask of those that no better-ranked survivor suppresses.
+        `(n,)` mask of those that are not suppressed by a better-ranked survivor.
     """
     alive = [True] * len(suppresses)
     better, worse = suppresses.nonzero()

@@ -9,15 +9,15 @@ from enum import StrEnum
 __all__ = ["LEAST_ELAPSED", "LONGEST_GAP", "MOST_ELAPSED", "Similarity", "TrackerConfig"]
 
 LONGEST_GAP = 3600.0
-"""Intervals of the camera, two minutes at 30 frames a second: after that, a place does not say who stands there."""
+"""In frame intervals, two minutes at 30 frames a second: after a longer gap, positions do not identify people."""
 
-# Bounds on `elapsed`, in intervals of the camera. Below the first one displacements are mostly noise; the second one
-# keeps the arithmetic finite.
+# Bounds on `elapsed`, in frame intervals. Below the first, displacements are mostly noise; the second keeps the
+# arithmetic finite.
 LEAST_ELAPSED, MOST_ELAPSED = 0.5, 1e6
 
 
 class Similarity(StrEnum):
-    """How alike a new pose and a tracked instance are (section 3.2)."""
+    """How the similarity of a new pose and a tracked instance is measured (section 3.2)."""
 
     BBOX = "bbox"
     POSE = "pose"
@@ -27,25 +27,25 @@ class Similarity(StrEnum):
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """What Algorithm 1 leaves open, and the paper's thresholds.
+    """The paper's thresholds, and what Algorithm 1 leaves open.
 
     Attributes:
         similarity: S_Bbox, S_Pose, S_Flow or S_Multi-flow.
-        propagation: whether flow boxes are united with the detector's (joint propagation).
-        queue_length: L_Q in intervals of the camera (frames, where none is missing); Q holds 5,000 people at most. A
-            person lost for less than that is linked again by multi-flow. The paper does not give it.
+        propagation: whether flow boxes are added to the detector's (joint propagation).
+        queue_length: L_Q in frame intervals of the camera, that is, in frames if none is missing; Q holds at most 5,000
+            instances. Multi-flow recovers a person who was lost for less than that. Not given in the paper.
         box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5). Our detectors report none below
-            0.1 by themselves.
-        joint_score_threshold: joints of at least this score are confident, others do not count (paper: 0.4). A pose
-            with fewer than three confident joints gets no fresh id.
-        box_nms_iou: IoU above which the lower of two boxes is dropped. The paper does not give it.
-        pose_nms_oks: OKS above which the lower of two poses is dropped; 1 switches pose NMS off.
-        match_threshold: least similarity of a match. The paper does not give it.
-        propagation_threshold: least mean joint score of a person whose joints are propagated, and of a pose that is
-            believed in a flow box. The paper does not give it.
-        detect_every: the detector runs on every n-th frame; between them the flow boxes carry on alone. When the scores
-            of their poses do not hold, it runs sooner, see `Tracker.detector_due`.
-        max_people: at most so many boxes a frame are passed on to the pose network.
+            0.1 in any case.
+        joint_score_threshold: joints with at least this score are confident, others do not count (paper: 0.4). A pose
+            with fewer than three confident joints gets no new id.
+        box_nms_iou: IoU above which the lower-ranked of two boxes is dropped. Not given in the paper.
+        pose_nms_oks: OKS above which the lower-ranked of two poses is dropped; 1 switches pose NMS off.
+        match_threshold: lowest similarity of a match. Not given in the paper.
+        propagation_threshold: lowest mean joint score of a person whose joints are propagated, and of a pose that is
+            accepted in a flow box. Not given in the paper.
+        detect_every: the detector runs on every n-th frame; in between, flow boxes carry people on. If the scores of
+            their poses fall, it runs sooner, see `Tracker.detector_due`.
+        max_people: maximum number of boxes per frame that are passed on to the pose network.
 
     Raises:
         ValueError: a value is out of range; the message names the field, the value, the range and the remedy.
@@ -92,5 +92,5 @@ class TrackerConfig:
 
     @property
     def needs_flow(self) -> bool:
-        """Whether the tracker makes use of a flow field at all."""
+        """Whether the tracker uses flow fields."""
         return self.propagation or self.similarity in (Similarity.FLOW, Similarity.MULTI_FLOW)

@@ -1,4 +1,4 @@
-"""What the tracker asks of an optical flow: where did this point go?"""
+"""The tracker's interface to optical flow: where did this point go?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FlowField"]
 
 
 class FlowField(Protocol):
-    """The flow F_{k-1->k}. A protocol, so that a field may stay on the device and be sampled there."""
+    """The flow F_{k-1->k}. A protocol, so that the field can stay on the GPU and be sampled there."""
 
     def at(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Displacements `(m, 2)` in pixels of the points `(m, 2)`, x and y in pixels of the previous frame."""

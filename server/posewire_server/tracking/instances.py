@@ -1,4 +1,4 @@
-"""What goes through the tracker: boxes, and people with ids. Arrays in dataclasses, nothing else.
+"""The tracker's inputs and outputs: boxes, and people with ids, as dataclasses of arrays.
 
 All coordinates are pixels of the original frame: x right, y down, pixel centres at integers.
 """
@@ -33,7 +33,7 @@ class Boxes:
         xyxy: `(n, 4)` float32: x1, y1, x2, y2.
         scores: `(n,)` float32 in 0..1.
         sources: `(n,)` int8, values of `BoxSource`.
-        track_ids: `(n,)` int64: the track that a flow box carries on; 0 for boxes of other sources.
+        track_ids: `(n,)` int64: the track that a flow box continues; 0 for boxes from other sources.
     """
 
     xyxy: Floats
@@ -45,7 +45,7 @@ class Boxes:
     def of(
         cls, xyxy: npt.ArrayLike, scores: npt.ArrayLike, source: BoxSource, track_ids: npt.ArrayLike | None = None
     ) -> Boxes:
-        """Boxes that all have one source."""
+        """Boxes that all have the same source."""
         corners = np.asarray(xyxy, dtype=np.float32).reshape(-1, 4)
         return cls(
             corners,
@@ -83,7 +83,7 @@ class TrackedPeople:
     """The people of one frame.
 
     Attributes:
-        ids: `(n,)` int64 track ids, all different, from 1.
+        ids: `(n,)` int64 track ids, all different, starting at 1.
         scores: `(n,)` float32: box score times the mean score of the confident joints.
         boxes: the boxes in which the poses were estimated.
         joints: `(n, k, 3)` float32: x, y, score.
@@ -99,12 +99,12 @@ class TrackedPeople:
 
     @classmethod
     def without_ids(cls, boxes: Boxes, joints: Floats, joint_score_threshold: float) -> TrackedPeople:
-        """Poses in boxes, scored; every id is 0.
+        """Scored poses that have no ids yet: every id is 0.
 
         Args:
             boxes: `n` boxes.
-            joints: `(n, k, 3)`, a pose a box.
-            joint_score_threshold: joints of at least this score are confident.
+            joints: `(n, k, 3)`, one pose per box.
+            joint_score_threshold: joints with at least this score are confident.
         """
         scores = joints[..., 2]
         confident = scores >= joint_score_threshold

@@ -12,10 +12,10 @@ __all__ = ["Matching", "match_greedily"]
 
 
 class Matching(NamedTuple):
-    """The outcome: each pose and each track occurs exactly once."""
+    """The result: each pose and each track occurs exactly once."""
 
     pairs: Ints
-    """`(p, 2)`: row of the pose, column of the track; by falling similarity."""
+    """`(p, 2)`: row of the pose, column of the track; by decreasing similarity."""
     unmatched_poses: Ints
     """`(u,)` rows."""
     unmatched_tracks: Ints
@@ -23,14 +23,14 @@ class Matching(NamedTuple):
 
 
 def match_greedily(similarity: Floats, threshold: float) -> Matching:
-    """Match poses to tracks: the highest similarity over all open pairs wins, both leave the pool, repeat.
+    """Match poses to tracks: take the pair with the highest similarity, remove both, repeat.
 
-    Over *all* pairs: an argmax per pose would give one track to two poses. Ties go to the lower row, then to the lower
-    column.
+    The maximum is over *all* remaining pairs: an argmax per pose could give one track to two poses. Ties go to the
+    lower row, then to the lower column.
 
     Args:
         similarity: `(n, m)`, poses by tracks.
-        threshold: least similarity of a match.
+        threshold: lowest similarity of a match.
     """
     poses, tracks = (similarity >= threshold).nonzero()
     falling = (-similarity[poses, tracks]).argsort(kind="stable")

@@ -1,4 +1,4 @@
-"""What an observer of a tracker gets to see: how the poses of one frame found their tracks."""
+"""What an observer of a tracker sees: how the poses of one frame were matched to tracks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["Observation", "Observer"]
 
 @dataclass(frozen=True)
 class Observation:
-    """The matching of one frame, just before its people join Q. Nothing in it may be written to.
+    """The matching of one frame, just before its people join Q. It must not be modified.
 
     Attributes:
-        given: `n` poses as they came, without ids.
-        rows: `(m,)` which of them took part in the matching; the others were dropped before.
+        given: the `n` poses passed to `Tracker.update`, without ids.
+        rows: `(m,)` indices of those that took part in the matching; the others were dropped before.
         similarities: `(m, t)` M_sim.
-        track_ids: `(t,)` the columns' tracks.
-        ids: `(m,)` ids given; 0: dropped, because a flow box's person was found in another box, or because too few
-            joints are confident for a fresh id.
+        track_ids: `(t,)` the track of each column.
+        ids: `(m,)` the assigned ids; 0: dropped, because the person of a flow box was found in another box, or because
+            too few joints are confident for a new id.
         queue: Q, moved to this frame.
     """
 

@@ -12,12 +12,12 @@ from posewire_server.tracking.instances import Floats
 
 __all__ = ["Poses", "oks"]
 
-# Fewer joints than this say too little: then all are compared, since a doubtful position is still the best guess.
+# With fewer common joints than this, all joints are compared: an uncertain position is still the best guess.
 _FEWEST_COMMON_JOINTS = 3
 
 
 class Poses(NamedTuple):
-    """What OKS has to know of `n` poses."""
+    """What OKS needs of `n` poses."""
 
     positions: Floats
     """`(n, k, 2)` x, y in pixels."""
@@ -27,25 +27,25 @@ class Poses(NamedTuple):
     """`(n,)` in square pixels."""
 
     def take(self, rows: npt.NDArray[np.intp]) -> Poses:
-        """The poses of these rows."""
+        """The poses in these rows."""
         return Poses(self.positions[rows], self.confident[rows], self.box_areas[rows])
 
 
 def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
     """OKS `(n, m)` in 0..1 of poses a with poses b: the mean over common joints of exp(-d^2 / (2 s^2 (2 sigma)^2)).
 
-    The paper does not say which box gives the scale s in tracking, where neither pose is the true one. Here s^2 follows
-    from the geometric mean of the two box areas: OKS is symmetric, and a small person far away is not similar to a
-    large one close by only because the large one's scale forgives the distance between them. A joint is common if it
-    is confident in both poses.
+    The paper does not say which box gives the scale s in tracking, where neither pose is the ground truth. Here s^2 is
+    the geometric mean of the two box areas (times the share of its box that a person fills): OKS is symmetric, and a
+    small person far away is not similar to a large one nearby just because the large scale forgives the distance. A
+    joint is common if it is confident in both poses.
 
     Args:
         a: `n` poses.
         b: `m` poses.
         sigmas: `(k,)` per-joint constants of the joint set.
     """
-    # Joints come first, (k, n, m), so that the sums over them run along whole rows; in place, since allocating takes as
-    # long as computing. Together five times as fast as the formula written down.
+    # The joint axis comes first, (k, n, m), so that sums over it add whole rows, and operations are in place, since
+    # allocating takes as long as computing. Together this is five times as fast as the plain formula.
     xy_a, xy_b = a.positions.transpose(2, 1, 0)[..., None], b.positions.transpose(2, 1, 0)[:, :, None]  # (2, k, n | m)
     likeness, along_y = xy_a[0] - xy_b[0], xy_a[1] - xy_b[1]
     likeness *= likeness

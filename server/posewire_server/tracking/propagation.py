@@ -1,4 +1,4 @@
-"""Joint propagation (section 3.1): the flow carries joints to the next frame, boxes around them find people again."""
+"""Joint propagation (section 3.1): the flow moves joints to the next frame, and boxes around them recover people."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from posewire_server.tracking.queue import Queue
 
 __all__ = ["credit", "flow_boxes", "move", "scores_hold", "velocities"]
 
-# Share of the newest displacement in a velocity: one frame's jitter counts half, that of two frames ago an eighth.
+# Weight of the newest displacement in a velocity: its jitter counts half, that of two frames earlier an eighth.
 _NEWEST_SHARE = 0.5
-# Runs of the detector that may miss a person, for each that found it.
+# How many detector runs may miss a person for each run that found them.
 _CREDIT_A_FIND = 2
-# Mean joint score of a pose that holds, as a share of the person's best in Q.
+# A pose's mean joint score has held up if it is at least this share of the person's best in Q.
 _SCORE_HELD = 0.75
 
 
 def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
-    """The instances of Q with their joints moved to the coming frame: one look-up in the flow for the whole queue.
+    """Q with the joints of its instances moved to the next frame: one lookup in the flow for the whole queue.
 
-    A person who is not in the newest frame is mostly hidden behind another, and the flow at its joints is the other's:
-    it would be carried away by whoever walks in front. So lost people coast at the velocity at which they were last
-    seen. On scenes of people who cross, with true flow, this leaves a quarter of the identity switches that plain flow
-    leaves. (The paper says nothing of the flow at hidden joints.)
+    A person who is missing from the newest frame is mostly hidden behind another one, and the flow at their joints is
+    that of the person in front, who would carry them away. So lost people coast at their last observed velocity. In
+    scenes of crossing people, with true flow, this leaves a quarter of the identity switches that plain flow leaves.
+    (The paper does not discuss the flow at hidden joints.)
 
     Args:
         queue: its `moved` joints in pixels of frame k-1.
         flow: F_{k-1->k}.
-        elapsed: intervals of the camera between the two frames.
+        elapsed: frame intervals of the camera between the two frames.
     """
     if not len(queue):
         return queue
@@ -44,10 +44,10 @@ def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
 
 
 def velocities(people: TrackedPeople, confident: npt.NDArray[np.bool_], queue: Queue, elapsed: float = 1.0) -> Floats:
-    """How people move, `(n, 2)` in pixels an interval of the camera: mean over joints, smoothed; 0 for a new person.
+    """Velocities `(n, 2)` in pixels per frame interval: mean over the joints, smoothed; 0 for a new person.
 
-    Who was lost is compared with where they were last seen. Where no joint is confident both then and now, nobody knows
-    how a person has moved, and the velocity stays.
+    People who were lost are compared with where they were last seen. A person without a joint that is confident both
+    then and now keeps their velocity.
 
     Args:
         people: the people of frame k, with their ids.
@@ -69,11 +69,11 @@ def velocities(people: TrackedPeople, confident: npt.NDArray[np.bool_], queue: Q
 
 
 def credit(people: TrackedPeople, queue: Queue, queue_length: int, *, detector_ran: bool) -> Ints:
-    """How many runs of the detector in a row may yet miss each person, `(n,)`, until the flow carries it no further.
+    """How many more consecutive detector runs may miss each person, `(n,)`, before the flow stops carrying them.
 
-    Each run that finds a person adds two, up to L_Q; each that misses it takes one. So somebody who was seen for long
-    is carried through a long gap, and what the detector took for a person once is soon gone. While somebody is lost, Q
-    counts the runs that miss it (`Queue.pushed`).
+    Each run that finds a person adds two, up to L_Q; each run that misses them takes one away. So a person who was seen
+    for a long time is carried through a long gap, and a single false detection is soon gone. While a person is lost, Q
+    counts the runs that miss them (`Queue.pushed`).
 
     Args:
         people: the people of frame k, with their ids.
@@ -89,7 +89,7 @@ def credit(people: TrackedPeople, queue: Queue, queue_length: int, *, detector_r
 
 
 def scores_hold(people: TrackedPeople, queue: Queue) -> bool:
-    """Whether the flow carries everybody well: nobody of frame k-1 is missing, no pose is much worse than it was.
+    """Whether the flow carries everybody well: nobody of frame k-1 is missing, and no score has fallen by much.
 
     Args:
         people: the people of frame k, with their ids.
@@ -104,18 +104,18 @@ def scores_hold(people: TrackedPeople, queue: Queue) -> bool:
 
 
 def flow_boxes(queue: Queue, flow: FlowField | None, config: TrackerConfig) -> Boxes:
-    """B_flow: the joints of frame k-1 moved by the flow, and boxes around them, extended by 15 %.
+    """B_flow: boxes around the joints of frame k-1 moved by the flow, extended by 15 %.
 
-    A person is carried on if the pose network was sure enough of it, and as long as it has credit with the detector:
-    without an end, a pose seen in a coat stand would stand there for ever.
+    A person is carried on if the pose network was sure enough of them, and as long as they have credit with the
+    detector: without that limit, a pose seen in a coat stand would stay there forever.
 
     Args:
         queue: Q up to frame k-1.
-        flow: F_{k-1->k}; None: everybody is thought to stand still.
-        config: `propagation_threshold`, the gate.
+        flow: F_{k-1->k}; None: everybody is assumed to stand still.
+        config: for its `propagation_threshold`.
 
     Returns:
-        One box a carried person, with the score of the box that it was last found in.
+        One box per carried person, with the score of the box in which they were last found.
     """
     newest = queue.newest
     confident = queue.confident[newest]

@@ -1,4 +1,4 @@
-"""The queue Q: the instances of the last L_Q frames, carried along to the newest frame."""
+"""The queue Q: the instances of the last L_Q frames, with their joints moved to the newest frame."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from posewire_server.tracking.instances import Floats, Ints, TrackedPeople
 
 __all__ = ["Queue"]
 
-# However long Q is and however many people it holds: beyond so many instances, the oldest leave. To compare a frame's
-# poses with more would take longer than the networks do, at the cost of all other streams.
+# Beyond this many instances the oldest leave, however long Q is. Comparing poses with more of them would take longer
+# than the networks do, at the cost of all other streams.
 _MOST_INSTANCES = 5000
-# Times are sums of fractions of intervals: this keeps rounding from dropping a frame one interval early or late.
+# Times are sums of fractional intervals: this keeps rounding errors from dropping a frame an interval early or late.
 _HALF = 0.5
 
 
 @dataclass(frozen=True)
 class Queue:
-    """Q as `m` instances P = (J, id), a row each, those of the oldest frame first. The rows of one id are a track.
+    """Q as `m` instances P = (J, id), one row each, oldest frame first. The rows with the same id are a track.
 
-    The instances of all frames lie in the same arrays, so that a step takes a few array operations however long Q is.
+    The instances of all frames share the same arrays, so that a step takes a few array operations however long Q is.
 
     Attributes:
         frame: number of the newest frame.
-        time: of the newest frame, in intervals of the camera; as `frame` if none is missing.
-        frames: `(m,)` int64: number of the frame in which an instance was found.
+        time: of the newest frame, in frame intervals of the camera; equal to `frame` if no frame is missing.
+        frames: `(m,)` int64: number of the frame in which the instance was found.
         times: `(m,)` float64: time of that frame.
         ids: `(m,)` int64.
-        boxes: `(m, 4)` float32 x1, y1, x2, y2, and
-        box_scores: `(m,)` float32: as found in its own frame.
-        joints: `(m, k, 3)` float32 x, y, score: as found in its own frame.
-        moved: `(m, k, 2)` float32: where the joints are in the newest frame, by all flow fields since.
+        boxes: `(m, 4)` float32 x1, y1, x2, y2 in the instance's own frame.
+        box_scores: `(m,)` float32.
+        joints: `(m, k, 3)` float32 x, y, score in the instance's own frame.
+        moved: `(m, k, 2)` float32: the joints moved to the newest frame by all flow fields since.
         confident: `(m, k)` bool: which joints have a score of at least `joint_score_threshold`.
-        velocities: `(m, 2)` float32: pixels an interval, the person as a whole when last seen.
-        credit: `(m,)` int64: how many runs of the detector in a row may yet miss the person, see `propagation.credit`.
+        velocities: `(m, 2)` float32: pixels per interval, of the whole person when last seen.
+        credit: `(m,)` int64: how many more consecutive detector runs may miss the person, see `propagation.credit`.
         lost: `(m,)` bool: the person is not in the newest frame.
     """
 
@@ -56,7 +56,7 @@ class Queue:
 
     @classmethod
     def empty(cls, joints: int) -> Queue:
-        """Before the first frame, of poses of `joints` joints."""
+        """Q before the first frame, for poses with `joints` joints."""
         return cls(
             frame=0,
             time=0.0,
@@ -84,8 +84,8 @@ class Queue:
     def without_expired(self, elapsed: float, queue_length: int) -> Queue:
         """Q without instances that will be more than `queue_length` intervals old at the next frame.
 
-        The newest frame stays in any case: a server that tracks few of the frames it gets must still know who is who.
-        (After `LONGEST_GAP` nobody is known: `Tracker.forget_after`.)
+        The newest frame always stays: a server that tracks few of the frames it gets must still recognise people.
+        (After `LONGEST_GAP` everybody is forgotten: `Tracker.forget_after`.)
 
         Args:
             elapsed: intervals to the next frame.
@@ -95,11 +95,11 @@ class Queue:
         return self._from(int(self.times.searchsorted(oldest)))
 
     def shortened(self, most: int) -> Queue:
-        """The newest instances of it, `most` at most, but in any case all of the newest frame."""
+        """Q with the newest `most` instances, but always with all of the newest frame."""
         return self._from(max(0, len(self) - most))
 
     def _from(self, start: int) -> Queue:
-        """Without the rows before `start`, as far as they are not of the newest frame."""
+        """Q without the rows before `start`, but with all of the newest frame."""
         start = min(start, self.newest.start)
         if not start:
             return self
@@ -124,14 +124,14 @@ class Queue:
         )
 
     def without_instances(self) -> Queue:
-        """Nobody is remembered; frames and time go on."""
+        """Q without anybody in it; frame number and time continue."""
         return replace(Queue.empty(self.joints.shape[1]), frame=self.frame, time=self.time)
 
     def last_seen(self, ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Who of `ids` `(n,)` is known: the newest row of each, and where its id is in `ids`."""
+        """For those of `ids` `(n,)` that are in Q: the newest row of each, and the index of its id in `ids`."""
         newest = np.full(len(ids), -1, dtype=np.intp)
         rows, places = (self.ids[:, None] == ids).nonzero()
-        newest[places] = rows  # of the rows of one id, the last one stays
+        newest[places] = rows  # later rows of the same id overwrite earlier ones
         (places,) = (newest >= 0).nonzero()
         return newest[places], places
 
@@ -146,18 +146,18 @@ class Queue:
         *,
         detector_ran: bool = True,
     ) -> Queue:
-        """The people of the next frame join as its instances; a frame that is `queue_length` intervals old leaves.
+        """Q with the people of the next frame, and without frames that are `queue_length` intervals old by then.
 
-        So do the oldest instances of more than 5,000.
+        Beyond 5,000 instances the oldest are dropped too.
 
         Args:
             people: `n`, with their ids.
             confident: `(n, k)` which of their joints are.
-            velocities: `(n, 2)`; they hold for all instances of the same person from now on.
+            velocities: `(n, 2)`; they also replace those of the person's earlier instances.
             credit: `(n,)`.
             queue_length: L_Q.
             elapsed: intervals since the newest frame.
-            detector_ran: whether the detector ran on the next frame: it has missed whoever is not among them.
+            detector_ran: whether the detector ran on the next frame; if so, it has missed everybody not in `people`.
         """
         frame, time = self.frame + 1, self.time + elapsed
         start = int(self.times.searchsorted(time - queue_length + _HALF))

@@ -18,16 +18,16 @@ def similarity_matrix(
 ) -> tuple[Floats, Ints]:
     """M_sim between the new poses J^k and the tracks in Q.
 
-    S_Multi-flow compares with the instances of all frames in Q, the other three with the newest frame alone. A track
-    that has instances in several frames is as similar as the most similar of them.
+    S_Multi-flow compares with the instances of all frames in Q, the other three only with those of the newest frame.
+    The similarity of a track is that of its most similar instance.
 
     The paper moves the new joints back by F_{k->l}; here the joints of every instance in Q have been moved forward to
-    frame k, field by field, so that one flow field a frame serves the whole queue.
+    frame k, field by field, so that one flow field per frame is enough for the whole queue.
 
     Args:
         boxes: `(n, 4)` of the new poses.
         poses: the new poses.
-        queue: already moved to their frame.
+        queue: Q, already moved to their frame.
         sigmas: `(k,)` OKS constants.
         similarity: which of the four.
 
@@ -48,7 +48,7 @@ def similarity_matrix(
 def _to_instances(
     boxes: Floats, poses: Poses, queue: Queue, rows: slice, sigmas: Floats, similarity: Similarity
 ) -> Floats:
-    """Similarity `(n, m)` of new poses with some rows of Q."""
+    """Similarity `(n, m)` of new poses to the instances in some rows of Q."""
     tracked = queue.boxes[rows]
     if similarity is Similarity.BBOX:
         return box_geometry.iou(boxes, tracked)

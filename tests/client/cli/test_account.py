@@ -42,7 +42,7 @@ def test_every_result_counts_once() -> None:
     assert account.recent_latency_ms == 20.0
     assert {stage: times.count for stage, times in account.stages_ms.items()} == {"pose": 3}
     assert account.complaints() == ["2 x undecodable: no JPEG", "1 x superseded"]
-    assert account.complaints(most=1)[-1] == "and 1 other reasons"
+    assert account.complaints(most=1)[-1] == "and 1 other reason"
     assert account.summary().startswith("3 frames tracked, 2 failed, 1 dropped, 3 identities")
 
 

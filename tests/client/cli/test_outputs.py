@@ -70,4 +70,4 @@ def test_a_data_set_that_is_done_may_be_read_only(done: bool, tmp_path: Path) ->
     folders = [f"--videos={tmp_path / 'videos'}", f"--gt={tmp_path / 'gt'}", f"--out={tmp_path / 'dt'}"]
     result = CliRunner().invoke(app, ["run-dataset", *folders, "--server", "127.0.0.1:1"])
     assert result.exit_code == (0 if done else 1)
-    assert ("1 were there" if done else "Permission denied") in result.stderr
+    assert ("1 already there" if done else "Permission denied") in result.stderr

@@ -165,7 +165,7 @@ def test_the_category_of_people_is_found(categories: list[dict[str, Any]], tmp_p
         ({"images": [{"id": float("inf"), "file_name": "five.jpg"}]}, "OverflowError"),
         ({"annotations": []}, r"no box of a person with labelled joints \(category 1\)"),
         ({"annotations": [{"image_id": 5, "bbox": [1, 2, 3, 4], "category_id": 3}]}, "no box of a person"),
-        ({"images": []}, "knows none of the 1 pictures"),
+        ({"images": []}, "lists none of these pictures by"),
     ],
 )
 def test_other_files_are_refused_by_name(changes: dict[str, Any], said: str, tmp_path: Path) -> None:

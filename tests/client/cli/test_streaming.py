@@ -173,7 +173,7 @@ def test_what_was_not_tracked_is_status_1(
     assert outcome.status == (ExitStatus.INTERRUPTED if interrupted and not live else status)
 
 
-@pytest.mark.parametrize(("live", "said"), [(False, "2 of 4 frames have no result"), (True, "1 of 4 frames have no")])
+@pytest.mark.parametrize(("live", "said"), [(False, "2 of 4 frames without a result"), (True, "1 of 4 frames without")])
 def test_how_many_frames_have_no_result_is_said(live: bool, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = Outcome(live=live)
     for became in FrameStatus:

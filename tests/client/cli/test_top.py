@@ -156,7 +156,7 @@ async def test_a_server_that_is_gone_has_no_streams_to_show(
         await top._show(TopJob(ServerAccess(("host:1",)), every_s=0.001))
     said = capsys.readouterr().out
     assert said.count("nobody answers") == 3
-    assert said.count("host:1: 1 streams") == 2
+    assert said.count("host:1: 1 stream,") == 2
     assert "host:1: 0 streams" not in said
     assert "50 (10%)" in said
 

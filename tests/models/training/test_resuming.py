@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from posewire_models.training.checkpoint import load_checkpoint, save_checkpoint
 from posewire_models.training.loop import train
@@ -74,13 +73,3 @@ def test_groups_of_other_parameters_are_refused(tmp_path: Path, factors: dict[st
     began(tmp_path)
     with pytest.raises(ValueError, match=r"loop\.lr_factors divides .*its factors: 1\.0, 0\.5"):
         go_on(tmp_path, lr_factors=factors)
-
-
-def test_checkpoints_of_old_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    state = began(tmp_path)
-    del state["settings"]
-    for group in state["optimiser"]["param_groups"]:
-        del group["names"]
-    torch.save(state, tmp_path / "checkpoint.pt")
-    assert go_on(tmp_path)["step"] == 4
-    assert not caplog.text

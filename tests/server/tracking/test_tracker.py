@@ -351,7 +351,7 @@ def test_an_empty_scene_is_followed_too() -> None:
 
 
 def test_joints_of_another_joint_set_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"2 boxes and 17 joints a pose need \(2, 17, 3\)"):
+    with pytest.raises(ValueError, match=r"2 boxes with 17 joints each need \(2, 17, 3\)"):
         tracker().update(boxes_at([(0, 0), (300, 0)]), np.zeros((2, 15, 3), np.float32))
 
 

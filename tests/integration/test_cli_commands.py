@@ -284,7 +284,7 @@ def test_poses_need_no_flow(tmp_path: Path) -> None:
     (bundle / "manifest.json").write_text(json.dumps({**manifest, "flow": None}))
     result = run("poses", str(folder), "--bundle", str(bundle), "--out", str(out))
     assert result.exit_code == 0, result.stderr
-    assert "1 pictures" in result.stderr
+    assert "1 picture," in result.stderr
     assert isinstance(json.loads(out.read_text()), list)
 
 

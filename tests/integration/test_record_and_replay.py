@@ -231,7 +231,7 @@ async def test_units_that_failed_for_their_boxes_or_numbers_are_decoded_again(tm
     for number in (3, 5, 7, 11):  # later ones build on those that failed
         explanation = await explain(recording, number, networks())
         assert explanation.ids == explanation.recorded_ids == [1]
-    with pytest.raises(ValueError, match=r"frame 4 was not tracked;.* next to it 3 and 5"):
+    with pytest.raises(ValueError, match=r"frame 4 was not tracked;.* nearest: 3 and 5"):
         await explain(recording, 4, networks())
 
 
@@ -324,7 +324,7 @@ async def test_every_candidate_of_a_frame_is_explained(tmp_path: Path) -> None:
     assert sorted(pose.id for pose in explanation.poses if pose.id) == [1, 2, 3]
     (newcomer,) = [pose for pose in explanation.poses if pose.id == 3]
     assert [candidate.track for candidate in newcomer.candidates] in ([1, 2], [2, 1])
-    with pytest.raises(ValueError, match=r"frame 99 .*; 12 of the frames 0\.\.11 were tracked, the nearest is 11"):
+    with pytest.raises(ValueError, match=r"frame 99 .*; 12 of the frames 0\.\.11 were tracked, nearest: 11"):
         await explain(recording, 99, networks())
 
 

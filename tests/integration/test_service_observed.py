@@ -270,7 +270,7 @@ async def test_posewire_top_shows_the_streams() -> None:
         )
         output = (await top.communicate())[0].decode()
     assert top.returncode == 0
-    assert f"{address}: 1 streams" in output
+    assert f"{address}: 1 stream," in output
     assert "door all" in output
     assert "320x240" in output
 

@@ -522,7 +522,7 @@ async def test_a_token_cannot_take_all_places_for_opening(tmp_path: Path) -> Non
                 [asyncio.ensure_future(call.read()) for call in calls], return_when=asyncio.FIRST_COMPLETED
             )
             assert len(refused) == 1
-            with pytest.raises(grpc.aio.AioRpcError, match=f"about to open {own} streams at once"):
+            with pytest.raises(grpc.aio.AioRpcError, match=f"configurations of {own} of your new streams"):
                 refused.pop().result()
             client = _TokenClient(other, tokens.metadata("yard"))
             await client.open()

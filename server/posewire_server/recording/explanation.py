@@ -109,7 +109,7 @@ def _tracked_beside(recording: Recording, number: int) -> str:
         return "; no frame was tracked"
     place = bisect.bisect(tracked, number)
     beside = " and ".join(map(str, tracked[max(place - 1, 0) : place + 1]))
-    return f"; {len(tracked)} of the frames {tracked[0]}..{tracked[-1]} were tracked, the nearest is {beside}"
+    return f"; {len(tracked)} of the frames {tracked[0]}..{tracked[-1]} were tracked, nearest: {beside}"
 
 
 def _tracked_frames(recording: Recording, settings: StreamSettings, clock: FrameClock) -> Iterator[tuple[_Fed, Frame]]:

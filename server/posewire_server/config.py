@@ -30,16 +30,16 @@ __all__ = [
 
 DEFAULT_PORT = 50051
 LEAST_FRAME_PIXELS = 32 * 32
-"""The least that a limit of a frame's pixels may be."""
+"""Lower bound of limits on a frame's pixels."""
 MOST_FRAME_PIXELS = 2**28
-"""The most that it may be."""
+"""Upper bound of these limits."""
 MOST_PEOPLE = 1000
-"""The most that a limit of the people in a frame may be."""
+"""Upper bound of the limit on people per frame."""
 _DECODERS = ("auto", "cpu", "gpu")
 
 
 class LogLevel(StrEnum):
-    """Least severity that is logged."""
+    """Minimum severity of log messages."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -48,7 +48,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How log lines look. `AUTO` is human on a terminal, JSON elsewhere."""
+    """Format of log lines. `AUTO` is `HUMAN` on a terminal, `JSON` elsewhere."""
 
     AUTO = "auto"
     HUMAN = "human"
@@ -57,23 +57,23 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitsConfig:
-    """What the server accepts; whoever asks for more gets an error that names the limit.
+    """What the server accepts; a request beyond a limit gets an error that names the limit.
 
     Attributes:
         max_frame_bytes: bytes of one encoded frame or picture.
-        max_frame_pixels: width times height of one decoded frame; checked in its header, before it is decoded.
+        max_frame_pixels: width times height of one decoded frame; its header is checked before it is decoded.
         max_streams: streams open at the same time.
-        max_openings_per_s: streams that a token, or without tokens a host, may open a second in the long run; after a
-            pause `max_streams` at once. Beyond it, whoever opens one waits.
-        max_pictures: single pictures (EstimatePoses) in work at the same time.
-        max_people: people estimated in one frame, and boxes that a caller may give with it.
-        max_inbox: frames of a stream that wait for their turn under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or
-            this many units of a video codec, which must all be decoded).
-        max_fps: frames a second that are read from one stream under DROP_POLICY_LATEST, where they would only supersede
-            each other; a client that sends more is held back.
-        max_stream_s: a stream that has been open for so long is drained, so that its client resumes it; 0: never.
-        max_idle_s: likewise one on which no frame came for so long; 0: never.
-        max_stall_s: a stream whose client does not read a response for so long is ended.
+        max_openings_per_s: streams per second that one token, or one host if there are no tokens, may open in the long
+            run; after a pause, `max_streams` at once. Opening more has to wait.
+        max_pictures: single pictures (EstimatePoses) in progress at the same time.
+        max_people: people estimated per frame, and boxes that a caller may give with it.
+        max_inbox: waiting frames per stream under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or this many access
+            units of a video codec, which must all be decoded).
+        max_fps: frames per second that are read from one stream under DROP_POLICY_LATEST, where more would only
+            supersede each other; a client that sends more is held back.
+        max_stream_s: a stream that has been open for this long is drained, so that its client resumes it; 0: never.
+        max_idle_s: a stream that has received no frame for this long is drained likewise; 0: never.
+        max_stall_s: a stream whose client has not read a response for this long is ended.
     """
 
     max_frame_bytes: int = 32 * 2**20
@@ -104,14 +104,15 @@ class LimitsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityConfig:
-    """Who may connect, and whether others can listen in.
+    """Authentication and encryption.
 
     Attributes:
         tls_cert: PEM file with the server's certificate chain; None: no TLS.
         tls_key: PEM file with its private key.
-        client_ca: PEM file with the authorities whose certificates clients must show (mutual TLS); None: none.
-        tokens: file with the hashes of the tokens that are accepted, see `tokens`; None: no token is needed.
-        insecure: listen beyond this machine even though anybody could call.
+        client_ca: PEM file with the authorities that must have signed client certificates (mutual TLS); None: clients
+            need no certificate.
+        tokens: file with the hashes of accepted tokens, see `admission.tokens`; None: no token is needed.
+        insecure: allow listening beyond this machine without tokens or TLS.
     """
 
     tls_cert: Path | None = None
@@ -122,7 +123,7 @@ class SecurityConfig:
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("of tls_cert and tls_key there is only one; give both for TLS, or none")
+            raise ValueError("only one of tls_cert and tls_key is given; give both for TLS, or neither")
         if self.client_ca is not None and self.tls_cert is None:
             raise ValueError("client_ca is given without TLS; give tls_cert and tls_key too")
 
@@ -134,12 +135,12 @@ class SecurityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StageBatchingConfig:
-    """How requests of all streams are joined for one stage of inference.
+    """How requests of all streams are batched for one stage of inference.
 
     Attributes:
-        max_batch: items (frames, pairs of frames, or people) that go through the network together; 0: as many as suit
-            stage and device, see `BatchingConfig.on`.
-        max_wait_ms: how long the oldest request may wait for others that are on their way. A lone request never waits.
+        max_batch: items (frames, pairs of frames, or people) per batch; 0: chosen for the stage and the device, see
+            `BatchingConfig.on`.
+        max_wait_ms: how long the oldest request may wait for others that are about to come. A lone request never waits.
     """
 
     max_batch: int = 0
@@ -159,10 +160,10 @@ class BatchingConfig:
     pose: StageBatchingConfig = field(default_factory=StageBatchingConfig)
 
     def on(self, device: str) -> BatchingConfig:
-        """The same with the sizes that nobody chose, for networks on a device of this type: `cpu`, `cuda`.
+        """The same, with sizes of 0 filled in for a device of this type: `cpu` or `cuda`.
 
-        A GPU takes a full batch in little more time than a single frame: there, batches grow to the largest size that
-        has a graph; those of people to four of them.
+        A GPU processes a full batch in little more time than a single frame. There, batches of frames grow to the
+        largest size that has a CUDA graph, batches of people to four times that.
         """
         frames, people = (8, 64) if device == "cpu" else (32, 128)
 
@@ -176,40 +177,40 @@ class BatchingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """Everything that the server can be told.
+    """All settings of the server.
 
     Attributes:
         host: address to listen on; the default is reachable from this machine only.
-        port: 0 takes a free one.
+        port: port to listen on; 0: any free one.
         bundle: name or folder of the bundle of networks.
         detector: `auto` (the bundle's own if it has one, else none), or a detector specification, e.g. `onnx:PATH`.
         flow: `auto` (the bundle's own, for the device), or a flow specification, e.g. `dis`.
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
-        runtime: what runs the networks: torch, openvino (on a CPU), cuda-graphs (on a GPU), or auto: the last on a
-            GPU, on a CPU the second where it is installed.
-        precision: in what they compute: float32, float16, bfloat16, or auto: float32 on a CPU, float16 on a GPU.
-        jpeg_decoder: what decodes JPEGs: cpu, gpu, or auto, whichever is faster at the start.
-        video_decoder: what decodes H.264 and H.265, likewise.
-        threads: threads of a network on the CPU; 0 leaves it to the libraries.
-        decode_threads: threads that decode frames; 0 is half the CPU cores.
-        log_level: least severity that is logged.
+        runtime: what runs the networks: torch, openvino (on a CPU), cuda-graphs (on a GPU), or auto: cuda-graphs on a
+            GPU; on a CPU, openvino if it is installed.
+        precision: of the networks: float32, float16, bfloat16, or auto: float32 on a CPU, float16 on a GPU.
+        jpeg_decoder: JPEG decoder: cpu, gpu, or auto, whichever is faster at startup.
+        video_decoder: H.264 and H.265 decoder, likewise.
+        threads: threads of each network on the CPU; 0: chosen by the libraries.
+        decode_threads: threads for decoding frames; 0: half the CPU cores.
+        log_level: minimum severity of log messages.
         log_format: `auto`, `human` or `json`.
         drain_grace_s: how long streams may take to finish when the server is told to stop.
         resume_key: file with the secret that signs resume tokens, the same on servers that continue each other's
-            streams; made if it is not there. None: one in the user's state directory.
-        resume_lifetime_s: a resume token is accepted for so long.
-        metrics_port: port on which Prometheus finds the metrics, over HTTP; 0: they are not served.
-        metrics_host: address for that; the default is reachable from this machine only.
-        traces: OpenTelemetry collector that gets the frames' ways as spans, e.g. `http://localhost:4317`; empty: none.
-        traces_share: of the frames that are traced, 0..1.
-        record: folder into which every stream is recorded, requests and results; None: nothing is.
-        record_max_mb: the recordings in it take so much space at most; the oldest ones make room.
-        port_file: file that gets the bound port once the server accepts calls.
-        exit_on_stdin_eof: stop when standard input ends, as it does when the program that started the server is gone.
-        security: who may connect.
+            streams; created if missing. None: one in the user's state directory.
+        resume_lifetime_s: how long a resume token is accepted.
+        metrics_port: port for Prometheus metrics over HTTP; 0: none.
+        metrics_host: address for Prometheus metrics; the default is reachable from this machine only.
+        traces: OpenTelemetry collector for traces of frames, e.g. `http://localhost:4317`; empty: none.
+        traces_share: share of frames to trace, 0..1.
+        record: folder to record every stream in, requests and results; None: no recording.
+        record_max_mb: maximum size of all recordings in it; the oldest are deleted.
+        port_file: file to write the bound port to once the server accepts calls.
+        exit_on_stdin_eof: stop at the end of standard input, for example when the program that started the server ends.
+        security: authentication and encryption.
         limits: what the server accepts.
-        batching: how requests are joined.
-        tracker: what streams get that leave a tracker setting out.
+        batching: how requests are batched.
+        tracker: defaults for tracker settings that a stream leaves out.
 
     Raises:
         ValueError: a value is out of range; the message names it, the range and the remedy.
@@ -278,7 +279,7 @@ class ServerConfig:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can connect. A name other than `localhost` may mean anything."""
+        """Whether only this machine can connect. Host names other than `localhost` may resolve to anything."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -286,5 +287,5 @@ class ServerConfig:
 
     @property
     def decoders(self) -> int:
-        """Threads that decode frames."""
+        """Number of threads that decode frames."""
         return self.decode_threads or max(1, (os.cpu_count() or 2) // 2)

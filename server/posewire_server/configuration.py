@@ -1,4 +1,4 @@
-"""Where settings come from: defaults, then a TOML file, then the environment, then flags; the later one wins.
+"""Reading the settings: defaults, then a TOML file, then the environment, then flags; later sources win.
 
 A setting has one name everywhere: `limits.max_streams` in TOML is `max_streams` in the table `[limits]`, in the
 environment `POSEWIRE_SERVER_LIMITS_MAX_STREAMS`. Unknown names are errors that suggest the nearest known one.
@@ -32,7 +32,7 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class _Given:
-    """A value that somebody gave, and where."""
+    """A value and where it was given."""
 
     value: Any
     origin: str
@@ -48,7 +48,7 @@ def load_config(
 
     Args:
         file: TOML file; none by default.
-        environment: variables, of which those that start with `ENVIRONMENT_PREFIX` count.
+        environment: variables; only those that start with `ENVIRONMENT_PREFIX` count.
         flags: setting name (`limits.max_streams`) to value; None means that the flag was not given.
 
     Raises:
@@ -71,7 +71,7 @@ def setting_names() -> tuple[str, ...]:
 
 
 def _keep_people_within_limit(given: dict[str, _Given]) -> None:
-    """A limit below the default of `tracker.max_people`, which streams get that leave it out, lowers that default."""
+    """A `limits.max_people` below the default of `tracker.max_people` lowers that default."""
     limit = given.get("limits.max_people")
     if limit is not None and "tracker.max_people" not in given:
         most = _convert("limits.max_people", limit, int)
@@ -79,7 +79,7 @@ def _keep_people_within_limit(given: dict[str, _Given]) -> None:
 
 
 def _fields(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Full name and type of every setting, tables unfolded."""
+    """Full name and type of every setting, with tables flattened."""
     for name, kind in typing.get_type_hints(settings).items():
         if dataclasses.is_dataclass(kind):
             yield from _fields(typing.cast(type, kind), f"{prefix}{name}.")
@@ -92,7 +92,7 @@ def _from_file(file: Path) -> dict[str, _Given]:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # of numbers and nests too large to be read, too
+    except (ValueError, RecursionError) as error:  # also for numbers that are too long and nesting that is too deep
         raise ConfigError(f"the configuration {file} is not valid TOML: {error}") from error
     return {_known(name, str(file)): _Given(value, str(file)) for name, value in _unfold(table)}
 
@@ -127,11 +127,11 @@ def _known(name: str, origin: str) -> str:
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else "; see the documentation for the settings there are"
+    return f"; did you mean {close[0]!r}?" if close else "; see the documentation for all settings"
 
 
 def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -> Settings:
-    """Construct a settings class from what was given under `prefix`; what was not given keeps its default."""
+    """Construct a settings class from the values given under `prefix`; all others keep their defaults."""
     values: dict[str, Any] = {}
     for name, kind in typing.get_type_hints(settings).items():
         full = prefix + name
@@ -145,17 +145,17 @@ def _build(settings: type[Settings], given: Mapping[str, _Given], prefix: str) -
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        # The message names the settings that are at fault; those of a table may do so without the table's name.
+        # The message names the settings at fault, possibly without the name of their table.
         message = str(error)
         if any(message.startswith(f"{name} ") for name in values):
             message = prefix + message
         named = {name for name in given if re.search(rf"(?<![\w.]){re.escape(name)}\b", message)}
         origins = [each.origin for name, each in given.items() if name in named]
-        raise ConfigError(f"{message} ({', '.join(dict.fromkeys(origins)) or 'of the defaults'})") from error
+        raise ConfigError(f"{message} ({', '.join(dict.fromkeys(origins)) or 'from the defaults'})") from error
 
 
 def _convert(name: str, given: _Given, kind: Any) -> Any:
-    """A TOML value, an environment string or a flag's value as the type that the setting has."""
+    """Convert a TOML value, an environment string or a flag's value to the type of the setting."""
     if isinstance(kind, types.UnionType):  # X | None
         kind = next(member for member in kind.__args__ if member is not type(None))
     value = given.value
@@ -164,7 +164,7 @@ def _convert(name: str, given: _Given, kind: Any) -> Any:
         wanted, convert = f"one of {', '.join(kind)}", kind
     if convert is None:
         raise TypeError(f"setting {name} has the type {kind}, which no source can give")
-    # To Python, True is a number; to whoever writes it where a number is due, it is a mistake.
+    # Python accepts True as a number; in a configuration it is a mistake.
     if isinstance(value, bool) != (kind is bool) and not isinstance(value, str):
         raise ConfigError(f"{name} is {value!r} ({given.origin}); it must be {wanted}")
     try:
@@ -192,7 +192,7 @@ def _text(value: Any) -> str:
 
 
 def _path(value: Any) -> Path:
-    if value == "":  # to Python, that is the folder in which the server was started
+    if value == "":  # `Path("")` is the current folder
         raise ValueError("empty")
     return Path(value)
 

@@ -1,4 +1,4 @@
-"""Counts of what is held at the moment, by whom."""
+"""Counting what each caller holds at the moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["counted"]
 
 @contextmanager
 def counted(counts: Counter[str], who: str) -> Iterator[None]:
-    """Count one more of `who` during the block; who has none is forgotten."""
+    """Add one to the count of `who` during the block. Keys with a count of 0 are deleted."""
     counts[who] += 1
     try:
         yield

@@ -1,4 +1,4 @@
-"""The signal to finish: of a server that is about to stop, and of a stream whose time is up."""
+"""The signal to finish, for a server that is about to stop and for a stream whose time is up."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["DrainSignal"]
 
 
 class DrainSignal:
-    """Set once.
+    """A signal that is set once.
 
     Args:
-        grace_s: how long finishing may take from then on.
+        grace_s: how long finishing may take after it is set.
     """
 
     def __init__(self, grace_s: float) -> None:
@@ -24,7 +24,7 @@ class DrainSignal:
         return self._set.is_set()
 
     def set(self) -> None:
-        """Ask whoever waits for it to finish."""
+        """Tell everything that waits for the signal to finish."""
         if not self._set.is_set():
             self._deadline = time.monotonic() + self.grace_s
             self._set.set()
@@ -35,5 +35,5 @@ class DrainSignal:
 
     @property
     def remaining_s(self) -> float:
-        """What is left of the grace."""
+        """What remains of the grace period."""
         return max(0.0, self._deadline - time.monotonic())

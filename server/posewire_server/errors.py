@@ -1,15 +1,15 @@
-"""What can go wrong, as exceptions. `status` says how each looks to a client.
+"""The exceptions. `wire/status.py` maps each to a gRPC status.
 
     ServiceError
-    ├── InvalidRequest          a field is unusable: what, the range, the remedy
-    ├── OutOfOrder              a message that must not come now
+    ├── InvalidRequest          a field is invalid
+    ├── OutOfOrder              a message is not allowed at this point
     ├── DetectorMissing         no boxes were given, and there is no detector
-    ├── NotAuthenticated        no token, or one that is not known
+    ├── NotAuthenticated        the token is missing or unknown
     ├── NotPermitted            the token does not allow this
-    ├── LimitReached            too many streams or pictures at once, or too many frames a second
-    ├── Stalled                 the client does not read what it is sent
+    ├── LimitReached            too many streams or pictures at once, or too many frames per second
+    ├── Stalled                 the client does not read its responses
     ├── ServerDraining          the server is about to stop
-    └── FrameError              one frame only; its stream goes on
+    └── FrameError              concerns one frame only; its stream continues
         ├── Undecodable
         ├── PictureTooLarge
         ├── WrongSize
@@ -21,7 +21,7 @@
 Each message says what was wrong, the limit or range, and what to do.
 """
 
-# ruff: noqa: N818  the names say what happened; that they are errors is clear where they are raised
+# ruff: noqa: N818  the names say what happened
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ __all__ = [
 
 
 class ServiceError(Exception):
-    """Base of all errors that a client is told about.
+    """Base of all errors that are reported to the client.
 
     Args:
-        message: what was wrong, the limit or range, and what to do; goes to the client as it is.
-        field: the field of the request that is at fault, e.g. `config.tracker.queue_length`; empty if none is.
+        message: what was wrong, the limit or range, and what to do; sent to the client unchanged.
+        field: the field of the request at fault, e.g. `config.tracker.queue_length`; empty if none is.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
@@ -61,11 +61,11 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError):
-    """A field of a request is unusable."""
+    """A field of a request is invalid."""
 
 
 class OutOfOrder(ServiceError):
-    """A message came when another one was due, as a frame before the configuration."""
+    """A message came when another one was expected, for example a frame before the configuration."""
 
 
 class DetectorMissing(ServiceError):
@@ -73,7 +73,7 @@ class DetectorMissing(ServiceError):
 
 
 class NotAuthenticated(ServiceError):
-    """The call came without a token, or with one that is not known."""
+    """The call has no token or an unknown one."""
 
 
 class NotPermitted(ServiceError):
@@ -81,7 +81,7 @@ class NotPermitted(ServiceError):
 
 
 class LimitReached(ServiceError):
-    """As many streams, pictures or frames a second are in work as the server, or the caller's token, allows."""
+    """The server, or the caller's token, allows no more streams, pictures or frames per second."""
 
 
 class Stalled(ServiceError):
@@ -89,15 +89,15 @@ class Stalled(ServiceError):
 
 
 class ServerDraining(ServiceError):
-    """The server is about to stop and takes nothing new."""
+    """The server is about to stop and accepts nothing new."""
 
 
 class FrameError(ServiceError):
-    """One frame or picture cannot be processed. In a stream, that frame fails and the next one is taken."""
+    """One frame or picture cannot be processed. In a stream, only that frame fails."""
 
 
 class Undecodable(FrameError):
-    """The bytes are not a picture of the codec, or are cut off or damaged."""
+    """The data does not match the codec, or is truncated or damaged."""
 
 
 class PictureTooLarge(FrameError):
@@ -105,11 +105,11 @@ class PictureTooLarge(FrameError):
 
 
 class WrongSize(FrameError):
-    """Raw bytes do not have the size that was announced."""
+    """A raw frame does not have the announced size."""
 
 
 class BadBoxes(FrameError):
-    """The boxes given by the caller are unusable."""
+    """The caller's boxes are invalid."""
 
 
 class BadNumber(FrameError):
@@ -117,7 +117,7 @@ class BadNumber(FrameError):
 
 
 class BadElapsed(FrameError):
-    """The time since the frame before is out of its range."""
+    """The time since the previous frame is out of range."""
 
 
 class InferenceFailed(FrameError):

@@ -1,4 +1,4 @@
-"""Files that may change while the server runs."""
+"""Watching files that may change while the server runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["FileChanges"]
 
 
 class FileChanges:
-    """Tells whether any of some files has changed since the last look."""
+    """Tells whether any of these files has changed since the last check."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = tuple(files)
@@ -18,7 +18,7 @@ class FileChanges:
         self._why_unread = ""
 
     def happened(self) -> bool:
-        """Whether there was a change since this was asked last, or since the start, or one that is still unread."""
+        """Whether a file has changed since the last call (or since construction), or a change is still unread."""
         before, self._seen = self._seen, self._look()
         if self._seen != before:
             self._is_unread, self._why_unread = False, ""
@@ -27,7 +27,7 @@ class FileChanges:
         return is_unread
 
     def unread(self, why: str) -> bool:
-        """The change that happened could not be read: `happened` will say so again. Whether the reason is a new one."""
+        """Note that a change could not be read, so that `happened` reports it again. Returns whether `why` is new."""
         is_new = why != self._why_unread
         self._is_unread, self._why_unread = True, why
         return is_new
@@ -37,7 +37,7 @@ class FileChanges:
 
 
 def _state(file: Path) -> tuple[int, ...] | None:
-    """What differs when the file does, or who may read it; None while it is not there."""
+    """A value that changes whenever the file or its permissions change; None if it does not exist."""
     try:
         stat = file.stat()
     except OSError:

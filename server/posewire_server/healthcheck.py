@@ -1,7 +1,7 @@
-"""Ask the server of this machine, or of this container, how it is: `python -m posewire_server.healthcheck`.
+"""Check the health of the server on this machine, or in this container: `python -m posewire_server.healthcheck`.
 
-It reads the settings that the server reads, so that it knows the port and the certificates; flags of the server it
-cannot know. The exit status is 0 if the server is SERVING. Importing this costs little: no torch.
+It reads the same settings as the server, for the port and the certificates; it cannot know the server's flags. The exit
+status is 0 if the server is SERVING. Importing this is cheap: no torch.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from posewire_server.configuration import ConfigError, load_config
 __all__ = ["UnhealthyError", "ask"]
 
 _STATUS = health_pb2.HealthCheckResponse.ServingStatus
-_OPTIONS = [("grpc.enable_http_proxy", 0)]  # this machine is asked, and none that the environment names
+_OPTIONS = [("grpc.enable_http_proxy", 0)]  # ask this machine directly, even if the environment names a proxy
 
 
 class UnhealthyError(Exception):
-    """The server does not serve; the message says what it said, or why it could not be asked."""
+    """The server is not SERVING; the message gives its status, or why it could not be asked."""
 
 
 def ask(config: ServerConfig, service: str = "", timeout_s: float = 5.0) -> None:
     """Ask the standard health service.
 
-    With TLS, the server is trusted if it shows the very certificate that the settings name, whatever its name and
-    issuer: it is this machine that is asked. Where clients need a certificate too, that same one is shown.
+    With TLS, the server is trusted if it presents exactly the certificate that the settings name, whatever its name and
+    issuer, since it runs on this machine. If clients need a certificate, the same one is presented.
 
     Args:
         config: settings of the server.
@@ -43,7 +43,7 @@ def ask(config: ServerConfig, service: str = "", timeout_s: float = 5.0) -> None
         timeout_s: for connecting and for the answer.
 
     Raises:
-        UnhealthyError: see there.
+        UnhealthyError: the server is not SERVING, or could not be asked.
     """
     address = f"{_reachable(config.host)}:{config.port}"
     try:
@@ -57,13 +57,13 @@ def ask(config: ServerConfig, service: str = "", timeout_s: float = 5.0) -> None
             ) from error
         raise UnhealthyError(f"{address} gave no answer: {error.code().name}: {error.details()}") from error
     except OSError as error:
-        raise UnhealthyError(f"{address} cannot be asked: {error}") from error
+        raise UnhealthyError(f"{address} cannot be reached: {error}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise UnhealthyError(f"{address} says {_STATUS.Name(answer.status)}")
 
 
 def _reachable(host: str) -> str:
-    """The address to ask for one to listen on."""
+    """The address to connect to, for a server that listens on `host`."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -89,22 +89,22 @@ def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.C
 
 
 def _name_in_certificate(address: str, cert: Path, shown: tuple[Path, Path] | None, timeout_s: float) -> str:
-    """A name that the server's certificate is for; the library reads certificates only out of a connection.
+    """A name in the server's certificate. Python's `ssl` reads certificates only from a connection.
 
-    The connection is one that the server takes for that of a client, so that its log has no word of it.
+    The connection looks like a client's to the server, so that nothing is logged.
 
     Args:
         address: of the server.
-        cert: that it must show.
-        shown: certificate and key to show; None: none.
+        cert: the certificate that it must present.
+        shown: certificate and key to present; None: none.
         timeout_s: for connecting, and for each wait.
 
     Raises:
-        OSError: no connection, or the server shows another certificate (as in the middle of a renewal).
+        OSError: no connection, or the server presents another certificate (for example during a renewal).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # no authority is needed above the certificate itself
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust the certificate itself, without its issuer
     context.load_verify_locations(cert)
     context.set_alpn_protocols(["h2"])
     if shown is not None:
@@ -114,9 +114,9 @@ def _name_in_certificate(address: str, cert: Path, shown: tuple[Path, Path] | No
         socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
         context.wrap_socket(plain) as encrypted,
     ):
-        encrypted.recv(1)  # the server speaks when it has made up its mind: hanging up before that is a failure to it
+        encrypted.recv(1)  # the server speaks first, once the handshake is done; it logs an earlier hang-up as an error
         names: Any = (encrypted.getpeercert() or {}).get("subjectAltName", ())
-    for kind, name in names:  # also URIs and others that nobody connects to
+    for kind, name in names:  # there may also be URIs and others, which clients do not connect to
         if kind == "DNS":
             return str(name).replace("*", "any")
         if kind == "IP Address":
@@ -135,7 +135,7 @@ def main(
     timeout_s: Annotated[float, typer.Option(help="Maximum seconds for each wait.")] = 5.0,
 ) -> None:
     """Ask the server on this machine for its health; exit status 0 if it is SERVING."""
-    # Whether the server may listen as it does is for the server to say: that it is `insecure` may have been a flag.
+    # Whether `insecure` is needed is for the server to check: it may have been given as a flag.
     flags = {"port": port, "security.insecure": True}
     try:
         ask(load_config(file=config, environment=os.environ, flags=flags), service, timeout_s)

@@ -1,6 +1,6 @@
-"""The command line of the server. Importing this costs little: no torch, no gRPC.
+"""The command line of the server. Importing this is cheap: no torch, no gRPC.
 
-`serve` is a typer command; `posewire serve` and `python -m posewire_server` are both made of it.
+`serve` is the typer command behind both `posewire serve` and `python -m posewire_server`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def serve(
         float | None, typer.Option(help="Maximum number of streams that one token or host may open per second.")
     ] = None,
     max_pictures: Annotated[
-        int | None, typer.Option(help="Maximum number of single pictures in work at the same time.")
+        int | None, typer.Option(help="Maximum number of single pictures in progress at the same time.")
     ] = None,
     max_people: Annotated[int | None, typer.Option(help="Maximum number of people in a frame.")] = None,
     max_inbox: Annotated[int | None, typer.Option(help="Maximum number of waiting frames per stream.")] = None,
@@ -144,7 +144,7 @@ def serve(
 
 
 def _full_name(flag: str) -> str:
-    """`limits.max_streams` for `max_streams`."""
+    """The name of a flag's setting: `limits.max_streams` for `max_streams`."""
     for table, settings in _TABLES.items():
         if flag in {field.name for field in dataclasses.fields(settings)}:
             return f"{table}.{flag}"
@@ -152,20 +152,19 @@ def _full_name(flag: str) -> str:
 
 
 def start(config: ServerConfig) -> None:
-    """Serve until told to stop; what keeps the server from starting is printed as one line, exit status 1."""
+    """Serve until told to stop. If the server cannot start, print the reason in one line; exit status 1."""
     with _ended_by_sigterm():
         _start(config)
-    # Everything is closed. The interpreter would still look through all of torch for garbage, which takes it seconds
-    # that whoever stops the server waits for.
+    # Everything is closed. A normal exit would still collect garbage in all of torch, which takes seconds.
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed (2>&-)
+        if stream is not None:  # None if it was closed (2>&-)
             stream.flush()
     os._exit(0)
 
 
 def _start(config: ServerConfig) -> None:
     try:
-        read_manifest(find_bundle(config.bundle))  # a mistyped name need not wait for the networks' packages
+        read_manifest(find_bundle(config.bundle))  # reports a mistyped name before the slow imports
     except (ValueError, OSError) as error:
         raise _cannot_start(error) from None
     try:
@@ -180,7 +179,7 @@ def _start(config: ServerConfig) -> None:
     set_up_logging(config.log_level, config.log_format)
     try:
         run(config)
-    except (ValueError, OSError, ServiceError) as error:  # the last when a network fails on its first frame
+    except (ValueError, OSError, ServiceError) as error:  # ServiceError: a network fails on its first frame
         raise _cannot_start(error) from None
 
 
@@ -188,7 +187,7 @@ def _start(config: ServerConfig) -> None:
 def _ended_by_sigterm() -> Iterator[None]:
     """While the server starts, SIGTERM ends the process at once: no client is connected yet.
 
-    Linux does not bring a container's first process a signal that it has not asked for.
+    Linux delivers a signal to a container's first process only if the process has a handler for it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

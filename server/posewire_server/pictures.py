@@ -22,19 +22,19 @@ __all__ = ["PictureEstimator"]
 _Request: TypeAlias = pose_tracking_service_pb2.EstimatePosesRequest
 _Response: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
 
-# Single pictures share one turn in the batches, and the decoding threads but for one, where there are several, so that
-# many of them do not delay the streams.
+# To the batchers, all single pictures count as one stream, and they leave one decoding thread free if there are
+# several, so that many pictures do not delay the streams.
 _PICTURES = "pictures"
 
 
 class PictureEstimator:
-    """Answers the call.
+    """Answers EstimatePoses calls.
 
     Args:
         config: of the server.
         pipeline: the networks.
-        decoders: threads that decode.
-        decoding: with what pictures are decoded.
+        decoders: the decoding threads.
+        decoding: the decoders to use.
     """
 
     def __init__(self, config: ServerConfig, pipeline: Pipeline, decoders: Workers, decoding: Decoding) -> None:
@@ -45,10 +45,10 @@ class PictureEstimator:
         self._may_decode = asyncio.Semaphore(max(1, decoding.threads(config) - 1))
 
     async def estimate(self, request: _Request, caller: Caller) -> _Response:
-        """Find the poses in a picture, for which there is a place.
+        """Estimate the poses in a picture that has been admitted (see `Places.for_picture`).
 
         Raises:
-            ServiceError: the request is unusable, or one too many for the caller's token.
+            ServiceError: the request is invalid, or exceeds the rate of the caller's token.
         """
         arrived_s = time.monotonic()
         tracker, networks = self._config.tracker, self._pipeline.networks

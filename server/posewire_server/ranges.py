@@ -1,4 +1,4 @@
-"""The check that settings share."""
+"""The range check for settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process: a gRPC server with health and reflection, that starts when its networks work and drains when told."""
+"""The process: a gRPC server with health and reflection. It listens once its networks work, and drains when stopped."""
 
 from __future__ import annotations
 
@@ -48,30 +48,30 @@ __all__ = ["PoseServer", "run", "running_server"]
 log = logging.getLogger(__name__)
 
 _SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
-# What a message may have beside its frame: a resume token, settings, boxes. A frame of up to twice the size that is
-# accepted fails alone; what is larger gRPC itself refuses, which ends the stream.
+# Room in a message besides its frame: a resume token, settings, boxes. A frame of up to twice the accepted size fails
+# alone; gRPC itself rejects larger ones, which ends the stream.
 _MESSAGE_OVERHEAD = MOST_TOKEN_BYTES + 2**20
-# What gRPC can be told.
+# The largest value that gRPC accepts.
 _LONGEST_MESSAGE = 2**31 - 1
-# Of a connection, beyond its streams and pictures: streams that are opened, health checks and the like.
+# Calls per connection beyond its streams and pictures: streams that are being opened, health checks and the like.
 _MORE_CALLS = 64
-# Above all of TLS; gRPC's clients give up after 20 s, its servers by themselves only after two minutes.
+# Mainly for TLS. gRPC's clients give up after 20 s, its servers by default only after two minutes.
 _LONGEST_HANDSHAKE_MS = 20_000
-# When the last handler has returned, its status is still to be sent.
+# For sending the status after the last handler has returned.
 _LAST_WORDS_S = 0.2
-# Then gRPC cuts off whoever is left, which takes hardly any.
+# For gRPC to cancel the remaining calls, which usually takes hardly any time.
 _CUT_OFF_S = 5.0
 _STANDARD_INPUT = 0
 
 
 class PoseServer:
-    """A server that accepts calls; made by `PoseServer.start`.
+    """A server that accepts calls; created by `PoseServer.start`.
 
     Attributes:
         address: `host:port` to connect to.
         port: the bound port.
-        service: the servicer, for what it counts.
-        metrics: what is exported.
+        service: the servicer.
+        metrics: for Prometheus.
     """
 
     def __init__(self, config: ServerConfig, networks: Networks, snapshots: Snapshots, decoding: Decoding) -> None:
@@ -107,14 +107,14 @@ class PoseServer:
 
     @classmethod
     async def start(cls, config: ServerConfig, networks: Networks | None = None) -> PoseServer:
-        """Load and try the networks, then listen.
+        """Load and warm up the networks, then listen.
 
         Args:
             config: settings.
-            networks: in place of those that `config` names.
+            networks: used instead of those that `config` names.
 
         Raises:
-            ConfigError: nothing can be bound to the address.
+            ConfigError: the server cannot listen on the address.
             ValueError, OSError: the networks cannot be loaded, see `load_networks`.
         """
         if networks is None:
@@ -137,12 +137,12 @@ class PoseServer:
         return f"{host}:{self.port}"
 
     async def stop(self) -> None:
-        """Drain: no new streams, the open ones finish the frame in work; then end, at the latest after the grace."""
+        """Drain: no new streams, open ones finish their current frame; then stop, at the latest after the grace."""
         log.info("draining", extra=facts(streams=self.service.places.streams, grace_s=self._config.drain_grace_s))
         self._drain.set()
         self._health.enter_graceful_shutdown()
-        # The port stays open until then: a call that comes now is refused in words, where gRPC would just cut it off.
-        # Only streams and pictures are waited for: a watch of the health must not use up the grace.
+        # The port stays open meanwhile, so that new calls are refused with a message instead of being cut off by gRPC.
+        # Wait only for streams and pictures: a health watch must not use up the grace period.
         with suppress(TimeoutError):
             await asyncio.wait_for(self.service.places.wait_until_idle(), self._config.drain_grace_s)
         stopping = asyncio.ensure_future(self._server.stop(_LAST_WORDS_S))
@@ -167,7 +167,7 @@ class PoseServer:
             else:
                 self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
         except RuntimeError as error:
-            of_the_key = "" if credentials is None else "; or gRPC cannot use the TLS key: take RSA, P-256 or P-384"
+            of_the_key = "" if credentials is None else "; or gRPC cannot use the TLS key: use RSA, P-256 or P-384"
             raise ConfigError(
                 f"cannot listen on {host}:{self._config.port}: the port is taken, or the host is not an address of "
                 f"this machine; choose another one (--port 0 takes a free port){of_the_key}"
@@ -192,7 +192,7 @@ class PoseServer:
             ),
         )
         if security.tokens is not None and not security.tls and not self._config.is_local:
-            log.warning("tokens come in the clear: whoever can listen in can take them; add --tls-cert and --tls-key")
+            log.warning("tokens are sent unencrypted: eavesdroppers can steal them; add --tls-cert and --tls-key")
 
     async def _release(self) -> None:
         self._pipeline.close()
@@ -206,7 +206,7 @@ class PoseServer:
 
 @asynccontextmanager
 async def running_server(config: ServerConfig, networks: Networks | None = None) -> AsyncIterator[str]:
-    """A server inside this program, for tests; gives its address, and drains at the end."""
+    """A server inside this process, for tests; yields its address, and drains at the end."""
     server = await PoseServer.start(config, networks)
     try:
         yield server.address
@@ -235,17 +235,17 @@ async def _serve(config: ServerConfig) -> None:
         told_to_stop.set()
 
     def hang_up() -> None:
-        if not told_to_stop.is_set():  # a terminal that closes sends several
+        if not told_to_stop.is_set():  # a closing terminal sends several
             stop("SIGHUP")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has it ignored
         loop.add_signal_handler(signal.SIGHUP, hang_up)
     if config.exit_on_stdin_eof:
         _call_at_end_of_input(lambda: loop.call_soon_threadsafe(told_to_stop.set))
     server = await _start_unless_told_to_stop(config, told_to_stop)
-    # What is here stays: to look through a few hundred thousand objects now and then would hold up all streams.
+    # These objects live as long as the server: scanning hundreds of thousands of them would delay all streams.
     gc.collect()
     gc.freeze()
     try:
@@ -254,13 +254,13 @@ async def _serve(config: ServerConfig) -> None:
         await told_to_stop.wait()
     finally:
         await server.stop()
-        gc.unfreeze()  # extension modules complain at the end of what was not let go
+        gc.unfreeze()  # extension modules complain at exit about objects that were not freed
         if config.port_file is not None:
             config.port_file.unlink(missing_ok=True)
 
 
 async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:
-    """The server, ready; told to stop before that, the program ends at once: nobody has been promised anything.
+    """Start the server. If told to stop before it is ready, the process ends at once, since it has no clients yet.
 
     Raises:
         ConfigError, ValueError, OSError: as `PoseServer.start`.
@@ -272,7 +272,7 @@ async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio
         if not starting.done():
             log.info("stopped before it was ready")
             logging.shutdown()
-            # Networks are loaded and tried on threads, which cannot be interrupted, and would be waited for.
+            # Threads that load the networks cannot be interrupted, and a normal exit would wait for them.
             os._exit(0)
         return starting.result()
     finally:
@@ -282,12 +282,12 @@ async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio
 
 def _call_at_end_of_input(callback: Callable[[], object]) -> None:
     def read() -> None:
-        # Not `sys.stdin`: the interpreter could not take its lock at the end.
+        # Not `sys.stdin`: the interpreter could not acquire its lock at exit.
         while os.read(_STANDARD_INPUT, 4096):
             pass
         callback()
 
-    # A daemon: it sits in `read` when the program ends for another reason.
+    # A daemon: it is still blocked in `read` when the program ends for another reason.
     threading.Thread(target=read, name="posewire-stdin", daemon=True).start()
 
 
@@ -303,18 +303,18 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", min(2 * limits.max_frame_bytes + _MESSAGE_OVERHEAD, _LONGEST_MESSAGE)),
         ("grpc.max_send_message_length", -1),
-        # Only uncompressed messages: frames are compressed anyway, and a few compressed bytes may become gigabytes.
+        # Uncompressed messages only: frames are compressed anyway, and a few compressed bytes may become gigabytes.
         ("grpc.compression_enabled_algorithms_bitset", 1),
-        ("grpc.so_reuseport", 0),  # two servers on one port would share its clients by chance
+        ("grpc.so_reuseport", 0),  # two servers on one port would split its clients at random
         ("grpc.server_handshake_timeout_ms", _LONGEST_HANDSHAKE_MS),
-        # Clients may ping idle connections this often; more looks like an attack and ends the connection.
+        # How often clients may ping idle connections; more frequent pings look like an attack and end the connection.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-        # And the server pings its clients: one that is gone without a word is noticed within half a minute.
+        # The server also pings its clients, to notice within half a minute if one has vanished.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),  # the one that counts: without it, a minute
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),  # any number
-        # Over one connection; what a call may do then is for `Places` to say.
+        ("grpc.http2.max_pings_without_data", 0),  # unlimited
+        # Per connection; `Places` has the limits that count.
         ("grpc.max_concurrent_streams", limits.max_streams + limits.max_pictures + _MORE_CALLS),
     ]

@@ -52,16 +52,16 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _EstimateRequest: TypeAlias = pose_tracking_service_pb2.EstimatePosesRequest
 _EstimateResponse: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
 
-# A stream whose configuration has not come by then is ended: it holds a place.
+# A stream whose configuration has not arrived by then is ended, since it occupies a place.
 _OPENING_TIMEOUT_S = 30.0
 
 
 class PoseTrackingService(PoseTrackingServiceServicer):
-    """The service.
+    """The servicer.
 
     Args:
         config: of the server.
-        shared: what streams share.
+        shared: what all streams share.
     """
 
     def __init__(self, config: ServerConfig, shared: StreamContext) -> None:
@@ -70,7 +70,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self.places = Places(config.limits, shared.drain)
         self._openings = Openings(config.limits)
         self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, shared.decoding)
-        self._open: dict[str, Progress] = {}  # by the stream's id
+        self._open: dict[str, Progress] = {}  # by stream id
 
     # -- Track ---------------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             ending = StreamEnding.BROKEN_OFF  # unless it ends otherwise
             try:
                 resume = await self._resume(session, settings, limits)
-                await context.send_initial_metadata(())  # else the end of a stream that is never read could not be told
+                await context.send_initial_metadata(())  # else a client that never reads would not learn of the end
                 await self._begin(outbox, self._started(stream_id, settings, resume), limits)
                 await stream.run()
                 ending = StreamEnding.IN_ORDER
@@ -154,7 +154,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         return track_pb2.ResumeOutcome(resumed=not refusal, refusal=refusal)
 
     async def _begin(self, outbox: Outbox, started: track_pb2.StreamStarted, limits: LimitsConfig) -> None:
-        """The first response; from then on, the stream itself looks whether its client reads."""
+        """Send the first response. After that, the stream itself checks whether its client reads."""
         try:
             async with asyncio.timeout(limits.max_stall_s):
                 await outbox.started(started)
@@ -229,10 +229,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         return pose_tracking_service_pb2.ListStreamsResponse(streams=map(stream_state_message, shown))
 
     async def _answer(self, context: _Context, handle: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Run a handler; whatever it raises becomes the status of the call."""
+        """Run a handler; any exception becomes the status of the call."""
         try:
             return await handle()
-        except BaseException as error:  # the one place where they end; `abort` logs what is not the client's fault
+        except BaseException as error:  # the one place that handles them; `abort` logs those that are not a client's
             forget_locals(error)
             if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
                 raise

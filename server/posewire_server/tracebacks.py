@@ -1,4 +1,4 @@
-"""Errors that are kept must not keep what they came through."""
+"""Freeing what the traceback of an error keeps alive."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ __all__ = ["forget_locals"]
 
 
 def forget_locals(error: BaseException) -> None:
-    """Drop the local variables of all functions that an error has left, those of its causes included.
+    """Clear the local variables in the tracebacks of an error and its causes.
 
-    A traceback holds on to them: to decoded frames, and on a GPU to their memory. gRPC keeps the error of its last call
-    until another one comes, and errors that refer to each other wait for Python's cycle collector. Where in the source
-    the error came from can still be told.
+    They keep decoded frames alive, also on a GPU. gRPC keeps the error of its last call until the next one, and errors
+    that refer to each other wait for Python's cycle collector. The tracebacks can still be printed.
     """
     seen: set[int] = set()
     rest: list[BaseException | None] = [error]

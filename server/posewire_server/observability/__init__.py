@@ -1,1 +1,1 @@
-"""What others see of the server: logs, metrics, traces, health."""
+"""Logs, metrics, traces, health."""

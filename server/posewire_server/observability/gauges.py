@@ -1,4 +1,4 @@
-"""What the metrics read from the server when they are exported."""
+"""Metrics whose values are read from the server when they are exported."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def describe_server(metrics: Metrics, pipeline: Pipeline, places: Places) -> Non
     names = pipeline.networks.names
     metrics.describe(version=metadata.version("posewire"), device=pipeline.networks.device, **vars(names))
     metrics.read_when_asked(
-        "posewire_waiting_requests", "Requests that wait for a network.", "stage", lambda: pipeline.waiting.items()
+        "posewire_waiting_requests", "Requests waiting for a network.", "stage", lambda: pipeline.waiting.items()
     )
-    metrics.read_when_asked("posewire_open_streams", "Streams that are open.", "", lambda: [("", places.streams)])
+    metrics.read_when_asked("posewire_open_streams", "Open streams.", "", lambda: [("", places.streams)])
     metrics.read_when_asked(
-        "posewire_pictures_in_work", "Single pictures that are in work.", "", lambda: [("", places.pictures)]
+        "posewire_pictures_in_work", "Single pictures in progress.", "", lambda: [("", places.pictures)]
     )
     device = pipeline.networks.device.partition(" ")[0]
     if device.startswith("cuda"):

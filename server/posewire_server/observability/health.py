@@ -1,4 +1,4 @@
-"""Health of the server and of each network, by the standard health service: does it work?"""
+"""Health of the server and of each network, through the standard gRPC health service."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Status: TypeAlias = health_pb2.HealthCheckResponse.ServingStatus
 
 HEALTH_NAMES = {"detect": "detector", "flow": "flow", "pose": "pose"}
-"""Stage to name."""
+"""Stage to service name."""
 
-# One frame that no network can take makes one failure, or two with its batch; so many in a row are the network's own.
+# A frame that no network can process causes one failure, or two with its batch. This many in a row mean that the
+# network itself fails.
 _FAILURES_IN_A_ROW = 10
-# Nobody needs a token for a watch. One host leaves half of them to others.
+# Watches need no token. One host may have at most half of them.
 _MOST_WATCHES = 64
 _STALL_S = 30.0
 
@@ -35,24 +36,24 @@ _STALL_S = 30.0
 class HealthService:
     """The servicer of grpc.health.v1.
 
-    Each watch writes by itself, so that one that nobody reads holds up nobody else; gRPC's own servicer waits for it.
-    What it missed meanwhile it is not told any more, only how things are then.
+    Each watch writes independently, so that a client that does not read delays no other; gRPC's own servicer waits for
+    it. Such a client then gets the current status only, not the changes it missed.
     """
 
     def __init__(self) -> None:
         self._statuses: dict[str, _Status] = {}
         self._changed = asyncio.Event()
         self._is_shutting_down = False
-        self._watches: Counter[str] = Counter()  # of each host
+        self._watches: Counter[str] = Counter()  # per host
 
     def set(self, service: str, status: _Status) -> None:
-        """Say how `service` is; once the server shuts down, nothing changes any more."""
+        """Set the status of `service`. No effect once the server is shutting down."""
         if not self._is_shutting_down:
             self._statuses[service] = status
             self._tell_of_change()
 
     def enter_graceful_shutdown(self) -> None:
-        """Say NOT_SERVING of every service from now on."""
+        """Set every service to NOT_SERVING for good."""
         self._is_shutting_down = True
         self._statuses = dict.fromkeys(self._statuses, health_pb2.HealthCheckResponse.NOT_SERVING)
         self._tell_of_change()
@@ -60,14 +61,14 @@ class HealthService:
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> health_pb2.HealthCheckResponse:
-        """The status of a service; NOT_FOUND if there is none of that name."""
+        """The status of a service; NOT_FOUND if it does not exist."""
         status = self._statuses.get(request.service)
         if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no service of this name has a health here")
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no service of this name")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:  # noqa: N802
-        """The status of a service, and then each change of it; SERVICE_UNKNOWN while there is none of that name.
+        """The status of a service, then each change; SERVICE_UNKNOWN while it does not exist.
 
         Raises:
             LimitReached: too many watches are open.
@@ -76,15 +77,15 @@ class HealthService:
         host = host_of(context.peer())
         if self._watches.total() >= _MOST_WATCHES or self._watches[host] >= _MOST_WATCHES // 2:
             raise LimitReached(
-                f"{self._watches.total()} watches of the health are open, {self._watches[host]} of them from here; a "
-                f"server takes {_MOST_WATCHES}, and half of them from one host: close one, or ask by Check"
+                f"{self._watches.total()} health watches are open, {self._watches[host]} of them from your host; the "
+                f"limit is {_MOST_WATCHES}, and half of that for one host: close one, or use Check"
             )
         with counted(self._watches, host):
-            await context.send_initial_metadata(())  # else the end of one that is never read could not be told either
+            await context.send_initial_metadata(())  # else a client that never reads would not learn of the end
             await self._tell(request.service, context)
 
     async def List(self, request: Any, context: _Context) -> Any:  # noqa: N802
-        """All services with their statuses. Versions of `grpc_health` before 1.72 do not know of it, and never ask."""
+        """All services with their statuses. Not called by versions of `grpc_health` before 1.72, which lack it."""
         messages: Any = health_pb2
         statuses = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self._statuses.items()}
         return messages.HealthListResponse(statuses=statuses)
@@ -100,7 +101,7 @@ class HealthService:
                 async with asyncio.timeout(_STALL_S):
                     await context.write(health_pb2.HealthCheckResponse(status=status))
             except TimeoutError:
-                raise Stalled(f"a change of the health was not read for {_STALL_S:g} s: read what you watch") from None
+                raise Stalled(f"a health status was not read for {_STALL_S:g} s: read the responses") from None
             told = status
 
     def _tell_of_change(self) -> None:
@@ -109,12 +110,12 @@ class HealthService:
 
 
 class StageHealth:
-    """Says NOT_SERVING for a network that fails again and again, and SERVING when it has worked once more.
+    """Sets a network that fails repeatedly to NOT_SERVING, and back to SERVING once it has worked again.
 
-    The server as a whole stays SERVING: were traffic to be led away, nothing would show that the network works again.
+    The server as a whole stays SERVING: without traffic, nothing would show that the network works again.
 
     Args:
-        service: that is asked.
+        service: the health service.
     """
 
     def __init__(self, service: HealthService) -> None:
@@ -122,7 +123,7 @@ class StageHealth:
         self._failures: Counter[str] = Counter()
 
     def batch_done(self, report: BatchReport) -> None:
-        """A batch went through its network, or failed in it."""
+        """Note that a batch has passed through its network, or failed in it."""
         before = self._failures[report.stage]
         self._failures[report.stage] = before + 1 if report.error is not None else 0
         if self._failures[report.stage] == _FAILURES_IN_A_ROW:

@@ -1,4 +1,4 @@
-"""Histograms that cost a frame next to nothing."""
+"""Histograms that cost next to nothing per frame."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Histogram", "histograms"]
 
 
 class Histogram:
-    """How often values lay in which range.
+    """Counts values by range.
 
-    What a `prometheus_client.Histogram` does, five times as fast: that one takes a lock for each of its numbers, while
-    here only the event loop writes. Whoever reads may miss the newest value.
+    Like `prometheus_client.Histogram`, but five times as fast: that one takes a lock for each of its numbers, while
+    here only the event loop writes. A reader may miss the newest value.
 
     Args:
-        bounds: upper bounds of the ranges, ascending; a last one without a bound comes by itself.
+        bounds: upper bounds of the ranges, ascending; a last range without a bound is added.
     """
 
     __slots__ = ("_bounds", "_counts", "_sum")
@@ -31,12 +31,12 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
-        """One more."""
+        """Add a value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
     def read(self) -> tuple[list[tuple[str, float]], float]:
-        """Upper bound and number of the values up to it, for each range; and the sum of all values."""
+        """For each range, its upper bound and the number of values up to it; and the sum of all values."""
         bounds = [*(f"{float(bound)}" for bound in self._bounds), "+Inf"]
         return [(bound, float(count)) for bound, count in zip(bounds, accumulate(self._counts), strict=True)], self._sum
 
@@ -44,13 +44,13 @@ class Histogram:
 def histograms(
     registry: CollectorRegistry, name: str, text: str, bounds: Sequence[float], **labels: Sequence[str]
 ) -> dict[tuple[str, ...], Histogram]:
-    """Distributions that are exported as one histogram, one for each combination of its labels' values.
+    """One `Histogram` per combination of label values, exported together as one metric.
 
     Args:
-        registry: that exports them.
-        name: of the histogram.
-        text: what it means.
-        bounds: of its ranges.
+        registry: exports the metric.
+        name: of the metric.
+        text: its help text.
+        bounds: of the ranges.
         **labels: its labels, with the values of each.
     """
     family = {values: Histogram(bounds) for values in product(*labels.values())}

@@ -1,4 +1,4 @@
-"""Structured logs: each line carries its stream's id, and facts as fields rather than in the text."""
+"""Structured logs: each line carries its stream's id, and facts are fields rather than part of the text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from posewire_server.config import LogFormat, LogLevel
 __all__ = ["current_stream", "facts", "set_up_logging"]
 
 current_stream: ContextVar[str] = ContextVar("current_stream", default="")
-"""Id of the stream in whose tasks the code runs; set by its handler, inherited by the tasks it starts."""
+"""Id of the stream that the current task belongs to; set by its handler, inherited by the tasks it starts."""
 
 _FACTS = "posewire_facts"
 _GRPC = "grpc._cython.cygrpc"
@@ -29,7 +29,7 @@ def facts(**values: Any) -> dict[str, Any]:
 
 
 def set_up_logging(level: LogLevel, log_format: LogFormat) -> None:
-    """Send all logs to standard error; called once, by the program."""
+    """Send all logs to standard error. Call it once, at startup."""
     if log_format is LogFormat.AUTO:
         is_watched = sys.stderr is not None and sys.stderr.isatty()
         log_format = LogFormat.HUMAN if is_watched else LogFormat.JSON
@@ -40,12 +40,12 @@ def set_up_logging(level: LogLevel, log_format: LogFormat) -> None:
 
 
 class SeldomFilter(logging.Filter):
-    """Lets one line pass in so many seconds, with the number of those that did not since the one before.
+    """Lets one line pass every `every_s` seconds, with the number of lines suppressed since the previous one.
 
-    For the lines of gRPC: whoever can reach the port can have it write several, with tracebacks, for each call.
+    For gRPC's lines: anyone who can reach the port can cause several of them, with tracebacks, per call.
 
     Args:
-        every_s: seconds.
+        every_s: interval in seconds.
         clock: seconds; a test's own.
     """
 
@@ -68,7 +68,7 @@ class SeldomFilter(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
@@ -90,7 +90,7 @@ class HumanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        # A client chooses some of the values: `repr` keeps control characters off the terminal.
+        # Clients choose some of the values: `repr` keeps control characters off the terminal.
         fields = " ".join(f"{name}={value!r}" for name, value in _fields(record).items())
         text = f"{time} {record.levelname:<7} {record.getMessage()}" + (f"  {fields}" if fields else "")
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text

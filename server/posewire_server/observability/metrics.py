@@ -1,6 +1,6 @@
-"""What happens, counted for Prometheus. Each server has its own registry.
+"""Metrics for Prometheus. Each server has its own registry.
 
-A frame is counted when its result has left, so counting delays nobody. No label has values that clients choose.
+A frame is counted after its result has been sent, so counting delays nobody. No label has values that clients choose.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class StreamEnding(StrEnum):
 
     IN_ORDER = "in-order"
     REFUSED = "refused"
-    """With an error that the client was told."""
+    """With an error that was sent to the client."""
     BROKEN_OFF = "broken-off"
-    """Without a word: the client or the line to it is gone, gRPC itself refused what it sent, or the server failed."""
+    """Abruptly: the client or its connection is gone, gRPC itself rejected a message, or the server failed."""
 
 
 class Metrics:
-    """All counts of one server.
+    """All metrics of one server.
 
     Attributes:
-        registry: what is exported.
+        registry: exports them.
     """
 
     def __init__(self) -> None:
@@ -56,19 +56,19 @@ class Metrics:
         stages = self._histograms(
             *("frame_seconds", "Time of a tracked frame in each stage; total: request to response.", _SECONDS),
             stage=_STAGES,
-            # Where no frame is dropped the client decides how many wait, and so how long.
+            # If no frame is dropped, the client decides how many wait, and thus how long.
             policy=tuple(DropPolicy),
         )
         self._stages = {policy: [(f"{stage}_ms", stages[stage, policy]) for stage in _STAGES] for policy in DropPolicy}
         self._tracked = self._counter("frames_tracked", "Frames tracked.")
         self._dropped = self._counter("frames_dropped", "Frames dropped.", "reason")
         self._failed = self._counter("frames_failed", "Frames that failed.", "reason")
-        self._abandoned = self._counter("frames_abandoned", "Frames under way when their stream ended before its time.")
+        self._abandoned = self._counter("frames_abandoned", "Frames in flight when their stream ended early.")
         self._people = self._histograms("people_per_frame", "People in a tracked frame.", _PEOPLE)[()]
         self._identities = self._counter("identities", "Track ids given out.")
         self._closed = self._counter("streams_closed", "Streams that ended.", "ending")
         self._pictures = self._counter("pictures", "Single pictures answered.")
-        self._resumes = self._counter("resumes", "Streams that asked to continue another.", "outcome")
+        self._resumes = self._counter("resumes", "Streams that asked to continue an earlier one.", "outcome")
         self._refused = self._counter("calls_refused", "Calls that ended with an error.", "reason")
         self._batch_items = self._histograms(
             "batch_items", "Frames, or people, that went through a network together.", _ITEMS, stage=_NETWORKS
@@ -86,28 +86,28 @@ class Metrics:
             (self._closed, StreamEnding),
         ):
             for value in values:
-                counter.labels(value)  # there from the start, so that the first one shows as a rise
+                counter.labels(value)  # exported from the start, so that the first event shows as an increase
         ProcessCollector(registry=self.registry)
 
     def describe(self, **facts: str) -> None:
-        """Facts about the server that do not change."""
+        """Export facts about the server that do not change."""
         labels = facts | {"python": platform.python_version()}
-        server = Gauge("posewire_server", "What runs here; always 1.", list(labels), registry=self.registry)
+        server = Gauge("posewire_server", "What this server runs; always 1.", list(labels), registry=self.registry)
         server.labels(**labels).set(1)
 
     def read_when_asked(self, name: str, text: str, label: str, readings: _Readings) -> None:
-        """A gauge that is read when it is exported, on a thread of the exporter.
+        """Add a gauge that is read when it is exported, on a thread of the exporter.
 
         Args:
             name: of the metric.
-            text: what it means.
+            text: its help text.
             label: its label; empty for none.
-            readings: values of the label, and of the gauge.
+            readings: returns pairs of a label value and a gauge value.
         """
         self.registry.register(_Readable(name, text, label, readings))
 
     def frame_tracked(self, times: pose_pb2.Timings, policy: DropPolicy, people: int, births: int) -> None:
-        """The result of a frame has left, in a stream of this policy."""
+        """Count a frame whose result has been sent, in a stream with this policy."""
         self._tracked.inc()
         self._people.observe(people)
         if births:
@@ -117,35 +117,35 @@ class Metrics:
                 histogram.observe(ms / 1e3)
 
     def frame_dropped(self, reason: DropReason) -> None:
-        """A frame was dropped."""
+        """Count a dropped frame."""
         self._dropped.labels(reason).inc()
 
     def frame_failed(self, reason: str) -> None:
-        """A frame failed; one of the reasons of google.rpc.ErrorInfo."""
+        """Count a failed frame; `reason` as in google.rpc.ErrorInfo."""
         self._failed.labels(_label(reason)).inc()
 
     def frames_abandoned(self, count: int) -> None:
-        """A stream ended before its time, while so many of its frames were under way."""
+        """Add `count` frames that were in flight when their stream ended early."""
         self._abandoned.inc(count)
 
     def stream_closed(self, ending: StreamEnding) -> None:
-        """A stream ended."""
+        """Count a stream that ended."""
         self._closed.labels(ending).inc()
 
     def picture_answered(self) -> None:
-        """A single picture."""
+        """Count an answered single picture."""
         self._pictures.inc()
 
     def resumed(self, *, refused: bool) -> None:
-        """A stream asked to continue another one."""
+        """Count a stream that asked to continue an earlier one."""
         self._resumes.labels("refused" if refused else "resumed").inc()
 
     def call_refused(self, reason: str) -> None:
-        """A call ended with an error; one of the reasons of google.rpc.ErrorInfo."""
+        """Count a call that ended with an error; `reason` as in google.rpc.ErrorInfo."""
         self._refused.labels(_label(reason)).inc()
 
     def batch_done(self, report: BatchReport) -> None:
-        """A batch went through its network."""
+        """Count a batch that has passed through its network, or failed in it."""
         if report.error is not None:
             self._batch_failures.labels(report.stage).inc()
         else:
@@ -167,7 +167,7 @@ def _label(reason: str) -> str:
 
 
 def _reasons(kind: type[ServiceError]) -> list[str]:
-    """Of all errors of a kind."""
+    """The reasons of all errors of a kind."""
     below = kind.__subclasses__()
     return [reason for each in below for reason in _reasons(each)] if below else [_label(error_reason(kind("")))]
 
@@ -177,7 +177,7 @@ class _Readable(Collector):
         self._name, self._text, self._label, self._readings = name, text, label, readings
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is read when it is registered."""
+        """Called at registration: reads nothing."""
         return [GaugeMetricFamily(self._name, self._text)]
 
     def collect(self) -> Iterator[Metric]:
@@ -192,7 +192,7 @@ class MetricsExporter:
     """Serves the metrics over HTTP, at /metrics, on a thread of its own.
 
     Raises:
-        ConfigError: it cannot listen there.
+        ConfigError: it cannot listen on this address.
     """
 
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
@@ -205,7 +205,7 @@ class MetricsExporter:
             ) from error
 
     def close(self) -> None:
-        """Stop."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,6 +1,6 @@
-"""The way of single frames as OpenTelemetry spans. Optional, and sampled: the rest of the server does not know of it.
+"""The stages of single frames as OpenTelemetry spans. Optional and sampled.
 
-A span is made when its frame is done, from the times that were taken anyway.
+Spans are created when their frame is done, from times that are measured anyway.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _LAST_SPANS_S = 1.5
 
 
 class FrameTracer:
-    """Makes a trace of a share of the frames: `frame`, and below it the stages.
+    """Traces a share of the frames: a span `frame`, with the stages as its children.
 
     Args:
-        exporter: where spans go.
-        share: of the frames, 0..1.
-        chance: in 0..1, for each frame; a test's own.
+        exporter: sends the spans.
+        share: of the frames to trace, 0..1.
+        chance: returns a random number in 0..1 for each frame; a test's own.
     """
 
     def __init__(self, exporter: SpanExporter, share: float, chance: Callable[[], float] = random.random) -> None:
@@ -48,7 +48,7 @@ class FrameTracer:
         self._chance = chance
 
     def frame_done(self, stream_id: str, ready: ReadyFrame, tracked: Tracked) -> None:
-        """The result of a frame has left."""
+        """Trace a frame whose result has been sent, if it is sampled."""
         if self._chance() >= self._share:
             return
         from opentelemetry import trace
@@ -75,17 +75,17 @@ class FrameTracer:
         frame.end(nanoseconds(time.monotonic()))
 
     def close(self) -> None:
-        """Send what is left, unless the collector does not take it in a moment: it is tried again for long else."""
+        """Send the remaining spans, for at most 1.5 s: the exporter itself would retry for much longer."""
         ending = threading.Thread(target=self._provider.shutdown, name="posewire-traces", daemon=True)
         ending.start()
         ending.join(_LAST_SPANS_S)
         if ending.is_alive():
-            log.warning("the last traces are lost: their collector does not take them")
-            self._exporter.shutdown()  # which ends what is under way
+            log.warning("the last traces are lost: the collector does not accept them")
+            self._exporter.shutdown()  # ends the export in progress
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:
-    """Sends spans to an OpenTelemetry collector.
+    """An exporter that sends spans to an OpenTelemetry collector.
 
     Args:
         endpoint: `http://HOST:4317`, or `https://` for TLS.
@@ -103,8 +103,8 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
 
 
 def _stages(ready: ReadyFrame, tracked: Tracked) -> list[tuple[str, float, float]]:
-    """Name, beginning on the clock of `time.monotonic`, and milliseconds of each stage that ran."""
-    # `time.perf_counter` and `time.monotonic` are one clock on Linux; elsewhere they differ by a constant.
+    """Name, start on the clock of `time.monotonic`, and milliseconds of each stage that ran."""
+    # `time.perf_counter` and `time.monotonic` are the same clock on Linux; elsewhere they differ by a constant.
     between_clocks_s = time.monotonic() - time.perf_counter()
     return [
         ("queue", ready.arrived_s, ready.queue_ms),

@@ -1,4 +1,4 @@
-"""Who may call: the one door that every call goes through."""
+"""Authentication of every call."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["AccessControl", "current_caller"]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 current_caller: ContextVar[Caller] = ContextVar("current_caller", default=ANYBODY)
-"""Whoever made the call in whose handler the code runs."""
+"""Who made the call that the current task handles."""
 
-# Load balancers and probes have no token, and learn no more than whether the server works.
+# Load balancers and probes have no token; all they learn is whether the server works.
 _FOR_EVERYBODY = "/grpc.health.v1.Health/"
 _METADATA_KEY = "authorization"
 
 
 class AccessControl(grpc.aio.ServerInterceptor):
-    """Refuses calls without a token that is known; all but those to the health service.
+    """Refuses calls without a known token, except those to the health service.
 
     Args:
-        tokens: that are accepted.
+        tokens: the accepted tokens.
         on_refusal: called with the reason of each refusal.
     """
 
@@ -55,18 +55,18 @@ class AccessControl(grpc.aio.ServerInterceptor):
         return await continuation(handler_call_details)
 
     def _refusal(self, method: str, error: NotAuthenticated) -> _Handler:
-        """A handler that answers with the error and reads nothing of what was sent."""
+        """A handler that answers with the error and reads no request."""
 
         async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             self._log.refused(method, context.peer(), error)
             await abort(context, error)
 
-        # It never reads nor writes a message, so it does for calls of every kind.
+        # It neither reads nor writes a message, so it works for all kinds of calls.
         return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _authorization(details: grpc.HandlerCallDetails) -> str:
     given = [value for key, value in details.invocation_metadata if key == _METADATA_KEY]
     if len(given) > 1:
-        raise NotAuthenticated("the metadata `authorization` is there more than once; send one token")
+        raise NotAuthenticated("the metadata `authorization` is given more than once; send one token")
     return given[0] if given and isinstance(given[0], str) else ""

@@ -1,7 +1,7 @@
-"""How requests are awaited: not for ever, and only so many at the same time.
+"""Limits on how long, and for how many requests at a time, the server waits.
 
-A request takes memory from its first byte on, as much as the largest picture. gRPC by itself would wait for the rest of
-it, in any number of calls, before anybody could refuse them. Here a call is read once there is a place for it.
+An incoming request may take as much memory as the largest picture. gRPC itself would wait for the rest of it without
+limit, in any number of calls, before a handler could refuse them. Here a call is read only once it has a place.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ __all__ = ["AwaitedRequests"]
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-# Takes a request, or the iterator of them, and the context; a coroutine, or of reflection an asynchronous generator.
+# Takes a request, or the iterator of requests, and the context; a coroutine, or for reflection an async generator.
 _Answer: TypeAlias = Callable[..., Any]
 
 _OURS = "/posewire."
 _PICTURE = "/EstimatePoses"
-# A picture may be large, and its line slow.
+# A picture may be large, and its connection slow.
 _PICTURE_TIMEOUT_S = 30.0
-# All other single requests are a few bytes, which come with the call.
+# All other single requests are a few bytes, which arrive with the call.
 _QUESTION_TIMEOUT_S = 5.0
 _MOST_QUESTIONS = 8
-# Of reflection, which is a stream.
+# For reflection, which is a stream.
 _CONVERSATION_TIMEOUT_S = 30.0
 
 
 class AwaitedRequests(grpc.aio.ServerInterceptor):
-    """Reads the request of each call that has one only, and hands it to the handler, which must be a coroutine.
+    """Reads the request of each call with a single request, and passes it to the handler, which must be a coroutine.
 
-    A `ServiceError` that is raised here or there becomes the status of the call. Streams of frames read for themselves.
+    A `ServiceError` raised here or there becomes the status of the call. Streams of frames read their own requests.
 
     Args:
-        places: where a picture needs one.
-        on_refusal: called with the reason of each refusal of which no handler hears.
+        places: limit the number of pictures.
+        on_refusal: called with the reason of each refusal made here.
     """
 
     def __init__(self, places: Places, on_refusal: Callable[[str], None]) -> None:
@@ -64,7 +64,8 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
             return handler
         method = str(handler_call_details.method)
         read, write = request_reader(method, handler.request_deserializer), handler.response_serializer
-        # On the wire, a stream of one request is a single request; but of a stream, the handler decides when it reads.
+        # On the wire, a stream of one request equals a single request; but a stream lets the handler decide when to
+        # read.
         if handler.unary_unary is not None:
             await_one = self._picture if method.endswith(_PICTURE) else self._question
             return grpc.stream_unary_rpc_method_handler(self._refusing(await_one(handler.unary_unary)), read, write)
@@ -109,7 +110,7 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
             try:
                 return await answer(requests, context)
             except ServiceError as error:
-                forget_locals(error)  # the bytes of the request are among them
+                forget_locals(error)  # they include the bytes of the request
                 self._on_refusal(error_reason(error))
                 await abort(context, error)
 
@@ -117,26 +118,27 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
 
 
 class _Questions:
-    """Calls whose requests are awaited. When there are too many, the one that has waited the longest is given up.
+    """Calls whose requests are awaited. If there are too many, the oldest one is refused.
 
-    So nobody keeps others from asking by not asking themselves: whoever sends the request with the call does not wait.
+    So a client that opens calls without sending requests cannot block others: a request that is sent with its call does
+    not wait.
     """
 
     def __init__(self) -> None:
-        self._timeouts: list[asyncio.Timeout] = []  # the oldest first
+        self._timeouts: list[asyncio.Timeout] = []  # oldest first
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
-        """While a request is awaited.
+        """Hold a place while a request is awaited.
 
         Raises:
-            OutOfOrder: it did not come in time.
-            LimitReached: others came, and took the place.
+            OutOfOrder: the request did not arrive in time.
+            LimitReached: newer calls took the place.
         """
         if len(self._timeouts) >= _MOST_QUESTIONS:
             oldest = self._timeouts.pop(0)
             if not oldest.expired():
-                oldest.reschedule(0.0)  # which is long ago
+                oldest.reschedule(0.0)  # a time in the past: it expires at once
         timeout = asyncio.timeout(seconds)
         try:
             async with timeout:
@@ -146,8 +148,8 @@ class _Questions:
             if timeout in self._timeouts:
                 raise OutOfOrder(f"the request did not come within {seconds:g} s; send it with the call") from None
             raise LimitReached(
-                f"{_MOST_QUESTIONS} newer calls await their requests, as many as this server lets wait; send the "
-                "request with the call"
+                f"{_MOST_QUESTIONS} newer calls are waiting for their requests, the most that this server allows; send "
+                "the request with the call"
             ) from None
         finally:
             if timeout in self._timeouts:

@@ -1,4 +1,4 @@
-"""How often somebody may open streams: to open one costs the server about as much as a frame."""
+"""How often a caller may open streams: opening one costs the server about as much as a frame."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from posewire_server.wire.peers import host_of
 
 __all__ = ["Openings"]
 
-# Who would have to wait longer is refused: what waits takes room.
+# Callers that would have to wait longer are refused, since waiting calls take memory.
 _MOST_WAIT_S = 5.0
 
 
 class Openings:
-    """Makes those wait who open streams in a loop, and never those who open all that they may have at once.
+    """Delays callers that open streams in a loop, but not those that open all their allowed streams at once.
 
-    They are told apart by their tokens or, without tokens, by their hosts.
+    Callers are identified by token or, without tokens, by host.
 
     Args:
         limits: `max_streams` at once, then `max_openings_per_s`.
@@ -34,18 +34,18 @@ class Openings:
         self._rates: dict[str, RateLimit] = {}
 
     def __len__(self) -> int:
-        """Of how many tokens and hosts anything is remembered."""
+        """Number of tokens and hosts that are remembered."""
         return len(self._rates)
 
     async def turn(self, caller: Caller, peer: str) -> None:
         """Wait until `caller` may open one more stream.
 
         Args:
-            caller: whose it is.
-            peer: where the call comes from, as gRPC puts it: `ipv4:HOST:PORT`.
+            caller: who opens the stream.
+            peer: origin of the call in gRPC's form: `ipv4:HOST:PORT`.
 
         Raises:
-            LimitReached: too many streams of theirs are waiting already.
+            LimitReached: the wait would be too long.
         """
         rate = self._rate(f"token:{caller.name}" if caller.name else host_of(peer))
         if rate.wait_s > _MOST_WAIT_S:
@@ -59,7 +59,7 @@ class Openings:
     def _rate(self, who: str) -> RateLimit:
         rate = self._rates.get(who)
         if rate is None:
-            # Those who have not opened any for a while are as good as unknown; looked for before there is one more.
+            # Before adding one, forget those whose burst is full again: they need no state.
             self._rates = {key: each for key, each in self._rates.items() if not each.is_rested}
             rate = self._rates[who] = RateLimit(self._per_s, self._clock, burst=self._burst)
         return rate

@@ -1,4 +1,4 @@
-"""How much the server takes at the same time."""
+"""Limits on concurrent streams and pictures."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["Places"]
 
 Result = TypeVar("Result")
 
-# Streams that may await their configuration beyond as many as may be open, and those of one token beyond its own.
+# How many more streams than may be open may await their configuration: in all, and for one token with a limit.
 _MORE_OPENING = 64
 _MORE_OPENING_OF_ONE = 8
 
 
 class Places:
-    """Counts what is in work, and refuses what is beyond the limits or comes too late.
+    """Counts streams and pictures in progress, and refuses those beyond the limits or after draining has begun.
 
     Args:
-        limits: streams and pictures at the same time.
-        drain: nothing new once it is set.
+        limits: numbers of concurrent streams and pictures.
+        drain: once it is set, nothing new is accepted.
 
     Attributes:
-        streams: open now.
-        pictures: in work now.
+        streams: number of open streams.
+        pictures: number of pictures in progress.
     """
 
     def __init__(self, limits: LimitsConfig, drain: DrainSignal) -> None:
@@ -47,18 +47,18 @@ class Places:
         self._idle.set()
 
     async def wait_until_idle(self) -> None:
-        """Return when no stream and no picture is in work."""
+        """Return when no stream is open and no picture in progress."""
         await self._idle.wait()
 
     @contextmanager
     def opening(self, caller: Caller) -> Iterator[None]:
-        """While the configuration of a stream of `caller` is awaited.
+        """Hold a place while the configuration of a stream of `caller` is awaited.
 
-        A stream takes its place afterwards: a refusal that overtakes the configuration would reach the client as a
-        broken call. Whoever has a token leaves some of the places to others.
+        The stream takes its own place only afterwards: a refusal that overtakes the configuration would reach the
+        client as a broken call. One token cannot take all of these places.
 
         Raises:
-            LimitReached: too many streams await theirs.
+            LimitReached: too many streams await their configurations.
         """
         all_of_them = self._limits.max_streams + _MORE_OPENING
         own = all_of_them // 2 if caller.name else all_of_them
@@ -76,7 +76,7 @@ class Places:
 
     @contextmanager
     def for_stream(self, caller: Caller) -> Iterator[None]:
-        """While a stream of `caller` is open. Raises `LimitReached` or `ServerDraining`."""
+        """Hold a place while a stream of `caller` is open. Raises `LimitReached` or `ServerDraining`."""
         self.refuse_when_draining()
         if self.streams >= self._limits.max_streams:
             raise LimitReached(
@@ -99,10 +99,10 @@ class Places:
 
     @contextmanager
     def for_picture(self, caller: Caller) -> Iterator[None]:
-        """While a single picture of `caller` is awaited and in work; whoever has a token leaves half of the places.
+        """Hold a place while a single picture of `caller` is awaited and processed; at most half of them for one token.
 
         Raises:
-            LimitReached: too many pictures are in work.
+            LimitReached: too many pictures are in progress.
             ServerDraining: the server is about to stop.
         """
         self.refuse_when_draining()
@@ -127,7 +127,7 @@ class Places:
             self._note_work()
 
     async def unless_draining(self, work: Awaitable[Result]) -> Result:
-        """What `work` gives; `ServerDraining` is raised as soon as the server is about to stop."""
+        """The result of `work`. `ServerDraining` is raised as soon as the server is about to stop."""
         working, draining = asyncio.ensure_future(work), asyncio.ensure_future(self._drain.wait())
         try:
             await asyncio.wait({working, draining}, return_when=asyncio.FIRST_COMPLETED)

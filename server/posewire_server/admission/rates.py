@@ -1,4 +1,4 @@
-"""How many a second somebody may send, or open."""
+"""Limits on how many frames per second a caller may send, or streams it may open."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LONGEST_WITHOUT_TURN_S = 1.0
 
 
 class RateLimit:
-    """A token bucket: `per_s` a second in the long run, up to `burst` at once after a pause.
+    """A token bucket: `per_s` per second in the long run, up to `burst` at once after a pause.
 
     Args:
         per_s: above 0.
         clock: seconds; a test's own.
-        burst: how many at once; None: a second's worth.
+        burst: how many at once; None: one second's worth.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class RateLimit:
         return True
 
     def reserve(self) -> float:
-        """Count one more in any case; the seconds that it has to wait for its turn."""
+        """Count one more in any case. Returns the seconds that it has to wait for its turn."""
         self._refill()
         self._left -= 1.0
         return max(0.0, -self._left / self.per_s)
@@ -47,13 +47,13 @@ class RateLimit:
     async def turn(self) -> None:
         """Wait until one more may pass, and count it.
 
-        Those who wait pass in order, and leave one for callers of `take`, who cannot wait. Where those take every one,
-        somebody who waits passes after a second all the same.
+        Waiting callers pass in order, and leave one for callers of `take`, which cannot wait. Even if those take every
+        one, the first waiting caller passes after a second.
         """
         async with self._waiting:
             began_s, left_over = self._clock(), min(1.0, self._burst - 1.0)
             while (wait_s := self._wait_s(1.0 + left_over)) > 0:
-                await asyncio.sleep(min(wait_s, _LONGEST_WITHOUT_TURN_S))  # others may take some meanwhile
+                await asyncio.sleep(min(wait_s, _LONGEST_WITHOUT_TURN_S))  # `take` may be called meanwhile
                 if self._clock() - began_s >= _LONGEST_WITHOUT_TURN_S:
                     left_over = 0.0
             self._left -= 1.0
@@ -65,12 +65,12 @@ class RateLimit:
 
     @property
     def is_rested(self) -> bool:
-        """Whether the pause has been long enough for all that it can give."""
+        """Whether the full burst is available again."""
         self._refill()
         return self._left >= self._burst
 
     def _wait_s(self, wanted: float) -> float:
-        """The seconds until so many are left."""
+        """The seconds until `wanted` are available."""
         self._refill()
         return max(0.0, (wanted - self._left) / self.per_s)
 

@@ -1,8 +1,7 @@
 """How fast the requests of one stream are read.
 
-Whoever is not read is held back by HTTP/2's flow control, at no cost to the server or to other streams. So this is
-where a client that sends without end, sends nothing that can be decoded, or never reads what it is told, ceases to cost
-anything.
+If the server does not read, HTTP/2's flow control holds the client back, at no cost to the server or other streams. So
+a client that sends too much, sends nothing that can be decoded, or never reads its responses, costs nothing more.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from posewire_server.streams.outbox import Outbox
 
 __all__ = ["ReadingPace"]
 
-# One second of a camera, and ten of a video: one that was joined between two key frames shows nothing until the next.
+# One second of pictures, ten seconds of video: joined between two key frames, it shows nothing until the next one.
 _BAD_PICTURES_IN_A_ROW = 30
 _BAD_UNITS_IN_A_ROW = 300
 _PAUSE_AFTER_BAD_S = 0.1
 
 
 class ReadingPace:
-    """Makes the reader of a stream wait where its client asks too much.
+    """Makes the reader of a stream wait if its client asks too much.
 
     Args:
         outbox: of the stream.
-        most_per_s: frames a second; infinity: as many as come.
-        most_now_per_s: likewise, as things stand at the moment.
-        is_video: whether a frame builds on those before it.
+        most_per_s: maximum frames per second; infinity: unlimited.
+        most_now_per_s: returns the current maximum, likewise.
+        is_video: whether frames build on earlier ones.
     """
 
     def __init__(
@@ -60,5 +59,5 @@ class ReadingPace:
         await self._outbox.caught_up()
 
     def note(self, *, good: bool) -> None:
-        """What came out of a frame: a picture, or nothing."""
+        """Note whether a frame gave a picture."""
         self._bad_in_a_row = 0 if good else self._bad_in_a_row + 1

@@ -1,4 +1,4 @@
-"""Log lines about calls that are refused: enough to see what happens, however many calls there are."""
+"""Log lines about refused calls: enough to see what happens, but limited in number."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ["RefusalLog"]
 
 log = logging.getLogger(__name__)
 
-# A host has a line at once, and then one in so many seconds, with the number of those that had none.
+# A host's first refusal is logged at once, then one per this many seconds, with the number of those not logged.
 _LINE_EVERY_S = 10.0
-# Beyond so many hosts, the others have one line together.
+# Hosts beyond this number share one line.
 _MOST_HOSTS = 100
 _OTHERS = "others"
-# The caller chooses it.
+# The caller chooses the method's name.
 _LONGEST_METHOD = 100
 
 
 @dataclass
 class _Host:
-    """One that calls were refused to.
+    """A host whose calls were refused.
 
     Attributes:
-        logged_s: when it had its last line.
-        unlogged: calls refused since.
+        logged_s: time of its last line.
+        unlogged: number of calls refused since.
     """
 
     logged_s: float
@@ -37,7 +37,7 @@ class _Host:
 
 
 class RefusalLog:
-    """Logs refusals, not all of them.
+    """Logs a limited number of refusals.
 
     Args:
         clock: seconds; a test's own.
@@ -48,16 +48,16 @@ class RefusalLog:
         self._hosts: dict[str, _Host] = {}
 
     def __len__(self) -> int:
-        """Of how many hosts anything is remembered."""
+        """Number of hosts that are remembered."""
         return len(self._hosts)
 
     def refused(self, method: str, peer: str, error: Exception) -> None:
-        """A call was refused.
+        """Log a refused call, if its host has had no line for a while.
 
         Args:
             method: that was called.
-            peer: where the call came from, as gRPC puts it: `ipv4:HOST:PORT`.
-            error: why.
+            peer: origin of the call in gRPC's form: `ipv4:HOST:PORT`.
+            error: why it was refused.
         """
         now, name = self._clock(), host_of(peer)
         if name not in self._hosts:
@@ -75,7 +75,7 @@ class RefusalLog:
         )
 
     def _forget(self, now: float) -> None:
-        """Those who have had no line for a while are as good as unknown, once they have had all that is theirs."""
+        """Forget hosts that have had no line for a while, after logging how many of their refusals were not logged."""
         for name, host in list(self._hosts.items()):
             if now - host.logged_s >= _LINE_EVERY_S:
                 del self._hosts[name]

@@ -1,4 +1,4 @@
-"""TLS: certificates from files, which may change while the server runs."""
+"""TLS with certificates from files that may change while the server runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["server_credentials"]
 
 log = logging.getLogger(__name__)
 
-# Keys that Python's TLS takes, but gRPC's has no signatures of -> their object identifier in DER.
+# Types of keys that Python's TLS accepts but gRPC's cannot sign with -> their object identifiers in DER.
 _UNUSABLE_KEYS = {
     "Ed25519": bytes.fromhex("06032b6570"),
     "Ed448": bytes.fromhex("06032b6571"),
@@ -29,13 +29,13 @@ _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END", r
 
 
 def server_credentials(security: SecurityConfig) -> grpc.ServerCredentials:
-    """TLS with the certificate of the configuration; clients must show one too if there is an authority for theirs.
+    """TLS with the configured certificate; if `client_ca` is given, clients must present one too.
 
-    The files are looked at with every new connection: a renewed certificate is used from then on, and open connections
-    go on. Files that do not fit together, as in the middle of a renewal, are passed over.
+    The files are checked for changes with every new connection. A renewed certificate is used from then on; open
+    connections continue. Files that do not match each other, for example during a renewal, are ignored.
 
     Raises:
-        ConfigError: they cannot be read, or do not fit together.
+        ConfigError: they cannot be read, or do not match each other.
     """
     if security.tls_cert is None or security.tls_key is None:
         raise ValueError("TLS needs a certificate and a key")
@@ -45,7 +45,7 @@ def server_credentials(security: SecurityConfig) -> grpc.ServerCredentials:
 
 
 class _Files:
-    """The files, and whether they have changed."""
+    """The certificate files."""
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
         self._cert, self._key, self._client_ca = cert, key, client_ca
@@ -67,33 +67,33 @@ class _Files:
         except ssl.SSLError as error:
             raise ConfigError(
                 f"the certificates cannot be used ({error.reason or error}): {', '.join(map(str, self._all))}; each "
-                "must be PEM, the key without a password and of this certificate"
+                "must be PEM, and the key must have no password and match the certificate"
             ) from error
         except OSError as error:
             raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
         if kind := _unusable(key):
             raise ConfigError(
-                f"the key {self._key} is of a kind ({kind}) that gRPC does not have: no client could connect; make an "
-                "ECDSA key on P-256 or P-384, or an RSA key"
+                f"the key {self._key} is of a type ({kind}) that gRPC does not support: no client could connect; use "
+                "an ECDSA key on P-256 or P-384, or an RSA key"
             )
         return grpc.ssl_server_certificate_configuration([(key, cert)], client_ca[0] if client_ca else None)
 
     def renewed(self) -> Any:
-        """The certificates if they have changed, else None; called by gRPC, on a thread of its own."""
+        """The certificates if they have changed, else None. Called by gRPC on one of its threads."""
         if not self._changes.happened():
             return None
         try:
             certificates = self.read()
         except ConfigError as error:
             if self._changes.unread(str(error)):
-                log.error("the renewed certificates are passed over, the old ones stay: %s", error)
+                log.error("the renewed certificates are ignored, the old ones stay in use: %s", error)
             return None
         log.info("the certificates were read again")
         return certificates
 
 
 def _unusable(key: bytes) -> str:
-    """Which of `_UNUSABLE_KEYS` this PEM file is; empty if it is none."""
+    """Which of `_UNUSABLE_KEYS` this PEM file holds; empty if none."""
     found = _PRIVATE_KEY.search(key)
     der = base64.b64decode(found[1]) if found else b""
     return next((kind for kind, identifier in _UNUSABLE_KEYS.items() if identifier in der), "")

@@ -1,13 +1,13 @@
-"""Bearer tokens: who may call, and how much. The file holds hashes only, so whoever reads it cannot call.
+"""Bearer tokens and what they allow. The file holds hashes only, so reading it does not enable anyone to call.
 
-A line of it, as `posewire token` prints it:
+A line of the file, as `posewire token` prints it:
 
     NAME:SHA256[:LIMITS]        door:9f86d0...:streams=2,fps=60,pixels=2073600
 
-LIMITS, all optional: `streams` open at the same time, `fps` frames a second over all of them, `pixels` of one frame,
-and `admin`, who sees everybody's streams. Empty lines, and lines that start with #, do not count.
+LIMITS, all optional: `streams` open at the same time, `fps` frames per second over all of them, `pixels` of one frame,
+and `admin`, which lets the caller see the streams of others. Empty lines and lines that start with # are ignored.
 
-Tokens are 256 random bits, so a plain hash keeps them: there is nothing to guess. Importing this costs little.
+Tokens are 256 random bits and cannot be guessed, so a plain hash is enough. Importing this is cheap.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TOKEN_PREFIX = "pwt_"  # so that scanners for leaked secrets can tell it
+_TOKEN_PREFIX = "pwt_"  # so that scanners for leaked secrets recognise it
 _TOKEN_BYTES = 32
 _MOST = 10**12
-# Nothing longer is hashed: no token is.
+# Longer strings are not hashed, since no token is that long.
 _MAX_PRESENTED = 512
-# A file without any token is believed when it has been so for a moment.
+# A file without any token is accepted only once it is this old.
 _SETTLED_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
 class TokenGrant:
-    """What a token allows; 0 is: as much as the server does.
+    """What a token allows; 0: as much as the server does.
 
     Attributes:
-        name: of whoever has the token; for logs and lists.
-        streams: open at the same time.
-        fps: frames a second, over all streams and pictures.
-        pixels: width times height of a frame; at least 1024, as of a server's own limit.
-        admin: sees the streams of others.
+        name: of the token's holder; for logs and lists.
+        streams: number open at the same time.
+        fps: frames per second, over all streams and pictures.
+        pixels: width times height of a frame; at least 1024, like the server's own limit.
+        admin: whether the holder sees the streams of others.
 
     Raises:
         ValueError: a value is out of range.
@@ -85,28 +85,28 @@ class TokenGrant:
             )
 
     def line(self, digest: str) -> str:
-        """The line of the file for a token with this hash."""
+        """The line in the token file for a token with this hash."""
         given = [(name, value) for name in ("streams", "fps", "pixels") if (value := getattr(self, name))]
-        # As they are, not rounded; of whole numbers, without the decimal point that `streams` must not have.
+        # Not rounded; whole numbers without a decimal point, which `streams` must not have.
         limits = [f"{name}={str(value).removesuffix('.0')}" for name, value in given] + ["admin"] * self.admin
         return ":".join((self.name, digest, *([",".join(limits)] if limits else [])))
 
 
 class Caller:
-    """Whoever makes a call.
+    """The caller that a token identifies.
 
     Args:
-        grant: what its token allows.
-        now: what the token allows at present; None once it was withdrawn.
+        grant: what the token allowed when the call was made.
+        now: returns what the token allows at present; None once it has been withdrawn.
 
     Attributes:
-        rate: of its frames; None without a limit.
+        rate: limits its frames; None: unlimited.
     """
 
     def __init__(self, grant: TokenGrant, now: Callable[[], TokenGrant | None] | None = None) -> None:
         self.grant = grant
         self._now = now or (lambda: grant)
-        # At least two at once: one for streams that wait, which leave one for those that do not.
+        # A burst of at least two: waiting streams take one only if they can leave another for those that do not wait.
         self.rate = RateLimit(grant.fps, burst=max(2.0, grant.fps)) if grant.fps else None
 
     def is_known(self) -> bool:
@@ -114,12 +114,12 @@ class Caller:
         return self._now() is not None
 
     def has_changed(self) -> bool:
-        """Whether the token allows something else by now."""
+        """Whether what the token allows has changed."""
         return self._now() not in (None, self.grant)
 
     @property
     def name(self) -> str:
-        """Of its token."""
+        """The name in its token's line."""
         return self.grant.name
 
     def within(self, limits: LimitsConfig) -> LimitsConfig:
@@ -129,14 +129,14 @@ class Caller:
 
 
 class _Anybody(Caller):
-    """The caller on a server without tokens, which knows nobody."""
+    """Every caller of a server without tokens."""
 
     def __init__(self) -> None:
         super().__init__(TokenGrant(name="anybody", admin=True))
 
     @property
     def name(self) -> str:
-        """No name: anybody may be meant."""
+        """Empty, since such callers are anonymous."""
         return ""
 
 
@@ -144,14 +144,14 @@ ANYBODY = _Anybody()
 
 
 class TokenFile:
-    """The tokens that a server accepts. A file that changes is read again with the next call or look at a stream.
+    """The tokens that a server accepts. A changed file is read again at the next call or check of an open stream.
 
     Args:
-        file: see above.
+        file: in the format described above.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: a line is unusable; the message names it, without its contents.
+        ValueError: a line is invalid; the message gives its number, not its contents.
     """
 
     def __init__(self, file: Path) -> None:
@@ -160,13 +160,13 @@ class TokenFile:
         self._callers = self._called(_read(file))
 
     def caller_of(self, authorization: str) -> Caller:
-        """Whose token this is.
+        """The caller whose token this is.
 
         Args:
-            authorization: as it stands in the metadata: `Bearer TOKEN`.
+            authorization: value of the metadata: `Bearer TOKEN`.
 
         Raises:
-            NotAuthenticated: nobody's.
+            NotAuthenticated: the token is missing or unknown.
         """
         self._refresh()
         scheme, _, token = authorization.partition(" ")
@@ -176,7 +176,7 @@ class TokenFile:
             raise NotAuthenticated("the metadata `authorization` is not of the form `Bearer TOKEN`")
         presented = _digest(token.strip())
         found = None
-        # All are compared, each in constant time: how long it takes tells nothing about any of them.
+        # All are compared, each in constant time, so that the duration reveals nothing about any of them.
         for digest, caller in self._callers.items():
             if hmac.compare_digest(digest, presented):
                 found = caller
@@ -186,21 +186,21 @@ class TokenFile:
 
     def _refresh(self) -> None:
         if self._changes.happened():
-            # In an empty context: the log must not name the stream that happened to look, for this concerns everybody.
+            # In an empty context: the log line must not carry the id of the stream that happened to check.
             Context().run(self._read_again)
 
     def _read_again(self) -> None:
         try:
             grants, written_s = _read(self._file), self._file.stat().st_mtime
         except (OSError, ValueError) as error:
-            # What is wrong in a file stays so until it changes; that it could not be read may be over at any time.
+            # An invalid file stays invalid until it changes; an unreadable one may become readable at any time.
             if not isinstance(error, OSError) or self._changes.unread(str(error)):
                 log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
             return
         if not grants and self._callers and time.time() - written_s < _SETTLED_AFTER_S:
-            self._changes.unread("")  # whoever writes a file anew begins with an empty one
+            self._changes.unread("")  # rewriting a file begins with an empty one
             return
-        # Whose grant is as it was keeps what it has used up.
+        # Callers whose grant is unchanged keep their rate limits' state.
         kept = {digest: caller for digest, caller in self._callers.items() if grants.get(digest) == caller.grant}
         self._callers = self._called(grants) | kept
         log.info("the token file was read again: %d tokens", len(grants))
@@ -215,21 +215,21 @@ class TokenFile:
 
 
 def new_token(grant: TokenGrant) -> tuple[str, str]:
-    """A new token, and the line of the file for it. The token is nowhere else: show it once."""
+    """A new token, and its line for the token file. The token is stored nowhere: show it once."""
     token = _TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     return token, grant.line(_digest(token))
 
 
 def append_line(file: Path, line: str) -> None:
-    """Add the line of a new token to a file, which is made if it is not there, readable by its owner alone.
+    """Add the line of a new token to a file. A missing file is created, readable by its owner only.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: it is no token file, or has a token of that name.
+        ValueError: it is not a token file, or already has a token of that name.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     with open(descriptor, "r+", encoding="utf-8") as output:
-        fcntl.flock(output, fcntl.LOCK_EX)  # until it is closed: whoever else adds a line now waits, and sees this one
+        fcntl.flock(output, fcntl.LOCK_EX)  # until it is closed: other writers wait, and then see this line
         if line.partition(":")[0] in {grant.name for grant in _read(file).values()}:
             raise ValueError(f"{file} has a token named {line.partition(':')[0]!r}; choose another name")
         text = output.read()
@@ -241,11 +241,11 @@ def _digest(token: str) -> str:
 
 
 def _read(file: Path) -> dict[str, TokenGrant]:
-    """Hash to grant."""
+    """The grants in a token file, by hash."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"the token file {file} is not a text") from error
+        raise ValueError(f"the token file {file} is not UTF-8 text") from error
     grants: dict[str, TokenGrant] = {}
     names: set[str] = set()
     for number, line in enumerate(lines, start=1):
@@ -257,14 +257,14 @@ def _read(file: Path) -> dict[str, TokenGrant]:
         except ValueError as error:
             raise ValueError(f"line {number} of the token file {file}: {error}") from error
         if digest in grants or grant.name in names:
-            raise ValueError(f"line {number} of the token file {file}: its name or its token is there twice")
+            raise ValueError(f"line {number} of the token file {file}: its name or its token occurs twice")
         names.add(grant.name)
         grants[digest] = grant
     return grants
 
 
 def _parse(line: str) -> tuple[str, TokenGrant]:
-    """Hash and grant of one line. Messages never repeat the hash, nor what may be a token in its place."""
+    """Hash and grant of one line. Messages never repeat the hash, since a token may have been put in its place."""
     name, _, rest = line.partition(":")
     digest, _, limits = rest.partition(":")
     if not _DIGEST.fullmatch(digest):
@@ -273,11 +273,11 @@ def _parse(line: str) -> tuple[str, TokenGrant]:
     for limit in filter(None, limits.split(",")):
         key, _, value = limit.partition("=")
         if key not in ("streams", "fps", "pixels", "admin") or (key == "admin") != (not value):
-            raise ValueError(f"{limit!r} is no limit; there are streams=N, fps=N, pixels=N and admin")
+            raise ValueError(f"{limit!r} is not a limit; use streams=N, fps=N, pixels=N or admin")
         try:
             given[key] = True if key == "admin" else float(value) if key == "fps" else int(value)
         except ValueError as error:
-            raise ValueError(f"{limit!r} is no limit: {value!r} is not a number") from error
+            raise ValueError(f"{limit!r} is not a valid limit: {value!r} is not a number") from error
         if not given[key] > 0:
             raise ValueError(f"{limit!r} would allow nothing; leave it out for no limit")
     return digest, TokenGrant(name=name, **given)  # type: ignore[arg-type]  # each has its type

@@ -69,14 +69,14 @@ def test_the_hash_itself_opens_nothing(tmp_path: Path) -> None:
         ("pwt_thetokenitself", "SHA-256 of the token"),
         ("door:pwt_thetokenitself", "SHA-256 of the token"),
         (f"do or:{_HASH}", "1 to 64 letters"),
-        (f"door:{_HASH}:speed=3", "'speed=3' is no limit"),
+        (f"door:{_HASH}:speed=3", "'speed=3' is not a limit"),
         (f"door:{_HASH}:streams=many", "not a number"),
         (f"door:{_HASH}:streams=0", "would allow nothing"),
         (f"door:{_HASH}:fps=nan", "would allow nothing"),
         (f"door:{_HASH}:fps=inf", r"fps is inf; it must be above 0 and at most 1000000000000, or be left out"),
         (f"door:{_HASH}:pixels=1023", r"line 1 of .*pixels is 1023; it must lie in 1024\.\."),
-        (f"door:{_HASH}:admin=yes", "is no limit"),
-        (f"door:{_HASH}:streams", "is no limit"),
+        (f"door:{_HASH}:admin=yes", "is not a limit"),
+        (f"door:{_HASH}:streams", "is not a limit"),
         (f"door:{_HASH}\nyard:{_HASH}", "line 2 of .* twice"),  # one token for two
     ],
 )

@@ -1,1 +1,1 @@
-"""From encoded bytes to frames, on the CPU or by a GPU's decoders; headers are read before pixels are."""
+"""Decoding encoded bytes to frames, on the CPU or a GPU. Headers are checked before pixels are decoded."""

@@ -1,4 +1,4 @@
-"""With what frames are decoded, and where their pixels go then: the CPU, or the GPU where it is faster, measured."""
+"""Choosing the decoders: those of the CPU, or of the GPU if they are measured to be faster; and uploading frames."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 
 Choice = TypeVar("Choice")
 
-# Threads that only wait for the GPU: as many pictures may be in one of its batches.
+# Threads that only wait for the GPU: its batches may hold this many pictures.
 _WAITING_THREADS = 32
 _SAMPLE_SIZE = (720, 1280)
 _JPEG_QUALITY = 90
-# Pictures by which decoders are compared, and those before them that do not count.
+# Number of pictures for comparing decoders, and of pictures before them for warm-up.
 _COMPARED = 96
 _WARM_UP = 32
 _VIDEO_FRAMES = 16
@@ -46,10 +46,10 @@ _VIDEO_FRAMES = 16
 
 @dataclass(frozen=True, eq=False)
 class Decoding:
-    """What streams decode their frames with.
+    """The decoders for all streams.
 
     Attributes:
-        device: of the networks: frames are on their way there as soon as they are decoded.
+        device: of the networks; frames are uploaded to it as soon as they are decoded.
         jpegs: the GPU's JPEG decoder; None: the CPU decodes.
         video_gpu: number of the GPU whose video decoder is used; None: the CPU decodes.
     """
@@ -65,25 +65,25 @@ class Decoding:
         return self.picture_decoder(codec, raw_size, limits)
 
     def picture_decoder(self, codec: Codec, raw_size: tuple[int, int] | None, limits: LimitsConfig) -> PictureDecoder:
-        """A decoder of pictures that stand alone."""
+        """A decoder for independent pictures."""
         return PictureDecoder(codec, raw_size, limits, self.jpegs)
 
     def frame(self, pixels: Pixels | Tensor) -> Frame:
-        """The frame, on its way to the device. To be called on a decoding thread, which has the time for it."""
+        """The frame, with its upload to the device started. Call it on a decoding thread."""
         frame = Frame(pixels)
         try:
             frame.send_to(self.device)
         except RuntimeError as error:
-            # Whoever needs it there will try once more, and fail this frame alone.
+            # The stage that needs it there will try again, and fail only this frame.
             log.warning("a frame could not be uploaded: %s", error)
         return frame
 
     def threads(self, config: ServerConfig) -> int:
-        """How many threads are to decode."""
+        """Number of decoding threads."""
         return config.decoders if self.jpegs is None else max(config.decoders, _WAITING_THREADS)
 
     def in_words(self) -> dict[str, str]:
-        """What decodes what, for the log."""
+        """The chosen decoders, for the log."""
         return {
             "jpegs_on": "cpu" if self.jpegs is None else "gpu",
             "video_on": "cpu" if self.video_gpu is None else "gpu",
@@ -96,10 +96,10 @@ class Decoding:
 
 
 def choose_decoding(config: ServerConfig, device: torch.device) -> Decoding:
-    """What the configuration says, or what turns out to be faster here: both are tried on the same pictures.
+    """The configured decoders; for `auto`, the faster ones: both are measured on the same pictures.
 
     Raises:
-        ValueError: a GPU is to decode, but the networks do not run on one, or it cannot.
+        ValueError: `gpu` is configured, but the networks do not run on a GPU, or it cannot decode.
     """
     jpegs, video_gpu = None, None
     if device.type == "cuda":
@@ -108,21 +108,21 @@ def choose_decoding(config: ServerConfig, device: torch.device) -> Decoding:
     for name in ("jpeg_decoder", "video_decoder"):
         if getattr(config, name) == "gpu" and (jpegs if name == "jpeg_decoder" else video_gpu) is None:
             flag = name.replace("_", "-")
-            raise ValueError(f"{name} is 'gpu', which is not to be had with device {device}; use --{flag} auto or cpu")
+            raise ValueError(f"{name} is 'gpu', which is not available on device {device}; use --{flag} auto or cpu")
     return Decoding(device, jpegs, video_gpu)
 
 
 def _or_none(what: str, choose: Callable[[], Choice | None]) -> Choice | None:
-    """What is chosen; the CPU where the attempt fails, in whatever way: a server starts without that."""
+    """The result of `choose`; None, that is the CPU, after any failure: the server can start without the GPU's."""
     try:
         return choose()
     except Exception as error:  # noqa: BLE001  drivers and their libraries fail in many ways
-        log.warning("the GPU fails at decoding %s, which the CPU does now: %s", what, error)
+        log.warning("the GPU cannot decode %s, the CPU does: %s", what, error)
         return None
 
 
 def sample_picture() -> Pixels:
-    """A picture of 720p with about the detail of a camera's."""
+    """A 720p picture with about as much detail as a camera's."""
     rng = np.random.default_rng(0)
     height, width = _SAMPLE_SIZE
     picture = np.zeros((height, width, 3), np.float32)
@@ -182,7 +182,7 @@ def _choose_video(config: ServerConfig, gpu: int) -> int | None:
 
 
 class _DecodingThreads(threading.local):
-    """Decodes a clip, again and again: in each thread by a decoder of its own, as a stream has one for its life."""
+    """Decodes a clip repeatedly. Each thread keeps a decoder of its own, as a stream does."""
 
     def __init__(self, units: Sequence[bytes], gpu: int | None) -> None:
         self._units = units
@@ -201,7 +201,7 @@ def _seconds_each(
     warm_up: int = _WARM_UP,
     rounds: int = _COMPARED // _WARM_UP,
 ) -> float:
-    """Seconds for each piece of work, when that many threads do it at the same time."""
+    """Seconds per call of `work`, with `threads` threads running it concurrently."""
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(warm_up)))
         _wait_for(device)
@@ -217,7 +217,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _sample_video() -> list[bytes]:
-    """Access units of H.264 in which the sample picture moves."""
+    """H.264 access units in which the sample picture moves."""
     picture = sample_picture()
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)

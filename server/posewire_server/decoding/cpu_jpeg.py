@@ -1,7 +1,7 @@
-"""JPEG decoding on the CPU, by libjpeg-turbo.
+"""JPEG decoding on the CPU with libjpeg-turbo.
 
-OpenCV decodes the same pixels by the same library, but takes twice as long, and fills up with grey what is missing of a
-damaged picture, for which libjpeg writes a line to standard error.
+OpenCV decodes the same pixels with the same library, but takes twice as long. It also fills the missing parts of a
+damaged picture with grey, while libjpeg writes a line to standard error.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from posewire_server.errors import Undecodable
 
 __all__ = ["decode_jpeg"]
 
-# What libjpeg warns of where pixels are missing or wrong, in its words.
+# Warnings of libjpeg about missing or wrong pixels.
 _DAMAGE = ("premature end", "bad huffman code", "bad arithmetic code", "instead of rst")
-# Data that are left over at the end come from a scan that has gone astray; but some cameras send a few bytes too many
-# with every picture, or fill up with zeros.
+# Data left over at the end indicate that decoding has lost track; but some cameras append a few bytes to every picture,
+# or pad it with zeros.
 _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MOST_LEFT_OVER = 16
 
 
 def decode_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """Pixels `(h, w, 3)` in RGB, as they are stored; None of a JPEG that is not for this decoder.
+    """Pixels `(h, w, 3)` in RGB, as stored; None if this decoder does not support the JPEG.
 
-    Of damage, that is noticed which leaves the decoder without data or with too many: a JPEG has no checksum.
+    A JPEG has no checksum: damage is noticed only if the decoder runs out of data or has too much left over.
 
     Args:
-        data: a complete file, whose header was looked at: what it announces is allocated.
+        data: a complete file whose header has been checked, since the announced size is allocated.
 
     Raises:
-        Undecodable: its data are damaged.
+        Undecodable: the data is damaged.
     """
     pixels: npt.NDArray[np.uint8]
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError as error:  # warnings, too
+    except ValueError as error:  # also for warnings
         if _is_damage(str(error), data):
             raise Undecodable(f"the JPEG is damaged: {str(error).removeprefix('Corrupt JPEG data: ')}") from error
         try:

@@ -1,8 +1,8 @@
-"""From the bytes of a frame to RGB pixels.
+"""Decoding the bytes of a frame to RGB pixels.
 
-A `FrameDecoder` is made for one stream and is fed frame by frame. Pictures come out at once; video access units may
-come out later and in another order, so every outcome names the frame that it belongs to. Decoders are plain synchronous
-code, called on a decoding thread, one call at a time.
+Each stream has its own `FrameDecoder`, which is fed frame by frame. Pictures come out at once; video frames may come
+out later and in another order, so every outcome names its frame. Decoders are plain synchronous code, called on a
+decoding thread, one call at a time.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ class Codec(StrEnum):
 
 
 VIDEO_CODECS = frozenset({Codec.H264, Codec.H265})
-"""Codecs in which a frame builds on those before it."""
+"""Codecs in which frames build on earlier ones."""
 PICTURE_CODECS = frozenset(Codec) - VIDEO_CODECS
-"""Codecs in which every frame stands alone."""
+"""Codecs in which every frame is independent."""
 RAW_CODECS = frozenset({Codec.RAW_RGB24, Codec.RAW_BGR24})
-"""Those of them that do not tell their size."""
+"""Picture codecs whose data does not contain the size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """What became of one frame.
+    """The outcome of one frame.
 
     Attributes:
-        key: of the frame, as it was given to `feed`.
-        outcome: its pixels, uint8 `(h, w, 3)` RGB, owned by nobody else, and writable or on the device where they were
-            decoded; or why there are none.
+        key: of the frame, as given to `feed`.
+        outcome: its pixels, uint8 `(h, w, 3)` RGB, not shared, either writable or on the device that decoded them; or
+            why there are none.
     """
 
     key: int
@@ -71,10 +71,10 @@ class Decoded:
 
 
 class JpegDecoder(Protocol):
-    """A decoder of JPEGs on another device, called from many threads."""
+    """A JPEG decoder on another device, called from many threads."""
 
     def decode(self, data: bytes) -> Tensor | None:
-        """Pixels `(h, w, 3)` RGB on that device; None if it refuses this picture."""
+        """Pixels `(h, w, 3)` RGB on that device; None if it cannot decode this picture."""
         ...
 
 
@@ -82,32 +82,31 @@ class FrameDecoder(Protocol):
     """The decoder of one stream."""
 
     def feed(self, key: int, data: bytes) -> list[Decoded]:
-        """Decode one frame; what comes out may belong to frames fed before. Keys must increase."""
+        """Decode one frame. The outcomes returned may belong to frames fed earlier. Keys must increase."""
         ...
 
     def flush(self) -> list[Decoded]:
-        """There will be no more frames: whatever has not come out yet. Every key fed has then come out once."""
+        """The remaining outcomes, after the last frame. Every key fed has then been returned exactly once."""
         ...
 
     def starts_here(self, data: bytes) -> bool:
-        """Whether decoding can start at this frame, when those before it are missing."""
+        """Whether decoding can start at this frame without earlier ones."""
         ...
 
 
 class PictureDecoder:
-    """Decodes JPEG, PNG and raw frames, each by itself.
+    """Decodes JPEG, PNG and raw frames, each independently.
 
-    Pictures are taken as they are stored: an EXIF orientation is not applied, since results are in pixels of the frame
-    as it was sent.
+    EXIF orientations are not applied, since results are in pixels of the frame as it was sent.
 
     Args:
         codec: one of `PICTURE_CODECS`.
         raw_size: (width, height) of raw frames.
         limits: of size.
-        jpegs: decodes the JPEGs that it can, once their headers have been checked; None: the CPU decodes all.
+        jpegs: tried first for common JPEGs, once their headers have been checked; None: the CPU decodes all.
 
     Raises:
-        ValueError: a video codec, or a raw one without a size.
+        ValueError: `codec` is a video codec, or a raw one and there is no size.
     """
 
     def __init__(
@@ -150,11 +149,11 @@ class PictureDecoder:
             return [Decoded(key, error)]
 
     def flush(self) -> list[Decoded]:
-        """Nothing is ever left inside."""
+        """Always empty."""
         return []
 
     def starts_here(self, data: bytes) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def _from_jpeg(self, data: bytes) -> Pixels | Tensor:
@@ -164,7 +163,7 @@ class PictureDecoder:
             on_device = self._jpegs.decode(data)
             if on_device is not None and on_device.shape == (height, width, 3):
                 return on_device
-            self._jpegs = None  # whoever sends such pictures will send more of them
+            self._jpegs = None  # the client's other pictures will be of the same kind
         pixels = decode_jpeg(data)
         return self._decode(data, (width, height)) if pixels is None else self._checked(pixels, (width, height))
 
@@ -182,7 +181,7 @@ class PictureDecoder:
     def _checked(self, pixels: Pixels, size: tuple[int, int]) -> Pixels:
         width, height = size
         if pixels.shape != (height, width, 3):
-            raise Undecodable(f"the {self._codec.upper()} has another size than its header says")
+            raise Undecodable(f"the {self._codec.upper()} does not have the size that its header gives")
         return pixels
 
     def _from_raw(self, data: bytes) -> Pixels:

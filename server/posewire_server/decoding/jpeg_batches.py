@@ -1,4 +1,4 @@
-"""The GPU's JPEG decoder, shared by all decoding threads: what they bring at the same time is decoded together."""
+"""The GPU's JPEG decoder, shared by all decoding threads: concurrent requests are decoded in one batch."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class _Request:
 
 
 class JpegBatches:
-    """A thread that decodes.
+    """Decodes batches on a thread of its own.
 
-    The decoder has several engines, which work on the pictures of one call. While a call runs, more pictures come; the
-    next call takes them all.
+    The decoder's several engines share the pictures of one call. Pictures that come while a call runs are decoded by
+    the next one.
 
     Args:
-        decode: some pictures in, as many tensors out; fails as a whole if it refuses one of them.
-        max_batch: pictures in one call.
+        decode: takes pictures and returns as many tensors; fails as a whole if it cannot decode one of them.
+        max_batch: maximum number of pictures per call.
     """
 
     def __init__(self, decode: Callable[[Sequence[bytes]], list[Tensor]], max_batch: int = 32) -> None:
@@ -44,31 +44,31 @@ class JpegBatches:
         self._thread.start()
 
     def decode(self, data: bytes) -> Tensor | None:
-        """Pixels of one picture, `(h, w, 3)` on the GPU; None if it is refused there. The caller's thread waits."""
+        """Pixels of one picture, `(h, w, 3)` on the GPU; None if the GPU cannot decode it. Blocks until then."""
         if self._closed:
             return None
         request = _Request(data)
         self._waiting.put(request)
         while not request.done.wait(_LOOK_EVERY_S):
-            if not self._thread.is_alive():  # it came too late to be seen
+            if not self._thread.is_alive():  # the thread ended before it saw the request
                 return None
         return request.pixels
 
     def close(self) -> None:
-        """Refuse what comes from now on, and end the thread."""
+        """Refuse new requests, and end the thread."""
         self._closed = True
         self._waiting.put(None)
         self._thread.join(_LAST_WORK_S)
 
     def _serve(self) -> None:
-        while self._serve_once():  # a function of its own: a waiting thread must not keep the last pictures alive
+        while self._serve_once():  # a separate function, so that a waiting thread does not keep the last pictures alive
             pass
         while not self._waiting.empty():
             if (request := self._waiting.get()) is not None:
                 request.done.set()
 
     def _serve_once(self) -> bool:
-        """Decode what waits, as soon as something does; say whether there may be more."""
+        """Wait for requests and decode one batch. Returns whether there may be more."""
         batch = [self._waiting.get()]
         while len(batch) < self._max_batch:
             try:
@@ -90,11 +90,11 @@ class JpegBatches:
             return
         try:
             pixels = self._decode([request.data for request in batch])
-        except Exception as error:  # noqa: BLE001  whatever it is, the CPU decodes them, and says what is wrong
+        except Exception as error:  # noqa: BLE001  the CPU then decodes them, and reports what is wrong
             if len(batch) == 1:
                 log.debug("the GPU does not decode a JPEG: %s", error)
                 return
-            # One of them is to blame; the others are not to suffer for it.
+            # One of them is at fault; the others must not fail with it.
             for request in batch:
                 self._fill([request])
             return

@@ -1,7 +1,7 @@
-"""What JPEG and PNG files say of themselves, read without decoding a pixel.
+"""Headers of JPEG and PNG files, read without decoding a pixel.
 
-Decoders allocate what the header announces and make the best of what is missing. So size, completeness and, for PNG,
-checksums are looked at here first.
+Decoders allocate the size in the header, and fill in missing data. So size, completeness and, for PNG, checksums are
+checked here first.
 
 Sources: ITU-T T.81 (JPEG) annex B; W3C "Portable Network Graphics" (third edition), sections 5 and 11.
 """
@@ -19,27 +19,28 @@ __all__ = ["JpegHeader", "jpeg_header", "png_size"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-# Start of frame: all of 0xC0..0xCF but DHT, JPG and DAC.
+# Start of frame: all of 0xC0..0xCF except DHT, JPG and DAC.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASELINE = 0xC0
 _ADOBE = b"Adobe"  # its marker may say that the colours are not YCbCr
 
-# A progressive JPEG decodes all its pixels anew for each scan; encoders write about ten.
+# Each scan of a progressive JPEG decodes all pixels again; encoders write about ten scans.
 _MAX_SCANS = 100
-# A few for each scan, and metadata in pieces of 64 kB.
+# A few per scan, and metadata in pieces of 64 kB.
 _MAX_SEGMENTS = 5_000
-# Chunks of a PNG beside its picture that a decoder unpacks, each to megabytes if need be; programs write one or two.
+# Compressed chunks of a PNG besides its picture, each of which a decoder may unpack to megabytes; programs write one or
+# two.
 _PACKED = (b"zTXt", b"iTXt", b"iCCP")
 _MAX_PACKED = 16
 
 
 class JpegHeader(NamedTuple):
-    """What the header of a JPEG says.
+    """The header of a JPEG.
 
     Attributes:
         width: in pixels.
         height: in pixels.
-        is_common: whether it is what cameras send: baseline, one scan, colours as YCbCr sampled 4:4:4, 4:2:2 or 4:2:0.
+        is_common: whether it is of the kind that cameras send: baseline, one scan, YCbCr sampled 4:4:4, 4:2:2 or 4:2:0.
     """
 
     width: int
@@ -81,14 +82,14 @@ def jpeg_header(data: bytes) -> JpegHeader:
     else:
         raise Undecodable("the JPEG is cut off or damaged: its end marker is missing")
     if not scans:
-        raise Undecodable("the JPEG holds no picture")
+        raise Undecodable("the JPEG contains no picture")
     if size is None or 0 in size:
         raise Undecodable("the JPEG's header gives no size")
     return JpegHeader(*size, is_common and scans == 1)
 
 
 def _is_common(components: bytes) -> bool:
-    """Whether a frame header's list of components is that of YCbCr, subsampled in a common way."""
+    """Whether the components in a frame header are YCbCr with a common subsampling."""
     if components[:1] != b"\x03" or len(components) != 10:
         return False
     names, sampling = components[1::3], components[2::3]
@@ -96,7 +97,7 @@ def _is_common(components: bytes) -> bool:
 
 
 def png_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a complete PNG whose checksums are right.
+    """(width, height) of a complete PNG with correct checksums.
 
     Raises:
         Undecodable: not a PNG, cut off or damaged, or with metadata that would take longer to unpack than its picture.

@@ -1,4 +1,4 @@
-"""H.264 and H.265 access units, decoded as a camera emits them."""
+"""Decoding H.264 and H.265 access units, as a camera emits them."""
 
 from __future__ import annotations
 
@@ -23,32 +23,31 @@ log = logging.getLogger(__name__)
 
 # Annex B: each NAL unit follows 00 00 01.
 _NAL_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])", re.DOTALL)
-# The most pictures that either standard lets a decoder hold back to put them in order.
+# The most pictures that a decoder may hold back for reordering, by either standard.
 _MAX_REORDERED = 16
 
 _NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
-# FFmpeg counts the pixels of a picture whose rows are filled up to a multiple of so many.
+# FFmpeg counts the pixels of a picture with its rows padded to a multiple of this.
 _ROW_STEP = 64
-# More rows than a picture of either standard has.
+# No picture of either standard has more rows.
 _MOST_ROWS = 2**15
-# Units that a hardware decoder may take before it has given a picture; then it is replaced, and they are decoded anew.
+# If a hardware decoder has given no picture after this many units, the CPU decodes them again and takes over.
 _TRIAL_UNITS = 64
 
 
 class VideoDecoder:
     """Decodes the access units of one stream; see `FrameDecoder`.
 
-    A unit that is damaged fails alone. Where H.265 frames build on it, the decoder holds them back until the next key
-    frame, and they fail too: their pictures would be grey patches. Of H.265, FFmpeg does not notice a slice that ends
-    too early: such a picture comes out, and what is missing of it is what the memory held before.
+    A damaged unit fails alone. H.265 frames that build on it fail too, until the next key frame: the decoder holds them
+    back, since their pictures would be grey patches. FFmpeg does not notice an H.265 slice that ends too early: the
+    missing part of such a picture shows old contents of the memory.
 
     Args:
         codec: one of `VIDEO_CODECS`.
-        limits: of size; checked as soon as the parameter sets are read, before a picture is allocated, and once
-            more when there is one, since FFmpeg's own count is a little higher.
-        gpu: number of the GPU whose decoder is to be used, from the first unit on: opening it takes a while, which the
-            thread that decodes has. Where it fails before it has given a picture, or cannot be used at all, the CPU
-            decodes.
+        limits: of size; checked as soon as the parameter sets are read, before a picture is allocated, and again for
+            each picture, since FFmpeg's own count is a little higher.
+        gpu: number of the GPU whose decoder to use. It is opened at the first unit, on the decoding thread, since that
+            takes a while. If it cannot be used, or fails before it has given a picture, the CPU decodes.
 
     Attributes:
         on_gpu: whether a GPU decodes; False before the first unit.
@@ -56,20 +55,20 @@ class VideoDecoder:
 
     def __init__(self, codec: Codec, limits: LimitsConfig, gpu: int | None = None) -> None:
         if codec not in VIDEO_CODECS:
-            raise ValueError(f"{codec} is no video codec")
+            raise ValueError(f"{codec} is not a video codec")
         self._codec = codec
         self._limits = limits
         self.on_gpu = False
         self._untried_gpu = gpu
         self._context = self._open()
-        self._inside: list[int] = []  # keys fed that have not come out, increasing
-        self._proven = True  # it has given a picture, or need not: the CPU decodes
-        self._trial: list[tuple[int, bytes]] = []  # units fed before that
-        self._had_key_frame = False  # among them
+        self._inside: list[int] = []  # keys fed but not yet returned, increasing
+        self._proven = True  # whether the decoder has given a picture; always true of the CPU's
+        self._trial: list[tuple[int, bytes]] = []  # units fed before it is proven
+        self._had_key_frame = False  # whether one of them was a key frame
 
     def feed(self, key: int, data: bytes) -> list[Decoded]:
         """See `FrameDecoder`."""
-        if not data:  # to the decoder, an empty packet is the end of the stream
+        if not data:  # the decoder takes an empty packet for the end of the stream
             return [Decoded(key, Undecodable("the frame is empty; send an access unit"))]
         if self._untried_gpu is not None:
             self._take_up(self._untried_gpu)
@@ -96,7 +95,7 @@ class VideoDecoder:
         try:
             frames = self._context.decode(None)
         except (av.error.FFmpegError, MemoryError, ValueError):
-            frames = []  # every key that is still inside is answered for below
+            frames = []  # all remaining keys fail below
         return [*decoded, *self._come_out(frames), *self._given_up(but=0)]
 
     def starts_here(self, data: bytes) -> bool:
@@ -104,19 +103,19 @@ class VideoDecoder:
         return holds_key_frame(self._codec, data)
 
     def _take_up(self, gpu: int) -> None:
-        """Decode by that GPU from now on, if it can be had."""
+        """Decode on that GPU from now on, if possible."""
         self._untried_gpu = None
         try:
             context = self._open_on(gpu)
-        except Exception as error:  # noqa: BLE001  what fails here is the driver's, and has many names
+        except Exception as error:  # noqa: BLE001  drivers fail in many ways
             log.warning("the GPU does not decode %s: %s", self._codec, error)
             return
         if context.is_hwaccel:
             self._context, self.on_gpu, self._proven = context, True, False
 
     def _open_on(self, gpu: int) -> av.VideoCodecContext:
-        torch.zeros(1, device=f"cuda:{gpu}")  # makes torch's CUDA context this thread's
-        # Streams share that context: FFmpeg would make one for each of them, of hundreds of megabytes.
+        torch.zeros(1, device=f"cuda:{gpu}")  # makes torch's CUDA context current in this thread
+        # Streams share that context: FFmpeg would create one of hundreds of megabytes for each.
         hardware = HWAccel("cuda", device=str(gpu), allow_software_fallback=True, options={"current_ctx": "1"})
         return self._open(hardware)
 
@@ -124,8 +123,7 @@ class VideoDecoder:
         context = av.CodecContext.create(_NAMES[self._codec], "r", hwaccel=hardware)
         if not isinstance(context, av.VideoCodecContext):
             raise TypeError(f"PyAV has no video decoder for {self._codec}")
-        # One thread, no delay: threads decode frames ahead of the one that is asked for, and cores are better used on
-        # other streams.
+        # One thread, for low delay: several threads would hold frames back, and other streams use the cores better.
         context.thread_count = 1
         context.flags |= Flags.low_delay
         context.options = {"max_pixels": str(_with_full_rows(self._limits.max_frame_pixels)), "err_detect": "explode"}
@@ -133,11 +131,11 @@ class VideoDecoder:
 
     @property
     def _on_trial(self) -> bool:
-        """Whether a hardware decoder owes a picture: it has been given a key frame."""
+        """Whether a hardware decoder has been fed a key frame but has given no picture yet."""
         return not self._proven and self._had_key_frame
 
     def _begin_again(self, error: Exception | None) -> list[Decoded]:
-        """Give the hardware up, which has not given a picture yet, and decode what it took on the CPU."""
+        """Replace a hardware decoder that has given no picture by the CPU, and decode its units again."""
         log.info("a stream's %s is decoded on the CPU: %s", self._codec, error or "the GPU gives no picture")
         self._context, self._proven, self.on_gpu = self._open(), True, False
         units, self._trial = self._trial, []
@@ -149,7 +147,7 @@ class VideoDecoder:
         decoded = []
         for frame in frames:
             if frame.pts is None or frame.pts not in self._inside:
-                continue  # the second field or a repetition of a frame that has come out
+                continue  # the second field or a repetition of a frame that was returned before
             if frame.is_corrupt:
                 decoded += self._leave(frame.pts, Undecodable("the access unit is damaged or incomplete"))
             elif (too_large := self._too_large(frame.width, frame.height)) is not None:
@@ -160,11 +158,11 @@ class VideoDecoder:
         return decoded
 
     def _held_back(self) -> int:
-        """How many frames the decoder may rightly keep inside to put them in order."""
+        """How many frames the decoder may legitimately hold back for reordering."""
         return _MAX_REORDERED if self._context.has_b_frames else 0
 
     def _given_up(self, *, but: int) -> list[Decoded]:
-        """The oldest frames inside, all but so many: no picture will come for them."""
+        """Fail all frames inside, except the newest `but`: no picture will come for them."""
         lost = self._inside[: len(self._inside) - but] if but else list(self._inside)
         error = Undecodable(
             "the decoder has no picture for this access unit: it waits for a key frame, or an earlier unit is missing"
@@ -203,7 +201,7 @@ def holds_parameters(codec: Codec, data: bytes) -> bool:
 
 
 def looks_back(codec: Codec, data: bytes) -> bool:
-    """Whether an access unit builds on what comes before the last key frame, as in open GOPs of H.265 (RASL)."""
+    """Whether an access unit builds on frames before the last key frame, as in open GOPs of H.265 (RASL)."""
     return codec is Codec.H265 and any(each in (8, 9) for each in _nal_unit_types(codec, data))
 
 
@@ -214,7 +212,7 @@ def _nal_unit_types(codec: Codec, data: bytes) -> Iterator[int]:
 
 
 def _with_full_rows(pixels: int) -> int:
-    """The most that FFmpeg counts for a picture of so many pixels, however many rows these are."""
+    """The most that FFmpeg counts for a picture of `pixels` pixels, whatever its number of rows."""
     return pixels + (_ROW_STEP - 1) * min(pixels, _MOST_ROWS)
 
 

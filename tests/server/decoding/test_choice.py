@@ -29,7 +29,7 @@ def test_without_a_gpu_the_cpu_decodes(setting: str) -> None:
 @pytest.mark.parametrize("setting", ["jpeg_decoder", "video_decoder"])
 def test_a_gpu_that_is_not_there_cannot_be_asked_for(setting: str) -> None:
     flag = setting.replace("_", "-")
-    with pytest.raises(ValueError, match=f"not to be had with device cpu; use --{flag} auto or cpu"):
+    with pytest.raises(ValueError, match=f"not available on device cpu; use --{flag} auto or cpu"):
         choose_decoding(ServerConfig(**{setting: "gpu"}), CPU)  # type: ignore[arg-type]
 
 
@@ -44,8 +44,7 @@ def test_a_gpu_that_fails_at_decoding_is_left_alone(
     decoding = choose_decoding(ServerConfig(), torch.device("cuda", 0))
     assert decoding.in_words() == {"jpegs_on": "cpu", "video_on": "cpu"}
     assert [record.getMessage() for record in caplog.records] == [
-        f"the GPU fails at decoding {what}, which the CPU does now: nvjpegCreateEx failed: 6"
-        for what in ("JPEGs", "video")
+        f"the GPU cannot decode {what}, the CPU does: nvjpegCreateEx failed: 6" for what in ("JPEGs", "video")
     ]
     with pytest.raises(ValueError, match="use --jpeg-decoder auto or cpu"):
         choose_decoding(ServerConfig(jpeg_decoder="gpu"), torch.device("cuda", 0))

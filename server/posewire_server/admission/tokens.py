@@ -96,7 +96,7 @@ class Caller:
     """The caller that a token identifies.
 
     Args:
-        grant: what the token allowed when the call was made.
+        grant: what its token allows.
         now: returns what the token allows at present; None once it has been withdrawn.
 
     Attributes:

@@ -1,5 +1,5 @@
-"""The boundary to protobuf: free functions between messages and the types of the server.
+"""The boundary to protobuf: free functions that convert between messages and the server's own types.
 
-Nothing behind it sees a message. Whatever comes from a client is checked in `requests`: the error names the field, the
-value, the range and the remedy. `responses` writes what goes back.
+`requests` checks everything that comes from clients: errors name the field, the value, the range and the remedy.
+`responses` builds what is sent back. Tracking and inference never see a message.
 """

@@ -1,4 +1,4 @@
-"""Requests whose bytes are no message, or one that is far too large: the sender's fault, not the server's."""
+"""Reporting malformed and far too large requests as the client's error, not the server's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["request_reader"]
 
 
 def request_reader(method: str, deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """A deserializer that raises `InvalidRequest` for them.
+    """A deserializer that raises `InvalidRequest` for malformed or too large requests.
 
     Args:
         method: of the call, with its service: `/posewire.v1.PoseTrackingService/Track`.
-        deserialize: the message's own.
+        deserialize: the message's own deserializer.
     """
     bulk = BULK_OF_CALLS.get(method.rpartition("/")[2], {})  # no other service has calls of these names
 
@@ -27,6 +27,6 @@ def request_reader(method: str, deserialize: Callable[[bytes], Any]) -> Callable
             check_size(data, bulk)
             return deserialize(data)
         except DecodeError as error:
-            raise InvalidRequest(f"a request of {len(data)} bytes is no message of this call") from error
+            raise InvalidRequest(f"a request of {len(data)} bytes is not a valid message for this call") from error
 
     return read

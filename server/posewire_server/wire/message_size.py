@@ -1,7 +1,7 @@
-"""How large a request may be beside its picture.
+"""Limits on the size of a request, not counting its picture.
 
-What consists of many small pieces takes far longer to take apart than a picture of as many bytes: 20 million empty
-boxes fit into 40 MiB, and would hold up all streams for seconds. So its fields are looked at before.
+Many small fields take far longer to parse than a picture of the same size: 20 million empty boxes fit into 40 MiB, and
+would delay all streams for seconds. So the fields are counted before the message is parsed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from posewire_server.errors import InvalidRequest
 __all__ = ["BULK_OF_CALLS", "MOST_TOKEN_BYTES", "Bulk", "check_size"]
 
 Bulk: TypeAlias = Mapping[int, "int | Bulk"]
-"""Numbers of the fields of a message that may be large, with the bytes that do not count; of messages, their own."""
+"""Numbers of the large fields of a message, each with the number of bytes that do not count; or, for a field that is a
+message, its own `Bulk`."""
 
 MOST_TOKEN_BYTES = 2**20
-"""A resume token with as many people as one can hold has a little less."""
+"""A little more than a resume token with the maximum number of people."""
 
-# A thousand boxes have 27 KiB.
+# A thousand boxes take 27 KiB.
 _MOST_BYTES = 256 * 2**10
 _MOST_FIELDS = 1000
 _ALL = 2**31
@@ -31,8 +32,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def _bulk(message: Descriptor | None, free: Mapping[str, int]) -> Bulk:
-    """Of the fields that are given by their path, such as `frame.data`."""
-    assert message is not None  # what has fields inside is a message
+    """The `Bulk` of a message; `free` has the bytes that do not count, by field path, such as `frame.data`."""
+    assert message is not None  # a field with inner fields is a message
     found: dict[int, int | Bulk] = {}
     for name in dict.fromkeys(path.partition(".")[0] for path in free):
         field = message.fields_by_name[name]
@@ -48,19 +49,19 @@ BULK_OF_CALLS: Mapping[str, Bulk] = {
     ),
     "EstimatePoses": _bulk(pose_tracking_service_pb2.EstimatePosesRequest.DESCRIPTOR, {"data": _ALL}),
 }
-"""Of the requests of each call; none of others."""
+"""For the requests of each call; other calls have none."""
 
 
 def check_size(data: bytes, bulk: Bulk) -> None:
-    """Look at the outermost fields of a message, and no further than is needed to know.
+    """Count the bytes and fields of a message. Of inner messages, only those in `bulk` are opened.
 
     Args:
         data: the message.
         bulk: what does not count.
 
     Raises:
-        InvalidRequest: there is too much beside that.
-        DecodeError: it is no message, or has groups, which none of ours has.
+        InvalidRequest: the rest has too many bytes or fields.
+        DecodeError: it is not a valid message, or has groups, which none of ours has.
     """
     if len(data) <= _MOST_BYTES:
         return
@@ -71,7 +72,7 @@ def check_size(data: bytes, bulk: Bulk) -> None:
 
 
 class _Count:
-    """Of what a message has beside its bulk."""
+    """Counts the bytes and fields of a message, without its bulk."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -103,9 +104,9 @@ class _Count:
             raise DecodeError("its last field is cut off")
 
     def _varint(self, at: int) -> tuple[int, int]:
-        """The number that begins there, and where it ends."""
+        """The number that begins at `at`, and where it ends."""
         value = self._data[at]
-        if value < 0x80:  # nearly all
+        if value < 0x80:  # the usual case
             return value, at + 1
         value &= 0x7F
         for shift in range(7, 70, 7):
@@ -121,6 +122,6 @@ class _Count:
         self._fields += 1
         if self._bytes > _MOST_BYTES or self._fields > _MOST_FIELDS:
             raise InvalidRequest(
-                f"a request has more than {_MOST_BYTES} bytes, or {_MOST_FIELDS} fields, beside its picture; send "
-                "fewer boxes, and nothing that the call does not know"
+                f"a request has more than {_MOST_BYTES} bytes, or {_MOST_FIELDS} fields, besides its picture; send "
+                "fewer boxes, and no unknown fields"
             )

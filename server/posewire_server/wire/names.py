@@ -1,4 +1,4 @@
-"""Enum values of the wire and what they are called inside."""
+"""Enum values on the wire and their counterparts in the server."""
 
 from __future__ import annotations
 

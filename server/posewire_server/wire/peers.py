@@ -1,4 +1,4 @@
-"""Where calls come from, as gRPC puts it."""
+"""Origins of calls, in gRPC's form."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["host_of"]
 
 
 def host_of(peer: str) -> str:
-    """A peer, `ipv4:HOST:PORT`, without its port, which differs between the connections of one host."""
+    """The peer `ipv4:HOST:PORT` without its port, which differs between the connections of one host."""
     return peer.rpartition(":")[0]

@@ -1,4 +1,4 @@
-"""What clients send: checked, with the defaults filled in."""
+"""From request messages to the server's types, checked and with defaults filled in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _MAX_NAME_LENGTH = 64
-# Boxes further out than this are mistakes, and their areas leave the range of float32.
+# Coordinates beyond this are mistakes, and areas would exceed the range of float32.
 _MAX_COORDINATE = 1e6
 
 
@@ -40,7 +40,7 @@ class ResumeRequest:
     Attributes:
         token: signed snapshot of its tracker.
         last_frame: encoded; empty if there is none.
-        last_frame_codec: how.
+        last_frame_codec: its codec.
     """
 
     token: bytes
@@ -50,17 +50,17 @@ class ResumeRequest:
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """What a stream was opened with, every value final.
+    """The settings of a stream, with their final values.
 
     Attributes:
         codec: of the frames.
-        raw_size: (width, height) of raw frames, those of the stream or the one that it is resumed with.
+        raw_size: (width, height) of raw frames, either the stream's own or the last frame that it is resumed with.
         tracker: settings of the tracker.
         drop_policy: what happens when frames arrive faster than they are processed.
         max_age_ms: older frames are dropped; 0: never.
-        joint_set: which joints the results carry.
+        joint_set: the joints in the results.
         name: the client's label.
-        max_detect_every: how far `detect_every` may be stretched under load; 0: not at all.
+        max_detect_every: how far `detect_every` may be raised under load; 0: not at all.
         resume: the earlier stream to continue, if any.
     """
 
@@ -109,7 +109,7 @@ def settings_from(
     resume = _resume_from(config.resume, codec) if config.HasField("resume") else None
     sized = codec
     if codec not in RAW_CODECS and resume is not None and config.HasField("raw_size"):
-        sized = resume.last_frame_codec  # which is of no use without its size, but nothing is lost with it
+        sized = resume.last_frame_codec  # if it is raw: without a size, only that frame is unusable
     return StreamSettings(
         codec=codec,
         raw_size=raw_size_from(config.raw_size, sized, limits, "config.raw_size"),
@@ -124,7 +124,7 @@ def settings_from(
 
 
 def codec_from(number: pose_pb2.Codec.ValueType, field: str) -> Codec:
-    """The codec of that number; raises `InvalidRequest` that lists the known ones."""
+    """The codec with this number. Raises an `InvalidRequest` that lists the known ones if there is none."""
     if number not in CODECS:
         known = ", ".join(f"{pose_pb2.Codec.Name(known)} ({known})" for known in CODECS)
         raise InvalidRequest(f"codec is {number or 'missing'}; use one of {known}", field=field)
@@ -132,10 +132,10 @@ def codec_from(number: pose_pb2.Codec.ValueType, field: str) -> Codec:
 
 
 def raw_size_from(size: pose_pb2.FrameSize, codec: Codec, limits: LimitsConfig, field: str) -> tuple[int, int] | None:
-    """(width, height) for a raw codec; None for the others, which know it themselves.
+    """(width, height) for a raw codec; None for other codecs, whose data contains it.
 
     Raises:
-        InvalidRequest: it is missing for a raw codec, or larger than the limits.
+        InvalidRequest: it is missing for a raw codec, or exceeds the limits.
     """
     if codec not in RAW_CODECS:
         return None
@@ -149,7 +149,7 @@ def raw_size_from(size: pose_pb2.FrameSize, codec: Codec, limits: LimitsConfig, 
 
 
 def wanted_joint_set(name: str, own: JointSet, field: str) -> JointSet:
-    """The joint set of that name; `own`, the pose network's, if the name is empty. `InvalidRequest` if unknown."""
+    """The joint set with this name; `own`, the pose network's, if it is empty. Raises `InvalidRequest` if unknown."""
     if name in ("", own.name):
         return own
     if name not in JOINT_SETS:
@@ -159,16 +159,16 @@ def wanted_joint_set(name: str, own: JointSet, field: str) -> JointSet:
 
 
 def captured_s(frame: track_pb2.Frame) -> float | None:
-    """When a frame was taken, on the client's clock; None if it does not say."""
+    """When a frame was taken, on the client's clock; None if not given."""
     time = frame.capture_time
     return time.seconds + time.nanos / 1e9 if frame.HasField("capture_time") else None
 
 
 def boxes_from(boxes: pose_pb2.BoxList, limits: LimitsConfig) -> Boxes:
-    """Boxes that a caller gives, in their order.
+    """The caller's boxes, in their order.
 
     Raises:
-        BadBoxes: too many, not finite, without area, far out of any frame, or with a score outside 0..1.
+        BadBoxes: too many, not finite, without area, far outside any frame, or with a score outside 0..1.
     """
     if len(boxes.boxes) > limits.max_people:
         raise BadBoxes(
@@ -191,7 +191,7 @@ def _score(box: pose_pb2.Box) -> float:
 
 
 def _fault_of_box(x: float, y: float, width: float, height: float, score: float) -> str:
-    """What is wrong with a box and how it should be; empty if nothing is. Whatever is compared with a NaN is false."""
+    """What is wrong with a box and how it should be; empty if nothing is. NaNs fail every comparison."""
     if not all(abs(coordinate) <= _MAX_COORDINATE for coordinate in (x, y, width, height)):
         return f"coordinates must be numbers within {_MAX_COORDINATE:g} pixels"
     if not (width > 0 and height > 0):
@@ -202,11 +202,11 @@ def _fault_of_box(x: float, y: float, width: float, height: float, score: float)
 
 
 def score_threshold_from(request: pose_tracking_service_pb2.EstimatePosesRequest, defaults: TrackerConfig) -> float:
-    """The least score of a detector's box for a single picture."""
+    """The lowest score of detector boxes that are used in a single picture."""
     if not request.HasField("box_score_threshold"):
         return defaults.box_score_threshold
     threshold = request.box_score_threshold
-    if not 0 <= threshold <= 1:  # which no NaN does
+    if not 0 <= threshold <= 1:  # also true for NaN
         raise InvalidRequest(
             f"box_score_threshold is {threshold}; it must lie in 0..1, or be left out", field="box_score_threshold"
         )
@@ -218,7 +218,7 @@ def _tracker_from(
 ) -> TrackerConfig:
     given: dict[str, object] = {}
     for field in dataclasses.fields(TrackerConfig):
-        if message.HasField(field.name):  # type: ignore[arg-type]  # the message has a field for each of the class
+        if message.HasField(field.name):  # type: ignore[arg-type]  # the message has the same fields as the class
             given[field.name] = getattr(message, field.name)
     similarity = message.similarity
     given.pop("similarity", None)

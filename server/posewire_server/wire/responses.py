@@ -1,4 +1,4 @@
-"""What goes back to clients."""
+"""From the server's types to response messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DROP_POLICY_NUMBERS = {policy: number for number, policy in DROP_POLICIES.items
 
 
 def settings_message(settings: StreamSettings) -> settings_pb2.StreamConfig:
-    """The configuration as the server settled it; without the resume request."""
+    """The configuration with the final values, without the resume request."""
     message = settings_pb2.StreamConfig(
         codec=_CODEC_NUMBERS[settings.codec],
         tracker=tracker_message(settings.tracker),
@@ -94,15 +94,15 @@ def people_messages(people: TrackedPeople, own: JointSet, wanted: JointSet) -> l
 
 @functools.cache
 def _head_of_joints(numbers: int) -> bytes:
-    """What stands on the wire before so many numbers of `Person.joints`, which follow as they lie in memory.
+    """The bytes on the wire before the values of `Person.joints`, which follow as they are in memory.
 
-    To assign them to a message as a list would make an object of each, which takes ten times as long.
+    Assigning them to a message as a list would create an object for each, which takes ten times as long.
     """
     return pose_pb2.Person(joints=[0.0] * numbers).SerializeToString()[: -4 * numbers]
 
 
 def timings_message(times: StageTimes, *, queue_ms: float, decode_ms: float, total_ms: float) -> pose_pb2.Timings:
-    """Times of the stages while they ran; what was spent waiting between them is in the total only."""
+    """How long each stage ran; waiting times between stages are included in the total only."""
     return pose_pb2.Timings(
         queue_ms=queue_ms,
         decode_ms=decode_ms,
@@ -115,7 +115,7 @@ def timings_message(times: StageTimes, *, queue_ms: float, decode_ms: float, tot
 
 
 def stream_state_message(progress: Progress) -> pose_tracking_service_pb2.StreamState:
-    """How an open stream fares."""
+    """The state and statistics of an open stream."""
     session, settings, accounts, pace = progress.session, progress.settings, progress.accounts, progress.pace()
     open_for = duration_pb2.Duration()
     open_for.FromNanoseconds(int(progress.open_for_s * 1e9))

@@ -1,4 +1,4 @@
-"""The one place that says how an exception looks to a client: status code, details, reason of a failed frame."""
+"""The one place that maps exceptions to what clients see: status code, details, reason of a failed frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ERROR_DOMAIN = "posewire"
 
 log = logging.getLogger(__name__)
 
-# Exception, status code, reason for programs (google.rpc.ErrorInfo). The first line that fits counts.
+# Exception, status code, machine-readable reason (google.rpc.ErrorInfo). The first match counts.
 _STATUS: tuple[tuple[type[errors.ServiceError], grpc.StatusCode, str], ...] = (
     (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     (errors.OutOfOrder, grpc.StatusCode.FAILED_PRECONDITION, "OUT_OF_ORDER"),
@@ -50,17 +50,17 @@ _FAILURES: dict[type[errors.FrameError], track_pb2.FailureReason.ValueType] = {
 
 
 def failure_reason(error: errors.FrameError) -> track_pb2.FailureReason.ValueType:
-    """The reason with which a frame of a stream fails."""
+    """The reason that a failed frame of a stream reports."""
     return _FAILURES[type(error)]
 
 
 def error_reason(error: errors.ServiceError) -> str:
-    """The reason of an error for programs, as in google.rpc.ErrorInfo."""
+    """The machine-readable reason of an error, as in google.rpc.ErrorInfo."""
     return _lookup(error)[1]
 
 
 def to_status(error: errors.ServiceError) -> Any:
-    """The `grpc.Status` of an error, with google.rpc details: ErrorInfo, and BadRequest where a field is at fault."""
+    """The `grpc.Status` of an error, with google.rpc details: ErrorInfo, and BadRequest if a field is at fault."""
     code, reason = _lookup(error)
     details = [error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)]
     if error.field:
@@ -77,7 +77,7 @@ def to_status(error: errors.ServiceError) -> Any:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End a call with the status of `error`. What is no `ServiceError` is our fault: logged in full, told in brief."""
+    """End a call with the status of `error`. Errors other than `ServiceError` are logged in full, and sent in brief."""
     if not isinstance(error, errors.ServiceError):
         log.error("call failed", exc_info=error)
         await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause")

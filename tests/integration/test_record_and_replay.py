@@ -334,7 +334,7 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     done = await posewire("explain", path, "--frame", 6)
     assert done.exit_code == 0, done.output
     assert "ids 1, 2, 3" in done.output
-    assert "fresh id 3" in done.output
+    assert "new id 3" in done.output
     assert "highest similarity of all open pairs" in done.output
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     monkeypatch.setenv("COLUMNS", "40")
@@ -428,7 +428,7 @@ async def test_what_lies_before_damage_is_compared_and_is_no_success(tmp_path: P
     for flags in ((), ("--quiet",)):
         done = await posewire("replay", path, "--server", again, *flags)
         assert done.exit_code == 1
-        assert f"damaged at byte {at}: a record has another checksum" in done.output
+        assert f"damaged at byte {at}: the checksum of a record is wrong" in done.output
         assert "compared up to there: 3 frames" in done.output
         assert "has no end" not in done.output
 
@@ -439,7 +439,7 @@ async def test_a_record_of_another_kind_is_damage(tmp_path: Path, again: str) ->
     damage(path, at, Kind.END)
     done = await posewire("replay", path, "--server", again)
     assert done.exit_code == 1
-    assert f"damaged at byte {at}: this is no end" in done.output
+    assert f"damaged at byte {at}: invalid end record" in done.output
 
 
 async def test_a_recording_without_a_frame_to_compare_is_no_success(tmp_path: Path, again: str) -> None:

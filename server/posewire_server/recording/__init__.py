@@ -1,1 +1,1 @@
-"""Streams on disk: recorded by the server, run again and explained later; what belongs to a report of a fault."""
+"""Streams recorded to disk, to be replayed and explained later, for example in a bug report."""

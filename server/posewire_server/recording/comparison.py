@@ -1,4 +1,4 @@
-"""Whether a stream that was run again gave the same."""
+"""Comparing the results of a replayed stream with the recorded ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class Comparison:
     """Compares outcomes frame by frame.
 
     Attributes:
-        tolerance_px: joints may be so far apart.
-        renamed: ids may differ, as long as it is always the same other one: the recorded stream was a continuation.
-        frames: compared so far.
-        differences: numbers of frames that differ, with what differs first in each.
-        worst_px: the largest distance between two joints of the same person.
+        tolerance_px: maximum distance of matching joints.
+        renamed: ids may differ if each one always corresponds to the same other id: the recorded stream continued
+            another one.
+        frames: number of frames compared so far.
+        differences: numbers of the frames that differ, each with its first difference.
+        worst_px: the largest distance between matching joints.
     """
 
     tolerance_px: float = 0.01
@@ -59,9 +60,9 @@ class Comparison:
     def _as_now(
         self, before: dict[int, pose_pb2.Person], after: dict[int, pose_pb2.Person]
     ) -> dict[int, pose_pb2.Person]:
-        """The recorded people by the ids that they have now; whoever is new on both sides is paired by place.
+        """The recorded people by their ids in the replay; those new on both sides are paired by position.
 
-        Who has no counterpart now is below 0: by the recorded id, which now may be somebody else's.
+        People without a counterpart get their recorded id, negated, since in the replay it may be somebody else's.
         """
         free = {identity: person for identity, person in after.items() if identity not in self._names.values()}
         for identity, person in before.items():
@@ -73,7 +74,7 @@ class Comparison:
 
 
 def _distance(one: pose_pb2.Person, other: pose_pb2.Person) -> float:
-    """The largest distance between two joints that stand for the same."""
+    """The largest difference, in x or y, between corresponding joints."""
     if len(one.joints) != len(other.joints):
         return float("inf")
     places = [np.array(person.joints, np.float32).reshape(-1, 3)[:, :2] for person in (one, other)]

@@ -1,4 +1,4 @@
-"""Running a recorded stream through networks and a tracker of our own, to see what happened in one frame."""
+"""Running a recorded stream through local networks and a tracker, to see what happened in one frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s
 
 __all__ = ["FrameExplanation", "explain", "tracked_frame"]
 
-# What the recorded server accepted is accepted here, whatever its limits were.
+# Accepts everything that the recorded server may have accepted.
 _NO_LIMITS = LimitsConfig(max_frame_pixels=MOST_FRAME_PIXELS, max_people=MOST_PEOPLE)
 
 
@@ -34,10 +34,10 @@ class FrameExplanation:
     Attributes:
         number: of the frame.
         config: of the tracker.
-        detector_ran: on this frame.
-        poses: what became of each.
-        recorded_ids: what the recording says came out.
-        ids: what came out now.
+        detector_ran: whether the detector ran on this frame.
+        poses: the verdict on each.
+        recorded_ids: the ids in the recording.
+        ids: the ids now.
     """
 
     number: int
@@ -50,7 +50,7 @@ class FrameExplanation:
 
 @dataclass(frozen=True, eq=False)
 class _Fed:
-    """A frame as the tracker saw it, but for its pixels: what came out, boxes of the caller, time by the clock."""
+    """The tracker's input of one frame without its pixels: recorded result, caller's boxes, time on the clock."""
 
     recorded: track_pb2.TrackedFrame
     boxes: Boxes | None
@@ -58,7 +58,7 @@ class _Fed:
 
 
 async def explain(recording: Recording, number: int, networks: Networks) -> FrameExplanation:
-    """Track the recorded frames up to one of them, and tell what the tracker did with it.
+    """Track the recorded frames up to frame `number`, and explain what the tracker did with it.
 
     Raises:
         ValueError: there is no such frame, or it was not tracked.
@@ -93,7 +93,7 @@ async def explain(recording: Recording, number: int, networks: Networks) -> Fram
 
 
 def tracked_frame(recording: Recording, number: int) -> track_pb2.TrackedFrame:
-    """What became of a frame; raises `ValueError` if there is no such frame, or it was not tracked."""
+    """The result of a frame. Raises `ValueError` if there is no such frame, or it was not tracked."""
     outcome = recording.outcomes.get(number)
     if not isinstance(outcome, track_pb2.TrackedFrame):
         what = "is not in the recording" if outcome is None else "was not tracked"
@@ -102,7 +102,7 @@ def tracked_frame(recording: Recording, number: int) -> track_pb2.TrackedFrame:
 
 
 def _tracked_beside(recording: Recording, number: int) -> str:
-    """Which frames can be explained instead: of a camera's, most may have been dropped."""
+    """Which frames can be explained instead: most frames of a camera may have been dropped."""
     outcomes = recording.outcomes.items()
     tracked = sorted(each for each, became in outcomes if isinstance(became, track_pb2.TrackedFrame))
     if not tracked:
@@ -124,7 +124,7 @@ def _tracked_frames(recording: Recording, settings: StreamSettings, clock: Frame
 def _decoded(
     recording: Recording, settings: StreamSettings, clock: FrameClock, inside: dict[int, _Fed]
 ) -> Iterator[Decoded]:
-    """What comes out of the decoder; those that were tracked are in `inside` before they do."""
+    """Everything that the decoder returns. Frames that were tracked are put into `inside` first."""
     decoder: FrameDecoder = (
         VideoDecoder(settings.codec, _NO_LIMITS)
         if recording.is_video
@@ -134,7 +134,7 @@ def _decoded(
     for key, frame in enumerate(recording.frames_to_repeat()):
         moment_s = clock.received(captured_s(frame), arrived_s=0.0)
         recorded = recording.outcomes.get(frame.number)
-        # A number that comes again is not that of the frame that was tracked.
+        # A repeated number does not belong to the frame that was tracked.
         if isinstance(recorded, track_pb2.TrackedFrame) and frame.number > last:
             boxes = boxes_from(frame.boxes, _NO_LIMITS) if frame.HasField("boxes") else None
             inside[key] = _Fed(recorded, boxes, moment_s)

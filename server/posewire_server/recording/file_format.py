@@ -1,9 +1,9 @@
-"""The file of a recorded stream: records one after the other, readable up to where a killed server left off.
+"""The file format of recorded streams: a sequence of records, readable up to the point where a server was killed.
 
-    "posewire recording 1" and a line feed, then records: kind (1 byte), length (4), seconds since the begin (8, float),
+    "posewire recording 1" and a line feed, then records: kind (1 byte), length (4), seconds since the start (8, float),
     CRC-32 of the payload (4), all little-endian, and the payload.
 
-A header and an end are JSON; requests and responses are the messages of the Track call, without resume tokens.
+Header and end are JSON; requests and responses are the messages of the Track call, without resume tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 FINISHED = ".pwrec"
 UNFINISHED = ".pwrec.part"
-"""While a stream is being recorded, and for ever if the server was killed meanwhile."""
+"""While a stream is being recorded; it stays if the server is killed meanwhile."""
 
 _MAGIC = b"posewire recording 1\n"
 _PREFIX = struct.Struct("<BIdI")
@@ -48,7 +48,7 @@ class Kind(IntEnum):
 
 
 class Record(NamedTuple):
-    """One record: `time_s` since the begin, `offset` in the file."""
+    """One record: `time_s` since the start, `offset` in the file in bytes."""
 
     kind: Kind
     time_s: float
@@ -57,23 +57,23 @@ class Record(NamedTuple):
 
 
 class NotARecording(ValueError):  # noqa: N818  it says what is wrong
-    """The file is something else, or of another version."""
+    """The file is not a recording, or is of another version."""
 
 
 class DamagedRecording(ValueError):  # noqa: N818  it says what is wrong
-    """A record is not what was written, and nothing behind it can be found.
+    """A record is damaged, and nothing after it can be read.
 
     Attributes:
-        offset: byte of the file at which that record begins.
+        offset: byte of the file at which the record begins.
     """
 
     def __init__(self, path: Path, offset: int, what: str) -> None:
-        super().__init__(f"{path} is damaged at byte {offset}: {what}; what lies behind it is lost")
+        super().__init__(f"{path} is damaged at byte {offset}: {what}; everything after it is lost")
         self.offset = offset
 
 
 def begin() -> bytes:
-    """How every file starts."""
+    """The start of every file."""
     return _MAGIC
 
 
@@ -88,25 +88,25 @@ def pack_json(kind: Kind, time_s: float, values: dict[str, Any]) -> bytes:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records that are whole. They end where the file is cut off, as that of a killed server is.
+    """The complete records, up to the point where the file is cut off, as when a server was killed.
 
     Raises:
-        NotARecording: the file does not start as a recording does.
+        NotARecording: the file does not start like a recording.
         DamagedRecording: after the last record before the damage.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise NotARecording(f"{path} is no recording of a posewire stream, or one of another version")
+            raise NotARecording(f"{path} is not a recording of a posewire stream, or is of another version")
         offset = len(_MAGIC)
         while len(prefix := file.read(_PREFIX.size)) == _PREFIX.size:
             number, length, time_s, checksum = _PREFIX.unpack(prefix)
             if number not in Kind.__members__.values() or length > _LONGEST:
-                raise DamagedRecording(path, offset, "there is no record")
+                raise DamagedRecording(path, offset, "no record begins there")
             payload = file.read(length)
             if len(payload) != length:
                 return
             if zlib.crc32(payload) != checksum:
-                raise DamagedRecording(path, offset, "a record has another checksum")
+                raise DamagedRecording(path, offset, "the checksum of a record is wrong")
             yield Record(Kind(number), time_s, payload, offset)
             offset += _PREFIX.size + length

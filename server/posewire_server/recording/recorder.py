@@ -1,4 +1,4 @@
-"""Writing streams to disk, beside their way: whatever goes wrong here costs the recording and nothing else."""
+"""Writing streams to disk. A failure here ends the recording, and affects nothing else."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Piece", "Recorder", "RecordingFile"]
 
 log = logging.getLogger(__name__)
 
-# Frames that wait for the disk, of all streams. Beyond that a recording would have gaps, so it ends.
+# Data of all streams that may wait for the disk. Beyond that a recording would have gaps, so it ends.
 _MOST_WAITING_BYTES = 64 * 2**20
 _SMALL_MESSAGE_BYTES = 1024
-# Of all the room, this part is for files that are being written; what was recorded before has the rest.
+# Share of the maximum size for files that are being written; earlier recordings have the rest.
 _BEING_WRITTEN = 1 / 4
-# Whenever so much of all the room has been written, the folder is looked through: for what other servers have written,
-# and for old recordings, of which there may be many thousands. Then as much is made free.
+# Whenever this share of the maximum size has been written, the folder is scanned for what other servers have written,
+# and for old recordings, of which there may be many thousands. Then as much space is freed.
 _WRITTEN_BETWEEN_LOOKS = 1 / 32
-# What is under way when the server stops gets so long to be finished.
+# How long unfinished writing may take when the server stops.
 _LAST_WRITING_S = 10.0
 
 
@@ -41,14 +41,15 @@ class Recorder:
     """Records streams into a folder, one file each, on a thread of its own.
 
     Args:
-        folder: made if it is not there, for its owner's eyes only: the files hold pictures of people.
-        max_bytes: of all recordings in the folder, those of other servers too. The oldest ones make room for new ones.
+        folder: created if missing, accessible to its owner only, since the files hold pictures of people.
+        max_bytes: of all recordings in the folder, including those of other servers. The oldest are deleted for new
+            ones.
 
     Attributes:
-        streams: how many are being recorded.
+        streams: number of streams being recorded.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -68,22 +69,22 @@ class Recorder:
 
     @property
     def share_bytes(self) -> int:
-        """How large the file of a stream may become, as things stand, before the stream goes on in another one."""
+        """How large the file of a stream may currently become before the recording continues in a new one."""
         return int(_BEING_WRITTEN * self._max_bytes / max(1, self.streams))
 
     def file(self, stream_id: str) -> RecordingFile:
-        """A file for a stream; it appears in the folder when something is put into it."""
+        """A file for a stream; it is created when something is put into it."""
         now = datetime.now(UTC)
         name = f"{now:%Y%m%d-%H%M%S}-{stream_id}-{next(self._numbers):04}{UNFINISHED}"
         return RecordingFile(self._folder / name, stream_id, now.isoformat(timespec="seconds"), time.monotonic())
 
     def close(self) -> None:
-        """Finish what is under way."""
+        """Finish writing, and end the thread."""
         self._work.put(None)
         self._thread.join(_LAST_WRITING_S)
 
     def put(self, piece: Piece) -> bool:
-        """Have a piece written; False if the disk is too slow for it."""
+        """Queue a piece to be written; False if too much is waiting for the disk."""
         with self._lock:
             if self._waiting_bytes + piece.bytes_about > _MOST_WAITING_BYTES:
                 return False
@@ -92,14 +93,14 @@ class Recorder:
         return True
 
     def _serve(self) -> None:
-        """The thread."""
+        """Runs on the thread."""
         while (piece := self._work.get()) is not None:
             try:
                 self._write(piece)
             except OSError as error:
                 self._give_up(piece.file, error)
             except Exception as error:
-                log.exception("a fault of the recorder")
+                log.exception("the recorder failed")
                 self._give_up(piece.file, error)
             with self._lock:
                 self._waiting_bytes -= piece.bytes_about
@@ -128,16 +129,16 @@ class Recorder:
         data = pack(kind, piece.time_s, payload)
         if not self._make_room(len(data)):
             self._finish(file, piece.time_s, "the recordings have reached --record-max-mb")
-            log.warning("a recording ends: there is no room for it", extra=facts(file=str(file.path)))
+            log.warning("a recording ends: there is no space for it", extra=facts(file=str(file.path)))
             return
         self._append(file, data)
 
     def _open(self, file: RecordingFile) -> None:
-        # Without a buffer: what was written is there, even if the server is killed.
+        # Unbuffered: what was written survives if the server is killed.
         descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         file.output = open(descriptor, "wb", buffering=0)  # noqa: SIM115  closed by `_finish`
-        with suppress(OSError):  # some file systems of networks have no locks: there nobody takes a file for abandoned
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed, by the end of the process at the latest
+        with suppress(OSError):  # some network file systems have no locks: there no file counts as abandoned
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed, at the latest when the process ends
         self._writing[file.path] = file
         header = {"version": metadata.version("posewire"), "stream": file.stream_id, "recorded": file.started_at}
         self._append(file, begin() + pack_json(Kind.HEADER, 0.0, header))
@@ -146,7 +147,7 @@ class Recorder:
         assert file.output is not None
         written = file.output.write(data)
         self._total_bytes += written
-        if written != len(data):  # a full disk takes what it has room for; what came after that would not be readable
+        if written != len(data):  # the disk is full; anything written after an incomplete record would be unreadable
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _finish(self, file: RecordingFile, time_s: float, reason: str) -> None:
@@ -164,16 +165,16 @@ class Recorder:
         file.ended = True
         self._writing.pop(file.path, None)
         if file.output is not None:
-            with suppress(OSError):  # where the file lies elsewhere, this may fail too
+            with suppress(OSError):  # on a network file system, this may fail too
                 file.output.close()
 
     def _make_room(self, more: int) -> bool:
-        """Remove the oldest recordings until there is room for more bytes; False if there is none to be had."""
+        """Delete the oldest recordings until there is room for `more` bytes; False if that is not possible."""
         if self._total_bytes + more <= self._look_again_at_bytes:
             return True
         room = max(more, int(_WRITTEN_BETWEEN_LOOKS * self._max_bytes))
         files = sorted(self._recordings())
-        self._total_bytes = sum(size for _, size, _ in files)  # others may have written, or removed some
+        self._total_bytes = sum(size for _, size, _ in files)  # others may have written or deleted files
         for _, size, path in files:
             if self._total_bytes + room <= self._max_bytes:
                 break
@@ -183,13 +184,13 @@ class Recorder:
                 except OSError as error:
                     log.warning("an old recording cannot be deleted: %s", error)
                     continue
-                log.info("an old recording makes room", extra=facts(file=str(path)))
+                log.info("an old recording was deleted to make room", extra=facts(file=str(path)))
                 self._total_bytes -= size
         self._look_again_at_bytes = min(self._total_bytes + room, self._max_bytes)
         return self._total_bytes + more <= self._max_bytes
 
     def _recordings(self) -> list[tuple[float, int, Path]]:
-        """Age, size and path of what is in the folder."""
+        """Modification time, size and path of each recording in the folder."""
         found = []
         for path in self._folder.iterdir():
             if path.name.endswith((FINISHED, UNFINISHED)):
@@ -200,7 +201,7 @@ class Recorder:
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether a server is at work on a file that it has not finished, and was not killed meanwhile."""
+    """Whether a running server is still writing this file."""
     if not path.name.endswith(UNFINISHED):
         return False
     try:
@@ -208,7 +209,7 @@ def _is_being_written(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:  # it is locked; or nobody can tell
+    except OSError:  # it is locked, or that cannot be determined
         return True
     return False
 
@@ -219,12 +220,12 @@ class RecordingFile:
 
     Attributes:
         path: of the unfinished file.
-        stream_id: whose it is.
-        started_at: the time of day.
+        stream_id: of the recorded stream.
+        started_at: date and time of its start.
         start_s: the same, on the clock of `time.monotonic`.
-        size: of the messages that were put into it, in bytes.
-        output: what it is written with, by the recorder's thread.
-        ended: nothing more is written.
+        size: of the messages put into it, in bytes.
+        output: the open file, used by the recorder's thread.
+        ended: whether nothing more is written.
     """
 
     path: Path
@@ -237,13 +238,13 @@ class RecordingFile:
 
     @property
     def finished_path(self) -> Path:
-        """What it is called when it is whole."""
+        """Its path when it is finished."""
         return self.path.with_name(self.path.name.removesuffix(UNFINISHED) + FINISHED)
 
 
 @dataclass(eq=False)
 class Piece:
-    """A message on its way into a file, or the reason for its end."""
+    """A message to be written to a file, or the reason for the file's end."""
 
     file: RecordingFile
     time_s: float
@@ -253,5 +254,5 @@ class Piece:
 
     @property
     def bytes_about(self) -> int:
-        """In memory, while it waits. There is always room for an end."""
+        """Approximate memory that it takes while it waits; 0 for an end, which is always accepted."""
         return _SMALL_MESSAGE_BYTES + self.size if self.end is None else 0

@@ -1,4 +1,4 @@
-"""A recorded stream, as it is read back."""
+"""Reading a recorded stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from posewire_server.wire.names import CODECS
 __all__ = ["Outcome", "Recording"]
 
 Outcome: TypeAlias = track_pb2.TrackedFrame | track_pb2.FailedFrame | track_pb2.DroppedFrame
-"""What became of a frame."""
+"""The outcome of a frame."""
 
 _NEVER_TRACKED = (
     track_pb2.FAILURE_REASON_BAD_NUMBER,
@@ -30,16 +30,16 @@ _NEVER_TRACKED = (
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One stream. Pictures stay on the disk until they are asked for.
+    """A recorded stream. Pictures stay on disk until they are needed.
 
     Attributes:
         path: of the file.
         header: version, stream, time.
-        started: what the server settled on.
+        started: the server's first response, with the final settings.
         outcomes: by frame number.
         ending: why the recording ended; None if the server was killed meanwhile, or the file is damaged.
         seconds: how long it lasted.
-        damage: where the file is not what was written; None if it is whole, or merely cut off.
+        damage: where the file is damaged; None if it is complete, or just cut off.
     """
 
     path: Path
@@ -52,10 +52,10 @@ class Recording:
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """Read all but the pictures, up to where the file is cut off or damaged.
+        """Read everything but the pictures, up to where the file is cut off or damaged.
 
         Raises:
-            NotARecording: the file is something else, or holds no stream.
+            NotARecording: the file is not a recording, or contains no stream.
             DamagedRecording: it is damaged before its stream began.
             OSError: it cannot be read.
         """
@@ -95,14 +95,14 @@ class Recording:
 
     @property
     def is_stretched(self) -> bool:
-        """Whether the server let the detector run less often than it was asked to, for want of time."""
+        """Whether the detector ran less often than requested, because of load."""
         tracked = (each for each in self.outcomes.values() if isinstance(each, track_pb2.TrackedFrame))
         return any(each.detect_every != self.config.tracker.detect_every for each in tracked)
 
     def frames(self) -> Iterator[track_pb2.Frame]:
-        """The frames as they came; of pictures, those that have an outcome.
+        """The frames as they came; for pictures, only those with an outcome.
 
-        Of a video these are all: where a recording was cut off, pictures that came out build on units that did not.
+        For video, all frames: if the recording was cut off, frames with an outcome build on units without one.
         """
         for record in self._before_damage():
             if record.kind is Kind.REQUEST:
@@ -117,15 +117,14 @@ class Recording:
                     return
                 yield record
         except DamagedRecording:
-            if self.damage is None:  # it was whole when it was read
+            if self.damage is None:  # it was intact when it was read first
                 raise
 
     def frames_to_repeat(self) -> Iterator[track_pb2.Frame]:
-        """Those that a decoder and a tracker have to see again: of pictures, neither dropped nor unusable ones.
+        """The frames to feed to a decoder and a tracker again: for pictures, without dropped and invalid ones.
 
-        Of a video these are all: later units build on those that failed for their number or their boxes too, which
-        were decoded and will fail for them again. Frames say how much time lies between them, as it was measured when
-        all of them came.
+        For video, all frames: later units also build on those that failed because of their number or boxes, which were
+        decoded and will fail again. `elapsed` is set to the recorded value, which was measured when all frames came.
         """
         last = -1
         for frame in self.frames():
@@ -139,10 +138,10 @@ class Recording:
                 yield frame
 
     def counterpart(self, now: Outcome) -> Outcome | None:
-        """What the recording has in place of something that came of these frames now.
+        """The recorded outcome to compare with the outcome `now` of a replayed frame.
 
-        None if that is nothing to compare: what became of a frame is not in the recording, it was dropped then, a
-        number comes again, as it did, or the frame builds on frames that are not in the recording.
+        None if there is nothing to compare: the outcome is not in the recording, the frame was dropped then, its number
+        is a repetition, as it was then, or it builds on frames that are not in the recording.
         """
         recorded = self.outcomes.get(now.number)
         if recorded is None or isinstance(recorded, track_pb2.DroppedFrame):
@@ -152,7 +151,7 @@ class Recording:
 
     @cached_property
     def _incomplete(self) -> frozenset[int]:
-        """Numbers of the frames, up to the second key frame, that build on what is in the part before this one."""
+        """Numbers of the frames, up to the second key frame, that build on the part before this one."""
         if not (self.is_video and self.started.resume.resumed):
             return frozenset()
         codec, numbers, key_frames = CODECS[self.config.codec], set(), 0
@@ -166,15 +165,15 @@ class Recording:
 
 
 def _is_bad_number(outcome: Outcome) -> bool:
-    """Whether it is of a frame whose number was not its own: of the frame that had that number, it says nothing."""
+    """Whether a frame failed because its number did not increase. That says nothing about the number's own frame."""
     return isinstance(outcome, track_pb2.FailedFrame) and outcome.reason == track_pb2.FAILURE_REASON_BAD_NUMBER
 
 
 def _content(path: Path, record: Record) -> dict[str, Any] | track_pb2.TrackResponse:
-    """What a record holds; nothing of a request, but that it is one.
+    """The content of a record; for a request, an empty dictionary if it is valid.
 
     Raises:
-        DamagedRecording: something else than its kind says.
+        DamagedRecording: the content does not match its kind.
     """
     try:
         if record.kind is Kind.RESPONSE:
@@ -184,9 +183,9 @@ def _content(path: Path, record: Record) -> dict[str, Any] | track_pb2.TrackResp
             return {}
         values = json.loads(record.payload)
     except (DecodeError, ValueError) as error:
-        raise DamagedRecording(path, record.offset, f"this is no {record.kind.name.lower()}") from error
+        raise DamagedRecording(path, record.offset, f"invalid {record.kind.name.lower()} record") from error
     if not isinstance(values, dict):
-        raise DamagedRecording(path, record.offset, f"this is no {record.kind.name.lower()}")
+        raise DamagedRecording(path, record.offset, f"invalid {record.kind.name.lower()} record")
     return values
 
 

@@ -1,4 +1,4 @@
-"""The messages of one stream on their way into files."""
+"""Distributing the messages of one stream to its recording's files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["StreamRecording"]
 
 log = logging.getLogger(__name__)
 
-# So many more shares of the room a stream may take while no frame comes with which another part can begin.
+# A part may exceed its share by this many further shares while no frame comes with which a new part can begin.
 _MOST_OVERDUE_SHARES = 2
 
 _Message = TypeVar("_Message", track_pb2.TrackRequest, track_pb2.TrackResponse)
@@ -26,7 +26,7 @@ _Message = TypeVar("_Message", track_pb2.TrackRequest, track_pb2.TrackResponse)
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Of a stream: the frames from number `first` on, up to that of the next part; `unanswered` has their numbers."""
+    """A part of a stream: its frames from number `first` on, up to the next part; `unanswered` has those in flight."""
 
     first: int
     file: RecordingFile
@@ -34,31 +34,30 @@ class _Part:
 
 
 class StreamRecording:
-    """Records the stream in whose task it is used. Nothing here waits, and nothing raises.
+    """Records the stream of the current task. Its methods neither block nor raise.
 
-    A stream that lasts is recorded in parts, so that the oldest of them can make room for what comes. A part begins
-    with a frame at which decoding can start; it reads as the recording of a stream that continued another one.
+    A long stream is recorded in parts, so that the oldest can be deleted for new ones. Each part begins with a frame at
+    which decoding can start, and reads like the recording of a stream that continued another one.
 
     Args:
-        recorder: writes the files. The first one appears when the stream has started: a call that is refused leaves
-            none.
+        recorder: writes the files. The first one is created when the stream has started: a refused call leaves none.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._configuration: track_pb2.TrackRequest | None = None
         self._started = track_pb2.TrackResponse()
-        self._parts: list[_Part] = []  # the last one gets what comes; those before it, what comes of their frames
-        self._newest = -1  # the highest number of a frame
-        self._overdue_bytes = 0  # requests put into the last part since it had its share
+        self._parts: list[_Part] = []  # the last one gets new frames; earlier ones, the outcomes of their frames
+        self._newest = -1  # the highest frame number
+        self._overdue_bytes = 0  # requests put into the last part since it reached its share
         self._ended = False
 
     def request(self, request: track_pb2.TrackRequest) -> None:
-        """A request came."""
+        """Record a request."""
         if not self._parts:
             self._configuration = _without_token(request)
             return
-        if self._parts[-1].file.ended:  # for want of room, or by a fault of the disk
+        if self._parts[-1].file.ended:  # for lack of space, or after a disk error
             self.end()
         if self._ended:
             return
@@ -71,8 +70,8 @@ class StreamRecording:
                 self._begin_part(number)
             elif self._overdue_bytes > _MOST_OVERDUE_SHARES * share_bytes:
                 log.warning(
-                    "a recording ends: no frame comes with which another file could begin; have the camera send key "
-                    "frames with their parameter sets more often, or raise --record-max-mb"
+                    "a recording ends: no frame comes with which another file could begin; configure the camera to "
+                    "send key frames with parameter sets more often, or raise --record-max-mb"
                 )
                 self.end("no frame came with which another file could begin")
                 return
@@ -82,20 +81,20 @@ class StreamRecording:
         self._put(self._parts[-1], request)
 
     def response(self, response: track_pb2.TrackResponse) -> None:
-        """A response leaves; with the first, a stream has started."""
-        if response.resume_token:  # whoever reads the file must not be able to take the stream over
+        """Record a response; with the first one, the stream has started."""
+        if response.resume_token:  # readers of the file must not be able to take over the stream
             response = _copy(response)
             response.ClearField("resume_token")
         if not self._parts:
             self._started.CopyFrom(response)
             self._recorder.streams += 1
             self._begin_part(0)
-            self._configuration = _without_resume(self._configuration)  # whose last frame is in the first part
+            self._configuration = _without_resume(self._configuration)  # only the first part has the last frame
         elif not self._ended:
             self._answer(response)
 
     def end(self, reason: str = "the stream ended") -> None:
-        """Nothing more comes."""
+        """Finish the recording."""
         if self._parts and not self._ended:
             self._ended = True
             self._recorder.streams -= 1
@@ -117,7 +116,7 @@ class StreamRecording:
         self._put(part, self._started)
 
     def _answer(self, response: track_pb2.TrackResponse) -> None:
-        """Put a response where its frames are, and finish the earlier parts whose frames all have their answers."""
+        """Put a response into the parts of its frames, and finish earlier parts with no unanswered frames."""
         dropped, is_divided = list(response.dropped), len(self._parts) > 1
         if dropped and is_divided:
             response = _copy(response)
@@ -134,13 +133,13 @@ class StreamRecording:
                 part.unanswered.discard(response.tracked.number)
             case "failed":
                 part = self._part_of(response.failed.number)
-                if response.failed.reason != track_pb2.FAILURE_REASON_BAD_NUMBER:  # which is another frame's
+                if response.failed.reason != track_pb2.FAILURE_REASON_BAD_NUMBER:  # the number is another frame's
                     part.unanswered.discard(response.failed.number)
             case _:
                 pass
         self._put(part, response)
         for earlier in [each for each in self._parts[:-1] if not each.unanswered]:
-            self._finish(earlier, "the stream goes on in another file")
+            self._finish(earlier, "the stream continues in another file")
             self._parts.remove(earlier)
 
     def _part_of(self, number: int) -> _Part:
@@ -149,7 +148,7 @@ class StreamRecording:
     def _put(self, part: _Part, message: track_pb2.TrackRequest | track_pb2.TrackResponse) -> None:
         if self._ended:
             return
-        size = message.ByteSize()  # fields that this version does not know take room, too
+        size = message.ByteSize()  # unknown fields count, too
         part.file.size += size
         if not self._recorder.put(Piece(part.file, time.monotonic() - part.file.start_s, message, size=size)):
             log.warning("a recording ends: the disk is too slow for it")

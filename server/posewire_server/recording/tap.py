@@ -1,4 +1,4 @@
-"""Where recordings are taken: between gRPC and the service, which does not know of it."""
+"""The recording of streams, placed between gRPC and the service, which is unaware of it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["RecordingTap"]
 
 
 class RecordingTap:
-    """A servicer that passes all calls on to another one, and records its streams.
+    """A servicer that forwards all calls to another one, and records its streams.
 
     Args:
-        service: does the work.
-        recorder: gets what comes and goes.
+        service: handles the calls.
+        recorder: writes the recordings.
     """
 
     def __init__(self, service: PoseTrackingServiceServicer, recorder: Recorder) -> None:
@@ -33,7 +33,7 @@ class RecordingTap:
         """See track.proto."""
         recording = StreamRecording(self._recorder)
         try:
-            # Handlers are coroutines here, whatever the generated base class says of synchronous ones.
+            # Handlers are coroutines here; the generated base class declares them as synchronous.
             track: Any = self._service.Track
             await track(request_iterator, _TappedContext(context, recording))
         finally:
@@ -41,7 +41,7 @@ class RecordingTap:
 
 
 class _TappedContext:
-    """The context of a call, whose messages are recorded as they pass."""
+    """The context of a call; records all messages that pass through it."""
 
     def __init__(self, context: Any, recording: StreamRecording) -> None:
         self._context = context

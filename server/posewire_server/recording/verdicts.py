@@ -1,4 +1,4 @@
-"""Why each pose of a frame became who it is: every candidate match, and why it won or lost."""
+"""Why each pose of a frame has its id: every candidate match, and why it won or lost."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Candidate", "PoseVerdict", "verdicts"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pose and a track that might have been the same person.
+    """A track that might have been the same person as a pose.
 
     Attributes:
-        track: id.
-        frames_ago: when the track was last seen.
-        similarity: of the two, 0..1.
-        won: whether they are the same now.
-        why: in words.
+        track: its id.
+        frames_ago: when it was last seen.
+        similarity: of pose and track, 0..1.
+        won: whether they were matched.
+        why: the reason, as text.
     """
 
     track: int
@@ -32,16 +32,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PoseVerdict:
-    """A pose, and what became of it.
+    """A pose and its outcome.
 
     Attributes:
         pose: its number among the poses of the frame.
         box: left, top, right, bottom in pixels.
         source: where the box came from: `detector`, `flow`, `caller`.
         score: of the person.
-        id: that it has; 0 if it was dropped.
-        why: it has this id, or was dropped, in words.
-        candidates: by falling similarity.
+        id: its id; 0 if it was dropped.
+        why: it has this id, or was dropped, as text.
+        candidates: by descending similarity.
     """
 
     pose: int
@@ -54,7 +54,7 @@ class PoseVerdict:
 
 
 def verdicts(seen: Observation, config: TrackerConfig) -> list[PoseVerdict]:
-    """What an observer saw, in words; in the order of the poses."""
+    """The verdict on each pose that the tracker's observer saw, in the order of the poses."""
     place = {int(row): index for index, row in enumerate(seen.rows)}
     return [
         _judged(seen, config, pose, place[pose]) if pose in place else _left_out(seen, config, pose)
@@ -68,11 +68,11 @@ def _left_out(seen: Observation, config: TrackerConfig, pose: int) -> PoseVerdic
     from_flow = seen.given.boxes.sources[pose] == BoxSource.FLOW
     if from_flow and joints < config.propagation_threshold:
         why = (
-            f"nobody is in this flow box: the joints' mean score {joints:.2f} is below propagation_threshold"
+            f"no person in this flow box: the joints' mean score {joints:.2f} is below propagation_threshold"
             f" ({config.propagation_threshold:g})"
         )
     else:
-        why = f"pose NMS: another pose is the same by OKS above pose_nms_oks ({config.pose_nms_oks:g})"
+        why = f"pose NMS: its OKS with another pose is above pose_nms_oks ({config.pose_nms_oks:g})"
     return _verdict(seen, pose, 0, why)
 
 
@@ -81,15 +81,15 @@ def _judged(seen: Observation, config: TrackerConfig, pose: int, index: int) -> 
     order = np.argsort(-seen.similarities[index], kind="stable")
     candidates = tuple(_candidate(seen, config, index, int(column)) for column in order)
     if identity in seen.track_ids:
-        why = f"carries on id {identity}"
+        why = f"continues id {identity}"
     elif identity:
-        why = f"fresh id {identity}: no open track is similar enough" if len(seen.track_ids) else f"fresh id {identity}"
+        why = f"new id {identity}: no open track is similar enough" if len(seen.track_ids) else f"new id {identity}"
     elif seen.given.boxes.sources[pose] == BoxSource.FLOW:
-        why = "a flow box that is nobody: its own track went to another pose, or is not similar enough"
+        why = "unmatched flow box: its own track went to another pose, or is not similar enough"
     else:
         joints = int((seen.given.joints[pose, :, 2] >= config.joint_score_threshold).sum())
         why = (
-            f"nobody new: {joints} of the {FOUNDING_JOINTS} joints that a fresh id needs reach joint_score_threshold"
+            f"no new id: {joints} of the {FOUNDING_JOINTS} joints that a new id needs reach joint_score_threshold"
             f" ({config.joint_score_threshold:g})"
         )
     return _verdict(seen, pose, identity, why, candidates)
@@ -104,14 +104,14 @@ def _candidate(seen: Observation, config: TrackerConfig, index: int, column: int
 
 
 def _why_lost(seen: Observation, config: TrackerConfig, index: int, column: int) -> str:
-    """In greedy matching a pair loses when, at its turn, its pose or its track is taken already."""
+    """In greedy matching, a pair loses if its pose or its track is already taken when its turn comes."""
     similarity, track = float(seen.similarities[index, column]), int(seen.track_ids[column])
     if similarity < config.match_threshold:
         return f"below match_threshold ({config.match_threshold:g})"
     boxes = seen.given.boxes
     pose = seen.rows[index]
     if boxes.sources[pose] == BoxSource.FLOW and int(boxes.track_ids[pose]) != track:
-        return f"a flow box carries on its own track only, id {int(boxes.track_ids[pose])}"
+        return f"a flow box can only continue its own track, id {int(boxes.track_ids[pose])}"
     rivals = (seen.ids == track).nonzero()[0]
     own = (seen.track_ids == seen.ids[index]).nonzero()[0]
     rival = float(seen.similarities[rivals[0], column]) if len(rivals) else -1.0

@@ -14,7 +14,7 @@ from posewire_server.tracking import TrackerConfig
 
 def test_poses_and_their_candidates_are_told_in_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     followed = PoseVerdict(
-        pose=0, box=(10.4, 20.6, 50.4, 120.6), source="detector", score=0.9, id=4, why="carries on id 4",
+        pose=0, box=(10.4, 20.6, 50.4, 120.6), source="detector", score=0.9, id=4, why="continues id 4",
         candidates=(
             Candidate(track=4, frames_ago=1, similarity=0.8125, won=True, why="highest similarity of all open pairs"),
             Candidate(track=2, frames_ago=3, similarity=0.25, won=False, why="below match_threshold (0.3)"),
@@ -30,7 +30,7 @@ def test_poses_and_their_candidates_are_told_in_a_table(capsys: pytest.CaptureFi
     assert head.endswith(", detector did not run, 2 poses, ids 4")
     assert rows == [
         "pose box track seen similarity why",
-        "0 detector 10,21 40x100 4 = carries on id 4",
+        "0 detector 10,21 40x100 4 = continues id 4",
         "4 last frame 0.812 + highest similarity of all open pairs",
         "2 3 frames ago 0.250 below match_threshold (0.3)",
         "1 flow 0,0 9x9 - x pose NMS",

@@ -104,7 +104,7 @@ def test_each_frame_is_in_one_part_with_what_became_of_it(
         stream.ends()
         recorder.close()
         parts = [Recording.read(path) for path in Path(folder).iterdir()]
-        assert {part.ending for part in parts} <= {"the stream goes on in another file", "the stream ended"}
+        assert {part.ending for part in parts} <= {"the stream continues in another file", "the stream ended"}
         assert sum(len(_outcomes(part)) for part in parts) == len(stream.outcomes)
         for part in parts:
             numbers = {frame.number for frame in part.frames()}

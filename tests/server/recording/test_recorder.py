@@ -164,7 +164,7 @@ def test_a_stream_longer_than_all_the_room_is_recorded_in_parts_of_which_the_new
         assert [frame.number for frame in part.frames()] == list(part.outcomes)
         assert part.started.resume.resumed  # so that it is read as the rest of something
         assert part.started.stream_id == "s1"
-    assert [part.ending for part in parts[:-1]] == ["the stream goes on in another file"] * (len(parts) - 1)
+    assert [part.ending for part in parts[:-1]] == ["the stream continues in another file"] * (len(parts) - 1)
     assert parts[-1].ending == "the stream ended"
 
 
@@ -202,7 +202,7 @@ def test_an_answer_goes_where_its_frame_is(tmp_path: Path) -> None:
     recording.end()
     recorder.close()
     answered = [(part.outcomes.keys(), part.ending) for part in parts_of(tmp_path, "late")]
-    assert answered == [({0, 1}, "the stream goes on in another file"), ({2, 3}, "the stream ended")]
+    assert answered == [({0, 1}, "the stream continues in another file"), ({2, 3}, "the stream ended")]
 
 
 def test_a_stream_of_which_nothing_is_tracked_is_recorded_on_and_on(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCapt
     recorder.close()
     (path,) = tmp_path.iterdir()
     assert "--record-max-mb" in str(Recording.read(path).ending)
-    assert "a recording ends: there is no room for it" in caplog.text
+    assert "a recording ends: there is no space for it" in caplog.text
     assert caplog.text.count("a recording ends") == 1
 
 

@@ -38,7 +38,7 @@ def test_who_wins_and_who_loses_and_why() -> None:
     assert "highest similarity" in near.candidates[0].why
     assert far.id != 0
     assert all("below match_threshold" in candidate.why for candidate in far.candidates)
-    assert "fresh id" in far.why
+    assert "new id" in far.why
     assert "went to pose 0" in next_to_it.candidates[0].why or "below" in next_to_it.candidates[0].why
     similarities = [candidate.similarity for candidate in next_to_it.candidates]
     assert similarities == sorted(similarities, reverse=True)
@@ -63,12 +63,12 @@ def test_what_took_no_part_is_told_too() -> None:
     seen, config = observed(at([(0, 0)]), (flow, nobody))
     (empty,) = verdicts(seen, config)
     assert (empty.id, empty.source) == (0, "flow")
-    assert "nobody is in this flow box" in empty.why
+    assert "no person in this flow box" in empty.why
 
     seen, config = observed(at([(0, 0)]), (boxes_at([(300, 0)]), joints_at([(300, 0)], score=0.3)))
     (thing,) = verdicts(seen, config)
     assert (thing.id, thing.source) == (0, "detector")
-    assert thing.why == "nobody new: 0 of the 3 joints that a fresh id needs reach joint_score_threshold (0.4)"
+    assert thing.why == "no new id: 0 of the 3 joints that a new id needs reach joint_score_threshold (0.4)"
 
 
 def check_candidates(verdict: PoseVerdict, told: Sequence[PoseVerdict], threshold: float) -> None:
@@ -125,11 +125,11 @@ def test_whatever_happens_in_a_crowd_is_told_as_it_was(
         ids = dict(zip(seen[-1].rows.tolist(), seen[-1].ids.tolist(), strict=True))
         assert [verdict.id for verdict in told] == [ids.get(pose, 0) for pose in range(len(boxes))]
         for verdict in told:
-            assert ("carries on" in verdict.why) == (verdict.id in last_seen)
+            assert ("continues" in verdict.why) == (verdict.id in last_seen)
             if verdict.pose not in ids:
                 mean_score = joints[verdict.pose, :, 2].mean()
                 is_empty = verdict.source == "flow" and mean_score < plain.config.propagation_threshold
-                assert ("nobody is in this flow box" if is_empty else "pose NMS") in verdict.why
+                assert ("no person in this flow box" if is_empty else "pose NMS") in verdict.why
             for candidate in verdict.candidates:
                 assert candidate.frames_ago == number - last_seen[candidate.track]
             check_candidates(verdict, told, plain.config.match_threshold)

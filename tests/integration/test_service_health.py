@@ -107,7 +107,7 @@ async def test_so_many_watches_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
             await stub.Watch(Request()).read()
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert details(caught.value)[0] == "LIMIT_REACHED"
-        assert "half of them from one host" in str(caught.value.details())
+        assert "half of that for one host" in str(caught.value.details())
         assert (await stub.Check(Request())).status == Answer.SERVING
         watches[0].cancel()
         while server._health._watches.total() > 1:  # noqa: ASYNC110  nobody tells

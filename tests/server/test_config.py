@@ -25,8 +25,8 @@ from posewire_server.tracking import TrackerConfig
         (StageBatchingConfig, {"max_batch": -1}, "max_batch is -1"),
         (StageBatchingConfig, {"max_batch": 1, "max_wait_ms": -1.0}, "max_wait_ms is -1.0"),
         (LimitsConfig, {"max_idle_s": -1.0}, "max_idle_s is -1.0"),
-        (SecurityConfig, {"tls_cert": Path("cert.pem")}, "tls_cert and tls_key there is only one"),
-        (SecurityConfig, {"tls_key": Path("key.pem")}, "tls_cert and tls_key there is only one"),
+        (SecurityConfig, {"tls_cert": Path("cert.pem")}, "only one of tls_cert and tls_key is given"),
+        (SecurityConfig, {"tls_key": Path("key.pem")}, "only one of tls_cert and tls_key is given"),
         (SecurityConfig, {"client_ca": Path("ca.pem")}, "client_ca is given without TLS"),
         # A default that no stream could use.
         (ServerConfig, {"limits": LimitsConfig(max_people=5), "tracker": TrackerConfig(max_people=6)}, "max_people"),

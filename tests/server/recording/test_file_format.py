@@ -78,5 +78,5 @@ def up_to_damage(file: Path) -> tuple[list[Record], DamagedRecording | None]:
 def test_another_file_is_no_recording(tmp_path: Path) -> None:
     other = tmp_path / "video.mp4"
     other.write_bytes(b"\x00\x00\x00\x18ftypmp42")
-    with pytest.raises(NotARecording, match="no recording"):
+    with pytest.raises(NotARecording, match="not a recording"):
         list(records(other))

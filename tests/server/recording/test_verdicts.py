@@ -80,7 +80,7 @@ def check_candidates(verdict: PoseVerdict, told: Sequence[PoseVerdict], threshol
             assert candidate.similarity >= threshold
         elif "below match_threshold" in candidate.why:
             assert candidate.similarity < threshold
-        elif "own track only" in candidate.why:
+        elif "only continue its own track" in candidate.why:
             assert verdict.source == "flow"
             assert int(numbers[0]) not in (candidate.track, 0)
         elif "the track went" in candidate.why:

@@ -64,7 +64,7 @@ class LimitsConfig:
         max_frame_pixels: width times height of one decoded frame; its header is checked before it is decoded.
         max_streams: streams open at the same time.
         max_openings_per_s: streams per second that one token, or one host if there are no tokens, may open in the long
-            run; after a pause, `max_streams` at once. Opening more has to wait.
+            run; after a pause, `max_streams` at once. Further ones wait.
         max_pictures: single pictures (EstimatePoses) in progress at the same time.
         max_people: people estimated per frame, and boxes that a caller may give with it.
         max_inbox: waiting frames per stream under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or this many access

@@ -259,7 +259,7 @@ class ServerConfig:
             raise ValueError(
                 f"host is {self.host}: other machines could connect, and anybody there could use this server and watch "
                 "its streams. Give tokens (--tokens FILE, made with `posewire token`), TLS (--tls-cert FILE --tls-key "
-                "FILE), best both; or say --insecure if everybody in that network may"
+                "FILE), preferably both; or use --insecure if everybody in that network may"
             )
         check_range("port", self.port, 0, 65535)
         check_range("metrics_port", self.metrics_port, 0, 65535)

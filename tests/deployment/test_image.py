@@ -67,7 +67,7 @@ def test_the_command_is_one_that_the_server_knows(monkeypatch: pytest.MonkeyPatc
     assert program == ["posewire"]
     assert serve == "serve"
     # By itself it refuses to serve everybody ...
-    assert "say --insecure" in CliRunner().invoke(app, flags, env=_variables()).stderr
+    assert "use --insecure" in CliRunner().invoke(app, flags, env=_variables()).stderr
     # ... and with what compose.yaml says, it serves.
     CliRunner().invoke(app, [*flags, "--insecure"], env=_variables(), catch_exceptions=False)
     (config,) = configs

@@ -1,4 +1,4 @@
-"""The JSON of the benchmarks as tables in Markdown. Every number is taken as it is; none is computed here."""
+"""Turns the JSON of the benchmarks into Markdown tables. Numbers are only formatted, none is computed here."""
 
 from __future__ import annotations
 
@@ -227,4 +227,4 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "roofline": _roofline,
     "runtimes": _runtimes,
 }
-"""Kind of a benchmark -> from its JSON to Markdown."""
+"""From the kind of benchmark to a function that turns its JSON into Markdown."""

@@ -74,7 +74,7 @@ def _sizes(batches: str) -> tuple[int, ...]:
 
 
 def _check_compared(given: dict[str, bool]) -> None:
-    """Refuse flags that would have no effect."""
+    """Reject flags that would have no effect."""
     without_effect = [f"--{name}" for name, is_given in given.items() if is_given]
     if without_effect:
         raise ValueError(

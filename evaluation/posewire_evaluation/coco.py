@@ -95,10 +95,10 @@ def _notes(
         if not each["iscrowd"] and ("bbox" in kinds or each["num_keypoints"])
     }
     if unfound := asked.difference(each["category_id"] for each in found):
-        more = f", nor of {len(unfound) - 1} more" if len(unfound) > 1 else ""
+        more = f", nor for {len(unfound) - 1} more" if len(unfound) > 1 else ""
         yield (
-            f"{truth} has annotations of the category {min(unfound)!r}, of which there is no result{more}; as in"
-            " pycocotools, each category counts as much as any other, so that these lower the means"
+            f"{truth} has annotations of the category {min(unfound)!r}, for which there is no result{more}; as in"
+            " pycocotools, all categories count equally, so these lower the means"
         )
 
 
@@ -108,7 +108,7 @@ def _load(path: Path, kind: type, what: str) -> Any:
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, kind):
-        raise EvaluationError(f"{path} holds no COCO data: {what} is expected")
+        raise EvaluationError(f"{path} does not hold COCO data: {what} is expected")
     return content
 
 
@@ -139,12 +139,12 @@ def _check_results(
 
 def _fault(result: Any, kinds: Sequence[str]) -> str | None:
     if not isinstance(result, dict):
-        return "it is no object"
+        return "it is not an object"
     missing = {*_NEEDED, *kinds} - result.keys()
     if missing:
         return f"it has no `{min(missing)}`" + (", as other results have" if missing.intersection(kinds) else "")
     if not all(is_id(result[key]) for key in ("image_id", "category_id")):
-        return "its `image_id` or `category_id` is no id"
+        return "its `image_id` or `category_id` is not a valid id"
     if not is_number(result["score"]):
         return f"the score is {result['score']!r}"
     return next((fault for kind in sorted(kinds) if (fault := fault_of_shape(kind, result[kind]))), None)

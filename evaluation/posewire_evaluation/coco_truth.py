@@ -61,7 +61,7 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
                 raise EvaluationError(f"{path}: two of `{what}` have the id {each['id']!r}")
             known.add(each["id"])
     except (KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: `{what}` is no list of objects with an `id`") from error
+        raise EvaluationError(f"{path}: `{what}` is not a list of objects with an `id`") from error
     for odd in known:
         if not is_id(odd):
             raise EvaluationError(f"{path}: one of `{what}` has the id {odd!r}; ids are whole numbers or text")
@@ -91,7 +91,7 @@ def fault_of_shape(kind: str, values: Any) -> str | None:
         known = ": COCO's evaluation knows its own 17 joints only" if kind == "keypoints" else ""
         return f"`{kind}` is not a list of {length} numbers{known}"
     if not all(is_number(value) for value in values):
-        return f"`{kind}` holds something that is no number, or NaN"
+        return f"`{kind}` holds something that is not a number, or NaN"
     if kind == "bbox" and min(values[2:]) < 0:
         return f"`bbox` is {values}: width and height cannot be below 0"
     return None
@@ -103,12 +103,9 @@ def _fault(annotation: dict[str, Any], kinds: Sequence[str]) -> str | None:
     if missing:
         return f"it has no `{min(missing)}`, which {' and '.join(kinds)} results are scored by"
     if not isinstance(annotation["id"], int) or not 1 <= annotation["id"] < _TOO_LARGE:
-        return (
-            "ids of annotations must be whole numbers from 1 to 2^63 - 1: pycocotools takes 0 for nobody, and finds it"
-            " never"
-        )
+        return "ids of annotations must be whole numbers from 1 to 2^63 - 1: pycocotools takes 0 for `no match`"
     if not all(is_id(annotation[key]) for key in ("image_id", "category_id")):
-        return "its `image_id` or `category_id` is no id"
+        return "its `image_id` or `category_id` is not a valid id"
     if not is_number(annotation["area"]) or annotation["area"] < 0:
         return f"the area is {annotation['area']!r}"
     for key in sorted(needed & {"iscrowd", "num_keypoints"}):

@@ -124,7 +124,7 @@ def _check_boxes(boxes: Float64s, path: Path) -> None:
     large = (np.abs(boxes[:, :6]) > LARGEST).any(axis=1)
     if large.any():
         frame, identity = boxes[large][0, :2]
-        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers above 2^53 are not told apart")
+        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers above 2^53 are not exact")
     odd = (boxes[:, :2] != np.round(boxes[:, :2])).any(axis=1) | (boxes[:, 0] < 1)
     if odd.any():
         frame, identity = boxes[odd][0, :2]

@@ -91,7 +91,7 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
         elif isinstance(content, dict) and isinstance(content.get("images"), list):
             people, pictures = _read_2018(content, path, default_score)
         else:
-            raise EvaluationError(f"{path} is no PoseTrack file: it has neither `images` (2018) nor `annolist` (2017)")
+            raise EvaluationError(f"{path} is not a PoseTrack file: it has no `images` (2018) or `annolist` (2017)")
     frames = []
     people.sort(key=lambda frame: frame.number)
     for one, other in pairwise(people):

@@ -47,7 +47,7 @@ def paired_files(truth: Mapping[str, Path], predictions: Path) -> list[tuple[Pat
     if missing:
         there = sequence_files(predictions, f"*{Path(missing[0]).suffix}")
         others = [file.name for file in there if file.name not in truth]
-        hint = f"; it has {listed(others)}, which the truth has not" if others else ""
+        hint = f"; it has {listed(others)} without a truth" if others else ""
         raise EvaluationError(
             f"{predictions} has no prediction for {listed(missing)}{hint}; each sequence of the truth needs one of the"
             " same name, also if nobody was found"

@@ -107,7 +107,7 @@ def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
     if shared is not None and [frame.number for frame in truth.frames] == [shared]:
         raise EvaluationError(
             f"{truth.source} lists a single picture, and {path} has several whose names all begin with {shared}:"
-            " which of them it is cannot be told; let it list two, or take that number off the names"
+            " it is unclear which of these is meant; list two, or remove that number from the names"
         )
     there: dict[int, Path] = {}
     for picture, number in zip(pictures, frame_numbers(stems), strict=True):

@@ -85,7 +85,7 @@ class PoseFrame:
         with np.errstate(invalid="ignore"):  # NaN
             as_ids = given.astype(np.int64)
         if (as_ids != given).any():
-            raise EvaluationError(f"frame {number}: the id {given[as_ids != given][0]} is no whole number")
+            raise EvaluationError(f"frame {number}: the id {given[as_ids != given][0]} is not a whole number")
         count = len(as_ids)
         as_joints = np.asarray(joints, np.float64)
         if as_joints.ndim != 3:

@@ -65,7 +65,7 @@ def worker_processes(count: int, prepare: Callable[[], object] | None = None) ->
     except BrokenProcessPool as error:
         ours.close()
         raise EvaluationError(
-            "a process that shared the work was killed, as systems do when memory runs out; take fewer (--workers)"
+            "a worker process was killed, probably because memory ran out; use fewer of them (--workers)"
         ) from error
     except BaseException:
         ours.close()

@@ -60,7 +60,7 @@ from tests.benchmark.simulated import SimulatedRig
         ("load --overload --seconds 0.5", "seconds is 0.5; it must lie in 1.0..86400.0"),
         ("load --scaling", "give --streams 2 or more"),
         ("load --overload --drop-policy all", "use the drop policy latest"),
-        ("roofline --batches few", "'few' are no batch sizes"),
+        ("roofline --batches few", "'few' are not batch sizes"),
         ("roofline --runtimes --device cuda:3 --bundle nobody", "in float32: --device would have no effect"),
         (
             "roofline --runtimes --runtime torch --precision float16 --bundle nobody",

@@ -51,5 +51,5 @@ def check_flags(values: Mapping[str, object]) -> None:
     useless = [name for name in _OF_A_PRIVATE_SERVER if name in given]
     if "server" in given and useless:
         raise UsageError(
-            f"{as_flags(useless)} would choose for a private server, but {values['server']} has its own; leave them out"
+            f"{as_flags(useless)} would configure a private server, but {values['server']} is given; leave them out"
         )

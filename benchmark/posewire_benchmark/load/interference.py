@@ -111,7 +111,7 @@ class Interference:
                 f"{without:>11} {beside:>7} {ratio:>7} {each.hostile.attacks:9d} {each.hostile.cores:11.2f}"
                 f"   {'; '.join(each.faults)}"
             )
-        told, why = ("-", "; no round counts") if self.ratio is None else (f"{self.ratio:.2f}", "")
+        told, why = ("-", "; no valid round") if self.ratio is None else (f"{self.ratio:.2f}", "")
         return "\n".join([*lines, "", f"{self.kind}: p95 of the others is {told} of what it was   (below 1.2){why}"])
 
 

@@ -162,7 +162,7 @@ def _faults(result: LoadResult, worst_ms: float | None, bound_ms: float, grown: 
     if not result.valid:
         yield "the figures do not count"
     if result.answered_fps > _ALL_SHARE * result.offered_fps:
-        yield "it was no overload, nearly all frames were answered; measure again, with nothing else on the machine"
+        yield "there was no overload, nearly all frames were answered; measure again, with nothing else on the machine"
     if result.fairness.starved:
         yield f"{quantity(result.fairness.starved, 'stream')} without a result"
     if worst_ms is None:
@@ -189,7 +189,7 @@ async def _carried_fps(rig: LoadRig, fps: float) -> float:
         if result.answered_fps < _CARRIED_SHARE * result.offered_fps:
             return carried
         fps *= 2
-    raise RuntimeError(f"{fps / 2:g} fps a stream do not overload this server; use more streams")
+    raise RuntimeError(f"{fps / 2:g} fps per stream do not overload this server; use more streams")
 
 
 def growth(windows: Sequence[float | None]) -> float | None:

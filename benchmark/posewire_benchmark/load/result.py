@@ -147,7 +147,7 @@ class LoadResult:
             *(latency_row(f"stage {stage}", times) for stage, times in self.stages.items()),
             _fairness_row(fair),
             f"  least tracked of a stream  {fair.least_tracked_share:8.2%}   ({starved} without a result)",
-            f"  people a frame             {self.people:8.1f}",
+            f"  people per frame           {self.people:8.1f}",
         ]
         for stage, batches in (self.batches or {}).items():
             lines.append(f"  batches {stage:18} {batches.mean_items:8.2f} items, {batches.mean_ms:.1f} ms")

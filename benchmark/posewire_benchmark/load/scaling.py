@@ -90,7 +90,7 @@ class Scaling:
         for each in self.rounds:
             ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
             lines.append(f"{each.one_fps:17.1f} {each.many_fps:17.1f} {ratio:>7}   {'; '.join(each.faults)}")
-        told, why = ("-", "; no round counts") if self.ratio is None else (f"{self.ratio:.2f}", "")
+        told, why = ("-", "; no valid round") if self.ratio is None else (f"{self.ratio:.2f}", "")
         return "\n".join([*lines, "", f"{self.streams} streams have {told} of the throughput of one{why}"])
 
 

@@ -65,7 +65,7 @@ def shortcomings_of(rounds: Sequence[Round]) -> tuple[str, ...]:
     """Why the rounds have no median; empty if they have one."""
     if median_ratio(rounds) is not None:
         return ()
-    return ("; ".join(["no round counts", *rounds[-1].faults]),)
+    return ("; ".join(["no valid round", *rounds[-1].faults]),)
 
 
 @dataclass(frozen=True)

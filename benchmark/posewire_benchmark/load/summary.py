@@ -110,8 +110,8 @@ def _faults(measured: Measured, too_late: Spread | None) -> tuple[str, ...]:
     faults = []
     if too_late is not None:
         faults.append(
-            f"the generator was late: 99 % of the frames within {too_late.p99:.1f} ms, allowed are "
-            f"{measured.max_lateness_ms:g} ms; give it more processes (--generators), or another machine"
+            f"the generator was late: 99 % of the frames within {too_late.p99:.1f} ms, at most "
+            f"{measured.max_lateness_ms:g} ms is allowed; use more processes (--generators) or another machine"
         )
     if measured.broken:
         stream, why = next(iter(measured.broken.items()))

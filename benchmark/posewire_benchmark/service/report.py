@@ -66,7 +66,7 @@ class BenchmarkReport:
             machine.as_line(),
             f"{what}; {frames}, boxes from the {self.boxes_from}",
             "",
-            "service cost a frame (median)",
+            "service cost per frame (median)",
             f"  gRPC, scheduling, tracking {cost.service_ms:8.2f} ms   (at most 3)",
             f"    of it gRPC               {cost.grpc_ms:8.2f} ms",
             f"    of it scheduling         {cost.scheduling_ms:8.2f} ms",
@@ -87,7 +87,7 @@ class BenchmarkReport:
             f"  same pipeline in process   {flow.in_process_fps:8.1f} fps",
             f"  ratio                      {flow.ratio:8.2f}      (at least 0.85)",
             f"tracker, {self.tracker.people} people, L_Q = {self.tracker.queue_length}",
-            f"  a frame (median)           {self.tracker.median_ms:8.2f} ms   (below 2)",
+            f"  per frame (median)         {self.tracker.median_ms:8.2f} ms   (below 2)",
             f"    95 % below               {self.tracker.p95_ms:8.2f} ms",
         ]
         if self.memory is not None:

@@ -1,11 +1,11 @@
-# posewire: `make demo` shows it at work, `make test` checks it. Both make their own virtual environment.
+# posewire: `make demo` shows it working, `make test` tests it. Both create their own virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NEWEST := .venv-newest
 SOURCE ?=
 DEMO_FLAGS ?=
-# Tests that run at a time, each file as a whole in one of so many processes.
+# Number of processes that run tests, one file at a time.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help

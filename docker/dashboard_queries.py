@@ -1,4 +1,4 @@
-"""Ask Prometheus every query of the dashboard, and fail if one has no answer.
+"""Run every query of the dashboard in Prometheus, and fail if one has no answer.
 
     python docker/dashboard_queries.py --prometheus http://127.0.0.1:9090 [--without device_memory]
 
@@ -20,7 +20,7 @@ from typing import Any
 __all__ = ["Query", "answer", "dashboard_queries"]
 
 DASHBOARD = Path(__file__).parent / "grafana" / "dashboards" / "posewire.json"
-# What Grafana fills in: all servers, and at least four times the interval of the scrapes.
+# Values of Grafana's variables: all servers, and at least four scrape intervals.
 _VARIABLES = {"$instance": ".+", "$__rate_interval": "1m"}
 
 
@@ -48,10 +48,10 @@ def dashboard_queries() -> Iterator[Query]:
 
 
 def answer(prometheus: str, expression: str) -> list[float]:
-    """The values that Prometheus has now, of which some may be NaN.
+    """The current values of an expression; some may be NaN.
 
     Raises:
-        OSError: it cannot be asked, or does not understand the query.
+        OSError: Prometheus cannot be reached, or rejects the query.
     """
     address = f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
     with urllib.request.urlopen(address, timeout=10) as response:
@@ -68,7 +68,7 @@ def main() -> None:
     silent = 0
     for query in dashboard_queries():
         values = answer(arguments.prometheus, query.expression)
-        numbers = [value for value in values if value == value]  # a rate of nothing is NaN: no answer
+        numbers = [value for value in values if value == value]  # NaN, a rate of nothing, is no answer
         excused = not numbers and any(text in query.expression for text in arguments.without)
         silent += not numbers and not excused
         state = f"{len(numbers):3d} series, e.g. {numbers[0]:.4g}" if numbers else "not here" if excused else "NO DATA"

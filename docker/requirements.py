@@ -1,8 +1,8 @@
-"""Print what one variant of the server's image installs with pip, from pyproject.toml.
+"""Print the requirements that a variant of the server's image installs with pip, from pyproject.toml.
 
     python requirements.py cuda|cpu pyproject.toml
 
-The dependencies get a layer of the image for themselves, which stays the same while only the code changes.
+The dependencies have their own layer in the image, which stays cached while only the code changes.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 
 __all__ = ["VARIANTS", "requirements"]
 
-# Variant to the extras that it has.
+# From variant to its extras.
 VARIANTS = {"cuda": ("server", "otel"), "cpu": ("server", "openvino", "otel")}
 
 
 def requirements(project: Mapping[str, Any], variant: str) -> list[str]:
-    """Requirements of the variant, one a line of a requirements file.
+    """Requirements of the variant, as lines of a requirements file.
 
     Args:
         project: the table `[project]` of pyproject.toml.
-        variant: cuda or cpu. The latter takes the ONNX Runtime without CUDA, which is 300 MB smaller.
+        variant: cuda or cpu. The latter uses ONNX Runtime without CUDA, which is 300 MB smaller.
     """
     lines = list(project["dependencies"])
     for extra in VARIANTS[variant]:
         lines += project["optional-dependencies"][extra]
     if variant == "cuda":
         return lines
-    # Of the two only one may be installed: they share their files.
+    # Only one of the two may be installed: they contain the same files.
     plain = [line.partition(";")[0].strip() for line in lines if line.startswith("onnxruntime>")]
     return [line for line in lines if not line.startswith("onnxruntime")] + plain
 

@@ -1,7 +1,7 @@
-"""posewire measured: `posewire bench`, or `python -m posewire_benchmark`.
+"""Benchmarks of posewire: `posewire bench`, or `python -m posewire_benchmark`.
 
-service/    what the service adds to its networks
+service/    the overhead of the service over its networks
 load/       many streams on a schedule: latency, drops, the largest load, hostile clients, overload
-roofline/   the networks against what the machine can do
-gpu_check/  whether everything that is done for GPUs works on this one, and how fast
+roofline/   the networks compared with the peak performance of the machine
+gpu_check/  whether all GPU features work on this GPU, and how fast
 """

@@ -24,7 +24,7 @@ class _ServiceByDefault(StrictGroup):
     """`posewire bench --frames 100` means `posewire bench service --frames 100`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See the base class, whose context belongs to typer's own copy of click."""
+        """See the base class; its context is of typer's own copy of click."""
         if not args or (args[0].startswith("-") and args[0] != "--help"):
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)

@@ -1,4 +1,4 @@
-"""How generators reach the server: what they are told as JSON, and a connection for each stream."""
+"""How load generators reach the server: access data passed as JSON, and one connection per stream."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _FILES = ("ca", "cert", "key")
 
 
 def access_fields(access: ServerAccess) -> dict[str, Any]:
-    """The fields of an access, as plain values for another process. They hold the token: through pipes only."""
+    """The fields of an access as plain values for another process. They include the token: pass them by pipe only."""
     fields = {field.name: getattr(access, field.name) for field in dataclasses.fields(access)}
     return fields | {name: None if fields[name] is None else str(fields[name]) for name in _FILES}
 
 
 def access_from(fields: dict[str, Any]) -> ServerAccess:
-    """What `access_fields` took apart."""
+    """The inverse of `access_fields`."""
     files = {name: None if fields[name] is None else Path(fields[name]) for name in _FILES}
     return ServerAccess(**fields | files | {"addresses": tuple(fields["addresses"])})
 
 
 def own_connection(access: ServerAccess) -> Connections:
-    """A camera has a connection to itself; gRPC would let channels of one program share theirs."""
+    """A separate connection, as a camera has; by default, gRPC channels of one program share connections."""
     return access.connections(options=(("grpc.use_local_subchannel_pool", 1),))

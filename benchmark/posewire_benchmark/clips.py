@@ -1,4 +1,4 @@
-"""Making footage: synthetic scenes or real clips."""
+"""Makes footage from synthetic scenes or real clips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from posewire_server.ranges import check_range
 
 __all__ = ["ClipOptions", "boxes_in_a_row", "make_footage"]
 
-# As the command line encodes what it sends.
+# The same as in the `posewire` command.
 _JPEG_QUALITY = 90
 _KEYFRAME_EVERY = 30
 
@@ -34,11 +34,11 @@ class ClipOptions:
     """What the frames show.
 
     Attributes:
-        sources: real clips, which streams take in turn; empty: a synthetic scene.
-        size: width and height of the frames; None: 1280x720 for a synthetic scene, as they are for real clips.
-        people: in the synthetic scene, or in the boxes that come with the frames of a real clip.
-        frames: that are kept of a clip; it is played forth and back, so that the motion never jumps.
-        codec: how frames travel.
+        sources: real clips, assigned to streams in turn; empty: a synthetic scene.
+        size: width and height of the frames; None: 1280x720 for a synthetic scene, unchanged for real clips.
+        people: number of people in the synthetic scene, or of boxes sent with the frames of a real clip.
+        frames: number of frames of a clip that are used, played forwards and backwards so that motion never jumps.
+        codec: how frames are encoded.
         seed: of the synthetic scene.
 
     Raises:
@@ -60,11 +60,11 @@ class ClipOptions:
 
 
 def make_footage(options: ClipOptions) -> list[Footage]:
-    """The clips, one for each source, or a drawn one.
+    """One clip per source, or a drawn one.
 
     Raises:
         SourceError: a source cannot be opened or read.
-        ValueError: it has fewer than two frames, or frames of a size that cannot be used.
+        ValueError: a source has fewer than two frames, or frames of an unusable size.
     """
     if options.sources:
         return [_filmed(source, options) for source in options.sources]
@@ -72,15 +72,15 @@ def make_footage(options: ClipOptions) -> list[Footage]:
 
 
 def boxes_in_a_row(people: int, size: tuple[int, int]) -> Floats:
-    """Boxes `(n, 4)` xyxy of people who stand side by side, for frames of whose people nothing is known.
+    """Boxes `(n, 4)` xyxy of people standing side by side, for frames without known people.
 
     Args:
-        people: how many.
+        people: number of boxes.
         size: (width, height) of the frame.
     """
     width, height = size
     room = width / people
-    person = min(0.8 * room, 0.3 * height)  # a standing person is about three times as high as wide
+    person = min(0.8 * room, 0.3 * height)  # a standing person is about three times as tall as wide
     left = room * (np.arange(people) + 0.5) - person / 2
     top = (height - 3 * person) / 2
     return np.stack([left, np.full(people, top), left + person, np.full(people, top + 3 * person)], 1).astype(
@@ -126,7 +126,7 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def _encoded(name: str, shown: Sequence[tuple[Pixels, Floats]], codec: FootageCodec) -> Footage:
-    """One loop: forth, and back."""
+    """One loop: forwards, then backwards."""
     height, width, _ = shown[0][0].shape
     if codec is FootageCodec.JPEG:
         frames = [FootageFrame(encode(image, "jpeg", _JPEG_QUALITY), boxes) for image, boxes in shown]
@@ -143,12 +143,12 @@ def _visible(boxes: Floats) -> Floats:
 
 
 def _h264(images: Sequence[Pixels]) -> list[bytes]:
-    """An access unit for each picture, as a camera emits them: no frames out of order, the first one a keyframe."""
+    """One access unit per picture, as from a camera: without reordering, starting with a keyframe."""
     height, width, _ = images[0].shape
     encoder = av.CodecContext.create("libx264", "w")
     if not isinstance(encoder, av.VideoCodecContext):
         raise RuntimeError("this PyAV has no H.264 encoder; use codec jpeg")
-    # 4:2:0 has one colour for four pixels.
+    # 4:2:0 has one chroma sample for four pixels.
     encoder.width, encoder.height, encoder.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, _KEYFRAME_EVERY), Fraction(_KEYFRAME_EVERY)
     encoder.options = {"preset": "veryfast", "tune": "zerolatency", "bf": "0", "g": str(_KEYFRAME_EVERY)}

@@ -1,4 +1,4 @@
-"""What the commands of the benchmark share: flags, one-line mistakes, reports for people and for programs."""
+"""Shared by the benchmark's commands: flags, one-line error messages, reports as text and JSON."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ JsonFlag: TypeAlias = Annotated[
 
 
 class Report(Protocol):
-    """Figures that can be shown."""
+    """Results that can be shown."""
 
     def as_text(self) -> str:
-        """Lines for people."""
+        """Human-readable lines."""
         ...
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         ...
 
 
 @contextmanager
 def failures_in_one_line() -> Iterator[None]:
-    """Turn what may go wrong into one line on standard error and exit status 1 (2 for wrong usage)."""
+    """Turn expected errors into one line on standard error and exit status 1 (2 for wrong usage)."""
     try:
         with expected_failures():
             yield
     except ModuleNotFoundError as error:
         print(f"posewire: this needs the package {error.name}: pip install 'posewire[server]'", file=sys.stderr)
         raise typer.Exit(1) from None
-    except typer.Exit:  # to Python it is a RuntimeError
+    except typer.Exit:  # a subclass of RuntimeError
         raise
     except (ValueError, RuntimeError) as error:
         print(f"posewire: {error}", file=sys.stderr)
@@ -54,10 +54,10 @@ def failures_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def mistakes_of_usage() -> Iterator[None]:
-    """While options are made of flags: values that they do not take are wrong usage.
+    """Report invalid values as wrong usage, while options are built from flags.
 
     Raises:
-        UsageError: the options raised a `ValueError`, which says the same.
+        UsageError: with the message of a `ValueError` that the options raised.
     """
     try:
         yield
@@ -66,23 +66,23 @@ def mistakes_of_usage() -> Iterator[None]:
 
 
 def check_json(file: Path | None) -> None:
-    """Find out before minutes of measuring that `show` could not write there.
+    """Check that `show` can write there, before minutes of measuring.
 
     Raises:
-        CommandError, OutputError: what is wrong with it.
+        CommandError, OutputError: it cannot.
     """
     if file != _STDOUT:
         check_outputs({"--json": file})
 
 
 def show(report: Report, json_file: Path | None) -> None:
-    """Write a report where that is asked for, and print it."""
+    """Print a report, and write it as JSON if a file is given."""
     if json_file is not None:
         text = json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n"
         if json_file == _STDOUT:
             print(text, end="")
             return
-        # First: who reads what is printed may have had enough.
+        # Before printing, since the reader of standard output may close it.
         with written_whole(json_file) as file:
             file.write(text)
     print(report.as_text())

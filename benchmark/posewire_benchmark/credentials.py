@@ -1,4 +1,4 @@
-"""A certificate and a token for a server of the benchmark's own, thrown away with it."""
+"""A temporary certificate and tokens for the benchmark's own server."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a server and its clients need for each other.
+    """Credentials of a server and its client.
 
     Attributes:
-        cert: the server's certificate, PEM, which vouches for itself.
+        cert: the server's self-signed certificate, PEM.
         key: its private key.
         tokens: file with the token's hash.
-        token: the client's. Not for logs.
+        token: the client's token. Not for logs.
     """
 
     cert: Path
@@ -36,17 +36,17 @@ class Credentials:
 
     @property
     def of_server(self) -> SecurityConfig:
-        """The server's side."""
+        """The server's settings."""
         return SecurityConfig(tls_cert=self.cert, tls_key=self.key, tokens=self.tokens)
 
 
 def can_make_credentials() -> bool:
-    """Whether the `openssl` command is here."""
+    """Whether the `openssl` command is installed."""
     return shutil.which("openssl") is not None
 
 
 def make_credentials(folder: Path, host: str) -> Credentials:
-    """A certificate for `host`, an IP address, and a token; all files lie in `folder`.
+    """Make a certificate for `host`, an IP address, and a token; all files are written to `folder`.
 
     Raises:
         RuntimeError: the `openssl` command fails.
@@ -63,7 +63,7 @@ def make_credentials(folder: Path, host: str) -> Credentials:
 
 
 def make_tokens(file: Path, count: int) -> list[str]:
-    """So many tokens, each of a caller of its own; `file` gets their hashes."""
+    """Make `count` tokens, each for its own caller, and write their hashes to `file`."""
     made = [new_token(TokenGrant(f"benchmark-{number}")) for number in range(count)]
     for _, line in made:
         append_line(file, line)

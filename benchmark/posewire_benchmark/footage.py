@@ -1,4 +1,4 @@
-"""The frames that are sent, encoded beforehand. Importing this costs little: load generators do."""
+"""The frames to send, already encoded. Cheap to import, since load generators import it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class FootageCodec(StrEnum):
-    """How frames travel."""
+    """How frames are encoded."""
 
     JPEG = "jpeg"
     H264 = "h264"
@@ -45,12 +45,12 @@ class FootageFrame:
     def request(self, number: int, *, with_boxes: bool) -> track_pb2.TrackRequest:
         """The request that sends it."""
         request = track_pb2.TrackRequest()
-        # Filled in place: a message given to the constructor of another would be copied, pixels and all.
+        # Filled in place: a message passed to the constructor of another would be copied, with its pixels.
         frame = request.frame
         frame.number = number
         frame.data = self.data
         if with_boxes:
-            frame.boxes.SetInParent()  # nobody there differs from no boxes given
+            frame.boxes.SetInParent()  # an empty list of boxes differs from none given
             for x1, y1, x2, y2 in self.boxes.tolist():
                 frame.boxes.boxes.add(x=x1, y=y1, width=x2 - x1, height=y2 - y1)
         return request
@@ -73,7 +73,7 @@ class Footage:
     codec: FootageCodec
 
     def play(self, count: int) -> Iterator[FootageFrame]:
-        """The first `count` frames of the endless loop."""
+        """The first `count` frames of the infinite loop."""
         return islice(cycle(self.frames), count)
 
     @property

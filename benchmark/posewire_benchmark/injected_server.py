@@ -1,8 +1,7 @@
-"""`python -m posewire_benchmark.injected_server PEOPLE`: a server that finds as many as it is told.
+"""`python -m posewire_benchmark.injected_server PEOPLE`: a server that detects a given number of people.
 
-For speed with networks whose weights are random: the detector runs and takes its time, and then what it found is
-replaced by people in a row. Its settings are in the environment, as those of any server. It ends with its standard
-input.
+For measuring speed with random weights: the detector runs and takes its usual time, and then its results are replaced
+by people in a row. Settings are read from the environment, as in any server. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SURE = 0.95
 
 
 class InjectedDetector:
-    """A `Detector` that runs another one, and then says that `people` people stand in a row."""
+    """A `Detector` that runs another one and replaces its results by `people` people in a row."""
 
     def __init__(self, detector: Detector, people: int) -> None:
         self._detector = detector
@@ -44,7 +43,7 @@ class InjectedDetector:
 
 
 def with_injected_people(networks: Networks, people: int) -> Networks:
-    """The same networks with an `InjectedDetector`; raises `ValueError` where there is no detector to run."""
+    """The same networks with an `InjectedDetector`; raises `ValueError` if there is no detector to run."""
     if networks.detector is None:
         raise ValueError("people are injected behind a detector, and there is none; give --detector")
     return dataclasses.replace(networks, detector=InjectedDetector(networks.detector, people))

@@ -1,4 +1,4 @@
-"""Where figures were measured: a figure without its machine means nothing."""
+"""Describes the machine, without which results mean nothing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Machine", "this_machine"]
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and when the figures were measured.
+    """Where and when the results were measured.
 
     Attributes:
         processor: its name.
-        cores: that this process may use.
-        load: average of the last minute when the benchmark began; figures of a busy machine mean little.
+        cores: number of cores that this process may use.
+        load: one-minute load average when the benchmark began; results of a busy machine mean little.
         device: of the networks.
         python: version.
         posewire: version.
@@ -35,7 +35,7 @@ class Machine:
     date: str
 
     def as_line(self) -> str:
-        """One line for people."""
+        """One human-readable line."""
         return (
             f"{self.date}, posewire {self.posewire}, {self.processor}, {self.cores} cores, {self.device}, "
             f"Python {self.python}; load at the start {self.load:.1f}"
@@ -47,7 +47,7 @@ def this_machine(device: str, load: float | None = None) -> Machine:
 
     Args:
         device: of the networks, in words.
-        load: average when the benchmark began; None: now.
+        load: load average when the benchmark began; None: the current one.
     """
     return Machine(
         processor=_processor(),
@@ -61,12 +61,12 @@ def this_machine(device: str, load: float | None = None) -> Machine:
 
 
 def load_average() -> float:
-    """Of the last minute."""
+    """The one-minute load average."""
     return os.getloadavg()[0]
 
 
 def _processor() -> str:
-    """The processor's name, as Linux knows it."""
+    """The processor's name, as Linux reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A server process of the benchmark's own, and how much memory it has."""
+"""The benchmark's own server process, and its memory use."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class PrivateServer:
     """A running server process.
 
     Attributes:
-        accesses: how it is reached, with each of its tokens.
-        metrics_url: where its metrics are.
+        accesses: how it is reached, one per token.
+        metrics_url: URL of its metrics.
     """
 
     def __init__(self, accesses: Sequence[ServerAccess], pid: int, metrics_url: str) -> None:
@@ -41,11 +41,11 @@ class PrivateServer:
 
     @property
     def access(self) -> ServerAccess:
-        """With the first of them."""
+        """The first of `accesses`."""
         return self.accesses[0]
 
     def memory_mb(self) -> float | None:
-        """Its resident memory; None where the system has no /proc."""
+        """Its resident memory; None if the system has no /proc."""
         try:
             status = Path(f"/proc/{self._pid}/status").read_text(encoding="ascii")
         except OSError:
@@ -61,13 +61,13 @@ async def private_server(
     """Start `python -m posewire_server` with the settings of `config`; it ends with this program.
 
     Args:
-        config: its settings; address, port files and logs are the benchmark's own business.
-        inject_people: let the detector run, and replace what it finds by so many people; see `injected_server`.
-        secured: encrypt, and ask for a token.
-        tokens: ask for one of so many, unencrypted: to the server each is another caller.
+        config: its settings; address, port files and logs are set by the benchmark.
+        inject_people: run the detector, but replace its results by this many people; see `injected_server`.
+        secured: use TLS and require a token.
+        tokens: without TLS, require one of this many tokens, each of which is a different caller to the server.
 
     Raises:
-        RuntimeError: it does not start; the server has said why on standard error. Or it cannot be secured.
+        RuntimeError: it does not start (the server prints why to standard error), or it cannot be secured.
     """
     with tempfile.TemporaryDirectory(prefix="posewire-bench-") as folder:
         port_file, metrics_port = Path(folder) / "port", _free_port()
@@ -94,7 +94,7 @@ async def private_server(
         program = ["posewire_server"]
         if inject_people:
             program = ["posewire_benchmark.injected_server", str(inject_people)]
-        # Without the user's own settings of servers: figures are to be those of the command.
+        # Without the user's own server settings: results depend only on the command.
         environment = server_environment(ENVIRONMENT_PREFIX) | environment_of(settings)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=environment
@@ -110,7 +110,7 @@ async def private_server(
 
 
 def environment_of(config: ServerConfig) -> dict[str, str]:
-    """The settings that differ from the defaults, as a server reads them. Not as flags, which not every one has."""
+    """The settings that differ from the defaults, as environment variables, since not all of them have a flag."""
     return {
         ENVIRONMENT_PREFIX + name.replace(".", "_").upper(): str(value)
         for name, value in _differing(config, ServerConfig(), "")
@@ -127,7 +127,7 @@ def _differing(config: Any, default: Any, prefix: str) -> Iterator[tuple[str, An
 
 
 def _free_port() -> int:
-    """A port that nobody has at the moment."""
+    """A port that is currently free."""
     with socket.socket() as listener:
         listener.bind((_METRICS_HOST, 0))
         port: int = listener.getsockname()[1]
@@ -135,7 +135,7 @@ def _free_port() -> int:
 
 
 async def _port(file: Path, process: asyncio.subprocess.Process) -> int:
-    """The port that the server writes down once it accepts calls."""
+    """The port, which the server writes to `file` once it accepts calls."""
     for _ in range(int(_START_TIMEOUT_S / _LOOK_EVERY_S)):
         text = await asyncio.to_thread(lambda: file.read_text(encoding="ascii") if file.exists() else "")
         if text:

@@ -1,4 +1,4 @@
-"""A bundle of the same architectures with random weights: for speed, where the published weights are not there."""
+"""Bundles with the same architectures and random weights: for measuring speed without the published weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["described_bundle", "random_network", "write_random_bundle"]
 
 
 def described_bundle(bundle: str) -> Manifest:
-    """The manifest of a bundle with the architectures of its published parts, whether their weights are here or not.
+    """The manifest of a bundle with the architectures of its published parts, even if their weights are missing.
 
     Raises:
         BundleError, UnknownFileError: there is no such bundle, or it names unknown files.
@@ -31,11 +31,11 @@ def described_bundle(bundle: str) -> Manifest:
 
 
 def random_network(component: Component, where: str) -> nn.Module:
-    """A network of the component's architecture; its weights are always the same.
+    """A network of the component's architecture with random weights, the same in every call.
 
     Raises:
-        BundleError: a bad config.
-        KeyError: an architecture without a network.
+        BundleError: a faulty config.
+        KeyError: the architecture has no network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -46,7 +46,7 @@ def random_network(component: Component, where: str) -> nn.Module:
 
 
 def write_random_bundle(bundle: str, folder: Path) -> Path:
-    """Write a bundle like `bundle` to `folder`, which is made.
+    """Write a bundle like `bundle` to `folder`, which is created.
 
     Raises:
         BundleError, UnknownFileError: see `described_bundle`.

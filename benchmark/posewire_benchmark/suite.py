@@ -1,4 +1,4 @@
-"""`posewire bench all`: every benchmark of docs/benchmarks.md, one command after the other, and its tables."""
+"""`posewire bench all`: runs every benchmark of docs/benchmarks.md, one after another, and makes its tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from posewire_benchmark.tables import TABLES
 __all__ = ["CPU_SUITE", "Step", "run_suite", "tables_of"]
 
 _SMALL = "--size 854x480 --people 2"
-# Cameras that take about half of two slow cores: where they fill the machine by themselves, a ratio says nothing.
+# Cameras that use about half of two slow cores: if they filled the machine by themselves, the ratio would mean nothing.
 _HOSTILE = f"{_SMALL} --streams 4 --fps 3 --seconds 6 --warm-up 1 --rounds 3"
 
 _END_TIMEOUT_S = 15.0
@@ -30,7 +30,7 @@ class Step:
         name: of its JSON file.
         title: of its section.
         kind: of its table, a key of `TABLES`.
-        arguments: after `posewire bench`.
+        arguments: of `posewire bench`.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Step:
 
     @property
     def command(self) -> str:
-        """As a user types it."""
+        """As a user would type it."""
         return f"posewire bench {self.arguments}"
 
 
@@ -88,11 +88,11 @@ CPU_SUITE = (
 
 
 def run_suite(steps: tuple[Step, ...], folder: Path) -> list[str]:
-    """Run the commands, each in a process of its own: one that fails takes nothing from the others.
+    """Run each command in its own process, so that a failure does not affect the others.
 
     Args:
-        steps: in their order.
-        folder: gets a JSON file for each, and `tables.md`.
+        steps: the commands, in order.
+        folder: where a JSON file per command and `tables.md` are written.
 
     Returns:
         Names of the steps that failed.
@@ -113,7 +113,7 @@ def run_suite(steps: tuple[Step, ...], folder: Path) -> list[str]:
 
 
 def _run(command: list[str]) -> int:
-    """The exit status of a command. It ends when we do, and in its own way: it has a server, and temporary files."""
+    """Run a command and return its exit status. If we end, it gets time to stop its server and delete its files."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         return process.wait()
@@ -127,7 +127,7 @@ def _run(command: list[str]) -> int:
 
 
 def tables_of(steps: tuple[Step, ...], folder: Path) -> str:
-    """The tables of what lies in `folder`, as docs/benchmarks.md has them."""
+    """The tables of the results in `folder`, as in docs/benchmarks.md."""
     sections = []
     for step in steps:
         path = folder / f"{step.name}.json"

@@ -1,4 +1,4 @@
-"""The JSON of the benchmarks as tables in Markdown. Every number is taken as it is; none is computed here."""
+"""Turns the JSON of the benchmarks into Markdown tables. Numbers are only formatted, none is computed here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _percent(value: float | None) -> str:
 
 
 def _median(ratio: float | None, wanted: str = "") -> str:
-    return f"Median ratio **{_number(ratio, 2)}**{wanted}{'; no round counts' if ratio is None else ''}."
+    return f"Median ratio **{_number(ratio, 2)}**{wanted}{'; no valid round' if ratio is None else ''}."
 
 
 def _spread(of: Figures | None) -> str:
@@ -56,7 +56,7 @@ def _secured(cost: Figures | None) -> list[tuple[str, str]]:
 def _service(figures: Figures) -> str:
     cost, stages, flow, tracker = (figures[part] for part in ("service_cost", "stages", "throughput", "tracker"))
     rows = [
-        ("gRPC, scheduling and tracking, a frame", f"{cost['service_ms']:.1f} ms"),
+        ("gRPC, scheduling and tracking, per frame", f"{cost['service_ms']:.1f} ms"),
         (
             "of it gRPC / scheduling / tracking",
             f"{cost['grpc_ms']:.1f} / {cost['scheduling_ms']:.1f} / {cost['tracker_ms']:.1f} ms",
@@ -227,4 +227,4 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "roofline": _roofline,
     "runtimes": _runtimes,
 }
-"""Kind of a benchmark -> from its JSON to Markdown."""
+"""From the kind of benchmark to a function that turns its JSON into Markdown."""

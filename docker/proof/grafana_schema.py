@@ -1,6 +1,6 @@
-"""Read the dashboard with Grafana's own types (grafana-foundation-sdk), and compare what comes out with what went in.
+"""Read the dashboard with Grafana's own types (grafana-foundation-sdk), write it again, and compare the two.
 
-Fields that Grafana does not know are lost on the way, and values of a wrong kind come out otherwise.
+Fields that Grafana does not know are lost, and values of the wrong type are changed.
 """
 
 from __future__ import annotations

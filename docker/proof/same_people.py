@@ -1,8 +1,8 @@
-"""Compare two results of one video: did the people keep their ids where the second run was disturbed?
+"""Compare two results of the same video: did people keep their ids although the second run was disturbed?
 
     python docker/proof/same_people.py UNDISTURBED.jsonl DISTURBED.jsonl
 
-The exit status is 0 if the second gave out no more ids than the first. Needs the standard library only.
+The exit status is 0 if the second run assigned no more ids than the first. Needs the standard library only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Make what the dashboard has panels for: frames and a picture that cannot be decoded.
+"""Produce failures that the dashboard has panels for: frames and a picture that cannot be decoded.
 
     python trouble.py HOST:PORT
 
-Runs inside of the server's image.
+Runs inside the server's image.
 """
 
 from __future__ import annotations

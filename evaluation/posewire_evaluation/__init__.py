@@ -1,1 +1,1 @@
-"""How good tracks are: the official metrics, the paper's ablation and the search of the tracker's settings."""
+"""Evaluates tracks: the official metrics, the paper's ablation, and the search for the tracker's settings."""

@@ -13,7 +13,7 @@ __all__ = ["Precision", "average_precision"]
 
 
 class Precision(NamedTuple):
-    """Average precision, and precision and recall of all predictions, all in 0..1."""
+    """Average precision, and precision and recall over all predictions, all in 0..1."""
 
     average: float
     precision: float
@@ -23,17 +23,17 @@ class Precision(NamedTuple):
 def average_precision(scores: Float64s, correct: Bools, annotated: int) -> Precision:
     """Average precision of one joint, as poseval computes it (`computeRPC`, `VOCap`).
 
-    Two things are as there. Equal scores keep the order that numpy's sort gives them, so that predictions without
-    scores have an AP that depends on their order. And a joint without predictions has an AP of 0 even where it is never
-    annotated, while one that is predicted but never annotated has none.
+    Two of its behaviours are kept. Equal scores are ordered as numpy's sort leaves them, so the AP of predictions
+    without scores depends on their order. And a joint that is never predicted has an AP of 0, even if it is never
+    annotated, while a joint that is predicted but never annotated has no AP.
 
     Args:
         scores: `(n,)` of the predicted joints.
-        correct: `(n,)`.
-        annotated: how many there are to be found.
+        correct: `(n,)` whether each is right.
+        annotated: number of annotated joints.
 
     Returns:
-        NaN as the average and the recall where there is none.
+        Average and recall are NaN if undefined.
     """
     if not len(scores):
         return Precision(0.0, 0.0, 0.0)

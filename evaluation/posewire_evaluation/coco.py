@@ -1,4 +1,4 @@
-"""Average precision and recall of the COCO challenge, for keypoints and boxes, by pycocotools."""
+"""Average precision and recall of the COCO challenge, for keypoints and boxes, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "A
 """pycocotools' `stats` for keypoints, in its order: OKS 0.50:0.05:0.95, 0.50, 0.75; medium and large people."""
 
 BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-"""pycocotools' `stats` for boxes, in its order; recall with 1, 10 and 100 boxes a picture."""
+"""pycocotools' `stats` for boxes, in its order; AR1, AR10 and AR100 are recall with 1, 10 and 100 boxes per picture."""
 
-# Of every result.
+# Needed in every result.
 _NEEDED = ("image_id", "category_id", "score")
 
 
 @dataclass(frozen=True)
 class CocoScores:
-    """As pycocotools gives them: in 0..1, and -1 where there is nothing to score.
+    """Scores as pycocotools returns them: in 0..1, and -1 where there is nothing to score.
 
     Attributes:
-        keypoints: by the names of `KEYPOINT_METRICS`; None without keypoints in the results.
-        boxes: by the names of `BOX_METRICS`; None without boxes in the results.
-        notes: what is odd about the files though they can be scored, one sentence each.
+        keypoints: by the names in `KEYPOINT_METRICS`; None if the results have no keypoints.
+        boxes: by the names in `BOX_METRICS`; None if the results have no boxes.
+        notes: warnings about files that are unusual but can be scored, one sentence each.
     """
 
     keypoints: dict[str, float] | None
@@ -47,7 +47,7 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     """Score COCO results against a ground truth.
 
     Args:
-        truth: COCO's `person_keypoints_*.json`, or an `instances_*.json` for boxes alone.
+        truth: COCO's `person_keypoints_*.json`, or an `instances_*.json` for boxes only.
         results: a JSON list of objects with `image_id`, `category_id`, `score`, and `keypoints`, `bbox` or both.
 
     Raises:
@@ -58,7 +58,7 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
     kinds = _kinds(found)
     _check_results(found, kinds, annotated, results, truth)
     check_truth(annotated, kinds, truth)
-    # pycocotools tells its progress on standard output, where our results go.
+    # pycocotools prints its progress to standard output, which is for our results.
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()
         gt.dataset = annotated
@@ -72,10 +72,10 @@ def score_coco(truth: Path, results: Path) -> CocoScores:
 
 
 def _stats(gt: COCO, found: Sequence[dict[str, Any]], kind: str) -> list[float]:
-    """Of results cut down to this kind, as files of the challenges are.
+    """Score results reduced to the entries of this kind, as in files of the challenges.
 
-    From other entries pycocotools would conclude what the results are, and how large: of keypoints with a `bbox` the
-    box would say which people are medium and large.
+    From other entries pycocotools would infer the kind and size of the results: for keypoints with a `bbox`, the box
+    would decide which people are medium and large.
     """
     dt = gt.loadRes([{key: result[key] for key in (*_NEEDED, kind)} for result in found])
     evaluation = COCOeval(gt, dt, kind)
@@ -88,17 +88,17 @@ def _stats(gt: COCO, found: Sequence[dict[str, Any]], kind: str) -> list[float]:
 def _notes(
     annotated: dict[str, Any], found: Sequence[dict[str, Any]], kinds: Sequence[str], truth: Path
 ) -> Iterator[str]:
-    """People scored by a truth of all of COCO's 80 categories have an 80th of their AP."""
+    """Scored against a truth with all of COCO's 80 categories, people alone get an 80th of their AP."""
     asked = {
         each["category_id"]
         for each in annotated["annotations"]
         if not each["iscrowd"] and ("bbox" in kinds or each["num_keypoints"])
     }
     if unfound := asked.difference(each["category_id"] for each in found):
-        more = f", nor of {len(unfound) - 1} more" if len(unfound) > 1 else ""
+        more = f", nor for {len(unfound) - 1} more" if len(unfound) > 1 else ""
         yield (
-            f"{truth} has annotations of the category {min(unfound)!r}, of which there is no result{more}; as in"
-            " pycocotools, each category counts as much as any other, so that these lower the means"
+            f"{truth} has annotations of the category {min(unfound)!r}, for which there is no result{more}; as in"
+            " pycocotools, all categories count equally, so these lower the means"
         )
 
 
@@ -108,12 +108,12 @@ def _load(path: Path, kind: type, what: str) -> Any:
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, kind):
-        raise EvaluationError(f"{path} holds no COCO data: {what} is expected")
+        raise EvaluationError(f"{path} does not hold COCO data: {what} is expected")
     return content
 
 
 def _kinds(found: Sequence[Any]) -> list[str]:
-    """What the results hold: if one has it, all must, since pycocotools looks at the first one alone."""
+    """The kinds in the results. If one result has a kind, all must: pycocotools looks only at the first."""
     there = {kind for result in found if isinstance(result, dict) for kind in result}
     return [kind for kind in ("keypoints", "bbox") if kind in there]
 
@@ -139,12 +139,12 @@ def _check_results(
 
 def _fault(result: Any, kinds: Sequence[str]) -> str | None:
     if not isinstance(result, dict):
-        return "it is no object"
+        return "it is not an object"
     missing = {*_NEEDED, *kinds} - result.keys()
     if missing:
         return f"it has no `{min(missing)}`" + (", as other results have" if missing.intersection(kinds) else "")
     if not all(is_id(result[key]) for key in ("image_id", "category_id")):
-        return "its `image_id` or `category_id` is no id"
+        return "its `image_id` or `category_id` is not a valid id"
     if not is_number(result["score"]):
         return f"the score is {result['score']!r}"
     return next((fault for kind in sorted(kinds) if (fault := fault_of_shape(kind, result[kind]))), None)

@@ -1,6 +1,6 @@
-"""What a ground truth in COCO's format must hold for pycocotools to score by it.
+"""Checks of ground truth in COCO format.
 
-pycocotools looks at none of this: with a fault of these kinds it gives other numbers, and says nothing.
+pycocotools checks none of this: given such a fault, it silently returns wrong numbers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from posewire_evaluation.errors import EvaluationError
 __all__ = ["check_truth", "fault_of_shape", "ids_of", "is_id", "is_number"]
 
 _TOO_LARGE = 2**63
-"""Whole numbers from here on fit no integer of numpy's."""
+"""Integers from here on do not fit any integer type of numpy."""
 _LENGTHS = {"keypoints": 3 * len(COCO17), "bbox": 4}
-# Of keypoints the box too: people without labelled joints are matched by it.
+# Keypoints also need the box, by which people without labelled joints are matched.
 _NEEDED = {
     "keypoints": ("keypoints", "num_keypoints", "area", "bbox", "iscrowd"),
     "bbox": ("bbox", "area", "iscrowd"),
@@ -27,10 +27,10 @@ _NEEDED = {
 
 
 def check_truth(annotated: dict[str, Any], kinds: Sequence[str], path: Path) -> None:
-    """Refuse a truth by which `kinds`, of `keypoints` and `bbox`, would be scored wrong.
+    """Reject ground truth that would give wrong scores for `kinds` (`keypoints`, `bbox` or both).
 
     Raises:
-        EvaluationError: the message names the annotation and its image.
+        EvaluationError: there is a fault; the message names the annotation and its image.
     """
     images, categories = ids_of(annotated, "images", path), ids_of(annotated, "categories", path)
     for category in annotated["categories"] if "keypoints" in kinds else ():
@@ -51,8 +51,8 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
     """The ids of `images`, `annotations` or `categories`.
 
     Raises:
-        EvaluationError: it is no list of objects with ids; an id occurs twice, of which pycocotools would drop one; or
-            some are numbers and some are text, which it cannot put in order.
+        EvaluationError: it is not a list of objects with ids; an id occurs twice (pycocotools would drop one); or some
+            ids are numbers and some are text (pycocotools cannot sort them).
     """
     known: set[Any] = set()
     try:
@@ -61,7 +61,7 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
                 raise EvaluationError(f"{path}: two of `{what}` have the id {each['id']!r}")
             known.add(each["id"])
     except (KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: `{what}` is no list of objects with an `id`") from error
+        raise EvaluationError(f"{path}: `{what}` is not a list of objects with an `id`") from error
     for odd in known:
         if not is_id(odd):
             raise EvaluationError(f"{path}: one of `{what}` has the id {odd!r}; ids are whole numbers or text")
@@ -73,25 +73,25 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
 
 
 def is_id(value: Any) -> bool:
-    """Whether it is what an image or category may be called."""
+    """Whether the value is valid as the id of an image or category."""
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, finite, and none that numpy has no type for."""
+    """Whether the value is a finite number that fits a numpy type."""
     if isinstance(value, int):
         return not isinstance(value, bool) and abs(value) < _TOO_LARGE
     return isinstance(value, float) and math.isfinite(value)
 
 
 def fault_of_shape(kind: str, values: Any) -> str | None:
-    """What is wrong with a list of `keypoints` or a `bbox`, if anything."""
+    """What is wrong with a list of `keypoints` or a `bbox`; None: nothing."""
     length = _LENGTHS[kind]
     if not isinstance(values, list) or len(values) != length:
         known = ": COCO's evaluation knows its own 17 joints only" if kind == "keypoints" else ""
         return f"`{kind}` is not a list of {length} numbers{known}"
     if not all(is_number(value) for value in values):
-        return f"`{kind}` holds something that is no number, or NaN"
+        return f"`{kind}` holds something that is not a number, or NaN"
     if kind == "bbox" and min(values[2:]) < 0:
         return f"`bbox` is {values}: width and height cannot be below 0"
     return None
@@ -103,12 +103,9 @@ def _fault(annotation: dict[str, Any], kinds: Sequence[str]) -> str | None:
     if missing:
         return f"it has no `{min(missing)}`, which {' and '.join(kinds)} results are scored by"
     if not isinstance(annotation["id"], int) or not 1 <= annotation["id"] < _TOO_LARGE:
-        return (
-            "ids of annotations must be whole numbers from 1 to 2^63 - 1: pycocotools takes 0 for nobody, and finds it"
-            " never"
-        )
+        return "ids of annotations must be whole numbers from 1 to 2^63 - 1: pycocotools takes 0 for `no match`"
     if not all(is_id(annotation[key]) for key in ("image_id", "category_id")):
-        return "its `image_id` or `category_id` is no id"
+        return "its `image_id` or `category_id` is not a valid id"
     if not is_number(annotation["area"]) or annotation["area"] < 0:
         return f"the area is {annotation['area']!r}"
     for key in sorted(needed & {"iscrowd", "num_keypoints"}):
@@ -121,14 +118,14 @@ def _fault(annotation: dict[str, Any], kinds: Sequence[str]) -> str | None:
             return fault
     if "keypoints" in needed:
         labelled = sum(visible > 0 for visible in annotation["keypoints"][2::3])
-        # Whoever has none is not scored, and pycocotools goes by the number, not by the joints.
+        # A person without labelled joints is not scored, and pycocotools decides that by `num_keypoints` alone.
         if (labelled == 0) != (annotation["num_keypoints"] == 0):
             return f"`num_keypoints` is {annotation['num_keypoints']}, but {labelled} of the `keypoints` are labelled"
     return None
 
 
 def _check_joints(category: dict[str, Any], path: Path) -> None:
-    """The tolerances belong to joints in COCO's order; a file that names its joints must have that one."""
+    """COCO's tolerances are per joint, in its own order; a file that names its joints must use that order."""
     names = category.get("keypoints")
     if not isinstance(names, list) or not names:
         return

@@ -1,4 +1,4 @@
-"""What can go wrong in an evaluation."""
+"""Errors of the evaluation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["EvaluationError"]
 
 
 class EvaluationError(PosewireError, ValueError):
-    """Truth or predictions cannot be scored: a file is faulty, or the two do not go together.
+    """Ground truth or predictions cannot be scored: a file is faulty, or the two do not match.
 
-    The message names file and frame. Nothing is scored then: a wrong number is worse than none.
+    The message names file and frame. Nothing is scored, since a wrong number is worse than none.
     """

@@ -1,4 +1,4 @@
-"""Which frames pictures are, by their names."""
+"""Frame numbers from the names of pictures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NUMBER_AT_THE_END = re.compile(r"(\d+)\D*$")
 
 
 def frame_numbers(stems: Sequence[str]) -> list[int | None]:
-    """The numbers of a sequence's frames by the names of their pictures, without suffixes: see `RULE`.
+    """Frame numbers of a sequence from the names of its pictures, without suffixes: see `RULE`.
 
-    7 of `000007`, `000007_crop` and `cam2_007`, None of `a`; of `2024_000007` too, where all begin with 2024.
+    7 for `000007`, `000007_crop` and `cam2_007`, None for `a`; also 7 for `2024_000007` if all names begin with 2024.
     """
     shared = shared_first_number(stems)
     return [
@@ -25,7 +25,7 @@ def frame_numbers(stems: Sequence[str]) -> list[int | None]:
 
 
 def shared_first_number(stems: Sequence[str]) -> int | None:
-    """The number that all names begin with, and that is therefore no frame's."""
+    """The number that all names begin with, and which is therefore not a frame number; None if there is none."""
     first = _first_numbers(stems)
     return first[0] if len(stems) > 1 and len(set(first)) == 1 else None
 

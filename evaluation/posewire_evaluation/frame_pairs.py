@@ -1,4 +1,4 @@
-"""Which frames of truth and predictions are scored, and what of them: the same for every metric of PoseTrack data."""
+"""Selects what is scored of ground truth and predictions, in the same way for all metrics of PoseTrack data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["check_frames", "scored_frames"]
 def scored_frames(truth: PoseSequence, predicted: PoseSequence) -> Iterator[tuple[PoseFrame, PoseFrame]]:
     """The labelled frames of a sequence, truth and prediction, without what lies in ignore regions.
 
-    As in poseval, a frame without people in the truth is not scored, whether it is empty or was never labelled: what is
-    predicted there costs nothing.
+    As in poseval, a frame without people in the truth is not scored, whether it is empty or was never labelled:
+    predictions there are not penalised.
 
     Raises:
-        EvaluationError: the two have other frames or joints.
+        EvaluationError: the two differ in frames or joints.
     """
     if truth.joint_set != predicted.joint_set:
         raise EvaluationError(

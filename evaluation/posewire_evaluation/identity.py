@@ -1,4 +1,4 @@
-"""HOTA and IDF1, computed by TrackEval; of poses, and of whatever else has ids and a similarity."""
+"""HOTA and IDF1, computed by TrackEval, for poses and anything else with ids and a similarity."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = [
 ]
 
 SIMILARITY_THRESHOLD = 0.5
-"""From which on a pose is that of a person, for IDF1; HOTA averages over thresholds from 0.05 to 0.95."""
+"""Lowest similarity of a match, for IDF1; HOTA averages over thresholds from 0.05 to 0.95."""
 
 
 @dataclass(frozen=True)
 class IdentityScores:
-    """In percent. `hota`, `det_a`, `ass_a` and `loc_a` are means over TrackEval's 19 thresholds of similarity.
+    """In percent. `hota`, `det_a`, `ass_a` and `loc_a` are means over TrackEval's 19 similarity thresholds.
 
     Attributes:
         hota: higher order tracking accuracy.
-        det_a: its part for detection.
-        ass_a: its part for association.
-        loc_a: mean similarity of the matches.
+        det_a: detection accuracy, a component of HOTA.
+        ass_a: association accuracy, a component of HOTA.
+        loc_a: localisation accuracy: mean similarity of the matches.
         idf1: F1 score of identities, at similarity 0.5.
-        idp: its precision.
-        idr: its recall.
+        idp: precision of identities.
+        idr: recall of identities.
     """
 
     hota: float
@@ -54,12 +54,12 @@ class IdentityScores:
 
 @dataclass
 class TrackedFrames:
-    """Who is in each frame of a sequence, and how alike true and predicted ones are.
+    """True and predicted ids in each frame of a sequence, and their similarities.
 
     Attributes:
-        true_ids: `(g,)` of each frame.
-        predicted_ids: `(p,)` of each frame.
-        similarities: `(g, p)` in 0..1, of each frame.
+        true_ids: `(g,)` per frame.
+        predicted_ids: `(p,)` per frame.
+        similarities: `(g, p)` per frame, in 0..1.
     """
 
     true_ids: list[Ints] = field(default_factory=list)
@@ -75,14 +75,14 @@ class TrackedFrames:
 
 @dataclass(frozen=True, eq=False)
 class IdentityTally:
-    """What one sequence adds: TrackEval's results for it."""
+    """What one sequence contributes: TrackEval's results for it."""
 
     hota: dict[str, Any]
     identity: dict[str, Any]
 
 
 def check_trackeval() -> None:
-    """Find out before hours of work that identities could not be scored.
+    """Check that identities can be scored. Call it before hours of work.
 
     Raises:
         EvaluationError: TrackEval is not installed; the message says how to get it.
@@ -93,13 +93,13 @@ def check_trackeval() -> None:
 def score_identities(pairs: Iterable[tuple[PoseSequence, PoseSequence]]) -> IdentityScores:
     """Score identities; the similarity of two poses is their OKS.
 
-    The frames are those that MOTA is counted on, and the last one of each sequence too, which poseval leaves out.
+    The frames are those that MOTA is counted on, plus the last one of each sequence, which poseval leaves out.
 
     Args:
         pairs: truth and prediction of each sequence, with the same frames and joint set.
 
     Raises:
-        EvaluationError: the two of a pair have other frames or joints, there is nothing to score, or TrackEval is not
+        EvaluationError: the two of a pair differ in frames or joints, there is nothing to score, or TrackEval is not
             installed.
     """
     return combine_identities([tally_identities(truth, predicted) for truth, predicted in pairs])
@@ -109,18 +109,18 @@ def tally_identities(truth: PoseSequence, predicted: PoseSequence) -> IdentityTa
     """Count one sequence.
 
     Raises:
-        EvaluationError: as of `score_identities`.
+        EvaluationError: as in `score_identities`.
     """
     frames = TrackedFrames()
     for true, guess in scored_frames(truth, predicted):
-        # A person without any joint has no pose that could be compared.
+        # A person without any joint has no pose to compare.
         posed, guessed = true.with_poses(), guess.with_poses()
         frames.add(posed.ids, guessed.ids, object_keypoint_similarity(posed, guessed, truth.joint_set))
     return tally_frames(frames)
 
 
 def tally_frames(frames: TrackedFrames) -> IdentityTally:
-    """Count one sequence of anything.
+    """Count one sequence with any similarity.
 
     Raises:
         EvaluationError: TrackEval is not installed.
@@ -141,7 +141,7 @@ def tally_frames(frames: TrackedFrames) -> IdentityTally:
 
 
 def combine_identities(tallies: Sequence[IdentityTally]) -> IdentityScores:
-    """Scores of all sequences together.
+    """Scores over all sequences.
 
     Raises:
         EvaluationError: there is nothing to score.
@@ -162,7 +162,7 @@ def _metrics() -> tuple[Any, Any]:
     try:
         from trackeval.metrics import HOTA, Identity
     except ModuleNotFoundError as error:
-        # TrackEval wants opencv-python, which would overwrite the opencv-python-headless that posewire has.
+        # TrackEval depends on opencv-python, which would overwrite posewire's opencv-python-headless.
         raise EvaluationError(
             f"HOTA and IDF1 need TrackEval ({error.name} is missing); install it without its OpenCV:"
             " pip install --no-deps trackeval, after pip install 'posewire[eval]'"
@@ -171,7 +171,7 @@ def _metrics() -> tuple[Any, Any]:
 
 
 def _dense(ids: Sequence[Ints]) -> tuple[list[Ints], int]:
-    """Ids as numbers from 0 without gaps, and how many there are."""
+    """Ids renumbered from 0 without gaps, and how many there are."""
     if not ids:
         return [], 0
     known, places = np.unique(np.concatenate(ids), return_inverse=True)

@@ -11,23 +11,24 @@ __all__ = ["inside", "without_ignored"]
 
 
 def inside(polygon: Float64s, points: Float64s) -> Bools:
-    """Which points lie in the interior of a polygon: by the even-odd rule, and not on its border.
+    """Which points lie strictly inside a polygon, by the even-odd rule; its border is outside.
 
     Args:
         polygon: `(m, 2)`; with fewer than three corners it has no interior.
         points: `(n, 2)`.
 
     Returns:
-        `(n,)`.
+        `(n,)` mask.
     """
     if len(polygon) < 3:
         return np.zeros(len(points), np.bool_)
     x, y = points[:, 0, None], points[:, 1, None]
     ax, ay = polygon[:, 0], polygon[:, 1]
     bx, by = np.roll(ax, -1), np.roll(ay, -1)
-    # Twice the area of (a, b, point): 0 on the line through a and b, and its sign says on which side of it (n, m).
+    # (n, m), twice the signed area of (a, b, point): 0 on the line through a and b; the sign gives the side.
     side = (bx - ax) * (y - ay) - (by - ay) * (x - ax)
-    # Half open, so that a ray through a corner crosses one of its two edges, or both or none where the border turns.
+    # Edges are half open, so that a ray through a corner crosses one of its two edges, or both or none where the border
+    # turns back.
     crossed = ((ay <= y) != (by <= y)) & ((side > 0) == (by > ay))
     on_border = (
         (side == 0)
@@ -42,7 +43,7 @@ def inside(polygon: Float64s, points: Float64s) -> Bools:
 def without_ignored(frame: PoseFrame, regions: tuple[Float64s, ...]) -> PoseFrame:
     """The frame without the joints inside the regions, and without people who have none left.
 
-    As in poseval, it is joints that are ignored, of truth and of predictions alike.
+    As in poseval, single joints are ignored, in truth and predictions alike.
     """
     if not regions or not len(frame):
         return frame

@@ -1,4 +1,4 @@
-"""Who is compared with whom in one frame, by poseval's rules: `eval_helpers.assignGTmulti`."""
+"""Matches predicted to true people in one frame by poseval's rules: `eval_helpers.assignGTmulti`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from posewire_evaluation.sequences import Bools, Ints, PoseFrame, PoseSequence
 __all__ = ["PCKH_THRESHOLD", "FrameMatch", "check_head_sizes", "match_frame"]
 
 PCKH_THRESHOLD = 0.5
-"""Head sizes that a joint may be away from the true one."""
+"""Largest distance of a correct joint from the true one, in head sizes."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrameMatch:
-    """One frame with `g` true and `p` predicted people, ready to be counted.
+    """One matched frame with `g` true and `p` predicted people.
 
     Attributes:
-        distances: `(p, g, k)` between joints, in head sizes; infinite where one of the two is not there.
-        correct: `(p, k)` whether a joint is right, judged by the one true person that its pose is assigned to.
+        distances: `(p, g, k)` between joints, in head sizes; infinite where either joint is missing.
+        correct: `(p, k)` whether a joint is right, compared with the one true person that its pose is assigned to.
         truth: the true people.
         predicted: the predicted ones.
     """
@@ -34,15 +34,15 @@ class FrameMatch:
 
     @property
     def one_sided(self) -> bool:
-        """Whether truth or prediction has nobody."""
+        """Whether the truth or the prediction has no people."""
         return not len(self.truth) or not len(self.predicted)
 
 
 def check_head_sizes(truth: PoseSequence) -> None:
-    """Distances are measured in head sizes.
+    """Check that every person of a labelled frame has a head size, the unit of all distances.
 
     Raises:
-        EvaluationError: a person of a labelled frame has none.
+        EvaluationError: a person has none.
     """
     for frame in truth.frames:
         unknown = np.isnan(frame.head_sizes)
@@ -54,10 +54,11 @@ def check_head_sizes(truth: PoseSequence) -> None:
 
 
 def match_frame(truth: PoseFrame, predicted: PoseFrame) -> FrameMatch:
-    """Distances of all joints, and the assignment of poses by PCKh.
+    """Compute the distances of all joints and assign poses by PCKh.
 
-    A predicted pose goes to the true person of whose annotated joints it gets the largest share right; of several poses
-    for one person the best one is taken, and the others are wrong in all their joints. The first of equals wins.
+    A predicted pose is assigned to the true person for whom it gets the largest share of the annotated joints right. If
+    several poses are assigned to one person, the best is kept and all joints of the others are wrong. On ties the first
+    wins.
     """
     distances = _distances(truth, predicted)
     within = distances <= PCKH_THRESHOLD
@@ -79,7 +80,7 @@ def _distances(truth: PoseFrame, predicted: PoseFrame) -> Float64s:
     offsets = predicted.joints[:, None, :, :2] - truth.joints[None, :, :, :2]  # (p, g, k, 2)
     squared = offsets[..., 0] * offsets[..., 0] + offsets[..., 1] * offsets[..., 1]
     both = predicted.present[:, None] & truth.present[None]
-    # A head box without extent, as real annotations may have, makes every distance infinite.
+    # A head box of size 0, which occurs in real annotations, makes every distance infinite.
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.sqrt(squared) / truth.head_sizes[:, None]
     return np.where(both & ~np.isnan(distances), distances, np.inf)

@@ -1,4 +1,4 @@
-"""CLEAR MOT counts of each joint of a sequence, by motmetrics' accumulator."""
+"""CLEAR MOT counts per joint of a sequence, from motmetrics' accumulator."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TrackingCounts:
     Attributes:
         misses: true joints without a match.
         false_positives: predicted joints without a match.
-        switches: matches with another identity than the last one.
-        matches: all matches, switches among them.
+        switches: matches with a different identity than before.
+        matches: all matches, including switches.
         distance: sum over the matches, in head sizes.
     """
 
@@ -35,7 +35,7 @@ class TrackingCounts:
 
     @classmethod
     def none(cls, joints: int) -> TrackingCounts:
-        """Of nothing."""
+        """Zero counts for `joints` joints."""
         zeros = np.zeros(joints, np.int64)
         return cls(zeros, zeros, zeros, zeros, np.zeros(joints))
 
@@ -52,15 +52,15 @@ class TrackingCounts:
 def count_tracking(frames: Sequence[FrameMatch], joints: int) -> TrackingCounts:
     """Count one sequence.
 
-    Each joint is tracked for itself, by an accumulator of its own, as in poseval: where two matchings cost exactly the
-    same, as with two poses on one spot, it depends on what else there is to match which of the two is found.
+    Each joint is tracked separately, by its own accumulator, as in poseval: where two matchings have exactly the same
+    cost, as with two poses at one place, the choice between them depends on what else there is to match.
 
-    Three habits of poseval are kept, because published numbers have them:
+    Three behaviours of poseval are kept, since published numbers include them:
       - the last labelled frame of a sequence is left out;
-      - a frame in which truth or prediction has nobody counts one miss and one false positive of each joint, however
-        many people the other side has;
-      - a joint without a match in one frame, and matched to another identity in the next, is a switch however long the
-        gap is (that is motmetrics' default).
+      - a frame in which the truth or the prediction has no people counts one miss and one false positive per joint,
+        however many people the other side has;
+      - a joint that loses its match and is later matched to another identity is a switch, however long the gap is
+        (motmetrics' default).
 
     Args:
         frames: labelled frames, in order.
@@ -84,7 +84,7 @@ def _count_joint(frames: Sequence[FrameMatch], joint: int) -> tuple[int, int, in
     events = accumulator.mot_events
     kinds = events["Type"].to_numpy().astype(str)
     misses, false_positives, switches = ((kinds == kind).sum() for kind in ("MISS", "FP", "SWITCH"))
-    # poseval sums the distances of all events, which were the matches alone when it was written; newer versions of
-    # motmetrics list raw pairs among them too. What was published, and what MOTP means, is the matches alone.
+    # poseval sums the distances of all events. When it was written these were only the matches; newer versions of
+    # motmetrics also list raw pairs. Published numbers, and the definition of MOTP, use the matches only.
     distances = events["D"].to_numpy(np.float64)[np.isin(kinds, ("MATCH", "SWITCH"))]
     return misses, false_positives, switches, len(distances), distances.sum()

@@ -1,4 +1,4 @@
-"""MOTChallenge text files: CLEAR MOT and identity metrics by motmetrics, HOTA by TrackEval."""
+"""MOTChallenge text files: CLEAR MOT and identity metrics from motmetrics, HOTA from TrackEval."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from posewire_evaluation.sequences import LARGEST
 __all__ = ["OVERALL", "MotScores", "read_mot", "score_mot"]
 
 OVERALL = "OVERALL"
-"""Name of the row that holds the scores of all sequences together, as in motmetrics."""
+"""Name of the row with the scores over all sequences, as in motmetrics."""
 
 _COLUMNS = ("FrameId", "Id", "X", "Y", "Width", "Height", "Confidence")
 _FARTHEST = 0.5
-"""Distance 1 - IoU above which boxes are no match."""
-# Rows of the truth below this are not to be scored, in MOTChallenge's files.
+"""Distance 1 - IoU above which boxes do not match."""
+# In MOTChallenge's ground truth, rows with a lower confidence are not scored.
 _SCORED_CONFIDENCE = 1.0
 
 
@@ -32,10 +32,10 @@ class MotScores:
     """Scores by sequence, `OVERALL` last.
 
     Attributes:
-        metrics: motmetrics' `motchallenge_metrics` (`mota`, `motp`, `idf1`, `num_switches`, ...) by their names there:
+        metrics: motmetrics' `motchallenge_metrics` under its own names (`mota`, `motp`, `idf1`, `num_switches`, ...):
             shares are in 0..1, and `motp` is the mean of 1 - IoU.
-        identities: TrackEval's HOTA and its parts, in percent, with IoU for the similarity.
-        notes: what is odd about the files though they can be scored, one sentence each.
+        identities: TrackEval's HOTA and its components, in percent, with IoU as the similarity.
+        notes: warnings about files that are unusual but can be scored, one sentence each.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -47,7 +47,7 @@ def score_mot(truth: Path, predictions: Path) -> MotScores:
     """Score MOTChallenge text files at IoU 0.5.
 
     Args:
-        truth: folder of NAME.txt files or of NAME/gt/gt.txt, as MOTChallenge has them; or one file.
+        truth: folder of NAME.txt or NAME/gt/gt.txt files, as in MOTChallenge; or one file.
         predictions: folder of NAME.txt files; or one file.
 
     Raises:
@@ -86,8 +86,9 @@ def read_mot(path: Path) -> Float64s:
     """Boxes `(n, 7)` of a MOTChallenge file: frame, id, x, y, width, height, confidence.
 
     Raises:
-        EvaluationError: the file cannot be read, a line has fewer values or holds none, a frame is not counted from 1,
-            a box has a negative size, an id is too large to be told from its neighbours, or occurs twice in a frame.
+        EvaluationError: the file cannot be read; a line has fewer values or one that is not a number; a value is NaN or
+            infinite, or too large to be exact; a frame number is below 1; a frame number or id is not whole; a box has
+            a negative size; or an id occurs twice in a frame.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -123,7 +124,7 @@ def _check_boxes(boxes: Float64s, path: Path) -> None:
     large = (np.abs(boxes[:, :6]) > LARGEST).any(axis=1)
     if large.any():
         frame, identity = boxes[large][0, :2]
-        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers above 2^53 are not told apart")
+        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers above 2^53 are not exact")
     odd = (boxes[:, :2] != np.round(boxes[:, :2])).any(axis=1) | (boxes[:, 0] < 1)
     if odd.any():
         frame, identity = boxes[odd][0, :2]
@@ -153,14 +154,14 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
 
 
 def _count(true: Float64s, predicted: Float64s) -> tuple[motmetrics.MOTAccumulator, IdentityTally]:
-    """Frame by frame, through both libraries."""
+    """Count frame by frame with both libraries."""
     accumulator, frames = motmetrics.MOTAccumulator(), TrackedFrames()
     true_frames, predicted_frames, nobody = _by_frame(true), _by_frame(predicted), true[:0]
     for number in sorted(true_frames.keys() | predicted_frames.keys()):
         objects, hypotheses = true_frames.get(number, nobody), predicted_frames.get(number, nobody)
         ids, predicted_ids = objects[:, 1].astype(np.int64), hypotheses[:, 1].astype(np.int64)
         frames.add(ids, predicted_ids, _iou(objects[:, 2:6], hypotheses[:, 2:6]))
-        # motmetrics' reader counts pixels from 0, TrackEval's from 1: so do we, for the sake of the last digit.
+        # motmetrics' reader counts pixels from 0, TrackEval's from 1. We do the same, to match them to the last digit.
         distances = 1 - _iou(objects[:, 2:6] - (1, 1, 0, 0), hypotheses[:, 2:6] - (1, 1, 0, 0))
         distances[distances > _FARTHEST] = np.nan
         accumulator.update(ids, predicted_ids, distances, frameid=int(number))
@@ -168,7 +169,7 @@ def _count(true: Float64s, predicted: Float64s) -> tuple[motmetrics.MOTAccumulat
 
 
 def _by_frame(boxes: Float64s) -> dict[float, Float64s]:
-    """The boxes of each frame that has any, in the order in which they were."""
+    """The boxes of each frame that has any, in their original order."""
     ordered = boxes[np.argsort(boxes[:, 0], kind="stable")]
     numbers, starts = np.unique(ordered[:, 0], return_index=True)
     return dict(zip(numbers.tolist(), np.split(ordered, starts)[1:], strict=True))
@@ -176,5 +177,5 @@ def _by_frame(boxes: Float64s) -> dict[float, Float64s]:
 
 def _iou(a: Float64s, b: Float64s) -> Float64s:
     """Intersection over union `(n, m)` of boxes x, y, width, height."""
-    # Not `iou_matrix`, which calls a function that NumPy 2 no longer has.
+    # Not `iou_matrix`, which calls a function that NumPy 2 removed.
     return np.asarray(motmetrics.distances.boxiou(a[:, None], b[None]), np.float64)

@@ -1,4 +1,4 @@
-"""How alike predicted and true poses are, in 0..1: OKS as the COCO keypoint task defines it."""
+"""Similarity of predicted and true poses, in 0..1: OKS as the COCO keypoint task defines it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from posewire_evaluation.sequences import PoseFrame
 __all__ = ["object_keypoint_similarity"]
 
 _JOINTS_TO_BOX = 1.15
-"""The paper's box around a pose: that of its joints, 15 % longer."""
+"""The paper's box around a pose: the bounding box of its joints, extended by 15 %."""
 
 
 def object_keypoint_similarity(truth: PoseFrame, predicted: PoseFrame, joint_set: JointSet) -> Float64s:
-    """OKS `(g, p)` of each true person with each predicted one.
+    """OKS `(g, p)` between each true and each predicted person.
 
     The mean over the annotated joints of exp(-d^2 / (2 s^2 (2 sigma)^2)); an annotated joint that is not predicted
-    counts as 0. The scale s^2 is 0.53 of the true person's box, or of the box around the joints where none is given,
-    and at least the square of the head size, so that a person with one annotated joint has a scale too.
+    counts as 0. The scale s^2 is 0.53 times the area of the true person's box (or of the box around the joints if none
+    is given), and at least the square of the head size, so that a person with one annotated joint has a scale too.
     """
     offsets = predicted.joints[None, :, :, :2] - truth.joints[:, None, :, :2]  # (g, p, k, 2)
     squared = (offsets * offsets).sum(axis=3)

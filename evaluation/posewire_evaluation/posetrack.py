@@ -33,11 +33,11 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class PerJoint:
-    """A metric of each joint, in percent.
+    """A metric per joint, in percent.
 
     Attributes:
         names: of the joints, in the order of the joint set.
-        values: `(k,)`; NaN where a joint has no value, because it is never annotated.
+        values: `(k,)`; NaN where a joint has no value because it is never annotated.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class PerJoint:
 
     @property
     def by_part(self) -> dict[str, float]:
-        """Means over the joints of head, shoulders, ...; NaN, as in poseval, where one of them has no value."""
+        """Means over the joints of head, shoulders, ...; as in poseval, NaN if one of the joints has no value."""
         rows = {part: [self.names.index(name) for name in names if name in self.names] for part, names in PARTS.items()}
         return {part: float(self.values[places].mean()) for part, places in rows.items() if places}
 
@@ -65,12 +65,13 @@ class PoseTrackScores:
         ap_precision: precision of all predictions, whatever their scores.
         ap_recall: recall of all predictions.
         mota: multiple object tracking accuracy.
-        motp: its precision: 100 for joints right on the spot, 50 for joints at the threshold.
+        motp: multiple object tracking precision: 100 for joints in exactly the right place, 50 for joints at the
+            threshold.
         precision: share of the predicted joints that are matched.
         recall: share of the annotated joints that are matched.
-        counts: what MOTA and the others are made of, `(k,)` each.
-        sequences: how many were scored.
-        frames: how many labelled frames these have.
+        counts: what MOTA, MOTP, precision and recall are computed from, `(k,)` each.
+        sequences: number of sequences scored.
+        frames: number of labelled frames in them.
     """
 
     ap: PerJoint
@@ -86,21 +87,21 @@ class PoseTrackScores:
 
     @property
     def switches(self) -> Ints:
-        """`(k,)` changes of identity."""
+        """`(k,)` identity switches."""
         return self.counts.switches
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceTally:
-    """What one sequence adds to the scores.
+    """What one sequence contributes to the scores.
 
     Attributes:
         joint_set: of the sequence.
-        frames: labelled ones.
-        scores: of the predicted joints, one array a joint.
-        correct: of the predicted joints, likewise.
-        annotated: `(k,)` true joints.
-        tracking: the counts.
+        frames: number of labelled frames.
+        scores: of the predicted joints, one array per joint.
+        correct: whether each predicted joint is right, likewise.
+        annotated: `(k,)` number of true joints.
+        tracking: the CLEAR MOT counts.
     """
 
     joint_set: JointSet
@@ -121,7 +122,7 @@ def score_posetrack(pairs: Iterable[tuple[PoseSequence, PoseSequence]]) -> PoseT
         pairs: truth and prediction of each sequence, with the same frames and joint set.
 
     Raises:
-        EvaluationError: the two of a pair have other frames or joints, a person of the truth has no head size, or there
+        EvaluationError: the two of a pair differ in frames or joints, a person of the truth has no head size, or there
             is nothing to score.
     """
     return combine(tally(truth, predicted) for truth, predicted in pairs)
@@ -131,7 +132,7 @@ def tally(truth: PoseSequence, predicted: PoseSequence) -> SequenceTally:
     """Count one sequence.
 
     Raises:
-        EvaluationError: as of `score_posetrack`.
+        EvaluationError: as in `score_posetrack`.
     """
     check_head_sizes(truth)
     frames = [match_frame(true, guess) for true, guess in scored_frames(truth, predicted)]
@@ -142,7 +143,7 @@ def tally(truth: PoseSequence, predicted: PoseSequence) -> SequenceTally:
 
 
 def _labels(frames: list[FrameMatch], joints: int) -> tuple[tuple[Float64s, ...], tuple[Bools, ...]]:
-    """Scores of the predicted joints and whether they are right, one array a joint."""
+    """Scores of the predicted joints and whether they are right, one array per joint."""
     given = np.concatenate([np.zeros((0, joints), np.bool_), *(frame.predicted.present for frame in frames)])
     scores = np.concatenate([np.zeros((0, joints)), *(frame.predicted.joints[..., 2] for frame in frames)])
     correct = np.concatenate([np.zeros((0, joints), np.bool_), *(frame.correct for frame in frames)])
@@ -154,7 +155,7 @@ def _labels(frames: list[FrameMatch], joints: int) -> tuple[tuple[Float64s, ...]
 
 
 def combine(tallies: Iterable[SequenceTally]) -> PoseTrackScores:
-    """Scores of all sequences together.
+    """Scores over all sequences.
 
     Raises:
         EvaluationError: there is nothing to score, or the sequences have different joints.
@@ -189,7 +190,7 @@ def combine(tallies: Iterable[SequenceTally]) -> PoseTrackScores:
         ap_precision=per_joint(precision),
         ap_recall=per_joint(recall),
         mota=per_joint(100 * (1 - lost / objects)),
-        # A joint without a match has an MOTP of 0 in poseval, and counts in the mean.
+        # In poseval, a joint without a match has an MOTP of 0, which is included in the mean.
         motp=per_joint(np.where(counts.matches > 0, 100 * (1 - counts.distance / matches), 0.0)),
         precision=per_joint(100 * (counts.matches / _or_nan(counts.matches + counts.false_positives))),
         recall=per_joint(100 * (counts.matches / objects)),
@@ -200,5 +201,5 @@ def combine(tallies: Iterable[SequenceTally]) -> PoseTrackScores:
 
 
 def _or_nan(counts: npt.NDArray[np.int64]) -> Float64s:
-    """To divide by: NaN in place of 0."""
+    """The counts as divisors: NaN instead of 0."""
     return np.where(counts > 0, counts, np.nan)

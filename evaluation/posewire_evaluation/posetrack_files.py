@@ -1,6 +1,6 @@
-"""PoseTrack JSON of 2017 and 2018, truth and predictions, as sequences.
+"""Reads PoseTrack JSON of 2017 and 2018, ground truth and predictions.
 
-Formats: poseval's `README.md` (2017) and `convert.py` (2018), whose reading of what is annotated is followed here.
+Formats: poseval's `README.md` (2017) and `convert.py` (2018). What counts as annotated is decided as there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NO_BOX = (np.nan,) * 4
 
 @dataclass
 class _People:
-    """The people of one frame, while they are read."""
+    """The people of one frame while it is being read."""
 
     number: int
     picture: PurePosixPath
@@ -46,12 +46,12 @@ class _People:
     boxes: list[Sequence[float]] = field(default_factory=list)
     regions: list[Float64s] = field(default_factory=list)
     default_score: float | None = None
-    """Score of a joint that has none; None: its visibility."""
+    """Score of a joint that has none in the file; None: its visibility."""
 
     def frame(self) -> PoseFrame:
         heads = np.array(self.heads, np.float64).reshape(-1, 4)
         width, height = heads[:, 2] - heads[:, 0], heads[:, 3] - heads[:, 1]
-        with np.errstate(over="ignore"):  # a `PoseSequence` refuses what is infinite
+        with np.errstate(over="ignore"):  # `PoseSequence` rejects infinite values
             sizes = _HEAD_SIZE_OF_DIAGONAL * np.sqrt(width * width + height * height)
         return PoseFrame(
             number=self.number,
@@ -67,17 +67,17 @@ class _People:
 
 
 def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
-    """One sequence from a PoseTrack file of either year, with 15 joints; frames in the order of their numbers.
+    """Read one sequence from a PoseTrack file of either year, with 15 joints and frames in the order of their numbers.
 
-    A joint of 2018 is given unless its x, y and visibility are all 0. A frame is `labelled` if it lists people: poseval
-    goes by that, and looks at no flag.
+    A joint in the 2018 format is given unless its x, y and visibility are all 0. A frame is `labelled` if it lists
+    people: as in poseval, flags are ignored.
 
     Args:
-        path: JSON of 2018 (`images`, `annotations`, `categories`) or of 2017 (`annolist`).
-        predictions: joints without a score get `NO_SCORE`, as in poseval, and not their visibility.
+        path: JSON in the format of 2018 (`images`, `annotations`, `categories`) or 2017 (`annolist`).
+        predictions: joints without a score get `NO_SCORE`, as in poseval, instead of their visibility.
 
     Raises:
-        EvaluationError: the file cannot be read, is of neither form, or holds something that cannot be scored; the
+        EvaluationError: the file cannot be read, has neither format, or holds something that cannot be scored; the
             message names file and frame.
     """
     try:
@@ -91,7 +91,7 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
         elif isinstance(content, dict) and isinstance(content.get("images"), list):
             people, pictures = _read_2018(content, path, default_score)
         else:
-            raise EvaluationError(f"{path} is no PoseTrack file: it has neither `images` (2018) nor `annolist` (2017)")
+            raise EvaluationError(f"{path} is not a PoseTrack file: it has no `images` (2018) or `annolist` (2017)")
     frames = []
     people.sort(key=lambda frame: frame.number)
     for one, other in pairwise(people):
@@ -104,7 +104,7 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
 
 
 def file_pairs(truth: Path, predictions: Path) -> list[tuple[Path, Path]]:
-    """The files of truth and predictions that go together: those of the same name. Either may be one file.
+    """Pairs of ground truth and prediction files with the same name; or the two files, if both are files.
 
     Raises:
         EvaluationError: there is no truth, or a file of the truth has no prediction.
@@ -133,7 +133,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, default_score: float | No
                 raise ValueError("there are not as many x as y")
             frame.regions = [np.array([x, y], np.float64).T for x, y in zip(xs, ys, strict=True) if len(x)]
         frames[image.get("id")] = frame
-    # Without a list the file is cut short, or another program's; nobody in any frame is an empty list.
+    # Without the list the file is truncated or not PoseTrack's; if there are no people, the list is empty.
     if not isinstance(content.get("annotations"), list):
         raise EvaluationError(f"{path} has no list `annotations`; it must be there, empty if nobody was found")
     for annotation in content["annotations"]:
@@ -150,7 +150,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, default_score: float | No
 
 
 def _joint_names(content: Mapping[str, Any], path: Path) -> list[str]:
-    """Names of the keypoints in the file's own order."""
+    """Names of the keypoints, in the file's order."""
     categories = content.get("categories") or [{}]
     names = list(categories[0].get("keypoints") or []) if len(categories) == 1 else []
     missing = [name for name in POSETRACK15.names if name not in names]
@@ -221,7 +221,7 @@ def _read_2017(
 def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
     holder = _first(rect.get("annopoints"))
     if not holder or "point" not in holder:
-        return  # without joints, a person of 2017 does not count
+        return  # in the 2017 format, a person without joints does not count
     joints = np.zeros((_JOINT_COUNT, 3))
     present = np.zeros(_JOINT_COUNT, np.bool_)
     for point in _listed_2017(holder["point"]):
@@ -229,7 +229,7 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
         if not 0 <= number < _JOINT_COUNT:
             raise ValueError(f"joint id {number}, 0..{_JOINT_COUNT - 1} expected")
         row = _ROWS_2017[number]
-        if not present[row]:  # of a joint that is there twice, poseval takes the first
+        if not present[row]:  # if a joint occurs twice, poseval takes the first
             present[row] = True
             visible = float(_first(point.get("is_visible", 1)) in (1, "1"))
             score = point.get("score", visible if frame.default_score is None else frame.default_score)
@@ -244,12 +244,12 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
 
 
 def _listed_2017(value: Any) -> list[Any]:
-    """A list of structures; the Matlab export of 2017 leaves out the brackets where there is only one."""
+    """A list of structures; the Matlab export of 2017 omits the brackets around a single one."""
     return [value] if isinstance(value, dict) else list(value or [])
 
 
 def _first(value: Any) -> Any:
-    """A value of 2017 stands in brackets, mostly; the Matlab export has empty ones where there is none."""
+    """A value of the 2017 format, usually in brackets; the Matlab export has empty brackets for a missing value."""
     return next(iter(value), None) if isinstance(value, list) else value
 
 
@@ -261,7 +261,7 @@ def _one_folder(pictures: Sequence[PurePosixPath], path: Path) -> str:
 
 
 def _numbers(pictures: Sequence[PurePosixPath]) -> list[int]:
-    """The frames' numbers from their pictures' names, or else their places in the file."""
+    """Frame numbers from the names of the pictures, or positions in the file where a name has no number."""
     numbers = frame_numbers([picture.name.split(".")[0] for picture in pictures])
     return [position if number is None else number for position, number in enumerate(numbers)]
 
@@ -274,7 +274,7 @@ def _whole(value: Any, what: str) -> int:
 
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """Turn what goes wrong with a part of a file into a message that says where that is."""
+    """Turn errors in a part of a file into an `EvaluationError` that says where it is."""
     try:
         yield
     except EvaluationError:

@@ -1,4 +1,4 @@
-"""A whole PoseTrack data set scored from its files, several at a time."""
+"""Scores a whole PoseTrack data set from its files, several at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from posewire_evaluation.worker_processes import worker_processes
 
 __all__ = ["PoseTrackReport", "score_posetrack_files"]
 
-# Fewer are scored before other processes have started.
+# Fewer are scored sooner than other processes could start.
 _FEWEST_TO_SHARE = 4
 
 
@@ -27,7 +27,7 @@ class PoseTrackReport:
     Attributes:
         scores: poseval's.
         identities: HOTA and IDF1.
-        notes: what is odd about the files though they can be scored, one sentence each.
+        notes: warnings about files that are unusual but can be scored, one sentence each.
     """
 
     scores: PoseTrackScores
@@ -42,14 +42,14 @@ def score_posetrack_files(
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PoseTrackReport:
-    """Score the predictions of a folder against the truth of another; or one file against one file.
+    """Score a folder of predictions against a folder of ground truth, or one file against one file.
 
     Args:
-        truth: folder of PoseTrack JSON, one file a sequence.
+        truth: folder of PoseTrack JSON, one file per sequence.
         predictions: folder of files with the same names.
-        workers: processes; as many as there are processors if left out. A script that calls this with more than one
-            has to be importable, as for `multiprocessing`.
-        progress: called with how many sequences are done, and how many there are.
+        workers: number of processes; by default one per processor. A script that calls this with more than one must be
+            importable, as for `multiprocessing`.
+        progress: called with the number of sequences done and the total.
 
     Raises:
         EvaluationError: something is missing or faulty; the message names file and frame.

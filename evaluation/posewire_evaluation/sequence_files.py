@@ -1,4 +1,4 @@
-"""Which files of a folder stand for sequences."""
+"""Finds the files of sequences in a folder."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ __all__ = ["check_folders", "listed", "notes_on_unscored", "paired_files", "sequ
 
 
 def sequence_files(folder: Path, pattern: str = "*.json") -> list[Path]:
-    """The files below a folder that have a pattern's form, in the order of their names.
+    """The files below a folder that match a pattern, sorted by name.
 
-    Hidden ones are passed over, as by poseval: macOS leaves a `._NAME` beside files on disks of other systems.
+    Hidden files are skipped, as in poseval: macOS creates `._NAME` beside files on disks of other systems.
     """
     return sorted(file for file in folder.glob(pattern) if not _is_hidden(file.relative_to(folder)))
 
 
 def check_folders(*folders: Path) -> None:
-    """Raise `EvaluationError` if one of these is no folder."""
+    """Raise `EvaluationError` if one of these is not a folder."""
     for folder in folders:
         if not folder.is_dir():
             raise EvaluationError(f"{folder} is not a folder; give one with what belongs to each sequence")
 
 
 def truth_files(folder: Path) -> list[Path]:
-    """The JSON files of a folder of truth, in the order of their names; raises `EvaluationError` if there is none."""
+    """The JSON files of a folder of ground truth, sorted by name; raises `EvaluationError` if there are none."""
     files = sequence_files(folder)
     if not files:
         raise EvaluationError(f"{folder} holds no *.json; give the folder of the truth")
@@ -34,11 +34,11 @@ def truth_files(folder: Path) -> list[Path]:
 
 
 def paired_files(truth: Mapping[str, Path], predictions: Path) -> list[tuple[Path, Path]]:
-    """The files of truth and predictions that go together.
+    """Pairs of ground truth and prediction files.
 
     Args:
-        truth: files of the truth, by the names that their predictions must have.
-        predictions: folder.
+        truth: files of the truth, keyed by the names that their predictions must have.
+        predictions: folder of the predictions.
 
     Raises:
         EvaluationError: a file of the truth has no prediction.
@@ -47,7 +47,7 @@ def paired_files(truth: Mapping[str, Path], predictions: Path) -> list[tuple[Pat
     if missing:
         there = sequence_files(predictions, f"*{Path(missing[0]).suffix}")
         others = [file.name for file in there if file.name not in truth]
-        hint = f"; it has {listed(others)}, which the truth has not" if others else ""
+        hint = f"; it has {listed(others)} without a truth" if others else ""
         raise EvaluationError(
             f"{predictions} has no prediction for {listed(missing)}{hint}; each sequence of the truth needs one of the"
             " same name, also if nobody was found"
@@ -56,17 +56,17 @@ def paired_files(truth: Mapping[str, Path], predictions: Path) -> list[tuple[Pat
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
+    """The first `most` names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def notes_on_unscored(predictions: Path, scored: Iterable[Path], pattern: str = "*.json") -> list[str]:
-    """A note on predictions without truth: no fault, a part of a data set may be scored, but nobody should wonder.
+    """A note on predictions without ground truth. That is not an error: a part of a data set may be scored.
 
     Args:
-        predictions: their folder; where it is none, there is nothing to be noted.
-        scored: those that have a truth.
+        predictions: their folder; if it is not a folder, there are no notes.
+        scored: the predictions that have a truth.
         pattern: of their names.
     """
     if not predictions.is_dir():

@@ -1,4 +1,4 @@
-"""Where the frames of a sequence are: a video file or a folder of pictures, and which of them the truth speaks of."""
+"""Finds the frames of a sequence, in a video file or a folder of pictures, and their numbers in the ground truth."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SequenceVideo:
 
     Attributes:
         path: a video file, or a folder of pictures.
-        numbers: of the pictures, in the order in which a folder is read; None for a video file.
+        numbers: of the pictures, in the order in which the folder is read; None for a video file.
         first: number of a video's first frame.
-        assumed: whether nothing says that this is so, since the truth lists only some frames.
+        assumed: whether `first` is a guess, since the truth lists only some frames.
     """
 
     path: Path
@@ -35,16 +35,16 @@ class SequenceVideo:
     assumed: bool = False
 
     def number(self, index: int) -> int:
-        """The truth's number of the frame that is read as the `index`-th."""
+        """The number, in the truth, of the frame at `index` in reading order, from 0."""
         return self.numbers[index] if self.numbers is not None else self.first + index
 
 
 def labelled_videos(videos: Path, truth: Path) -> Iterator[tuple[Path, PoseSequence, SequenceVideo]]:
-    """All sequences of a data set in PoseTrack format, in the order of their names: file, truth and frames.
+    """All sequences of a data set in PoseTrack format, sorted by name: file, truth and frames.
 
     Args:
-        videos: a video file or a folder of pictures for each sequence, see `find_video`.
-        truth: folder of PoseTrack JSON of 2017 or 2018, one file a sequence.
+        videos: folder with a video file or a folder of pictures per sequence, see `find_video`.
+        truth: folder of PoseTrack JSON of 2017 or 2018, one file per sequence.
 
     Raises:
         EvaluationError: something is missing or faulty; the message names file and frame.
@@ -58,12 +58,12 @@ def labelled_videos(videos: Path, truth: Path) -> Iterator[tuple[Path, PoseSeque
 def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
     """The frames of a sequence: the folder NAME, `NAME.mp4` (or .mkv, ...), or the folder that the truth names.
 
-    Pictures are known by the number in their names, as in the truth. The frames of a video count from 0, or from 1
-    where the truth does.
+    Pictures are identified by the number in their names, as in the truth. The frames of a video are counted from 0, or
+    from 1 if the truth does.
 
     Args:
-        folder: of all videos; for PoseTrack's own layout the one in which `images` lies.
-        truth: says the name, and which frames there must be.
+        folder: of all videos; for PoseTrack's own layout, the folder that contains `images`.
+        truth: gives the name, and the frames that must exist.
 
     Raises:
         EvaluationError: there is no such video, or a picture is missing or has no number.
@@ -82,7 +82,7 @@ def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
 
 
 def note_on_counting(found: Iterable[SequenceVideo]) -> str | None:
-    """Of videos whose truth may speak of each frame's neighbour, since it lists only some frames."""
+    """A note on videos whose frame numbers may be off by one, since the truth lists only some frames; None: none."""
     assumed = [video for video in found if video.assumed]
     if not assumed:
         return None
@@ -107,7 +107,7 @@ def _pictures(path: Path, truth: PoseSequence) -> SequenceVideo:
     if shared is not None and [frame.number for frame in truth.frames] == [shared]:
         raise EvaluationError(
             f"{truth.source} lists a single picture, and {path} has several whose names all begin with {shared}:"
-            " which of them it is cannot be told; let it list two, or take that number off the names"
+            " it is unclear which of these is meant; list two, or remove that number from the names"
         )
     there: dict[int, Path] = {}
     for picture, number in zip(pictures, frame_numbers(stems), strict=True):

@@ -1,4 +1,4 @@
-"""Poses of people with their ids, frame by frame: the form in which truth and predictions are scored."""
+"""Poses with ids, frame by frame: the form in which ground truth and predictions are scored."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 LARGEST = 2.0**53
-"""Up to which floating-point numbers hold every whole one. No pixel is farther, and areas stay finite."""
+"""Up to here, floating-point numbers represent every integer. No pixel is farther away, and areas stay finite."""
 NO_SCORE = -9999.0
-"""Score of a predicted joint whose file gives none, as in poseval (`MIN_SCORE`)."""
+"""Score of a predicted joint that has none in its file, as in poseval (`MIN_SCORE`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoseFrame:
     """The `n` people of one frame, in pixels of that frame.
 
-    In double precision, as the official tools compute: a joint right at a threshold falls on the same side as there.
+    In double precision, like the official tools: a joint exactly at a threshold falls on the same side.
 
     Attributes:
-        number: of the frame: the one in its picture's name.
-        labelled: whether the frame is scored. Of truth: whether it lists people, which is what poseval goes by. It says
-            nothing in predictions.
+        number: of the frame, from the name of its picture.
+        labelled: whether the frame is scored. In truth: whether it lists people, as in poseval. Ignored in predictions.
         ids: `(n,)` int64 track ids.
         joints: `(n, k, 3)` float64: x, y, and the score (predictions) or the visibility (truth).
-        present: `(n, k)`: which joints are given at all. Hidden joints of visibility 0 may be.
-        scores: `(n,)` of the people; 1 where none is given.
-        head_sizes: `(n,)` 0.6 times the diagonal of the head box; NaN where there is none.
-        boxes: `(n, 4)` x1, y1, x2, y2 of the people; NaN where there is none.
+        present: `(n, k)`: which joints are given; may include hidden joints of visibility 0.
+        scores: `(n,)` of the people; 1 if not given.
+        head_sizes: `(n,)` 0.6 times the diagonal of the head box; NaN if not given.
+        boxes: `(n, 4)` x1, y1, x2, y2 of the people; NaN if not given.
         ignore_regions: polygons `(m, 2)` inside which nothing is scored.
     """
 
@@ -66,27 +65,27 @@ class PoseFrame:
         boxes: npt.ArrayLike | None = None,
         ignore_regions: Sequence[npt.ArrayLike] = (),
     ) -> PoseFrame:
-        """A frame from whatever numpy takes for arrays; what is left out is unknown.
+        """A frame from array-like values; what is left out is unknown.
 
         Args:
             number: of the frame.
             ids: `(n,)`.
             joints: `(n, k, 3)`.
-            present: `(n, k)`; joints with a score or visibility above 0 if left out.
-            labelled: whether it has people if left out.
+            present: `(n, k)`; if left out, joints with a score or visibility above 0.
+            labelled: if left out, whether it has people.
             scores: `(n,)`.
             head_sizes: `(n,)`.
             boxes: `(n, 4)` x1, y1, x2, y2.
             ignore_regions: polygons.
 
         Raises:
-            EvaluationError: an id is no whole number, or the joints have another shape.
+            EvaluationError: an id is not a whole number, or the joints have another shape.
         """
         given = np.asarray(ids).reshape(-1)
         with np.errstate(invalid="ignore"):  # NaN
             as_ids = given.astype(np.int64)
         if (as_ids != given).any():
-            raise EvaluationError(f"frame {number}: the id {given[as_ids != given][0]} is no whole number")
+            raise EvaluationError(f"frame {number}: the id {given[as_ids != given][0]} is not a whole number")
         count = len(as_ids)
         as_joints = np.asarray(joints, np.float64)
         if as_joints.ndim != 3:
@@ -110,11 +109,11 @@ class PoseFrame:
         return len(self.ids)
 
     def keep(self, people: npt.NDArray[np.bool_ | np.intp], present: Bools | None = None) -> PoseFrame:
-        """The frame with some of its people, by mask or index, and maybe with fewer joints given.
+        """The frame with some of its people, optionally with fewer joints given.
 
         Args:
             people: mask `(n,)` or indices.
-            present: `(n, k)`, of all people, in place of the frame's own.
+            present: `(n, k)`, of all people, replaces the frame's own.
         """
         return PoseFrame(
             self.number,
@@ -129,16 +128,16 @@ class PoseFrame:
         )
 
     def with_poses(self, present: Bools | None = None) -> PoseFrame:
-        """The frame without people who have no joint, and maybe with fewer joints given.
+        """The frame without people who have no joint, optionally with fewer joints given.
 
         Args:
-            present: `(n, k)`, in place of the frame's own.
+            present: `(n, k)`, replaces the frame's own.
         """
         given = self.present if present is None else present
         return self.keep(np.asarray(given.any(axis=1), np.bool_), given)
 
     def fault(self, joint_set: JointSet) -> str | None:
-        """What is wrong with this frame, if anything, given which joints a pose has."""
+        """What is wrong with this frame if its poses are of `joint_set`; None: nothing."""
         joints = len(joint_set)
         if self.joints.ndim != 3 or self.joints.shape[1:] != (joints, 3):
             return f"poses of shape {self.joints.shape}, (n, {joints}, 3) expected: another joint set?"
@@ -154,7 +153,7 @@ class PoseFrame:
             return f"{joint_set.names[joint]} of the person with id {self.ids[person]} is NaN, infinite or beyond 2^53"
         if not np.isfinite(self.scores).all():
             return f"the score of the person with id {self.ids[~np.isfinite(self.scores)][0]} is NaN or infinite"
-        # NaN stands for what is not given, but an infinite head would make every joint right.
+        # NaN means not given, but an infinite head size would make every joint right.
         boundless = (self.head_sizes > LARGEST) | (np.abs(self.boxes) > LARGEST).any(axis=1)
         if boundless.any():
             return f"the box or head of the person with id {self.ids[boundless][0]} is infinite or beyond 2^53"
@@ -168,19 +167,19 @@ class PoseFrame:
 
 @dataclass(frozen=True, eq=False)
 class PoseSequence:
-    """One video: its people in every frame, in the order of the frames.
+    """The people in every frame of one video, in the order of the frames.
 
     Attributes:
-        name: of the sequence; truth and predictions of a sequence have the same.
+        name: of the sequence, the same for its truth and predictions.
         joint_set: what the rows of a pose mean.
         frames: in order of their numbers.
-        source: where it came from, for messages: a file, or the name again.
-        pictures: the folder of its pictures, as the file names it: `images/val/000342_mpii_test`.
+        source: where it came from, for messages: a file, or else the name.
+        pictures: the folder of its pictures, as given in the file: `images/val/000342_mpii_test`.
 
     Raises:
-        EvaluationError: a frame has an id twice, a joint, score or corner of an ignore region that is NaN, a box or
-            head without end, a box of negative size, poses of another number of joints, or a number that is not above
-            that of the frame before. The message names source and frame.
+        EvaluationError: a frame has an id twice; a joint, score or corner of an ignore region that is NaN; an infinite
+            box or head size; a box of negative size; poses with another number of joints; or a number that is not above
+            that of the previous frame. The message names source and frame.
     """
 
     name: str

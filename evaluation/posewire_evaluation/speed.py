@@ -1,4 +1,4 @@
-"""How long a data set takes to be scored: `python -m posewire_evaluation.speed`."""
+"""Measures how long scoring a data set takes: `python -m posewire_evaluation.speed`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure(
     people: Annotated[int, typer.Option(min=1, help="Number of people in each frame.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 2,
 ) -> None:
-    """Make a data set at random, score it, and print what that takes."""
+    """Make a random data set, score it, and print the time and memory used."""
     with tempfile.TemporaryDirectory() as folder:
         truth, predictions = Path(folder) / "gt", Path(folder) / "dt"
         for seed in range(sequences):
@@ -52,19 +52,19 @@ def _usages() -> list[resource.struct_rusage]:
 
 
 def _processor_s() -> float:
-    """Seconds that this process and those that it started and that have ended have computed."""
+    """Processor time of this process and of its child processes that have ended."""
     return sum(usage.ru_utime + usage.ru_stime for usage in _usages())
 
 
 def write_crowd(truth: Path, predictions: Path, seed: int, frames: int, people: int) -> None:
-    """One sequence of people who walk through each other, and of predictions with every kind of fault.
+    """Write one sequence of people who walk through each other, and predictions with every kind of fault.
 
     Args:
-        truth: folder for the truth; made if need be.
+        truth: folder for the truth; created if missing.
         predictions: folder for the predictions, likewise.
-        seed: of everything random, and the sequence's number.
-        frames: of the sequence.
-        people: in each frame.
+        seed: random seed, and the sequence's number.
+        frames: number of frames in the sequence.
+        people: number of people per frame.
     """
     rng = np.random.default_rng(seed)
     joints = len(POSETRACK15)

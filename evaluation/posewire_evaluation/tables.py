@@ -45,7 +45,7 @@ _MOT_COLUMNS = (
 
 
 def coco_tables(scores: CocoScores) -> Iterator[Table]:
-    """One table for keypoints and one for boxes, as far as there are any."""
+    """One table for keypoints and one for boxes, if present."""
     for title, values in (("keypoints", scores.keypoints), ("boxes", scores.boxes)):
         if values is not None:
             table = _table(f"COCO {title}", *values)
@@ -54,12 +54,12 @@ def coco_tables(scores: CocoScores) -> Iterator[Table]:
 
 
 def coco_document(scores: CocoScores) -> dict[str, Any]:
-    """The numbers as pycocotools gives them."""
+    """The numbers as pycocotools returns them."""
     return asdict(scores)
 
 
 def posetrack_tables(report: PoseTrackReport) -> Iterator[Table]:
-    """A table by joint, poseval's table by part of the body, and one of identities."""
+    """A table by joint, poseval's table by body part, and a table of identity scores."""
     scores = report.scores
     metrics = {heading: _metric(scores, name) for name, heading in _POSETRACK_COLUMNS.items()}
     joints = _table(
@@ -85,7 +85,7 @@ def posetrack_tables(report: PoseTrackReport) -> Iterator[Table]:
 
 
 def posetrack_document(report: PoseTrackReport) -> dict[str, Any]:
-    """All numbers, in percent; null where there is none."""
+    """All scores, in percent, null where undefined; and the counts."""
     scores = report.scores
     document: dict[str, Any] = {"sequences": scores.sequences, "frames": scores.frames}
     for name in _POSETRACK_METRICS:
@@ -102,7 +102,7 @@ def posetrack_document(report: PoseTrackReport) -> dict[str, Any]:
 
 
 def mot_tables(scores: MotScores) -> Iterator[Table]:
-    """One table, a row a sequence."""
+    """One table, one row per sequence."""
     identity_names = ("hota", "det_a", "ass_a", "loc_a")
     headings = [heading for _, heading, _ in _MOT_COLUMNS]
     table = _table("MOTChallenge, IoU 0.5", "sequence", *headings, *(_IDENTITY_NAMES[name] for name in identity_names))
@@ -119,7 +119,7 @@ def mot_tables(scores: MotScores) -> Iterator[Table]:
 
 
 def mot_document(scores: MotScores) -> dict[str, Any]:
-    """By sequence: motmetrics' numbers in 0..1 by its names, and TrackEval's in percent. And the notes."""
+    """By sequence: motmetrics' numbers in 0..1 under its names, and TrackEval's in percent; then the notes."""
     sequences = {
         sequence: {name: _or_null(value) for name, value in metrics.items()}
         | {"trackeval": asdict(scores.identities[sequence])}
@@ -151,7 +151,7 @@ def _mot_cell(value: float, decimals: int | None) -> str:
         return "-"
     if decimals is None:
         return f"{value:.0f}"
-    # MOTP is a distance, everything else a share.
+    # MOTP is a distance, all others are shares.
     return f"{value:.3f}" if decimals > 1 else f"{100 * value:z.{decimals}f}"
 
 

@@ -1,4 +1,4 @@
-"""Processes that share work, and that are gone when their parent is, however it ended."""
+"""Worker processes that end with their parent, however it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Map(Protocol):
-    """The built-in `map` of one iterable."""
+    """The built-in `map` over one iterable."""
 
     def __call__(self, work: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[Result]:
         """The results in the order of the tasks."""
@@ -32,28 +32,28 @@ class Map(Protocol):
 
 @contextmanager
 def worker_processes(count: int, prepare: Callable[[], object] | None = None) -> Iterator[Map]:
-    """A `map` over processes that live as long as the block; an exception that ends it breaks off what they are at.
+    """A `map` over processes that live as long as the block. An exception in the block also stops running tasks.
 
-    They are started afresh, not forked: a fork would copy the locks of the libraries' threads.
+    Processes are spawned, not forked: a fork would copy locks held by threads of libraries.
 
-    Each holds the read end of a pipe whose write end only this process has. An executor's own processes would wait for
-    work for ever if this one is killed.
+    Each holds the read end of a pipe whose write end only this process has. Without it, an executor's processes would
+    wait for work forever if this one is killed.
 
     Args:
-        count: of processes.
-        prepare: called first in each; has to be importable there, as all that is mapped.
+        count: number of processes.
+        prepare: called first in each process; must be importable there, like everything that is mapped.
 
     Raises:
-        EvaluationError: a process ended that should not have.
+        EvaluationError: a process ended unexpectedly.
     """
     context = multiprocessing.get_context("spawn")
     watched, ours = context.Pipe(duplex=False)
-    # In pickled form: what it imports may take seconds, in which a process would not notice that it is to end.
+    # Pickled, so that it is unpickled after the watching thread has started: its imports may take seconds.
     first = None if prepare is None else pickle.dumps(prepare)
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(watched, first))
 
     def mapped(work: Callable[[Task], Result], tasks: Iterable[Task], /) -> Iterator[Result]:
-        # Ctrl-C reaches all processes of a terminal. Those that start now never hear of it, and this one in a moment.
+        # Ctrl-C reaches all processes of a terminal. New ones inherit the mask and ignore it, this one gets it later.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return pool.map(work, tasks)
@@ -65,7 +65,7 @@ def worker_processes(count: int, prepare: Callable[[], object] | None = None) ->
     except BrokenProcessPool as error:
         ours.close()
         raise EvaluationError(
-            "a process that shared the work was killed, as systems do when memory runs out; take fewer (--workers)"
+            "a worker process was killed, probably because memory ran out; use fewer of them (--workers)"
         ) from error
     except BaseException:
         ours.close()

@@ -48,19 +48,19 @@ from tests.benchmark.simulated import SimulatedRig
         ("load --overload --most-lost 0", "without --find-max, --most-lost would"),
         ("load --overload --rounds 3", "without --hostile or --scaling, --rounds would"),
         ("load --tls --insecure --ca here", "without --server, --tls, --ca, --insecure would"),
-        ("load --server here:1 --detector auto --inject", "--inject would choose for a private server"),
-        ("load --server here:1 --random-weights", "--random-weights would choose for a private server"),
+        ("load --server here:1 --detector auto --inject", "--inject would configure a private server"),
+        ("load --server here:1 --random-weights", "--random-weights would configure a private server"),
         ("load --find-max --streams 300", "streams is 300; it must lie in 1..256"),
         (
             "load --server here:1 --bundle paper-r50 --threads 2",
-            "--bundle, --threads would choose for a private server",
+            "--bundle, --threads would configure a private server",
         ),
         ("load --metrics-url http://here", "without --server, --metrics-url would"),
         # a number that makes no sense as well, and that of a default
         ("load --overload --seconds 0.5", "seconds is 0.5; it must lie in 1.0..86400.0"),
         ("load --scaling", "give --streams 2 or more"),
         ("load --overload --drop-policy all", "use the drop policy latest"),
-        ("roofline --batches few", "'few' are no batch sizes"),
+        ("roofline --batches few", "'few' are not batch sizes"),
         ("roofline --runtimes --device cuda:3 --bundle nobody", "in float32: --device would have no effect"),
         (
             "roofline --runtimes --runtime torch --precision float16 --bundle nobody",
@@ -155,7 +155,7 @@ async def nothing_tracked() -> LoadResult:
             "--scaling",
             "scaling.measure_scaling",
             lambda: run_scaling(SimulatedRig(TINY, 0.02), ScalingOptions(load=TINY, rounds=1)),  # type: ignore[arg-type]
-            "no round counts; 1 stream had nearly all frames answered",
+            "no valid round; 1 stream had nearly all frames answered",
         ),
         (
             "--find-max",

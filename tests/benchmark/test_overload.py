@@ -60,7 +60,7 @@ def test_a_load_that_was_found_too_low_overloads_nobody() -> None:
     assert found.carried_fps == pytest.approx(12.5, rel=0.05)
     assert found.result.lost_share == 0
     assert not found.holds
-    assert "it was no overload" in found.as_text()
+    assert "there was no overload" in found.as_text()
 
 
 def test_a_server_that_lets_streams_down_does_not_hold_by_what_is_left() -> None:

@@ -50,7 +50,7 @@ def test_the_median_is_over_the_rounds_that_count(
 ) -> None:
     assert median_ratio(rounds(*given)) == median
     # There is no answer just where there is no median, and it is said why.
-    told = "; ".join(["no round counts", *given[-1][1]])
+    told = "; ".join(["no valid round", *given[-1][1]])
     assert shortcomings_of(rounds(*given)) == (() if median is not None else (told,))
 
 
@@ -73,7 +73,7 @@ def test_many_are_compared_with_one_of_the_same_frames() -> None:
 def test_many_against_one_says_nothing_where_both_have_all_frames_answered() -> None:
     load = LoadOptions(streams=2, fps=10.0, seconds=1.0, warm_up_s=0.0)
     found = asyncio.run(run_scaling(SimulatedRig(load, 0.001), ScalingOptions(load=load, rounds=1)))  # type: ignore[arg-type]
-    told = "no round counts; 1 streams had nearly all frames answered; raise --fps"
+    told = "no valid round; 1 streams had nearly all frames answered; raise --fps"
     assert found.shortcomings == (f"{told}; 2 streams had nearly all frames answered; raise --fps",)
 
 
@@ -82,8 +82,8 @@ def test_many_against_one_where_no_round_counts() -> None:
     rig = SimulatedRig(load, 0.02, lateness_s=0.02)
     found = asyncio.run(run_scaling(rig, ScalingOptions(load=load, rounds=2)))  # type: ignore[arg-type]
     assert [each.ratio is None for each in found.rounds] == [False, False]
-    assert found.as_text().endswith("2 streams have - of the throughput of one; no round counts")
-    assert TABLES["scaling"](json.loads(json.dumps(found.as_json()))).endswith("Median ratio **-**; no round counts.")
+    assert found.as_text().endswith("2 streams have - of the throughput of one; no valid round")
+    assert TABLES["scaling"](json.loads(json.dumps(found.as_json()))).endswith("Median ratio **-**; no valid round.")
 
 
 class Shared(SimulatedRig):
@@ -133,6 +133,6 @@ def test_beside_a_hostile_client_where_no_round_counts() -> None:
     only = InterferenceRound(10.0, 10.0, 1.0, HostileReport(attacks=1, cores=0.0), LATE)
     ratio = median_ratio([only])
     found = Interference(kind=HostileKind.FLOOD, ratio=ratio, rounds=(only,), without=result, beside=result)
-    assert found.as_text().endswith("flood: p95 of the others is - of what it was   (below 1.2); no round counts")
+    assert found.as_text().endswith("flood: p95 of the others is - of what it was   (below 1.2); no valid round")
     table = TABLES["hostile"](json.loads(json.dumps(found.as_json())))
-    assert table.endswith("Median ratio **-** (wanted: below 1.2); no round counts.")
+    assert table.endswith("Median ratio **-** (wanted: below 1.2); no valid round.")

@@ -54,7 +54,7 @@ def test_a_generator_may_be_as_late_as_is_allowed(allowed_ms: float, late: bool)
     result = summarise(measured(max_lateness_ms=allowed_ms))
     assert result.late is late
     assert result.valid is not late
-    assert all("99 % of the frames within 250.0 ms, allowed are 249 ms" in fault for fault in result.faults)
+    assert all("99 % of the frames within 250.0 ms, at most 249 ms is allowed" in fault for fault in result.faults)
 
 
 def test_how_busy_everybody_was() -> None:

@@ -134,17 +134,17 @@ def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (_set("image_id", 99), r"dt\.json: result 1 \(image 99\): .*gt\.json has no image with that id"),
         (_set("image_id", KeyError), r"result 1 \(image None\): it has no `image_id`"),
         (_set("category_id", 7), r"has no category 7"),
-        (_set("category_id", [1]), r"its `image_id` or `category_id` is no id"),
+        (_set("category_id", [1]), r"its `image_id` or `category_id` is not a valid id"),
         (_set("score", KeyError), r"it has no `score`"),
         (_set("score", float("nan")), r"the score is nan"),
         (_set("score", 10**400), r"the score is 1000"),
         (_set("keypoints", KeyError), r"it has no `keypoints`, as other results have"),
         (_set("keypoints", [1.0] * 45), r"`keypoints` is not a list of 51 numbers"),
-        (_set("keypoints", [float("nan")] * 51), r"`keypoints` holds something that is no number, or NaN"),
+        (_set("keypoints", [float("nan")] * 51), r"`keypoints` holds something that is not a number, or NaN"),
         (_set("bbox", [1.0, 2.0, 3.0]), r"`bbox` is not a list of 4 numbers"),
-        (_set("bbox", [1.0, 2.0, 3.0, None]), r"`bbox` holds something that is no number"),
+        (_set("bbox", [1.0, 2.0, 3.0, None]), r"`bbox` holds something that is not a number"),
         (_set("bbox", [1.0, 2.0, -3.0, 4.0]), r"width and height cannot be below 0"),
-        (_set("image_id", True), r"is no id"),
+        (_set("image_id", True), r"is not a valid id"),
     ],
 )
 def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path) -> None:
@@ -169,12 +169,12 @@ def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], 
         (_set("area", float("nan")), r"the area is nan"),
         (_set("area", -1.0), r"the area is -1\.0"),
         (_set("bbox", None), r"`bbox` is not a list of 4 numbers"),
-        (_set("bbox", [1.0, 2.0, float("nan"), 4.0]), r"`bbox` holds something that is no number, or NaN"),
-        (_set("keypoints", [1.0, float("nan"), 2.0] * 17), r"`keypoints` holds something that is no number, or NaN"),
+        (_set("bbox", [1.0, 2.0, float("nan"), 4.0]), r"`bbox` holds something that is not a number, or NaN"),
+        (_set("keypoints", [1.0, float("nan"), 2.0] * 17), r"`keypoints` holds something that is not a number, or NaN"),
         (_set("iscrowd", "0"), r"`iscrowd` is '0', a whole number is needed"),
         (_set("iscrowd", 300), r"`iscrowd` is 300, 0 or 1 is needed"),
         (_set("area", 10**400), r"the area is 1000"),  # no float, and no integer of numpy's
-        (_set("bbox", [1.0, 2.0, 10**30, 4.0]), r"`bbox` holds something that is no number"),
+        (_set("bbox", [1.0, 2.0, 10**30, 4.0]), r"`bbox` holds something that is not a number"),
         (_set("keypoints", [0.0] * 51), r"`num_keypoints` is \d+, but 0 of the `keypoints` are labelled"),
     ],
 )
@@ -261,7 +261,7 @@ def test_ids_of_images_may_be_text(tmp_path: Path) -> None:
 def test_truth_must_have_its_parts(part: str, value: object, tmp_path: Path) -> None:
     truth, results = people(0)
     truth[part] = value
-    with pytest.raises(EvaluationError, match=rf"gt\.json: `{part}` is no list of objects with an `id`"):
+    with pytest.raises(EvaluationError, match=rf"gt\.json: `{part}` is not a list of objects with an `id`"):
         score_coco(written(tmp_path / "gt.json", truth), written(tmp_path / "dt.json", results))
 
 
@@ -304,4 +304,4 @@ def test_categories_that_nobody_looked_for_are_said(tmp_path: Path) -> None:
     assert beside.boxes["AR100"] == pytest.approx(alone.boxes["AR100"] / 4)
     assert alone.notes == ()
     (note,) = beside.notes
-    assert "gt.json has annotations of the category 2, of which there is no result, nor of 2 more" in note
+    assert "gt.json has annotations of the category 2, for which there is no result, nor for 2 more" in note

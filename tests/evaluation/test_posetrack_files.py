@@ -215,7 +215,7 @@ BAD_2018 = [
     (_set("images.2.id", []), "is faulty: (unhashable|cannot use)"),
     (_set("categories", []), "does not name the joints nose, head_bottom, head_top and 12 more"),
     (_set("categories.0.keypoints.5", "left_wing"), "does not name the joints left_shoulder"),
-    (_set("images", KeyError), "is no PoseTrack file"),
+    (_set("images", KeyError), "is not a PoseTrack file"),
 ]
 BAD_2017 = [
     (_set("annolist.2.annorect.0.annopoints.0.point.3.id", [1.5]), "frame 2: person 0 is faulty: the joint id is 1.5"),
@@ -254,7 +254,7 @@ def test_faulty_files_are_refused(
 def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(text, encoding="latin-1")
-    with pytest.raises(EvaluationError, match=r"a\.json (cannot be read|is no PoseTrack file)"):
+    with pytest.raises(EvaluationError, match=r"a\.json (cannot be read|is not a PoseTrack file)"):
         read_posetrack(file)
 
 
@@ -271,7 +271,7 @@ def test_files_go_together_by_name(tmp_path: Path) -> None:
     ):
         file_pairs(predictions, truth)
     (predictions / "b.json").unlink()
-    with pytest.raises(EvaluationError, match=r"no prediction for b\.json; it has c\.json, which the truth has not"):
+    with pytest.raises(EvaluationError, match=r"no prediction for b\.json; it has c\.json without a truth"):
         file_pairs(truth, predictions)
 
 

@@ -28,7 +28,7 @@ def test_pictures_are_known_by_the_number_that_tells_them_apart(tmp_path: Path) 
 def test_a_single_picture_of_a_truth_is_not_taken_for_another_one(tmp_path: Path) -> None:
     """Its name alone, `1_000002`, says frame 1; those of the folder say that this is no frame's number."""
     pictures(tmp_path / "s", "1_000001.png", "1_000002.png")
-    with pytest.raises(EvaluationError, match="names all begin with 1: which of them it is cannot be told"):
+    with pytest.raises(EvaluationError, match="names all begin with 1: it is unclear which of these is meant"):
         find_video(tmp_path, truth(1))
 
 

@@ -55,8 +55,8 @@ def test_faults_name_source_and_frame(bad: object, said: str) -> None:
 @pytest.mark.parametrize(
     ("ids", "joints", "said"),
     [
-        ([5, 1.5], np.zeros((2, JOINTS, 3)), r"frame 3: the id 1\.5 is no whole number"),
-        ([np.nan], np.zeros((1, JOINTS, 3)), r"frame 3: the id nan is no whole number"),
+        ([5, 1.5], np.zeros((2, JOINTS, 3)), r"frame 3: the id 1\.5 is not a whole number"),
+        ([np.nan], np.zeros((1, JOINTS, 3)), r"frame 3: the id nan is not a whole number"),
         ([], [], r"frame 3: joints of shape \(0,\); .* of nobody: np\.zeros\(\(0, k, 3\)\)"),
     ],
 )

@@ -43,6 +43,6 @@ def test_an_interrupt_is_for_the_parent_and_breaks_off_what_is_under_way(tmp_pat
 
 
 def test_a_process_that_is_killed_is_said_with_the_remedy() -> None:
-    said = r"was killed, .* memory runs out; take fewer \(--workers\)"
+    said = r"was killed, .* memory ran out; use fewer of them \(--workers\)"
     with pytest.raises(EvaluationError, match=said), worker_processes(1):
         raise BrokenProcessPool("A process in the process pool was terminated abruptly")

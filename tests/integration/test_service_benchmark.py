@@ -30,7 +30,7 @@ def test_a_small_benchmark_from_end_to_end(tmp_path: Path) -> None:
     assert figures["throughput"]["ratio"] > 0
     assert figures["machine"]["cores"] >= 1
     assert figures["memory"]["streams"] == 2
-    for words in ("service cost a frame", "at least 0.85", "load at the start", "memory of the server", "bundle nano"):
+    for words in ("cost per frame", "at least 0.85", "load at the start", "memory of the server", "bundle nano"):
         assert words in result.output
 
 

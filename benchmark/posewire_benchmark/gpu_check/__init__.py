@@ -1,1 +1,1 @@
-"""Whether all that is done for GPUs works on this one, and how fast: `python -m posewire_benchmark.gpu_check`."""
+"""Checks that all GPU features work on this GPU, and how fast: `python -m posewire_benchmark.gpu_check`."""

@@ -1,6 +1,6 @@
 """`python -m posewire_benchmark.gpu_check`: every check and measurement for a GPU, in less than eight minutes.
 
-Sections are independent: one that fails says so, and the others go on.
+Sections are independent: if one fails, that is reported and the others continue.
 """
 
 from __future__ import annotations

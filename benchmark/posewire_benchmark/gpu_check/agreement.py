@@ -1,4 +1,4 @@
-"""How far results on a device are from those of the CPU in float32, in pixels of the frame."""
+"""Compares results on a device with those of the CPU in float32, in pixels of the frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posewire_models.frames import Frame
 
 __all__ = ["Agreement", "Shown", "agreement", "compare_with_cpu", "disagreements", "drawn_people"]
 
-# Joints of which the CPU is less sure are noise in both.
+# Joints with a lower score on the CPU are noise in both.
 _SURE = 0.3
 _SAME_PERSON_IOU = 0.5
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Shown(NamedTuple):
-    """A picture, and the people in it."""
+    """A picture and the boxes of the people in it."""
 
     pixels: npt.NDArray[np.uint8]
     boxes: Floats
@@ -31,13 +31,13 @@ class Shown(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """What moved between two ways to compute.
+    """Differences between two ways of computing.
 
     Attributes:
         joints: `(n,)` pixels by which each sure joint moved.
-        boxes: `(m,)` pixels by which the edges of people that both found moved at most.
-        people: that the first found for sure.
-        lost: of them, those that the second did not.
+        boxes: `(m,)` largest shift of an edge, in pixels, for each person that both found.
+        people: number of people that the first found with certainty.
+        lost: number of these that the second did not find.
     """
 
     joints: Floats
@@ -47,27 +47,27 @@ class Agreement(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """How far rounding may move results, in pixels."""
+    """Limits of what rounding may change, in pixels."""
 
     percent: float
-    """Of the sure joints, which stay within `joint_px`; the others may jump between two peaks of nearly one height."""
+    """Of the sure joints, those within `joint_px`; the others may jump between peaks of nearly equal height."""
     joint_px: float
     box_px: float
-    """For half of the boxes."""
+    """Limit for the median box."""
 
 
-# Somewhat more than a CPU shows that rounds like a GPU and cuts and resizes frames in its way, not OpenCV's (a test).
+# Slightly above what a CPU shows (in a test) that rounds, crops and resizes like a GPU instead of like OpenCV.
 _BOUNDS = {
     "float32": _Bounds(95, joint_px=0.5, box_px=0.5),
     "float16": _Bounds(95, joint_px=0.5, box_px=0.5),
     "bfloat16": _Bounds(95, joint_px=15.0, box_px=4.0),
 }
-# One person more or less may be at the detector's threshold.
+# A few people may be right at the detector's threshold.
 _MOST_LOST_SHARE = 0.05
 
 
 def agreement(expected: LoadedBundle, found: LoadedBundle, shown: Sequence[Shown]) -> Agreement:
-    """Compare poses in the same boxes, and detections, on the same pictures."""
+    """Compare detections, and poses in the same boxes, on the same pictures."""
     frames, boxes = [Frame(each.pixels) for each in shown], [each.boxes for each in shown]
     poses = [np.concatenate(bundle.pose(frames, boxes)) for bundle in (expected, found)]
     sure = poses[0][..., 2] > _SURE
@@ -86,7 +86,7 @@ def agreement(expected: LoadedBundle, found: LoadedBundle, shown: Sequence[Shown
 
 
 def disagreements(moved: Agreement, precision: str) -> list[str]:
-    """In words, what is further apart than results in that precision are; empty where nothing is."""
+    """Descriptions of differences that are larger than that precision explains; empty if there are none."""
     bounds, found = _BOUNDS[precision], []
     if not len(moved.joints) or not moved.people:
         found.append("the CPU finds nobody to compare with")
@@ -96,13 +96,13 @@ def disagreements(moved: Agreement, precision: str) -> list[str]:
         ("joints", moved.joints, bounds.percent, bounds.joint_px),
         ("boxes", moved.boxes, 50, bounds.box_px),
     ):
-        if len(pixels) and not (px := float(np.percentile(pixels, percent))) <= most_px:  # nor where it is no number
+        if len(pixels) and not (px := float(np.percentile(pixels, percent))) <= most_px:  # also true for NaN
             found.append(f"{percent} % of the {name} stay within {px:.2f} px only, not within {most_px:g}")
     return found
 
 
 def drawn_people(count: int = 8) -> list[Shown]:
-    """Pictures of drawn people before a textured background."""
+    """Pictures of drawn people in front of a textured background."""
     scene = Scene(SceneConfig(width=1280, height=720, people=5, frames=count * 6, seed=4))
     whole = [frame for number, frame in enumerate(scene) if number % 6 == 0]
     kept = [(frame.truth.boxes[:, 2:] - frame.truth.boxes[:, :2] > 20).all(axis=1) for frame in whole]
@@ -110,7 +110,7 @@ def drawn_people(count: int = 8) -> list[Shown]:
 
 
 def compare_with_cpu(device: torch.device, say: Callable[[str], None]) -> dict[str, Any]:
-    """The nano bundle in every precision and runtime of `device` against torch on the CPU; `error`: what is too far."""
+    """The nano bundle in every precision and runtime of `device` against torch on the CPU; `error`: what differs."""
     exact = load_bundle("nano", device="cpu", flow="none", runtime="torch", precision="float32")
     on_gpu = device.type == "cuda"
     runtimes = ("torch", "cuda-graphs") if on_gpu else ("torch",)

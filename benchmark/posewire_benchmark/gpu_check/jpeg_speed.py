@@ -1,4 +1,4 @@
-"""JPEGs of 720p: the CPU's decoder with its upload against the GPU's."""
+"""Decoding of 720p JPEGs: by the CPU, including upload, and by the GPU."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _QUALITY = 90
 
 
 def encoded_scene(frames: int, people: int = 4) -> list[bytes]:
-    """Frames of a synthetic scene in 720p, as JPEGs."""
+    """Frames of a synthetic scene as 720p JPEGs."""
     scene = Scene(SceneConfig(width=1280, height=720, people=people, frames=frames, seed=1))
     return [encode(frame.image, "jpeg", _QUALITY) for frame in scene]
 
 
 def measure_jpegs(device: torch.device, budget_s: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Frames a second by each way."""
+    """Frames per second of each way."""
     pictures = encoded_scene(4)
     figures: dict[str, Any] = {"bytes": sum(map(len, pictures)) // len(pictures)}
     cores = os.cpu_count() or 1

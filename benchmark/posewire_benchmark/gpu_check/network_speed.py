@@ -1,4 +1,4 @@
-"""Every network by itself: batch sizes, precisions, launched one by one or as a graph; beside the device's peak."""
+"""Speed of each network alone, by batch size and precision, with and without CUDA graphs, and the device's peak."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from posewire_models.precision import select_precision
 
 __all__ = ["measure_networks"]
 
-# After that, what has not been measured is left out: the whole program has to end.
+# After this time, remaining measurements are skipped: the whole program has a time limit.
 _BUDGET_S = 130.0
 _TINY = Workload(matrix=256, images=1, channels=32, copied_bytes=2**20)
 _PAPER = "paper-r50"
@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 @torch.inference_mode()
 def measure_networks(device: torch.device, point_s: float, say: Say) -> dict[str, Any]:
-    """Milliseconds of a batch, and its share of the peak of a matrix product in the same precision."""
+    """Milliseconds per batch, and the share of the peak of a matrix product in the same precision."""
     until = time.perf_counter() + _BUDGET_S
     on_gpu = device.type == "cuda"
     sizes, precisions = (BATCH_SIZES, ("float16", "bfloat16", "float32")) if on_gpu else ((1, 2), ("float32",))

@@ -1,4 +1,4 @@
-"""The sections, and what runs them."""
+"""The sections, and the function that runs them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Bench:
 
     @property
     def is_gpu(self) -> bool:
-        """Whether it is the real thing; else everything is done briefly."""
+        """Whether the device is a GPU; otherwise everything runs in reduced form."""
         return self.device.type == "cuda"
 
     @property
@@ -46,10 +46,10 @@ class Bench:
 
 
 def run_sections(bench: Bench, names: Sequence[str], say: Say) -> dict[str, Any]:
-    """Run sections one after another; what one of them raises ends that one alone.
+    """Run sections one after another; an exception ends only its own section.
 
     Returns:
-        Figures by section; `error` in one that failed, which may have other figures beside it.
+        Results by section; a failed one has `error`, possibly beside other results.
     """
     report: dict[str, Any] = {}
     for name in names:
@@ -57,7 +57,7 @@ def run_sections(bench: Bench, names: Sequence[str], say: Say) -> dict[str, Any]
         start = time.perf_counter()
         try:
             figures = SECTIONS[name](bench, say)
-        except Exception as error:  # noqa: BLE001  the other sections are to have their turn
+        except Exception as error:  # noqa: BLE001  the other sections must still run
             traceback.print_exc()
             figures = {"error": f"{type(error).__name__}: {error}"}
         if "error" in figures:
@@ -68,7 +68,7 @@ def run_sections(bench: Bench, names: Sequence[str], say: Say) -> dict[str, Any]
 
 
 def _tidy_up(bench: Bench) -> None:
-    """Give back what a section left on the device; a section that broke the device is the last one that can."""
+    """Free what a section left on the device. This fails if the section broke the device."""
     if bench.is_gpu:
         try:
             torch.cuda.synchronize(bench.device)
@@ -93,14 +93,14 @@ def _machine(bench: Bench, say: Say) -> dict[str, Any]:
 
 
 def _tests(bench: Bench, say: Say) -> dict[str, Any]:
-    """All tests marked `gpu`. Options of the project's own are left out: plug-ins may be missing where a GPU is."""
+    """Run all tests marked `gpu`, without the project's pytest options: plug-ins may be missing on GPU machines."""
     if not bench.is_gpu or not _TESTS.is_dir():
         say("skipped: " + ("they need a GPU" if _TESTS.is_dir() else "the tests are not installed"))
         return {"skipped": True}
     options = ["-m", "gpu", "-q", "-ra", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
     options += ["-o", "filterwarnings=default", "--continue-on-collection-errors"]
-    # By file, since other tests need packages that may not be where a GPU is; nor does one that cannot be imported keep
-    # the others from running.
+    # By file, since other tests need packages that may be missing on GPU machines. A file that cannot be imported does
+    # not keep the others from running.
     chosen = [str(path) for path in sorted(_TESTS.rglob("test_*.py")) if _MARK in path.read_text(encoding="utf-8")]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *chosen],
@@ -120,7 +120,7 @@ def _tests(bench: Bench, say: Say) -> dict[str, Any]:
 
 
 def _with_one_gpu(device: torch.device) -> dict[str, str]:
-    """An environment in which `device` is the first GPU: that is the one which tests take."""
+    """An environment in which `device` is the first GPU, which is the one that tests use."""
     number, seen = device.index or 0, os.environ.get(_SEEN_GPUS)
     return {**os.environ, _SEEN_GPUS: seen.split(",")[number] if seen else str(number)}
 
@@ -170,4 +170,4 @@ SECTIONS: dict[str, Callable[[Bench, Say], dict[str, Any]]] = {
     "networks": _networks,
     "tests": _tests,
 }
-"""In the order in which they run: what is most wanted first."""
+"""In the order in which they run: the most important first."""

@@ -1,4 +1,4 @@
-"""Frames a second of the whole pipeline in this process, from JPEGs to tracked people, with few streams and many."""
+"""Frames per second of the whole pipeline in this process, from JPEGs to tracked people, with few and many streams."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 
 def measure_streams(device: torch.device, say: Say) -> dict[str, Any]:
-    """The nano bundle with and without its flow, which is the CPU's; JPEGs decoded by the CPU and by the GPU."""
+    """The nano bundle with and without its flow, which runs on the CPU; JPEGs decoded by the CPU and by the GPU."""
     on_gpu = device.type == "cuda"
     counts, seconds = ((1, 8, 32, 100), 2.5) if on_gpu else ((1, 2), 0.5)
     pictures = encoded_scene(24 if on_gpu else 4)
@@ -64,7 +64,7 @@ async def _measure(
     streams: int,
     seconds: float,
 ) -> dict[str, float]:
-    """Each stream sends its next frame when it has its result: as many frames are under way as there are streams."""
+    """Each stream sends its next frame when the result arrives, so there is one frame per stream in flight."""
     threads = Workers(32 if batches is not None else max(1, (os.cpu_count() or 2) // 2), "posewire-check")
     latencies_ms: list[float] = []
     began_s = time.perf_counter() + seconds / 2  # the first half warms up

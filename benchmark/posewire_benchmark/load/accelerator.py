@@ -1,4 +1,4 @@
-"""How busy the GPU is, by nvidia-smi."""
+"""GPU utilisation from nvidia-smi."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TELL_UUID = "import sys, torch; print(torch.cuda.get_device_properties(int(sys.
 
 @dataclass(frozen=True)
 class GpuUse:
-    """Means over a measurement.
+    """Utilisation during a measurement.
 
     Attributes:
-        busy_percent: of the time in which at least one kernel ran.
-        memory_busy_percent: of the time in which memory was read or written.
-        memory_mb: that was taken, the most.
+        busy_percent: share of time in which at least one kernel ran, mean.
+        memory_busy_percent: share of time in which memory was read or written, mean.
+        memory_mb: memory in use, maximum.
     """
 
     busy_percent: float
@@ -35,19 +35,19 @@ class GpuUse:
 
 
 class GpuWatch:
-    """Collects what nvidia-smi says."""
+    """Collects the output of nvidia-smi."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, float, float]] = []
 
     def take(self, line: str) -> None:
-        """A line of its output; what is no numbers (`[N/A]`) is left out."""
+        """Add a line of its output; lines with values that are not numbers (`[N/A]`) are ignored."""
         with suppress(ValueError):
             busy, memory_busy, memory = map(float, line.split(","))
             self._samples.append((busy, memory_busy, memory))
 
     def use(self) -> GpuUse | None:
-        """What it amounts to; None without a sample."""
+        """The utilisation so far; None without a sample."""
         if not self._samples:
             return None
         busy, memory_busy, memory = zip(*self._samples, strict=True)
@@ -55,16 +55,16 @@ class GpuWatch:
 
 
 async def gpu_of(device: str) -> str:
-    """The UUID of the GPU on which a server runs that was started with our environment.
+    """The UUID of the GPU used by a server that was started with our environment.
 
-    Torch is asked: nvidia-smi counts GPUs in another way (CUDA_VISIBLE_DEVICES). And in a process that ends: torch
-    would keep some of the GPU's memory.
+    Found by torch, since nvidia-smi ignores CUDA_VISIBLE_DEVICES; in a separate process, since torch would keep some of
+    the GPU's memory.
 
     Args:
         device: as the server reports it, e.g. `cuda:0 (...)`.
 
     Returns:
-        As nvidia-smi takes it; empty: it runs on no GPU, or on which is not known.
+        In the form that nvidia-smi takes; empty: no GPU is used, or it is not known which.
     """
     number = re.match(r"cuda:(\d+)", device)
     if number is None:
@@ -78,7 +78,7 @@ async def gpu_of(device: str) -> str:
 
 @asynccontextmanager
 async def watch_gpu(gpu: str) -> AsyncIterator[GpuWatch]:
-    """Watch a GPU, named by its UUID, as long as the block lasts; without one, or nvidia-smi, nothing is seen."""
+    """Watch the GPU with this UUID during the block; without a GPU or nvidia-smi, there are no samples."""
     watch = GpuWatch()
     program = shutil.which("nvidia-smi") if gpu else None
     if program is None:

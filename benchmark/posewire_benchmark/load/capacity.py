@@ -1,4 +1,4 @@
-"""How many cameras a server carries: the most streams that meet a bound on latency, found by measuring."""
+"""Capacity of a server: the largest number of streams that meet a latency bound, found by measuring."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _PERCENTILES = (50, 95, 99, 100)
 
 @dataclass(frozen=True, kw_only=True)
 class CapacityOptions:
-    """What the streams must meet.
+    """The requirements on the streams.
 
     Attributes:
-        load: of each measurement; its `streams` are where the search begins.
-        latency_bound_ms: that the percentile of the latency must not exceed.
+        load: of each measurement; the search starts with its `streams`.
+        latency_bound_ms: maximum of the percentile of the latency.
         percentile: 50, 95, 99 or 100.
-        most_lost_share: of the frames that are due, dropped, failed and unanswered ones together, 0..1.
-        most_streams: that are tried.
-        resolution: the search ends when the answer is known up to this share of it.
+        most_lost_share: maximum share of due frames that are dropped, failed or unanswered, 0..1.
+        most_streams: maximum number of streams to try.
+        resolution: the search ends when the answer is known to within this share of it.
 
     Raises:
         ValueError: a value is out of range.
@@ -56,7 +56,7 @@ class CapacityOptions:
         check_range("streams", self.load.streams, 1, self.most_streams)
 
     def faults_of(self, result: LoadResult) -> tuple[str, ...]:
-        """Why a load does not meet the bound; empty if it does."""
+        """Why a load does not meet the requirements; empty if it does."""
         faults = list(result.faults)
         latency = math.inf if result.latency is None else result.latency.at(self.percentile)
         if latency > self.latency_bound_ms:
@@ -71,13 +71,13 @@ class CapacityStep:
     """One measurement of the search.
 
     Attributes:
-        streams: that were tried.
-        latency_ms: the percentile that counts; None: nothing was answered.
-        lost_share: of the frames; None: the server refused the streams.
-        server_cores: that the server kept busy; None: it does not tell.
-        faults: why it does not meet the bound; empty if it does.
-        late: whether the generators did not keep their schedule.
-        refused: whether the server did not let so many streams be opened, so that nothing was measured.
+        streams: number of streams.
+        latency_ms: the chosen percentile; None: nothing was answered.
+        lost_share: of the due frames; None: the server refused the streams.
+        server_cores: processor cores that the server kept busy; None: unknown.
+        faults: why it does not meet the requirements; empty if it does.
+        late: whether the generators fell behind their schedule.
+        refused: whether the server refused to open this many streams, so that nothing was measured.
     """
 
     streams: int
@@ -94,15 +94,15 @@ class Capacity:
     """The answer, and how it was found.
 
     Attributes:
-        streams: the most that meet the bound, twice in a row; 0: not even one does.
+        streams: the largest number that met the requirements twice in a row; 0: not even one stream does.
         fps: of each stream.
-        latency_bound_ms: that was asked for.
+        latency_bound_ms: as requested.
         percentile: of the latency.
-        most_lost_share: that was asked for.
-        limited_by: `server`, which also breaks streams off, `server's limits` (of streams, or of how often they are
-            opened; the step has its words: it may carry more), `generator` (which was late: the server may carry more)
-            or `search` (more was not tried).
-        steps: in their order.
+        most_lost_share: as requested.
+        limited_by: `server` (also if it breaks off streams), `server's limits` (on open streams or on openings per
+            second; the step has its message, and the server may carry more), `generator` (it was late, and the server
+            may carry more) or `search` (more was not tried).
+        steps: in order.
         result: of the last run that was not refused: the one that confirmed the answer, or shows why there is none.
     """
 
@@ -117,15 +117,15 @@ class Capacity:
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
-        """Why the answer does not count."""
+        """Why the answer is not valid."""
         return self.result.shortcomings
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return dataclasses.asdict(self) | {"valid": not self.shortcomings}
 
     def as_text(self) -> str:
-        """Lines for people."""
+        """Human-readable lines."""
         lines = [self.result.as_text(), "", f"streams    p{self.percentile} ms     lost   cores"]
         for step in self.steps:
             latency = "-" if step.latency_ms is None else f"{step.latency_ms:.1f}"
@@ -138,7 +138,7 @@ class Capacity:
 
 
 def find_capacity(options: CapacityOptions) -> Capacity:
-    """Find the most streams that meet the bound, on one server; takes a minute or more.
+    """Find the largest number of streams that meet the requirements, on one server; takes a minute or more.
 
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
@@ -151,10 +151,10 @@ def find_capacity(options: CapacityOptions) -> Capacity:
 
 
 async def seek_capacity(options: CapacityOptions, measure: Callable[[int], Awaitable[LoadResult]]) -> Capacity:
-    """The search itself, whatever measures.
+    """The search itself, with any function that measures.
 
     Raises:
-        StreamsRefused: the server takes not even one stream.
+        StreamsRefused: the server does not even accept one stream.
     """
     steps: list[CapacityStep] = []
     results: list[LoadResult] = []
@@ -189,7 +189,7 @@ async def seek_capacity(options: CapacityOptions, measure: Callable[[int], Await
 
 
 def _limited_by(nearest: CapacityStep | None) -> str:
-    """What kept the search from more, by the step that was just too much."""
+    """What limited the search, from the smallest step that failed."""
     if nearest is None:
         return "search"
     if nearest.refused:
@@ -198,16 +198,16 @@ def _limited_by(nearest: CapacityStep | None) -> str:
 
 
 async def seek_most(meets: Callable[[int], Awaitable[bool]], *, first: int, most: int, resolution: float) -> int:
-    """The largest number that meets something which larger numbers meet less easily.
+    """The largest number that meets a condition which is harder to meet for larger numbers.
 
-    Doubling from `first`, then halving the gap. The answer has met it twice in a row; where it does not the second
+    Doubles from `first`, then halves the gap. The answer has met the condition twice in a row; if it fails the second
     time, a smaller one is tried.
 
     Args:
-        meets: a fresh try; it may fail by chance.
-        first: where to begin.
-        most: what is never exceeded.
-        resolution: the gap may stay so large, as a share of the answer.
+        meets: tries a number; may fail by chance.
+        first: the number to start with.
+        most: the largest number to try.
+        resolution: largest remaining gap, as a share of the answer.
 
     Returns:
         0 if not even 1 does.
@@ -226,7 +226,7 @@ async def seek_most(meets: Callable[[int], Awaitable[bool]], *, first: int, most
         else:
             bad = middle
     while good and not await meets(good):
-        # Met by chance, or missed by chance: the next smaller one has to meet it twice as well.
+        # It was met or missed by chance: the next smaller one must also meet it twice.
         good = max(0, good - max(1, math.floor(resolution * good)))
         while good and not await meets(good):
             good = max(0, good - max(1, math.floor(resolution * good)))

@@ -30,11 +30,11 @@ __all__ = ["load"]
 
 
 class _Answer(Report, Protocol):
-    """Figures that may not count."""
+    """Results that may be invalid."""
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
-        """Why they do not, or what does not hold; empty if all is well."""
+        """Why they are invalid, or what does not hold; empty if all is well."""
         ...
 
 
@@ -87,10 +87,10 @@ def load(
 
 
 def _question(given: Mapping[str, Any]) -> Callable[[], _Answer]:
-    """The measurement that answers what the flags ask; they are given by their parameters' names.
+    """The measurement that the flags, given by their parameters' names, ask for.
 
     Raises:
-        ValueError: a value is out of range, or two do not go together.
+        ValueError: a value is out of range, or two contradict each other.
     """
     from posewire_benchmark.load.capacity import CapacityOptions, find_capacity
     from posewire_benchmark.load.interference import InterferenceOptions, measure_interference
@@ -143,5 +143,5 @@ def _load_options(given: Mapping[str, Any]) -> LoadOptions:
 
 
 def _chosen(given: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Those of the flags that have a value: for the others, the options have their own."""
+    """Those of the flags that have a value; for the others, the options have defaults."""
     return {name: given[name] for name in names if given[name] is not None}

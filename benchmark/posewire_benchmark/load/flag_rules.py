@@ -1,4 +1,4 @@
-"""Which flags of `posewire bench load` go together: none is taken that would have no effect."""
+"""Which flags of `posewire bench load` can be combined: flags without effect are rejected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check_flags"]
 
 _OF_ACCESS = ("tls", "ca", "cert", "key", "token_file", "insecure")
 _QUESTIONS = ("find_max", "overload", "scaling", "hostile")
-# Flags, and those of which one has to stand beside them.
+# Flags, and those of which at least one must be given with them.
 _NEED = (
     (("latency_bound_ms", "percentile", "most_lost"), ("find_max",)),
     (("rounds",), ("hostile", "scaling")),
@@ -23,14 +23,14 @@ _OF_A_PRIVATE_SERVER = ("bundle", "random_weights", "inject", "flow", "device", 
 
 
 def check_flags(values: Mapping[str, object]) -> None:
-    """Refuse what would have no effect.
+    """Reject flags that would have no effect.
 
     Args:
-        values: of the flags, `find_max` for `--find-max`; those of access are looked up.
+        values: of the flags, `find_max` for `--find-max`; flags of access are looked up.
 
     Raises:
-        KeyError: one of them is missing.
-        UsageError: two flags do not go together, or one needs another.
+        KeyError: a flag is missing in `values`.
+        UsageError: two flags contradict each other, or one needs another.
     """
     own = ServerConfig()
     usual = {name: getattr(own, name, None) for name in _OF_A_PRIVATE_SERVER}
@@ -51,5 +51,5 @@ def check_flags(values: Mapping[str, object]) -> None:
     useless = [name for name in _OF_A_PRIVATE_SERVER if name in given]
     if "server" in given and useless:
         raise UsageError(
-            f"{as_flags(useless)} would choose for a private server, but {values['server']} has its own; leave them out"
+            f"{as_flags(useless)} would configure a private server, but {values['server']} is given; leave them out"
         )

@@ -1,8 +1,8 @@
 """`python -m posewire_benchmark.load.generator`: one process that sends streams on schedule.
 
-It talks with whoever started it in lines: a plan (JSON) comes in, `ready` goes out when all streams are open, the time
-to start comes in, and a `Closing` (JSON) goes out when the frames' records are in the plan's file. When its standard
-input ends it stops sending: whoever started it is gone.
+It communicates with its parent by lines: it reads a plan (JSON), writes `ready` when all streams are open, reads the
+time to start, and writes a `Closing` (JSON) when the frames' records are in the plan's file. If its standard input
+ends, the parent is gone, and it stops sending.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from posewire_benchmark.load.sender import SendingStream
 __all__ = ["Closing", "GeneratorPlan"]
 
 
-# Cameras are machines of their own and do not wait for the server's processor; it takes little of it.
+# Raised priority: real cameras do not wait for the server's processor. A generator uses little of it.
 _AHEAD = 10
 
 
@@ -45,16 +45,16 @@ class GeneratorPlan:
 
     Attributes:
         access: how the server is reached, see `access_fields`.
-        footage: files of clips; stream `i` plays the `i`-th, counted round.
-        streams: numbers of the process's streams.
-        of: streams of all processes.
+        footage: files of clips; stream `i` plays clip `i`, modulo their number.
+        streams: numbers of this process's streams.
+        of: number of streams of all processes.
         fps: of each stream.
-        send_s: for how long frames become due.
-        counted_s: from when to when the processor time counts, seconds after the start.
-        patience_s: how long the last answers are waited for.
+        send_s: how long frames become due.
+        counted_s: begin and end of the time in which processor time is measured, in seconds after the start.
+        patience_s: how long to wait for the last answers.
         first_request: opens a stream, as base64.
-        with_boxes: whether the frames' boxes go with them.
-        records: file that gets the records, as .npy.
+        with_boxes: whether the frames' boxes are sent with them.
+        records: file for the records, as .npy.
     """
 
     access: dict[str, Any]
@@ -72,13 +72,13 @@ class GeneratorPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Closing:
-    """What a process has to say at the end.
+    """What a process reports at the end.
 
     Attributes:
-        cpu_s: processor time in the time that counts.
+        cpu_s: processor time used during `counted_s`.
         broken: streams that ended early, and why.
-        error: why nothing was measured; empty: it was.
-        refused: whether that is because the server takes no more streams.
+        error: why nothing was measured; empty if it was.
+        refused: whether the reason is that the server accepts no more streams.
     """
 
     cpu_s: float = 0.0
@@ -88,7 +88,7 @@ class Closing:
 
 
 async def _generate(plan: GeneratorPlan) -> Closing:
-    """All of it; cancelled when standard input ends. Raises what goes wrong there too."""
+    """Send all streams; cancelled when standard input ends. Also raises errors in reading it."""
     starting = asyncio.get_running_loop().create_future()
     sending = asyncio.create_task(_send(plan, starting))
     listening = asyncio.create_task(_listen(starting))
@@ -105,7 +105,7 @@ async def _generate(plan: GeneratorPlan) -> Closing:
 
 async def _listen(starting: asyncio.Future[float]) -> None:
     lines = asyncio.StreamReader()
-    # Not a thread that reads: it could not be stopped.
+    # Not read in a thread, which could not be stopped.
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async for line in lines:
         starting.set_result(float(line))
@@ -125,7 +125,7 @@ async def _send(plan: GeneratorPlan, starting: asyncio.Future[float]) -> Closing
     ]
     try:
         await asyncio.gather(*(stream.open(opening) for stream in streams))
-        gc.freeze()  # what is here stays; looking through it again and again would make frames late
+        gc.freeze()  # these objects stay; scanning them again and again would make frames late
         tell("ready")
         start_s = await starting
         counting = asyncio.create_task(_cpu_between(*(start_s + at for at in plan.counted_s)))
@@ -149,7 +149,7 @@ async def _cpu_between(begin_s: float, end_s: float) -> float:
 
 def _main() -> None:
     plan = GeneratorPlan(**json.loads(sys.stdin.readline()))
-    with suppress(OSError):  # not everybody may
+    with suppress(OSError):  # not every user is permitted to
         os.nice(-_AHEAD)
     try:
         closing = asyncio.run(_generate(plan))

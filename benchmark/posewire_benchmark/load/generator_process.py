@@ -1,4 +1,4 @@
-"""A load generator in a process of its own, as whoever started it sees it."""
+"""The parent's side of a load generator process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _READY_TIMEOUT_S = 120.0
 
 
 class StreamsRefused(RuntimeError):  # noqa: N818  it says what happened
-    """The server does not take so many streams, or does not let them be opened so often."""
+    """The server does not accept this many streams, or openings at this rate."""
 
 
 class GeneratorProcess:
-    """A generator process that runs."""
+    """A running generator process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -30,7 +30,7 @@ class GeneratorProcess:
         """Wait until its streams are open.
 
         Raises:
-            StreamsRefused: the server takes no more of them.
+            StreamsRefused: the server accepts no more of them.
             RuntimeError: they cannot be opened for another reason, or the process dies.
         """
         try:
@@ -47,9 +47,9 @@ class GeneratorProcess:
         self._process.stdin.write(f"{start_s!r}\n".encode())
 
     async def closing(self) -> Closing:
-        """Wait for its end."""
+        """Wait until it ends, and return its report."""
         closing = Closing(**json.loads(await self._line()))
-        await self._process.wait()  # it is on its way out: killed now, it would have no exit status
+        await self._process.wait()  # it is about to exit: if killed now, it would lose its exit status
         if closing.error:
             raise RuntimeError(closing.error)
         return closing
@@ -64,6 +64,6 @@ class GeneratorProcess:
 
 @asynccontextmanager
 async def generator_process(plan: GeneratorPlan) -> AsyncIterator[GeneratorProcess]:
-    """A process that sends what `plan` says; it is gone after the block."""
+    """A process that sends according to `plan` and has ended after the block."""
     async with planned_process("posewire_benchmark.load.generator", dataclasses.asdict(plan)) as process:
         yield GeneratorProcess(process)

@@ -1,6 +1,7 @@
-"""`python -m posewire_benchmark.load.hostile`: one client that means harm, until its standard input ends.
+"""`python -m posewire_benchmark.load.hostile`: one hostile client, which runs until its standard input ends.
 
-A plan (JSON) comes in, `attacking` goes out when the first attack has reached the server, a `HostileReport` at the end.
+It reads a plan (JSON), writes `attacking` when the first attack has reached the server, and a `HostileReport` at the
+end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from posewire_benchmark.load.planned_process import tell
 
 __all__ = ["HostilePlan", "HostileReport"]
 
-# It stands for a machine of its own: on one machine with the server, it takes only the time that nobody else wants.
+# It stands for another machine: on the server's machine, it uses only processor time that nobody else needs.
 _NICE = 19
 _STALLED_STREAMS = 8
 _NOISE = random.Random(0).randbytes(50_000)
@@ -38,13 +39,13 @@ _PAUSE_S = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class HostilePlan:
-    """What it is told.
+    """What it is asked to do.
 
     Attributes:
         kind: of hostility.
         access: how the server is reached, see `access_fields`.
-        footage: a clip.
-        with_boxes: whether the boxes go with its frames, for a server without a detector.
+        footage: file of a clip.
+        with_boxes: whether boxes are sent with the frames, for a server without a detector.
     """
 
     kind: str
@@ -76,19 +77,19 @@ class _Hostile:
         self._with_boxes = with_boxes
 
     async def attack(self, kind: HostileKind) -> None:
-        """Again and again, until it is over."""
-        while not self.over:  # being cancelled may look like an error of the call
+        """Attack again and again until `over`."""
+        while not self.over:  # cancellation may look like an error of the call
             try:
                 await getattr(self, kind.value)()
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                await asyncio.sleep(_PAUSE_S)  # the server has thrown it out; it comes back
+                await asyncio.sleep(_PAUSE_S)  # the server has ended the stream; try again
 
     async def garbage(self) -> None:
-        """Noise."""
+        """Send noise."""
         await self._send_and_read(_noise, pose_pb2.CODEC_JPEG)
 
     async def flood(self) -> None:
-        """Pictures."""
+        """Send valid pictures."""
         frames = self._footage.frames
         await self._send_and_read(
             lambda number: frames[number % len(frames)].request(number, with_boxes=self._with_boxes),
@@ -96,11 +97,11 @@ class _Hostile:
         )
 
     async def stall(self) -> None:
-        """Silence."""
+        """Open streams and never read."""
         await asyncio.gather(*(self._stall() for _ in range(_STALLED_STREAMS)))
 
     async def reconnect(self) -> None:
-        """Over and over."""
+        """Open a stream and cancel it."""
         call = await self._open(pose_pb2.CODEC_JPEG)
         call.cancel()
         self._count()
@@ -109,7 +110,7 @@ class _Hostile:
         call = await self._open(pose_pb2.CODEC_JPEG)
         try:
             for number in range(1_000_000_000):
-                # A write that hangs is what this is about; it must not be cancelled, or the call would be.
+                # The write is meant to hang. It must not be cancelled, since that would cancel the call.
                 await call.write(_noise(number))
                 self._count()
         finally:

@@ -1,4 +1,4 @@
-"""What a hostile client may do. Importing this costs nothing: the command line names the kinds."""
+"""Kinds of hostile clients. Cheap to import, since the command line lists them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["HostileKind"]
 
 
 class HostileKind(StrEnum):
-    """What it does."""
+    """What the hostile client does."""
 
     GARBAGE = "garbage"
-    """Frames of noise, as fast as they are taken."""
+    """Sends frames of noise, as fast as they are accepted."""
     FLOOD = "flood"
-    """Good frames, as fast as they are taken."""
+    """Sends valid frames, as fast as they are accepted."""
     STALL = "stall"
-    """Several streams whose answers are never read; they send noise, so that it is not their frames that cost."""
+    """Opens several streams and never reads the answers; sends noise, so that the frames themselves cost little."""
     RECONNECT = "reconnect"
-    """Opens a stream and breaks it off, again and again."""
+    """Opens and cancels a stream, again and again."""

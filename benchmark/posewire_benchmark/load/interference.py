@@ -1,4 +1,4 @@
-"""What one hostile client does to the others: the same load with it and without it, in turns."""
+"""The effect of one hostile client on the others: the same load with and without it, in turns."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _BEGIN_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class InterferenceOptions:
-    """Who disturbs whom.
+    """The load, and the client that disturbs it.
 
     Attributes:
-        load: of the faithful clients.
-        kind: of the hostile one.
-        rounds: each is one measurement with it and one without.
+        load: of the well-behaved clients.
+        kind: of the hostile client.
+        rounds: number of rounds, each with one measurement with it and one without.
 
     Raises:
         ValueError: a value is out of range.
@@ -58,11 +58,11 @@ class InterferenceRound:
     """Two measurements, one right after the other.
 
     Attributes:
-        without_p95_ms: latency of the faithful clients when they are alone; None: nothing was answered.
-        with_p95_ms: beside the hostile one.
-        ratio: of these; None where one is missing.
+        without_p95_ms: latency of the well-behaved clients alone; None: nothing was answered.
+        with_p95_ms: their latency beside the hostile client.
+        ratio: with / without; None if one is missing.
         hostile: what the hostile client did.
-        faults: why the round does not count.
+        faults: why the round is not valid; empty if it is.
     """
 
     without_p95_ms: float | None
@@ -74,14 +74,14 @@ class InterferenceRound:
 
 @dataclass(frozen=True, kw_only=True)
 class Interference:
-    """What it amounts to.
+    """The result.
 
     Attributes:
         kind: of the hostile client.
-        ratio: median over the rounds that count; None where none does.
-        rounds: in their order.
-        without: the last measurement of the faithful clients alone.
-        beside: the last one beside the hostile client.
+        ratio: median over the valid rounds; None if there are none.
+        rounds: in order.
+        without: the last measurement of the well-behaved clients alone.
+        beside: the last measurement beside the hostile client.
     """
 
     kind: HostileKind
@@ -96,11 +96,11 @@ class Interference:
         return shortcomings_of(self.rounds)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return dataclasses.asdict(self) | {"valid": not self.shortcomings}
 
     def as_text(self) -> str:
-        """Lines for people."""
+        """Human-readable lines."""
         lines = [self.beside.as_text(), "", "p95 without    with   ratio   attacks   its cores"]
         for each in self.rounds:
             without, beside, ratio = (
@@ -111,28 +111,28 @@ class Interference:
                 f"{without:>11} {beside:>7} {ratio:>7} {each.hostile.attacks:9d} {each.hostile.cores:11.2f}"
                 f"   {'; '.join(each.faults)}"
             )
-        told, why = ("-", "; no round counts") if self.ratio is None else (f"{self.ratio:.2f}", "")
+        told, why = ("-", "; no valid round") if self.ratio is None else (f"{self.ratio:.2f}", "")
         return "\n".join([*lines, "", f"{self.kind}: p95 of the others is {told} of what it was   (below 1.2){why}"])
 
 
 def measure_interference(options: InterferenceOptions) -> Interference:
-    """Measure in turns, so that a slow moment of the machine meets both.
+    """Measure in turns, so that slow moments of the machine affect both.
 
     Raises:
         RuntimeError, SourceError, CallError, ValueError: see `measure_load`.
     """
-    # The hostile one, and the others anew in each measurement: streams that were opened before are not held against
-    # them, as they are against the hostile one.
+    # One for the hostile client, and a new one for the others in each measurement, so that the streams they opened
+    # before do not count against them, as they do against the hostile client.
     callers = 1 + 2 * options.rounds
     return on_rig(options.load, lambda rig: run_interference(rig, options), callers=callers)
 
 
 async def run_interference(rig: LoadRig, options: InterferenceOptions) -> Interference:
-    """The measurements themselves, on a rig that stands ready."""
+    """The measurements themselves, on a prepared rig."""
     rounds = []
     for number in range(options.rounds):
         one, another = rig.as_caller(2 * number + 1), rig.as_caller(2 * number + 2)
-        # The other order in every other round: what drifts favours neither.
+        # Every other round in the opposite order, so that drift favours neither.
         if number % 2:
             beside, hostile = await _beside(one, rig, options.kind)
             alone = await another.measure()
@@ -168,7 +168,7 @@ class _Attack:
         self._process = process
 
     async def begun(self) -> None:
-        """Wait until it has got through."""
+        """Wait until its first attack has reached the server."""
         assert self._process.stdout is not None
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), _BEGIN_TIMEOUT_S)
@@ -178,10 +178,10 @@ class _Attack:
             raise RuntimeError("the hostile client did not get through to the server")
 
     async def stop(self) -> HostileReport:
-        """End it, and hear what it did."""
+        """End it and return its report."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()  # which ends it
+        self._process.stdin.close()  # ends it
         told = await self._process.stdout.read()
         await self._process.wait()
         if not told:

@@ -1,4 +1,4 @@
-"""What a load is."""
+"""Settings of a load."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from posewire_server.streams.inbox import DropPolicy
 
 __all__ = ["BoxesFrom", "LoadOptions"]
 
-# What one process sends without being late; measured, with room to spare.
+# What one process can send without being late; measured, with a safety margin.
 _FPS_OF_A_GENERATOR = 400.0
 
 
 class BoxesFrom(StrEnum):
-    """Where the people are, whose poses are estimated."""
+    """Where the people's boxes come from."""
 
     CALLER = "caller"
-    """The boxes come with the frames; no detector runs."""
+    """Boxes are sent with the frames; no detector runs."""
     DETECTOR = "detector"
     """The server's detector finds them."""
     INJECTED = "injected"
-    """The detector runs, and what it finds is replaced by `ClipOptions.people` people: private servers only."""
+    """The detector runs, but its results are replaced by `ClipOptions.people` people; private servers only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +36,22 @@ class LoadOptions:
     Attributes:
         server: settings of a private server, or how a running one is reached.
         clip: what the frames show.
-        streams: how many cameras there are.
-        fps: frames a second of each.
-        seconds: how long it is measured.
-        warm_up_s: how long it runs before that.
-        boxes: where the people are.
+        streams: number of cameras.
+        fps: frames per second of each.
+        seconds: duration of the measurement.
+        warm_up_s: duration of the load before that.
+        boxes: where the people's boxes come from.
         drop_policy: of the streams.
         detect_every: the detector runs on every n-th frame; None: the server's default.
-        max_detect_every: how far the server may stretch that; 0: not at all.
-        generators: processes that send; 0: as many as the load needs.
-        max_lateness_ms: a measurement whose generator noticed frames (99 % of them) later than this is not valid.
-        metrics_url: Prometheus metrics of a running server; empty: what they tell is left out.
-        random_weights: run networks of the bundle's architectures with random weights: for speed where the published
-            ones are not there.
+        max_detect_every: how far the server may raise `detect_every`; 0: not at all.
+        generators: number of processes that send; 0: as many as the load needs.
+        max_lateness_ms: a measurement is not valid if the 99th percentile of the generators' lateness exceeds this.
+        metrics_url: Prometheus metrics of a running server; empty: their figures are left out.
+        random_weights: run the bundle's architectures with random weights, to measure speed without the published
+            ones.
 
     Raises:
-        ValueError: a value is out of range, or two do not go together.
+        ValueError: a value is out of range, or two contradict each other.
     """
 
     server: ServerConfig | ServerAccess = field(default_factory=lambda: ServerConfig(detector="none"))
@@ -92,5 +92,5 @@ class LoadOptions:
             raise ValueError(f"boxes come from the {self.boxes.value}, but detector is none; name a detector")
 
     def generators_for(self, streams: int, fps: float) -> int:
-        """How many processes send so many streams."""
+        """Number of processes that send this many streams."""
         return min(streams, self.generators or math.ceil(streams * fps / _FPS_OF_A_GENERATOR))

@@ -1,4 +1,4 @@
-"""Twice the load that can be carried: results must stay fresh for as long as it lasts."""
+"""Twice the load that the server can carry: results must stay fresh all the time."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from posewire_server.streams.inbox import DropPolicy
 
 __all__ = ["Overload", "OverloadOptions", "growth", "measure_overload", "run_overload"]
 
-# Where less than this share of the frames is answered, the server carries what it can.
+# If less than this share of the frames is answered, the server is at its limit.
 _CARRIED_SHARE = 0.9
-# Where more than this share is answered, it was not too much: what can be carried was found too low.
+# If more than this share is answered, there was no overload: the limit was underestimated.
 _ALL_SHARE = 0.95
 _MOST_DOUBLINGS = 10
 _SERVICE_FPS = 2.0
 _SEARCH_S = 5.0
 _TIMES_TOO_MUCH = 2.0
-# Parts of the overload, each of which is judged.
+# Number of parts of the overload, each of which is checked.
 _WINDOWS = 10
-# Frame intervals that the median age of results may have, on top of one service time.
+# Largest median age of results, in frame intervals, on top of one service time.
 _MOST_INTERVALS = 3.0
-# How much larger the age may be in the last third of the time than in the first.
+# Largest ratio of the age in the last third of the time to that in the first.
 _MOST_GROWTH = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverloadOptions:
-    """How the overload is made and watched.
+    """How the overload is generated and observed.
 
     Attributes:
-        load: its streams; its `fps` is where the search for what can be carried begins.
-        seconds: how long the overload lasts.
+        load: its streams; the search for the server's limit starts with its `fps`.
+        seconds: duration of the overload.
 
     Raises:
         ValueError: a value is out of range, or frames are not dropped.
@@ -58,18 +58,18 @@ class OverloadOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Overload:
-    """What the overload did.
+    """The effect of the overload.
 
     Attributes:
-        service_ms: that the server takes for a frame when it has nothing else to do, median.
-        carried_fps: results a second at the most, all streams together.
+        service_ms: median time that the otherwise idle server takes for a frame.
+        carried_fps: largest number of results per second, all streams together.
         interval_ms: between two frames of a stream in the overload.
-        bound_ms: that the median age of results must stay below: frame intervals and one service time.
-        windows_ms: median age of the results that came in each part of the time, when they came; None: none came.
-        worst_ms: of these; None where a part has none.
+        bound_ms: on the median age of results: some frame intervals and one service time.
+        windows_ms: median age of results on arrival, for each part of the time; None: no results arrived.
+        worst_ms: the largest of these; None if a part has no results.
         growth: age in the last third of the time, as a multiple of that in the first.
-        memory_growth_mb: of the server meanwhile; None: it does not tell.
-        faults: why the results do not stay fresh, or cannot be said to; empty if they do.
+        memory_growth_mb: of the server during the overload; None: unknown.
+        faults: why the results do not stay fresh, or why that cannot be determined; empty if they do.
         result: all figures of the overload.
     """
 
@@ -91,15 +91,15 @@ class Overload:
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
-        """Why this is no success."""
+        """Why the check failed; empty if it did not."""
         return self.faults
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return dataclasses.asdict(self) | {"holds": self.holds}
 
     def as_text(self) -> str:
-        """Lines for people."""
+        """Human-readable lines."""
         windows = " ".join("-" if age is None else f"{age:.0f}" for age in self.windows_ms)
         worst = "-" if self.worst_ms is None else f"{self.worst_ms:.1f} ms"
         growth_text = "-" if self.growth is None else f"{self.growth:.2f}"
@@ -121,16 +121,16 @@ class Overload:
 
 
 def measure_overload(options: OverloadOptions) -> Overload:
-    """Find what the server carries, give it more, and watch; takes a minute or two.
+    """Find the server's limit, exceed it, and observe; takes a minute or two.
 
     Raises:
-        RuntimeError, SourceError, CallError, ValueError: see `measure_load`; also where nothing is ever answered.
+        RuntimeError, SourceError, CallError, ValueError: see `measure_load`; also if nothing is ever answered.
     """
     return on_rig(options.load, lambda rig: run_overload(rig, options))
 
 
 async def run_overload(rig: LoadRig, options: OverloadOptions) -> Overload:
-    """The measurements themselves, on a rig that stands ready."""
+    """The measurements themselves, on a prepared rig."""
     streams = options.load.streams
     alone = await rig.measure(streams=1, fps=min(_SERVICE_FPS, options.load.fps), seconds=_SEARCH_S)
     carried_fps = await _carried_fps(rig, options.load.fps) if "total" in alone.stages else 0.0
@@ -162,7 +162,7 @@ def _faults(result: LoadResult, worst_ms: float | None, bound_ms: float, grown: 
     if not result.valid:
         yield "the figures do not count"
     if result.answered_fps > _ALL_SHARE * result.offered_fps:
-        yield "it was no overload, nearly all frames were answered; measure again, with nothing else on the machine"
+        yield "there was no overload, nearly all frames were answered; measure again, with nothing else on the machine"
     if result.fairness.starved:
         yield f"{quantity(result.fairness.starved, 'stream')} without a result"
     if worst_ms is None:
@@ -181,7 +181,7 @@ def _memory_growth_mb(measured: Measured) -> float | None:
 
 
 async def _carried_fps(rig: LoadRig, fps: float) -> float:
-    """Results a second when the server has more to do than it can: the load is doubled until that is so."""
+    """Results per second of the overloaded server; the load is doubled until it is overloaded."""
     carried = 0.0
     for _ in range(_MOST_DOUBLINGS):
         result = await rig.measure(fps=fps, seconds=_SEARCH_S)
@@ -189,11 +189,11 @@ async def _carried_fps(rig: LoadRig, fps: float) -> float:
         if result.answered_fps < _CARRIED_SHARE * result.offered_fps:
             return carried
         fps *= 2
-    raise RuntimeError(f"{fps / 2:g} fps a stream do not overload this server; use more streams")
+    raise RuntimeError(f"{fps / 2:g} fps per stream do not overload this server; use more streams")
 
 
 def growth(windows: Sequence[float | None]) -> float | None:
-    """The median of the last third as a multiple of that of the first; None where one of them is empty."""
+    """The median of the last third as a multiple of that of the first; None if one of them is empty."""
     third = len(windows) // 3
     first = [age for age in windows[:third] if age is not None]
     last = [age for age in windows[-third:] if age is not None]

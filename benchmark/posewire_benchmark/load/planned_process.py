@@ -1,6 +1,6 @@
-"""Programs of the benchmark that run in a process of their own and are told what to do on their standard input.
+"""Child processes of the benchmark that read a plan from standard input.
 
-It stays open for as long as somebody waits for them, and ends them when it ends.
+It stays open as long as the parent waits for them; they end when it closes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 __all__ = ["planned_process", "tell"]
 
-# It may tell of thousands of streams.
+# A line may describe thousands of streams.
 _LONGEST_LINE = 2**24
 
 
 @asynccontextmanager
 async def planned_process(module: str, plan: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m module` with `plan` as its first line of input, both ends piped; it is gone after the block."""
+    """Run `python -m module` with pipes and `plan` as its first line of input; it has ended after the block."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=_LONGEST_LINE
     )
@@ -37,7 +37,7 @@ async def planned_process(module: str, plan: dict[str, Any]) -> AsyncIterator[as
 
 
 def tell(line: str) -> None:
-    """What such a program says to whoever started it. If they are gone, there is nobody to tell, nor that they are."""
+    """Write a line from such a program to its parent. Does nothing if the parent is gone."""
     with suppress(BrokenPipeError):
-        # Not by `print`: what could not be written would be tried again, and fail loudly, at the program's end.
+        # Not `print`: on exit, it would try to write unwritten output again, and fail with an error message.
         os.write(sys.stdout.fileno(), line.encode() + b"\n")

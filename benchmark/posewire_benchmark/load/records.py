@@ -1,4 +1,4 @@
-"""What a generator notes of each frame, as arrays: they go from process to process in files."""
+"""What a generator records about each frame, as arrays that are passed between processes in files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from posewire.v1 import track_pb2
 __all__ = ["DROP_REASONS", "FAILURE_REASONS", "FRAME", "STAGES", "Outcome", "Records"]
 
 STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
-"""The server's stages, as in the wire's Timings."""
+"""The server's stages, as in the message Timings."""
 
 FRAME = np.dtype(
     [
@@ -29,15 +29,15 @@ FRAME = np.dtype(
         ("stages_ms", np.float32, (len(STAGES),)),
     ]
 )
-"""One frame. Times are those of `time.monotonic`, which the processes of a machine share; NaN: it never happened.
+"""One frame. Times are those of `time.monotonic`, which all processes of a machine share; NaN: it never happened.
 
-    due_s       when the camera had it
-    noticed_s   when the generator saw that it was due
-    sent_s      when gRPC had taken it; it holds the sender back while the server does not read
-    answered_s  when the answer had come
-    given_up_s  when nobody waited for an answer any more, of a frame that has none
+    due_s       when the camera captured it
+    noticed_s   when the generator noticed that it was due
+    sent_s      when gRPC had accepted it; it blocks the sender while the server does not read
+    answered_s  when the answer arrived
+    given_up_s  when waiting for the answer ended, if there was none
     outcome     an `Outcome`
-    reason      of a drop or a failure, the wire's number
+    reason      of a drop or a failure, the number in the protocol
 """
 
 Records = npt.NDArray[np.void]
@@ -58,7 +58,7 @@ DROP_REASONS: dict[int, str] = {
     int(number): name.removeprefix("DROP_REASON_").lower().replace("_", "-")
     for name, number in track_pb2.DropReason.items()
 }
-"""The wire's numbers and what they are called."""
+"""Numbers in the protocol and their names."""
 FAILURE_REASONS: dict[int, str] = {
     int(number): name.removeprefix("FAILURE_REASON_").lower().replace("_", "-")
     for name, number in track_pb2.FailureReason.items()

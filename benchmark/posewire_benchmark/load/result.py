@@ -1,4 +1,4 @@
-"""The figures of one load, and how they are shown."""
+"""The results of one load, and how they are shown."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["LoadResult", "Setting", "Utilisation", "latency_row"]
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What carried the load, and what the load was made of: the same for all measurements of one server.
+    """The server and the composition of the load: the same for all measurements of one server.
 
     Attributes:
-        machine: of the generators; of the server too where it is a private one.
+        machine: of the generators, and of the server if it is private.
         server: version and device of the server.
-        models: its networks, in words.
-        frames: the clips, in words.
-        boxes: where the people are.
+        models: description of its networks.
+        frames: description of the clips.
+        boxes: where the people's boxes come from.
         drop_policy: of the streams.
     """
 
@@ -36,7 +36,7 @@ class Setting:
     drop_policy: str
 
     def as_lines(self) -> list[str]:
-        """For people."""
+        """Human-readable lines."""
         return [
             self.machine.as_line(),
             f"server {self.server}; {self.models}",
@@ -46,13 +46,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Utilisation:
-    """How busy everybody was.
+    """Use of processors, memory and GPU.
 
     Attributes:
-        server_cores: processor cores that the server kept busy; None: it does not tell.
-        generator_cores: that all generators kept busy.
-        server_memory_mb: resident, at the end.
-        gpu: that of the server; None: it has none, or which one is not known.
+        server_cores: processor cores that the server kept busy; None: unknown.
+        generator_cores: processor cores that all generators kept busy.
+        server_memory_mb: resident memory at the end.
+        gpu: of the server; None: it has none, or it is not known which.
     """
 
     server_cores: float | None
@@ -63,29 +63,30 @@ class Utilisation:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadResult:
-    """What came of one load. The warm-up is in none of the figures.
+    """The result of one load, without the warm-up.
 
     Attributes:
         setting: what was measured.
-        streams: of the load.
+        streams: number of streams.
         fps: of each stream.
-        seconds: measured.
-        generators: processes that sent.
-        offered_fps: frames that were due a second, all streams together.
-        answered_fps: results that came a second.
-        frames: what became of them.
-        lost_share: share of the frames that were due and have no result.
-        latency: milliseconds from the moment at which a frame was due to its result; what was never answered counts
-            with the time that it had waited.
-        age: milliseconds since the newest result's frame was due, at any moment: what a consumer knows is so old.
+        seconds: duration of the measurement.
+        generators: number of processes that sent.
+        offered_fps: frames that were due per second, all streams together.
+        answered_fps: results received per second.
+        frames: outcomes of the frames.
+        lost_share: share of the due frames without a result.
+        latency: milliseconds from when a frame was due to its result; frames that were never answered count with the
+            time that they waited.
+        age: milliseconds since the frame of the newest result was due, sampled over time: the age of what a consumer
+            knows.
         fairness: between streams.
         stages: milliseconds in each of the server's stages.
-        people: mean of a tracked frame.
-        batches: of each stage; None where the server exports no metrics.
+        people: mean number per tracked frame.
+        batches: of each stage; None if the server exports no metrics.
         utilisation: processor, memory, GPU.
-        lateness: milliseconds by which the generators noticed frames after they were due.
-        late: whether that was too much: the load was not what it says.
-        faults: why the figures do not count: late generators, streams that broke.
+        lateness: milliseconds from when a frame was due to when the generator noticed it.
+        late: whether that was too much, so that the load was not as specified.
+        faults: why the result is not valid: late generators, broken streams.
     """
 
     setting: Setting
@@ -110,20 +111,20 @@ class LoadResult:
 
     @property
     def valid(self) -> bool:
-        """Whether the figures count, and are of something."""
+        """Whether the result is valid and at least one frame was tracked."""
         return not self.shortcomings
 
     @property
     def shortcomings(self) -> tuple[str, ...]:
-        """Why this is no success: the faults, or that nothing was tracked. Beside another load that is a figure."""
+        """Why the run failed: the faults, or that nothing was tracked. In comparisons, the latter is a valid result."""
         return self.faults if self.frames.tracked else (*self.faults, "not one frame was tracked")
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return dataclasses.asdict(self) | {"valid": self.valid, "shortcomings": list(self.shortcomings)}
 
     def as_text(self) -> str:
-        """Lines for people."""
+        """Human-readable lines."""
         return "\n".join([*self.setting.as_lines(), "", *self._figures()])
 
     def _figures(self) -> list[str]:
@@ -146,7 +147,7 @@ class LoadResult:
             *(latency_row(f"stage {stage}", times) for stage, times in self.stages.items()),
             _fairness_row(fair),
             f"  least tracked of a stream  {fair.least_tracked_share:8.2%}   ({starved} without a result)",
-            f"  people a frame             {self.people:8.1f}",
+            f"  people per frame           {self.people:8.1f}",
         ]
         for stage, batches in (self.batches or {}).items():
             lines.append(f"  batches {stage:18} {batches.mean_items:8.2f} items, {batches.mean_ms:.1f} ms")
@@ -165,7 +166,7 @@ def _fairness_row(fair: Fairness) -> str:
 
 
 def latency_row(name: str, of: Spread | None) -> str:
-    """A line of percentiles, milliseconds."""
+    """A line of percentiles in milliseconds."""
     if of is None:
         return f"  {name:27}      -"
     return f"  {name:27} {of.p50:8.1f} {of.p95:8.1f} {of.p99:8.1f} {of.max:8.1f}"

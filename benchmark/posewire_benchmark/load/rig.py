@@ -1,4 +1,4 @@
-"""A server, clips and generators that stand ready for any number of measurements."""
+"""A server and clips, prepared for any number of measurements."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ __all__ = ["LoadRig", "load_rig", "measure_load", "on_rig"]
 
 Result = TypeVar("Result")
 
-# Frames go on for so long after the measured time, so that its last ones are answered under load too.
+# Frames continue for this long after the measured time, so that its last ones are also answered under load.
 _COOL_DOWN_S = 0.5
 _PATIENCE_S = 10.0
-# From the moment at which all streams are open to the first frame.
+# From when all streams are open to the first frame.
 _RUN_UP_S = 0.3
 # Streams of a hostile client, beside those of the load.
 _GUESTS = 32
@@ -53,11 +53,11 @@ class LoadRig:
     """What `load_rig` prepares.
 
     Args:
-        options: of the load; a measurement may replace some of them.
-        accesses: how the server is reached, in one way or as several callers.
+        options: of the load; a measurement may override some of them.
+        accesses: how the server is reached, one per caller.
         metrics_url: of the server; empty: none.
-        gpu: of the server, its UUID; empty: not known.
-        footage: clips.
+        gpu: UUID of the server's GPU; empty: unknown.
+        footage: the clips.
         folder: for files.
         setting: what is measured, for the results.
     """
@@ -83,7 +83,7 @@ class LoadRig:
             clip.save(path)
 
     def as_caller(self, number: int) -> LoadRig:
-        """The same rig as another caller, if the server can tell them apart; what one may open, others may as well."""
+        """The same rig as another caller with its own limits, if the server can tell callers apart."""
         rig = copy.copy(self)
         rig.access = self._accesses[number % len(self._accesses)]
         return rig
@@ -97,10 +97,10 @@ class LoadRig:
     async def record(
         self, *, streams: int | None = None, fps: float | None = None, seconds: float | None = None
     ) -> Measured:
-        """The same, as records.
+        """Like `measure`, but returns the records.
 
         Raises:
-            StreamsRefused: the server takes no more streams.
+            StreamsRefused: the server accepts no more streams.
             RuntimeError: the streams cannot be opened, or a generator dies.
         """
         of = self.options
@@ -180,7 +180,7 @@ class LoadRig:
         return before, after, gpu.use()
 
     async def _told(self) -> Scrape | None:
-        """What the server tells; None where it is gone by then, of which its streams tell more."""
+        """The server's metrics; None if it is gone, which its streams report in more detail."""
         try:
             return await scrape(self.metrics_url)
         except OSError:
@@ -191,23 +191,23 @@ class LoadRig:
 async def load_rig(
     options: LoadOptions, *, most_streams: int | None = None, callers: int = 0
 ) -> AsyncIterator[LoadRig]:
-    """Make the clips, and start a server if need be.
+    """Make the clips, and start a server if none is given.
 
     Args:
         options: of the load.
-        most_streams: that a measurement will have; None: as many as the options say.
-        callers: that a private server can tell apart; each may open all streams once, and then as many a second as by
-            default. 0: anybody may, as often as they like.
+        most_streams: largest number of streams of a measurement; None: that of the options.
+        callers: number of callers that a private server can tell apart; each may open all streams once, and then as
+            many per second as by default. 0: no distinction, and no such limit.
 
     Raises:
         RuntimeError: the private server does not start.
-        OSError: the running one's metrics cannot be read.
-        CallError: the running one does not answer.
-        SourceError, ValueError: a clip, or the bundle, cannot be used.
+        OSError: the running server's metrics cannot be read.
+        CallError: the running server does not answer.
+        SourceError, ValueError: a clip or the bundle cannot be used.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posewire-rig-")))
-        await scrape(options.metrics_url)  # a wrong address is told at once
+        await scrape(options.metrics_url)  # reports a wrong address at once
         footage = await asyncio.to_thread(make_footage, options.clip)
         accesses: Sequence[ServerAccess]
         if isinstance(options.server, ServerConfig):
@@ -227,7 +227,7 @@ async def _own_server(
     config: ServerConfig, options: LoadOptions, folder: Path, callers: int
 ) -> AsyncIterator[PrivateServer]:
     if options.random_weights:
-        from posewire_benchmark.random_bundle import write_random_bundle  # torch, needed for this alone
+        from posewire_benchmark.random_bundle import write_random_bundle  # imports torch, only needed here
 
         random = await asyncio.to_thread(write_random_bundle, config.bundle, folder / "bundle")
         config = dataclasses.replace(config, bundle=str(random))
@@ -253,7 +253,7 @@ def on_rig(
     most_streams: int | None = None,
     callers: int = 0,
 ) -> Result:
-    """What `measure` returns, on a rig of its own; see `load_rig` for the rest."""
+    """Run `measure` on a new rig and return its result; see `load_rig` for the other arguments."""
 
     async def run() -> Result:
         async with load_rig(options, most_streams=most_streams, callers=callers) as rig:
@@ -263,9 +263,9 @@ def on_rig(
 
 
 def _with_room(config: ServerConfig, streams: int, callers: int) -> ServerConfig:
-    """The same server with places for all streams and some guests, to be opened anew for every measurement."""
+    """The same server with room for all streams and some guests, which are opened anew for every measurement."""
     limits = config.limits
-    # Of the places for opening, a caller that is known leaves half to others.
+    # A known caller leaves half of the places for opening streams to others.
     room = max(limits.max_streams, streams + _GUESTS, 2 * streams if callers else 0)
     openings_per_s = limits.max_openings_per_s if callers else max(limits.max_openings_per_s, room)
     more = dataclasses.replace(limits, max_streams=room, max_openings_per_s=openings_per_s)

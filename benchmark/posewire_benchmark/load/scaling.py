@@ -1,4 +1,4 @@
-"""Whether many cameras are served as quickly as one: results a second from the same number of frames."""
+"""Compares many cameras with one: results per second from the same number of frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posewire_server.ranges import check_range
 
 __all__ = ["Scaling", "ScalingOptions", "ScalingRound", "measure_scaling", "run_scaling"]
 
-# Where more than this share of the frames is answered, the figure is that of the load and not of the server.
+# If more than this share of the frames is answered, the figure describes the load and not the server.
 _ALL_SHARE = 0.95
 
 
@@ -25,7 +25,7 @@ class ScalingOptions:
 
     Attributes:
         load: its `fps` must be more than the server carries; one stream has all of it, or its `streams` share it.
-        rounds: each is one measurement of both.
+        rounds: number of rounds, each with one measurement of both.
 
     Raises:
         ValueError: a value is out of range, or there is nothing to compare.
@@ -45,10 +45,10 @@ class ScalingRound:
     """Two measurements, one right after the other.
 
     Attributes:
-        one_fps: results a second of one stream.
+        one_fps: results per second of one stream.
         many_fps: of several streams together.
-        ratio: of these; None where one stream has no result.
-        faults: why the round does not count.
+        ratio: many / one; None if one stream has no result.
+        faults: why the round is not valid; empty if it is.
     """
 
     one_fps: float
@@ -62,11 +62,11 @@ class Scaling:
     """The comparison.
 
     Attributes:
-        streams: of the many.
-        ratio: median over the rounds that count; None where none does.
-        rounds: in their order.
+        streams: number of streams that are compared with one.
+        ratio: median over the valid rounds; None if there are none.
+        rounds: in order.
         one: the last measurement of one stream.
-        many: the last one of several.
+        many: the last measurement of several.
     """
 
     streams: int
@@ -81,16 +81,16 @@ class Scaling:
         return shortcomings_of(self.rounds)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return dataclasses.asdict(self) | {"valid": not self.shortcomings}
 
     def as_text(self) -> str:
-        """Lines for people."""
+        """Human-readable lines."""
         lines = [self.many.as_text(), "", f"fps of one stream   of {self.streams} together   ratio"]
         for each in self.rounds:
             ratio = "-" if each.ratio is None else f"{each.ratio:.2f}"
             lines.append(f"{each.one_fps:17.1f} {each.many_fps:17.1f} {ratio:>7}   {'; '.join(each.faults)}")
-        told, why = ("-", "; no round counts") if self.ratio is None else (f"{self.ratio:.2f}", "")
+        told, why = ("-", "; no valid round") if self.ratio is None else (f"{self.ratio:.2f}", "")
         return "\n".join([*lines, "", f"{self.streams} streams have {told} of the throughput of one{why}"])
 
 
@@ -104,7 +104,7 @@ def measure_scaling(options: ScalingOptions) -> Scaling:
 
 
 async def run_scaling(rig: LoadRig, options: ScalingOptions) -> Scaling:
-    """The measurements themselves, on a rig that stands ready."""
+    """The measurements themselves, on a prepared rig."""
     streams, fps = options.load.streams, options.load.fps
     rounds = []
     for _ in range(options.rounds):

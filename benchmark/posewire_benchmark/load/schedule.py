@@ -10,14 +10,14 @@ __all__ = ["Schedule"]
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Streams at a steady rate, their frames spread evenly over the interval.
+    """Streams at a steady rate, their frames spread evenly over the frame interval.
 
-    Stream `i` of `n` has its frame `k` at `(k + i / n) / fps` seconds after the start: all streams together are one
-    even flow of `n * fps` frames a second, and no two frames are due at the same time.
+    Frame `k` of stream `i` of `n` is due `(k + i / n) / fps` seconds after the start: all streams together are an even
+    sequence of `n * fps` frames per second, and no two frames are due at the same time.
 
     Attributes:
-        streams: how many.
-        fps: frames a second of each.
+        streams: number of streams.
+        fps: frames per second of each.
         seconds: how long frames become due.
     """
 
@@ -30,9 +30,9 @@ class Schedule:
         return (number + stream / self.streams) / self.fps
 
     def frames(self, stream: int) -> int:
-        """How many frames of `stream` are due before the end."""
+        """Number of frames of `stream` that are due before the end."""
         count = max(0, math.ceil(self.seconds * self.fps - stream / self.streams))
-        # Rounding may put the last one at the very end, or leave it out just before.
+        # Rounding may move the last one to the very end, or drop it just before.
         while count and self.due_s(stream, count - 1) >= self.seconds:
             count -= 1
         while self.due_s(stream, count) < self.seconds:
@@ -40,5 +40,5 @@ class Schedule:
         return count
 
     def share(self, part: int, of: int) -> range:
-        """The streams that process `part` (from 0) of `of` sends: every `of`-th, so that its own are spread as well."""
+        """The streams that process `part` (from 0) of `of` sends: every `of`-th, so that these are spread out too."""
         return range(part, self.streams, of)

@@ -1,4 +1,4 @@
-"""One stream of the load: it sends on schedule and notes when what happened."""
+"""One stream of the load: sends on schedule and records when things happened."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from posewire_benchmark.load.schedule import Schedule
 __all__ = ["SendingStream"]
 
 _FIELDS = tuple(f"{stage}_ms" for stage in STAGES)
-# What a server names that refuses a stream only because too many were opened just before.
+# The limit that a server names if it refuses a stream because too many were opened just before.
 _RATE_OF_OPENINGS = "limits.max_openings_per_s"
-# Such a stream is tried again for so long, which is less than whoever started the generator waits for it.
+# Such a stream is retried for this long, which is less than the generator's parent waits.
 _OPENING_S = 90.0
 _PAUSE_S = 2.0
 
 
 class SendingStream:
-    """A camera that goes on at its own pace, whatever the server does.
+    """A camera that keeps its own pace, whatever the server does.
 
-    One task watches the schedule and notes each frame when it is due; another sends what is due, in order, and may fall
-    behind while the server does not read; a third takes the answers. Nothing is ever left out to catch up.
+    One task watches the schedule and records when it notices that a frame is due; another sends due frames in order,
+    and may fall behind while the server does not read; a third receives the answers. No frame is skipped to catch up.
 
     Args:
         connection: to the server.
-        footage: what is played.
+        footage: the clip to play.
         schedule: of all streams.
         index: of this stream.
-        with_boxes: whether the boxes go with the frames.
+        with_boxes: whether the boxes are sent with the frames.
 
     Attributes:
         index: of this stream.
@@ -51,7 +51,7 @@ class SendingStream:
         self._footage = footage
         self._schedule = schedule
         self._with_boxes = with_boxes
-        # Streams of one clip start at different places; a video at its keyframe.
+        # Streams with the same clip start at different frames; a video starts at its keyframe.
         jumps = footage.codec is FootageCodec.JPEG
         self._first = index * 7 % len(footage.frames) if jumps else 0
         self.records: Records = np.zeros(schedule.frames(index), FRAME)
@@ -64,7 +64,7 @@ class SendingStream:
         self._call: Any = None
 
     async def open(self, opening: track_pb2.TrackRequest) -> None:
-        """Open the stream; where the server only wants it to be later, it is tried again for a while.
+        """Open the stream; retried for a while if the server refuses only the rate of openings.
 
         Raises:
             grpc.aio.AioRpcError: the server refuses it.
@@ -89,7 +89,7 @@ class SendingStream:
 
         Args:
             start_s: of the schedule, on the clock of `time.monotonic`.
-            patience_s: how long answers are waited for when the schedule has ended.
+            patience_s: how long to wait for answers after the end of the schedule.
 
         Returns:
             Why the stream ended early; empty if it did not.
@@ -103,8 +103,8 @@ class SendingStream:
             async with asyncio.timeout(given_up_s - time.monotonic()):
                 await self._exchange(end_s)
         except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            # Given up, the call may fail in any of these ways. Frames without an answer stay open then, which is a
-            # figure and not a fault.
+            # After giving up, the call may fail in any of these ways. Frames without an answer then stay open, which
+            # is a result and not an error.
             if time.monotonic() < given_up_s:
                 if isinstance(error, grpc.aio.AioRpcError):
                     return f"{error.code().name}: {error.details()}"
@@ -115,7 +115,7 @@ class SendingStream:
         return ""
 
     def _give_up(self, end_s: float) -> None:
-        """Note for how long answers were waited for; what was not even sent is lost when the schedule ends."""
+        """Record when waiting for answers ended; frames that were never sent are lost when the schedule ends."""
         now_s, sent = time.monotonic(), ~np.isnan(self.records["sent_s"])
         left = self.records["outcome"] == Outcome.OPEN
         self.records["given_up_s"][left] = np.where(sent, now_s, min(now_s, end_s))[left]
@@ -127,14 +127,14 @@ class SendingStream:
                 tasks.create_task(self._send(end_s))
                 tasks.create_task(self._take_answers())
         except BaseExceptionGroup as group:
-            # All of them fail when the call does; its status says most.
+            # All tasks fail when the call does; its status is the most informative error.
             told = [error for error in group.exceptions if isinstance(error, grpc.aio.AioRpcError)]
             raise (told or group.exceptions)[0] from None
 
     async def _watch_the_schedule(self) -> None:
         noticed = self.records["noticed_s"]
         for number, due_s in enumerate(self.records["due_s"].tolist()):
-            # Also where it is late already: the other tasks must have their turn.
+            # Also if it is already late, so that the other tasks can run.
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             noticed[number] = time.monotonic()
             self._noticed = number + 1
@@ -149,7 +149,7 @@ class SendingStream:
                 self._news.clear()
                 await self._news.wait()
             if time.monotonic() > end_s:
-                break  # it stays unsent: who is held back for so long has lost it
+                break  # too late: the rest stays unsent
             request = played[(self._first + number) % len(played)].request(number, with_boxes=self._with_boxes)
             request.frame.capture_time.FromNanoseconds(int((wall_clock_s + due[number]) * 1e9))
             await self._call.write(request)

@@ -1,4 +1,4 @@
-"""What the server tells of itself by Prometheus: batches, processor time, memory."""
+"""The server's Prometheus metrics: batches, processor time, memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _STAGES = ("detect", "flow", "pose")
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of one stage in some time.
+    """Batches of one stage in a period of time.
 
     Attributes:
-        count: how many.
-        mean_items: frames, pairs of frames or people in a batch.
-        mean_ms: how long a batch took.
-        shares: share of the batches with at most so many items and more than the bound before, by that bound.
+        count: number of batches.
+        mean_items: mean number of frames, pairs of frames or people per batch.
+        mean_ms: mean duration of a batch.
+        shares: histogram of batch sizes: upper bound of items to the share of batches in that bucket.
     """
 
     count: int
@@ -34,7 +34,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class Scrape:
-    """The samples of one moment.
+    """The samples at one moment.
 
     Attributes:
         values: by name and labels, as `name{label=value}`.
@@ -43,15 +43,15 @@ class Scrape:
     values: dict[str, float]
 
     def get(self, name: str) -> float | None:
-        """A sample; None where the server has none of that name."""
+        """A sample; None if the server has none of that name."""
         return self.values.get(name)
 
 
 async def scrape(url: str) -> Scrape | None:
-    """Read the metrics; None without an address.
+    """Read the metrics; None if `url` is empty.
 
     Raises:
-        OSError: nobody answers there, or not with metrics.
+        OSError: there is no answer, or it is not metrics.
     """
     if not url:
         return None

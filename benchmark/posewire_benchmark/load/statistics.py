@@ -1,4 +1,4 @@
-"""From the records of frames to figures. Nothing here knows of servers or clocks."""
+"""Computes figures from the records of frames, independent of servers and clocks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "window_medians_ms",
 ]
 
-# Moments at which the age of the newest result is looked at, in each interval of a stream's frames.
+# Samples of the age of the newest result per frame interval of a stream.
 _LOOKS_AN_INTERVAL = 10
 
 Values = npt.NDArray[np.float64]
@@ -46,17 +46,17 @@ class Round(Protocol):
 
     @property
     def ratio(self) -> float | None:
-        """What came of it."""
+        """Its result."""
         ...
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Why it does not count."""
+        """Why it is not valid; empty if it is."""
         ...
 
 
 def median_ratio(rounds: Iterable[Round]) -> float | None:
-    """Of the rounds that count; None where none does."""
+    """Median ratio of the valid rounds; None if there are none."""
     told = [each.ratio for each in rounds if each.ratio is not None and not each.faults]
     return statistics.median(told) if told else None
 
@@ -65,12 +65,12 @@ def shortcomings_of(rounds: Sequence[Round]) -> tuple[str, ...]:
     """Why the rounds have no median; empty if they have one."""
     if median_ratio(rounds) is not None:
         return ()
-    return ("; ".join(["no round counts", *rounds[-1].faults]),)
+    return ("; ".join(["no valid round", *rounds[-1].faults]),)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Percentiles by rank: at least so many per cent of the values are at most this, and it is one of them."""
+    """Nearest-rank percentiles: the smallest value that at least p per cent of the values do not exceed."""
 
     p50: float
     p95: float
@@ -84,12 +84,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """What became of the frames: `sent = tracked + failed + dropped + open`, and `due = sent + unsent`.
+    """Outcomes of the frames: `sent = tracked + failed + dropped + open`, and `due = sent + unsent`.
 
     Attributes:
-        due: of the schedule.
-        sent: of these.
-        unsent: the server had not read so far when the schedule ended.
+        due: according to the schedule.
+        sent: of these, frames that were sent.
+        unsent: not sent when the schedule ended, since the server had not read that far.
         tracked: answered with people.
         failed: answered with a failure.
         dropped: answered with a drop.
@@ -110,20 +110,20 @@ class FrameCounts:
 
     @property
     def lost_share(self) -> float:
-        """Share of the frames that were due and not tracked."""
+        """Share of the due frames that were not tracked."""
         return 1 - self.tracked / self.due if self.due else 0.0
 
 
 @dataclass(frozen=True)
 class Fairness:
-    """How differently the streams fared.
+    """Differences between streams.
 
     Attributes:
-        median_p95_ms: 95th percentile of the latency of the median stream; None where no frame has a latency.
-        slowest_p95_ms: that of the slowest one.
-        ratio: of these.
-        least_tracked_share: of the frames of the stream that lost most.
-        starved: streams without a single result.
+        median_p95_ms: 95th percentile of the latency of the median stream; None if no frame has a latency.
+        slowest_p95_ms: that of the slowest stream.
+        ratio: slowest / median.
+        least_tracked_share: share of tracked frames in the stream that lost most.
+        starved: number of streams without a single result.
     """
 
     median_p95_ms: float | None
@@ -134,7 +134,7 @@ class Fairness:
 
 
 def spread(values: Values) -> Spread | None:
-    """Percentiles and the largest of any values; None where there are none."""
+    """Percentiles and maximum of any values; None if there are none."""
     if not len(values):
         return None
     ranks = np.percentile(values, (50, 95, 99), method="inverted_cdf")
@@ -143,7 +143,7 @@ def spread(values: Values) -> Spread | None:
 
 
 def count_frames(records: Records) -> FrameCounts:
-    """What became of these frames."""
+    """Outcomes of these frames."""
     outcome, sent = records["outcome"], ~np.isnan(records["sent_s"]) | (records["outcome"] != Outcome.OPEN)
     return FrameCounts(
         due=len(records),
@@ -159,12 +159,11 @@ def count_frames(records: Records) -> FrameCounts:
 
 
 def latencies_ms(records: Records) -> Values:
-    """From the moment at which each frame was due until its result was there.
+    """Milliseconds from when each frame was due until its result arrived.
 
-    Frames without any answer count with the time that they had waited when they were given up, which is less than it
-    would have become: left out, they would make a server look quick that answers nothing. Dropped and failed frames
-    have no result, and those that became due on a stream that was broken by then nobody to wait for; how many there are
-    is told beside this.
+    Frames without any answer count with the time that they had waited when they were given up, a lower bound: without
+    them, a server that answers nothing would look fast. Dropped and failed frames have no result, and frames that
+    became due after their stream broke were not waited for; their numbers are reported separately.
     """
     tracked, left = records["outcome"] == Outcome.TRACKED, records["outcome"] == Outcome.OPEN
     answered = records["answered_s"][tracked] - records["due_s"][tracked]
@@ -173,9 +172,9 @@ def latencies_ms(records: Records) -> Values:
 
 
 def lateness_ms(records: Records) -> Values:
-    """By how much the generators noticed frames after they were due.
+    """Milliseconds from when frames were due until the generators noticed them.
 
-    A frame that was never noticed counts as late until it was given up; one that became due after that is left out.
+    A frame that was never noticed counts as late until it was given up; frames that became due after that are left out.
     """
     never = np.isnan(records["noticed_s"])
     late: Values = np.where(never, records["given_up_s"], records["noticed_s"]) - records["due_s"]
@@ -184,15 +183,15 @@ def lateness_ms(records: Records) -> Values:
 
 
 def ages_ms(records: Records, begin_s: float, end_s: float, fps: float) -> Values:
-    """How old the newest result of each stream was, at evenly spaced moments: what a consumer knows is as old as that.
+    """Age of the newest result of each stream in milliseconds, sampled evenly: the age of what a consumer knows.
 
-    Drops count here: the result before them only gets older. Where nothing had come yet, the age counts from the
-    stream's first frame; before that there is none.
+    Drops count here, since the previous result gets older. Before the first result, the age counts from the stream's
+    first frame; before that frame there is no age.
 
     Args:
-        records: of all frames, those of the warm-up too.
-        begin_s: of the moments.
-        end_s: of the moments.
+        records: of all frames, including the warm-up.
+        begin_s: of the samples.
+        end_s: of the samples.
         fps: of a stream.
     """
     moments = np.arange(begin_s, end_s, 1 / (fps * _LOOKS_AN_INTERVAL))
@@ -208,7 +207,7 @@ def ages_ms(records: Records, begin_s: float, end_s: float, fps: float) -> Value
 
 
 def fairness(records: Records) -> Fairness:
-    """How differently the streams of these frames fared."""
+    """Differences between the streams of these frames."""
     slow, shares = [], []
     for stream in np.unique(records["stream"]):
         of_stream = records[records["stream"] == stream]
@@ -227,7 +226,7 @@ def fairness(records: Records) -> Fairness:
 
 
 def of_stages(records: Records) -> dict[str, Spread]:
-    """Time that tracked frames spent in each of the server's stages; stages that never ran are left out."""
+    """Milliseconds that tracked frames spent in each of the server's stages; stages that never ran are left out."""
     times = records["stages_ms"][records["outcome"] == Outcome.TRACKED].astype(np.float64)
     found = {}
     for column, stage in enumerate(STAGES):
@@ -239,7 +238,7 @@ def of_stages(records: Records) -> dict[str, Spread]:
 
 
 def window_medians_ms(records: Records, begin_s: float, end_s: float, windows: int) -> list[float | None]:
-    """Median latency of the results that came in each of so many equal stretches of time; None where none came."""
+    """Median latency of the results that arrived in each of `windows` equal parts of the time; None if none arrived."""
     tracked = records[records["outcome"] == Outcome.TRACKED]
     place = np.floor((tracked["answered_s"] - begin_s) / (end_s - begin_s) * windows).astype(int)
     latency = (tracked["answered_s"] - tracked["due_s"]) * 1e3

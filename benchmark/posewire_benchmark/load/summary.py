@@ -1,4 +1,4 @@
-"""From what was recorded to a result."""
+"""Turns records into a result."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = ["Measured", "summarise"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """All that is known of one measurement. Times are those of `time.monotonic`.
+    """All data of one measurement. Times are those of `time.monotonic`.
 
     Attributes:
         setting: what was measured.
         schedule: of the frames.
         records: of all frames.
-        begin_s: when the warm-up was over.
-        end_s: when the measured time was over; frames went on a little longer.
-        max_lateness_ms: of a generator whose figures count, 99 % of the frames.
-        generators: processes that sent.
-        generator_cpu_s: of all of them.
+        begin_s: end of the warm-up.
+        end_s: end of the measured time; frames continued for a little longer.
+        max_lateness_ms: largest valid 99th percentile of the generators' lateness.
+        generators: number of processes that sent.
+        generator_cpu_s: processor time of all of them.
         broken: streams that ended early, and why.
-        before: what the server told at the beginning; None: nothing.
-        after: and at the end.
-        gpu: how busy it was.
+        before: the server's metrics at `begin_s`; None: unknown.
+        after: the server's metrics at `end_s`; None: unknown.
+        gpu: its utilisation.
     """
 
     setting: Setting
@@ -110,8 +110,8 @@ def _faults(measured: Measured, too_late: Spread | None) -> tuple[str, ...]:
     faults = []
     if too_late is not None:
         faults.append(
-            f"the generator was late: 99 % of the frames within {too_late.p99:.1f} ms, allowed are "
-            f"{measured.max_lateness_ms:g} ms; give it more processes (--generators), or another machine"
+            f"the generator was late: 99 % of the frames within {too_late.p99:.1f} ms, at most "
+            f"{measured.max_lateness_ms:g} ms is allowed; use more processes (--generators) or another machine"
         )
     if measured.broken:
         stream, why = next(iter(measured.broken.items()))

@@ -1,1 +1,1 @@
-"""The networks against what the machine can do: multiply-adds and bytes, measured time, measured peaks."""
+"""The networks compared with the machine's measured peaks: multiply-adds, bytes, time."""

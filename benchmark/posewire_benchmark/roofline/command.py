@@ -70,11 +70,11 @@ def _sizes(batches: str) -> tuple[int, ...]:
     try:
         return tuple(map(int, batches.split(",")))
     except ValueError:
-        raise ValueError(f"{batches!r} are no batch sizes; give numbers with commas between, e.g. 1,4,16") from None
+        raise ValueError(f"{batches!r} are not batch sizes; give numbers separated by commas, e.g. 1,4,16") from None
 
 
 def _check_compared(given: dict[str, bool]) -> None:
-    """Refuse flags that would have no effect."""
+    """Reject flags that would have no effect."""
     without_effect = [f"--{name}" for name, is_given in given.items() if is_given]
     if without_effect:
         raise ValueError(

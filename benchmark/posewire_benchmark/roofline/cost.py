@@ -1,4 +1,4 @@
-"""What a network has to compute and to move, counted layer by layer."""
+"""Counts what a network computes and moves, layer by layer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _COMPUTING = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """What a network costs for one item of a batch, such as a crop or a pair of frames.
+    """The cost of a network for one item of a batch, such as a crop or a pair of frames.
 
     Attributes:
-        multiply_adds: of all convolutions and linear layers; a transposed convolution counted at its input.
-        parameters: numbers learned, which are read once for a batch.
-        activations: numbers that these layers read and write. What lies between them (norms, ReLUs, sums) is taken to
-            be fused into them, so this is the least that has to be moved where no cache holds it.
+        multiply_adds: of all convolutions and linear layers; transposed convolutions are counted at their input.
+        parameters: number of learned values, which are read once per batch.
+        activations: number of values that these layers read and write. Layers between them (norms, ReLUs, sums) are
+            assumed to be fused, so this is the minimum that must be moved without caches.
     """
 
     multiply_adds: int
@@ -32,12 +32,12 @@ class NetworkCost:
     activations: int
 
     def bytes_moved(self, batch: int, item_bytes: int) -> int:
-        """For a batch of so many, numbers having so many bytes."""
+        """Bytes moved for a batch of `batch` items, with `item_bytes` per value."""
         return (self.parameters + batch * self.activations) * item_bytes
 
 
 def network_cost(network: nn.Module, input_shape: tuple[int, int, int]) -> NetworkCost:
-    """Of a network of tensors; nothing is computed, and `network` stays as it is.
+    """Cost of a network that takes a tensor. Nothing is computed, and `network` is not changed.
 
     Args:
         network: takes `(b, *input_shape)`.
@@ -48,7 +48,7 @@ def network_cost(network: nn.Module, input_shape: tuple[int, int, int]) -> Netwo
 
 
 def network_cost_at(network: nn.Module, example: Any) -> NetworkCost:
-    """Of a network whose way depends on its input, such as torchvision's detectors: it is run once on `example`."""
+    """Cost of a network whose path depends on its input, such as torchvision's detectors: it is run on `example`."""
     return _counted(network.eval(), example)
 
 

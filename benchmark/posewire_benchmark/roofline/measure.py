@@ -1,4 +1,4 @@
-"""The roofline of a bundle: how much of what the device can do its networks reach, and what holds them back."""
+"""The roofline of a bundle: the share of the device's peak that its networks reach, and what limits them."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class RooflineOptions:
     """What is measured.
 
     Attributes:
-        bundle: name or folder. Networks whose published weights are not here have random ones.
+        bundle: name or folder. Networks whose published weights are missing get random ones.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        runtimes: of `posewire_models.inference.RUNTIMES`; empty: torch, and what `auto` takes.
-        precision: `auto`, or what else networks may compute in.
-        batches: sizes.
+        runtimes: of `posewire_models.inference.RUNTIMES`; empty: torch, and the one that `auto` selects.
+        precision: `auto`, or another precision of the networks.
+        batches: batch sizes.
         threads: of a network on the CPU; 0: the libraries' choice.
-        point_s: for how long each network is measured at each size.
-        peak_s: for how long each peak is.
-        workload: sizes with which peaks are reached; None: those for the device.
+        point_s: how long each network is measured at each batch size.
+        peak_s: how long each peak is measured.
+        workload: sizes for measuring the peaks; None: those for the device.
 
     Raises:
         ValueError: a value is out of range.
@@ -69,15 +69,15 @@ class RooflinePoint:
 
     Attributes:
         network: stage and architecture.
-        runtime: what ran it.
-        precision: in what it computed.
-        batch: items.
-        ms: of a batch, median.
-        gmacs: 10^9 multiply-adds a second.
-        gbs: 10^9 bytes a second, weights and activations.
-        share_of_peak: of the device's measured multiply-adds a second.
+        runtime: that ran it.
+        precision: that it computed in.
+        batch: number of items.
+        ms: time of a batch, median.
+        gmacs: 10^9 multiply-adds per second.
+        gbs: 10^9 bytes per second, weights and activations.
+        share_of_peak: of the device's measured multiply-adds per second.
         bound: `compute` or `memory`: which of the two would take longer at its peak.
-        share_of_roof: of the speed that this bound allows. Above 1 where caches hold what is counted as moved.
+        share_of_roof: of the speed that this bound allows. Above 1 if caches hold what is counted as moved.
     """
 
     network: str
@@ -102,7 +102,7 @@ class Roofline:
         peaks: of the device, by precision.
         costs: of each network, for one item.
         points: measured.
-        remarks: what was left out, or is not as it seems.
+        remarks: what was left out or needs an explanation.
     """
 
     machine: Machine
@@ -138,7 +138,7 @@ class Roofline:
 
 
 def measure_roofline(options: RooflineOptions) -> Roofline:
-    """Measure a bundle's networks, and the device beside them.
+    """Measure a bundle's networks and the device's peaks.
 
     Raises:
         ValueError: unknown bundle, device, runtime or precision.
@@ -183,7 +183,7 @@ def measure_roofline(options: RooflineOptions) -> Roofline:
 def roofline_point(
     network: str, cost: NetworkCost, runtime: str, dtype: torch.dtype, batch: int, seconds: float, peaks: Peaks
 ) -> RooflinePoint:
-    """The figures of a network that took `seconds` for a batch."""
+    """The point of a network that took `seconds` for a batch."""
     macs, moved = batch * cost.multiply_adds, cost.bytes_moved(batch, dtype.itemsize)
     compute_s, memory_s = macs / (peaks.gmacs * 1e9), moved / (peaks.copy_gbs * 1e9)
     return RooflinePoint(
@@ -217,7 +217,7 @@ class _Running:
 
     @torch.inference_mode()
     def timed(self, options: RooflineOptions) -> Iterator[tuple[int, float]]:
-        """Batch sizes and seconds."""
+        """Pairs of batch size and seconds."""
         for batch in options.batches:
             images = torch.randn(batch, *self.input_shape, device=self.device)
             images = images.contiguous(memory_format=torch.channels_last)
@@ -225,7 +225,7 @@ class _Running:
 
 
 def _runs(network: BundleNetwork, device: torch.device, options: RooflineOptions) -> Iterator[_Running]:
-    # In what the weights are kept says nothing: OpenVINO leaves them as they are.
+    # Not taken from the weights: OpenVINO does not convert them.
     dtype = select_precision(options.precision, device)
     wanted = (select_runtime(name, device, options.precision) for name in options.runtimes or ("torch", "auto"))
     for runtime in dict.fromkeys(wanted):

@@ -1,4 +1,4 @@
-"""The networks of a bundle, by themselves."""
+"""The individual networks of a bundle."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["BundleNetwork", "bundle_networks", "torchvision_component"]
 
 @dataclass(frozen=True, eq=False)
 class BundleNetwork:
-    """One network; each `build` gives another copy.
+    """One network; each `build` returns a new copy.
 
     Attributes:
         stage: `detector`, `flow` or `pose`.
         component: of the manifest.
-        bundle: where it belongs.
+        bundle: that it belongs to.
     """
 
     stage: str
@@ -38,11 +38,11 @@ class BundleNetwork:
 
     @property
     def has_weights(self) -> bool:
-        """Whether its weights are here; else it is built with random ones."""
+        """Whether its weights are available; otherwise it is built with random ones."""
         return self.component.weights is not None
 
     def build(self) -> nn.Module:
-        """The network."""
+        """Build the network."""
         if self.component.weights is None:
             return random_network(self.component, self.stage)
         folder = weights_folder(self.component, find_bundle(self.bundle))
@@ -50,13 +50,13 @@ class BundleNetwork:
 
     @staticmethod
     def input_shape(network: nn.Module) -> tuple[int, int, int]:
-        """(channels, height, width) of what a network of ours takes."""
+        """(channels, height, width) of the input of one of our networks."""
         height, width = cast(Any, network).config.input_size
         return (6 if isinstance(network, FlowNetS) else 3), height, width
 
 
 def bundle_networks(bundle: str) -> tuple[list[BundleNetwork], list[str]]:
-    """The networks of ours in a bundle, and in words what else there is: it computes by other means.
+    """Our networks in a bundle, and descriptions of its other parts, which are not our networks.
 
     Raises:
         BundleError, UnknownFileError: see `described_bundle`.

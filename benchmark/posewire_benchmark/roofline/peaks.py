@@ -1,4 +1,4 @@
-"""What a device can do at most, measured: no data sheet knows its clock, its cooling or its neighbours."""
+"""Measures the peak performance of a device, since data sheets do not know its clock, cooling or neighbours."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Peaks", "Workload", "measure_peaks"]
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """Sizes with which peaks are reached.
+    """Sizes for measuring the peaks.
 
     Attributes:
         matrix: side of the square matrices.
-        images: in the convolution's batch.
-        channels: of it, in and out.
-        copied_bytes: far beyond any cache.
+        images: number of images in the convolution's batch.
+        channels: of the convolution, in and out.
+        copied_bytes: size of the copy; far larger than any cache.
     """
 
     matrix: int
@@ -31,12 +31,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Peaks:
-    """What one device can do at most in one precision.
+    """Peaks of one device in one precision.
 
     Attributes:
-        matmul_gmacs: 10^9 multiply-adds a second of a large matrix product.
+        matmul_gmacs: 10^9 multiply-adds per second of a large matrix product.
         convolution_gmacs: of a large 3x3 convolution, at the size of the pose network's layers.
-        copy_gbs: 10^9 bytes a second that a copy reads and writes.
+        copy_gbs: 10^9 bytes per second that a copy reads and writes.
     """
 
     matmul_gmacs: float
@@ -45,7 +45,7 @@ class Peaks:
 
     @property
     def gmacs(self) -> float:
-        """The better one: what networks are held against."""
+        """The better of the two, which networks are compared with."""
         return max(self.matmul_gmacs, self.convolution_gmacs)
 
 
@@ -57,12 +57,12 @@ _MAP = (64, 48)
 def measure_peaks(
     device: torch.device, dtype: torch.dtype, budget_s: float = 1.0, workload: Workload | None = None
 ) -> Peaks:
-    """Measure all three.
+    """Measure all three peaks.
 
     Args:
-        device: that is measured.
-        dtype: of the numbers.
-        budget_s: for each of the three.
+        device: to measure.
+        dtype: of the values.
+        budget_s: time for each of the three.
         workload: other sizes.
     """
     of = workload or (_ON_GPU if device.type == "cuda" else _ON_CPU)

@@ -1,4 +1,4 @@
-"""Which runtime is the fastest for each network on this machine's processor: torch, ONNX Runtime or OpenVINO."""
+"""Finds the fastest runtime for each network on this machine's processor: torch, ONNX Runtime or OpenVINO."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from posewire_server.ranges import check_range
 
 __all__ = ["RuntimeOptions", "RuntimeTable", "RuntimeTime", "compare_runtimes"]
 
-# The threads of a runtime look for more work for a while before they sleep; the next one's turn comes after that.
+# The threads of a runtime spin for a while before they sleep; the next runtime waits for that.
 _REST_S = 0.2
 _ERRORS_ONLY = 3
 
@@ -39,9 +39,9 @@ class RuntimeOptions:
 
     Attributes:
         bundle: whose networks.
-        batches: sizes.
-        threads: 0: torch's choice; all runtimes get as many.
-        rounds: in each of which every runtime has its turn.
+        batches: batch sizes.
+        threads: of each runtime; 0: torch's choice, for all runtimes.
+        rounds: number of rounds, in each of which every runtime has one turn.
         turn_s: how long one turn lasts.
 
     Raises:
@@ -67,10 +67,11 @@ class RuntimeTime:
 
     Attributes:
         network: stage and architecture.
-        batch: items.
-        ms: of a batch, median of the rounds' medians, by runtime.
-        fastest: of these.
-        difference: largest of its outputs from torch's, as a share of torch's largest output (at least 1), by runtime.
+        batch: number of items.
+        ms: time of a batch by runtime: median of the rounds' medians.
+        fastest: the fastest runtime.
+        difference: largest difference from torch's outputs, as a share of torch's largest output (at least 1), by
+            runtime.
     """
 
     network: str
@@ -85,7 +86,7 @@ class RuntimeTable:
     """The comparison.
 
     Attributes:
-        machine: where it was made.
+        machine: where it was measured.
         bundle: whose networks.
         threads: of each runtime.
         times: of each network at each batch size.
@@ -112,7 +113,7 @@ class RuntimeTable:
 
 
 def compare_runtimes(options: RuntimeOptions) -> RuntimeTable:
-    """Run each network in each runtime, in turns: a slow moment of the machine meets all of them.
+    """Run each network in each runtime, in turns, so that slow moments of the machine affect all of them.
 
     Raises:
         ValueError: unknown bundle.

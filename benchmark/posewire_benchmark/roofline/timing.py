@@ -1,4 +1,4 @@
-"""How long something takes on a device."""
+"""Measures how long calls take on a device."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MOST_CALLS = 1000
 
 
 def times_s(call: Callable[[], object], device: torch.device, budget_s: float) -> list[float]:
-    """Seconds of single calls, one right after the other, for about `budget_s`; a few before that warm up.
+    """Seconds of single back-to-back calls, for about `budget_s`, after a few calls to warm up.
 
-    On a GPU the events of its own clock are read when all is done, so that nothing waits in between.
+    On a GPU, CUDA events are recorded and read only at the end, so that nothing waits in between.
     """
     for _ in range(_WARM_UP_CALLS):
         call()
     if device.type == "cuda":
-        with torch.cuda.device(device):  # else the events would be those of the first GPU, which has nothing to do
+        with torch.cuda.device(device):  # otherwise the events would belong to the first GPU, which is idle
             return _times_on_gpu(call, device, budget_s)
     times: list[float] = []
     began_s = time.perf_counter()
@@ -36,12 +36,12 @@ def times_s(call: Callable[[], object], device: torch.device, budget_s: float) -
 
 
 def median_s(call: Callable[[], object], device: torch.device, budget_s: float) -> float:
-    """What it usually takes."""
+    """Median seconds of a call."""
     return statistics.median(times_s(call, device, budget_s))
 
 
 def best_s(call: Callable[[], object], device: torch.device, budget_s: float) -> float:
-    """What it takes when nothing disturbs."""
+    """Seconds of the fastest call: without disturbance."""
     return min(times_s(call, device, budget_s))
 
 

@@ -1,1 +1,1 @@
-"""What the service costs beside its networks: `posewire bench`."""
+"""The overhead of the service over its networks: `posewire bench`."""

@@ -1,4 +1,4 @@
-"""The figures: what the service adds, how much it lets through, what the tracker takes, whether memory grows."""
+"""The measurements: overhead of the service, throughput, cost of the tracker, growth of memory."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ __all__ = [
     "tracker_cost",
 ]
 
-# Not measured: the first frames of a stream fill queues, caches and memory pools.
+# The first frames of a stream fill queues, caches and memory pools, and are not measured.
 _WARM_UP_FRAMES = 20
 _FRAMES_A_STREAM = 3
 
 
 @dataclass(frozen=True)
 class ServiceCost:
-    """Medians of one frame, milliseconds; see `FrameCost`.
+    """Medians per frame, in milliseconds; see `FrameCost`.
 
     Attributes:
         service_ms: what gRPC, scheduling and tracking add to decoding and networks.
@@ -50,8 +50,8 @@ class ServiceCost:
         decode_ms: in the decoder.
         networks_ms: in the networks.
         grpc_ms: part of `service_ms`: the way to the server and back.
-        scheduling_ms: part of it: between the stages.
-        tracker_ms: part of it: in the tracker.
+        scheduling_ms: part of `service_ms`: between the stages.
+        tracker_ms: part of `service_ms`: in the tracker.
     """
 
     service_ms: float
@@ -66,7 +66,7 @@ class ServiceCost:
 
 @dataclass(frozen=True)
 class StageCost:
-    """Milliseconds of each network for one frame, called alone, medians; the detector's is 0 where there is none."""
+    """Median milliseconds of each network per frame, called alone; 0 for the detector if there is none."""
 
     detect_ms: float
     flow_ms: float
@@ -74,17 +74,17 @@ class StageCost:
 
     @property
     def together_ms(self) -> float:
-        """One after another; in the service detector and flow overlap."""
+        """Sum of all; in the service, detector and flow overlap."""
         return self.detect_ms + self.flow_ms + self.pose_ms
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Frames a second, medians over the rounds.
+    """Frames per second, medians over the rounds.
 
     Attributes:
         server_fps: over loopback, from this process to a server process.
-        in_process_fps: of the same pipeline called here.
+        in_process_fps: of the same pipeline, called in this process.
         ratio: median of the rounds' ratios.
     """
 
@@ -95,7 +95,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class TrackerCost:
-    """Milliseconds that the tracker takes for a frame (unify and update, without networks)."""
+    """Milliseconds that the tracker takes per frame (unify and update, without networks)."""
 
     people: int
     queue_length: int
@@ -108,10 +108,10 @@ class Memory:
     """Resident memory of the server process, MB.
 
     Attributes:
-        frames: sent on one stream.
+        frames: number of frames sent on one stream.
         before_frames_mb: after a tenth of them, when pools and caches are filled.
         after_frames_mb: after all of them.
-        streams: opened and closed after that.
+        streams: number of streams opened and closed afterwards.
         after_streams_mb: after these.
     """
 
@@ -123,7 +123,7 @@ class Memory:
 
 
 async def service_cost(server: PrivateServer, footage: Footage, options: BenchmarkOptions) -> ServiceCost:
-    """Frames one by one on one stream of an otherwise idle server."""
+    """Send frames one by one on one stream of an otherwise idle server."""
     count = _WARM_UP_FRAMES + options.frames
     costs = await one_by_one(server.access, footage.play(count), with_boxes=not options.use_detector)
     costs = costs[_WARM_UP_FRAMES:]
@@ -140,7 +140,7 @@ async def service_cost(server: PrivateServer, footage: Footage, options: Benchma
 
 
 def stage_cost(networks: Networks, footage: Footage, options: BenchmarkOptions) -> StageCost:
-    """The networks by themselves, one frame at a time, with the people's true boxes."""
+    """Run each network alone, one frame at a time, with the true boxes of the people."""
     decoder = PictureDecoder(Codec.JPEG, None, LimitsConfig())
     played = list(footage.play(_WARM_UP_FRAMES + options.frames))
     previous = Frame(decoder.decode(played[0].data))
@@ -164,7 +164,7 @@ def stage_cost(networks: Networks, footage: Footage, options: BenchmarkOptions) 
 async def throughput(
     server: PrivateServer, pipeline: Pipeline, footage: Footage, options: BenchmarkOptions
 ) -> Throughput:
-    """One stream over loopback and the pipeline in process, in turns: a slow moment of the machine meets both."""
+    """One stream over loopback and the pipeline in process, in turns, so that slow moments affect both."""
     with_boxes = not options.use_detector
     frames = list(footage.play(options.frames))
     tracker = TrackerConfig()
@@ -182,7 +182,7 @@ async def throughput(
 
 
 async def memory(server: PrivateServer, footage: Footage, options: BenchmarkOptions) -> Memory | None:
-    """Many frames on one stream, then many short ones; None where memory cannot be read or no frames are asked for."""
+    """Many frames on one stream, then many short streams; None if memory cannot be read or no frames are requested."""
     if not options.memory_frames or server.memory_mb() is None:
         return None
     with_boxes = not options.use_detector
@@ -197,14 +197,14 @@ async def memory(server: PrivateServer, footage: Footage, options: BenchmarkOpti
 
 
 class _Drift:
-    """A flow field: everything moves alike."""
+    """A uniform flow field."""
 
     def at(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return np.full_like(points, 2.0)
 
 
 def tracker_cost(people: int = 20, queue_length: int = 10, frames: int = 300) -> TrackerCost:
-    """The tracker alone, with that many people who walk on, multi-flow similarity and joint propagation."""
+    """The tracker alone, with `people` walking people, multi-flow similarity and joint propagation."""
     rng = np.random.default_rng(0)
     tracker = Tracker(TrackerConfig(queue_length=queue_length), COCO17.sigmas)
     corners = np.stack([60.0 * np.arange(people), np.full(people, 100.0)], axis=1)

@@ -1,4 +1,4 @@
-"""What the benchmark is told."""
+"""Settings of the service benchmark."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class BenchmarkOptions:
     """Settings of the benchmark.
 
     Attributes:
-        server: networks and device of the servers that are measured.
-        use_detector: let the detector find the people; else the scene's true boxes are given with the frames.
+        server: networks and device of the measured servers.
+        use_detector: let the detector find the people; otherwise the scene's true boxes are sent with the frames.
         width: of the frames, pixels.
         height: of the frames, pixels.
-        people: in the scene.
-        frames: of one round.
-        rounds: of the comparison with the pipeline in process, which alternate.
-        memory_frames: sent on one stream while memory is watched; 0 leaves it out.
-        memory_streams: opened and closed while memory is watched; 0 leaves it out.
+        people: number of people in the scene.
+        frames: number of frames per round.
+        rounds: number of comparisons of server and pipeline in process, which alternate.
+        memory_frames: number of frames sent on one stream while memory is watched; 0: none.
+        memory_streams: number of streams opened and closed while memory is watched; 0: none.
 
     Raises:
         ValueError: a value is out of range.
@@ -54,5 +54,5 @@ class BenchmarkOptions:
 
     @property
     def clip(self) -> ClipOptions:
-        """The frames that are sent."""
+        """The frames to send."""
         return ClipOptions(size=(self.width, self.height), people=self.people)

@@ -1,4 +1,4 @@
-"""The benchmark as a whole, and how its figures are shown."""
+"""Runs the whole benchmark and shows its results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["BenchmarkReport", "run_benchmark"]
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """All figures."""
+    """All results."""
 
     machine: Machine
     models: ModelNames
@@ -49,11 +49,11 @@ class BenchmarkReport:
     memory: Memory | None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values for JSON."""
         return dataclasses.asdict(self)
 
     def as_text(self) -> str:
-        """Lines for people, with what the project promises beside what was measured."""
+        """Human-readable lines, with the project's targets beside the measurements."""
         machine, models, cost, flow = self.machine, self.models, self.service_cost, self.throughput
         stages = self.stages
         what = f"bundle {models.bundle}: detector {models.detector or 'none'}, flow {models.flow}, pose {models.pose}"
@@ -66,7 +66,7 @@ class BenchmarkReport:
             machine.as_line(),
             f"{what}; {frames}, boxes from the {self.boxes_from}",
             "",
-            "service cost a frame (median)",
+            "service cost per frame (median)",
             f"  gRPC, scheduling, tracking {cost.service_ms:8.2f} ms   (at most 3)",
             f"    of it gRPC               {cost.grpc_ms:8.2f} ms",
             f"    of it scheduling         {cost.scheduling_ms:8.2f} ms",
@@ -87,7 +87,7 @@ class BenchmarkReport:
             f"  same pipeline in process   {flow.in_process_fps:8.1f} fps",
             f"  ratio                      {flow.ratio:8.2f}      (at least 0.85)",
             f"tracker, {self.tracker.people} people, L_Q = {self.tracker.queue_length}",
-            f"  a frame (median)           {self.tracker.median_ms:8.2f} ms   (below 2)",
+            f"  per frame (median)         {self.tracker.median_ms:8.2f} ms   (below 2)",
             f"    95 % below               {self.tracker.p95_ms:8.2f} ms",
         ]
         if self.memory is not None:
@@ -109,7 +109,7 @@ def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
         RuntimeError: the server does not start, or does not track the frames.
     """
     load = load_average()
-    # What waits for nothing is measured out of the event loop, in which Ctrl-C would have to wait for it.
+    # Blocking measurements run outside the event loop, in which Ctrl-C would have to wait for them.
     tracker = tracker_cost()
     (footage,) = make_footage(options.clip)
     networks = load_networks(options.server)
@@ -133,7 +133,7 @@ def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
 
 @dataclass(frozen=True)
 class _Served:
-    """What takes a server."""
+    """The measurements that need a server."""
 
     cost: ServiceCost
     secured: ServiceCost | None

@@ -1,4 +1,4 @@
-"""Sending footage: to a server, or to a pipeline in this process."""
+"""Sends footage to a server, or to a pipeline in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from posewire_server.tracking import Boxes, BoxSource, Tracker, TrackerConfig
 
 __all__ = ["FrameCost", "one_by_one", "through_pipeline", "through_server"]
 
-# Frames under way at the same time when throughput is measured.
+# Frames in flight when throughput is measured.
 _IN_FLIGHT = 8
 
 
@@ -35,7 +35,7 @@ class FrameCost:
     """Where the time of one frame went, milliseconds.
 
     Attributes:
-        round_trip: as the client saw it, from sending the frame to having the result.
+        round_trip: as the client saw it, from sending the frame to receiving the result.
         in_server: from the arrival of the request to the departure of the response.
         decode: in the decoder.
         networks: in the networks; detector and flow overlap, so the longer of the two counts.
@@ -55,17 +55,17 @@ class FrameCost:
 
     @property
     def grpc(self) -> float:
-        """Part of it: the way to the server and back."""
+        """Part of `service`: the way to the server and back."""
         return self.round_trip - self.in_server
 
     @property
     def scheduling(self) -> float:
-        """Part of it: waiting between the stages, handing over from thread to thread."""
+        """Part of `service`: waiting between the stages and switching between threads."""
         return self.in_server - self.decode - self.networks - self.tracker
 
 
 async def one_by_one(access: ServerAccess, frames: Iterable[FootageFrame], *, with_boxes: bool) -> list[FrameCost]:
-    """Send each frame when the result of the one before it is there.
+    """Send each frame after the result of the previous one has arrived.
 
     Raises:
         RuntimeError: a frame was not tracked.
@@ -85,7 +85,7 @@ async def one_by_one(access: ServerAccess, frames: Iterable[FootageFrame], *, wi
 
 
 async def through_server(access: ServerAccess, frames: list[FootageFrame], *, with_boxes: bool) -> float:
-    """Seconds that a server takes for all frames, with several under way."""
+    """Seconds that a server takes for all frames, with several in flight."""
     requests = [frame.request(number, with_boxes=with_boxes) for number, frame in enumerate(frames)]
     async with _stream(access) as call:
         under_way = asyncio.Semaphore(_IN_FLIGHT)
@@ -108,7 +108,7 @@ async def through_server(access: ServerAccess, frames: list[FootageFrame], *, wi
 async def through_pipeline(
     pipeline: Pipeline, config: TrackerConfig, frames: list[FootageFrame], *, with_boxes: bool
 ) -> float:
-    """Seconds that the pipeline takes for all frames in this process, each decoded while the one before is in work."""
+    """Seconds that the pipeline takes for all frames in this process; each is decoded while the previous one runs."""
     decoder = PictureDecoder(Codec.JPEG, None, LimitsConfig())
     session = Session("in process", Tracker(config, pipeline.networks.joint_set.sigmas))
     loop = asyncio.get_running_loop()
@@ -124,7 +124,7 @@ async def through_pipeline(
 
 
 def _given(frame: FootageFrame) -> Boxes:
-    """Its boxes as a caller's."""
+    """The frame's boxes, marked as from the caller."""
     return Boxes.of(frame.boxes, np.ones(len(frame.boxes)), BoxSource.CALLER)
 
 
@@ -133,7 +133,7 @@ _Call = grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackRespons
 
 @asynccontextmanager
 async def _stream(access: ServerAccess) -> AsyncIterator[_Call]:
-    """A stream on a connection of its own; in the end it is closed in order."""
+    """A stream on its own connection, closed properly at the end."""
     connections = own_connection(access)
     connection = connections.to(connections.preferred)
     call: Any = connection.stub.Track(metadata=connection.metadata)

@@ -1,1 +1,1 @@
-"""The paper's Table 5 and the search of what it leaves open: networks run once, then the tracker alone, many times."""
+"""The paper's Table 5, and the search for what it leaves open: networks run once, then only the tracker, many times."""

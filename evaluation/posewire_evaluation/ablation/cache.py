@@ -1,11 +1,11 @@
-"""Outputs of networks on disk, so that no network runs twice on the same thing.
+"""Caches outputs of networks on disk, so that no network runs twice on the same input.
 
     FOLDER/NAME-DIGEST/detections.npz     boxes and scores of every frame, and when it was taken
-    FOLDER/NAME-DIGEST/flow.npy           all fields, memory-mapped: processes share them, no process holds them
-    FOLDER/NAME-DIGEST/poses.npz          a pose for every (frame, box) that anybody has asked for so far
+    FOLDER/NAME-DIGEST/flow.npy           all fields, memory-mapped: shared by processes instead of held by each
+    FOLDER/NAME-DIGEST/poses.npz          a pose for every (frame, box) that was needed so far
 
-NAME is that of the sequence; each digest is of all that the content depends on: network, settings, video, software.
-Files are written beside their place and moved there, so that a file is whole or not there.
+NAME is that of the sequence; each digest covers all that the content depends on: network, settings, video, software.
+Files are written to a temporary name and then moved, so that they are never incomplete.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ __all__ = [
 
 
 _FORMAT = 2
-# What decodes pictures, computes DIS and makes boxes and joints of the networks' outputs.
+# What decodes pictures, computes DIS, and turns outputs of the networks into boxes and joints.
 _SOFTWARE = {"posewire": __version__, "opencv": cv2.__version__, "pyav": av.__version__}
 _OF_DETECTIONS = ("boxes", "scores", "counts", "times_s")
 _MOST_COLUMNS = 320
-"""Fields are kept at this width at most, those of DIS at half of its own, so that they take a quarter of the room.
+"""Fields are stored with at most this many columns, those of DIS at half their width: a quarter of the space.
 
-That is not free. Of frames 1280 pixels wide, the displacement of 99 points in 100 stays within 0.7 pixels; at the edges
-of what moves it may be 4 off. So replayed tracks are not quite those of the service. Half precision costs 0.01 pixels.
+This has a cost. For frames 1280 pixels wide, the displacements of 99 in 100 points stay within 0.7 pixels; at the edges
+of moving things they may be off by 4. So replayed tracks are not quite those of the service. Half precision costs 0.01
+pixels.
 """
 
 
@@ -60,7 +61,7 @@ class CacheError(EvaluationError):
 
 
 def digest_of(*parts: object) -> str:
-    """16 hexadecimal digits that stand for `parts`, which must be JSON values, and for the software that runs them."""
+    """16 hexadecimal digits that identify `parts`, which must be JSON values, and the versions of the software."""
     text = json.dumps([_FORMAT, _SOFTWARE, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -72,7 +73,7 @@ class CachedDetections:
     Attributes:
         boxes: `(n, 4)` float32 xyxy of all frames, one frame after another.
         scores: `(n,)` float32.
-        counts: `(frames,)` int64: boxes of each frame.
+        counts: `(frames,)` int64: number of boxes per frame.
         times_s: `(frames,)` float64: when each frame was taken.
         frame_size: (height, width) of the frames.
     """
@@ -91,7 +92,7 @@ class CachedDetections:
 
 
 class KnownPoses:
-    """Poses by frame and box. A box is looked up by its exact coordinates: a pose is never given for another box."""
+    """Poses by frame and box. Boxes are looked up by their exact coordinates."""
 
     def __init__(self, joints: int) -> None:
         self._joints = joints
@@ -101,14 +102,14 @@ class KnownPoses:
         return len(self._poses)
 
     def missing(self, frame: int, xyxy: Float32s) -> npt.NDArray[np.intp]:
-        """Rows of the boxes `(n, 4)` whose poses are not known yet; of equal boxes only the first."""
+        """Rows of the boxes `(n, 4)` whose poses are not known yet; only the first of equal boxes."""
         keys = [(frame, box.tobytes()) for box in _exact(xyxy)]
         return np.array(
             [row for row, key in enumerate(keys) if key not in self._poses and key not in keys[:row]], dtype=np.intp
         )
 
     def add(self, frame: int, xyxy: Float32s, joints: Float32s) -> None:
-        """Remember the poses `(n, k, 3)` of boxes `(n, 4)`; those that are known stay as they are."""
+        """Remember the poses `(n, k, 3)` of boxes `(n, 4)`; known ones are kept."""
         for box, pose in zip(_exact(xyxy), joints, strict=True):
             self._poses.setdefault((frame, box.tobytes()), np.array(pose, np.float32))
 
@@ -118,12 +119,12 @@ class KnownPoses:
         return np.array(poses, np.float32).reshape(len(xyxy), self._joints, 3)
 
     def merge(self, other: KnownPoses) -> None:
-        """Take over what the other knows and this one does not."""
+        """Add the poses of the other that are not known here."""
         for key, pose in other._poses.items():
             self._poses.setdefault(key, pose)
 
     def arrays(self) -> tuple[npt.NDArray[np.int64], Float32s, Float32s]:
-        """All of it: frames `(n,)`, boxes `(n, 4)`, poses `(n, k, 3)`."""
+        """All entries: frames `(n,)`, boxes `(n, 4)`, poses `(n, k, 3)`."""
         boxes = np.frombuffer(b"".join(box for _, box in self._poses), np.float32).reshape(-1, 4)
         poses = np.array(list(self._poses.values()), np.float32).reshape(-1, self._joints, 3)
         return np.array([frame for frame, _ in self._poses], np.int64), boxes, poses
@@ -138,7 +139,7 @@ class KnownPoses:
 
 
 class NetworkCache:
-    """The cache in a folder, which is made when something is stored."""
+    """The cache in a folder, which is created when something is stored."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -148,7 +149,7 @@ class NetworkCache:
         return self._path(sequence, digest, "detections.npz").exists()
 
     def detections(self, sequence: str, digest: str) -> CachedDetections:
-        """What was stored; raises `CacheError` if it is damaged."""
+        """The stored detections; raises `CacheError` if the file is damaged."""
         arrays = read_npz(self._path(sequence, digest, "detections.npz"), (*_OF_DETECTIONS, "size"))
         height, width = arrays["size"].tolist()
         return CachedDetections(arrays["boxes"], arrays["scores"], arrays["counts"], arrays["times_s"], (height, width))
@@ -164,7 +165,7 @@ class NetworkCache:
         return self._path(sequence, digest, "flow.npy").exists()
 
     def flow(self, sequence: str, digest: str) -> npt.NDArray[np.float16]:
-        """Grids `(frames - 1, rows, columns, 2)` float16, of which only what is looked at is read.
+        """Grids `(frames - 1, rows, columns, 2)` float16, memory-mapped: only what is accessed is read.
 
         Raises:
             CacheError: the file is damaged.
@@ -177,14 +178,14 @@ class NetworkCache:
 
     @contextmanager
     def storing_flow(self, sequence: str, digest: str) -> Iterator[Callable[[Float32s], None]]:
-        """Gives a function that takes the grid of one frame after another; the file appears when all went well."""
+        """Yields a function that stores the next frame's grid; the file appears when the block ends without error."""
         with replaced(self._path(sequence, digest, "flow.npy")) as file:
             fields = Fields(file)
             yield fields.add
             fields.finish()
 
     def poses(self, sequence: str, digest: str, joints: int) -> KnownPoses:
-        """All poses that are known; none if nothing is stored. Raises `CacheError` if it is damaged."""
+        """All known poses; none if nothing is stored. Raises `CacheError` if the file is damaged."""
         path = self._path(sequence, digest, "poses.npz")
         if not path.exists():
             return KnownPoses(joints)
@@ -194,7 +195,7 @@ class NetworkCache:
         return KnownPoses.of(arrays["frames"], arrays["boxes"], arrays["poses"])
 
     def store_poses(self, sequence: str, digest: str, known: KnownPoses) -> None:
-        """Keep these in the place of what was stored."""
+        """Replace the stored poses by these."""
         with replaced(self._path(sequence, digest, "poses.npz")) as file:
             frames, boxes, poses = known.arrays()
             np.savez(file, frames=frames, boxes=boxes, poses=poses)
@@ -204,12 +205,12 @@ class NetworkCache:
 
 
 class Fields:
-    """Writes grids one after another as one `.npy` array, whose length is known only in the end.
+    """Writes grids one after another as one `.npy` array, whose length is known only at the end.
 
-    Estimators that take turns give grids of different shapes: all get that of the widest.
+    Estimators that take turns return grids of different shapes: all are resized to the widest.
 
     Args:
-        file: empty, and open for reading too.
+        file: empty, and open for reading and writing.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -218,7 +219,7 @@ class Fields:
         self._count = 0
 
     def add(self, grid: Float32s) -> None:
-        """Append a grid `(rows, columns, 2)`, reduced and in half precision (a thousandth of the displacement)."""
+        """Append a grid `(rows, columns, 2)`, reduced, in half precision (a thousandth of the displacement)."""
         small = _reduced(grid)
         if self._shape is None or small.shape[1] > self._shape[1]:
             self._begin_again(small.shape)
@@ -249,14 +250,14 @@ class Fields:
         self._count += 1
 
     def finish(self) -> None:
-        """Say how many there are."""
+        """Write the final header."""
         self._shape = self._shape or (1, 1, 2)
         self._write_header()
 
     def _write_header(self) -> None:
         assert self._shape is not None
         self._file.seek(0)
-        # numpy leaves room for the length to grow, so that the header can be written again in place.
+        # numpy reserves space for the length to grow, so the header can be rewritten in place.
         header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": (self._count, *self._shape)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
@@ -276,20 +277,20 @@ def _exact(xyxy: Float32s) -> Float32s:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once the block ends well."""
+    """A file that replaces `path` when the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with AtomicPath(path) as target, target.temporary.open("w+b") as file:
         yield file
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of these names; raises `CacheError` if the file is damaged, `OSError` if it may not be read."""
+    """The arrays with these names; raises `CacheError` if the file is damaged, `OSError` if it must not be read."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
             return {name: stored[name] for name in names}
     except PermissionError:
         raise
-    # A changed bit may show as an unknown kind of compression, or in the middle of what was compressed.
+    # A flipped bit may appear as an unknown compression method, or as an error in the middle of compressed data.
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError, zlib.error) as error:
         raise _damaged(path, error) from error
 

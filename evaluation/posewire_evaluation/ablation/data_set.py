@@ -1,4 +1,4 @@
-"""A folder of videos and a folder of truth, put together."""
+"""Combines a folder of videos and a folder of ground truth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LabelledVideo:
     """A video and its truth.
 
     Attributes:
-        truth: who is where.
+        truth: the people in each frame.
         found: the video, and the numbers of its frames.
     """
 
@@ -28,19 +28,19 @@ class LabelledVideo:
 
     @cached_property
     def video(self) -> Video:
-        """The frames; kept, since their digest is."""
+        """The frames. Cached, so that their digest is computed only once."""
         return Video(self.truth.name, self.found.path)
 
 
 def read_data_set(
     videos: Path, truth: Path, *, progress: Callable[[int], None] = lambda done: None
 ) -> list[LabelledVideo]:
-    """All sequences of a data set in PoseTrack format, in the order of their names.
+    """All sequences of a data set in PoseTrack format, sorted by name.
 
     Args:
-        videos: a video file or a folder of pictures for each sequence, see `find_video`.
-        truth: PoseTrack JSON of 2017 or 2018, one file a sequence.
-        progress: called with how many files are read.
+        videos: folder with a video file or a folder of pictures per sequence, see `find_video`.
+        truth: folder of PoseTrack JSON of 2017 or 2018, one file per sequence.
+        progress: called with the number of files read.
 
     Raises:
         EvaluationError: something is missing or faulty; the message names file and frame.

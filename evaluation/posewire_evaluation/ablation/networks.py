@@ -1,4 +1,4 @@
-"""Which networks are compared, what identifies their outputs, and how to get them."""
+"""The networks to compare: how to load them, and what identifies their outputs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Stages(Protocol):
 
 
 class Networks(Protocol):
-    """A choice of networks. It is sent to worker processes, so it must pickle; each loads them when it needs them."""
+    """A choice of networks. Must be picklable, since worker processes get it and load the networks when needed."""
 
     @property
     def name(self) -> str:
@@ -50,29 +50,29 @@ class Networks(Protocol):
 
     @property
     def joint_set(self) -> JointSet:
-        """What the poses' joints mean."""
+        """What the joints of a pose mean."""
         ...
 
     @property
     def identities(self) -> dict[str, Any]:
-        """Of `detector`, `flow` and `pose`: JSON values that differ where outputs may differ."""
+        """JSON values for `detector`, `flow` and `pose` that differ if their outputs may differ."""
         ...
 
     def load(self) -> Stages:
-        """The networks; takes seconds."""
+        """Load the networks; takes seconds."""
         ...
 
 
 @dataclass(frozen=True)
 class BundleNetworks:
-    """The networks of a bundle, with another detector or flow estimator if wanted; see `load_bundle`.
+    """The networks of a bundle, optionally with another detector or flow estimator; see `load_bundle`.
 
     Attributes:
         bundle: a name, or the path of a folder.
-        detector: how the detector is named: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`.
-        flow: how the flow estimator is named: `auto`, `bundle`, `dis[:PRESET]`, `flownet2-s:PATH`, `none`.
+        detector: `bundle`, `onnx:PATH` or `torchvision:NAME[:WEIGHTS]`.
+        flow: `auto`, `bundle`, `dis[:PRESET]`, `flownet2-s:PATH` or `none`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        folders: how many of a path's folders the name has.
+        folders: number of parent folders of a path that are part of the name.
     """
 
     bundle: str = "nano"
@@ -83,7 +83,7 @@ class BundleNetworks:
 
     @property
     def name(self) -> str:
-        """Pose network and detector, as Table 5 names its rows; paths with no more of their folders than wanted."""
+        """Pose network and detector, as in the rows of Table 5; paths are shortened to `folders` parent folders."""
         bundle = self._tail(self.bundle)
         kind, colon, path = self.detector.partition(":")
         return bundle if self.detector == "bundle" else f"{bundle}, {kind}{colon}{self._tail(path)}"
@@ -94,15 +94,15 @@ class BundleNetworks:
 
     @cached_property
     def joint_set(self) -> JointSet:
-        """Of the bundle; raises `BundleError` if there is no such bundle."""
+        """The bundle's joint set; raises `BundleError` if there is no such bundle."""
         return joint_set(read_manifest(find_bundle(self.bundle)).joint_set)
 
     @cached_property
     def identities(self) -> dict[str, Any]:
-        """By the digests of the weights, the settings, and what runs them, since a GPU rounds otherwise.
+        """From the digests of the weights, the settings, and how they are run, since GPUs round differently.
 
         Raises:
-            BundleError: unknown or faulty bundle, or one without the stage that is asked for.
+            BundleError: unknown or faulty bundle, or one without the requested stage.
             PublishedError: it needs published weights that were not fetched.
             ValueError: unknown detector, flow estimator or device.
             OSError: a weight file cannot be read.
@@ -113,17 +113,17 @@ class BundleNetworks:
         return {stage: _identity(chosen, how) for stage, chosen in stages.items()}
 
     def load(self) -> Stages:
-        """The networks; errors are those of `load_bundle`."""
+        """Load the networks; raises what `load_bundle` raises."""
         from posewire_models.bundle import load_bundle
 
         return load_bundle(self.bundle, device=self.device, detector=self.detector, flow=self.flow)
 
 
 def with_unique_names(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]:
-    """The same choices; those that would have one name get as many folders in it as tell them apart.
+    """The same choices; where names clash, as many parent folders are added as are needed to tell them apart.
 
     Raises:
-        ValueError: two are the same, so that nothing does.
+        ValueError: two choices are the same.
     """
     named = list(choices)
     while twice := {name for name, times in Counter(each.name for each in named).items() if times > 1}:
@@ -135,8 +135,8 @@ def with_unique_names(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]
 
 
 def _identity(chosen: ChosenDetector | ChosenFlow, how: dict[str, Any]) -> dict[str, Any]:
-    # Some of the keys say nothing more: they stay, so that what users have in their caches is still known (but for that
-    # of `none`, which costs nothing to make).
+    # Some keys carry no information. They are kept so that existing caches stay valid (except for `none`, which costs
+    # nothing to compute).
     match chosen:
         case Part(component):
             return asdict(component) | how
@@ -156,7 +156,7 @@ def _identity(chosen: ChosenDetector | ChosenFlow, how: dict[str, Any]) -> dict[
 
 
 def _content(path: Path) -> str:
-    """Of a network's file, whose path says nothing of what lies there."""
+    """Digest of a network's file, since its path does not identify the content."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the file of the network")
     return file_digest(path)

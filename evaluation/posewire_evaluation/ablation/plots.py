@@ -1,4 +1,4 @@
-"""Figures by matplotlib, drawn without a display."""
+"""Figures drawn by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_matplotlib", "figure", "save"]
 
 
 def check_matplotlib() -> None:
-    """Find out before hours of work that nothing could be drawn.
+    """Check that figures can be drawn. Call it before hours of work.
 
     Raises:
         EvaluationError: matplotlib is not installed; the message says how to get it.
@@ -20,7 +20,7 @@ def check_matplotlib() -> None:
 
 
 def figure(columns: int, title: str) -> tuple[Any, list[Any]]:
-    """A figure with panels side by side: the figure, and its axes; raises as `check_matplotlib`."""
+    """A figure with panels side by side: returns the figure and its axes; raises like `check_matplotlib`."""
     drawing = _figure_class()(figsize=(3.4 * columns, 3.4), layout="constrained")
     drawing.suptitle(title, fontsize=10)
     panels = [drawing.add_subplot(1, columns, place + 1) for place in range(columns)]

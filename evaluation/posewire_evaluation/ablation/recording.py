@@ -1,4 +1,4 @@
-"""Runs the networks over a video once; afterwards their outputs come from the cache."""
+"""Runs the networks on a video once; afterwards their outputs come from the cache."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _BATCH = 4
 
 @dataclass
 class NetworkTime:
-    """What the networks had to do.
+    """How much the networks had to compute.
 
     Attributes:
-        seconds: that they ran.
-        frames: on which the detector or the flow ran.
-        poses: boxes in which the pose network ran.
+        seconds: time that they ran.
+        frames: frames on which the detector ran, plus those on which the flow ran.
+        poses: number of boxes in which the pose network ran.
     """
 
     seconds: float = 0.0
@@ -42,21 +42,21 @@ class NetworkTime:
     poses: int = 0
 
     def add(self, other: NetworkTime) -> None:
-        """Count the other in."""
+        """Add the other to this one."""
         self.seconds += other.seconds
         self.frames += other.frames
         self.poses += other.poses
 
 
 class LoadedOnce:
-    """The networks of a choice, loaded when they are first needed."""
+    """The chosen networks, loaded when they are first needed."""
 
     def __init__(self, networks: Networks) -> None:
         self.choice = networks
 
     @cached_property
     def stages(self) -> Stages:
-        """The networks, ready to run; raises `EvaluationError` that says why they cannot be loaded."""
+        """The networks, ready to run; raises `EvaluationError` if they cannot be loaded."""
         try:
             return self.choice.load()
         except ValueError as error:
@@ -64,7 +64,7 @@ class LoadedOnce:
 
 
 def record(video: Video, networks: LoadedOnce, cache: NetworkCache) -> NetworkTime:
-    """Run detector and flow over a video, as far as their outputs are not in the cache.
+    """Run detector and flow on a video unless their outputs are in the cache.
 
     Raises:
         VideoError: the video cannot be read; the message names file and frame.
@@ -118,7 +118,7 @@ def _record_flow(video: Video, networks: LoadedOnce, cache: NetworkCache, spent:
 
 
 def keep_poses(video: Video, networks: Networks, cache: NetworkCache, new_poses: KnownPoses) -> None:
-    """Add poses, which another process may have estimated, to the cache."""
+    """Add poses to the cache; another process may have estimated them."""
     if len(new_poses):
         digest = _digest(video, networks, "pose")
         stored = cache.poses(video.name, digest, len(networks.joint_set))
@@ -128,17 +128,17 @@ def keep_poses(video: Video, networks: Networks, cache: NetworkCache, new_poses:
 
 @dataclass(eq=False)
 class RecordedVideo:
-    """The `StageOutputs` of a video: detections and flow from the cache, poses from there too once they were estimated.
+    """The `StageOutputs` of a video: detections and flow from the cache, and poses too once they were estimated.
 
-    A tracker asks for poses in boxes that depend on what it did before, so nobody can know all of them beforehand. The
-    pose network therefore runs for boxes that nobody asked for yet, and for no others.
+    The boxes in which a tracker needs poses depend on its earlier frames, so they cannot be known beforehand. The pose
+    network therefore runs only for boxes that are not in the cache.
 
     Attributes:
         video: whose outputs these are.
-        networks: their makers; loaded only if a pose is missing.
-        cache: where `record` left the detections and the flow.
-        spent: what the pose network had to do.
-        waited_s: seconds for poses that were not known: of the network, of loading it and of reading pictures.
+        networks: that made them; loaded only if a pose is missing.
+        cache: where `record` stored the detections and the flow.
+        spent: how much the pose network had to compute.
+        waited_s: seconds spent on missing poses: loading and running the network, and reading pictures.
     """
 
     video: Video
@@ -156,7 +156,7 @@ class RecordedVideo:
 
     @property
     def joint_set(self) -> JointSet:
-        """What the poses' joints mean."""
+        """What the joints of a pose mean."""
         return self.networks.choice.joint_set
 
     def __len__(self) -> int:
@@ -172,11 +172,11 @@ class RecordedVideo:
         return FlowField(self._fields[frame - 1].astype(np.float32), self._found.frame_size)
 
     def elapsed(self, frame: int) -> float:
-        """Time since the frame before, in intervals of the camera."""
+        """Time since the previous frame, in frame intervals of the camera."""
         return self._elapsed[frame]
 
     def poses(self, frame: int, xyxy: Float32s) -> Float32s:
-        """Joints `(n, k, 3)` in the boxes `(n, 4)`; those that are not known are estimated, and remembered."""
+        """Joints `(n, k, 3)` in the boxes `(n, 4)`; missing ones are estimated and remembered."""
         missing = self._poses.missing(frame, xyxy)
         if len(missing):
             asked = time.perf_counter()
@@ -193,7 +193,7 @@ class RecordedVideo:
 
     @cached_property
     def _elapsed(self) -> list[float]:
-        """As the service tells it of a file: by a clock that has seen the frames so far."""
+        """As the service computes it for a file: from a clock that has seen the frames so far."""
         clock = FrameClock(may_drop=False)
         elapsed, before_s = [], None
         for time_s in self._found.times_s.tolist():
@@ -210,7 +210,7 @@ class RecordedVideo:
         return _digest(self.video, self.networks.choice, stage)
 
     def _frame(self, index: int) -> Frame:
-        """A frame; trackers go forward through a video, so it is decoded once."""
+        """A frame. Trackers go forward through a video, so it is usually decoded only once."""
         if index < self._next_frame:
             self._frames, self._next_frame = self.video.frames(), 0
         skipped = index - self._next_frame

@@ -1,4 +1,4 @@
-"""The tracker on outputs of networks that are known already: everything but pixels and networks."""
+"""Runs the tracker on recorded outputs of the networks, without pixels or networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["StageOutputs", "replay"]
 
 
 class StageOutputs(Protocol):
-    """What the three stages say about one video. Frames count from 0."""
+    """Outputs of the three stages for one video. Frames are counted from 0."""
 
     @property
     def joint_set(self) -> JointSet:
@@ -20,7 +20,7 @@ class StageOutputs(Protocol):
         ...
 
     def __len__(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         ...
 
     def detections(self, frame: int) -> Boxes:
@@ -32,16 +32,16 @@ class StageOutputs(Protocol):
         ...
 
     def elapsed(self, frame: int) -> float:
-        """Time since the frame before, in intervals of the camera: 1, but where frames are missing."""
+        """Time since the previous frame, in frame intervals of the camera: 1 unless frames are missing."""
         ...
 
     def poses(self, frame: int, xyxy: Float32s) -> Float32s:
-        """Joints `(n, k, 3)` in the boxes `(n, 4)`: any boxes, since flow boxes depend on the tracker itself."""
+        """Joints `(n, k, 3)` in any boxes `(n, 4)`, since flow boxes depend on the tracker itself."""
         ...
 
 
 def replay(outputs: StageOutputs, config: TrackerConfig) -> list[TrackedPeople]:
-    """The tracked people of each frame: the tracker is driven as `posewire_server.inference.pipeline` drives it."""
+    """The tracked people of each frame. Calls the tracker as `posewire_server.inference.pipeline` does."""
     tracker = Tracker(config, outputs.joint_set.sigmas)
     tracked = []
     for frame in range(len(outputs)):

@@ -1,4 +1,4 @@
-"""From tracked people to the figures of a table."""
+"""Turns tracked people into the scores in a table."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Scores", "as_prediction", "score"]
 
 @dataclass(frozen=True)
 class Scores:
-    """What a tracker is judged by; in percent, but for the switches.
+    """Scores of a tracker; in percent, except for the switches.
 
     Attributes:
         mean_ap: PoseTrack's mAP.
         mota: PoseTrack's total MOTA.
         idf1: of poses, by OKS.
         hota: of poses, by OKS.
-        switches: changes of identity, the mean over the joints.
+        switches: identity switches, mean over the joints.
         precision: share of the predicted joints that are right.
         recall: share of the true joints that are found.
     """
@@ -46,17 +46,17 @@ def as_prediction(
     joint_score_threshold: float,
     numbers: Sequence[int] | None = None,
 ) -> PoseSequence:
-    """Tracked people as a prediction for a sequence: the frames that the truth has.
+    """Tracked people as a prediction for a sequence, with the frames of the truth.
 
     Args:
         truth: of the sequence.
         tracked: the people of each frame of the video.
         joint_set: of the tracked poses.
-        joint_score_threshold: joints with a lower score are left out, as the paper does.
+        joint_score_threshold: joints with a lower score are left out, as in the paper.
         numbers: of the video's frames; from 0 if left out.
 
     Raises:
-        EvaluationError: the truth has a frame that the video has not; the message names both.
+        EvaluationError: the truth has a frame that the video does not have; the message names both.
     """
     by_number = dict(zip(range(len(tracked)) if numbers is None else numbers, tracked, strict=True))
     frames = []
@@ -69,7 +69,7 @@ def as_prediction(
         people = by_number[true.number]
         joints = joint_set.convert(people.joints, truth.joint_set)
         present = (joints[..., 2] >= joint_score_threshold) & (joints[..., 2] > 0)
-        some = present.any(axis=1)  # a person without a joint is no prediction
+        some = present.any(axis=1)  # people without any joint are left out
         frames.append(
             PoseFrame.of(
                 true.number,
@@ -85,7 +85,7 @@ def as_prediction(
 
 
 def score(pairs: Sequence[tuple[PoseSequence, PoseSequence]]) -> Scores:
-    """Score predictions; errors are those of `score_posetrack` and `score_identities`.
+    """Score predictions; raises what `score_posetrack` and `score_identities` raise.
 
     Args:
         pairs: truth and prediction of each sequence.

@@ -1,4 +1,4 @@
-"""Search of what the paper leaves open: L_Q, box NMS, match threshold, gate for propagation."""
+"""Search for the settings that the paper leaves open: L_Q, box NMS, match and propagation thresholds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHOWN = 10
 
 
 class Objective(StrEnum):
-    """What is to be as high as possible."""
+    """The score to maximise."""
 
     MAP = "map"
     MOTA = "mota"
@@ -38,20 +38,20 @@ class Objective(StrEnum):
     HOTA = "hota"
 
     def of(self, scores: Scores) -> float:
-        """The figure among the scores."""
+        """Its value in `scores`."""
         return scores.mean_ap if self is Objective.MAP else float(getattr(scores, self.value))
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        objective: by which settings were judged.
+        objective: the score by which settings were ranked.
         start: the settings that it started from.
-        curves: of each parameter, the scores of each of its values with everything else as in `start`.
-        tried: all settings with their scores, best first; ties go to those that differ from `start` in fewer
-            parameters.
+        curves: for each parameter, its values with their scores, everything else as in `start`.
+        tried: all settings with their scores, best first; on ties, those that differ from `start` in fewer parameters
+            come first.
     """
 
     objective: Objective
@@ -67,19 +67,19 @@ def search(
     samples: int = 40,
     seed: int = 0,
 ) -> Search:
-    """From the defaults, one parameter at a time, then all together at random.
+    """Vary one parameter of the defaults at a time, then all of them at random.
 
     Args:
-        evaluate: the scores of settings, at least one, in their order; called twice at most.
-        objective: what is to be as high as possible.
-        samples: how many random combinations of the values in `PARAMETERS` are tried.
-        seed: of these.
+        evaluate: returns the scores of settings (at least one) in their order; called at most twice.
+        objective: the score to maximise.
+        samples: number of random combinations of the values in `PARAMETERS`.
+        seed: of these combinations.
 
     Returns:
         Everything that was tried. The same arguments try the same settings.
 
     Raises:
-        EvaluationError: the objective has no value on these data, so that no setting is better than another.
+        EvaluationError: the objective has no value on these data, so settings cannot be compared.
     """
     start = TrackerConfig()
     alone = {name: [_with(start, {name: value}) for value in values] for name, values in PARAMETERS.items()}
@@ -107,12 +107,12 @@ def search(
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean of each figure, as over several sets."""
+    """The mean of each score, for example over several sets."""
     return Scores(*(float(np.mean([getattr(each, field.name) for each in scores])) for field in fields(Scores)))
 
 
 def write_search(found: Search, out_dir: Path) -> str:
-    """Write `tune.txt`, `tune.csv` and `tune.png`; the text is returned too.
+    """Write `tune.txt`, `tune.csv` and `tune.png`; returns the text.
 
     Raises:
         OSError: the folder or a file cannot be written.
@@ -145,7 +145,7 @@ def _in_words(found: Search, header: Sequence[str], rows: Sequence[Sequence[Cell
     parts = []
     for name, curve in found.curves.items():
         now = getattr(found.start, name)
-        # Of equals the present one: there is no reason to change it.
+        # On ties the current value wins: there is no reason to change it.
         best, _ = max(curve, key=lambda point: (found.objective.of(point[1]), point[0] == now))
         cells: list[list[Cell]] = [
             [f"{value:g}", scores.mean_ap, scores.mota, scores.idf1, scores.hota, scores.switches]

@@ -1,4 +1,4 @@
-"""The paper's Table 5: how much joint propagation and each similarity bring, for every detector and pose network."""
+"""The paper's Table 5: the effect of joint propagation and each similarity, for every detector and pose network."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Row:
     """One row of the table.
 
     Attributes:
-        networks: their name.
+        networks: name of the networks.
         number: 1 to 6, as in the paper.
-        measured: what came out.
+        measured: the result.
     """
 
     networks: str
@@ -44,10 +44,10 @@ def ablate(
     """All six rows for every choice of networks.
 
     Args:
-        choices: of networks.
+        choices: the networks to compare.
         sequences: videos with their truth.
         cache_dir: where outputs of networks are kept.
-        workers: processes that track at the same time; 0 for none but this one.
+        workers: number of processes that track in parallel; 0: only this one.
         progress: called with the number of steps done, of `len(choices) * (len(sequences) + len(TABLE_5))`.
 
     Raises:
@@ -69,7 +69,7 @@ def ablate(
 
 
 def write_report(rows: Sequence[Row], out_dir: Path) -> str:
-    """Write `table_5.txt`, `table_5.csv` and `table_5.png`; the text is returned too.
+    """Write `table_5.txt`, `table_5.csv` and `table_5.png`; returns the text.
 
     Raises:
         OSError: the folder or a file cannot be written.

@@ -13,7 +13,7 @@ Cell = str | float | int
 
 
 def as_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Columns set flush: text to the left, numbers to the right, with one decimal."""
+    """Aligned columns: text left, numbers right; floats have one decimal."""
     shown = [list(header), *([_in_words(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
     numeric = [all(not isinstance(row[column], str) for row in rows) for column in range(len(header))]
@@ -28,7 +28,7 @@ def as_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
 
 
 def as_markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]], best: Sequence[int] = ()) -> str:
-    """A table as the documentation has it; in the columns `best`, the highest number is set bold."""
+    """A table as in the documentation; in the columns `best`, the highest number is bold."""
     tops = {column: max((_rounded(row[column]) for row in rows), default=-math.inf) for column in best}
     tops = {column: top for column, top in tops.items() if top > -math.inf}
     lines = ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
@@ -42,7 +42,7 @@ def as_markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]], best: Seq
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """The same with all digits."""
+    """Write the table as CSV, with all digits."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)

@@ -1,4 +1,4 @@
-"""Variants of the tracker on recorded sequences: many at once, in processes of their own."""
+"""Runs variants of the tracker on recorded sequences, in parallel processes."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ TABLE_5 = tuple(
 
 @dataclass(frozen=True)
 class Measured:
-    """How a variant did.
+    """The result of a variant.
 
     Attributes:
-        variant: which.
+        variant: the variant.
         scores: over all sequences.
-        networks: what the networks had to do for it.
-        tracking_s: what the tracker took, all sequences together.
+        networks: how much the networks had to compute for it.
+        tracking_s: time spent in the tracker, over all sequences.
     """
 
     variant: Variant
@@ -80,20 +80,20 @@ def measure(
 ) -> list[Measured]:
     """Track and score all sequences with every variant.
 
-    Detector and flow run once over each video. The last variant goes first and alone: the networks then have the
-    machine to themselves, and the others find nearly all of their poses in the cache. For Table 5 this is the variant
+    Detector and flow run once on each video. The last variant runs first and alone: the networks then have the machine
+    to themselves, and the other variants find nearly all of their poses in the cache. For Table 5 this is the variant
     with the most boxes.
 
     Args:
-        networks: which.
+        networks: the networks to use.
         sequences: videos with their truth.
-        variants: trackers.
+        variants: the trackers to compare.
         cache_dir: of `NetworkCache`.
-        workers: processes; 0 does everything in this one.
+        workers: number of processes; 0: everything runs in this one.
         progress: called with the number of sequences and variants done so far, of `len(sequences) + len(variants)`.
 
     Raises:
-        EvaluationError: a video or a file of the cache cannot be used, or truth and video do not go together.
+        EvaluationError: a video or a file of the cache cannot be used, or truth and video do not match.
     """
     loaded, cache = LoadedOnce(networks), NetworkCache(cache_dir)
     recorded = NetworkTime()
@@ -117,7 +117,7 @@ def measure(
 
 @contextmanager
 def in_parallel(work: Callable[[Task], Result], workers: int) -> Iterator[Callable[[Sequence[Task]], Iterator[Result]]]:
-    """A `map` of `work` over worker processes, which lives as long as the block; 0 workers: in this process."""
+    """A `map` of `work` over worker processes that live as long as the block; 0 workers: in this process."""
     if workers == 0:
         yield lambda tasks: map(work, tasks)
         return
@@ -136,7 +136,7 @@ def _one_thread_each(workers: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """A variant's result, and the poses that it had to have estimated, by sequence."""
+    """A variant's result, and the newly estimated poses, by sequence."""
 
     measured: Measured
     new_poses: list[KnownPoses]

@@ -38,7 +38,7 @@ class Video:
 
     @cached_property
     def digest(self) -> str:
-        """Of the content, so that a cache knows it again under any name."""
+        """Digest of the content, so that a cache recognises it under any name."""
         if not self.path.is_dir():
             return file_digest(self.path)
         total = hashlib.sha256()
@@ -47,7 +47,7 @@ class Video:
         return total.hexdigest()
 
     def frames(self) -> Iterator[Frame]:
-        """All frames, from the first: the pictures that the service would be sent.
+        """All frames in order, as they would be sent to the service.
 
         Raises:
             VideoError: a frame cannot be read, or has another size than the first.

@@ -1,6 +1,6 @@
-"""Drawn scenes of rising difficulty with faults of known size: what the tracker makes of them, and others next to it.
+"""Compares the tracker and others on drawn scenes of increasing difficulty, with faults of known size.
 
-Detections and poses are the truth with faults, so that every figure says something about the tracker and nothing about
-the networks that find people; only flow is also taken from a network, beside the true one and that of DIS. `posewire
-ablate --synthetic` prints the tables of docs/results.md.
+Detections and poses are the ground truth with faults, so that scores depend on the tracker only and not on the networks
+that find people. Flow is the true one, that of DIS, or that of a network. `posewire ablate --synthetic` prints the
+tables of docs/results.md.
 """

@@ -1,8 +1,8 @@
-"""Trackers that users know, on the same boxes and poses: ByteTrack and Norfair, as their packages have them.
+"""Well-known trackers on the same boxes and poses: ByteTrack and Norfair, from their packages.
 
-Neither is a dependency of posewire, not even of an extra. ByteTrack comes with `trackers` (Apache-2.0), which asks for
-the opencv-python that would overwrite opencv-python-headless; Norfair (BSD-3-Clause) asks for numpy 1 and an older
-rich, although it runs with ours. So both are installed without what they ask for:
+Neither is a dependency of posewire, not even in an extra. ByteTrack is in `trackers` (Apache-2.0), which depends on
+opencv-python, which would overwrite opencv-python-headless; Norfair (BSD-3-Clause) depends on numpy 1 and an older
+rich, although it runs with ours. So both are installed without their dependencies:
 
     pip install supervision && pip install --no-deps trackers norfair filterpy
 """
@@ -24,16 +24,16 @@ from posewire_server.tracking.box_geometry import box_nms
 __all__ = ["BASELINES", "Baseline", "bytetrack", "missing_package", "norfair"]
 
 Baseline = Callable[[StageOutputs, float, int], list[TrackedPeople]]
-"""Outputs, frames a second and height of the frames in; people with ids of each frame out."""
+"""From outputs, frames per second and height of the frames to the people, with ids, of each frame."""
 
 _DEFAULTS = TrackerConfig()
 
 
 def bytetrack(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeople]:
-    """ByteTrack (Zhang et al., ECCV 2022): boxes alone, IoU with Kalman filters, doubtful boxes in a second round.
+    """ByteTrack (Zhang et al., ECCV 2022): boxes only, IoU with Kalman filters, low-score boxes in a second round.
 
-    The package's settings, but for three: tracks begin at our box threshold, boxes below it are for the second round,
-    and a track has its id from the first frame on, as posewire's do.
+    The package's settings, except for three: tracks start at our box threshold, boxes below it go to the second round,
+    and a track has its id from its first frame on, as in posewire.
     """
     trackers, supervision = _package("trackers"), _package("supervision")
     threshold = _DEFAULTS.box_score_threshold
@@ -58,10 +58,10 @@ def bytetrack(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeo
 
 
 def norfair(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeople]:
-    """Norfair: joints with Kalman filters, a pose is near a track when most of its joints are.
+    """Norfair: joints with Kalman filters; a pose is near a track if most of its joints are.
 
-    Settings are those of Norfair's demo of multi-person pose tracking, but for two: joints count from our threshold on,
-    and a track begins in its first frame, as posewire's do.
+    The settings of Norfair's demo of multi-person pose tracking, except for two: joints count from our threshold on,
+    and a track starts in its first frame, as in posewire.
     """
     package, distances = _package("norfair"), _package("norfair.distances")
     tracker = package.Tracker(
@@ -72,7 +72,7 @@ def norfair(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeopl
         initialization_delay=0,
         pointwise_hit_counter_max=10,
     )
-    # Given to the constructor, a distance of two poses has it log a warning that a distance of arrays were faster.
+    # Set here, since the constructor would log a warning that a vectorised distance is faster.
     tracker.distance_function = distances.ScalarDistance(
         distances.create_keypoints_voting_distance(
             keypoint_distance_threshold=height / 40, detection_threshold=_DEFAULTS.joint_score_threshold
@@ -91,7 +91,7 @@ def norfair(outputs: StageOutputs, fps: float, height: int) -> list[TrackedPeopl
         ids = np.zeros(len(boxes), np.int64)
         for track in tracker.update(detections):
             seen_in, row = track.last_detection.data
-            if seen_in == frame:  # else it is only guessed
+            if seen_in == frame:  # otherwise it is only predicted
                 ids[row] = track.id
         tracked.append(_people(outputs, frame, boxes, ids))
     return tracked
@@ -101,7 +101,7 @@ BASELINES: dict[str, Baseline] = {"ByteTrack": bytetrack, "Norfair": norfair}
 
 
 def missing_package(name: str) -> str | None:
-    """What has to be installed for a baseline, if anything."""
+    """The package to install for a baseline; None: nothing is missing."""
     wanted = {"ByteTrack": "trackers", "Norfair": "norfair"}[name]
     try:
         _package(wanted)
@@ -111,7 +111,7 @@ def missing_package(name: str) -> str | None:
 
 
 def _people(outputs: StageOutputs, frame: int, boxes: Boxes, ids: npt.NDArray[np.int64]) -> TrackedPeople:
-    """Those boxes that got an id, with their poses."""
+    """The boxes that got an id, with their poses."""
     boxes, ids = boxes[ids > 0], ids[ids > 0]
     poses = outputs.poses(frame, boxes.xyxy)
     people = TrackedPeople.without_ids(boxes, poses, _DEFAULTS.joint_score_threshold)

@@ -1,4 +1,4 @@
-"""Faults of a known size that stand in for those of real detectors and pose networks."""
+"""Faults of known size that stand in for those of real detectors and pose networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 __all__ = ["FAULTS", "Faults", "missed_frames"]
 
-# name: (lowest, highest, unit). One table, so that the message and the check cannot differ.
+# name: (lowest, highest, unit). Used by both the check and its message.
 _RANGES: dict[str, tuple[float, float, str]] = {
     "missed": (0.0, 0.9, "of the detections"),
     "missed_run_frames": (1.0, 100.0, "frames"),
@@ -24,18 +24,18 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, and how much.
+    """Kind and size of faults.
 
     Attributes:
-        missed: share of the detections that are left out, over and above people who are mostly hidden.
-        missed_run_frames: mean length of a run of missed detections of one person: detectors fail for a reason that
-            lasts. At a lower frame rate it is shorter, as the reason is.
-        box_jitter: standard deviation of each edge of a detection, of the box's side.
-        joint_jitter: standard deviation of each joint, times the OKS scale of that joint (kappa times the root of the
-            person's area), about what annotators disagree by at 0.5.
-        phantoms: places in the scene where the detector sees people who are not there, and the pose network too.
-        phantom_rate: share of the frames in which it does.
-        rate_divisor: one frame of so many is taken.
+        missed: share of the detections that are left out, in addition to people who are mostly hidden.
+        missed_run_frames: mean length of a run of missed detections of one person, in frames at the full rate, since
+            causes of misses last for some time. At a lower frame rate runs have fewer frames.
+        box_jitter: standard deviation of each edge of a detection, as a share of the box's side.
+        joint_jitter: standard deviation of each joint, as a multiple of its OKS scale (kappa times the root of the
+            person's area); about the disagreement of annotators at 0.5.
+        phantoms: number of places in the scene where detector and pose network see people who are not there.
+        phantom_rate: share of the frames in which they are detected.
+        rate_divisor: every n-th frame is used.
 
     Raises:
         ValueError: a value is out of range.
@@ -64,11 +64,11 @@ FAULTS: dict[str, Faults] = {
     "low-rate": Faults(rate_divisor=3),
     "all": Faults(missed=0.15, box_jitter=0.04, joint_jitter=0.2, phantoms=3, phantom_rate=0.08),
 }
-"""One fault at a time, and a bit of each (but for the frame rate) together."""
+"""One fault at a time, and all of them (except for the frame rate) together, each smaller."""
 
 
 def missed_frames(faults: Faults, frames: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """In which frames `(frames,)` the detector misses a person: a two-state chain, begun in its long-run mixture."""
+    """In which frames `(frames,)` the detector misses a person: a two-state Markov chain in its stationary state."""
     if faults.missed == 0.0:
         return np.zeros(frames, np.bool_)
     found_again = 1.0 / max(1.0, faults.missed_run_frames / faults.rate_divisor)

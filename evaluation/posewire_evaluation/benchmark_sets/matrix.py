@@ -1,4 +1,4 @@
-"""All sets, faults and trackers, several at a time."""
+"""Runs all sets, faults and trackers, several at a time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def run_tasks(
 
     Args:
         size: of the sets.
-        tasks: to do.
-        workers: processes; 0 for none but this one.
+        tasks: to run.
+        workers: number of processes; 0: only this one.
         progress: called with the number of tasks done.
 
     Raises:
@@ -63,9 +63,9 @@ def evaluate_on_sets(
     workers: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Scores]:
-    """Scores of settings of posewire's tracker, the mean over all sets, with all faults and DIS flow.
+    """Scores of settings of posewire's tracker: means over all sets, with all faults and DIS flow.
 
-    Errors are those of `run_tasks`.
+    Raises what `run_tasks` raises.
     """
     trackers = [Tracking(str(place), config) for place, config in enumerate(configs)]
     tasks = [Task(name, _TUNED_ON, FlowKind.DIS, trackers) for name in SETS]

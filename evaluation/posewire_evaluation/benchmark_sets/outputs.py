@@ -1,4 +1,4 @@
-"""Truth and faults in place of networks."""
+"""Ground truth with faults, in place of networks."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from posewire_server.tracking.box_geometry import iou
 __all__ = ["FaultyOutputs"]
 
 
-# Who is seen less than this is seen by no detector; who is seen as a whole gets a score of about 0.95, and 0.5, the
-# tracker's threshold, belongs to somebody of whom a third is seen.
+# People who are less visible than this are never detected. A fully visible person gets a score of about 0.95; a person
+# of whom a third is visible gets about 0.5, the tracker's threshold.
 _LEAST_VISIBLE = 0.1
 _SCORE_UNSEEN, _SCORE_PER_SEEN, _SCORE_NOISE = 0.25, 0.7, 0.04
-# Scores of joints: hidden, outside the picture or the crop, and seen: these differ from person to person, and a little
-# from frame to frame. With joints that the body itself hides, a pose's mean is then 0.4 to 0.75.
+# Scores of joints that are hidden, outside the picture or the crop, and visible. Those of visible joints differ between
+# people, and a little between frames. With joints that the body itself hides, the mean of a pose is 0.4 to 0.75.
 _HIDDEN, _OUTSIDE = 0.2, 0.08
 _SEEN, _FRAME_NOISE, _JOINT_NOISE = (0.55, 0.85), 0.05, 0.05
-# Mean scores of poses in false boxes: quantiles 5, 25, 50, 75 and 95 of the nano bundle's pose network in the false
-# boxes of its detector. (In true boxes on COCO pictures they are 0.25, 0.45, 0.61, 0.75, 0.89.)
+# Mean scores of poses in false boxes: percentiles 5, 25, 50, 75 and 95 of the nano bundle's pose network in false boxes
+# of its detector. (In true boxes on COCO pictures they are 0.25, 0.45, 0.61, 0.75, 0.89.)
 _SEEN_IN_PHANTOMS = ((0.05, 0.25, 0.5, 0.75, 0.95), (0.15, 0.26, 0.34, 0.48, 0.68))
-# The pose network sees as much of the surroundings of a box.
+# The crop that the pose network sees is larger than the box by this factor.
 _CROP = 1.25
-# A box that has less in common with everybody shows nobody.
+# A box that overlaps nobody by at least this much contains nobody.
 _LEAST_OVERLAP = 0.15
 _KAPPAS = 2.0 * np.asarray(NANO19.sigmas, np.float32)
 
 
 class _Phantoms(NamedTuple):
-    """Things that look like people, in the picture as it is when the camera does not move."""
+    """Things that look like people, in the coordinates of the scene before camera motion."""
 
     boxes: Float32s
     joints: Float32s
@@ -46,14 +46,14 @@ class _Phantoms(NamedTuple):
 
 
 class FaultyOutputs:
-    """The `StageOutputs` of a scene: the truth, faulted.
+    """The `StageOutputs` of a scene: its ground truth with faults.
 
-    The same scene and faults always give the same outputs. What a person's pose looks like in a frame does not depend
-    on who asks, nor on the box: all trackers get the same poses.
+    The same scene and faults always give the same outputs. A person's pose in a frame does not depend on the tracker or
+    on the box: all trackers get the same poses.
 
     Args:
-        scene: whose truth it is.
-        faults: what goes wrong.
+        scene: that supplies the truth.
+        faults: that are applied to it.
         flow: where the flow comes from.
     """
 
@@ -67,7 +67,7 @@ class FaultyOutputs:
             person: missed_frames(faults, len(scene.people), self._rng(1, person)) for person in everybody.tolist()
         }
         self._phantoms = self._make_phantoms()
-        # Many trackers ask for the same.
+        # Many trackers ask for the same frames.
         self._known_detections: dict[int, Boxes] = {}
         self._known_flow: dict[int, FlowField] = {}
         self._known_people: dict[int, tuple[Float32s, Float32s, Float32s]] = {}
@@ -76,7 +76,7 @@ class FaultyOutputs:
         return len(self._scene.people)
 
     def detections(self, frame: int) -> Boxes:
-        """Everybody's box, except those of hidden and of missed people; and phantoms. In no particular order."""
+        """Boxes of all people who are neither hidden nor missed, and of phantoms, in random order."""
         if frame not in self._known_detections:
             self._known_detections[frame] = self._detect(frame)
         return self._known_detections[frame]
@@ -111,11 +111,11 @@ class FaultyOutputs:
         return EstimatedFlow(self._scene.estimated[self._flow][frame - 1].astype(np.float32), self._size)
 
     def elapsed(self, frame: int) -> float:
-        """No frame is missing."""
+        """Always 1: no frame is missing."""
         return 1.0
 
     def poses(self, frame: int, xyxy: Float32s) -> Float32s:
-        """In each box `(n, 4)` the pose of the person, or phantom, who fills it best and is seen best."""
+        """Pose in each box `(n, 4)`: of the person or phantom with the highest product of IoU and visibility."""
         if frame not in self._known_people:
             self._known_people[frame] = self._look_at(frame)
         boxes, clearness, joints = self._known_people[frame]
@@ -130,7 +130,7 @@ class FaultyOutputs:
         return _seen_in_crop(found, xyxy)
 
     def _look_at(self, frame: int) -> tuple[Float32s, Float32s, Float32s]:
-        """Of the people and then the phantoms of a frame: boxes `(n, 4)`, how well they are seen `(n,)`, poses."""
+        """Boxes `(n, 4)`, visibility `(n,)` and poses of the people in a frame, followed by the phantoms."""
         people = self._scene.people[frame]
         visible = people.visible_fraction
         clearness = np.where(visible >= 0.5 * _LEAST_VISIBLE, 0.3 + 0.7 * visible, 0.0)
@@ -140,7 +140,7 @@ class FaultyOutputs:
         return boxes, clearness, joints.reshape(-1, len(NANO19), 3)
 
     def _pose(self, frame: int, row: int) -> Float32s:
-        """The pose `(19, 3)` of a person of the frame, or of a phantom (the rows after them)."""
+        """The pose `(19, 3)` of a person in the frame, or of a phantom (the rows after the people)."""
         people = self._scene.people[frame]
         if row >= len(people.ids):
             phantom = row - len(people.ids)
@@ -157,7 +157,7 @@ class FaultyOutputs:
         return pose
 
     def _pose_of_nobody(self, frame: int, box: Float32s) -> Float32s:
-        """What a pose network says of a box without a person: joints anywhere, with low scores."""
+        """A pose network's output in a box without a person: joints anywhere, with low scores."""
         rng = self._rng(5, frame)
         places = rng.random((len(NANO19), 2)) * (box[2:] - box[:2]) + box[:2]
         return np.column_stack([places, rng.uniform(0.02, 0.15, len(NANO19))]).astype(np.float32)
@@ -185,16 +185,16 @@ class FaultyOutputs:
 
 
 def _mapped(points: Float32s, affine: Float64s) -> Float32s:
-    """Points `(n, 2)` or joints `(n, 3)` under a map `(2, 3)`; scores stay."""
+    """Points `(n, 2)` or joints `(n, 3)` transformed by the affine map `(2, 3)`; scores are kept."""
     moved = points.copy()
     moved[:, :2] = points[:, :2] @ affine[:, :2].T.astype(np.float32) + affine[:, 2].astype(np.float32)
     return moved
 
 
 def _seen_in_crop(joints: Float32s, xyxy: Float32s) -> Float32s:
-    """The joints, with those outside the crop of their box unseen."""
+    """The joints, with low scores for those outside the crop of their box."""
     middles, sides = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
-    # The crop has the form of the network's input, 4:3.
+    # The crop has the aspect ratio of the network's input, 4:3.
     sides = np.maximum(sides, sides[:, ::-1] * (0.75, 4 / 3)) * _CROP
     away = np.abs(joints[..., :2] - middles[:, None]) > sides[:, None] / 2
     unseen = np.where(away.any(axis=2), np.minimum(joints[..., 2], _OUTSIDE), joints[..., 2])

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md: every tracker on every set, with every fault."""
+"""Makes the tables of docs/results.md: every tracker on every set, with every fault."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MUST_HOLD_ON = ("occlusion", "fast-motion")
 
 @dataclass(frozen=True)
 class Results:
-    """Scores by set, fault, kind of flow and name of the tracker."""
+    """Scores by set, fault, kind of flow and name of tracker."""
 
     size: SetSize
     scores: dict[tuple[str, str, FlowKind, str], Scores]
@@ -35,12 +35,12 @@ class Results:
         return self.scores[set_name, fault, flow, tracker]
 
     def trackers(self, flow: FlowKind = FlowKind.DIS) -> list[str]:
-        """Names of the trackers that were compared."""
+        """Names of the trackers compared with this kind of flow."""
         return list(dict.fromkeys(name for _, _, kind, name in self.scores if kind is flow))
 
 
 def tasks_of(trackers: Sequence[Tracking]) -> list[Task]:
-    """Everything that the page shows: all faults with DIS; missed detections and low rate with the other flows too."""
+    """All tasks of the page: all faults with DIS; missed detections and low rate also with the other flows."""
     with_dis = [Task(name, fault, FlowKind.DIS, trackers) for fault in FAULTS for name in SETS]
     posewire = [tracker for tracker in trackers if tracker.config is not None]
     with_others = [
@@ -55,7 +55,7 @@ def tasks_of(trackers: Sequence[Tracking]) -> list[Task]:
 def compare(
     trackers: Sequence[Tracking], size: SetSize, *, workers: int, progress: Callable[[int], None] = lambda _: None
 ) -> Results:
-    """Run all of it; errors are those of `run_tasks`."""
+    """Run all tasks; raises what `run_tasks` raises."""
     tasks = tasks_of(trackers)
     results = run_tasks(size, tasks, workers=workers, progress=progress)
     return Results(
@@ -69,7 +69,7 @@ def compare(
 
 
 def write_results(results: Results, out_dir: Path) -> str:
-    """Write `tables.md`, `results.csv` and `faults.png`; the Markdown is returned too.
+    """Write `tables.md`, `results.csv` and `faults.png`; returns the Markdown.
 
     Raises:
         OSError: the folder or a file cannot be written.
@@ -127,7 +127,7 @@ def _by_fault(results: Results, objective: Objective) -> str:
 
 
 def _flows(results: Results) -> str:
-    """Mean MOTA and IDF1 of the sets, with each kind of flow."""
+    """Mean MOTA and IDF1 over the sets, with each kind of flow."""
     faults = list(dict.fromkeys(fault for _, fault, kind, _ in results.scores if kind is FlowKind.TRUE))
     rows: list[list[Cell]] = []
     for tracker in results.trackers(FlowKind.TRUE):

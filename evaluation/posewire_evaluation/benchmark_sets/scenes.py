@@ -1,4 +1,4 @@
-"""The scenes of the benchmark sets: drawn once, kept as truth without pictures."""
+"""The scenes of the benchmark sets: drawn once, stored as ground truth without pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FlowKind(StrEnum):
     """Where flow comes from."""
 
     TRUE = "true"
-    """What the scene knows, exact at every point."""
+    """The scene's own motion, exact at every point."""
     NETWORK = "network"
     """The nano bundle's flow network on the pictures."""
     DIS = "dis"
@@ -85,11 +85,11 @@ class DrawnScene:
     Attributes:
         config: of the scene.
         people: of each frame.
-        labels: of each frame, what is seen where: PNG with 16 bits.
+        labels: of each frame, the part visible at each pixel: 16-bit PNG.
         bases: `(frames, 2, 3)`, see `posewire.synth.layout.Layout`.
         maps: `(frames, parts, 2, 3)`.
         turns: `(frames, parts)`.
-        estimated: of each kind that sees the pictures, its fields `(frames - 1, rows, columns, 2)`.
+        estimated: fields `(frames - 1, rows, columns, 2)` of each kind of flow that is estimated from the pictures.
     """
 
     config: SceneConfig
@@ -102,7 +102,7 @@ class DrawnScene:
 
     @property
     def name(self) -> str:
-        """For messages and as the name of the sequence."""
+        """For messages, and the name of the sequence."""
         return f"scene of {self.config.people} people, seed {self.config.seed}, {self.config.fps:g} fps"
 
     def flow(self, frame: int) -> TrueFlow:
@@ -114,7 +114,7 @@ class DrawnScene:
         return Layout(np.asarray(labels, np.uint16), self.bases[frame], self.maps[frame], self.turns[frame])
 
     def truth(self) -> PoseSequence:
-        """The scene as the metrics take it: everybody of whom a joint is seen, with the joints that are seen."""
+        """The scene as the metrics need it: people with at least one visible joint, and their visible joints."""
         return PoseSequence(self.name, POSETRACK15, tuple(map(_true_frame, range(len(self.people)), self.people)))
 
 
@@ -135,7 +135,7 @@ def _true_frame(number: int, people: People) -> PoseFrame:
 
 
 def draw(config: SceneConfig, cache_dir: Path) -> DrawnScene:
-    """The truth of a scene: from `cache_dir`, or drawn and kept there.
+    """The truth of a scene, from `cache_dir` or else drawn and stored there.
 
     Raises:
         CacheError: a file of the cache is damaged.
@@ -165,7 +165,7 @@ def _estimators() -> dict[FlowKind, FlowEstimator]:
     folder = find_bundle(_BUNDLE)
     network = read_manifest(folder).flow
     assert network is not None
-    # By PyTorch: what a faster runtime rounds otherwise would be another result on another machine.
+    # Run by PyTorch: a faster runtime rounds differently, so results would differ between machines.
     return {
         FlowKind.DIS: DisFlow(DisSettings(width=_DIS_WIDTH)),
         FlowKind.NETWORK: build_flow(network, folder, torch.device("cpu"), runtime="torch"),

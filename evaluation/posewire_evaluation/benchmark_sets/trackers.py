@@ -1,4 +1,4 @@
-"""What is compared on the benchmark sets: posewire in all its variants, and the baselines."""
+"""The trackers compared on the benchmark sets: all variants of posewire, and the baselines."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ ALL_TRACKERS = (
 
 @dataclass(frozen=True)
 class SetSize:
-    """How much is drawn of each set.
+    """How much of each set is drawn.
 
     Attributes:
-        scenes: of each set.
-        frames: of each scene, at the full frame rate.
+        scenes: number of scenes per set.
+        frames: number of frames per scene, at the full frame rate.
         cache_dir: where synthetic scenes are kept.
     """
 
@@ -73,7 +73,7 @@ class Task:
         set_name: one of `scenes.SETS`.
         fault: one of `FAULTS`.
         flow: where the flow comes from.
-        trackers: that are compared.
+        trackers: to compare.
     """
 
     set_name: str

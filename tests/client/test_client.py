@@ -391,7 +391,7 @@ async def test_a_process_that_is_forked_beside_an_open_client_is_told_that_it_ca
     *children, own = await forked(program, server.address)
     assert own == "0 9.9"
     assert children[1::2] == ["exit code 0"] * 3
-    assert all("fork first and connect then" in told for told in children[::2])
+    assert all("fork before connecting" in told for told in children[::2])
 
 
 async def test_a_program_without_an_event_loop_is_told_of_a_reconnect_too(serve: Any, scripts: Any) -> None:

@@ -68,7 +68,7 @@ def test_pulled_weights_are_listed_verified_and_not_pulled_twice(mirror: Web) ->
     result = run("pull", "mmflow-flownets")
     assert result.exit_code == 0, result.stderr
     assert "mmflow-flownets: " in result.stderr
-    assert "published without a digest to check it by; what came has the SHA-256" in result.stderr
+    assert "published without a digest to check it by; the downloaded file has the SHA-256" in result.stderr
     assert " yes " in row("mmflow-flownets")
     assert "to fetch: 311 MB" in row("paper-r50")  # pose and detector; its flow is here
     result = run("verify")

@@ -399,7 +399,7 @@ async def test_a_detector_that_ran_less_often_is_told_of_once(tmp_path: Path) ->
     assert list(_notes(recording)) == []
     stretched = track_pb2.TrackedFrame(number=1, detect_every=4)
     (note,) = _notes(replace(recording, outcomes={**recording.outcomes, 1: stretched}))
-    assert "the detector ran less often than it was asked to" in note
+    assert "the detector ran less often than requested" in note
 
 
 async def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ async def test_a_drain_is_told_even_if_no_frame_was_lost(serve: Any, scripts: An
     async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(200)) as stream:
         with pytest.raises(posewire.StreamDrained, match="ids start anew") as caught:
             await collect(stream)
-        # A stream whose frames have all been sent ends in order.
+        # A stream whose frames have all been sent ends normally.
         async with client.track() as whole:
             for picture in pictures(3):
                 await whole.send(picture)

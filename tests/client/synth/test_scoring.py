@@ -1,4 +1,4 @@
-"""Scores against the truth, with mistakes made on purpose."""
+"""Scores against the ground truth, with deliberate errors."""
 
 from __future__ import annotations
 

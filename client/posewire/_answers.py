@@ -1,4 +1,4 @@
-"""What the responses of a stream mean: for its account, and for going on elsewhere."""
+"""Handles the responses of a stream: they update its account, and what another server needs to resume it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from posewire.v1 import track_pb2
 __all__ = ["DISCONNECTED", "Answers"]
 
 DISCONNECTED = "disconnected"
-"""The reason of frames that are dropped because a connection was lost."""
+"""The reason given for frames that are dropped because a connection was lost."""
 
 _DROP_MESSAGES = {
     "superseded": "a newer frame arrived while this one waited at the server",
@@ -24,26 +24,26 @@ _DROP_MESSAGES = {
 
 
 class Answers:
-    """Enters the responses of one call after the other.
+    """Enters the responses of successive calls.
 
     Args:
         info: of the first call.
         goes_on: whether a lost call is followed by another one.
-        resume: from where the first call was to go on.
+        resume: the point from which the first call was asked to resume.
 
     Attributes:
         ledger: the account.
-        retained: what another server has to see.
-        resends: whether frames without an answer are sent again after a loss.
-        draining: the server of the present call has said that it is going away.
-        left_out: it has given up frames for that, which are not sent again.
-        account: its own account of the present call, once it has come.
-        progress: frames that got their result from the present call.
+        retained: the frames and token that another server needs.
+        resends: whether unanswered frames are sent again after a loss.
+        draining: whether the server of the current call has said that it is going away.
+        left_out: whether a server dropped frames for that reason which are not sent again.
+        account: the server's account of the current call, once received.
+        progress: number of frames that got their result from the current call.
     """
 
     def __init__(self, info: StreamInfo, *, goes_on: bool, resume: ResumePoint | None = None) -> None:
         settings = info.settings
-        # Packets build on each other: a new decoder can do nothing with those that were under way.
+        # Packets depend on earlier ones: a new decoder cannot use those that were in flight.
         self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in ("h264", "h265")
         self.ledger = Ledger()
         self.retained = Retained(settings.codec, replays=self.resends, start=resume if info.resumed else None)
@@ -53,7 +53,7 @@ class Answers:
         self.progress = 0
 
     def begin_call(self, info: StreamInfo) -> None:
-        """Another call goes on."""
+        """Continue with another call."""
         self.draining, self.account, self.progress = False, None, 0
         self.ledger.begin_call(ids_go_on=info.resumed)
         if info.resumed:
@@ -62,7 +62,7 @@ class Answers:
             self.retained.record_refused()
 
     def withdraw(self) -> tuple[int, ...]:
-        """The call is lost: frames that are not sent again are given up; tells which."""
+        """The call is lost: give up its unanswered frames unless they are sent again; returns their numbers."""
         if self.resends:
             return ()
         lost = self.ledger.unanswered
@@ -75,8 +75,8 @@ class Answers:
         """Enter one response.
 
         Raises:
-            StreamBroken: it has no place in the account, or in the order of responses.
-            ValueError: its contents make no sense.
+            StreamBroken: it contradicts the account, or the order of responses.
+            ValueError: its contents are invalid.
         """
         for dropped in response.dropped:
             self._enter_dropped(dropped.number, _wire.drop_reason(dropped.reason))
@@ -102,7 +102,7 @@ class Answers:
             self.retained.take_token(response.resume_token)
 
     def check_call(self) -> None:
-        """Compare with the server's account of the present call; raises `AccountingError` if they differ."""
+        """Compare with the server's account of the current call; raises `AccountingError` if they differ."""
         if self.account is not None:
             account = self.account
             self.ledger.check_call(account.received, account.tracked, account.failed, account.dropped)

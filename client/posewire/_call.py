@@ -1,4 +1,4 @@
-"""One Track call: opened, written, read, ended; its failures as exceptions of the SDK."""
+"""One Track call: opening, writing, reading, ending; its failures are raised as exceptions of the SDK."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.
 
 _log = logging.getLogger(__name__)
 
-# What gRPC says of a failed write.
+# The details that gRPC gives a failed write.
 _STAND_IN = "Internal error from Core"
 
 
 class TrackCall:
-    """A bidirectional call to `Track` that is open. Make one with `TrackCall.open`.
+    """An open bidirectional call to `Track`. Make one with `TrackCall.open`.
 
     Attributes:
-        info: what the server settled on.
+        info: what the server decided on.
         address: of the server.
     """
 
@@ -66,8 +66,8 @@ class TrackCall:
         """Send the configuration and wait until the server has accepted it.
 
         Raises:
-            CallError: nobody answers, the server refuses, or takes longer than `timeout_s`, the setting `limit`.
-            StreamBroken: the server answers something else.
+            CallError: the server cannot be reached, refuses, or takes longer than `timeout_s`, the setting `limit`.
+            StreamBroken: the first response is something else.
             MisuseError: the client was closed meanwhile.
         """
         address = connection.address
@@ -76,7 +76,7 @@ class TrackCall:
         status = _FirstStatus(call)
         try:
             async with asyncio.timeout(timeout_s):
-                with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over: reading says why
+                with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over: `read` raises why
                     await call.write(open_request(settings, resume))
                 response = await call.read()
             if isinstance(response, track_pb2.TrackResponse) and response.WhichOneof("event") == "started":
@@ -103,9 +103,9 @@ class TrackCall:
             raise
 
     async def write(self, request: track_pb2.TrackRequest) -> bool:
-        """Send a request as flow control allows; False if the call is over, of which `read` gives the reason.
+        """Send a request as flow control allows; False if the call is over: `read` raises the reason.
 
-        Cancelling this cancels the call: half a message cannot be taken back.
+        Cancelling this cancels the call: a partly sent message cannot be taken back.
         """
         async with self._writing:
             if self._call is None:
@@ -128,11 +128,11 @@ class TrackCall:
                 return
             try:
                 await self._call.done_writing()
-            except Exception:  # noqa: BLE001  gRPC's internal errors, too, of a call that is over or breaks meanwhile
-                _log.debug("the end of the frames could not be told; reading says why", exc_info=True)
+            except Exception:  # noqa: BLE001  also gRPC's internal errors if the call is over or breaks meanwhile
+                _log.debug("the end of the frames could not be sent; reading raises the reason", exc_info=True)
 
     async def read(self) -> track_pb2.TrackResponse | None:
-        """The next response; None after the last one of a call that ended in order.
+        """The next response; None after the last one of a call that ended normally.
 
         Raises:
             ServerRefused: the server ended the stream because of something it was sent.
@@ -159,7 +159,7 @@ class TrackCall:
     def cancel(self) -> None:
         """End the call at once; harmless if it is over.
 
-        What gRPC has of it goes: as long as that lived, so would its channel and its thread, which no fork survives.
+        Drops gRPC's call object, which would keep its channel and its thread alive, and so break forked processes.
         """
         self._cancelled_here = True
         call, self._call = self._call, None
@@ -173,11 +173,11 @@ class TrackCall:
 class _FirstStatus:
     """Keeps the status with which the server ended a call.
 
-    A write that is under way when the server ends the call fails, and gRPC then puts a status of its own making in the
-    place of the server's, reason and all.
+    A write in progress when the server ends the call fails, and gRPC then replaces the server's status, with its
+    reason, by one of its own.
 
     Attributes:
-        error: the server's status as an exception; None as long as there is none, and if it is OK.
+        error: the server's status as an exception; None until there is one, and if it is OK.
     """
 
     def __init__(self, call: grpc.aio.Call):
@@ -198,7 +198,7 @@ class _FirstStatus:
 
 
 def _result_if_ready(work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of a coroutine that does not wait, since what it asks for is known; else None."""
+    """The result of a coroutine if it is available without waiting; else None."""
     try:
         work.send(None)
     except StopIteration as done:
@@ -209,6 +209,6 @@ def _result_if_ready(work: Coroutine[Any, Any, T]) -> T | None:
 
 
 def is_cancelled_task() -> bool:
-    """Whether the task is being cancelled; gRPC raises the same exception when only the call was."""
+    """Whether the current task is being cancelled; gRPC raises the same exception if only the call is cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

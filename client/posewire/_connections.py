@@ -42,41 +42,41 @@ DEFAULT_PORT = 50051
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 
 PASSING = (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded, StreamBroken)
-"""Failures of a call that it may not meet at another server, or later."""
+"""Failures that may not occur at another server, or later."""
 
 _SCHEME = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):")
 _LOCAL_SCHEME = re.compile(r"(unix|unix-abstract|vsock):")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
-# A pulled cable is noticed within `time` + `timeout`. Servers allow exactly this much, and idle clients may ping too.
-# After a failure, gRPC itself refuses to try again for a while; that is the reconnection's business here.
+# An unplugged cable is noticed within `time` + `timeout`. Servers allow exactly this rate, and pings of idle clients.
+# The backoffs are short, since after a failure gRPC refuses to try again for a while; `Reconnection` does that here.
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),  # the one that counts: without it, a minute
+    ("grpc.http2.ping_timeout_ms", 10_000),  # this one takes effect; its default is a minute
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
-# A proxy that the environment names leads out of this machine, and to nobody in it.
+# A proxy named in the environment cannot reach servers on this machine.
 _NO_PROXY = ("grpc.enable_http_proxy", 0)
 
 
 @dataclass(frozen=True)
 class Access:
-    """What a client shows its servers.
+    """The credentials of a client.
 
     Attributes:
         tls: encryption; None: plain text, unless `credentials` are given.
-        credentials: of gRPC, made by the program.
+        credentials: gRPC credentials, made by the program.
         token: bearer token; empty: none.
-        insecure: whether a token may travel unencrypted to another machine.
+        insecure: whether a token may be sent unencrypted to another machine.
 
     Raises:
-        InvalidSettings: things that do not go together, or a token that cannot be sent.
+        InvalidSettings: both `tls` and `credentials` are given, or the token cannot be sent.
     """
 
     tls: TlsSettings | None = None
@@ -95,11 +95,11 @@ class Access:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether the connection is encrypted without a certificate of this client, which a server may want."""
+        """Whether TLS is used without a client certificate, which a server may require."""
         return self.tls is not None and self.tls.cert is None
 
     def check(self, address: str) -> None:
-        """Raise `InvalidSettings` if the token could be read on its way to `address`."""
+        """Raise `InvalidSettings` if the token would be sent to `address` unencrypted."""
         encrypted = self.tls is not None or self.credentials is not None
         if self.token and not encrypted and not self.insecure and not _is_loopback(address):
             raise InvalidSettings(
@@ -111,9 +111,9 @@ class Access:
         """A new channel.
 
         Raises:
-            InvalidSettings: a certificate or key cannot be read, or is none.
+            InvalidSettings: a certificate or key cannot be read, or is invalid.
         """
-        options = [*options, *_CHANNEL_OPTIONS]  # of two with the same name, gRPC takes the first
+        options = [*options, *_CHANNEL_OPTIONS]  # gRPC uses the first of two options with the same name
         if _is_loopback(address):
             options.append(_NO_PROXY)
         if self.tls is not None and self.tls.server_name:
@@ -126,13 +126,13 @@ class Access:
 
 @dataclass(frozen=True, eq=False)
 class Connection:
-    """One server: what calls to it need.
+    """What calls to one server need.
 
     Attributes:
         address: `host:port`.
         stub: makes calls.
-        metadata: goes with each call.
-        is_anonymous: as that of `Access`.
+        metadata: sent with each call.
+        is_anonymous: as in `Access`.
     """
 
     address: str
@@ -145,12 +145,12 @@ class Connections:
     """Channels to the servers of a client, each opened when it is first needed.
 
     Args:
-        addresses: of servers that can stand in for each other.
-        access: what they are shown.
+        addresses: servers that can stand in for each other.
+        access: the credentials for all of them.
         options: further options of the gRPC channels.
 
     Raises:
-        InvalidSettings: an address makes no sense, or the token must not travel there.
+        InvalidSettings: an address is invalid, or the token must not be sent there.
     """
 
     def __init__(self, addresses: str | Sequence[str], access: Access, options: Sequence[tuple[str, Any]]) -> None:
@@ -192,7 +192,7 @@ class Connections:
         return Connection(address, stub, self._metadata, self._access.is_anonymous)
 
     def after(self, address: str) -> str:
-        """Whose turn comes when `address` has failed."""
+        """The address to try when `address` has failed."""
         return self.addresses[(self.addresses.index(address) + 1) % len(self.addresses)]
 
     def in_turn(self) -> tuple[str, ...]:
@@ -201,16 +201,16 @@ class Connections:
         return self.addresses[start:] + self.addresses[:start]
 
     async def first_answer(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
-        """What the first server says that can be reached and serves; calls go there from now on.
+        """The answer of the first available server, which becomes the preferred one.
 
-        Each is asked once, and the next one only after a failure in `PASSING`.
+        Each server is asked once, and the next one only after a failure in `PASSING`.
 
         Args:
             ask: makes the call.
             doing: what is being done, for messages: `asking for the server's description`.
 
         Raises:
-            CallError: a server refuses, or none serves; then of the last one.
+            CallError: a server refuses, or none is available; then the error of the last one.
             StreamBroken: likewise.
         """
         *others, last = self.in_turn()
@@ -218,7 +218,7 @@ class Connections:
             try:
                 return await self._answer(address, ask, doing)
             except PASSING as error:
-                _log.warning("%s; trying another server", str(error).partition("; ")[0])  # without what else to do
+                _log.warning("%s; trying another server", str(error).partition("; ")[0])  # without the remedy
         return await self._answer(last, ask, doing)
 
     async def _answer(self, address: str, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
@@ -238,7 +238,7 @@ class Connections:
 
 
 def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
-    """Checked, since gRPC takes anything for certificates and keys, and then finds no server."""
+    """The gRPC credentials, with files checked: gRPC accepts any certificate or key, and then cannot connect."""
     ca, cert = (None if file is None else _certificates(file) for file in (tls.ca, tls.cert))
     key = None if tls.key is None else _private_key(tls.key)
     if tls.cert is not None and tls.key is not None:
@@ -249,7 +249,7 @@ def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
 def _certificates(file: str | Path) -> bytes:
     pem = _contents(file)
     try:
-        # The library takes text; beyond ASCII are remarks between the certificates.
+        # The function takes ASCII text; only comments between the certificates may have other characters.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError) as error:
         raise InvalidSettings(
@@ -275,11 +275,11 @@ def _private_key(file: str | Path) -> bytes:
 
 
 def _check_pair(cert: str | Path, key: str | Path) -> None:
-    """Whether the key is a whole one, of this certificate; a pipe cannot be read again, and is not checked."""
+    """Check that the key is complete and belongs to the certificate. Pipes are not checked: they can be read once."""
     if not Path(cert).is_file() or not Path(key).is_file():
         return
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_ciphers("DEFAULT@SECLEVEL=0")  # how strong it should be is for the server to say
+    context.set_ciphers("DEFAULT@SECLEVEL=0")  # the server decides how strong keys must be
     try:
         context.load_cert_chain(cert, key, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
@@ -304,12 +304,12 @@ def _is_loopback(address: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may lead anywhere
+    except ValueError:  # a name, which may resolve to anything
         return False
 
 
 def _full_address(address: str) -> str:
-    """The address with a port; names of other schemes are gRPC's business."""
+    """The address with a port; addresses with a scheme are left to gRPC."""
     if _SCHEME.match(address):
         return address
     if "://" in address or not address.strip():

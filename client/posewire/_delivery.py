@@ -1,4 +1,4 @@
-"""Results on their way to the program, and what comes in their place."""
+"""Results on their way to the program, and the errors raised instead."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Delivery:
         return len(self._results)
 
     def announce(self, event: Reconnected) -> None:
-        """Let the next frame that is tracked carry this; if ids began anew before it came, it says that too."""
+        """Attach this to the next tracked result. An event still waiting is replaced, but a restart of ids is kept."""
         if self._news is not None and not self._news.resumed:
             event = replace(event, resumed=False, refusal=self._news.refusal)
         self._news = event
 
     async def publish(self, results: Iterable[FrameResult]) -> None:
-        """Put results in, and wake up whoever waits."""
+        """Add results, and wake up all waiters."""
         for result in results:
             if self._news is not None and result.tracked:
                 result, self._news = replace(result, reconnected=self._news), None
@@ -39,18 +39,18 @@ class Delivery:
         await self.notify()
 
     async def pop(self) -> FrameResult:
-        """Take the next result, of which there must be one."""
+        """Take the next result; there must be one."""
         result = self._results.popleft()
         await self.notify()
         return result
 
     async def notify(self) -> None:
-        """Wake up whoever waits."""
+        """Wake up all waiters."""
         async with self._changed:
             self._changed.notify_all()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds; it is looked at whenever something has changed."""
+        """Wait until a condition holds; it is checked whenever something has changed."""
         if condition():  # the common case costs nothing
             return
         async with self._changed:
@@ -58,12 +58,12 @@ class Delivery:
 
 
 class Failure:
-    """Why no more results come, for everybody who asks."""
+    """The error that ended the stream, which can be raised several times."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
         self._trace = error.__traceback__
 
     def again(self) -> BaseException:
-        """The error as it came, to be raised: else it would keep all calls it was ever raised through, and pictures."""
+        """The error with its original traceback: otherwise it would grow with each raise, and keep images alive."""
         return self._error.with_traceback(self._trace)

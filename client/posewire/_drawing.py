@@ -1,4 +1,4 @@
-"""What the overlay draws with: lines and dots at fractions of a pixel, mixing, text."""
+"""Drawing primitives of the overlay: lines and dots with subpixel positions, colour mixing, text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FONT = cv2.FONT_HERSHEY_DUPLEX
 
 @lru_cache(maxsize=1024)
 def glyphs(text: str, scale: float, stroke: int) -> FloatArray:
-    """How far each pixel is covered by the text, 0..1, cut to the ink: fonts differ in the room they leave around."""
+    """Coverage of each pixel by the text, 0..1, cropped to the ink: fonts differ in the margins they leave."""
     (width, height), descent = cv2.getTextSize(text, _FONT, scale, stroke)
     drawn = np.zeros((2 * height + 2 * descent, width + 2 * height), dtype=np.uint8)
     cv2.putText(drawn, text, (height // 2, height + height // 2), _FONT, scale, 255, stroke, cv2.LINE_AA)
@@ -35,7 +35,7 @@ def glyphs(text: str, scale: float, stroke: int) -> FloatArray:
 
 @dataclass
 class Blend:
-    """Draws into a part of the canvas and mixes the result in with some opacity, when the block ends."""
+    """Draws on a copy of a part of the canvas, and blends it in with `opacity` when the block ends."""
 
     canvas: Image
     points: Sequence[Point]
@@ -54,7 +54,7 @@ class Blend:
         return self
 
     def line(self, start: Point, end: Point, color: Color, thickness: float) -> None:
-        """A line in coordinates of the canvas."""
+        """Draw a line, in coordinates of the canvas."""
         if self._layer.size:
             moved = [(x - self._left, y - self._top) for x, y in (start, end)]
             draw_line(self._layer, moved[0], moved[1], color, thickness)
@@ -65,22 +65,22 @@ class Blend:
 
 
 def mix(color: Color, other: Color, share: float) -> Color:
-    """`share` of the other colour, 0..1, and the rest of the first."""
+    """A mix of two colours: the share of `other` is `share`, 0..1."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(color, other, strict=True))
     return red, green, blue
 
 
 def draw_line(canvas: Image, start: Sequence[float], end: Sequence[float], color: Color, thickness: float) -> None:
-    """A smooth line; pixels."""
+    """Draw an antialiased line, in pixels."""
     cv2.line(canvas, _fixed(start), _fixed(end), color, max(1, round(thickness)), cv2.LINE_AA, _SHIFT)
 
 
 def draw_dot(canvas: Image, centre: Sequence[float], color: Color, radius: float) -> None:
-    """A smooth disc; pixels."""
+    """Draw an antialiased disc, in pixels."""
     cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _fixed(point: Sequence[float]) -> tuple[int, int]:
-    # Far outside the picture OpenCV's integers would overflow; nothing there is seen.
+    # Far outside the picture, where nothing is visible, OpenCV's integers would overflow.
     x, y = (max(-1e5, min(1e5, float(value))) for value in point)
     return round(x * 2**_SHIFT), round(y * 2**_SHIFT)

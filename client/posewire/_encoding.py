@@ -1,4 +1,4 @@
-"""Pictures into bytes."""
+"""Encoding pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["encode", "sniff"]
 def encode(image: Image, codec: Codec, jpeg_quality: int) -> bytes:
     """Encode a picture `(h, w, 3)` uint8 RGB as `jpeg`, `png` or `raw`.
 
-    Releases the interpreter lock while it compresses, so that it is worth running in a thread.
+    Releases the GIL while compressing, so that it is worth running in a thread.
 
     Raises:
         InvalidSettings: the picture is larger than the format allows, or the codec needs packets.
@@ -23,7 +23,7 @@ def encode(image: Image, codec: Codec, jpeg_quality: int) -> bytes:
     if codec == "raw":
         return image.tobytes()
     if codec == "png":
-        # Level 1: a third of the time of the default, for files a few per cent larger.
+        # Level 1 takes a third of the default's time, for files a few per cent larger.
         suffix, parameters = ".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]
     elif codec in ("jpeg", "passthrough"):
         suffix, parameters = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]

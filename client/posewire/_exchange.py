@@ -1,4 +1,4 @@
-"""Frames and answers of one stream, over as many calls as it takes."""
+"""The frames and responses of one stream, over one or more calls."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _log = logging.getLogger(__name__)
 
 
 class Exchange:
-    """Receives the answers in a task of its own, and releases results in frame order.
+    """Receives the responses in its own task, and releases results in frame order.
 
-    When a call is lost, that task opens another one and goes on there.
+    When a call is lost, that task opens another one and continues there.
 
     Args:
-        call: open; belongs to the exchange from now on.
-        timeout_s: longest silence of the server while it owes an answer.
+        call: open; owned by the exchange from now on.
+        timeout_s: longest silence of the server while it owes a response.
         reconnection: finds another server; None: a lost call ends the stream.
         waits: whether frames wait while there is no connection. If not, they are dropped.
-        resume: from where the call was to go on.
-        on_reconnect: told of every loss that was made good.
+        resume: the point from which the call was asked to resume.
+        on_reconnect: called after every successful reconnection.
 
     Attributes:
-        call: the present call.
-        calls: how many there were.
-        outgoing: takes the frames.
-        summary: the checked account once the stream has ended in order; None before.
+        call: the current call.
+        calls: number of calls so far.
+        outgoing: sends the frames.
+        summary: the checked account once the stream has ended normally; None before.
         on_stop: called when no more frames are wanted: the stream is over, or about to be.
     """
 
@@ -80,21 +80,21 @@ class Exchange:
 
     @property
     def next_number(self) -> int:
-        """The least number that the next frame can have."""
+        """The smallest number that the next frame can have."""
         return self._ledger.next_number
 
     @property
     def untaken(self) -> int:
-        """Results that nobody has taken yet."""
+        """Number of results that nobody has taken yet."""
         return len(self._delivery)
 
     @property
     def resume_point(self) -> ResumePoint | None:
-        """Where another stream can take up this one; None as long as the server has given no token."""
+        """Where another stream can resume this one; None until the server has sent a token."""
         return self._answers.retained.resume_point
 
     def check_open(self) -> None:
-        """Raise why frames can no longer be sent, if that is so.
+        """Check that frames can still be sent.
 
         Raises:
             MisuseError: `finish` was called before.
@@ -106,27 +106,27 @@ class Exchange:
             raise self._failure.again()
 
     async def wait_for_room(self, in_flight: int, *, counting_untaken: bool) -> None:
-        """Wait until fewer frames than that are under way, or the stream is over."""
+        """Wait until fewer than `in_flight` frames are in flight, or the stream is over."""
         await self._delivery.until(lambda: self.outgoing.has_room(in_flight, counting_untaken=counting_untaken))
 
     async def finish(self, failure: BaseException | None = None, *, complete: bool = True) -> None:
-        """No more frames come; `failure`, if given, is raised after the last result.
+        """End the frames; `failure`, if given, is raised after the last result.
 
         Args:
             failure: what went wrong with the source.
-            complete: every frame was sent; false if some are left because the server is going away.
+            complete: whether every frame was sent; false if some are left because the server is going away.
         """
         self._complete = complete
         if failure is not None:
             self._local_failure = self._local_failure or Failure(failure)
         await self.outgoing.finish()
-        await self._delivery.notify()  # a search for a server may have become needless
+        await self._delivery.notify()  # a search for a server may no longer be needed
 
     async def take(self) -> FrameResult | None:
-        """The next result; None after the last one of a stream that ended in order.
+        """The next result; None after the last one of a stream that ended normally.
 
         Raises:
-            PosewireError: the stream did not; after the last result that did come.
+            PosewireError: the stream failed; raised after the last result that arrived.
         """
         await self._delivery.until(lambda: bool(self._delivery) or self.outgoing.over)
         if self._delivery:
@@ -137,7 +137,7 @@ class Exchange:
         return None
 
     def cancel(self) -> None:
-        """End the stream from this side, without waiting until that is done."""
+        """End the stream from this side, without waiting for it to end."""
         self._receiver.cancel()
         self.outgoing.cancel()
         self.call.cancel()
@@ -155,13 +155,13 @@ class Exchange:
     # -- the receiving task --------------------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        """Every response into the account, call after call, until the stream is over."""
+        """Enter every response into the account, call after call, until the stream is over."""
         try:
             while (cause := await self._follow_call()) is not None:
                 if not await self._go_on(cause):
                     break
         except asyncio.CancelledError:
-            pass  # by `cancel`; if the task were cancelled, it would hold on to the call through its traceback
+            pass  # by `cancel`; a cancelled task would keep the call alive through its traceback
         except PosewireError as error:
             self.call.cancel()
             if isinstance(error, StreamBroken) and not error.unanswered:
@@ -170,11 +170,11 @@ class Exchange:
         except ValueError as error:
             self.call.cancel()
             broken = StreamBroken(
-                f"an answer of the server makes no sense: {error}; this is a fault of the server: report it",
+                f"a response of the server is invalid: {error}; this is a fault of the server: report it",
                 unanswered=self._ledger.unanswered,
             )
             self._failure = Failure(broken)
-        except Exception as error:  # noqa: BLE001  a fault of this program, which has to show
+        except Exception as error:  # noqa: BLE001  a bug in this program, which must not be hidden
             self.call.cancel()
             self._failure = Failure(error)
         finally:
@@ -188,11 +188,11 @@ class Exchange:
         await self._delivery.publish(self._ledger.release())
 
     async def _follow_call(self) -> StreamBroken | None:
-        """Take the responses of the present call; gives why the stream has to go on in another one, if it has to."""
+        """Process the responses of the current call; returns why the stream must continue in another one, if so."""
         try:
             try:
                 async with asyncio.timeout(None) as self._answer_deadline:
-                    self._reset_deadline()  # a frame may have been sent before this task came to run
+                    self._reset_deadline()  # a frame may have been sent before this task first ran
                     while (response := await self.call.read()) is not None:
                         self._answers.enter(response)
                         if self._answers.draining:
@@ -213,7 +213,7 @@ class Exchange:
             self.outgoing.leave_call()
 
     def _check_end_of_call(self) -> StreamDrained | None:
-        """Check the account of a call that ended with the status OK; gives why the stream is not at its end, if so."""
+        """Check the account of a call that ended with status OK; returns why the stream is not at its end, if so."""
         answers, goes_on = self._answers, self._reconnection is not None
         if not self._ledger.owed:
             answers.check_call()
@@ -238,10 +238,10 @@ class Exchange:
         self.summary = replace(self._answers.summary(), reconnects=self.calls - 1)
 
     async def _go_on(self, cause: StreamBroken) -> bool:
-        """Open another call and take the stream up again there; False if it is at its end, with nothing to go on for.
+        """Open another call and resume the stream there; False if the stream is over and nothing is left to do.
 
         Raises:
-            PosewireError: there will be none.
+            PosewireError: there will be no other call.
         """
         await self.outgoing.end_call()
         if self._reconnection is None:
@@ -284,20 +284,20 @@ class Exchange:
         return self.outgoing.finished and not self._ledger.in_flight
 
     async def _wait(self, seconds: float) -> bool:
-        """Let the time pass, unless the stream comes to its end; tells whether there is something left to go on for."""
+        """Wait `seconds`, or until the stream ends; returns whether anything is left to do."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._delivery.until(self._nothing_is_left)
         return not self._nothing_is_left()
 
     def _check_joints(self, info: StreamInfo) -> None:
-        """Raise `StreamBroken` if results would mean something else from now on."""
+        """Raise `StreamBroken` if the joints of results would change."""
         names = info.joint_set.names
         if names != self._joints:
             raise StreamBroken(
                 f"the server at {self.call.address} gives other joints than those with which the stream began:"
-                f" {', '.join(names)} for {', '.join(self._joints)}; open another stream there, or give servers that"
-                " stand in for each other the same networks"
+                f" {', '.join(names)} instead of {', '.join(self._joints)}; open another stream there, or give servers"
+                " that stand in for each other the same networks"
             )
 
     def _announce(self, event: Reconnected) -> None:
@@ -306,7 +306,7 @@ class Exchange:
         if self._on_reconnect is not None:
             try:
                 self._on_reconnect(event)
-            except Exception:  # noqa: BLE001  the program's own; the stream has nothing to do with it
+            except Exception:  # noqa: BLE001  raised by the program's own function; the stream is not affected
                 _log.exception("on_reconnect failed")
 
     def _stop(self) -> None:
@@ -328,9 +328,9 @@ class Exchange:
         )
 
     def _reset_deadline(self) -> None:
-        """Give the server time for its next answer, if it owes one."""
+        """Restart the time the server has for its next response, if it owes one."""
         if self.outgoing.over:
             return
         owes = self._ledger.owed > 0 or self.outgoing.finished or self._answers.draining
-        with contextlib.suppress(RuntimeError):  # expired, or not yet entered: the receiver is about to see to it
+        with contextlib.suppress(RuntimeError):  # expired, or not yet entered: the receiver handles it
             self._answer_deadline.reschedule(asyncio.get_running_loop().time() + self._timeout_s if owes else None)

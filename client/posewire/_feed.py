@@ -1,4 +1,4 @@
-"""A source is read in a thread of its own, so that reading, encoding, sending and receiving overlap."""
+"""Reads a source in its own thread, so that reading, encoding, sending and receiving overlap."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["FeedItem", "SourceFeed"]
 
 _log = logging.getLogger(__name__)
 
-# Frames of a file that are read ahead.
+# How many frames of a file are read ahead.
 _READ_AHEAD = 2
-# Packets of a live source that may wait; then all are given up until the next keyframe.
+# How many packets of a live source may wait; beyond that, all are dropped up to the next keyframe.
 _PACKETS_WAITING = 128
-# Frames given up that nobody has asked for: minutes of a camera. Beyond that, nobody ever will.
+# How many frames of a live source, dropped ones included, may wait: minutes of video. Beyond that, nobody reads them.
 _MOST_WAITING = 20_000
 _CLOSING_S = 2.0
 
 
 class FeedItem(NamedTuple):
-    """A frame in its order; `superseded`: a newer one was there before this one could be sent."""
+    """A frame, in order; `superseded`: a newer one arrived before this one could be sent."""
 
     frame: SourceFrame
     superseded: bool
@@ -36,16 +36,16 @@ class FeedItem(NamedTuple):
 class SourceFeed:
     """Reads a source in a thread and hands its frames to the event loop.
 
-    Files wait until their frames are taken. Live sources do not: the newest picture takes the place of the one that was
-    waiting, which is handed over as superseded, without its pixels. Packets depend on those before them, so of these
-    everything up to the next keyframe is given up once too many wait.
+    Files wait until their frames are taken. Live sources do not: the newest picture replaces the one that is waiting,
+    which is handed over as superseded, without its pixels. Packets depend on earlier ones, so if too many wait, all of
+    them up to the next keyframe are superseded.
 
     Args:
-        source: belongs to the feed from now on, which closes it.
-        newest_wins: give up older frames instead of letting the source wait.
+        source: owned by the feed from now on, which closes it.
+        newest_wins: drop older frames instead of making the source wait.
 
     Attributes:
-        exhausted: every frame of the source was taken.
+        exhausted: whether every frame of the source was taken.
     """
 
     def __init__(self, source: Source, *, newest_wins: bool):
@@ -69,8 +69,9 @@ class SourceFeed:
         """The next frame; None after the last, or after `stop`.
 
         Raises:
-            SourceError: the source broke off, a live one went silent, or an iterable raised what is no error.
-            Exception: whatever error an iterable given by the program raised.
+            SourceError: the source failed, a live one went silent, or an iterable raised something that is not an
+                error, such as `SystemExit`.
+            Exception: the error that an iterable given by the program raised.
         """
         while not self._stopped:
             with self._lock:
@@ -99,12 +100,12 @@ class SourceFeed:
         return None
 
     def stop(self) -> None:
-        """Give out no more frames. To be called in the event loop."""
+        """Return no more frames. Must be called in the event loop."""
         self._stopped = True
         self._arrived.set()
 
     def close(self) -> None:
-        """Stop reading and release the source, without waiting until that is done."""
+        """Stop reading and release the source, without waiting for it."""
         with self._lock:
             self._closed = True
             self._waiting.clear()
@@ -117,18 +118,18 @@ class SourceFeed:
             async with asyncio.timeout(_CLOSING_S):
                 await self._ended.wait()
         except TimeoutError:
-            # Blocked in a driver or in the program's own iterable; the daemon thread closes the source when it returns.
+            # Blocked in a driver or in the program's iterable; the daemon thread closes the source when that returns.
             _log.warning("%s does not return from reading; its thread is left behind", self._source.name)
         else:
             self._thread.join()
 
     def _read(self) -> None:
-        """The thread."""
+        """Runs in the thread."""
         try:
             for frame in self._source:
                 if not self._put(frame):
                     break
-        except BaseException as error:  # noqa: BLE001 -- it is raised again where the frames are taken
+        except BaseException as error:  # noqa: BLE001 -- raised again by `next`
             self._failure = self._as_error(error)
         finally:
             self._close_source()
@@ -137,12 +138,12 @@ class SourceFeed:
     def _close_source(self) -> None:
         try:
             self._source.close()
-        except BaseException as error:  # noqa: BLE001 -- the program's own; as above
+        except BaseException as error:  # noqa: BLE001 -- raised by the program's code; as above
             self._failure = self._failure or self._as_error(error)
             _log.warning("%s could not be closed", self._source.name, exc_info=error)
 
     def _as_error(self, error: BaseException) -> Exception:
-        """`SystemExit`, `CancelledError` and the like would end the task or the program that takes the frames."""
+        """Wrap `SystemExit`, `CancelledError` and the like: they would end the task or program that takes frames."""
         if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
             return error
         failure = SourceError(
@@ -167,14 +168,14 @@ class SourceFeed:
         return True
 
     def _make_room(self, newcomer: SourceFrame) -> None:
-        """Give up older frames of a live source for the newcomer's sake."""
+        """Drop older frames of a live source in favour of the new one."""
         if len(self._waiting) >= _MOST_WAITING:
             raise SourceError(
                 f"{len(self._waiting)} frames of {self._source.name} wait: results are taken more slowly than frames"
-                " come, or not at all; iterate over the stream, without delay past frames that were dropped"
+                " arrive, or not at all; iterate over the stream, and skip dropped frames without delay"
             )
         if newcomer.problem:
-            return  # it is no newer picture, and packets that wait are needed for those that follow
+            return  # it does not replace older frames, and later packets depend on those that wait
         if newcomer.packet is not None:
             if self._until_keyframe and newcomer.keyframe:
                 self._until_keyframe = False
@@ -186,13 +187,13 @@ class SourceFeed:
         while self._waiting and not self._waiting[-1].superseded:
             tail.append(self._waiting.pop())
         for item in reversed(tail):
-            # What could not be read is reported as that, not as superseded.
+            # Frames that could not be read are reported as such, not as superseded.
             keep = bool(item.frame.problem)
             self._waiting.append(item if keep else FeedItem(_without_pixels(item.frame), superseded=True))
             self._fresh -= not keep
 
     def _notify(self, *events: asyncio.Event) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
             for event in events:
                 self._loop.call_soon_threadsafe(event.set)
 

@@ -1,4 +1,4 @@
-"""gRPC in processes that were forked: beside an open channel it has a thread, which the child lacks without a word."""
+"""gRPC in forked processes: an open channel has a thread, which the child process lacks, without any error."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _is_stranded = False
 
 
 def note_use(part: object) -> None:
-    """Keep in mind that there is this channel or call of gRPC, as long as it lives."""
+    """Register a channel or call of gRPC, as long as it lives."""
     _prepare()
     _in_use.add(part)
 
 
 def check_process() -> None:
-    """Raise `MisuseError` in a process where calls would never be answered, or gRPC crash."""
+    """Raise `MisuseError` in a process where calls would never be answered, or gRPC would crash."""
     if _is_stranded:
         raise MisuseError(
-            "this process was forked beside a client that was open, or failed and not yet forgotten, which gRPC does"
-            " not survive; fork first and connect then, or start processes in another way:"
+            "this process was forked while a client was open, or had failed and was not yet garbage-collected, which"
+            " gRPC does not survive; fork before connecting, or start processes in another way:"
             ' multiprocessing.get_context("spawn")'
         )
 

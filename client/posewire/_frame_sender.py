@@ -1,4 +1,4 @@
-"""Frames on their way into a stream: those of a source one after another, and each of them encoded."""
+"""Reads the frames of a source, and encodes and sends each frame of a stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FrameSender:
     """Encodes frames and hands them to the exchange.
 
     Args:
-        exchange: where they go.
+        exchange: takes the frames.
         workers: the threads that encode.
         keep_images: whether results carry their frames.
     """
@@ -36,14 +36,14 @@ class FrameSender:
         self._keep_images = keep_images
 
     async def pump(self, feed: SourceFeed) -> None:
-        """Bring a source's frames under way, until the source ends or the stream does."""
+        """Send a source's frames until the source or the stream ends."""
         exchange = self._exchange
         limit = in_flight_limit(exchange.call.info.settings)
         failure: Exception | None = None
-        calls, whole = exchange.calls, True  # whether packets can be decoded, because none before them is missing
+        calls, whole = exchange.calls, True  # whole: no packet is missing, so the next can be decoded
         try:
             while True:
-                # First room, then the frame: the newest one, if the newest wins.
+                # Wait for room before taking a frame, so that a live source gives its newest one.
                 await exchange.wait_for_room(limit, counting_untaken=True)
                 item = await feed.next()
                 if item is None:
@@ -52,7 +52,7 @@ class FrameSender:
                     whole = (whole and calls == exchange.calls and not self._outgoing.drops) or item.frame.keyframe
                     calls = exchange.calls
                 await self._pass_on(item, drop=not whole or self._outgoing.drops)
-        except Exception as error:  # noqa: BLE001 -- the source's, or an iterable's own; raised where results are taken
+        except Exception as error:  # noqa: BLE001 -- from the source or the program's iterable; raised where results are taken
             failure = error
         await exchange.finish(failure, complete=feed.exhausted)
 
@@ -72,7 +72,7 @@ class FrameSender:
         """Encode one frame in a thread, and send it.
 
         Raises:
-            InvalidSettings: the picture or its boxes are unusable. Nothing was sent.
+            InvalidSettings: the picture or its boxes are invalid. Nothing was sent.
             PosewireError: the stream has ended early.
         """
         taken_s = time.perf_counter()
@@ -81,7 +81,7 @@ class FrameSender:
         await self._outgoing.send(self._kept(frame), data, boxes, taken_s=taken_s)
 
     def _kept(self, frame: SourceFrame) -> SourceFrame:
-        """A frame, its number and time checked, with the pixels only if its result is to carry them."""
+        """The frame with its number and time checked, and with its pixels only if its result will carry them."""
         number, time_s = frame_number(frame.number), capture_time(frame.time_s)
         image = frame.image if self._keep_images else None
         return SourceFrame(number, time_s, image=image, name=frame.name, timed=frame.timed)

@@ -1,4 +1,4 @@
-"""What a caller gives with a frame, checked before it goes onto the wire."""
+"""Checks of what a caller passes with a frame, before it is sent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["boxes_array", "capture_time", "frame_number"]
 
 _LAST_NUMBER = 2**64 - 1
 _TIMES_S = (-62_135_596_800, 253_402_300_799)
-"""What a protobuf timestamp may hold: the years 1 to 9999."""
+"""The range of a protobuf timestamp: the years 1 to 9999."""
 
 
 def frame_number(number: int) -> int:
-    """Check the number that a caller gives a frame.
+    """Check the frame number that a caller passes.
 
     Raises:
         InvalidSettings: it is not a whole number in 0..2^64-1.
@@ -35,7 +35,7 @@ def frame_number(number: int) -> int:
 
 
 def capture_time(time_s: float) -> float:
-    """Check the time that a caller gives a frame.
+    """Check the capture time that a caller passes.
 
     Raises:
         InvalidSettings: it is not a number of seconds that a timestamp can hold.
@@ -50,14 +50,14 @@ def capture_time(time_s: float) -> float:
 
 
 def boxes_array(boxes: BoxesLike) -> FloatArray:
-    """Check boxes that a caller gives: `(n, 4)` left, top, right, bottom, or `(n, 5)` with a score.
+    """Check the boxes that a caller passes: `(n, 4)` left, top, right, bottom, or `(n, 5)` with a score.
 
     Raises:
-        InvalidSettings: no numbers, another shape, values that are not finite, a box without extent, or a score outside
-            0..1.
+        InvalidSettings: they are not numbers, or have another shape, values that are not finite, a box without extent,
+            or a score outside 0..1.
     """
     try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
+        with np.errstate(over="ignore"):  # values that are too large become infinite and are rejected below
             array = np.asarray(boxes, dtype=np.float32)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidSettings(
@@ -79,5 +79,5 @@ def boxes_array(boxes: BoxesLike) -> FloatArray:
             f"box {worst} is {array[worst, :4].tolist()}, which has no extent; give left, top, right, bottom"
         )
     if array.shape[1] == 5 and not ((array[:, 4] >= 0) & (array[:, 4] <= 1)).all():
-        raise InvalidSettings("a box score is outside 0..1; give scores between, or leave them out")
+        raise InvalidSettings("a box score is outside 0..1; give scores in this range, or leave them out")
     return array

@@ -1,7 +1,7 @@
 """The account of a stream: which frames were sent, what became of each, and whether the sums are right.
 
-A stream may take several calls, one after the other, if connections are lost. Each call has sums of its own, since its
-server knows of nothing else.
+A stream may consist of several calls in succession, if connections are lost. Each call has its own sums, since its
+server only knows that call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Ledger"]
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A frame, since when its latency counts (NaN if it is never sent), and its result once it has one."""
+    """A frame, the time from which its latency is measured (NaN if it is never sent), and its result, once known."""
 
     frame: SourceFrame
     taken_s: float
@@ -30,9 +30,9 @@ class _Entry:
 
 
 class Ledger:
-    """Matches answers with frames, and releases the results in the order of the frames.
+    """Matches answers with frames, and releases results in frame order.
 
-    A server reports dropped frames with the response that follows, so the answers alone are out of order.
+    A server reports dropped frames in a later response, so the answers themselves are out of order.
     """
 
     def __init__(self) -> None:
@@ -45,32 +45,32 @@ class Ledger:
         self._call_counts = dict.fromkeys(FrameStatus, 0)
         self._echoes: set[int] = set()
         self._largest_id = 0
-        self._ids_before = 0  # of calls whose ids did not go on
+        self._ids_before = 0  # of earlier calls, after which ids restarted
 
     @property
     def in_flight(self) -> int:
-        """Frames that were sent and have no answer."""
+        """Number of frames that were sent and have no answer."""
         return len(self._open)
 
     @property
     def unanswered(self) -> tuple[int, ...]:
-        """Numbers of these frames."""
+        """The numbers of the frames in flight."""
         return tuple(self._open)
 
     @property
     def next_number(self) -> int:
-        """The least number that the next frame can have."""
+        """The smallest number that the next frame can have."""
         return self._last_number + 1
 
     @property
     def owed(self) -> int:
-        """Answers that the server of the present call owes."""
+        """Number of answers that the server of the current call owes."""
         return self._call_sent - sum(self._call_counts.values())
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def begin_call(self, *, ids_go_on: bool = True) -> None:
-        """Another call goes on; nothing has been sent on it yet. If its ids do not go on, they begin with 1 again."""
+        """Continue with another call, on which nothing has been sent. Its ids go on, or start at 1 again."""
         if not ids_go_on:
             self._ids_before += self._largest_id
             self._largest_id = 0
@@ -79,45 +79,45 @@ class Ledger:
         self._echoes.clear()
 
     def record_resent(self, number: int) -> None:
-        """Note that a frame which was opened before this call is sent on it.
+        """Record that a frame opened before this call is sent on it.
 
-        If it has its result already, its answer is an echo: it counts for the call alone.
+        If the frame already has its result, its answer is an echo: it only counts for the call.
         """
         self._call_sent += 1
         if number not in self._open:
             self._echoes.add(number)
 
     def record_returned(self, number: int) -> None:
-        """Note that the server gave a frame up which is going to be sent again."""
+        """Record that the server dropped a frame which will be sent again."""
         if not self._is_echo(number, FrameStatus.DROPPED):
             self._call_counts[FrameStatus.DROPPED] += 1
 
     def record_lost(self, number: int, reason: str, message: str) -> None:
-        """Note that a frame that was sent will never be answered."""
+        """Record that a sent frame will never be answered."""
         self._set_result(self._open.pop(number), FrameStatus.DROPPED, reason=reason, message=message)
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def open(self, frame: SourceFrame, *, taken_s: float | None = None, on_call: bool = True) -> None:
-        """Note a frame that is about to be sent.
+        """Record a frame that is about to be sent.
 
         Args:
-            frame: the frame; its image, if there is one, is for its result.
-            taken_s: since when its latency counts, in terms of `time.perf_counter`; None: from now.
-            on_call: whether it is sent on the present call; if not, `record_resent` tells when it is.
+            frame: the frame; its image, if any, goes into its result.
+            taken_s: the time from which its latency is measured, of `time.perf_counter`; None: now.
+            on_call: whether it is sent on the current call; if not, call `record_resent` when it is.
 
         Raises:
-            InvalidSettings: its number is not larger than the last one.
+            InvalidSettings: its number is not larger than the previous one.
         """
         self._open[frame.number] = self._add(frame, time.perf_counter() if taken_s is None else taken_s)
         self._sent += 1
         self._call_sent += on_call
 
     def skip(self, frame: SourceFrame, status: FrameStatus, reason: str, message: str) -> None:
-        """Note a frame that is never sent, and why.
+        """Record a frame that is never sent, and why.
 
         Raises:
-            InvalidSettings: as `open`.
+            InvalidSettings: as in `open`.
         """
         self._set_result(self._add(frame, math.nan), status, reason=reason, message=message)
 
@@ -131,7 +131,7 @@ class Ledger:
         detector_ran: bool,
         detect_every: int,
     ) -> None:
-        """Note that the server tracked a frame.
+        """Record that the server tracked a frame.
 
         Raises:
             AccountingError: the frame was never sent, or was answered before.
@@ -151,7 +151,7 @@ class Ledger:
         )
 
     def record_missed(self, number: int, status: FrameStatus, reason: str, message: str) -> None:
-        """Note that a frame that was sent failed or was dropped.
+        """Record that a sent frame failed or was dropped.
 
         Raises:
             AccountingError: the frame was never sent, or was answered before.
@@ -160,7 +160,7 @@ class Ledger:
             self._set_result(self._take_answered(number, status), status, reason=reason, message=message)
 
     def release(self) -> list[FrameResult]:
-        """The results that are next in the order of the frames; each is given once."""
+        """The results that are next in frame order; each is returned once."""
         released: list[FrameResult] = []
         while self._entries and (result := self._entries[0].result) is not None:
             self._entries.popleft()
@@ -168,7 +168,7 @@ class Ledger:
         return released
 
     def check_call(self, received: int, tracked: int, failed: int, dropped: int) -> None:
-        """Compare with the account that the server gives of the present call.
+        """Compare with the server's account of the current call.
 
         Raises:
             AccountingError: the counts differ.
@@ -189,8 +189,8 @@ class Ledger:
         """The whole account.
 
         Args:
-            identities: track ids given out on the last call, as its server says; None: it could not be asked, so the
-                largest id seen.
+            identities: number of track ids assigned on the last call, as reported by its server; None: not reported,
+                so the largest id seen is used.
 
         Raises:
             AccountingError: a frame has no answer.
@@ -221,7 +221,7 @@ class Ledger:
         return entry
 
     def _is_echo(self, number: int, status: FrameStatus) -> bool:
-        """Whether the frame had its result before this call; then the answer is counted here, and that is all."""
+        """Whether the frame had its result before this call; if so, its answer is counted here."""
         if number not in self._echoes:
             return False
         self._echoes.remove(number)
@@ -239,7 +239,7 @@ class Ledger:
         return entry
 
     def _set_result(self, entry: _Entry, status: FrameStatus, **what: Any) -> None:
-        """Give a frame its result, of which `what` are the fields that are not known from the frame."""
+        """Set the result of a frame; `what` are the fields that are not taken from the frame."""
         frame, latency_ms = entry.frame, (time.perf_counter() - entry.taken_s) * 1e3
         entry.result = FrameResult(
             frame.number, frame.time_s, status, latency_ms=latency_ms, name=frame.name, image=frame.image, **what

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for programs without one."""
+"""An event loop in its own thread, for programs without one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LoopThread:
         self._started = threading.Event()
         self._stopped = asyncio.Event()
         self._closing = False
-        # What has been begun and has not ended. There is no lock, since a finaliser may call this class at any time.
+        # Work that was begun and has not ended. There is no lock, since a finaliser may call this class at any time.
         self._under_way: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_on_loop_error)
@@ -42,10 +42,10 @@ class LoopThread:
         self._started.wait()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end and give its result. An interrupt of the calling thread cancels it.
+        """Run `work` to its end and return its result. An interrupt of the calling thread cancels it.
 
         Raises:
-            MisuseError: the thread has ended, or ends before the work does; or it is the calling one.
+            MisuseError: the thread has ended, or ends before the work does; or this is called in the thread itself.
         """
         if threading.current_thread() is self._thread:
             work.close()
@@ -55,7 +55,7 @@ class LoopThread:
     def release(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work`, which releases something; does nothing after `close`, which has released everything.
 
-        Finalisers may call this: it waits for the end of the work only where it may.
+        Finalisers may call this: it only waits for the end of the work if `may_wait`.
         """
         if not self.is_running:
             work.close()
@@ -68,7 +68,7 @@ class LoopThread:
                 future.add_done_callback(_log_failure)
 
     def close(self, last: Coroutine[Any, Any, object]) -> None:
-        """Run `last`, cancel what still runs and end the thread. Safe to call twice. Waits where `release` does."""
+        """Run `last`, cancel remaining work and end the thread. Safe to call twice. Waits as `release` does."""
         if not self.is_running:
             last.close()
             return
@@ -86,7 +86,7 @@ class LoopThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether work can be done."""
+        """Whether work can be run."""
         return not (self._closing or sys.is_finalizing()) and self._thread.is_alive()
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -94,7 +94,7 @@ class LoopThread:
             if not self.is_running:
                 raise RuntimeError
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # asyncio raises it too, if the loop was closed just now
+        except RuntimeError:  # also raised by asyncio, if the loop was closed just now
             work.close()
             raise MisuseError("the client of this call is closed; make another one") from None
         self._under_way[future] = work
@@ -116,7 +116,7 @@ class LoopThread:
         self._under_way.pop(future, None)
 
     def _abandon(self) -> None:
-        """What came too late for the loop will never be begun: whoever waits for it has to hear of that."""
+        """Cancel work that came too late for the loop and will never run, so that nobody waits for it."""
         for future, work in self._under_way.copy().items():
             work.close()
             future.cancel()
@@ -136,7 +136,7 @@ class LoopThread:
             self._cancel_tasks()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._cancel_tasks()  # of work that was handed over meanwhile
+            self._cancel_tasks()  # of work submitted meanwhile
         finally:
             self._loop.close()
             self._abandon()
@@ -154,9 +154,9 @@ def _log_failure(future: Future[Any]) -> None:
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Leave out false alarms: with several loops in a process, gRPC wakes all of them and only one finds the event.
+    """Suppress false alarms: with several loops in a process, gRPC wakes all of them and only one finds the event.
 
-    It may also be an event of a loop that was closed meanwhile.
+    The event may also belong to a loop that was closed meanwhile.
     """
     handle, error = repr(context.get("handle", "")), context.get("exception")
     if "PollerCompletionQueue" in handle and (isinstance(error, BlockingIOError) or "loop is closed" in str(error)):

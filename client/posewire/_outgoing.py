@@ -1,4 +1,4 @@
-"""Frames on their way to the server, while there is one."""
+"""Frames on their way to the server."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Outgoing:
     """Sends the frames of one stream; without a connection, keeps or drops them.
 
     Args:
-        call: the first one, open.
+        call: the first call, open.
         answers: keeps the account.
-        delivery: of the results of frames that are not sent.
+        delivery: takes the results of frames that are not sent.
         waits: whether frames wait while there is no connection. If not, they are dropped.
-        on_sent: called when the server has come to owe another answer.
+        on_sent: called when the server begins to owe a response.
 
     Attributes:
-        connected: frames can be sent at the moment.
-        finished: no more frames come.
-        over: nothing will be sent any more.
+        connected: whether frames can be sent now.
+        finished: whether the last frame has been passed to `send`.
+        over: whether the stream is over, so that nothing more is sent.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Outgoing:
 
     @property
     def drops(self) -> bool:
-        """Whether frames are dropped at the moment, because there is no connection."""
+        """Whether frames are currently dropped, because there is no connection."""
         return not self.connected and not self._waits
 
     def has_room(self, in_flight: int, *, counting_untaken: bool) -> bool:
-        """Whether fewer frames than that are under way, or nothing will be sent any more."""
+        """Whether fewer than `in_flight` frames are in flight, or the stream is over."""
         busy = self._ledger.in_flight + (len(self._delivery) if counting_untaken else 0)
         takes = self.connected or self._answers.resends or self.drops
         return self.over or (takes and busy < in_flight)
@@ -62,23 +62,23 @@ class Outgoing:
     async def send(self, frame: SourceFrame, data: bytes, boxes: FloatArray | None, *, taken_s: float) -> None:
         """Send a frame; does nothing if the stream is over.
 
-        Without a connection, it is sent when there is one again, or dropped.
+        Without a connection, it is sent later, when there is one again, or dropped.
 
         Args:
             frame: as the ledger keeps it.
             data: its pixels, in the stream's codec.
-            boxes: as `boxes_array` gives them.
-            taken_s: since when its latency counts.
+            boxes: as returned by `boxes_array`.
+            taken_s: the time from which its latency is measured.
 
         Raises:
-            InvalidSettings: the number is not larger than the one before.
+            InvalidSettings: the number is not larger than the previous one.
         """
         if self.over:
             return
         if not self.connected and (self.drops or not self._answers.resends):
             await self.drop(frame)
             return
-        # First the request: a frame that makes none must not be noted as sent.
+        # The request first: if building it fails, the frame must not count as sent.
         request = _wire.frame_request(frame.number, frame.time_s if frame.timed else None, data, boxes)
         self._ledger.open(frame, taken_s=taken_s, on_call=self.connected)
         self._answers.retained.add(request)
@@ -88,20 +88,20 @@ class Outgoing:
             await self._call.write(request)
 
     async def drop(self, frame: SourceFrame) -> None:
-        """Note a frame that cannot be sent for want of a connection, now or when the packets before it came."""
+        """Record a frame that cannot be sent for lack of a connection, now or when packets before it arrived."""
         await self.skip(frame, FrameStatus.DROPPED, DISCONNECTED, "there was no connection to a server")
 
     async def skip(self, frame: SourceFrame, status: FrameStatus, reason: str, message: str) -> None:
-        """Note a frame that is not sent, so that it has its result too.
+        """Record a frame that is not sent, and deliver its result.
 
         Raises:
-            InvalidSettings: as `send`.
+            InvalidSettings: as in `send`.
         """
         self._ledger.skip(frame, status, reason, message)
         await self._delivery.publish(self._ledger.release())
 
     async def finish(self) -> None:
-        """No more frames come."""
+        """End the frames: half-close the call."""
         self.finished = True
         if self.connected:
             await self._call.half_close()
@@ -110,18 +110,18 @@ class Outgoing:
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def leave_call(self) -> None:
-        """The server is going away: send nothing more, so that it can finish with what it has."""
+        """The server is going away: send nothing more, so that it can finish what it has."""
         if self.connected:
             self.connected = False
             self._run_in_background(self._call.half_close())
 
     async def end_call(self) -> None:
-        """The call is over."""
+        """Stop sending: the call is over."""
         self.connected = False
         await self._end_background()
 
     def begin_call(self, call: TrackCall) -> None:
-        """Another call is open: send what its server has to see, then what comes."""
+        """Another call is open: resend the retained frames to its server, then send new ones."""
         self._call = call
         self._run_in_background(self._resend(call))
 
@@ -131,11 +131,11 @@ class Outgoing:
             self._background.cancel()
 
     async def aclose(self) -> None:
-        """Release what is under way."""
+        """End the background task."""
         await self._end_background()
 
     async def _resend(self, call: TrackCall) -> None:
-        """A task, since answers have to be taken at the same time."""
+        """Send the retained frames again. Runs as a task, since responses must be read at the same time."""
         number = -1
         while (request := self._answers.retained.next_to_send(number)) is not None:
             number = request.frame.number

@@ -1,4 +1,4 @@
-"""What a stream is to do, and the settings that follow from it."""
+"""The plan of a stream, and the settings that follow from it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _IN_FLIGHT = {"all": 8, "latest": 32}
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What a stream is to do.
+    """How to open and run a stream.
 
     Attributes:
         source: of the frames; None: the program sends them.
-        settings: as asked for.
-        max_frames: of the source.
+        settings: as requested.
+        max_frames: maximum number of frames to take from the source.
         keep_images: whether results carry their frames.
-        resume: where an earlier stream is taken up.
+        resume: where an earlier stream is resumed.
         timeout_s: longest silence of the server while it owes an answer.
-        reconnect: how a lost stream is taken up again; None: it is not.
-        on_reconnect: told when that was done.
+        reconnect: how a lost stream is resumed; None: it is not.
+        on_reconnect: called after each reconnection.
 
     Raises:
-        InvalidSettings: `resume` is no `ResumePoint`, or nobody could call `on_reconnect`.
+        InvalidSettings: `resume` is not a `ResumePoint`, or `on_reconnect` is not a plain function.
     """
 
     source: SourceLike | None
@@ -61,12 +61,12 @@ class StreamPlan:
 
 
 def in_flight_limit(settings: StreamSettings) -> int:
-    """Frames that may be under way at a time."""
+    """Maximum number of frames in flight."""
     return settings.max_in_flight or _IN_FLIGHT[settings.drop_policy or "all"]
 
 
 def final_settings(plan: StreamPlan, source: Source | None) -> StreamSettings:
-    """The settings to send: what depends on the source is decided."""
+    """The settings to send, with those that depend on the source resolved."""
     settings = plan.settings
     codec: Codec = settings.codec
     if codec == "passthrough":
@@ -86,10 +86,10 @@ def final_settings(plan: StreamPlan, source: Source | None) -> StreamSettings:
 
 
 def settings_to_ask_again(asked: StreamSettings, told: StreamInfo) -> StreamSettings:
-    """What a stream asks of the next server: what it asked of the first one, and what this settled on.
+    """The settings to request from the next server: those of the first request, with what that server decided on.
 
-    So the stream goes on with the same joints and tracker where servers have other defaults. Only `max_people` stays as
-    it was asked: it is for each server to say how many it takes.
+    So the stream keeps its joints and tracker settings if servers have different defaults. Only `max_people` stays as
+    requested: each server has its own limit.
     """
     tracker = replace(told.settings.tracker, max_people=asked.tracker.max_people)
     return replace(asked, joint_set=told.joint_set.name, tracker=tracker)

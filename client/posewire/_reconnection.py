@@ -18,12 +18,12 @@ __all__ = ["Reconnection", "waits_s"]
 
 _log = logging.getLogger(__name__)
 
-# A server that fails at each new attempt is likely to fail because of what it is sent.
+# A server that fails again after each reconnection probably fails because of what it is sent.
 _MOST_FRUITLESS = 10
 
 
 def waits_s(settings: ReconnectSettings, servers: int, chance: random.Random) -> Iterator[float]:
-    """How long to wait before each attempt, without end: each server is tried at once, then they get longer."""
+    """Endless waits before each attempt: none until each server was tried once, then increasing ones."""
     yield from (0.0 for _ in range(servers))
     wait = settings.initial_s
     while True:
@@ -33,12 +33,12 @@ def waits_s(settings: ReconnectSettings, servers: int, chance: random.Random) ->
 
 
 class Reconnection:
-    """Takes one stream up again, as often as it takes.
+    """Resumes one stream, as often as needed.
 
     Args:
         connections: the servers.
-        settings: how patiently.
-        stream: what is asked of a server; the same each time, since a token is good for the same settings only.
+        settings: waits and limits.
+        stream: the settings requested from each server; always the same, since a token is only valid for them.
     """
 
     def __init__(self, connections: Connections, settings: ReconnectSettings, stream: StreamSettings) -> None:
@@ -52,7 +52,7 @@ class Reconnection:
         self._opened_s = 0.0
 
     def record_progress(self) -> None:
-        """Note that a frame had its answer: whatever is lost from now on is lost anew."""
+        """Record that a frame was answered: the next loss starts with fresh limits."""
         self._fruitless = 0
         self._deadline_s = None
 
@@ -65,18 +65,18 @@ class Reconnection:
         *,
         idle: bool,
     ) -> tuple[TrackCall, int] | None:
-        """Open another call, and tell how many attempts it took; None once there is nothing to go on for.
+        """Open another call; returns it and the number of attempts, or None once nothing is left to do.
 
         Args:
             address: of the server that was lost.
-            resume: where to go on.
+            resume: where to resume.
             cause: why it was lost.
-            wait: lets so many seconds pass before an attempt; gives whether there is still something to go on for.
-            idle: whether the server had nothing to do when it was lost.
+            wait: waits this many seconds before an attempt; returns whether anything is left to do.
+            idle: whether the server owed no answer when it was lost.
 
         Raises:
             ConnectionLost: no server was found in time.
-            ServerRefused: a server says no, and would say so again.
+            CallError: every server refuses, for reasons that do not pass.
         """
         now = asyncio.get_running_loop().time
         if idle and now() - self._opened_s > self._settings.max_s:
@@ -103,7 +103,7 @@ class Reconnection:
                     self._settings.attempt_timeout_s,
                     "attempt_timeout_s (ReconnectSettings)",
                 )
-            except PASSING as error:  # of LimitExceeded, too: the lost call may still hold a place at the server
+            except PASSING as error:  # LimitExceeded too: the server may still count the lost call
                 last = error
                 _log.info("attempt %d failed: %s", attempts, error)
             except CallError as error:

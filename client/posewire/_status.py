@@ -1,4 +1,4 @@
-"""The one place where gRPC statuses become exceptions of the SDK."""
+"""The one place where gRPC statuses are converted to exceptions of the SDK."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from posewire.errors import (
 __all__ = ["error_from_status"]
 
 _DETAILS_KEY = "grpc-status-details-bin"
-# What gRPC says where nobody listens, or where it is the client that hangs up.
+# What gRPC says if nothing listens at the address, or if the client rejects the server's certificate.
 _NOT_FOR_WANT_OF_A_CERTIFICATE = ("Connection refused", "CERTIFICATE_VERIFY_FAILED")
-# What a call looks like whose server went away behind a proxy.
+# In the status of a call whose server went away behind a proxy.
 _CUT_OFF = "RST_STREAM"
 
 _CLASSES: dict[grpc.StatusCode, type[CallError]] = {
     grpc.StatusCode.UNAVAILABLE: ConnectionFailed,
-    # Our own cancelling is no status but a `CancelledError`: this comes of a server that closed just then.
+    # Cancelling by the client raises `CancelledError` instead: this status is from a server that closed just then.
     grpc.StatusCode.CANCELLED: ConnectionFailed,
     grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
@@ -62,14 +62,14 @@ def error_from_status(
         error: what gRPC raised.
         address: of the server, for the message.
         doing: what was being done, e.g. `opening a stream`.
-        is_anonymous: whether the connection is encrypted, but this client shows no certificate of its own.
+        is_anonymous: whether TLS is used without a client certificate.
     """
     code = error.code()
     kind = _CLASSES.get(code, ServerFailed)
     reason, violations = _details(error)
     if code is grpc.StatusCode.INTERNAL and not reason and _CUT_OFF in (error.details() or ""):
         kind = ConnectionFailed
-    # The server's own words say what to do; ours stand in where it could not speak.
+    # The server's message says what to do; the SDK's remedies are for failures without one.
     words = error.details() or code.name
     words += "".join(f"; {each.field}: {each.description}" for each in violations if each.description not in words)
     if kind is ConnectionFailed and not reason:
@@ -90,7 +90,7 @@ def error_from_status(
 
 
 def _details(error: grpc.aio.AioRpcError) -> tuple[str, tuple[Violation, ...]]:
-    """The server's ErrorInfo reason and BadRequest violations, if it sent any that can be read."""
+    """The server's ErrorInfo reason and BadRequest violations, if it sent any that can be parsed."""
     reason = ""
     violations: list[Violation] = []
     for key, value in error.trailing_metadata() or ():
@@ -99,7 +99,7 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[str, tuple[Violation, ...]]:
         status = status_pb2.Status()
         try:
             status.ParseFromString(value)
-        except DecodeError:  # whatever answered there, the code and the text still count
+        except DecodeError:  # not from our server; the code and the text are still valid
             continue
         for detail in status.details:
             info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()

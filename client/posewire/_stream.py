@@ -1,4 +1,4 @@
-"""A stream of frames and results, as the program sees it."""
+"""A stream of frames and results: the interface for programs."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from posewire.sources._frames import own_copy, steady_clock
 
 __all__ = ["AsyncTrackStream"]
 
-# Results that nobody takes, of a stream whose frames the program itself sends.
+# Most results that may wait to be taken if the program itself sends the frames.
 _MOST_UNTAKEN = 1000
 
 
 class AsyncTrackStream:
-    """Frames go in, results come out: one for each frame, in the order of the frames.
+    """Frames go in, results come out: one per frame, in frame order.
 
-    `AsyncClient.track` makes one. Use it as a context manager; leaving the block cancels what is under way.
+    Created by `AsyncClient.track`. Use it as a context manager; leaving the block cancels frames in flight.
 
         async with client.track("walk.mp4", similarity="multi-flow") as stream:
             async for result in stream:
                 print(result.frame, [person.id for person in result.people])
         print(stream.summary)
 
-    Without a source, the program sends its own frames, and takes each result, or all of them in another task. After
-    `finish` it reads to the end, which checks the account:
+    Without a source, the program sends its own frames, and takes results one by one, or in another task. After
+    `finish` it reads the remaining results to the end; only then is the account checked:
 
         images = (frame.image for frame in posewire.open_source("walk.mp4", max_frames=100))
         async with client.track() as stream:
@@ -49,24 +49,24 @@ class AsyncTrackStream:
                 await stream.send(image)
                 print(await anext(stream))
             await stream.finish()
-            async for result in stream:  # whatever is still to come: none here
+            async for result in stream:  # the remaining results: none here
                 print(result)
         print(stream.summary)
 
     Iterating ends when every frame has its result and the account has been checked: sent = tracked + failed + dropped.
-    If the connection is lost, or the server goes away, the stream is taken up again, at this server or another one of
-    the client's; the first result after that says so (`FrameResult.reconnected`). Where every frame counts, frames
-    without an answer are sent again; of a camera they are dropped, with the reason `disconnected`.
+    If the connection is lost, or the server goes away, the stream resumes at this server or another one of the
+    client's; the first tracked result after that says so (`FrameResult.reconnected`). If no frames may be skipped,
+    unanswered frames are sent again; with a camera they are dropped, with the reason `disconnected`.
 
-    It raises, after all results that did come:
+    After all results that arrived, iterating raises:
 
-        SourceError: the source broke off, or a camera stopped.
-        ConnectionLost: no server was found to go on at; or, without reconnection, the connection or the server failed,
-            or was silent for longer than `timeout_s`.
+        SourceError: the source failed, or a camera stopped.
+        ConnectionLost: no server was found to continue at; or, without reconnection, the connection or the server
+            failed, or was silent for longer than `timeout_s`.
         StreamDrained: the server is going away; only without reconnection.
-        AccountingError: the server did not answer for every frame exactly once.
-        StreamBroken: the server where it would go on has other joints; or an answer makes no sense.
-        ServerRefused: the server ended the stream on account of something that it was sent.
+        AccountingError: the server did not answer every frame exactly once.
+        StreamBroken: the server at which the stream would resume has other joints; or a response is invalid.
+        ServerRefused: the server ended the stream because of something it was sent.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class AsyncTrackStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel what is under way and release everything. Safe to call twice.
+        """Cancel frames in flight and release everything. Safe to call twice.
 
-        Cancelled itself, it waits no longer, but everything is released all the same.
+        If cancelled itself, it stops waiting, but still releases everything.
         """
-        async with AsyncExitStack() as ends:  # each is waited for, whatever becomes of those before it
+        async with AsyncExitStack() as ends:  # each is awaited even if an earlier one fails
             ends.callback(self._forget)
             if self._feed is not None:
                 ends.push_async_callback(self._feed.aclose)
@@ -134,14 +134,14 @@ class AsyncTrackStream:
 
     def _forget(self) -> None:
         self._open_streams.discard(self)
-        # A cancelled task holds on to the call through its traceback, see `TrackCall.cancel`.
+        # A cancelled task keeps the call alive through its traceback, see `TrackCall.cancel`.
         self._opening = self._pump = None
 
     def _cancel_all(self) -> None:
-        """End everything, without waiting until that is done."""
+        """Cancel everything without waiting for it to end."""
         if self._opening is not None:
             self._opening.cancel()
-            self._opening.add_done_callback(_cancel_opened)  # it may have come to its end just before
+            self._opening.add_done_callback(_cancel_opened)  # it may have completed just before
         if self._exchange is not None:
             self._exchange.cancel()
         if self._pump is not None:
@@ -175,7 +175,7 @@ class AsyncTrackStream:
             call,
             plan.timeout_s,
             reconnection=reconnection,
-            # A camera goes on without us, and so does a program that wants the newest frame to win.
+            # A camera does not wait for us, nor does a program that prefers the newest frame.
             waits=settings.drop_policy == "all" or (self._source is not None and not self._source.live),
             resume=plan.resume,
             on_reconnect=plan.on_reconnect,
@@ -195,24 +195,24 @@ class AsyncTrackStream:
         try:
             return await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(_close_opened)  # a thread cannot be cancelled; what it opens is nobody's
+            opening.add_done_callback(_close_opened)  # a thread cannot be cancelled; nobody else closes what it opens
             raise
 
     # -- what is known about it ----------------------------------------------------------------------------------------
 
     @property
     def info(self) -> StreamInfo:
-        """What the server settled on: joints, skeleton, settings, models."""
+        """What the server decided on: joints, skeleton, settings, models."""
         return self._open_exchange().call.info
 
     @property
     def address(self) -> str:
-        """The server where the stream is at present."""
+        """The address of the server that currently serves the stream."""
         return self._open_exchange().call.address
 
     @property
     def reconnects(self) -> int:
-        """How often the connection was lost and the stream taken up again, so far."""
+        """How often the stream has reconnected so far."""
         return 0 if self._exchange is None else self._exchange.calls - 1
 
     @property
@@ -222,12 +222,12 @@ class AsyncTrackStream:
 
     @property
     def summary(self) -> StreamSummary | None:
-        """The checked account of a stream that ended in order; None before."""
+        """The checked account once the stream has ended normally; None before."""
         return None if self._exchange is None else self._exchange.summary
 
     @property
     def resume_point(self) -> ResumePoint | None:
-        """Where another stream could take up this one; None as long as the server has given no token."""
+        """Where another stream could resume this one; None until the server has sent a token."""
         return self._open_exchange().resume_point
 
     # -- results -------------------------------------------------------------------------------------------------------
@@ -251,38 +251,38 @@ class AsyncTrackStream:
         time_s: float | None = None,
         boxes: BoxesLike | None = None,
     ) -> int:
-        """Send one frame; waits while as many frames as `max_in_flight` are under way.
+        """Send one frame; waits while `max_in_flight` frames are in flight.
 
-        Cancelling a `send` that is under way cancels the stream.
+        Cancelling a running `send` cancels the stream.
 
         Args:
             frame: a picture `(h, w, 3)` uint8 RGB, or bytes that are already encoded in the stream's codec.
-            number: larger than the one before; None: one larger.
+            number: larger than the previous one; None: the previous one plus 1.
             time_s: when the frame was taken; None: now, as Unix time.
             boxes: use these instead of the detector's: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a
-                score. `box_score_threshold` and `max_people` hold for them too. Whom they leave out, though the flow
-                still finds them, is carried on for a while, also if there are no rows; not with `propagation=False`.
+                score. `box_score_threshold` and `max_people` apply to them too. People that they leave out, even with
+                no rows at all, are carried on by the flow for a while, unless `propagation=False`.
 
         Returns:
-            The frame's number, which its result carries.
+            The frame's number, as in its result.
 
         Raises:
-            InvalidSettings: the frame, number or boxes are unusable. Nothing was sent.
+            InvalidSettings: the frame, number, time or boxes are invalid. Nothing was sent.
             MisuseError: the stream is closed or was finished, has a source of its own, or nobody takes its results.
-            PosewireError: the stream has ended early; the same error as iterating gives.
+            PosewireError: the stream has ended early; the same error as iterating raises.
         """
         exchange = self._open_exchange()
         if self._source is not None:
             raise MisuseError("this stream takes its frames from its source; open one without a source to send frames")
         if exchange.untaken >= _MOST_UNTAKEN:
             raise MisuseError(f"{exchange.untaken} results wait; iterate over the stream to take them")
-        async with self._sending:  # frames stay in the order of the calls
+        async with self._sending:  # keeps frames in the order of the calls
             settings = exchange.call.info.settings
             await exchange.wait_for_room(in_flight_limit(settings), counting_untaken=False)
             exchange.check_open()
             number = exchange.next_number if number is None else number
             own = SourceFrame(number, self._clock() if time_s is None else time_s, boxes=boxes)
-            # Where the sender is slowed down, "now" is the pace of the server: its tracker would learn nothing from it.
+            # If the server slows the sender down, "now" only shows the server's own pace, which its tracker cannot use.
             own.timed = time_s is not None or settings.drop_policy == "latest"
             if isinstance(frame, bytes):
                 own.packet = frame
@@ -292,7 +292,7 @@ class AsyncTrackStream:
             return number
 
     async def finish(self) -> None:
-        """Say that no more frames come. Iterating then ends after the last result."""
+        """Tell the server that no more frames follow. Iterating then ends after the last result."""
         if self._source is not None:
             raise MisuseError("this stream ends with its source; leave its `with` block to end it earlier")
         async with self._sending:

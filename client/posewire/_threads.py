@@ -1,4 +1,4 @@
-"""Threads of the SDK's own."""
+"""The threads of the SDK."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from collections.abc import Callable
 
 __all__ = ["OwnThread", "may_wait"]
 
-# Where Python's cycle collector is at work.
+# Ids of the threads in which Python's cycle collector is running.
 _collecting: set[int] = set()
-# How long the end of the interpreter waits for all of them together.
+# How long the interpreter waits for all threads together when it exits.
 _EXIT_S = 2.0
 
 
 class OwnThread(threading.Thread):
-    """A daemon thread of the SDK, for which a loop of the SDK may wait, or for a lock that it holds.
+    """A daemon thread of the SDK. A loop of the SDK may wait for it, or for a lock that it holds.
 
     Args:
-        target: what it does.
+        target: what it runs.
         name: of the thread.
-        end: makes it end soon; called when the interpreter goes down, which then waits for it a little.
+        end: makes it end soon; called when the interpreter exits, which then waits for it briefly.
     """
 
     def __init__(self, target: Callable[[], object], name: str, *, end: Callable[[], object]) -> None:
@@ -32,16 +32,16 @@ class OwnThread(threading.Thread):
         self.end = end
 
     def start(self) -> None:
-        """As of every thread."""
+        """Start the thread, as `threading.Thread.start`."""
         _prepare()
         super().start()
 
 
 def may_wait() -> bool:
-    """Whether what releases something may wait here until a loop of the SDK has done so.
+    """Whether the current thread may wait for a loop of the SDK to release something.
 
-    It may be a finaliser. If the cycle collector calls it, then at any point of any thread: it may hold locks that the
-    loop needs, or be just starting, for which the loop may wait too.
+    The caller may be a finaliser. The cycle collector runs these at any point of any thread: the thread may hold locks
+    that the loop needs, or may be starting while the loop waits for that.
     """
     if sys.is_finalizing() or threading.get_ident() in _collecting:
         return False
@@ -62,7 +62,7 @@ def _note_collection(phase: str, _: object) -> None:
 
 
 def _end_all() -> None:
-    """Threads that are still in an encoder or decoder when the interpreter goes down would crash the process."""
+    """End all threads: one that is still in an encoder or decoder at interpreter exit would crash the process."""
     threads = [thread for thread in threading.enumerate() if isinstance(thread, OwnThread)]
     until_s = time.monotonic() + _EXIT_S
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Where people have been."""
+"""The paths of people over the last frames."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Trails", "joint_rows"]
 
 
 class Trails:
-    """Where people have been in the last frames. Give one to each `draw_people` of a stream.
+    """The paths of people over the last frames. Pass the same one to each `draw_people` of a stream.
 
     Args:
-        length: frames that are remembered, at least 2.
+        length: number of frames that are kept, at least 2.
 
     Raises:
         InvalidSettings: `length` is below 2.
@@ -31,7 +31,7 @@ class Trails:
         self._paths: dict[int, deque[tuple[int, Point]]] = {}
 
     def update(self, people: Iterable[Person], joint_set: JointSet, joint_score_threshold: float = 0.3) -> None:
-        """Note where everybody is in the next frame."""
+        """Add the positions of all people in the next frame."""
         self._frame += 1
         for person in people:
             path = self._paths.setdefault(person.id, deque())
@@ -43,7 +43,7 @@ class Trails:
                 del self._paths[person_id]
 
     def paths(self) -> dict[int, list[tuple[float, Point]]]:
-        """For each id the points of its path, oldest first, with their freshness: 1 is now, 0 is forgotten."""
+        """The points of the path of each id, oldest first, with their freshness: 1 is now, 0 is no longer kept."""
         return {
             person_id: [
                 (1 - (self._frame - frame) / self.length, point)
@@ -54,7 +54,7 @@ class Trails:
 
 
 def _middle(person: Person, joint_set: JointSet, threshold: float) -> Point:
-    """The middle of the hips, or of the box where they are not seen."""
+    """The middle of the hips, or of the box if a hip's score is below `threshold`."""
     hips = joint_rows(joint_set, ("left_hip", "right_hip"))
     if len(hips) == 2 and (person.joints[hips, 2] >= threshold).all():
         x, y = person.joints[hips, :2].mean(axis=0)
@@ -64,7 +64,7 @@ def _middle(person: Person, joint_set: JointSet, threshold: float) -> Point:
 
 
 def _smoothed(points: list[Point]) -> list[Point]:
-    """Means over five points, fewer towards the ends, which stay: joints tremble, people do not."""
+    """Means over five points, fewer towards the ends, which stay in place: removes the jitter of joints."""
     means = []
     for k in range(len(points)):
         reach = min(2, k, len(points) - 1 - k)
@@ -74,5 +74,5 @@ def _smoothed(points: list[Point]) -> list[Point]:
 
 
 def joint_rows(joint_set: JointSet, names: Iterable[str]) -> list[int]:
-    """Rows of those of the joints that the joint set has."""
+    """Rows of the named joints; names that the joint set lacks are left out."""
     return [joint_set.names.index(name) for name in names if name in joint_set.names]

@@ -1,6 +1,6 @@
-"""The boundary to protobuf: free functions between messages and the dataclasses of the SDK.
+"""The boundary to protobuf: free functions that convert between messages and the dataclasses of the SDK.
 
-Nothing else in the SDK looks into a message, except for the choice of the `oneof` in a response.
+Nothing else in the SDK reads a message, except for the `oneof` case of a response.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _PICTURE_CODECS = ("jpeg", "png", "raw")
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
 
-# Joint sets that this version does not know have no OKS constants here; the hip's is the largest, so the most lenient.
+# Joints that this version does not know have no OKS constants here; the hip's is the largest and so the most lenient.
 _SIGMAS = dict(zip(NANO19.names, NANO19.sigmas, strict=True))
 _UNKNOWN_SIGMA = max(NANO19.sigmas)
 
@@ -124,13 +124,13 @@ def frame_request(number: int, time_s: float | None, data: bytes, boxes: FloatAr
     """The request for one frame.
 
     Args:
-        number: of the frame.
-        time_s: of capture; None: it is not known.
+        number: the frame number.
+        time_s: the capture time; None: not known.
         data: the frame, in the stream's codec.
-        boxes: as `_inputs.boxes_array` gives them; None: the detector runs.
+        boxes: as returned by `_inputs.boxes_array`; None: the detector runs.
     """
     request = track_pb2.TrackRequest()
-    # Filled in place: a message given to the constructor of another would be copied, pixels and all.
+    # Filled in place: a message passed to the constructor of another would be copied, including the pixels.
     frame = request.frame
     frame.number = number
     if time_s is not None:
@@ -153,7 +153,7 @@ def estimate_request(
     """The request for one picture.
 
     Raises:
-        InvalidSettings: no single picture travels as `codec`.
+        InvalidSettings: single pictures cannot be sent as `codec`.
     """
     if codec not in _PICTURE_CODECS:
         raise InvalidSettings(f"codec is {codec!r}; a single picture is sent as 'jpeg', 'png' or 'raw'")
@@ -168,7 +168,7 @@ def estimate_request(
 
 
 def stream_info_from(started: track_pb2.StreamStarted, asked: StreamSettings) -> StreamInfo:
-    """What the server settled on; what never crosses the wire is kept from what was asked for."""
+    """What the server decided on; settings that are never sent are taken from `asked`."""
     config = started.config
     settings = StreamSettings(
         codec=_CODEC_NAMES.get(config.codec, asked.codec),
@@ -239,7 +239,7 @@ def server_info_from(message: pose_tracking_service_pb2.GetServerInfoResponse) -
 
 
 def joint_set_from(message: pose_pb2.JointSet) -> JointSet:
-    """The joint set of this name if this version knows it with these joints, else one made from the message."""
+    """The known joint set of this name if its joints are the same, else one made from the message."""
     names = tuple(message.names)
     known = JOINT_SETS.get(message.name)
     if known is not None and known.names == names:
@@ -259,7 +259,7 @@ def drop_reason(reason: track_pb2.DropReason.ValueType) -> str:
 
 
 def _name(enum: Any, value: int, prefix: str) -> str:
-    """The SDK's word for a value; a newer server's, which open enums let through, becomes `reason-7` or `codec-7`."""
+    """The SDK's name for a value; unknown values of a newer server become e.g. `reason-7` or `codec-7`."""
     if value not in enum.values():
         return f"{prefix.split('_')[-2].lower()}-{value}"
     name: str = enum.Name(value)
@@ -275,11 +275,11 @@ def _tracker_message(settings: TrackerSettings) -> settings_pb2.TrackerSettings:
 
 def _tracker_from(message: settings_pb2.TrackerSettings) -> TrackerSettings:
     values = {name: getattr(message, name) for name in _TRACKER_NUMBERS if message.HasField(name)}  # type: ignore[arg-type]
-    # Float fields are 32 bits wide on the wire: 0.4 would come back as 0.4000000059604645.
+    # Float fields have 32 bits on the wire: 0.4 would be read as 0.4000000059604645.
     values = {name: float(str(np.float32(v))) if isinstance(v, float) else v for name, v in values.items()}
     settings = TrackerSettings(similarity=_SIMILARITY_NAMES.get(message.similarity))
     for name, value in values.items():
-        with suppress(InvalidSettings):  # a newer server's, beyond what this version knows: None, like what it lacks
+        with suppress(InvalidSettings):  # of a newer server, invalid in this version: None, like missing ones
             settings = replace(settings, **{name: value})
     return settings
 

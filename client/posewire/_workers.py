@@ -1,4 +1,4 @@
-"""Threads for work that would hold up the event loop."""
+"""Threads for work that would block the event loop."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _MOST_THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 
 class Workers:
-    """Threads that take work from one queue; each starts when all others are busy.
+    """Threads that take work from one queue; each is started when all others are busy.
 
-    An executor of `concurrent.futures` would not do: Python shuts all of them down as soon as the main thread is at its
-    end, and only then waits for the program's other threads, whose streams go on.
+    An executor of `concurrent.futures` would not do: Python shuts all of them down as soon as the main thread ends, and
+    only then waits for the program's other threads, whose streams may still be running.
 
     Args:
         name: of the threads.
-        most: threads.
+        most: maximum number of threads.
     """
 
     def __init__(self, name: str, most: int = _MOST_THREADS) -> None:
@@ -49,7 +49,7 @@ class Workers:
 
         Raises:
             MisuseError: the workers are closed.
-            RuntimeError: the system lets this process have no thread at all.
+            RuntimeError: the system does not allow this process even one thread.
         """
         if self._closed:
             raise _closed()
@@ -60,9 +60,9 @@ class Workers:
         return future
 
     def close(self) -> None:
-        """Do no more work; what has not begun fails with `MisuseError`. Safe to call twice.
+        """Do no more work; work that has not begun fails with `MisuseError`. Safe to call twice.
 
-        Nothing is waited for: a thread may be stuck in a camera that does not open.
+        Does not wait for anything: a thread may be stuck opening a camera.
         """
         self._closed = True
         with contextlib.suppress(Empty):
@@ -77,8 +77,8 @@ class Workers:
             self._queue.put(None)
 
     def _start_another(self) -> None:
-        """If the system allows no more threads, those that run do the work."""
-        # The thread does not know this object, so that it ends with it even if nobody closes it.
+        """Start a thread. If the system allows no more, the existing ones do the work."""
+        # The thread has no reference to this object, so that `__del__` can end it even if nobody calls `close`.
         serve, end = functools.partial(_serve, self._queue, self._idle), functools.partial(self._queue.put, None)
         try:
             OwnThread(serve, f"{self._name}-{self._threads + 1}", end=end).start()
@@ -90,7 +90,7 @@ class Workers:
 
 
 def _serve(queue: _Queue, idle: threading.Semaphore) -> None:
-    """On a thread."""
+    """Runs in each thread."""
     while (item := queue.get()) is not None:
         _carry_out(*item)
         del item  # a waiting thread must not keep the last frame alive
@@ -102,10 +102,10 @@ def _carry_out(work: Callable[[], Result], future: Future[Result]) -> None:
         return
     try:
         future.set_result(work())
-    except BaseException as error:  # noqa: BLE001  it belongs to whoever waits for the result
+    except BaseException as error:  # noqa: BLE001  raised where the result is awaited
         future.set_exception(error)
     finally:
-        # An error knows what it came through: if that knew who gets the error, they would keep each other alive.
+        # The error's traceback refers to this frame: with a reference to the future, they would keep each other alive.
         del work, future
 
 

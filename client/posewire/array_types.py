@@ -1,4 +1,4 @@
-"""Names for arrays, so that a signature says what they hold and which precision is computed in."""
+"""Names for array types, so that a signature says what an array holds and in which precision."""
 
 from __future__ import annotations
 

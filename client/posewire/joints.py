@@ -1,12 +1,11 @@
-"""The vocabulary of joints: names, skeletons, mirror pairs and OKS constants of the joint sets that posewire speaks.
+"""Joint names, skeletons, mirror pairs and OKS constants of the joint sets that posewire supports.
 
-A `JointSet` says what the `k` rows of a pose mean. Everything else in posewire treats poses as arrays `(n, k, 3)` of
-x, y (pixels) and score; only what has to know a joint by its name asks here.
+A `JointSet` defines what the `k` rows of a pose mean. Everything else in posewire treats poses as arrays `(n, k, 3)` of
+x, y (pixels) and score; only code that needs a joint by name uses this module.
 
 Sources: COCO-17 order, edges and sigmas from the COCO keypoint task (cocoapi `annotations` and `cocoeval.py`);
 PoseTrack-15 order from the PoseTrack 2017 benchmark (poseval). COCO has no sigma for head top, head bottom and neck:
-MMPose's values for PoseTrack18 are taken (0.026 for nose, head bottom and head top alike), and for the neck that of the
-shoulders.
+the first two use MMPose's value for PoseTrack18 (0.026, as for the nose), and the neck uses that of the shoulders.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = [
 ]
 
 AREA_OF_BOX = 0.53
-"""Share of their boxes that COCO's people fill on average: OKS wants the area of the person."""
+"""Share of its box that a person in COCO fills on average: OKS needs the area of the person."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,13 @@ class JointSet:
     """An ordered set of joints.
 
     Attributes:
-        name: how configuration and the wire call it, e.g. `coco17`.
+        name: its name in the configuration and on the wire, e.g. `coco17`.
         names: the `k` joint names in channel order.
         edges: pairs of joint indices that form the skeleton.
         sigmas: per-joint OKS standard deviation, `k` values (relative to the square root of the object's area).
 
     Raises:
-        ValueError: if lengths disagree, a name is repeated, or an edge names a joint that does not exist.
+        ValueError: lengths differ, a name is repeated, or an edge refers to a joint that does not exist.
     """
 
     name: str
@@ -58,7 +57,7 @@ class JointSet:
             raise ValueError(f"joint set {self.name!r}: a name occurs twice in {self.names}; names must be unique")
         if len(self.sigmas) != len(self.names):
             raise ValueError(
-                f"joint set {self.name!r}: {len(self.sigmas)} sigmas for {len(self.names)} joints; give one a joint"
+                f"joint set {self.name!r}: {len(self.sigmas)} sigmas for {len(self.names)} joints; give one per joint"
             )
         for edge in self.edges:
             if not all(0 <= joint < len(self.names) for joint in edge):
@@ -68,7 +67,7 @@ class JointSet:
         return len(self.names)
 
     def index(self, joint: str) -> int:
-        """Row of `joint`; raises `ValueError` naming the joints that exist."""
+        """Row of `joint`; raises `ValueError` with the names of the joints that exist."""
         try:
             return self.names.index(joint)
         except ValueError:
@@ -91,8 +90,8 @@ class JointSet:
 
         Args:
             joints: `(n, k, 3)` x, y, score in this set's order.
-            to: the wanted set. Joints it has and this set lacks get score 0 at the position (0, 0), unless they have a
-                synonym or are the mean of two others, as the neck is of the shoulders.
+            to: the target set. Joints that this set lacks get score 0 at the position (0, 0), unless they have a
+                synonym or are the mean of two others, as the neck is the mean of the shoulders.
 
         Returns:
             `(n, len(to), 3)` float32.
@@ -106,7 +105,7 @@ class JointSet:
         return converted
 
     def _made_of(self, joint: str) -> list[int]:
-        """Indices whose mean gives `joint`: itself, a synonym, or the shoulders for the neck; else empty."""
+        """Indices whose mean is `joint`: itself, a synonym, or the shoulders for the neck; else empty."""
         for name in (joint, *_SYNONYMS.get(joint, ())):
             if name in self.names:
                 return [self.names.index(name)]
@@ -115,7 +114,7 @@ class JointSet:
         return []
 
 
-# "Head bottom" of PoseTrack is the upper neck, as LSP's and MPII's "neck" is.
+# PoseTrack's "head bottom" is the upper neck, like the "neck" of LSP and MPII.
 _SYNONYMS = {"head_bottom": ("neck",), "neck": ("head_bottom",)}
 
 _COCO_NAMES = (
@@ -157,7 +156,7 @@ NANO19 = JointSet(
     (*_COCO_EDGES, (0, 17), (17, 18)),
     (*_COCO_SIGMAS, 0.079, 0.026),
 )
-"""COCO's 17 joints, then neck (upper neck, between head and shoulders) and head top: gives COCO-17 and PoseTrack-15."""
+"""COCO's 17 joints, neck (upper neck, between head and shoulders) and head top: covers COCO-17 and PoseTrack-15."""
 
 POSETRACK15 = JointSet(
     "posetrack15",
@@ -174,13 +173,13 @@ POSETRACK2017_ORDER = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
     "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "head_bottom", "nose", "head_top",
 )  # fmt: skip
-"""The same joints in the order of their numbers 0..14 in PoseTrack's files of 2017 (poseval, `eval_helpers.Joint`)."""
+"""The same joints in the order of their numbers 0..14 in PoseTrack 2017 files (poseval, `eval_helpers.Joint`)."""
 
 JOINT_SETS: dict[str, JointSet] = {joints.name: joints for joints in (COCO17, NANO19, POSETRACK15)}
 
 
 def joint_set(name: str) -> JointSet:
-    """Look a joint set up by its name.
+    """Look up a joint set by name.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.

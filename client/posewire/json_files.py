@@ -1,4 +1,4 @@
-"""JSON files that others wrote: all readers take and refuse the same."""
+"""Reading JSON files from other programs: all readers accept and reject the same files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["read_json"]
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds: UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+    """The contents of a JSON file: UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or too deep a nest of lists and objects.
+        ValueError: it is not JSON, or its lists and objects are nested too deeply.
     """
     try:
         return json.loads(path.read_bytes())
     except RecursionError as error:
-        raise ValueError("its lists and objects lie too deep in each other") from error
+        raise ValueError("its lists and objects are nested too deeply") from error

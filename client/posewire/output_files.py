@@ -1,4 +1,4 @@
-"""Result files appear under their name when they are whole, and not before."""
+"""Result files, which appear under their final name only when they are complete."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ except ImportError:  # not on Windows
 
 __all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "write_json", "written_whole"]
 
-# Errors of a folder in which nobody may make a file, though one that is there may be written to.
+# Errors of a folder in which no file can be created, though existing ones may be writable.
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-# In bytes; what is longer is a name with a dot in it, and stands for no format.
+# In bytes; anything longer is not a suffix, but part of a name with a dot in it.
 _LONGEST_SUFFIX = 32
 _DESCRIPTOR_PATH = re.compile(r"/(?:dev|proc/self)/fd/(\d+)|/dev/(stdin|stdout|stderr)")
 
 
 class AtomicPath:
-    """A temporary file in the place of the wanted one, which takes its name when `commit` is called.
+    """A temporary file that takes its final name when `commit` is called.
 
-    A `with` block commits when it ends well, and leaves nothing behind when it does not.
+    A `with` block commits if it ends without an exception, and leaves nothing behind otherwise.
 
-    A symbolic link stays, and what it points to is replaced. A pipe, a device or an open descriptor (/dev/stdout) is
-    written to as it is: the temporary file is copied into it. So is a file that cannot be replaced, since its folder is
-    closed to us or it was mounted by itself into a container.
+    A symbolic link stays, and its target is replaced. A pipe, a device or an open descriptor (/dev/stdout) is not
+    replaced: the temporary file is copied into it. The same holds for a file that cannot be replaced, because its
+    folder is not writable or because it is itself a mount in a container.
 
     Args:
-        path: where the file shall be; an older one of that name stays until then.
+        path: the final name; an existing file of that name stays until `commit`.
 
     Raises:
         OutputError: the folder does not exist or cannot be written to, or the path is a folder.
@@ -61,7 +61,7 @@ class AtomicPath:
             raise output_error(self.path, error) from error
 
     def commit(self) -> None:
-        """Give the file its name, with the rights that any new file of this user has."""
+        """Give the file its final name, with the permissions of any new file of this user."""
         try:
             if self._replaced is None:
                 self._copy()
@@ -91,7 +91,7 @@ class AtomicPath:
             self.discard()
 
     def _made_in(self, folder: Path | None) -> Path:
-        # The suffix stays: libraries tell the format by it. The stem does not: the two names together may be too long.
+        # Libraries infer the format from the suffix, so it is kept. The stem is not: the name could become too long.
         suffix = self.path.suffix if len(os.fsencode(self.path.suffix)) <= _LONGEST_SUFFIX else ""
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=".posewire-", suffix=suffix)
         os.close(descriptor)
@@ -101,7 +101,7 @@ class AtomicPath:
         try:
             self.temporary.replace(file)
         except OSError as error:
-            if error.errno != errno.EBUSY:  # that of a file which is a mount
+            if error.errno != errno.EBUSY:  # raised for a file that is a mount
                 raise
             self._copy()
 
@@ -112,17 +112,17 @@ class AtomicPath:
 
 
 def open_for_writing(path: Path) -> BinaryIO:
-    """Open a file and cut it to nothing; a path such as /dev/stdout gives the descriptor that is open already.
+    """Open a file and truncate it; for a path such as /dev/stdout, the open descriptor is duplicated.
 
-    To open that by its path would start at the beginning of a file that the shell appends to.
+    Opening such a path would start at the beginning of a file to which the shell appends.
 
     Raises:
-        OSError: it cannot be opened, or is being written already: the two would write over each other's lines.
+        OSError: it cannot be opened, or has a writer already: the two would overwrite each other's lines.
     """
     number = _descriptor(path)
     if number is not None:
         return open(os.dup(number), "wb")
-    file = open(path, "wb", opener=_uncut)  # noqa: SIM115  # the caller's
+    file = open(path, "wb", opener=_uncut)  # noqa: SIM115  # the caller closes it
     try:
         if path.is_file():
             _claim(file)
@@ -138,7 +138,7 @@ def _uncut(path: str, flags: int) -> int:
 
 
 def _claim(file: BinaryIO) -> None:
-    """Raise `OSError` if somebody has claimed the file, also this process; a claim ends when the file is closed."""
+    """Lock the file until it is closed; raises `OSError` if another writer has locked it, also one of this process."""
     if fcntl is None:
         return
     try:
@@ -150,10 +150,10 @@ def _claim(file: BinaryIO) -> None:
 
 
 def _file_to_replace(path: Path) -> Path | None:
-    """The regular file, there or not, that stands behind a path; None for what must be written to as it is.
+    """The regular file, existing or not, that a path resolves to; None for paths that cannot be replaced.
 
     Raises:
-        OSError: it is a folder, or nobody may look.
+        OSError: it is a folder, or access is denied.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -163,7 +163,7 @@ def _file_to_replace(path: Path) -> Path | None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of our own open descriptor that a path names."""
+    """The number of the descriptor of this process that a path names; None if it names none."""
     found = _DESCRIPTOR_PATH.fullmatch(str(path))
     if found is None:
         return None
@@ -171,9 +171,9 @@ def _descriptor(path: Path) -> int | None:
 
 
 class ResultWriter:
-    """What the writers have in common: `with` a writer, `write` each result, and the file is there at the end.
+    """The base of the writers: open one in a `with` block and `write` each result; the file is complete at its end.
 
-    Leaving the block by an exception leaves no half file behind, except where a writer says otherwise.
+    If the block ends with an exception, no partial file is left behind, unless a writer says otherwise.
     """
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ class ResultWriter:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Finish the file and give it its name. Safe to call twice.
+        """Finish the file and give it its final name. Safe to call twice.
 
         Raises:
             OutputError: it cannot be written.
@@ -205,7 +205,7 @@ class ResultWriter:
             self._finish()
 
     def discard(self) -> None:
-        """Give the file up."""
+        """Discard the file."""
         if not self._closed:
             self._closed = True
             self._give_up()
@@ -223,7 +223,7 @@ class ResultWriter:
 
 @contextlib.contextmanager
 def written_whole(path: str | Path) -> Iterator[TextIO]:
-    """A text file to write, which is there when the block ends well, and else not.
+    """A text file to write, which appears only if the block ends without an exception.
 
     Raises:
         OutputError: it cannot be written.
@@ -236,7 +236,7 @@ def written_whole(path: str | Path) -> Iterator[TextIO]:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file whole or not at all.
+    """Write a JSON file completely or not at all.
 
     Raises:
         OutputError: it cannot be written.
@@ -246,7 +246,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def output_error(path: Path, error: Exception) -> OutputError:
-    """The error for a file that cannot be written, by what the operating system or FFmpeg says of it."""
+    """The error for a file that cannot be written, with the reason that the operating system or FFmpeg gives."""
     if isinstance(error, BrokenPipeError):
         return OutputError(f"{path} cannot be written: nobody reads it any more")
     if isinstance(error, BlockingIOError):

@@ -1,4 +1,4 @@
-"""People drawn onto pictures: skeletons coloured by id, boxes, labels, trails."""
+"""Draws people onto pictures: skeletons coloured by id, boxes, labels, trails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from posewire.sources._frames import picture_fault
 
 __all__ = ["Trails", "color_of", "draw_people"]
 
-# Vivid on dark and on bright grounds alike, and ordered so that ids that follow each other differ most.
+# Vivid on dark and bright backgrounds, and ordered so that consecutive ids differ most.
 _PALETTE: tuple[Color, ...] = (
     (64, 156, 255),
     (255, 140, 26),
@@ -45,9 +45,9 @@ _NECK = {"neck", "head_bottom", "head_top"}
 
 
 def color_of(person_id: int) -> Color:
-    """The colour of a track id, red, green, blue: always the same, and unlike that of the ids before and after.
+    """The colour of a track id, red, green, blue: always the same, and unlike those of neighbouring ids.
 
-    48 ids in a row have different colours: the palette, then its lighter and its darker shades.
+    48 consecutive ids have different colours: the palette, then its lighter and its darker shades.
     """
     shade, place = divmod((person_id - 1) % (3 * len(_PALETTE)), len(_PALETTE))
     return (_PALETTE[place], mix(_PALETTE[place], _PAPER, 0.45), mix(_PALETTE[place], _INK, 0.3))[shade]
@@ -68,16 +68,16 @@ def draw_people(
         trails = posewire.Trails()
         with client.track("walk.mp4", keep_images=True) as stream:
             for result in stream:
-                if result.image is not None:  # as of frames that were dropped on the way, or cannot be read
+                if result.image is not None:  # None for frames that were superseded or cannot be read
                     joint_set = stream.info.joint_set
                     picture = posewire.draw_people(result.image, result.people, joint_set, trails=trails)
 
     Args:
         image: `(h, w, 3)` uint8 RGB; not changed.
         people: of this frame.
-        joint_set: what their joints are; `stream.info.joint_set`.
-        trails: remembers the frames before; it is told of this one here.
-        joint_score_threshold: joints with a lower score, and the limbs that end in them, are left out.
+        joint_set: of the poses; `stream.info.joint_set`.
+        trails: the paths over the previous frames; this frame is added.
+        joint_score_threshold: joints with a lower score, and limbs that end in them, are left out.
         boxes: draw the boxes.
         labels: draw the ids.
 
@@ -85,7 +85,7 @@ def draw_people(
         `(h, w, 3)` uint8 RGB.
 
     Raises:
-        InvalidSettings: `image` is no such picture.
+        InvalidSettings: `image` has another type or shape.
     """
     fault = picture_fault(image)
     if fault:
@@ -98,7 +98,7 @@ def draw_people(
         paths = trails.paths()
         for person in people:
             _draw_trail(canvas, paths[person.id], color_of(person.id), unit)
-    # The nearest last: feet lower in the picture are nearer to the camera.
+    # Nearest people last: the lower their feet in the picture, the nearer they are to the camera.
     for person in sorted(people, key=lambda person: float(person.box[1] + person.box[3])):
         if boxes:
             _draw_box(canvas, person, unit)
@@ -109,9 +109,9 @@ def draw_people(
 
 
 def _draw_skeleton(canvas: Image, person: Person, joint_set: JointSet, threshold: float, unit: float) -> None:
-    """Limbs with a dark rim; left limbs lighter and right limbs darker than the colour of the id."""
+    """Draw limbs with a dark rim; left limbs are lighter and right limbs darker than the colour of the id."""
     base = color_of(person.id)
-    # Thinner for people far away, so that a limb stays a line and not a blob.
+    # Thinner for people far away, so that limbs do not merge into a blob.
     width = float(np.clip(0.016 * max(person.box[2], person.box[3]), 1.0, 5.0 * unit))
     shown = person.joints[:, 2] >= threshold
     limbs = []
@@ -143,7 +143,7 @@ def _draw_skeleton(canvas: Image, person: Person, joint_set: JointSet, threshold
 
 
 def _draw_box(canvas: Image, person: Person, unit: float) -> None:
-    """A faint frame with strong corners."""
+    """Draw a faint frame with strong corners."""
     left, top, right, bottom = map(float, person.box_xyxy)
     if not (right > left and bottom > top):
         return
@@ -159,10 +159,10 @@ def _draw_box(canvas: Image, person: Person, unit: float) -> None:
 
 
 def _draw_labels(canvas: Image, people: Sequence[Person], unit: float) -> None:
-    """Ids on plates of their colour, above the boxes or inside where there is no room, in ink or paper."""
+    """Draw ids on plates of their colour, above the boxes, or inside if there is no room; dark or light text."""
     height, width = canvas.shape[:2]
     pad = max(2, round(4 * unit))
-    rows: list[tuple[int, int, int]] = []  # of the plates so far: left, right, top
+    rows: list[tuple[int, int, int]] = []  # left, right, top of the plates so far
     for person in people:
         text = glyphs(str(person.id), max(0.4, 0.55 * unit), max(1, round(unit)))
         plate_height, plate_width = text.shape[0] + 2 * pad, text.shape[1] + 2 * pad
@@ -172,7 +172,7 @@ def _draw_labels(canvas: Image, people: Sequence[Person], unit: float) -> None:
         while y > plate_height and any(
             left < x + plate_width and x < right and abs(y - top) < plate_height for left, right, top in rows
         ):
-            y -= plate_height  # people who stand close have their labels above each other
+            y -= plate_height  # labels of people close to each other are stacked
         rows.append((x, x + plate_width, y))
         color = color_of(person.id)
         brightness = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
@@ -183,7 +183,7 @@ def _draw_labels(canvas: Image, people: Sequence[Person], unit: float) -> None:
 
 
 def _draw_trail(canvas: Image, path: list[tuple[float, Point]], color: Color, unit: float) -> None:
-    """A line that thins out and fades with age."""
+    """Draw a line that becomes thinner and fainter with age."""
     steps = 4
     for step in range(steps):
         low, high = step / steps, (step + 1) / steps
@@ -197,7 +197,7 @@ def _draw_trail(canvas: Image, path: list[tuple[float, Point]], color: Color, un
 
 
 def _edges(joint_set: JointSet) -> list[tuple[int, int]]:
-    """The limbs to draw: from the ears to the shoulders only where no neck holds the head."""
+    """The limbs to draw: those from ears to shoulders only if the joint set has no neck."""
     has_neck = not _NECK.isdisjoint(joint_set.names)
     return [
         edge

@@ -1,4 +1,4 @@
-"""The format of PoseTrack 2018, as its own files have it."""
+"""The format of the PoseTrack 2018 files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from posewire.joints import POSETRACK15
 __all__ = ["CATEGORY_ID", "KEYPOINTS", "category", "image_id", "in_keypoint_order"]
 
 CATEGORY_ID = 1
-"""Of people, the only category."""
+"""The id of the only category, people."""
 
-# COCO's 17 places; PoseTrack puts the neck and the head top where the eyes are, and leaves the ears empty.
+# COCO's 17 keypoints, with neck and head top in place of the eyes; the ears are unused.
 KEYPOINTS = (
     "nose", "head_bottom", "head_top", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
     "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
     "right_ankle",
 )  # fmt: skip
 
-# Pairs of places, counted from 1, as in the data set's own files.
+# Pairs of positions in `KEYPOINTS`, counted from 1, as in the data set's files.
 _SKELETON = (
     (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11),
     (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
@@ -31,12 +31,12 @@ _PLACES = [KEYPOINTS.index(name) for name in POSETRACK15.names]
 
 
 def image_id(video: int, frame: int) -> int:
-    """The id of a frame: a 1, six digits of the video, four of the frame."""
+    """The id of a frame: a 1, six digits for the video, four for the frame."""
     return 10_000_000_000 + video * 10_000 + frame
 
 
 def category() -> dict[str, Any]:
-    """The entry of `categories`."""
+    """The only entry of `categories`."""
     return {
         "supercategory": "person",
         "id": CATEGORY_ID,
@@ -47,7 +47,7 @@ def category() -> dict[str, Any]:
 
 
 def in_keypoint_order(joints: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Joints `(15, ...)` in the order of `POSETRACK15` as `(17, ...)` in that of `KEYPOINTS`; zeros for the ears."""
+    """Reorder joints `(15, ...)` of `POSETRACK15` to `(17, ...)` as in `KEYPOINTS`; the ears are zeros."""
     keypoints = np.zeros((len(KEYPOINTS), *joints.shape[1:]), joints.dtype)
     keypoints[_PLACES] = joints
     return keypoints

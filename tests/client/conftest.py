@@ -1,4 +1,4 @@
-"""A real server that does what a script says: the SDK is tested over the wire, against whatever it may meet there."""
+"""A real server that follows a script: the SDK is tested over the wire with any behaviour of a server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Stream:
     frames: list[track_pb2.Frame] = field(default_factory=list)
 
     async def start(self) -> track_pb2.TrackResponse:
-        """Read the configuration; the response that accepts it."""
+        """Read the configuration, and return the response that accepts it."""
         self.config.CopyFrom((await self.context.read()).config)
         started = track_pb2.StreamStarted(stream_id="s1", config=self.config)
         started.joint_set.name = "three"
@@ -55,14 +55,14 @@ class Stream:
         return track_pb2.TrackResponse(started=started)
 
     async def incoming(self) -> AsyncIterator[track_pb2.Frame]:
-        # `read`, since the iterator that gRPC gives is a generator that nobody would close.
+        # `read`, since gRPC's iterator is a generator that nobody would close.
         while (request := await self.context.read()) is not grpc.aio.EOF:
             self.frames.append(request.frame)
             yield request.frame
 
 
 def tracked(frame: track_pb2.Frame) -> track_pb2.TrackResponse:
-    """A frame with one person, whose joints tell the frame's number."""
+    """The response for a frame with one person, whose joints encode the frame's number."""
     message = track_pb2.TrackedFrame(number=frame.number, capture_time=frame.capture_time, detector_ran=True)
     message.size.width, message.size.height = 64, 48
     message.timings.total_ms = 1.5
@@ -96,10 +96,10 @@ class ScriptedService(PoseTrackingServiceServicer):
     """A service with a script for its streams.
 
     Attributes:
-        silent: answer no single calls.
-        status: end single calls with this one; None: answer them.
-        asked: set with the first single call.
-        ended: set with the end of the first stream.
+        silent: whether single calls get no answer.
+        status: the status that ends single calls; None: they are answered.
+        asked: set at the first single call.
+        ended: set at the end of the first stream.
     """
 
     def __init__(self, script: Script):
@@ -154,7 +154,7 @@ class ScriptedService(PoseTrackingServiceServicer):
 
 @dataclass(frozen=True)
 class Scripts:
-    """What scripts are made of."""
+    """The building blocks of scripts."""
 
     faithful = staticmethod(faithful)
     tracked = staticmethod(tracked)
@@ -208,7 +208,7 @@ def make_video() -> Callable[..., Path]:
 
 
 def shorten_timeout(stream: posewire.AsyncTrackStream, timeout_s: float) -> None:
-    """Wait no longer than this for answers from now on: an opening may take longer than that on a slow machine."""
+    """Set the timeout for further answers: opening a stream may take longer than that on a slow machine."""
     exchange = stream._open_exchange()
     exchange._timeout_s = timeout_s
     exchange._reset_deadline()
@@ -220,7 +220,7 @@ def posewire_threads() -> list[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """Whatever a test does with the SDK, no thread of it outlives the test."""
+    """Check that no thread of the SDK outlives the test."""
     before = set(posewire_threads())
     yield
     for thread in set(posewire_threads()) - before:

@@ -171,7 +171,7 @@ async def test_a_drain_is_told_even_if_no_frame_was_lost(serve: Any, scripts: An
     async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(200)) as stream:
         with pytest.raises(posewire.StreamDrained, match="ids start anew") as caught:
             await collect(stream)
-        # A stream whose frames have all been sent ends in order.
+        # A stream whose frames have all been sent ends normally.
         async with client.track() as whole:
             for picture in pictures(3):
                 await whole.send(picture)
@@ -242,7 +242,7 @@ async def test_an_answer_that_makes_no_sense_is_an_error(serve: Any, scripts: An
 
     server = await serve(script)
     async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(3)) as stream:
-        with pytest.raises(posewire.StreamBroken, match="makes no sense"):
+        with pytest.raises(posewire.StreamBroken, match="is invalid"):
             await collect(stream)
 
 
@@ -324,5 +324,5 @@ async def test_the_end_of_frames_that_cannot_be_told_is_logged(caplog: pytest.Lo
     call = TrackCall(SimpleNamespace(done_writing=fail), "host:1", None, None)  # type: ignore[arg-type]
     with caplog.at_level(logging.DEBUG, "posewire"):
         await call.half_close()
-    assert "the end of the frames could not be told" in caplog.text
+    assert "the end of the frames could not be sent" in caplog.text
     assert "the call is over" in caplog.text

@@ -148,7 +148,7 @@ async def test_threads_that_use_a_new_client_together_share_one_loop(
 
     class Slow(LoopThread):
         def __init__(self) -> None:
-            # If two threads can be here at the same time, they are.
+            # If two threads can be here at the same time, this makes it happen.
             with contextlib.suppress(threading.BrokenBarrierError):
                 together.wait(0.2)
             super().__init__()
@@ -296,7 +296,7 @@ async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None
 
 
 async def run_to_its_end(program: str, address: str) -> str:
-    """Run a program in a fresh interpreter, which has to come down; what it prints."""
+    """Run a program in a fresh interpreter, which must exit; returns what it prints."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -374,7 +374,7 @@ unused = posewire.Client(sys.argv[1])
 
 
 async def forked(program: str, address: str) -> list[str]:
-    """What a program prints that forks; gRPC's own remarks on it left out."""
+    """What a forking program prints, without gRPC's own messages about it."""
     printed = await run_to_its_end(FORK + program, address)
     return [line for line in printed.splitlines() if "fork_posix.cc" not in line]
 
@@ -391,7 +391,7 @@ async def test_a_process_that_is_forked_beside_an_open_client_is_told_that_it_ca
     *children, own = await forked(program, server.address)
     assert own == "0 9.9"
     assert children[1::2] == ["exit code 0"] * 3
-    assert all("fork first and connect then" in told for told in children[::2])
+    assert all("fork before connecting" in told for told in children[::2])
 
 
 async def test_a_program_without_an_event_loop_is_told_of_a_reconnect_too(serve: Any, scripts: Any) -> None:

@@ -1,4 +1,4 @@
-"""What calls to a server need: its address, and what it is shown."""
+"""What calls to a server need: its address, and credentials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from posewire import AsyncClient, InvalidSettings, TlsSettings, _connections
 
-# Issued for tests, and out of date.
+# Issued for tests, and expired.
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
 MIIBczCCARmgAwIBAgIUabnDEuaiUumkf6aKwmPQXnmNXKowCgYIKoZIzj0EAwIw
 DzENMAsGA1UEAwwEdGVzdDAeFw0yNjExMjgyMTA0MzRaFw0yNjExMjkyMTA0MzRa
@@ -60,7 +60,7 @@ async def test_a_server_of_this_machine_is_reached_without_a_proxy(
 
 
 async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two of the same name, gRPC takes the first."""
+    """gRPC uses the first of two options with the same name."""
     given: list[tuple[str, Any]] = []
     monkeypatch.setattr(_connections.grpc.aio, "insecure_channel", lambda _, options: given.extend(options))
     _connections.Access().channel("host:1", [("grpc.keepalive_time_ms", 7)])
@@ -98,7 +98,7 @@ async def test_a_file_that_is_no_certificate_or_key_is_named(
 
 
 async def test_a_certificate_with_its_key_is_taken(tmp_path: Path) -> None:
-    """Also out of a pipe, which can be read once."""
+    """Also from a pipe, which can be read only once."""
     cert, key, pipe = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "pipe"
     cert.write_text(CERTIFICATE)
     key.write_text(KEY)

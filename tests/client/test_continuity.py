@@ -1,4 +1,4 @@
-"""Streams that lose their server and are taken up again; the servers fail as a script tells them."""
+"""Streams that lose their server and are resumed; the servers fail according to a script."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ async def test_a_camera_drops_what_was_under_way_and_goes_on(serve: Any, scripts
     assert (last.frame, last.tracked) == (6, True)
     assert last.reconnected is not None
     assert last.reconnected.lost == (3, 4, 5)
-    # Person 7 of the first server, and the one id that the second says it gave out.
+    # Person 7 of the first server, and the one id that the second reports.
     assert stream.summary == posewire.StreamSummary(7, 7, 4, 0, 3, identities=7 + 1, reconnects=1)
 
 
@@ -399,7 +399,7 @@ async def test_a_refused_token_is_told(serve: Any, scripts: Any) -> None:
 async def test_ids_that_began_anew_are_told_though_the_server_went_away_before_it_tracked_a_frame(
     serve: Any, scripts: Any
 ) -> None:
-    """It gave a token of a tracker that knew nobody, from which the next one goes on."""
+    """It sent a token of a tracker without people, from which the next server resumes."""
 
     async def go_away(stream: Any) -> AsyncIterator[Any]:
         started = await stream.start()
@@ -424,7 +424,7 @@ async def test_ids_that_began_anew_are_told_though_the_server_went_away_before_i
 
 
 async def test_the_first_frame_that_is_tracked_tells_of_a_loss(serve: Any, scripts: Any) -> None:
-    """Not one that failed: who follows the ids looks at those with people."""
+    """Not a failed one: programs that follow ids look at tracked results."""
 
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()
@@ -501,7 +501,7 @@ async def test_it_is_given_up_in_the_end(serve: Any, scripts: Any) -> None:
 @pytest.mark.parametrize("outcome", ["tracked", "failed"])
 async def test_a_stream_that_gets_on_may_be_lost_as_often_as_it_is(serve: Any, scripts: Any, outcome: str) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
-        """A frame each call; the last one takes all that are left."""
+        """One frame per call; the last call takes all remaining ones."""
         yield await stream.start()
         answered = 0
         async for frame in stream.incoming():

@@ -14,7 +14,7 @@ from posewire.sources import ArraySource
 
 
 class StagedSource(ArraySource):
-    """Gives its frames when the test says so."""
+    """Yields its frames when the test releases them."""
 
     def __init__(self, frames: Iterable[Any], *, silence_s: float | None = None):
         super().__init__(frames, live=True)
@@ -35,7 +35,7 @@ class StagedSource(ArraySource):
         self.closed = True
 
     async def give(self, count: int) -> None:
-        """Let `count` frames out; returns when they have arrived in the feed."""
+        """Release `count` frames; returns when they have arrived in the feed."""
         for _ in range(count):
             await asyncio.to_thread(self.taken.acquire)
             self.given.release()
@@ -121,7 +121,7 @@ async def test_packets_are_given_up_until_the_next_keyframe(monkeypatch: pytest.
     feed = SourceFeed(source, newest_wins=True)
     await source.give(8)
     items = [await feed.next() for _ in range(8)]
-    # Three wait when the fourth comes: all are given up, and so is what depends on them.
+    # Three wait when the fourth arrives: all are dropped, and so are those that depend on them.
     assert [item.superseded for item in items if item] == [True] * 6 + [False] * 2
     source.given.release(9)
     await feed.aclose()

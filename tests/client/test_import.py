@@ -16,7 +16,7 @@ PUBLIC = ("connection", "errors", "joints", "overlay", "results", "resume", "set
 
 
 def run_fresh(program: str) -> str:
-    """Run a program in a fresh interpreter; what it prints."""
+    """Run a program in a fresh interpreter; returns what it prints."""
     return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
 
 

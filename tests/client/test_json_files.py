@@ -1,4 +1,4 @@
-"""JSON of other programs."""
+"""JSON files from other programs."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_work_that_comes_too_late_is_told_so(step: str, fate: list[str], monkeyp
         return take_step()
 
     may_call = threading.Event()
-    # As it is for a thread that has looked just before.
+    # As seen by a thread that checked just before.
     monkeypatch.setattr(LoopThread, "is_running", True)
     monkeypatch.setattr(loop._loop, "call_soon_threadsafe", hand_over_and_tell)
     monkeypatch.setattr(loop._loop, step, step_too_late)

@@ -13,7 +13,7 @@ from posewire import COCO17, NANO19, InvalidSettings, Person, Trails, color_of, 
 
 
 def person(person_id: int = 1, x: float = 40, y: float = 30, score: float = 0.9) -> Person:
-    """Somebody whose joints stand in a small lattice."""
+    """A person whose joints form a small grid."""
     joints = np.array([(x + 10 * (k % 4), y + 10 * (k // 4), score) for k in range(17)], np.float32)
     return Person(person_id, 0.8, np.array([x - 5, y - 5, 60, 60], np.float32), joints, "detector")
 

@@ -1,4 +1,4 @@
-"""When a lost stream is tried again, where, and for how long; without a server, and without letting time pass."""
+"""When, where and for how long a lost stream is tried again; without a server, and without real waiting."""
 
 from __future__ import annotations
 

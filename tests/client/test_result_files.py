@@ -1,4 +1,4 @@
-"""Where a result file goes: links, pipes, devices and open descriptors stay what they are."""
+"""Targets of result files: links, pipes, devices and open descriptors are not replaced."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def write_one_frame(make: Callable[[Path], ResultWriter], path: Path) -> None:
 
 @contextmanager
 def read_from(pipe: Path) -> Iterator[list[bytes]]:
-    """Hold a pipe open for reading while the block runs; the list holds what came, once the block has ended."""
+    """Keep a pipe open for reading during the block; afterwards, the list contains what was received."""
     came: list[bytes] = []
-    # Nobody waits: the results are smaller than what a pipe holds.
+    # No write blocks: the results are smaller than a pipe's buffer.
     descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         yield came
@@ -143,7 +143,7 @@ def test_a_file_that_is_a_mount_is_written_to_as_it_is(tmp_path: Path, monkeypat
 
 @pytest.fixture
 def _little_room() -> Iterator[None]:
-    """As on a disk that is full."""
+    """As on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     yield
@@ -204,7 +204,7 @@ def test_the_old_target_of_a_link_stays_until_the_new_one_is_whole(tmp_path: Pat
 
 @pytest.mark.parametrize("make", MAKERS[:-1], ids=["jsonl", "coco", "posetrack"])
 def test_an_open_descriptor_is_gone_on_with(make: Any, tmp_path: Path) -> None:
-    """As standard output is where the shell appends to a file: `--out /dev/stdout >> log`."""
+    """Like standard output if the shell appends to a file: `--out /dev/stdout >> log`."""
     log = tmp_path / "log"
     log.write_bytes(b"before|")
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)

@@ -33,7 +33,7 @@ def test_a_token_belongs_to_the_newest_tracked_frame_and_what_came_after_it_is_k
     assert retained.resume_point is not None
     assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 1", b"1111")
     assert to_send(retained) == [2, 4, 5]
-    # At the next server: 2 is tracked once more, and brings a token of its own.
+    # At the next server, 2 is tracked again, and comes with a new token.
     retained.record_tracked(2)
     retained.take_token(b"at 2")
     assert retained.resume_point.last_frame == b"2222"

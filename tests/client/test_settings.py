@@ -121,5 +121,5 @@ def test_the_guide_lists_every_setting() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
     (rows,) = re.findall(r"\| setting \| default \| \|\n\|-\|-\|-\|\n(.*?)\n\n", guide, re.DOTALL)
     listed = {name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    # What only raw frames of a program need, and the tracker's settings as one.
+    # Except what only raw frames from programs need; the tracker's settings are passed as one.
     assert listed == get_type_hints(StreamOptions).keys() - {"raw_size", "tracker"}

@@ -25,7 +25,7 @@ from posewire.sources import ArraySource, FolderSource, PacketSource, VideoSourc
 from posewire.sources._container import VideoInput
 
 MakeVideo = Callable[..., Path]
-# A name for it, since a traceback shows the lines in which it is used.
+# A constant, since a traceback shows the lines in which it is used.
 PASSWORD = "hush"
 
 
@@ -37,7 +37,7 @@ def take(source: Any) -> list[SourceFrame]:
 
 
 def take_until_error(source: Any) -> tuple[list[SourceFrame], str]:
-    """The frames that come before the source breaks off, and the error."""
+    """The frames before the source fails, and the error."""
     frames: list[SourceFrame] = []
     try:
         frames.extend(source)
@@ -92,7 +92,7 @@ def test_rotation_by_metadata_is_undone(
     assert image.flags.c_contiguous
 
 
-# By the values a, b, c, d of a display matrix, that of the header of a track: the picture as it is shown.
+# Values a, b, c, d of the display matrix in a track's header -> the picture as displayed.
 SHOWN: dict[tuple[int, int, int, int], Callable[[Any], Any]] = {
     (1, 0, 0, 1): lambda image: image,
     (-1, 0, 0, 1): lambda image: image[:, ::-1],
@@ -191,7 +191,7 @@ def test_a_video_that_is_cut_off_gives_what_it_has_and_then_an_error(tmp_path: P
 def write_clip(
     path: Path, codec: str, *, sound: str | None = None, sound_s: float = 10.0, frames: int = 100, pause_s: float = 0.0
 ) -> Path:
-    """Noise, ten frames a second, every tenth of which may last longer; with a tone if need be."""
+    """Noise at ten frames per second, of which every tenth may last longer; optionally with a tone."""
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
         stream: Any = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -590,7 +590,7 @@ def test_an_address_that_stays_silent_is_given_up() -> None:
 
 @contextlib.contextmanager
 def serve_a_part(data: bytes, sent: int) -> Iterator[int]:
-    """A web server that gives the beginning of a file, and then nothing more; its port."""
+    """A web server that sends the beginning of a file, and then nothing more; yields its port."""
     connections: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -629,7 +629,7 @@ def test_a_file_that_a_server_stops_to_give_has_broken_off(tmp_path: Path, part:
 
 
 def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo) -> None:
-    # A file in the role of a camera: its end is not the end that a camera should have.
+    # A file in the role of a camera, which is not supposed to end.
     source = open_source(make_video(tmp_path / "a.mp4", frames=5), live=True)
     assert source.live
     assert source.silence_s == 10
@@ -697,7 +697,7 @@ def test_an_unreadable_picture_is_named_and_the_others_follow(
 
 
 def test_a_jpeg_ends_where_it_says(tmp_path: Path) -> None:
-    """What a camera puts behind it, such as a video, is no part of it; nor is the thumbnail in its header."""
+    """Data that a camera appends, such as a video, is not part of it; nor is the thumbnail in its header."""
     picture = a_jpeg()
     thumbnail = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     header = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail

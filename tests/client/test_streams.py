@@ -26,7 +26,7 @@ class Closable(ArraySource):
 
 
 class SlowOpening:
-    """In place of `open_source`: a source that opens when it may."""
+    """Replaces `open_source`: a source that opens when the test permits."""
 
     def __init__(self) -> None:
         self.begun, self.may_end, self.source = threading.Event(), threading.Event(), Closable(pictures(1))
@@ -137,7 +137,7 @@ async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: An
 
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()
-        # Answers come only once nothing more arrives: the client has reached its limit.
+        # Answers are sent only once no more frames arrive: the client has reached its limit.
         held: list[Any] = []
         incoming = stream.incoming()
         held += [await anext(incoming) for _ in range(3)]
@@ -171,7 +171,7 @@ async def test_a_slow_taker_of_results_slows_the_source_down(serve: Any) -> None
     server = await serve()
     async with AsyncClient(server.address) as client, client.track(frames(), max_in_flight=2) as stream:
         await anext(stream)
-        # Nobody takes anything: two results wait, and of the source no more is read than ahead of the next one.
+        # Nobody takes results: two wait, and the source is only read as far ahead as usual.
         await asyncio.sleep(0.2)
         assert len(server.service.streams[0].frames) == 3
         assert max(taken) <= 6
@@ -234,7 +234,7 @@ async def test_a_source_without_times_is_refused_after_the_results_before_it(ser
 
 async def test_sending_and_taking_overlap(serve: Any, scripts: Any) -> None:
     async def in_pairs(stream: Any) -> AsyncIterator[Any]:
-        """Answers a frame only when the next one is there."""
+        """Answers a frame only when the next one has arrived."""
         yield await stream.start()
         before = None
         async for frame in stream.incoming():
@@ -392,7 +392,7 @@ async def test_leaving_the_block_cancels_the_call_at_the_server(serve: Any) -> N
             await server.service.ended.wait()
         with pytest.raises(posewire.MisuseError, match="closed before its end"):
             await collect(stream)
-        # The client is as good as new.
+        # The client can still be used.
         async with client.track(pictures(2)) as stream:
             assert len(await collect(stream)) == 2
 

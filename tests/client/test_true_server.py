@@ -1,4 +1,4 @@
-"""The SDK against the real server, with the networks that ship."""
+"""The SDK with the real server and the bundled networks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def address() -> AsyncIterator[str]:
 
 
 def frames(count: int) -> list[SourceFrame]:
-    """Somebody of grey blocks who walks to the right, with the box."""
+    """A person made of grey blocks who walks to the right, with the box."""
     scene = np.random.default_rng(3).integers(0, 60, (120, 160, 3), dtype=np.uint8)
     result = []
     for number in range(count):

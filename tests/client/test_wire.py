@@ -68,7 +68,7 @@ def test_no_boxes_are_an_empty_list() -> None:
 def test_joint_sets_are_known_by_name_and_names() -> None:
     message = pose_pb2.JointSet(name="coco17", names=COCO17.names)
     assert _wire.joint_set_from(message) is COCO17
-    # The same name with other joints, from a newer server: what it says counts.
+    # The same name with other joints, from a newer server: the server's joints are used.
     other = _wire.joint_set_from(pose_pb2.JointSet(name="coco17", names=["nose", "left_toe"]))
     assert other.names == ("nose", "left_toe")
     assert len(other.sigmas) == 2

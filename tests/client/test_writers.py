@@ -232,7 +232,7 @@ def test_joints_below_the_threshold_are_no_predictions(tmp_path: Path) -> None:
     (entry,) = json.loads(path.read_text())["annotations"]
     keypoints = np.reshape(entry["keypoints"], (17, 3))
     assert entry["track_id"] == 5
-    # A joint that is left out has to be all zeros: the tools take one with a position for a predicted one.
+    # A joint that is left out must be all zeros: with a position, the tools would count it as predicted.
     assert (keypoints[:2, 2] == 1).all()
     assert not keypoints[2:].any()
     assert entry["scores"] == [pytest.approx(0.4, abs=1e-4)] * 2 + [0] * 15
@@ -514,7 +514,7 @@ def test_names_of_videos(name: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-# .ogv takes the encoder, and fails only when it is written
+# .ogv accepts the encoder, and fails only during writing
 @pytest.mark.parametrize("name", ["a.webm", "a.ogv", "a.txt", "a"])
 def test_a_name_of_no_video_is_said_with_those_that_are(name: str) -> None:
     with pytest.raises(OutputError, match=r"\.mp4, \.mkv, \.mov"):

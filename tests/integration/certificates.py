@@ -21,7 +21,7 @@ class Identity:
 
 
 class Authority:
-    """A certificate authority of a test's own.
+    """A certificate authority for one test.
 
     Args:
         folder: for all files.
@@ -39,7 +39,7 @@ class Authority:
         )
 
     def issue(self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost", *, curve: str = "P-256") -> Identity:
-        """A certificate for 127.0.0.1, or for other `alternatives` in openssl's words, good for servers and clients."""
+        """A certificate for 127.0.0.1, or other `alternatives` in openssl's syntax, valid for servers and clients."""
         identity = Identity(self._folder / f"{self._name}-{name}.pem", self._folder / f"{self._name}-{name}.key")
         request, extensions = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={alternatives}\n")

@@ -1,4 +1,4 @@
-"""Calls as no gRPC client makes them: HTTP/2 frames by hand."""
+"""Calls that no gRPC client would make, from hand-written HTTP/2 frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RawCall:
     """The one call of a connection.
 
     Attributes:
-        began: set when the server has answered with anything.
+        began: set when the server has sent anything in reply.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +45,7 @@ class RawCall:
         await self._writer.drain()
 
     async def listen(self) -> None:
-        """Answer as HTTP/2 asks for, and note what becomes of the call."""
+        """Reply as HTTP/2 requires, and record how the call ends."""
         while True:
             header = await self._reader.readexactly(9)
             kind, flags = header[3], header[4]
@@ -63,7 +63,7 @@ class RawCall:
 async def raw_call(
     port: int, method: str, message: bytes = b"", *, announced: int | None = None, window: int = 65535
 ) -> AsyncIterator[RawCall]:
-    """A call with one request, on a connection of its own; with more of it `announced`, it never comes."""
+    """A call with one request, on its own connection; if more bytes are `announced`, the request stays incomplete."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     call = RawCall(reader, writer)
     listening = asyncio.create_task(call.listen())

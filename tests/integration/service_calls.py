@@ -1,4 +1,4 @@
-"""A bare client of the service, written against the wire contract alone."""
+"""A minimal client of the service that only uses the wire contract."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_server.config import ServerConfig
 
-if TYPE_CHECKING:  # gRPC makes no class of its own for it; the type checker has one
+if TYPE_CHECKING:  # exists only in the stub files, not in gRPC's generated code
     from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
 
 LATEST = settings_pb2.DROP_POLICY_LATEST
@@ -21,7 +21,7 @@ ALL = settings_pb2.DROP_POLICY_ALL
 
 
 def server_config(**settings: Any) -> ServerConfig:
-    """A server for tests: any free port, and as few threads as this needs."""
+    """A server configuration for tests: any free port, and few threads."""
     return ServerConfig(port=0, drain_grace_s=settings.pop("drain_grace_s", 5.0), **settings)
 
 
@@ -34,7 +34,7 @@ async def connected(address: str) -> AsyncIterator[PoseTrackingServiceAsyncStub]
 
 
 class Answers:
-    """All that came back on a stream."""
+    """All responses of a stream."""
 
     def __init__(self) -> None:
         self.started: track_pb2.StreamStarted | None = None
@@ -47,7 +47,7 @@ class Answers:
         self.order: list[str] = []
 
     def take(self, response: track_pb2.TrackResponse) -> None:
-        """Sort a response in; a frame that is answered for twice is an error."""
+        """Add a response; it is an error if a frame is answered twice."""
         kind = response.WhichOneof("event") or "dropped only"
         self.order.append(kind)
         self.token = response.resume_token or self.token
@@ -72,7 +72,7 @@ class Answers:
 
 
 class TrackClient:
-    """One Track call, a message at a time."""
+    """One Track call, message by message."""
 
     def __init__(self, stub: PoseTrackingServiceAsyncStub) -> None:
         self.call = stub.Track()
@@ -87,7 +87,7 @@ class TrackClient:
         await self.call.write(track_pb2.TrackRequest(config=config))
 
     async def send(self, number: int, data: bytes, boxes: np.ndarray | None = None) -> None:
-        """A frame; `boxes` `(n, 4)`: left, top, width, height."""
+        """Send a frame; `boxes` `(n, 4)`: left, top, width, height."""
         frame = track_pb2.Frame(number=number, data=data, boxes=None if boxes is None else box_list(boxes))
         frame.capture_time.FromMilliseconds(1000 + number)
         await self.call.write(track_pb2.TrackRequest(frame=frame))
@@ -101,7 +101,7 @@ class TrackClient:
         return response
 
     async def read_until(self, event: str) -> None:
-        """Read up to a response of that kind."""
+        """Read up to a response of the given kind."""
         while (response := await self.read()) is not None:
             if response.WhichOneof("event") == event:
                 return

@@ -52,7 +52,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def with_orientation(data: bytes, orientation: int) -> bytes:
-    """A JPEG or PNG with EXIF data of one entry: the orientation."""
+    """A JPEG or PNG with EXIF data that only contains the orientation."""
     exif = b"MM\0\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0)
     if data.startswith(b"\xff\xd8"):
         segment = b"Exif\0\0" + exif
@@ -107,7 +107,7 @@ def test_track_writes_coco_and_posetrack(server: str, clip: str, tmp_path: Path)
     assert len(json.loads(coco.read_text())) == 2 * FRAMES
     content = json.loads(posetrack.read_text())
     assert {person["track_id"] for person in content["annotations"]} == {1, 2}
-    assert content["images"][0]["vid_id"] == "000007"  # from the name of the clip, which is a sequence's
+    assert content["images"][0]["vid_id"] == "000007"  # from the name of the clip, which is a sequence name
 
 
 def test_results_can_go_to_standard_output(server: str, clip: str) -> None:
@@ -119,7 +119,7 @@ def test_results_can_go_to_standard_output(server: str, clip: str) -> None:
 
 
 def test_a_frame_without_result_is_status_1_with_a_count(server: str, tmp_path: Path) -> None:
-    """One frame makes the pose network fail, another file is no picture; the others are tracked."""
+    """One frame makes the pose network fail, another file is not a picture; the others are tracked."""
     for step in range(6):
         pixels = picture(step)
         if step == 2:
@@ -155,7 +155,7 @@ def test_a_server_without_detector_is_said_with_the_remedy(
 
 
 def test_ctrl_c_finishes_the_files(server: str, tmp_path: Path) -> None:
-    """An endless source is interrupted; what came until then is whole."""
+    """An endless source is interrupted; the results until then are complete."""
     pipe, out, video = tmp_path / "endless", tmp_path / "out.jsonl", tmp_path / "out.mp4"
     pipe.mkdir()
     for step in range(2000):
@@ -237,7 +237,7 @@ def test_poses_answers_for_every_picture(server: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_poses_are_found_in_pictures_as_they_are_shown(server: str, tmp_path: Path, suffix: str) -> None:
-    """A phone held upright stores a picture that lies on its side, and says so in its EXIF data."""
+    """A phone held upright stores a rotated picture, with the rotation in its EXIF data."""
     folder, out = tmp_path / "pictures", tmp_path / "dt.json"
     folder.mkdir()
     turns = {1: None, 3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}
@@ -275,7 +275,7 @@ def test_poses_in_the_boxes_of_a_ground_truth(blind_server: str, tmp_path: Path)
 
 
 def test_poses_need_no_flow(tmp_path: Path) -> None:
-    """A private server finds poses with a bundle that has no flow estimator, or not yet."""
+    """A private server estimates poses with a bundle whose flow estimator is missing, or not yet fetched."""
     folder, out, bundle = tmp_path / "pictures", tmp_path / "dt.json", tmp_path / "bundle"
     folder.mkdir()
     (folder / "1.jpg").write_bytes(jpeg(picture()))
@@ -323,7 +323,7 @@ def test_demo_uses_the_detector_where_there_is_one(server: str, clip: str, tmp_p
     on_clip = run("demo", clip, "--server", server, "--render", video, "--seconds", "0.2")
     assert on_clip.exit_code == 0
     assert "5 tracked" in on_clip.stdout
-    assert "identity switches" not in on_clip.stdout  # nobody knows the truth
+    assert "identity switches" not in on_clip.stdout  # there is no ground truth
 
 
 def test_info_describes_a_server(server: str) -> None:

@@ -1,4 +1,4 @@
-"""`posewire models`: what is here, fetching, checking, converting, exporting; and servers that miss their weights."""
+"""`posewire models`: listing, fetching, checking, converting, exporting; and servers without their weights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def flow_checkpoint() -> bytes:
 
 @pytest.fixture
 def mirror(flow_checkpoint: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    """A mirror that has MMFlow's file alone, which is published without a digest."""
+    """A mirror that only has MMFlow's file, which is published without a digest."""
     with running_web() as web:
         web.files[FLOW.address.removeprefix("https:/")] = flow_checkpoint
         monkeypatch.setenv("POSEWIRE_MIRROR", web.address(""))
@@ -68,9 +68,9 @@ def test_pulled_weights_are_listed_verified_and_not_pulled_twice(mirror: Web) ->
     result = run("pull", "mmflow-flownets")
     assert result.exit_code == 0, result.stderr
     assert "mmflow-flownets: " in result.stderr
-    assert "published without a digest to check it by; what came has the SHA-256" in result.stderr
+    assert "published without a digest to check it by; the downloaded file has the SHA-256" in result.stderr
     assert " yes " in row("mmflow-flownets")
-    assert "to fetch: 311 MB" in row("paper-r50")  # pose and detector; its flow is here
+    assert "to fetch: 311 MB" in row("paper-r50")  # pose and detector; its flow is stored
     result = run("verify")
     assert (result.exit_code, result.stderr) == (0, f"mmflow-flownets: whole, from {mirror.address('')}{_path()}\n")
     result = run("pull", "--quiet", "mmflow-flownets")
@@ -239,7 +239,7 @@ def test_a_crafted_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_server_without_its_weights_says_which_command_fetches_them() -> None:
-    # What `posewire serve` prints: it turns a ValueError at the start into one line.
+    # `posewire serve` prints this: it turns a ValueError at the start into one line.
     with pytest.raises(
         ValueError, match=r"bundle 'paper-r50' needs published weights .* posewire models pull paper-r50$"
     ):

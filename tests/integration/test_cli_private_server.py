@@ -1,4 +1,4 @@
-"""`track` with a private server of its own: the real program, the real nano bundle, a detector in ONNX."""
+"""`track` with a private server: the real program, the real nano bundle, a detector in ONNX."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A detector that sees one person in the middle of everything."""
+    """A detector that finds one person in the middle of every picture."""
     found = {
         "boxes": np.array([[30, 10, 60, 110]], np.float32),
         "scores": np.array([0.9], np.float32),

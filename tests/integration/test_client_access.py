@@ -1,4 +1,4 @@
-"""The SDK and the command line against servers that want encryption, certificates and tokens."""
+"""The SDK and the command line with servers that require encryption, certificates and tokens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_tls(authority: Authority, identity: Identity) -> None:
     async with running_server(server_config(security=security), networks()) as address:
         async with AsyncClient(address, tls=TlsSettings(ca=authority.cert)) as client:
             assert await tracked(client) == 3
-        # Nobody whom it knows vouches for the server.
+        # It trusts no authority that has signed the server's certificate.
         async with AsyncClient(address, tls=TlsSettings(), timeout_s=5) as distrustful:
             with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
                 await distrustful.server_info()
@@ -63,10 +63,10 @@ async def test_mutual_tls(authority: Authority, identity: Identity) -> None:
         async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5, reconnect=None) as nobody:
             with pytest.raises(posewire.ConnectionFailed, match="wants this client's certificate"):
                 await tracked(nobody)
-    async with AsyncClient(address, tls=tls, timeout_s=5) as late:  # it was not for want of one
+    async with AsyncClient(address, tls=tls, timeout_s=5) as late:  # a missing client certificate is not the cause
         with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
             await late.server_info()
-    async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5) as late:  # nobody is there
+    async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5) as late:  # nothing listens there
         with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
             await late.server_info()
 
@@ -111,18 +111,18 @@ async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Auth
     assert without.returncode == 1
     assert "--token-file" in without.stderr
     assert distrustful.returncode == 1
-    (line,) = distrustful.stderr.splitlines()  # without gRPC's own, which would come after it
+    (line,) = distrustful.stderr.splitlines()  # without gRPC's own line, which would follow
     assert "CERTIFICATE_VERIFY_FAILED" in line
 
 
 @pytest.mark.parametrize(
     ("address", "access", "words"),
     [
-        ("gpu-host:50051", {"token": "t"}, "unencrypted"),  # a name may lead anywhere
+        ("gpu-host:50051", {"token": "t"}, "unencrypted"),  # a name may resolve to anything
         ("192.168.0.7", {"token": "t"}, "unencrypted"),
         ("dns:gpu-host:1", {"token": "t"}, "unencrypted"),
         ("dns:///gpu-host:1", {"token": "t"}, "unencrypted"),
-        ("dns://127.0.0.1/gpu-host:1", {"token": "t"}, "unencrypted"),  # whose name server alone is this machine
+        ("dns://127.0.0.1/gpu-host:1", {"token": "t"}, "unencrypted"),  # only the name server is this machine
         (["127.0.0.1", "gpu-host"], {"token": "t"}, "gpu-host"),  # one of several is enough
         ("127.0.0.1", {"token": "two words"}, "blanks"),
         ("127.0.0.1", {"tls": TlsSettings(ca="nowhere.pem")}, r"nowhere\.pem cannot be read"),

@@ -1,4 +1,4 @@
-"""Servers as processes that are killed, drained and started again, and clients that go on all the same."""
+"""Server processes that are killed, drained and restarted, and clients that continue nevertheless."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ids(result: FrameResult) -> list[int]:
 
 
 def walk(frames: int, people: int = 3) -> Iterator[Any]:
-    """People side by side who stroll to and fro."""
+    """People side by side who walk to and fro."""
     for number in range(frames):
         yield picture(abs(number % 40 - 20), people=people)
 
@@ -35,7 +35,7 @@ def walk(frames: int, people: int = 3) -> Iterator[Any]:
 def disturbed(
     client: Client, source: Any, disturb: dict[int, Callable[[], object]], **options: Any
 ) -> tuple[list[FrameResult], list[Reconnected], posewire.StreamSummary]:
-    """Track a source to its end; at some results something happens to the server."""
+    """Track a source to its end; at certain results, an action is performed on the server."""
     events: list[Reconnected] = []
     results = []
     with client.track(source, on_reconnect=events.append, **options) as stream:
@@ -62,7 +62,7 @@ def restarted(server: ServerProcess) -> Callable[[], None]:
 
 @pytest.fixture(scope="module")
 def scene() -> list[SourceFrame]:
-    """A synthetic scene of people who cross, each with their true box."""
+    """A synthetic scene of people who cross, with their true boxes."""
     config = SceneConfig.preset("crossing", width=320, height=240, people=3, frames=24)
     frames = []
     for number, frame in enumerate(Scene(config)):
@@ -73,8 +73,8 @@ def scene() -> list[SourceFrame]:
 
 
 def test_a_killed_server_costs_no_identity(tmp_path: Path, scene: list[SourceFrame]) -> None:
-    """The nano bundle, every frame counts: a run through a kill ends up with the ids and joints of one without."""
-    # DIS is what carries people between frames so close to each other in any case.
+    """With the nano bundle and no dropped frames, a run with a kill gives the same ids and joints as one without."""
+    # Between frames this close to each other, DIS is used in any case.
     flags = ("--detector", "none", "--flow", "dis")
     with serving(tmp_path, *flags, stand_ins=False) as server, Client(server.address) as client:
         whole, _, _ = disturbed(client, scene, {})
@@ -94,7 +94,7 @@ def test_a_killed_server_costs_no_identity(tmp_path: Path, scene: list[SourceFra
 
 
 def paced(frames: Iterable[Any], pace: threading.Semaphore) -> Iterator[Any]:
-    """A camera whose frames come when the test says so."""
+    """A camera whose frames the test releases one by one."""
     for frame in frames:
         pace.acquire()
         yield frame
@@ -102,14 +102,14 @@ def paced(frames: Iterable[Any], pace: threading.Semaphore) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One for several tests, each of which leaves it running."""
+    """A server for several tests, each of which leaves it running."""
     folder = tmp_path_factory.mktemp("server")
     with serving(folder, "--resume-key", str(folder / "resume.key")) as process:
         yield process
 
 
 def test_a_camera_keeps_its_ids_through_a_kill(server: ServerProcess) -> None:
-    """Nobody sees what happens meanwhile; whoever is still about where they were keeps their id."""
+    """Frames during the outage are lost; people who are still near their last position keep their ids."""
     with Client(server.address) as client:
         pace = threading.Semaphore(3)
         slowly = (picture(number // 8, people=3) for number in range(30))
@@ -127,7 +127,7 @@ def test_a_camera_keeps_its_ids_through_a_kill(server: ServerProcess) -> None:
                 seen.append(result)
                 if result.frame == 4:
                     server.kill()
-                if result.frame == 8:  # frames have gone by meanwhile
+                if result.frame == 8:  # frames were lost meanwhile
                     server.start()
                     assert back.wait(60)
                 pace.release()
@@ -169,7 +169,7 @@ def test_another_server_takes_over_if_it_has_the_same_key(tmp_path: Path) -> Non
     assert [event.resumed for event in events] == [True, False]
     assert "not signed with this server's key" in events[1].refusal
     assert [result.reconnected for result in results if result.reconnected is not None] == events
-    assert {tuple(ids(result)) for result in results} == {(1, 2, 3)}  # those of the stranger start anew, at 1
+    assert {tuple(ids(result)) for result in results} == {(1, 2, 3)}  # the stranger's ids restart at 1
 
 
 def test_a_stream_goes_on_as_it_began_where_the_next_server_has_other_defaults(tmp_path: Path) -> None:

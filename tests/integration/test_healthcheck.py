@@ -67,7 +67,7 @@ async def test_hosts_that_are_no_address_to_call(host: str) -> None:
     [
         "URI:spiffe://cluster/gpu,DNS:gpu-host",  # of a service mesh
         "email:admin@example.org,DNS:gpu-host",
-        "IP:::1",  # which the library writes in full
+        "IP:::1",  # the library writes it in full
         "DNS:*.example.org",
     ],
 )
@@ -96,7 +96,7 @@ async def test_a_certificate_without_a_name_to_connect_to_is_told(tmp_path: Path
 async def test_tls_without_knowing_the_authority(
     mutual: bool, identity: Identity, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # Tokens do not matter: the health service is for everybody.
+    # Tokens do not matter: the health service needs none.
     (tmp_path / "tokens").write_text("door:" + "0" * 64 + "\n")
     security = SecurityConfig(
         tls_cert=identity.cert,
@@ -110,7 +110,7 @@ async def test_tls_without_knowing_the_authority(
             await _ask(_config(security, server.port))
     finally:
         await server.stop()
-    assert "handshake" not in capfd.readouterr().err.lower()  # gRPC's own words, of connections that came to nothing
+    assert "handshake" not in capfd.readouterr().err.lower()  # in gRPC's own log, of failed connections
 
 
 async def test_another_certificate_is_not_trusted(identity: Identity, tmp_path: Path) -> None:

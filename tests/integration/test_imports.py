@@ -1,4 +1,4 @@
-"""Imports point one way. Asked in fresh interpreters, since this one has already imported everything."""
+"""Imports go in one direction. Checked in fresh interpreters, since this one has already imported everything."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ HEAVY = ("torch", "torchvision", "onnxruntime")
         # the thin client runs where the extra is not installed
         ("posewire", (*HEAVY, "posewire_models", "posewire_server")),
         ("posewire.cli", (*HEAVY, "posewire_models", "posewire_server")),
-        # the vocabulary costs nothing
+        # joint sets are cheap to import
         ("posewire.joints", (*HEAVY, "grpc", "av", "cv2")),
         # the paper's algorithm is numpy only
         (
             "posewire_server.tracking",
             (*HEAVY, "grpc", "cv2", "av", "google.protobuf", "posewire_models", "posewire.v1"),
         ),
-        # networks know nothing of the service
+        # the networks do not depend on the service
         ("posewire_models", ("grpc", "posewire.v1", "posewire_server")),
         ("posewire_models.bundle", ("grpc", "posewire.v1", "posewire_server", "posewire_evaluation")),
-        # nor the service of what measures it
+        # nor does the service depend on what measures it
         ("posewire_server.server", ("posewire_evaluation", "posewire.cli", "typer")),
     ],
 )

@@ -1,4 +1,4 @@
-"""The open-loop load against a real server in this process; the generators are processes of their own."""
+"""The open-loop load on a real server in this process; the generators are separate processes."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ from tests.server.stand_ins import Floats, Gate, GridPose, networks
 
 CLIP = ClipOptions(size=(160, 120), people=2, frames=4)
 BUSY_S = 0.05
-# For what takes a second or two.
+# Limit for what takes a second or two.
 _LIMIT_S = 30.0
 
 
 class SlowPose(GridPose):
-    """Takes its time for each frame, one after another."""
+    """Takes a fixed time for each frame, one after another."""
 
     def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
-        time.sleep(BUSY_S * len(frames))  # the work itself, and not a wait for something
+        time.sleep(BUSY_S * len(frames))  # stands for work, not for waiting
         return super().__call__(frames, boxes)
 
 
@@ -83,7 +83,7 @@ async def load_on(
 
 
 def counted(server: PoseServer, name: str) -> int:
-    """What the server has counted, over all labels."""
+    """A counter of the server, summed over all labels."""
     return int(
         sum(
             sample.value
@@ -95,7 +95,7 @@ def counted(server: PoseServer, name: str) -> int:
 
 
 def check_accounts(server: PoseServer, measured: Measured) -> None:
-    """Every frame is answered for, and the server says the same."""
+    """Every frame is answered, and the server's counters agree."""
     outcome, sent = measured.records["outcome"], ~np.isnan(measured.records["sent_s"])
     assert not ((outcome == Outcome.OPEN) & sent).any()
     assert counted(server, "frames_tracked") == (outcome == Outcome.TRACKED).sum()
@@ -133,7 +133,7 @@ async def test_every_frame_is_due_sent_and_answered_for(codec: FootageCodec) -> 
 
 
 async def test_a_slow_server_shows_in_the_latency() -> None:
-    fps = 40.0  # of which the server does 20
+    fps = 40.0  # twice the rate of the server
     async with load_on(networks(pose=SlowPose()), fps=fps, seconds=1.0, drop_policy=DropPolicy.ALL) as (server, rig):
         measured = await rig.record()
         check_accounts(server, measured)
@@ -154,7 +154,7 @@ async def test_what_a_slow_server_drops_is_told() -> None:
         check_accounts(server, measured)
     result = summarise(measured)
     assert result.frames.drops == {"superseded": result.frames.dropped}
-    assert result.frames.dropped >= 30  # of 60, where 20 can be done
+    assert result.frames.dropped >= 30  # of 60, since the server can process 20
     assert result.lost_share == pytest.approx(result.frames.dropped / 60)
     assert result.age is not None
     assert result.latency is not None
@@ -171,8 +171,8 @@ async def test_what_is_never_answered_has_waited(monkeypatch: pytest.MonkeyPatch
         gate.open.set()
     assert result.frames.tracked == 0
     assert result.frames.open >= 1
-    assert result.faults == ()  # a figure, and not a fault
-    assert not result.valid  # but no success
+    assert result.faults == ()  # a result, not a fault
+    assert not result.valid  # but not a success
     assert "NOT VALID: not one frame was tracked" in result.as_text()
     assert result.latency is not None
     assert result.latency.max >= 1200  # the schedule of a second, and the patience
@@ -191,7 +191,7 @@ async def test_a_server_that_refuses_is_told_in_its_words() -> None:
     ("per_s", "patience_s", "refused"),
     [
         (2.0, 10.0, nullcontext()),
-        # too rarely to wait for it
+        # the next opening would take too long
         (0.1, 0.2, pytest.raises(grpc.aio.AioRpcError, match=r"limits\.max_openings_per_s")),
     ],
 )
@@ -248,7 +248,7 @@ async def test_a_generator_ends_with_whoever_started_it(tmp_path: Path) -> None:
         )
         program = [sys.executable, "-m", "posewire_benchmark.load.generator"]
         pipe = subprocess.PIPE
-        # Not by asyncio: each end of a pipe is closed by itself.
+        # Not asyncio's, since each end of a pipe is closed separately.
         with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:  # noqa: ASYNC220
             assert process.stdin is not None
             assert process.stdout is not None
@@ -270,7 +270,7 @@ async def test_a_generator_ends_with_whoever_started_it(tmp_path: Path) -> None:
 
 @pytest.fixture
 def own_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[ServerConfig]:
-    """Private servers run in this process, on stand-ins; what they were started with."""
+    """Run private servers in this process with stand-ins; returns the configurations they were started with."""
     started: list[ServerConfig] = []
 
     @asynccontextmanager
@@ -342,7 +342,7 @@ async def test_streams_that_the_server_ends_make_the_figures_void() -> None:
 
 async def test_a_server_that_tells_nothing_any_more_costs_what_it_would_have_told(unused_tcp_port: int) -> None:
     async with load_on(networks(), fps=10.0, seconds=0.3, drop_policy=DropPolicy.ALL) as (_, rig):
-        rig.metrics_url = f"http://127.0.0.1:{unused_tcp_port}/metrics"  # where nobody answers by now
+        rig.metrics_url = f"http://127.0.0.1:{unused_tcp_port}/metrics"  # where nothing answers any more
         result = await rig.measure()
     assert result.frames.tracked == 3
     assert (result.batches, result.utilisation.server_cores) == (None, None)
@@ -350,8 +350,7 @@ async def test_a_server_that_tells_nothing_any_more_costs_what_it_would_have_tol
 
 @pytest.mark.parametrize("kind", HostileKind)
 async def test_a_hostile_client_attacks_beside_the_load(kind: HostileKind) -> None:
-    # However late the generator is: the machine may have other things to do, and a round that does not count is tested
-    # elsewhere.
+    # Any lateness is accepted: the machine may be busy, and rounds that do not count are tested elsewhere.
     options = {"streams": 1, "fps": 10.0, "seconds": 0.3, "drop_policy": DropPolicy.ALL, "max_lateness_ms": 10_000.0}
     async with load_on(networks(), **options) as (_, rig):
         found = await run_interference(rig, InterferenceOptions(load=rig.options, kind=kind, rounds=1))

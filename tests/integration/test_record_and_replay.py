@@ -1,4 +1,4 @@
-"""A stream that is recorded, run again, and explained."""
+"""Recording a stream, replaying it, and explaining it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tests.server.videos import Codec, encode
 
 
 async def posewire(*arguments: object) -> Any:
-    """The command, in a thread, while servers run in the test's loop."""
+    """Run a command in a thread, while servers run in the test's loop."""
     return await asyncio.to_thread(CliRunner().invoke, app, [str(argument) for argument in arguments])
 
 
 async def recorded(folder: Path, **options: Any) -> Path:
-    """The recording of a stream in which somebody comes in frame 6."""
+    """The recording of a stream in which a person appears in frame 6."""
     async with (
         running_server(server_config(record=folder), networks()) as address,
         AsyncClient(address) as client,
@@ -60,7 +60,7 @@ async def recorded_as_sent(
     limits: LimitsConfig | None = None,
     **config: Any,
 ) -> tuple[Recording, Answers]:
-    """The recording of a stream of these frames, whatever is wrong with them."""
+    """The recording of a stream of these frames, valid or not."""
     server = server_config(record=folder, limits=limits or LimitsConfig())
     async with running_server(server, networks) as address, connected(address) as stub:
         client = TrackClient(stub)
@@ -69,7 +69,7 @@ async def recorded_as_sent(
             await client.call.write(track_pb2.TrackRequest(frame=frame))
         await client.call.done_writing()
         while isinstance(response := await client.call.read(), track_pb2.TrackResponse):
-            if response.WhichOneof("event") != "failed":  # of a number that was there before
+            if response.WhichOneof("event") != "failed":  # for a number that was used before
                 client.answers.take(response)
     return Recording.read(only_file(folder)), client.answers
 
@@ -90,7 +90,7 @@ async def again() -> AsyncIterator[str]:
 
 
 async def check_replays(parts: Sequence[Path], again: str) -> None:
-    """Each part holds frames, which give the same once more."""
+    """Each part contains frames, and a replay gives the same results."""
     for path in parts:
         done = await posewire("replay", path, "--server", again)
         assert done.exit_code == 0, done.output
@@ -139,7 +139,7 @@ async def test_every_part_of_a_long_stream_is_replayed(tmp_path: Path, again: st
     ("codec", "options"),
     [
         (Codec.H264, {"b_frames": 2}),
-        (Codec.H265, {"b_frames": 3, "open_gop": True}),  # whose key frames have leading frames that look back
+        (Codec.H265, {"b_frames": 3, "open_gop": True}),  # key frames have leading frames that refer back
     ],
     ids=["H264", "H265"],
 )
@@ -221,14 +221,14 @@ def units(count: int, **options: Any) -> list[track_pb2.Frame]:
 async def test_units_that_failed_for_their_boxes_or_numbers_are_decoded_again(tmp_path: Path, again: str) -> None:
     frames = units(12)
     frames[4].boxes.CopyFrom(box_list(np.array([[0, 0, -1, 5]])))
-    frames[6].number = 5  # which is that of the one before
+    frames[6].number = 5  # the same as the previous one
     recording, answers = await recorded_as_sent(tmp_path, frames, networks(), codec=pose_pb2.CODEC_H264)
     assert answers.tracked.keys() == set(range(12)) - {4, 6}
     assert [frame.number for frame in recording.frames_to_repeat()] == [0, 1, 2, 3, 4, 5, 5, 7, 8, 9, 10, 11]
     done = await posewire("replay", recording.path, "--server", again)
     assert done.exit_code == 0, done.output
-    assert "11 frames: same ids" in done.output  # those that were tracked, and the one with boxes
-    for number in (3, 5, 7, 11):  # later ones build on those that failed
+    assert "11 frames: same ids" in done.output  # the tracked ones, and the one with boxes
+    for number in (3, 5, 7, 11):  # later ones depend on those that failed
         explanation = await explain(recording, number, networks())
         assert explanation.ids == explanation.recorded_ids == [1]
     with pytest.raises(ValueError, match=r"frame 4 was not tracked;.* nearest: 3 and 5"):
@@ -242,7 +242,7 @@ async def test_a_video_whose_recording_was_cut_off_is_replayed_and_explained(tmp
         file.write(begin())
         for kind, time_s, payload, _ in records(recording.path):
             file.write(pack(kind, time_s, payload))
-            # Unit 3 was decoded before this one, which builds on it, and is shown later.
+            # Unit 3 was decoded before this one, which depends on it, but is shown later.
             if kind is Kind.RESPONSE and track_pb2.TrackResponse.FromString(payload).tracked.number == 4:
                 break
     left = Recording.read(cut)
@@ -264,7 +264,7 @@ async def test_a_number_that_comes_again_hides_no_frame(tmp_path: Path, again: s
 
 
 class NotedFlow(StillFlow):
-    """Writes down its name for every pair that it is given."""
+    """Appends its name to a list for every pair."""
 
     def __init__(self, name: str, asked: list[str]) -> None:
         self._name, self._asked = name, asked
@@ -293,7 +293,7 @@ async def test_flow_is_estimated_by_whom_it_was_estimated(
             frame.capture_time.FromMilliseconds(each_ms)
     then: list[str] = []
     recording, _ = await recorded_as_sent(tmp_path, frames, by_gap(then), codec=pose_pb2.CODEC_JPEG)
-    assert then[-4:] == asked  # and those by which it was warmed up
+    assert then[-4:] == asked  # preceded by the warm-up
     now: list[str] = []
     await explain(recording, 4, by_gap(now))
     assert now == asked
@@ -340,7 +340,7 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("COLUMNS", "40")
     done = await posewire("explain", path, "--frame", 6)
     assert "similarity  " in done.output
-    assert "\N{HORIZONTAL ELLIPSIS}" not in done.output  # where something was cut off
+    assert "\N{HORIZONTAL ELLIPSIS}" not in done.output  # nothing was truncated
 
 
 async def test_explain_loads_no_networks_for_a_frame_that_it_cannot_explain(
@@ -379,7 +379,7 @@ async def test_explain_says_why_ids_of_a_continued_stream_have_other_names(
     async with running_server(config, networks()) as address, connected(address) as stub:
         first = TrackClient(stub)
         await first.open(pose_pb2.CODEC_JPEG, drop_policy=ALL)
-        for number, step in enumerate((0, 40, 1, 41)):  # far apart: nobody is who they were
+        for number, step in enumerate((0, 40, 1, 41)):  # far apart: all are new people
             await first.send(number, jpeg(picture(step, people=1)))
         token = (await first.finish()).token
         second = TrackClient(stub)
@@ -399,7 +399,7 @@ async def test_a_detector_that_ran_less_often_is_told_of_once(tmp_path: Path) ->
     assert list(_notes(recording)) == []
     stretched = track_pb2.TrackedFrame(number=1, detect_every=4)
     (note,) = _notes(replace(recording, outcomes={**recording.outcomes, 1: stretched}))
-    assert "the detector ran less often than it was asked to" in note
+    assert "the detector ran less often than requested" in note
 
 
 async def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def damage(path: Path, offset: int, value: int) -> None:
 
 async def test_what_lies_before_damage_is_compared_and_is_no_success(tmp_path: Path, again: str) -> None:
     path = await recorded(tmp_path)
-    at = records_of(path, Kind.RESPONSE)[4].offset  # the first one is of the beginning of the stream
+    at = records_of(path, Kind.RESPONSE)[4].offset  # the first one is the start of the stream
     damage(path, at + 40, 0xFF)
     for flags in ((), ("--quiet",)):
         done = await posewire("replay", path, "--server", again, *flags)
@@ -470,7 +470,7 @@ async def test_explain_tells_of_damage(tmp_path: Path, monkeypatch: pytest.Monke
     at = records_of(path, Kind.RESPONSE)[4].offset
     damage(path, at + 40, 0xFF)
     monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: networks())
-    for frame, status in ((2, 0), (6, 1)):  # before it, and behind it
+    for frame, status in ((2, 0), (6, 1)):  # before and after the damage
         done = await posewire("explain", path, "--frame", frame)
         assert done.exit_code == status
         assert f"damaged at byte {at}" in done.output
@@ -479,7 +479,7 @@ async def test_explain_tells_of_damage(tmp_path: Path, monkeypatch: pytest.Monke
 async def test_a_recording_that_is_gone_meanwhile_ends_the_replay(
     tmp_path: Path, again: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the server does that writes it, to make room, or since its stream is at its end."""
+    """The server that writes a recording may delete it, to make room, or because its stream has ended."""
     path, read = await recorded(tmp_path), Recording.read
 
     def read_and_lose(path: Path) -> Recording:

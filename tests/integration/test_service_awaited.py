@@ -1,4 +1,4 @@
-"""Requests that do not come, come in part, or are more than they may be, against a real server."""
+"""Requests to a real server that do not arrive, arrive in part, or are too large."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_picture_is_read_once_there_is_a_place_for_it() -> None:
     async with _called(limits=LimitsConfig(max_pictures=1)) as (server, channel):
         pending = channel.stream_stream(_PICTURES)()
         await _until_in_work(server, 1)
-        # What has no place is not looked at: this is no message.
+        # Without a place, a request is not even parsed: this one is not a message.
         refused = await _failure(channel.stream_stream(_PICTURES)(iter([b"\xff\xff\xff"])))
         assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "limits.max_pictures" in str(refused.details())

@@ -16,7 +16,7 @@ from posewire_server.config import ServerConfig
 
 
 def test_a_small_benchmark_from_end_to_end(tmp_path: Path) -> None:
-    # Three programs load the networks: that of the flow, which takes longest, is not among them.
+    # Three programs load the networks, but not the flow network, which takes longest.
     flags = "--flow dis --size 320x240 --people 2 --frames 20 --rounds 1 --memory-frames 20 --memory-streams 2"
     result = CliRunner().invoke(app, [*flags.split(), "--json", str(tmp_path / "figures.json")])
     assert result.exit_code == 0, result.output
@@ -40,7 +40,7 @@ def test_the_tracker_follows_everybody_while_it_is_measured() -> None:
 
 
 def test_what_waits_for_nothing_is_measured_where_ctrl_c_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an event loop, which only takes a note of it, that would be seconds or minutes later."""
+    """An event loop would only react to Ctrl-C seconds or minutes later."""
 
     def measured() -> None:
         with pytest.raises(RuntimeError, match="no running event loop"):

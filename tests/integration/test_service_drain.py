@@ -1,4 +1,4 @@
-"""A server that is told to stop, and streams that go on elsewhere."""
+"""Stopping a server, and streams that resume elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.server.videos import encode
 
 @asynccontextmanager
 async def _watched_health(address: str) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
-    """A function that returns when the server's health has become that."""
+    """Yields a function that returns when the server's health has the given status."""
     async with grpc.aio.insecure_channel(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
 
@@ -52,7 +52,7 @@ async def test_draining_finishes_the_frame_in_work_and_answers_for_the_rest() ->
         await health_becomes("NOT_SERVING")
         gate.open.set()
         await client.read_until("drain")
-        await client.send(5, jpeg(picture(5)))  # was on its way
+        await client.send(5, jpeg(picture(5)))  # as if it had been in flight
         answers = await client.finish()
         await stopping
     assert answers.tracked.keys() == {0}
@@ -131,7 +131,7 @@ async def test_a_client_that_ignores_the_drain_does_not_hold_the_server() -> Non
         await opening.call.wait_for_connection()  # and never sends its configuration
         async with asyncio.timeout(10):
             await server.stop()
-            # The stream ends in order all the same: there is nothing it has not been told.
+            # The stream still ends normally: it has been told everything.
             while await client.read() is not None:
                 pass
     assert client.answers.order == ["started", "tracked", "drain", "summary"]
@@ -231,7 +231,7 @@ async def test_ids_go_on_at_another_server_with_the_same_key(tmp_path: Path) -> 
         client = TrackClient(stub)
         last = settings_pb2.ResumeRequest(token=before.token, last_frame=jpeg(picture(0, people=3)))
         await client.open(drop_policy=ALL, resume=last)
-        # Two of the three are still there, and the one who has gone was the first: a fresh stream would call them 1, 2.
+        # Two of the three are still there, and the first one is gone: a new stream would call the others 1, 2.
         rest = picture(1, people=3)
         rest[:, :60] = 0
         await client.send(7, jpeg(rest))
@@ -262,7 +262,7 @@ async def test_a_token_that_was_changed_is_refused(tmp_path: Path, change: objec
     assert answers.started is not None
     assert not answers.started.resume.resumed
     assert why in answers.started.resume.refusal
-    assert answers.ids(0) == [1, 2]  # a fresh stream
+    assert answers.ids(0) == [1, 2]  # a new stream
 
 
 async def test_a_token_is_refused_elsewhere_under_another_key_or_with_other_settings(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ async def test_a_token_goes_out_with_every_birth_so_that_no_id_is_given_twice(tm
                 carried.append(bool(response is not None and response.resume_token))
             client.call.cancel()
         assert carried[0]
-        assert carried[4]  # somebody new came, within a second of the token before
+        assert carried[4]  # a new person, within a second of the previous token
         async with connected(address) as stub:
             following = TrackClient(stub)
             await following.open(drop_policy=ALL, resume=settings_pb2.ResumeRequest(token=client.answers.token))

@@ -1,4 +1,4 @@
-"""Calls that are refused: the right status code, google.rpc details, and other streams go on."""
+"""Rejected calls: the right status code, google.rpc details, and no effect on other streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JPEG = pose_pb2.CODEC_JPEG
 
 
 def details(error: grpc.aio.AioRpcError) -> tuple[str, str]:
-    """The reason, and the field that is at fault."""
+    """The reason, and the field that is invalid."""
     status = rpc_status.from_call(error)
     assert status is not None
     info, violation = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -145,7 +145,7 @@ async def test_the_largest_frames_that_can_be_allowed() -> None:
     async with running_server(config, networks()) as address, connected(address) as stub:
         client = TrackClient(stub)
         await client.open(drop_policy=ALL)
-        await client.send(0, bytes(6_000_000))  # more than gRPC lets through if it is not told
+        await client.send(0, bytes(6_000_000))  # more than gRPC's default limit
         assert "not a JPEG" in (await client.finish()).failed[0].message
 
 
@@ -197,7 +197,7 @@ async def test_streams_that_are_opened_in_a_loop() -> None:
 
 
 async def test_boxes_now_and_then_do_without_a_detector() -> None:
-    """With `detect_every`, the flow carries the caller's boxes on as it does the detector's."""
+    """With `detect_every`, the flow carries the caller's boxes on like the detector's."""
     async with running_server(server_config(), networks(detector=None)) as address, connected(address) as stub:
         client = TrackClient(stub)
         await client.open(drop_policy=ALL, tracker=Tracker(detect_every=3))

@@ -1,4 +1,4 @@
-"""Under load: the tracker knows how much time has passed, and the detector gives way."""
+"""Under load: the tracker knows how much time has passed, and the detector runs less often."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Settings = settings_pb2.TrackerSettings
 
 
 class Turnstile(GridPose):
-    """A pose network that lets one frame through whenever the test says so."""
+    """A pose network that processes one frame each time the test releases it."""
 
     def __init__(self) -> None:
         self.turns = threading.Semaphore(1)  # one to warm up
@@ -40,7 +40,7 @@ async def _until(semaphore: threading.Semaphore) -> None:
 async def _send(
     client: TrackClient, number: int, time_ms: int, people: Sequence[int], elapsed: float | None = None
 ) -> None:
-    """A frame in which those people are."""
+    """Send a frame with the given people."""
     pixels = picture(people=0)
     for person in people:
         pixels[60:180, 10 + 60 * person : 50 + 60 * person] = 255
@@ -110,7 +110,7 @@ async def test_frames_that_are_dropped_count_as_time() -> None:
                 await tracked()
         for number in range(3, 11):  # while frame 2 is in the network
             await _send(client, number, 40 * number, [0])
-        # A number that it had is refused once it has come, and so have those before it; its time does not count.
+        # A repeated number is rejected once it and all frames before it have arrived; its time does not count.
         await _send(client, 0, 400, [0])
         await client.read_until("failed")
         await tracked()
@@ -126,7 +126,7 @@ async def test_frames_that_are_dropped_count_as_time() -> None:
 
 
 async def _detect_every(max_detect_every: int) -> list[int]:
-    """Values in force while most frames have to be dropped."""
+    """The values of `detect_every` while most frames are dropped."""
     pose = Turnstile()
     async with (
         running_server(server_config(), replace(networks(), pose=pose)) as address,

@@ -26,7 +26,7 @@ _WATCH = "/grpc.health.v1.Health/Watch"
 
 @asynccontextmanager
 async def _asked() -> AsyncIterator[tuple[PoseServer, HealthStub]]:
-    """A server, and whoever asks it; stopped at the end, if it was not before."""
+    """A server and a client of its health service; the server is stopped at the end, if it was not before."""
     server = await PoseServer.start(server_config(drain_grace_s=0.1), networks())
     options = [("grpc.use_local_subchannel_pool", 1)]
     try:

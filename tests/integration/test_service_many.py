@@ -32,7 +32,7 @@ from tests.server.videos import encode
 async def _walk(
     address: str, people: int, frames: int = 12, policy: settings_pb2.DropPolicy.ValueType = ALL
 ) -> Answers:
-    """A stream of its own connection; the last person of the scene is hidden for some frames in the middle."""
+    """A stream on its own connection; the last person of the scene is hidden for some frames in the middle."""
     async with connected(address) as stub:
         client = TrackClient(stub)
         await client.open(drop_policy=policy)
@@ -146,8 +146,8 @@ def _memory_mb() -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
 async def test_memory_does_not_grow_with_frames_or_streams() -> None:
-    """The short form; the benchmark does it with thousands of frames and hundreds of streams."""
-    pixels = picture(size=(720, 1280))  # 2.8 MB once decoded: whoever keeps one of them is found out
+    """A short version; the benchmark does this with thousands of frames and hundreds of streams."""
+    pixels = picture(size=(720, 1280))  # 2.8 MB once decoded, so that frames that are kept show
     data = jpeg(pixels)
     boxes = np.array([[10, 60, 40, 120]])
     server = await PoseServer.start(server_config(), networks(detector=None))
@@ -196,7 +196,7 @@ async def _out_of_order(client: TrackClient) -> None:
 async def test_frames_and_decoders_are_freed_as_soon_as_a_stream_ends(
     codec: pose_pb2.Codec.ValueType, end: Callable[[TrackClient], Awaitable[None]], no_cycle_collector: None
 ) -> None:
-    """Python's cycle collector comes when it likes, and knows nothing of a GPU's memory."""
+    """Python's cycle collector may run late, and does not know about GPU memory."""
     pictures = [picture(number) for number in range(6)]
     units = encode(Codec.H264, pictures) if codec == pose_pb2.CODEC_H264 else [jpeg(pixels) for pixels in pictures]
 
@@ -243,7 +243,7 @@ async def test_a_stream_that_ends_before_it_began_leaves_nothing(
 async def test_frames_that_a_network_fails_on_are_not_kept(
     no_cycle_collector: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL)  # pytest keeps what is logged, and with an error all that it came through
+    caplog.set_level(logging.CRITICAL)  # pytest keeps log records, and with an error everything in its traceback
     async with running_server(server_config(), networks(pose=ShyPose())) as address, connected(address) as stub:
         client = TrackClient(stub)
         await client.open(pose_pb2.CODEC_PNG, drop_policy=ALL)
@@ -253,7 +253,7 @@ async def test_frames_that_a_network_fails_on_are_not_kept(
             await client.send(number, png(pixels))
             await client.read()
         assert len(client.answers.failed) == 10
-        assert len(_alive(Frame)) <= 2  # the last one, as the one before the next, and perhaps one on its way
+        assert len(_alive(Frame)) <= 2  # the last one, as the previous frame of the next, and perhaps one in flight
         await client.finish()
 
 

@@ -1,4 +1,4 @@
-"""What a real server shows of itself: metrics over HTTP, streams, health of its networks, logs."""
+"""Observing a real server: metrics over HTTP, streams, health of its networks, logs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_metrics_over_http(free_port: int) -> None:
             await client.read()
         request = pose_tracking_service_pb2.EstimatePosesRequest(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture()))
         await stub.EstimatePoses(request)
-        await client.finish()  # counted is what has left, so after the last frame comes one more message
+        await client.finish()  # a frame is counted once sent: the summary comes after the last one
         other = TrackClient(stub)
         started = (await other.open(resume=settings_pb2.ResumeRequest(token=b"forged"))).started
         assert started is not None
@@ -79,7 +79,7 @@ async def test_metrics_over_http(free_port: int) -> None:
     assert values['posewire_batch_items_count{stage="pose"}'] >= 4
     assert values['posewire_waiting_requests{stage="pose"}'] == 0
     assert values["process_resident_memory_bytes"] > 1e6
-    # Nothing that a client chooses becomes a label: their number would have no end.
+    # Nothing chosen by clients becomes a label, since the number of labels would be unbounded.
     assert not re.search(f"secret-camera|{started.stream_id}", " ".join(values))
 
 
@@ -99,7 +99,7 @@ async def test_every_frame_of_a_stream_that_broke_off_is_counted() -> None:
         for number in (2, 3, 4):
             await client.send(number, jpeg(picture(number)))
         await asyncio.to_thread(gate.reached.wait, 30)
-        await client.send(4, jpeg(picture(4)))  # a number that it had: refused as soon as it is read, after the others
+        await client.send(4, jpeg(picture(4)))  # a repeated number: rejected as soon as it is read, after the others
         await client.read()
         client.call.cancel()
         await server.service.places.wait_until_idle()
@@ -215,7 +215,7 @@ async def test_health_of_each_network() -> None:
         assert len(client.answers.failed) == 10
         assert await _health(address, "pose") == NOT_SERVING
         assert await _health(address, "detector") == SERVING
-        assert await _health(address, "") == SERVING  # else nobody would ever find out that it works again
+        assert await _health(address, "") == SERVING  # otherwise nobody would find out that it works again
         pose.broken = False
         await client.send(10, jpeg(picture()))
         await client.finish()
@@ -235,7 +235,7 @@ async def test_all_lines_of_a_stream_carry_its_id(caplog: pytest.LogCaptureFixtu
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(self.format(record))  # at once: the id is that of the task that logs
+            lines.append(self.format(record))  # at once, since the id belongs to the task that logs
 
     handler = Collect()
     handler.setFormatter(JsonFormatter())

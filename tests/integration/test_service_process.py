@@ -23,7 +23,7 @@ from tests.integration.service_calls import ALL, TrackClient, connected
 from tests.server.stand_ins import jpeg, picture
 
 _ROOT = Path(__file__).parents[2]
-# The same program, where the networks are not what is asked about: to load them takes seconds.
+# The same program with stand-in networks, for tests that do not need the real ones: loading these takes seconds.
 _WITHOUT_NETWORKS = "tests.processes.stand_in_server"
 
 
@@ -35,7 +35,7 @@ def _command(*flags: str, module: str = "posewire_server") -> list[str]:
 async def _server(
     tmp_path: Path, *flags: str, module: str = "posewire_server"
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A server process that accepts calls, and its address; killed at the end if it is still there."""
+    """A server process that accepts calls, and its address; killed at the end if it is still running."""
     port_file = tmp_path / "port"
     process = await asyncio.create_subprocess_exec(
         *_command("--port", "0", "--port-file", str(port_file), *flags, module=module),

@@ -1,4 +1,4 @@
-"""Who may connect: TLS, mutual TLS, tokens and what they allow, against a real server."""
+"""Access to a real server: TLS, mutual TLS, tokens and what they allow."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_tls(authority: Authority, strangers: Authority, server_identity: 
             assert (await client.finish()).tracked.keys() == {0}
         async with connected(address) as stub:  # in the clear
             assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.UNAVAILABLE
-        async with _over_tls(address, strangers) as stub:  # who takes us for somebody else
+        async with _over_tls(address, strangers) as stub:  # does not trust the server's authority
             assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.UNAVAILABLE
 
 
@@ -98,7 +98,7 @@ async def test_mutual_tls(authority: Authority, strangers: Authority, server_ide
 
 
 class Installed:
-    """A certificate where a server reads it."""
+    """A certificate in the place where a server reads it."""
 
     def __init__(self, folder: Path) -> None:
         self.cert, self.key = folder / "cert.pem", folder / "key.pem"
@@ -128,7 +128,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
         assert await _code(before.GetServerInfo(Info())) is grpc.StatusCode.OK  # its connection goes on
         installed.key.write_text("half a key")
         async with _over_tls(address, strangers) as stub:
-            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK  # with the certificate there was
+            assert await _code(stub.GetServerInfo(Info())) is grpc.StatusCode.OK  # with the previous certificate
     assert "the renewed certificates are ignored" in caplog.text
 
 
@@ -386,7 +386,7 @@ async def test_pixels_of_a_token(tmp_path: Path) -> None:
 
 
 async def test_frames_a_second_of_a_token(tmp_path: Path) -> None:
-    tokens = Tokens(tmp_path / "tokens", TokenGrant("slow", fps=0.01))  # two frames, then a long time none
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("slow", fps=0.01))  # two frames, then none for a long time
     async with (
         running_server(server_config(security=tokens.security), networks()) as address,
         connected(address) as stub,
@@ -401,7 +401,7 @@ async def test_frames_a_second_of_a_token(tmp_path: Path) -> None:
         over_rate = {number for number, why in answers.dropped.items() if why == track_pb2.DROP_REASON_OVER_RATE}
         assert over_rate == {2, 3}
         request = Pictures(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture()))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:  # the allowance is one for everything
+        with pytest.raises(grpc.aio.AioRpcError) as caught:  # streams and pictures share one allowance
             await stub.EstimatePoses(request, metadata=tokens.metadata("slow"))
         assert details(caught.value) == ("LIMIT_REACHED", "")
 
@@ -542,7 +542,7 @@ async def test_a_token_cannot_take_all_places_for_pictures(tmp_path: Path) -> No
         asyncio.timeout(60),
     ):
         estimate = channel.stream_stream("/posewire.v1.PoseTrackingService/EstimatePoses")
-        calls = [estimate(metadata=tokens.metadata("many")) for _ in range(3)]  # none of which sends a picture
+        calls = [estimate(metadata=tokens.metadata("many")) for _ in range(3)]  # none of them sends a picture
         refused, waiting = await asyncio.wait(
             [asyncio.ensure_future(_code(call.read())) for call in calls], return_when=asyncio.FIRST_COMPLETED
         )
@@ -555,7 +555,7 @@ async def test_a_token_cannot_take_all_places_for_pictures(tmp_path: Path) -> No
             call.cancel()
         await asyncio.wait(waiting)
         codes = []
-        while grpc.StatusCode.OK not in codes:  # until the server has heard of it
+        while grpc.StatusCode.OK not in codes:  # until the server has noticed
             codes.append(await _code(stub.EstimatePoses(request, metadata=tokens.metadata("many"))))
         assert set(codes[:-1]) <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
 

@@ -1,4 +1,4 @@
-"""Streams on a real server, with stand-in networks whose answers are known."""
+"""Streams on a real server, with stand-in networks whose results are known."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_a_stream_from_configuration_to_summary() -> None:
     started, summary = answers.started, answers.summary
     assert started is not None
     assert summary is not None
-    # What was left out has the server's value, what was given is kept.
+    # Omitted settings have the server's values, given ones are kept.
     assert (started.config.name, started.config.max_age_ms) == ("door", 9000)
     assert started.config.tracker.queue_length == 15
     assert started.config.tracker.similarity == settings_pb2.SIMILARITY_MULTI_FLOW
@@ -36,7 +36,7 @@ async def test_a_stream_from_configuration_to_summary() -> None:
     assert not started.resume.resumed
     for number, frame in answers.tracked.items():
         assert answers.ids(number) == [1, 2]
-        assert frame.capture_time.ToMilliseconds() == 1000 + number  # comes back unchanged
+        assert frame.capture_time.ToMilliseconds() == 1000 + number  # returned unchanged
         assert (frame.size.width, frame.size.height) == (320, 240)
         assert {len(person.joints) for person in frame.people} == {45}
         assert {person.box_source for person in frame.people} == {pose_pb2.BOX_SOURCE_DETECTOR}
@@ -91,7 +91,7 @@ async def test_video_results_belong_to_their_frames(codec: Codec, b_frames: int)
             await client.send(100 + index, unit)
         answers = await client.finish()
     assert answers.tracked.keys() == set(range(100, 120))
-    # Frames come back in the order in which they are shown; the person walks 6 pixels from one to the next.
+    # Results are in display order; the person walks 6 pixels from one frame to the next.
     lefts = [frame.people[0].box.x for frame in answers.tracked.values()]
     np.testing.assert_allclose(lefts, [10 + 6 * step for step in range(20)], atol=3)
     if not b_frames:
@@ -136,7 +136,7 @@ async def test_bad_frames_fail_alone() -> None:
     assert "400x300 = 120000 pixels; this server accepts 76800" in answers.failed[3].message
     assert "width -5" in answers.failed[9].message
     assert answers.tracked.keys() == {0, 6, 10}
-    assert answers.ids(10) == [1, 2]  # the ids have survived
+    assert answers.ids(10) == [1, 2]  # ids are kept
     summary = answers.summary
     assert summary is not None
     assert (summary.received, summary.tracked, summary.failed, summary.dropped) == (11, 3, 8, 0)
@@ -149,7 +149,7 @@ async def test_boxes_of_the_caller_replace_the_detectors() -> None:
         client = TrackClient(stub)
         await client.open(drop_policy=ALL, tracker=settings_pb2.TrackerSettings(propagation=False))
         await client.send(0, jpeg(picture(0)), boxes=np.array([[200, 20, 30, 60], [5, 5, 20, 40]]))
-        await client.send(1, jpeg(picture(1)), boxes=np.zeros((0, 4)))  # nobody is there, says the caller
+        await client.send(1, jpeg(picture(1)), boxes=np.zeros((0, 4)))  # the caller says that nobody is there
         await client.send(2, jpeg(picture(2)))
         answers = await client.finish()
         assert own.detector.calls == calls_before + 1  # type: ignore[union-attr]
@@ -174,7 +174,7 @@ async def test_latest_drops_older_frames_and_tracks_the_newest() -> None:
         for number in range(1, 8):
             await client.send(number, jpeg(picture(number)))
         # Frame 1 may be decoded in advance; of the others, the newest stays.
-        while len(client.answers.dropped) < 5:  # told although nothing is tracked meanwhile
+        while len(client.answers.dropped) < 5:  # reported although nothing is tracked meanwhile
             await client.read()
         assert not client.answers.tracked
         gate.open.set()
@@ -192,7 +192,7 @@ async def test_frames_that_are_too_old_are_dropped() -> None:
         large = jpeg(picture(size=(1080, 1920)))  # decoding it alone takes longer
         for number in range(3):
             await client.send(number, large)
-        while len(client.answers.dropped) < 3:  # told before the stream ends
+        while len(client.answers.dropped) < 3:  # reported before the stream ends
             await client.read()
         answers = await client.finish()
     assert answers.dropped == dict.fromkeys(range(3), track_pb2.DROP_REASON_TOO_OLD)
@@ -224,7 +224,7 @@ async def test_a_video_under_latest_is_decoded_whole() -> None:
         await reading
     answers = client.answers
     assert answers.answered == set(range(40))
-    assert not answers.failed  # whatever was tracked could be decoded, though it builds on frames that were dropped
+    assert not answers.failed  # all tracked frames could be decoded, though they depend on dropped ones
     assert answers.tracked
 
 

@@ -38,7 +38,7 @@ class RectangleDetector:
 
 
 class GridPose:
-    """Puts the 17 joints on a grid inside the box, and is sure of them where the frame is bright."""
+    """Puts the 17 joints on a grid inside the box, with high scores where the frame is bright."""
 
     def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
         return [self._pose(frame.pixels, xyxy) for frame, xyxy in zip(frames, boxes, strict=True)]
@@ -57,7 +57,7 @@ class GridPose:
 
 
 class Gate:
-    """A pose estimator that waits until the test opens it, and tells when it has been reached."""
+    """A pose estimator that waits until the test opens it, and signals when it has been reached."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -81,7 +81,7 @@ class ShyPose(GridPose):
 
 
 class BlueShyPose(GridPose):
-    """Fails on every frame with a blue corner, as JPEG leaves it."""
+    """Fails on every frame with a blue corner, even after JPEG compression."""
 
     def __call__(self, frames: Sequence[Frame], boxes: Sequence[Floats]) -> list[Floats]:
         if any(frame.pixels[0, 0, 2] > 200 > frame.pixels[0, 0, 0] for frame in frames):
@@ -90,7 +90,7 @@ class BlueShyPose(GridPose):
 
 
 def networks(*, detector: object = "rectangles", pose: object | None = None) -> Networks:
-    """The stand-ins as a server takes them."""
+    """The stand-ins, as passed to a server."""
     return Networks(
         detector=RectangleDetector() if detector == "rectangles" else detector,  # type: ignore[arg-type]
         flow=StillFlow(),
@@ -104,7 +104,7 @@ def networks(*, detector: object = "rectangles", pose: object | None = None) -> 
 
 
 def picture(step: int = 0, people: int = 2, size: tuple[int, int] = (240, 320)) -> Pixels:
-    """Frame `step` of a scene: `(h, w, 3)` RGB, people side by side who walk right by 2 pixels a frame."""
+    """Frame `step` of a scene: `(h, w, 3)` RGB, people side by side who walk right by 2 pixels per frame."""
     pixels = np.zeros((*size, 3), np.uint8)
     for person in range(people):
         left = 10 + person * 60 + 2 * step

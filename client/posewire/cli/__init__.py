@@ -16,7 +16,7 @@ def main() -> None:
         from posewire.cli.application import app
 
         app(prog_name="posewire")
-    except KeyboardInterrupt:  # so early that there is nothing to finish
+    except KeyboardInterrupt:  # too early for anything to clean up
         if sys.stderr is not None:
             print("posewire: interrupted", file=sys.stderr)
         sys.exit(130)

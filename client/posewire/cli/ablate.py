@@ -36,14 +36,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True)
 class AblateJob:
-    """Table 5 on data.
+    """A run of Table 5 on given data.
 
     Attributes:
-        data: the data.
-        out_dir: for the table.
-        cache_dir: for outputs of networks; None: `cache` in `out_dir`.
-        workers: processes; None: one for each processor.
-        quiet: only the table.
+        data: videos, ground truth and networks.
+        out_dir: folder for the table.
+        cache_dir: folder for outputs of networks; None: `cache` in `out_dir`.
+        workers: number of processes; None: one per processor.
+        quiet: print only the table.
     """
 
     data: DataChoice
@@ -55,15 +55,15 @@ class AblateJob:
 
 @dataclass(frozen=True)
 class SetsJob:
-    """All trackers on the drawn sets.
+    """A run of all trackers on the synthetic benchmark sets.
 
     Attributes:
-        out_dir: for the tables.
-        scenes: of each set.
-        frames: of each scene.
-        cache_dir: for synthetic scenes; None: `cache` in `out_dir`.
-        workers: processes; None: one for each processor.
-        quiet: only the tables.
+        out_dir: folder for the tables.
+        scenes: number of scenes in each set.
+        frames: number of frames in each scene.
+        cache_dir: folder for synthetic scenes; None: `cache` in `out_dir`.
+        workers: number of processes; None: one per processor.
+        quiet: print only the tables.
     """
 
     out_dir: Path
@@ -78,9 +78,9 @@ def run_ablate(job: AblateJob) -> None:
     """Measure all rows for all networks, print and write the table.
 
     Raises:
-        CommandError: the extras are not installed, or the folder cannot be made.
+        CommandError: the extras are not installed, or the folder cannot be created.
         EvaluationError: the data cannot be used; the message names file and frame.
-        UsageError: unknown bundle, detector, flow estimator or device, or one choice of them twice.
+        UsageError: unknown bundle, detector, flow estimator or device, or the same combination twice.
     """
     with evaluation_extra("ablate"):
         from posewire_evaluation.ablation.networks import with_unique_names
@@ -110,7 +110,7 @@ def run_sets(job: SetsJob) -> None:
     """Run every tracker on every set with every fault, print and write the tables.
 
     Raises:
-        CommandError: the extras are not installed, or the folder cannot be made.
+        CommandError: the extras are not installed, or the folder cannot be created.
         EvaluationError: a file of the cache is damaged.
         UsageError: a number is out of range.
     """
@@ -164,7 +164,7 @@ def ablate(
 ) -> None:
     """Compare joint propagation and each similarity: Table 5 of the paper, on your data.
 
-    The networks run once and their outputs are cached; then several trackers run on the cache at a time. --synthetic
+    The networks run once and their outputs are cached; then several trackers run on the cache in parallel. --synthetic
     compares posewire with other trackers on synthetic scenes with faults of known size, see docs/results.md.
     """
     with expected_failures():

@@ -1,4 +1,4 @@
-"""The flags that say how a server is reached: encryption, credentials. Every command that has --server has them too."""
+"""The flags for encryption and credentials, of every command that has --server."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ _DEFAULTS: dict[str, Any] = {"tls": False, "insecure": False}
 
 @dataclass(frozen=True)
 class ServerAccess:
-    """How a server is reached.
+    """How to reach a server.
 
     Attributes:
         addresses: of servers that can stand in for each other.
-        tls: encrypt.
-        ca: who may vouch for the server.
+        tls: whether to encrypt.
+        ca: certificate authorities that the server is verified by.
         cert: this client's certificate.
-        key: its key.
+        key: its private key.
         token: bearer token.
-        insecure: whether the token may travel unencrypted.
-        reconnects: whether lost streams are taken up again.
+        insecure: whether the token may be sent unencrypted.
+        reconnects: whether lost streams are resumed.
     """
 
     addresses: tuple[str, ...] = ()
@@ -83,22 +83,22 @@ class ServerAccess:
     reconnects: bool = True
 
     def __repr__(self) -> str:
-        return f"ServerAccess({', '.join(self.addresses)})"  # and no secrets
+        return f"ServerAccess({', '.join(self.addresses)})"  # without secrets
 
     def client(self, **options: Any) -> Client:
-        """A synchronous client; `options` are those of `Client`."""
+        """A synchronous client; `options` as for `Client`."""
         from posewire import Client
 
         return Client(self.addresses, **self._arguments(), **options)
 
     def async_client(self, **options: Any) -> AsyncClient:
-        """An asynchronous client; `options` are those of `AsyncClient`."""
+        """An asynchronous client; `options` as for `AsyncClient`."""
         from posewire import AsyncClient
 
         return AsyncClient(self.addresses, **self._arguments(), **options)
 
     def connections(self, options: Sequence[tuple[str, Any]] = ()) -> Connections:
-        """The connections of such a client, for calls that the SDK does not make; `options` are those of gRPC."""
+        """The connections of such a client, for calls that the SDK does not make; `options`: gRPC channel options."""
         from posewire._connections import Access, Connections
 
         arguments = self._arguments()
@@ -120,10 +120,10 @@ _given: ContextVar[ServerAccess] = ContextVar("access_given")
 
 
 def access_given(addresses: str) -> ServerAccess:
-    """How the command that runs was told to reach servers.
+    """How to reach servers according to the flags of the running command.
 
     Args:
-        addresses: `HOST:PORT`, or several of them with commas between.
+        addresses: `HOST:PORT`, or several, separated by commas.
     """
     access = _given.get(ServerAccess())
     token = access.token or os.environ.get(TOKEN_VARIABLE, "").strip()
@@ -132,14 +132,14 @@ def access_given(addresses: str) -> ServerAccess:
 
 
 def access_flags_given() -> tuple[str, ...]:
-    """Which of the flags the command that runs was given, `token_file` for `--token-file`."""
+    """The names of the flags that the running command was given, `token_file` for `--token-file`."""
     access = _given.get(ServerAccess())
     values = {name: getattr(access, name) for name in _FLAGS if name != "token_file"} | {"token_file": access.token}
     return tuple(name for name in _FLAGS if values[name])
 
 
 def with_access_flags(command: Command) -> Command:
-    """Give a command the flags; what they say is found by `access_given` while the command runs."""
+    """Add the flags to a command; while it runs, `access_given` returns their values."""
 
     @functools.wraps(command)
     def with_access(**arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a command saw go by: how many frames, how fast, how late, who."""
+"""Statistics of a command's stream: frames, speed, latency, identities."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from posewire.results import FrameResult
 __all__ = ["Account"]
 
 _RECENT_FRAMES = 50
-# Far more than a tracker remembers: whoever is not among them has an id that does not come back.
+# Far more than a tracker remembers: older ids do not occur again.
 _RECENT_IDS = 10_000
-# Messages may differ with every frame.
+# A limit, since messages may differ for every frame.
 _MOST_REASONS = 100
 
 
 @dataclass
 class Account:
-    """Counts results as they come. It stays small however many they are: cameras run for months.
+    """Counts results as they arrive. Its size is bounded, since cameras run for months.
 
     Attributes:
-        tracked: frames with an answer.
-        failed: frames that could not be processed.
-        dropped: frames that were given up.
-        people: in the last tracked frame.
-        identities: how many track ids came.
+        tracked: number of tracked frames.
+        failed: number of frames that could not be processed.
+        dropped: number of dropped frames.
+        people: number of people in the last tracked frame.
+        identities: number of different track ids.
         latencies_ms: of the tracked frames.
         stages_ms: times of the server's stages, by name.
-        reasons: why frames failed or were dropped, and how many each; without their messages where these are too many.
-        reconnects: how often the connection was lost and the stream taken up again.
+        reasons: number of failed or dropped frames by reason; without the messages if these are too many.
+        reconnects: how often the stream has reconnected.
     """
 
     tracked: int = 0
@@ -73,22 +73,22 @@ class Account:
 
     @property
     def frames(self) -> int:
-        """Frames that were answered for, in whatever way."""
+        """Number of frames with a result of any kind."""
         return self.tracked + self.failed + self.dropped
 
     @property
     def fps(self) -> float:
-        """Frames tracked a second from the first of them to the last; NaN before the second."""
+        """Tracked frames per second, from the first to the last; NaN before the second."""
         elapsed = self._last_s - self._first_s
         return (self.tracked - 1) / elapsed if elapsed > 0 else float("nan")
 
     @property
     def recent_latency_ms(self) -> float:
-        """The median of the last few frames; NaN before the first."""
+        """The median latency of the last frames; NaN before the first."""
         return statistics.median(self._recent_ms) if self._recent_ms else float("nan")
 
     def summary(self) -> str:
-        """One line."""
+        """A summary in one line."""
         parts = [f"{quantity(self.tracked, 'frame')} tracked"]
         parts += [f"{count} {what}" for count, what in ((self.failed, "failed"), (self.dropped, "dropped")) if count]
         parts.append(quantity(self.identities, "identity", "identities"))
@@ -102,14 +102,14 @@ class Account:
         return ", ".join(parts)
 
     def complaints(self, most: int = 3) -> list[str]:
-        """Why frames have no answer, the most frequent reasons first."""
+        """Why frames have no result, the most frequent reasons first."""
         lines = [f"{count} x {reason}" for reason, count in self.reasons.most_common(most)]
         if len(self.reasons) > most:
             lines.append(f"and {quantity(len(self.reasons) - most, 'other reason')}")
         return lines
 
     def _count_identity(self, track_id: int) -> None:
-        """Count an id that is new."""
+        """Count an id if it is new."""
         self.identities += track_id not in self._recent_ids
         self._recent_ids[track_id] = None
         self._recent_ids.move_to_end(track_id)

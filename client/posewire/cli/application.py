@@ -1,4 +1,4 @@
-"""The commands and their flags. Importing this costs little: what a command needs is imported when it runs."""
+"""The commands and their flags. This is cheap to import: what a command needs is imported when it runs."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def poses(
         from posewire.cli.poses import PosesJob, run_poses
         from posewire.cli.private_server import ServerChoice
 
-        # Nothing flows in single pictures: a private server need not even have the network for it.
+        # Single pictures need no flow, so a private server runs without it.
         choice = ServerChoice(server, bundle, detector, flow=None if server else "none")
         run_poses(PosesJob(image_dir, out, choice, boxes, quiet))
 
@@ -381,7 +381,7 @@ app.add_typer(evaluate_app)
 
 
 def _delegate(module: str, context: typer.Context) -> None:
-    """Hand the rest of the command line to the `app` of a program that needs the server extra."""
+    """Pass the rest of the command line to the `app` of a program that needs the server extra."""
     with expected_failures():
         from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""Empty arguments, which are those of a variable that was never set: to Python, an empty path is the folder "."."""
+"""Rejects empty arguments, which come from unset variables: Python takes an empty path for the folder "."."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from posewire.cli.failures import UsageError, expected_failures
 
 __all__ = ["StrictCommand", "StrictGroup", "refuse_empty"]
 
-# Here it takes back what a file or the environment says.
+# An empty value of these overrides one from a file or the environment.
 _MAY_BE_EMPTY = ("--traces", "--mirror", "--metrics-url")
 
 
 def refuse_empty(arguments: Sequence[str]) -> None:
-    """Find out before any work that an argument is empty.
+    """Check before any work that no argument is empty.
 
     Raises:
-        UsageError: one is; the message names its flag.
+        UsageError: one is empty; the message names its flag.
     """
     for before, argument in itertools.pairwise(["", *arguments]):
         if argument == "":
@@ -35,7 +35,7 @@ def refuse_empty(arguments: Sequence[str]) -> None:
 
 
 class StrictGroup(TyperGroup):
-    """Commands whose arguments are not empty."""
+    """Commands that reject empty arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See the base class, whose context belongs to typer's own copy of click."""
@@ -45,7 +45,7 @@ class StrictGroup(TyperGroup):
 
 
 class StrictCommand(TyperCommand):
-    """A program of a single command, whose arguments are not empty."""
+    """A program with a single command that rejects empty arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See the base class."""

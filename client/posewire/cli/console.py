@@ -11,13 +11,13 @@ from rich.console import Console
 __all__ = ["WIDEST", "plain_console"]
 
 WIDEST = 1000
-"""Width of the widest table, in characters: where there is less room, Rich cuts numbers off."""
+"""Width of the widest table, in characters: with less room, Rich would truncate numbers."""
 
 
 class _StandardError:
-    """Standard error, but what can no longer be shown is lost in silence: Rich raises that wherever it stands.
+    """Standard error that ignores write errors, which Rich would raise anywhere.
 
-    No `io.TextIOBase`: that flushes when it is collected, when standard error may be closed.
+    Not an `io.TextIOBase`, which flushes when it is garbage-collected: standard error may be closed by then.
     """
 
     def __init__(self, shown: TextIO) -> None:
@@ -44,12 +44,12 @@ class _StandardError:
 
 
 def plain_console(*, stderr: bool = False, least_width: int = 0) -> Console:
-    """Prints text as it is: what files and networks are called may look like Rich's markup and emoji.
+    """A console that prints text unchanged: names of files and networks may look like Rich's markup and emoji.
 
     Args:
-        stderr: in place of standard output. Its terminal may close, as `say` allows it to.
-        least_width: of a line. In a terminal with less room, lines that it breaks are easier to read than columns that
-            Rich cuts off. In a pipe or a file, lines are as long as they are.
+        stderr: use standard error instead of standard output; errors are ignored if its terminal closes, as in `say`.
+        least_width: minimum width of a line. In a narrower terminal, wrapped lines are easier to read than columns
+            truncated by Rich. In a pipe or a file, lines are not wrapped.
     """
     file = cast(IO[str], _StandardError(sys.stderr)) if stderr and sys.stderr is not None else None
     console = Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)

@@ -1,4 +1,4 @@
-"""Many things to do at a server, several at a time, or as many as it takes."""
+"""Many items to process at a server, several at a time, or as many as it admits."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ T = TypeVar("T")
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 5.0
 _GIVE_UP_AFTER_S = 60.0
-# The server's word for limits that others, or a second, may free; a picture that is too large will not get smaller.
+# The server's reason for limits that pass with time or when others finish, unlike, say, a picture that is too large.
 _PASSING_LIMIT = "LIMIT_REACHED"
 
 
 class Crew(Generic[T]):
-    """Workers that share a list of things to do, here called items.
+    """Workers that share a list of items to process.
 
-    One whose item a limit of the server does not admit puts it back and waits, while the others go on. Of those who
-    wait, one at a time tries again: soon where items are being done, ever later where none is. So all work again when
-    there is room for all, and few requests are refused while there is not. Where all wait, they do so for a minute at
-    most: then everything that is left has failed.
+    If a limit of the server rejects an item, its worker puts it back and waits, while the others continue. Waiting
+    workers try again one at a time: soon while items succeed, at increasing intervals while none does. So all of them
+    work again when the server has room for all, and few requests are rejected until then. If all of them wait for more
+    than a minute, all remaining items fail.
 
     Args:
-        do: one item; called again for an item that was put back.
-        failed: told of each item that could not be done, and why.
-        quiet: do not say that the server is short of room.
+        do: processes one item; called again for an item that was put back.
+        failed: called with each item that could not be processed, and the error.
+        quiet: do not report that the server is at a limit.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Crew(Generic[T]):
         self._said: set[str] = set()
 
     async def work(self, items: Iterable[T], at_a_time: int) -> None:
-        """Return when each item was done or has failed.
+        """Process all items; returns when each has succeeded or failed.
 
         Raises:
-            ConnectionFailed: nobody answers; the rest would fail the same way.
+            ConnectionFailed: the server cannot be reached; the remaining items would fail the same way.
         """
         self._remaining.extend(items)
         workers = [asyncio.create_task(self._worker()) for _ in range(at_a_time)]
@@ -75,7 +75,7 @@ class Crew(Generic[T]):
                 await self._wait(refusal)
 
     async def _refusal_of(self, item: T) -> LimitExceeded | None:
-        """Do an item; gives the limit that does not admit it at present."""
+        """Process an item; returns the error if a limit of the server currently rejects it."""
         self._at_work += 1
         try:
             await self._do(item)
@@ -91,7 +91,7 @@ class Crew(Generic[T]):
         return None
 
     async def _wait(self, refusal: LimitExceeded) -> None:
-        """Let the server come to have room, or fail all that is left."""
+        """Wait until the server may have room again, or fail all remaining items."""
         now_s = asyncio.get_running_loop().time()
         if self._at_work:
             self._since_s = None
@@ -110,7 +110,7 @@ class Crew(Generic[T]):
                 await asyncio.wait_for(self._none_remains.wait(), wait_s)
 
     def _say(self, refusal: LimitExceeded, then: str) -> None:
-        """Once: a limit on the rate is met with every other picture."""
+        """Print a message once: a rate limit is hit again and again."""
         if not self._quiet and then not in self._said:
             self._said.add(then)
             say(f"posewire: {refusal}; {then}")

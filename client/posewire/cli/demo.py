@@ -1,4 +1,4 @@
-"""`posewire demo`: the main job, shown on a synthetic scene with ground truth, or on the user's own video."""
+"""`posewire demo`: tracking, shown on a synthetic scene with ground truth, or on the user's own video."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _TRUE_BOXES = "boxes: ground truth (no detector in the bundle)"
 
 @dataclass(frozen=True)
 class DemoJob:
-    """What `demo` was asked to do.
+    """The job of `demo`.
 
     Attributes:
         source: the user's own; None: a synthetic scene.
         server: to use.
         settings: of the tracker.
-        scene: what the synthetic scene shows.
+        scene: settings of the synthetic scene.
         render: the annotated video.
-        seconds: of the source, at most.
-        frames: of the source, at most; wins over the seconds.
-        quiet: say nothing unless something is wrong.
+        seconds: maximum length of the source.
+        frames: maximum number of frames of the source; overrides `seconds`.
+        quiet: print only errors.
     """
 
     source: str | None
@@ -57,10 +57,10 @@ class DemoJob:
 
 
 class _ScoredScene:
-    """Frames of a scene for the server, with their true boxes or without, and their truth until their results come.
+    """The frames of a scene, with or without their true boxes; keeps their ground truth until their results arrive.
 
     Attributes:
-        with_boxes: whether the frames have them.
+        with_boxes: whether the frames have their true boxes.
     """
 
     def __init__(self, scene: Scene, *, with_boxes: bool) -> None:
@@ -78,12 +78,12 @@ class _ScoredScene:
             truth = frame.truth
             self._truths[number] = truth
             boxes = truth.boxes[truth.seen(_LEAST_VISIBLE_FOR_A_BOX)]
-            # In random order, so that the order says nothing about who is who.
+            # In random order, so that the order does not reveal identities.
             shown = rng.permutation(boxes) if self.with_boxes else None
             yield SourceFrame(number, truth.time_s, image=frame.image, boxes=shown)
 
     def score(self, result: FrameResult, info: StreamInfo) -> None:
-        """Compare a result with the truth."""
+        """Compare a result with the ground truth."""
         truth = self._truths.pop(result.frame)
         if not result.tracked:
             return
@@ -107,7 +107,7 @@ class _ScoredScene:
 
 
 def run_demo(job: DemoJob) -> None:
-    """Show the main job, print how it went; ends the program with status 1 or 130 unless every frame was tracked."""
+    """Run the demo and print the results; exits with status 1 or 130 unless every frame was tracked."""
     with Interrupts() as interrupts:
         check_outputs({"--render": job.render}, [] if job.source is None else [job.source])
         check_video_output("--render", job.render)
@@ -147,7 +147,7 @@ def _on_scene(job: DemoJob, client: Client, info: ServerInfo, interrupts: Interr
 def _stream(
     job: DemoJob, client: Client, source: SourceLike, about: str, scored: _ScoredScene | None, interrupts: Interrupts
 ) -> Outcome:
-    """Track a source, or the frames of a scene, which has the length that was asked for."""
+    """Track a source, or the frames of a scene, which already has the requested length."""
     frames = job.frames if scored is None else None
     seconds = job.seconds if scored is None and frames is None else None
     with contextlib.ExitStack() as stack:
@@ -156,7 +156,7 @@ def _stream(
         )
         assert stream.source is not None
         if not job.quiet:
-            # By its name, which leaves out a camera's password.
+            # The source's name, which does not contain a camera's password.
             plain_console(stderr=True).print(f"posewire demo: {stream.source.name}, {about}", soft_wrap=True)
         info = stream.info
         video = stack.enter_context(VideoWriter(job.render, info.joint_set, fps=stream.source.fps))
@@ -178,7 +178,7 @@ def _networks_in_words(job: DemoJob, info: ServerInfo) -> str:
 
 
 def _captioned(image: Image, caption: str) -> Image:
-    """A copy with a line of text at the lower edge."""
+    """A copy with a line of text at the bottom."""
     shown = image.copy()
     scale = max(0.35, image.shape[1] / 1400)
     (width, height), base = cv2.getTextSize(caption, cv2.FONT_HERSHEY_DUPLEX, scale, 1)

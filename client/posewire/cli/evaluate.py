@@ -23,7 +23,7 @@ evaluate_app = typer.Typer(
     no_args_is_help=True,
 )
 
-# What each command reads of a folder.
+# The files that each command reads in a folder.
 _READ = {"coco": (), "posetrack": ("*.json",), "mot": ("*.txt", "*/gt/gt.txt")}
 
 _JsonFlag: TypeAlias = Annotated[
@@ -96,7 +96,7 @@ def mot(
 
 @contextmanager
 def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[None]:
-    """Expected failures, and what to install where something is missing."""
+    """Handle expected failures; if a package is missing, say what to install."""
     with expected_failures():
         from posewire.cli.outputs import check_outputs
 
@@ -114,7 +114,7 @@ def _show(tables: Iterator[Table], document: dict[str, Any], json_out: Path | No
     from posewire.cli.console import WIDEST, plain_console
     from posewire.output_files import write_json
 
-    if json_out is not None:  # first: who reads what is printed may have had enough
+    if json_out is not None:  # first, since the reader of standard output may close it
         write_json(json_out, document)
     console = plain_console(least_width=WIDEST)
     for place, table in enumerate(tables):

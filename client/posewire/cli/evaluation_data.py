@@ -1,4 +1,4 @@
-"""What `ablate` and `tune` share: data with truth, networks by name, processes, and the flags for them."""
+"""Shared by `ablate` and `tune`: data with ground truth, networks by name, processes, and the flags for them."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ FramesFlag: TypeAlias = Annotated[
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Videos with their truth, and the networks that look at them.
+    """Videos with ground truth, and the networks to run on them.
 
     Attributes:
         videos: folder of videos, or of folders of pictures.
         truth: folder of PoseTrack JSON.
         bundles: names or folders.
-        detectors: how each is named; every one is tried with every bundle.
-        flow: how the flow estimator is named; None: the bundle's.
+        detectors: their specifications; each is combined with every bundle.
+        flow: specification of the flow estimator; None: the bundle's.
         device: for the networks.
     """
 
@@ -106,10 +106,10 @@ def data_of(
     flow: str | None,
     device: str,
 ) -> DataChoice | None:
-    """What the flags name; None if they name no data at all.
+    """The data that the flags name; None if they name none.
 
     Raises:
-        UsageError: videos without truth or the other way round, networks for data that are drawn, or no detector.
+        UsageError: videos without ground truth or vice versa, networks without videos, or no detector.
     """
     if videos is None and truth is None:
         if bundles or detectors or flow:
@@ -123,7 +123,7 @@ def data_of(
 
 
 def open_data(data: DataChoice, *, quiet: bool) -> tuple[list[LabelledVideo], list[BundleNetworks]]:
-    """Read the truth, find the videos and check the networks' names; errors are those of `run_ablate`."""
+    """Read the ground truth, find the videos and check the networks' names; raises the same errors as `run_ablate`."""
     from posewire_evaluation.ablation.data_set import read_data_set
     from posewire_evaluation.sequence_videos import note_on_counting
 
@@ -141,18 +141,18 @@ def open_data(data: DataChoice, *, quiet: bool) -> tuple[list[LabelledVideo], li
 
 
 def processes(wanted: int | None) -> int:
-    """How many to start: none for one, which this process can do itself."""
+    """Number of processes to start: 0 instead of 1, since this process can do the work itself."""
     count = len(os.sched_getaffinity(0)) if wanted is None else wanted
     return 0 if count == 1 else count
 
 
 @contextmanager
 def evaluation_extra(command: str) -> Iterator[None]:
-    """Say how to install what is missing, and what is needed last before anything is done.
+    """Say how to install missing packages, checking in advance those that are needed last.
 
     Raises:
         CommandError: one of the extras is not installed.
-        EvaluationError: nor is what no extra brings, or no plot can be drawn.
+        EvaluationError: a package that is in no extra is not installed, or no plot can be drawn.
     """
     try:
         from posewire_evaluation.ablation.plots import check_matplotlib
@@ -168,7 +168,7 @@ def evaluation_extra(command: str) -> Iterator[None]:
 
 
 def say_written(folder: Path, names: Sequence[str], *, quiet: bool) -> None:
-    """Name the files that were written."""
+    """Print the names of the written files."""
     if not quiet:
         for name in names:
             say(f"wrote {folder / name}")

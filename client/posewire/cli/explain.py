@@ -1,4 +1,4 @@
-"""`posewire explain`: why the people of a recorded frame have the ids that they have."""
+"""`posewire explain`: why the people in a recorded frame have their ids."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _TABLE_WIDTH = 80
 
 @dataclass(frozen=True)
 class ExplainJob:
-    """What `explain` was asked to do.
+    """The job of `explain`.
 
     Attributes:
         file: the recording.
         frame: number of the frame.
-        bundle: networks to run, where they are not those of the recording.
-        detector: in place of the bundle's.
-        flow: in place of the bundle's.
-        device: where they run.
+        bundle: bundle of networks to run; None: the recording's.
+        detector: used instead of the bundle's.
+        flow: used instead of the bundle's.
+        device: of the networks.
     """
 
     file: Path
@@ -47,7 +47,7 @@ def run_explain(job: ExplainJob) -> None:
     """Run the recording up to the frame, in this process, and print a table of all candidates.
 
     Raises:
-        CommandError: there is no such frame, or the networks cannot be loaded, or not run on it.
+        CommandError: there is no such frame, or the networks cannot be loaded or cannot run on it.
     """
     recording = read_recording(job.file)
     if recording.damage is not None:

@@ -1,4 +1,4 @@
-"""What goes wrong in an expected way ends in one line on standard error and an exit status, never in a traceback."""
+"""Expected failures end with one line on standard error and an exit status, never with a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CommandError", "ExitStatus", "UsageError", "as_flags", "expected_fai
 
 
 class ExitStatus:
-    """Other than 0, which means that every frame was tracked, or whatever else was asked for is done."""
+    """Exit statuses other than 0; 0 means that every frame was tracked, or that the command succeeded."""
 
     INCOMPLETE = 1
     USAGE = 2
@@ -24,24 +24,24 @@ class ExitStatus:
 
 
 class CommandError(Exception):
-    """The command cannot do what it was asked to; the message says why and what to do."""
+    """The command cannot do its job; the message says why and what to do."""
 
 
 class UsageError(CommandError):
-    """Flags that do not go together, or have values that make no sense."""
+    """Flags that cannot be combined, or have invalid values."""
 
 
 def as_flags(names: Iterable[str], joint: str = ", ") -> str:
-    """`--token-file, --tls`, of the parameters `token_file` and `tls`."""
+    """The flags of parameters: `--token-file, --tls` for `token_file` and `tls`."""
     return joint.join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def say(message: str) -> None:
-    """A line for the person at the terminal: on standard error, so that standard output stays for results.
+    """Print a line for the user on standard error, since standard output is for results.
 
-    Nothing where nobody can read it: that is no reason to end otherwise.
+    Errors are ignored: if nobody can read it, the command continues.
     """
-    if sys.stderr is not None:  # closed (2>&-): `print` would take standard output
+    if sys.stderr is not None:  # closed (2>&-): `print` would use standard output
         with suppress(OSError):
             print(message, file=sys.stderr)
 
@@ -55,8 +55,8 @@ def is_watched() -> bool:
 def expected_failures() -> Iterator[None]:
     """Turn expected exceptions into messages and exit statuses: 2 for wrong usage, 130 for an interrupt, else 1.
 
-    SIGTERM and SIGHUP are interrupts as Ctrl-C is: a command that ended on the spot would leave behind its processes,
-    temporary files, and a terminal without a cursor.
+    SIGTERM and SIGHUP are treated like Ctrl-C: a command that ended immediately would leave behind processes, temporary
+    files, and a terminal without a cursor.
     """
     try:
         with terminated_as_interrupted():
@@ -72,9 +72,9 @@ def expected_failures() -> Iterator[None]:
 
 
 def in_words(error: OSError) -> str:
-    """What an error of the operating system says to people: Python's own text begins with a number."""
+    """A readable message for an error of the operating system: Python's own text begins with a number."""
     if isinstance(error, BrokenPipeError):
-        return "standard output is closed: whoever read it wants no more"
+        return "standard output is closed: its reader has ended"
     what = error.strerror or str(error)
     return what if error.filename is None else f"{os.fspath(error.filename)}: {what}"
 

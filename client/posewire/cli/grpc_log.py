@@ -8,8 +8,8 @@ __all__ = ["hush_grpc"]
 
 
 def hush_grpc() -> None:
-    """Let gRPC write nothing: to a server's log it would add a line for many a call that is none, as fast as they come.
+    """Silence gRPC's own log: invalid calls could each add a line to a server's log, as fast as they arrive.
 
-    It looks at the environment when it is imported; a GRPC_VERBOSITY that somebody has set is left alone.
+    gRPC reads the environment when it is imported; a GRPC_VERBOSITY that is already set is kept.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -1,4 +1,4 @@
-"""Percentiles of times that keep coming."""
+"""Percentiles of an endless series of times."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections import Counter
 
 __all__ = ["Histogram"]
 
-# Of a bin to the next: what lies in it is at most 1 % from its middle.
+# Ratio of neighbouring bins: values in a bin differ from its middle by at most 1 %.
 _RATIO = 1.02
 _LEAST, _MOST = 1e-3, 1e9
 
 
 class Histogram:
-    """Percentiles of times, however many, off by at most 1 %; a stream that runs for a year needs no more room.
+    """Percentiles of any number of times, accurate to 1 %, in bounded memory even if a stream runs for a year.
 
-    Its bins grow with what they hold. Times, in any unit, count as within 0.001..10^9; NaN does not count.
+    The width of a bin is proportional to its value. Times, in any unit, are clipped to 0.001..10^9; NaN is ignored.
 
     Attributes:
-        count: how many times were added.
+        count: number of times added.
     """
 
     def __init__(self) -> None:
@@ -26,14 +26,14 @@ class Histogram:
         self._bins: Counter[int] = Counter()
 
     def add(self, time: float) -> None:
-        """Count a time."""
+        """Add a time."""
         if math.isnan(time):
             return
         self.count += 1
         self._bins[round(math.log(min(max(time, _LEAST), _MOST), _RATIO))] += 1
 
     def percentile(self, percent: float) -> float:
-        """Between the neighbouring times as numpy's is; NaN without any."""
+        """The percentile, interpolated as in numpy; NaN without any times."""
         if not self.count:
             return math.nan
         rank = percent / 100 * (self.count - 1)
@@ -42,7 +42,7 @@ class Histogram:
         return low + (rank - below) * (high - low)
 
     def _at(self, rank: int) -> float:
-        """The time of that rank, from 0."""
+        """The time of a rank, counted from 0."""
         for place in sorted(self._bins):
             rank -= self._bins[place]
             if rank < 0:

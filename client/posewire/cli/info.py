@@ -1,4 +1,4 @@
-"""`posewire info`: what is installed here, and what a server says of itself."""
+"""`posewire info`: what is installed here, and the description of a server."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NEEDED_BY_THE_SERVER = ("torch", "torchvision", "onnxruntime", "safetensors", "
 
 
 def run_info(address: str | None) -> None:
-    """Print versions, and the description of the server at `address`; without one, of the server of this machine.
+    """Print versions, and the description of the server at `address`, by default of the server on this machine.
 
     Raises:
-        CallError: nobody answers at the address that was asked for.
+        CallError: there is no answer from the given address.
     """
     table = _table()
     table.add_row("posewire", __version__)

@@ -1,4 +1,4 @@
-"""Ctrl-C, a kill and a terminal that closes: what was received is written to its end, then the command stops."""
+"""Ctrl-C, SIGTERM and a closing terminal: what was received is still written completely, then the command stops."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ __all__ = ["Interrupts", "terminated_as_interrupted"]
 T = TypeVar("T")
 
 _TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
-# A terminal that closes sends several signals, all at once.
+# A closing terminal sends several signals at once.
 _AT_ONCE_S = 1.0
 
 
 class Interrupts:
-    """Takes SIGINT, SIGTERM and SIGHUP for the length of a `with` block, which holds all files that are written.
+    """Handles SIGINT, SIGTERM and SIGHUP during a `with` block, in which all files are written and closed.
 
         with Interrupts() as interrupts, writer:
             for result in interrupts.until_interrupted(stream):
-                writer.write(result)            # never cut in two
+                writer.write(result)            # never interrupted
         interrupts.happened
 
-    The first signal ends the loop: at once where it waits for the next item, else after the item in work. Before the
-    loop it raises KeyboardInterrupt; after it, what is being finished is finished. A second Ctrl-C raises
-    KeyboardInterrupt wherever the program is, and so does a SIGTERM or SIGHUP that comes more than a second after the
-    first signal; those until then change nothing: a terminal that closes sends several. A SIGHUP that is ignored stays
-    so, as under nohup.
+    The first signal ends the loop: at once if it waits for the next item, else after the current item. Before the loop
+    it raises KeyboardInterrupt; after the loop, it does not interrupt the work that remains. A second Ctrl-C raises
+    KeyboardInterrupt anywhere, and so does a SIGTERM or SIGHUP more than a second after the first signal; earlier ones
+    are ignored, since a closing terminal sends several. SIGHUP stays ignored if it was before, as under nohup.
     """
 
     def __init__(self) -> None:
@@ -78,10 +77,10 @@ class Interrupts:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM and SIGHUP, which would end the program on the spot, raise KeyboardInterrupt in the block.
+    """Let SIGTERM and SIGHUP, which would end the program immediately, raise KeyboardInterrupt in the block.
 
-    Within a second of the first, others change nothing: a terminal that closes sends several, and what ends is left to
-    end. Where somebody else handles or ignores them, they are left to them.
+    Further ones within a second of the first are ignored: a closing terminal sends several, and cleaning up must not be
+    interrupted. Signals that are already handled or ignored are left alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""What `posewire models list` shows."""
+"""The tables of `posewire models list`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["bundle_table", "file_table"]
 
 _DAMAGED = "damaged: see verify"
-# Figure in a manifest or the catalogue -> what it is called here; the first that there is, is shown.
+# Name of a figure in a manifest or the catalogue -> its text in the table; the first figure available is shown.
 _ACCURACY = {
     "coco_val2017_keypoint_ap": "keypoint AP {:.3f}",
     "coco_held_out_keypoint_ap_given_boxes": "keypoint AP {:.3f} (given boxes, held-out COCO)",
@@ -29,7 +29,7 @@ _ACCURACY = {
 
 
 def bundle_table(store: Store) -> Table:
-    """The bundles that come with posewire, and whether their weights are here."""
+    """The bundles that come with posewire, and whether their weights are stored."""
     table = _table("bundle", "weights", "pose network", "accuracy")
     for name in bundle_names():
         manifest = read_manifest(find_bundle(name))
@@ -44,7 +44,7 @@ def bundle_table(store: Store) -> Table:
 
 
 def file_table(store: Store) -> Table:
-    """The published files, and whether they are here."""
+    """The published files, and whether they are stored."""
     table = _table("published file", "here", "MB", "licence", "accuracy, as published")
     for file in catalogue().values():
         absent = "no" if file.address else "no: convert yours"

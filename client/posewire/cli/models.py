@@ -1,4 +1,4 @@
-"""`posewire models`: which networks there are, and fetching, checking, converting and exporting their weights."""
+"""`posewire models`: lists networks, and fetches, checks, converts and exports their weights."""
 
 from __future__ import annotations
 
@@ -182,11 +182,11 @@ def _pull(file: PublishedFile, store: Store, mirror: str, *, quiet: bool) -> Non
         return
     say(f"{file.name}: {store.path(record)} ({record.bytes / 1e6:.0f} MB, licence {file.licence})")
     if not file.sha256_prefix:
-        say(f"  published without a digest to check it by; what came has the SHA-256 {record.source_sha256}")
+        say(f"  published without a digest to check it by; the downloaded file has the SHA-256 {record.source_sha256}")
 
 
 def _named(name: str, store: Store) -> list[PublishedFile]:
-    """The published file of that name, or what is still to be fetched of the bundle of that name."""
+    """The published file with this name, or the missing files of the bundle with this name."""
     from posewire_models.manifest import read_manifest
     from posewire_models.published.catalogue import catalogue
     from posewire_models.published.resolution import files_of, files_to_pull
@@ -201,7 +201,7 @@ def _named(name: str, store: Store) -> list[PublishedFile]:
 
 
 class _Check(NamedTuple):
-    """Of a file with weights: what is wrong with it, if anything; what then to do; where a whole one came from."""
+    """The check of a file with weights: its fault, if any; the remedy for it; the origin of an intact file."""
 
     fault: Callable[[], str]
     remedy: str
@@ -209,7 +209,7 @@ class _Check(NamedTuple):
 
 
 def _checks(name: str, store: Store) -> dict[str, _Check]:
-    """Of the published file of that name, if it is here, or of the weights of the bundle of that name.
+    """The checks of the published file with this name, if stored, or of the weights of the bundle with this name.
 
     Raises:
         CommandError: there is no such model, or a bundle's weights were not fetched.
@@ -236,12 +236,12 @@ def _checks(name: str, store: Store) -> dict[str, _Check]:
 
 
 def _checks_of_stored(name: str, store: Store) -> dict[str, _Check]:
-    """Of a published file; none if it was never fetched."""
+    """The check of a published file; none if it was never fetched."""
     from posewire_models.published.errors import StoreError
 
     remedy = f"delete the file that is named, then: posewire models pull {name}"
     try:
-        record = store.record(name)  # whose weights may be gone
+        record = store.record(name)  # its weights may have been deleted
     except StoreError as error:
         words = str(error)
         return {name: _Check(lambda: words, remedy)}
@@ -283,7 +283,7 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def _download_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar of bytes on standard error; nothing when quiet or when nobody watches."""
+    """A progress bar in bytes on standard error; none if quiet or not in a terminal."""
     if quiet or not is_watched():
         yield lambda done, total: None
         return
@@ -295,7 +295,7 @@ def _download_bar(name: str, *, quiet: bool) -> Iterator[Callable[[int, int | No
 
 @contextmanager
 def _expected_failures() -> Iterator[None]:
-    """As `expected_failures`, and for what posewire_models raises, which is imported only when a command runs."""
+    """Like `expected_failures`, also for errors of posewire_models, which is imported only when a command runs."""
     with expected_failures():
         try:
             yield

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class SimilarityName(StrEnum):
-    """How alike a new pose and a tracked one are."""
+    """The measure of similarity between a new pose and a track."""
 
     BBOX = "bbox"
     POSE = "pose"
@@ -47,7 +47,7 @@ class SimilarityName(StrEnum):
 
 
 class ResultFormat(StrEnum):
-    """How results are written."""
+    """The format of the results."""
 
     JSONL = "jsonl"
     COCO = "coco"
@@ -134,7 +134,7 @@ def parse_size(text: str) -> tuple[int, int]:
 def tracker_settings(
     similarity: SimilarityName | None, no_propagation: bool, queue_length: int | None, detect_every: int | None
 ) -> TrackerSettings:
-    """What the flags of the tracker say; the rest is the server's default."""
+    """The tracker settings given by flags; the others are the server's defaults."""
     return TrackerSettings(
         similarity=similarity.setting if similarity else None,
         propagation=False if no_propagation else None,

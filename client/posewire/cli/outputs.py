@@ -1,4 +1,4 @@
-"""Files and folders that a command is to write: what is wrong with them is found out before any work."""
+"""Checks of the files and folders that a command will write, before any work."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["check_folder", "check_outputs", "check_video_output", "is_special", 
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path] = ()) -> None:
-    """Find out before any work that a file cannot be written, or that what is read or written would be lost.
+    """Check before any work that files can be written, and that none would overwrite an input or another output.
 
     Args:
-        outputs: by their flags, as `--out`.
+        outputs: by their flags, such as `--out`.
         inputs: files, folders of pictures, and other sources that are read meanwhile.
 
     Raises:
-        CommandError: a folder is missing, or is there in the place of the file.
-        OutputError: the file cannot be made, or not be written to.
+        CommandError: a folder is missing, or the path itself is a folder.
+        OutputError: the file cannot be created or written to.
         UsageError: an output is one of the inputs or another output, or `-`.
     """
     wanted = [(flag, path) for flag, path in outputs.items() if path is not None]
@@ -39,12 +39,12 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Pat
 
 
 def check_video_output(flag: str, path: Path | None) -> None:
-    """Find out before any work that a name stands for no video.
+    """Check before any work that a video can have this name.
 
     Raises:
-        UsageError: it does not; the message says which do.
+        UsageError: it cannot; the message suggests other suffixes.
     """
-    # Imported here and below, so that whoever has nothing to do with videos need not have PyAV.
+    # Imported here and below, so that commands without videos do not need PyAV.
     from posewire.writers._video import check_video_name
 
     try:
@@ -55,7 +55,7 @@ def check_video_output(flag: str, path: Path | None) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Find out before any work that a folder cannot be made or written to; leaves nothing behind.
+    """Check before any work that a folder can be created and written to; leaves nothing behind.
 
     Raises:
         CommandError: it cannot.
@@ -69,10 +69,10 @@ def check_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of the results before hours are spent on them.
+    """Create the folder of the results before hours are spent on them.
 
     Raises:
-        CommandError: it cannot be made or written to.
+        CommandError: it cannot be created or written to.
     """
     check_folder(path)
     try:
@@ -86,7 +86,7 @@ def _closed(path: Path, error: OSError) -> CommandError:
 
 
 def is_special(path: str | Path) -> bool:
-    """Whether it is a pipe or device: what goes in there is no file that is lost."""
+    """Whether it is a pipe or device, which is not overwritten as a file would be."""
     return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
 
 
@@ -95,7 +95,7 @@ def _check_output(flag: str, path: Path) -> None:
         raise UsageError(f"{flag} - would be standard output, but this is written whole at the end; give a file name")
     if path.is_dir():
         raise CommandError(f"{path} cannot be written: it is a folder; name a file")
-    # A link may point to what is not there yet.
+    # A link may point to a file that does not exist yet.
     folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
     if not folder.is_dir():
         raise CommandError(f"{path} cannot be written: the folder {folder} does not exist; make it first")
@@ -103,7 +103,7 @@ def _check_output(flag: str, path: Path) -> None:
 
 
 def _read_from(source: str | Path, path: Path) -> Path | None:
-    """The file of a source that a path names: the source itself, or a picture of its folder."""
+    """The file of a source that `path` would overwrite: the source itself, or a picture in its folder."""
     file = Path(str(source).removeprefix("file://"))
     if not file.is_dir():
         return file if _same_file(file, path) else None
@@ -118,5 +118,5 @@ def _read_from(source: str | Path, path: Path) -> Path | None:
 def _same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there
+    except OSError:  # one of them does not exist
         return os.path.realpath(one) == os.path.realpath(other)

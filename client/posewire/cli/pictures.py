@@ -1,4 +1,4 @@
-"""Which pictures `posewire poses` has to answer for, under which ids, and with which boxes."""
+"""The pictures that `posewire poses` processes, with their image ids and boxes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _PERSON = "person"
 _ID_IN_COCO = 1
 
 _Images: TypeAlias = set[tuple[PurePosixPath, int]]
-"""Names in the ground truth, with their ids."""
+"""Image names in the ground truth, with their ids."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture to be answered for.
+    """A picture to process.
 
     Attributes:
         path: of the file.
-        image_id: in the results.
+        image_id: its id in the results.
         boxes: `(n, 4)` float32 xyxy; None: the detector finds people.
-        category_id: of people, in the results.
+        category_id: the category of people in the results.
     """
 
     path: Path
@@ -41,14 +41,14 @@ class Picture:
 
 
 def numbered_pictures(paths: Sequence[Path]) -> list[Picture]:
-    """Ids from the names where all of them are different numbers, as COCO's are; else running numbers from 1."""
+    """Pictures with ids from their names if these are all different numbers, as in COCO; else numbered from 1."""
     if _why_not_numbers(paths) is None:
         return [Picture(path, int(path.stem)) for path in paths]
     return [Picture(path, number) for number, path in enumerate(paths, start=1)]
 
 
 def note_on_ids(paths: Sequence[Path]) -> str | None:
-    """Of ids that are running numbers though most names are numbers: no ground truth would have them."""
+    """A note if ids are running numbers though most names are numbers: these ids would match no ground truth."""
     why = _why_not_numbers(paths)
     if why is None or 2 * sum(path.stem.isdecimal() for path in paths) <= len(paths):
         return None
@@ -56,7 +56,7 @@ def note_on_ids(paths: Sequence[Path]) -> str | None:
 
 
 def _why_not_numbers(paths: Sequence[Path]) -> str | None:
-    """What keeps the names from being ids."""
+    """Why the names cannot be used as ids; None if they can."""
     known: dict[int, Path] = {}
     for path in paths:
         if not path.stem.isdecimal():
@@ -67,16 +67,16 @@ def _why_not_numbers(paths: Sequence[Path]) -> str | None:
 
 
 def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> tuple[list[Picture], list[str]]:
-    """The pictures that a COCO ground truth knows, with its ids and the boxes of people with labelled joints.
+    """The pictures that a COCO ground truth lists, with its ids and the boxes of people with labelled joints.
 
-    And the names of images with such boxes that are not among the pictures.
+    Also returns the names of images with such boxes that are not among the pictures.
 
-    Files are found by name, then by name without suffix, so that converted pictures keep their annotations. Folders in
-    the ground truth's names tell images of one name apart.
+    Files are matched by name, then by name without suffix, so that converted pictures keep their annotations. Folders
+    in the names of the ground truth distinguish images with the same name.
 
     Raises:
-        CommandError: the file is no COCO ground truth, has no people, knows none of the pictures, or does not say
-            which image a picture is; or two pictures are the same image.
+        CommandError: the file is not a COCO ground truth, has no people, lists none of the pictures, or is ambiguous
+            about which image a picture is; or two pictures are the same image.
         OSError: it cannot be read.
     """
     try:
@@ -118,7 +118,7 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> tuple[list[
 def _image_id(
     path: Path, by_name: Mapping[str, _Images], by_stem: Mapping[str, _Images], ground_truth: Path
 ) -> int | None:
-    """Of the one image that a picture is; None if the ground truth does not know it."""
+    """The id of the image that a picture is; None if the ground truth does not list it."""
     found = by_name.get(path.name) or by_stem.get(path.stem, set())
     if len(found) > 1:
         whole = path.absolute().with_suffix("").parts
@@ -134,7 +134,7 @@ def _image_id(
 
 
 def _category_of_people(content: dict[str, Any], ground_truth: Path) -> int:
-    """The one named `person`, or the only one; COCO's own where the file lists none."""
+    """The id of the category named `person`, or of the only one; COCO's if the file lists none."""
     categories = content.get("categories") or [{"id": _ID_IN_COCO, "name": _PERSON}]
     named = [each for each in categories if str(each.get("name")).casefold() == _PERSON]
     if not named and len(categories) > 1:

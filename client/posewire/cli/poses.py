@@ -35,14 +35,14 @@ _AT_A_TIME = 8
 
 @dataclass(frozen=True)
 class PosesJob:
-    """What `poses` was asked to do.
+    """The job of `poses`.
 
     Attributes:
         folder: of the pictures.
-        out: COCO results.
+        out: file for the COCO results.
         server: to use.
-        boxes: COCO ground truth whose boxes are used in place of the detector's.
-        quiet: say nothing unless something is wrong.
+        boxes: COCO ground truth whose boxes are used instead of the detector's.
+        quiet: print only errors.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class PosesJob:
 
 @dataclass
 class _Question:
-    """A picture, the boxes that are still to be asked for, several requests of them, and the answers so far."""
+    """A picture, the boxes of its remaining requests, and the answers so far."""
 
     picture: Picture
     boxes: deque[BoxesLike | None]
@@ -63,7 +63,7 @@ class _Question:
 
 @dataclass
 class _Answers:
-    """What came back, by image id, and which pictures failed and why."""
+    """The people found, by image id, and which pictures failed and why."""
 
     found: dict[int, list[Person]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ class _Answers:
 
 
 def run_poses(job: PosesJob) -> None:
-    """Estimate all pictures of a folder; ends the program with status 1 unless every one was answered for."""
+    """Estimate the poses in all pictures of a folder; exits with status 1 unless every picture has a result."""
     check_outputs({"--out": job.out}, [job.folder] if job.boxes is None else [job.folder, job.boxes])
     paths = FolderSource(job.folder).paths
     if job.boxes is None:
@@ -106,7 +106,7 @@ def run_poses(job: PosesJob) -> None:
 
 
 async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: ServerAccess) -> _Answers:
-    """Estimate several pictures at a time and write the results, in the order of the pictures."""
+    """Process several pictures at a time and write the results, in the order of the pictures."""
     answers = _Answers()
     async with access.async_client() as client:
         info = await client.server_info()
@@ -136,7 +136,7 @@ async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: Serv
 
 
 def _question(picture: Picture, info: ServerInfo) -> _Question:
-    """More boxes than the server takes at a time go in several requests."""
+    """The requests of a picture: more boxes than the server accepts at a time are split over several."""
     if picture.boxes is None:
         return _Question(picture, deque([None]))
     most = info.limits.max_people or len(picture.boxes) or 1
@@ -152,9 +152,9 @@ async def _ask(client: AsyncClient, question: _Question) -> None:
 
 
 def _content(path: Path) -> Image | bytes:
-    """The bytes of a JPEG or PNG file as they are, whatever its name; the upright pixels of any other picture.
+    """The unchanged bytes of a JPEG or PNG file, whatever its name; the upright pixels of any other picture.
 
-    Servers take pixels as they are stored, so those that EXIF data asks to turn are turned here, as a phone's.
+    Servers ignore EXIF orientation, so pictures that must be rotated, such as a phone's, are decoded here.
     """
     data = path.read_bytes()
     if not data:

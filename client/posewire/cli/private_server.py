@@ -1,4 +1,4 @@
-"""A server of our own for one command: a process on a free loopback port that ends when we do."""
+"""A private server for one command: a process on a free loopback port that ends with the command."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _STOP_TIMEOUT_S = 15.0
 # A server that is not ready has no streams to finish.
 _STOP_UNREADY_TIMEOUT_S = 0.5
 _TAIL_LINES = 12
-# Settings of a server that many use: who may call it, and what it leaves behind.
+# Settings of a shared server that a private one ignores: access, metrics, recordings, traces.
 _OF_A_PUBLIC_SERVER = tuple(f"POSEWIRE_SERVER_{name}" for name in ("SECURITY_", "METRICS_", "RECORD", "TRACES"))
 
 
 @dataclass(frozen=True)
 class ServerChoice:
-    """Which server a command talks to.
+    """Which server a command uses.
 
     Attributes:
-        address: of a running server, or several with commas between; None: start a private one.
+        address: of a running server, or of several, separated by commas; None: start a private one.
         bundle: networks of the private server.
-        detector: in place of the bundle's.
-        flow: in place of the bundle's.
+        detector: used instead of the bundle's.
+        flow: used instead of the bundle's.
 
     Raises:
-        UsageError: networks are named for a server that is not ours, or access to one that is.
+        UsageError: networks are given for a running server, or access flags for a private one.
     """
 
     address: str | None = None
@@ -62,7 +62,7 @@ class ServerChoice:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[ServerAccess]:
-        """How to reach the server; a private one runs as long as the block does, and does not come back."""
+        """How to reach the server; a private one runs until the block ends, and is not restarted."""
         if self.address is not None:
             yield access_given(self.address)
             return
@@ -73,15 +73,15 @@ class ServerChoice:
 
 @contextlib.contextmanager
 def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
-    """Start `python -m posewire_server` with more flags; gives its address.
+    """Start `python -m posewire_server` with additional flags; yields its address.
 
-    The server holds the read end of a pipe whose write end only this process has: however this process ends, the pipe
-    ends with it, and so does the server. It has a session of its own, so that Ctrl-C in a terminal reaches us alone and
-    we can finish our files before it goes. Its settings are those of the environment, without a file of settings and
-    without those of a server that many use: with that one's tokens, nobody could call this one.
+    The server has the read end of a pipe whose write end only this process has: however this process ends, the pipe is
+    closed and the server ends. It has its own session, so that Ctrl-C in a terminal reaches only this process, which
+    can finish its files first. Its settings come from the environment, without a settings file and without the settings
+    of a shared server: with the tokens of that one, nobody could call this one.
 
     Raises:
-        CommandError: it does not start; the message is its own.
+        CommandError: it does not start; the message is the server's.
     """
     with tempfile.TemporaryDirectory(prefix="posewire-") as folder:
         port_file, log_file = Path(folder) / "port", Path(folder) / "log"
@@ -111,7 +111,7 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
 
 
 def server_environment(left_out: str | tuple[str, ...]) -> dict[str, str]:
-    """The environment for a server of our own: without a file of settings, and variables that start like `left_out`."""
+    """The environment for a private server: without a settings file and variables that start with `left_out`."""
     return {
         name: value for name, value in os.environ.items() if name != "POSEWIRE_CONFIG" and not name.startswith(left_out)
     }
@@ -129,7 +129,7 @@ def _await_port(process: subprocess.Popen[bytes], port_file: Path, log_file: Pat
 
 
 def _exit_message(process: subprocess.Popen[bytes], log_file: Path, what: str) -> str:
-    """The server's own last words; a whole traceback only if it has nothing better to say."""
+    """The server's last error message, or the end of its log if there is none."""
     lines = log_file.read_text(errors="replace").strip().splitlines()
     own = [line.removeprefix("posewire: ") for line in lines if line.startswith("posewire: ")]
     if own:
@@ -140,7 +140,7 @@ def _exit_message(process: subprocess.Popen[bytes], log_file: Path, what: str) -
 
 
 def _stop(process: subprocess.Popen[bytes], *, ready: bool) -> None:
-    """Let a server that is ready finish, and end one that is not; insist if it does not end."""
+    """Let a server that is ready finish, and terminate one that is not; kill it if it does not end."""
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()

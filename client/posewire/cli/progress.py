@@ -1,4 +1,4 @@
-"""The bar at the bottom of the terminal."""
+"""The progress bar at the bottom of the terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Bar", "bar", "waiting"]
 
 
 class Bar(Protocol):
-    """Something that shows how far a command is."""
+    """Shows the progress of a command."""
 
     def show(self, done: int, note: str = "") -> None:
-        """Say how many are done, and a few words more."""
+        """Show how many items are done, and a note."""
 
     def account(self, account: Account) -> None:
-        """Say how a stream goes."""
+        """Show the progress of a stream."""
 
 
 class _RichBar:
@@ -52,7 +52,7 @@ class _NoBar:
 
 @contextmanager
 def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
-    """A progress bar on standard error; nothing when quiet or when nobody watches."""
+    """A progress bar on standard error; none if quiet or not in a terminal."""
     if quiet or not is_watched():
         yield _NoBar()
         return
@@ -69,7 +69,7 @@ def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
 
 @contextmanager
 def waiting(what: str, *, quiet: bool) -> Iterator[None]:
-    """A spinner while something takes its time."""
+    """A spinner while something takes time."""
     if quiet or not is_watched():
         yield
         return

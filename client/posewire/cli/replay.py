@@ -1,4 +1,4 @@
-"""`posewire replay`: run a recorded stream again, and compare."""
+"""`posewire replay`: run a recorded stream again, and compare the results."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _TrackCall: TypeAlias = "grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """What `replay` was asked to do.
+    """The job of `replay`.
 
     Attributes:
         file: the recording.
-        server: that runs it again.
-        tolerance_px: joints may be so far apart.
-        quiet: say nothing unless something differs.
+        server: runs it again.
+        tolerance_px: maximum distance between joints that count as equal.
+        quiet: print only differences and errors.
     """
 
     file: Path
@@ -48,11 +48,11 @@ class ReplayJob:
 
 
 def run_replay(job: ReplayJob) -> None:
-    """Run a recording again. Status 1 if anything differs, the file is damaged, or there is nothing to compare.
+    """Run a recording again. Exits with 1 if anything differs, the file is damaged, or there is nothing to compare.
 
     Raises:
-        CommandError: the file is no recording.
-        CallError: the server does not take the stream.
+        CommandError: the file is not a recording.
+        CallError: the server does not accept the stream.
     """
     from posewire_server.recording.comparison import Comparison
 
@@ -79,10 +79,10 @@ def run_replay(job: ReplayJob) -> None:
 
 
 def read_recording(file: Path) -> Recording:
-    """The recording in a file, or what is left of it.
+    """The recording in a file; of a damaged one, the readable part.
 
     Raises:
-        CommandError: there is none.
+        CommandError: the file is not a recording.
     """
     try:
         from posewire_server.recording.recording import Recording
@@ -97,15 +97,15 @@ def read_recording(file: Path) -> Recording:
 
 
 def _notes(recording: Recording) -> Iterator[str]:
-    """What a reader of the result should know."""
+    """Notes that help to interpret the result."""
     if recording.ending is None and recording.damage is None:
-        yield "the recording has no end: its server was killed, its disk was full, or it is at it still"
+        yield "the recording has no end: its server was killed, its disk was full, or it is still recording"
     if recording.started.resume.resumed:
-        yield "the recorded stream continued an earlier one: ids are compared but for their names"
+        yield "the recorded stream continued an earlier one: ids are compared up to their numbering"
     if recording.is_stretched:
-        yield "under load, the detector ran less often than it was asked to; here it does not, so ids may differ"
+        yield "under load, the detector ran less often than requested; now it runs as requested, so ids may differ"
     if recording.is_video and any(isinstance(each, track_pb2.DroppedFrame) for each in recording.outcomes.values()):
-        yield "packets were dropped after they had been decoded; here they are tracked, so ids may differ"
+        yield "packets were dropped after they had been decoded; now they are tracked, so ids may differ"
 
 
 def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
@@ -122,7 +122,7 @@ def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -
 async def _replay(
     recording: Recording, access: ServerAccess, comparison: Comparison, shown: Bar
 ) -> track_pb2.StreamStarted:
-    """Send the frames as they came, and compare what becomes of them; gives what the server settled on."""
+    """Send the recorded frames and compare the results; returns what the server decided on."""
 
     async def open_call(server: Connection) -> tuple[_TrackCall, track_pb2.StreamStarted]:
         call = server.stub.Track(metadata=server.metadata)
@@ -141,7 +141,7 @@ async def _replay(
             for work in (_send(recording, call), _compare_all(recording, call, comparison, shown))
         ]
         try:
-            await asyncio.gather(*tasks)  # whichever fails: the other would wait for it
+            await asyncio.gather(*tasks)  # if one fails, the other would wait for it
         finally:
             for task in tasks:
                 task.cancel()
@@ -153,7 +153,7 @@ async def _replay(
 
 
 def _settings(recording: Recording) -> settings_pb2.StreamConfig:
-    """The recorded settings; every frame counts now, however long it takes."""
+    """The recorded settings, but without dropping frames."""
     config = settings_pb2.StreamConfig()
     config.CopyFrom(recording.config)
     config.drop_policy = settings_pb2.DROP_POLICY_ALL
@@ -164,7 +164,7 @@ def _settings(recording: Recording) -> settings_pb2.StreamConfig:
 
 
 async def _send(recording: Recording, call: _TrackCall) -> None:
-    with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over: reading says why
+    with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # over: reading raises the reason
         for frame in recording.frames_to_repeat():
             await call.write(track_pb2.TrackRequest(frame=frame))
         await call.done_writing()

@@ -1,4 +1,4 @@
-"""`posewire run-dataset`: track a whole data set through the service, for the official tools."""
+"""`posewire run-dataset`: track a whole data set with the service, for the official tools."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from posewire_evaluation.sequences import PoseSequence
 __all__ = ["DataSetJob", "run_data_set"]
 
 _CODEC: Codec = "png"
-"""Of frames on their way to the server: a benchmark is about networks and tracker, and JPEG changes what both do."""
+"""How frames are sent: a benchmark is about the networks and the tracker, and JPEG would change the results of both."""
 _MOST_FAILURES_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class DataSetJob:
-    """What `run-dataset` was asked to do.
+    """The job of `run-dataset`.
 
     Attributes:
         videos: folder of the videos or of folders of pictures.
-        truth: folder of PoseTrack JSON, which says which sequences and frames there are.
-        out: folder of the predictions, one file a sequence, named as the truth.
+        truth: folder of PoseTrack JSON, which defines the sequences and frames.
+        out: folder of the predictions, one file per sequence, named like the ground truth.
         server: to use.
         settings: of the tracker.
-        parallel: sequences at a time.
-        overwrite: do again what is there.
-        quiet: say nothing unless something is wrong.
+        parallel: number of sequences at a time.
+        overwrite: replace existing predictions.
+        quiet: print only errors.
     """
 
     videos: Path
@@ -68,13 +68,13 @@ class DataSetJob:
 
     @property
     def note(self) -> SettingsNote:
-        """Of what the predictions are made with."""
+        """The note about what the predictions are made with."""
         return SettingsNote(self.out, self.server, self.settings, frames=_CODEC)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One sequence to be tracked."""
+    """One sequence to track."""
 
     truth: PoseSequence
     video: SequenceVideo
@@ -97,13 +97,13 @@ class _Account:
 
 
 def run_data_set(job: DataSetJob) -> None:
-    """Track what is not there yet; ends the program with status 1 unless every sequence has its prediction.
+    """Track the sequences without predictions; exits with status 1 unless every sequence has one in the end.
 
-    A prediction appears when its sequence is whole, so that a run that was stopped can be taken up again.
+    A prediction appears when its sequence is complete, so that a stopped run can be resumed.
 
     Raises:
-        UsageError: what is there was made with other settings or networks, and is not to be overwritten.
-        CommandError: the folder of the predictions cannot be made, or what is in it is none.
+        UsageError: existing predictions were made with other settings or networks, and `overwrite` is not set.
+        CommandError: the folder of the predictions cannot be created, or a file in it is not a valid prediction.
         EvaluationError: a file or folder of the data set is missing or unusable.
     """
     tasks = _tasks(job)
@@ -132,7 +132,7 @@ def run_data_set(job: DataSetJob) -> None:
 
 
 def _tasks(job: DataSetJob) -> list[_Task]:
-    """All sequences, found before anything is started: a missing picture shows at once, not after hours."""
+    """All sequences, collected before anything is started: a missing picture is found at once, not after hours."""
     sequences = enumerate(labelled_videos(job.videos, job.truth), start=1)
     return [
         _Task(truth, video, job.out / file.name, _sequence_name(truth, place))
@@ -144,7 +144,7 @@ def _is_done(task: _Task) -> bool:
     """Whether a sequence has its prediction.
 
     Raises:
-        CommandError: it has a file that is none, or one of other frames.
+        CommandError: its file is not a prediction, or has other frames.
     """
     if not task.out.exists():
         return False
@@ -156,7 +156,7 @@ def _is_done(task: _Task) -> bool:
 
 
 def _sequence_name(truth: PoseSequence, place: int) -> str:
-    """The name inside the file, which poseval takes apart: the truth's own where it has the right form."""
+    """The name inside the file, which poseval parses: the ground truth's own if it has the right form."""
     for name in (PurePosixPath(truth.pictures).name, truth.name):
         if SEQUENCE_NAME.fullmatch(name):
             return name
@@ -185,13 +185,13 @@ async def _track_all(job: DataSetJob, tasks: Sequence[_Task], access: ServerAcce
 
 
 async def _track(job: DataSetJob, client: AsyncClient, task: _Task, account: _Account, shown: Bar) -> None:
-    """One sequence from its first frame to its last.
+    """Track one sequence from its first frame to its last.
 
-    The service tells every joint with its score; those below the tracker's threshold are left out here, as the paper
-    does, since the official tools count whatever is in the file as predicted.
+    The service returns every joint with its score; joints below the tracker's threshold are left out here, as in the
+    paper, since the official tools count everything in the file as predicted.
 
     Raises:
-        PosewireError: a frame has no result, or the video lacks frames of the truth. No file is written then.
+        PosewireError: a frame has no result, or the video lacks frames of the ground truth. No file is written then.
     """
     wanted = {frame.number for frame in task.truth.frames}
     async with client.track(task.video.path, codec=_CODEC, tracker=job.settings, drop_policy="all") as stream:

@@ -1,4 +1,4 @@
-"""What the predictions in a folder were made with: noted beside them, and compared before others are added."""
+"""A note about what the predictions in a folder were made with, which is compared before others are added."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class SettingsNote:
 
     Attributes:
         folder: of the predictions.
-        server: that makes them.
-        tracker: settings asked for.
-        frames: how they travel to the server.
+        server: makes them.
+        tracker: the requested settings.
+        frames: the codec in which frames are sent to the server.
     """
 
     folder: Path
@@ -44,15 +44,15 @@ class SettingsNote:
     frames: Codec
 
     def keep(self, info: ServerInfo, *, overwrite: Collection[Path] | None = None) -> None:
-        """Note what the predictions are made with, or find that those in the folder were made with something else.
+        """Write the note, after checking that predictions that stay in the folder were made with the same settings.
 
         Args:
             info: of the server that makes them.
-            overwrite: predictions that are to be made anew; None: none are. If they were made with something else, they
-                go at once: the run may end before it has made all of them.
+            overwrite: predictions to make again; None: none. If they were made with other settings, they are deleted at
+                once, since the run may end before all of them are replaced.
 
         Raises:
-            UsageError: some were made with something else, or nobody knows with what, and would not be overwritten.
+            UsageError: some were made with other or unknown settings, and would not be overwritten.
             CommandError: the note cannot be read.
         """
         settings = self._settings(info)
@@ -67,12 +67,12 @@ class SettingsNote:
         write_json(self.folder / _FILE, settings)
 
     def compare(self) -> None:
-        """Find that the predictions, all there, were made with something else than is asked for now.
+        """Check that the existing predictions, which are complete, were made with the settings requested now.
 
-        No server is started for that: without one that runs, what the flags say is all that is compared.
+        No server is started for that: without a running one, only the flags are compared.
 
         Raises:
-            UsageError: they were.
+            UsageError: they were made with other settings.
             CommandError: the note cannot be read.
         """
         before = self._read()
@@ -85,12 +85,12 @@ class SettingsNote:
             raise UsageError(self._made_otherwise(differences))
 
     def _settings(self, info: ServerInfo) -> dict[str, Any]:
-        """What predictions of this server are made with."""
+        """The settings with which this server makes predictions."""
         tracker = asdict(info.tracker_defaults) | self._flags()
         return {"models": asdict(info.models), "tracker": tracker, "frames": self.frames}
 
     def _settings_by_flags(self) -> dict[str, Any]:
-        """As much of it as the flags alone say.
+        """The part of the settings that follows from the flags alone.
 
         Raises:
             UsageError: there is no such bundle.
@@ -121,7 +121,7 @@ class SettingsNote:
         return content if isinstance(content, dict) else {}
 
     def _refuse_to_leave(self, overwrite: Collection[Path] | None, *, noted: bool) -> None:
-        """Raise `UsageError` if a prediction would stay that others are about to be made beside, otherwise."""
+        """Raise `UsageError` if a prediction made with other settings would stay beside new ones."""
         staying = (file for file in sequence_files(self.folder) if file not in (overwrite or ()))
         prediction = next(filter(_is_prediction, staying), None)
         if prediction is None:
@@ -143,7 +143,7 @@ class SettingsNote:
             raise UsageError(self._made_otherwise(_differences(before, settings)))
 
     def _made_otherwise(self, differences: Sequence[str]) -> str:
-        """What differs, and what to do about it."""
+        """The message with what differs, and what to do about it."""
         what = ", ".join(differences) or "by another version"
         return (
             f"{self.folder} has predictions that were made otherwise ({what});"
@@ -152,7 +152,7 @@ class SettingsNote:
 
 
 async def _ask(server: ServerChoice) -> ServerInfo | None:
-    """What a running server says of itself; None if it cannot be reached: nothing is to be tracked by it."""
+    """The description of a running server; None if it cannot be reached, since it has nothing to track."""
     with server.running() as access:
         async with access.async_client(timeout_s=_ANSWER_S) as client:
             try:
@@ -170,7 +170,7 @@ def _is_prediction(file: Path) -> bool:
 
 
 def _differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Which of the settings that both know differ, and how."""
+    """The differences between settings that are in both."""
     was, now = _flat(before), _flat(settings)
     return sorted(
         f"{name} {was[name]!r} there, {now[name]!r} now" for name in was.keys() & now.keys() if was[name] != now[name]
@@ -178,7 +178,7 @@ def _differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """All values by their names, which differ between models and tracker."""
+    """All values by name; names of models and of tracker settings are distinct."""
     flat: dict[str, Any] = {}
     for part, values in settings.items():
         flat |= values if isinstance(values, dict) else {part: values}

@@ -1,4 +1,4 @@
-"""The main job of `track` and `demo`: frames to the server, results to the writers, the bar and the account."""
+"""Shared by `track` and `demo`: sends frames to the server, and results to the writers, the bar and the account."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
     "report",
 ]
 
-# Times of frames are differences of binary fractions.
+# Frame times have rounding errors.
 _ROUNDING_S = 1e-6
 
 
@@ -39,10 +39,10 @@ class Outcome:
 
     Attributes:
         account: of the frames.
-        pictures: results that came with their picture; a video shows these.
+        pictures: number of results with a picture, which are in the video.
         live: whether the frames came from a camera, so that some may be dropped.
-        interrupted: whether somebody stopped it.
-        failure: what broke it off, if something did.
+        interrupted: whether it was interrupted.
+        failure: the error that ended it, if any.
     """
 
     account: Account = field(default_factory=Account)
@@ -53,37 +53,37 @@ class Outcome:
 
     @property
     def status(self) -> int:
-        """The exit status of the program: 0 only if every frame was tracked. A camera is ended by an interrupt."""
+        """The exit status of the program: 0 only if every frame was tracked. Interrupting a camera is not an error."""
         if self.interrupted and not self.live:
             return ExitStatus.INTERRUPTED
         return 0 if self.complete else ExitStatus.INCOMPLETE
 
     @property
     def complete(self) -> bool:
-        """Whether every frame was tracked; a camera's frames may be dropped, that is what they are for."""
+        """Whether every frame was tracked; frames of a camera may also be dropped."""
         return not self.failure and self.account.failed == 0 and (self.live or self.account.dropped == 0)
 
 
 def check_source(source: str) -> None:
-    """Find out before a server is started that a file or folder cannot be read.
+    """Check before a server is started that a file or folder can be read.
 
-    Cameras, addresses and pipes are left alone: they would be opened twice.
+    Cameras, addresses and pipes are not checked, since this would open them twice.
 
     Raises:
-        SourceError: it cannot.
+        SourceError: it cannot be read.
     """
     if _can_be_opened_twice(source):
         open_source(source).close()
 
 
 def _can_be_opened_twice(source: str) -> bool:
-    """Whether a source is a file or folder, and gives the same frames each time."""
+    """Whether a source is a file or folder, which yields the same frames each time."""
     return not ("://" in source or is_camera_number(source) or source.startswith("/dev/") or is_special(source))
 
 
 @contextlib.contextmanager
 def connected(server: ServerChoice, *, quiet: bool) -> Iterator[tuple[Client, ServerInfo]]:
-    """A client of the chosen server, and what the server says of itself."""
+    """A client of the chosen server, and the server's description."""
     with contextlib.ExitStack() as stack:
         with waiting("starting a private server" if server.address is None else "connecting", quiet=quiet):
             access = stack.enter_context(server.running())
@@ -101,17 +101,17 @@ def consume(
     seconds: float | None = None,
     each: Callable[[FrameResult], FrameResult] = lambda result: result,
 ) -> Outcome:
-    """Take all results of an open stream, or those up to an interrupt or to what broke it off.
+    """Take all results of an open stream, up to an interrupt or an error.
 
-    It does not raise for that, because what came until then is worth its files.
+    The error is not raised but part of the outcome, so that the results until then are written.
 
     Args:
         stream: open.
         writers: get every result; the caller closes them.
-        interrupts: in force, and until the writers are closed.
-        quiet: no bar.
-        seconds: of the source, at most, by the times of its frames.
-        each: called with every result before it is written; gives what is written.
+        interrupts: active until the writers are closed.
+        quiet: show no bar.
+        seconds: maximum length of the source, by the times of its frames.
+        each: called with every result before it is written; returns what is written.
     """
     source = stream.source
     outcome = Outcome(live=source is not None and source.live)
@@ -135,7 +135,7 @@ def _expected_frames(source: Source | None, seconds: float | None) -> int | None
 
 
 def _beginning(results: Iterable[FrameResult], seconds: float) -> Iterator[FrameResult]:
-    """Those of so many seconds from the first on."""
+    """The results of the first `seconds`."""
     start_s = None
     for result in results:
         start_s = result.time_s if start_s is None else start_s
@@ -145,7 +145,7 @@ def _beginning(results: Iterable[FrameResult], seconds: float) -> Iterator[Frame
 
 
 def _next(results: Iterator[FrameResult], outcome: Outcome) -> FrameResult | None:
-    """The next result; None at the end, whose reason is noted."""
+    """The next result; None at the end, or after an error, which is stored in `outcome`."""
     try:
         return next(results, None)
     except PosewireError as error:
@@ -154,13 +154,13 @@ def _next(results: Iterator[FrameResult], outcome: Outcome) -> FrameResult | Non
 
 
 def report(outcome: Outcome, *, results: Path | None = None, video: Path | None = None, quiet: bool) -> None:
-    """Tell the person at the terminal how it went: all of it, or when quiet only what went wrong.
+    """Print how the stream ended; if quiet, only what went wrong.
 
     Args:
         outcome: of the stream.
-        results: the file that holds them.
-        video: which is written only if there were pictures.
-        quiet: say nothing of what went well.
+        results: the result file.
+        video: the annotated video, which is written only if there were pictures.
+        quiet: print only what went wrong.
     """
     if not quiet:
         say(("interrupted; " if outcome.interrupted else "") + outcome.account.summary())

@@ -14,7 +14,7 @@ __all__ = ["run_synth", "scene_config"]
 
 
 def scene_config(preset: str, changes: dict[str, Any]) -> SceneConfig:
-    """A preset with those changes that were asked for.
+    """A preset with the given changes; None changes nothing.
 
     Raises:
         UsageError: unknown preset, or a setting out of range.
@@ -29,7 +29,7 @@ def run_synth(out_dir: Path, config: SceneConfig, *, frames_as: FramesAs, flow: 
     """Write a scene.
 
     Raises:
-        CommandError: the folder cannot be made.
+        CommandError: the folder cannot be created.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise CommandError(f"{out_dir} is a file; name a folder, which is made where it does not exist")

@@ -13,15 +13,15 @@ __all__ = ["TokenJob", "run_token"]
 
 @dataclass(frozen=True)
 class TokenJob:
-    """What the token is to be good for.
+    """A token to create.
 
     Attributes:
-        name: of whoever gets it.
-        streams: open at the same time; 0: as many as the server takes.
-        fps: frames a second, over all streams; 0: any number.
-        pixels: of a frame; 0: as many as the server takes.
-        admin: whether it shows everybody's streams.
-        append_to: token file of the server that gets its line; None: print the line.
+        name: of its holder.
+        streams: maximum number of open streams; 0: the server's limit.
+        fps: maximum frames per second, over all streams; 0: unlimited.
+        pixels: maximum size of a frame; 0: the server's limit.
+        admin: whether it can list the streams of all tokens.
+        append_to: token file of a server to append its line to; None: print the line.
     """
 
     name: str
@@ -33,31 +33,31 @@ class TokenJob:
 
 
 def run_token(job: TokenJob) -> None:
-    """Print a new token, and put its line into the file or print it too.
+    """Print a new token, and append its line to the token file or print it too.
 
     Raises:
         CommandError: the token cannot be printed; the message says whether its line is in the file.
-        UsageError: the name or a limit cannot be used.
+        UsageError: the name or a limit is invalid.
         OSError: the file cannot be written.
     """
     from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 
     if sys.stdout is None:
-        raise CommandError("standard output is closed, so the token could not be shown: there is none")
+        raise CommandError("standard output is closed, so the token could not be shown: none was created")
     try:
         token, line = new_token(TokenGrant(job.name, job.streams, job.fps, job.pixels, job.admin))
         if job.append_to is not None:
             append_line(job.append_to, line)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    # The token alone goes to standard output, so that `posewire token door > door.token` keeps it.
+    # Only the token goes to standard output, so that `posewire token door > door.token` stores it.
     try:
         print(token, flush=True)
     except OSError as error:
-        useless = "" if job.append_to is None else f": take the line of {job.name!r} out of {job.append_to} again"
+        useless = "" if job.append_to is None else f": remove the line of {job.name!r} from {job.append_to}"
         raise CommandError(f"the token could not be printed ({error.strerror}), and is lost{useless}") from error
-    say("This token is shown once, and kept nowhere: give it to the client (--token-file, or POSEWIRE_TOKEN).")
+    say("This token is shown once, and not stored: give it to the client (--token-file, or POSEWIRE_TOKEN).")
     if job.append_to is not None:
-        say(f"Its line was added to {job.append_to}; a running server takes it from there by itself.")
+        say(f"Its line was added to {job.append_to}; a running server reloads this file by itself.")
     else:
         say(f"Line for the server's token file (posewire serve --tokens FILE):\n{line}")

@@ -1,4 +1,4 @@
-"""`posewire top`: the streams of a server, and how they fare, as they go."""
+"""`posewire top`: a live view of the streams of a server."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _COLUMNS = (
     *("drops", "fails", "people", "ids", "det"),
 )
 _TEXTS = ("stream", "name", "caller")
-# What a narrow terminal does without, in this order.
+# Columns that are left out in a narrow terminal, in this order.
 _DISPENSABLE = ("stream", "caller", "size", "det", "open", "ids", "fails")
-# Of a text, before columns are left out for it.
+# Texts are truncated to this length before columns are left out.
 _SHORT = 8
 _GAP = 2
-# Shares of frames dropped lately, above which they are shown in yellow and in red.
+# Shares of recently dropped frames above which they are shown in yellow and in red.
 _SOME, _MANY = 0.01, 0.2
 
 State = pose_tracking_service_pb2.StreamState
@@ -43,11 +43,11 @@ State = pose_tracking_service_pb2.StreamState
 
 @dataclass(frozen=True)
 class TopJob:
-    """What is to be shown.
+    """The job of `top`.
 
     Attributes:
         access: the server.
-        every_s: between two looks.
+        every_s: refresh interval.
         once: print one table, and end.
     """
 
@@ -60,7 +60,7 @@ def run_top(job: TopJob) -> None:
     """Show the streams until interrupted.
 
     Raises:
-        CallError: the server does not answer, at the beginning; later on it is waited for.
+        CallError: the server does not answer at the beginning; later errors are shown, and it is asked again.
     """
     asyncio.run(_show(job))
 
@@ -89,7 +89,7 @@ async def _show(job: TopJob) -> None:
 
 @contextmanager
 def _screen(console: Console) -> Iterator[Callable[[RenderableType], None]]:
-    """Where each look takes the place of the last one; in a pipe or a file they follow each other."""
+    """Shows each refresh in place of the previous one; in a pipe or a file, one below the other."""
     if not console.is_terminal:
         yield lambda look: console.print(look, Text())
         return
@@ -98,7 +98,7 @@ def _screen(console: Console) -> Iterator[Callable[[RenderableType], None]]:
 
 
 async def _ask(connections: Connections) -> Sequence[State]:
-    """Everybody's streams if the token shows them, else its own."""
+    """The streams of all callers if the token permits, else its own."""
 
     async def ask(server: Connection) -> Sequence[State]:
         try:
@@ -118,11 +118,11 @@ async def _list(server: Connection, *, all_callers: bool) -> Sequence[State]:
 
 
 def rows(states: Sequence[State], before: Mapping[str, State]) -> list[list[Text]]:
-    """A row for each stream, those in trouble first.
+    """One row per stream, those with the largest share of recent drops first.
 
     Args:
-        states: as they are now.
-        before: as they were at the last look, by stream id; drops since then decide who is in trouble.
+        states: the current states.
+        before: the states at the previous refresh, by stream id.
     """
     ranked = sorted(states, key=lambda state: (-_dropped_lately(state, before.get(state.stream_id)), state.name))
     return [_row(state, before.get(state.stream_id)) for state in ranked]
@@ -156,14 +156,14 @@ def _cell(text: str, style: str = "") -> Text:
 
 
 def _dropped_lately(state: State, before: State | None) -> float:
-    """Share of the frames that were dropped since the last look; at the first look, since the stream was opened."""
+    """Share of frames dropped since the previous refresh; at first, since the stream was opened."""
     received = state.received - (before.received if before is not None else 0)
     dropped = state.dropped - (before.dropped if before is not None else 0)
     return dropped / received if received > 0 else 0.0
 
 
 def _printable(text: str) -> str:
-    """What a client called its stream, without what would play tricks on a terminal."""
+    """The text without control characters, which could manipulate a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -174,12 +174,12 @@ def _duration(seconds: int) -> str:
 
 
 def _table(states: Sequence[State], before: Mapping[str, State], address: str, room: int) -> RenderableType:
-    """The table in a terminal that is `room` characters wide."""
+    """The table for a terminal that is `room` characters wide."""
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     shown = rows(states, before)
     fitting = _fitting([[_cell(column) for column in _COLUMNS], *shown], room)
     for column in fitting:
-        # Where there is little room, Rich makes those columns narrower that may wrap; their cells are cut off instead.
+        # With little room, Rich narrows the columns that may wrap; their cells are truncated instead of wrapped.
         is_text = _COLUMNS[column] in _TEXTS
         table.add_column(_cell(_COLUMNS[column]), justify="left" if is_text else "right", no_wrap=not is_text)
     for row in shown:
@@ -191,7 +191,7 @@ def _table(states: Sequence[State], before: Mapping[str, State], address: str, r
 
 
 def _fitting(rows_and_head: Sequence[Sequence[Text]], room: int) -> list[int]:
-    """Which columns are shown: all, or without those that tell least, as long as the texts of the others are short."""
+    """The columns to show: all, or without the least important ones if even shortened texts do not fit."""
     widths = [max(cell.cell_len for cell in cells) for cells in zip(*rows_and_head, strict=True)]
     least = [min(width, _SHORT) if _COLUMNS[column] in _TEXTS else width for column, width in enumerate(widths)]
     fitting = list(range(len(_COLUMNS)))

@@ -23,14 +23,14 @@ from posewire.writers._posetrack import SEQUENCE_NAME
 __all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "require_detector_flag", "run_track"]
 
 JPEG_QUALITY = 95
-"""Of frames on their way to the server, as a camera sends them at its best. It may move joints that are doubtful."""
+"""Quality of the frames sent to the server, as in the best setting of a camera. Can move joints with low scores."""
 
 _STDOUT = Path("/dev/stdout")
 
 
 @dataclass(frozen=True)
 class TrackJob:
-    """What `track` was asked to do.
+    """The job of `track`.
 
     Attributes:
         source: of the frames.
@@ -39,12 +39,12 @@ class TrackJob:
         out: result file; `-` is standard output.
         out_format: of the result file.
         render: annotated video.
-        max_frames: stop after so many.
+        max_frames: stop after this many frames.
         name: label of the stream at the server.
-        quiet: say nothing unless something is wrong.
+        quiet: print only errors.
 
     Raises:
-        UsageError: a format that needs a file is to go to standard output, or there shall be no detector.
+        UsageError: a format that needs a file is requested for standard output, or the detector is `none`.
     """
 
     source: str
@@ -69,10 +69,11 @@ class TrackJob:
 
 
 def run_track(job: TrackJob) -> None:
-    """Track a source to its end; ends the program with status 1 or 130 unless every frame was tracked.
+    """Track a source to its end; exits with status 1 or 130 unless every frame was tracked.
 
     Raises:
-        CommandError: it cannot be read, or the results cannot be written.
+        CommandError: the results cannot be written.
+        SourceError: the source cannot be read.
     """
     if job.to_stdout and sys.stdout is None:
         raise CommandError(
@@ -122,28 +123,28 @@ def _result_writer(job: TrackJob, stream: TrackStream) -> ResultWriter:
     if job.out_format is ResultFormat.POSETRACK:
         stem = Path(job.source).stem
         named = {"sequence": stem} if SEQUENCE_NAME.fullmatch(stem) else {}
-        # Such files are made to be scored, and what is in them counts: joints that the tracker does not count go.
+        # Such files are for scoring, which counts everything in them, so low-scoring joints are left out.
         threshold = info.settings.tracker.joint_score_threshold or 0.0
         return PoseTrackWriter(job.out, info.joint_set, joint_score_threshold=threshold, **named)
-    # By its name, which leaves out a camera's password.
+    # The source's name, which does not contain a camera's password.
     return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, stream.source.name)
 
 
 def require_detector_flag(server: ServerChoice) -> None:
-    """Find out before a server is started that it would have no detector.
+    """Check before a server is started that it will have a detector.
 
     Raises:
-        UsageError: it is asked for none.
+        UsageError: the detector is `none`.
     """
     if server.detector == "none":
         raise UsageError("with --detector none nobody would be found; leave it out, or name a detector")
 
 
 def require_detector(info: ServerInfo, server: ServerChoice) -> None:
-    """Say what to do where nobody would find people.
+    """Check that the server has a detector.
 
     Raises:
-        CommandError: the server has no detector.
+        CommandError: it has none; the message says what to do.
     """
     if info.has_detector:
         return

@@ -1,4 +1,4 @@
-"""`posewire tune`: search of the tracker's settings that the paper leaves open."""
+"""`posewire tune`: a search for the tracker settings that the paper leaves open."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class ObjectiveName(StrEnum):
-    """What settings are judged by."""
+    """The metric by which settings are compared."""
 
     MAP = "map"
     MOTA = "mota"
@@ -51,19 +51,19 @@ class ObjectiveName(StrEnum):
 
 @dataclass(frozen=True)
 class TuneJob:
-    """What is searched.
+    """A search.
 
     Attributes:
-        data: None: the drawn benchmark sets, where no network runs.
-        out_dir: for tables and curves.
-        objective: what settings are judged by.
-        samples: random combinations.
+        data: None: the synthetic benchmark sets, for which no network runs.
+        out_dir: folder for tables and curves.
+        objective: the metric to maximise.
+        samples: number of random combinations.
         seed: of these.
-        scenes: of each drawn set.
-        frames: of each synthetic scene.
-        cache_dir: None: `cache` in `out_dir`.
-        workers: processes; None: one for each processor.
-        quiet: only the tables.
+        scenes: number of scenes in each synthetic set.
+        frames: number of frames in each synthetic scene.
+        cache_dir: folder of the cache; None: `cache` in `out_dir`.
+        workers: number of processes; None: one per processor.
+        quiet: print only the tables.
     """
 
     data: DataChoice | None
@@ -79,10 +79,10 @@ class TuneJob:
 
 
 def run_tune(job: TuneJob) -> None:
-    """Search, print and write what was found.
+    """Search, and print and write the results.
 
     Raises:
-        CommandError: the extras are not installed, or the folder cannot be made.
+        CommandError: the extras are not installed, or the folder cannot be created.
         EvaluationError: the data cannot be used; the message names file and frame.
         UsageError: unknown bundle, detector, flow estimator or device.
     """

@@ -1,4 +1,4 @@
-"""Where frames come from: video files, cameras, network streams, folders of pictures, and programs."""
+"""Sources of frames: video files, cameras, network streams, folders of pictures, and arrays from programs."""
 
 from posewire.sources._arrays import ArraySource
 from posewire.sources._folder import PICTURE_SUFFIXES, FolderSource, read_picture

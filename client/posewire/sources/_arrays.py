@@ -1,4 +1,4 @@
-"""Frames that the program itself makes."""
+"""Frames that the program itself provides."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["ArraySource"]
 class ArraySource:
     """Pictures from any iterable of arrays or of `SourceFrame`s.
 
-    Arrays are numbered from 0 and `1 / fps` seconds apart; live ones have the Unix time at which they came instead.
-    `SourceFrame`s keep their time, boxes and name, and are numbered as they come. Pictures are copied, so that a
-    program may use its buffer again: about a millisecond for one of 1920x1080. Those that nobody can write into are not
-    (`picture.flags.writeable = False`).
+    Arrays are numbered from 0 and `1 / fps` seconds apart; live ones have the Unix time of their arrival instead.
+    `SourceFrame`s keep their time, boxes and name, and are numbered in order. Pictures are copied, so that the program
+    may reuse its buffer: this takes about a millisecond at 1920x1080. Read-only ones (`picture.flags.writeable =
+    False`) are not copied.
 
         source = ArraySource((scene.render(k) for k in range(100)), fps=25)
 
     Raises:
         InvalidSettings: `fps` is not above 0, or not finite.
-        SourceError: while iterating: an item is not a picture; the message says which and why.
+        SourceError: while iterating: an item is not a picture; the message names it and says why.
     """
 
     silence_s = None
@@ -49,7 +49,7 @@ class ArraySource:
         self._max_frames = max_frames
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        # A test before each step, not `islice` or a break after it: nothing beyond the last frame may be asked for.
+        # Tested before each `next`, since `islice` or a later break could request an item beyond the last frame.
         frames, number, clock = iter(self._frames), 0, steady_clock()
         while self._max_frames is None or number < self._max_frames:
             try:
@@ -68,4 +68,4 @@ class ArraySource:
             number += 1
 
     def close(self) -> None:
-        """Nothing to release: the iterable stays its owner's."""
+        """Do nothing: the iterable still belongs to the program."""

@@ -17,29 +17,29 @@ from posewire.sources._frames import steady_clock
 
 __all__ = ["FrameTimes", "VideoInput"]
 
-# A file whose pictures end this much earlier than its header says is taken for cut off.
+# A file is treated as cut off if its pictures end this much earlier than its header says.
 _SHORTFALL_FRACTION, _SHORTFALL_S = 0.05, 1.0
-# Formats with one length for the whole file, which FFmpeg gives now and then as that of a stream.
+# Formats with one length for the whole file, which FFmpeg sometimes reports as that of a stream.
 _ONE_LENGTH = ("matroska,webm", "flv")
-# H.264 and H.265 hold back so many frames at most: one that is earlier by more intervals is not merely out of order.
+# H.264 and H.265 reorder at most this many frames: a frame that is earlier by more intervals is not just out of order.
 _MOST_REORDERED = 16
-# Formats of single pictures that may say how they are to be turned, by FFmpeg's names of their codecs.
+# Formats of single pictures that may specify an orientation, by FFmpeg's codec names.
 _PICTURES = ("mjpeg", "png", "tiff", "webp")
 
 
 class VideoInput:
-    """The first video stream of whatever FFmpeg can open; the cover picture of a song is none.
+    """The first video stream of anything FFmpeg can open; the cover picture of a song does not count.
 
     Args:
         address: path, device or URL, for FFmpeg.
         name: for messages.
-        live: frames come when they come. None: whatever has no known duration.
-        format_name: FFmpeg's input format; None: FFmpeg finds out.
+        live: whether frames arrive in real time. None: if the duration is unknown.
+        format_name: FFmpeg's input format; None: FFmpeg detects it.
         options: for the input, e.g. `{"video_size": "1280x720"}`.
         timeout_s: longest wait for opening, and for the next packet.
 
     Raises:
-        SourceError: it cannot be opened, or holds no video that FFmpeg can decode.
+        SourceError: it cannot be opened, or contains no video that FFmpeg can decode.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class VideoInput:
         self._timeout_s = timeout_s
         self._begun = False
         self._closed = False
-        self._in_use = threading.Lock()  # FFmpeg crashes on a container that was closed, or is while it is read
+        self._in_use = threading.Lock()  # FFmpeg crashes if a container is read after closing or during it
         try:
             self.container = av.open(address, format=format_name, options=options or {}, timeout=timeout_s)
         except (FFmpegError, OSError, ValueError) as error:
-            # Not `from error`, here and below: FFmpeg's own words hold the address, with a password in it.
+            # Not `from error`, here and below: FFmpeg's message contains the address, which may include a password.
             raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s)}") from None
         try:
             self.stream = _video_stream(self.container, name)
@@ -70,32 +70,32 @@ class VideoInput:
             raise
         self.live = self.container.duration is None if live is None else live
         self.silence_s = timeout_s if self.live else None
-        self._ends_s: dict[int, float] = {}  # by stream: where its packets so far end, by the file's clock
-        # Threads over frames are faster, but hold back as many frames as there are threads.
+        self._ends_s: dict[int, float] = {}  # by stream index: the end of its packets so far, in the file's time
+        # Frame threading is faster, but delays as many frames as there are threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
 
     @property
     def fps(self) -> float | None:
-        """Frames a second as the container says."""
+        """Frames per second according to the container."""
         rate = self.stream.average_rate or self.stream.guessed_rate
         return float(rate) if rate else None
 
     @property
     def frame_count(self) -> int | None:
-        """Frames as the container says."""
+        """Number of frames according to the container."""
         return None if self.live else self.stream.frames or None
 
     @property
     def is_picture(self) -> bool:
-        """Whether this is the file of a picture: a packet is the whole of it."""
+        """Whether this is a picture file, of which a packet is the whole picture."""
         kind = self.container.format.name
         return (kind == "image2" or kind.endswith("_pipe")) and self.stream.codec_context.name in _PICTURES
 
     def begin(self) -> None:
-        """Note that the frames are asked for, which come once only.
+        """Begin reading the frames, which is possible only once.
 
         Raises:
-            MisuseError: they were before, or the source is closed.
+            MisuseError: they were read before, or the source is closed.
         """
         self._check_open()
         if self._begun:
@@ -103,13 +103,13 @@ class VideoInput:
         self._begun = True
 
     def packets(self) -> Iterator[Any]:
-        """The packets of the video stream, at the end one without data that makes the decoder give out what it holds.
+        """The packets of the video stream, and at the end one without data that flushes the decoder.
 
         Raises:
             SourceError: reading failed, or a live source ended.
             MisuseError: the source was closed.
         """
-        # Of a file, sound and the like are looked at too: how far they go tells a whole file from one that was cut off.
+        # In a file, sound and other streams are read too: how far they reach shows whether the file is cut off.
         chosen, index = (self.stream,) if self.live else self.container.streams, self.stream.index
         demuxed = self.container.demux(*chosen)
         while (packet := self._next_of(demuxed)) is not None:
@@ -118,7 +118,7 @@ class VideoInput:
                 yield packet
 
     def check_end(self, frames: int, last_time_s: float) -> None:
-        """Raise `SourceError` if the source should have gone on after so many frames."""
+        """Raise `SourceError` if the source should have continued after this many frames."""
         if self.live:
             raise SourceError(f"{self.name} stopped after {frames} frames; is the camera still connected?")
         with self._held_open():
@@ -136,7 +136,7 @@ class VideoInput:
             )
 
     def close(self) -> None:
-        """Release the file or device: at once, or when the packet has come that another thread is waiting for."""
+        """Release the file or device: at once, or as soon as another thread has read the packet it is waiting for."""
         self._closed = True
         if self._in_use.acquire(blocking=False):
             try:
@@ -151,7 +151,7 @@ class VideoInput:
                 self._check_open()
                 yield
         finally:
-            if self._closed:  # meanwhile, maybe
+            if self._closed:  # perhaps meanwhile
                 self.close()
 
     def _check_open(self) -> None:
@@ -180,32 +180,32 @@ class VideoInput:
         return max(0, end - file.stat().st_size)
 
     def _extent(self, last_time_s: float) -> tuple[float, float]:
-        """How long the header says that the pictures go on, and how far they went, in seconds.
+        """The length of the video according to the header, and how far its packets reached, in seconds.
 
-        A packet may last much longer than others, such as the last one of a slide show, so ends count, not beginnings.
+        Packets may have very different durations, such as the last one of a slide show, so their ends count.
         """
         stream, base = self.stream, self.stream.time_base or 0
         end_s = self._ends_s.get(stream.index, 0.0) - float((stream.start_time or 0) * base)
         reached_s = max(last_time_s, end_s)
         kind = self.container.format.name
         if kind == "avi" and stream.frames and stream.average_rate:
-            # FFmpeg shortens an AVI's durations to what the file holds, and leaves the number of frames as it is.
+            # FFmpeg shortens an AVI's durations to the actual length of the file, but not its number of frames.
             return float(stream.frames / stream.average_rate), reached_s
         if stream.duration is not None and kind not in _ONE_LENGTH:
             return float(stream.duration * base), reached_s
-        # That of the whole file: whatever goes on longest makes it, be it sound. FLV counts it from the first packet.
+        # The length of the whole file is that of its longest stream, even sound. FLV counts it from the first packet.
         start_s = (self.container.start_time or 0) / av.time_base if kind == "flv" else 0.0
         reached_s = max([reached_s, *(end_s - start_s for end_s in self._ends_s.values())])
         return (self.container.duration or 0) / av.time_base, reached_s
 
 
 class FrameTimes:
-    """When the frames of a video were taken: seconds since the first one; of a live one, Unix time.
+    """Capture times of the frames of a video: seconds since the first one; Unix time for a live one.
 
-    Recordings that were joined end to end, as MPEG-TS can be, start over in their midst: their times go on.
+    If recordings were joined end to end, as MPEG-TS allows, time stamps start over in the middle; these times continue.
 
     Attributes:
-        last_s: that of the newest frame; 0 before the first.
+        last_s: the time of the newest frame; 0 before the first.
     """
 
     def __init__(self, video: VideoInput) -> None:
@@ -217,7 +217,7 @@ class FrameTimes:
         self.last_s = 0.0
 
     def next(self, stamp_s: float | None) -> float:
-        """The time of the next frame, whose time stamp the container gives, or None; earlier only if out of order."""
+        """The time of the next frame from its time stamp in the container, if any; earlier only if out of order."""
         if self._live:
             self.last_s = self._clock()
         elif stamp_s is None:
@@ -237,7 +237,7 @@ def _video_stream(container: Any, name: str) -> Any:
     if not videos:
         raise SourceError(f"{name} holds no video; give a video file, a camera or a network stream")
     if videos[0].codec_context is None:
-        raise SourceError(f"{name} holds a video that this build of FFmpeg cannot decode; convert it, as to H.264")
+        raise SourceError(f"{name} holds a video that this build of FFmpeg cannot decode; convert it, e.g. to H.264")
     return videos[0]
 
 

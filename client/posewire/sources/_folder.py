@@ -20,15 +20,15 @@ PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 
 
 class FolderSource:
-    """The pictures of a folder, by name; numbers in names count as numbers: `2.png` comes before `10.png`.
+    """The pictures of a folder, sorted by name, with numbers in numerical order: `2.png` comes before `10.png`.
 
     A picture that cannot be read becomes a frame with a `problem` that names it, and the others follow. Files with
-    other suffixes than those in `PICTURE_SUFFIXES` are no pictures and do not count, nor do hidden ones: macOS leaves a
-    `._NAME` beside files on disks of other systems. EXIF orientation is honoured.
+    suffixes that are not in `PICTURE_SUFFIXES` are ignored, and so are hidden ones: macOS creates a `._NAME` beside
+    files on disks of other systems. EXIF orientation is honoured.
 
     Raises:
         InvalidSettings: `fps` is not above 0, or not finite.
-        SourceError: there is no such folder, it cannot be read, or it holds no pictures.
+        SourceError: the folder does not exist, cannot be read, or contains no pictures.
     """
 
     live = False
@@ -61,7 +61,7 @@ class FolderSource:
             yield frame
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""
 
 
 def read_picture(path: Path) -> Image:
@@ -70,7 +70,7 @@ def read_picture(path: Path) -> Image:
 
 
 def decode_picture(data: bytes) -> Image:
-    """The picture in a file's bytes, upright, as RGB; raises `OSError` if it cannot be decoded."""
+    """Decode the bytes of a picture file, upright, as RGB; raises `OSError` if that fails."""
     if _is_cut_off_jpeg(data):
         raise OSError("the JPEG is cut off or damaged: its end marker is missing")
     try:
@@ -83,9 +83,9 @@ def decode_picture(data: bytes) -> Image:
 
 
 def is_turned(data: bytes) -> bool:
-    """Whether the pixels of a JPEG or PNG are to be turned or mirrored before they are shown, as its EXIF data says.
+    """Whether a JPEG or PNG must be rotated or mirrored for display, according to its EXIF data.
 
-    Asked of the decoder itself, at an eighth of the size: what it turns here, `decode_picture` turns.
+    Determined by decoding at an eighth of the size, so that the answer agrees with `decode_picture`.
     """
     if b"Exif\0\0" not in data and b"eXIf" not in data:
         return False
@@ -94,12 +94,12 @@ def is_turned(data: bytes) -> bool:
         shown = cv2.imdecode(coded, small)
         stored = cv2.imdecode(coded, small | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
-        return False  # whoever decodes it next says what is wrong with it
+        return False  # the next decoder reports what is wrong with it
     return shown is not None and stored is not None and not np.array_equal(shown, stored)
 
 
 def _is_cut_off_jpeg(data: bytes) -> bool:
-    """Whether a JPEG lacks its end marker; OpenCV would fill the missing part with grey and say nothing."""
+    """Whether a JPEG lacks its end marker; OpenCV would silently fill the missing part with grey."""
     if not data.startswith(b"\xff\xd8"):
         return False
     return all(segment.marker != END_OF_IMAGE for segment in jpeg_segments(data))

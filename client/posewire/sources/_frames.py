@@ -1,4 +1,4 @@
-"""What a source is, and the frames it gives."""
+"""The interface of a source, and the frames it yields."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class SourceFrame:
     """One frame of a source: a picture, an encoded packet, or the reason why there is neither.
 
     Attributes:
-        number: from 0, one more with each frame.
-        time_s: when it was taken: seconds since the start of a file, Unix time for live sources.
+        number: counts frames from 0.
+        time_s: capture time: seconds since the start of a file, Unix time for live sources.
         image: `(h, w, 3)` uint8 RGB, or None.
         packet: one H.264 or H.265 access unit in Annex B format, or None.
         keyframe: whether the packet can be decoded without those before it.
         boxes: person boxes to use instead of the detector's: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)`
             with a score in 0..1; None: the detector runs.
-        name: what the source calls the frame, such as a file name.
-        problem: why the frame could not be read; it then counts as failed, and the stream goes on.
-        timed: whether `time_s` tells the camera's pace; not where it only says when a program handed the frame over.
+        name: the source's name for the frame, such as a file name.
+        problem: why the frame could not be read; it then counts as failed, and the stream continues.
+        timed: whether `time_s` is the capture time, and not only the time at which a program passed the frame on.
     """
 
     number: int
@@ -56,16 +56,16 @@ class SourceFrame:
 
 
 class Source(Protocol):
-    """Anything that gives frames and has all of these attributes. Iterate once; then `close`.
+    """Any iterable of frames that has all of these attributes. Iterate once; then `close`.
 
     Attributes:
         name: what was opened, for messages and headers.
-        live: frames come when they come, and cannot wait.
-        fps: frames a second, if known.
+        live: whether frames arrive in real time and cannot wait.
+        fps: frames per second, if known.
         size: width and height of the frames, if known and the same for all.
-        frame_count: how many frames will come, if known; a container's word, which may be off by a few.
+        frame_count: number of frames, if known; from the container, so it may be off by a few.
         codec: `h264` or `h265` if the frames are packets, else None.
-        silence_s: a live source that gives nothing for so long has stopped; None: no limit.
+        silence_s: how long a live source may yield nothing before it counts as stopped; None: no limit.
     """
 
     @property
@@ -84,7 +84,7 @@ class Source(Protocol):
     def silence_s(self) -> float | None: ...
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        """The frames, whose pictures do not change later; raises `SourceError` when the source breaks off."""
+        """The frames, whose pictures must not change later; raises `SourceError` if the source fails."""
         ...
 
     def close(self) -> None:
@@ -96,12 +96,12 @@ _NEEDED = ("__iter__", *(name for name in vars(Source) if not name.startswith("_
 
 
 def is_source(source: object) -> TypeGuard[Source]:
-    """Whether it has what belongs to a `Source`, be it by `__getattr__` (which `runtime_checkable` would not see)."""
+    """Whether it has all attributes of a `Source`, even through `__getattr__` (which `runtime_checkable` ignores)."""
     return not any(_lacking(source))
 
 
 def missing_of_source(source: object) -> list[str]:
-    """What keeps an object that was meant as a `Source` from being one; empty for what was not meant as such."""
+    """The attributes that an object meant as a `Source` lacks; empty if it was not meant as one."""
     is_meant_as_one = hasattr(source, "live") and hasattr(source, "close")
     return list(_lacking(source)) if is_meant_as_one else []
 
@@ -122,20 +122,20 @@ def picture_fault(image: object) -> str:
 
 
 def checked_rate(fps: float) -> float:
-    """The frame rate of a source that is told one; raises `InvalidSettings` if it is none."""
+    """The given frame rate; raises `InvalidSettings` if it is not a positive finite number."""
     if not (fps > 0 and math.isfinite(fps)):
         raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite")
     return fps
 
 
 def steady_clock() -> Callable[[], float]:
-    """A clock of Unix time that goes on evenly when the system's is set, which would look like a gap between frames."""
+    """A clock of Unix time that ignores later changes to the system clock, which would look like gaps in the video."""
     epoch_s = time.time() - time.monotonic()
     return lambda: epoch_s + time.monotonic()
 
 
 def own_copy(value: T) -> T:
-    """A copy of an array that somebody may still write into; anything else as it is."""
+    """A copy of an array that may still be written to; anything else as it is."""
     return value.copy() if isinstance(value, np.ndarray) and _may_change(value) else value
 
 

@@ -1,4 +1,4 @@
-"""Which kind of source is meant."""
+"""Opens a source of the right kind."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from posewire.sources._video import VideoSource
 __all__ = ["SourceLike", "is_camera_number", "open_source"]
 
 SourceLike: TypeAlias = str | Path | int | Source | Iterable[Image | SourceFrame]
-"""What `open_source` understands."""
+"""What `open_source` accepts."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
-# Passwords may hold what ends them for FFmpeg: where there may be one, all goes up to the last @, rather too much. A
-# host with a dot, or in brackets, is no user, and digits after it are its port.
+# Passwords may contain characters that end them for FFmpeg: if there may be one, everything up to the last @ is
+# removed, to be safe. A host with a dot, or in brackets, is not a user, and digits after it are its port.
 _CREDENTIALS = re.compile(
     r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]*@)", re.IGNORECASE
 )
@@ -41,7 +41,7 @@ def open_source(
     timeout_s: float = 10.0,
     options: dict[str, str] | None = None,
 ) -> Source:
-    """Open a video file, camera, network stream, folder of pictures, or the frames that a program makes.
+    """Open a video file, camera, network stream, folder of pictures, or frames from the program.
 
         source = posewire.open_source("walk.mp4")
         source = posewire.open_source(0, options={"video_size": "1280x720"})        # /dev/video0
@@ -50,22 +50,22 @@ def open_source(
         source = posewire.open_source(np.zeros((720, 1280, 3), np.uint8) for _ in range(100))
 
     Args:
-        source: a path; a camera's number (also as text, where no file has that name) or device; an address with `://`;
-            a folder; an iterable of `(h, w, 3)` uint8 RGB arrays or `SourceFrame`s; or a `Source`, which comes back.
-        codec: `h264` or `h265`: packets as they are; `passthrough`: packets where that works, else pictures; all
-            others: pictures.
+        source: a path; a camera's number (also as text, if no file has that name) or device; an address with `://`;
+            a folder; an iterable of `(h, w, 3)` uint8 RGB arrays or `SourceFrame`s; or a `Source`, which is returned.
+        codec: `h264` or `h265`: unchanged packets; `passthrough`: packets if possible, else pictures; all others:
+            pictures.
         fps: frame rate of folders and arrays.
-        live: whether frames come when they come and cannot wait. None: true for cameras, RTSP and the like, and
+        live: whether frames arrive in real time and cannot wait. None: true for cameras, RTSP and the like, and
             addresses of unknown length.
-        max_frames: stop after so many frames.
+        max_frames: stop after this many frames.
         timeout_s: longest wait for a camera or address, when it is opened and for each frame.
         options: of FFmpeg's input, such as `{"framerate": "30"}`.
 
     Raises:
-        SourceError: it cannot be opened; the message names it and says why.
+        SourceError: the source cannot be opened; the message names it and says why.
         InvalidSettings: a parameter is out of range.
     """
-    if codec not in get_args(Codec):  # before the source is blamed for having another one
+    if codec not in get_args(Codec):  # before the source is reported as having another one
         raise InvalidSettings(f"codec is {codec!r}; it is one of {', '.join(map(repr, get_args(Codec)))}")
     if max_frames is not None and max_frames < 1:
         raise InvalidSettings(f"max_frames is {max_frames}; it must be at least 1, or None for all")
@@ -73,20 +73,20 @@ def open_source(
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
     try:
         return _from_system(source, codec, fps, live, max_frames, timeout_s, options or {})
-    except OSError as error:  # a folder is closed to us, or no file can have this name
+    except OSError as error:  # a folder is not accessible, or the name is not a valid file name
         raise SourceError(
             f"{_without_credentials(source)} cannot be opened: {error.strerror or error};"
             " check the name, and the rights of its folders"
-        ) from None  # whose words hold the address as it is
+        ) from None  # its message contains the address with its password
 
 
 def is_camera_number(source: str) -> bool:
-    """Whether a text is a camera's number: ASCII digits, and no file's name."""
+    """Whether a text is a camera's number: ASCII digits, and not the name of a file."""
     return source.isascii() and source.isdecimal() and not Path(source).exists()
 
 
 def _without_credentials(source: str | Path | int) -> str:
-    """An address as it may appear in logs and result files."""
+    """An address without credentials, for logs and result files."""
     return _CREDENTIALS.sub("", str(source))
 
 
@@ -137,11 +137,11 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
         name = _without_credentials(address)
         is_live = True if live is None and _LIVE_URL.match(address) else live
         if address.lower().startswith("rtsp"):
-            options = {"rtsp_transport": "tcp", **options}  # over UDP, lost packets tear pictures
+            options = {"rtsp_transport": "tcp", **options}  # over UDP, lost packets corrupt pictures
         return VideoInput(address, name=name, live=is_live, options=options, timeout_s=timeout_s)
     if not Path(address).exists():
         raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")
-    # `file:` keeps FFmpeg from reading meaning into the name: colons, patterns such as %d, or `concat:`.
+    # `file:` keeps FFmpeg from interpreting the name: colons, patterns such as %d, or `concat:`.
     return VideoInput(
         f"file:{address}", name=address, live=bool(live), options=options, timeout_s=timeout_s if live else None
     )
@@ -156,8 +156,8 @@ def _from_program(
         return source
     if missing := missing_of_source(source):
         raise SourceError(
-            f"this {type(source).__name__} is no whole source: it lacks {', '.join(missing)}; see posewire.Source for"
-            " what belongs to one"
+            f"this {type(source).__name__} is not a complete source: it lacks {', '.join(missing)}; see posewire.Source"
+            " for what it needs"
         )
     if not isinstance(source, Iterable):
         raise SourceError(

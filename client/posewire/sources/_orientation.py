@@ -1,4 +1,4 @@
-"""How a decoded picture is to be turned or mirrored before it is shown."""
+"""How a decoded picture must be rotated or mirrored for display."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["UPRIGHT", "Orientation", "orientation_of", "shown_as"]
 
 
 class Orientation(NamedTuple):
-    """One of the eight ways in which a picture can lie, as its metadata says.
+    """One of the eight orientations that a picture can have according to its metadata.
 
     Attributes:
-        transposed: rows and columns are exchanged first.
-        mirrored: then left and right.
-        flipped: then top and bottom.
+        transposed: whether rows and columns are swapped first.
+        mirrored: whether left and right are swapped then.
+        flipped: whether top and bottom are swapped last.
     """
 
     transposed: bool
@@ -31,7 +31,7 @@ UPRIGHT = Orientation(False, False, False)
 
 
 def orientation_of(picture: Any) -> Orientation:
-    """The orientation of a decoded picture of FFmpeg; other angles than right ones are taken for the next of these."""
+    """The orientation of a picture decoded by FFmpeg; other angles are rounded to multiples of 90 degrees."""
     a, b, c, d = _matrix(picture)
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)
@@ -39,7 +39,7 @@ def orientation_of(picture: Any) -> Orientation:
 
 
 def shown_as(image: Image, orientation: Orientation) -> Image:
-    """A picture `(h, w, 3)` as it is shown: turned and mirrored."""
+    """A picture `(h, w, 3)` rotated and mirrored for display."""
     turned: Any = cv2.transpose(image) if orientation.transposed else image
     if orientation.mirrored and orientation.flipped:
         turned = cv2.flip(turned, -1)
@@ -54,7 +54,7 @@ def _matrix(picture: Any) -> tuple[float, float, float, float]:
     """a, b, c, d of the display matrix, up to a factor: a pixel at (x, y) is shown at (a x + c y, b x + d y)."""
     try:
         matrix = picture.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV gives none beside some that it does not know; the rotation it gives, without mirroring
+    except ValueError:  # PyAV fails on unknown side data; it still knows the rotation, not the mirroring
         angle = math.radians(picture.rotation)
         return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
     if matrix is None:

@@ -1,4 +1,4 @@
-"""The H.264 or H.265 packets of a video, as they are."""
+"""The H.264 or H.265 packets of a video, without re-encoding."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from posewire.sources._orientation import UPRIGHT, orientation_of
 
 __all__ = ["PacketSource", "UnsendableError"]
 
-# By FFmpeg's name of the codec: ours, and the filter that gives Annex B with the parameter sets before each keyframe.
+# FFmpeg's codec name -> ours, and the filter to Annex B format with the parameter sets before each keyframe.
 _CODECS = {"h264": ("h264", "h264_mp4toannexb"), "hevc": ("h265", "hevc_mp4toannexb")}
 
 
 class UnsendableError(SourceError):
-    """The packets of this source cannot be sent as they are; its decoded pictures can."""
+    """The packets of this source cannot be sent directly; its decoded pictures can."""
 
 
 class PacketSource:
-    """Access units in Annex B format, one a frame, from a video file, camera or network stream.
+    """Access units in Annex B format, one per frame, from a video file, camera or network stream.
 
-    The first picture is decoded at once, to see that there is one. A packet that is damaged becomes a frame with a
-    `problem`. `open_source` makes these.
+    The first picture is decoded at once, to check that there is one. A damaged packet becomes a frame with a
+    `problem`. Created by `open_source`.
 
     Raises:
         UnsendableError: another codec, damaged parameter sets, a rotation or mirroring that packets do not carry, or
-            frames out of order (B-frames), which a server could not answer one by one; while iterating: B-frames where
-            the source had announced none.
-        SourceError: it is no video; while iterating: it broke off, or ended too early.
+            frames out of order (B-frames), which a server could not answer one by one; while iterating: B-frames that
+            the source had not announced.
+        SourceError: it is not a video; while iterating: it failed, or ended too early.
         MisuseError: while iterating: it was closed, or was iterated over before.
     """
 
@@ -86,8 +86,8 @@ class PacketSource:
         self._video.close()
 
     def _frames_of(self, packet: Any) -> list[SourceFrame]:
-        """What a packet becomes, without number and time; nothing at the end."""
-        keyframe = packet.is_keyframe  # while it is there: the filter takes it
+        """The frames of a packet, without number and time; empty at the end."""
+        keyframe = packet.is_keyframe  # read first, since the filter consumes the packet
         try:
             units = self._filter.filter(packet if packet.size else None)
         except FFmpegError as error:
@@ -101,7 +101,7 @@ class PacketSource:
             self._peeked.append(packet)
             try:
                 pictures = packet.decode()
-            except FFmpegError:  # the server will say so, of this very packet
+            except FFmpegError:  # the server will report this packet
                 continue
             if not pictures:
                 continue

@@ -19,13 +19,13 @@ __all__ = ["VideoSource"]
 
 
 class VideoSource:
-    """The pictures of a video file, camera or network stream, upright as its metadata says.
+    """The pictures of a video file, camera or network stream, upright according to its metadata.
 
     The first picture is decoded at once, so that a bad source is found early. A packet that cannot be decoded becomes a
-    frame with a `problem`. A single picture is decoded as those of a folder are. `open_source` makes these.
+    frame with a `problem`. A single picture is decoded like those of a folder. Created by `open_source`.
 
     Raises:
-        SourceError: no picture can be decoded; while iterating: the source broke off, or ended too early.
+        SourceError: no picture can be decoded; while iterating: the source failed, or ended too early.
         MisuseError: while iterating: the source was closed, or was iterated over before.
     """
 
@@ -54,7 +54,7 @@ class VideoSource:
     def __iter__(self) -> Iterator[SourceFrame]:
         self._video.begin()
         peeked, self._peeked = self._peeked, []
-        # The limit is tested before the next frame is asked for: a camera may take long, a file may end in an error.
+        # The limit is tested before the next frame is requested: a camera may take long, a file may end in an error.
         for count, frame in enumerate(itertools.chain(peeked, self._frames), start=1):
             yield frame
             if count == self._max_frames:
@@ -80,11 +80,11 @@ class VideoSource:
         self._video.check_end(number, times.last_s)
 
     def _pictures_of(self, packet: Any) -> Iterable[tuple[float | None, Image]]:
-        """The pictures that come out with a packet, each with the time stamp that the container gives."""
+        """The pictures decoded from a packet, each with its time stamp in the container."""
         if self._video.is_picture:
             stamp_s = None if packet.pts is None else float(packet.pts * packet.time_base)
             return [(stamp_s, decode_picture(bytes(packet)))] if packet.size else []
-        decoded = packet.decode()  # now, so that errors are raised here; the conversion picture by picture
+        decoded = packet.decode()  # at once, so that errors are raised here; the conversion is lazy
         return ((picture.time, _upright(picture)) for picture in decoded)
 
 

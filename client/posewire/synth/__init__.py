@@ -1,7 +1,7 @@
-"""Synthetic scenes: people who walk before a moving background, with the exact truth of every frame.
+"""Synthetic scenes: people who walk in front of a moving background, with exact ground truth for every frame.
 
 numpy and OpenCV only. Start with `Scene(SceneConfig.preset("crossing", seed=1))`; `posewire.synth.export` writes scenes
-to files, `Scorer` compares tracked people with the truth.
+to files, `Scorer` compares tracked people with the ground truth.
 """
 
 from posewire.synth.config import PRESETS, Choreography, SceneConfig

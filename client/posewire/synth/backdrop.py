@@ -1,4 +1,4 @@
-"""What is behind the people, and what stands in front of them: a street with houses, a square with paving, pillars."""
+"""The background behind people and the pillars in front of them: a street with houses, and pavement."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Backdrop:
 
     Attributes:
         canvas: `(h + 2 * margin, w + 2 * margin, 4)` uint8, RGB and an unused channel.
-        margin_px: where the unmoved frame begins in it.
+        margin_px: offset of the unmoved frame in it, in x and y.
     """
 
     canvas: Image
     margin_px: int
 
     def show(self, motion: Float64s, width: int, height: int) -> Image:
-        """The picture through the moved camera, `(height, width, 4)`; the result may be drawn on."""
+        """The picture seen by the moved camera, `(height, width, 4)`; the result may be modified."""
         shift = np.array([[1.0, 0.0, -self.margin_px], [0.0, 1.0, -self.margin_px]])
         placed = compose(motion, shift)
         if np.allclose(placed, shift, atol=1e-9):
@@ -52,12 +52,12 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Pillar:
-    """Something to walk behind.
+    """An object that people walk behind.
 
     Attributes:
         sprite: `(h, w, 4)` premultiplied RGBA.
         placed: `(2, 3)` from sprite pixels to the unmoved picture.
-        depth_m: its distance.
+        depth_m: its distance from the camera.
     """
 
     sprite: Image
@@ -88,7 +88,7 @@ def _cover(picture: Image, width: int, height: int) -> Image:
 
 
 def _grain(rng: np.random.Generator, width: int, height: int, cell: int) -> Canvas:
-    """Smooth noise of mean 0 and deviation about 1, `(height, width, 1)`."""
+    """Smooth noise with mean 0 and standard deviation about 1, `(height, width, 1)`."""
     cells = rng.normal(0.0, 1.0, (height // cell + 2, width // cell + 2)).astype(np.float32)
     return np.asarray(cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)[..., None]
 
@@ -158,7 +158,7 @@ def _window(rng: np.random.Generator, wall: Canvas, box: tuple[int, int, int, in
 
 
 def _hedge(rng: np.random.Generator, canvas: Canvas, ground_row: int, size: int) -> None:
-    """Bushes along the foot of the houses, here and there."""
+    """Draw scattered bushes along the base of the houses."""
     for _ in range(int(canvas.shape[1] / size * 150)):
         x = float(rng.uniform(0, canvas.shape[1]))
         thick = 0.5 + 0.5 * np.sin(x / size * 5.0 + 1.7)
@@ -171,7 +171,7 @@ def _hedge(rng: np.random.Generator, canvas: Canvas, ground_row: int, size: int)
 
 
 def _pavement(rng: np.random.Generator, camera: Camera, width: int, height: int, margin: int) -> Canvas:
-    """Slabs in true perspective."""
+    """Slabs in correct perspective."""
     pixels_a_slab, slabs = 48, 24
     side = pixels_a_slab * slabs
     tints = 1.0 + 0.07 * rng.normal(0.0, 1.0, (slabs, slabs, 1)).astype(np.float32)
@@ -185,7 +185,7 @@ def _pavement(rng: np.random.Generator, camera: Camera, width: int, height: int,
     across, depth = camera.ground_points(x - margin, y - margin)
     slab_m = 0.45
     scale = pixels_a_slab / slab_m
-    # Smaller copies of the slabs for where one pixel covers many of theirs, or they would shimmer.
+    # Blurred slabs where one pixel covers many texture pixels, which would otherwise shimmer.
     shrink = np.clip(scale * depth / camera.focal_px, 1.0, 8.0)
     blurred = cv2.blur(floor, (1, 9))
     maps = ((across * scale) % side).astype(np.float32), ((depth * scale) % side).astype(np.float32)

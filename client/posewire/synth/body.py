@@ -1,6 +1,6 @@
-"""Bodies: individual proportions, and the joints of a body in a given pose.
+"""Bodies: individual proportions, and the joints of a body in a given posture.
 
-Body coordinates are metres: left (of the person), up (from the ground), forward. The gait follows the joint angles of
+Body coordinates are in metres: left (the person's), up (from the ground), forward. The gait follows the joint angles of
 normal walking (Winter, *Biomechanics and Motor Control of Human Movement*: hip and knee flexion over one stride).
 """
 
@@ -20,7 +20,7 @@ __all__ = ["JOINTS", "BodyShape", "Posture", "draw_shape", "place_joints", "stri
 _EXTRA = ("pelvis", "neck_base", "chin", "crown", "left_hand", "right_hand", "left_toe", "right_toe",
           "left_heel", "right_heel", "shirt_top", "shirt_hem", "nose_top", "nose_tip")  # fmt: skip
 JOINTS: dict[str, int] = {name: row for row, name in enumerate((*NANO19.names, *_EXTRA))}
-"""Rows of a placed body: the 19 joints of NANO19 first, then points that only the drawing needs."""
+"""Rows of a placed body: first the 19 joints of NANO19, then points that are only used for drawing."""
 
 _STRIDE = np.linspace(0.0, 1.0, 11)
 # Flexion in degrees over one stride, heel strike to heel strike.
@@ -30,7 +30,7 @@ _KNEE = np.array([4, 16, 14, 7, 5, 14, 38, 60, 46, 16, 4.0])
 
 @dataclass(frozen=True)
 class BodyShape:
-    """Proportions of one person, metres. Widths are half-widths."""
+    """Proportions of one person in metres. Widths are half-widths."""
 
     height: float
     shoulder: float
@@ -41,29 +41,29 @@ class BodyShape:
     shin: float
     torso_depth: float
     girth: float
-    """Factor on the thickness of limbs and waist: 0.85 slim, 1.25 heavy."""
+    """Factor for the thickness of limbs and waist: 0.85 is slim, 1.25 heavy."""
     arm_swing: float
     knee_lift: float
 
 
 class Posture(NamedTuple):
-    """What a body does at one moment; angles in radians, amounts in 0..1."""
+    """The posture of a body at one moment; angles in radians, amounts in 0..1."""
 
     phase: float
-    """Of the gait, in strides."""
+    """Phase of the gait, in strides."""
     walk: float
-    """How much of the gait is in the pose: 0 stands, 1 walks, up to 1.5 runs."""
+    """Amplitude of the gait: 0 is standing, 1 walking, up to 1.5 running."""
     wave: float
     """How far the waving arm is raised."""
     wave_left: bool
     wave_phase: float
     crouch: float
     look: float
-    """Yaw of the head against the body, towards the person's left."""
+    """Yaw of the head relative to the body, positive towards the person's left."""
 
 
 def draw_shape(rng: np.random.Generator) -> BodyShape:
-    """One individual, from a child of 1.35 m to a tall adult."""
+    """Draw the proportions of one person, from a child of 1.35 m to a tall adult."""
     height = float(np.clip(rng.normal(1.72, 0.11), 1.35, 1.98))
     girth = float(rng.uniform(0.88, 1.25))
     return BodyShape(
@@ -82,7 +82,7 @@ def draw_shape(rng: np.random.Generator) -> BodyShape:
 
 
 def stride_length(shape: BodyShape, walk: float) -> float:
-    """Metres covered by one stride, so that feet do not slide: twice the reach of the hip swing of `_leg`."""
+    """Metres covered by one stride such that feet do not slide: twice the reach of the hip swing."""
     swing = np.radians((_HIP.max() - _HIP.min()) * _swing(walk))
     return float(2.0 * (shape.thigh + shape.shin) * 2.0 * np.sin(swing / 2.0) * 0.98)
 
@@ -92,7 +92,7 @@ def _swing(walk: float) -> float:
 
 
 def place_joints(shape: BodyShape, posture: Posture) -> Float64s:
-    """Joints of a body that stands at the origin and looks forward: `(len(JOINTS), 3)` left, up, forward in metres."""
+    """Joints of a body at the origin that faces forward: `(len(JOINTS), 3)` left, up, forward in metres."""
     body = np.zeros((len(JOINTS), 3))
     lean = np.radians(2.0 + 5.0 * max(0.0, posture.walk - 0.6) + 22.0 * posture.crouch)
     twist = np.radians(6.0) * posture.walk * np.sin(2 * np.pi * posture.phase)
@@ -123,7 +123,7 @@ def _place_legs(body: Float64s, shape: BodyShape, posture: Posture) -> None:
         body[JOINTS[f"{name}_toe"]] = ankle + 0.105 * shape.height * along + 0.62 * down
         body[JOINTS[f"{name}_heel"]] = ankle - 0.03 * shape.height * along + 0.55 * down
     soles = [JOINTS[f"{side}_{part}"] for side in ("left", "right") for part in ("toe", "heel")]
-    body[:, 1] -= body[soles, 1].min() - 0.016 * shape.height  # whoever stands lowest stands on the ground
+    body[:, 1] -= body[soles, 1].min() - 0.016 * shape.height  # the lowest sole stands on the ground
 
 
 def _place_trunk(body: Float64s, shape: BodyShape, lean: float, twist: float, look: float) -> None:
@@ -138,7 +138,7 @@ def _place_trunk(body: Float64s, shape: BodyShape, lean: float, twist: float, lo
     body[JOINTS["right_shoulder"]] = neck_base - 0.012 * height * up - shape.shoulder * across
     body[JOINTS["shirt_top"]] = neck_base + 0.028 * height * up
     body[JOINTS["shirt_hem"]] = pelvis - 0.035 * height * up
-    # The head is held upright, whatever the trunk does.
+    # The head stays nearly upright when the trunk leans.
     nod = 0.3 * lean
     head_up = np.array([0.0, np.cos(nod), np.sin(nod)])
     forward = np.array([np.sin(look), -np.sin(nod), np.cos(look)])
@@ -160,7 +160,7 @@ def _place_trunk(body: Float64s, shape: BodyShape, lean: float, twist: float, lo
 
 def _place_arm(body: Float64s, shape: BodyShape, posture: Posture, side: float, lean: float) -> None:
     name = "left" if side > 0 else "right"
-    # The arm swings with the leg of the other side.
+    # The arm swings with the opposite leg.
     swing = np.cos(2 * np.pi * (posture.phase + (0.5 if side > 0 else 0.0)))
     angle = np.radians(4.0) + np.radians(24.0) * shape.arm_swing * posture.walk * swing - 0.5 * lean
     bend = np.radians(10.0 + 14.0 * posture.walk + 55.0 * max(0.0, posture.walk - 1.0))
@@ -185,7 +185,7 @@ def _place_arm(body: Float64s, shape: BodyShape, posture: Posture, side: float, 
 
 
 HEAD_LENGTH, HEAD_WIDTH, HEAD_DEPTH = 0.132, 0.046, 0.056
-"""Chin to crown, half-width and half-depth of a head, in body heights."""
+"""Length from chin to crown, half-width and half-depth of a head, in body heights."""
 
 # Azimuth from straight ahead towards the person's left (radians), and distance from crown (0) to chin (1).
 FACE: dict[str, tuple[float, float]] = {
@@ -198,6 +198,6 @@ FACE: dict[str, tuple[float, float]] = {
 
 
 def head_profile(t: Float64s) -> Float64s:
-    """Half-width of a head at `t` (0 crown, 1 chin), as a fraction of the widest: an egg with the chin as its point."""
+    """Half-width of a head at `t` (0 crown, 1 chin), relative to the widest: an egg with its tip at the chin."""
     u = np.clip(2.0 * t - 1.0, -1.0, 1.0)
     return np.sqrt(np.maximum(0.0, 1.0 - np.abs(u) ** 2.3)) * (1.0 - 0.16 * np.clip(u, 0.0, 1.0) ** 1.2)

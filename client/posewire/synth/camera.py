@@ -1,7 +1,7 @@
-"""The camera: where a point of the ground lands in the picture, and how the picture moves when the camera does.
+"""The camera: the projection of ground points, and the motion of the picture when the camera moves.
 
-A pinhole looks level over flat ground from 2.2 m. Turning and zooming keep its place, so all they do to the picture
-(for small angles) is a similarity of the image plane, the same for the background and everybody in front of it.
+A pinhole camera looks horizontally over flat ground from a height of 2.2 m. It only turns and zooms, so (for small
+angles) the picture moves by a similarity of the image plane, which is the same for the background and all people.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["Camera", "compose"]
 _HEIGHT_M = 2.2
 _MEAN_PERSON_M = 1.75
 PITCH = 0.16
-"""How much a body point one metre nearer than its feet appears lower, metres: the camera looks down a little."""
+"""How much lower, in metres, a body point appears per metre that it is nearer than the feet: the camera looks down."""
 
 
 def compose(outer: Float64s, inner: Float64s) -> Float64s:
-    """`(..., 2, 3)` affine maps: first `inner`, then `outer`."""
+    """Compose affine maps `(..., 2, 3)`: first `inner`, then `outer`."""
     linear = outer[..., :2] @ inner[..., :2]
     shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
     return np.concatenate([linear, shift], axis=-1)
@@ -49,7 +49,7 @@ class Camera:
 
     @classmethod
     def of(cls, config: SceneConfig) -> Camera:
-        """The camera that shows people as tall as the settings want, the nearest with the feet just in the picture."""
+        """The camera that shows people in the configured sizes, with the feet of the nearest just in the picture."""
         focal = 1.1 * max(config.width, config.height)
         nearest = focal * _MEAN_PERSON_M / (config.tallest_person * config.height)
         farthest = focal * _MEAN_PERSON_M / (config.smallest_person * config.height)
@@ -57,12 +57,12 @@ class Camera:
         return cls(config, focal, horizon, nearest, farthest)
 
     def ground(self, across_m: float, depth_m: float) -> tuple[float, float, float]:
-        """Where a point of the ground is in the unmoved picture: x, y and the pixels that a metre spans there."""
+        """Project a ground point to the unmoved picture: x, y and the pixels per metre there."""
         scale = self.focal_px / depth_m
         return (self.config.width - 1) / 2 + across_m * scale, self.horizon + _HEIGHT_M * scale, scale
 
     def half_width_m(self, depth_m: float) -> float:
-        """Half of what the unmoved picture shows at a distance, metres."""
+        """Half the width of the unmoved picture at a distance, in metres."""
         return self.config.width / 2 * depth_m / self.focal_px
 
     def ground_points(self, x: Float64s, y: Float64s) -> tuple[Float64s, Float64s]:
@@ -72,7 +72,7 @@ class Camera:
 
     @property
     def margin_px(self) -> int:
-        """How far the moving picture reaches beyond the unmoved one, pixels."""
+        """How far the moved picture reaches beyond the unmoved one, in pixels."""
         return int(np.ceil(self.config.pan * self.config.width + 2.0 * self.config.shake_px)) + 2
 
     def motion(self, time_s: float) -> Float64s:

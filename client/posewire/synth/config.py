@@ -11,17 +11,17 @@ __all__ = ["PRESETS", "Choreography", "SceneConfig"]
 
 
 class Choreography(StrEnum):
-    """How the people move about."""
+    """How people move."""
 
     TERRITORY = "territory"
-    """Each keeps to an own part of the ground, walks, turns, waves; now and then somebody leaves and returns."""
+    """People keep to their own parts of the ground, walk, turn and wave; now and then one leaves and returns."""
     STROLL = "stroll"
-    """Everybody walks where they like, stops, leaves, returns."""
+    """People walk anywhere, stop, leave and return."""
     CROSS = "cross"
-    """Everybody walks from one side to the other and back, so that paths cross all the time."""
+    """People walk from one side to the other and back, so that paths cross all the time."""
 
 
-# name: (lowest, highest, unit or remark). One table, so that the message and the check cannot differ.
+# name: (lowest, highest, unit or remark), for both the check and its message.
 _RANGES: dict[str, tuple[float, float, str]] = {
     "width": (64, 4096, "pixels"),
     "height": (64, 4096, "pixels"),
@@ -45,28 +45,28 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What a synthetic scene shows. The same settings always give the same bytes (on one version of OpenCV).
+    """Settings of a synthetic scene. The same settings always give the same bytes (with one version of OpenCV).
 
     Attributes:
-        width: of the frames, pixels.
-        height: of the frames, pixels.
-        people: how many take part; not all are in the picture all the time.
-        frames: how long the scene is.
-        fps: frames a second; motion is defined in seconds, so a low rate makes for large displacements.
-        seed: of everything random.
+        width: of the frames, in pixels.
+        height: of the frames, in pixels.
+        people: number of people in the scene; not all are always in the picture.
+        frames: length of the scene.
+        fps: frames per second; motion is defined in seconds, so a low rate means large displacements.
+        seed: of all random numbers.
         speed: 1 is walking (1.3 m/s), 2.5 is running.
-        choreography: how they move about.
-        smallest_person: height of the people who are farthest away, in frame heights.
-        tallest_person: height of the nearest ones.
-        pan: amplitude of the camera's turning, in frame widths.
-        zoom: how far the camera zooms in at most, added to 1.
-        shake_px: amplitude of the shaking of a hand-held camera.
+        choreography: how people move.
+        smallest_person: height of the farthest people, in frame heights.
+        tallest_person: height of the nearest people, in frame heights.
+        pan: amplitude of the camera's pan, in frame widths.
+        zoom: maximum zoom of the camera, added to 1.
+        shake_px: amplitude of the shake of a hand-held camera.
         pillars: number of objects that people walk behind.
-        sensor_noise: standard deviation of the noise of the sensor, grey levels.
-        flicker: amplitude of the change of brightness.
-        motion_blur: how long the shutter is open, in frame intervals; 0 is a sharp picture. The truth is that of the
-            middle of the exposure.
-        actions: how likely a person stops at a waypoint to wave, turn or crouch.
+        sensor_noise: standard deviation of the sensor noise, in grey levels.
+        flicker: amplitude of the brightness changes.
+        motion_blur: exposure time in frame intervals; 0: sharp pictures. The ground truth is at the middle of the
+            exposure.
+        actions: probability that a person stops at a waypoint, mostly to wave, turn or crouch.
 
     Raises:
         ValueError: a setting is out of range; the message names it and the range.

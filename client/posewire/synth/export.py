@@ -27,7 +27,7 @@ __all__ = ["FramesAs", "SceneFiles", "write_scene"]
 
 
 LEAST_VISIBLE = 0.1
-"""People who are visible to a smaller fraction are not annotated."""
+"""People with a smaller visible fraction are not annotated."""
 
 
 class FramesAs(StrEnum):
@@ -42,10 +42,10 @@ class SceneFiles:
     """What `write_scene` wrote.
 
     Attributes:
-        manifest: JSON: settings of the scene and where everything is.
+        manifest: JSON with the settings of the scene and the paths of all files.
         annotations: JSON in PoseTrack 2018 format.
         frames: the video, or the folder of the pictures.
-        flow: the folder of the flow fields, if wanted.
+        flow: the folder of the flow fields, if requested.
     """
 
     manifest: Path
@@ -62,19 +62,19 @@ def write_scene(
     flow: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> SceneFiles:
-    """Write a scene and its truth.
+    """Write a scene and its ground truth.
 
-    `manifest.json`, `annotations/NAME.json`, `NAME.mp4` or `images/NAME/000000.png` ..., and, if wanted,
-    `flow/NAME/000001.npz` ... with `flow` (h, w, 2) float32 from the frame before and `valid` (h, w). NAME is made of
-    the seed as PoseTrack names its sequences. Hidden joints are annotated with visibility 0; joints outside the
-    picture and people of whom less than a tenth is visible are not annotated.
+    Writes `manifest.json`, `annotations/NAME.json`, `NAME.mp4` or `images/NAME/000000.png` ..., and, if requested,
+    `flow/NAME/000001.npz` ... with `flow` (h, w, 2) float32 from the previous frame and `valid` (h, w). NAME is made
+    from the seed in the form of PoseTrack's sequence names. Hidden joints are annotated with visibility 0; joints
+    outside the picture, and people with less than a tenth visible, are not annotated.
 
     Args:
-        scene: what to write.
-        out_dir: made where it does not exist; what an earlier scene of that NAME left there is removed first, so that
-            none of its frames are taken for some of this one.
+        scene: the scene to write.
+        out_dir: created if missing; files of an earlier scene with the same NAME are removed first, so that its frames
+            do not mix with the new ones.
         frames_as: video (lossy, H.264) or pictures (exact).
-        flow: write the flow too; about a megabyte a frame.
+        flow: write the flow too; about a megabyte per frame.
         progress: called with the number of frames written so far.
 
     Raises:
@@ -109,13 +109,13 @@ def write_scene(
 
 
 def _remove_scene(out_dir: Path, name: str) -> None:
-    """Remove the files that `write_scene` makes for a name, and no others."""
+    """Remove the files that `write_scene` writes for a name, and no others."""
     for file in (out_dir / f"{name}.mp4", out_dir / "annotations" / f"{name}.json"):
         file.unlink(missing_ok=True)
     for folder, suffix in ((out_dir / "images" / name, "png"), (out_dir / "flow" / name, "npz")):
         for file in folder.glob(f"{'[0-9]' * 6}.{suffix}"):
             file.unlink()
-        with contextlib.suppress(OSError):  # it is not there, or holds something else
+        with contextlib.suppress(OSError):  # it does not exist, or contains other files
             folder.rmdir()
 
 
@@ -201,7 +201,7 @@ class _Pictures:
 
 
 class _Mp4:
-    """Frames as H.264 in MP4. Odd sizes grow by a pixel at the right and bottom, which H.264 needs."""
+    """Frames as H.264 in MP4. Odd sizes are padded by a pixel at the right and bottom, since H.264 needs even ones."""
 
     def __init__(self, path: Path, config: SceneConfig) -> None:
         self._padding = ((0, config.height % 2), (0, config.width % 2), (0, 0))

@@ -1,11 +1,11 @@
-"""A body as something that can be drawn: turned solids with textures, put into the picture by affine maps.
+"""Drawable bodies: textured solids of revolution, placed in the picture by affine maps.
 
 Every part (thigh, forearm, head, ...) is a solid of revolution (the trunk and the head are elliptic) around an axis
-between two points of the body. In material coordinates a surface point is (s, t): t runs along the axis from 0 to 1, s
-is the sideways distance from the axis divided by the widest half-width, so |s| <= profile(t). An affine map takes
-(s, t) to the picture. When the part turns about its axis by an angle, a material point moves to another s: with the
-half-width w = profile(t) and s = w * sin(a), it moves to w * sin(a + angle). That is the whole motion, which makes the
-flow exact.
+between two points of the body. A surface point has material coordinates (s, t): t runs along the axis from 0 to 1, s is
+the sideways distance from the axis divided by the widest half-width, so |s| <= profile(t). An affine map takes (s, t)
+to the picture. If the part turns about its axis by an angle, the s of a material point changes: with the half-width
+w = profile(t) and s = w * sin(a), it becomes w * sin(a + angle). This describes the motion completely, so the flow is
+exact.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _AMBIENT = 0.58
 
 
 def _limb(start: float, end: float, cap: float) -> Callable[[Float64s], Float64s]:
-    """A cone with round ends; `cap` is the part of the length that each end takes."""
+    """A cone with round ends; `cap` is the share of the length of each end."""
 
     def profile(t: Float64s) -> Float64s:
         cone = (start + (end - start) * t) / max(start, end)
@@ -59,17 +59,17 @@ def _curve(*knots: tuple[float, float]) -> Callable[[Float64s], Float64s]:
 
 @dataclass(frozen=True)
 class PartSpec:
-    """How a part is made, for every body.
+    """The construction of a part, the same for every body.
 
     Attributes:
         name: of the part.
         start: joint at one end of the axis.
-        end: joint at the other.
-        overhang: how far the part goes on beyond its joints, at the start and the end, in distances of the joints.
+        end: joint at the other end.
+        overhang: how far the part extends beyond its joints, at the start and the end, relative to their distance.
         width: widest half-width in body heights; times the girth for limbs.
         profile: half-width along t, relative to the widest.
         texture: field of `Wardrobe`.
-        nearer: added to its nearness (metres) when parts of a body are put in order.
+        nearer: added to its nearness (metres) when the parts of a body are sorted.
     """
 
     name: str
@@ -114,11 +114,11 @@ PARTS: tuple[PartSpec, ...] = (
     PartSpec("head", "crown", "chin", (0.0, 0.0), HEAD_WIDTH, head_profile, "head", 0.06),
     PartSpec("nose", "nose_top", "nose_tip", (0.1, 0.3), 0.0105, _limb(0.55, 1.0, 0.35), "hand", 0.03),
 )
-"""The parts of a body; their order is that of the labels, not of the drawing."""
+"""The parts of a body, in the order of their labels, not in drawing order."""
 
 PART_ROW = {spec.name: row for row, spec in enumerate(PARTS)}
 PROFILES = np.array([spec.profile(_T) for spec in PARTS])
-"""`(parts, PROFILE_SAMPLES)` half-width along t."""
+"""`(parts, PROFILE_SAMPLES)` half-widths along t."""
 OUTLINES = np.concatenate(
     [np.stack([PROFILES, np.broadcast_to(_T, PROFILES.shape)], -1),
      np.stack([-PROFILES, np.broadcast_to(_T, PROFILES.shape)], -1)[:, ::-1]], axis=1
@@ -140,9 +140,9 @@ class Pose2D:
     Attributes:
         joints: `(len(JOINTS), 2)` pixels.
         nearness: `(len(JOINTS),)` metres by which a joint is nearer to the camera than the middle of the body.
-        head_yaw: 0 towards the camera, radians.
+        head_yaw: yaw of the head, 0 towards the camera, radians.
         maps: `(parts, 2, 3)` from (s, t) to the picture.
-        turns: `(parts,)` how far each part is turned about its axis, radians.
+        turns: `(parts,)` rotation of each part about its axis, radians.
         order: the parts from the farthest to the nearest.
         lights: `(parts,)` brightness.
     """
@@ -158,7 +158,7 @@ class Pose2D:
 
 @dataclass(frozen=True)
 class _Surface:
-    """A part of one body, ready to be drawn: where each sprite pixel looks in the texture, and its light."""
+    """A part of one body, prepared for drawing: the texture position of each sprite pixel, and its shading."""
 
     texture: Image
     columns: Float32s
@@ -174,7 +174,7 @@ class Figure:
     Args:
         shape: proportions.
         wardrobe: textures.
-        largest_scale: most pixels a metre will ever span; sets the resolution of the sprites.
+        largest_scale: maximum pixels per metre; sets the resolution of the sprites.
     """
 
     def __init__(self, shape: BodyShape, wardrobe: Wardrobe, largest_scale: float) -> None:
@@ -198,7 +198,7 @@ class Figure:
         ]  # fmt: skip
 
     def pose(self, posture: Posture, yaw: float, x: float, y: float, scale: float) -> Pose2D:
-        """Put the body on the ground at pixel (x, y), where a metre spans `scale` pixels."""
+        """Place the body on the ground at pixel (x, y), where a metre spans `scale` pixels."""
         body = place_joints(self.shape, posture)
         left, up, forward = body.T
         across = left * np.cos(yaw) + forward * np.sin(yaw)
@@ -211,12 +211,12 @@ class Figure:
     def place(
         self, joints: Float64s, nearness: Float64s, scale: float, *, yaw: float, trunk_yaw: float, head_yaw: float
     ) -> Pose2D:
-        """Put the body where its joints are in the picture.
+        """Place the body such that its joints are at given positions in the picture.
 
         Args:
             joints: `(len(JOINTS), 2)` pixels.
             nearness: `(len(JOINTS),)` metres by which each is nearer to the camera than the middle of the body.
-            scale: pixels that a metre spans.
+            scale: pixels per metre.
             yaw: of arms and legs, 0 towards the camera, radians; as in `pose`.
             trunk_yaw: of the trunk.
             head_yaw: of the head.
@@ -240,7 +240,7 @@ class Figure:
         )
 
     def sprite(self, part: int, turn: float, light: float) -> tuple[Image, Float64s]:
-        """A part turned about its axis: premultiplied RGBA, and the `(2, 3)` map from its pixels to (s, t)."""
+        """A part rotated about its axis: premultiplied RGBA, and the `(2, 3)` map from its pixels to (s, t)."""
         surface = self._surfaces[part]
         shift = np.float32(-(turn % (2 * np.pi)) / (2 * np.pi) * COLUMNS)
         colours = cv2.remap(surface.texture, surface.columns + shift, surface.rows, cv2.INTER_LINEAR)
@@ -253,7 +253,7 @@ def _axis_maps(start: Float64s, end: Float64s, half: Float64s) -> Float64s:
     axis = end - start
     length = np.linalg.norm(axis, axis=1)
     direction = np.where(length[:, None] > 1e-6, axis / np.maximum(length, 1e-6)[:, None], [[0.0, 1.0]])
-    # A part that points at the camera still shows its round end.
+    # For a part that points at the camera, its round end is visible.
     seen = np.maximum(length, 0.8 * half)
     middle = (start + end) / 2
     first = middle - direction * (seen * (0.5 + _OVERHANG[:, 0]))[:, None]
@@ -277,7 +277,7 @@ def _surface(profile: Float64s, texture: Image, length_px: float, half_px: float
     light = _AMBIENT + (1.14 - _AMBIENT) * np.clip(normal @ _LIGHT, 0.0, 1.0)
     coverage = np.clip((width - np.abs(u)) * half + 0.5, 0.0, 1.0) * (width > 0)
     shade = (np.clip(light, 0.0, 1.0) * coverage * 255).astype(np.uint8)
-    # Two turns of texture side by side, so that every turn of the part finds its pixels without wrapping.
+    # The texture is repeated twice, so that every rotation of the part finds its pixels without wrapping.
     look = (theta + 3 * np.pi) / (2 * np.pi) * COLUMNS - 0.5
     down = np.broadcast_to(np.clip(v, 0.0, 1.0)[:, None] * (len(texture) - 1), look.shape)
     to_material = np.array(

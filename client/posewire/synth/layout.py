@@ -1,4 +1,4 @@
-"""What is where in a rendered frame: a label for every pixel, a motion for every label. Two of them give the flow."""
+"""The layout of a rendered frame: a label for every pixel, a motion for every label. Two layouts give the flow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Layout", "dense_flow", "displace", "label_of"]
 
 
 def label_of(person: int) -> int:
-    """The label of the first part of a person, the others follow; 0 is the background with all that moves like it."""
+    """The label of a person's first part, followed by the others; 0 is the background and all that moves with it."""
     return 1 + person * len(PARTS)
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """One frame without its colours.
+    """The geometry of one frame.
 
     Attributes:
         labels: `(h, w)` uint16, see `label_of`.
@@ -42,16 +42,16 @@ def _inverse(maps: Float64s) -> Float64s:
 
 
 def displace(before: Layout, after: Layout, points: Float64s, labels: npt.NDArray[np.uint16]) -> Float64s:
-    """Where surface points go from one frame to the next.
+    """Displacements of surface points from one frame to the next.
 
     Args:
-        before: the frame the points are seen in.
-        after: the next one.
+        before: the frame in which the points are seen.
+        after: the next frame.
         points: `(m, 2)` pixels in `before`.
-        labels: `(m,)` what each point belongs to.
+        labels: `(m,)` the label of each point.
 
     Returns:
-        `(m, 2)` displacements. A point that turns out of sight moves as if the surface were transparent.
+        `(m, 2)` displacements. A point that turns out of view moves as if the surface were transparent.
     """
     moved = _apply(compose(after.base, _inverse(before.base))[None], points)
     on_part = labels > 0
@@ -72,7 +72,7 @@ def displace(before: Layout, after: Layout, points: Float64s, labels: npt.NDArra
 
 
 def _apply(maps: Float64s, points: Float64s) -> Float64s:
-    """`(m or 1, 2, 3)` maps to `(m, 2)` points."""
+    """Apply maps `(m or 1, 2, 3)` to points `(m, 2)`."""
     x, y = points[:, 0], points[:, 1]
     return np.stack(
         [
@@ -84,7 +84,7 @@ def _apply(maps: Float64s, points: Float64s) -> Float64s:
 
 
 def dense_flow(before: Layout, after: Layout) -> tuple[Float32s, npt.NDArray[np.bool_]]:
-    """Flow `(h, w, 2)` of every pixel of `before`, and whether the point is still to be seen in `after` `(h, w)`."""
+    """Flow `(h, w, 2)` of every pixel of `before`, and whether its point is still visible in `after` `(h, w)`."""
     height, width = before.labels.shape
     motion = compose(after.base, _inverse(before.base))
     x, y = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)[:, None]

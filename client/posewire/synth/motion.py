@@ -1,4 +1,4 @@
-"""Who walks where and when: a script for every person, worked out once, so that any moment of a scene can be shown."""
+"""Motion of people: a script for every person, computed once, so that any moment of a scene can be rendered."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class _Waypoint:
 
 @dataclass(frozen=True)
 class Script:
-    """What one person does: a row per frame from one frame before the first to one after the last.
+    """The motion of one person: one row per frame, from one frame before the first to one after the last.
 
     Attributes:
         track: `(frames + 2, 9)`: across, depth (metres), yaw, gait phase, walk, wave, wave phase, crouch, look. Yaw is
             0 towards the camera and grows towards the right of the picture; it is unwrapped, so it can be interpolated.
-        wave_left: which arm waves.
+        wave_left: whether the left arm waves.
     """
 
     track: Float64s
     wave_left: bool
 
     def at(self, frame: float) -> tuple[float, float, float, Posture]:
-        """Across, depth, yaw and posture at a frame number, which may lie between two frames."""
+        """Across, depth, yaw and posture at a frame number, which may be fractional."""
         place = float(np.clip(frame + 1.0, 0.0, len(self.track) - 1.0))
         low = min(int(place), len(self.track) - 2)
         row = self.track[low] + (place - low) * (self.track[low + 1] - self.track[low])
@@ -59,7 +59,7 @@ class Script:
 
 
 def write_script(config: SceneConfig, camera: Camera, shape: BodyShape, person: int) -> Script:
-    """The script of person number `person`, from the seed alone."""
+    """The script of person number `person`; it depends only on the arguments, including the seed."""
     rng = np.random.default_rng([config.seed, 17, person])
     walker = _Walker(config, camera, shape, rng, person)
     for _ in range(int(_WARM_UP_S * config.fps)):
@@ -68,7 +68,7 @@ def write_script(config: SceneConfig, camera: Camera, shape: BodyShape, person: 
 
 
 class _Walker:
-    """Steers one person from waypoint to waypoint, a frame at a time."""
+    """Moves one person from waypoint to waypoint, frame by frame."""
 
     def __init__(
         self, config: SceneConfig, camera: Camera, shape: BodyShape, rng: np.random.Generator, person: int
@@ -101,7 +101,7 @@ class _Walker:
         return float(np.arctan2(across - self._across, -(depth - self._depth)))
 
     def step(self) -> list[float]:
-        """Advance by one frame; gives the row of `Script.track` that held before it."""
+        """Advance by one frame; returns the row of `Script.track` before it."""
         look = 0.25 * np.sin(0.9 * self._time + self._look_phase) + 0.1 * np.sin(2.3 * self._time)
         row = [self._across, self._depth, self._yaw, self._phase, self._walk, self._wave, self._wave_phase]
         row += [self._crouch, float(look)]
@@ -124,7 +124,7 @@ class _Walker:
         return row
 
     def _turn_to(self, heading: float) -> float:
-        """Turn at a human rate; gives the angle that is still missing."""
+        """Turn at a human rate; returns the remaining angle."""
         missing = float(np.angle(np.exp(1j * (heading - self._yaw))))
         turn = float(np.clip(missing, -4.0 * self._dt * self._hurry, 4.0 * self._dt * self._hurry))
         self._yaw += turn
@@ -158,15 +158,15 @@ def _waypoints(config: SceneConfig, camera: Camera, rng: np.random.Generator, pe
 
 
 def _lane(config: SceneConfig, camera: Camera, person: int) -> float:
-    """A distance of one's own, so that two bodies are never in the same place: lanes in shuffled order."""
+    """The person's own distance from the camera, so that bodies never intersect: lanes in shuffled order."""
     order = np.random.default_rng([config.seed, 29]).permutation(config.people)
     share = float(order[person] + 0.5) / config.people
-    # Equal steps in size on the picture, not in metres.
+    # Equal steps in apparent size, not in metres.
     return 1.0 / (1.0 / camera.farthest_m + share * (1.0 / camera.nearest_m - 1.0 / camera.farthest_m))
 
 
 def _outside(config: SceneConfig, camera: Camera, depth_m: float) -> float:
-    """`across` of a place where nobody is seen, not even by a camera that turns."""
+    """`across` of a position that is out of view even when the camera pans."""
     return 1.0 + 2.0 * config.pan + 0.55 / camera.half_width_m(depth_m) * (1.0 if config.speed < 2 else 1.3)
 
 
@@ -196,7 +196,7 @@ def _crossing(
     config: SceneConfig, camera: Camera, rng: np.random.Generator, person: int, lane: float
 ) -> Iterator[_Waypoint]:
     side = 1.0 if person % 2 else -1.0
-    # Close lanes: whoever crosses is hidden or hides.
+    # Close lanes: people who cross occlude each other.
     depth = camera.nearest_m + 0.6 * (lane - camera.nearest_m)
     yield _Waypoint(side * float(rng.uniform(0.3, 1.0)), depth, 0.0, _Action.NONE)
     while True:

@@ -1,7 +1,7 @@
-"""Drawn people in given poses: joints that somebody labelled in pictures, on bodies that we draw.
+"""Drawn people in given poses: joints from labelled pictures, on drawn bodies.
 
-Scenes walk and wave; labelled pictures hold everything that people do. What a label lacks is made up so that it looks
-right: how far each joint is from the camera, where body and head look, hands and feet.
+In scenes, people only walk and wave; labelled pictures contain all kinds of poses. What labels lack is chosen to look
+plausible: the distance of each joint from the camera, the directions of body and head, hands and feet.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _ROW = {name: row for row, name in enumerate(COCO17.names)}
 _FACE_ROWS = [_ROW[name] for name in FACE]
 _BODY_ROWS = [row for row in range(len(COCO17)) if row not in _FACE_ROWS]
 _TRUNK_M = 0.28
-"""From the middle of the shoulders to that of the hips, in body heights."""
+"""Distance from the middle of the shoulders to the middle of the hips, in body heights."""
 _LEAST_TRUNK = 0.4
-"""Trunks that are seen as shorter than this part of what the limbs let expect point at the camera: not for us."""
+"""A trunk that appears shorter than this share of the length expected from the limbs points at the camera: skipped."""
 _HEAD_YAWS = np.radians(np.arange(-180.0, 180.0, 15.0))
 
 
 @dataclass(frozen=True)
 class PosedPerson:
-    """The truth of a person that was painted.
+    """The ground truth of a painted person.
 
     Attributes:
         joints: `(19, 3)` float32 in the order of `posewire.joints.NANO19`: x, y, and 0 outside the picture, 1 hidden, 2
             visible.
-        box: `(4,)` xyxy around the body as if nothing hid it, clipped to the picture.
-        visible_fraction: seen pixels of the body, relative to all it would have.
+        box: `(4,)` xyxy around the whole body, hidden parts included, clipped to the picture.
+        visible_fraction: visible pixels of the body, as a share of those it has without occlusion.
     """
 
     joints: Float32s
@@ -61,7 +61,7 @@ class PosedPerson:
 
 
 def can_be_posed(labels: Float32s) -> npt.NDArray[np.bool_]:
-    """Which of the labels `(n, 17, 3)`, COCO's x, y, v, tell enough: all joints below the head, two of the face."""
+    """Which labels `(n, 17, 3)`, COCO's x, y, v, are sufficient: with all joints below the head and two of the face."""
     known = labels[..., 2] > 0
     return np.asarray(known[:, _BODY_ROWS].all(axis=1) & (known[:, _FACE_ROWS].sum(axis=1) >= 2))
 
@@ -69,16 +69,16 @@ def can_be_posed(labels: Float32s) -> npt.NDArray[np.bool_]:
 def paint_posed(
     image: Image, poses: Sequence[Float32s], rng: np.random.Generator, cloths: Sequence[Image] = ()
 ) -> list[PosedPerson]:
-    """Paint people over a picture, each before those painted earlier.
+    """Paint people onto a picture, each in front of those painted earlier.
 
     Args:
-        image: `(h, w, 3)` uint8 RGB; painted over.
+        image: `(h, w, 3)` uint8 RGB; modified.
         poses: labels `(17, 3)` that `can_be_posed`, in pixels of the picture.
-        rng: draws bodies, clothes and what the labels leave open.
-        cloths: pictures `(h, w, 3)` of whatever, of which some of the clothes are made.
+        rng: for bodies, clothes and everything that the labels leave open.
+        cloths: any pictures `(h, w, 3)`, from which some of the clothes are cut.
 
     Returns:
-        Those of the people who are not seen from above or below, nor wholly covered.
+        The painted people, without those seen from above or below and those completely covered.
     """
     canvas = np.dstack([image, np.zeros(image.shape[:2], np.uint8)])
     labels = np.zeros(image.shape[:2], np.uint16)
@@ -116,7 +116,7 @@ def _truth(actor: Actor, labels: npt.NDArray[np.uint16], visible_fraction: float
 
 
 def _dressed(rng: np.random.Generator, person: int, cloths: Sequence[Image]) -> Wardrobe:
-    """Drawn clothes, half of them made of pieces of pictures instead."""
+    """Drawn clothes, about half of them replaced by pieces of pictures."""
     wardrobe = draw_wardrobe(rng, person)
     if not cloths or rng.random() < 0.4:
         return wardrobe
@@ -136,7 +136,7 @@ def _dressed(rng: np.random.Generator, person: int, cloths: Sequence[Image]) -> 
 
 
 def _pixels_a_metre(shape: BodyShape, pose: Float32s) -> float | None:
-    """The scale that a pose is seen at; None if its trunk points at the camera."""
+    """The scale of a pose in pixels per metre; None if its trunk points at the camera."""
     at = {name: pose[row, :2].astype(np.float64) for name, row in _ROW.items()}
     seen = [float(np.linalg.norm(_middle(at, "shoulder") - _middle(at, "hip"))) / (_TRUNK_M * shape.height)]
     for side in ("left", "right"):
@@ -149,7 +149,7 @@ def _pixels_a_metre(shape: BodyShape, pose: Float32s) -> float | None:
                 ("knee", "ankle", shape.shin),
             )
         ]
-    # Perspective shortens, so the longer ones tell the truth.
+    # Foreshortening only makes parts shorter, so the larger scales are more reliable.
     scale = float(np.quantile(seen, 0.75))
     return scale if seen[0] > _LEAST_TRUNK * scale > 0 else None
 
@@ -162,8 +162,8 @@ def _posed(figure: Figure, pose: Float32s, scale: float, rng: np.random.Generato
     at = {name: joints[row] for name, row in JOINTS.items()}  # views
     shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
     down = (hips - shoulders) / np.linalg.norm(hips - shoulders)
-    across = np.array([down[1], -down[0]])  # to the right of the picture, for whoever stands upright
-    tall = float(np.linalg.norm(hips - shoulders)) / _TRUNK_M  # as `unit`, along the trunk
+    across = np.array([down[1], -down[0]])  # to the right of the picture, if the person stands upright
+    tall = float(np.linalg.norm(hips - shoulders)) / _TRUNK_M  # like `unit`, but measured along the trunk
 
     at["pelvis"][:] = hips
     at["neck_base"][:] = shoulders - 0.012 * tall * down
@@ -183,7 +183,7 @@ def _posed(figure: Figure, pose: Float32s, scale: float, rng: np.random.Generato
 
 
 def _place_head(at: dict[str, Float64s], pose: Float32s, unit: float, down: Float64s) -> float:
-    """Put neck, head and face where the labels of the face are; gives the head's yaw."""
+    """Fit neck, head and face to the labels of the face; returns the head's yaw."""
     known = [name for name in FACE if pose[_ROW[name], 2] > 0]
     labelled = np.array([at[name].copy() for name in known])
     axis = _direction(at["neck_base"] - labelled.mean(axis=0), down)  # from crown to chin
@@ -215,7 +215,7 @@ def _place_head(at: dict[str, Float64s], pose: Float32s, unit: float, down: Floa
 
 
 def _on_head(name: str, yaw: float, unit: float, axis: Float64s, sideways: Float64s) -> Float64s:
-    """Where a point of the face is in the picture, from the middle of the head."""
+    """Position of a point of the face in the picture, relative to the middle of the head."""
     azimuth, drop = FACE[name]
     swell = float(head_profile(np.array([drop]))[0])
     across = HEAD_WIDTH * np.sin(azimuth) * np.cos(yaw) + HEAD_DEPTH * np.cos(azimuth) * np.sin(yaw)
@@ -225,7 +225,7 @@ def _on_head(name: str, yaw: float, unit: float, axis: Float64s, sideways: Float
 def _trunk_yaw(
     at: dict[str, Float64s], across: Float64s, width: float, head_yaw: float, rng: np.random.Generator
 ) -> float:
-    """Where the trunk looks: by how wide the shoulders are seen, to the side to which the head looks."""
+    """Yaw of the trunk: the angle from the apparent width of the shoulders, the side from the direction of the head."""
     seen = float((at["left_shoulder"] - at["right_shoulder"]) @ across) / width
     turned = float(np.arccos(np.clip(seen, -1.0, 1.0)))
     side = np.sin(head_yaw) if abs(np.sin(head_yaw)) > 0.2 else rng.normal()
@@ -233,7 +233,7 @@ def _trunk_yaw(
 
 
 def _nearness(shape: BodyShape, pose: Float32s, yaw: float, rng: np.random.Generator) -> Float64s:
-    """Metres by which joints are nearer than the middle of the body: the nearer side, and what hides or is hidden."""
+    """Metres by which joints are nearer than the middle of the body: by side, and by what hides or is hidden."""
     nearness = np.zeros(len(JOINTS))
     for side, sign in (("left", 1.0), ("right", -1.0)):
         for limb, half in ((("shoulder", "elbow", "wrist"), shape.shoulder), (("hip", "knee", "ankle"), shape.hip)):
@@ -254,6 +254,6 @@ def _middle(at: dict[str, Float64s], joint: str) -> Float64s:
 
 
 def _direction(vector: Float64s, otherwise: Float64s) -> Float64s:
-    """The vector at length 1; `otherwise` if it has none."""
+    """The vector scaled to length 1; `otherwise` if its length is 0."""
     length = float(np.linalg.norm(vector))
     return vector / length if length > 1e-6 else otherwise

@@ -1,4 +1,4 @@
-"""A synthetic scene: frames with exact truth."""
+"""A synthetic scene: frames with exact ground truth."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _NOISE_MARGIN = 61
 
 
 class Scene:
-    """People who walk before a background, with the truth of every frame.
+    """People who walk in front of a background, with the ground truth of every frame.
 
-    Any frame can be had by its index, in any order; the same settings always give the same frames.
+    Frames can be indexed in any order; the same settings always give the same frames.
 
         >>> scene = Scene(SceneConfig.preset("crossing", seed=3, frames=50))
         >>> for frame in scene:
         ...     frame.image, frame.truth.joints, frame.truth.flow
 
     Args:
-        config: what the scene shows.
-        backgrounds: RGB pictures `(h, w, 3)` uint8 to choose the background from, instead of a drawn street.
+        config: settings of the scene.
+        backgrounds: RGB pictures `(h, w, 3)` uint8 from which the background is chosen, instead of a drawn street.
 
     Raises:
-        ValueError: a background is not such a picture.
+        ValueError: a background has another type or shape.
     """
 
     def __init__(self, config: SceneConfig, backgrounds: Sequence[Image] = ()) -> None:
@@ -64,7 +64,7 @@ class Scene:
         ]
         self._scripts = [write_script(config, self._camera, shape, person) for person, shape in enumerate(shapes)]
         self._noise = _sensor_noise(config)
-        # Of the last few frames, because each frame's truth needs the frame before.
+        # The last few frames are kept, since the ground truth of a frame needs the previous one.
         self._layouts: OrderedDict[int, Layout] = OrderedDict()
         self._placed: OrderedDict[float, list[Actor]] = OrderedDict()
 
@@ -87,7 +87,7 @@ class Scene:
         return SceneFrame(image, self._truth(index, actors, painting, layout))
 
     def _actors(self, frame: float) -> list[Actor]:
-        """Everybody's place and posture at a frame number, which may lie between two frames."""
+        """Position and posture of all people at a frame number, which may be fractional."""
         if frame not in self._placed:
             self._placed[frame] = self._place(frame)
             _forget_oldest(self._placed)
@@ -108,7 +108,7 @@ class Scene:
         return paint(self._backdrop, self._pillars, actors, motion, (self.config.width, self.config.height))
 
     def _expose(self, index: int) -> Image:
-        """The mean of several moments while the shutter is open."""
+        """The mean of several moments of the exposure."""
         offsets = np.linspace(-0.5, 0.5, _EXPOSURES) * self.config.motion_blur
         total = np.zeros((self.config.height, self.config.width, 4), np.float32)
         for offset in offsets.tolist():
@@ -116,7 +116,7 @@ class Scene:
         return np.asarray(np.rint(total / _EXPOSURES), np.uint8)
 
     def _photograph(self, index: int, image: Image) -> Image:
-        """Flicker of the light and noise of the sensor."""
+        """Add flicker and sensor noise."""
         rng = np.random.default_rng([self.config.seed, 41, index])
         gain = 1.0 + self.config.flicker * (np.sin(index / self.config.fps * 1.9) + rng.normal(0.0, 0.25))
         if self.config.flicker > 0.0:
@@ -137,7 +137,7 @@ class Scene:
         return layout
 
     def _layout(self, index: int) -> Layout:
-        """The layout of a frame; painted anew when it was not one of the last."""
+        """The layout of a frame; painted again if it was not one of the last."""
         if index not in self._layouts:
             actors = self._actors(index)
             return self._remember(index, self._paint(index, actors), actors)
@@ -187,7 +187,7 @@ def _forget_oldest(kept: OrderedDict[Any, Any]) -> None:
 
 
 def _sensor_noise(config: SceneConfig) -> npt.NDArray[np.int16] | None:
-    """A field of noise larger than the frame; every frame sees another part of it."""
+    """A noise field larger than the frame; every frame uses a different part of it."""
     if config.sensor_noise == 0.0:
         return None
     shape = (config.height + _NOISE_MARGIN, config.width + _NOISE_MARGIN, 3)
@@ -205,7 +205,7 @@ def _inside(box: Float64s, width: int, height: int) -> bool:
 
 
 def _area(outline: Float64s, box: Float64s) -> int:
-    """Pixels of a silhouette, wherever it is."""
+    """Number of pixels of a silhouette, even outside the picture."""
     corner = np.floor(box[:2])
     size = np.ceil(box[2:] - corner).astype(int) + 1
     mask = np.zeros((size[1], size[0]), np.uint8)

@@ -1,4 +1,4 @@
-"""Scores of tracked people against the truth of a synthetic scene."""
+"""Scores of tracked people against the ground truth of a synthetic scene."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Score", "Scorer"]
 
 @dataclass(frozen=True)
 class Score:
-    """How well people were found and told apart.
+    """How well people were found and distinguished.
 
     Attributes:
-        frames: frames that were scored.
-        people: persons to be found, summed over the frames.
-        missed: of these, how many were not found.
-        false_people: found persons who are not there, summed over the frames.
-        identity_switches: how often a person's id became another one.
-        switches_on_return: of these, those of people who came back after more than `Scorer.longest_gap` frames out of
-            sight, whom only their looks could tell.
-        identities: people who were to be found at least once.
-        ids_used: ids that were given to anybody.
-        mean_error_px: mean distance of the visible joints of found people from the truth; NaN without any.
-        pck: share of these within half a head size (0.6 times the diagonal of the head's box, as PCKh has it).
+        frames: number of scored frames.
+        people: number of people to be found, summed over the frames.
+        missed: how many of these were not found.
+        false_people: number of found people who do not exist, summed over the frames.
+        identity_switches: how often a person's id changed.
+        switches_on_return: how many of these were of people who returned after more than `Scorer.longest_gap` frames
+            out of sight, and could only be recognised by their appearance.
+        identities: number of different people to be found.
+        ids_used: number of different ids that were assigned.
+        mean_error_px: mean error of the visible joints of found people; NaN without any.
+        pck: share of these joints within half a head size (0.6 times the diagonal of the head box, as in PCKh).
         mean_oks: mean object keypoint similarity of the found people; NaN without any.
     """
 
@@ -55,22 +55,22 @@ class Score:
 
 @dataclass
 class Scorer:
-    """Compares what a tracker says with the truth, frame by frame.
+    """Compares the results of a tracker with the ground truth, frame by frame.
 
         >>> scorer = Scorer(joint_set)
         >>> scorer.add(truth, ids, boxes, joints)
         >>> scorer.score().identity_switches
 
-    A tracked person is taken for the true one with the most similar pose, at most one for one; whoever was matched in
-    the frame before stays so while the similarity allows it (as in the CLEAR MOT metrics). Those who are hardly visible
-    need not be found, and it is no fault to find them.
+    A tracked person is matched with the true one with the most similar pose, one to one; existing pairs are kept while
+    they are similar enough (as in the CLEAR MOT metrics). People who are hardly visible need not be found, and finding
+    them is not an error.
 
     Args:
-        joint_set: what the rows of the tracked joints mean.
-        least_oks: similarity from which two poses are of the same person, 0..1.
-        least_visible: who is visible to a smaller fraction need not be found, 0..1.
-        longest_gap: frames for which a tracker may be expected to remember who is out of sight: one fewer than the
-            length of its queue, which is 10 by default.
+        joint_set: of the tracked joints.
+        least_oks: lowest OKS at which two poses can be of the same person, 0..1.
+        least_visible: people with a smaller visible fraction need not be found, 0..1.
+        longest_gap: number of frames for which a tracker is expected to remember people out of sight: the length of its
+            queue minus 1.
 
     Raises:
         ValueError: a threshold is outside 0..1.
@@ -107,15 +107,15 @@ class Scorer:
             truth: of the frame.
             ids: `(n,)` track ids.
             boxes: `(n, 4)` xyxy pixels.
-            joints: `(n, k, 3)` x, y, score; the score is not looked at.
+            joints: `(n, k, 3)` x, y, score; the score is ignored.
 
         Raises:
-            ValueError: shapes that do not belong together, or an id that occurs twice.
+            ValueError: the shapes do not match, or an id occurs twice.
         """
         expected = [(len(ids),), (len(ids), 4), (len(ids), len(self.joint_set), 3)]
         given = [ids.shape, boxes.shape, joints.shape]
         if given != expected:
-            raise ValueError(f"ids, boxes and joints have shapes {given}; {expected} belong together")
+            raise ValueError(f"ids, boxes and joints have shapes {given}; they must be {expected}")
         if len(np.unique(ids)) != len(ids):
             raise ValueError(f"frame {truth.index}: an id occurs twice in {ids.tolist()}")
         true_joints = NANO19.convert(truth.joints, to=self.joint_set)
@@ -137,7 +137,7 @@ class Scorer:
         self._false += int((~excused).sum())
 
     def _note_seen(self, person: int, frame: int) -> None:
-        """Somebody is to be found."""
+        """Record that a person is to be found in this frame."""
         if frame - self._last_seen.get(person, frame) > self.longest_gap + 1:
             self._returned.add(person)
         self._last_seen[person] = frame
@@ -156,7 +156,7 @@ class Scorer:
         self._relative_errors += (errors / (0.6 * np.hypot(head[2] - head[0], head[3] - head[1]))).tolist()
 
     def _oks(self, truth: FrameTruth, true_joints: Float32s, joints: Float32s) -> Float32s:
-        """`(true, tracked)` similarity over the joints that are in the picture."""
+        """OKS `(true, tracked)` over the joints in the picture."""
         size = truth.full_boxes[:, 2:] - truth.full_boxes[:, :2]
         area = np.maximum(AREA_OF_BOX * size.prod(axis=1), 1.0)
         gap = ((true_joints[:, None, :, :2] - joints[None, :, :, :2]) ** 2).sum(axis=-1)
@@ -166,7 +166,7 @@ class Scorer:
         return np.asarray(alike.sum(axis=-1) / np.maximum(counted.sum(axis=-1), 1)[:, None], np.float32)
 
     def _match(self, truth: FrameTruth, ids: npt.NDArray[np.int64], oks: Float32s) -> Iterator[tuple[int, int]]:
-        """One-to-one pairs (true row, tracked row): those of before first, then the most similar."""
+        """One-to-one pairs (true row, tracked row): existing pairs first, then the most similar."""
         open_pairs = [
             (self._last.get(int(truth.ids[row])) != int(ids[column]), -float(oks[row, column]), row, column)
             for row, column in np.argwhere(oks >= self.least_oks).tolist()

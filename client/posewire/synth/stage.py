@@ -21,15 +21,15 @@ Labels = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Actor:
-    """A person in one moment of the scene.
+    """A person at one moment of the scene.
 
     Attributes:
         person: row of the person, from 0.
-        figure: what the person looks like.
+        figure: the appearance of the person.
         pose: in the unmoved picture.
-        maps: `(parts, 2, 3)` of the pose, as the moved camera sees them.
+        maps: `(parts, 2, 3)` of the pose, as seen by the moved camera.
         depth_m: distance from the camera.
-        foot: x, y on the ground and pixels to a metre, in the unmoved picture.
+        foot: x, y on the ground and pixels per metre, in the unmoved picture.
     """
 
     person: int
@@ -52,7 +52,7 @@ class Painting:
     Attributes:
         image: `(h, w, 4)` uint8, RGB and an unused channel.
         labels: `(h, w)` uint16.
-        painted: pixels of each person before anything nearer was painted, by person.
+        painted: number of pixels of each person before anything nearer was painted, by person.
     """
 
     image: Image
@@ -63,7 +63,7 @@ class Painting:
 def paint(
     backdrop: Backdrop, pillars: list[Pillar], actors: list[Actor], motion: Float64s, size: tuple[int, int]
 ) -> Painting:
-    """Paint a frame of `size` (width, height) as seen by a camera that moved by `motion` `(2, 3)`."""
+    """Paint a frame of `size` (width, height) as seen by a camera moved by `motion` `(2, 3)`."""
     image = backdrop.show(motion, *size)
     labels: Labels = np.zeros(image.shape[:2], np.uint16)
     for actor in actors:
@@ -79,7 +79,7 @@ def paint(
 
 
 def put_figure(image: Image, labels: Labels, actor: Actor) -> int:
-    """Paint all parts of a body into `image` `(h, w, 4)` and `labels`; gives the number of pixels it covers."""
+    """Paint all parts of a body into `image` `(h, w, 4)` and `labels`; returns the number of pixels it covers."""
     first, regions = label_of(actor.person), []
     for part in actor.pose.order.tolist():
         if not _touches(image, actor.maps[part]):
@@ -100,7 +100,7 @@ _MATERIAL_CORNERS = np.array([[-1.0, -1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
 
 
 def _touches(image: Image, to_frame: Float64s) -> bool:
-    """Whether a part can be in the picture at all."""
+    """Whether a part can be visible in the picture."""
     corners = to_frame[:, :2] @ _MATERIAL_CORNERS + to_frame[:, 2:]
     low, high = corners.min(axis=1), corners.max(axis=1)
     height, width = image.shape[:2]
@@ -108,7 +108,7 @@ def _touches(image: Image, to_frame: Float64s) -> bool:
 
 
 def _put(image: Image, labels: Labels, sprite: Image, placed: Float64s, label: int) -> tuple[int, int, int, int] | None:
-    """Blend a premultiplied sprite and mark its pixels; gives the region touched (x0, y0, x1, y1), None outside."""
+    """Blend in a premultiplied sprite and label its pixels; returns its region (x0, y0, x1, y1), None if outside."""
     rows, columns = sprite.shape[:2]
     corners = placed[:, :2] @ np.array([[0, columns, 0, columns], [0, 0, rows, rows]], np.float64) + placed[:, 2:]
     x0, y0 = np.maximum(np.floor(corners.min(axis=1)).astype(int), 0)
@@ -140,7 +140,7 @@ _SHADOW = cv2.merge([_shadow()] * 4)
 
 
 def _shadow_map(actor: Actor) -> Float64s:
-    """From the shadow's pixels to the ground at the feet of an actor."""
+    """The map from the shadow's pixels to the ground at an actor's feet."""
     x, y, scale = actor.foot
     half = (_SHADOW_PX - 1) / 2
     reach_x, reach_y = 0.46 * scale / half, 0.13 * scale / half

@@ -1,8 +1,8 @@
-"""What people wear and how they look: textures that wrap around the parts of a body.
+"""Clothes and appearance of people: textures that wrap around the parts of a body.
 
 A texture is `(rows, columns, 3)` uint8 RGB: rows run along the part, columns around it. The first column is the back,
-the middle one the front (azimuth 0), azimuth grows towards the person's left. All textures carry fine noise, so that
-optical flow has something to hold on to.
+the middle one the front (azimuth 0), azimuth grows towards the person's left. All textures have fine noise, so that
+optical flow can follow them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Wardrobe:
 
 
 def draw_wardrobe(rng: np.random.Generator, person: int) -> Wardrobe:
-    """The looks of one person. Neighbouring numbers get different colours of shirt."""
+    """Draw the textures of one person. People with neighbouring numbers get different shirt colours."""
     skin = _vary(rng, _SKINS[int(rng.integers(len(_SKINS)))], 8)
     hair = _vary(rng, _HAIRS[int(rng.integers(len(_HAIRS)))], 8)
     start = int(rng.integers(2)) * 3

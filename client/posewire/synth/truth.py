@@ -1,4 +1,4 @@
-"""The exact truth of a synthetic frame."""
+"""The exact ground truth of a synthetic frame."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["FrameTruth", "SceneFrame", "TrueFlow"]
 
 
 class TrueFlow:
-    """The true flow between two frames, exact at any point; has the `at` of every flow field in posewire."""
+    """The true flow between two frames, exact at any point; implements `at` like every flow field in posewire."""
 
     def __init__(self, before: Layout, after: Layout) -> None:
         self._before, self._after = before, after
 
     def at(self, points: Float32s) -> Float32s:
-        """Displacements `(m, 2)` of the surfaces seen at `points` `(m, 2)`, pixels of the previous frame.
+        """Displacements `(m, 2)` of the surfaces at `points` `(m, 2)`, pixels of the previous frame.
 
-        Points outside the picture move like the nearest pixel's surface.
+        Points outside the picture move like the surface at the nearest pixel.
         """
         height, width = self._before.labels.shape
         nearest = np.rint(points).astype(np.intp)
@@ -35,18 +35,18 @@ class TrueFlow:
 
 @dataclass(frozen=True, eq=False)
 class FrameTruth:
-    """Who is where in one frame. Rows are the people of whom anything would be in the picture if nothing hid them.
+    """The people in one frame. Rows are the people who are at least partly within the picture, even if hidden.
 
     Attributes:
         index: of the frame.
-        time_s: of the frame, from the scene's begin.
-        ids: `(n,)` int64, 1 and up; a person keeps the id when leaving and coming back.
-        joints: `(n, 19, 3)` float32 in the order of `posewire.joints.NANO19`: x, y and visibility, which is 0 outside
-            the picture (x, y still true), 1 hidden by a thing, a person or the own body, 2 visible.
-        boxes: `(n, 4)` float32 xyxy around the body as if nothing hid it, clipped to the picture.
+        time_s: of the frame, from the start of the scene.
+        ids: `(n,)` int64, starting at 1; people who leave and return keep their ids.
+        joints: `(n, 19, 3)` float32 in the order of `posewire.joints.NANO19`: x, y and visibility: 0 outside the
+            picture (x, y are still correct), 1 hidden by an object, a person or the person's own body, 2 visible.
+        boxes: `(n, 4)` float32 xyxy around the whole body, hidden parts included, clipped to the picture.
         full_boxes: `(n, 4)` the same, not clipped.
-        head_boxes: `(n, 4)` xyxy around the head as if nothing hid it, not clipped.
-        visible_fraction: `(n,)` float32: seen pixels of the body, relative to all it would have.
+        head_boxes: `(n, 4)` xyxy around the whole head, hidden parts included, not clipped.
+        visible_fraction: `(n,)` float32: visible pixels of the body, as a share of those it has without occlusion.
         joint_flow: `(n, 19, 2)` float32: this frame's joints minus those of the previous frame; 0 in the first frame.
     """
 
@@ -64,7 +64,7 @@ class FrameTruth:
 
     @cached_property
     def instances(self) -> npt.NDArray[np.uint16]:
-        """`(h, w)` the id of the person seen at each pixel; 0 where nobody is."""
+        """`(h, w)` the id of the person visible at each pixel; 0 where there is none."""
         labels = self.layout.labels
         return np.where(labels > 0, (labels - 1) // np.uint16(len(PARTS)) + 1, 0).astype(np.uint16)
 
@@ -80,7 +80,7 @@ class FrameTruth:
 
     @property
     def flow_valid(self) -> npt.NDArray[np.bool_]:
-        """Where, `(h, w)`, a point of the previous frame is still to be seen in this one; everywhere in the first."""
+        """`(h, w)` where a point of the previous frame is still visible in this one; everywhere in the first frame."""
         return self._dense[1]
 
     @cached_property
@@ -88,13 +88,13 @@ class FrameTruth:
         return dense_flow(self._before(), self.layout)
 
     def seen(self, at_least: float = 0.2) -> npt.NDArray[np.bool_]:
-        """`(n,)` who is visible to at least that fraction: those whom a tracker can be asked for."""
+        """`(n,)` whose visible fraction is at least `at_least`: the people a tracker can be expected to find."""
         return self.visible_fraction >= at_least
 
 
 @dataclass(frozen=True, eq=False)
 class SceneFrame:
-    """A frame and its truth.
+    """A frame and its ground truth.
 
     Attributes:
         image: `(h, w, 3)` uint8 RGB.

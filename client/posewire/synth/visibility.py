@@ -1,4 +1,4 @@
-"""Which joints are to be seen, read off the labels of the rendered frame."""
+"""Which joints are visible, determined from the labels of the rendered frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FACE_AZIMUTHS", "joint_visibility"]
 
 
 def _own_parts() -> tuple[list[frozenset[int]], dict[int, float]]:
-    """Per joint of NANO19: the parts on whose surface it is seen; and joints that the trunk shows when near enough."""
+    """For each joint of NANO19 the parts that show it; and the joints that the trunk shows too if near enough."""
     skull, own = {PART_ROW["head"], PART_ROW["nose"]}, []
     trunk: dict[int, float] = {}
     limbs = {"elbow": ("upper_arm", "forearm"), "wrist": ("forearm", "hand"), "knee": ("thigh", "shin"),
@@ -35,11 +35,11 @@ _OWN_PARTS, _SHOWN_BY_TRUNK = _own_parts()
 _TRUNK_PARTS = frozenset({PART_ROW["torso"], PART_ROW["hips"]})
 FACE_AZIMUTHS = {"nose": (0.0, 98.0), "left_eye": (27.0, 84.0), "right_eye": (-27.0, 84.0),
                   "left_ear": (97.0, 95.0), "right_ear": (-97.0, 95.0)}  # fmt: skip
-"""Azimuth of a point of the face, and up to which angle from the camera it is seen, degrees."""
+"""Azimuth of each point of the face, and the largest angle from the camera at which it is visible, degrees."""
 
 
 def joint_visibility(actor: Actor, joints: Float64s, labels: npt.NDArray[np.uint16]) -> list[int]:
-    """0 outside, 1 hidden, 2 visible, for each joint `(19, 2)` of one person."""
+    """Visibility of each joint `(19, 2)` of one person: 0 outside, 1 hidden, 2 visible."""
     height, width = labels.shape
     states = []
     for row, (x, y) in enumerate(np.rint(joints).astype(int).tolist()):

@@ -1,4 +1,4 @@
-"""Where results go: JSON lines, COCO results, PoseTrack annotations, annotated video."""
+"""Writers of results: JSON lines, COCO results, PoseTrack annotations, annotated video."""
 
 from posewire.output_files import ResultWriter
 from posewire.writers._coco import CocoResultsWriter

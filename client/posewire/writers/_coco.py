@@ -1,4 +1,4 @@
-"""COCO results: what pycocotools evaluates."""
+"""COCO results, as evaluated by pycocotools."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["CocoResultsWriter"]
 class CocoResultsWriter(ResultWriter):
     """Results as a COCO results file, which pycocotools reads.
 
-    A list of `image_id`, `category_id` (1, as in COCO, unless another is given), `keypoints` (17 times x, y, score),
-    `score` and `bbox` [x, y, w, h]. Joints are converted to COCO's 17 by name. The format has no ids, and no place for
-    frames without a result: these have no entries, and `missed` lists them.
+    A list of objects with `image_id`, `category_id` (1, as in COCO, unless another is given), `keypoints` (17 times x,
+    y, score), `score` and `bbox` [x, y, w, h]. Joints are converted to COCO's 17 by name. The format has no track ids
+    and cannot represent frames without a result: these have no entries, and `missed` lists them.
 
         with CocoResultsWriter("dt.json", estimate.joint_set) as writer:
             writer.add(image_id, estimate.people)
 
     Args:
-        path: of the file, which appears when the writer is closed.
+        path: the file, which appears when the writer is closed.
         joint_set: of the results.
 
     Raises:
@@ -54,7 +54,7 @@ class CocoResultsWriter(ResultWriter):
             self.missed.append(result.frame)
 
     def add(self, image_id: int, people: Sequence[Person], *, category_id: int = 1) -> None:
-        """Add the people of one picture; `category_id` is that of people in the ground truth."""
+        """Add the people of one picture; `category_id` is the id of people in the ground truth."""
         self._check_open()
         if not people:
             return

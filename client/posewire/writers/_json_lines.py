@@ -1,4 +1,4 @@
-"""JSON lines: a header, then one object a frame, on disk as soon as it is written."""
+"""JSON lines: a header, then one object per frame, each flushed as soon as it is written."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class JsonLinesWriter(ResultWriter):
     """Results as JSON lines. Each line is flushed, so that the file can be followed and survives a crash.
 
     The first line is a header: `joints` (names), `joint_set`, `skeleton` (pairs of indices), `source`, `settings`,
-    `models`. Then one object a frame: `frame`, `time_s`, `people` [{`id`, `score`, `box` [x, y, w, h], `joints`
+    `models`. Then one object per frame: `frame`, `time_s`, `people` [{`id`, `score`, `box` [x, y, w, h], `joints`
     [[x, y, score]...], `source`}], `timings_ms`. A frame without a result has no people and no timings, and says why:
-    `status` (`failed`, `dropped`), `reason`, `message`. Pictures of a folder carry their `name`. The first frame
-    after a lost connection says so: `reconnected` {`address`, `ids_go_on`, `refusal`}; if ids do not go on, they begin
-    with 1 again.
+    `status` (`failed`, `dropped`), `reason`, `message`. Pictures of a folder have their `name`. The first tracked frame
+    after a lost connection has `reconnected` {`address`, `ids_go_on`, `refusal`}; if ids do not go on, they start at 1
+    again.
 
         with client.track("walk.mp4") as stream, JsonLinesWriter("walk.jsonl", stream.info, "walk.mp4") as writer:
             for result in stream:
                 writer.write(result)
 
     Args:
-        path: of the file; what was there before is overwritten.
+        path: the file; an existing one is overwritten.
         info: of the stream.
         source: the name of the source, for the header.
 
@@ -90,8 +90,8 @@ class JsonLinesWriter(ResultWriter):
             raise output_error(self._path, error) from error
 
     def _give_up(self) -> None:
-        """What was written stays: every line is whole, but for one that the disk had no room for."""
-        with contextlib.suppress(OSError):  # of a line that could not be written, which has been told
+        """Keep what was written: every line is complete, except one for which the disk had no room."""
+        with contextlib.suppress(OSError):  # a line that could not be written, which was reported before
             self._file.close()
 
 
@@ -106,7 +106,7 @@ def _person_object(person: Person) -> dict[str, Any]:
 
 
 def _settings_object(settings: StreamSettings) -> dict[str, Any]:
-    """The settings in force, those of the tracker among the others, without what has no value."""
+    """The effective settings, with those of the tracker on the same level; settings without a value are left out."""
     flat = asdict(settings)
     flat |= flat.pop("tracker")
     return {name: value for name, value in flat.items() if value is not None and value != ""}

@@ -1,4 +1,4 @@
-"""PoseTrack 2018 annotations: what poseval and the PoseTrack 2018 tools read."""
+"""PoseTrack 2018 annotations, as read by poseval and the PoseTrack 2018 tools."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from posewire.results import FrameResult, Person
 __all__ = ["PoseTrackWriter"]
 
 SEQUENCE_NAME = re.compile(r"([0-9]{5,6})_[A-Za-z0-9_]+")
-"""What PoseTrack calls a sequence; its number is the first group."""
+"""The form of PoseTrack's sequence names; the first group is the number."""
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame whose number, and with it its ids, is not settled before all frames are known."""
+    """A frame whose number, and so its ids, are not final until all frames are known."""
 
     name: str
     image: dict[str, Any]
@@ -33,9 +33,9 @@ class _Frame:
 class PoseTrackWriter(ResultWriter):
     """Results as a PoseTrack 2018 file: `images`, `annotations` with ids and scores, `categories`.
 
-    Every frame has its entry in `images`, as poseval wants one for each frame of the ground truth. A frame without a
-    result has no annotations, and carries `posewire_status` and `posewire_message`, which other programs pass over.
-    Annotations have the data set's ids, two digits after that of their frame; more in a file with a larger crowd.
+    Every frame has an entry in `images`, since poseval needs one for each frame of the ground truth. A frame without a
+    result has no annotations, but `posewire_status` and `posewire_message`, which other programs ignore. Annotation ids
+    are as in the data set: the frame's id and two more digits; more digits if a frame has more than 100 people.
 
         with client.track("walk.mp4") as stream:
             with PoseTrackWriter("000001_walk_test.json", stream.info.joint_set, sequence="000001_walk_test") as writer:
@@ -43,16 +43,16 @@ class PoseTrackWriter(ResultWriter):
                     writer.write(result)
 
     Args:
-        path: of the file, which appears when the writer is closed.
+        path: the file, which appears when the writer is closed.
         joint_set: of the results.
-        sequence: name of the sequence, a number of five or six digits and a name, as poseval takes them apart. It gives
+        sequence: name of the sequence: a number of five or six digits, `_` and a name, as parsed by poseval. It defines
             the names of the frames, `images/SEQUENCE/000000.jpg`, and their ids. Pictures of a folder keep their names
-            if all of these are different numbers.
-        joint_score_threshold: joints with a lower score are left out, and people who have none left: whatever is in the
-            file is scored, and the paper drops joints below 0.4.
+            if these are all different numbers.
+        joint_score_threshold: joints with a lower score are left out, and so are people with no joints left: everything
+            in the file is scored, and the paper drops joints below 0.4.
 
     Raises:
-        OutputError: the file cannot be written, or the name of the sequence has another form.
+        OutputError: the file cannot be written, or the sequence name has another form.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class PoseTrackWriter(ResultWriter):
         """Add one frame.
 
         Raises:
-            MisuseError: a frame of that number was written already.
+            MisuseError: a frame with this number was written already.
         """
         self._check_open()
         if result.frame in self._frames:
@@ -93,7 +93,7 @@ class PoseTrackWriter(ResultWriter):
         if not result.tracked:
             image |= {"posewire_status": str(result.status), "posewire_message": result.message}
         if result.reconnected is not None and not result.reconnected.resumed:
-            self._ids_before = self._largest_id  # ids begin with 1 again: in the file they stay different
+            self._ids_before = self._largest_id  # ids start at 1 again; in the file they stay unique
         annotations: list[dict[str, Any]] = []
         for person in result.people:
             joints = self._joint_set.convert(person.joints[None], POSETRACK15)[0]
@@ -103,7 +103,7 @@ class PoseTrackWriter(ResultWriter):
         self._frames[result.frame] = _Frame(result.name, image, annotations)
 
     def _annotation(self, person: Person, joints: Float32s, place: int) -> dict[str, Any]:
-        """One person; `id` is the place in the frame until the frame has its own."""
+        """One person; `id` is the index in the frame until the frame's own id is final."""
         track_id = self._ids_before + person.id
         self._largest_id = max(self._largest_id, track_id)
         keypoints: list[float] = []
@@ -124,7 +124,7 @@ class PoseTrackWriter(ResultWriter):
     def _finish(self) -> None:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        # Readers such as pycocotools look annotations up by their ids, and would take one for another.
+        # Ids must be unique: readers such as pycocotools look annotations up by id.
         most = max((len(frame.annotations) for frame in self._frames.values()), default=0)
         places = 10 ** max(2, len(str(most - 1)))
         for frame, (number, name) in zip(self._frames.values(), _numbered(self._frames), strict=True):
@@ -141,9 +141,9 @@ class PoseTrackWriter(ResultWriter):
 
 
 def _numbered(frames: Mapping[int, _Frame]) -> list[tuple[int, str]]:
-    """Number and name of every frame: its picture's own if all are different numbers, else by its place in the stream.
+    """Number and name of every frame: from its picture's name if all are different numbers, else the frame number.
 
-    With some of each, two frames could have one number, and with it one id.
+    A mixture of both could give two frames the same number, and so the same id.
     """
     stems = [Path(frame.name).stem for frame in frames.values()]
     if all(stem.isascii() and stem.isdecimal() for stem in stems) and len(set(map(int, stems))) == len(stems):

@@ -23,31 +23,31 @@ from posewire.sources._frames import picture_fault
 
 __all__ = ["VideoWriter", "check_video_name"]
 
-# The frame times of all usual rates, 30000/1001 among them, are whole numbers of it, and MPEG-4 allows no finer one.
+# Frame times of all common rates, 30000/1001 included, are multiples of it, and MPEG-4 allows no finer one.
 _TIME_BASE = Fraction(1, 60_000)
-# By preference: the encoder, its options, and bits a pixel where it knows no constant quality.
+# In order of preference: encoder, options, and bits per pixel if it does not support constant quality.
 _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
     ("libx264", {"preset": "veryfast", "crf": "20"}, None),
     ("mpeg4", {}, 0.25),
 )
-# Containers whose index is moved to the front, so that a video plays while it comes.
+# Containers whose index is moved to the front, so that a video plays while it is downloaded.
 _INDEX_AT_END = (".mp4", ".m4v", ".mov")
-# FFmpeg's names of the containers that hold the time of every frame. AVI, MXF and MPEG-PS count frames at a fixed rate.
+# Containers, by FFmpeg's names, that store the time of every frame. AVI, MXF and MPEG-PS have a fixed frame rate.
 _KEEPING_TIMES = ("3g2", "3gp", "flv", "ipod", "matroska", "mov", "mp4", "mpegts", "nut", "webm")
-# Of these, the ones that take the beginning of a video, or its length, from the times of decoding, which B-frames
-# change: the first one is before the first picture, and a gap before the last pictures would be left out.
+# Those that take the start or length of a video from decoding times, which B-frames change: the first decoding time
+# would be before the first picture, and a gap before the last pictures would be lost.
 _BY_DECODING_TIMES = ("3g2", "3gp", "flv", "ipod", "mov", "mp4", "mpegts", "nut")
-# A clock that goes back by more than the one, or on by more than the other, was set; MP4 holds no gap of five hours.
+# A clock that jumps back or forward by more than these was set; MP4 cannot store a gap of five hours.
 _BACK_S, _ON_S = 1.0, 4 * 3600.0
-# Endings that people may want; which of them work is for PyAV to say.
+# Common suffixes for suggestions, of which those are shown that this build of PyAV supports.
 _SUGGESTED = (".mp4", ".mkv", ".mov", ".m4v", ".ts")
 
 
 class VideoWriter(ResultWriter):
-    """The frames with the people drawn onto them, as a video: H.264 where this build of PyAV has it, else MPEG-4.
+    """A video of the frames with the people drawn onto them: H.264 if this build of PyAV has it, else MPEG-4.
 
-    Frames keep their times, so that the video runs as the source did, whatever its rate. A frame without a result is
-    shown with a note instead of people; one without a picture is left out, and the one before stays for as long.
+    Frames keep their times, so that the video plays like the source at any frame rate. A frame without a result has a
+    note instead of people; one without a picture is left out, and the previous one is shown for longer.
 
         with client.track("walk.mp4", keep_images=True) as stream:
             with VideoWriter("out.mp4", stream.info.joint_set, fps=stream.source.fps) as writer:
@@ -55,18 +55,18 @@ class VideoWriter(ResultWriter):
                     writer.write(result)
 
     Args:
-        path: of the file, which appears when the writer is closed; the suffix says the container. Without a picture
-            there is no video: then what was there before stays.
+        path: the file, which appears when the writer is closed; its suffix selects the container. If no picture was
+            written, there is no video, and an existing file stays.
         joint_set: of the results.
-        fps: the rate that is announced; None: 25.
-        trail_length: frames that trails reach back; 0: no trails.
+        fps: the frame rate in the header; None: 25.
+        trail_length: number of frames that trails reach back; 0: no trails.
         boxes: draw the boxes.
         labels: draw the ids.
 
     Raises:
         InvalidSettings: `fps` is not above 0 and finite.
-        OutputError: the file cannot be written, or its suffix stands for no container that can hold the video and the
-            times of its frames, as AVI cannot.
+        OutputError: the file cannot be written, or its suffix is not that of a container that can store the video and
+            the times of its frames (AVI cannot).
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class VideoWriter(ResultWriter):
             raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite, or None for 25")
         self._path = Path(path)
         self._joint_set = joint_set
-        self._fps = float(fps or 25.0)  # which numpy's are not
+        self._fps = float(fps or 25.0)  # converts numpy's numbers too
         self._trails = Trails(trail_length) if trail_length else None
         self._boxes = boxes
         self._labels = labels
@@ -105,18 +105,18 @@ class VideoWriter(ResultWriter):
             ) from error
 
     def write(self, result: FrameResult) -> None:
-        """Draw the people of a result onto its picture, and add that.
+        """Draw the people of a result onto its picture, and add it.
 
         Raises:
-            MisuseError: a tracked frame comes without its picture.
-            InvalidSettings, OutputError: as `add`.
+            MisuseError: a tracked frame has no picture.
+            InvalidSettings, OutputError: as in `add`.
         """
         if result.image is None:
             if result.tracked:
                 raise MisuseError("results come without pictures; open the stream with keep_images=True")
             return
         if self._trails is not None and result.reconnected is not None and not result.reconnected.resumed:
-            self._trails = Trails(self._trails.length)  # ids start anew, and mean other people
+            self._trails = Trails(self._trails.length)  # ids start at 1 again, for other people
         picture = draw_people(
             result.image,
             result.people,
@@ -130,14 +130,14 @@ class VideoWriter(ResultWriter):
         self.add(picture, result.time_s)
 
     def add(self, picture: Image, time_s: float) -> None:
-        """Add a picture `(h, w, 3)` uint8 RGB as it is; times must increase.
+        """Add a picture `(h, w, 3)` uint8 RGB unchanged; times must increase.
 
-        Where they go back by more than a second, or on by more than four hours, since a clock was set or another
-        recording begins, the video goes on a frame later.
+        If the time jumps back by more than a second, or forward by more than four hours, because a clock was set or
+        another recording begins, the video continues one frame interval later.
 
         Raises:
-            InvalidSettings: it is no such picture, or the time is no number of seconds.
-            OutputError: the file cannot be written, or the encoder takes no pictures of this size.
+            InvalidSettings: the picture has another type or shape, or the time is not a number of seconds.
+            OutputError: the file cannot be written, or the encoder does not support this size.
         """
         self._check_open()
         fault = picture_fault(picture)
@@ -166,7 +166,7 @@ class VideoWriter(ResultWriter):
         return stream
 
     def _start(self, picture: Image, time_s: float) -> tuple[int, int]:
-        """Settle on the size of the video, that of its first picture; gives width and height."""
+        """Set the size of the video to that of its first picture; returns width and height."""
         height, width = picture.shape[:2]
         # 4:2:0 colour needs even sizes.
         self._size = self._stream.width, self._stream.height = (width + width % 2, height + height % 2)
@@ -177,7 +177,7 @@ class VideoWriter(ResultWriter):
         return self._size
 
     def _next_pts(self, time_s: float) -> int:
-        """When a picture of that time is shown, in `_TIME_BASE`."""
+        """The presentation time of a picture, in `_TIME_BASE`."""
         last_s = float(self._last_pts * _TIME_BASE)
         if not -_BACK_S <= time_s - self._start_s - last_s <= _ON_S:
             self._start_s = time_s - (last_s + 1 / self._fps)
@@ -209,17 +209,17 @@ class VideoWriter(ResultWriter):
     def _give_up(self) -> None:
         try:
             self._container.close()
-        except FFmpegError:  # the file is thrown away
+        except FFmpegError:  # the file is discarded
             pass
         finally:
             self._target.discard()
 
 
 def check_video_name(path: Path) -> None:
-    """Find out whether a video can have this name, by writing one of a single picture.
+    """Check that a video can have this name, by writing one with a single picture.
 
     Raises:
-        OutputError: its suffix stands for no container that can hold the video; the message says which do.
+        OutputError: its suffix is not that of a container that can store the video; the message suggests others.
     """
     if not _is_video(path.suffix):
         suffixes = ", ".join(suffix for suffix in _SUGGESTED if _is_video(suffix))
@@ -241,7 +241,7 @@ def _encoder() -> tuple[str, dict[str, str], float | None]:
 
 
 def _fitted(picture: Image, size: tuple[int, int]) -> Image:
-    """The picture in the size of the video: an edge repeated for an odd size, else scaled to fit with black bars."""
+    """The picture in the size of the video: padded by a repeated edge for odd sizes, else scaled with black bars."""
     width, height = size
     missing_x, missing_y = width - picture.shape[1], height - picture.shape[0]
     if missing_x == missing_y == 0:
@@ -262,7 +262,7 @@ def _fitted(picture: Image, size: tuple[int, int]) -> Image:
 
 
 def _note(picture: Image, text: str) -> None:
-    """A line of text on a dark strip at the lower edge."""
+    """Draw a line of text on a dark strip at the bottom."""
     height, width = picture.shape[:2]
     scale = max(0.35, 0.5 * (width * height) ** 0.5 / 720)
     (_, text_height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, scale, 1)

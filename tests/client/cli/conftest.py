@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _signals_end_programs() -> Iterator[None]:
-    """Also where the tests run under nohup, whose programs would ignore SIGHUP."""
+    """Also if the tests run under nohup, where programs would ignore SIGHUP."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():

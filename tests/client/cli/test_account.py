@@ -47,7 +47,7 @@ def test_every_result_counts_once() -> None:
 
 
 def test_the_speed_is_that_of_tracked_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A camera's frames are mostly dropped where the networks are slower: they make nothing faster."""
+    """Dropped frames do not count as speed: with slow networks, most frames of a camera are dropped."""
     seconds = itertools.count(1)
     monkeypatch.setattr(account_module, "time", SimpleNamespace(monotonic=lambda: next(seconds) / 10))
     account = Account()
@@ -65,7 +65,7 @@ def test_it_does_not_grow_with_the_frames() -> None:
     account = Account()
 
     def go_by(frames: range) -> int:
-        """What is kept of so many frames more, whose times and messages all differ."""
+        """The size after this many more frames, with different times and messages."""
         for frame in frames:
             account.add(result(frame, 1, latency_ms=10 + frame % 90 / 7))
             account.add(FrameResult(frame, 0.0, FrameStatus.FAILED, reason="undecodable", message=f"at byte {frame}"))
@@ -78,7 +78,7 @@ def test_it_does_not_grow_with_the_frames() -> None:
 
 
 def test_it_does_not_grow_with_the_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One stays, others come and go."""
+    """One person stays, others come and go."""
     monkeypatch.setattr(account_module, "_RECENT_IDS", 50)
     account = Account()
     for frame in range(1000):

@@ -79,7 +79,7 @@ def test_presets_are_named_in_the_help(command: str) -> None:
         (["synth", "out", "--frames-as", "gif"], "png"),
         (["track", "x.mp4", "--detector", "none"], "nobody would be found"),
         (["run-dataset", "--videos", "v", "--gt", "g", "--out", "o", "--detector", "none"], "nobody would be found"),
-        # of variables that are not set
+        # from unset variables
         (["serve", "--record", ""], "--record has an empty value"),
         (["serve", "--resume-key="], "--resume-key has an empty value"),
         (["track", "x.mp4", "--server", ""], "--server has an empty value"),

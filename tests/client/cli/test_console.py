@@ -1,4 +1,4 @@
-"""Text is printed as it is, and standard error may be closed."""
+"""Text is printed unchanged, and standard error may be closed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_lines_in_a_file_are_as_long_as_they_are(capsys: pytest.CaptureFixture[s
 
 
 def test_what_cannot_be_said_goes_nowhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Above all not among the results."""
+    """Above all, it must not end up among the results."""
     monkeypatch.setattr(sys, "stderr", None)  # as `2>&-` leaves it
     say("hello")
     with waiting("connecting", quiet=False), bar("tracking", 3, quiet=False) as shown:
@@ -46,7 +46,7 @@ def test_what_cannot_be_said_goes_nowhere(monkeypatch: pytest.MonkeyPatch, capsy
 
 @pytest.mark.parametrize("shown", ["bar", "spinner", "text"])
 def test_a_terminal_that_closes_ends_nothing(shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither here nor in the thread that draws."""
+    """Neither in this thread nor in the one that draws."""
     ours, theirs = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")
     terminal = os.fdopen(theirs, "w")

@@ -1,4 +1,4 @@
-"""Workers that are refused: who goes on, who waits, and for how long."""
+"""Workers whose items are rejected: which continue, which wait, and for how long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """Does `places` items at a time, refuses more, and refuses everything for the first `refusals` calls."""
+    """Processes `places` items at a time and rejects more; rejects everything for the first `refusals` calls."""
 
     def __init__(self, places: int = 99, refusals: int = 0, reason: str = "LIMIT_REACHED") -> None:
         self.places, self.refusals, self.reason = places, refusals, reason
@@ -54,7 +54,7 @@ async def test_all_work_where_there_is_room(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("places", [1, 2])
 async def test_those_who_are_refused_let_the_others_go_on(places: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each remark comes once."""
+    """Each message is printed once."""
     server = Server(places)
     await server.work(9, at_a_time=4)
     assert (sorted(server.done), server.failed, server.most) == (list(range(9)), [], places)

@@ -1,4 +1,4 @@
-"""Percentiles are right to 1 %, whatever comes."""
+"""Percentiles are accurate to 1 % for any times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands with a token that allows little: they do all their work, only more slowly."""
+"""Commands with a restrictive token: they do all their work, only more slowly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.server.stand_ins import jpeg, networks, picture
 
 @contextmanager
 def allowing(tokens: Path, **limits: float) -> Iterator[list[str]]:
-    """A server that wants a token of such limits; gives the flags that reach it."""
+    """A server that requires a token with such limits; yields the flags to reach it."""
     token, line = new_token(TokenGrant("door", **limits))  # type: ignore[arg-type]  # each has its type
     append_line(tokens, line)
     (tokens.parent / "token").write_text(token)
@@ -64,7 +64,7 @@ def test_a_token_of_few_frames_a_second_gets_all_poses(tmp_path: Path) -> None:
 
 
 def test_boxes_of_one_picture_are_asked_for_as_the_token_allows(tmp_path: Path) -> None:
-    """More requests than a second may have: what was answered is kept."""
+    """With more requests than are allowed per second, the answers so far are kept."""
     folder, out, truth = tmp_path / "pictures", tmp_path / "dt.json", tmp_path / "gt.json"
     folder.mkdir()
     (folder / "one.jpg").write_bytes(jpeg(picture()))

@@ -1,4 +1,4 @@
-"""Folders of results: those that cannot be written to are found out before the work, where there is any."""
+"""Folders of results: unwritable ones are detected before any work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.server.stand_ins import picture
 
 @pytest.fixture
 def _read_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As folders of others are, though not to root."""
+    """Like folders of other users, except for root."""
 
     def refuse(dir: Path) -> None:  # noqa: A002  # as it is called
         raise PermissionError(13, "Permission denied", str(dir))

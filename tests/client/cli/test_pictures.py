@@ -128,7 +128,7 @@ def test_a_ground_truth_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None
 
 def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
     (tmp_path / "gt.json").write_text("[" * 200_000)
-    with pytest.raises(CommandError, match=r"gt\.json is not a COCO ground truth: .*too deep"):
+    with pytest.raises(CommandError, match=r"gt\.json is not a COCO ground truth: .*too deeply"):
         annotated_pictures([Path("five.jpg")], tmp_path / "gt.json")
 
 

@@ -1,4 +1,4 @@
-"""The private server's life, with small programs in the place of the real server."""
+"""The private server's life cycle, with small programs instead of the real server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pretend(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program in the place of `python -m posewire_server`."""
+    """Replace `python -m posewire_server` by a program."""
     folder = tmp_path / "site" / "posewire_server"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
@@ -45,7 +45,7 @@ def pretend(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def has_ended(pid: int, within_s: float = 20.0) -> bool:
-    """Whether a process is gone, or a zombie that nobody has collected, in good time."""
+    """Whether a process ends, or becomes a zombie that nobody has waited for, within `within_s`."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
@@ -109,12 +109,12 @@ def test_it_ends_when_we_are_killed(notes: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        # its own words, without what every message begins with
+        # its own message, without the common prefix
         (
             "import sys\nsys.exit('posewire: the server cannot start: no such bundle; try nano')",
             "the private server did not start: no such bundle; try nano",
         ),
-        # an error nobody expected: the end of the traceback
+        # an unexpected error: the end of the traceback
         ("raise RuntimeError('all is lost')", "all is lost"),
         ("import sys\nsys.exit(7)", "exit status 7"),
     ],
@@ -154,7 +154,7 @@ def test_a_stubborn_server_is_made_to_end(notes: Path, tmp_path: Path, monkeypat
 def test_a_server_that_is_not_ready_is_not_waited_for(
     number: signal.Signals, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It loads its networks, and hears nothing meanwhile."""
+    """It is loading its networks, and does not react meanwhile."""
     deaf = """
         import os, signal
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

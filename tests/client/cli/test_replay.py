@@ -1,4 +1,4 @@
-"""What `posewire replay` asks of a server, and says of a recording."""
+"""What `posewire replay` requests from a server, and reports about a recording."""
 
 from __future__ import annotations
 

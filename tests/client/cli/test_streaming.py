@@ -1,4 +1,4 @@
-"""What `track`, `demo` and the like refuse before any work: nobody's files are lost, and nothing hangs."""
+"""What `track`, `demo` and similar commands reject before any work: no files are lost, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from posewire.cli.track import TrackJob, run_track
 
 @pytest.fixture
 def place(tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a video, a link to it and pictures, in which no server can be started."""
+    """A folder with a video, a link to it and pictures; no server can be started."""
 
     def no_server(*_: object, **__: object) -> None:
         raise AssertionError("a server was started")
@@ -64,7 +64,7 @@ def run(*arguments: str) -> Any:
         ("poses pics --out -", "give a file name"),
         ("eval coco --gt gt.json --dt dt.json --json -", "give a file name"),
         ("track my.mp4 --render -", "give a file name"),
-        # names that stand for no video that we can write
+        # names of no video format that can be written
         ("track my.mp4 --render r.webm", "ends in one of .mp4, .mkv, .mov"),
         ("track my.mp4 --render r.gif", "ends in one of .mp4, .mkv, .mov"),
         ("demo my.mp4 --render r.jpg", "ends in one of .mp4, .mkv, .mov"),
@@ -109,7 +109,7 @@ def test_a_link_into_a_folder_that_is_missing_is_found_out(tmp_path: Path) -> No
 def test_what_cannot_be_opened_twice_is_not_opened_before_it_is_tracked(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever writes to a pipe would find its end closed, and we would wait for another writer for ever."""
+    """The writer of a pipe would find it closed, and the command would wait for another writer forever."""
 
     def opened(source: str) -> None:
         raise AssertionError(f"{source} was opened")

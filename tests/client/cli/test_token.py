@@ -40,7 +40,7 @@ def test_a_token_that_nobody_saw_is_said_to_be_lost(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "posewire", "token", "door"]
     file = tmp_path / "tokens"
     with open("/dev/full", "w") as full:
-        for flags, says in ([], "is lost"), (["--append-to", str(file)], f"take the line of 'door' out of {file}"):
+        for flags, says in ([], "is lost"), (["--append-to", str(file)], f"remove the line of 'door' from {file}"):
             finished = subprocess.run([*command, *flags], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
             assert finished.returncode != 0
             assert says in finished.stderr

@@ -139,7 +139,7 @@ async def test_in_a_pipe_the_looks_follow_each_other(
 async def test_a_server_that_is_gone_has_no_streams_to_show(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What dropped meanwhile shows when it is back."""
+    """Frames dropped meanwhile show when it is back."""
     looks = 0
 
     async def ask(_: object) -> list[State]:

@@ -1,4 +1,4 @@
-"""`track` and `demo` against a running server: names of sources, lengths, and ends before the end."""
+"""`track` and `demo` with a running server: names of sources, lengths, and early ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def camera(tmp_path: Path, make_video: Callable[..., Path]) -> Iterator[str]:
-    """The address of a video of 10 frames a second, which holds a password."""
+    """The address, with a password, of a video of 10 frames per second."""
     make_video(tmp_path / "yard.mp4", frames=FRAMES, size=(320, 240), fps=10)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path))) as http:
         thread = threading.Thread(target=http.serve_forever)
@@ -74,7 +74,7 @@ def test_a_password_is_neither_written_nor_shown(server: str, camera: str, tmp_p
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.5, 5), (0.1, 1), (9, FRAMES)])
 def test_seconds_are_those_of_the_source(server: str, camera: str, tmp_path: Path, seconds: float, frames: int) -> None:
-    """An address, of which nobody knows the rate before it is opened."""
+    """An address, whose frame rate is not known before it is opened."""
     result = run("demo", camera, "--server", server, "--render", tmp_path / "out.mp4", "--seconds", seconds)
     assert result.exit_code == 0, result.stderr
     assert f"{frames} tracked, 0 failed, 0 dropped" in result.stdout

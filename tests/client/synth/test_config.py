@@ -1,4 +1,4 @@
-"""Settings of scenes: what is refused, and how it is said."""
+"""Settings of scenes: what is rejected, and with which message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes as files: everything can be read again and says the same as the scene."""
+"""Scenes as files: everything can be read back and agrees with the scene."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ FACE = COCO17.names[:5]
 
 
 def walker(yaw: float, *, walk: float = 1.0) -> npt.NDArray[np.float32]:
-    """COCO's labels `(17, 3)` of a walking body: everything visible, but what is on the other side of the head."""
+    """COCO's labels `(17, 3)` of a walking body: all are visible, except those on the far side of the head."""
     shape = draw_shape(np.random.default_rng(5))
     figure = Figure(shape, draw_wardrobe(np.random.default_rng(5), 0), 120.0)
     pose = figure.pose(Posture(0.1, walk, 0.0, False, 0.0, 0.0, 0.0), yaw, SIDE / 2, 280.0, 120.0)

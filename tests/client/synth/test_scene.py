@@ -1,4 +1,4 @@
-"""Scenes: the truth fits the picture, and both are the same every time."""
+"""Scenes: the ground truth fits the picture, and both are reproducible."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def small(preset: str, **changes: object) -> Scene:
 
 @pytest.fixture(scope="module", params=PRESETS)
 def walk(request: pytest.FixtureRequest) -> list[SceneFrame]:
-    """A scene of which only the truth is looked at, which no blur changes: drawn once for several tests."""
+    """A scene for several tests that only use its ground truth, which does not depend on blur."""
     frames = []
     for frame in small(request.param, seed=5, frames=30, motion_blur=0.0):
-        assert frame.truth.flow_field  # asked for later, it would be found by drawing the frame before once more
+        assert frame.truth.flow_field  # computed now: later, the previous frame would have to be drawn again
         frames.append(frame)
     return frames
 
@@ -103,7 +103,7 @@ def test_true_flow_carries_visible_limb_joints_to_the_next_frame(walk: list[Scen
                 landed = after.truth.joints[row[0], visible, :2]
                 errors.append(np.linalg.norm(moved - landed, axis=1))
                 motions.append(np.linalg.norm(joints[visible, :2] - landed, axis=1))
-    # Joints lie inside the limbs and the flow is that of the skin, so a turning body leaves a fraction of a pixel.
+    # Joints are inside the limbs and the flow is that of the skin, so a turning body differs by a fraction of a pixel.
     assert np.mean(np.concatenate(errors)) < 0.35
     assert np.quantile(np.concatenate(errors), 0.98) < 2.0
     assert np.mean(np.concatenate(errors)) < 0.25 * np.mean(np.concatenate(motions))
@@ -111,7 +111,7 @@ def test_true_flow_carries_visible_limb_joints_to_the_next_frame(walk: list[Scen
 
 @pytest.mark.parametrize("preset", ["crossing", "camera-motion", "fast-motion"])
 def test_dense_flow_explains_the_pictures(preset: str) -> None:
-    """Each frame, fetched back along the flow, is the frame before, wherever the flow is valid."""
+    """Each frame, warped back along the flow, equals the previous frame wherever the flow is valid."""
     with_flow, without = [], []
     for before, after in itertools.pairwise(small(preset, seed=3, frames=12, **CLEAN)):
         flow, valid = after.truth.flow, after.truth.flow_valid
@@ -148,7 +148,7 @@ def test_people_keep_their_ids_when_they_leave_and_return() -> None:
 
 
 def test_who_is_hidden_says_so() -> None:
-    """Where people cross, fractions fall below 1 and hidden joints are marked; what they add up to are the pixels."""
+    """Where people cross, fractions fall below 1 and hidden joints are marked; both agree with the pixels."""
     fractions, hidden = [], 0
     for frame in small("occlusion", seed=1, frames=60, fps=10.0):
         truth = frame.truth
@@ -217,7 +217,7 @@ def test_any_settings_give_consistent_frames(
 
 
 def test_true_flow_follows_the_skin_of_turning_heads() -> None:
-    """Eyes move with the head's turning, which its outline does not show: the flow has to."""
+    """Eyes move when the head turns, though its outline does not change: the flow must show this."""
     eyes = [NANO19.index("left_eye"), NANO19.index("right_eye")]
     ears = [NANO19.index("left_ear"), NANO19.index("right_ear")]
     config = SceneConfig(people=2, frames=50, fps=8.0, seed=3, choreography=Choreography.TERRITORY, actions=1.0)

@@ -1,4 +1,4 @@
-"""Scores against the truth, with mistakes made on purpose."""
+"""Scores against the ground truth, with deliberate errors."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_order_of_people_does_not_matter(truths: list[FrameTruth]) -> None:
 
 def test_bad_input_is_refused(truths: list[FrameTruth]) -> None:
     ids, boxes, joints = perfect(truths[0])
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(ValueError, match="they must be"):
         Scorer(COCO17).add(truths[0], ids, boxes, joints[:, :5])
     with pytest.raises(ValueError, match="twice"):
         Scorer(COCO17).add(truths[0], np.ones_like(ids), boxes, joints)

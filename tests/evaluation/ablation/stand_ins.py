@@ -1,4 +1,4 @@
-"""A choice of networks without weights, videos of bright rectangles, and their truth."""
+"""Networks without weights, videos of bright rectangles, and their ground truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.server.stand_ins import GridPose, RectangleDetector, picture
 
 @dataclass
 class CountedStages:
-    """The rectangles' networks; counts what each was asked for."""
+    """Networks for the rectangles; counts the inputs of each."""
 
     counts: Counter[str] = field(default_factory=Counter)
     losing: frozenset[int] = frozenset()
@@ -45,7 +45,7 @@ class CountedStages:
 
 @dataclass(frozen=True)
 class CountedNetworks:
-    """The choice of `CountedStages`."""
+    """Selects `CountedStages`."""
 
     stages: CountedStages = field(default_factory=CountedStages)
     name: str = "rectangles"
@@ -61,14 +61,14 @@ class CountedNetworks:
 
 
 def write_pictures(folder: Path, frames: int, first: int = 0, people: int = 2) -> None:
-    """Frames of `picture` as PNG files with numbers for names."""
+    """Write frames of `picture` as PNG files named by number."""
     folder.mkdir(parents=True)
     for step in range(frames):
         cv2.imwrite(str(folder / f"{first + step:06d}.png"), picture(step, people))
 
 
 def truth_of(frames: int, first: int = 0, people: int = 2) -> PoseSequence:
-    """What `GridPose` says of the true rectangles."""
+    """The poses of `GridPose` in the true rectangles."""
     found = []
     for step in range(frames):
         boxes = np.array([[10 + 60 * p + 2 * step, 60, 49 + 60 * p + 2 * step, 179] for p in range(people)], np.float32)
@@ -80,6 +80,6 @@ def truth_of(frames: int, first: int = 0, people: int = 2) -> PoseSequence:
 
 
 def labelled(folder: Path, frames: int = 8) -> LabelledVideo:
-    """A video and its truth."""
+    """A video and its ground truth."""
     write_pictures(folder / "walk", frames)
     return LabelledVideo(truth_of(frames), SequenceVideo(folder / "walk", tuple(range(frames))))

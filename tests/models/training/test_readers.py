@@ -104,7 +104,7 @@ def test_coco_crowds_are_ignored_and_flags_are_read(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", "not JSON"),  # cut off
-        ("[" * 200_000, "not JSON: its lists and objects lie too deep"),
+        ("[" * 200_000, "not JSON: its lists and objects are nested too deeply"),
         ("[]", "not a JSON object"),
         ({"images": []}, "'images' is empty"),
         ({"images": [{"id": 1}]}, "no list 'annotations'"),

@@ -5,7 +5,7 @@ Two formats are recognised by their outputs:
 - YOLOX raw (as its own export writes it): one output `(1, cells, 5 + classes)`; for each cell of strides 8, 16 and 32
   the box's centre and log size in cells, objectness and class scores. Input BGR 0-255, letterboxed top left with 114.
 - End to end: `boxes` `(n, 4)` xyxy in input pixels, `scores` `(n,)` and `labels` `(n,)`, or each with a leading axis of
-  one. Input RGB 0-1 (0-255 where the input is uint8), letterboxed top left with 114.
+  one. Input RGB 0-1 (0-255 if the input is uint8), letterboxed top left with 114.
 
 The input's size and type are the model's own: float16, float32, float64 or uint8. Outputs are of any type of number.
 People have label 0, as in COCO's 80 classes; a model of another numbering says so by the metadata entry `person_label`.
@@ -35,17 +35,17 @@ from posewire_models.letterbox import letterbox
 __all__ = ["OnnxDetector", "OnnxDetectorError"]
 
 _PICTURE_KINDS = (torch.float16, torch.float32, torch.float64, torch.uint8)
-# Labels are compared as float32, which tells whole numbers apart up to here.
+# Labels are compared as float32, which represents all whole numbers up to here.
 _MOST_LABELS = 2**24
 
 
 class _Format(NamedTuple):
-    """What a model gives.
+    """Output format of a model.
 
     Attributes:
-        is_yolox: whether that is raw YOLOX.
-        outputs: names of those to ask for.
-        labels: how many there may be.
+        is_yolox: whether it is YOLOX raw.
+        outputs: names of the outputs to fetch.
+        labels: number of possible labels.
     """
 
     is_yolox: bool
@@ -54,12 +54,12 @@ class _Format(NamedTuple):
 
 
 class OnnxDetector:
-    """A `Detector` by an ONNX model.
+    """A `Detector` that runs an ONNX model.
 
     Args:
         path: the model.
         settings: thresholds.
-        device: a CUDA device runs the model there if ONNX Runtime can.
+        device: on a CUDA device, the model runs there if ONNX Runtime supports it.
 
     Raises:
         OnnxDetectorError: the file is missing, unreadable, of an unknown format, or fails on a black frame; the message
@@ -82,12 +82,12 @@ class OnnxDetector:
 
     @property
     def _most(self) -> int:
-        """Frames that go through the model together."""
+        """How many frames go through the model together."""
         together = self._session.takes_batches(self._format.outputs) and self._device.type != "cpu"
         return MAX_BATCH if together else 1
 
     def _try_out(self, path: Path) -> None:
-        """Run it on black frames: on one, and on as many as it may get, since TensorRT builds an engine for a range."""
+        """Run it on one black frame and on the largest batch, since TensorRT builds an engine for a range of sizes."""
         black = Frame(np.zeros((*self._input_size, 3), np.uint8))
         try:
             for count in sorted({1, self._most}):
@@ -98,7 +98,7 @@ class OnnxDetector:
             ) from None
 
     def _expected(self) -> str:
-        """What a model has to give."""
+        """Description of the required outputs."""
         height, width = self._input_size
         if self._format.is_yolox:
             gives = f"{self._format.outputs[0]} (1, cells, 5 + classes)"
@@ -108,10 +108,10 @@ class OnnxDetector:
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         fitted, scales = letterbox([frame.on(self._device) for frame in frames], self._input_size)
-        # Some models give whole numbers or float16, which boxes in frame pixels would not fit into.
+        # Some models output integers or float16, in which boxes in frame pixels do not fit.
         outputs = [output.float() for output in self._session.run(self._format.outputs, self._images(fitted))]
         found = self._yolox_people(outputs[0]) if self._format.is_yolox else self._listed_people(outputs, len(frames))
-        # Coordinates of COCO's boxes, which such models are trained on, are taken for frame pixels as they are.
+        # Box coordinates as in COCO, which such models are trained on, are used as frame pixels unchanged.
         return [
             select_people(boxes / boxes.new_tensor(scale * 2), scores, frame.size, self._settings)
             for (boxes, scores), scale, frame in zip(found, scales, frames, strict=True)
@@ -134,7 +134,7 @@ class OnnxDetector:
     def _listed_people(self, outputs: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
         boxes, scores, labels = (output.to("cpu") for output in outputs)
         for name, numbers, of_a_box in (("boxes", boxes, 4), ("scores", scores, 1), ("labels", labels, 1)):
-            # Where nobody is found, what fits nobody could be taken apart, too.
+            # With no detections, an output of any other shape could be reshaped too.
             if not numbers.numel() and math.prod(side for side in numbers.shape if side) != of_a_box * count:
                 raise ValueError(f"it gives {name} {tuple(numbers.shape)}: not {of_a_box} a box")
         found = []

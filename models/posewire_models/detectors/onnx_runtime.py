@@ -7,10 +7,10 @@ Two formats are recognised by their outputs:
 - End to end: `boxes` `(n, 4)` xyxy in input pixels, `scores` `(n,)` and `labels` `(n,)`, or each with a leading axis of
   one. Input RGB 0-1 (0-255 if the input is uint8), letterboxed top left with 114.
 
-The input's size and type are the model's own: float16, float32, float64 or uint8. Outputs are of any type of number.
-People have label 0, as in COCO's 80 classes; a model of another numbering says so by the metadata entry `person_label`.
+The model defines the input's size and type: float16, float32, float64 or uint8. Outputs may have any numeric type.
+People have label 0, as in COCO's 80 classes; a model with other labels says so in the metadata entry `person_label`.
 
-On a GPU, pictures of one batch go through the model together where its first axis has no fixed size.
+On a GPU, pictures of one batch go through the model together if its first axis has no fixed size.
 """
 
 from __future__ import annotations

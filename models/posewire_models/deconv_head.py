@@ -66,7 +66,7 @@ class DeconvNetConfig(PictureNetConfig):
         if len(self.deconv_kernels) != len(self.deconv_filters):
             raise ValueError(
                 f"{len(self.deconv_kernels)} deconv_kernels for {len(self.deconv_filters)} deconv_filters; "
-                "give one kernel a transposed convolution"
+                "give one kernel per transposed convolution"
             )
         if any(kernel not in _PADDINGS for kernel in self.deconv_kernels):
             raise ValueError(f"deconv_kernels {self.deconv_kernels}: each must be one of {sorted(_PADDINGS)}")

@@ -159,7 +159,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def settings_from_json(kind: type[Settings], values: object, where: str) -> Settings:

@@ -119,7 +119,7 @@ class HeatmapPoseEstimator:
 
 def _checked_counts(frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]) -> list[int]:
     if len(frames) != len(boxes):
-        raise ValueError(f"{len(frames)} frames but boxes for {len(boxes)}; give one array of boxes a frame")
+        raise ValueError(f"{len(frames)} frames but boxes for {len(boxes)}; give one array of boxes per frame")
     for of_frame in boxes:
         if of_frame.ndim != 2 or of_frame.shape[1] != 4 or not np.isfinite(of_frame).all():
             raise ValueError(f"boxes are finite (n, 4) xyxy in frame pixels; got shape {of_frame.shape}")

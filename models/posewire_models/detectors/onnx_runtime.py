@@ -103,7 +103,7 @@ class OnnxDetector:
         if self._format.is_yolox:
             gives = f"{self._format.outputs[0]} (1, cells, 5 + classes)"
         else:
-            gives = "boxes (1, n, 4), scores (1, n) and labels (1, n): one score and one label a box"
+            gives = "boxes (1, n, 4), scores (1, n) and labels (1, n): one score and one label per box"
         return f"for one picture (1, 3, {height}, {width}) it gives {gives}"
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -136,7 +136,7 @@ class OnnxDetector:
         for name, numbers, of_a_box in (("boxes", boxes, 4), ("scores", scores, 1), ("labels", labels, 1)):
             # With no detections, an output of any other shape could be reshaped too.
             if not numbers.numel() and math.prod(side for side in numbers.shape if side) != of_a_box * count:
-                raise ValueError(f"it gives {name} {tuple(numbers.shape)}: not {of_a_box} a box")
+                raise ValueError(f"it gives {name} {tuple(numbers.shape)}: not {of_a_box} per box")
         found = []
         for of_one in zip(
             boxes.reshape(count, -1, 4), scores.reshape(count, -1), labels.reshape(count, -1), strict=True
@@ -158,8 +158,8 @@ def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], torch.
         )
     if not _is_one_or_free(shape[0]):
         raise OnnxDetectorError(
-            f"{path}: input {described} is for {shape[0]} pictures a run; a detector takes 1, or any number: export it "
-            "with a first axis of 1, or without a fixed one"
+            f"{path}: input {described} is for {shape[0]} pictures per run; a detector takes 1 or any number: export "
+            "it with a first axis of 1, or without a fixed one"
         )
     kind = session.kinds[name]
     if kind not in _PICTURE_KINDS:

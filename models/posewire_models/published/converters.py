@@ -126,7 +126,7 @@ def _mmpose(state: State, file: PublishedFile) -> dict[str, Tensor]:
     if file.channels:
         for key in ("final_layer.weight", "final_layer.bias"):
             if key not in converted or len(converted[key]) <= max(file.channels):
-                raise UnknownCheckpointError(f"{file.name} has more than {max(file.channels)} heatmaps, this has not")
+                raise UnknownCheckpointError(f"{file.name} has more than {max(file.channels)} heatmaps, this has fewer")
             converted[key] = converted[key][list(file.channels)]
     return converted
 

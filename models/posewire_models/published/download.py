@@ -234,7 +234,7 @@ class _Download:
     def _receive(self, response: Any, part: Part) -> bool:
         """Append the body, which is `part`, to the partial file; returns whether the file is complete."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise DownloadError(f"{self.address} comes compressed, though it was asked for as it is")
+            raise DownloadError(f"{self.address} is sent compressed, though no compression was requested")
         done, end, total = part
         expected = total or end
         if expected is not None:
@@ -265,7 +265,7 @@ class _Download:
         free = shutil.disk_usage(self.path.parent).free
         if free < needed:
             raise DownloadError(
-                f"no room for {self.address}: {_megabytes(needed)} are to come, {_megabytes(free)} are free in "
+                f"no room for {self.address}: {_megabytes(needed)} are needed, {_megabytes(free)} are free in "
                 f"{self.path.parent}; make room there, or set POSEWIRE_CACHE to another folder"
             )
 
@@ -287,7 +287,7 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         secure = urlsplit(req.full_url).scheme == "https"
         if urlsplit(newurl).scheme not in (("https",) if secure else ("http", "https")):
-            raise DownloadError(f"{req.full_url} sends us on to {newurl}, which is not safe; not followed")
+            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not safe; not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

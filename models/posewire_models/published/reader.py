@@ -90,7 +90,7 @@ def _read_zip(file: IO[bytes]) -> dict[str, Tensor]:
         def storage(key: StorageKey) -> bytearray:
             entry = entries.get(f"{folder}data/{key.key}")
             if entry is None or entry.file_size != key.count * key.dtype.itemsize:
-                raise UnreadableError(f"storage {key.key!r} is missing or has not the {key.count} numbers it should")
+                raise UnreadableError(f"storage {key.key!r} is missing or does not hold its {key.count} numbers")
             content = bytearray(entry.file_size)
             with archive.open(entry) as part:
                 _fill(part, content)
@@ -140,7 +140,7 @@ def _legacy_places(file: IO[bytes], keys: object, storages: dict[str, StorageKey
         places[key] = place + 8
         place += 8 + count * storages[key].dtype.itemsize
         if count != storages[key].count or place > end:
-            raise UnreadableError(f"storage {key!r} has not the {storages[key].count} numbers it should: cut short?")
+            raise UnreadableError(f"storage {key!r} does not hold its {storages[key].count} numbers: cut short?")
     return places
 
 

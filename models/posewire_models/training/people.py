@@ -100,7 +100,7 @@ def by_name(joints: Floats, names: Sequence[str], to: JointSet) -> Floats:
 
 
 def spread(pictures: Sequence[Picture], most: int, joints_needed: int) -> list[Picture]:
-    """Pictures, evenly spread, with at most `most` people who have at least `joints_needed` joints."""
+    """The pictures with at most `most` people of at least `joints_needed` joints, evenly spread over all of them."""
     people = [
         (row, person)
         for row, picture in enumerate(pictures)

@@ -107,5 +107,5 @@ def box_around(joints: Floats, extend: float) -> Floats:
 
 
 def wanted(key: int, every: int, held_out: bool | None) -> bool:
-    """Whether a picture is in a part of the split: keys divisible by `every` (if not 0) are held out; None: all are."""
+    """Whether a picture is in this part of the split: keys divisible by `every` are held out; None: both parts."""
     return held_out is None or (every > 0 and key % every == 0) == held_out

@@ -1,7 +1,7 @@
 """The architectures that a bundle may name, and how each becomes a stage.
 
-A new pose network enters here once, in `NETWORKS`; a detector or a flow estimator there and in its `build_` function,
-which knows how to read what the network gives. The rest each network tells itself, see `posewire_models.network`.
+A new pose network is added here once, in `NETWORKS`; a detector or flow estimator also in its `build_` function, which
+wraps it in a stage that decodes its output. Each network defines the rest itself, see `posewire_models.network`.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ NETWORKS: dict[str, tuple[type[Any], Callable[[Any], Network]]] = {
 """Architecture -> class of its config, class of the network."""
 
 POSE_ARCHITECTURES = tuple(name for name, (config, _) in NETWORKS.items() if issubclass(config, PoseNetConfig))
-"""Those that give heatmaps."""
+"""Those that output heatmaps."""
 
 TORCHVISION = "torchvision"
-"""The architecture of torchvision's detectors, which posewire runs and does not state; its network has a `name`."""
+"""The architecture of torchvision's detectors, which posewire only runs; its network settings are a `name`."""
 
 
 def build_network(component: Component, folder: Path, where: str) -> Network:
-    """The component's network with its weights, which are checked against their digest.
+    """The component's network with its weights, whose digest is checked.
 
     Args:
-        component: of a manifest, its published names resolved.
-        folder: where its weights lie.
+        component: of a manifest, with its published names resolved.
+        folder: of its weights.
         where: what to call it in errors.
 
     Raises:
-        BundleError: unknown architecture, bad config, or no weights named.
+        BundleError: unknown architecture, invalid settings, or no weights named.
         WeightsError: the weight file is missing, damaged or does not fit.
     """
     if component.architecture not in NETWORKS:
@@ -114,7 +114,7 @@ def build_detector(
     precision: str = "auto",
     people: int = 1,
 ) -> Detector:
-    """The detector stage of a bundle, with room for at least so many people in a frame."""
+    """The detector stage of a bundle, which can report at least `people` people per frame."""
     settings = settings_from_json(DetectorSettings, component.settings, "detector: settings").with_room_for(people)
     if component.architecture == TORCHVISION:
         name, weights = _torchvision_weights(component, folder)
@@ -132,7 +132,7 @@ def build_detector(
 def build_flow(
     component: Component, folder: Path, device: torch.device, runtime: str = "auto", precision: str = "auto"
 ) -> FlowEstimator:
-    """The flow stage of a bundle: `flownet_s`, or `dis`, which has settings but neither network nor weights."""
+    """The flow stage of a bundle: `flownet_s`, or `dis`, which has only settings, no network and no weights."""
     if component.architecture == "dis":
         if component.network or component.weights:
             raise BundleError("flow: dis has neither network nor weights; preset and width are settings")
@@ -146,7 +146,7 @@ def build_flow(
 
 
 def dis_workers(device: torch.device) -> int:
-    """Threads for DIS: where the networks run on a GPU, the CPU is free for it."""
+    """Threads for DIS: more than one if the networks run on a GPU, which leaves the CPU free."""
     return 1 if device.type == "cpu" else max(1, (os.cpu_count() or 2) // 2)
 
 

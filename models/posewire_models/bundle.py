@@ -26,17 +26,17 @@ __all__ = ["LoadedBundle", "bundle_names", "find_bundle", "load_bundle", "weight
 
 @dataclass(frozen=True, eq=False)
 class LoadedBundle:
-    """The three stages, and what they stand for.
+    """The three stages, ready to run, and their description.
 
     Attributes:
         detector: finds people; see `posewire_models.stages` for all three.
         flow: estimates optical flow.
         pose: finds joints.
-        joint_set: what the joints mean.
-        manifest: what the bundle says of itself.
+        joint_set: which joints `pose` finds.
+        manifest: the bundle's manifest.
         device: where the networks run.
         runtime: what runs them: `torch`, `openvino` or `cuda-graphs`.
-        precision: in what they compute: `float32`, `float16` or `bfloat16`.
+        precision: what they compute in: `float32`, `float16` or `bfloat16`.
     """
 
     detector: Detector
@@ -63,19 +63,19 @@ def load_bundle(
     """Load a bundle, or its pose network with another detector or flow estimator.
 
     Args:
-        name_or_path: a bundle of the package, or the folder of one.
+        name_or_path: a bundle that comes with the package, or a bundle's folder.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
         flow: `auto` (the bundle's for the device), `bundle` (its `flow` alone, on a CPU too), `dis[:PRESET]`,
             `flownet2-s:PATH`, `published:NAME` or `none`.
         runtime: what runs our networks, see `posewire_models.inference.RUNTIMES`.
-        precision: in what they compute, see `posewire_models.precision.PRECISIONS`.
-        people: how many the detector can report in a frame at least; see `DetectorSettings.max_people`.
+        precision: what they compute in, see `posewire_models.precision.PRECISIONS`.
+        people: the detector can report at least this many per frame; see `DetectorSettings.max_people`.
         store: of published weights; None takes the user's.
 
     Raises:
-        BundleError: unknown or faulty bundle, or one without the stage that is asked for.
-        PublishedError: it needs published weights that were not fetched; the message says how to.
+        BundleError: unknown or faulty bundle, or one without a requested stage.
+        PublishedError: published weights that it needs were not fetched; the message says how to fetch them.
         WeightsError: a weight file is missing, damaged or made for another network.
         ValueError: unknown device, runtime, precision, detector or flow estimator.
     """
@@ -107,7 +107,7 @@ def _detector(chosen: ChosenDetector, how: How, people: int) -> Detector:
         case Part(component, folder):
             return build_detector(component, folder, *how, people)
         case OnnxFile(path):
-            # Imported here, so that whoever needs no ONNX model need not have ONNX Runtime start up.
+            # Imported here, so that ONNX Runtime is loaded only for ONNX models.
             from posewire_models.detectors.onnx_runtime import OnnxDetector
 
             return OnnxDetector(path, settings, how.device)

@@ -1,4 +1,4 @@
-"""Every network of a bundle as an ONNX file that was compared with the network it comes from."""
+"""Export of a bundle's networks to ONNX files, each of them compared with the original network."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ Arrays = list[npt.NDArray[np.float32]]
 
 
 class ExportError(ValueError):
-    """An exported network does not compute what it should."""
+    """An exported network computes other results than the original."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A network that was written.
+    """An exported network.
 
     Attributes:
         stage: `detector`, `flow` or `pose`.
         path: the file.
-        difference: the largest difference of its output, as a share of the output's largest value (at least 1).
-        compared: how many numbers that was found on.
+        difference: the largest difference of its outputs, relative to the outputs' largest value (at least 1).
+        compared: how many numbers were compared.
     """
 
     stage: str
@@ -54,12 +54,12 @@ class Exported:
 def export_bundle(name_or_path: str | Path, folder: Path, store: Store | None = None) -> Iterator[Exported]:
     """Write each network of a bundle to `folder`, as `STAGE.onnx`, one at a time.
 
-    Each is run in ONNX Runtime on random input and compared with the original before it gets its name. Flow by DIS is
-    no network and is left out.
+    Each is run in ONNX Runtime on random input and compared with the original before it gets its final name. Flow by
+    DIS is not a network and is left out.
 
     Args:
-        name_or_path: a bundle of the package, or the folder of one.
-        folder: made if it is not there.
+        name_or_path: a bundle that comes with the package, or a bundle's folder.
+        folder: created if missing.
         store: of published weights; None takes the user's.
 
     Raises:
@@ -74,7 +74,7 @@ def export_bundle(name_or_path: str | Path, folder: Path, store: Store | None = 
         final = folder / f"{stage}.onnx"
         with replacing(final) as unfinished:
             difference, compared = _export(component, weights_folder(component, place, store), stage, unfinished)
-            if not difference <= _TOLERANCE:  # nor where it is no number
+            if not difference <= _TOLERANCE:  # also catches NaN
                 raise ExportError(
                     f"{stage}: ONNX Runtime's result differs by {difference:.2g}; {final} was not written"
                 )
@@ -96,16 +96,16 @@ def _export(component: Component, weights: Path, stage: str, path: Path) -> tupl
     shape = 2, network.input_channels, *network.config.input_size
     images = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     expected, found = _both(network.eval(), path, images)
-    # numpy's `max`, unlike Python's, gives NaN where one of several is.
+    # numpy's `max`, unlike Python's, returns NaN if one of the values is.
     scale = max(1.0, float(np.max([np.abs(output).max() for output in expected])))
     difference = np.max([np.abs(one - other).max() for one, other in zip(expected, found, strict=True)])
     return float(difference) / scale, sum(output.size for output in expected)
 
 
 def _compare_detections(network: nn.Module, path: Path) -> tuple[float, int]:
-    """Compare each detection with the one that lies on it: where scores are equal, the order may be another.
+    """Compare each detection with the one that overlaps it, since the order of equal scores may differ.
 
-    Another number of them is a difference of 1: what only one of the two has lies on none of the other.
+    A different number of detections is a difference of 1: one that only one side has overlaps none of the other.
     """
     picture = torch.rand(1, 3, *_DETECTOR_SIZE, generator=torch.Generator().manual_seed(0))
     (boxes, scores, labels), (other_boxes, other_scores, other_labels) = _both(network, path, picture)

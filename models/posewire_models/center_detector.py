@@ -29,10 +29,10 @@ class CenterDetectorConfig(DeconvNetConfig):
     """Settings of `CenterDetector`.
 
     Attributes:
-        trunk: `resnet18` ... `resnet152`, `mobilenet_v2`, or `yolox_nano`, which is at stride 8 already and takes one
-            transposed convolution to get to stride 4.
-        width: factor on the trunk's channels, which must stay whole: a multiple of 1/64 for a ResNet, of 1/8 for
-            YOLOX-nano.
+        trunk: `resnet18` ... `resnet152`, `mobilenet_v2`, or `yolox_nano`, which ends at stride 8 and needs one
+            transposed convolution to reach stride 4.
+        width: factor on the trunk's channels, which must stay whole numbers: a multiple of 1/64 for a ResNet, of 1/8
+            for YOLOX-nano.
         head_channels: channels of the 3x3 convolution in each of the three heads, at most `MOST_CHANNELS`.
     """
 
@@ -55,7 +55,7 @@ class CenterDetectorConfig(DeconvNetConfig):
 
     @property
     def trunk_stride(self) -> int:
-        """Input pixels per cell of the map that the head begins with."""
+        """Input pixels per cell of the head's input."""
         return trunk_stride(self.trunk)
 
 
@@ -84,7 +84,7 @@ class CenterDetector(Network):
         self.hm = self._head(1)
         self.wh = self._head(2)
         self.reg = self._head(2)
-        # A prior of 0.1 for a centre: the focal loss must not start with every cell lit (RetinaNet, section 4.1).
+        # A prior of 0.1 for a centre: the focal loss must not start with every cell positive (RetinaNet, section 4.1).
         nn.init.constant_(self.hm[-1].bias, -math.log((1 - 0.1) / 0.1))  # type: ignore[arg-type]
 
     def _head(self, channels: int) -> nn.Sequential:
@@ -102,7 +102,7 @@ class CenterDetector(Network):
 
 
 def decode_centers(maps: CenterMaps, stride: int, top_k: int = 100) -> tuple[Tensor, Tensor]:
-    """The `top_k` best centres of each image as boxes; peaks of 3x3 neighbourhoods, so that no NMS is needed.
+    """The `top_k` best centres of each image as boxes. Centres are maxima of 3x3 neighbourhoods, so NMS is not needed.
 
     Args:
         maps: output of `CenterDetector`.

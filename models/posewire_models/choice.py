@@ -1,6 +1,6 @@
-"""Which networks run: of a bundle, or asked for in place of its own, on this device. It is decided here alone.
+"""The only place that decides which networks run on this device: those of a bundle, or others requested instead.
 
-`load_bundle` builds what is chosen; whoever keeps the outputs of networks knows by it whose they are.
+`load_bundle` builds what is chosen; a cache of network outputs identifies by it which networks they are from.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = ["ByGap", "Choice", "ChosenDetector", "ChosenFlow", "How", "Part", "ch
 
 @dataclass(frozen=True)
 class Part:
-    """A stage as the bundle states it.
+    """A stage as defined by the bundle.
 
     Attributes:
-        component: its published names resolved.
-        folder: where its weights lie.
+        component: with its published names resolved.
+        folder: of its weights.
     """
 
     component: Component
@@ -52,7 +52,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ByGap:
-    """Two flow estimators of the bundle that take turns; see `FlowByGap`."""
+    """Two flow estimators of the bundle, chosen by the time between frames; see `FlowByGap`."""
 
     near: Part
     far: Part
@@ -63,12 +63,12 @@ ChosenFlow = Part | ByGap | Dis | FlowNetFile | Nothing
 
 
 class How(NamedTuple):
-    """How networks are to run, every choice made.
+    """How networks run, with nothing left to `auto`.
 
     Attributes:
-        device: where.
-        runtime: by what: `torch`, `openvino` or `cuda-graphs`.
-        precision: in what: `float32`, `float16` or `bfloat16`.
+        device: where they run.
+        runtime: `torch`, `openvino` or `cuda-graphs`.
+        precision: `float32`, `float16` or `bfloat16`.
     """
 
     device: torch.device
@@ -78,10 +78,10 @@ class How(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """The networks of the three stages, every choice made; nothing is loaded.
+    """The networks of the three stages, with nothing left to `auto`; nothing is loaded.
 
     Attributes:
-        manifest: of the bundle, with the published weights that run in its place.
+        manifest: of the bundle, with the published weights that replace its own.
         detector, flow, pose: what runs.
         how: how it runs.
     """
@@ -103,12 +103,12 @@ def choose_networks(
     precision: str = "auto",
     store: Store | None = None,
 ) -> Choice:
-    """The networks of a bundle, or its pose network with another detector or flow estimator, as `load_bundle` says.
+    """The networks of a bundle, or its pose network with another detector or flow estimator, as for `load_bundle`.
 
     Raises:
-        BundleError: unknown or faulty bundle, or one without the stage that is asked for.
-        PublishedError: it needs published weights that were not fetched; the message says how to.
-        WeightsError: torchvision's own weights are not here, or damaged.
+        BundleError: unknown or faulty bundle, or one without a requested stage.
+        PublishedError: published weights that it needs were not fetched; the message says how to fetch them.
+        WeightsError: torchvision's own weights are missing or damaged.
         ValueError: unknown device, runtime, precision, detector or flow estimator.
     """
     folder = find_bundle(name_or_path)
@@ -150,12 +150,12 @@ def choose_networks(
 
 
 def weights_folder(component: Component, folder: Path, store: Store | None = None) -> Path:
-    """Where the weights of a component lie: in the bundle's folder, or, where they are published ones, in the store."""
+    """Folder of a component's weights: the bundle's own, or, for published weights, the store's."""
     return (store or Store()).weights if component.published else folder
 
 
 def _resolved(manifest: Manifest, detector: DetectorSpec, flow: FlowSpec, store: Store, bundle: str) -> Manifest:
-    """The manifest with the published weights that it names, or that were asked for in place of its own."""
+    """The manifest with the published weights that it names, or that were requested in place of its own."""
     specs: dict[str, DetectorSpec | FlowSpec] = {"detector": detector, "flow": flow}
     asked: dict[str, Any] = {
         stage: Component(published=(spec.name,)) for stage, spec in specs.items() if isinstance(spec, Published)

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, counted as in the paper's tables."""
+"""The cost of a network: parameters and multiply-adds, counted as in the paper's tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["count_multiply_adds", "count_parameters"]
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of learned parameters."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_multiply_adds(network: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-adds of all convolutions for one forward pass at `input_shape` (with the batch).
+    """Multiply-adds of all convolutions in one forward pass at `input_shape` (including the batch).
 
-    A transposed convolution is counted at its input, where each position is multiplied with the whole kernel once.
-    Nothing is computed: `network` is moved to the meta device and stays there, so pass one that you need no longer.
+    A transposed convolution is counted at its input, where each position is multiplied by the whole kernel once.
+    Nothing is computed: `network` is moved to the meta device and stays there, so pass one that is no longer needed.
     """
     total = 0
 

@@ -3,8 +3,8 @@
 The box is extended in height or width to the input's aspect ratio, enlarged and sampled bilinearly; outside the
 frame is black (Simple Baselines, section 4.1, and `lib/dataset/coco.py` and `lib/utils/transforms.py` of its code).
 
-Where a person is large, bilinear sampling skips most pixels of the frame, and the crop has aliasing. The published
-weights were trained on such crops; a network that was not wants `antialias`, see `sample_crops`.
+For large people, bilinear sampling skips most pixels of the frame, and the crop has aliasing. The published weights
+were trained on such crops; a network that was not needs `antialias`, see `sample_crops`.
 
 Affine maps are `(n, 2, 3)` matrices on pixel coordinates whose centres are integers: the input's pixel i covers
 [i - 0.5, i + 0.5], so that the input's outer edge falls on the edge of the extended box.
@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 BOX_SCALE = 1.25
-"""How much larger than the (extended) box the crop is in the published code."""
+"""Factor from the (extended) box to the crop in the published code."""
 
 _MOST_HALVINGS = 3
-"""Of a frame before it is sampled: enough for a person of sixteen times the input's height."""
+"""Of a frame before it is sampled: enough for a person 16 times as tall as the input."""
 
 
 def check_box_scale(scale: float) -> None:
-    """Refuse what no network was ever trained on.
+    """Reject values that no network was ever trained with.
 
     Raises:
         ValueError: `scale` is outside 0.5..3.
@@ -54,9 +54,9 @@ def crop_to_frame(boxes: Tensor, input_size: tuple[int, int], scale: float = BOX
     """Affine maps `(n, 2, 3)` from pixels of the network's input to pixels of the frame.
 
     Args:
-        boxes: `(n, 4)` xyxy in frame pixels. Boxes without extent are widened to one pixel.
+        boxes: `(n, 4)` xyxy in frame pixels. Empty boxes are widened to one pixel.
         input_size: (height, width) of the network's input.
-        scale: how much the extended box is enlarged.
+        scale: factor by which the extended box is enlarged.
     """
     height, width = input_size
     center = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -77,7 +77,7 @@ def invert_affine(affine: Tensor) -> Tensor:
 
 
 def apply_affine(affine: Tensor, points: Tensor) -> Tensor:
-    """Map points `(n, m, 2)` by `(n, 2, 3)`, one map for each row of points."""
+    """Map points `(n, m, 2)` by `(n, 2, 3)`, one map per row of points."""
     return points @ affine[:, :, :2].transpose(1, 2) + affine[:, :, 2].unsqueeze(1)
 
 
@@ -89,17 +89,17 @@ def sample_crops(
     *,
     antialias: bool = False,
 ) -> Tensor:
-    """Cut crops out of frames, which may differ in size, bilinearly, black outside of them.
+    """Sample crops bilinearly from frames, which may differ in size; crops are black outside the frame.
 
     Args:
-        frames: uint8 `(h, w, 3)` each, on the device that is to do the work.
-        owners: `(n,)` on the CPU: which frame each crop is of, increasing.
+        frames: uint8 `(h, w, 3)` each, on the device that does the work.
+        owners: `(n,)` on the CPU: index of the frame of each crop, increasing.
         to_frame: `(n, 2, 3)` on the CPU: affine maps from input pixels to frame pixels, any rotation and scale.
         input_size: (height, width) of the crops.
-        antialias: where a pixel of the crop covers two or more of the frame a side, halve the frame first.
+        antialias: halve the frame first if a crop pixel covers two or more frame pixels per side.
 
     Returns:
-        `(n, 3, height, width)` float32 in 0..255; on a CPU rounded to whole numbers.
+        `(n, 3, height, width)` float32 in 0..255; on a CPU rounded to integers.
     """
     if not antialias or not (halvings := _halvings(frames, owners, to_frame)).any():
         return _sampled(frames, owners, to_frame, input_size)
@@ -115,14 +115,14 @@ def sample_crops(
 
 
 def _halvings(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor) -> Tensor:
-    """How often the frame of each crop is halved, `(n,)`: not so often that nothing would be left of a tiny one."""
+    """Number of times that the frame of each crop is halved, `(n,)`; tiny frames keep at least one pixel per side."""
     sides = torch.tensor([min(frame.shape[:2]) for frame in frames])[owners]
     pixel = to_frame[:, :, 0].norm(dim=1)
     return torch.minimum(pixel, sides).log2().floor().clamp(0, _MOST_HALVINGS).int()
 
 
 def _reduced(pixels: Tensor, factor: int) -> Tensor:
-    """A frame of the means of squares of `factor` pixels a side; what fills no square at its ends is left out."""
+    """A frame of the means of `factor` x `factor` pixels; an incomplete row or column at the end is left out."""
     if factor == 1:
         return pixels
     height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
@@ -133,7 +133,7 @@ def _reduced(pixels: Tensor, factor: int) -> Tensor:
 
 
 def _to_reduced(to_frame: Tensor, factor: int) -> Tensor:
-    """The maps `(n, 2, 3)` to the pixels of frames that were reduced by `factor`."""
+    """The maps `(n, 2, 3)` to pixels of frames reduced by `factor`."""
     reduced = to_frame / factor
     reduced[:, :, 2] += 0.5 / factor - 0.5
     return reduced
@@ -152,7 +152,7 @@ def _sampled(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_s
 
 
 def normalise(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pixels `(n, 3, h, w)` in 0..255 as a network wants them: less each colour's mean, divided by its deviation."""
+    """Pixels `(n, 3, h, w)` in 0..255 minus each colour's mean, divided by its standard deviation."""
     shift, factor = _colour_constants(tuple(mean), tuple(std), crops.device)
     return (crops - shift).mul_(factor)
 
@@ -165,7 +165,7 @@ def _colour_constants(mean: tuple[float, ...], std: tuple[float, ...], device: t
 
 
 def _warp(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """OpenCV touches only the pixels that it needs: on a CPU three times as fast as `grid_sample`, or more."""
+    """By OpenCV, which touches only the pixels needed: on a CPU at least three times as fast as `grid_sample`."""
     height, width = input_size
     frame = pixels.numpy()
     crops = np.empty((len(to_frame), height, width, 3), dtype=np.uint8)
@@ -175,12 +175,12 @@ def _warp(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tens
 
 
 def _gather(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """All crops of all frames in the same few operations, for accelerators; only the pixels needed are touched."""
+    """All crops of all frames in a few operations, for accelerators; only the pixels needed are touched."""
     device = frames[0].device
     rows = torch.cat([frame.reshape(-1, 3) for frame in frames]) if len(frames) > 1 else frames[0].reshape(-1, 3)
     sizes = torch.tensor([(frame.shape[0], frame.shape[1]) for frame in frames], dtype=torch.float64)
     firsts = (sizes.prod(dim=1).cumsum(0) - sizes.prod(dim=1)).unsqueeze(1)
-    # One table, one copy: float64 holds the affine maps as well as places in memory.
+    # One table, so one copy: float64 holds the affine maps as well as memory offsets.
     table = torch.cat((to_frame.reshape(-1, 6).double(), torch.cat((sizes, firsts), dim=1)[owners]), dim=1)
     table = to_device(table, device)[:, :, None, None]  # (n, 9, 1, 1)
     a, b, left, c, d, top = table[:, :6].float().unbind(1)
@@ -199,7 +199,7 @@ def _gather(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_si
 
 
 def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """The two pixels around each `place` on an axis, and the share of each, none for one outside of the frame."""
+    """The two pixels around each `place` on an axis and their weights, 0 for pixels outside the frame."""
     below = place.floor()
     share = place - below
     low = below.long()

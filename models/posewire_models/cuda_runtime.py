@@ -1,7 +1,7 @@
-"""Networks on a CUDA device as graphs: everything for a batch of a fixed size is launched at once.
+"""Networks as CUDA graphs: all kernels for a batch of a fixed size are launched at once.
 
-A network of some hundred small kernels takes the CPU longer to launch, one by one, than the GPU to compute. A graph
-holds all of them, recorded once for each batch size; a batch is filled up to the next size.
+Launching some hundred small kernels one by one takes the CPU longer than the GPU needs to compute them. A graph holds
+all of them, recorded once per batch size; batches are padded to the next size.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ __all__ = ["GraphedNetwork", "Recorded", "in_parts", "map_tensors", "record_grap
 
 log = logging.getLogger(__name__)
 
-# Runs before a graph is recorded: libraries choose their kernels in the first ones and allocate what they keep.
+# Runs before a graph is recorded: in the first ones libraries choose their kernels and allocate their buffers.
 _WARM_UP_RUNS = 3
 
 Recorded = tuple[Callable[[], None], Any]
-"""What repeats a computation in place, and its outputs, which are overwritten by each repetition."""
+"""A function that repeats a computation in place, and the outputs, which each repetition overwrites."""
 
 
 class GraphedNetwork:
     """`compute`, recorded for a few batch sizes.
 
-    It is called as `compute` is, with any number of images, by one thread at a time, and its results stay what they are
-    when it is called again. Where a graph cannot be recorded, `compute` runs as it is, after one warning. Graphs of the
-    larger sizes that do not fit into the device's memory are left out.
+    Called like `compute`, with any number of images, by one thread at a time; later calls do not overwrite its results.
+    If graphs cannot be recorded, `compute` runs as it is, after one warning. Graphs of the larger sizes that do not fit
+    into the device's memory are left out.
 
     Args:
-        compute: from images `(b, *input_shape)` to tensors whose first axis is the batch. No image's result depends on
-            the others, and nothing in it waits for the device.
+        compute: from images `(b, *input_shape)` to tensors whose first axis is the batch. No image's result may depend
+            on the others, and nothing in it may wait for the device.
         input_shape: (channels, height, width).
         device: where it runs.
-        sizes: of the batches.
+        sizes: batch sizes to record.
         record: makes a computation repeatable; by default as a CUDA graph.
     """
 
@@ -50,7 +50,7 @@ class GraphedNetwork:
         record: Callable[[Callable[[], Any]], Recorded] | None = None,
     ) -> None:
         self._compute = compute
-        # An ordinary tensor, also where this is called in inference mode: it is written to wherever it is used.
+        # Not an inference tensor, even if this is called in inference mode: it is written to outside of that too.
         with torch.inference_mode(False):
             whole = torch.zeros((max(sizes), *input_shape), device=device)
             self._inputs = whole.contiguous(memory_format=torch.channels_last)
@@ -58,12 +58,12 @@ class GraphedNetwork:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Batch sizes that have a graph, smallest first."""
+        """Batch sizes with a graph, smallest first."""
         return tuple(sorted(self._recorded))
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Any:
-        """What `compute` gives for `images` `(b, *input_shape)`."""
+        """The result of `compute` for `images` `(b, *input_shape)`."""
         if not self._recorded:
             return self._compute(images)
         return in_parts(self._replay, images, max(self._recorded))
@@ -71,7 +71,7 @@ class GraphedNetwork:
     def _replay(self, images: Tensor) -> Any:
         count = len(images)
         size = min(size for size in self._recorded if size >= count)
-        # Rows beyond them keep what an earlier batch left there, which harms nobody.
+        # Rows beyond `count` keep an earlier batch's images, which is harmless.
         self._inputs[:count].copy_(images)
         replay, outputs = self._recorded[size]
         replay()
@@ -79,7 +79,7 @@ class GraphedNetwork:
 
     @torch.inference_mode()
     def _record_all(self, sizes: Sequence[int], record: Callable[[Callable[[], Any]], Recorded]) -> dict[int, Recorded]:
-        """Largest first: the smaller graphs then find room in the memory that it has taken."""
+        """Largest first, so that smaller graphs can reuse its memory."""
         recorded: dict[int, Recorded] = {}
         for size in sizes:
             inputs = self._inputs[:size]
@@ -94,7 +94,7 @@ class GraphedNetwork:
 
 
 def record_graph(device: torch.device) -> Callable[[Callable[[], Any]], Recorded]:
-    """Makes computations repeatable as CUDA graphs that share one pool of memory, so that one may run at a time."""
+    """A function that records computations as CUDA graphs. They share a memory pool, so only one may run at a time."""
     pool = torch.cuda.graph_pool_handle()
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
@@ -102,7 +102,7 @@ def record_graph(device: torch.device) -> Callable[[Callable[[], Any]], Recorded
         graph, tuned = torch.cuda.CUDAGraph(), torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = True
         try:
-            # A recording that fails leaves its stream as the current one; this brings the caller's back.
+            # A recording that fails leaves its stream current; this restores the caller's.
             with torch.cuda.stream(torch.cuda.current_stream(device)):
                 stream.wait_stream(torch.cuda.current_stream(device))
                 with torch.cuda.stream(stream):
@@ -123,14 +123,14 @@ def record_graph(device: torch.device) -> Callable[[Callable[[], Any]], Recorded
 
 
 def _end_recording(device: torch.device, pool: Any) -> None:
-    """Tell torch that a recording which failed is over.
+    """Tell torch that a failed recording is over.
 
-    Until then its allocator keeps freed memory back; and before version 2.13 its generator of random numbers takes the
-    device to be recording, and lets no graph run. Only a recording that succeeds ends that.
+    Until then its allocator does not reuse freed memory, and before version 2.13 its random number generator assumes
+    that the device is still recording and lets no graph run. Only a successful recording ends that.
     """
     end = getattr(torch._C, "_cuda_endAllocateToPool", None)
     if end is not None:
-        with suppress(RuntimeError):  # it knows already
+        with suppress(RuntimeError):  # already ended
             end(device.index or 0, pool)
     with suppress(RuntimeError):
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -139,7 +139,7 @@ def _end_recording(device: torch.device, pool: Any) -> None:
 
 
 def in_parts(compute: Callable[[Tensor], Any], images: Tensor, most: int) -> Any:
-    """`compute` for `images`, of which it takes at most so many at once."""
+    """`compute` for `images`, at most `most` at once."""
     if len(images) <= most:
         return compute(images)
     parts = [compute(part) for part in torch.split(images, most)]
@@ -149,7 +149,7 @@ def in_parts(compute: Callable[[Tensor], Any], images: Tensor, most: int) -> Any
 
 
 def map_tensors(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`outputs`, one tensor, a tuple or a named tuple of them, with each tensor changed."""
+    """`change` applied to each tensor of `outputs`: one tensor, a tuple or a named tuple."""
     if isinstance(outputs, Tensor):
         return change(outputs)
     return _rebuilt(outputs, [change(output) for output in outputs])

@@ -1,4 +1,4 @@
-"""The deconvolution head of Simple Baselines, which every heatmap network here wears, and what they share.
+"""The deconvolution head of Simple Baselines, and the settings that all networks with it share.
 
 Source: Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018, section 2, and the authors'
 `lib/models/pose_resnet.py`: each step doubles the resolution with a transposed convolution, batch norm and ReLU.
@@ -28,20 +28,20 @@ TRUNK_STRIDE = PICTURE_STRIDE
 """Input pixels per cell of the trunk's last feature map (C5)."""
 
 MOST_CHANNELS = 2048
-"""Of a layer in a head; published are 256, and more is a slip of the pen."""
+"""Of a layer in a head; the published networks have 256, and more than this is a typing error."""
 
 LAYERS_A_STEP = 3
 """Transposed convolution, batch norm, ReLU."""
 
 _MOST_JOINTS = 1024
 
-# kernel -> (padding, output_padding) that make each step double the size exactly.
+# kernel -> (padding, output_padding) with which each step doubles the size exactly.
 _PADDINGS = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeconvNetConfig(PictureNetConfig):
-    """What every network of a stride-32 trunk and a deconvolution head is told.
+    """Settings of every network with a stride-32 trunk and a deconvolution head.
 
     Attributes:
         deconv_filters: channels after each transposed convolution, at most `MOST_CHANNELS`.
@@ -66,14 +66,14 @@ class DeconvNetConfig(PictureNetConfig):
         if len(self.deconv_kernels) != len(self.deconv_filters):
             raise ValueError(
                 f"{len(self.deconv_kernels)} deconv_kernels for {len(self.deconv_filters)} deconv_filters; "
-                "give one kernel a transposed convolution"
+                "give one kernel per transposed convolution"
             )
         if any(kernel not in _PADDINGS for kernel in self.deconv_kernels):
             raise ValueError(f"deconv_kernels {self.deconv_kernels}: each must be one of {sorted(_PADDINGS)}")
 
     @property
     def trunk_stride(self) -> int:
-        """Input pixels per cell of the map that the head begins with."""
+        """Input pixels per cell of the head's input."""
         return TRUNK_STRIDE
 
     @property
@@ -89,7 +89,7 @@ class DeconvNetConfig(PictureNetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PoseNetConfig(DeconvNetConfig):
-    """Settings of any network that maps a person's crop to one heatmap a joint.
+    """Settings of any network that maps a person's crop to one heatmap per joint.
 
     Attributes:
         joints: number of heatmaps, at most 1024.
@@ -126,7 +126,7 @@ def deconv_head(in_channels: int, config: DeconvNetConfig) -> nn.Sequential:
 
 
 def heatmap_layer(config: PoseNetConfig) -> nn.Conv2d:
-    """The 1x1 convolution from the head to one heatmap a joint, initialised as in the published code."""
+    """The 1x1 convolution from the head to one heatmap per joint, initialised as in the published code."""
     layer = nn.Conv2d(config.deconv_filters[-1], config.joints, 1)
     nn.init.normal_(layer.weight, std=0.001)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # this convolution has a bias

@@ -1,7 +1,7 @@
-"""Between the CPU and an accelerator: frames up, small tables up, results down, and a stream for each lane.
+"""Transfers between the CPU and an accelerator: frames and small tables up, results down, and a stream per lane.
 
-On the way there and back nothing waits but `to_host`, which gives results to whoever asked for them. On a CPU all of
-this is free: tensors are handed through as they are.
+Only `to_host`, which returns results to the caller, waits for anything. On a CPU all of this is free: tensors are
+passed through as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Uploaded", "is_on_cpu", "own_stream", "to_device", "to_host", "uploa
 
 
 class Uploaded:
-    """A tensor on an accelerator that streams other than the one that fills it may use.
+    """A tensor on an accelerator, to be used by streams other than the one that fills it.
 
     Args:
         tensor: complete once `ready` has happened.
@@ -31,21 +31,21 @@ class Uploaded:
         self._ready = ready
 
     def here(self) -> Tensor:
-        """The tensor, for work that is put on the caller's stream from now on."""
+        """The tensor, for work that is enqueued on the caller's stream from now on."""
         if self.tensor.device.type == "cuda":
             stream = torch.cuda.current_stream(self.tensor.device)
             if self._ready is not None:
                 stream.wait_event(self._ready)
-            # Its memory is not given to anything else before this stream has come so far, too.
+            # Its memory is not reused before this stream has reached this point too.
             self.tensor.record_stream(stream)
         return self.tensor
 
 
 def upload(pixels: npt.NDArray[np.uint8], device: torch.device) -> Uploaded:
-    """Start the copy of a frame to a CUDA device, on a stream that does nothing else; the caller does not wait for it.
+    """Start copying a frame to a CUDA device, on a stream used only for copies; the caller does not wait for it.
 
-    The copy is made from page-locked memory, without which it would not overlap with anything. That memory comes from
-    torch's pool, which gives it out again when the copy has been made: it grows to the most copies ever in flight.
+    The copy is made from page-locked memory, without which it would not overlap with other work. That memory comes from
+    torch's pool, which reuses it when the copy is done: the pool grows to the most copies ever in flight.
     """
     staging = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
     staging.copy_(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
@@ -62,23 +62,23 @@ def is_on_cpu(tensor: Tensor) -> bool:
 
 
 def to_device(table: Tensor, device: torch.device) -> Tensor:
-    """A small tensor of the CPU's on `device`, for the caller's stream, which need not wait for it."""
+    """A small CPU tensor on `device`, for the caller's stream; the caller does not wait for the copy."""
     return table if device.type != "cuda" else table.pin_memory().to(device, non_blocking=True)
 
 
 def to_host(results: Tensor) -> Tensor:
-    """`results` on the CPU, once they are there: the one place where the CPU waits for an accelerator."""
+    """`results` on the CPU, complete: the only place where the CPU waits for an accelerator."""
     if results.device.type != "cuda":
         return results.cpu()
     host = torch.empty(results.shape, dtype=results.dtype, pin_memory=True)
     host.copy_(results, non_blocking=True)
-    # By an event: to torch's search for waits nobody meant, this one is meant.
+    # By an event, because torch's check for unintended waits ignores those.
     torch.cuda.current_stream(results.device).record_event().synchronize()
     return host
 
 
 def own_stream(device: torch.device) -> Callable[[], AbstractContextManager[object]]:
-    """What to enter around work on `device` that is to overlap with other work there: a CUDA stream of its own."""
+    """A context for work on `device` that may overlap with other work there: a CUDA stream of its own."""
     if device.type != "cuda":
         return nullcontext
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

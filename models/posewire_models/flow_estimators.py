@@ -1,4 +1,4 @@
-"""Optical flow between consecutive frames: FlowNet2-S, OpenCV's DIS, one of both, or that nothing moves."""
+"""Optical flow between consecutive frames: FlowNet2-S, OpenCV's DIS, a choice of the two by time, or no motion."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from posewire_models.stages import FlowEstimator
 __all__ = ["FAR_S", "DisFlow", "DisSettings", "FlowByGap", "FlowNetFlow", "StillFlow"]
 
 FAR_S = 0.3
-"""Frames that lie so many seconds apart, or more, are far from each other: their camera gives three a second, or others
-were lost between them."""
+"""Frames this many seconds apart, or more, are far from each other: their camera gives three per second, or frames
+between them were lost."""
 
 
 class FlowNetFlow:
-    """A `FlowEstimator` by `FlowNetS`; `network` is taken over and made ready for inference on `device`.
+    """A `FlowEstimator` that runs `FlowNetS`; `network` is prepared for inference on `device` in place.
 
-    Frames are resized to the network's input size; the field comes at a quarter of that.
+    Frames are resized to the network's input size; the field has a quarter of that resolution.
     """
 
     def __init__(self, network: FlowNetS, device: torch.device, runtime: str = "auto", precision: str = "auto") -> None:
         self._input_size = network.config.input_size
         self._subtract_mean = network.config.subtract_mean
         self._device = device
-        # Last: it may run right away.
+        # Last, because it may call `_grids_of` right away.
         self._find = runner(network, (6, *network.config.input_size), device, runtime, precision, self._grids_of)
 
     @torch.inference_mode()
@@ -59,7 +59,7 @@ class FlowNetFlow:
         ]
 
     def _grids_of(self, network: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor) -> Tensor:
-        """Displacements `(b, h/4, w/4, 2)` in input pixels, of pairs of pictures `(b, 6, h, w)` in 0..255."""
+        """Displacements `(b, h/4, w/4, 2)` in input pixels for pairs of pictures `(b, 6, h, w)` in 0..255."""
         (flows,) = network(pair_input(images[:, :3], images[:, 3:], subtract_mean=self._subtract_mean))
         return (flows * FLOW_SCALE).permute(0, 2, 3, 1).contiguous()
 
@@ -71,12 +71,11 @@ class FlowNetFlow:
 
 @dataclass(frozen=True, kw_only=True)
 class DisSettings:
-    """How DIS works.
+    """Settings of DIS.
 
     Attributes:
         preset: one of `DIS_PRESETS`.
-        width: frames that are wider are reduced to this many pixels, and those that are higher than twice this many to
-            that height.
+        width: largest width in pixels, and half of the largest height; larger frames are reduced to fit.
     """
 
     preset: str = "ultrafast"
@@ -90,16 +89,16 @@ class DisSettings:
 
 
 class DisFlow:
-    """A `FlowEstimator` by dense inverse search (Kroeger et al., ECCV 2016) of OpenCV, on the CPU, without weights.
+    """A `FlowEstimator` by OpenCV's dense inverse search (Kroeger et al., ECCV 2016), on the CPU, without weights.
 
     Args:
-        settings: how it works.
-        workers: threads that share a batch; more than one only where the CPU has nothing else to do.
+        settings: of DIS.
+        workers: threads that share a batch; more than one only if the CPU has nothing else to do.
     """
 
-    # DIS matches patches of 8 pixels over a pyramid. OpenCV fails on pictures with a shorter side than the first; where
-    # the longer one is below the second it chooses other settings, and keeps them: the frames of one camera would
-    # decide about those of all others.
+    # (least shorter side, least longer side). DIS matches patches of 8 pixels over a pyramid. OpenCV fails on pictures
+    # with a shorter side below the first number. If the longer side is below the second, it changes its settings and
+    # keeps them, so that frames of one camera would affect those of all others.
     _least_sides = (32, 96)
 
     def __init__(self, settings: DisSettings, workers: int = 1) -> None:
@@ -122,7 +121,7 @@ class DisFlow:
     def _displacements(self, pair: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         if not hasattr(self._of_thread, "dis"):
             self._of_thread.dis = cv2.DISOpticalFlow.create(_preset_number(self._settings.preset))
-        # An output array, which OpenCV's type stubs demand, would be taken as a first guess.
+        # No output array, which OpenCV's type stubs demand: it would be taken as an initial estimate.
         return cast("npt.NDArray[np.float32]", self._of_thread.dis.calc(*pair, None))
 
     @staticmethod
@@ -131,7 +130,7 @@ class DisFlow:
         return grid * np.array((size[1] / columns, size[0] / rows), np.float32)
 
     def _fetch(self, frames: Iterable[Frame]) -> None:
-        """Make the pictures of frames that were decoded on an accelerator, there, and bring them here at once."""
+        """Reduce frames that were decoded on an accelerator there, and fetch the results in one copy."""
         missing = {id(frame): frame for frame in frames if frame.home.type != "cpu" and not frame.has(self._key)}
         if missing:
             chosen = list(missing.values())
@@ -144,14 +143,14 @@ class DisFlow:
     def _gray(self, frame: Frame) -> npt.NDArray[np.uint8]:
         def make() -> npt.NDArray[np.uint8]:
             height, width = self._reduced(frame.size)
-            # Reduced first: a third of the work of converting the whole frame.
+            # Reduced before conversion to grey: a third of the work of converting the whole frame.
             small = cv2.resize(frame.pixels, (width, height), interpolation=cv2.INTER_AREA)
             return cast("npt.NDArray[np.uint8]", cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
         return frame.derived(self._key, make)
 
     def _reduced(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) at which a frame of this size is looked at."""
+        """(height, width) that a frame of this size is reduced to."""
         height, width = size
         shorter, longer = self._least_sides
         ratio = min(1.0, self._settings.width / width, 2 * self._settings.width / height)
@@ -160,31 +159,31 @@ class DisFlow:
 
 
 def _preset_number(preset: str) -> int:
-    """OpenCV's own."""
+    """OpenCV's number of a preset."""
     return cast("int", getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
 
 
 def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:
-    """Frames `(h, w, 3)`, each reduced to its size (height, width) and to grey where it is; fetched in one copy."""
+    """Frames `(h, w, 3)`, each reduced to its size (height, width) and to grey on its device; fetched in one copy."""
     greys = []
     for pixels, size in zip(frames, sizes, strict=True):
         planes = pixels.permute(2, 0, 1).unsqueeze(0).float()
         red, green, blue = functional.interpolate(planes, size, mode="area")[0]
         greys.append((red * 0.299 + green * 0.587 + blue * 0.114).round().to(torch.uint8))
     fetched = torch.split(to_host(torch.cat([grey.flatten() for grey in greys])), [grey.numel() for grey in greys])
-    # Copies, so that one frame that is kept does not keep the others' memory.
+    # Copies, so that keeping one frame does not keep the memory of the others.
     return [flat.numpy().reshape(size).copy() for flat, size in zip(fetched, sizes, strict=True)]
 
 
 class FlowByGap:
-    """A `FlowEstimator` that asks one of two, by the time between the frames.
+    """A `FlowEstimator` that chooses between two estimators by the time between the frames.
 
-    From frame to frame of most cameras little moves, and a fast estimator that follows small motion is good enough;
-    where frames were lost on the way, people have moved by their own width.
+    With most cameras little moves between frames, and a fast estimator that follows small motion is good enough. Where
+    frames were lost, people have moved by their own width.
 
     Args:
-        near: for frames less than `FAR_S` apart, and those whose times are not known.
-        far: for the others.
+        near: for frames less than `FAR_S` apart, and frames whose times are unknown.
+        far: for all others.
     """
 
     def __init__(self, near: FlowEstimator, far: FlowEstimator) -> None:
@@ -208,7 +207,7 @@ def _seconds_between(before: Frame, after: Frame) -> float:
 
 
 class StillFlow:
-    """A `FlowEstimator` that says nothing moves: flow switched off."""
+    """A `FlowEstimator` without motion: flow switched off."""
 
     def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:
         """A field of zeros for each pair."""

@@ -34,9 +34,9 @@ class FlowNetSConfig:
 
     Attributes:
         width: factor on all channel counts: 1.0, or 0.375 for the thin variant.
-        input_size: (height, width) at which the network works, multiples of 64 up to `MOST_SIDE`.
-        subtract_mean: whether the pair's mean colour is removed from its input, as NVIDIA's weights want it and
-            MMFlow's do not.
+        input_size: (height, width) of the network's input, multiples of 64 up to `MOST_SIDE`.
+        subtract_mean: whether the pair's mean colour is subtracted from its input: NVIDIA's weights need that, MMFlow's
+            do not.
 
     Raises:
         ValueError: a value is out of its range; the message gives the range.
@@ -58,7 +58,7 @@ class FlowNetSConfig:
 
 
 class FlowNetS(Network):
-    """`(b, 6, h, w)` pairs to flow `(b, 2, h/4, w/4)`, in units of `FLOW_SCALE` pixels."""
+    """Pairs `(b, 6, h, w)` to flow `(b, 2, h/4, w/4)`, in units of `FLOW_SCALE` pixels."""
 
     config: FlowNetSConfig
     input_name = "pairs"
@@ -80,7 +80,7 @@ class FlowNetS(Network):
         self.conv6 = _conv(c512, c1024, 3, stride=2)
         self.conv6_1 = _conv(c1024, c1024, 3)
 
-        # Each level sees the encoder's features, the upsampled coarser features and the upsampled coarser flow.
+        # Input of each level: the encoder's features, the upsampled coarser features and the upsampled coarser flow.
         level5, level4, level3, level2 = c512 + c512 + 2, c512 + c256 + 2, c256 + c128 + 2, c128 + c64 + 2
         self.deconv5 = _deconv(c1024, c512)
         self.deconv4 = _deconv(level5, c256)
@@ -103,7 +103,7 @@ class FlowNetS(Network):
                     nn.init.zeros_(module.bias)
 
     def forward(self, pairs: Tensor) -> tuple[Tensor, ...]:
-        """Flow of each level, finest (h/4) first; all five (to h/64) in training, the finest alone otherwise."""
+        """Flow at each level, finest (h/4) first: all five (to h/64) in training, otherwise only the finest."""
         conv2 = self.conv2(self.conv1(pairs))  # h/4
         conv3 = self.conv3_1(self.conv3(conv2))  # h/8
         conv4 = self.conv4_1(self.conv4(conv3))  # h/16
@@ -125,8 +125,8 @@ class FlowNetS(Network):
 def pair_input(previous: Tensor, current: Tensor, *, subtract_mean: bool = True) -> Tensor:
     """The network's input from two batches of RGB images `(b, 3, h, w)` in 0..255: `(b, 6, h, w)`.
 
-    Each colour's mean over both images of a pair is removed, so that the flow does not depend on brightness, unless
-    `subtract_mean` is off.
+    If `subtract_mean` is set, each colour's mean over both images of a pair is subtracted, so that the flow does not
+    depend on brightness.
     """
     pair = torch.stack((previous, current), dim=2)  # (b, 3, 2, h, w)
     if subtract_mean:

@@ -1,6 +1,6 @@
-"""What goes into the stages and what comes out: frames, detections, flow fields.
+"""Inputs and outputs of the stages: frames, detections, flow fields.
 
-Everything is in pixels of the frame: x right, y down, centres at integers.
+All coordinates are in pixels of the frame: x right, y down, pixel centres at integers.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ T = TypeVar("T")
 
 
 class Frame:
-    """A picture, and what the stages have made of it so far. Any thread may use it.
+    """A picture, and what the stages have derived from it so far. Thread-safe.
 
     Args:
-        pixels: uint8 `(h, w, 3)` RGB, or a tensor of that shape on the device where it was decoded, complete. Not to be
-            changed afterwards: what is derived from it is kept.
-        taken_s: when it was taken, in seconds on a clock that all frames of a video share; None: not known.
+        pixels: uint8 `(h, w, 3)` RGB, or a complete tensor of that shape on the device where it was decoded. It must
+            not change afterwards, since derived data is kept.
+        taken_s: when it was taken, in seconds on a clock that all frames of a video share; None: unknown.
 
     Raises:
-        ValueError: pixels of another type or shape.
+        ValueError: `pixels` has another type or shape.
     """
 
     def __init__(self, pixels: npt.NDArray[np.uint8] | Tensor, taken_s: float | None = None) -> None:
@@ -50,7 +50,7 @@ class Frame:
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """uint8 `(h, w, 3)` RGB; of a frame that was decoded on a device, they are fetched at the first call."""
+        """uint8 `(h, w, 3)` RGB; for a frame that was decoded on a device, they are fetched at the first call."""
         with self._turn:
             if self._pixels is None:
                 (decoded,) = self._uploads.values()
@@ -59,17 +59,16 @@ class Frame:
 
     @property
     def home(self) -> torch.device:
-        """Where the pixels are without a copy: the CPU, or the device on which they were decoded."""
+        """Where the pixels are available without a copy: the CPU, or the device on which they were decoded."""
         return torch.device("cpu") if self._pixels is not None else next(iter(self._uploads))
 
     def on(self, device: torch.device) -> Tensor:
         """The pixels as a uint8 tensor `(h, w, 3)` on `device`, uploaded at the first call; do not write to it.
 
-        On a GPU it is for work that the calling thread puts on its current stream; nothing waits for the upload but
-        that stream.
+        On a GPU, use it on the calling thread's current stream: only that stream waits for the upload.
         """
         if device.type != "cuda" and device not in self._uploads:
-            # from_numpy takes neither negative strides (a flipped view) nor read-only memory without a warning.
+            # from_numpy rejects negative strides (a flipped view) and warns of read-only memory.
             return self.derived(
                 ("pixels", device),
                 lambda: torch.from_numpy(np.require(self.pixels, requirements=["C", "W"])).to(device),
@@ -78,23 +77,23 @@ class Frame:
         return self._uploads[device].here()
 
     def send_to(self, device: torch.device) -> None:
-        """Start the upload to a GPU, for whoever will ask for the pixels there; on a CPU there is nothing to do."""
+        """Start the upload to a GPU ahead of the first use there; does nothing for a CPU."""
         if device.type == "cuda":
             with self._turn:
                 if device not in self._uploads:
                     self._uploads[device] = upload(cast("npt.NDArray[np.uint8]", self._pixels), device)
 
     def derived(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` returned at the first call with `key`: a resized copy that the next flow field needs too, say.
+        """What `make` returned at the first call with `key`, such as a resized copy that the next flow field needs too.
 
-        Two threads that ask for the same at the same time may both make it; either result is as good.
+        Two threads that ask for the same key at the same time may both make it; the results are equivalent.
         """
         if key not in self._derived:
             self._derived[key] = make()
         return cast(T, self._derived[key])
 
     def has(self, key: Hashable) -> bool:
-        """Whether something was derived with `key`."""
+        """Whether `derived` has a result for `key`."""
         return key in self._derived
 
 
@@ -121,21 +120,21 @@ class Detections:
 
     @staticmethod
     def none() -> Detections:
-        """Nobody."""
+        """An empty set of detections."""
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, eq=False)
 class FlowField:
-    """Where the pixels of the previous frame went: point p is at `p + at(p)` in the current frame.
+    """Motion from the previous to the current frame: point p moves to `p + at(p)`.
 
     Attributes:
         grid: `(rows, columns, 2)` float32 dx, dy in frame pixels, on an even grid over the frame: each cell is a
-            rectangle of `h / rows` by `w / columns` pixels, and its value that of the rectangle's middle.
+            rectangle of `h / rows` by `w / columns` pixels, and its value is that at the rectangle's centre.
         frame_size: (height, width) of the frame.
 
     Raises:
-        ValueError: a grid of another shape, or with values that are not finite.
+        ValueError: the grid has another shape, or values that are not finite.
     """
 
     grid: FloatArray
@@ -148,10 +147,10 @@ class FlowField:
             raise ValueError("the flow grid holds values that are not finite")
 
     def at(self, points: FloatArray) -> FloatArray:
-        """Displacements `(m, 2)` of points `(m, 2)`, sampled bilinearly; points outside take the value of the border.
+        """Displacements `(m, 2)` of points `(m, 2)`, sampled bilinearly; points outside get the value at the border.
 
         Raises:
-            ValueError: points of another shape, or that are not finite.
+            ValueError: the points have another shape, or are not finite.
         """
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(f"points are (m, 2); got {points.shape}")

@@ -2,13 +2,13 @@
 
 Convention of the published code and weights (`lib/dataset/JointsDataset.py`, `lib/core/inference.py`): heatmap cell u
 stands for input pixel `stride * u`, so the target of a joint at input pixel x is a Gaussian at `x / stride`. Heatmaps
-of the mirrored crop, flipped back, therefore lie 1 - 1/stride cells too far left. The published flip test shifts them
-by a whole cell, and `quarter` keeps to that; the excess moves every joint by half an input pixel, so `gaussian` shifts
+of the mirrored crop, flipped back, are therefore 1 - 1/stride cells too far left. The published flip test shifts them
+by a whole cell, and `quarter` does the same; the excess moves every joint by half an input pixel, so `gaussian` shifts
 them by exactly 1 - 1/stride.
 
-Where between the cells a peak lies is told in one of two ways (`DECODINGS`): `quarter`, the paper's, or `gaussian`,
-after Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation" (DARK), CVPR 2020, without
-the mixed derivative, which gained nothing on held-out pictures. The smaller the heatmaps, the more the latter gives.
+A peak's position between cells is found in one of two ways (`DECODINGS`): `quarter`, the paper's, or `gaussian`, after
+Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation" (DARK), CVPR 2020, without the
+mixed derivative, which gained nothing on held-out pictures. The smaller the heatmaps, the more `gaussian` gains.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from posewire_models.crops import apply_affine
 __all__ = ["DECODINGS", "decode_heatmaps", "flip_average", "gaussian_heatmaps", "joints_in_frame"]
 
 DECODINGS = ("quarter", "gaussian")
-"""Ways from a peak's cell to its place."""
+"""Ways to refine a peak's position within its cell."""
 
 _SMOOTHING_SIGMA = 1.0
-"""In cells. From 0.7 to 1.5 the figures on held-out pictures are the same."""
+"""In cells. Results on held-out pictures are the same from 0.7 to 1.5."""
 _SMOOTHING_REACH = 3
-"""Cells on either side that count."""
+"""Radius in cells."""
 _BELL_SUM = sum(
     math.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) for away in range(-_SMOOTHING_REACH, _SMOOTHING_REACH + 1)
 )
 _FAINT = 1e-3
 """Smallest value whose logarithm is taken."""
 _FLAT = 1e-6
-"""A parabola that bends less than this has no top."""
+"""A parabola with less curvature than this has no maximum."""
 
 
 def gaussian_heatmaps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
@@ -53,9 +53,9 @@ def flip_average(heatmaps: Tensor, flipped: Tensor, mirror: Tensor, shift: float
 
     Args:
         heatmaps: of the crop.
-        flipped: of the mirrored crop, as the network gave them.
+        flipped: of the mirrored crop, as returned by the network.
         mirror: `(k,)` permutation that swaps left and right joints.
-        shift: cells, 0..1, by which the mirrored ones are moved to the right once they are turned back.
+        shift: cells, 0..1, by which the mirrored heatmaps are moved right after flipping them back.
     """
     back = flipped[:, mirror].flip(3)
     moved = torch.cat((back[..., :1], back[..., :-1]), dim=3)
@@ -63,17 +63,17 @@ def flip_average(heatmaps: Tensor, flipped: Tensor, mirror: Tensor, shift: float
 
 
 def decode_heatmaps(heatmaps: Tensor, decoding: str = "quarter") -> Tensor:
-    """Joints of heatmaps `(n, k, h, w)`: the highest cell, and by less than a cell on to where the peak is.
+    """Joints of heatmaps `(n, k, h, w)`: the highest cell, refined by less than a cell towards the peak.
 
     Args:
-        heatmaps: of about Gaussian peaks.
+        heatmaps: with approximately Gaussian peaks.
         decoding: `quarter` moves by a quarter cell towards the higher neighbour on each axis; as in the published code,
             a peak whose row or column is 0, 1 or the last one stays where it is. `gaussian` smooths the heatmaps and
             fits a Gaussian along each axis.
 
     Returns:
-        `(n, k, 3)`: x and y in heatmap cells, and the heatmap's highest value as score, clipped to 0..1; 0 where the
-        heatmap holds a NaN or is infinitely high (half precision may overflow), so that no such joint counts.
+        `(n, k, 3)`: x and y in heatmap cells, and the heatmap's highest value as score, clipped to 0..1. The score is 0
+        where the heatmap has a NaN or an infinite maximum (half precision may overflow), so that the joint is ignored.
     """
     width = heatmaps.shape[3]
     score, cell = heatmaps.flatten(2).max(dim=2)  # (n, k)
@@ -88,14 +88,14 @@ def decode_heatmaps(heatmaps: Tensor, decoding: str = "quarter") -> Tensor:
 
 
 def _quarter_offset(heatmaps: Tensor, cell: Tensor) -> Tensor:
-    """The move, x and y `(n, k, 2)`, from these cells `(n, k)`, a quarter towards the higher neighbour."""
+    """Offsets x and y `(n, k, 2)` from these cells `(n, k)`: a quarter towards the higher neighbour."""
     height, width = heatmaps.shape[2:]
     flat = heatmaps.flatten(2)
     x, y = cell % width, cell // width
     inside = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
 
     def slope(step: int) -> Tensor:
-        # Outside, a cell is compared with itself, which gives no shift.
+        # At the border, a cell is compared with itself, which gives no offset.
         after, before = (flat.gather(2, (cell + sign * step * inside).unsqueeze(2)).squeeze(2) for sign in (1, -1))
         return (after - before).sign()
 
@@ -103,10 +103,10 @@ def _quarter_offset(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 
 def _gaussian_offset(heatmaps: Tensor, cell: Tensor) -> Tensor:
-    """The move, x and y `(n, k, 2)`, from these highest cells `(n, k)` to the top of the Gaussian through them.
+    """Offsets x and y `(n, k, 2)` from these highest cells `(n, k)` to the maximum of the Gaussian through them.
 
-    The logarithm of a Gaussian is a parabola, and three of its points tell where its top is: at most half a cell away,
-    or a neighbour would be higher. Beyond the border, heatmaps go on as they are on it.
+    The logarithm of a Gaussian is a parabola, and three points determine its maximum: at most half a cell away, or a
+    neighbour would be higher. Beyond the border, heatmaps keep their values on the border.
     """
     height, width = heatmaps.shape[2:]
     flat = heatmaps.flatten(2)
@@ -127,21 +127,21 @@ def _gaussian_offset(heatmaps: Tensor, cell: Tensor) -> Tensor:
 
 
 def _smoothed(heatmaps: Tensor) -> Tensor:
-    """The heatmaps without the ripples of single cells, which have curvatures of their own.
+    """The heatmaps without ripples of single cells, whose curvature would disturb the fit.
 
-    Beyond the border there is nothing, so a peak on it seems to lie up to two thirds of a cell further in.
+    They are 0 beyond the border, so a peak on it appears up to two thirds of a cell further in.
     """
     along_y, along_x = (_bells(side, heatmaps) for side in heatmaps.shape[2:])
     return along_y @ (heatmaps @ along_x)
 
 
 def _bells(side: int, like: Tensor) -> Tensor:
-    """Smoothing along one axis as a symmetric matrix `(side, side)`: in its rows, a bell around each cell."""
+    """Smoothing along one axis as a symmetric matrix `(side, side)`: each row is a bell curve around its cell."""
     cells = torch.arange(side, device=like.device, dtype=like.dtype)
     away = cells - cells.unsqueeze(1)
     return torch.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) * (away.abs() <= _SMOOTHING_REACH) / _BELL_SUM
 
 
 def joints_in_frame(joints: Tensor, stride: int, to_frame: Tensor) -> Tensor:
-    """Decoded joints `(n, k, 3)` in heatmap cells to joints in frame pixels, by the crops' `(n, 2, 3)` affine maps."""
+    """Decoded joints `(n, k, 3)` in heatmap cells to frame pixels, by the crops' affine maps `(n, 2, 3)`."""
     return torch.cat((apply_affine(to_frame, joints[..., :2] * stride), joints[..., 2:]), dim=2)

@@ -1,4 +1,4 @@
-"""Running networks: devices, runtimes, precisions, folded batch norms, batches of a few fixed shapes."""
+"""Running networks: devices, runtimes, precisions, folded batch norms, a few fixed batch sizes."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ Network = TypeVar("Network", bound=nn.Module)
 Steps = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
 RUNTIMES = ("auto", "torch", "openvino", "cuda-graphs")
-"""What may run the networks; `auto` takes CUDA graphs on a GPU and, on a CPU, OpenVINO where it is installed."""
+"""Runtimes for networks; `auto` takes CUDA graphs on a GPU and, on a CPU, OpenVINO if it is installed."""
 MAX_BATCH = 32
-"""Items that go through a network at once."""
+"""Largest number of items that go through a network at once."""
 BATCH_SIZES = (1, 2, 4, 8, 16, MAX_BATCH)
-"""To which batches are filled up on an accelerator."""
+"""Sizes to which batches are padded on an accelerator."""
 
 
 def select_device(name: str) -> torch.device:
-    """`cpu`, `cuda`, `cuda:1` ...; `auto` takes the first GPU, or the CPU where there is none. A GPU has its number.
+    """`cpu`, `cuda`, `cuda:1` ...; `auto` takes the first GPU, or else the CPU. A returned GPU always has its index.
 
     Raises:
-        ValueError: no such device here.
+        ValueError: unknown name, or there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -51,7 +51,7 @@ def select_device(name: str) -> torch.device:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     if name == "cpu":
         return torch.device("cpu")
-    # Not `torch.device(name).index`, which has eight bits.
+    # Not `torch.device(name).index`, which has only eight bits.
     index = int(found[1] or 0)
     if index >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} is not here ({torch.cuda.device_count()} GPUs found); use auto or cpu")
@@ -59,7 +59,7 @@ def select_device(name: str) -> torch.device:
 
 
 def select_runtime(name: str, device: torch.device, precision: str = "auto") -> str:
-    """`torch`, `openvino` or `cuda-graphs`: what is to run networks on `device`.
+    """The runtime for networks on `device`: `torch`, `openvino` or `cuda-graphs`.
 
     Args:
         name: one of `RUNTIMES`.
@@ -92,13 +92,13 @@ def select_runtime(name: str, device: torch.device, precision: str = "auto") -> 
 
 
 def prepare(network: Network, device: torch.device, dtype: torch.dtype = torch.float32) -> Network:
-    """Make `network` ready to be run, in place: evaluation mode, batch norms folded, channels last, on `device`.
+    """Prepare `network` for inference in place: evaluation mode, batch norms folded, channels last, on `device`.
 
-    Its weights are of `dtype`, and complete there when this returns, for work on any stream.
+    Its weights have type `dtype` and are complete when this returns, so that any stream may use them.
     """
     network.eval().requires_grad_(False)
     _fold_batch_norms(network)
-    # On the CPU first: a GPU would convert on this thread's stream, for which those that run the network do not wait.
+    # Converted on the CPU: a GPU would do it on this thread's stream, which the streams that run it do not wait for.
     network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device)
 
@@ -111,20 +111,20 @@ def runner(
     precision: str = "auto",
     steps: Steps | None = None,
 ) -> Callable[[Tensor], Any]:
-    """What to call in place of `network`, which is taken over and prepared.
+    """A function that runs `network`, which is prepared in place and not to be used elsewhere afterwards.
 
     Args:
         network: to be run.
-        input_shape: (channels, height, width) of what is given to the runner.
+        input_shape: (channels, height, width) of the runner's inputs.
         device: of its inputs and outputs.
         runtime: one of `RUNTIMES`.
         precision: one of `posewire_models.precision.PRECISIONS`.
-        steps: from the network, and images, to results: what comes before the network and after it, in float32. By
-            default nothing does. No image's result depends on the others. The images are not changed.
+        steps: maps the network and images to results, with pre- and postprocessing in float32; by default the network
+            alone. It must not change the images, and no image's result may depend on the others.
 
     Returns:
-        From images `(b, *input_shape)` to what `steps` makes of them: tensors whose first axis is the batch, and which
-        stay what they are when it is called again.
+        A function from images `(b, *input_shape)` to the results of `steps`: tensors whose first axis is the batch.
+        Later calls do not overwrite them.
 
     Raises:
         ValueError: see `select_runtime`.
@@ -143,9 +143,9 @@ def runner(
 
 
 def _in_precision(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Any]:
-    """The network, whose weights are of `dtype`, with activations of that type, and float32 in and out."""
+    """The network, whose weights have type `dtype`, with activations of that type and float32 inputs and outputs."""
     if dtype is torch.float32 and device.type == "cuda":
-        # Else its convolutions would round to the ten bits of float16, too.
+        # Else its convolutions would round to ten bits of mantissa, like float16.
         torch.backends.cudnn.allow_tf32 = False
 
     def run(images: Tensor) -> Any:
@@ -161,7 +161,7 @@ def batches(count: int, size: int = MAX_BATCH) -> Iterator[slice]:
 
 
 def pad_batch(batch: Tensor) -> Tensor:
-    """On an accelerator, `batch` filled up to the next of a few fixed sizes; on a CPU, where that costs, as it is."""
+    """On an accelerator, `batch` padded to the next of a few fixed sizes; on a CPU, where padding costs, as it is."""
     if batch.device.type == "cpu":
         return batch
     size = next(size for size in BATCH_SIZES if size >= len(batch))

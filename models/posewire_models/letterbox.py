@@ -1,4 +1,4 @@
-"""Whole frames at a network's input size."""
+"""Resizing whole frames to a network's input size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from posewire_models.device_transfer import is_on_cpu
 __all__ = ["FILL", "letterbox", "resize"]
 
 FILL = 114.0
-"""Brightness of what lies outside the frame, in 0..255, as YOLOX has it."""
+"""Grey level outside the frame, in 0..255, as in YOLOX."""
 
-# Pixels of frames that are resized together: of these, an accelerator holds float32 copies meanwhile (12 bytes each).
+# Pixels of frames that are resized together: an accelerator holds float32 copies of them meanwhile (12 bytes each).
 _MOST_PIXELS = 2**25
-# Pixels that become one in the kernels: on CUDA their weights have to fit into the memory of a block of threads, and a
-# CPU would take seconds for a frame that is a million pixels high.
+# Largest reduction by the kernels along one axis: on CUDA the weights of all pixels that become one must fit into the
+# memory of a thread block, and a CPU would take seconds for a frame that is a million pixels high.
 _MOST_REDUCED = 48
 
 
@@ -31,10 +31,10 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 def letterbox(frames: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, list[tuple[float, float]]]:
     """Fit uint8 frames `(h, w, 3)` into the top left of `size`, keeping their aspect ratios; the rest is `FILL`.
 
-    Those of one size go in the same few operations.
+    Frames of the same size are resized together.
 
     Returns:
-        Their pixels `(b, 3, *size)`, float32 in 0..255, and of each the input pixels per frame pixel in x and y.
+        Their pixels `(b, 3, *size)`, float32 in 0..255, and for each the input pixels per frame pixel in x and y.
     """
     device = frames[0].device
     canvases = torch.empty((len(frames), 3, *size), device=device)
@@ -43,7 +43,7 @@ def letterbox(frames: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, 
     for row, pixels in enumerate(frames):
         groups[pixels.shape[0], pixels.shape[1]].append(row)
     for (height, width), rows in groups.items():
-        # On a CPU one by one: a copy of them all would cost more than it saves.
+        # On a CPU one by one: stacking them would cost more than it saves.
         most = 1 if device.type == "cpu" else max(1, _MOST_PIXELS // (height * width))
         inner = fitted[rows[0]]
         for start in range(0, len(rows), most):
@@ -66,7 +66,7 @@ def _fitted(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, in 0..255: uint8 on a CPU, mostly, and else float32."""
+    """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, in 0..255: on a CPU mostly uint8, else float32."""
     planes = pixels.permute(0, 3, 1, 2)  # a view: channels last in memory
     if not is_on_cpu(pixels):
         planes = planes.float()  # only the CPU has the fast kernel for bytes
@@ -74,7 +74,7 @@ def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _halved(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures `(b, 3, h, w)`; absurdly large ones are halved until a kernel can reduce them to `size`."""
+    """Pictures `(b, 3, h, w)`, halved until a kernel can reduce them to `size` if they are absurdly large."""
     while max(planes.shape[2] / size[0], planes.shape[3] / size[1]) > _MOST_REDUCED:
         planes = functional.avg_pool2d(planes.float(), 2, ceil_mode=True)
     return planes

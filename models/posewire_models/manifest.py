@@ -1,7 +1,7 @@
-"""The manifest of a bundle: which networks, with which weights, settings, joints and licences.
+"""The manifest of a bundle: its networks, with their weights, settings, joints and licences.
 
 `manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector`, `flow` and `near_flow` are
-objects with the fields of `Component`. All but `pose` may be absent (null, or left out).
+objects with the fields of `Component`. All of these but `pose` may be null or absent.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = [
 Settings = TypeVar("Settings")
 
 _BUNDLES = Path(__file__).parent / "bundles"
-_MOST_VERSION = 2**32 - 1  # what the wire can say
+_MOST_VERSION = 2**32 - 1  # uint32 in the protocol
 
 
 class BundleError(ValueError):
-    """A bundle is unknown, incomplete or contradicts itself; the message says where and what to do."""
+    """A bundle is unknown, incomplete or inconsistent; the message says where and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +63,13 @@ class Component:
         architecture: its name in `posewire_models.architectures`.
         network: settings of the network, the fields of its config class.
         settings: settings of the stage around it.
-        weights: None for architectures that have none.
-        published: names of published files, in place of architecture, network and weights: the first of them that has
-            been fetched or converted is taken. See `posewire_models.published`.
-        trained: False as long as the weights are random ones that hold the place.
+        weights: None for architectures without weights.
+        published: names of published files, in place of architecture, network and weights: the first one that has been
+            fetched or converted is taken. See `posewire_models.published`.
+        trained: False if the weights are random placeholders.
         licence: SPDX name of the weights' licence.
         source: what the weights were trained on, or where they come from.
-        metrics: figures measured with these weights, by name.
+        metrics: results measured with these weights, by name.
     """
 
     architecture: str = ""
@@ -92,15 +92,15 @@ class Manifest:
     """A bundle.
 
     Attributes:
-        name: how configuration and the wire call it: one line, not empty.
+        name: its name in configuration and on the wire: one line, not empty.
         version: of the bundle's content, raised with every change of weights.
         description: one sentence.
-        joint_set: name of the joints that the pose network gives, see `posewire.joints`.
+        joint_set: name of the joints that the pose network finds, see `posewire.joints`.
         pose: the pose network.
         detector: None: callers give boxes, or name a detector.
         flow: None: callers name a flow estimator.
-        near_flow: on a CPU it takes the place of `flow` between frames that lie close together in time, where it is
-            good enough and faster, see `FlowByGap`; None: `flow` does all.
+        near_flow: on a CPU it replaces `flow` for frames close together in time, where it is good enough and faster,
+            see `FlowByGap`; None: `flow` is always used.
     """
 
     name: str
@@ -130,7 +130,7 @@ def bundle_names() -> tuple[str, ...]:
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
-    """Folder of a bundle that comes with the package, or of one's own; `BundleError` lists the known names."""
+    """Folder of a bundle, which comes with the package or is given by its path; `BundleError` lists the known names."""
     if str(name_or_path) in bundle_names():
         return _BUNDLES / name_or_path
     folder = Path(name_or_path)
@@ -146,24 +146,24 @@ def read_manifest(folder: Path) -> Manifest:
     """Read `manifest.json` of a bundle's folder.
 
     Raises:
-        BundleError: no such file, no JSON, or unknown, missing or ill-typed fields, with the place.
+        BundleError: the file is missing, not JSON, or has unknown, missing or mistyped fields; the message says where.
     """
     path = folder / "manifest.json"
     if not path.is_file():
         raise BundleError(f"{folder} is no bundle: it has no manifest.json")
     try:
         content = json.loads(path.read_bytes(), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # of numbers and nests too large to be read, too
+    except (ValueError, RecursionError) as error:  # also raised for numbers too long and nesting too deep
         raise BundleError(f"{path} is no valid JSON: {error}") from None
     return settings_from_json(Manifest, content, str(path))
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def settings_from_json(kind: type[Settings], values: object, where: str) -> Settings:
-    """As `from_json`, of what a bundle says; raises `BundleError`."""
+    """As `from_json`, for values of a bundle; raises `BundleError`."""
     try:
         return from_json(kind, values, where)
     except TypedJsonError as error:

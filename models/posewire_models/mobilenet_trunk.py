@@ -1,7 +1,8 @@
 """The trunk of MobileNetV2, stride 32, its parts named as in torchvision, so that weights load strictly.
 
-Stated here, though torchvision has it: to import torchvision's models takes three seconds, a third of the start of a
-server with the default bundle. Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018.
+Implemented here, though torchvision has it: importing torchvision's models takes three seconds, a third of the startup
+of a server with the default bundle. Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+2018.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class MobileNetV2Trunk(nn.Module):
 
 
 class ConvNormReLU6(nn.Sequential):
-    """Convolution, batch norm and ReLU6, which keep the size of the map if the stride is 1."""
+    """Convolution, batch norm and ReLU6; keeps the size of the map if the stride is 1."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(
@@ -65,13 +66,13 @@ class ConvNormReLU6(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 convolution to more channels, a 3x3 one for each channel, 1x1 back to few: MobileNetV2.
+    """MobileNetV2's block: a 1x1 convolution to more channels, a depthwise 3x3 one, a 1x1 one back to few channels.
 
     Args:
         channels: of the input.
-        out_channels: of the output. Where they are the same and the stride is 1 there is a shortcut.
+        out_channels: of the output. If equal to `channels` and the stride is 1, there is a shortcut.
         stride: of the 3x3 convolution.
-        expansion: how many times the channels of the input are inside; at 1 the first convolution is left out.
+        expansion: factor from the input's channels to those inside; at 1 the first convolution is left out.
     """
 
     def __init__(self, channels: int, out_channels: int, stride: int, expansion: int) -> None:

@@ -1,4 +1,4 @@
-"""What posewire's networks tell about themselves."""
+"""The interface of posewire's networks: configuration, and names of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class SizedConfig(Protocol):
 
 
 class Network(nn.Module):
-    """A network that posewire states itself: from `(b, input_channels, *config.input_size)` to tensors."""
+    """A network that posewire implements itself: from `(b, input_channels, *config.input_size)` to tensors."""
 
     config: SizedConfig
-    """What it was made by."""
+    """Settings that it was built with."""
     input_name: ClassVar[str] = "images"
-    """What the input is called in exports."""
+    """Name of the input in exports."""
     input_channels: ClassVar[int] = 3
     output_names: ClassVar[tuple[str, ...]]
-    """What the outputs are called in exports, in their order."""
+    """Names of the outputs in exports, in order."""

@@ -1,4 +1,4 @@
-"""Export of every network to ONNX."""
+"""Export of networks to ONNX."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _OPSET = 17
 
 
 def export_onnx(network: Network, path: Path) -> None:
-    """Write `network` as ONNX: its configured input size, any batch.
+    """Write `network` as ONNX, with its configured input size and any batch size.
 
-    Input and outputs have the names that the network gives them; the input is preprocessed as the network wants it, and
-    the outputs are what it gives.
+    Input and outputs are named by the network. Preprocessing and decoding are not part of the export.
     """
     name, outputs = network.input_name, list(network.output_names)
     exported = copy.deepcopy(network).cpu().float().eval()
@@ -40,7 +39,7 @@ def export_detector_onnx(network: nn.Module, path: Path, input_size: tuple[int, 
 
 
 class OnePicture(nn.Module):
-    """A detector of torchvision as a function of one picture `(1, 3, h, w)`, its labels counted without background."""
+    """A detector of torchvision as a function of one picture `(1, 3, h, w)`; its labels do not count background."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -56,9 +55,9 @@ def _export(
     network: nn.Module, example: Tensor, path: Path, name: str, outputs: list[str], axes: dict[str, dict[int, str]]
 ) -> None:
     with warnings.catch_warnings():
-        # The exporter by tracing needs no package beyond torch and does all that these networks ask for, but is no
-        # longer torch's default, as it says at every call. torchvision's detectors have it warn of each of their
-        # conversions to Python numbers: the input's size is fixed, so these are constants.
+        # The tracing exporter needs no other package than torch and supports all of these networks, but warns at every
+        # call that it is no longer torch's default. With torchvision's detectors it also warns of each conversion to a
+        # Python number: the input size is fixed, so these are constants.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,

@@ -1,4 +1,4 @@
-"""What every network that looks at one picture is told about it."""
+"""Input settings shared by all networks that take one picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "MOST_SIDE", "PICTURE_STRIDE", "PictureNetConfig"]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
-"""Mean of R, G, B in 0..255, as the published ResNets expect it."""
+"""Mean of R, G, B in 0..255, as expected by the published ResNets."""
 IMAGENET_STD = (58.395, 57.12, 57.375)
 """Standard deviation of R, G, B in 0..255."""
 
@@ -15,9 +15,9 @@ PICTURE_STRIDE = 32
 """Input pixels per cell of the coarsest map of all these networks."""
 
 MOST_SIDE = 4096
-"""Pixels; more along one side of a network's input is a slip of the pen, and more than a machine has memory for."""
+"""In pixels. A longer side of a network's input is a typing error, and needs more memory than machines have."""
 
-# Of pixels in 0..255. Deviations near 0 give numbers that are not finite, and joints that are nowhere.
+# Ranges for pixels in 0..255. Deviations near 0 give numbers that are not finite, and joints that are nowhere.
 _MEANS = (0, 255)
 _DEVIATIONS = (0.001, 1000)
 
@@ -29,7 +29,7 @@ class PictureNetConfig:
     Attributes:
         input_size: (height, width) of the input in pixels, multiples of 32 up to `MOST_SIDE`.
         pixel_mean: mean of R, G, B in 0..255 that is subtracted from the pixels.
-        pixel_std: what they are divided by after that, 0.001..1000.
+        pixel_std: divisor after that, 0.001..1000.
 
     Raises:
         ValueError: a value is out of its range; the message gives the range.

@@ -29,9 +29,9 @@ class PoseSettings:
     Attributes:
         flip_test: average with the heatmaps of the mirrored crop, as the paper's figures do; doubles the cost.
         box_scale: enlargement of the (extended) person box.
-        antialias: whether large people are reduced by means of pixels, see `crops.sample_crops`; for networks
+        antialias: whether large people are reduced by averaging pixels, see `crops.sample_crops`; for networks
             that were trained on such crops.
-        decoding: how joints are placed between the heatmap's cells, one of `posewire_models.heatmaps.DECODINGS`.
+        decoding: how joints are placed between heatmap cells, one of `posewire_models.heatmaps.DECODINGS`.
     """
 
     flip_test: bool = False
@@ -46,14 +46,14 @@ class PoseSettings:
 
 
 class HeatmapPoseEstimator:
-    """A `PoseEstimator` of a network that gives heatmaps.
+    """A `PoseEstimator` that runs a heatmap network.
 
     Args:
-        network: taken over: it is made ready for inference on `device` in place.
-        joint_set: what the heatmaps mean.
+        network: prepared for inference on `device` in place; not to be used elsewhere afterwards.
+        joint_set: the joints that the heatmaps stand for.
         device: where to run.
         runtime: what runs the network, see `posewire_models.inference.RUNTIMES`.
-        precision: in what it computes, see `posewire_models.precision.PRECISIONS`.
+        precision: what it computes in, see `posewire_models.precision.PRECISIONS`.
 
     Raises:
         BundleError: the joint set has another number of joints than the network.
@@ -78,7 +78,7 @@ class HeatmapPoseEstimator:
         self._joints = len(joint_set)
         self._mirror = torch.from_numpy(joint_set.mirror).to(device)
         self._device = device
-        # Last: it may run right away.
+        # Last, because it may call `_joints_of` right away.
         self._find = runner(network, (3, *network.config.input_size), device, runtime, precision, self._joints_of)
 
     @torch.inference_mode()
@@ -88,7 +88,7 @@ class HeatmapPoseEstimator:
         """Joints of the people in `boxes`, see `PoseEstimator`.
 
         Raises:
-            ValueError: not one `(n, 4)` array of finite boxes per frame.
+            ValueError: `boxes` is not one `(n, 4)` array of finite boxes per frame.
         """
         counts = _checked_counts(frames, boxes)
         if not sum(counts):
@@ -102,13 +102,13 @@ class HeatmapPoseEstimator:
         return [joints[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
     def _crops(self, frames: Sequence[Frame], owners: Tensor, to_frame: Tensor) -> Tensor:
-        """The chunk's crops, in the order of `owners`."""
+        """Crops, in the order of `owners`."""
         shown, owners = torch.unique_consecutive(owners, return_inverse=True)
         pixels = [frames[frame].on(self._device) for frame in shown.tolist()]
         return sample_crops(pixels, owners, to_frame, self._config.input_size, antialias=self._settings.antialias)
 
     def _joints_of(self, network: Callable[[Tensor], Tensor], crops: Tensor) -> Tensor:
-        """Joints `(n, k, 3)` in heatmap cells, of crops `(n, 3, h, w)` in 0..255."""
+        """Joints `(n, k, 3)` in heatmap cells, found in crops `(n, 3, h, w)` in 0..255."""
         images = normalise(crops, self._config.pixel_mean, self._config.pixel_std)
         heatmaps = network(images)
         if self._settings.flip_test:
@@ -119,7 +119,7 @@ class HeatmapPoseEstimator:
 
 def _checked_counts(frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]) -> list[int]:
     if len(frames) != len(boxes):
-        raise ValueError(f"{len(frames)} frames but boxes for {len(boxes)}; give one array of boxes a frame")
+        raise ValueError(f"{len(frames)} frames but boxes for {len(boxes)}; give one array of boxes per frame")
     for of_frame in boxes:
         if of_frame.ndim != 2 or of_frame.shape[1] != 4 or not np.isfinite(of_frame).all():
             raise ValueError(f"boxes are finite (n, 4) xyxy in frame pixels; got shape {of_frame.shape}")

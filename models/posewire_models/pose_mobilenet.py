@@ -1,9 +1,9 @@
 """PoseMobileNet: the paper's deconvolution head on MobileNetV2, for machines without a GPU.
 
-The head is the one of Simple Baselines (ECCV 2018, section 2); `features` is named as in torchvision, so a classifier's
-weights load into it strictly. What is small at stride 32 - 5x4 cells of a 160x128 crop - has lost where things are:
-with `laterals` each step of the head also sees the trunk's own map of its size, as in a feature pyramid (Lin et al.,
-2017), for two per cent more multiply-adds.
+The head is that of Simple Baselines (ECCV 2018, section 2); `features` is named as in torchvision, so a classifier's
+weights load into it strictly. At stride 32 - 5x4 cells of a 160x128 crop - positions are lost: with `laterals` each
+step of the head also gets the trunk's map of its size, as in a feature pyramid (Lin et al., 2017), for two per cent
+more multiply-adds.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ class PoseMobileNetConfig(PoseNetConfig):
     """Settings of `PoseMobileNet`.
 
     Attributes:
-        width: torchvision's `width_mult` of the trunk. The head's width is `deconv_filters`.
-        laterals: whether the trunk's maps of strides 16, 8 and 4 are added to the head's. Without them the network is
-            the paper's.
+        width: torchvision's `width_mult` of the trunk. The head's width is set by `deconv_filters`.
+        laterals: whether the trunk's maps of strides 16, 8 and 4 are added to the head's. The paper has none.
     """
 
     input_size: tuple[int, int] = (128, 96)
@@ -80,7 +79,7 @@ class PoseMobileNet(MobileNetV2Trunk, HeatmapNetwork):
 
 
 def _silent_lateral(in_channels: int, filters: int) -> nn.Conv2d:
-    """A 1x1 convolution that starts at zero, so that a head trained without it goes on from where it is."""
+    """A 1x1 convolution that starts at zero, so that adding it to a trained head changes nothing at first."""
     lateral = nn.Conv2d(in_channels, filters, 1)
     nn.init.zeros_(lateral.weight)
     nn.init.zeros_(lateral.bias)  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ TABLE_2 = {
     "g": PoseResNetConfig(input_size=(128, 96)),
     "h": PoseResNetConfig(input_size=(384, 288)),
 }
-"""The networks of the paper's Table 2, by the letter of their row."""
+"""The networks of the paper's Table 2, by row letter."""
 
 
 class PoseResNet(ResNetTrunk, HeatmapNetwork):

@@ -1,4 +1,4 @@
-"""In which numbers networks compute. Whatever is decoded from their outputs is decoded in float32."""
+"""The number types that networks compute in. Their outputs are always decoded in float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 __all__ = ["PRECISIONS", "precision_name", "select_precision"]
 
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
-"""What networks may compute in; `auto` takes float32 on a CPU and float16 on a GPU."""
+"""Supported precisions; `auto` takes float32 on a CPU and float16 on a GPU."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -15,9 +15,9 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 def select_precision(name: str, device: torch.device) -> torch.dtype:
     """The type of a network's weights and activations on `device`.
 
-    Of the two half precisions `auto` takes float16: it has 10 bits of mantissa where bfloat16 has 7, and joints are
-    decided by small differences between neighbouring cells of a heatmap. What bfloat16 has instead, a wide range, is of
-    no use here: with folded batch norms, activations stay below some hundreds. docs/design.md has the figures.
+    Of the two half precisions `auto` takes float16: it has 10 bits of mantissa where bfloat16 has 7, and joints depend
+    on small differences between neighbouring heatmap cells. The wide range of bfloat16 is not needed here: with folded
+    batch norms, activations stay below some hundreds. docs/design.md has the figures.
 
     Raises:
         ValueError: unknown name.

@@ -1,6 +1,6 @@
-"""The short texts by which a user names a detector or a flow estimator on the command line and in configuration.
+"""The short texts that name a detector or a flow estimator on the command line and in configuration.
 
-Needs no torch, so that whoever only names networks need not have it start up.
+Does not import torch, which takes long and is not needed to name networks.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ TORCHVISION_DETECTORS = (
     "fasterrcnn_mobilenet_v3_large_320_fpn",
     "ssdlite320_mobilenet_v3_large",
 )
-"""torchvision's names of its detectors that posewire runs."""
+"""The detectors of torchvision that posewire runs, by torchvision's names."""
 DIS_PRESETS = ("ultrafast", "fast", "medium")
-"""OpenCV's settings of DIS, from fast to exact."""
+"""OpenCV's presets of DIS, from fast to accurate."""
 
 
 @dataclass(frozen=True)
 class Auto:
-    """What the bundle has for the device."""
+    """The bundle's own for the device."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Own:
 
 @dataclass(frozen=True)
 class Nothing:
-    """None at all: the caller gives the boxes; nothing moves."""
+    """No detector, so callers give the boxes; or no flow estimator, so nothing is assumed to move."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Published weights by their name in posewire's catalogue."""
+    """Published weights, by their name in posewire's catalogue."""
 
     name: str
 
@@ -85,7 +85,7 @@ class TorchvisionModel:
 
 @dataclass(frozen=True)
 class TorchvisionFile:
-    """A detector of `TORCHVISION_DETECTORS` with weights of a file."""
+    """A detector of `TORCHVISION_DETECTORS` with weights from a file."""
 
     name: str
     weights: Path
@@ -93,7 +93,7 @@ class TorchvisionFile:
 
 @dataclass(frozen=True)
 class FlowNetFile:
-    """FlowNet2-S with weights of a file."""
+    """FlowNet2-S with weights from a file."""
 
     weights: Path
 
@@ -155,6 +155,6 @@ def parse_flow_spec(spec: str) -> FlowSpec:
 
 
 def spec_name(spec: str) -> str:
-    """What a server calls a network named by `spec`: `onnx:yolox_nano.onnx`, without the folder of its file."""
+    """A server's name for a network given as `spec`: `onnx:yolox_nano.onnx`, without the file's folder."""
     kind, _, path = spec.partition(":")
     return f"{kind}:{os.path.basename(path)}" if path else kind

@@ -1,7 +1,7 @@
-"""The three stages of inference: each takes a batch and gives arrays.
+"""The three stages of inference: each takes a batch and returns arrays.
 
-Frames of one batch may differ in size. What comes out for one item does not depend on the others in its batch. An
-estimator is called from one thread at a time.
+Frames of one batch may differ in size. The result of one item does not depend on the others in its batch. Each stage
+is called from one thread at a time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class FlowEstimator(Protocol):
 
 
 class PoseEstimator(Protocol):
-    """Finds the joints of people whose boxes are known."""
+    """Finds the joints of people in given boxes."""
 
     def __call__(
         self, frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]

@@ -1,8 +1,8 @@
 """Trunks: image classifiers up to their last feature map (C5, stride 32), with torchvision's names.
 
 A pose net *is* a trunk with a head, so that its parameter names stay those of the published checkpoints; the person
-detector *has* one, which may be that of YOLOX, too, whose pyramid ends at stride 8. ResNets come in any width, because
-torchvision's own class fixes the stem at 64 channels.
+detector *has* a trunk, which may also be YOLOX's, whose pyramid ends at stride 8. ResNets are implemented here to have
+any width, because torchvision's own class fixes the stem at 64 channels.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ResNetTrunk(nn.Module):
         super().__init__()
         if depth not in _STAGES:
             raise ValueError(f"ResNet depth {depth} is unknown; choose one of {', '.join(map(str, RESNET_DEPTHS))}")
-        # Imported here: it takes three seconds, which networks on other trunks are spared.
+        # Imported here, because it takes three seconds and other trunks do not need it.
         from torchvision.models import resnet
 
         block = resnet.Bottleneck if depth >= 50 else resnet.BasicBlock
@@ -78,12 +78,12 @@ def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk
 
 
 def trunk_stride(name: str) -> int:
-    """Input pixels per cell of the feature map that `build_trunk(name)` gives."""
+    """Input pixels per cell of the feature map of `build_trunk(name)`."""
     return YoloxTrunk.stride if name == "yolox_nano" else TRUNK_STRIDE
 
 
 def has_whole_channels(name: str, width: float) -> bool:
-    """Whether `build_trunk(name)` can be had at this width; MobileNetV2 rounds its channels and has any."""
+    """Whether `build_trunk(name)` is possible at this width; MobileNetV2 rounds its channels and has any width."""
     parts = YoloxTrunk.width_parts if name == "yolox_nano" else _STEM
     return name == "mobilenet_v2" or not parts * width % 1
 

@@ -1,4 +1,4 @@
-"""Dataclasses of parsed JSON or TOML, strictly: no field unknown, none missing, none of another type."""
+"""Dataclasses from parsed JSON or TOML, strictly: unknown, missing and mistyped fields are errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Settings = TypeVar("Settings")
 
 
 class TypedJsonError(ValueError):
-    """Values that are not those of the dataclass; the message says where and what was expected."""
+    """Values do not fit the dataclass; the message says where and what was expected."""
 
 
 def from_json(kind: type[Settings], values: object, where: str) -> Settings:
-    """Build the dataclass `kind` of a parsed object; lists become tuples, objects nested dataclasses.
+    """Build the dataclass `kind` from a parsed object; lists become tuples, objects nested dataclasses.
 
     Args:
         kind: the dataclass.
@@ -29,7 +29,7 @@ def from_json(kind: type[Settings], values: object, where: str) -> Settings:
         where: what to call it in errors.
 
     Raises:
-        TypedJsonError: unknown or missing fields, wrong types, or values that the dataclass refuses.
+        TypedJsonError: unknown or missing fields, wrong types, or values that the dataclass rejects.
     """
     if not isinstance(values, Mapping):
         raise TypedJsonError(f"{where}: expected an object with the fields of {kind.__name__}, got {_shown(values)}")
@@ -53,7 +53,7 @@ def _required(item: dataclasses.Field[Any]) -> bool:
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
-    """`value` of JSON as the annotated type `hint`."""
+    """The JSON `value` as the annotated type `hint`."""
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
@@ -84,5 +84,5 @@ def _finite(value: float, where: str) -> float:
 
 
 def _shown(value: object) -> str:
-    """For messages; what is deep or long is cut short."""
+    """For messages; deep or long values are truncated."""
     return reprlib.repr(value)

@@ -24,7 +24,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a PyTorch checkpoint (also one with its state under `state_dict`).
 
     Raises:
-        WeightsError: no such file, or it holds anything but tensors and plain containers.
+        WeightsError: the file is missing, or holds anything but tensors and plain containers.
     """
     if not path.is_file():
         raise WeightsError(f"no weight file at {path}")
@@ -35,10 +35,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def write_state(state: Mapping[str, Tensor], path: Path, notes: Mapping[str, str]) -> None:
-    """Write safetensors; `notes` become the file's own metadata.
+    """Write a safetensors file with `notes` as its metadata.
 
     Raises:
-        OSError: a full disk for one, for which safetensors has an error of its own.
+        OSError: for example the disk is full, for which safetensors has an error of its own.
     """
     try:
         save_file(dict(state), path, dict(notes))
@@ -47,7 +47,7 @@ def write_state(state: Mapping[str, Tensor], path: Path, notes: Mapping[str, str
 
 
 def check_digest(path: Path, sha256: str) -> None:
-    """Compare a file with its SHA-256 digest (hexadecimal); raises `WeightsError` if it is missing or another one."""
+    """Check a file against its SHA-256 digest (hexadecimal); raises `WeightsError` if it is missing or differs."""
     if not path.is_file():
         raise WeightsError(f"no weight file at {path}")
     found = file_digest(path)
@@ -59,9 +59,9 @@ def check_digest(path: Path, sha256: str) -> None:
 
 
 def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `network`, every key and every shape equal.
+    """Load `state` into `network`; all keys and shapes must be equal.
 
-    Only batch norms' `num_batches_tracked`, unused in inference and unknown to old files, may be missing.
+    Only the `num_batches_tracked` of batch norms, unused in inference and unknown to old files, may be missing.
 
     Args:
         network: changed in place.
@@ -69,7 +69,7 @@ def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str) ->
         source: what to call the file in errors.
 
     Raises:
-        WeightsError: naming the keys and shapes that differ, or a tensor with numbers that are not finite.
+        WeightsError: keys or shapes differ, or a tensor has values that are not finite; the message names them.
     """
     check_state(network, state, source)
     if key := not_finite(state):
@@ -94,12 +94,12 @@ def check_state(network: nn.Module, state: Mapping[str, Tensor], source: str) ->
 
 
 def not_finite(state: Mapping[str, Tensor]) -> str:
-    """The name of a tensor that holds a NaN or an infinity; empty if none does.
+    """The name of a tensor that contains a NaN or an infinity; empty if none does.
 
-    A network with one mostly finds nobody, without a word.
+    A network with such a tensor mostly finds nobody, without any error.
     """
     for key, value in state.items():
-        # The extremes carry every NaN and infinity along, and are found 20 times as fast as by asking each number.
+        # Minimum and maximum show every NaN and infinity, and are 20 times as fast as checking each number.
         if value.is_floating_point() and value.numel() and not all(end.isfinite() for end in value.aminmax()):
             return key
     return ""

@@ -1,4 +1,4 @@
-"""Files that are known by their content, and take their name when they are whole, not before."""
+"""File digests, and writing files that get their final name only once they are complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` in one step at the end of the block, if nothing failed."""
+    """A file to write, which replaces `path` atomically at the end of the block, if nothing failed."""
     with temporary_file(path.parent, path.name) as temporary:
         yield temporary
         commit(temporary, path)
@@ -28,9 +28,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_file(folder: Path, name: str = "") -> Iterator[Path]:
-    """An empty file in the making, which is gone afterwards unless it was renamed; `name`: what it is to become."""
+    """An empty temporary file, which is deleted afterwards unless it was renamed; `name`: its intended name."""
     path = folder / f".{name}.{secrets.token_hex(4)}.tmp"
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less what the user's umask takes away
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # minus the umask
     try:
         yield path
     finally:
@@ -38,7 +38,7 @@ def temporary_file(folder: Path, name: str = "") -> Iterator[Path]:
 
 
 def commit(temporary: Path, final: Path) -> None:
-    """Rename, such that after a power cut the old or the new file is there, whole."""
+    """Rename so that after a power failure either the old or the new file is there, complete."""
     _sync(temporary)
     temporary.replace(final)
     _sync(final.parent)

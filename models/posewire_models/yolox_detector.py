@@ -1,7 +1,7 @@
 """YOLOX with one class, people: the network of the nano bundle's detector.
 
-Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", and the authors' `yolox/models/yolo_head.py`, whose names the
-parts of the head have here. Each cell of the strides 8, 16 and 32 may tell of one person.
+Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", and the authors' `yolox/models/yolo_head.py`, whose names are
+used for the parts of the head. Each cell of the strides 8, 16 and 32 predicts one box.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["YoloxDetector", "YoloxDetectorConfig"]
 
 _HEAD_CHANNELS = 64  # of YOLOX-nano
 _PRIOR = 0.01
-"""For a person in a cell: training must not start with every cell lit (RetinaNet, section 4.1)."""
+"""Prior probability of a person in a cell: training must not start with all cells positive (RetinaNet, section 4.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,8 @@ class YoloxDetectorConfig(PictureNetConfig):
 class YoloxDetector(YoloxPyramid, Network):
     """`(b, 3, h, w)` normalised RGB images to `(b, cells, 6)`, the cells of stride 8 first, row by row.
 
-    Of each cell: x and y of the box's centre from the cell's corner in cells, the logarithms of its width and height in
-    cells, and the logits of objectness and of being a person. See `posewire_models.detectors.yolox_boxes`.
+    For each cell: x and y of the box's centre relative to the cell's corner in cells, the logarithms of its width and
+    height in cells, and the logits of objectness and of the class person. See `posewire_models.detectors.yolox_boxes`.
     """
 
     config: YoloxDetectorConfig
@@ -56,13 +56,13 @@ class YoloxDetector(YoloxPyramid, Network):
         self.head = YoloxHead(self.pyramid_channels, int(_HEAD_CHANNELS * config.width))
 
     def forward(self, images: Tensor) -> Tensor:
-        """What each cell tells."""
+        """The predictions of each cell."""
         predictions: Tensor = self.head(self.pyramid(images))
         return predictions
 
 
 class YoloxHead(nn.Module):
-    """The decoupled head: what it is, and where, come from branches of their own."""
+    """The decoupled head: class and box are predicted by separate branches."""
 
     def __init__(self, in_channels: tuple[int, ...], channels: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class YoloxHead(nn.Module):
             nn.init.constant_(prediction.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
-        """`(b, cells, 6)`, as of `YoloxDetector`."""
+        """`(b, cells, 6)`, see `YoloxDetector`."""
         predictions = []
         for level, features in enumerate(maps):
             x = self.stems[level](features)

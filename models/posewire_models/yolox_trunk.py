@@ -1,9 +1,8 @@
 """The trunk of YOLOX: CSPDarknet and its feature pyramid, made of depthwise convolutions.
 
 Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", and the authors' `yolox/models/{network_blocks, darknet,
-yolo_pafpn}.py`, whose names the parts have here (all but `gather`). What YOLOX reads off three maps with three heads,
-a centre-heatmap detector reads off one: `gather` brings the maps of strides 8, 16 and 32 to the first one's size and
-adds them.
+yolo_pafpn}.py`, whose names are used for all parts but `gather`. YOLOX has three heads on three maps, a centre-heatmap
+detector one head on one map: `gather` resizes the maps of strides 8, 16 and 32 to the first one's size and adds them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ __all__ = ["BaseConv", "CSPLayer", "DWConv", "YoloxPyramid", "YoloxTrunk"]
 
 _STEM_CHANNELS = 64
 _WIDTH, _REPEATS = 0.25, 1
-"""YOLOX-nano: a quarter of the channels and, of the 3 and 9 blocks a stage, a third."""
+"""YOLOX-nano: a quarter of the channels and a third of the 3 and 9 blocks per stage."""
 
 
 class YoloxPyramid(nn.Module):
@@ -29,7 +28,7 @@ class YoloxPyramid(nn.Module):
     strides = (8, 16, 32)
     """Input pixels per cell of the three maps."""
     width_parts = 8
-    """A width is so many parts of 1, so that all channels are whole."""
+    """A width is a multiple of one over this, so that all channel counts are whole."""
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class YoloxPyramid(nn.Module):
 
 
 class YoloxTrunk(YoloxPyramid):
-    """The pyramid gathered at stride 8; arguments as of `YoloxPyramid`."""
+    """The pyramid gathered at stride 8; arguments as for `YoloxPyramid`."""
 
     stride = 8
 
@@ -79,7 +78,7 @@ class YoloxTrunk(YoloxPyramid):
 
 
 class CSPDarknet(nn.Module):
-    """The backbone; gives C3, C4 and C5."""
+    """The backbone; returns C3, C4 and C5."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -145,7 +144,7 @@ class Bottleneck(nn.Module):
 
 
 class CSPLayer(nn.Module):
-    """Half of the channels through bottlenecks, half past them."""
+    """Half of the channels go through bottlenecks, the other half bypass them."""
 
     def __init__(self, in_channels: int, out_channels: int, repeats: int, *, shortcut: bool = True) -> None:
         super().__init__()
@@ -163,7 +162,7 @@ class CSPLayer(nn.Module):
 
 
 class SPPBottleneck(nn.Module):
-    """Maxima of three neighbourhoods beside the map itself."""
+    """Max pooling over three neighbourhood sizes, concatenated with the map itself."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -180,7 +179,7 @@ class SPPBottleneck(nn.Module):
 
 
 class Focus(nn.Module):
-    """Each 2x2 pixels become the channels of one, then a 3x3 convolution."""
+    """Each 2x2 block of pixels becomes the channels of one, then a 3x3 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -103,7 +103,7 @@ def test_nobody_anywhere(estimator: HeatmapPoseEstimator) -> None:
 
 def test_bad_boxes_are_refused(estimator: HeatmapPoseEstimator) -> None:
     frame, boxes = _scene(0, (64, 64), 2)
-    with pytest.raises(ValueError, match="one array of boxes a frame"):
+    with pytest.raises(ValueError, match="one array of boxes per frame"):
         estimator([frame], [boxes, boxes])
     with pytest.raises(ValueError, match="finite"):
         estimator([frame], [np.full((1, 4), np.nan, np.float32)])

@@ -19,7 +19,7 @@ def center_heatmap_detector(
     runtime: str = "auto",
     precision: str = "auto",
 ) -> LetterboxedDetector:
-    """A `Detector` by `CenterDetector`; `network` is taken over and made ready for inference on `device`."""
+    """A `Detector` that runs `CenterDetector`; `network` is prepared for inference on `device` in place."""
     config = network.config
 
     def decode(maps: CenterMaps) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network of our own as a detector: letterbox, network, boxes in frame pixels."""
+"""posewire's own networks as detectors: letterbox, network, boxes in frame pixels."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["LetterboxedDetector"]
 
 
 class LetterboxedDetector:
-    """A `Detector` by a network that sees letterboxed frames.
+    """A `Detector` that runs a network on letterboxed frames.
 
     Args:
-        network: taken over and made ready for inference on `device`.
+        network: prepared for inference on `device` in place.
         config: its settings.
-        decode: from the network's output to boxes and scores `(b, k, 5)`, in input pixels; shapes do not depend on
+        decode: from the network's output to boxes and scores `(b, k, 5)`, in input pixels; shapes must not depend on
             values.
         settings: what is reported.
         device, runtime, precision: see `runner`.
-        distinct: those of the boxes `(k, 4)` and scores `(k,)` of one frame that are not of the same person; None where
-            `decode` gives nobody twice.
+        distinct: reduces the boxes `(k, 4)` and scores `(k,)` of one frame to one per person; None if `decode` returns
+            no duplicates.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LetterboxedDetector:
         self._distinct = distinct or (lambda boxes, scores: (boxes, scores))
         self._settings = settings
         self._device = device
-        # Last: it may run right away.
+        # Last, because it may call `_boxes_of` right away.
         self._find = runner(network, (3, *config.input_size), device, runtime, precision, self._boxes_of)
 
     @torch.inference_mode()
@@ -70,5 +70,5 @@ class LetterboxedDetector:
         ]
 
     def _boxes_of(self, network: Callable[[Tensor], Any], images: Tensor) -> Tensor:
-        """Boxes and scores `(b, k, 5)`, in input pixels, of letterboxed frames `(b, 3, h, w)` in 0..255."""
+        """Boxes and scores `(b, k, 5)`, in input pixels, for letterboxed frames `(b, 3, h, w)` in 0..255."""
         return self._decode(network(normalise(images, self._config.pixel_mean, self._config.pixel_std)))

@@ -1,4 +1,4 @@
-"""No detector at all: for callers who bring the boxes themselves."""
+"""No detector at all: for callers who supply the boxes themselves."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ class NoDetector:
     """A `Detector` that never finds anyone."""
 
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Nobody, in each frame."""
+        """No detections for each frame."""
         return [Detections.none() for _ in frames]

@@ -5,12 +5,12 @@ Two formats are recognised by their outputs:
 - YOLOX raw (as its own export writes it): one output `(1, cells, 5 + classes)`; for each cell of strides 8, 16 and 32
   the box's centre and log size in cells, objectness and class scores. Input BGR 0-255, letterboxed top left with 114.
 - End to end: `boxes` `(n, 4)` xyxy in input pixels, `scores` `(n,)` and `labels` `(n,)`, or each with a leading axis of
-  one. Input RGB 0-1 (0-255 where the input is uint8), letterboxed top left with 114.
+  one. Input RGB 0-1 (0-255 if the input is uint8), letterboxed top left with 114.
 
-The input's size and type are the model's own: float16, float32, float64 or uint8. Outputs are of any type of number.
-People have label 0, as in COCO's 80 classes; a model of another numbering says so by the metadata entry `person_label`.
+The model defines the input's size and type: float16, float32, float64 or uint8. Outputs may have any numeric type.
+People have label 0, as in COCO's 80 classes; a model with other labels says so in the metadata entry `person_label`.
 
-On a GPU, pictures of one batch go through the model together where its first axis has no fixed size.
+On a GPU, pictures of one batch go through the model together if its first axis has no fixed size.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from posewire_models.letterbox import letterbox
 __all__ = ["OnnxDetector", "OnnxDetectorError"]
 
 _PICTURE_KINDS = (torch.float16, torch.float32, torch.float64, torch.uint8)
-# Labels are compared as float32, which tells whole numbers apart up to here.
+# Labels are compared as float32, which represents all whole numbers up to here.
 _MOST_LABELS = 2**24
 
 
 class _Format(NamedTuple):
-    """What a model gives.
+    """Output format of a model.
 
     Attributes:
-        is_yolox: whether that is raw YOLOX.
-        outputs: names of those to ask for.
-        labels: how many there may be.
+        is_yolox: whether it is YOLOX raw.
+        outputs: names of the outputs to fetch.
+        labels: number of possible labels.
     """
 
     is_yolox: bool
@@ -54,12 +54,12 @@ class _Format(NamedTuple):
 
 
 class OnnxDetector:
-    """A `Detector` by an ONNX model.
+    """A `Detector` that runs an ONNX model.
 
     Args:
         path: the model.
         settings: thresholds.
-        device: a CUDA device runs the model there if ONNX Runtime can.
+        device: on a CUDA device, the model runs there if ONNX Runtime supports it.
 
     Raises:
         OnnxDetectorError: the file is missing, unreadable, of an unknown format, or fails on a black frame; the message
@@ -82,12 +82,12 @@ class OnnxDetector:
 
     @property
     def _most(self) -> int:
-        """Frames that go through the model together."""
+        """How many frames go through the model together."""
         together = self._session.takes_batches(self._format.outputs) and self._device.type != "cpu"
         return MAX_BATCH if together else 1
 
     def _try_out(self, path: Path) -> None:
-        """Run it on black frames: on one, and on as many as it may get, since TensorRT builds an engine for a range."""
+        """Run it on one black frame and on the largest batch, since TensorRT builds an engine for a range of sizes."""
         black = Frame(np.zeros((*self._input_size, 3), np.uint8))
         try:
             for count in sorted({1, self._most}):
@@ -98,20 +98,20 @@ class OnnxDetector:
             ) from None
 
     def _expected(self) -> str:
-        """What a model has to give."""
+        """Description of the required outputs."""
         height, width = self._input_size
         if self._format.is_yolox:
             gives = f"{self._format.outputs[0]} (1, cells, 5 + classes)"
         else:
-            gives = "boxes (1, n, 4), scores (1, n) and labels (1, n): one score and one label a box"
+            gives = "boxes (1, n, 4), scores (1, n) and labels (1, n): one score and one label per box"
         return f"for one picture (1, 3, {height}, {width}) it gives {gives}"
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         fitted, scales = letterbox([frame.on(self._device) for frame in frames], self._input_size)
-        # Some models give whole numbers or float16, which boxes in frame pixels would not fit into.
+        # Some models output integers or float16, in which boxes in frame pixels do not fit.
         outputs = [output.float() for output in self._session.run(self._format.outputs, self._images(fitted))]
         found = self._yolox_people(outputs[0]) if self._format.is_yolox else self._listed_people(outputs, len(frames))
-        # Coordinates of COCO's boxes, which such models are trained on, are taken for frame pixels as they are.
+        # Box coordinates as in COCO, which such models are trained on, are used as frame pixels unchanged.
         return [
             select_people(boxes / boxes.new_tensor(scale * 2), scores, frame.size, self._settings)
             for (boxes, scores), scale, frame in zip(found, scales, frames, strict=True)
@@ -134,9 +134,9 @@ class OnnxDetector:
     def _listed_people(self, outputs: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
         boxes, scores, labels = (output.to("cpu") for output in outputs)
         for name, numbers, of_a_box in (("boxes", boxes, 4), ("scores", scores, 1), ("labels", labels, 1)):
-            # Where nobody is found, what fits nobody could be taken apart, too.
+            # With no detections, an output of any other shape could be reshaped too.
             if not numbers.numel() and math.prod(side for side in numbers.shape if side) != of_a_box * count:
-                raise ValueError(f"it gives {name} {tuple(numbers.shape)}: not {of_a_box} a box")
+                raise ValueError(f"it gives {name} {tuple(numbers.shape)}: not {of_a_box} per box")
         found = []
         for of_one in zip(
             boxes.reshape(count, -1, 4), scores.reshape(count, -1), labels.reshape(count, -1), strict=True
@@ -158,8 +158,8 @@ def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], torch.
         )
     if not _is_one_or_free(shape[0]):
         raise OnnxDetectorError(
-            f"{path}: input {described} is for {shape[0]} pictures a run; a detector takes 1, or any number: export it "
-            "with a first axis of 1, or without a fixed one"
+            f"{path}: input {described} is for {shape[0]} pictures per run; a detector takes 1 or any number: export "
+            "it with a first axis of 1, or without a fixed one"
         )
     kind = session.kinds[name]
     if kind not in _PICTURE_KINDS:

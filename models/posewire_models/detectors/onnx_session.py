@@ -1,8 +1,8 @@
-"""An ONNX model in ONNX Runtime: which provider runs it, and tensors in and out without a way over the CPU.
+"""An ONNX model in ONNX Runtime: the choice of a provider, and tensors in and out without a detour through the CPU.
 
-On a GPU it is the CUDA provider, on a stream that is ordered with the caller's. TensorRT is faster but builds an engine
-for minutes at the first start of each model, so it is used only where `POSEWIRE_TENSORRT=1` asks for it; engines are
-kept in posewire's cache.
+On a GPU it is the CUDA provider, on a stream that is ordered with the caller's. TensorRT is faster but takes minutes to
+build an engine at the first start of each model, so it is used only if `POSEWIRE_TENSORRT=1` is set; engines are kept
+in posewire's cache.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["TENSORRT_VARIABLE", "OnnxDetectorError", "OnnxSession", "in_one_line
 log = logging.getLogger(__name__)
 
 TENSORRT_VARIABLE = "POSEWIRE_TENSORRT"
-"""Environment variable that asks for TensorRT."""
+"""Environment variable that enables TensorRT."""
 
 _ERRORS_ONLY = 3
 _KINDS = {
@@ -44,7 +44,7 @@ _TENSORRT = "TensorrtExecutionProvider"
 
 
 class OnnxDetectorError(ValueError):
-    """The file is no ONNX model, or not one of a known detector format."""
+    """The file is not an ONNX model, or has no known detector format."""
 
 
 class OnnxSession:
@@ -52,14 +52,14 @@ class OnnxSession:
 
     Args:
         path: the model.
-        device: of the tensors that it is called with. A CUDA device runs the model there if ONNX Runtime can, else they
-            go over the CPU.
+        device: of the tensors that it is called with. On a CUDA device, the model runs there if ONNX Runtime supports
+            it, else the tensors are copied to the CPU.
 
     Attributes:
-        inputs: name -> shape; an axis without a fixed size is a text or None.
+        inputs: name -> shape; an axis without a fixed size is a string or None.
         outputs: name -> shape.
         metadata: of the model.
-        kinds: name of an input or output -> type of its elements; None where torch is not given such.
+        kinds: name of an input or output -> type of its elements; None for types that are not supported here.
 
     Raises:
         OnnxDetectorError: the file is missing or unreadable.
@@ -81,12 +81,12 @@ class OnnxSession:
         self.kinds = {each.name: _KINDS.get(each.type) for each in (*inputs, *outputs)}
 
     def takes_batches(self, names: Sequence[str]) -> bool:
-        """Whether the input and these outputs have a first axis of any size."""
+        """Whether the first axis of the input and of these outputs may have any size."""
         shapes = [*self.inputs.values(), *(self.outputs[name] for name in names)]
         return all(len(shape) > 1 and not isinstance(shape[0], int) for shape in shapes)
 
     def run(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
-        """The outputs of these names: on `device` where their size is known beforehand, else on the CPU."""
+        """The outputs with these names: on `device` if their size is known beforehand, else on the CPU."""
         (source,) = self.inputs
         if self._binds:
             return self._run_bound(names, source, images.contiguous())
@@ -111,7 +111,7 @@ class OnnxSession:
         self._stream.wait_stream(caller)
         options = onnxruntime.RunOptions()
         if len(bound) == len(names):
-            # Else ONNX Runtime itself has to wait, for those that it brings to the CPU.
+            # Otherwise ONNX Runtime itself must wait, for outputs that it copies to the CPU.
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._session.run_with_iobinding(binding, options)
         caller.wait_stream(self._stream)
@@ -123,28 +123,28 @@ class OnnxSession:
 
 def _tensor(output: Any) -> Tensor:
     array = np.asarray(output)
-    # ONNX Runtime's uint64 is C's `unsigned long long`, of as many bits as the one that torch knows.
+    # ONNX Runtime's uint64 is C's `unsigned long long`, as wide as the type that torch accepts.
     return torch.from_numpy(array.view(np.dtype(array.dtype.str)))
 
 
 def providers(
     device: torch.device, available: Sequence[str], environment: Mapping[str, str], stream: int = 0
 ) -> list[str | tuple[str, dict[str, str]]]:
-    """What is to run a model on `device`, first choice first.
+    """Execution providers for a model on `device`, in order of preference.
 
     Args:
         device: of the tensors.
-        available: to this build of ONNX Runtime.
-        environment: where TensorRT is asked for.
+        available: providers in this build of ONNX Runtime.
+        environment: variables that may enable TensorRT.
         stream: the CUDA stream to work on, as a number.
     """
-    # Named explicitly: left to itself, the GPU build tries every accelerator and complains of each it does not find.
+    # Named explicitly: by default, the GPU build tries every accelerator and warns of each it does not find.
     chosen: list[str | tuple[str, dict[str, str]]] = [_ON_CPU]
     if device.type != "cuda":
         return chosen
     options = {"device_id": str(device.index or 0), "user_compute_stream": str(stream)}
     if "CUDAExecutionProvider" in available:
-        # Its own default tries every algorithm for each new size of a batch, in service.
+        # The default tries every algorithm for each new batch size, while serving.
         chosen.insert(0, ("CUDAExecutionProvider", options | {"cudnn_conv_algo_search": "HEURISTIC"}))
     if environment.get(TENSORRT_VARIABLE) == "1" and _TENSORRT in available:
         engines = {
@@ -165,7 +165,7 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
         path.open("rb").close()
     except OSError as error:
         raise OnnxDetectorError(f"{path} cannot be read: {error.strerror}") from None
-    # ONNX Runtime's own second attempt would forget the stream, and then nothing would wait for its results.
+    # ONNX Runtime's own fallback would drop the stream, and then nothing would wait for its results.
     open_with = partial(onnxruntime.InferenceSession, path, options, enable_fallback=0)
     while True:
         try:
@@ -179,5 +179,5 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
 
 
 def in_one_line(error: Exception) -> str:
-    """What ONNX Runtime, which likes to break lines, says of an error."""
+    """An error of ONNX Runtime, whose messages often have several lines, as one line."""
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""From a detector's raw boxes to the people of a frame: what all detectors share."""
+"""From a detector's raw boxes to the people of a frame, for all detectors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DetectorSettings:
 
     Attributes:
         score_threshold: boxes below are not reported. Lower than the tracker's own threshold of 0.5, which decides.
-        nms_iou: overlap above which the weaker of two boxes goes, for detectors that need NMS (YOLOX's own value).
-        max_people: boxes reported per frame, the best ones.
+        nms_iou: IoU above which NMS drops the weaker of two boxes, for detectors that need NMS (YOLOX's own value).
+        max_people: at most this many boxes are reported per frame, the best ones.
     """
 
     score_threshold: float = 0.1
@@ -35,14 +35,14 @@ class DetectorSettings:
             raise ValueError(f"max_people {self.max_people} must be at least 1")
 
     def with_room_for(self, people: int) -> DetectorSettings:
-        """The same for at least so many people in a frame."""
+        """The same settings, but with at least `people` as `max_people`."""
         return replace(self, max_people=max(self.max_people, people))
 
 
 def select_people(boxes: Tensor, scores: Tensor, frame_size: tuple[int, int], settings: DetectorSettings) -> Detections:
     """The best boxes `(n, 4)` with scores `(n,)` above the threshold, clipped to the frame, best first.
 
-    Boxes that are not finite, or of which nothing is left inside the frame, are dropped.
+    Boxes that are not finite or lie outside the frame are dropped.
     """
     height, width = frame_size
     boxes, scores = boxes.float(), scores.float()

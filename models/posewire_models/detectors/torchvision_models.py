@@ -1,6 +1,6 @@
 """torchvision's detectors with their published COCO weights, read from a local file; nothing is downloaded.
 
-torchvision itself is imported where a detector is made: it takes three seconds, which whoever needs none is spared.
+torchvision is imported only when a detector is made, because that takes three seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from posewire_models.weights import WeightsError, check_digest, load_strict, rea
 __all__ = ["TorchvisionDetector", "compute_in", "current_names", "default_weights", "detection_network"]
 
 # Name -> epsilon of the frozen batch norms that the published weights were trained with; the others have ordinary ones.
-# torchvision freezes them only when it downloads the weights itself, so that is repeated here.
+# torchvision freezes them only when it downloads the weights itself, so it is done here.
 _FROZEN_EPSILON = {
     "fasterrcnn_resnet50_fpn": 0.0,
     "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
@@ -40,26 +40,26 @@ _NAMES_SINCE_0_13 = (
     (re.compile(r"^rpn\.head\.conv\.(weight|bias)$"), r"rpn.head.conv.0.0.\1"),
 )
 
-# Frames that go through a network together on a GPU; these networks keep hundreds of megabytes for each.
+# Frames that go through a network together on a GPU; these networks need hundreds of megabytes for each.
 _MOST_FRAMES = 8
-_PERSON = 1  # torchvision numbers COCO's classes as COCO does; 0 is the background
+_PERSON = 1  # COCO's own number; 0 is the background
 
 
 class TorchvisionDetector:
-    """A `Detector` by a model of torchvision.
+    """A `Detector` that runs a model of torchvision.
 
     Args:
         name: one of `TORCHVISION_DETECTORS`.
-        weights: its state file, `default_weights` for one.
-        settings: thresholds. The models have an NMS of their own, and of all classes together they report at most 100
-            boxes, SSDLite 300, or `max_people` if these are more.
+        weights: its state file, for example `default_weights`.
+        settings: thresholds. The models have their own NMS, and report at most 100 boxes (SSDLite 300) of all classes
+            together, or `max_people` if that is more.
         device: where to run.
         precision: of the convolutions and the fully connected layers, see `posewire_models.precision.PRECISIONS`; boxes
             are computed in float32.
 
     Raises:
         BundleError: unknown name.
-        WeightsError: no weight file, or one of another model.
+        WeightsError: the weight file is missing, or made for another model.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class TorchvisionDetector:
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:
         """People of each frame, best first."""
-        # The models pad a batch to its largest frame, which would make results depend on it. A CPU gains nothing by
-        # batches of one size, either.
+        # The models pad a batch to its largest frame, on which results would then depend. On a CPU, batches of one size
+        # gain nothing either.
         most = 1 if self._device.type == "cpu" else _MOST_FRAMES
         found: list[Detections | None] = [None] * len(frames)
         for rows in _of_one_size(frames, most):
@@ -104,7 +104,7 @@ class TorchvisionDetector:
 
 
 class _In(nn.Module):
-    """A part of a network that computes in another type; float32 in and out."""
+    """A part of a network that computes in another type, with float32 inputs and outputs."""
 
     def __init__(self, part: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -112,12 +112,12 @@ class _In(nn.Module):
         self._dtype = dtype
 
     def forward(self, *inputs: Any) -> Any:
-        """What the part gives."""
+        """The part's outputs."""
         return _cast(self.part(*_cast(inputs, self._dtype)), torch.float32)
 
 
 def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
-    """Have the layers of `network` compute in `dtype`; whatever lies between them works on boxes, in float32."""
+    """Make the layers of `network` compute in `dtype`; the code between them works on boxes, in float32."""
     if dtype is torch.float32:
         return
     for holder, name in (
@@ -133,7 +133,7 @@ def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _cast(values: Any, dtype: torch.dtype) -> Any:
-    """Tensors of floating point, in whatever lists and dictionaries, as `dtype`."""
+    """`values` with floating-point tensors, also inside lists and dictionaries, converted to `dtype`."""
     if isinstance(values, Tensor):
         return values.to(dtype) if values.is_floating_point() else values
     if isinstance(values, dict):
@@ -144,7 +144,7 @@ def _cast(values: Any, dtype: torch.dtype) -> Any:
 
 
 def _make_room(network: nn.Module, people: int) -> None:
-    """Have `network` report so many boxes at least."""
+    """Make `network` report at least `people` boxes."""
     heads = getattr(network, "roi_heads", network)
     for most in ("detections_per_img", "topk_candidates"):
         if hasattr(heads, most):
@@ -152,13 +152,13 @@ def _make_room(network: nn.Module, people: int) -> None:
 
 
 def _longest(network: nn.Module) -> float:
-    """Pixels that a frame's long side is reduced to; of one as many times as long as wide, no width would be left."""
+    """Pixels that a frame's long side is reduced to; also the aspect ratio at which its short side would vanish."""
     transform: Any = network.transform
     return math.inf if transform.fixed_size is not None else transform.max_size
 
 
 def _of_one_size(frames: Sequence[Frame], most: int) -> list[list[int]]:
-    """Indices of frames of one size, in groups of at most so many."""
+    """Indices of frames in groups of equal size, with at most `most` frames each."""
     groups: dict[tuple[int, int], list[int]] = {}
     for row, frame in enumerate(frames):
         groups.setdefault(frame.size, []).append(row)
@@ -166,7 +166,7 @@ def _of_one_size(frames: Sequence[Frame], most: int) -> list[list[int]]:
 
 
 def detection_network(name: str) -> nn.Module:
-    """The network as its published weights want it, with random ones; raises `BundleError` for unknown names."""
+    """The network that the published weights fit, with random weights; raises `BundleError` for unknown names."""
     if name not in TORCHVISION_DETECTORS:
         raise BundleError(f"unknown torchvision detector {name!r}; known: {', '.join(TORCHVISION_DETECTORS)}")
     from torchvision.models import get_model
@@ -178,7 +178,7 @@ def detection_network(name: str) -> nn.Module:
 
 
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state by the names that torchvision's modules have had since 0.13; older files have others."""
+    """A published state with the names of torchvision's modules since 0.13; older files have others."""
     renamed = {}
     for key, value in state.items():
         if not key.endswith("num_batches_tracked"):  # frozen batch norms have none
@@ -189,7 +189,7 @@ def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def default_weights(name: str, store: Store) -> Path:
-    """The file of torchvision's default weights, from posewire's store or else from the cache of torch.hub.
+    """The file of torchvision's default weights, in posewire's store or else in the cache of torch.hub.
 
     Raises:
         WeightsError: neither has it, or it is damaged.

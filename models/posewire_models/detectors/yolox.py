@@ -20,7 +20,7 @@ def yolox_person_detector(
     runtime: str = "auto",
     precision: str = "auto",
 ) -> LetterboxedDetector:
-    """A `Detector` by `YoloxDetector`; `network` is taken over and made ready for inference on `device`."""
+    """A `Detector` that runs `YoloxDetector`; `network` is prepared for inference on `device` in place."""
     config = network.config
 
     def decode(predictions: Tensor) -> Tensor:

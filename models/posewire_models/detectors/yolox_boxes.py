@@ -1,4 +1,4 @@
-"""From what YOLOX tells of its cells to boxes, and from those to people: NMS."""
+"""Decoding YOLOX's predictions to boxes, and NMS."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = [
     "nms",
 ]
 
-# Cells that take part in NMS where it is done for a batch: far more than there are people.
+# Cells per picture that take part in NMS if it is done for a batch: far more than there are people.
 _CANDIDATES = 1000
 
 
 def cell_count(input_size: tuple[int, int]) -> int:
-    """How many cells an input of (height, width) has."""
+    """Number of cells for an input of (height, width)."""
     return sum((input_size[0] // stride) * (input_size[1] // stride) for stride in YoloxPyramid.strides)
 
 
 def boxes_of(predictions: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """Boxes `(b, cells, 4)` xyxy in input pixels of what all cells tell, `(b, cells, >= 4)`."""
+    """Boxes `(b, cells, 4)` xyxy in input pixels from the predictions of all cells `(b, cells, >= 4)`."""
     cells, strides = cells_of(input_size, predictions.device)
     middle = (predictions[..., :2] + cells) * strides
     half = predictions[..., 2:4].exp() * strides / 2
@@ -57,7 +57,7 @@ def decode_yolox(raw: Tensor, input_size: tuple[int, int], label: int) -> tuple[
 def decode_yolox_batch(raw: Tensor, input_size: tuple[int, int], label: int) -> Tensor:
     """The best candidates `(b, k, 5)`, boxes xyxy and scores, best first, of raw output `(b, cells, 5 + classes)`.
 
-    As `decode_yolox`, with shapes that do not depend on what is seen: cells of other classes have score 0.
+    As `decode_yolox`, with shapes that do not depend on values: cells of other classes get score 0.
     """
     scores, best = raw[:, :, 5:].max(dim=2)
     scores = torch.where(best == label, scores * raw[:, :, 4], 0.0)
@@ -67,14 +67,14 @@ def decode_yolox_batch(raw: Tensor, input_size: tuple[int, int], label: int) -> 
 
 
 def decode_logits(predictions: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """The best candidates `(b, k, 5)`, as of `decode_yolox_batch`, of what `YoloxDetector` tells `(b, cells, 6)`."""
+    """The best candidates `(b, k, 5)`, as in `decode_yolox_batch`, from `YoloxDetector`'s output `(b, cells, 6)`."""
     return decode_yolox_batch(
         torch.cat((predictions[..., :4], predictions[..., 4:].sigmoid()), dim=2), input_size, label=0
     )
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(mode=False)  # what is kept serves training too
+@torch.inference_mode(mode=False)  # the cached tensors are used in training too
 def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Column and row `(cells, 2)` and stride `(cells, 1)` of every cell, in the order of the output."""
     cells, strides = [], []
@@ -87,13 +87,13 @@ def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor,
 
 
 def nms(boxes: Tensor, scores: Tensor, settings: DetectorSettings) -> tuple[Tensor, Tensor]:
-    """The boxes `(n, 4)` with scores `(n,)` that the settings' threshold and NMS leave, best first.
+    """The boxes `(n, 4)` with scores `(n,)` that remain after the settings' threshold and NMS, best first.
 
-    Boxes that are not finite go first: to NMS, one of NaN would overlap everybody.
+    Boxes that are not finite are dropped before NMS, for which a NaN box would overlap all others.
     """
     kept = (scores >= settings.score_threshold) & boxes.isfinite().all(dim=1)
     boxes, scores = boxes[kept], scores[kept]
-    # OpenCV's: torchvision takes seconds to import, which a server of our own networks is spared.
+    # By OpenCV, since torchvision takes seconds to import and our own networks do not need it.
     xywh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), dim=1)
     order = cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, settings.nms_iou)
     best = torch.as_tensor(order, dtype=torch.int64).flatten()

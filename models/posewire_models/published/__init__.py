@@ -1,5 +1,5 @@
-"""Weights that others publish: what they are, fetching, reading without trust, converting, keeping.
+"""Weights published by others: a catalogue, downloading, safe reading, conversion, and a store.
 
-`catalogue` and `store` say what exists and what is here, `pulling` fetches and converts, `resolution` gives bundles
-their weights. What moves files about needs no torch; what looks into them does.
+`catalogue` and `store` know what exists and what is stored, `pulling` fetches and converts, `resolution` finds the
+weights that bundles name. Only modules that read the content of files need torch.
 """

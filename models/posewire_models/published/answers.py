@@ -1,4 +1,4 @@
-"""What a web server's answer says of the file that it brings."""
+"""Headers of HTTP responses: which part of which version of a file they carry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Part", "part_of", "version_of", "whole_of"]
 
 
 class Part(NamedTuple):
-    """Which bytes of a file an answer brings: from `start` to before `end`, of `total`; None: the server says not."""
+    """Which bytes of a file a response carries: from `start` to before `end`, of `total`; None: the server omits it."""
 
     start: int
     end: int | None
@@ -18,13 +18,13 @@ class Part(NamedTuple):
 
 
 def whole_of(headers: Message) -> Part:
-    """What a 200 brings: all of the file."""
+    """The part of a response with status 200: the whole file."""
     length = _whole_number(headers.get("Content-Length", ""))
     return Part(0, length, length)
 
 
 def part_of(headers: Message) -> Part | None:
-    """What a 206 brings, which may be less than was asked for; None if what it says makes no sense."""
+    """The part of a response with status 206, which may be less than requested; None if the header is invalid."""
     found = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", headers.get("Content-Range", ""))
     start, last, total = (_whole_number(number) for number in found.groups()) if found else (None, None, None)
     if start is None or last is None or last < start or (total is not None and last >= total):
@@ -33,7 +33,7 @@ def part_of(headers: Message) -> Part | None:
 
 
 def version_of(headers: Message) -> str:
-    """The server's mark of this version of the file. A weak ETag is none: it does not vouch for every byte."""
+    """The server's validator of this version of the file. Weak ETags are ignored: they do not vouch for every byte."""
     tag = str(headers.get("ETag", ""))
     return tag if tag and not tag.startswith("W/") else str(headers.get("Last-Modified", ""))
 

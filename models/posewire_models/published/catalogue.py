@@ -1,4 +1,4 @@
-"""The published files that posewire can use: `files.toml`, read once."""
+"""The catalogue of published files that posewire can use: `files.toml`, read once."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _FILES = Path(__file__).with_name("files.toml")
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFile:
-    """A file of weights that somebody publishes.
+    """A published file of weights.
 
     Attributes:
-        name: how posewire calls it.
-        file: how its publisher calls it.
-        address: where it is fetched from; empty: a person has to, as `by_hand` says.
-        by_hand: where a person finds it.
-        sha256_prefix: what its digest begins with; empty: not published.
-        family: the layout of its names, a key of the converters.
+        name: posewire's name for it.
+        file: its publisher's name for it.
+        address: where it is fetched from; empty: it must be fetched by hand, see `by_hand`.
+        by_hand: where to find it by hand.
+        sha256_prefix: first digits of its digest; empty: not published.
+        family: naming scheme of its tensors, a key of the converters.
         channels: heatmaps to keep, in this order; empty: all.
         architecture: what the converted weights fit: a key of `posewire_models.architectures`, or `torchvision`.
         network: settings of the network, with the normalisation of its input.
-        joint_set: what a pose network finds; empty for other networks.
-        input: in words, what the network is fed with.
-        megabytes: size of the file, about.
+        joint_set: the joints that a pose network finds; empty for other networks.
+        input: description of the network's input.
+        megabytes: approximate size of the file.
         licence: of the weights.
-        source: whose they are, and what they were trained on.
-        figures: accuracy as the publisher gives it.
+        source: who made them, and what they were trained on.
+        figures: accuracy as stated by the publisher.
     """
 
     name: str

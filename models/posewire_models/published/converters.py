@@ -1,7 +1,7 @@
 """From the names and conventions of published checkpoints to posewire's own networks.
 
-posewire's networks have the names of the checkpoints that they come from (see `pose_resnet`, `flownet_s`), so a
-converter takes away prefixes, renames where another project chose other names, and turns a first layer that wants B, G,
+posewire's networks use the tensor names of the checkpoints that they come from (see `pose_resnet`, `flownet_s`), so a
+converter removes prefixes, renames tensors of projects with other names, and reorders a first layer that expects B, G,
 R to R, G, B.
 
 Sources of the names: MMPose (`TopdownPoseEstimator` with `HeatmapHead`, and `TopDown` with `TopdownHeatmapSimpleHead`
@@ -31,15 +31,15 @@ State = Mapping[str, Tensor]
 
 
 def convert_state(state: State, file: PublishedFile, source: str) -> dict[str, Tensor]:
-    """The weights of `file`'s network, from the state that `file` holds.
+    """The weights of `file`'s network, converted from the state in `file`.
 
     Args:
-        state: by the names in the file.
-        file: what it is.
+        state: with the names in the file.
+        file: which published file it is.
         source: what to call it in errors.
 
     Raises:
-        UnknownCheckpointError: the state is not what `file` should hold, or has numbers that are not finite.
+        UnknownCheckpointError: the state is not that of `file`, or has values that are not finite.
     """
     with torch.device("meta"):
         network = network_of(file)
@@ -54,7 +54,7 @@ def convert_state(state: State, file: PublishedFile, source: str) -> dict[str, T
 
 
 def _apart(state: State) -> dict[str, Tensor]:
-    """Each tensor with numbers of its own, as safetensors wants them: tied weights are kept once for each name."""
+    """Each tensor with its own memory, as safetensors requires: tied weights are stored once per name."""
     taken = set()
     result = {}
     for key, value in state.items():
@@ -66,7 +66,7 @@ def _apart(state: State) -> dict[str, Tensor]:
 
 
 def network_of(file: PublishedFile) -> nn.Module:
-    """The network that `file`'s weights are for, with random ones."""
+    """The network that `file`'s weights fit, with random weights."""
     if file.architecture == "torchvision":
         return detection_network(file.network["name"])
     config_type, network_type = NETWORKS[file.architecture]
@@ -74,10 +74,10 @@ def network_of(file: PublishedFile) -> nn.Module:
 
 
 def recognise(path: Path, state: State) -> PublishedFile:
-    """Which published file a person's file is: by its name, else by its tensors.
+    """Which published file a local file is: by its name, else by its tensors.
 
     Raises:
-        UnknownCheckpointError: none, or one of several that differ by more than their tensors; the message says which.
+        UnknownCheckpointError: none, or it may be one of several; the message names them.
     """
     for file in catalogue().values():
         if file.file == path.name:
@@ -97,7 +97,7 @@ def recognise(path: Path, state: State) -> PublishedFile:
 
 def _fits(state: State, file: PublishedFile) -> bool:
     try:
-        # Without the numbers: only names and shapes are asked for.
+        # Without values: only names and shapes are compared.
         bare = {key: torch.empty(value.shape, device="meta") for key, value in _unwrapped(state).items()}
         converted = CONVERTERS[file.family](bare, file)
         with torch.device("meta"):
@@ -108,7 +108,7 @@ def _fits(state: State, file: PublishedFile) -> bool:
 
 
 def _unwrapped(state: State) -> dict[str, Tensor]:
-    """Without the prefix that `DataParallel` gives, and without batch norms' counters, which only training uses."""
+    """Without the prefix added by `DataParallel`, and without batch norm counters, which only training uses."""
     return {
         key.removeprefix("module."): value for key, value in state.items() if not key.endswith("num_batches_tracked")
     }
@@ -119,14 +119,14 @@ def _mmpose(state: State, file: PublishedFile) -> dict[str, Tensor]:
     for key, value in state.items():
         part, _, name = key.partition(".")
         if part == "data_preprocessor":
-            continue  # mean and deviation: the catalogue has them
+            continue  # mean and deviation, which are in the catalogue
         if part not in ("backbone", "head", "keypoint_head"):
             raise UnknownCheckpointError(f"{key!r} is no name of MMPose's top-down networks")
         converted[name] = value
     if file.channels:
         for key in ("final_layer.weight", "final_layer.bias"):
             if key not in converted or len(converted[key]) <= max(file.channels):
-                raise UnknownCheckpointError(f"{file.name} has more than {max(file.channels)} heatmaps, this has not")
+                raise UnknownCheckpointError(f"{file.name} has more than {max(file.channels)} heatmaps, this has fewer")
             converted[key] = converted[key][list(file.channels)]
     return converted
 
@@ -143,7 +143,7 @@ def _flownet2_pytorch(state: State, file: PublishedFile) -> dict[str, Tensor]:
     return dict(state)
 
 
-# Encoder: level, place in the level -> our convolution. MMFlow counts levels from 0 here.
+# Encoder: level, index in the level -> our convolution. MMFlow counts levels from 0 here.
 _FLOW_ENCODER = {
     ("0", "0"): "conv1", ("1", "0"): "conv2",
     ("2", "0"): "conv3", ("2", "1"): "conv3_1",
@@ -178,7 +178,7 @@ def _mmflow_name(key: str) -> str:
 
 
 def _first_layer_to_rgb(state: State, key: str) -> dict[str, Tensor]:
-    """A first layer that wants pictures as B, G, R made to want R, G, B; of a pair, both pictures."""
+    """Reorder a first layer that expects B, G, R to R, G, B, for both pictures of a pair."""
     if key not in state or state[key].ndim != 4 or state[key].shape[1] % 3:
         raise UnknownCheckpointError(f"it has no first layer {key!r} on colours")
     reversed_colours = [first + colour for first in range(0, state[key].shape[1], 3) for colour in (2, 1, 0)]
@@ -192,4 +192,4 @@ CONVERTERS: dict[str, Callable[[State, PublishedFile], dict[str, Tensor]]] = {
     "flownet2-pytorch": _flownet2_pytorch,
     "mmflow-flownets": _mmflow_flownets,
 }
-"""Family of names -> what turns its state (without prefixes and counters) into ours."""
+"""Naming scheme -> converter from such a state (without prefixes and counters) to ours."""

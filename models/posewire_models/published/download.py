@@ -1,8 +1,8 @@
-"""Fetching one large file over HTTP: resumed where it broke off, checked by its digest.
+"""Downloading one large file over HTTP: resumed after an interruption, checked by its digest.
 
-What has arrived lies at the path it is fetched to, with a note beside it (`.resume`) of which version of which file it
-is the beginning of. A server is asked for the rest with `Range` and `If-Range`; one that does not know these, or has
-another version by now, sends the whole file, which is then taken from its start.
+A partial file is kept at the final path, with a note beside it (`.resume`) of the address and version that it belongs
+to. The rest is requested with `Range` and `If-Range`; a server that does not support these, or has another version by
+now, sends the whole file, and the download starts over.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from posewire_models.whole_files import file_digest
 __all__ = ["FetchSettings", "Progress", "check_address", "discard", "fetch"]
 
 Progress = Callable[[int, int | None], None]
-"""Is told the bytes that are here, and those of the whole file where the server says so."""
+"""Called with the bytes received so far, and the size of the whole file, or None if the server does not say."""
 
 _CHUNK = 1 << 20
 _CLIENT = "posewire"
@@ -36,13 +36,13 @@ _CLIENT = "posewire"
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSettings:
-    """How patient a download is.
+    """Timeout and retries of a download.
 
     Attributes:
         timeout_s: silence of the server after which the connection is given up.
-        attempts: connections that are made for a file that breaks off, each going on where the last one ended. They
-            are counted anew whenever one gets further than all before it.
-        retry_wait_s: before the second attempt, doubled for each further one.
+        attempts: connections made for an interrupted file, each resuming where the last one ended. Counting starts over
+            whenever one gets further than all before it.
+        retry_wait_s: wait before the second attempt, doubled for each further one.
     """
 
     timeout_s: float = 30.0
@@ -55,7 +55,7 @@ class FetchSettings:
 
 
 class _InterruptedError(Exception):
-    """The connection ended early; what arrived is kept."""
+    """The connection ended early; the bytes received are kept."""
 
 
 def fetch(
@@ -67,14 +67,14 @@ def fetch(
     progress: Progress = lambda done, total: None,
     settings: FetchSettings = FetchSettings(),
 ) -> str:
-    """Fetch `address` to `path`, going on with what an earlier call left there.
+    """Fetch `address` to `path`, resuming what an earlier call left there.
 
     Args:
         address: `https://...` (or `http://...`).
-        path: complete only when this returns. After a failure the beginning stays there for the next call.
-        sha256_prefix: what the digest must begin with; a file with another one is deleted.
-        max_bytes: more than this is not fetched.
-        progress: called after every piece.
+        path: complete only when this returns. After a failure the partial file stays there for the next call.
+        sha256_prefix: what the digest must begin with; a file with another digest is deleted.
+        max_bytes: larger files are not fetched.
+        progress: called after every chunk.
         settings: timeouts and attempts.
 
     Returns:
@@ -89,7 +89,7 @@ def fetch(
     download.run()
     digest = file_digest(path)
     if not digest.startswith(sha256_prefix) and resumed:
-        # The beginning may have been of another version, from a server that gives no marks.
+        # The beginning may be from another version, if the server sends no validators.
         discard(path)
         download.run()
         digest = file_digest(path)
@@ -103,16 +103,16 @@ def fetch(
 
 
 def check_address(address: str) -> None:
-    """Find out whether this is an address at all.
+    """Validate an address.
 
     Raises:
-        DownloadError: it is not; the message shows what one looks like.
+        DownloadError: it is not valid; the message shows what one looks like.
     """
     try:
         parts = urlsplit(address)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         usable = usable and address.isprintable() and " " not in address
-    except ValueError:  # a port that is no number, brackets that do not close
+    except ValueError:  # a port that is not a number, unbalanced brackets
         usable = False
     if not usable:
         raise DownloadError(f"{address!r} is no address to fetch from; one looks like https://mirror.example/weights")
@@ -129,14 +129,14 @@ def check_address(address: str) -> None:
 
 
 def discard(path: Path) -> None:
-    """Delete what `fetch` left at `path`."""
+    """Delete a partial download at `path`."""
     path.unlink(missing_ok=True)
     _note(path).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class _Beginning:
-    """What the bytes that are here are the beginning of: an address, and the server's mark of the file's version."""
+    """Identifies what a partial file belongs to: the address, and the server's validator of the file's version."""
 
     address: str
     version: str
@@ -152,7 +152,7 @@ class _Download:
     settings: FetchSettings
 
     def run(self) -> None:
-        """All of the file, over as many connections as it takes."""
+        """Fetch the whole file, over as many connections as needed."""
         failures, furthest = 0, 0
         while True:
             try:
@@ -172,9 +172,9 @@ class _Download:
                 time.sleep(self.settings.retry_wait_s * 2 ** (failures - 1))
 
     def _fetch_rest(self) -> bool:
-        """Over one connection, what the server gives of the rest; whether the whole file is here now.
+        """Fetch the rest over one connection, as far as it goes; returns whether the file is complete.
 
-        Where the server's file is not the one that we have a beginning of, that is deleted.
+        If the server now has another file than the partial one, the partial one is deleted.
         """
         offset, version = self._have()
         request = urllib.request.Request(self.address, headers={"User-Agent": _CLIENT, "Accept-Encoding": "identity"})
@@ -189,7 +189,7 @@ class _Download:
                 if error.code != 416 or not offset:
                     raise self._refusal(error) from None
                 if re.fullmatch(rf"bytes \*/{offset}", error.headers.get("Content-Range", "")):
-                    self.progress(offset, offset)  # all of it was here already
+                    self.progress(offset, offset)  # it was complete already
                     return True
         else:
             with response:
@@ -204,26 +204,26 @@ class _Download:
         return False
 
     def _have(self) -> tuple[int, str]:
-        """Bytes that are here and worth going on with, and the version that they are of."""
+        """Bytes of the partial file that can be resumed, and their version."""
         try:
             beginning = _Beginning(**json.loads(_note(self.path).read_text(encoding="utf-8")))
             if beginning.address == self.address and (beginning.version or self.digest_known):
                 return self.path.stat().st_size, beginning.version
         except (FileNotFoundError, ValueError, TypeError):
-            pass  # no note, or one that makes no sense: what is here is worth nothing
+            pass  # no note, or an invalid one: the partial file is useless
         discard(self.path)
         return 0, ""
 
     def _open(self, request: urllib.request.Request, *, has_begun: bool) -> Any:
         try:
-            # Made for every call, because proxies are read from the environment when it is made.
+            # Made for every call, because it reads the proxies from the environment when it is made.
             return urllib.request.build_opener(_NoDowngrade).open(request, timeout=self.settings.timeout_s)
         except (urllib.error.HTTPError, DownloadError):
             raise
-        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: sent on to what is no address
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: redirect to an invalid address
             why = _in_one_line(getattr(error, "reason", None) or error)
             if has_begun and not isinstance(error, ValueError):
-                raise _InterruptedError(why) from None  # whoever was there may come back
+                raise _InterruptedError(why) from None  # the server was there before, so it may return
             raise DownloadError(f"cannot reach {self.address}: {why}") from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
@@ -232,9 +232,9 @@ class _Download:
         return DownloadError(f"the server refuses {self.address}: {error.code} {_in_one_line(error.reason)}")
 
     def _receive(self, response: Any, part: Part) -> bool:
-        """Write the body, which is `part`, behind what is here; whether the whole file is here then."""
+        """Append the body, which is `part`, to the partial file; returns whether the file is complete."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise DownloadError(f"{self.address} comes compressed, though it was asked for as it is")
+            raise DownloadError(f"{self.address} is sent compressed, though no compression was requested")
         done, end, total = part
         expected = total or end
         if expected is not None:
@@ -265,18 +265,18 @@ class _Download:
         free = shutil.disk_usage(self.path.parent).free
         if free < needed:
             raise DownloadError(
-                f"no room for {self.address}: {_megabytes(needed)} are to come, {_megabytes(free)} are free in "
+                f"no room for {self.address}: {_megabytes(needed)} are needed, {_megabytes(free)} are free in "
                 f"{self.path.parent}; make room there, or set POSEWIRE_CACHE to another folder"
             )
 
 
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
-    """Follows redirections, but never from https to anything else; one that is not followed leaves nothing open."""
+    """Follows redirects, but never from https to anything else; closes the response of one that is not followed."""
 
     def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any) -> Any:
         try:
             return super().http_error_302(req, fp, code, msg, headers)
-        except (DownloadError, ValueError):  # ValueError: sent on to what is no address
+        except (DownloadError, ValueError):  # ValueError: redirect to an invalid address
             fp.close()
             raise
 
@@ -287,13 +287,13 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         secure = urlsplit(req.full_url).scheme == "https"
         if urlsplit(newurl).scheme not in (("https",) if secure else ("http", "https")):
-            raise DownloadError(f"{req.full_url} sends us on to {newurl}, which is not safe; not followed")
+            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not safe; not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _read(response: Any) -> bytes:
     try:
-        # What is there: `read` waits for all of it, and loses what came if the line breaks meanwhile.
+        # `read1` returns what is there; `read` waits for everything, and loses it if the connection breaks meanwhile.
         chunk: bytes = response.read1(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
         raise _InterruptedError(_in_one_line(error) or type(error).__name__) from None
@@ -311,7 +311,7 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 
 def _in_one_line(said: object) -> str:
-    """What a server said, which may be anything, or Python, which breaks lines for it."""
+    """A message of a server, which may be anything, or of Python, which may have line breaks, as one line."""
     line = " ".join(str(said).split())
     return "".join(letter if letter.isprintable() else "?" for letter in line)[:200]
 

@@ -1,4 +1,4 @@
-"""Everything that may go wrong with published weights.
+"""Errors of published weights.
 
 PublishedError(ValueError)
 ├── UnknownFileError         no such file or bundle; the message lists the known ones
@@ -35,11 +35,11 @@ class NotStoredError(PublishedError):
 
 
 class DownloadError(PublishedError):
-    """A file could not be fetched whole and right."""
+    """A file could not be fetched, or arrived incomplete or wrong."""
 
 
 class UnreadableError(PublishedError):
-    """A file is no checkpoint, or one that cannot be read without trusting it."""
+    """A file is not a checkpoint, or cannot be read without trusting it."""
 
 
 class UnknownCheckpointError(PublishedError):

@@ -1,10 +1,10 @@
 """Reading the pickled part of a foreign checkpoint without running any of it.
 
-A pickle is a program: it may name any function of any module and have it called. Here no name is ever imported. What a
-checkpoint needs in order to describe its tensors is answered by descriptions of our own; what its notes of the training
-need (numpy's arrays, OpenMMLab's buffers) by `Ignored`, which does nothing; any other name is refused, by that name.
+A pickle is a program: it may name any function of any module and call it. Here no name is ever imported. Names that a
+checkpoint needs to describe its tensors are replaced by descriptions of our own; those in its training notes (numpy's
+arrays, OpenMMLab's buffers) by `Ignored`, which does nothing; any other name is rejected, with that name in the error.
 
-torch's own `weights_only` reader refuses the notes, too, unless it is given the classes that they name.
+torch's own `weights_only` reader also rejects the notes, unless it is given the classes that they name.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _DTYPES = {
     "BoolStorage": torch.bool,
 }
 
-# What the notes in published checkpoints are made of: dates, figures of the training, parts of its configuration.
-# Builtins go by their module in Python 2 in the older ones.
+# Names in the notes of published checkpoints: dates, training metrics, parts of the configuration.
+# Older checkpoints name builtins by their module in Python 2.
 _BUILTINS = ("bool", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long", "set", "str", "tuple")
 _NOTES = {
     *(f"builtins {name}" for name in _BUILTINS),
@@ -53,16 +53,16 @@ _NOTES = {
 }
 _NOTES_OF = ("mmcv.", "mmengine.", "mmflow.", "mmpose.")
 
-# Codes of names, and buffers that lie outside the file.
+# Extension codes for names, and buffers outside the file.
 _REFUSED = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
 
-# Of a number, and of a tuple: far more than a tensor or a key needs.
+# Limits of a number and of a tuple: far more than a tensor or a key needs.
 _MOST_BITS = 63
 _MOST_PARTS = 64
 
 
 class _Unchangeable:
-    """What a pickle may have made, but not give another state: that would go round a frozen dataclass."""
+    """Objects that a pickle may create but not change by setting their state, which would bypass a frozen dataclass."""
 
     def __setstate__(self, state: object) -> NoReturn:
         raise UnreadableError(f"it wants to change a {type(self).__name__} that was checked")
@@ -70,7 +70,7 @@ class _Unchangeable:
 
 @dataclass(frozen=True)
 class StorageKey(_Unchangeable):
-    """Where a tensor's numbers lie: the storage's name in the file, their type, and how many it says there are."""
+    """Where a tensor's numbers are: the storage's name in the file, their type, and their claimed count."""
 
     key: str
     dtype: torch.dtype
@@ -79,13 +79,13 @@ class StorageKey(_Unchangeable):
 
 @dataclass(frozen=True)
 class TensorEntry(_Unchangeable):
-    """A tensor as the pickle describes it, nothing of it believed yet.
+    """A tensor as described by the pickle, not yet validated.
 
     Attributes:
         storage: its numbers.
         offset: where in the storage it begins.
         size: its shape.
-        stride: steps in the storage, one a dimension.
+        stride: steps in the storage, one per dimension.
     """
 
     storage: StorageKey
@@ -95,23 +95,23 @@ class TensorEntry(_Unchangeable):
 
 
 class Pickled(NamedTuple):
-    """What a pickle describes."""
+    """Content of a pickle."""
 
     content: Any
-    """Plain containers and numbers, `TensorEntry` for tensors, `Ignored` for anything of no consequence."""
+    """Plain containers and numbers, `TensorEntry` for tensors, `Ignored` for everything irrelevant."""
     storages: dict[str, StorageKey]
     """All storages that it mentions, by their key."""
 
 
 class Ignored:
-    """Stands for an object of the notes. Takes any argument and any state, and keeps none."""
+    """Placeholder for an object in the notes. Accepts any arguments and any state, and keeps none."""
 
     def __new__(cls, *_: object, **__: object) -> Ignored:
-        """The same for all."""
+        """Ignores all arguments."""
         return super().__new__(cls)
 
     def __call__(self, *_: object, **__: object) -> Ignored:
-        """Being called, too, gives something of no consequence."""
+        """A call returns another placeholder."""
         return self
 
     def __setstate__(self, state: object) -> None:
@@ -146,10 +146,10 @@ class _Items(dict[Any, Any]):
 
 
 def read_pickle(file: IO[bytes]) -> Pickled:
-    """The object that `file` describes from where it stands, which is moved behind it.
+    """Read the pickle at the current position of `file`, which is moved behind it.
 
     Raises:
-        UnreadableError: not a pickle, or one that asks for more than that. Nothing that it names was called.
+        UnreadableError: not a pickle, or one that names or does more than is allowed. Nothing that it names was called.
     """
     start = file.tell()
     _check_operations(file)
@@ -165,7 +165,7 @@ def read_pickle(file: IO[bytes]) -> Pickled:
 
 
 def _check_operations(file: IO[bytes]) -> None:
-    """Walk over the pickle up to its end, running nothing."""
+    """Check the pickle's operations up to its end without running any."""
     try:
         for operation, _, _ in pickletools.genops(file):
             if operation.name in _REFUSED:
@@ -177,7 +177,7 @@ def _check_operations(file: IO[bytes]) -> None:
 
 
 def _check_keys(keys: Iterable[object]) -> None:
-    """Refuse keys that it would take long to hash: a nest of tuples takes for ever, or more stack than there is."""
+    """Reject keys that would take long to hash: nested tuples may take forever, or exhaust the stack."""
     for key in keys:
         parts = key if type(key) is tuple and len(key) <= _MOST_PARTS else (key,)
         if not all(_is_plain(part) for part in parts):
@@ -193,7 +193,7 @@ def _is_plain(key: object) -> bool:
 
 
 def _checking(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
-    """What carries out an operation, after a look at the places of the stack where its keys lie."""
+    """The operation `load`, preceded by a check of the stack entries that it uses as keys."""
 
     def checked(unpickler: Any) -> None:
         _check_keys(unpickler.stack[keys])
@@ -202,7 +202,7 @@ def _checking(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]
     return checked
 
 
-# Operations that hash -> where on the stack, counted from its last mark, lies what they hash.
+# Operations that hash -> positions on the stack, counted from its last mark, of what they hash.
 _HASHING = {
     pickle.SETITEM: slice(-2, -1),
     pickle.SETITEMS: slice(0, None, 2),
@@ -213,9 +213,9 @@ _HASHING = {
 
 
 class _Unpickler(pickle._Unpickler):
-    """Answers every name with something of ours, and every storage with a `StorageKey`.
+    """Resolves every name to an object of ours, and every storage to a `StorageKey`.
 
-    It is the reader in Python: that in C hashes a key before anybody can look at it.
+    Based on the unpickler in Python, because the one in C hashes a key before it can be checked.
     """
 
     dispatch = pickle._Unpickler.dispatch | {
@@ -232,13 +232,13 @@ class _Unpickler(pickle._Unpickler):
         if (entry := _ENTRIES.get(f"{module} {name}")) is not None:
             return entry
         if f"{module} {name}" in _NOTES or module.startswith(_NOTES_OF):
-            # A class of its own for each mention: whatever is done to it is forgotten with it.
+            # A new class each time, so that changes made to it have no effect elsewhere.
             return type("Ignored", (Ignored,), {})
         raise UnreadableError(f"it wants to use {module}.{name}, which tensors do not need; nothing was run")
 
     def persistent_load(self, pid: Any) -> StorageKey:
         match pid:
-            # The last part, where there is one, says that the storage is a view of another; None: it is not.
+            # The optional last part is set if the storage is a view of another.
             case ("storage", torch.dtype() as dtype, str() as key, str(), int() as count, *view) if not any(view):
                 storage = StorageKey(key, dtype, count)
                 if count < 0 or self.storages.setdefault(key, storage) != storage:
@@ -265,31 +265,31 @@ def _parameter(data: object, *_: object) -> object:
 
 
 def _shape(numbers: object) -> tuple[Any, ...]:
-    """`torch.Size`, and what a tensor's shape must be."""
+    """`torch.Size`; also validates a tensor's shape."""
     if not isinstance(numbers, tuple) or len(numbers) > _MOST_PARTS:
         raise UnreadableError(f"it describes a tensor whose shape is {_shown(numbers)}")
     return numbers
 
 
 def _items(pairs: object = None) -> _Items:
-    """`collections.OrderedDict`: empty, or, as Python 2 wrote it, of a list of pairs."""
+    """`collections.OrderedDict`: empty, or, as written by Python 2, from a list of pairs."""
     items = _Items()
     if pairs is not None:
         if type(pairs) is not list or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             raise UnreadableError(f"it makes a dictionary of {_shown(pairs)}, not of pairs")
         _check_keys(key for key, _ in pairs)
         items.update(pairs)
-        pairs.clear()  # a long list that is handed in again and again would fill the memory
+        pairs.clear()  # a long list that is passed repeatedly would fill the memory
     return items
 
 
 def _shown(value: object) -> str:
-    """For messages; nothing that has parts, which may be without end."""
+    """For messages; objects with parts are not shown, since they may be endless."""
     return repr(value[:80]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 class _Entry:
-    """A function of ours that a pickle may have called, and that it can do nothing else to."""
+    """A function of ours that a pickle may call but not change."""
 
     __slots__ = ("_make",)
 

@@ -1,4 +1,4 @@
-"""Fetching published weights into the store, and converting files that a person already has."""
+"""Fetching published weights into the store, and converting files that the user already has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from posewire_models.whole_files import file_digest, replacing
 
 __all__ = ["convert_file", "convert_to", "mirrored", "pull"]
 
-# Than the weights: a file may also hold the state of an optimizer. What is larger is not the file that is meant.
+# Limit of a file's size, relative to its weights: it may also hold the state of an optimizer. A larger file is wrong.
 _MOST_TIMES_LARGER = 4
 
 
@@ -32,19 +32,19 @@ def pull(
     mirror: str = "",
     settings: FetchSettings | None = None,
 ) -> StoredFile:
-    """Fetch, check, convert and keep a published file; nothing is done if it is in the store.
+    """Fetch, check, convert and store a published file; does nothing if it is in the store.
 
     Args:
         file: what to fetch.
         store: where to keep it.
-        progress: told of the bytes that have arrived.
-        waiting: called if another process is fetching it now; then its result is taken.
+        progress: called with the bytes received so far.
+        waiting: called if another process is fetching it now; its result is then used.
         mirror: fetch `MIRROR/HOST/PATH` in place of `https://HOST/PATH`.
         settings: of the download.
 
     Raises:
-        DownloadError: it cannot be fetched, with what to do by hand.
-        PublishedError: it cannot be read, converted or kept.
+        DownloadError: it cannot be fetched; the message says how to get it by hand.
+        PublishedError: it cannot be read, converted or stored.
     """
     if (record := store.find(file.name)) is not None:
         return record
@@ -69,7 +69,7 @@ def pull(
         try:
             state = convert_state(read_tensors(path, address), file, address)
         except (UnreadableError, UnknownCheckpointError) as error:
-            discard(path)  # or else the next pull would go on with it
+            discard(path)  # otherwise the next pull would resume it
             raise type(error)(f"{error}; nothing of it was kept. {_by_hand(file)}") from None
         record = _keep(state, file, store, address, digest)
         discard(path)
@@ -77,12 +77,12 @@ def pull(
 
 
 def convert_file(path: Path, store: Store, name: str | None = None) -> StoredFile:
-    """Convert a file that a person has, and keep it as if it had been pulled.
+    """Convert a local file, and store it as if it had been pulled.
 
     Args:
-        path: the file as its publisher gives it.
+        path: the file as published.
         store: where to keep the result.
-        name: of the published file that it is; None: found out by the file's name and tensors.
+        name: of the published file that it is; None: determined by the file's name and tensors.
 
     Raises:
         PublishedError: unknown, unreadable, or not the file that it should be.
@@ -100,12 +100,12 @@ def convert_file(path: Path, store: Store, name: str | None = None) -> StoredFil
 
 
 def convert_to(path: Path, out: Path, name: str | None = None) -> PublishedFile:
-    """Convert a file that a person has into `out` (safetensors), even if it has only the layout of a published one.
+    """Convert a local file to `out` (safetensors), even if it only has the layout of a published one.
 
     Args:
         path: a checkpoint.
-        out: written whole or not at all.
-        name: of the published file whose layout and network it has; None: found out by the file's name and tensors.
+        out: written completely or not at all.
+        name: of the published file whose layout and network it has; None: determined by the file's name and tensors.
 
     Returns:
         That published file.
@@ -122,7 +122,7 @@ def convert_to(path: Path, out: Path, name: str | None = None) -> PublishedFile:
 
 
 def mirrored(address: str, mirror: str) -> str:
-    """`address` at a mirror, which has the files of each host in a folder of the host's name."""
+    """`address` at a mirror, which has the files of each host in a folder with the host's name."""
     if not mirror:
         return address
     parts = urlsplit(address)

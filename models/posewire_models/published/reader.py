@@ -1,7 +1,7 @@
 """The tensors of foreign files: PyTorch checkpoints old and new, and safetensors.
 
-Nothing that a file says is believed before it was checked against what is there: a tensor lies inside its storage and
-has no more elements than that, a storage has as many bytes as it says, and all of them no more than the file.
+Everything that a file claims is checked against its content first: a tensor must lie inside its storage and have no
+more elements than that, a storage must have as many bytes as claimed, and all storages no more than the file.
 
 Formats: PyTorch's zip archive (since 1.6), its older stream of pickles with the storages behind them, and safetensors.
 """
@@ -34,21 +34,21 @@ Storages = Callable[[StorageKey], bytearray]
 
 
 def read_tensors(path: Path, source: str = "") -> dict[str, Tensor]:
-    """The state in a file of weights, by the names that it has there.
+    """The state in a file of weights, with the names in the file.
 
     Args:
-        path: a checkpoint of PyTorch, whose state may lie under `state_dict`, or safetensors.
+        path: a PyTorch checkpoint, whose state may be under `state_dict`, or safetensors.
         source: what to call it in errors, if not by its path.
 
     Raises:
-        UnreadableError: no such file, none of these formats, damaged, or asking for more than tensors.
+        UnreadableError: the file is missing, damaged, has none of these formats, or needs more than tensors.
     """
     source = source or str(path)
     try:
         with path.open("rb") as file:
             beginning, size = file.read(9), file.seek(0, io.SEEK_END)
             file.seek(0)
-            # First, because the length of its header, which safetensors begins with, may look like anything.
+            # First, because safetensors begins with the length of its header, whose bytes may look like anything.
             if beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < size:
                 return dict(load_file(path))
             if beginning.startswith(b"PK\x03\x04"):
@@ -60,7 +60,7 @@ def read_tensors(path: Path, source: str = "") -> dict[str, Tensor]:
         raise UnreadableError(f"{source} cannot be read: {error.strerror or error}") from None
     except UnreadableError as error:
         raise UnreadableError(f"{source} cannot be read as weights: {error}") from None
-    except Exception as error:  # noqa: BLE001 - a damaged file may fail anywhere in what reads it
+    except Exception as error:  # noqa: BLE001 - a damaged file may fail anywhere in the readers
         raise UnreadableError(f"{source} is damaged: {error or type(error).__name__}") from None
 
 
@@ -90,11 +90,11 @@ def _read_zip(file: IO[bytes]) -> dict[str, Tensor]:
         def storage(key: StorageKey) -> bytearray:
             entry = entries.get(f"{folder}data/{key.key}")
             if entry is None or entry.file_size != key.count * key.dtype.itemsize:
-                raise UnreadableError(f"storage {key.key!r} is missing or has not the {key.count} numbers it should")
+                raise UnreadableError(f"storage {key.key!r} is missing or does not hold its {key.count} numbers")
             content = bytearray(entry.file_size)
             with archive.open(entry) as part:
                 _fill(part, content)
-                part.read(1)  # the end, where the check sum is compared
+                part.read(1)  # reading to the end checks the checksum
             return content
 
         with archive.open(pickles[0]) as part:
@@ -117,7 +117,7 @@ def _read_legacy(file: IO[bytes]) -> dict[str, Tensor]:
     places = _legacy_places(file, keys, storages)
 
     def storage(key: StorageKey) -> bytearray:
-        # Its count is what was compared with the file, and what memory is taken for.
+        # The count was checked against the file, and decides how much memory is allocated.
         if key.key not in places or storages[key.key] != key:
             raise UnreadableError(f"storage {key.key!r} is missing")
         file.seek(places[key.key])
@@ -129,7 +129,7 @@ def _read_legacy(file: IO[bytes]) -> dict[str, Tensor]:
 
 
 def _legacy_places(file: IO[bytes], keys: object, storages: dict[str, StorageKey]) -> dict[str, int]:
-    """Where the numbers of each storage begin: one behind the other, from where `file` stands."""
+    """Where the numbers of each storage begin: one after the other, from the current position of `file`."""
     if not isinstance(keys, list) or not all(isinstance(key, str) and key in storages for key in keys):
         raise UnreadableError("it has no list of its storages")
     place, end = file.tell(), file.seek(0, io.SEEK_END)
@@ -140,7 +140,7 @@ def _legacy_places(file: IO[bytes], keys: object, storages: dict[str, StorageKey
         places[key] = place + 8
         place += 8 + count * storages[key].dtype.itemsize
         if count != storages[key].count or place > end:
-            raise UnreadableError(f"storage {key!r} has not the {storages[key].count} numbers it should: cut short?")
+            raise UnreadableError(f"storage {key!r} does not hold its {storages[key].count} numbers: cut short?")
     return places
 
 
@@ -172,7 +172,7 @@ def _state(content: object, storage: Storages) -> dict[str, Tensor]:
 
 
 def _check_entry(name: str, entry: TensorEntry) -> None:
-    """The tensor lies inside its storage, and does not repeat it."""
+    """Check that the tensor lies inside its storage and does not repeat elements."""
     if len(entry.size) != len(entry.stride) or len(entry.size) > _MOST_DIMENSIONS:
         raise UnreadableError(f"tensor {name!r} has {len(entry.size)} dimensions and {len(entry.stride)} strides")
     elements = math.prod(entry.size)
@@ -190,7 +190,7 @@ def _tensor(entry: TensorEntry, numbers: bytearray) -> Tensor:
 def _fill(file: IO[bytes], content: bytearray) -> None:
     view = memoryview(content)
     while view:
-        count = file.readinto(view)  # type: ignore[attr-defined]  # of every file that is read here
+        count = file.readinto(view)  # type: ignore[attr-defined]  # all files read here have it
         if not count:
             raise EOFError("it ends early")
         view = view[count:]

@@ -1,4 +1,4 @@
-"""From the names of published files in a bundle's manifest to weights in the store."""
+"""Resolving published names in a bundle's manifest to weights in the store."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STAGES = ("detector", "flow", "pose")
 
 
 def resolve(manifest: Manifest, stages: Collection[str], store: Store, bundle: str = "") -> Manifest:
-    """`manifest` with each published name replaced by what it stands for.
+    """`manifest` with each published name replaced by architecture, network and weights.
 
     Args:
         manifest: of any bundle.
-        stages: those whose weights are needed; the others are described only.
-        store: where weights are looked for.
-        bundle: what to call the bundle to `posewire models pull`; empty: its files are named.
+        stages: those whose weights are needed; the others are only described.
+        store: of the weights.
+        bundle: the bundle's name for `posewire models pull` in errors; empty: its files are named instead.
 
     Raises:
         NotStoredError: weights that are needed are not in the store; the message says how to get all of them.
@@ -50,7 +50,7 @@ def files_of(manifest: Manifest) -> dict[str, tuple[str, ...]]:
 
 
 def files_to_pull(manifest: Manifest, store: Store) -> list[PublishedFile]:
-    """What is to be fetched for `manifest`: for each stage that has nothing yet, its best file that can be."""
+    """What to fetch for `manifest`: for each stage without stored weights, the best file that can be fetched."""
     named = files_of(manifest).values()
     return [_best_to_pull(names) for names in named if not any(store.find(name) for name in names)]
 

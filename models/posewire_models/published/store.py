@@ -1,13 +1,13 @@
 """The store of converted weights: a folder in the user's cache, `~/.cache/posewire` by default.
 
-Each file of weights lies under a name with its own digest in it, and counts only once a record names it:
+Each file of weights has its digest in its name, and is valid only once a record names it:
 
     weights/NAME-0123456789abcdef.safetensors
-    weights/NAME.json                            the record, replaced in one step
-    downloads/                                   what is under way
+    weights/NAME.json                            the record, replaced atomically
+    downloads/                                   unfinished downloads
 
-Whoever reads sees the old record or the new one, never half of either, and whoever is interrupted leaves no record. The
-folder is `$POSEWIRE_CACHE`, else `$XDG_CACHE_HOME/posewire`, else `~/.cache/posewire`.
+Readers see either the old record or the new one, never a part, and an interrupted writer leaves no record. The folder
+is `$POSEWIRE_CACHE`, else `$XDG_CACHE_HOME/posewire`, else `~/.cache/posewire`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StoredFile:
 
     Attributes:
         name: of the published file.
-        file: the weights' name in the store's folder of weights.
+        file: name of the weights in the store's folder `weights`.
         sha256: digest of the weights, hexadecimal.
         bytes: their size.
         source: the address or file name that they come from.
@@ -58,12 +58,12 @@ class StoredFile:
 
 
 def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the store lies for this user; `StoreError` if that is in the home folder of somebody who has none."""
+    """Folder of the user's store; raises `StoreError` if it would be in the home folder and the user has none."""
     try:
         if chosen := environment.get("POSEWIRE_CACHE"):
             return Path(chosen).expanduser()
         base = environment.get("XDG_CACHE_HOME", "")
-        # The XDG specification has relative paths ignored.
+        # The XDG specification says to ignore relative paths.
         return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "posewire"
     except RuntimeError:
         raise StoreError(
@@ -75,7 +75,7 @@ class Store:
     """Converted weights, by the name of the published file.
 
     Args:
-        folder: made when something is put into it; None takes `default_folder()`.
+        folder: created when something is added; None takes `default_folder()`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -84,7 +84,7 @@ class Store:
         self.downloads = self.folder / "downloads"
 
     def find(self, name: str) -> StoredFile | None:
-        """The record of `name`, if its weights are here; they are not looked into.
+        """The record of `name`, if its weights are here; their content is not checked.
 
         Raises:
             StoreError: the record is damaged, or cannot be read.
@@ -105,20 +105,20 @@ class Store:
             raise StoreError(f"{path} is damaged ({error}); delete it and fetch the weights again") from None
 
     def path(self, record: StoredFile) -> Path:
-        """Where the weights of `record` lie."""
+        """Path of the weights of `record`."""
         return self.weights / record.file
 
     def add(self, name: str, write: Callable[[Path], None], *, source: str, source_sha256: str) -> StoredFile:
-        """Keep weights under `name`, all or nothing, in place of earlier ones; the caller has `locked` the name.
+        """Store weights under `name` atomically, replacing earlier ones; the caller must hold `locked` for the name.
 
         Args:
             name: of the published file.
             write: writes the weights to the path that it is given.
-            source: address or file name.
-            source_sha256: digest of that.
+            source: address or file name that they come from.
+            source_sha256: digest of that file.
 
         Raises:
-            StoreError: the folder cannot be written, or is full.
+            StoreError: the folder cannot be written, or the disk is full.
         """
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ class Store:
         return record
 
     def fault(self, record: StoredFile) -> str:
-        """What is wrong with the weights of `record`, which are read whole; empty if nothing is."""
+        """What is wrong with the weights of `record`, which are read completely; empty if nothing is."""
         path = self.path(record)
         try:
             found = file_digest(path)
@@ -160,11 +160,11 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the right to fetch `name`, alone among all processes of this machine; it ends with the process.
+        """Hold an exclusive lock on fetching `name` among all processes of this machine; it ends with the process.
 
         Args:
             name: of the published file.
-            waiting: called if another process holds it, before we wait for that.
+            waiting: called before waiting for another process that holds it.
         """
         try:
             self.downloads.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ __all__ = ["app"]
 
 
 def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_models.training") -> None:
-    """Parse the arguments, train, and turn faults of the input into one line on stderr and an exit status."""
+    """Parse the arguments, train, and report faulty input as one line on stderr and an exit status."""
     names = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
     parser = argparse.ArgumentParser(prog=prog_name, description="Train a pose, detector or flow network.")
     parser.add_argument("task", choices=sorted(TASKS))
@@ -56,7 +56,7 @@ def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_
 
 
 def _path(text: str) -> Path:
-    if not text:  # to Python, that is the folder "."
+    if not text:  # Python would take it for the folder "."
         raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
     return Path(text)
 

@@ -1,4 +1,4 @@
-"""Averaged weights: what a run is judged by and gives away."""
+"""Averaged weights: those that a run measures and saves for use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["AveragedWeights"]
 
 
 class AveragedWeights:
-    """Exponential average of a network's weights, and of the statistics of its batch norms with them.
+    """Exponential average of a network's weights and of its batch norm statistics.
 
-    Early on the average follows faster (decay `(1 + step) / (10 + step)`), so that it forgets the random start.
+    At first the average follows faster (decay `(1 + step) / (10 + step)`), so that it forgets the random start.
 
     Args:
-        network: whose weights.
-        decay: part of the average that is kept each step.
+        network: the network that is trained.
+        decay: share of the average that is kept at each step.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -24,7 +24,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after this step; counters are copied."""
+        """Update the average with the weights after this step; counters are copied."""
         decay = min(self.decay, (1 + step) / (10 + step))
         old: list[Tensor] = []
         new: list[Tensor] = []
@@ -37,5 +37,5 @@ class AveragedWeights:
         torch._foreach_lerp_(old, new, 1 - decay)
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from an average that was saved."""
+        """Continue from a saved average."""
         self.state = {name: state[name].to(value.device) for name, value in self.state.items()}

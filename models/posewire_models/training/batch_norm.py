@@ -1,4 +1,4 @@
-"""Starting from a trunk whose batch norms were folded away."""
+"""Starting from a trunk whose batch norms were folded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["folded_batch_norm", "unfold_batch_norms"]
 
 
 def folded_batch_norm(norm: nn.BatchNorm2d, bias: Tensor) -> dict[str, Tensor]:
-    """The state of a batch norm like `norm` that was folded into the convolution before it: it only adds `bias`."""
+    """The state of a batch norm like `norm` after folding it into the convolution before it: it only adds `bias`."""
     return {
         "weight": torch.full_like(bias, (1 + norm.eps) ** 0.5),
         "bias": bias,
@@ -22,15 +22,14 @@ def folded_batch_norm(norm: nn.BatchNorm2d, bias: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def unfold_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Give batch norms that are an identity with a bias the statistics of real inputs, and keep the function.
+    """Give folded batch norms (an identity with a bias) the statistics of real inputs, keeping the network's function.
 
-    A folded batch norm has mean 0 and variance 1, which in training mode, where the batch's own statistics are used, is
-    another function altogether: a pretrained trunk would start as noise. Afterwards both modes compute what the folded
-    one did.
+    A folded batch norm has mean 0 and variance 1. In training mode, which uses the statistics of the batch, it is a
+    different function, and a pretrained trunk would start as noise. Afterwards both modes compute the folded function.
 
     Args:
         network: changed in place.
-        batches: its inputs, a few hundred pictures in all.
+        batches: its inputs, a few hundred pictures in total.
     """
     sums: dict[nn.BatchNorm2d, list[Tensor]] = {}
 

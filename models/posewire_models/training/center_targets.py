@@ -1,9 +1,9 @@
 """Targets and loss of the centre detector.
 
-Source: "Objects as Points" (Zhou et al., 2019), section 3: a Gaussian around each centre, its deviation following the
-box's size, and the penalty-reduced focal loss. Sizes and offsets are learned in a small Gaussian around the centre
-instead of in the one cell, weighted by it, with a GIoU loss (as in "Training-Time-Friendly Network", Liu et al., 2020):
-more signal from few pictures.
+Source: "Objects as Points" (Zhou et al., 2019), section 3: a Gaussian around each centre, whose deviation depends on
+the box's size, and the penalty-reduced focal loss. Sizes and offsets are learned in a small Gaussian around the centre
+instead of in one cell, weighted by it, with a GIoU loss (as in "Training-Time-Friendly Network", Liu et al., 2020):
+this gives more signal from few pictures.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from posewire_models.training.people import Floats
 __all__ = ["CenterTargets", "center_loss", "center_targets"]
 
 _REACH = 0.54
-"""Half of a box's side is this many times three deviations of its Gaussian, as in TTFNet (alpha)."""
+"""Three deviations of the Gaussian are this share of half the box's side, as in TTFNet (alpha)."""
 
 
 @dataclass(frozen=True)
 class CenterTargets:
-    """Of a batch.
+    """Targets of a batch.
 
     Attributes:
         heat: `(b, 1, h, w)` Gaussians of height 1 at the centres.
-        asked: `(b, 1, h, w)` 0 where nobody knows whether somebody is there, 1 elsewhere.
-        boxes: `(b, 4, h, w)` x1, y1, x2, y2 in cells of the person that a cell tells of.
-        weights: `(b, h, w)` how much the cell's box counts.
+        asked: `(b, 1, h, w)` 0 where it is unknown whether there is a person, 1 elsewhere.
+        boxes: `(b, 4, h, w)` x1, y1, x2, y2, in cells, of the person that a cell should predict.
+        weights: `(b, h, w)` weight of the cell's box in the loss.
     """
 
     heat: Tensor
@@ -60,7 +60,7 @@ def center_targets(people: list[tuple[Floats, Floats]], size: tuple[int, int], s
             asked[image, 0, max(int(y1), 0) : int(np.ceil(y2)), max(int(x1), 0) : int(np.ceil(x2))] = 0
         cells = known / stride
         order = np.argsort(-(cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1]))
-        for box in cells[order]:  # the smallest last: nearer people are seen anyhow
+        for box in cells[order]:  # the smallest last: larger people have enough cells anyway
             x, y = np.floor((box[:2] + box[2:]) / 2).clip(0, [width - 1, height - 1])
             deviation = np.maximum((box[2:] - box[:2]) * _REACH / 6, 0.4)
             gaussian = np.exp(-((xs - x) ** 2) / (2 * deviation[0] ** 2) - (ys - y) ** 2 / (2 * deviation[1] ** 2))
@@ -73,7 +73,7 @@ def center_targets(people: list[tuple[Floats, Floats]], size: tuple[int, int], s
 
 
 def center_loss(maps: CenterMaps, targets: CenterTargets) -> Tensor:
-    """Focal loss of the centres plus GIoU and L1 losses of the boxes (sizes and offsets in cells)."""
+    """Focal loss of the centres, plus GIoU and L1 losses of the boxes (sizes and offsets in cells)."""
     hm, wh, reg = (part.float() for part in maps)
     height, width = hm.shape[2:]
     chance = hm.sigmoid().clamp(1e-4, 1 - 1e-4)

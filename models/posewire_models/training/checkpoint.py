@@ -1,4 +1,4 @@
-"""Files that a run leaves: written in full under another name first, so that a final name never holds half a file."""
+"""Files written by a run: under a temporary name first, so that there is never a partial file under the final name."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights",
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Everything a run needs to go on: nested dicts, lists and tuples of tensors and plain values."""
+    """Save everything that a run needs to resume: nested dicts, lists and tuples of tensors and plain values."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         torch.save(state, unfinished)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote; nothing in the file is run.
+    """Load a file of `save_checkpoint`; nothing in it is run.
 
     Raises:
-        WeightsError: there is no such file, or it is not a checkpoint of this project.
+        WeightsError: the file is missing, or is not a checkpoint of this project.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint {path}; run without --resume to start anew") from error
-    except Exception as error:  # torch names no common class for what its reader raises
+    except Exception as error:  # torch documents no common class of what its reader raises
         raise WeightsError(f"checkpoint {path} cannot be read: {error}") from error
     if not isinstance(state, dict) or "network" not in state:
         raise WeightsError(f"checkpoint {path} was not written by this training code: it has no entry 'network'")
@@ -40,23 +40,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Weights as safetensors, in half precision where that reaches; `about` becomes the file's own metadata."""
+    """Save weights as safetensors, in half precision where its range suffices, with `about` as the file's metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         write_state({name: _halved(value).contiguous().cpu() for name, value in state.items()}, unfinished, about)
 
 
 def _halved(value: Tensor) -> Tensor:
-    """In half precision, which ends at 65504: a batch norm's variance may lie beyond, and would be infinite."""
+    """`value` in half precision, unless it exceeds 65504, its largest number: a batch norm's variance may."""
     half = value.half() if value.is_floating_point() else value
     return half if half.isfinite().all() else value
 
 
 def start_file(named: Path, data_root: Path) -> Path:
-    """The weights that a config names: the path as it stands, or else under the data's folder.
+    """Path of the weights that a config names: the path itself, or else under the data folder.
 
     Raises:
-        WeightsError: there is no such file at either place.
+        WeightsError: there is no such file in either place.
     """
     places = (named, data_root / named)
     for place in places:
@@ -68,25 +68,25 @@ def start_file(named: Path, data_root: Path) -> Path:
 def load_fitting(network: nn.Module, file: Path, *, prefix: str = "") -> set[str]:
     """Start `network` from weights of the same or of a related network.
 
-    What has the same name and shape is taken, the rest of the network stays as it is (another number of joints, another
-    head).
+    Tensors with the same name and shape are loaded, the rest of the network stays as it is (another number of joints,
+    another head).
 
     Args:
-        network: takes the weights in its own precision.
+        network: gets the weights in its own precision.
         file: safetensors or a PyTorch checkpoint.
-        prefix: put before names in the file that lack it.
+        prefix: added to names in the file that lack it.
 
     Returns:
-        The names that were taken.
+        The names that were loaded.
 
     Raises:
-        WeightsError: unreadable, or less than half of the file fits: it is of another network.
+        WeightsError: the file is unreadable, or less than half of it fits: it is from another network.
     """
     state = read_state(file).items()
     loaded = {name if name.startswith(prefix) else prefix + name: value for name, value in state}
     own = network.state_dict()
     fitting = {name: value for name, value in loaded.items() if name in own and own[name].shape == value.shape}
     if 2 * len(fitting) < len(loaded):
-        load_strict(network, loaded, str(file))  # says which names and shapes do not fit
+        load_strict(network, loaded, str(file))  # raises and names what does not fit
     network.load_state_dict({**own, **fitting})
     return set(fitting)

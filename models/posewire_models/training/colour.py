@@ -1,4 +1,4 @@
-"""Changes of colour and sharpness, a batch at a time and on the device that trains."""
+"""Changes of colour and sharpness, for whole batches and on the training device."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["recolour"]
 
 
 def recolour(images: Tensor, generator: torch.Generator, *, colour: float, blur: float) -> Tensor:
-    """Other brightness, contrast, saturation and tint, and for some a loss of detail.
+    """Random changes of brightness, contrast, saturation and tint, and blur for some images.
 
     Args:
-        images: `(b, 3, h, w)` float 0..255, even sides.
-        generator: on the CPU; the only source of chance.
+        images: `(b, 3, h, w)` float 0..255, h and w even.
+        generator: on the CPU; the only source of randomness.
         colour: strength, 0..1.
         blur: probability.
     """

@@ -17,14 +17,14 @@ from posewire_models.training.run_folder import check_run_folder
 __all__ = ["CONFIGS", "TASKS", "find_config", "run"]
 
 CONFIGS = Path(__file__).parent / "configs"
-"""The configs that come with the package; a bare name without a folder is looked for here too."""
+"""Folder of the configs that come with the package; a name without a folder is also looked up here."""
 
 TASKS: dict[str, tuple[type[Any], Callable[..., Trained]]] = {
     "pose": (PoseTrainConfig, train_pose),
     "detector": (DetectorTrainConfig, train_detector),
     "flow": (FlowTrainConfig, train_flow),
 }
-"""What can be trained, with the type of its config and the function that trains it."""
+"""What can be trained: task -> type of its config, training function."""
 
 
 def run(
@@ -43,15 +43,15 @@ def run(
     Args:
         task: a key of `TASKS`.
         config: TOML file, or the name of one of `CONFIGS`.
-        resume: go on from the checkpoint in the run's folder.
-        max_minutes: wall time that the whole schedule is fitted to; 0 leaves it as the config has it.
+        resume: continue from the checkpoint in the run's folder.
+        max_minutes: wall time that the whole schedule is fitted to; 0 leaves it as in the config.
         data_root: folder that the config's paths are relative to, in place of the config's.
         out: folder of the run, in place of the config's.
         overrides: settings in place of the config's, `section.key=value`.
         **training: keyword arguments of `train`.
 
     Raises:
-        ConfigError, LabelFileError, WeightsError, OSError: what is wrong and where.
+        ConfigError, LabelFileError, WeightsError, OSError: the message says what is wrong and where.
     """
     if task not in TASKS:
         raise ConfigError(f"unknown task {task!r}; known: {', '.join(TASKS)}")

@@ -1,4 +1,4 @@
-"""TOML files to typed settings, with messages that say where and what."""
+"""TOML files to typed settings, with error messages that say what is wrong and where."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["ConfigError", "build", "read_toml", "with_flags", "with_overrides"]
 
 T = TypeVar("T")
 
-_MOST_WHOLE = 2**63 - 1  # of TOML
+_MOST_WHOLE = 2**63 - 1  # TOML's largest integer
 
 
 class ConfigError(ValueError):
-    """A setting is missing, unknown or out of its range; the message names it and what is allowed."""
+    """A setting is missing, unknown or out of range; the message names it and what is allowed."""
 
 
 def read_toml(file: Path, base: Path | None = None) -> dict[str, Any]:
-    """The table in `file`. Its key `base` names another file, beside it, whose settings hold where this one is silent.
+    """The table in `file`. Its key `base` names another file in the same folder, with the settings not given here.
 
     Raises:
         ConfigError: the file is missing or is not TOML.
@@ -33,7 +33,7 @@ def read_toml(file: Path, base: Path | None = None) -> dict[str, Any]:
     except OSError as error:
         which = f"config {file}" if base is None else f"config {base}: its base {file}"
         raise ConfigError(f"{which} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # of other encodings, numbers without end and deep nests, too
+    except (ValueError, RecursionError) as error:  # also for other encodings, endless numbers and deep nesting
         raise ConfigError(f"config {file} is not TOML: {error}") from error
     if "base" in table:
         below = file.parent / str(table.pop("base"))
@@ -58,10 +58,10 @@ def with_overrides(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
 
 def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], where: str = "config") -> dict[str, Any]:
-    """`table` with the settings that flags of the command line give.
+    """`table` with the settings given by command-line flags.
 
     Raises:
-        ConfigError: `table` has something else where `flags` has a table; it names `where`.
+        ConfigError: `table` has another type of value where `flags` has a table; the message names `where`.
     """
     merged = dict(table)
     for key, value in flags.items():
@@ -75,7 +75,7 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "config") -> T:
     """An instance of the dataclass `kind` from a table of TOML; nested dataclasses come from nested tables.
 
     Raises:
-        ConfigError: unknown, missing or mistyped settings, or what the dataclass's own validation says.
+        ConfigError: unknown, missing or mistyped settings, or values that the dataclass rejects.
     """
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return build(typing.cast(type[Any], hint), _table(value, where), where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value == "":  # TOML has no null: how an override takes a setting away
+        if value == "":  # TOML has no null; this is how an override unsets a setting
             return None
         return _value(next(one for one in arguments if one is not types.NoneType), value, where)
     if origin is tuple:

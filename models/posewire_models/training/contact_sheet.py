@@ -1,4 +1,4 @@
-"""Pictures of results for a look at how a run is doing."""
+"""Pictures of results that show how a run is doing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOURS = ((64, 160, 255), (255, 128, 0), (96, 224, 96))  # left, right, middle
 
 
 def draw_poses(crops: Tensor, joints: Tensor, joint_set: JointSet) -> Tensor:
-    """Crops `(n, 3, h, w)` 0..255 with skeletons `(n, k, 3)` of a score above 0.2 drawn in, uint8, twice the size."""
+    """Crops `(n, 3, h, w)` 0..255 with skeletons `(n, k, 3)` of joints scored above 0.2, uint8, at twice the size."""
     drawn = []
     for crop, pose in zip(crops, joints.cpu().numpy(), strict=False):
         canvas = _canvas(crop)
@@ -32,7 +32,7 @@ def draw_poses(crops: Tensor, joints: Tensor, joint_set: JointSet) -> Tensor:
 
 
 def draw_boxes(images: Tensor, boxes: list[Tensor]) -> Tensor:
-    """Images `(n, 3, h, w)` 0..255 with boxes `(m, 4)` xyxy each, uint8, twice the size."""
+    """Images `(n, 3, h, w)` 0..255 with boxes `(m, 4)` xyxy each, uint8, at twice the size."""
     drawn = []
     for image, of_image in zip(images, boxes, strict=True):
         canvas = _canvas(image)

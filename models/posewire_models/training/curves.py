@@ -1,4 +1,4 @@
-"""Loss curves and sample pictures of a run: always a CSV file and PNGs, and TensorBoard where it is installed."""
+"""Loss curves and sample pictures of a run: a CSV file and PNGs, and TensorBoard events if it is installed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Curves:
 
     Args:
         folder: of the run.
-        step: from which the run goes on; what a run that was killed wrote of later ones is taken out.
+        step: from which the run continues; later rows, left by a run that was killed, are removed.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -36,7 +36,7 @@ class Curves:
             self._board = SummaryWriter(str(folder), purge_step=step + 1)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
-        """One value per figure at this step."""
+        """Write one value per figure for this step."""
         with (self._folder / "curves.csv").open("a", newline="") as file:
             csv.writer(file).writerows([step, name, f"{value:.8g}"] for name, value in figures.items())
         if self._board:
@@ -44,7 +44,7 @@ class Curves:
                 self._board.add_scalar(name, value, step)
 
     def show(self, step: int, sheet: Tensor) -> None:
-        """A picture, uint8 `(3, h, w)` RGB."""
+        """Write a picture, uint8 `(3, h, w)` RGB."""
         pixels = sheet.permute(1, 2, 0).cpu().numpy()
         cv2.imwrite(str(self._folder / "samples.png"), np.ascontiguousarray(pixels[:, :, ::-1]))
         if self._board:
@@ -52,7 +52,7 @@ class Curves:
 
 
 def _drop_after(step: int, file: Path) -> None:
-    """Take the rows of later steps out of the file, and what is no whole row."""
+    """Remove rows of later steps and incomplete rows from the file."""
     if not file.exists():
         return
     rows = file.read_bytes().splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""What training has to know of each architecture of a detector: its targets, its loss, and how its boxes are read."""
+"""What training needs to know about each detector architecture: its targets, its loss, and how to decode its boxes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from posewire_models.yolox_detector import YoloxDetector
 __all__ = ["DETECTOR_KINDS", "DetectorKind", "DetectorTargets"]
 
 People = Sequence[tuple[Floats, Floats]]
-"""An image each: boxes `(n, 4)` of its people, and `(m, 4)` where there may or may not be some; in input pixels."""
+"""For each image: boxes `(n, 4)` of its people, and `(m, 4)` where there may or may not be some; in input pixels."""
 
 
 class DetectorTargets(Protocol):
-    """What a batch is to show."""
+    """Targets of a batch."""
 
     def to(self, device: torch.device) -> Self:
         """The same on `device`."""
@@ -31,11 +31,11 @@ class DetectorTargets(Protocol):
 
 
 class DetectorKind(Protocol):
-    """One architecture; made of its network."""
+    """One architecture; constructed with its network."""
 
     @property
     def pretrained(self) -> nn.Module:
-        """The part of the network that `init_trunk` is read into."""
+        """The part of the network that `init_trunk` is loaded into."""
         ...
 
     def targets(self, people: People) -> Any:
@@ -43,7 +43,7 @@ class DetectorKind(Protocol):
         ...
 
     def loss(self, predictions: Any, targets: Any) -> Tensor:
-        """Of what the network tells of a batch."""
+        """Loss of the network's predictions for a batch."""
         ...
 
     def found(self, predictions: Any) -> tuple[Tensor, Tensor]:
@@ -94,4 +94,4 @@ class _Yolox:
 
 
 DETECTOR_KINDS: dict[str, Callable[[Any], DetectorKind]] = {"center_detector": _CenterHeatmap, "yolox": _Yolox}
-"""Architecture, as a manifest names it."""
+"""By architecture, as named in manifests."""

@@ -42,22 +42,22 @@ class DetectorTrainConfig:
 
     Attributes:
         loop: length, learning rate, precision, folder.
-        sources: data sets; pictures that do not tell of everybody need a `teacher`, or they are left out. The held-out
-            side of those that are split is measured on.
-        held_out: data sets to measure on, whole; of their pictures too, those that tell of everybody.
+        sources: data sets. Pictures in which not everybody is labelled need a `teacher`, or they are left out. The
+            held-out parts of those with a split are measured on.
+        held_out: data sets that are only measured on; here too, only pictures in which everybody is labelled.
         data_root: what the sources' paths are relative to.
         architecture: `center_detector` or `yolox`.
         network: settings of the architecture's configuration.
-        scene: how training canvases are put together.
-        scenes: synthetic scenes that are rendered at the start, beside the sources.
+        scene: how training canvases are composed.
+        scenes: number of synthetic scenes that are rendered at the start, in addition to the sources.
         frames_a_scene: frames of each.
-        longest_side: pictures are kept in memory with at most this many pixels a side.
-        init_from: weights of a detector to start from (what fits by name and shape is taken), a path as
-            it stands or under `data_root`.
-        init_trunk: weights of a trunk (with or without a pose net's head), for `yolox` of all of it; with folded batch
-            norms or not; a path like that.
+        longest_side: pictures are kept in memory with at most this many pixels per side.
+        init_from: weights of a detector to start from (tensors that fit by name and shape are loaded), a path as it is
+            or under `data_root`.
+        init_trunk: weights of a trunk (with or without a pose network's head), for `yolox` of the whole network; with
+            or without folded batch norms; a path like `init_from`.
         device: `auto`, `cpu` or `cuda`.
-        loaders: threads that decode pictures and put canvases together.
+        loaders: threads that decode pictures and compose canvases.
     """
 
     loop: LoopConfig
@@ -92,13 +92,13 @@ class DetectorTrainConfig:
         return build(kind, self.network, "network")
 
     def build_network(self) -> nn.Module:
-        """A network of these settings, its weights drawn from the seed."""
+        """A network with these settings and random weights from the seed."""
         torch.manual_seed(self.loop.seed)
         return NETWORKS[self.architecture][1](self.network_config())
 
 
 class DetectorTask:
-    """A `Task` of the loop: boxes of people on composed canvases."""
+    """A `Task` for the loop: boxes of people on composed canvases."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class DetectorTask:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.rows, self.examples = rows, len(rows)
         self.held_out = held_out
-        # Companions of a mosaic are drawn as often as epochs show them, hence the list with repetitions.
+        # The list has repetitions, so that a mosaic's other pictures are drawn as often as an epoch shows them.
         self._composer = SceneComposer(config.scene, [scenes[row] for row in rows.tolist()], self.net_config.input_size)
         self._pool = ThreadPoolExecutor(config.loaders, "canvases")
 
@@ -137,7 +137,7 @@ class DetectorTask:
         return self.kind.loss(self._told(network, images), targets)
 
     def measure(self, network: nn.Module) -> dict[str, float]:
-        """Average precision at IoU 0.5 on held-out pictures in which everybody is known."""
+        """Average precision at IoU 0.5 on held-out pictures in which everybody is labelled."""
         if not self.held_out:
             return {}
         found = self.predict(network, self.held_out)
@@ -155,7 +155,7 @@ class DetectorTask:
         return found
 
     def picture(self, network: nn.Module) -> Tensor | None:
-        """Boxes found in held-out pictures, and training canvases with the boxes that are asked for."""
+        """Boxes found in held-out pictures, and training canvases with their target boxes."""
         tiles = []
         for scene in self.held_out[:: max(len(self.held_out) // 16, 1)][:16]:
             boxed, _ = letterboxed(scene, self.net_config.input_size)
@@ -184,7 +184,7 @@ def _drawn(scene: Scene, boxes: Tensor) -> Tensor:
 
 
 def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop: Any) -> Trained:
-    """Train a person detector as the config says; keyword arguments of `train` pass through.
+    """Train a person detector according to the config; keyword arguments are passed to `train`.
 
     Raises:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
@@ -217,7 +217,7 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
 
 
 def _held_out(config: DetectorTrainConfig) -> list[Scene]:
-    """The pictures that are measured on."""
+    """The pictures to measure on."""
     kept = held_out_pictures(config.sources, config.held_out, config.data_root, COCO17)
     scenes: list[Scene] = []
     for name, pictures in kept.items():

@@ -1,4 +1,4 @@
-"""The device that trains, and the processes that `torchrun` started."""
+"""The training device, and the processes started by `torchrun`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posewire_models.inference import select_device
 __all__ = ["PRECISIONS", "Processes", "autocast"]
 
 PRECISIONS = ("auto", "bf16", "fp32")
-"""What forward and backward passes may compute in; `auto` takes bf16 where the device has it."""
+"""Precisions of forward and backward passes; `auto` takes bf16 if the device supports it."""
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -35,12 +35,12 @@ def _cpu_has_bf16() -> bool:
 
 @dataclass(frozen=True)
 class Processes:
-    """This process and its place among those of the run.
+    """This process among those of the run.
 
     Attributes:
         device: where this process computes.
         rank: its number.
-        count: how many there are.
+        count: number of processes.
     """
 
     device: torch.device
@@ -55,7 +55,7 @@ class Processes:
             device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 
         Raises:
-            ValueError: no such device here.
+            ValueError: there is no such device.
         """
         count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         if device == "auto":
@@ -66,7 +66,7 @@ class Processes:
         if where.type == "cuda":
             torch.cuda.set_device(where)
             torch.backends.cudnn.benchmark = True
-            # For convolutions alone: places in pixels are products of matrices, and TF32 keeps ten bits of them.
+            # Only for convolutions: pixel coordinates are matrix products, of which TF32 keeps ten bits.
             torch.backends.cudnn.allow_tf32 = True
         if count > 1 and not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
@@ -78,21 +78,21 @@ class Processes:
         return self.rank == 0
 
     def parallel(self, network: nn.Module) -> nn.Module:
-        """The network, its gradients averaged over all processes."""
+        """The network with gradients averaged over all processes."""
         if self.count == 1:
             return network
         return DistributedDataParallel(network, [self.device] if self.device.type == "cuda" else None)
 
     def share_batch_norms(self, network: nn.Module) -> None:
-        """On several GPUs, let the network's batch norms measure the batches of all. Before parts of it are frozen."""
+        """On several GPUs, share batch norm statistics among all. Call it before parts of the network are frozen."""
         if self.count > 1 and self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
     def check_batch(self, batch: int) -> None:
-        """Refuse unequal shares of a batch: gradients are averaged over the processes as if they were equal.
+        """Reject batches that cannot be shared equally: gradients are averaged as if all shares were equal.
 
         Raises:
-            ValueError: it is not a multiple of their number.
+            ValueError: `batch` is not a multiple of the number of processes.
         """
         if batch % self.count:
             raise ValueError(
@@ -113,6 +113,6 @@ class Processes:
         return float(shared)
 
     def stop(self) -> None:
-        """Leave the group of processes, at a good end: at a bad one, others may still wait for something."""
+        """Leave the process group. Only after success: after a failure, others may still wait for something."""
         if self.count > 1:
             torch.distributed.destroy_process_group()

@@ -1,7 +1,7 @@
-"""Drawn people for the pose net: in poses that real people were labelled in, and out of synthetic scenes.
+"""Drawn people for the pose network: in labelled poses of real people, and from synthetic scenes.
 
-Labelled pictures are few, labels are many: COCO's of 150,000 people are a file of some megabytes without the pictures.
-Drawn people teach the shapes of poses, and whom a crop with several people is about.
+Labels are easier to get than pictures: COCO's labels of 150,000 people are a file of some megabytes. Drawn people teach
+the shapes of poses, and which person a crop with several people is about.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _Drawn = tuple[Pixels, Person]
 """A picture and one of the people in it, with the joints of NANO19."""
 
 _LEAST_SEEN = 0.35
-"""Of whom less is seen is not asked for."""
+"""People with a smaller visible share are left out."""
 _HIDDEN = 0.5
-"""Weight of a joint that is hidden, but those of the face, which nobody labels from behind."""
+"""Weight of a hidden joint, except those of the face, which are not labelled from behind."""
 _FACE = [row for row, name in enumerate(NANO19.names) if name.endswith(("nose", "eye", "ear"))]
 _CANVAS = 448
 _MOST_SCENES = 10_000
@@ -43,16 +43,16 @@ _SEEDS = (HELD_OUT_SEEDS - TRAINING_SEEDS) // _MOST_SCENES
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPeopleConfig:
-    """Who is drawn at the start, beside the people of the sources.
+    """Which people are drawn at the start, in addition to those of the sources.
 
     Attributes:
-        poses: label file of COCO (see `read_poses`), relative to the config's `data_root`; it needs no pictures.
-        backgrounds: folder of pictures without people, relative to it too.
-        posed: pictures with people in these poses.
-        held_out_every: poses of picture numbers divisible by this are not drawn.
-        scenes: synthetic scenes, of all presets in turn, none that `posewire demo` shows or the flow is measured on.
+        poses: COCO label file (see `read_poses`), relative to the config's `data_root`; its pictures are not needed.
+        backgrounds: folder of pictures without people, also relative to `data_root`.
+        posed: number of pictures with people in these poses.
+        held_out_every: poses from picture numbers divisible by this are not drawn.
+        scenes: number of synthetic scenes, with presets in turn; `posewire demo` and flow measurements use others.
         frames_a_scene: frames of each.
-        seed: of everything that is drawn.
+        seed: of everything random.
     """
 
     poses: Path | None = None
@@ -80,17 +80,17 @@ class DrawnPeopleConfig:
 def draw_people(
     config: DrawnPeopleConfig, root: Path, to: JointSet, geometry: PatchGeometry, *, workers: int
 ) -> PatchSet | None:
-    """Everybody that the config wants drawn; None if that is nobody. The same config draws the same people.
+    """Draw the people of the config; None if there are none. The same config draws the same people.
 
     Args:
-        config: who is drawn.
+        config: which people are drawn.
         root: what its paths are relative to.
         to: joint set of the result.
         geometry: of the patches.
         workers: threads.
 
     Raises:
-        LabelFileError: the file of poses is missing or another one, or no background can be read.
+        LabelFileError: the file of poses is missing or invalid, or no background can be read.
     """
     drawn: list[Callable[[], list[_Drawn]]] = []
     if config.poses and config.backgrounds and config.posed:
@@ -141,7 +141,7 @@ def _posed(poses: Floats, backgrounds: list[Pixels], seed: list[int]) -> list[_D
 
 
 def _cut_out(background: Pixels, rng: np.random.Generator) -> Pixels:
-    """A square piece of a picture, enlarged or reduced to the canvas."""
+    """A square part of a picture, resized to the canvas."""
     height, width = background.shape[:2]
     side = int(min(height, width) * rng.uniform(0.6, 1.0))
     y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
@@ -150,7 +150,7 @@ def _cut_out(background: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _of_scene(config: DrawnPeopleConfig, number: int) -> list[_Drawn]:
-    """People of some frames of a scene."""
+    """People from some frames of a scene."""
     people = []
     for frame in some_frames(number, config.frames_a_scene, TRAINING_SEEDS + _MOST_SCENES * config.seed):
         truth = frame.truth
@@ -161,7 +161,7 @@ def _of_scene(config: DrawnPeopleConfig, number: int) -> list[_Drawn]:
 
 
 def _person(joints: Floats, box: Floats) -> Person:
-    """A drawn person; of `joints` `(19, 3)` the last number is 0 outside the picture, 1 hidden, 2 visible."""
+    """A drawn person; the last column of `joints` `(19, 3)` is 0 outside the picture, 1 hidden, 2 visible."""
     weights = np.select([joints[:, 2] == 2, joints[:, 2] == 1], [1.0, _HIDDEN], 0.0)
     weights[_FACE] *= joints[_FACE, 2] == 2
     edges = box + np.array([-0.5, -0.5, 0.5, 0.5], np.float32)

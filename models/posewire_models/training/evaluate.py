@@ -1,10 +1,9 @@
-"""The figures of a bundle on held-out data, measured through the stages that users run.
+"""Accuracy of a bundle on held-out data, measured through the stages that users run.
 
-`python -m posewire_models.training.evaluate nano --data-root DIR` prints them as JSON: keypoint AP (boxes given) and
-PCK of the pose net on the held-out sides of the sources of `nano-pose`, once more with the flip test, as the paper's
-figures are, AP of the detector on those of `nano-detector`, end-point errors of the flow. `--pose-config` and
-`--detector-config` name other configs of a training, packaged or not; what they hold out as a whole (`[[held_out]]`)
-counts too.
+`python -m posewire_models.training.evaluate nano --data-root DIR` prints it as JSON: keypoint AP (boxes given) and PCK
+of the pose network on the held-out parts of the sources of `nano-pose`, also with the flip test as in the paper, AP of
+the detector on those of `nano-detector`, end-point errors of the flow. `--pose-config` and `--detector-config` name
+other training configs, packaged or not; data sets that they hold out completely (`[[held_out]]`) are included.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ __all__ = [
 ]
 
 _SEEN = 0.2
-"""Joints of at least this score make the score of a pose (published evaluation code)."""
+"""Joints with at least this score contribute to the score of a pose (published evaluation code)."""
 
 _REMEDY = "give one held_out_every or held_out_from, or the config a [[held_out]] entry"
 
@@ -68,10 +67,10 @@ def pose_figures(
 
     Args:
         pose: what is measured.
-        joints: its answers.
-        sources: data sets whose held-out sides are measured on.
+        joints: joint set of its results.
+        sources: data sets whose held-out parts are used.
         root: what their paths are relative to.
-        whole: data sets that are held out as a whole.
+        whole: data sets that are held out completely.
 
     Raises:
         LabelFileError: a label file is missing or faulty.
@@ -97,8 +96,8 @@ def coco_keypoint_ap(found: Sequence[tuple[Picture, Floats]], joints: JointSet) 
     """AP, AP50 and AP75 by COCO's own evaluation.
 
     Args:
-        found: each picture with the poses `(n, k, 3)` that were found in the boxes of its people.
-        joints: the poses' joints.
+        found: each picture with the poses `(n, k, 3)` found in the boxes of its people.
+        joints: joint set of the poses.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -146,9 +145,9 @@ def coco_keypoint_ap(found: Sequence[tuple[Picture, Floats]], joints: JointSet) 
 def detector_figures(
     detector: Detector, sources: Sequence[SourceConfig], root: Path, whole: Sequence[SourceConfig] = ()
 ) -> dict[str, float]:
-    """AP50 and AP75 of people on held-out pictures in which everybody is known, and the best threshold.
+    """AP50 and AP75 of people on held-out pictures in which everybody is labelled, and the best threshold.
 
-    Arguments and errors as of `pose_figures`.
+    Arguments and errors as for `pose_figures`.
     """
     found, truths = [], []
     for pictures in held_out_pictures(sources, whole, root, COCO17).values():
@@ -157,7 +156,7 @@ def detector_figures(
             if pixels is None:
                 continue
             (people,) = detector([Frame(pixels)])
-            edges = people.boxes + 0.5  # labels count from the picture's edge, frames from the middle of a pixel
+            edges = people.boxes + 0.5  # labels: origin at the corner; frames: centre of the first pixel
             found.append(np.concatenate([edges, people.scores[:, None]], axis=1))
             truths.append((np.array([one.box for one in picture.people], np.float32).reshape(-1, 4), picture.ignored))
     if not found:
@@ -176,8 +175,8 @@ def detector_figures(
 def flow_figures(flow: FlowEstimator, scenes: FlowScenes) -> dict[str, float]:
     """End-point error in pixels at the visible joints of people in synthetic scenes.
 
-    Beside it stand that of OpenCV's DIS, preset medium, which sees the frames as they are, and the mean displacement:
-    the error of who says that nothing moves.
+    For comparison, also the error of OpenCV's DIS, preset medium, on frames at full size, and the mean displacement,
+    which is the error of assuming no motion.
     """
     dis = DisFlow(DisSettings(preset="medium", width=scenes.first.shape[2]))
     ours: list[Floats] = []
@@ -196,7 +195,7 @@ def flow_figures(flow: FlowEstimator, scenes: FlowScenes) -> dict[str, float]:
 
 
 def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> tuple[float, float]:
-    """The score at which F1 at IoU 0.5 is highest, and that F1; arguments as in `average_precision`."""
+    """The score threshold with the highest F1 at IoU 0.5, and that F1; arguments as for `average_precision`."""
     scores, hits, people = matches(found, truths, iou=0.5)
     order = np.argsort(-scores, kind="stable")
     right = np.cumsum(hits[order])
@@ -206,7 +205,7 @@ def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> 
 
 
 def with_flip_test(name: str, bundle: LoadedBundle) -> PoseEstimator:
-    """The pose stage of a bundle that was loaded as `name`, with the flip test."""
+    """The pose stage of a bundle that was loaded by `name`, with the flip test."""
     pose = bundle.manifest.pose
     component = dataclasses.replace(pose, settings={**pose.settings, "flip_test": True})
     how = (bundle.joint_set, bundle.device, bundle.runtime, bundle.precision)
@@ -225,7 +224,7 @@ def _poses(pose: PoseEstimator, pictures: Sequence[Picture]) -> list[tuple[Pictu
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Measure a bundle and print its figures as JSON; faults of the input become one line and exit status 1."""
+    """Measure a bundle and print its figures as JSON; faulty input ends in one line and exit status 1."""
     parser = argparse.ArgumentParser(
         prog="python -m posewire_models.training.evaluate",
         description="Measure a bundle and print its figures as JSON.",
@@ -289,11 +288,11 @@ def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def _held_out(config: Path, kind: type[PoseTrainConfig] | type[DetectorTrainConfig], root: Path) -> dict[str, Any]:
-    """What a training measures on, as arguments of `pose_figures`.
+    """The held-out data of a training, as arguments of `pose_figures`.
 
     Args:
-        config: of the training, a file or a packaged one; by its architecture it may be of the other kind.
-        kind: what it is where it names no architecture.
+        config: of the training, a file or a packaged one; its architecture may make it one of the other kind.
+        kind: its type if it names no architecture.
         root: what its paths are relative to.
     """
     table = read_toml(find_config(config))

@@ -1,4 +1,4 @@
-"""Which examples a step sees, and what it draws: functions of the run's seed and the step's number alone."""
+"""The examples and random numbers of a step: functions only of the run's seed and the step's number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["example_order", "step_generator"]
 
 
 def example_order(seed: int, examples: int, batch: int, start: int) -> Iterator[Tensor]:
-    """Rows `(batch,)` of the steps from number `start` on: each epoch permuted anew, its incomplete batch left out."""
+    """Rows `(batch,)` of all steps from `start` on; each epoch is a new permutation without its incomplete batch."""
     batch = min(batch, examples)
     per_epoch = examples // batch
     while True:
@@ -23,5 +23,5 @@ def example_order(seed: int, examples: int, batch: int, start: int) -> Iterator[
 
 
 def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """All the chance of one step of one process."""
+    """The generator of all random numbers in one step of one process."""
     return torch.Generator().manual_seed(((seed * 1_000_003 + step) * 4_093 + rank) % (2**63))

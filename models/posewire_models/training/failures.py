@@ -1,4 +1,4 @@
-"""How the programs of training end where their input is at fault: one line, and exit status 1, or 2 for settings."""
+"""How training programs end if their input is faulty: one line, and exit status 1, or 2 for settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["expected_failures"]
 
 @contextmanager
 def expected_failures() -> Iterator[None]:
-    """Faults of the input, and packages that only some tools need, become one line on stderr and an exit status."""
+    """Report faulty input, and missing packages that only some tools need, as one line on stderr and an exit status."""
     status = 1
     try:
         yield

@@ -1,8 +1,8 @@
-"""Image pairs with exact flow: textured shapes before a textured background, each in its own affine motion.
+"""Image pairs with exact flow: textured shapes in front of a textured background, each with its own affine motion.
 
-The idea of FlyingChairs (Dosovitskiy et al., "FlowNet", 2015, section 4.1), with shapes drawn instead of rendered:
-smooth closed outlines whose radius is a few random waves over the angle. OpenCV draws them, each only where it is: a
-tenth of the work of sampling every layer all over the image.
+The idea of FlyingChairs (Dosovitskiy et al., "FlowNet", 2015, section 4.1), but with drawn instead of rendered shapes:
+smooth closed outlines whose radius is a sum of a few random waves over the angle. OpenCV draws each shape only where it
+is, a tenth of the work of sampling every layer over the whole image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 _WAVES = 4
 _OUTLINE_POINTS = 72
-# Corners of outlines are drawn to a sixteenth of a pixel.
+# Corners of outlines are drawn with a precision of 1/16 pixel.
 _SUBPIXEL_BITS = 4
 
 
@@ -32,11 +32,11 @@ class FlowPairConfig:
     """What is drawn.
 
     Attributes:
-        shapes: before the background.
-        smallest, largest: radius of the shapes, in heights of the image.
+        shapes: number of shapes in front of the background.
+        smallest, largest: radius of the shapes, relative to the image height.
         shift_px: typical displacement of a shape; a few move twice as far.
-        background_px: the same of the background, which stands still in a third of the pairs, as most cameras do.
-        rotation_deg, zoom: largest turn and largest relative change of size of a layer between the two images.
+        background_px: the same for the background, which stands still in a third of the pairs, as with most cameras.
+        rotation_deg, zoom: largest rotation and largest relative change of size of a layer between the two images.
     """
 
     shapes: int = 5
@@ -58,7 +58,7 @@ class FlowPairConfig:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One surface: where its texture lies in the first image, its motion to the second, and how far it reaches.
+    """One surface: its texture's position in the first image, its motion to the second, and its outline.
 
     Maps are affine, `(3, 3)`.
     """
@@ -74,7 +74,7 @@ class FlowPairs:
 
     Args:
         config: what is drawn.
-        textures: of the layers; they repeat themselves mirrored.
+        textures: of the layers; repeated by mirroring.
         size: (height, width) of the images.
         workers: threads that draw.
     """
@@ -89,11 +89,11 @@ class FlowPairs:
 
         Args:
             count: how many.
-            generator: on the CPU; the only source of chance.
+            generator: on the CPU; the only source of randomness.
 
         Returns:
             first and second images `(count, 3, h, w)` float 0..255, and flow `(count, 2, h, w)`: a point p of the first
-            image is at p + flow(p) in the second, whether it can be seen there or not.
+            image is at p + flow(p) in the second, whether it is visible there or not.
         """
         height, width = self.size
         first, second = (np.empty((count, height, width, 3), np.float32) for _ in range(2))
@@ -127,7 +127,7 @@ class FlowPairs:
             moving = 0.0 if numbers[2] < 0.1 else 2.0 if numbers[2] > 0.8 else 1.0
         angle = math.radians(config.rotation_deg) * float(signed[3]) * (moving > 0)
         zoom = 1 + config.zoom * float(signed[4]) * (moving > 0)
-        # The texture is laid under the shape at any angle, its pixels between half and one and a half image pixels.
+        # The texture is placed under the shape at a random angle; its pixels are 0.5 to 1.5 image pixels large.
         middle = (0.35 + 0.3 * numbers[7:9]).astype(np.float32) * self._textures.shape[1]
         to_texture = _about(center, math.pi * float(signed[5]), 0.7 + 0.8 * float(numbers[6]), middle - center)
         radius = config.smallest * (config.largest / config.smallest) ** float(numbers[9]) * height
@@ -135,7 +135,7 @@ class FlowPairs:
         return _Layer(texture, to_texture, _about(center, angle, zoom, shift * np.float32(moving)), outline)
 
     def _paint(self, layer: _Layer, placed: Floats, image: Floats, flow: Floats | None = None) -> None:
-        """Put a layer on an image `(h, w, 3)`, moved by the map `placed`, and its motion on the flow `(h, w, 2)`."""
+        """Paint a layer, moved by the map `placed`, on an image `(h, w, 3)`, and its motion on the flow `(h, w, 2)`."""
         height, width = self.size
         left, top, right, bottom = 0, 0, width, height
         outline = None
@@ -174,7 +174,7 @@ class FlowPairs:
 
 
 def _outline(waves: Floats) -> Floats:
-    """Points `(points, 2)` around the origin, at a distance of about 1; amplitudes of cosine and sine `(waves, 2)`."""
+    """Points `(points, 2)` around the origin at a distance of about 1, from cosine and sine amplitudes `(waves, 2)`."""
     angles = np.linspace(0, 2 * np.pi, _OUTLINE_POINTS, endpoint=False)
     radius = np.ones_like(angles)
     for number, (cosine, sine) in enumerate(waves, start=1):
@@ -184,7 +184,7 @@ def _outline(waves: Floats) -> Floats:
 
 
 def _about(center: Floats, angle: float, zoom: float, shift: Floats) -> Floats:
-    """The affine map `(3, 3)` that turns and scales about `center` `(2,)` and then shifts by `(2,)`."""
+    """The affine map `(3, 3)` that rotates and scales about `center` `(2,)` and then shifts by `shift` `(2,)`."""
     cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]], np.float32)
     placed = np.eye(3, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Pairs of frames of synthetic scenes, with the flow and the joints of the people in them."""
+"""Pairs of frames from synthetic scenes, with the flow and the joints of the people in them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from posewire.synth import PRESETS, Scene, SceneConfig
 __all__ = ["HELD_OUT_SEEDS", "TRAINING_SEEDS", "FlowScenes", "render_pairs"]
 
 TRAINING_SEEDS = 10_000
-"""Scenes of seeds from this on are trained on: not those that demo shows and the benchmark sets compare with."""
+"""First seed of training scenes, which are other ones than those of the demo and the benchmark sets."""
 HELD_OUT_SEEDS = 1_000_000
-"""Scenes of seeds from this on are never trained on."""
+"""First seed of scenes that are never trained on."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FlowScenes:
     Attributes:
         first, second: `(n, h, w, 3)` uint8 RGB.
         flow: `(n, 2, h, w)` half precision, pixels.
-        joints: `(n, people * k, 2)` visible joints in the first image, padded with not-a-number.
+        joints: `(n, people * k, 2)` visible joints in the first image, padded with NaN.
         joint_flow: `(n, people * k, 2)` their displacements.
     """
 
@@ -56,12 +56,12 @@ def render_pairs(
 
     Args:
         size: (height, width).
-        scenes: of all presets in turn.
-        pairs_a_scene: from anywhere in it.
-        first_seed: of the first scene; the others' follow.
+        scenes: number of scenes, with presets in turn.
+        pairs_a_scene: pairs per scene, from anywhere in it.
+        first_seed: of the first scene; further scenes have the next ones.
         workers: threads.
-        rate_divisors: each scene has its preset's rate divided by one of these, all presets by the first, then all by
-            the second ...; where frames are lost on the way or dropped, displacements are large.
+        rate_divisors: each scene has its preset's frame rate divided by one of these: all presets by the first, then
+            all by the second, and so on. Larger divisors give the large displacements of lost or dropped frames.
     """
 
     def render(number: int) -> list[_Arrays]:
@@ -90,13 +90,13 @@ _Arrays = tuple[Any, Any, Any, Any, Any]
 
 
 def _pairs(config: SceneConfig, count: int) -> Iterator[_Arrays]:
-    """Pairs of half the scene's size, so that the pictures are as sharp as a camera's after its reduction."""
+    """Pairs at half the rendered size, so that pictures are as sharp as a camera's reduced ones."""
     width, height = config.width // 2, config.height // 2
     scene = Scene(config)
     for index in np.random.default_rng(config.seed).integers(1, config.frames, size=count).tolist():
         before, after = scene[index - 1], scene[index]
         images = [cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_AREA) for frame in (before, after)]
-        # The centre of a halved pixel lies between two pixels; the flow of the upper left of them is near enough.
+        # The centre of a halved pixel is between pixels; the flow of the upper left one is close enough.
         flow = after.truth.flow[::2, ::2] / 2
         seen = before.truth.joints[..., 2] == 2
         points = before.truth.joints[seen][:, :2]

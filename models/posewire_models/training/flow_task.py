@@ -1,4 +1,4 @@
-"""Training of the flow net."""
+"""Training of the flow network."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class FlowTrainConfig:
         sources: data sets whose pictures are the textures; without any, textures are rendered scenes.
         data_root: what the sources' paths are relative to.
         network: settings of `FlowNetSConfig`.
-        other_sizes: (height, width) to which batches are reduced, as many to each of them as stay at the network's own
-            `input_size`, so that its weights serve at all of these.
-        pairs: how pairs are made of textures.
-        examples: made-up pairs of an epoch.
-        scenes: synthetic scenes, rendered at the start.
-        pairs_a_scene: pairs of frames of each.
+        other_sizes: (height, width) that batches are reduced to, so that the weights work at all of these sizes; each
+            gets as many batches as the network's own `input_size`.
+        pairs: how pairs are made from textures.
+        examples: drawn pairs per epoch.
+        scenes: number of synthetic scenes, rendered at the start.
+        pairs_a_scene: pairs of frames from each.
         rate_divisors: of the scenes' frame rates, see `render_pairs`.
-        held_out_scenes: further scenes, of other seeds, to measure on.
-        textures: pictures at most.
+        held_out_scenes: number of further scenes, with other seeds, to measure on.
+        textures: largest number of pictures.
         texture_side: their size in pixels.
-        scene_zoom: synthetic pairs are cut out and enlarged by up to this part more, and mirrored.
-        joint_weight: of the end-point error at people's joints, which the tracker asks for, beside that of all pixels.
-        colour: see `recolour`; both images of a pair change alike, and each a little on its own.
-        init_from: weights to start from (what fits by name and shape is taken), a path as
-            it stands or under `data_root`.
+        scene_zoom: parts of synthetic pairs are enlarged by up to this share, and mirrored.
+        joint_weight: weight of the end-point error at people's joints, which the tracker needs, next to all pixels.
+        colour: see `recolour`; both images of a pair change alike, and each a little by itself.
+        init_from: weights to start from (tensors that fit by name and shape are loaded), a path as it is or under
+            `data_root`.
         device: `auto`, `cpu` or `cuda`.
         loaders: threads that read pictures, render scenes and draw pairs.
     """
@@ -92,26 +92,26 @@ class FlowTrainConfig:
             raise ValueError("scene_zoom and joint_weight must not be negative")
         self.network_config()
         for size in self.other_sizes:
-            dataclasses.replace(self.network_config(), input_size=size)  # raises what is wrong with it
+            dataclasses.replace(self.network_config(), input_size=size)  # raises if it is invalid
 
     def network_config(self) -> FlowNetSConfig:
         """The network's own settings."""
         return build(FlowNetSConfig, self.network, "network")
 
     def build_network(self) -> FlowNetS:
-        """A network of these settings, its weights drawn from the seed."""
+        """A network with these settings and random weights from the seed."""
         torch.manual_seed(self.loop.seed)
         return FlowNetS(self.network_config())
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """What a step learns from.
+    """The batch of a step.
 
     Attributes:
         first, second: `(b, 3, h, w)` float 0..255.
         flow: `(b, 2, h, w)` in pixels.
-        joints: `(b, m, 2)` places in the first image where people's joints are, not-a-number where there is none.
+        joints: `(b, m, 2)` positions of people's joints in the first image, padded with NaN.
         joint_flow: `(b, m, 2)` their displacements.
     """
 
@@ -122,7 +122,7 @@ class _Pairs:
     joint_flow: Tensor
 
     def resized(self, size: tuple[int, int]) -> _Pairs:
-        """The same pairs, seen at another size (height, width)."""
+        """The same pairs at another size (height, width)."""
         ratio = torch.tensor([size[1] / self.flow.shape[3], size[0] / self.flow.shape[2]], device=self.flow.device)
         first, second, flow = (
             functional.interpolate(part, size, mode="bilinear", antialias=True, align_corners=False)
@@ -138,7 +138,7 @@ class _Pairs:
 
 
 class FlowTask:
-    """A `Task` of the loop: flow of made-up pairs and of synthetic scenes."""
+    """A `Task` for the loop: flow of drawn pairs and of synthetic scenes."""
 
     def __init__(
         self,
@@ -158,14 +158,14 @@ class FlowTask:
         self._pairs = FlowPairs(config.pairs, textures, net.input_size, config.loaders)
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> _Pairs:
-        """A batch on the device: the first rows are of scenes, others are made up and have no joints."""
+        """A batch on the device: the first rows are from scenes, the others are drawn and have no joints."""
         rendered = rows[rows < len(self.scenes)]
         taken = self._taken(rendered, generator)
         made = [part.to(self.device) for part in self._pairs(len(rows) - len(rendered), generator)]
         first, second, flow = (
             torch.cat(parts) for parts in zip((taken.first, taken.second, taken.flow), made, strict=True)
         )
-        # The same change for both images, laid side by side, then a small one for each.
+        # First the same change for both images, side by side, then a small one for each.
         together = recolour(torch.cat([first, second], dim=3), generator, colour=self.config.colour, blur=0.0)
         first, second = (
             recolour(part.contiguous(), generator, colour=self.config.colour / 5, blur=0.1)
@@ -176,7 +176,7 @@ class FlowTask:
         return pairs.resized(self.config.other_sizes[size - 1]) if size else pairs
 
     def _taken(self, rows: Tensor, generator: torch.Generator) -> _Pairs:
-        """Pairs of scenes: a part of both images, enlarged; some mirrored left to right, some upside down."""
+        """Pairs from scenes: a part of both images, enlarged; some flipped horizontally, some vertically."""
         scenes, device = self.scenes, self.device
         images = [part[rows].to(device).permute(0, 3, 1, 2).float() for part in (scenes.first, scenes.second)]
         flow = scenes.flow[rows].to(device).float()
@@ -184,11 +184,11 @@ class FlowTask:
         zoom = 1 + self.config.scene_zoom * chances[:, :1]
         scale = zoom * torch.where(chances[:, 1:3] < torch.tensor([0.5, 0.2], device=device), -1.0, 1.0)
         shift = (2 * chances[:, 3:] - 1) * (1 - 1 / zoom)
-        # Both in coordinates in which the image reaches from -1 to 1: `to_source` leads from the part to the whole.
+        # Both in coordinates in which the image extends from -1 to 1: `to_source` maps the part to the whole.
         to_source = torch.cat([torch.diag_embed(1 / scale), shift[..., None]], dim=2)
         whole = torch.cat([*images, flow], dim=1)
         part = whole
-        if len(rows):  # PyTorch has no grid of no images
+        if len(rows):  # PyTorch rejects empty grids
             grid = functional.affine_grid(to_source, list(whole.shape), align_corners=False)
             part = functional.grid_sample(whole, grid, padding_mode="border", align_corners=False)
         first, second, flow = part[:, :3], part[:, 3:6], part[:, 6:]
@@ -216,7 +216,7 @@ class FlowTask:
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> dict[str, float]:
-        """Mean end-point error at people's joints in held-out scenes, and that of OpenCV's DIS medium beside it."""
+        """Mean end-point error at people's joints in held-out scenes, and OpenCV's DIS medium for comparison."""
         if self.held_out is None:
             return {}
         dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -242,7 +242,7 @@ class FlowTask:
 
     @torch.no_grad()
     def picture(self, network: nn.Module) -> Tensor | None:
-        """For a few pairs: the first image, the flow that was found and the true one, as colours."""
+        """For a few pairs: the first image, the predicted flow and the true flow, as colours."""
         scenes = self.held_out or self.scenes
         tiles = []
         for row in torch.linspace(0, len(scenes) - 1, 6).long().tolist():
@@ -252,7 +252,7 @@ class FlowTask:
         return sheet(torch.stack(tiles), columns=6)
 
     def _flows(self, network: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-        """What the network answers to images `(b, 3, h, w)` 0..255, on all its scales."""
+        """The network's outputs for images `(b, 3, h, w)` 0..255, on all its scales."""
         inputs = pair_input(first, second, subtract_mean=self._subtract_mean)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.config.loop.precision):
@@ -261,13 +261,13 @@ class FlowTask:
 
 
 def _relative(points: Tensor, image: Tensor) -> Tensor:
-    """Pixels `(..., 2)` in coordinates in which the image `(..., h, w)` reaches from -1 to 1."""
+    """Pixels `(..., 2)` in coordinates in which the image `(..., h, w)` extends from -1 to 1."""
     size = torch.tensor([image.shape[-1], image.shape[-2]], device=points.device)
     return (2 * points + 1) / size - 1
 
 
 def _at(flow: Tensor, points: Tensor, image: Tensor) -> Tensor:
-    """Flow `(b, 2, h, w)` of any resolution at points `(b, m, 2)`, pixels of the image, bilinearly: `(b, m, 2)`."""
+    """Flow `(b, 2, h, w)` of any resolution, sampled bilinearly at points `(b, m, 2)` in image pixels: `(b, m, 2)`."""
     grid = _relative(points, image)[:, :, None]
     sampled = functional.grid_sample(flow, grid, padding_mode="border", align_corners=False)
     return sampled[..., 0].transpose(1, 2)
@@ -284,7 +284,7 @@ def _painted(flow: Tensor) -> Tensor:
 
 
 def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) -> Trained:
-    """Train a flow net as the config says; keyword arguments of `train` pass through.
+    """Train a flow network according to the config; keyword arguments are passed to `train`.
 
     Raises:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.

@@ -1,7 +1,7 @@
-"""Parts of a network that are not trained, run as in inference: their batch norms folded, by OpenVINO.
+"""Running frozen parts of a network as in inference: with folded batch norms, by OpenVINO.
 
-On a CPU that is three to four times as fast as torch. Where most of a network rests and its head learns, it decides how
-many samples a second there are.
+On a CPU that is three to four times as fast as torch. If most of a network is frozen and only its head is trained, it
+determines the number of samples per second.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["speed_up_frozen"]
 
 
 def speed_up_frozen(network: nn.Module, frozen: Sequence[str]) -> None:
-    """Have the parts called `frozen` run by OpenVINO, if it is installed. Names and weights of the network stay.
+    """Run the parts called `frozen` by OpenVINO, if it is installed. The network keeps its names and weights.
 
     Args:
-        network: with the weights that the parts keep from now on, float32.
-        frozen: names of modules, each a function of one picture or map. Those that follow each other in a list of
-            modules, `features.0` and `features.1`, run as one.
+        network: float32; the weights of the frozen parts must not change afterwards.
+        frozen: names of modules, each a function of one picture or map. Consecutive ones in a list of modules, such as
+            `features.0` and `features.1`, run as one.
     """
     if not openvino_is_installed():
         return
@@ -34,11 +34,11 @@ def speed_up_frozen(network: nn.Module, frozen: Sequence[str]) -> None:
     for names in _runs([name for name in frozen if name in modules]):
         chain = _Chain([modules[name] for name in names])
         for place, name in enumerate(names):
-            modules[name].forward = chain.part(place)  # found before the class's own
+            modules[name].forward = chain.part(place)  # takes precedence over the class's own
 
 
 def _runs(names: Sequence[str]) -> list[list[str]]:
-    """The names in groups of `parent.N`, `parent.N+1` and so on; any other is a group of its own."""
+    """The names in groups `parent.N`, `parent.N+1` and so on; every other name is a group of its own."""
 
     def run(numbered: tuple[int, str]) -> tuple[str, int]:
         place, name = numbered
@@ -49,17 +49,17 @@ def _runs(names: Sequence[str]) -> list[list[str]]:
 
 
 class _Chain:
-    """Parts, each of which usually takes what the one before it gave: the first one's call runs all of them."""
+    """Parts that usually take the output of the part before; a call of the first one runs all of them."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
         self._parts = parts
         self._plain = [part.forward for part in parts]
         self._copy = copy.deepcopy(parts[0] if len(parts) == 1 else _InTurn(parts))
         self._runners: dict[torch.Size, Callable[[Tensor], Any]] = {}
-        self._maps: tuple[Any, ...] = ()  # what each part of the last run took, and what the last one gave
+        self._maps: tuple[Any, ...] = ()  # inputs of all parts in the last run, then the output of the last part
 
     def part(self, place: int) -> Callable[[Tensor], Any]:
-        """In place of that part's `forward`."""
+        """Replacement for that part's `forward`."""
 
         def forward(x: Tensor) -> Any:
             if place == 0:
@@ -75,7 +75,7 @@ class _Chain:
         return not learns and x.dim() == 4 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
     def _run(self, x: Tensor) -> tuple[Any, ...]:
-        """What each part gives."""
+        """The outputs of all parts."""
         channels, height, width = x.shape[1:]
         if x.shape[1:] not in self._runners:
             whole = copy.deepcopy(self._copy)
@@ -85,14 +85,14 @@ class _Chain:
 
 
 class _InTurn(nn.Module):
-    """What each of some modules gives for what the one before it gave."""
+    """Modules in sequence, with the outputs of all of them."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
 
     def forward(self, x: Tensor) -> tuple[Any, ...]:
-        """From the first one's input to the outputs of all."""
+        """The outputs of all modules for the first one's input."""
         outputs = []
         for part in self.parts:
             x = part(x)

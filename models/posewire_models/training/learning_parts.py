@@ -1,4 +1,4 @@
-"""Parts of a network that are not trained, or faster than others; named by the start of their names."""
+"""Parts of a network that are frozen or trained at another rate, given by prefixes of their names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["freeze", "parameter_groups"]
 
 
 def freeze(network: nn.Module, starts: tuple[str, ...]) -> list[nn.Module]:
-    """Take the gradients from the parts whose names start with one of `starts`, for example `features.0`.
+    """Disable gradients for the parts whose names start with one of `starts`, for example `features.0`.
 
     Returns:
-        the modules of those parts: they have to stay in evaluation mode, or their batch norms go on learning.
+        the modules of those parts, which must stay in evaluation mode, or their batch norm statistics would change.
 
     Raises:
-        ValueError: no part is called so.
+        ValueError: there is no such part.
     """
     dotted = tuple(f"{start}." for start in starts)
     frozen = [module for name, module in network.named_modules() if f"{name}.".startswith(dotted)] if starts else []
@@ -29,12 +29,12 @@ def freeze(network: nn.Module, starts: tuple[str, ...]) -> list[nn.Module]:
 
 
 def parameter_groups(network: nn.Module, factors: dict[str, float]) -> list[dict[str, Any]]:
-    """Parameter groups of an optimiser, one for each factor of the learning rate, the factor 1 first.
+    """Parameter groups of an optimiser, one per factor of the learning rate, factor 1 first.
 
-    Where several of the names in `factors` begin a part's, the longest holds.
+    If several names in `factors` are prefixes of a part's name, the longest one is used.
 
     Raises:
-        ValueError: a part that is named does not exist.
+        ValueError: a named part does not exist.
     """
     groups: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}
     for name, parameter in network.named_parameters():

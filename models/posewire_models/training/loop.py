@@ -1,8 +1,8 @@
-"""The one training loop of the three nets.
+"""The training loop of all three networks.
 
-A step is a function of the run's seed and of the step's number: the order of the examples and everything drawn in
-augmentation come from generators that are seeded by them. So a run needs only its weights, the optimiser's state and
-the number of its step to go on bit for bit, and nothing is ever "in flight" that a kill could lose.
+A step is a function of the run's seed and the step's number: the order of the examples and all augmentation come from
+generators seeded by them. So a run needs only its weights, the optimiser's state and its step number to continue bit
+for bit, and there is nothing "in flight" that a kill could lose.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run ended with.
+    """Result of a run.
 
     Attributes:
-        network: the averaged one (the trained one where averaging is off), in evaluation mode.
-        steps: done in all.
+        network: with the averaged weights (the trained ones if averaging is off), in evaluation mode.
+        steps: done in total.
         figures: last measurement.
     """
 
@@ -65,19 +65,19 @@ def train(
 
     Args:
         task: what to train.
-        config: how.
+        config: settings of the loop.
         processes: the device and this process's place among others, whose group it leaves at the end.
-        resume: go on from `checkpoint.pt` in the run's folder.
-        stop: asked after each step (of several processes, every `log_every` steps) with the number of steps done; true
-            ends the run early, with a checkpoint.
+        resume: continue from `checkpoint.pt` in the run's folder.
+        stop: called after each step (with several processes, every `log_every` steps) with the number of steps done; if
+            it returns true, the run ends early, with a checkpoint.
 
     Raises:
         WeightsError: `resume` without a usable checkpoint.
         ValueError: the processes cannot share a batch evenly.
-        OSError: the folder cannot be written to, or holds a run, and `resume` is false. Nothing was written.
-        RuntimeError: the loss or a weight is not finite. A checkpoint, if there is one, is of when all were.
+        OSError: the folder cannot be written to, or holds a run while `resume` is false. Nothing was written.
+        RuntimeError: the loss or a weight is not finite. A checkpoint, if any, is from before that.
     """
-    if not resume:  # to resume is to read the checkpoint, which says what is wrong with it
+    if not resume:  # resuming reads the checkpoint, which reports what is wrong
         check_run_folder(config.out, resume=False)
     trained = _Run(task, config, processes, resume).go(stop)
     processes.stop()
@@ -131,7 +131,7 @@ class _Run:
                 losses.clear()
             if self._stopped(stop):
                 self._check(losses)
-                self.save()  # who ends a run may not wait until it is measured
+                self.save()  # before measuring, which whoever stops the run may not wait for
                 break
             if now - last_measured > config.measure_every_s:
                 self.measure()
@@ -149,17 +149,17 @@ class _Run:
         return Trained(self._result(), self.step, self.figures)
 
     def _stopped(self, stop: Callable[[int], bool]) -> bool:
-        """Whether to end early, the same in every process: several ask the first, where a report makes them wait."""
+        """Whether to end early, the same in every process: several use the first one's value, at a report's steps."""
         if self.processes.count == 1:
             return stop(self.step)
         return self.step % self.config.log_every == 0 and bool(self.processes.agree(float(stop(self.step))))
 
     def _done(self) -> float:
-        """Part of the run that is over, the same in every process."""
+        """Share of the run that is done, the same in every process."""
         return self.processes.agree(self._local_done()) if self.config.schedule.max_minutes else self._local_done()
 
     def _batches(self) -> Iterator[Any]:
-        """Batches from the present step on, each made while the step before it is computed."""
+        """Batches from the current step on, each made while the step before is computed."""
         order = example_order(self.config.seed, self.task.examples, self.batch, self.step)
 
         def make(step: int) -> Any:
@@ -174,7 +174,7 @@ class _Run:
                 yield batch
 
     def _train_step(self, batch: Any, rate: float) -> tuple[Tensor, float]:
-        """Loss of the step, and the seconds that it took from the batch to the new weights."""
+        """Loss of the step, and its seconds from the batch to the new weights."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         begun = time.perf_counter()
@@ -208,9 +208,9 @@ class _Run:
         return loss
 
     def _check(self, losses: list[Tensor]) -> None:
-        """Raise `RuntimeError` if the loss or a weight is not finite, so that nothing of it is saved.
+        """Raise `RuntimeError` if the loss or a weight is not finite, so that it is not saved.
 
-        A gradient may be so while the loss is not: it would be seen a step later.
+        Gradients may not be finite though the loss is, which the loss would show only a step later.
         """
         self._checked_mean(losses)
         states = [self.task.network.state_dict(), *([self.averaged.state] if self.averaged else [])]
@@ -230,7 +230,7 @@ class _Run:
 
     @torch.no_grad()
     def measure(self) -> None:
-        """Figures of the averaged weights on held-out data, into the log and the curves."""
+        """Measure the averaged weights on held-out data; figures go to the log and the curves."""
         if self.curves is None:
             return
         network = self._result()
@@ -261,7 +261,7 @@ class _Run:
             module.eval()
 
     def save(self) -> None:
-        """Checkpoint, and the averaged weights ready for use."""
+        """Write a checkpoint, and the averaged weights ready for use."""
         self.saved = self.step
         if not self.processes.first:
             return

@@ -17,20 +17,20 @@ class LoopConfig:
 
     Attributes:
         out: folder of the run: `checkpoint.pt`, `weights.safetensors` (averaged, half precision), `curves.csv`.
-        seed: of everything that is drawn.
+        seed: of everything random.
         schedule: length and learning rate.
-        average: decay of the averaged weights a step (they start faster, Polyak with warm-up); 0 switches them off.
+        average: decay of the averaged weights per step (lower at first, Polyak with warm-up); 0 switches them off.
         precision: `auto`, `bf16` or `fp32` of the forward and backward pass; weights stay in fp32.
         checkpoint_every_s: seconds between checkpoints.
         measure_every_s: seconds between measurements on held-out data.
         log_every: steps between lines in the log.
         clip_gradient: largest norm of the gradient; 0 for no limit.
-        threads: CPU threads of the network; 0 leaves them as they are.
-        frozen: parts of the network that are not trained, batch norms included, by the start of their names, for
-            example `features.0`. The first layers of a pretrained trunk are general, and the dearest to train. On a CPU
+        threads: CPU threads of the network; 0 leaves the number unchanged.
+        frozen: parts of the network that are not trained, including batch norms, by prefixes of their names, for
+            example `features.0`. The first layers of a pretrained trunk are general, and cost most to train. On a CPU
             OpenVINO runs them, if it is installed.
-        lr_factors: parts of the network, named in the same way, that learn at this many times the rate: layers whose
-            weights have far to go, such as those that predict sizes in cells. The longest name that fits holds.
+        lr_factors: factors on the learning rate for parts of the network, named in the same way: for layers whose
+            weights have far to go, such as those that predict sizes in cells. The longest matching name is used.
     """
 
     out: Path

@@ -1,4 +1,4 @@
-"""Losses of the three nets."""
+"""Losses of the pose and flow networks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ def masked_mse(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     Args:
         heatmaps: `(b, k, h, w)` predicted.
         targets: the same shape.
-        weights: `(b, k)`, 0 for joints without a label: those get no gradient, so data sets with different joints mix.
+        weights: `(b, k)`, 0 for joints without a label: they get no gradient, so data sets with different joints can be
+            mixed.
 
     Returns:
         a scalar: the mean over cells, joints and people, twice that of the published `JointsMSELoss`. Joints without a
-        label count as right: so each label weighs the same, in whatever batch, and in a run of many processes.
+        label count with loss 0, so each label has the same weight in any batch and with any number of processes.
     """
     per_joint = (heatmaps.float() - targets).square().mean(dim=(2, 3))  # (b, k)
     return (per_joint * weights).mean()
@@ -35,7 +36,8 @@ def multi_scale_epe(flows: Sequence[Tensor], target: Tensor) -> Tensor:
         target: `(b, 2, h, w)` true flow in the same units; averaged down to each level's size.
 
     Returns:
-        a scalar: the mean length of the error, weighted by .32 on the finest level and half as much on each next.
+        a scalar: the mean length of the error, weighted by .32 on the finest level and half as much on each further
+        one.
     """
     loss = target.new_zeros(())
     for level, flow in enumerate(flows):

@@ -1,8 +1,8 @@
-"""The mean of the weights of several runs, each of which began where another one ended.
+"""The mean of the weights of several runs, each started from the result of another.
 
 Such networks lie in one valley of the loss, and their mean is often better than each of them (Wortsman et al., "Model
-soups", ICML 2022). It keeps what an earlier run knew and a later one, on other data, has begun to lose. A file that is
-named twice counts twice:
+soups", ICML 2022). It keeps what an earlier run learned and a later one, on other data, has begun to forget. A file
+that is named twice counts twice:
 
     python -m posewire_models.training.mean_weights FIRST.safetensors SECOND.safetensors --out OUT.safetensors
 """
@@ -24,10 +24,10 @@ __all__ = ["main", "mean_weights"]
 
 
 def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each tensor, in its own precision; counters, which are whole numbers, are those of the last state.
+    """The mean of each tensor, in its own precision; integer counters are those of the last state.
 
     Raises:
-        WeightsError: there is nothing to take the mean of, or the states are of different networks.
+        WeightsError: there are no states, or they are of different networks.
     """
     if not states:
         raise WeightsError("no weights are given; name one file or more")

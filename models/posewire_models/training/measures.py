@@ -1,4 +1,4 @@
-"""Figures on held-out data."""
+"""Accuracy measures on held-out data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["average_precision", "keypoint_similarity", "matches", "pck"]
 
 
 def pck(joints: Tensor, labels: Tensor, joint_set: JointSet) -> float:
-    """Part of the labelled joints within a fifth of the torso (left shoulder to right hip) of their label: PCK@0.2.
+    """PCK@0.2: share of labelled joints within a fifth of the torso (left shoulder to right hip) from their label.
 
     Args:
         joints: `(n, k, >=2)` predicted x, y.
@@ -30,7 +30,7 @@ def pck(joints: Tensor, labels: Tensor, joint_set: JointSet) -> float:
 
 
 def keypoint_similarity(joints: Tensor, labels: Tensor, areas: Tensor, joint_set: JointSet) -> Tensor:
-    """OKS `(n,)` of COCO's evaluation between people and their labels; arguments as in `pck`, `areas` `(n,)`."""
+    """OKS `(n,)` as in COCO's evaluation between people and their labels; arguments as for `pck`, `areas` `(n,)`."""
     sigmas = torch.tensor(joint_set.sigmas, device=joints.device, dtype=joints.dtype)
     squared = (joints[..., :2] - labels[..., :2]).square().sum(dim=2)
     variance = (2 * sigmas).square()
@@ -42,16 +42,16 @@ def keypoint_similarity(joints: Tensor, labels: Tensor, areas: Tensor, joint_set
 def matches(
     found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float
 ) -> tuple[Floats, npt.NDArray[np.bool_], int]:
-    """Which boxes tell of somebody, each person being told of once, by the best box.
+    """Which boxes match a person; each person is matched once, by the best box.
 
     Args:
         found: per image, boxes `(n, 5)` x1, y1, x2, y2, score, best first.
-        truths: per image, the boxes `(m, 4)` that are there, and ignored boxes `(i, 4)`: what lies in those by
-            more than `iou` of its own area counts neither way.
-        iou: overlap from which a box counts as found.
+        truths: per image, the ground-truth boxes `(m, 4)`, and ignored boxes `(i, 4)`: found boxes with more than `iou`
+            of their own area inside an ignored one count neither as right nor as wrong.
+        iou: least IoU of a match.
 
     Returns:
-        scores `(b,)` of all boxes that count, whether each hits somebody `(b,)`, and the number of people there are.
+        scores `(b,)` of all boxes that count, whether each matches a person `(b,)`, and the number of people.
     """
     scores, hits = [], []
     for boxes, (known, ignored) in zip(found, truths, strict=True):
@@ -71,7 +71,7 @@ def matches(
 
 
 def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float) -> float:
-    """Average precision over 101 recall levels, as COCO's evaluation has it; arguments as in `matches`."""
+    """Average precision over 101 recall levels, as in COCO's evaluation; arguments as for `matches`."""
     scores, hits, people = matches(found, truths, iou=iou)
     if not people or not len(scores):
         return 0.0
@@ -83,7 +83,7 @@ def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], 
 
 
 def _overlaps(box: Floats, boxes: Floats, *, of_own: bool) -> Floats:
-    """IoU of a box with each of `(n, 4)` boxes, or the shared part of its own area."""
+    """IoU of a box with each of `(n, 4)` boxes, or, if `of_own`, the share of its own area that they cover."""
     sides = np.minimum(box[2:4], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = sides.clip(0).prod(axis=1)
     own = float((box[2:4] - box[:2]).prod())

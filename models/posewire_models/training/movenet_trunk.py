@@ -1,13 +1,13 @@
-"""A start for training: the MobileNetV2 inside MoveNet, out of its 8-bit TFLite file.
+"""Initial weights for training: the MobileNetV2 inside MoveNet, from its 8-bit TFLite file.
 
-A trunk that has learned to see people needs a fraction of the samples that one of ImageNet needs. A tool of
-development, for which alone `ai-edge-litert` is needed:
+A trunk that was trained on people needs a fraction of the samples that one from ImageNet needs. A development tool,
+which needs the package `ai-edge-litert`:
 
     python -m posewire_models.training.movenet_trunk MOVENET.tflite OUT.safetensors
 
-The result has torchvision's names, its batch norms folded into the convolutions before them (`unfold_batch_norms` gives
-them statistics again). MoveNet pads at the right and the bottom where torchvision pads all around, so the same features
-come out on a grid that is shifted by less than a cell; a head that is trained on top does not mind.
+The result has torchvision's names, with batch norms folded into the convolutions before them (`unfold_batch_norms`
+restores their statistics). MoveNet pads at the right and the bottom where torchvision pads on all sides, so the same
+features are on a grid that is shifted by less than a cell, which does not matter to a head trained on top.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
     found = _quantised_convolutions(file)
     state = {}
     for (name, convolution), (norm_name, norm) in zip(convolutions, norms, strict=True):
-        # Between them run those of MoveNet's own pyramid, none of which has the shape of the one that comes next here.
+        # Convolutions of MoveNet's own pyramid run in between; none has the shape of the next one here.
         fitting = (each for each in found if each[0].shape == convolution.weight.shape)
         kernel, bias = next(fitting, (None, None))
         if kernel is None or bias is None:
@@ -61,8 +61,8 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
 
 
 def _quantised_convolutions(file: Path) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-    """Kernels as torch has them, and biases, of all convolutions in the order in which they run."""
-    file.open("rb").close()  # whose error names the file
+    """Kernels in torch's layout, and biases, of all convolutions in the order in which they run."""
+    file.open("rb").close()  # its error names the file
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter: Any = Interpreter(model_path=str(file))
@@ -82,7 +82,7 @@ def _quantised_convolutions(file: Path) -> Iterator[tuple[npt.NDArray[np.float32
         if operation["op_name"] not in _CONVOLUTIONS:
             continue
         kernel, bias = (value(index) for index in operation["inputs"][1:3])
-        # (out, h, w, in), or (1, h, w, channels) where each channel has a kernel of its own.
+        # (out, h, w, in), or (1, h, w, channels) if depthwise.
         depthwise = operation["op_name"] == "DEPTHWISE_CONV_2D"
         kernel = kernel.transpose(3, 0, 1, 2) if depthwise else kernel.transpose(0, 3, 1, 2)
         yield np.ascontiguousarray(kernel), bias.ravel()

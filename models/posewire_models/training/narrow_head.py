@@ -1,7 +1,7 @@
-"""A start for training a cheaper network: a trained pose net whose last transposed convolution keeps fewer filters.
+"""Initial weights for a cheaper network: a trained pose network with fewer filters in its last transposed convolution.
 
-At the finest resolution a filter costs most and says least. Kept are those that the heatmaps weigh most; the others'
-part in the heatmaps is lost, which some training brings back:
+At the finest resolution a filter costs most and contributes least. Those with the largest weights in the heatmaps are
+kept; the contribution of the others is lost, which some training makes up for:
 
     python -m posewire_models.training.narrow_head WEIGHTS.safetensors 64 OUT.safetensors
 """
@@ -23,7 +23,7 @@ __all__ = ["main", "narrowed"]
 
 
 def narrowed(state: Mapping[str, Tensor], filters: int) -> dict[str, Tensor]:
-    """The state of a network with a deconvolution head, its last transposed convolution with `filters` filters.
+    """The state of a network with a deconvolution head, with only `filters` filters in its last transposed convolution.
 
     Raises:
         WeightsError: there is no such head, or it has no more than `filters` filters there.
@@ -36,7 +36,7 @@ def narrowed(state: Mapping[str, Tensor], filters: int) -> dict[str, Tensor]:
     has = len(state[f"{norm}.weight"])
     if not 0 < filters < has:
         raise WeightsError(f"the last transposed convolution has {has} filters; name a smaller number than that")
-    # What a filter can add to any heatmap: its scale after the batch norm, times what the heatmaps make of it.
+    # How much a filter can add to any heatmap: its scale after the batch norm, times its weight in the heatmaps.
     weighed = state["final_layer.weight"].float().flatten(1).norm(dim=0) * state[f"{norm}.weight"].float().abs()
     kept = weighed.topk(filters).indices.sort().values
     # Of (in, out, h, w) weights of a transposed convolution, of (joints, in, 1, 1) and of (out, in, 1, 1) ones.
@@ -49,7 +49,7 @@ def narrowed(state: Mapping[str, Tensor], filters: int) -> dict[str, Tensor]:
 
 
 def _last_lateral(state: Mapping[str, Tensor], filters: int) -> str | None:
-    """The lateral that comes from the earliest block, which is the one that joins last."""
+    """The lateral from the earliest block, which is the one added last."""
     blocks = [int(found[1]) for name in state if (found := re.fullmatch(r"laterals\.(\d+)\.weight", name))]
     return f"laterals.{min(blocks)}" if blocks and len(state[f"laterals.{min(blocks)}.bias"]) == filters else None
 

@@ -1,9 +1,9 @@
-"""Training data in pieces of a bounded size, for machines that take files only so many bytes at a time.
+"""Training data in parts of limited size, for machines that limit the size of transferred files.
 
     python -m posewire_models.training.pack split SOURCE PARTS --limit-mb 60
     python -m posewire_models.training.pack join PARTS DESTINATION
 
-`split` writes `part-00.tar`, `part-01.tar` ... of whole files; `join` unpacks whichever parts are there, so that they
+`split` writes `part-00.tar`, `part-01.tar` ... with whole files; `join` unpacks the parts that are there, so that they
 may arrive one after another.
 """
 
@@ -28,10 +28,10 @@ _PART = re.compile(r"part-\d{2,}\.tar")
 def split(source: Path, parts: Path, limit_bytes: int) -> list[Path]:
     """Put all files under `source` into tar files of at most `limit_bytes` in `parts`; links are followed.
 
-    Parts of an earlier split that lie there are taken away: `join` would bring files back that are gone from `source`.
+    Parts of an earlier split are removed: with them, `join` would restore files that are no longer in `source`.
 
     Raises:
-        ValueError: a file alone is larger than the limit, or there is none.
+        ValueError: a single file exceeds the limit, or there are no files.
     """
     groups = list(_grouped(source, limit_bytes))  # nothing is written unless all fits
     if not groups:
@@ -51,10 +51,10 @@ def split(source: Path, parts: Path, limit_bytes: int) -> list[Path]:
 
 
 def join(parts: Path, destination: Path) -> int:
-    """Unpack all `part-*.tar` of `parts` into `destination`; returns how many there were.
+    """Unpack all `part-*.tar` in `parts` into `destination`; returns their number.
 
     Raises:
-        ValueError: there is none, or one is damaged.
+        ValueError: there are none, or one is damaged.
     """
     archives = _parts_in(parts)
     if not archives:
@@ -62,14 +62,14 @@ def join(parts: Path, destination: Path) -> int:
     for path in archives:
         try:
             with tarfile.open(path, "r:") as archive:
-                archive.extractall(destination, filter="data")  # refuses absolute paths and ways out of the folder
+                archive.extractall(destination, filter="data")  # rejects absolute paths and paths outside the folder
         except tarfile.TarError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
     return len(archives)
 
 
 def _parts_in(folder: Path) -> list[Path]:
-    """In the order of their names; none where there is no such folder."""
+    """In the order of their names; empty if there is no such folder."""
     return sorted(path for path in folder.glob("*") if _PART.fullmatch(path.name))
 
 
@@ -78,7 +78,7 @@ def _grouped(source: Path, limit_bytes: int) -> Iterator[list[Path]]:
     used = 0
     for folder, _, names in sorted(os.walk(source, followlinks=True)):
         for file in sorted(Path(folder) / name for name in names):
-            # A header and the content in whole blocks; two blocks close an archive of at most twenty.
+            # A header and the content, padded to whole blocks; two blocks end an archive, padded to twenty.
             size = _BLOCK * (2 + -(-file.stat().st_size // _BLOCK))
             if size + 20 * _BLOCK > limit_bytes:
                 raise ValueError(f"{file} alone is larger than the limit of {limit_bytes} bytes")

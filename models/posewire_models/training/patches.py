@@ -1,7 +1,8 @@
-"""People cut out of pictures once, with room around them, so that a training step only samples from memory.
+"""People cut out of pictures once, with a margin, so that a training step only samples from memory.
 
-A patch is square. The person's crop (its box extended to the net's aspect ratio and then by 1.25, as the published code
-does) is centred in it and `crop_height` pixels high; the rest is the room that rotation, scaling and shifting need.
+A patch is square. The person's crop (its box extended to the network's aspect ratio and then by 1.25, as in the
+published code) is centred in it and `crop_height` pixels high; the rest is the margin that rotation, scaling and
+shifting need.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from posewire_models.training.pictures import Pixels, cut_square, read_rgb
 __all__ = ["Cut", "PatchGeometry", "PatchSet", "StreamedPatches", "cut_patch", "load_patches"]
 
 Cut = tuple[Tensor, Tensor, float]
-"""Patch `(side, side, 3)`, joints `(k, 3)` in it and the person's area in it."""
+"""Patch `(side, side, 3)`, and the person's joints `(k, 3)` and area in patch pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchGeometry:
-    """How a person lies in a patch.
+    """Position and size of a person in a patch.
 
     Attributes:
         side: pixels of the square patch.
         crop_height: height of the person's crop in the patch, in pixels.
-        aspect: width / height of the net's input.
-        box_scale: how much larger than the person's (extended) box the crop is.
+        aspect: width / height of the network's input.
+        box_scale: factor from the person's (extended) box to the crop.
     """
 
     side: int
@@ -46,7 +47,7 @@ class PatchGeometry:
         check_box_scale(self.box_scale)
 
     def to_patch(self, box: Floats) -> tuple[float, Floats]:
-        """Scale and shift `(2,)` that take picture pixels to patch pixels: `patch = scale * picture + shift`."""
+        """Scale and shift `(2,)` from picture pixels to patch pixels: `patch = scale * picture + shift`."""
         height = max(box[3] - box[1], (box[2] - box[0]) / self.aspect, 1.0) * self.box_scale
         scale = self.crop_height / float(height)
         center = (box[:2] + box[2:]) / 2
@@ -61,7 +62,7 @@ class PatchSet:
         pixels: `(n, side, side, 3)` uint8 RGB.
         joints: `(n, k, 3)` x, y, weight in patch pixels.
         areas: `(n,)` of the people in square patch pixels.
-        geometry: how they lie in their patches.
+        geometry: of the patches.
     """
 
     pixels: Tensor
@@ -83,13 +84,13 @@ class PatchSet:
 
     @staticmethod
     def of(cuts: Sequence[Cut], geometry: PatchGeometry) -> PatchSet:
-        """A set of people who were cut out one by one; at least one."""
+        """A set of people who were cut out one by one; there must be at least one."""
         pixels, joints, areas = zip(*cuts, strict=True)
         return PatchSet(torch.stack(pixels), torch.stack(joints), torch.tensor(areas), geometry)
 
     @staticmethod
     def joined(parts: list[PatchSet]) -> PatchSet:
-        """One set of several of the same geometry; empties the list, so that the memory holds nobody twice."""
+        """One set from several with the same geometry; empties the list, so that nobody is in memory twice."""
         geometry, people, row = parts[0].geometry, sum(len(part) for part in parts), 0
         pixels = parts[0].pixels.new_empty(people, *parts[0].pixels.shape[1:])
         joints, areas = torch.cat([part.joints for part in parts]), torch.cat([part.areas for part in parts])
@@ -119,12 +120,12 @@ def load_patches(
 ) -> PatchSet:
     """Cut everybody with at least `joints_needed` labelled joints out of the pictures.
 
-    Damaged pictures, and people whose box shows nothing of theirs, are reported in the log and left out.
+    Damaged pictures, and people whose box is outside the picture, are reported in the log and left out.
 
     Args:
         pictures: with their people.
-        geometry: how people lie in their patches.
-        joints_needed: who has fewer is left out.
+        geometry: of the patches.
+        joints_needed: people with fewer labelled joints are left out.
         workers: threads that read pictures.
         name: what to call the pictures in errors.
 
@@ -139,7 +140,7 @@ def load_patches(
             return []
         return [cut_patch(pixels, person, geometry) for person in in_sight(picture, people, pixels.shape[1::-1])]
 
-    with ThreadPoolExecutor(workers) as pool:  # OpenCV releases the interpreter's lock while it decodes and warps
+    with ThreadPoolExecutor(workers) as pool:  # OpenCV releases the GIL while it decodes and warps
         patches = [patch for people in pool.map(cut, pictures) for patch in people]
     if not patches:
         raise _nobody(name, pictures, joints_needed)
@@ -155,7 +156,7 @@ def _nobody(name: str, pictures: Sequence[Picture], joints_needed: int) -> Value
 
 
 class StreamedPatches:
-    """People who are cut out of their pictures whenever they are asked for: for data sets larger than the memory."""
+    """People who are cut out of their pictures on demand: for data sets larger than the memory."""
 
     def __init__(
         self,
@@ -180,7 +181,7 @@ class StreamedPatches:
         return len(self._people)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """As `PatchSet.take`. Who cannot be seen (see `load_patches`) is reported, and black without any label."""
+        """As `PatchSet.take`. People left out by `load_patches` are reported, and returned black without labels."""
         patches = list(self._pool.map(self._cut, rows.tolist()))
         return torch.stack([pixels for pixels, _ in patches]), torch.stack([joints for _, joints in patches])
 

@@ -1,4 +1,4 @@
-"""What a reader of labels gives: pictures with people in them, whatever the data set's own format was."""
+"""The result of all label readers: pictures with people in them, independent of the data set's format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Person:
 
     Attributes:
         box: `(4,)` x1, y1, x2, y2 in pixels of the picture.
-        joints: `(k, 3)` x, y, weight: how far the label is to be believed, 0 (absent) to 1.
+        joints: `(k, 3)` x, y, weight: confidence in the label, 0 (absent) to 1.
         area: of the person in square pixels, the scale of OKS.
     """
 
@@ -45,11 +45,11 @@ class Picture:
 
     Attributes:
         path: the file.
-        key: its number in the data set, by which splits are made.
+        key: its number in the data set, which splits are based on.
         people: those labelled.
-        complete: whether everybody in it is in `people`.
-        ignored: `(m, 4)` boxes where people may or may not be (crowds, doubtful detections).
-        size: (width, height) of what the labels are of, if they tell.
+        complete: whether `people` has everybody in it.
+        ignored: `(m, 4)` boxes where people may or may not be (crowds, uncertain detections).
+        size: (width, height) of the picture according to the labels, if they have it.
     """
 
     path: Path
@@ -61,17 +61,17 @@ class Picture:
 
 
 def likely_area(box: Floats) -> float:
-    """Area of the person in a box `(4,)` x1, y1, x2, y2 whom nobody has outlined."""
+    """Estimated area of the person in a box `(4,)` x1, y1, x2, y2, for people without a labelled outline."""
     return AREA_OF_BOX * float((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def in_sight(picture: Picture, people: Iterable[Person], size: tuple[float, float] | None = None) -> tuple[Person, ...]:
-    """Those of the people whose box shows a part of the picture; the others are told in the log.
+    """Those of the people whose box overlaps the picture; the others are reported in the log.
 
     Args:
         picture: whose people they are.
         people: any of them.
-        size: (width, height) of the picture, where it is read already; else that of its labels counts, if they tell.
+        size: (width, height) of the picture if it has been read already; else the size in its labels is used, if any.
     """
     width, height = size or picture.size or (np.inf, np.inf)
     seen = []
@@ -88,9 +88,9 @@ def in_sight(picture: Picture, people: Iterable[Person], size: tuple[float, floa
 
 
 def by_name(joints: Floats, names: Sequence[str], to: JointSet) -> Floats:
-    """Joints `(k, 3)` called `names`, placed where `to` has joints of the same name; all others get weight 0.
+    """Joints `(k, 3)` called `names`, in the order of `to`; joints of `to` that are not in `names` get weight 0.
 
-    Unlike `JointSet.convert` nothing is derived from other joints: a label that nobody gave must not be learned.
+    Unlike `JointSet.convert` nothing is derived from other joints: only real labels must be learned.
     """
     placed = np.zeros((len(to), 3), np.float32)
     for row, name in enumerate(names):
@@ -100,7 +100,7 @@ def by_name(joints: Floats, names: Sequence[str], to: JointSet) -> Floats:
 
 
 def spread(pictures: Sequence[Picture], most: int, joints_needed: int) -> list[Picture]:
-    """The pictures with at most this many people of at least `joints_needed` joints, taken from all over them."""
+    """The pictures with at most `most` people of at least `joints_needed` joints, evenly spread over all of them."""
     people = [
         (row, person)
         for row, picture in enumerate(pictures)

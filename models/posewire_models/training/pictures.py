@@ -1,4 +1,4 @@
-"""Pictures as they are read from files and reduced."""
+"""Reading, reducing and cropping pictures."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Pixels | None:
-    """The picture `(h, w, 3)`, or `None`, with a line in the log, where the file is missing, damaged or another one.
+    """The picture `(h, w, 3)`; None, with a line in the log, if the file is missing, damaged or has another size.
 
     Args:
         file: the picture.
-        size: (width, height) of what its labels are of, if they tell. Cameras held on their side store pictures that
-            are to be turned: it is taken as it is stored, or else as it is shown, whichever has this size. Without a
-            size it is taken as it is shown.
+        size: (width, height) of the picture according to its labels, if they have it. Cameras held sideways store
+            pictures with a rotation tag: the picture is returned as stored, or else as rotated, whichever has this
+            size. Without a size it is rotated as its tag says.
     """
     try:
         content = np.fromfile(file, np.uint8)
@@ -47,17 +47,17 @@ def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Pixels | None:
 
 
 def shrunk(picture: Pixels, scale: float) -> Pixels:
-    """The picture at this part of its size, by means of its pixels; at least one pixel wide and high."""
+    """The picture scaled to this share of its size by averaging pixels; at least one pixel wide and high."""
     height, width = picture.shape[:2]
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    # OpenCV, given factors instead, would map by them and not by the size that it rounds to.
+    # Given factors instead of a size, OpenCV would map by them and not by the rounded size.
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def cut_square(picture: Pixels, scale: float, shift: npt.NDArray[np.floating[Any]], side: int) -> Pixels:
-    """A square of `side` pixels out of the picture, black where that ends: `square = scale * picture + shift`."""
+    """A square of `side` pixels from the picture, black outside of it: `square = scale * picture + shift`."""
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
-    if scale < 0.5:  # warpAffine reads four neighbours only: shrink with averages first
+    if scale < 0.5:  # warpAffine reads only four neighbours: first shrink by averaging
         height, width = picture.shape[:2]
         picture = shrunk(picture, 2 * scale)
         ratio = np.array([picture.shape[1] / width, picture.shape[0] / height])

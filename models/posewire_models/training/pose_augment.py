@@ -1,7 +1,7 @@
-"""Augmentation of person crops, a batch at a time and on the device that trains.
+"""Augmentation of person crops, for whole batches and on the training device.
 
-The geometry of one sample is a matrix from crop pixels to patch pixels: the crop is sampled through it, the joints go
-through its inverse. So a joint stays on its pixel whatever is drawn.
+The geometry of one sample is a matrix from crop pixels to patch pixels: the crop is sampled through it, the joints are
+mapped by its inverse. So a joint always stays on its pixel.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ __all__ = ["PoseAugmentConfig", "PoseAugmenter", "Views"]
 
 @dataclass(frozen=True, kw_only=True)
 class PoseAugmentConfig:
-    """What is drawn for each sample. The first three are the paper's; the others are off unless asked for.
+    """Random changes of each sample. The first three are the paper's; the others are off by default.
 
     Attributes:
-        scale: the crop grows or shrinks by up to this part.
-        rotation_deg: and turns by up to this angle, either way.
+        scale: the crop grows or shrinks by up to this share.
+        rotation_deg: and rotates by up to this angle, either way.
         flip: probability of mirroring.
-        any_angle: probability that the crop turns by any angle instead, so that people upside down are learned
+        any_angle: probability that the crop rotates by any angle instead, so that people upside down are learned
             from those who stand.
-        shift: the crop's centre moves by up to this part of its height, as detected boxes do.
+        shift: the crop's centre moves by up to this share of its height, as with detected boxes.
         half_body: probability that only the upper or the lower half of the body fills the crop.
         colour: strength of changes of brightness, contrast, saturation and tint, 0..1.
-        blur: probability of a loss of detail.
+        blur: probability of blur.
         cutout: probability of grey rectangles.
-        paste: probability that another person of the batch covers a part of this one.
+        paste: probability that another person from the batch covers a part of this one.
     """
 
     scale: float = 0.3
@@ -61,7 +61,7 @@ class PoseAugmentConfig:
 
 @dataclass(frozen=True)
 class Views:
-    """Which part of its patch each sample shows.
+    """The part of its patch that each sample shows.
 
     Attributes:
         to_patch: `(b, 2, 3)` matrices from crop pixels to patch pixels.
@@ -73,10 +73,10 @@ class Views:
 
 
 class PoseAugmenter:
-    """Draws views of person patches and cuts the net's inputs from them.
+    """Draws views of person patches and samples the network's inputs from them.
 
     Args:
-        config: what is drawn.
+        config: kinds and strengths of the changes.
         joint_set: order of the joints, for mirroring, half bodies and silhouettes.
         geometry: of the patches.
         input_size: (height, width) of the crops.
@@ -100,7 +100,7 @@ class PoseAugmenter:
         Args:
             patches: `(b, side, side, 3)` uint8.
             joints: `(b, k, 3)` x, y, weight in patch pixels.
-            generator: on the CPU; the only source of chance.
+            generator: on the CPU; the only source of randomness.
 
         Returns:
             crops `(b, 3, h, w)` float 0..255 and joints `(b, k, 3)` in crop pixels; a joint outside the crop
@@ -112,7 +112,7 @@ class PoseAugmenter:
         return recolour(crops, generator, colour=self.config.colour, blur=self.config.blur), seen
 
     def plain(self, patches: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops as a perfect detector gives them: nothing is drawn."""
+        """Crops without augmentation, as from a perfect detector."""
         batch = len(patches)
         center = joints.new_full((batch, 2), (self.geometry.side - 1) / 2)
         zoom = joints.new_full((batch,), self.geometry.crop_height / self.input_size[0])
@@ -124,7 +124,7 @@ class PoseAugmenter:
         """Views for people with these joints `(b, k, 3)`."""
         config, device = self.config, joints.device
         batch = len(joints)
-        # All numbers are drawn on the CPU and always, so that the same seed gives the same views on every device.
+        # All numbers are drawn always, and on the CPU, so that a seed gives the same views on every device.
         numbers = torch.rand(batch, 8, generator=generator).to(device)
         signed = 2 * numbers - 1
         height = joints.new_full((batch,), float(self.geometry.crop_height))
@@ -141,7 +141,7 @@ class PoseAugmenter:
         return self._views(center, zoom, angle, numbers[:, 6] < config.flip)
 
     def view(self, patches: Tensor, joints: Tensor, views: Views) -> tuple[Tensor, Tensor]:
-        """Sample the crops and move the joints; arguments and results as in `__call__`."""
+        """Sample the crops and map the joints; arguments and results as for `__call__`."""
         height, width = self.input_size
         crops = sample(patches, views.to_patch, self.input_size)
         xy = apply_affine(invert_affine(views.to_patch), joints[..., :2])
@@ -162,7 +162,7 @@ class PoseAugmenter:
         return Views(torch.cat([linear, shift[..., None]], dim=2), mirrored)
 
     def _half_body(self, joints: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Centre, height and possibility of crops around the joints above (or below) the waist."""
+        """Centre and height of crops around the joints above (or below) the waist, and whether each is possible."""
         chosen = torch.where(upper[:, None], ~self._lower.to(joints.device), self._lower.to(joints.device))
         chosen = chosen & (joints[..., 2] > 0)
         xy = joints[..., :2]
@@ -175,7 +175,7 @@ class PoseAugmenter:
         return center, extended.clamp(self.geometry.crop_height * 0.35, self.geometry.crop_height), possible
 
     def _cover(self, crops: Tensor, joints: Tensor, generator: torch.Generator) -> Tensor:
-        """Put silhouettes of other people and grey rectangles over a part of the crops."""
+        """Put silhouettes of other people and grey rectangles over some of the crops."""
         config, device = self.config, crops.device
         batch, _, height, width = crops.shape
         numbers = torch.rand(batch, 8, generator=generator).to(device)
@@ -238,5 +238,5 @@ def sample(patches: Tensor, to_patch: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _overlap(shift: int, length: int) -> tuple[slice, slice]:
-    """Where a strip of this length, moved by `shift`, still lies in place, and what part of it that is."""
+    """Where a strip of this length, moved by `shift`, overlaps its old place, and which part of it that is."""
     return slice(max(shift, 0), length + min(shift, 0)), slice(max(-shift, 0), length - max(shift, 0))

@@ -1,4 +1,4 @@
-"""Training of the pose net."""
+"""Training of the pose network."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ class PoseTrainConfig:
 
     Attributes:
         loop: length, learning rate, precision, folder.
-        sources: data sets to train on; the held-out side of those that are split is measured on.
-        held_out: data sets to measure on, whole.
-        drawn: people who are drawn at the start, beside the sources'; only where they are kept `in_memory`.
+        sources: data sets to train on; the held-out parts of those with a split are measured on.
+        held_out: data sets that are only measured on.
+        drawn: people who are drawn at the start, in addition to those of the sources; only with `in_memory`.
         data_root: what the sources' paths are relative to.
         architecture: one of `POSE_ARCHITECTURES`.
         network: settings of that network (its config's fields).
         joints: name of the joint set that is trained.
         sigma: of the target Gaussians in heatmap cells.
-        augment: what is drawn for each sample.
+        augment: random changes of each sample.
         patch_side, patch_crop_height: see `PatchGeometry`.
-        box_scale: as there; to be that of the bundle's `settings`, too.
+        box_scale: see there; must also be that in the bundle's `settings`.
         joints_needed: people with fewer labelled joints are left out.
-        init_from: weights of the same architecture to start from (what fits by name and shape is taken), a path as
-            it stands or under `data_root`.
-        init_trunk: weights of the trunk alone, with folded batch norms; a path like that.
+        init_from: weights of the same architecture to start from (tensors that fit by name and shape are loaded), a
+            path as it is or under `data_root`.
+        init_trunk: weights of the trunk alone, with folded batch norms; a path like `init_from`.
         device: `auto`, `cpu` or `cuda`.
         loaders: threads that decode pictures.
-        in_memory: whether people are cut out once, at the start, and kept; else whenever they are needed.
-        held_out_limit: people measured per source at most, taken from all over it.
+        in_memory: whether people are cut out once at the start and kept, or else whenever they are needed.
+        held_out_limit: largest number of people measured per source, evenly spread over it.
     """
 
     loop: LoopConfig
@@ -110,13 +110,13 @@ class PoseTrainConfig:
         return build(kind, {"joints": len(self.joint_set), **self.network}, "network")
 
     def build_network(self) -> nn.Module:
-        """A network of these settings, its weights drawn from the seed."""
+        """A network with these settings and random weights from the seed."""
         torch.manual_seed(self.loop.seed)
         return NETWORKS[self.architecture][1](self.network_config())
 
 
 class PoseTask:
-    """A `Task` of the loop: heatmaps of person crops."""
+    """A `Task` for the loop: heatmaps of person crops."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class PoseTask:
     ) -> None:
         self.config, self.device = config, device
         self.net_config = config.network_config()
-        # "Channels last" is what both oneDNN and cuDNN are fastest with.
+        # Both oneDNN and cuDNN are fastest with "channels last".
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.people = people.to(device) if isinstance(people, PatchSet) else people
         self.rows = rows
@@ -163,7 +163,7 @@ class PoseTask:
         return figures
 
     def picture(self, network: nn.Module) -> Tensor | None:
-        """Poses of held-out people, and what training crops look like."""
+        """Poses of held-out people, and examples of training crops."""
         parts = []
         for people in self.held_out.values():
             first = PatchSet(people.pixels[:16], people.joints[:16], people.areas[:16], people.geometry)
@@ -191,7 +191,7 @@ class PoseTask:
         return torch.cat(found), torch.cat(labels), torch.cat(seen)
 
     def plain_inputs(self, rows: Tensor) -> Tensor:
-        """The net's inputs for these examples without augmentation."""
+        """The network's inputs for these examples without augmentation."""
         crops, _ = self.augmenter.plain(*self._taken(rows))
         return normalise(crops, self.net_config.pixel_mean, self.net_config.pixel_std)
 
@@ -208,7 +208,7 @@ class PoseTask:
 
 
 def train_pose(config: PoseTrainConfig, *, resume: bool = False, **loop: Any) -> Trained:
-    """Train a pose net as the config says; keyword arguments of `train` pass through.
+    """Train a pose network according to the config; keyword arguments are passed to `train`.
 
     Raises:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
@@ -249,7 +249,7 @@ def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bo
 
 
 def _people_in_memory(config: PoseTrainConfig, geometry: PatchGeometry) -> tuple[PatchSet, Tensor]:
-    """Everybody of the sources and those who are drawn; and the rows of an epoch, in which some come repeatedly."""
+    """All people of the sources and those drawn, and the rows of an epoch, in which some are repeated."""
     parts = [_cut_out(config, _read(config, source), geometry, _trained_on(source)) for source in config.sources]
     for source, part in zip(config.sources, parts, strict=True):
         _log.info("%s %s: %d people", source.format, source.images, len(part))
@@ -270,7 +270,7 @@ def _people_in_memory(config: PoseTrainConfig, geometry: PatchGeometry) -> tuple
 
 
 def _held_out(config: PoseTrainConfig, geometry: PatchGeometry) -> dict[str, PatchSet]:
-    """The people who are measured on, by source."""
+    """The people to measure on, by source."""
     kept = held_out_pictures(config.sources, config.held_out, config.data_root, config.joint_set)
     return {
         name: _cut_out(
@@ -296,7 +296,7 @@ def _cut_out(config: PoseTrainConfig, pictures: list[Picture], geometry: PatchGe
 
 
 def _check_trunk(network: nn.Module, taken: set[str], file: Path) -> None:
-    """A shallower ResNet fits into the first blocks of a deeper one: half a trunk from ImageNet would train, and badly.
+    """Check that the whole trunk was loaded: a shallower ResNet fits a deeper one, and leaves half of it random.
 
     Raises:
         WeightsError: a part of the trunk was not in the file.
@@ -310,7 +310,7 @@ def _check_trunk(network: nn.Module, taken: set[str], file: Path) -> None:
 
 
 def _start(config: PoseTrainConfig, task: PoseTask) -> None:
-    """Put the weights in that training starts from."""
+    """Load the weights that training starts from."""
     if config.init_trunk:
         prefix = "features." if config.architecture == "pose_mobilenet" else ""
         file = start_file(config.init_trunk, config.data_root)

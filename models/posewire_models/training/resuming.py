@@ -1,4 +1,4 @@
-"""Going on with a run: what its checkpoint tells of its settings, and what they are now."""
+"""Resuming a run: settings stored in its checkpoint against those of now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def settings_of(config: LoopConfig) -> dict[str, float]:
-    """The settings that a checkpoint keeps: a run that goes on with others is another run."""
+    """The settings that a checkpoint stores: with other values, a resumed run is not the same run."""
     names = ("max_minutes", "epochs", "samples", "batch_size")
     return {"seed": config.seed} | {f"schedule.{name}": getattr(config.schedule, name) for name in names}
 
@@ -25,7 +25,7 @@ def settings_of(config: LoopConfig) -> dict[str, float]:
 def continued(config: LoopConfig, before: Mapping[str, float]) -> LoopConfig:
     """`config` for the rest of a run that had the settings `before`.
 
-    A run that was fitted to the clock stays so. What else differs is told in the log.
+    A run that was fitted to a wall time stays so. Other differences are reported in the log.
     """
     minutes = before["schedule.max_minutes"]
     if minutes and not config.schedule.max_minutes:
@@ -40,10 +40,10 @@ def continued(config: LoopConfig, before: Mapping[str, float]) -> LoopConfig:
 
 
 def restore_optimiser(optimiser: Optimizer, state: dict[str, Any]) -> None:
-    """Take the moments of `state` over; weight decay and factors of the learning rate stay those of now.
+    """Load the moments in `state`; weight decay and learning rate factors stay as configured now.
 
     Raises:
-        ValueError: the parameters were grouped otherwise, so that moments would go to other parameters.
+        ValueError: the parameters were grouped differently, so that moments would go to other parameters.
     """
     groups, before = optimiser.param_groups, state["param_groups"]
     if [group["names"] for group in groups] != [group["names"] for group in before]:

@@ -1,4 +1,4 @@
-"""The folder of a run: what is wrong with it is found out before data are read, which may take minutes."""
+"""Checks of a run's folder, made before data are read, which may take minutes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["check_run_folder"]
 
 
 def check_run_folder(out: Path, *, resume: bool) -> None:
-    """Find out whether a run can keep its files there. Nothing is left behind.
+    """Check that a run can write its files there. Leaves nothing behind.
 
     Raises:
-        FileExistsError: it holds a run, perhaps of days, that a new one would take the place of.
-        OSError: it cannot be made or written to.
+        FileExistsError: it holds a run, perhaps of days, that a new one would overwrite.
+        OSError: it cannot be created or written to.
         WeightsError: `resume` without a usable checkpoint.
     """
     checkpoint = out / "checkpoint.pt"

@@ -1,7 +1,7 @@
-"""Pictures for the detector: kept small in memory, and put together anew for every step.
+"""Pictures for the detector: kept small in memory, and composed anew for every step.
 
-A canvas shows one picture at some scale, or four in a mosaic. Small people are common in cameras and rare in pictures
-taken for their people, so pictures are mostly shrunk.
+A canvas shows one picture at some scale, or four in a mosaic. Small people are common in camera streams but rare in
+pictures taken of people, so pictures are mostly shrunk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from posewire_models.training.pictures import Pixels, read_rgb, shrunk
 __all__ = ["PADDING", "Scene", "SceneComposer", "SceneConfig", "letterboxed", "load_scenes"]
 
 PADDING = int(FILL)
-"""Grey of what lies outside the picture."""
+"""Grey level outside the picture."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
-    """How canvases are put together.
+    """How canvases are composed.
 
     Attributes:
         mosaic: probability of four pictures instead of one.
-        smallest, largest: bounds of a picture's longer side, as parts of the place that it gets.
+        smallest, largest: bounds of a picture's longer side, relative to its place on the canvas.
         flip: probability of mirroring.
         colour, blur: see `recolour`.
-        least_side: people whose longer side is shorter than this many pixels are neither asked for nor denied.
-        least_seen: the same for people of whom a smaller part is left after cutting.
+        least_side: people whose longer side is shorter than this many pixels are ignored regions.
+        least_seen: so are people with a smaller share left after clipping.
     """
 
     mosaic: float = 0.5
@@ -74,7 +74,7 @@ class SceneConfig:
 def load_scenes(pictures: Sequence[Picture], longest_side: int, workers: int = 2) -> list[Scene]:
     """Read the complete pictures among these, shrunk to `longest_side`.
 
-    Damaged ones, and people whose box shows nothing of theirs, are reported in the log and left out.
+    Damaged ones, and people whose box is outside the picture, are reported in the log and left out.
     """
 
     def load(picture: Picture) -> Scene | None:
@@ -96,7 +96,7 @@ def load_scenes(pictures: Sequence[Picture], longest_side: int, workers: int = 2
 
 
 def letterboxed(scene: Scene, size: tuple[int, int]) -> tuple[Scene, float]:
-    """The scene in the top left corner of a canvas of `size` (height, width), as large as it fits, and its scale."""
+    """The scene in the top left corner of a canvas of `size` (height, width), as large as fits, and its scale."""
     height, width = size
     scale = min(width / scene.pixels.shape[1], height / scene.pixels.shape[0])
     canvas = np.full((height, width, 3), PADDING, np.uint8)
@@ -105,13 +105,13 @@ def letterboxed(scene: Scene, size: tuple[int, int]) -> tuple[Scene, float]:
 
 
 class SceneComposer:
-    """Puts canvases of `size` (height, width) together from scenes."""
+    """Composes canvases of `size` (height, width) from scenes."""
 
     def __init__(self, config: SceneConfig, scenes: Sequence[Scene], size: tuple[int, int]) -> None:
         self.config, self.scenes, self.size = config, scenes, size
 
     def __call__(self, row: int, rng: np.random.Generator) -> Scene:
-        """A canvas with scene `row` on it; `rng` is the only source of chance."""
+        """A canvas with scene `row` on it; `rng` is the only source of randomness."""
         height, width = self.size
         canvas = np.full((height, width, 3), PADDING, np.uint8)
         if rng.random() < self.config.mosaic:
@@ -130,13 +130,13 @@ class SceneComposer:
     def _put(
         self, canvas: Pixels, scene: Scene, place: tuple[int, int, int, int], rng: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """Draw the scene into the place; its boxes on the canvas, and those that count neither way."""
+        """Draw the scene into the place; returns its boxes on the canvas, and the ignored ones."""
         config = self.config
         x1, y1, x2, y2 = place
         height, width = scene.pixels.shape[:2]
         fit = min((x2 - x1) / width, (y2 - y1) / height)
         scale = fit * float(np.exp(rng.uniform(np.log(config.smallest), np.log(config.largest))))
-        # Where the picture is larger than the place, any part of it may show; where it is smaller, it lies anywhere.
+        # A picture larger than the place shows any part of itself; a smaller one is put anywhere in it.
         free = np.array([x2 - x1 - scale * width, y2 - y1 - scale * height])
         corner = (x1 + round(free[0] * rng.random()), y1 + round(free[1] * rng.random()))
         mirrored = bool(rng.random() < config.flip)
@@ -160,16 +160,16 @@ def _place(
     *,
     mirrored: bool,
 ) -> Floats:
-    """Draw the scaled scene with its top left at `corner`, clipped to the place; its boxes on the canvas, unclipped."""
+    """Draw the scaled scene with its top left at `corner`, clipped to the place; returns its unclipped boxes."""
     x1, y1, x2, y2 = place
     pixels = scene.pixels
-    if scale < 1:  # as detectors see frames; warpAffine, which reads four neighbours only, would alias
+    if scale < 1:  # as frames are resized for detectors; warpAffine, which reads only four neighbours, would alias
         height, width = (max(round(side * scale), 1) for side in pixels.shape[:2])
         pixels = resize(torch.from_numpy(pixels), (height, width)).permute(1, 2, 0).byte().numpy()
     fx, fy = scene.pixels.shape[1] * scale / pixels.shape[1], scene.pixels.shape[0] * scale / pixels.shape[0]
     if mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
-    # Edges lie half a pixel outside the outermost centres, on both sides of the map.
+    # Edges are half a pixel outside the outermost pixel centres, on both sides of the map.
     matrix = np.array([[fx, 0, corner[0] - x1 + fx / 2 - 0.5], [0, fy, corner[1] - y1 + fy / 2 - 0.5]], np.float64)
     drawn = cv2.warpAffine(
         pixels, matrix, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR, borderValue=(PADDING, PADDING, PADDING)

@@ -1,4 +1,4 @@
-"""How the learning rate goes over a run, told by the part of the run that is done: by samples or by the clock."""
+"""The length of a run, and its learning rate as a function of the share that is done, by samples or by the clock."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["ScheduleConfig"]
 class ScheduleConfig:
     """Length of a run and its learning rate.
 
-    Exactly one of `epochs` and `samples` says how long the run is. With `max_minutes` the clock says it instead: the
-    same schedule, squeezed or stretched to that time.
+    Exactly one of `epochs` and `samples` gives the length of the run. With `max_minutes`, the same schedule is fitted
+    to that wall time instead.
 
     Attributes:
         epochs: passes over all examples.
-        samples: examples seen in all.
-        max_minutes: wall time of the run, resumed parts added up.
-        batch_size: examples a step, over all processes.
-        lr: learning rate at its highest.
+        samples: total number of examples.
+        max_minutes: wall time of the run, including the parts before it was resumed.
+        batch_size: examples per step, over all processes.
+        lr: highest learning rate.
         shape: `step` (a tenth after each milestone) or `cosine` (down to `lr * floor`).
-        milestones: of `step`, in epochs, or in parts of the run (0..1) where the run is counted in samples.
-        floor: of `cosine`, as a part of `lr`.
-        warmup: part of the run in which the rate rises linearly to `lr`.
+        milestones: of `step`, in epochs, or as shares of the run (0..1) if its length is given in samples.
+        floor: of `cosine`, relative to `lr`.
+        warmup: share of the run in which the rate rises linearly to `lr`.
         weight_decay: of AdamW; 0 makes it the paper's Adam.
     """
 
@@ -67,16 +67,16 @@ class ScheduleConfig:
         return self.epochs * (examples // batch) if self.epochs else math.ceil(self.samples / batch)
 
     def batch_of(self, examples: int) -> int:
-        """Examples in a step, over a set of this many: a small set makes small batches."""
+        """Examples per step for a set of this many: a small set has smaller batches."""
         return max(min(self.batch_size, examples), 1)
 
     def rate(self, done: float) -> float:
-        """Learning rate when the part `done` (0..1) of the run is over."""
+        """Learning rate after the share `done` (0..1) of the run."""
         if done < self.warmup:
             return self.lr * max(done / self.warmup, 0.01)
         if self.shape == "cosine":
             part = (done - self.warmup) / (1 - self.warmup)
             return self.lr * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * min(part, 1.0))) / 2)
-        # A millionth of slack: 90 / 140 of the run must count as the 90th epoch whatever the rounding.
+        # A tolerance of 1e-6: 90 / 140 of the run must count as the 90th epoch despite rounding.
         passed = sum(done * (self.epochs or 1) >= point - 1e-6 for point in self.milestones)
         return float(self.lr * 0.1**passed)

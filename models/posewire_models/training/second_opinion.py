@@ -1,9 +1,9 @@
-"""A second opinion on a teacher's joints: that of a bundle's own pose net, once it sees more than its teacher does.
+"""A second opinion on a teacher's joints: predictions of a bundle's pose network, once it is better than its teacher.
 
-A tool of development: `python -m posewire_models.training.second_opinion LINES IMAGES --bundle nano --out LINES`. It
-reads what `posewire_models.training.teachers` wrote and writes the same lines with other joints: where both networks
-agree, the mean of the two; where they do not, the bundle's if it is sure, and else none. Training on what a network is
-sure of, in crops that are harder than those in which it saw it, is what Xie et al. (CVPR 2020) call a noisy student.
+A development tool: `python -m posewire_models.training.second_opinion LINES IMAGES --bundle nano --out LINES`. It reads
+the output of `posewire_models.training.teachers` and writes the same lines with other joints: the mean of the two
+networks if they agree; else the bundle's if it is sure, or none. Training on a network's sure predictions, with harder
+crops than those it predicted on, is what Xie et al. (CVPR 2020) call a noisy student.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ __all__ = ["joints_to_learn", "main", "with_second_opinion"]
 _log = logging.getLogger(__name__)
 
 _SURE_ALONE = 0.6
-"""A second opinion of at least this score counts without the teacher's. Where MoveNet is not sure, 67 to 94 % of the
-joints with 0.5 or more by nano (version 8) are within 0.2 of the torso of a held-out label, of MoveNet's 26 to 63 %."""
+"""Joints of the second network with at least this score count without the teacher. Where MoveNet is not sure, 67 to
+94 % of nano's joints (version 8) with a score of 0.5 or more are within 0.2 of the torso from a held-out label; of
+MoveNet's, 26 to 63 %."""
 
 
 def joints_to_learn(teacher: Floats, second: Floats, side: float) -> Floats:
-    """The joints of one person to be learned from.
+    """The joints of one person to train on.
 
     Args:
         teacher: `(k, 3)` x, y, score of the first network.
@@ -45,8 +46,8 @@ def joints_to_learn(teacher: Floats, second: Floats, side: float) -> Floats:
         side: longer side of the person's box, in the same unit.
 
     Returns:
-        `(k, 3)`: the mean where both are sure and agree within a part of `side`, else the second one's where it is very
-        sure; a score of 0 elsewhere.
+        `(k, 3)`: the mean where both are sure and agree within a share of `side`, else the second one's if it is very
+        sure; a score of 0 otherwise.
     """
     near = np.linalg.norm(teacher[:, :2] - second[:, :2], axis=1) <= AGREE_WITHIN * side
     agreed = near & (teacher[:, 2] >= SURE_OF_A_JOINT)
@@ -60,16 +61,16 @@ def joints_to_learn(teacher: Floats, second: Floats, side: float) -> Floats:
 def with_second_opinion(
     record: dict[str, Any], images: Path, pose: PoseEstimator, joints: JointSet
 ) -> dict[str, Any] | None:
-    """One line of a teacher, its people's joints replaced by those of which `joints_to_learn` makes something.
+    """A teacher's line with its people's joints replaced by those from `joints_to_learn`.
 
     Args:
         record: the line.
         images: folder of its picture.
         pose: the second network.
-        joints: what that network's answers are.
+        joints: joint set of that network.
 
     Returns:
-        the new line, or `None` if the picture cannot be read.
+        the new line, or None if the picture cannot be read.
     """
     seen = [row for row, one in enumerate(record["people"]) if one["given"] >= 0 or one["box"][4] >= SURE_OF_A_PERSON]
     if not seen:
@@ -87,7 +88,7 @@ def with_second_opinion(
 
 
 def main() -> None:
-    """Write a teacher's lines once more, with a second opinion on every joint."""
+    """Write a teacher's lines again, with a second opinion on every joint."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.second_opinion", description=main.__doc__)
     parser.add_argument("lines", type=Path, help="labels written by posewire_models.training.teachers")
     parser.add_argument("images", type=Path, help="folder of the labelled pictures")

@@ -1,4 +1,4 @@
-"""Ending a run by a signal, with a checkpoint."""
+"""Stopping a run by a signal, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """`stop` of `train`, true once SIGINT (Ctrl-C), SIGTERM or SIGHUP has come; to be entered in the main thread.
+    """`stop` of `train`: true after SIGINT (Ctrl-C), SIGTERM or SIGHUP. To be entered in the main thread.
 
-    SIGHUP comes from a terminal that closes; whoever ignores it, as under nohup, goes on to.
+    SIGHUP comes from a closed terminal; if it is ignored, as under nohup, it stays ignored.
 
-    A second signal does what it does to any program: it ends this one at once. Under `torchrun` it does not, since that
-    passes each on to processes that may have had it already; what takes too long there is killed.
+    A second signal has its default action and ends the program at once. Not so under `torchrun`, which forwards each
+    signal to processes that may have received it already; processes that take too long are killed there.
 
     Attributes:
-        received: number of the signal that came, 0 before.
+        received: number of the signal received, 0 before.
     """
 
     def __init__(self) -> None:
         self.received = 0
-        # Who starts a program in the background may have it ignore Ctrl-C.
+        # A program started in the background may be set to ignore Ctrl-C.
         heeded = [one for one in _STOPPING if signal.getsignal(one) is not signal.SIG_IGN]
         self._before = {one: signal.getsignal(one) for one in heeded}
 

@@ -1,4 +1,4 @@
-"""The data sets of a run, as its config names them."""
+"""The data sets named in a run's config."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class SourceConfig:
         format: `coco`, `posetrack`, `lsp-extended`, `teacher` (lines of `posewire_models.training.teachers`) or
             `scenes` (a folder of pictures without people).
         images: folder of the pictures, relative to the config's `data_root`.
-        labels: label file, relative to it too; `scenes` has none.
-        teacher: teacher's lines for the same pictures: they add the joints that the labels lack.
-        held_out_every: of `coco` and `teacher`, picture numbers divisible by this are held out; 0 for none.
-        held_out_from: of `lsp-extended` and `teacher`, picture numbers from this on are held out; 0 for none.
-        repeat: how often an epoch shows it.
+        labels: label file, also relative to `data_root`; `scenes` has none.
+        teacher: file with a teacher's labels of the same pictures, which add the joints that the labels lack.
+        held_out_every: for `coco` and `teacher`, picture numbers divisible by this are held out; 0 for none.
+        held_out_from: for `lsp-extended` and `teacher`, picture numbers from this on are held out; 0 for none.
+        repeat: how often it appears in an epoch.
     """
 
     format: str
@@ -50,14 +50,14 @@ class SourceConfig:
 
 
 def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: bool, faces: bool = True) -> list[Picture]:
-    """Pictures of one side of the split; the held-out side of a source without a split is empty.
+    """Pictures of one part of the split; the held-out part of a source without a split is empty.
 
     Args:
         source: the data set.
         root: what its paths are relative to.
         to: joint set of the result.
-        held_out: which side.
-        faces: whether its teacher adds joints to the training side.
+        held_out: which part.
+        faces: whether its teacher adds joints to the training part.
 
     Raises:
         ConfigError: the folder of the pictures is missing.
@@ -75,7 +75,7 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
         "scenes": lambda: [] if held_out else _scenes(images),
     }
     pictures = readers[source.format]()
-    if not images.is_dir():  # else each of its pictures would be missing, with a line in the log
+    if not images.is_dir():  # otherwise the log would report each of its pictures as missing
         raise ConfigError(f"{source.format}: there is no folder of pictures {images}; check the path in the config")
     if source.teacher and faces and not held_out:
         pictures = with_teacher_faces(pictures, root / source.teacher, to)
@@ -85,11 +85,11 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
 def held_out_pictures(
     sources: Sequence[SourceConfig], whole: Sequence[SourceConfig], root: Path, to: JointSet
 ) -> dict[str, list[Picture]]:
-    """What is measured on, by its format, the second of a format as `coco_2`; data sets without pictures are left out.
+    """Pictures to measure on, by format; the second data set of a format is `coco_2`. Empty data sets are left out.
 
     Args:
-        sources: data sets to train on: their held-out sides.
-        whole: data sets that are held out as a whole; splits and teachers of theirs do not count.
+        sources: data sets to train on, of which the held-out parts are used.
+        whole: data sets that are held out completely; their splits and teachers are ignored.
         root: what the sources' paths are relative to.
         to: joint set of the result.
 

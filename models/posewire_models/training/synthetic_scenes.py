@@ -1,4 +1,4 @@
-"""Frames of synthetic scenes as pictures in which everybody is known."""
+"""Frames of synthetic scenes as pictures in which everybody is labelled."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from posewire_models.training import scenes as detector_scenes
 __all__ = ["render_scenes", "some_frames"]
 
 _VISIBLE = 0.3
-"""Who is seen to a smaller part is neither asked for nor denied."""
+"""People with a smaller visible share are ignored regions."""
 
 
 def some_frames(number: int, frames: int, first_seed: int) -> Iterator[SceneFrame]:
-    """Frames from anywhere in a scene. Scenes are of all presets in turn, the first one of seed `first_seed`."""
+    """Frames from anywhere in scene `number`. Presets take turns, and the first scene has seed `first_seed`."""
     seed = first_seed + number
     scene = Scene(SceneConfig.preset(sorted(PRESETS)[number % len(PRESETS)], seed=seed))
     for index in np.random.default_rng(seed).integers(len(scene), size=frames).tolist():
@@ -28,14 +28,14 @@ def some_frames(number: int, frames: int, first_seed: int) -> Iterator[SceneFram
 def render_scenes(
     count: int, frames: int, longest_side: int, *, first_seed: int, workers: int
 ) -> list[detector_scenes.Scene]:
-    """`frames` frames of each of `count` scenes of all presets in turn, `longest_side` pixels wide."""
+    """`frames` frames of each of `count` scenes, with presets in turn, `longest_side` pixels wide."""
 
     def render(number: int) -> list[detector_scenes.Scene]:
         rendered = []
         for frame in some_frames(number, frames, first_seed):
             scale = longest_side / frame.image.shape[1]
             pixels = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            boxes = (frame.truth.boxes + 0.5) * scale  # from the middle of pixels to their edges, as labels count
+            boxes = (frame.truth.boxes + 0.5) * scale  # from pixel centres to the labels' pixel edges
             seen = frame.truth.visible_fraction >= _VISIBLE
             rendered.append(detector_scenes.Scene(np.asarray(pixels, np.uint8), boxes[seen], boxes[~seen], number))
         return rendered

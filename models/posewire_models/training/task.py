@@ -1,4 +1,4 @@
-"""What the loop asks of the thing it trains."""
+"""The interface between the training loop and what it trains."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Task"]
 
 
 class Task(Protocol):
-    """What the loop is to train.
+    """Something to train.
 
     Attributes:
-        network: in training shape, on its device.
+        network: ready for training, on its device.
         examples: number of training examples.
     """
 
@@ -22,14 +22,14 @@ class Task(Protocol):
     examples: int
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> Any:
-        """Inputs and targets of the examples `rows` `(b,)`; `generator` (on the CPU) is the only source of chance.
+        """Inputs and targets of the examples `rows` `(b,)`; `generator` (on the CPU) is the only source of randomness.
 
         Runs in another thread, one step ahead.
         """
         ...
 
     def loss(self, network: nn.Module, batch: Any) -> Tensor:
-        """Loss of what `batch` gave."""
+        """Loss of the network on a result of `batch`."""
         ...
 
     def measure(self, network: nn.Module) -> dict[str, float]:
@@ -37,5 +37,5 @@ class Task(Protocol):
         ...
 
     def picture(self, network: nn.Module) -> Tensor | None:
-        """A contact sheet of results, uint8 `(3, h, w)`, or nothing; `network` is in evaluation mode."""
+        """A contact sheet of results, uint8 `(3, h, w)`, or None; `network` is in evaluation mode."""
         ...

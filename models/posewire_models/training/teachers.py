@@ -1,11 +1,11 @@
-"""Labels from other people's networks for pictures that nobody labelled: boxes from YOLOX, joints from MoveNet.
+"""Labels by third-party networks for unlabelled pictures: boxes from YOLOX, joints from MoveNet.
 
-A tool of development: `python -m posewire_models.training.teachers --help`. It reads the teachers' files (ONNX, TFLite)
-and writes one JSON line a picture, which the reader `posewire_models.training.readers.teacher` reads back.
-`ai-edge-litert` and `onnxruntime` are needed for this tool alone.
+A development tool: `python -m posewire_models.training.teachers --help`. It reads the teachers' files (ONNX, TFLite)
+and writes one JSON line per picture, for the reader `posewire_models.training.readers.teacher`. It needs the packages
+`ai-edge-litert` and `onnxruntime`.
 
-MoveNet sees each person twice, once mirrored and in a wider crop. Where its two answers disagree a joint gets score 0:
-a teacher that contradicts itself is not believed.
+MoveNet runs twice for each person, the second time mirrored and in a wider crop. A joint on which the two results
+disagree gets score 0.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ Floats = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
 AGREE_WITHIN = 0.06
-"""Two answers agree when they lie within this part of the longer side of the person's box."""
+"""Two results agree within this share of the longer side of the person's box."""
 
 
 class YoloxBoxes:
-    """Person boxes of a YOLOX network in ONNX (raw output, letterboxed BGR input 0..255)."""
+    """Person boxes from a YOLOX network in ONNX (raw output, letterboxed BGR input 0..255)."""
 
     def __init__(self, file: Path) -> None:
         import onnxruntime
 
         from posewire_models.detectors.onnx_session import in_one_line
 
-        file.open("rb").close()  # whose error names the file
+        file.open("rb").close()  # its error names the file
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         try:
@@ -120,18 +120,18 @@ class MoveNet:
 
 
 def label_picture(picture: Picture, given: Floats, detector: YoloxBoxes, poser: MoveNet) -> list[dict[str, Any]]:
-    """What the teachers say about one picture.
+    """Label one picture.
 
     Args:
         picture: RGB.
         given: boxes `(n, 4)` of people whose joints are wanted even if the detector misses them.
         detector: finds the others.
-        poser: gives joints, for boxes of a score of at least 0.3.
+        poser: finds joints, in boxes with a score of at least 0.3.
 
     Returns:
-        one record a person: `box` (x1, y1, x2, y2, score), `given` (its row in `given`, or -1) and `joints`, 17 times
-        [x, y, score] (empty where the detector doubts). A detected box that overlaps a given one by an IoU above 0.5 is
-        recorded as its detection, in `detected`.
+        one record per person: `box` (x1, y1, x2, y2, score), `given` (its row in `given`, or -1) and `joints`, 17 times
+        [x, y, score] (empty for boxes with lower scores). A detected box that overlaps a given one with an IoU above
+        0.5 is recorded as its detection, in `detected`.
     """
     detections = detector(picture)
     records: list[dict[str, Any]] = []
@@ -200,7 +200,7 @@ def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[st
 
 
 def already_labelled(file: Path) -> set[str]:
-    """Names of the pictures in `file`, which may be missing; the line in which a stop came is taken out of it.
+    """Names of the pictures in `file`, which may be missing; an incomplete last line is removed from it.
 
     Raises:
         LabelFileError: another line is faulty.
@@ -216,7 +216,7 @@ def already_labelled(file: Path) -> set[str]:
 
 
 def main() -> None:
-    """Label folders of pictures or videos: one JSON line a picture on the file given."""
+    """Label folders of pictures or videos: one JSON line per picture in the given file."""
     parser = argparse.ArgumentParser(prog="python -m posewire_models.training.teachers", description=main.__doc__)
     parser.add_argument("sources", nargs="+", type=Path, help="folders of pictures or videos")
     parser.add_argument("--detector", type=Path, required=True, help="YOLOX detector (ONNX)")

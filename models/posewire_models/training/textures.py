@@ -1,4 +1,4 @@
-"""Squares of pictures, of which pairs with a known flow are made."""
+"""Square cut-outs of pictures, as textures of pairs with known flow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["read_textures", "squares"]
 
 
 def read_textures(sources: Sequence[SourceConfig], root: Path, side: int, most: int, seed: int) -> Tensor:
-    """Squares `(n, side, side, 3)` uint8 of at most this many of the sources' pictures, which the seed draws.
+    """Squares `(n, side, side, 3)` uint8 from at most `most` of the sources' pictures, chosen by the seed.
 
     Raises:
         ValueError: no picture can be read.
@@ -35,7 +35,7 @@ def read_textures(sources: Sequence[SourceConfig], root: Path, side: int, most: 
 
 
 def squares(pictures: Iterable[Pixels], side: int) -> Tensor:
-    """The middle of each picture, `(n, side, side, 3)` uint8."""
+    """The central square of each picture, `(n, side, side, 3)` uint8."""
     return torch.from_numpy(np.stack([_square(picture, side) for picture in pictures]))
 
 

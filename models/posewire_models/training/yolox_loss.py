@@ -1,4 +1,4 @@
-"""Which cells of YOLOX are to tell of whom, and its loss.
+"""Assignment of YOLOX's cells to people, and its loss.
 
 Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", section 2.1 (SimOTA, after Ge et al., "OTA: Optimal Transport
 Assignment for Object Detection", CVPR 2021), and the authors' `yolox/models/{yolo_head, losses}.py`.
@@ -18,17 +18,17 @@ from posewire_models.detectors.yolox_boxes import boxes_of, cells_of
 __all__ = ["YoloxTargets", "assigned", "yolox_loss"]
 
 _CENTER_RADIUS = 2.5
-"""A person's cells lie within so many cells of its middle, or else in its box."""
+"""A person's cells are within this many cells of its centre, or else in its box."""
 _COST_OF_OVERLAP = 3.0
 _COST_OUTSIDE = 1e5
 _CANDIDATES = 10
-"""As many cells tell of somebody as the overlaps of the best ten add up to."""
+"""The number of cells for a person is the sum of the overlaps of its best ten."""
 _WEIGHT_OF_OVERLAP = 5.0
 
 
 @dataclass(frozen=True)
 class YoloxTargets:
-    """Of a batch: an entry an image, in input pixels.
+    """Targets of a batch: one entry per image, in input pixels.
 
     Attributes:
         boxes: `(n, 4)` xyxy of all its people.
@@ -44,7 +44,7 @@ class YoloxTargets:
 
 
 def yolox_loss(predictions: Tensor, targets: YoloxTargets, input_size: tuple[int, int]) -> Tensor:
-    """Objectness of every cell, overlap and class of those that tell of somebody, a person cell on average.
+    """Loss of every cell's objectness and of box and class of cells assigned to people, divided by their number.
 
     Args:
         predictions: `(b, cells, 6)`, see `YoloxDetector`.
@@ -78,17 +78,17 @@ def yolox_loss(predictions: Tensor, targets: YoloxTargets, input_size: tuple[int
 def assigned(
     boxes: Tensor, objectness: Tensor, person: Tensor, known: Tensor, input_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """SimOTA: the cells that are to tell of somebody.
+    """SimOTA: the cells that should predict people.
 
     Args:
-        boxes: `(cells, 4)` xyxy that the network gives, in input pixels.
+        boxes: `(cells, 4)` xyxy predicted by the network, in input pixels.
         objectness: `(cells,)` logits.
-        person: likewise.
+        person: `(cells,)` logits.
         known: `(n, 4)` the people's boxes, at least one.
         input_size: (height, width).
 
     Returns:
-        `(p,)` the cells, whose row of `known` each is, and the IoU of its box with that one.
+        `(p,)` the cells, the row in `known` that each is assigned to, and the IoU of its box with that one.
     """
     cells, strides = cells_of(input_size, boxes.device)
     middles = (cells + 0.5) * strides  # (cells, 2)
@@ -106,19 +106,19 @@ def assigned(
     shares = overlaps.topk(min(_CANDIDATES, len(candidates)), dim=0).values.sum(dim=0).int().clamp(min=1)
     for column, share in enumerate(shares.tolist()):
         chosen[cost[:, column].topk(share, largest=False).indices, column] = True
-    twice = chosen.sum(dim=1) > 1  # whom it costs the least
+    twice = chosen.sum(dim=1) > 1  # assigned to the person with the lowest cost
     chosen[twice] = functional.one_hot(cost[twice].argmin(dim=1), len(known)).bool()
     rows, whose = chosen.nonzero(as_tuple=True)
     return candidates[rows], whose, overlaps[rows, whose]
 
 
 def _inside(points: Tensor, boxes: Tensor) -> Tensor:
-    """`(p, n)`: which of the points `(p, 2)` lie in which of the boxes `(n, 4)`."""
+    """`(p, n)`: which of the points `(p, 2)` are inside which of the boxes `(n, 4)`."""
     return ((points[:, None] > boxes[:, :2]) & (points[:, None] < boxes[:, 2:])).all(dim=2)
 
 
 def _overlap_of_pairs(a: Tensor, b: Tensor) -> Tensor:
-    """IoU `(p,)` of box with box, with gradients."""
+    """IoU `(p,)` of each box in `a` with the same row of `b`, with gradients."""
     shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
     areas = (a[:, 2:] - a[:, :2]).prod(dim=1) + (b[:, 2:] - b[:, :2]).prod(dim=1)
     return shared / (areas - shared + 1e-9)

@@ -1,14 +1,14 @@
-"""A start for training: YOLOX-nano, of its 80 classes people alone, out of its ONNX file.
+"""Initial weights for training: YOLOX-nano, reduced from 80 classes to people, from its ONNX file.
 
-It has seen people in all of COCO; our detector has 540 pictures in which everybody is labelled. A tool of development,
-for which alone `onnx` is needed:
+It was trained on people in all of COCO; our detector has 540 pictures in which everybody is labelled. A development
+tool, which needs the package `onnx`:
 
     python -m posewire_models.training.yolox_start YOLOX_NANO.onnx OUT.safetensors
 
-The result has the names of `YoloxDetector`, of which `YoloxTrunk` has a part, its batch norms folded into the
-convolutions before them (`unfold_batch_norms` gives them statistics again). YOLOX takes BGR pixels as they are; the
-first convolution is rewritten for RGB pixels to which (pixel - 128) / 128 was done. Only the border of the picture is
-another then: grey instead of black.
+The result has the names of `YoloxDetector`, which include those of `YoloxTrunk`, with batch norms folded into the
+convolutions before them (`unfold_batch_norms` restores their statistics). YOLOX takes BGR pixels as they are; the first
+convolution is rewritten for RGB pixels normalised by (pixel - 128) / 128. Only the padding around the picture differs
+then: grey instead of black.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read_yolox(file: Path) -> dict[str, Tensor]:
 
     Args:
         file: YOLOX-nano in ONNX as its authors export it: batch norms folded, convolutions in the order of execution,
-            people being the first class.
+            people as the first class.
 
     Raises:
         OSError: the file is missing.
@@ -85,7 +85,7 @@ def _convolutions(network: nn.Module, prefix: str) -> Iterator[tuple[str, BaseCo
         yield prefix.removesuffix("."), network
         return
     children = list(network.named_children())
-    if isinstance(network, CSPLayer):  # its parts run in another order than that of their registration
+    if isinstance(network, CSPLayer):  # its parts do not run in the order of their registration
         order = ("conv1", "conv2", "m", "conv3")
         children.sort(key=lambda child: order.index(child[0]))
     for name, child in children:
@@ -109,7 +109,7 @@ def _onnx_convolutions(file: Path) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _for_normalised_rgb(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """The stem, whose input channels are those of the four pixels of each 2x2, one after the other."""
+    """The stem, whose input channels are those of the four pixels of each 2x2 block, one after the other."""
     filters, channels, *kernel = weight.shape
     weight = weight.view(filters, channels // 3, 3, *kernel).flip(2).reshape(weight.shape)
     return weight * _STD, bias + _MEAN * weight.sum(dim=(1, 2, 3))

@@ -252,7 +252,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     ("outputs", "changes", "says"),
     [
         (_YOLOX_NOBODY, {"size": ("h", "w")}, "fixed size"),
-        (_NOBODY, {"batch": 4}, r"m\.onnx: input image \[4, 3, 64, 96\] is for 4 pictures a run.*first axis of 1"),
+        (_NOBODY, {"batch": 4}, r"m\.onnx: input image \[4, 3, 64, 96\] is for 4 pictures per run.*first axis of 1"),
         (_NOBODY, {"kind": TensorProto.INT32}, r"m\.onnx: input image takes no picture.*export it with one of float16"),
         (_YOLOX_NOBODY, {"metadata": {"person_label": "80"}}, r"person_label is '80'.*in 0\.\.79: set it"),
         (_YOLOX_NOBODY, {"metadata": {"person_label": "-1"}}, r"person_label is '-1'.*in 0\.\.79"),
@@ -264,8 +264,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             r"m\.onnx fails on a black frame: .*export it so that .*\(1, 3, 64, 96\) .*scores \(1, n\)",
         ),
         # These would fail on every frame but a black one, in which they see nobody.
-        (_NOBODY | {"scores": np.zeros((0, 80), np.float32)}, {}, r"scores \(0, 80\): not 1 a box; export it"),
-        (_NOBODY | {"boxes": np.zeros((1, 0, 5), np.float32)}, {}, r"boxes \(1, 0, 5\): not 4 a box; export it"),
+        (_NOBODY | {"scores": np.zeros((0, 80), np.float32)}, {}, r"scores \(0, 80\): not 1 per box; export it"),
+        (_NOBODY | {"boxes": np.zeros((1, 0, 5), np.float32)}, {}, r"boxes \(1, 0, 5\): not 4 per box; export it"),
     ],
 )
 def test_models_that_would_fail_on_every_frame_are_refused(

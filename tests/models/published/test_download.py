@@ -242,7 +242,7 @@ def test_a_file_that_is_far_too_large_is_not_taken(length_told: bool, served: We
 def test_a_disk_without_room_is_found_before(served: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(DownloadError, match=r"no room for http.*5\.1 MB are to come.*POSEWIRE_CACHE"):
+    with pytest.raises(DownloadError, match=r"no room for http.*5\.1 MB are needed.*POSEWIRE_CACHE"):
         fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE)
 
 

@@ -259,8 +259,8 @@ def test_a_description_in_order_is_believed(tmp_path: Path) -> None:
         ({"offset": 1}, "does not fit into its storage"),
         ({"stride": (1 << 60, 1)}, "does not fit into its storage"),
         ({"size": (1 << 40, 1 << 40), "stride": (0, 0)}, "does not fit into its storage"),  # all zeros, without end
-        ({"count": 1 << 40}, "has not the 1099511627776 numbers it should"),
-        ({"numbers": 3}, "has not the 4 numbers it should"),
+        ({"count": 1 << 40}, "does not hold its 1099511627776 numbers"),
+        ({"numbers": 3}, "does not hold its 4 numbers"),
         ({"offset": -1}, "whole numbers"),
         ({"stride": (-2, 1)}, "whole numbers"),
         ({"size": (2.0, 2)}, "whole numbers"),

@@ -1,4 +1,4 @@
-"""Readers of label files. All but `read_poses` give `Picture`s in the joint set that is trained."""
+"""Readers of label files. All but `read_poses` return `Picture`s in the joint set that is trained."""
 
 from posewire_models.training.readers.coco import read_coco
 from posewire_models.training.readers.lsp import read_lsp_extended

@@ -17,14 +17,14 @@ __all__ = ["read_coco"]
 def read_coco(
     file: Path, images: Path, to: JointSet, *, held_out_every: int = 5, held_out: bool | None = None
 ) -> list[Picture]:
-    """Pictures of a COCO file of keypoints or boxes, those without people too; other categories are left out.
+    """Pictures of a COCO file of keypoints or boxes, including those without people; other categories are left out.
 
     Args:
         file: the JSON file.
         images: folder of its pictures.
         to: joint set of the result.
         held_out_every: picture ids divisible by this are held out; 0 for none.
-        held_out: which side of that split; `None` for both.
+        held_out: which part of that split; None for both.
 
     Returns:
         pictures with their people. `complete` follows the optional flag `all_persons_boxed` of an image; without
@@ -32,7 +32,7 @@ def read_coco(
         image's `width` and `height`, if it has them.
 
     Raises:
-        LabelFileError: the file is missing, empty, tells of no people, or an annotation is faulty.
+        LabelFileError: the file is missing, empty, has no people, or an annotation is faulty.
     """
     content = load_json(file, "images", "annotations")
     people: dict[int, list[Person]] = {}
@@ -64,7 +64,7 @@ def read_coco(
 
 
 def _by_id(images: list[dict[str, Any]], file: Path) -> dict[int, dict[str, Any]]:
-    """The images of a file, each with a whole number of its own as `id` and a text as `file_name`."""
+    """The images of a file by `id`, a unique integer; each has a string as `file_name`."""
     listed: dict[int, dict[str, Any]] = {}
     for row, image in enumerate(images):
         where = f"{file}: image number {row}"
@@ -79,7 +79,7 @@ def _by_id(images: list[dict[str, Any]], file: Path) -> dict[int, dict[str, Any]
 
 
 def _persons(content: dict[str, Any], file: Path) -> set[int]:
-    """Ids of the categories called "person"; none where the file has no categories, and all are people."""
+    """Ids of the categories called "person"; none if the file has no categories, since all are people then."""
     categories = content.get("categories") or []
     with entry(f"{file}: a category"):
         persons = {category["id"] for category in categories if category["name"] == "person"}
@@ -90,7 +90,7 @@ def _persons(content: dict[str, Any], file: Path) -> set[int]:
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    """(width, height) of what the labels are of, if the image has both."""
+    """(width, height) of the picture, if the image entry has both."""
     width, height = image.get("width"), image.get("height")
     return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 

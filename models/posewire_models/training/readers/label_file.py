@@ -1,4 +1,4 @@
-"""What all readers of label files share: how a faulty file is reported."""
+"""Shared by all readers of label files: reading JSON and reporting faulty files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LabelFileError(ValueError):
 
 @contextmanager
 def entry(where: str) -> Iterator[None]:
-    """Whatever fails because an entry is not built as it should be becomes a `LabelFileError` that names `where`."""
+    """Turns errors caused by a malformed entry into a `LabelFileError` that names `where`."""
     try:
         yield
     except LabelFileError:
@@ -61,7 +61,7 @@ def load_json(file: Path, *required: str) -> dict[str, Any]:
 
 
 def need_lists(content: dict[str, Any], file: Path, *names: str) -> None:
-    """Raise `LabelFileError` unless the content of `file` has lists of these names, none of them empty."""
+    """Raise `LabelFileError` unless the content of `file` has lists with these names, none of them empty."""
     for name in names:
         if not isinstance(content.get(name), list):
             raise LabelFileError(f"label file {file} has no list {name!r}; its keys are {', '.join(map(str, content))}")
@@ -99,7 +99,7 @@ def keypoint_rows(values: Any, count: int, where: str) -> Floats:
 
 
 def box_around(joints: Floats, extend: float) -> Floats:
-    """Box `(4,)` around the joints of a weight above 0, its length and width extended by the part `extend` in all."""
+    """Box `(4,)` around the joints with weights above 0, its sides extended by the share `extend` in total."""
     seen = joints[joints[:, 2] > 0, :2]
     low, high = seen.min(axis=0), seen.max(axis=0)
     margin = (high - low) * extend / 2
@@ -107,5 +107,5 @@ def box_around(joints: Floats, extend: float) -> Floats:
 
 
 def wanted(key: int, every: int, held_out: bool | None) -> bool:
-    """Whether a picture is in the asked split: with `every` keys divisible by it are held out; `None` asks for all."""
+    """Whether a picture is in this part of the split: keys divisible by `every` are held out; None: both parts."""
     return held_out is None or (every > 0 and key % every == 0) == held_out

@@ -1,4 +1,4 @@
-"""Leeds Sports Pose Extended (Johnson and Everingham, CVPR 2011): 14 joints of one person a picture."""
+"""Leeds Sports Pose Extended (Johnson and Everingham, CVPR 2011): 14 joints of one person per picture."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from posewire_models.training.readers.label_file import LabelFileError, box_arou
 __all__ = ["read_lsp_extended"]
 
 _LABELS_NEEDED = 6
-"""People with fewer labelled joints are left out: the box around so few is no box around the person."""
+"""People with fewer labelled joints are left out: a box around so few is not a box around the person."""
 _EXTEND = 0.16
-"""Joints lie inside the body; a detector's box around it is about this much larger."""
+"""Joints are inside the body; a detector's box around it is larger by about this share."""
 
 
 def read_lsp_extended(
@@ -29,7 +29,7 @@ def read_lsp_extended(
         images: folder of `imNNNNN.*`; the suffix is the one found there.
         to: joint set of the result.
         held_out_from: pictures of this number and above are held out; 0 for none.
-        held_out: which side of that split; `None` for both.
+        held_out: which part of that split; None for both.
 
     Raises:
         LabelFileError: the archive or the folder is missing, or the arrays have other shapes.

@@ -1,4 +1,4 @@
-"""Poses that people were labelled in, without their pictures."""
+"""Labelled poses of people, without their pictures."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["read_poses"]
 Floats = npt.NDArray[np.float32]
 
 _USUAL = np.array([640, 480], np.float32)
-"""Width and height of most of COCO's pictures; most others are that on their side."""
+"""Width and height of most of COCO's pictures; most others are the same in portrait format."""
 _WIDEST_SHOULDERS = 1.1
-"""Of the length of the trunk. Who has wider ones was in a picture on its side."""
+"""Relative to the length of the trunk. Wider shoulders show that the picture was in portrait format."""
 
 
 def read_poses(file: Path, *, held_out_every: int) -> Floats:
-    """Labels `(n, 17, 3)`, COCO's x, y and v (1 hidden, 2 visible), of all who are labelled well enough to be drawn.
+    """Labels `(n, 17, 3)`, COCO's x, y and v (1 hidden, 2 visible), of all people labelled well enough to be drawn.
 
     Args:
-        file: COCO's JSON file of keypoints; or, as `.npz`, arrays `kpt_xy_norm` `(n, 17, 2)` in parts of the picture,
-            `kpt_v` `(n, 17)`, `image_id` `(n,)` and `is_val` `(n,)`: the validation set is left out. How wide those
-            pictures were is guessed.
+        file: COCO's JSON file of keypoints; or, as `.npz`, arrays `kpt_xy_norm` `(n, 17, 2)` relative to the picture's
+            size, `kpt_v` `(n, 17)`, `image_id` `(n,)` and `is_val` `(n,)`: the validation set is left out. The format
+            of those pictures, landscape or portrait, is guessed.
         held_out_every: people of pictures whose id is divisible by this are left out.
 
     Raises:
@@ -72,7 +72,7 @@ def _packed(file: Path, held_out_every: int) -> Floats:
 
 
 def _on_its_side(labels: Floats) -> npt.NDArray[np.bool_]:
-    """Whose picture must have been upright: in a wide one their shoulders would be wider than can be."""
+    """Whose picture must have been in portrait format: in landscape, their shoulders would be impossibly wide."""
     row = COCO17.index
     shoulders = labels[:, [row("left_shoulder"), row("right_shoulder")], :2]
     hips = labels[:, [row("left_hip"), row("right_hip")], :2]

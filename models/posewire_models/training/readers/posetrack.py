@@ -1,7 +1,7 @@
-"""PoseTrack JSON, 2018 (COCO-like, one file a video) and 2017 (`annolist` of `annorect`s), both with 15 joints.
+"""PoseTrack JSON, 2018 (COCO-like, one file per video) and 2017 (`annolist` of `annorect`s), both with 15 joints.
 
-Which keypoint of 2018 is which is said by the file itself, in its `categories`. What the Matlab export of 2017 has one
-of may stand with or without brackets.
+Files of 2018 give the order of their keypoints in `categories`. In the Matlab export of 2017, a list with one element
+may be written with or without brackets.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from posewire_models.training.readers.label_file import (
 __all__ = ["read_posetrack"]
 
 _BOX_EXTEND = 0.15
-"""The paper's: the box around all annotated joints is extended by 15 % in length (7.5 % a side)."""
+"""The paper's: the box around all annotated joints is extended by 15 % in length (7.5 % per side)."""
 
 
 def read_posetrack(file: Path, images: Path, to: JointSet) -> list[Picture]:
     """Labelled frames of PoseTrack files.
 
     Args:
-        file: one JSON file, or a folder of them (one a video).
-        images: folder that the frames' names start from.
-        to: joint set of the result; "head_bottom" becomes "neck" where `to` has only that name.
+        file: one JSON file, or a folder of them (one per video).
+        images: folder that the frames' names are relative to.
+        to: joint set of the result; "head_bottom" becomes "neck" if `to` has only that name.
 
     Raises:
-        LabelFileError: nothing found, a file is faulty or empty, it does not name its joints, or a person has another
-            number of them.
+        LabelFileError: there is no file, one is faulty or empty or does not name its joints, or a person has another
+            number of joints.
     """
     files = sorted(file.glob("*.json")) if file.is_dir() else [file]
     if not files:
@@ -113,7 +113,7 @@ def _read_2017(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
 
 
 def _points(rect: dict[str, Any], where: str) -> Floats:
-    """Joints `(15, 3)` of one `annorect`, all of weight 0 where it has none."""
+    """Joints `(15, 3)` of one `annorect`; all weights are 0 if it has none."""
     joints = np.zeros((len(POSETRACK2017_ORDER), 3), np.float32)
     for point in _listed((_first(rect.get("annopoints")) or {}).get("point")):
         number = int(_first(point["id"]))
@@ -124,12 +124,12 @@ def _points(rect: dict[str, Any], where: str) -> Floats:
 
 
 def _listed(value: Any) -> list[Any]:
-    """A list of structures; where there is only one, it may stand without brackets."""
+    """A list of structures; a single one may be written without brackets."""
     return [value] if isinstance(value, dict) else list(value or [])
 
 
 def _first(value: Any) -> Any:
-    """What stands in brackets, or without; None where these are empty."""
+    """The value, with or without brackets; None if these are empty."""
     return next(iter(value), None) if isinstance(value, list) else value
 
 

@@ -1,4 +1,4 @@
-"""Labels written by `posewire_models.training.teachers`: one JSON line a picture."""
+"""Labels written by `posewire_models.training.teachers`: one JSON line per picture."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from posewire_models.training.readers.label_file import LabelFileError, entry, n
 __all__ = ["read_teacher", "teacher_lines", "with_teacher_faces", "with_teacher_people"]
 
 SURE_OF_A_PERSON = 0.45
-"""Detections of at least this score count as people, doubtful ones below as regions to ignore."""
+"""Detections with at least this score count as people, those below as regions to ignore."""
 SURE_OF_A_JOINT = 0.35
 _JOINTS_NEEDED = 7
-"""A pose of fewer sure joints is left out whole: the teacher did not see the person."""
+"""Poses with fewer sure joints are left out: the teacher did not recognise the person."""
 _TEACHER_WEIGHT = 0.5
-"""Of a joint that only a teacher has labelled."""
+"""Weight of a joint that only a teacher has labelled."""
 
 _SHAPES = {"box": (5,), "detected": (5,), "joints": (len(COCO17), 3)}
-"""Of the numbers in a record; all but the box may be empty."""
+"""Shapes of the numbers in a record; all but the box may be empty."""
 
 
 def teacher_lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -47,7 +47,7 @@ def teacher_lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _check(record: Any, where: str) -> None:
-    """Raise `LabelFileError` for a record that is not as `posewire_models.training.teachers` writes it."""
+    """Raise `LabelFileError` for a record that `posewire_models.training.teachers` cannot have written."""
     with entry(where):
         if not isinstance(record["picture"], str):
             raise LabelFileError(f"{where}: picture {record['picture']!r} is no text")
@@ -63,16 +63,16 @@ def _check(record: Any, where: str) -> None:
 def read_teacher(
     file: Path, images: Path, to: JointSet, *, held_out_every: int = 0, held_out_from: int = 0
 ) -> list[Picture]:
-    """People that the teachers found and nobody had labelled, with the teachers' joints at a weight of a half.
+    """Unlabelled people found by the teachers, with the teachers' joints at a weight of a half.
 
-    People who were given to the teachers (`given` not -1) have labels of their own and are left out here.
+    People who were given to the teachers (`given` not -1) have their own labels and are left out here.
 
     Args:
         file: the lines.
         images: folder of the pictures that they name.
         to: joint set of the result.
         held_out_every: pictures whose name ends in a number divisible by this are left out; 0 for none.
-        held_out_from: and those where it is this or above; 0 for none.
+        held_out_from: and those with this number or a higher one; 0 for none.
     """
     pictures = []
     for record in teacher_lines(file):
@@ -95,10 +95,10 @@ def read_teacher(
 
 
 def with_teacher_faces(pictures: list[Picture], file: Path, to: JointSet) -> list[Picture]:
-    """The pictures, their people given the joints that their labels lack, where the teacher is to be believed.
+    """The pictures, with joints that the labels of their people lack added from a reliable teacher.
 
-    It is believed where its other joints agree with the labels: half of those that both have must lie within a tenth
-    of the box's longer side (which also excludes answers with left and right swapped).
+    It is reliable for a person if its other joints agree with the labels: half of those that both have must be within
+    a tenth of the box's longer side (which also excludes results with left and right swapped).
     """
     said = {
         record["picture"]: {person["given"]: person["joints"] for person in record["people"] if person["given"] >= 0}
@@ -116,9 +116,9 @@ def with_teacher_faces(pictures: list[Picture], file: Path, to: JointSet) -> lis
 
 
 def with_teacher_people(pictures: list[Picture], file: Path) -> list[Picture]:
-    """The pictures that do not tell of everybody, completed by the people that the teacher saw.
+    """The pictures in which not everybody is labelled, completed with the people that the teacher found.
 
-    Where the teacher saw a labelled person too, its box takes the place of one that was only made around joints.
+    If the teacher also found a labelled person, its box replaces one that was only made around joints.
     """
     said = {record["picture"]: record["people"] for record in teacher_lines(file)}
     completed = []
@@ -163,7 +163,7 @@ def _number(name: str) -> int:
 
 
 def believed(joints: list[list[float]]) -> Floats:
-    """A teacher's joints `(17, 3)`, weight a half where it is sure, 0 elsewhere and all 0 where it saw too little."""
+    """A teacher's joints `(17, 3)`: weight a half where it is sure, else 0; all 0 if it is sure of too few."""
     rows = np.zeros((len(COCO17), 3), np.float32)
     if joints:
         rows[:] = joints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from weakref import WeakSet
 
@@ -33,7 +34,12 @@ def check_process() -> None:
 @functools.cache
 def _prepare() -> None:
     if hasattr(os, "register_at_fork"):  # Windows has no forks
-        os.register_at_fork(after_in_child=_note_fork)
+        os.register_at_fork(before=_forget_closed, after_in_child=_note_fork)
+
+
+def _forget_closed() -> None:
+    if _in_use:
+        gc.collect()  # calls that are over may be part of reference cycles, within gRPC before 1.84
 
 
 def _note_fork() -> None:

@@ -73,7 +73,7 @@ def test_many_are_compared_with_one_of_the_same_frames() -> None:
 def test_many_against_one_says_nothing_where_both_have_all_frames_answered() -> None:
     load = LoadOptions(streams=2, fps=10.0, seconds=1.0, warm_up_s=0.0)
     found = asyncio.run(run_scaling(SimulatedRig(load, 0.001), ScalingOptions(load=load, rounds=1)))  # type: ignore[arg-type]
-    told = "no valid round; 1 streams had nearly all frames answered; raise --fps"
+    told = "no valid round; 1 stream had nearly all frames answered; raise --fps"
     assert found.shortcomings == (f"{told}; 2 streams had nearly all frames answered; raise --fps",)
 
 

@@ -79,7 +79,7 @@ class Scorer:
     joint_set: JointSet
     least_oks: float = 0.5
     least_visible: float = 0.25
-    longest_gap: int = 9
+    longest_gap: int = 14
     _frames: int = 0
     _people: int = 0
     _missed: int = 0

@@ -18,7 +18,7 @@ def test_a_server_in_words_and_numbers() -> None:
     server = ServerInfo(
         version="9.9",
         device="cpu",
-        models=ModelNames(bundle="mine", detector="", flow="still", pose="grid"),
+        models=ModelNames(bundle="mine", detector="", flow="still", pose="grid", bundle_version=3),
         joint_set=COCO17,
         joint_sets=("coco17", "posetrack15"),
         codecs=("jpeg", "raw"),
@@ -31,9 +31,9 @@ def test_a_server_in_words_and_numbers() -> None:
     console.print(info._described(server, "host:1"))
     lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]  # a StringIO
     assert lines == [
-        "server host:1, version 9.9, 3 streams open",
+        "server host:1, version 9.9, 3 open streams",
         "device cpu",
-        "bundle mine, version unknown",
+        "bundle mine, version 3",
         "detector none: send boxes with each frame",
         "flow still",
         "pose grid, 17 joints (coco17)",

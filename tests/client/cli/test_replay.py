@@ -60,8 +60,7 @@ def test_what_a_reader_of_the_result_should_know(changes: dict[str, Any], words:
     ("recorded", "said"),
     [
         ({"bundle": "nano", "flow": "DIS", "bundle_version": 2}, ""),
-        ({"bundle": "nano", "flow": "DIS"}, ""),  # by an older server, which did not say
-        ({"bundle": "nano", "bundle_version": 1}, "flow none, now DIS; bundle_version 1, now 2"),
+        ({"bundle": "nano", "bundle_version": 1}, "bundle_version 1, now 2; flow none, now DIS"),
     ],
 )
 def test_other_networks_are_told(recorded: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -468,7 +468,7 @@ async def test_a_stream_ends_where_joints_would_mean_something_else(serve: Any, 
     client = AsyncClient([server.address for server in servers], reconnect=QUICK)
     async with client, client.track(pictures(5), max_in_flight=1) as stream:
         assert [(await anext(stream)).frame for _ in range(2)] == [0, 1]
-        words = r"other joints .*: nose, neck, right_eye for nose, left_eye"
+        words = r"other joints .*: nose, neck, right_eye instead of nose, left_eye"
         with pytest.raises(posewire.StreamBroken, match=words) as caught:
             await anext(stream)
     assert caught.value.unanswered == (2,)

@@ -161,7 +161,7 @@ async def test_frames_that_nobody_takes_end_a_live_source(monkeypatch: pytest.Mo
     await asyncio.to_thread(feed._thread.join)
     for _ in range(2):
         assert await feed.next() is not None
-    with pytest.raises(SourceError, match="more slowly than frames come"):
+    with pytest.raises(SourceError, match="more slowly than frames arrive"):
         await feed.next()
     await feed.aclose()
 

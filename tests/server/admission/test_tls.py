@@ -20,7 +20,7 @@ def _security(folder: Path, algorithm: str) -> SecurityConfig:
 @pytest.mark.parametrize("algorithm", ["ed25519", "ed448", "ec -pkeyopt ec_paramgen_curve:P-521"])
 def test_keys_that_grpc_cannot_use_are_refused(algorithm: str, tmp_path: Path) -> None:
     """A server with one would start, and every handshake with it would fail."""
-    with pytest.raises(ConfigError, match=r"key\.pem is of a kind .* an ECDSA key on P-256 or P-384, or an RSA key"):
+    with pytest.raises(ConfigError, match=r"key\.pem is of a type .* an ECDSA key on P-256 or P-384, or an RSA key"):
         server_credentials(_security(tmp_path, algorithm))
 
 

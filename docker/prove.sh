@@ -304,8 +304,12 @@ step "Prometheus with the shipped configuration and live streams: every query of
 inside podman run --rm --no-healthcheck --network host --entrypoint python --volume "$REPOSITORY/docker/proof:/proof:ro" "$server" /proof/trouble.py 127.0.0.1:50051
 rm -f "$WORK/enough"
 pids=()
-for stream in 1 2; do
-    (while [ ! -e "$WORK/enough" ] && client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --quiet; do :; done) &
+camera() {
+    inside podman run --rm --no-healthcheck --network host --entrypoint python --volume "$OUT:/out:ro" \
+        --volume "$REPOSITORY/docker/proof:/proof:ro" "$server" /proof/camera.py 127.0.0.1:50051 /out/scene/000000_synth.mp4
+}
+for stream in "client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --quiet" camera; do
+    (while [ ! -e "$WORK/enough" ] && $stream; do :; done) &
     pids+=($!)
 done
 sleep 45 # several scrapes

@@ -34,6 +34,11 @@ image() { grep --only-matching --max-count 1 "$1:[^ ]*" "$REPOSITORY/compose.yam
 compose() { (cd "$REPOSITORY" && "$DOCKER_COMPOSE" --project-name "$PROJECT" "$@"); }
 # The client is also in the image. It sees only the ports that are open on this machine.
 client() { inside podman run --rm --no-healthcheck --network host --volume "$OUT:/out" --volume "$WORK/secrets:/secrets:ro" "$server" "$@"; }
+# A program of docker/proof, run by the image's Python likewise.
+script() {  # FILE ARGUMENT...
+    inside podman run --rm --no-healthcheck --network host --entrypoint python --volume "$OUT:/out:ro" \
+        --volume "$REPOSITORY/docker/proof:/proof:ro" "$server" /proof/"$@"
+}
 inspect() { podman inspect --format "$2" "$PROJECT-$1"; }
 metric() {  # CONTAINER NAME: one value
     podman exec "$PROJECT-$1" python -c "
@@ -301,14 +306,11 @@ wait_for_servers 2
 
 # --------------------------------------------------------------------------------------------------------------------
 step "Prometheus with the shipped configuration and live streams: every query of the dashboard"
-inside podman run --rm --no-healthcheck --network host --entrypoint python --volume "$REPOSITORY/docker/proof:/proof:ro" "$server" /proof/trouble.py 127.0.0.1:50051
+script trouble.py 127.0.0.1:50051
 rm -f "$WORK/enough"
 pids=()
-camera() {
-    inside podman run --rm --no-healthcheck --network host --entrypoint python --volume "$OUT:/out:ro" \
-        --volume "$REPOSITORY/docker/proof:/proof:ro" "$server" /proof/camera.py 127.0.0.1:50051 /out/scene/000000_synth.mp4
-}
-for stream in "client track /out/scene/000000_synth.mp4 --server 127.0.0.1:50051 --quiet" camera; do
+clip=/out/scene/000000_synth.mp4
+for stream in "client track $clip --server 127.0.0.1:50051 --quiet" "script camera.py 127.0.0.1:50051 $clip"; do
     (while [ ! -e "$WORK/enough" ] && $stream; do :; done) &
     pids+=($!)
 done

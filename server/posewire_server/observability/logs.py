@@ -62,7 +62,7 @@ class SeldomFilter(logging.Filter):
             self._unlogged += 1
             return False
         if self._unlogged:
-            setattr(record, _FACTS, {"unlogged": self._unlogged})
+            vars(record).update(facts(unlogged=self._unlogged))
         self._passed_s, self._unlogged = now, 0
         return True
 

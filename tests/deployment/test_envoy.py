@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -61,10 +63,10 @@ def test_envoy_takes_it(name: str, tmp_path: Path) -> None:
 
 
 @contextmanager
-def _in_front_of(servers: list[ServerProcess], folder: Path) -> Iterator[str]:
+def _in_front_of(servers: list[ServerProcess], folder: Path, *, checks_health: bool) -> Iterator[str]:
     """Envoy as it is shipped, at free ports, once it has found the servers healthy; gives its address.
 
-    It looks after their health no second time, so that a test has all the time there is before it would notice.
+    Unless it `checks_health`, it looks after that no second time, so that it never notices who is gone by that.
     """
     config = _read("envoy.yaml")
     config["admin"]["address"]["socket_address"]["port_value"] = 0
@@ -76,7 +78,8 @@ def _in_front_of(servers: list[ServerProcess], folder: Path) -> Iterator[str]:
     cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
         {"endpoint": {"address": {"socket_address": address}}} for address in addresses
     ]
-    cluster["health_checks"][0] |= {"interval": "3600s", "no_traffic_interval": "3600s"}
+    if not checks_health:
+        cluster["health_checks"][0] |= {"interval": "3600s", "no_traffic_interval": "3600s"}
     config["static_resources"] |= {"listeners": [cameras], "clusters": [cluster]}
     (folder / "envoy.yaml").write_text(yaml.safe_dump(config))
     admin, log = folder / "admin", folder / "envoy.log"
@@ -127,7 +130,7 @@ def _open_stream(address: str) -> Iterator[None]:
 def test_streams_start_at_another_server_before_health_checks_miss_one(tmp_path: Path) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(tmp_path / name)) for name in ("one", "other")]
-        address = stack.enter_context(_in_front_of(servers, tmp_path))
+        address = stack.enter_context(_in_front_of(servers, tmp_path, checks_health=False))
         for _ in range(4):
             stack.enter_context(_open_stream(address))
         servers[0].kill()
@@ -139,6 +142,19 @@ def test_streams_start_at_another_server_before_health_checks_miss_one(tmp_path:
                 refused.append(error)
         # One may have been under way on a connection that broke: nobody knows whether the server had it.
         assert len(refused) <= 1, refused
+
+
+@needs_envoy
+def test_no_stream_is_refused_while_a_server_drains(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(tmp_path / name)) for name in ("one", "other")]
+        address = stack.enter_context(_in_front_of(servers, tmp_path, checks_health=True))
+        with ExitStack() as stay:
+            for _ in range(4):
+                stay.enter_context(_open_stream(address))
+            os.kill(servers[0].pid, signal.SIGTERM)
+            for _ in range(6):  # the server that drains has fewer streams than the other one
+                stack.enter_context(_open_stream(address))
 
 
 def test_no_client_takes_a_server_out_by_its_calls() -> None:

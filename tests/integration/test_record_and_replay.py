@@ -26,10 +26,10 @@ from posewire_server.recording.explanation import explain
 from posewire_server.recording.file_format import Kind, Record, begin, pack, records
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.recording import Recording
-from posewire_server.server import running_server
+from posewire_server.server import PoseServer, running_server
 from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, box_list, connected, server_config
 from tests.processes.server_process import serving
-from tests.server.stand_ins import ShyPose, jpeg, networks, picture
+from tests.server.stand_ins import Gate, ShyPose, jpeg, networks, picture
 from tests.server.videos import Codec, encode
 
 
@@ -491,6 +491,24 @@ async def test_a_recording_that_is_gone_meanwhile_ends_the_replay(
     done = await posewire("replay", path, "--server", again)
     assert done.exit_code == 1
     assert f"{path}: No such file or directory" in done.output
+
+
+async def test_a_server_that_drains_ends_the_replay_and_finds_no_difference(tmp_path: Path) -> None:
+    path, gate = await recorded(tmp_path), Gate()
+    gate.open.set()
+    server = await PoseServer.start(server_config(), networks(pose=gate))
+    gate.open.clear()
+    gate.reached.clear()
+    replaying = asyncio.create_task(posewire("replay", path, "--server", server.address))
+    await asyncio.to_thread(gate.reached.wait, 30)  # by the first frame
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0.1)  # until its streams know
+    gate.open.set()
+    done = await replaying
+    await stopping
+    assert done.exit_code != 0
+    assert "differ" not in done.output
+    assert re.search(r"the server is going away: [01] of 12 frames were compared; replay again", done.output)
 
 
 async def test_a_killed_server_leaves_a_recording(tmp_path: Path, again: str) -> None:

@@ -51,7 +51,7 @@ def run_replay(job: ReplayJob) -> None:
     """Run a recording again. Exits with 1 if anything differs, the file is damaged, or there is nothing to compare.
 
     Raises:
-        CommandError: the file is not a recording.
+        CommandError: the file is not a recording, or the server drains.
         CallError: the server does not accept the stream.
     """
     from posewire_server.recording.comparison import Comparison
@@ -172,8 +172,19 @@ async def _send(recording: Recording, call: _TrackCall) -> None:
 
 async def _compare_all(recording: Recording, call: _TrackCall, comparison: Comparison, shown: Bar) -> None:
     while isinstance(response := await call.read(), track_pb2.TrackResponse):
+        if _drains(response):
+            raise CommandError(
+                f"the server is going away: {comparison.frames} of {quantity(len(recording.outcomes), 'frame')} were "
+                "compared; replay again when it is back, or at another one (--server)"
+            )
         _compare(recording, response, comparison)
         shown.show(comparison.frames)
+
+
+def _drains(response: track_pb2.TrackResponse) -> bool:
+    """Whether the server is going away, so that frames are dropped from now on."""
+    reasons = {each.reason for each in response.dropped}
+    return response.HasField("drain") or track_pb2.DROP_REASON_DRAINING in reasons
 
 
 def _compare(recording: Recording, response: track_pb2.TrackResponse, comparison: Comparison) -> None:

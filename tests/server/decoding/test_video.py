@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import av.error
 import numpy as np
@@ -213,6 +215,31 @@ def test_hardware_that_gives_pictures_stays(monkeypatch: pytest.MonkeyPatch) -> 
     assert decoder.on_gpu
     assert _failed(decoded) == list(range(5, _COUNT))  # it fails units as any decoder does
     assert [each.key for each in decoded] == list(range(_COUNT))
+
+
+def test_hardware_is_opened_in_the_context_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg takes whichever is current; torch, done with another GPU, makes the one before current again."""
+    current, opened = [0], []
+
+    @contextmanager
+    def device(number: int) -> Iterator[None]:
+        current.append(number)
+        yield
+        current.pop()
+
+    def open_here(_: VideoDecoder, on: str) -> _Hardware:
+        opened.append((on, current[-1]))
+        return hardware
+
+    hardware = _Hardware(fails_from=_COUNT)
+    decoder = VideoDecoder(Codec.H264, _LIMITS, gpu=1)
+    monkeypatch.setattr("torch.cuda.device", device)
+    monkeypatch.setattr("torch.zeros", lambda *_, **__: None)
+    monkeypatch.setattr(video, "HWAccel", lambda _, device, **__: device)
+    monkeypatch.setattr(VideoDecoder, "_open", open_here)
+    decoder.feed(0, _units(Codec.H264)[0])
+    assert opened == [("1", 1)]
+    assert decoder.on_gpu
 
 
 def test_without_a_gpu_the_cpu_decodes() -> None:

@@ -8,6 +8,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import video
@@ -240,6 +241,22 @@ def test_hardware_is_opened_in_the_context_of_its_gpu(monkeypatch: pytest.Monkey
     decoder.feed(0, _units(Codec.H264)[0])
     assert opened == [("1", 1)]
     assert decoder.on_gpu
+
+
+@pytest.mark.gpu
+@codecs
+def test_a_gpu_decodes_as_the_cpu_does(codec: Codec, gpu: torch.device) -> None:
+    units = _units(codec, b_frames=2)
+    decoder = VideoDecoder(codec, _LIMITS, gpu.index)
+    decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)] + decoder.flush()
+    if not decoder.on_gpu:
+        pytest.skip("FFmpeg has no decoder on this GPU; its driver's video libraries may be missing")
+    found, expected = (sorted(each, key=lambda out: out.key) for each in (decoded, _decode(codec, list(units))))
+    assert [each.key for each in found] == [each.key for each in expected] == list(range(_COUNT))
+    for one, other in zip(expected, found, strict=True):
+        assert isinstance(one.outcome, np.ndarray)
+        assert isinstance(other.outcome, np.ndarray)
+        assert np.abs(one.outcome.astype(int) - other.outcome).mean() < 2
 
 
 def test_without_a_gpu_the_cpu_decodes() -> None:

@@ -15,7 +15,6 @@ from posewire.joints import COCO17
 from posewire_benchmark.gpu_check.agreement import Shown, agreement, drawn_people
 from posewire_models.bundle import LoadedBundle, load_bundle
 from posewire_models.detectors.center_heatmap import center_heatmap_detector
-from posewire_models.detectors.onnx_runtime import OnnxDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector, detection_network
 from posewire_models.device_transfer import own_stream
@@ -130,6 +129,8 @@ def test_an_onnx_detector_agrees(count: int, gpu: torch.device, tmp_path: Path) 
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this build of ONNX Runtime has no CUDA")
+    from posewire_models.detectors.onnx_runtime import OnnxDetector
+
     path = tmp_path / "people.onnx"
     onnx.save(yolox_of_pools(), path)
     rng = np.random.default_rng(0)

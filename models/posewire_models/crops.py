@@ -157,7 +157,7 @@ def normalise(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     return (crops - shift).mul_(factor)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache  # never forgotten: CUDA graphs go on reading them
 def _colour_constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # training uses them as well
         shift, spread = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))

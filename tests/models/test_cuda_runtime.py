@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from posewire_models.crops import _colour_constants
 from posewire_models.cuda_runtime import GraphedNetwork, Recorded, map_tensors, record_graph
+from posewire_models.detectors.yolox_boxes import cells_of
 from posewire_models.inference import runner
 from posewire_models.pose_mobilenet import PoseMobileNet
 from tests.models.small_networks import small_network
@@ -106,6 +108,18 @@ def test_it_may_be_called_with_and_without_gradients() -> None:
         run = GraphedNetwork(compute, SHAPE, CPU, SIZES, repeat)
         run(torch.zeros(1, *SHAPE))
     run(torch.zeros(1, *SHAPE))
+
+
+def test_constants_that_graphs_read_stay_where_they_are() -> None:
+    """A graph goes on reading them wherever they were when it was recorded."""
+
+    def constants(number: int) -> tuple[Tensor, ...]:
+        return *_colour_constants((number,) * 3, (1.0,) * 3, CPU), *cells_of((32, 32 * number), CPU)
+
+    first = constants(1)
+    for number in range(2, 100):
+        constants(number)
+    assert all(one is other for one, other in zip(first, constants(1), strict=True))
 
 
 @pytest.mark.gpu

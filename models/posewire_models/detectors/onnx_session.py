@@ -7,6 +7,8 @@ in posewire's cache.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -40,6 +42,7 @@ _KINDS = {
 }
 _NUMPY = {kind: torch.empty(0, dtype=kind).numpy().dtype.type for kind in _KINDS.values()}
 _ON_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
 
 
@@ -73,7 +76,11 @@ class OnnxSession:
         self._session = _open(path, device, self._stream)
         self._binds = self._stream is not None and self._session.get_providers()[0] != _ON_CPU
         if self._stream is not None and not self._binds:
-            log.warning("ONNX Runtime has no CUDA here: %s runs on the CPU", path.name)
+            log.warning(
+                "ONNX Runtime has no CUDA here, %s runs on the CPU: pip install 'onnxruntime-gpu[cuda]' for the CUDA "
+                "that torch has",
+                path.name,
+            )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.inputs: dict[str, list[Any]] = {each.name: each.shape for each in inputs}
         self.outputs: dict[str, list[Any]] = {each.name: each.shape for each in outputs}
@@ -143,9 +150,9 @@ def providers(
     if device.type != "cuda":
         return chosen
     options = {"device_id": str(device.index or 0), "user_compute_stream": str(stream)}
-    if "CUDAExecutionProvider" in available:
+    if _CUDA in available:
         # The default tries every algorithm for each new batch size, while serving.
-        chosen.insert(0, ("CUDAExecutionProvider", options | {"cudnn_conv_algo_search": "HEURISTIC"}))
+        chosen.insert(0, (_CUDA, options | {"cudnn_conv_algo_search": "HEURISTIC"}))
     if environment.get(TENSORRT_VARIABLE) == "1" and _TENSORRT in available:
         engines = {
             "trt_fp16_enable": "True",
@@ -160,7 +167,10 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     number = 0 if stream is None else stream.cuda_stream
-    chosen = providers(device, onnxruntime.get_available_providers(), os.environ, number)
+    available = onnxruntime.get_available_providers()
+    chosen = providers(device, available, os.environ, number)
+    if stream is not None and _CUDA in available:
+        _load_cuda()
     try:
         path.open("rb").close()
     except OSError as error:
@@ -178,6 +188,15 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
             del chosen[0]
 
 
-def in_one_line(error: Exception) -> str:
-    """An error of ONNX Runtime, whose messages often have several lines, as one line."""
-    return " ".join(str(error).split())
+def _load_cuda() -> None:
+    """Load the CUDA libraries that ONNX Runtime needs and does not find by itself: those that torch has not loaded."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        onnxruntime.preload_dlls()
+    if said.getvalue():
+        log.warning("ONNX Runtime: %s", in_one_line(said.getvalue()))
+
+
+def in_one_line(message: object) -> str:
+    """What ONNX Runtime says, often in several lines, as one line."""
+    return " ".join(str(message).split())

@@ -108,6 +108,7 @@ class _In(nn.Module):
 
     def __init__(self, part: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
+        _standardise_batch_norms(part)
         self.part = part.to(dtype)
         self._dtype = dtype
 
@@ -130,6 +131,25 @@ def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
         part = getattr(holder, name, None)
         if isinstance(part, nn.Module):
             setattr(holder, name, _In(part, dtype))
+
+
+@torch.no_grad()
+def _standardise_batch_norms(network: nn.Module) -> None:
+    """Rewrite batch norms, in evaluation mode, to mean 0 and variance 1.
+
+    In float16, variances of filters that hardly respond would be 0, which without an epsilon becomes a factor of
+    infinity; and those of filters that respond strongly would be infinite.
+    """
+    from torchvision.ops import FrozenBatchNorm2d
+
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d)]
+    norm: Any
+    for norm in norms:
+        norm.weight.mul_((norm.running_var + norm.eps).rsqrt())
+        norm.bias.sub_(norm.running_mean * norm.weight)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1)
+        norm.eps = 0.0
 
 
 def _cast(values: Any, dtype: torch.dtype) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import functools
 
 import cv2
 import torch
@@ -73,7 +73,7 @@ def decode_logits(predictions: Tensor, input_size: tuple[int, int]) -> Tensor:
     )
 
 
-@lru_cache(maxsize=16)
+@functools.cache  # never forgotten: CUDA graphs go on reading them
 @torch.inference_mode(mode=False)  # the cached tensors are used in training too
 def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Column and row `(cells, 2)` and stride `(cells, 1)` of every cell, in the order of the output."""

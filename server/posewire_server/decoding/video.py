@@ -114,10 +114,13 @@ class VideoDecoder:
             self._context, self.on_gpu, self._proven = context, True, False
 
     def _open_on(self, gpu: int) -> av.VideoCodecContext:
-        torch.zeros(1, device=f"cuda:{gpu}")  # makes torch's CUDA context current in this thread
-        # Streams share that context: FFmpeg would create one of hundreds of megabytes for each.
-        hardware = HWAccel("cuda", device=str(gpu), allow_software_fallback=True, options={"current_ctx": "1"})
-        return self._open(hardware)
+        # FFmpeg takes the CUDA context that is current in this thread: torch's of that GPU, which all streams share. It
+        # would create one of hundreds of megabytes for each.
+        with torch.cuda.device(gpu):
+            torch.zeros(1, device="cuda")
+            return self._open(
+                HWAccel("cuda", device=str(gpu), allow_software_fallback=True, options={"current_ctx": "1"})
+            )
 
     def _open(self, hardware: HWAccel | None = None) -> av.VideoCodecContext:
         context = av.CodecContext.create(_NAMES[self._codec], "r", hwaccel=hardware)

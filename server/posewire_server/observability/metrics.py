@@ -5,6 +5,7 @@ A frame is counted after its result has been sent, so counting delays nobody. No
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -24,6 +25,8 @@ from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.wire.status import error_reason
 
 __all__ = ["Metrics", "MetricsExporter", "StreamEnding"]
+
+log = logging.getLogger(__name__)
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
 _NETWORKS = ("detect", "flow", "pose")
@@ -181,10 +184,14 @@ class _Readable(Collector):
         return [GaugeMetricFamily(self._name, self._text)]
 
     def collect(self) -> Iterator[Metric]:
-        """See `Collector`."""
+        """See `Collector`. If it cannot be read, the other metrics are exported without it."""
         family = GaugeMetricFamily(self._name, self._text, labels=[self._label] if self._label else [])
-        for value, reading in self._readings():
-            family.add_metric([value] if self._label else [], reading)
+        try:
+            for value, reading in self._readings():
+                family.add_metric([value] if self._label else [], reading)
+        except Exception as error:  # noqa: BLE001  a GPU that has failed gives no numbers either
+            log.warning("the metric %s cannot be read: %s", self._name, error)
+            return
         yield family
 
 

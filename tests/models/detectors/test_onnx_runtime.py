@@ -202,6 +202,7 @@ def test_where_tensorrt_fails_the_next_provider_keeps_its_stream(
 ) -> None:
     """ONNX Runtime's own second attempt forgets all options: results would be read before they are there."""
     asked: list[Any] = []
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None)
 
     def session(*_: object, providers: list[Any], enable_fallback: int) -> Any:
         assert not enable_fallback
@@ -220,6 +221,34 @@ def test_where_tensorrt_fails_the_next_provider_keeps_its_stream(
     assert opened["CUDAExecutionProvider"]["user_compute_stream"] == "7"
     assert asked == [gpus, gpus[1:]]
     assert "TensorrtExecutionProvider does not take people.onnx: no libnvinfer.so" in caplog.text
+
+
+@pytest.mark.parametrize("available", [["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]])
+def test_cuda_is_loaded_before_a_session_needs_it(
+    available: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Torch has loaded most of it, but no longer cuRAND, without which everything would run on the CPU."""
+    happened: list[str] = []
+
+    def load() -> None:
+        happened.append("load")
+        print("Failed to load libcurand.so.10:\nno such file")
+
+    monkeypatch.setattr("onnxruntime.preload_dlls", load)
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: happened.append("open"))
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: available)
+    (tmp_path / "people.onnx").touch()
+    stream: Any = SimpleNamespace(cuda_stream=7)
+    onnx_session._open(tmp_path / "people.onnx", torch.device("cuda", 0), stream)
+    onnx_session._open(tmp_path / "people.onnx", CPU, None)
+    loads = len(available) > 1
+    assert happened == [*(["load"] if loads else []), "open", "open"]
+    assert ("Failed to load libcurand.so.10: no such file" in caplog.text) is loads
+    assert capfd.readouterr() == ("", "")
 
 
 def test_yolox_suppresses_doubles(tmp_path: Path) -> None:

@@ -14,7 +14,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from posewire_models.detectors import torchvision_models
 from posewire_models.detectors.selection import DetectorSettings, select_people
-from posewire_models.detectors.torchvision_models import TorchvisionDetector, default_weights, detection_network
+from posewire_models.detectors.torchvision_models import (
+    TorchvisionDetector,
+    compute_in,
+    default_weights,
+    detection_network,
+)
 from posewire_models.frames import Frame
 from posewire_models.published.store import Store
 from posewire_models.weights import WeightsError
@@ -93,6 +98,24 @@ def test_layers_compute_in_half_and_boxes_in_full(name: str, tmp_path: Path, mon
     assert len(np.unique(found.boxes % 1)) > len(found)
 
 
+@pytest.mark.parametrize("norm", [FrozenBatchNorm2d(4, eps=0.0), nn.BatchNorm2d(4, eps=0.0)])
+def test_filters_that_hardly_respond_or_very_strongly_are_no_trouble_in_half(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    network = nn.Module()
+    network.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm).eval().requires_grad_(False)
+    # Outside of float16, as they are in published weights; responses are of their size.
+    gain = torch.tensor([1e-5, 1e-3, 1.0, 1e3])
+    network.backbone[0].weight.mul_(gain.view(-1, 1, 1, 1))
+    norm.running_mean.copy_(0.1 * gain)  # type: ignore[operator]
+    norm.running_var.copy_(gain.square())  # type: ignore[operator]
+    norm.weight.copy_(torch.tensor([1e-6, 1.0, 2.0, 1.0]))  # type: ignore[operator]
+    norm.bias.copy_(torch.tensor([0.5, -0.5, 1.0, 0.0]))  # type: ignore[operator]
+    pictures = torch.rand(2, 3, 8, 8)
+    expected = network.backbone(pictures)
+    compute_in(network, torch.float16)
+    torch.testing.assert_close(network.backbone(pictures), expected, rtol=0, atol=5e-3)
+
+
 @pytest.mark.parametrize(
     ("name", "epsilon"),
     [
@@ -107,7 +130,7 @@ def test_batch_norms_are_frozen_as_in_the_published_weights(
     monkeypatch.setattr(torchvision_models, "read_state", lambda path: {})
     monkeypatch.setattr(torchvision_models, "load_strict", lambda network, state, source: loaded.append(network))
     with torch.device("meta"):
-        TorchvisionDetector(name, tmp_path / "w.pth", DetectorSettings(), torch.device("meta"))
+        TorchvisionDetector(name, tmp_path / "w.pth", DetectorSettings(), torch.device("meta"), "float32")
     norms = [module for module in loaded[0].modules() if "BatchNorm" in type(module).__name__]
     assert norms
     assert all(isinstance(norm, FrozenBatchNorm2d) and norm.eps == epsilon for norm in norms)

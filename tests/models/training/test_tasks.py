@@ -61,6 +61,12 @@ def start(folder: Path, samples: int, more: str = "", overrides: Sequence[str] =
     return run("pose", config, data_root=folder / "data", overrides=overrides, **arguments)
 
 
+def _losses(run_folder: Path) -> list[float]:
+    """Of a run, in the order of its reports."""
+    lines = (run_folder / "curves.csv").read_text().splitlines()
+    return [float(line.split(",")[2]) for line in lines if ",loss," in line]
+
+
 def test_pose_training_overfits_64_pictures(tmp_path: Path) -> None:
     write_coco(tmp_path / "data", 64)
     trained = start(tmp_path, samples=32 * 160)
@@ -68,6 +74,18 @@ def test_pose_training_overfits_64_pictures(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "samples.png").exists()
     weights = read_state(tmp_path / "run" / "weights.safetensors")
     assert weights["final_layer.weight"].dtype == torch.float16
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_goes_on_on_a_cpu(gpu: torch.device, tmp_path: Path) -> None:
+    write_coco(tmp_path / "data", 16)
+    parts = ("half_body", "colour", "blur", "cutout", "paste", "any_angle")
+    settings = ["loop.schedule.batch_size=16", *(f"augment.{part}=0.5" for part in parts)]
+    there = [f"device='{gpu}'", "loop.precision='bf16'", "loop.log_every=1"]
+    assert start(tmp_path, samples=16 * 40, overrides=[*settings, *there]).steps == 40
+    losses = _losses(tmp_path / "run")
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert start(tmp_path, samples=16 * 42, overrides=[*settings, "device='cpu'"], resume=True).steps == 42
 
 
 def test_held_out_sets_of_one_format_are_measured_each(tmp_path: Path) -> None:
@@ -283,9 +301,5 @@ schedule = {{ batch_size = 4, lr = 1e-3, samples = 160 }}
 """)
     trained = run("flow", config)
     assert {"joint_epe", "dis_joint_epe"} <= trained.figures.keys()
-    losses = [
-        float(line.split(",")[2])
-        for line in (tmp_path / "run" / "curves.csv").read_text().splitlines()
-        if ",loss," in line
-    ]
+    losses = _losses(tmp_path / "run")
     assert sum(losses[-4:]) < sum(losses[:4])

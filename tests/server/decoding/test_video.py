@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import av.error
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import video
@@ -213,6 +216,47 @@ def test_hardware_that_gives_pictures_stays(monkeypatch: pytest.MonkeyPatch) -> 
     assert decoder.on_gpu
     assert _failed(decoded) == list(range(5, _COUNT))  # it fails units as any decoder does
     assert [each.key for each in decoded] == list(range(_COUNT))
+
+
+def test_hardware_is_opened_in_the_context_of_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg takes whichever is current; torch, done with another GPU, makes the one before current again."""
+    current, opened = [0], []
+
+    @contextmanager
+    def device(number: int) -> Iterator[None]:
+        current.append(number)
+        yield
+        current.pop()
+
+    def open_here(_: VideoDecoder, on: str) -> _Hardware:
+        opened.append((on, current[-1]))
+        return hardware
+
+    hardware = _Hardware(fails_from=_COUNT)
+    decoder = VideoDecoder(Codec.H264, _LIMITS, gpu=1)
+    monkeypatch.setattr("torch.cuda.device", device)
+    monkeypatch.setattr("torch.zeros", lambda *_, **__: None)
+    monkeypatch.setattr(video, "HWAccel", lambda _, device, **__: device)
+    monkeypatch.setattr(VideoDecoder, "_open", open_here)
+    decoder.feed(0, _units(Codec.H264)[0])
+    assert opened == [("1", 1)]
+    assert decoder.on_gpu
+
+
+@pytest.mark.gpu
+@codecs
+def test_a_gpu_decodes_as_the_cpu_does(codec: Codec, gpu: torch.device) -> None:
+    units = _units(codec, b_frames=2)
+    decoder = VideoDecoder(codec, _LIMITS, gpu.index)
+    decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)] + decoder.flush()
+    if not decoder.on_gpu:
+        pytest.skip("FFmpeg has no decoder on this GPU; its driver's video libraries may be missing")
+    found, expected = (sorted(each, key=lambda out: out.key) for each in (decoded, _decode(codec, list(units))))
+    assert [each.key for each in found] == [each.key for each in expected] == list(range(_COUNT))
+    for one, other in zip(expected, found, strict=True):
+        assert isinstance(one.outcome, np.ndarray)
+        assert isinstance(other.outcome, np.ndarray)
+        assert np.abs(one.outcome.astype(int) - other.outcome).mean() < 2
 
 
 def test_without_a_gpu_the_cpu_decodes() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import generate_latest
 
 from posewire.v1 import pose_pb2
 from posewire_server import errors
@@ -72,6 +73,18 @@ def test_gauges_are_read_when_they_are_asked_for() -> None:
     assert _value(metrics, "waiting", stage="pose") == 1
     waiting["pose"] = 7
     assert _value(metrics, "waiting", stage="pose") == 7
+
+
+def test_a_gauge_that_cannot_be_read_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> list[tuple[str, float]]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    metrics = Metrics()
+    metrics.read_when_asked("posewire_device_memory_bytes", "Memory.", "kind", fail)
+    exported = generate_latest(metrics.registry).decode()
+    assert "posewire_frames_tracked_total" in exported
+    assert "device_memory" not in exported
+    assert "posewire_device_memory_bytes cannot be read: CUDA error" in caplog.text
 
 
 def test_every_server_counts_for_itself() -> None:

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from posewire.joints import COCO17, POSETRACK15
 from posewire_evaluation.errors import EvaluationError
-from posewire_evaluation.identity import score_identities
+from posewire_evaluation.identity import check_trackeval, score_identities
 from posewire_evaluation.pose_similarity import object_keypoint_similarity
 from posewire_evaluation.sequences import PoseFrame, PoseSequence
 from tests.evaluation.people import JOINTS, changed, frame, pose, random_pair, renamed, sequence, shuffled, walk
@@ -125,8 +125,14 @@ def test_people_without_any_joint_are_passed_over() -> None:
 
 def test_trackeval_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
-    with pytest.raises(EvaluationError, match="pip install --no-deps trackeval"):
-        score_identities([(ONE, ONE)])
+    for needs_it in (check_trackeval, lambda: score_identities([(ONE, ONE)])):
+        with pytest.raises(EvaluationError, match="pip install --no-deps trackeval"):
+            needs_it()
+
+
+def test_a_sequence_without_people_adds_nothing() -> None:
+    empty = sequence(frame(0, {}))
+    assert score_identities([(empty, empty), (ONE, ONE)]) == score_identities([(ONE, ONE)])
 
 
 def test_nothing_to_score_is_refused() -> None:

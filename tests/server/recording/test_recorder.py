@@ -255,7 +255,7 @@ def test_a_stream_in_which_no_part_can_begin_leaves_others_their_room(
 def test_a_number_that_comes_again_begins_no_part(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 40_000)
     recording = opened(recorder)
-    for number in (10, 11, 12, 3):
+    for number in (10, 11, 12, 3, 4):
         recording.request(frame(number, 4000))
     for number in (10, 11, 12):
         recording.response(tracked(number))
@@ -380,7 +380,13 @@ def test_what_cannot_be_written_ends_that_recording_and_no_other(
 
 def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder(tmp_path, 3_000)
-    record(recorder, "cam", frames=1, size=5000)
+    recording = opened(recorder, "cam")
+    recording.request(frame(0, 5000))
+    until_written(recorder)
+    recording.request(frame(1))
+    assert recorder.streams == 0  # its share of the room is there for others, though the stream goes on
+    recording.end()
+    assert recorder.streams == 0
     recorder.close()
     (path,) = tmp_path.iterdir()
     assert "--record-max-mb" in str(Recording.read(path).ending)

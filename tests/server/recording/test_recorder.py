@@ -97,6 +97,7 @@ def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
         refused = StreamRecording(recorder)
         refused.request(request)
         refused.end("the call ended")
+    assert recorder.streams == 0
     recorder.close()
     assert list(tmp_path.iterdir()) == []
 

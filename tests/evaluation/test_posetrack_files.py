@@ -45,7 +45,7 @@ def test_both_years_are_read(as_file: Callable[..., Any], seed: int | None, tmp_
     truth, predicted = (TWO, TWO) if seed is None else random_pair(seed)
     read = read_posetrack(written(tmp_path / "000007_x.json", as_file(predicted, predictions=True)), predictions=True)
     assert (read.name, read.joint_set) == ("000007_x", POSETRACK15)
-    assert read.pictures.endswith("/000001_walk")
+    assert read.pictures in ("images/000001_walk", "images/bonn/000001_walk")
     for one, other in zip(read.frames, predicted.frames, strict=True):
         assert (one.joints[one.present] == other.joints[other.present]).all()
         assert one.ids.tolist() == other.ids.tolist()

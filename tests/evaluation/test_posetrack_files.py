@@ -103,6 +103,28 @@ def test_values_of_2017_may_be_empty_brackets(tmp_path: Path) -> None:
     assert np.isnan(read.head_sizes).all()
 
 
+def test_single_values_of_2017_may_be_without_brackets(tmp_path: Path) -> None:
+    region = [[0, 0], [9, 0], [9, 9]]
+    people = sequence(frame(0, {1: pose(100, only=["nose"])}, ignore_regions=[region]))
+    content = as_2017(people)
+    (entry,) = content["annolist"]
+    (entry["image"],), (rect,), (entry["ignore_regions"],) = entry["image"], entry["annorect"], entry["ignore_regions"]
+    (rect["annopoints"],) = rect["annopoints"]
+    (rect["annopoints"]["point"],) = rect["annopoints"]["point"]
+    entry["annorect"] = {key: value[0] if isinstance(value, list) else value for key, value in rect.items()}
+    people.frames[0].joints[:, :, 2] = 1
+    same(read_posetrack(written(tmp_path / "a.json", content)), people)
+
+
+def test_of_a_joint_of_2017_that_occurs_twice_the_first_counts(tmp_path: Path) -> None:
+    people = sequence(frame(0, {1: pose(100)}))
+    content = as_2017(people)
+    points = content["annolist"][0]["annorect"][0]["annopoints"][0]["point"]
+    points.append(points[0] | {"x": [5.0]})
+    people.frames[0].joints[:, :, 2] = 1
+    same(read_posetrack(written(tmp_path / "a.json", content)), people)
+
+
 def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     content = as_2018(walk(3))
     content["images"].reverse()

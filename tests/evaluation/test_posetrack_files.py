@@ -142,6 +142,13 @@ def test_frames_are_known_by_the_numbers_in_their_names(name: str, tmp_path: Pat
     assert read.frames[0].joints[0, 0, 0] == walk().frames[0].joints[0, 0, 0]
 
 
+def test_frames_without_a_number_are_known_by_their_place(tmp_path: Path) -> None:
+    content = as_2018(walk(3))
+    for image, name in zip(content["images"], "cab", strict=True):
+        image["file_name"] = f"images/walk/{name}.jpg"
+    assert [each.number for each in read_posetrack(written(tmp_path / "a.json", content)).frames] == [0, 1, 2]
+
+
 def test_what_the_writer_writes(tmp_path: Path) -> None:
     joints = np.random.default_rng(0).uniform(1, 90, (19, 3)).astype(np.float32)
     joints[:, 2] /= 100

@@ -48,6 +48,7 @@ async def test_latest_drops_the_oldest() -> None:
     for number in range(5):
         await inbox.put(Item(number))
     assert drops == [(0, DropReason.SUPERSEDED), (1, DropReason.SUPERSEDED), (2, DropReason.SUPERSEDED)]
+    assert inbox.held_back == 0
     assert await _rest(inbox) == [3, 4]
 
 

@@ -76,7 +76,7 @@ def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
     (path,) = (tmp_path / "new").iterdir()
     assert path.name.endswith(FINISHED)
     assert "cam" in path.name
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path)] == [0o700, 0o600]
     assert b"secret" not in path.read_bytes()
     assert b"picture" in path.read_bytes()
     assert CONFIG.config.resume.token == b"secret"  # what the service works with is left alone

@@ -139,7 +139,7 @@ class PoseFrame:
     def fault(self, joint_set: JointSet) -> str | None:
         """What is wrong with this frame if its poses are of `joint_set`; None: nothing."""
         joints = len(joint_set)
-        if self.joints.ndim != 3 or self.joints.shape[1:] != (joints, 3):
+        if self.joints.shape[1:] != (joints, 3):
             return f"poses of shape {self.joints.shape}, (n, {joints}, 3) expected: another joint set?"
         of_people = (self.ids, self.joints, self.present, self.scores, self.head_sizes, self.boxes)
         if len({len(part) for part in of_people}) > 1 or self.present.shape != self.joints.shape[:2]:

@@ -161,7 +161,7 @@ def as_2017(content: PoseSequence, *, predictions: bool = False) -> dict[str, An
 
 def _head_box(size: float) -> list[float]:
     """A box whose diagonal, times 0.6, is the size: its sides are as 3 to 4."""
-    return [0.0, 0.0, size, size / 0.75]
+    return [50.0, 30.0, size, size / 0.75]
 
 
 def written(path: Path, content: object) -> Path:

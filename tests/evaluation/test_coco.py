@@ -27,7 +27,7 @@ def people(seed: int, images: int = 12) -> tuple[dict[str, Any], list[dict[str, 
     for image in range(1, images + 1):
         for _ in range(int(rng.integers(0, 5))):
             width, height = (float(side) for side in rng.uniform(15, 200, 2))
-            x, y = (float(place) for place in rng.uniform(0, 400, 2))
+            x, y = (float(place) for place in rng.uniform(-30, 400, 2))
             xy = rng.uniform((x, y), (x + width, y + height), (17, 2))
             seen = rng.integers(0, 3, 17) if rng.random() < 0.8 else np.zeros(17, int)
             annotation = {"id": len(annotations) + 1, "image_id": image, "category_id": 1, "area": 0.5 * width * height}
@@ -36,7 +36,9 @@ def people(seed: int, images: int = 12) -> tuple[dict[str, Any], list[dict[str, 
                 "iscrowd": int(rng.random() < 0.1),
                 "num_keypoints": int((seen > 0).sum()),
             }
-            annotation["keypoints"] = np.column_stack([xy * (seen > 0)[:, None], seen]).ravel().tolist()
+            # Whole numbers, as in COCO's own files.
+            keypoints = np.column_stack([xy * (seen > 0)[:, None], seen])
+            annotation["keypoints"] = np.rint(keypoints).astype(int).ravel().tolist()
             annotations.append(annotation)
             if rng.random() < 0.85:
                 moved = xy + rng.normal(0, 0.04 * np.sqrt(width * height), (17, 2))
@@ -158,6 +160,7 @@ def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], 
     ("change", "said"),
     [
         (_set("num_keypoints", KeyError), r"gt\.json: annotation 2 \(image \d+\): it has no `num_keypoints`"),
+        (_set("image_id", KeyError), r"annotation 2 \(image None\): it has no `image_id`"),
         (_set("area", KeyError), r"has no `area`"),
         (_set("keypoints", [0.0] * 45), r"annotation 2 .*: `keypoints` is not a list of 51 numbers"),
         # With each of the following pycocotools gives other numbers, or breaks off.

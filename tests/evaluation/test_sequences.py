@@ -42,6 +42,7 @@ NAN[3, 0] = np.nan
         (lambda: PoseFrame.of(3, [5, 5], np.stack([pose(1), pose(2)])), "frame 3: id 5 is given to 2 people"),
         (lambda: PoseFrame.of(3, [5], np.zeros((1, 17, 3))), r"frame 3: poses of shape \(1, 17, 3\)"),
         (lambda: PoseFrame.of(3, [5, 6], pose(1)[None]), "frame 3: .* disagree"),
+        (lambda: PoseFrame.of(3, [5], pose(1)[None], present=[[True, False]]), "frame 3: .* disagree"),
         (lambda: PoseFrame.of(3, [5], pose(1)[None], scores=[np.nan]), "frame 3: the score of the person with id 5"),
         (lambda: frame(1, {}), "frame 1: it comes after frame 1"),
     ],

@@ -299,6 +299,21 @@ async def test_flow_is_estimated_by_whom_it_was_estimated(
     assert now == asked
 
 
+async def test_a_unit_whose_number_was_used_before_changes_no_time(tmp_path: Path) -> None:
+    frames = units(6)
+    for number, frame in enumerate(frames):
+        frame.capture_time.FromMilliseconds(500 * number)
+    frames.insert(3, frames[2])
+    then: list[str] = []
+    now: list[str] = []
+    by_gap = [
+        replace(networks(), flow=FlowByGap(NotedFlow("near", each), NotedFlow("far", each))) for each in (then, now)
+    ]
+    recording, _ = await recorded_as_sent(tmp_path, frames, by_gap[0], codec=pose_pb2.CODEC_H264)
+    await explain(recording, 5, by_gap[1])
+    assert now == then[-5:] == ["far"] * 5
+
+
 async def test_the_last_frames_of_a_video_are_explained_though_they_come_late(tmp_path: Path) -> None:
     recording, answers = await recorded_as_sent(tmp_path, units(12, b_frames=2), networks(), codec=pose_pb2.CODEC_H264)
     assert answers.tracked.keys() == set(range(12))

@@ -31,7 +31,8 @@ _NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
 _ROW_STEP = 64
 # No picture of either standard has more rows.
 _MOST_ROWS = 2**15
-# If a hardware decoder has given no picture after this many units, the CPU decodes them again and takes over.
+# If a hardware decoder has given no picture after this many units, counted from a key frame, the CPU decodes them again
+# and takes over.
 _TRIAL_UNITS = 64
 
 
@@ -64,7 +65,7 @@ class VideoDecoder:
         self._inside: list[int] = []  # keys fed but not yet returned, increasing
         self._proven = True  # whether the decoder has given a picture; always true of the CPU's
         self._trial: list[tuple[int, bytes]] = []  # units fed before it is proven
-        self._had_key_frame = False  # whether one of them was a key frame
+        self._tried = 0  # how many of them came since the first key frame
 
     def feed(self, key: int, data: bytes) -> list[Decoded]:
         """See `FrameDecoder`."""
@@ -74,8 +75,8 @@ class VideoDecoder:
             self._take_up(self._untried_gpu)
         self._inside.append(key)
         if not self._proven:
-            self._trial = [*self._trial[-_TRIAL_UNITS:], (key, data)]
-            self._had_key_frame = self._had_key_frame or self.starts_here(data)
+            self._trial = [*self._trial[-_TRIAL_UNITS - _MAX_REORDERED :], (key, data)]
+            self._tried += self._on_trial or self.starts_here(data)
         try:
             frames = self._context.decode(_packet(key, data))
         except (av.error.FFmpegError, MemoryError, ValueError) as error:
@@ -86,7 +87,7 @@ class VideoDecoder:
             self._proven = True
             self._trial.clear()
         if self._on_trial:
-            return [] if len(self._trial) < _TRIAL_UNITS else self._begin_again(None)
+            return [] if self._tried < _TRIAL_UNITS else self._begin_again(None)
         return [*self._come_out(frames), *self._given_up(but=self._held_back())]
 
     def flush(self) -> list[Decoded]:
@@ -135,7 +136,7 @@ class VideoDecoder:
     @property
     def _on_trial(self) -> bool:
         """Whether a hardware decoder has been fed a key frame but has given no picture yet."""
-        return not self._proven and self._had_key_frame
+        return not self._proven and self._tried > 0
 
     def _begin_again(self, error: Exception | None) -> list[Decoded]:
         """Replace a hardware decoder that has given no picture by the CPU, and decode its units again."""

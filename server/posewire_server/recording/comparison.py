@@ -40,10 +40,9 @@ class Comparison:
             self.differences.append((number, difference))
 
     def _difference(self, recorded: Outcome, now: Outcome) -> str:
-        if type(recorded) is not type(now):
-            return f"recorded: {_described(recorded)}; now: {_described(now)}"
         if not isinstance(recorded, track_pb2.TrackedFrame) or not isinstance(now, track_pb2.TrackedFrame):
-            return "" if _described(recorded) == _described(now) else f"{_described(recorded)}; now: {_described(now)}"
+            was, is_now = _described(recorded), _described(now)
+            return "" if was == is_now else f"recorded: {was}; now: {is_now}"
         before = {person.id: person for person in recorded.people}
         after = {person.id: person for person in now.people}
         if self.renamed:

@@ -132,12 +132,12 @@ def _decoded(
     )
     last = -1
     for key, frame in enumerate(recording.frames_to_repeat()):
-        moment_s = clock.received(captured_s(frame), arrived_s=0.0)
-        recorded = recording.outcomes.get(frame.number)
-        # A repeated number does not belong to the frame that was tracked.
-        if isinstance(recorded, track_pb2.TrackedFrame) and frame.number > last:
-            boxes = boxes_from(frame.boxes, _NO_LIMITS) if frame.HasField("boxes") else None
-            inside[key] = _Fed(recorded, boxes, moment_s)
+        if frame.number > last:  # a repeated number belongs to another frame, and its time does not count
+            moment_s = clock.received(captured_s(frame), arrived_s=0.0)
+            recorded = recording.outcomes.get(frame.number)
+            if isinstance(recorded, track_pb2.TrackedFrame):
+                boxes = boxes_from(frame.boxes, _NO_LIMITS) if frame.HasField("boxes") else None
+                inside[key] = _Fed(recorded, boxes, moment_s)
         last = max(last, frame.number)
         yield from decoder.feed(key, frame.data)
     yield from decoder.flush()

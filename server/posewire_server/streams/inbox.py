@@ -87,7 +87,7 @@ class Inbox(Generic[Item]):
     async def put(self, item: Item) -> None:
         """Add an item; under ALL, wait until there is room."""
         self.held_back += self._policy is DropPolicy.ALL and len(self._items) > 0
-        while self._policy is DropPolicy.ALL and not self._draining and len(self._items) >= self._capacity:
+        while self._policy is DropPolicy.ALL and len(self._items) >= self._capacity:
             self._room.clear()
             await self._room.wait()
         if self._draining:

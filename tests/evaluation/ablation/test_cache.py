@@ -57,6 +57,8 @@ def test_everything_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     cache.store_poses("a", "d2", known)
     np.testing.assert_array_equal(cache.poses("a", "d2", 4).get(3, BOXES[:2]), POSES)
     assert len(cache.poses("a", "unknown", 4)) == 0
+    with pytest.raises(CacheError, match=r"poses\.npz is damaged \(its poses have the shape \(4, 3\), not \(17, 3\)\)"):
+        cache.poses("a", "d2", 17)
 
 
 def test_fields_keep_their_displacements(tmp_path: Path) -> None:
@@ -69,6 +71,14 @@ def test_fields_keep_their_displacements(tmp_path: Path) -> None:
     back = cache.flow("a", "d")
     assert back.shape == grids.shape
     np.testing.assert_allclose(back, grids, rtol=2**-10, atol=1e-3)
+
+
+def test_a_video_of_one_frame_has_no_field(tmp_path: Path) -> None:
+    cache = NetworkCache(tmp_path)
+    with cache.storing_flow("a", "d"):
+        pass
+    assert cache.has_flow("a", "d")
+    assert len(cache.flow("a", "d")) == 0
 
 
 def test_wide_fields_are_reduced_and_say_the_same(tmp_path: Path) -> None:

@@ -210,6 +210,15 @@ def test_hardware_that_takes_units_and_gives_nothing_is_replaced(
     assert _failed(pictures) == []
 
 
+def test_hardware_is_judged_by_what_comes_after_a_key_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_TRIAL_UNITS", 8)
+    units = _units(Codec.H264, b_frames=2)[1:]  # joins a camera 11 units before a key frame, which is not shown at once
+    decoder = _with_hardware(monkeypatch, fails_from=1000)
+    decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)] + decoder.flush()
+    assert decoder.on_gpu
+    assert sorted(each.key for each in decoded) == list(range(len(units)))
+
+
 def test_hardware_that_gives_pictures_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = _with_hardware(monkeypatch, fails_from=5)
     decoded = [out for key, unit in enumerate(_units(Codec.H264)) for out in decoder.feed(key, unit)]

@@ -20,6 +20,7 @@ def one_person(*joints: float) -> track_pb2.TrackedFrame:
 
 
 FAILED = track_pb2.FailedFrame(reason=track_pb2.FAILURE_REASON_UNDECODABLE)
+BAD_BOXES = track_pb2.FailedFrame(reason=track_pb2.FAILURE_REASON_BAD_BOXES)
 DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
 
 
@@ -37,6 +38,8 @@ DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
         (people(_1=10), FAILED, "now: failed"),
         (FAILED, FAILED, ""),
         (FAILED, DROPPED, "now: dropped"),
+        (FAILED, people(_1=10), "recorded: failed (FAILURE_REASON_UNDECODABLE); now: tracked, ids 1"),
+        (FAILED, BAD_BOXES, "recorded: failed (FAILURE_REASON_UNDECODABLE); now: failed (FAILURE_REASON_BAD_BOXES)"),
     ],
 )
 def test_what_differs_is_said(recorded: Outcome, now: Outcome, says: str) -> None:

@@ -76,7 +76,7 @@ def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
     (path,) = (tmp_path / "new").iterdir()
     assert path.name.endswith(FINISHED)
     assert "cam" in path.name
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path)] == [0o700, 0o600]
     assert b"secret" not in path.read_bytes()
     assert b"picture" in path.read_bytes()
     assert CONFIG.config.resume.token == b"secret"  # what the service works with is left alone
@@ -97,6 +97,7 @@ def test_a_stream_that_never_began_leaves_no_file(tmp_path: Path) -> None:
         refused = StreamRecording(recorder)
         refused.request(request)
         refused.end("the call ended")
+    assert recorder.streams == 0
     recorder.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -255,7 +256,7 @@ def test_a_stream_in_which_no_part_can_begin_leaves_others_their_room(
 def test_a_number_that_comes_again_begins_no_part(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, 40_000)
     recording = opened(recorder)
-    for number in (10, 11, 12, 3):
+    for number in (10, 11, 12, 3, 4):
         recording.request(frame(number, 4000))
     for number in (10, 11, 12):
         recording.response(tracked(number))
@@ -380,7 +381,13 @@ def test_what_cannot_be_written_ends_that_recording_and_no_other(
 
 def test_a_recording_without_room_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder(tmp_path, 3_000)
-    record(recorder, "cam", frames=1, size=5000)
+    recording = opened(recorder, "cam")
+    recording.request(frame(0, 5000))
+    until_written(recorder)
+    recording.request(frame(1))
+    assert recorder.streams == 0  # its share of the room is there for others, though the stream goes on
+    recording.end()
+    assert recorder.streams == 0
     recorder.close()
     (path,) = tmp_path.iterdir()
     assert "--record-max-mb" in str(Recording.read(path).ending)
@@ -471,4 +478,6 @@ def test_what_a_killed_server_leaves_is_readable(tmp_path: Path) -> None:
     assert [each.kind for each in records(path)].count(Kind.REQUEST) == 3
     recorder.close()
     (finished,) = (tmp_path / "live").iterdir()
-    assert Recording.read(finished).ending == "the server stopped"  # told to stop, it finishes its files
+    whole = Recording.read(finished)
+    assert whole.ending == "the server stopped"  # told to stop, it finishes its files
+    assert left.seconds <= whole.seconds < left.seconds + 100

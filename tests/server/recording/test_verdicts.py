@@ -53,7 +53,9 @@ def test_a_rival_is_named() -> None:
 
 
 def test_what_took_no_part_is_told_too() -> None:
-    seen, config = observed(at([(0, 0), (300, 0)]), at([(0, 0), (300, 0), (301, 0)]))
+    boxes, joints = at([(0, 0), (300, 0), (301, 0)])
+    joints[2, 3:, 2] = 0  # as few as in an empty flow box
+    seen, config = observed(at([(0, 0), (300, 0)]), (boxes, joints))
     assert [verdict.id for verdict in verdicts(seen, config)].count(0) == 1
     (dropped,) = [verdict for verdict in verdicts(seen, config) if verdict.id == 0]
     assert "pose NMS" in dropped.why

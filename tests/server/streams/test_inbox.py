@@ -48,6 +48,7 @@ async def test_latest_drops_the_oldest() -> None:
     for number in range(5):
         await inbox.put(Item(number))
     assert drops == [(0, DropReason.SUPERSEDED), (1, DropReason.SUPERSEDED), (2, DropReason.SUPERSEDED)]
+    assert inbox.held_back == 0
     assert await _rest(inbox) == [3, 4]
 
 
@@ -100,11 +101,11 @@ async def test_draining_wakes_a_reader() -> None:
 async def test_a_video_that_overflows_goes_on_at_the_next_key_frame() -> None:
     drops = Drops()
     inbox = _inbox(DropPolicy.LATEST, drops, video=True)
-    for number in range(6):
-        await inbox.put(Item(number, key=number in (0, 4)))
-    # 2 finds the inbox full: 0 and 1 go, and 2 and 3 cannot be decoded without them.
-    assert [number for number, _ in drops] == [0, 1, 2, 3]
-    assert await _rest(inbox) == [4, 5]
+    for number in range(7):
+        await inbox.put(Item(number, key=number in (0, 5)))
+    # 2 finds the inbox full: 0 and 1 go, and 2 to 4 cannot be decoded without them.
+    assert [number for number, _ in drops] == [0, 1, 2, 3, 4]
+    assert await _rest(inbox) == [5, 6]
 
 
 @given(

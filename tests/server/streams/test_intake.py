@@ -118,14 +118,17 @@ async def test_under_latest_a_picture_is_decoded_when_its_turn_is_near_and_not_b
         await bench.send([(0, data)])
         first = await bench.intake.ready.get()
         assert first is not None
+        began_s = time.monotonic()
         await bench.send([(number, data) for number in (1, 2, 3)])
         assert bench.decoders.jobs == 1  # while the first is in the networks
         assert bench.outbox.drops == [1, 2]
+        await asyncio.sleep(0.02)
         bench.intake.next_may_be_decoded()
         second = await bench.intake.ready.get()
         assert second is not None
         assert second.frame_id.number == 3
         assert bench.decoders.jobs == 2
+        assert 20 <= second.queue_ms < second.queue_ms + second.decode_ms <= (time.monotonic() - began_s) * 1e3
 
 
 async def test_under_latest_a_picture_is_chosen_after_its_turn_has_come() -> None:

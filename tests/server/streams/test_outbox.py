@@ -35,7 +35,8 @@ def _id(number: int) -> FrameId:
 
 async def test_drops_ride_with_the_next_response() -> None:
     wire = Wire()
-    outbox = Outbox(wire.write)
+    outbox, given_up = Outbox(wire.write), []
+    outbox.on_given_up = lambda: given_up.append(1)
     outbox.dropped(_id(1), DropReason.SUPERSEDED)
     outbox.dropped(_id(2), DropReason.TOO_OLD)
     await outbox.failed(_id(3), Undecodable("cut off"))
@@ -50,6 +51,15 @@ async def test_drops_ride_with_the_next_response() -> None:
     assert second.resume_token == b"token"
     accounts = outbox.accounts
     assert (accounts.tracked, accounts.failed, accounts.dropped) == (1, 1, 2)
+    assert len(given_up) == 3
+
+
+async def test_only_what_the_server_had_no_time_for_is_late() -> None:
+    outbox = Outbox(Wire().write)
+    for number, reason in enumerate(DropReason):
+        outbox.dropped(_id(number), reason)
+    assert outbox.late == 2  # not what drains, or is beyond the client's allowance
+    assert outbox.accounts.dropped == 4
 
 
 async def test_drops_go_alone_if_nothing_else_goes() -> None:

@@ -182,6 +182,24 @@ async def test_a_drain_is_told_even_if_no_frame_was_lost(serve: Any, scripts: An
     assert caught.value.unanswered == ()
 
 
+async def test_a_drain_is_told_to_a_program_that_has_not_finished(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        yield scripts.tracked(await anext(stream.incoming()))
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        yield scripts.summary(1, 1)
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream:
+        await stream.send(pictures(1)[0])
+        assert (await anext(stream)).tracked
+        with pytest.raises(posewire.StreamDrained):
+            await anext(stream)
+        with pytest.raises(posewire.StreamDrained):
+            await stream.send(pictures(1)[0])
+    assert stream.summary is None
+
+
 async def test_a_drain_is_told_if_frames_were_given_up_after_the_last_was_sent(serve: Any, scripts: Any) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()

@@ -243,10 +243,13 @@ async def test_a_camera_that_ends_while_there_is_no_server_waits_for_none(serve:
             await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
 
     server = await serve(script)
-    client = AsyncClient(server.address, reconnect=QUICK)
-    async with client, client.track(drop_policy="latest") as stream:
+    client = AsyncClient(server.address, reconnect=ReconnectSettings(initial_s=100, max_s=100, give_up_after_s=300))
+    async with asyncio.timeout(20), client, client.track(drop_policy="latest") as stream:
         await stream.send(pictures(1)[0])
-        assert (await anext(stream)).reason == "disconnected"  # so it is looking for a server
+        assert (await anext(stream)).reason == "disconnected"
+        while len(server.service.streams) == 1:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # the next attempt is minutes away
         await stream.finish()
         assert await collect(stream) == []
     assert stream.summary == posewire.StreamSummary(1, 1, 0, 0, 1, identities=0)

@@ -70,7 +70,9 @@ def test_json_lines_begin_with_a_header_and_hold_a_line_a_frame(tmp_path: Path) 
         writer.write(tracked(0, person(3)))
         writer.write(missed(1))
     header, first, second = map(json.loads, path.read_text().splitlines())
+    assert list(header) == ["joints", "joint_set", "skeleton", "source", "settings", "models"]
     assert header["joints"] == list(NANO19.names)
+    assert header["joint_set"] == NANO19.name
     assert header["skeleton"] == [list(edge) for edge in NANO19.edges]
     assert header["source"] == "walk.mp4"
     assert header["settings"]["similarity"] == "flow"

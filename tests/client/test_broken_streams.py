@@ -143,9 +143,10 @@ async def test_a_drained_stream_says_where_to_go_on(serve: Any, scripts: Any) ->
             async for result in stream:
                 results.append((result.frame, result.reason))  # noqa: PERF401 -- the error comes in between
         except posewire.StreamDrained as drained:
-            resume = drained.resume
+            resume, words = drained.resume, str(drained)
         assert results[0] == (0, "")
         assert {reason for _, reason in results[1:]} == {"draining"}
+        assert "open another stream, with resume=" in words
         assert resume is not None
         assert resume.token == b"token"
         assert resume.last_frame == server.service.streams[0].frames[0].data

@@ -254,6 +254,7 @@ async def test_a_camera_that_ends_while_there_is_no_server_waits_for_none(serve:
         await stream.finish()
         assert await collect(stream) == []
     assert stream.summary == posewire.StreamSummary(1, 1, 0, 0, 1, identities=0)
+    assert len(server.service.streams) == 2
 
 
 async def test_a_camera_that_has_ended_looks_for_no_server(serve: Any, scripts: Any) -> None:

@@ -345,6 +345,7 @@ def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_vi
     assert [frame.image is None for frame in problems] == [True]
     assert "a.mp4" in problems[0].problem
     assert [frame.number for frame in frames] == list(range(60))
+    assert [frame.time_s for frame in frames] == sorted(frame.time_s for frame in frames)
 
 
 @pytest.mark.parametrize(
@@ -448,9 +449,12 @@ def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
         open_source(path)
 
 
-def test_names_that_mean_something_to_ffmpeg_are_taken_as_they_are(tmp_path: Path, make_video: MakeVideo) -> None:
-    path = make_video(tmp_path / "concat:a%03d.mp4", frames=2)
-    assert len(take(open_source(path))) == 2
+def test_names_that_mean_something_to_ffmpeg_are_taken_as_they_are(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_video(tmp_path / "concat:a%03d.mp4", frames=2)
+    monkeypatch.chdir(tmp_path)
+    assert len(take(open_source("concat:a%03d.mp4"))) == 2
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "passthrough"])
@@ -694,6 +698,8 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path: Path) -> None:
     for number, frame in enumerate(frames):
         assert frame.image is not None
         assert frame.image[3, 4].tolist() == pytest.approx([0, 0, 40 * number], abs=4)  # written as blue
+    beginning = open_source(tmp_path, max_frames=2)
+    assert beginning.frame_count == len(take(beginning)) == 2
 
 
 def test_digits_that_make_no_number_are_letters(tmp_path: Path) -> None:
@@ -762,6 +768,16 @@ def test_arrays_are_numbered_and_timed() -> None:
     assert isinstance(source, ArraySource)
     assert source.frame_count == 3
     assert [(frame.number, frame.time_s) for frame in source] == [(0, 0), (1, 0.5), (2, 1)]
+
+
+def test_frames_of_the_program_keep_all_but_their_number() -> None:
+    picture = np.zeros((4, 6, 3), np.uint8)
+    given = [SourceFrame(7, 1.5, image=picture, name="a"), SourceFrame(7, 2.0, problem="lost"), picture]
+    source = open_source(given, max_frames=2)
+    assert source.frame_count == 2
+    assert open_source(given, max_frames=9).frame_count == 3
+    taken = [(frame.number, frame.time_s, frame.name, frame.problem) for frame in source]
+    assert taken == [(0, 1.5, "a", ""), (1, 2.0, "", "lost")]
 
 
 def test_live_arrays_have_the_time_at_which_they_came() -> None:

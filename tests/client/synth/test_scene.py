@@ -53,6 +53,7 @@ def test_indices_behave_like_a_sequence() -> None:
     scene = small("easy", frames=3)
     assert len(scene) == len(list(scene)) == 3
     assert scene[-1].truth.index == 2
+    assert [frame.truth.time_s for frame in scene] == [number / scene.config.fps for number in range(3)]
     with pytest.raises(IndexError, match=r"0\.\.2"):
         scene[3]
 
@@ -74,10 +75,37 @@ def test_visible_joints_lie_in_their_box_and_on_their_person(walk: list[SceneFra
 @pytest.mark.parametrize("preset", PRESETS)
 def test_joints_outside_the_picture_are_marked_so_and_only_they(preset: str) -> None:
     for frame in small(preset, seed=2, frames=25, people=6, motion_blur=0.0):
-        joints = frame.truth.joints
+        truth = frame.truth
+        joints = truth.joints
         nearest = np.rint(joints[..., :2])
         outside = ((nearest < 0) | (nearest > np.array([SMALL["width"], SMALL["height"]]) - 1)).any(axis=-1)
         assert np.array_equal(joints[..., 2] == 0, outside)
+        inside, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (truth.boxes, truth.full_boxes))
+        assert (truth.visible_fraction[inside < 0.4 * whole] < 0.8).all()  # what is outside is not visible
+
+
+def test_the_head_box_holds_the_head(walk: list[SceneFrame]) -> None:
+    head = [NANO19.index(name) for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "head_top")]
+    for frame in walk:
+        truth = frame.truth
+        assert (truth.joints[:, head, :2] >= truth.head_boxes[:, None, :2] - 1).all()
+        assert (truth.joints[:, head, :2] <= truth.head_boxes[:, None, 2:] + 1).all()
+        heights = [boxes[:, 3] - boxes[:, 1] for boxes in (truth.head_boxes, truth.full_boxes)]
+        assert (heights[0] < 0.25 * heights[1]).all()
+
+
+def test_of_somebody_in_profile_only_the_near_shoulder_is_visible() -> None:
+    left, right, nose, *ears = map(NANO19.index, ("left_shoulder", "right_shoulder", "nose", "left_ear", "right_ear"))
+    seen = set()
+    for frame in small("crossing", seed=5, frames=15, fps=10.0, motion_blur=0.0):
+        truth = frame.truth
+        for joints, box, fraction in zip(truth.joints, truth.full_boxes, truth.visible_fraction, strict=True):
+            if fraction > 0.99 and abs(joints[left, 0] - joints[right, 0]) < 0.1 * (box[3] - box[1]):
+                faces_right = bool(joints[nose, 0] > joints[ears, 0].mean())
+                near, far = (right, left) if faces_right else (left, right)
+                assert (joints[near, 2], joints[far, 2]) == (2, 1)
+                seen.add(faces_right)
+    assert seen == {True, False}
 
 
 def test_joint_flow_is_the_motion_of_the_joints(walk: list[SceneFrame]) -> None:
@@ -213,6 +241,8 @@ def test_any_settings_give_consistent_frames(
         assert set(np.unique(truth.instances)) - {0} <= set(truth.ids.tolist())
         assert ((truth.visible_fraction >= 0) & (truth.visible_fraction <= 1)).all()
         assert (truth.boxes[:, :2] <= truth.boxes[:, 2:]).all()
+        assert (truth.boxes >= 0).all()
+        assert (truth.boxes[:, 2:] <= (width - 1, height - 1)).all()
         assert (truth.full_boxes[:, :2] <= truth.boxes[:, :2] + 1e-3).all()
 
 

@@ -146,6 +146,11 @@ def test_dense_flow_explains_the_pictures(preset: str) -> None:
         height, width = valid.shape
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         fetched = cv2.remap(after.image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        landed = np.rint(np.stack([x, y], axis=-1) + flow).astype(int)
+        stays = ((landed >= 0) & (landed < (width, height))).all(axis=-1)
+        there = after.truth.instances[np.clip(landed[..., 1], 0, height - 1), np.clip(landed[..., 0], 0, width - 1)]
+        assert not valid[~stays | (there != before.truth.instances)].any()
+        assert valid[stays & (there == 0) & (before.truth.instances == 0)].all()
         inside = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         inside &= before.truth.instances > 0  # the background is the easy part
         with_flow.append(np.abs(fetched.astype(int) - before.image)[inside].mean())
@@ -177,16 +182,23 @@ def test_people_keep_their_ids_when_they_leave_and_return() -> None:
 
 def test_who_is_hidden_says_so() -> None:
     """Where people cross, fractions fall below 1 and hidden joints are marked; both agree with the pixels."""
-    fractions, hidden = [], 0
+    fractions, hidden, nearer = [], 0, 0
     for frame in small("occlusion", seed=1, frames=60, fps=10.0):
         truth = frame.truth
         fractions += truth.visible_fraction.tolist()
         hidden += int((truth.joints[truth.visible_fraction < 0.3, :, 2] == 1).sum())
         for person, fraction in zip(truth.ids, truth.visible_fraction, strict=True):
             assert (fraction > 0) == bool((truth.instances == person).any())
+        feet = dict(zip(truth.ids.tolist(), truth.full_boxes[:, 3].tolist(), strict=True))
+        for person, joints in zip(truth.ids.tolist(), truth.joints[:, LIMBS], strict=True):
+            columns, rows = np.rint(joints[joints[:, 2] == 1, :2]).astype(int).T
+            for other in {*truth.instances[rows, columns].tolist()} - {0, person}:
+                assert feet[other] > feet[person] - 3  # who hides somebody is nearer
+                nearer += 1
     assert min(fractions) < 0.2
     assert max(fractions) > 0.98
     assert hidden > 20
+    assert nearer > 20
 
 
 def test_a_given_picture_is_the_background() -> None:
@@ -197,8 +209,9 @@ def test_a_given_picture_is_the_background() -> None:
         Scene(SceneConfig(**SMALL), backgrounds=[picture.astype(np.float32)])
 
 
-def test_motion_blur_changes_the_picture_and_not_the_truth() -> None:
-    scenes = [small("fast-motion", motion_blur=blur) for blur in (0.0, 0.8)]
+@pytest.mark.parametrize(("setting", "value"), [("motion_blur", 0.8), ("flicker", 0.3), ("sensor_noise", 4.0)])
+def test_what_spoils_the_picture_does_not_change_the_truth(setting: str, value: float) -> None:
+    scenes = [small("fast-motion", **{**CLEAN, setting: strength}) for strength in (0.0, value)]
     for index in (12, 13, 14):  # the frame before is at hand, or has to be drawn
         sharp, blurred = (scene[index] for scene in scenes)
         for name in ("ids", "joints", "boxes", "visible_fraction", "joint_flow", "instances", "flow"):

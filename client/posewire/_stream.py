@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from posewire._call import TrackCall, is_cancelled_task
+from posewire._call import TrackCall
 from posewire._connections import Connection, Connections
 from posewire._exchange import Exchange
 from posewire._feed import SourceFeed
@@ -21,6 +21,7 @@ from posewire._workers import Workers
 from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
+from posewire.settings import StreamSettings
 from posewire.sources import Source, SourceFrame, SourceLike, open_source
 from posewire.sources._frames import own_copy, steady_clock
 
@@ -82,11 +83,11 @@ class AsyncTrackStream:
         self._open_streams = open_streams
         self._source: Source | None = None
         self._feed: SourceFeed | None = None
-        self._opening: asyncio.Task[TrackCall] | None = None
+        self._opening: asyncio.Task[tuple[TrackCall, StreamSettings]] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._sending = asyncio.Lock()
-        self._opened = False
+        self._opened = self._closed = False
         self._clock = steady_clock()
 
     # -- opening and closing -------------------------------------------------------------------------------------------
@@ -97,10 +98,10 @@ class AsyncTrackStream:
         Raises:
             SourceError: the source cannot be opened.
             CallError: the server cannot be reached, or refuses the stream.
-            MisuseError: the stream was opened before, or the client closed.
+            MisuseError: the stream was opened before, or it or the client was closed.
         """
-        if self._opened:
-            raise MisuseError("this stream was opened before; make another one with client.track()")
+        if self._opened or self._closed:
+            raise MisuseError("this stream was opened before, or closed; make another one with client.track()")
         self._opened = True
         self._open_streams.add(self)
         try:
@@ -120,6 +121,7 @@ class AsyncTrackStream:
 
         If cancelled itself, it stops waiting, but still releases everything.
         """
+        self._closed = True
         async with AsyncExitStack() as ends:  # each is awaited even if an earlier one fails
             ends.callback(self._forget)
             if self._feed is not None:
@@ -153,21 +155,11 @@ class AsyncTrackStream:
 
     async def _open(self) -> None:
         plan = self._plan
-        if plan.source is not None:
-            self._source = await self._open_source(plan.source)
-        settings = final_settings(plan, self._source)
-
-        async def open_call(server: Connection) -> TrackCall:
-            return await TrackCall.open(server, settings, plan.resume, plan.timeout_s)
-
-        opening = self._connections.first_answer(open_call, "opening a stream")
-        self._opening = asyncio.create_task(opening, name="posewire-opening")
-        try:
-            call = await self._opening
-        except asyncio.CancelledError:
-            if is_cancelled_task():
-                raise
-            raise MisuseError("this stream was closed before its end: while it was opening") from None
+        self._opening = asyncio.create_task(self._open_source_and_call(), name="posewire-opening")
+        await asyncio.wait([self._opening])
+        if self._closed:
+            raise MisuseError("this stream was closed before its end: while it was opening")
+        call, settings = self._opening.result()
         reconnection = None
         if plan.reconnect is not None:
             reconnection = Reconnection(self._connections, plan.reconnect, settings_to_ask_again(settings, call.info))
@@ -185,6 +177,17 @@ class AsyncTrackStream:
             self._feed = SourceFeed(self._source, newest_wins=newest_wins)
             self._exchange.on_stop = self._feed.stop
             self._pump = asyncio.create_task(self._sender(self._exchange).pump(self._feed), name="posewire-pump")
+
+    async def _open_source_and_call(self) -> tuple[TrackCall, StreamSettings]:
+        plan = self._plan
+        if plan.source is not None:
+            self._source = await self._open_source(plan.source)
+        settings = final_settings(plan, self._source)
+
+        async def open_call(server: Connection) -> TrackCall:
+            return await TrackCall.open(server, settings, plan.resume, plan.timeout_s)
+
+        return await self._connections.first_answer(open_call, "opening a stream"), settings
 
     async def _open_source(self, source: SourceLike) -> Source:
         """Open the source in a thread: cameras and addresses may take seconds."""
@@ -315,9 +318,10 @@ async def _wait_for_end(task: asyncio.Task[Any]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _cancel_opened(opening: asyncio.Task[TrackCall]) -> None:
+def _cancel_opened(opening: asyncio.Task[tuple[TrackCall, StreamSettings]]) -> None:
     if not opening.cancelled() and opening.exception() is None:
-        opening.result().cancel()
+        call, _ = opening.result()
+        call.cancel()
 
 
 def _close_opened(opening: Future[Source]) -> None:

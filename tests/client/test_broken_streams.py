@@ -143,9 +143,10 @@ async def test_a_drained_stream_says_where_to_go_on(serve: Any, scripts: Any) ->
             async for result in stream:
                 results.append((result.frame, result.reason))  # noqa: PERF401 -- the error comes in between
         except posewire.StreamDrained as drained:
-            resume = drained.resume
+            resume, words = drained.resume, str(drained)
         assert results[0] == (0, "")
         assert {reason for _, reason in results[1:]} == {"draining"}
+        assert "open another stream, with resume=" in words
         assert resume is not None
         assert resume.token == b"token"
         assert resume.last_frame == server.service.streams[0].frames[0].data
@@ -180,6 +181,24 @@ async def test_a_drain_is_told_even_if_no_frame_was_lost(serve: Any, scripts: An
             assert whole.summary is not None
     assert caught.value.resume is None
     assert caught.value.unanswered == ()
+
+
+async def test_a_drain_is_told_to_a_program_that_has_not_finished(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        yield scripts.tracked(await anext(stream.incoming()))
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        yield scripts.summary(1, 1)
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream:
+        await stream.send(pictures(1)[0])
+        assert (await anext(stream)).tracked
+        with pytest.raises(posewire.StreamDrained):
+            await anext(stream)
+        with pytest.raises(posewire.StreamDrained):
+            await stream.send(pictures(1)[0])
+    assert stream.summary is None
 
 
 async def test_a_drain_is_told_if_frames_were_given_up_after_the_last_was_sent(serve: Any, scripts: Any) -> None:

@@ -237,19 +237,24 @@ async def test_while_there_is_no_server_a_camera_is_told_so_at_once(serve: Any, 
 async def test_a_camera_that_ends_while_there_is_no_server_waits_for_none(serve: Any) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         if len(server.service.streams) > 1:
+            searching.set()
             await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "still dead")
         yield await stream.start()
         async for _ in stream.incoming():
             await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
 
+    searching = asyncio.Event()
     server = await serve(script)
-    client = AsyncClient(server.address, reconnect=QUICK)
-    async with client, client.track(drop_policy="latest") as stream:
+    client = AsyncClient(server.address, reconnect=ReconnectSettings(initial_s=100, max_s=100, give_up_after_s=300))
+    async with asyncio.timeout(20), client, client.track(drop_policy="latest") as stream:
         await stream.send(pictures(1)[0])
-        assert (await anext(stream)).reason == "disconnected"  # so it is looking for a server
+        assert (await anext(stream)).reason == "disconnected"
+        await searching.wait()
+        await asyncio.sleep(0.2)  # the next attempt is minutes away
         await stream.finish()
         assert await collect(stream) == []
     assert stream.summary == posewire.StreamSummary(1, 1, 0, 0, 1, identities=0)
+    assert len(server.service.streams) == 2
 
 
 async def test_a_camera_that_has_ended_looks_for_no_server(serve: Any, scripts: Any) -> None:
@@ -298,7 +303,10 @@ async def test_another_server_takes_over(serve: Any, scripts: Any) -> None:
     client = AsyncClient(addresses, reconnect=QUICK)
     async with client, client.track(pictures(8)) as stream:
         assert stream.address == addresses[0]
-        assert len(await collect(stream)) == 8
+        results = await collect(stream)
+        assert len(results) == 8
+        (told,) = [result.reconnected for result in results if result.reconnected is not None]
+        assert (told.address, told.resumed, told.refusal) == (addresses[1], True, "")
         assert stream.address == client.address == addresses[1]
         assert (await client.server_info()).version == "9.9"
     assert second.resumed_from[0][0] == b"token of 2"
@@ -517,6 +525,26 @@ async def test_a_stream_that_gets_on_may_be_lost_as_often_as_it_is(serve: Any, s
     async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(20)) as stream:
         assert [result.status for result in await collect(stream)] == [outcome] * 20
         assert stream.reconnects > 10
+
+
+async def test_a_stream_without_frames_may_be_lost_as_often_as_it_is(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if len(server.service.streams) > 12:
+            restarted.set()
+            async for response in scripts.faithful(stream):
+                yield response
+        yield await stream.start()
+        await asyncio.sleep(0.02)
+        await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "restarted")
+
+    restarted = asyncio.Event()
+    server = await serve(script)
+    patient = ReconnectSettings(initial_s=0.001, max_s=0.002, give_up_after_s=float("inf"))
+    async with AsyncClient(server.address, reconnect=patient) as client, client.track() as stream:
+        async with asyncio.timeout(20):
+            await restarted.wait()
+        await stream.send(pictures(1)[0])
+        assert (await anext(stream)).tracked
 
 
 async def test_a_frame_that_kills_every_server_is_not_tried_for_ever(serve: Any, scripts: Any) -> None:

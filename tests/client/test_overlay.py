@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from posewire import COCO17, NANO19, InvalidSettings, Person, Trails, color_of, draw_people
+from posewire import COCO17, NANO19, InvalidSettings, JointSet, Person, Trails, color_of, draw_people
 
 
 def person(person_id: int = 1, x: float = 40, y: float = 30, score: float = 0.9) -> Person:
@@ -73,6 +74,58 @@ def test_joints_that_are_not_seen_are_left_out() -> None:
     assert (seen != canvas()).any()
 
 
+def test_a_single_joint_is_a_dot_to_be_seen() -> None:
+    joints = np.zeros((17, 3), np.float32)
+    joints[0] = (400, 300, 0.9)
+    someone = Person(1, 0.8, np.array([300, 200, 200, 400], np.float32), joints, "detector")
+    drawn = draw_people(canvas(size=(800, 640)), [someone], COCO17, boxes=False, labels=False)
+    rows, columns = np.nonzero((drawn != 128).any(axis=2))
+    assert (rows.mean(), columns.mean()) == pytest.approx((300, 400), abs=0.5)
+    assert len(rows) > 30
+
+
+def test_left_limbs_are_lighter_than_right_ones() -> None:
+    joints = np.zeros((17, 3), np.float32)
+    for side, x in (("left", 60), ("right", 140)):
+        joints[COCO17.index(f"{side}_shoulder")] = (x, 20, 0.9)
+        joints[COCO17.index(f"{side}_elbow")] = (x, 140, 0.9)
+    joints[COCO17.index("left_hip")] = joints[COCO17.index("right_hip")] = (100, 150, 0.1)  # not seen
+    someone = Person(1, 0.8, np.array([50, 10, 100, 140], np.float32), joints, "detector")
+    drawn = draw_people(canvas(), [someone], COCO17, boxes=False, labels=False).astype(int)
+    assert drawn[80, 60].sum() > sum(color_of(1)) > drawn[80, 140].sum()
+
+
+@pytest.mark.parametrize("joint_set", [COCO17, NANO19])
+def test_ears_are_joined_to_shoulders_only_where_there_is_no_neck(joint_set: JointSet) -> None:
+    joints = np.zeros((len(joint_set), 3), np.float32)
+    joints[joint_set.index("left_ear")], joints[joint_set.index("left_shoulder")] = (50, 20, 0.9), (50, 140, 0.9)
+    someone = Person(1, 0.8, np.array([20, 10, 60, 140], np.float32), joints, "detector")
+    drawn = draw_people(canvas(), [someone], joint_set, boxes=False, labels=False)
+    assert (drawn[80, 50] != 128).any() == (joint_set is COCO17)
+
+
+def test_who_is_nearer_is_drawn_over_who_is_farther() -> None:
+    near, far = person(1, y=34), person(2, y=30)
+    arguments: dict[str, Any] = {"joint_set": COCO17, "labels": False}
+    expected = draw_people(draw_people(canvas(), [far], **arguments), [near], **arguments)
+    for people in ([near, far], [far, near]):
+        assert np.array_equal(draw_people(canvas(), people, **arguments), expected)
+
+
+def test_labels_are_above_boxes_and_beside_each_other() -> None:
+    def plates(*people: Person) -> list[Any]:
+        drawn = draw_people(canvas(), [replace(each, joints=each.joints * 0) for each in people], COCO17, boxes=False)
+        return [np.argwhere((drawn == color_of(each.id)).all(axis=2)) for each in people]
+
+    low, same_place, high = person(1, y=80), person(2, y=80), person(3, y=1)
+    ((alone,), (other,), (inside,)) = plates(low), plates(same_place), plates(high)
+    assert alone[:, 0].max() < low.box[1]
+    assert inside[:, 0].min() == 0  # there is no room above
+    assert len(inside) > 0.5 * len(alone)
+    stacked = plates(low, same_place)
+    assert [len(plate) for plate in stacked] == [len(alone), len(other)]
+
+
 @pytest.mark.parametrize("background", [0, 128, 255])
 def test_a_label_can_be_read_on_any_ground(background: int) -> None:
     for person_id in range(1, 49):
@@ -116,16 +169,21 @@ def test_trails_remember_so_many_frames() -> None:
     for _ in range(5):
         trails.update([], COCO17)
     assert trails.paths() == {}
+    trails.update([person(score=0.2)], COCO17)  # without hips: the middle of the box
+    assert trails.paths() == {1: [(1.0, (65, 55))]}
 
 
 def test_a_trail_shows_where_somebody_came_from() -> None:
     trails = Trails()
     plain = canvas(size=(400, 160))
     for x in range(20, 200, 10):
-        drawn = draw_people(plain, [person(2, x=x)], COCO17, trails=trails, boxes=False, labels=False)
-    without = draw_people(plain, [person(2, x=190)], COCO17, boxes=False, labels=False)
-    columns = np.nonzero((drawn != without).any(axis=(0, 2)))[0]
-    assert columns.min() < 80
+        drawn = draw_people(plain, [person(2, x=x, y=10 + x / 4)], COCO17, trails=trails, boxes=False, labels=False)
+    without = draw_people(plain, [person(2, x=190, y=10 + 190 / 4)], COCO17, boxes=False, labels=False)
+    trail = (drawn != without).any(axis=2)
+    assert np.nonzero(trail)[1].min() < 80
+    assert trail.mean() < 0.03  # a line, and nothing beside it
+    colour, change = np.subtract(color_of(2), 128), (drawn.astype(int) - 128)[trail].mean(axis=0)
+    assert colour @ change > 0.95 * np.linalg.norm(colour) * np.linalg.norm(change)
 
 
 def test_a_trail_has_a_length() -> None:

@@ -176,12 +176,16 @@ def test_max_frames_stops_early(tmp_path: Path, make_video: MakeVideo) -> None:
     source = open_source(make_video(tmp_path / "a.mp4", frames=20), max_frames=3)
     assert source.frame_count == 3
     assert len(take(source)) == 3
+    assert open_source(make_video(tmp_path / "a.mkv", frames=20), max_frames=3).frame_count is None  # not in the header
 
 
-def test_a_video_that_is_cut_off_gives_what_it_has_and_then_an_error(tmp_path: Path, make_video: MakeVideo) -> None:
-    whole = make_video(tmp_path / "a.mp4", frames=100, size=(128, 96)).read_bytes()
+@pytest.mark.parametrize("codec", ["jpeg", "h264"])
+def test_a_video_that_is_cut_off_gives_what_it_has_and_then_an_error(
+    tmp_path: Path, make_video: MakeVideo, codec: Any
+) -> None:
+    whole = make_video(tmp_path / "a.mp4", frames=100, size=(128, 96), options={"bf": "0"}).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
-    source = open_source(tmp_path / "cut.mp4")
+    source = open_source(tmp_path / "cut.mp4", codec=codec)
     frames, error = take_until_error(source)
     assert 0 < len(frames) < 100
     assert "cut.mp4 ends after" in error
@@ -277,22 +281,41 @@ def test_a_whole_video_is_not_taken_for_cut_off(
     assert (len(frames), error) == (changes.get("frames", 100), "")
 
 
+def copy_video(given: Path, path: Path, *, shift_s: int = 0, last_s: float = 0.1) -> Path:
+    """Copy the packets of a video; their times are shifted, and the last picture lasts longer."""
+    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(given)) as source, av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.pts is not None and packet.dts is not None]
+        packets[-1].duration = int(last_s / packets[-1].time_base)
+        for packet in packets:
+            shift = int(shift_s / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+            container.mux(packet)
+    return path
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "flv", "mp4"])
 @pytest.mark.parametrize("shift_s", [-3, 60])  # an edit list that leaves frames out; a clock that does not begin at 0
-def test_a_whole_video_with_another_clock_is_not_taken_for_cut_off(
+def test_a_video_with_another_clock_is_known_as_whole_or_cut_off(
     tmp_path: Path, make_video: MakeVideo, suffix: str, shift_s: int
 ) -> None:
-    path = tmp_path / f"shifted.{suffix}"
-    with av.open(str(make_video(tmp_path / "a.mp4", frames=100))) as given, av.open(str(path), "w") as container:
-        stream = container.add_stream_from_template(given.streams.video[0])
-        for packet in given.demux(video=0):
-            if packet.pts is not None and packet.dts is not None:
-                shift = int(shift_s / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
-                container.mux(packet)
+    given = make_video(tmp_path / "a.mp4", frames=100, size=(128, 96))
+    path = copy_video(given, tmp_path / f"shifted.{suffix}", shift_s=shift_s)
     frames, error = take_until_error(open_source(path))
     assert len(frames) >= 70
     assert error == ""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    frames, error = take_until_error(open_source(path))
+    assert "is the file cut off?" in error, (len(frames), error)
+
+
+def test_a_last_picture_that_is_shown_for_long_is_not_missing(tmp_path: Path, make_video: MakeVideo) -> None:
+    given = make_video(tmp_path / "a.mp4", frames=10, options={"bf": "0"})
+    slides = copy_video(given, tmp_path / "slides.mp4", last_s=20)
+    assert take_until_error(open_source(slides))[1] == ""
+    with av.open(str(slides)) as container:
+        assert (container.duration or 0) / av.time_base == pytest.approx(20.9)
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "h264"])
@@ -301,6 +324,12 @@ def test_times_go_on_where_joined_recordings_start_over(tmp_path: Path, make_vid
     (tmp_path / "joined.ts").write_bytes(2 * part)
     frames = take(open_source(tmp_path / "joined.ts", codec=codec))
     assert [frame.time_s for frame in frames] == pytest.approx([number / 10 for number in range(40)])
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "h264"])
+def test_without_time_stamps_the_rate_gives_the_times(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
+    source = open_source(make_video(tmp_path / "a.h264", frames=5, fps=25, options={"bf": "0"}), codec=codec)
+    assert [frame.time_s for frame in take(source)] == pytest.approx([number / 25 for number in range(5)])
 
 
 def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -316,6 +345,7 @@ def test_a_damaged_packet_becomes_a_frame_with_a_problem(tmp_path: Path, make_vi
     assert [frame.image is None for frame in problems] == [True]
     assert "a.mp4" in problems[0].problem
     assert [frame.number for frame in frames] == list(range(60))
+    assert [frame.time_s for frame in frames] == sorted(frame.time_s for frame in frames)
 
 
 @pytest.mark.parametrize(
@@ -419,9 +449,12 @@ def test_the_cover_of_a_song_is_no_video(tmp_path: Path) -> None:
         open_source(path)
 
 
-def test_names_that_mean_something_to_ffmpeg_are_taken_as_they_are(tmp_path: Path, make_video: MakeVideo) -> None:
-    path = make_video(tmp_path / "concat:a%03d.mp4", frames=2)
-    assert len(take(open_source(path))) == 2
+def test_names_that_mean_something_to_ffmpeg_are_taken_as_they_are(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_video(tmp_path / "concat:a%03d.mp4", frames=2)
+    monkeypatch.chdir(tmp_path)
+    assert len(take(open_source("concat:a%03d.mp4"))) == 2
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "passthrough"])
@@ -628,9 +661,10 @@ def test_a_file_that_a_server_stops_to_give_has_broken_off(tmp_path: Path, part:
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo) -> None:
+@pytest.mark.parametrize("codec", ["jpeg", "h264"])
+def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
     # A file in the role of a camera, which is not supposed to end.
-    source = open_source(make_video(tmp_path / "a.mp4", frames=5), live=True)
+    source = open_source(make_video(tmp_path / "a.mp4", frames=5, options={"bf": "0"}), codec=codec, live=True)
     assert source.live
     assert source.silence_s == 10
     frames, error = take_until_error(source)
@@ -664,6 +698,8 @@ def test_a_folder_gives_its_pictures_by_name(tmp_path: Path) -> None:
     for number, frame in enumerate(frames):
         assert frame.image is not None
         assert frame.image[3, 4].tolist() == pytest.approx([0, 0, 40 * number], abs=4)  # written as blue
+    beginning = open_source(tmp_path, max_frames=2)
+    assert beginning.frame_count == len(take(beginning)) == 2
 
 
 def test_digits_that_make_no_number_are_letters(tmp_path: Path) -> None:
@@ -732,6 +768,16 @@ def test_arrays_are_numbered_and_timed() -> None:
     assert isinstance(source, ArraySource)
     assert source.frame_count == 3
     assert [(frame.number, frame.time_s) for frame in source] == [(0, 0), (1, 0.5), (2, 1)]
+
+
+def test_frames_of_the_program_keep_all_but_their_number() -> None:
+    picture = np.zeros((4, 6, 3), np.uint8)
+    given = [SourceFrame(7, 1.5, image=picture, name="a"), SourceFrame(7, 2.0, problem="lost"), picture]
+    source = open_source(given, max_frames=2)
+    assert source.frame_count == 2
+    assert open_source(given, max_frames=9).frame_count == 3
+    taken = [(frame.number, frame.time_s, frame.name, frame.problem) for frame in source]
+    assert taken == [(0, 1.5, "a", ""), (1, 2.0, "", "lost")]
 
 
 def test_live_arrays_have_the_time_at_which_they_came() -> None:

@@ -416,16 +416,25 @@ async def test_cancelling_the_program_cancels_the_stream(serve: Any) -> None:
             await server.service.ended.wait()
 
 
-async def test_a_source_that_opens_too_late_is_closed(serve: Any, slow_opening: SlowOpening) -> None:
+@pytest.mark.parametrize("ended", ["task", "stream", "client"])
+async def test_a_stream_that_ends_while_its_source_opens_is_over_at_once(
+    serve: Any, slow_opening: SlowOpening, ended: str
+) -> None:
     server = await serve()
-    async with AsyncClient(server.address) as client:
-        entering = asyncio.ensure_future(client.track(pictures(1)).__aenter__())
-        await asyncio.to_thread(slow_opening.begun.wait)
+    client = AsyncClient(server.address)
+    stream = client.track(pictures(1))
+    entering = asyncio.create_task(stream.__aenter__())
+    await asyncio.to_thread(slow_opening.begun.wait)
+    if ended == "task":
         entering.cancel()
-        with pytest.raises(asyncio.CancelledError):
+    else:
+        await (stream if ended == "stream" else client).aclose()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError if ended == "task" else posewire.MisuseError):
             await entering
-        slow_opening.may_end.set()
-        assert await asyncio.to_thread(slow_opening.source.closed.wait, 5)
+    slow_opening.may_end.set()
+    assert await asyncio.to_thread(slow_opening.source.closed.wait, 5)
+    await client.aclose()
     assert server.service.streams == []
 
 
@@ -493,21 +502,6 @@ async def test_closing_the_client_ends_the_opening_of_a_stream_but_cancels_no_ta
     assert source.closed.is_set()
 
 
-async def test_a_source_that_opens_after_the_client_was_closed_is_closed_too(
-    serve: Any, slow_opening: SlowOpening
-) -> None:
-    server = await serve()
-    client = AsyncClient(server.address)
-    entering = asyncio.create_task(client.track(pictures(1)).__aenter__())
-    await asyncio.to_thread(slow_opening.begun.wait)
-    await client.aclose()
-    slow_opening.may_end.set()
-    with pytest.raises(posewire.MisuseError, match="client is closed"):
-        await entering
-    assert slow_opening.source.closed.is_set()
-    assert server.service.streams == []
-
-
 async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None:
     server = await serve()
     async with AsyncClient(server.address) as client:
@@ -520,6 +514,10 @@ async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None
             await collect(stream)
         with pytest.raises(posewire.MisuseError, match="opened before"):
             await stream.__aenter__()
+        closed = client.track(pictures(1))
+        await closed.aclose()
+        with pytest.raises(posewire.MisuseError, match="or closed"):
+            await closed.__aenter__()
 
 
 async def test_streams_of_one_client_run_side_by_side(serve: Any) -> None:

@@ -69,18 +69,24 @@ def test_json_lines_begin_with_a_header_and_hold_a_line_a_frame(tmp_path: Path) 
     with JsonLinesWriter(path, INFO, "walk.mp4") as writer:
         writer.write(tracked(0, person(3)))
         writer.write(missed(1))
-    header, first, second = map(json.loads, path.read_text().splitlines())
+        writer.write(replace(tracked(2), time_s=1 / 3))
+    header, first, second, third = map(json.loads, path.read_text().splitlines())
+    assert list(header) == ["joints", "joint_set", "skeleton", "source", "settings", "models"]
     assert header["joints"] == list(NANO19.names)
+    assert header["joint_set"] == NANO19.name
     assert header["skeleton"] == [list(edge) for edge in NANO19.edges]
     assert header["source"] == "walk.mp4"
     assert header["settings"]["similarity"] == "flow"
     assert header["settings"]["name"] == "door"
+    assert not {None, ""} & {*header["settings"].values()}
     assert list(first) == ["frame", "time_s", "people", "timings_ms"]
     assert list(first["people"][0]) == ["id", "score", "box", "joints", "source"]
     assert first["people"][0]["id"] == 3
+    assert first["people"][0]["score"] == 0.75
     assert first["people"][0]["box"] == [10, 10, 20, 40]
     assert first["people"][0]["source"] == "flow"
     assert np.shape(first["people"][0]["joints"]) == (19, 3)
+    assert first["people"][0]["joints"][1] == [11, 22, 0.15]
     assert first["people"][0]["joints"][18] == [28, 56, 1]
     assert first["timings_ms"] == {"total": 2.346}
     assert second == {
@@ -92,6 +98,7 @@ def test_json_lines_begin_with_a_header_and_hold_a_line_a_frame(tmp_path: Path) 
         "name": "b.png",
         "people": [],
     }
+    assert third["time_s"] == 0.333333
 
 
 def test_json_lines_are_there_as_soon_as_they_are_written(tmp_path: Path) -> None:
@@ -124,6 +131,7 @@ def test_coco_results_are_what_pycocotools_evaluates(tmp_path: Path, capsys: pyt
     of_entries = [(entry["image_id"], entry["category_id"], len(entry["keypoints"])) for entry in entries]
     assert of_entries == [(42, 1, 51), (42, 1, 51), (45, 7, 51)]
     assert entries[0]["bbox"] == [10, 10, 20, 40]
+    assert entries[0]["score"] == 0.75
     truth = coco.COCO()
     truth.dataset = {
         "info": {},
@@ -193,6 +201,8 @@ def test_posetrack_files_have_what_poseval_reads(tmp_path: Path, joint_set: Join
     assert ids == [image["frame_id"] for image in content["images"]] == [10003420000, 10003420001, 10003420002]
     assert [image["vid_id"] for image in content["images"]] == ["000342"] * 3
     assert [image["nframes"] for image in content["images"]] == [3] * 3
+    assert [image["is_labeled"] for image in content["images"]] == [True, False, True]
+    assert content["images"][1]["posewire_status"] == "failed"
     assert content["images"][1]["posewire_message"] == "cut off"
     assert [entry["image_id"] for entry in content["annotations"]] == ids[:1] * 2
     assert [entry["track_id"] for entry in content["annotations"]] == [5, 6]
@@ -201,6 +211,7 @@ def test_posetrack_files_have_what_poseval_reads(tmp_path: Path, joint_set: Join
     keypoints = np.reshape(first["keypoints"], (17, 3))
     assert len(first["scores"]) == 17
     assert first["bbox"] == someone.box.tolist()
+    assert first["score"] == 0.75
     for name in ("nose", "head_top", "left_wrist"):
         place = category["keypoints"].index(name)
         x, y, score = someone.joints[joint_set.index(name)]
@@ -244,13 +255,13 @@ def went_on(*, resumed: bool) -> Reconnected:
 
 def test_ids_that_begin_anew_stay_different_in_a_posetrack_file(tmp_path: Path) -> None:
     with PoseTrackWriter(tmp_path / "a.json", NANO19) as writer:
-        writer.write(tracked(0, person(1), person(4)))
-        writer.write(replace(tracked(1, person(4)), reconnected=went_on(resumed=True)))
+        writer.write(tracked(0, person(4), person(1)))
+        writer.write(replace(tracked(1, person(1)), reconnected=went_on(resumed=True)))
         writer.write(replace(tracked(2, person(1)), reconnected=went_on(resumed=False)))
         writer.write(tracked(3, person(2)))
         writer.write(replace(tracked(4, person(1)), reconnected=went_on(resumed=False)))
     written = json.loads((tmp_path / "a.json").read_text())["annotations"]
-    assert [each["track_id"] for each in written] == [1, 4, 4, 5, 6, 7]
+    assert [each["track_id"] for each in written] == [4, 1, 1, 5, 6, 7]
 
 
 @pytest.mark.parametrize("resumed", [True, False])
@@ -338,6 +349,9 @@ def test_a_video_shows_every_frame_at_its_time(tmp_path: Path, size: tuple[int, 
     assert [time for time, _ in frames] == pytest.approx([number / 10 for number in range(12)])
     assert frames[0][1].shape == (shown[1], shown[0], 3)
     assert (abs(frames[5][1].astype(int) - 90) > 40).any()  # somebody was drawn
+    assert abs(frames[5][1][:, 60:].astype(int) - 90).max() < 20  # not there, and not at the edge
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # it can be played while it is downloaded
     assert os.listdir(tmp_path) == ["a.mp4"]
 
 
@@ -371,12 +385,12 @@ def test_a_gap_at_the_end_counts_for_the_length(name: str, tmp_path: Path) -> No
 
 
 def test_a_video_goes_on_where_the_clock_of_its_source_was_set(tmp_path: Path) -> None:
-    times = [100.0, 100.1, 5.0, 5.1, 1e9, 1e9 + 0.1, 1e9 + 5]
+    times = [100.0, 100.1, 5.0, 5.1, 1e9, 1e9 + 0.1, 1e9 + 5, 1e9 + 4.5, 1e9 + 6]  # half a second is no other clock
     with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
         for time_s in times:
             writer.add(np.zeros((48, 64, 3), np.uint8), time_s)
     _, frames = read_video(tmp_path / "a.mp4")
-    assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 5.4], abs=1e-3)
+    assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 5.4, 5.4, 6.4], abs=1e-3)
 
 
 def test_trails_end_where_ids_start_anew(tmp_path: Path) -> None:
@@ -394,10 +408,29 @@ def test_trails_end_where_ids_start_anew(tmp_path: Path) -> None:
     assert parted[:, 100:250].max() < 30  # two people with one id
 
 
+@pytest.mark.parametrize("shown", ["nothing", "boxes", "labels", "trail_length"])
+def test_boxes_labels_and_trails_are_drawn_if_wanted(shown: str, tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {"boxes": False, "labels": False, "trail_length": 0}
+    if shown in wanted:
+        wanted[shown] = 40
+    image = np.full((96, 320, 3), 90, np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10, **wanted) as writer:
+        for number, at in enumerate((20.0, 220.0, 20.0)):
+            someone = person(1, 17, at=at / 4)
+            someone.joints[:, 2] = 0  # unseen
+            someone.box[0] = at
+            again = None if number < 2 else went_on(resumed=False)
+            writer.write(replace(tracked(number, someone, image=image), reconnected=again))
+    _, frames = read_video(tmp_path / "a.mp4")
+    assert (abs(frames[1][1].astype(int) - 90).max() > 40) == (shown != "nothing")
+
+
 def test_a_rate_of_numpy_is_a_rate(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", COCO17, fps=np.float32(12.5)) as writer:  # type: ignore[arg-type]  # as arrays give it
         writer.add(np.zeros((48, 64, 3), np.uint8), 0.0)
-    assert posewire.open_source(tmp_path / "a.mp4").fps == 12.5
+    with VideoWriter(tmp_path / "b.mp4", COCO17) as writer:
+        writer.add(np.zeros((48, 64, 3), np.uint8), 0.0)
+    assert [posewire.open_source(tmp_path / name).fps for name in ("a.mp4", "b.mp4")] == [12.5, 25]
 
 
 @pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf")])

@@ -73,7 +73,7 @@ class PacketSource:
             for frame in self._frames_of(packet):
                 before_s = times.last_s
                 frame.number, frame.time_s = number, times.next(packet_s)
-                if frame.time_s < before_s and not self.live:
+                if frame.time_s < before_s:
                     raise UnsendableError(f"{self.name} holds frames out of order (B-frames); use codec='jpeg'")
                 yield frame
                 number += 1

@@ -56,7 +56,7 @@ def test_nothing_of_an_older_scene_is_left(frames_as: FramesAs, tmp_path: Path) 
     config = SceneConfig.preset("crossing", width=64, height=64, frames=4, seed=12)
     for older in FramesAs:
         write_scene(Scene(config), tmp_path, frames_as=older, flow=True)
-    other = write_scene(Scene(replace(config, seed=13)), tmp_path, frames_as=FramesAs.PNG)
+    other = write_scene(Scene(replace(config, seed=1_000_013)), tmp_path, frames_as=FramesAs.PNG)
     files = write_scene(Scene(replace(config, frames=2)), tmp_path, frames_as=frames_as)
     there = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if "12" in str(path.relative_to(tmp_path))}
     name = "000012_synth"
@@ -65,6 +65,7 @@ def test_nothing_of_an_older_scene_is_left(frames_as: FramesAs, tmp_path: Path) 
     assert files.frames.exists()
     assert len(list(other.frames.iterdir())) == 4
     assert other.annotations.exists()
+    assert other.annotations.name == "000013_synth.json"  # six digits, as PoseTrack's names have
 
 
 def test_files_of_others_stay(tmp_path: Path) -> None:
@@ -79,22 +80,31 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
     assert all(path.exists() for path in kept)
 
 
-def test_annotations_are_posetrack_2018(scene: Scene, tmp_path: Path) -> None:
+def test_annotations_are_posetrack_2018(tmp_path: Path) -> None:
+    scene = Scene(SceneConfig.preset("crossing", width=131, height=97, frames=6, seed=21, fps=4.0))
     document = json.loads(write_scene(scene, tmp_path).annotations.read_text())
     (category,) = document["categories"]
     assert category == posetrack_category()
-    assert [image["frame_id"] for image in document["images"]] == [10000120000 + index for index in range(6)]
+    assert [image["frame_id"] for image in document["images"]] == [10000210000 + index for index in range(6)]
     # The official tools take a sequence's name from the folder.
-    assert document["images"][0]["file_name"] == "images/000012_synth/000000.png"
+    assert document["images"][0]["file_name"] == "images/000021_synth/000000.png"
+    assert len({person["id"] for person in document["annotations"]}) == len(document["annotations"])
+    hidden = 0
     for index, image in enumerate(document["images"]):
         people = [person for person in document["annotations"] if person["image_id"] == image["id"]]
         truth = scene[index].truth
         annotated = truth.visible_fraction >= 0.1
+        hidden += int((~annotated).sum())
         assert [person["track_id"] for person in people] == truth.ids[annotated].tolist()
         for person, row in zip(people, np.nonzero(annotated)[0], strict=True):
+            assert person["person_id"] == person["track_id"]
+            for name, boxes in (("bbox", truth.boxes), ("bbox_head", truth.head_boxes)):
+                left, top, right, bottom = boxes[row].tolist()
+                assert person[name] == pytest.approx([left, top, right - left, bottom - top], abs=2e-3)
             keypoints = dict(zip(category["keypoints"], np.reshape(person["keypoints"], (17, 3)), strict=True))
             assert not np.any([keypoints["left_ear"], keypoints["right_ear"]])
             wanted = NANO19.convert(truth.joints, to=POSETRACK15)[row]
             for name, (x, y, state) in zip(POSETRACK15.names, wanted, strict=True):
                 expected = (x, y, float(state == 2)) if state else (0, 0, 0)
                 assert keypoints[name] == pytest.approx(expected, abs=2e-3)
+    assert hidden > 0

@@ -53,6 +53,7 @@ def test_indices_behave_like_a_sequence() -> None:
     scene = small("easy", frames=3)
     assert len(scene) == len(list(scene)) == 3
     assert scene[-1].truth.index == 2
+    assert [frame.truth.time_s for frame in scene] == [number / scene.config.fps for number in range(3)]
     with pytest.raises(IndexError, match=r"0\.\.2"):
         scene[3]
 
@@ -74,10 +75,37 @@ def test_visible_joints_lie_in_their_box_and_on_their_person(walk: list[SceneFra
 @pytest.mark.parametrize("preset", PRESETS)
 def test_joints_outside_the_picture_are_marked_so_and_only_they(preset: str) -> None:
     for frame in small(preset, seed=2, frames=25, people=6, motion_blur=0.0):
-        joints = frame.truth.joints
+        truth = frame.truth
+        joints = truth.joints
         nearest = np.rint(joints[..., :2])
         outside = ((nearest < 0) | (nearest > np.array([SMALL["width"], SMALL["height"]]) - 1)).any(axis=-1)
         assert np.array_equal(joints[..., 2] == 0, outside)
+        inside, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (truth.boxes, truth.full_boxes))
+        assert (truth.visible_fraction[inside < 0.4 * whole] < 0.8).all()  # what is outside is not visible
+
+
+def test_the_head_box_holds_the_head(walk: list[SceneFrame]) -> None:
+    head = [NANO19.index(name) for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "head_top")]
+    for frame in walk:
+        truth = frame.truth
+        assert (truth.joints[:, head, :2] >= truth.head_boxes[:, None, :2] - 1).all()
+        assert (truth.joints[:, head, :2] <= truth.head_boxes[:, None, 2:] + 1).all()
+        heights = [boxes[:, 3] - boxes[:, 1] for boxes in (truth.head_boxes, truth.full_boxes)]
+        assert (heights[0] < 0.25 * heights[1]).all()
+
+
+def test_of_somebody_in_profile_only_the_near_shoulder_is_visible() -> None:
+    left, right, nose, *ears = map(NANO19.index, ("left_shoulder", "right_shoulder", "nose", "left_ear", "right_ear"))
+    seen = set()
+    for frame in small("crossing", seed=5, frames=15, fps=10.0, motion_blur=0.0):
+        truth = frame.truth
+        for joints, box, fraction in zip(truth.joints, truth.full_boxes, truth.visible_fraction, strict=True):
+            if fraction > 0.99 and abs(joints[left, 0] - joints[right, 0]) < 0.1 * (box[3] - box[1]):
+                faces_right = bool(joints[nose, 0] > joints[ears, 0].mean())
+                near, far = (right, left) if faces_right else (left, right)
+                assert (joints[near, 2], joints[far, 2]) == (2, 1)
+                seen.add(faces_right)
+    assert seen == {True, False}
 
 
 def test_joint_flow_is_the_motion_of_the_joints(walk: list[SceneFrame]) -> None:
@@ -118,6 +146,11 @@ def test_dense_flow_explains_the_pictures(preset: str) -> None:
         height, width = valid.shape
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         fetched = cv2.remap(after.image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR)
+        landed = np.rint(np.stack([x, y], axis=-1) + flow).astype(int)
+        stays = ((landed >= 0) & (landed < (width, height))).all(axis=-1)
+        there = after.truth.instances[np.clip(landed[..., 1], 0, height - 1), np.clip(landed[..., 0], 0, width - 1)]
+        assert not valid[~stays | (there != before.truth.instances)].any()
+        assert valid[stays & (there == 0) & (before.truth.instances == 0)].all()
         inside = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         inside &= before.truth.instances > 0  # the background is the easy part
         with_flow.append(np.abs(fetched.astype(int) - before.image)[inside].mean())
@@ -149,16 +182,23 @@ def test_people_keep_their_ids_when_they_leave_and_return() -> None:
 
 def test_who_is_hidden_says_so() -> None:
     """Where people cross, fractions fall below 1 and hidden joints are marked; both agree with the pixels."""
-    fractions, hidden = [], 0
+    fractions, hidden, nearer = [], 0, 0
     for frame in small("occlusion", seed=1, frames=60, fps=10.0):
         truth = frame.truth
         fractions += truth.visible_fraction.tolist()
         hidden += int((truth.joints[truth.visible_fraction < 0.3, :, 2] == 1).sum())
         for person, fraction in zip(truth.ids, truth.visible_fraction, strict=True):
             assert (fraction > 0) == bool((truth.instances == person).any())
+        feet = dict(zip(truth.ids.tolist(), truth.full_boxes[:, 3].tolist(), strict=True))
+        for person, joints in zip(truth.ids.tolist(), truth.joints[:, LIMBS], strict=True):
+            columns, rows = np.rint(joints[joints[:, 2] == 1, :2]).astype(int).T
+            for other in {*truth.instances[rows, columns].tolist()} - {0, person}:
+                assert feet[other] > feet[person] - 3  # who hides somebody is nearer
+                nearer += 1
     assert min(fractions) < 0.2
     assert max(fractions) > 0.98
     assert hidden > 20
+    assert nearer > 20
 
 
 def test_a_given_picture_is_the_background() -> None:
@@ -169,8 +209,9 @@ def test_a_given_picture_is_the_background() -> None:
         Scene(SceneConfig(**SMALL), backgrounds=[picture.astype(np.float32)])
 
 
-def test_motion_blur_changes_the_picture_and_not_the_truth() -> None:
-    scenes = [small("fast-motion", motion_blur=blur) for blur in (0.0, 0.8)]
+@pytest.mark.parametrize(("setting", "value"), [("motion_blur", 0.8), ("flicker", 0.3), ("sensor_noise", 4.0)])
+def test_what_spoils_the_picture_does_not_change_the_truth(setting: str, value: float) -> None:
+    scenes = [small("fast-motion", **{**CLEAN, setting: strength}) for strength in (0.0, value)]
     for index in (12, 13, 14):  # the frame before is at hand, or has to be drawn
         sharp, blurred = (scene[index] for scene in scenes)
         for name in ("ids", "joints", "boxes", "visible_fraction", "joint_flow", "instances", "flow"):
@@ -213,6 +254,8 @@ def test_any_settings_give_consistent_frames(
         assert set(np.unique(truth.instances)) - {0} <= set(truth.ids.tolist())
         assert ((truth.visible_fraction >= 0) & (truth.visible_fraction <= 1)).all()
         assert (truth.boxes[:, :2] <= truth.boxes[:, 2:]).all()
+        assert (truth.boxes >= 0).all()
+        assert (truth.boxes[:, 2:] <= (width - 1, height - 1)).all()
         assert (truth.full_boxes[:, :2] <= truth.boxes[:, :2] + 1e-3).all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +85,13 @@ def _described(outcome: Outcome) -> str:
     if isinstance(outcome, track_pb2.TrackedFrame):
         return f"tracked, ids {_listed({person.id: person for person in outcome.people})}"
     if isinstance(outcome, track_pb2.FailedFrame):
-        return f"failed ({track_pb2.FailureReason.Name(outcome.reason)})"
-    return f"dropped ({track_pb2.DropReason.Name(outcome.reason)})"
+        return f"failed ({_named(track_pb2.FailureReason, outcome.reason)})"
+    return f"dropped ({_named(track_pb2.DropReason, outcome.reason)})"
+
+
+def _named(reasons: Any, value: int) -> str:
+    """The name of a reason, or its number if only a newer server knows it."""
+    return str(reasons.Name(value)) if value in reasons.values() else f"{value}"
 
 
 def _listed(people: dict[int, pose_pb2.Person]) -> str:

@@ -21,6 +21,7 @@ def one_person(*joints: float) -> track_pb2.TrackedFrame:
 
 FAILED = track_pb2.FailedFrame(reason=track_pb2.FAILURE_REASON_UNDECODABLE)
 BAD_BOXES = track_pb2.FailedFrame(reason=track_pb2.FAILURE_REASON_BAD_BOXES)
+UNKNOWN = track_pb2.FailedFrame(reason=99)  # type: ignore[arg-type]  # of a newer server
 DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
 
 
@@ -40,6 +41,7 @@ DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
         (FAILED, DROPPED, "now: dropped"),
         (FAILED, people(_1=10), "recorded: failed (FAILURE_REASON_UNDECODABLE); now: tracked, ids 1"),
         (FAILED, BAD_BOXES, "recorded: failed (FAILURE_REASON_UNDECODABLE); now: failed (FAILURE_REASON_BAD_BOXES)"),
+        (FAILED, UNKNOWN, "now: failed (99)"),
     ],
 )
 def test_what_differs_is_said(recorded: Outcome, now: Outcome, says: str) -> None:

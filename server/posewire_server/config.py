@@ -163,9 +163,10 @@ class BatchingConfig:
         """The same, with sizes of 0 filled in for a device of this type: `cpu` or `cuda`.
 
         A GPU processes a full batch in little more time than a single frame. There, batches of frames grow to the
-        largest size that has a CUDA graph, batches of people to four times that.
+        largest size that has a CUDA graph, batches of people to four times that. On a CPU, sixteen people take twice as
+        long as eight, and the frames of all streams wait meanwhile.
         """
-        frames, people = (8, 64) if device == "cpu" else (32, 128)
+        frames, people = (8, 16) if device == "cpu" else (32, 128)
 
         def up_to(most: int, stage: StageBatchingConfig) -> StageBatchingConfig:
             return replace(stage, max_batch=stage.max_batch or most)

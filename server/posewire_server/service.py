@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from importlib import metadata
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -32,7 +33,7 @@ from posewire_server.streams.stream import StreamContext, TrackStream
 from posewire_server.tracebacks import forget_locals
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
-from posewire_server.wire.requests import StreamSettings, settings_from
+from posewire_server.wire.requests import ResumeRequest, StreamSettings, settings_from
 from posewire_server.wire.responses import (
     joint_set_message,
     limits_message,
@@ -90,7 +91,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             configuration = await _configuration(self.places.unless_draining(read()))
         await self.places.unless_draining(self._openings.turn(caller, context.peer()))
         limits = caller.within(self._config.limits)
-        settings = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
+        requested = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
+        # The stream must not keep the last frame that it is resumed with.
+        earlier, settings = requested.resume, replace(requested, resume=None)
+        del configuration, requested
         with self.places.for_stream(caller):
             stream_id = current_stream.get()
             session = Session(
@@ -113,7 +117,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             self._open[stream_id] = stream.progress
             ending = StreamEnding.BROKEN_OFF  # unless it ends otherwise
             try:
-                resume = await self._resume(session, settings, limits)
+                resume = await self._resume(session, settings, earlier, limits)
+                del earlier
                 await context.send_initial_metadata(())  # else a client that never reads would not learn of the end
                 await self._begin(outbox, self._started(stream_id, settings, resume), limits)
                 await stream.run()
@@ -136,15 +141,15 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 )
 
     async def _resume(
-        self, session: Session, settings: StreamSettings, limits: LimitsConfig
+        self, session: Session, settings: StreamSettings, request: ResumeRequest | None, limits: LimitsConfig
     ) -> track_pb2.ResumeOutcome:
-        if settings.resume is None:
+        if request is None:
             return track_pb2.ResumeOutcome(resumed=False)
         shared = self._shared
         refusal = await continue_session(
             session,
             settings,
-            settings.resume,
+            request,
             shared.pipeline.networks.joint_set,
             shared.snapshots,
             shared.decoders,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import Codec
 from posewire_server.server import PoseServer, running_server
+from posewire_server.wire.requests import ResumeRequest
 from tests.integration.service_calls import ALL, Answers, TrackClient, connected, server_config
 from tests.server.stand_ins import Gate, jpeg, networks, picture
 from tests.server.videos import encode
@@ -241,6 +243,20 @@ async def test_ids_go_on_at_another_server_with_the_same_key(tmp_path: Path) -> 
     assert sorted(answers.ids(7)) == [2, 3]
     assert answers.summary is not None
     assert answers.summary.identities == 3
+
+
+async def test_a_resumed_stream_does_not_keep_the_frame_that_it_was_resumed_with(tmp_path: Path) -> None:
+    async with running_server(server_config(resume_key=_key(tmp_path)), networks()) as address:
+        token = (await _first_part(address)).token
+        async with connected(address) as stub:
+            client = TrackClient(stub)
+            resume = settings_pb2.ResumeRequest(token=token, last_frame=jpeg(picture(0, people=3)))
+            answers = await client.open(drop_policy=ALL, resume=resume)
+            assert answers.started is not None
+            assert answers.started.resume.resumed
+            gc.collect()
+            assert not any(type(each) is ResumeRequest for each in gc.get_objects())
+            await client.finish()
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class Pipeline:
         self._device = Lane("device", own_stream(networks.torch_device))
         self._flow_lane = Lane("flow", own_stream(networks.torch_device))
         self._trackers = Workers(_TRACKER_THREADS, "posewire-tracker")
-        self._detector_batch = batching.detect.max_batch
+        self._detector_batch, self._pose_batch = batching.detect.max_batch, batching.pose.max_batch
         self._detect = MicroBatcher[Frame, Detections](
             "detect", self._run_detector, self._device, batching.detect, watches=watches
         )
@@ -126,9 +126,9 @@ class Pipeline:
             try:
                 await asyncio.sleep(_HEAD_START_S)
                 await self.catch_up(session)  # while the network runs
-                posed = await posing
+                posed = await self._posed(posing)
             finally:
-                posing.cancel()
+                _give_up(posing)
             _note_poses(posed, times)
             people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
         session.saw(frame, moment_s)
@@ -162,7 +162,11 @@ class Pipeline:
             found = _detected(await self._detect.submit(frame, stream), times)
             order = np.argsort(-found.scores, kind="stable")
             boxes = found[order[found.scores[order] >= box_score_threshold][:max_people]]
-        posed = await self._start_poses(frame, boxes.xyxy, stream)
+        posing = self._start_poses(frame, boxes.xyxy, stream)
+        try:
+            posed = await self._posed(posing)
+        finally:
+            _give_up(posing)
         _note_poses(posed, times)
         return Estimated(boxes, posed.result, times)
 
@@ -219,10 +223,7 @@ class Pipeline:
             for stage in started:
                 await stage
         finally:
-            for stage in started:
-                # If one has failed, the other is not needed, and its outcome is ignored.
-                if not stage.cancel() and not stage.cancelled():
-                    stage.exception()
+            _give_up(started)
         if flow is not None:
             times.flow_ms = flow.result().ran_ms
             times.spans.append(("flow", flow.result().began_s, times.flow_ms))
@@ -231,12 +232,20 @@ class Pipeline:
             None if flow is None else flow.result().result,
         )
 
-    def _start_poses(self, frame: Frame, xyxy: Floats, stream: Hashable) -> asyncio.Future[Batched[Floats]]:
-        if len(xyxy):
-            return self._pose.submit((frame, xyxy), stream)
-        nobody: asyncio.Future[Batched[Floats]] = asyncio.get_running_loop().create_future()
-        nobody.set_result(Batched(np.zeros((0, len(self.networks.joint_set), 3), np.float32), ran_ms=0.0))
-        return nobody
+    def _start_poses(self, frame: Frame, xyxy: Floats, stream: Hashable) -> list[asyncio.Future[Batched[Floats]]]:
+        """More people than fit in a batch are divided, so that other streams have their turns in between."""
+        most = self._pose_batch
+        return [self._pose.submit((frame, xyxy[at : at + most]), stream) for at in range(0, len(xyxy), most)]
+
+    async def _posed(self, parts: Sequence[asyncio.Future[Batched[Floats]]]) -> Batched[Floats]:
+        """The poses of one frame, from its parts."""
+        done = [await part for part in parts]
+        nobody = np.zeros((0, len(self.networks.joint_set), 3), np.float32)
+        return Batched(
+            np.concatenate([nobody, *(part.result for part in done)]),
+            ran_ms=sum(part.ran_ms for part in done),
+            began_s=done[0].began_s if done else 0.0,
+        )
 
     async def _track(self, session: Session, step: Callable[[], Result], times: StageTimes) -> Result:
         """Run a step of the tracker: on the event loop if the last frame's steps were quick, otherwise on a thread.
@@ -289,6 +298,13 @@ def _unchanged_by_failures(tracker: Tracker) -> Iterator[None]:
     except (FrameError, asyncio.CancelledError):
         tracker.restore(before)
         raise
+
+
+def _give_up(started: Sequence[asyncio.Future[Any]]) -> None:
+    """Of what belongs together, what has not finished is not needed any more, and its outcome is ignored."""
+    for each in started:
+        if not each.cancel() and not each.cancelled():
+            each.exception()
 
 
 def _note_poses(posed: Batched[Floats], times: StageTimes) -> None:

@@ -21,11 +21,12 @@ from posewire_server.configuration import load_config
 from posewire_server.errors import DetectorMissing, InferenceFailed
 from posewire_server.inference.lane import Lane
 from posewire_server.inference.networks import Networks
+from posewire_server.inference.outcomes import Estimated
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.session import Session
 from posewire_server.tracking import Boxes, BoxSource, Similarity, Tracker, TrackerConfig
-from tests.server.stand_ins import Gate, RectangleDetector, ShyPose, networks, picture
+from tests.server.stand_ins import Gate, GridPose, RectangleDetector, ShyPose, networks, picture
 
 
 class ShiftFlow:
@@ -132,7 +133,7 @@ async def test_on_a_gpu_batches_are_larger_unless_somebody_said_otherwise(tmp_pa
     """`meta` is a device that computes nothing: enough to see what is chosen for one that is no CPU."""
     elsewhere = replace(networks(), torch_device=torch.device("meta"))
     for given, toml, sizes in (
-        (networks(), "", (8, 8, 64)),
+        (networks(), "", (8, 8, 16)),
         (elsewhere, "", (32, 32, 128)),
         (elsewhere, "detect.max_batch = 5", (5, 32, 128)),
         (elsewhere, "detect.max_batch = 8", (8, 32, 128)),  # what it would be on a CPU, but chosen
@@ -409,6 +410,58 @@ async def test_single_pictures() -> None:
     # Whoever gives boxes gets a pose for each of them, in their order.
     np.testing.assert_array_equal(theirs.boxes.xyxy, given.xyxy)
     np.testing.assert_allclose(theirs.as_people(0.4).scores, [0.9, 0.45])
+
+
+async def test_a_crowd_is_divided_between_batches_and_others_have_their_turns() -> None:
+    batches: list[int] = []
+
+    class Counting(Gate):
+        def __call__(self, frames: Sequence[Frame], boxes: Any) -> Any:
+            batches.append(sum(map(len, boxes)))
+            return super().__call__(frames, boxes)
+
+    gate = Counting()
+    crowd = np.float32([[left, 60, left + 40, 180] for left in range(64)])
+    async with _pipeline(networks(pose=gate)) as pipeline:
+
+        def poses(xyxy: Any, stream: str) -> asyncio.Task[Estimated]:
+            given = Boxes.of(xyxy, np.ones(len(xyxy)), BoxSource.CALLER)
+            frame = _frame()
+            return asyncio.create_task(
+                pipeline.estimate(frame, given, box_score_threshold=0.5, max_people=100, stream=stream)
+            )
+
+        many = poses(crowd, "crowd")
+        await asyncio.to_thread(gate.reached.wait, 30)
+        waiting = pipeline.waiting["pose"]
+        one = poses(crowd[:1], "camera")
+        while pipeline.waiting["pose"] == waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        gate.open.set()
+        await one
+        estimated = await many
+    assert batches == [16, 16, 1, 16, 16]
+    np.testing.assert_array_equal(estimated.joints, GridPose()([_frame()], [crowd])[0])
+    assert estimated.times.pose_ms > 0
+
+
+async def test_of_a_crowd_on_which_the_network_fails_the_rest_is_given_up() -> None:
+    calls = 0
+
+    class Counting(ShyPose):
+        def __call__(self, frames: Sequence[Frame], boxes: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return super().__call__(frames, boxes)
+
+    blue = _frame()
+    blue.pixels[0, 0] = (0, 0, 255)
+    crowd = Boxes.of(np.tile([10, 60, 50, 180], (100, 1)), np.ones(100), BoxSource.CALLER)
+    async with _pipeline(networks(pose=Counting())) as pipeline:
+        with pytest.raises(InferenceFailed, match="pose stage failed"):
+            await pipeline.estimate(blue, crowd, box_score_threshold=0.5, max_people=100)
+        await pipeline.estimate(_frame(), crowd[:1], box_score_threshold=0.5, max_people=100)
+    assert calls <= 3  # the next part may have begun meanwhile
 
 
 async def test_the_best_of_the_detectors_boxes_are_taken_for_a_single_picture() -> None:

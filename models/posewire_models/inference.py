@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -27,6 +29,8 @@ __all__ = [
     "select_runtime",
 ]
 
+log = logging.getLogger(__name__)
+
 Network = TypeVar("Network", bound=nn.Module)
 Steps = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
@@ -41,21 +45,36 @@ BATCH_SIZES = (1, 2, 4, 8, 16, MAX_BATCH)
 def select_device(name: str) -> torch.device:
     """`cpu`, `cuda`, `cuda:1` ...; `auto` takes the first GPU, or else the CPU. A returned GPU always has its index.
 
+    If there is a GPU that `auto` cannot take, for example because its driver is too old, the log says why.
+
     Raises:
         ValueError: unknown name, or there is no such device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        with warnings.catch_warnings(record=True) as reasons:
+            warnings.simplefilter("always")
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        for reason in reasons:
+            log.warning("%s", reason.message)
     found = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
     if not found:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     if name == "cpu":
         return torch.device("cpu")
     # Not `torch.device(name).index`, which has only eight bits.
-    index = int(found[1] or 0)
-    if index >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r} is not here ({torch.cuda.device_count()} GPUs found); use auto or cpu")
+    index, count = int(found[1] or 0), torch.cuda.device_count()
+    if index >= count:
+        raise ValueError(f"device {name!r} is not here ({_why_no_gpu() or f'{count} GPUs found'}); use auto or cpu")
     return torch.device("cuda", index)
+
+
+def _why_no_gpu() -> str:
+    """Why torch can use no GPU at all, such as a driver that is too old; empty if it can."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return f"{error}".strip().rstrip(".")
+    return ""
 
 
 def select_runtime(name: str, device: torch.device, precision: str = "auto") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import pytest
@@ -76,6 +77,25 @@ def test_batches_are_filled_on_accelerators_alone() -> None:
 def test_devices_that_are_not_there_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="use auto"):
         select_device(name)
+
+
+def test_why_there_is_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    why = "The NVIDIA driver on your system is too old (found version 12020)."
+
+    def is_available() -> bool:
+        warnings.warn(f"CUDA initialization: {why}", stacklevel=1)
+        return False
+
+    def init() -> None:
+        raise RuntimeError(why)
+
+    monkeypatch.setattr("torch.cuda.is_available", is_available)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.cuda.init", init)
+    assert select_device("auto") == CPU
+    assert why in caplog.text
+    with pytest.raises(ValueError, match=r"'cuda' is not here \(The NVIDIA driver .* is too old .*\); use auto or cpu"):
+        select_device("cuda")
 
 
 def test_auto_takes_what_is_there() -> None:

@@ -132,7 +132,13 @@ async def test_boxes_time_and_name_go_with_the_frame(serve: Any) -> None:
     assert np.array_equal(results[0].image, frames[0].image)
 
 
-async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: Any) -> None:
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"max_in_flight": 3}, 3), ({}, 8), ({"drop_policy": "latest"}, 32)],  # asked for; the defaults
+)
+async def test_no_more_frames_are_under_way_than_allowed(
+    serve: Any, scripts: Any, options: dict[str, Any], most: int
+) -> None:
     waiting: list[int] = []
 
     async def script(stream: Any) -> AsyncIterator[Any]:
@@ -140,7 +146,7 @@ async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: An
         # Answers are sent only once no more frames arrive: the client has reached its limit.
         held: list[Any] = []
         incoming = stream.incoming()
-        held += [await anext(incoming) for _ in range(3)]
+        held += [await anext(incoming) for _ in range(most)]
         following = asyncio.ensure_future(anext(incoming))
         await asyncio.wait({following}, timeout=0.2)
         waiting.append(following.done())
@@ -154,10 +160,10 @@ async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: An
         yield scripts.summary(len(stream.frames), len(stream.frames))
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(10), max_in_flight=3) as stream:
+    async with AsyncClient(server.address) as client, client.track(pictures(40), **options) as stream:
         results = await collect(stream)
     assert waiting == [False]
-    assert len(results) == 10
+    assert len(results) == 40
 
 
 async def test_a_slow_taker_of_results_slows_the_source_down(serve: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -291,6 +292,40 @@ async def test_packets_wait_for_the_next_keyframe(serve: Any, scripts: Any) -> N
     outcome = ["tracked" if result.tracked else result.reason for result in results]
     assert outcome == ["tracked"] + ["disconnected"] * 7 + ["tracked"] * 16
     assert script.seen[1][0] == 8
+
+
+async def test_a_packet_that_comes_while_there_is_no_server_is_given_up_at_once(serve: Any, scripts: Any) -> None:
+    lost, told = threading.Event(), asyncio.Event()
+
+    class Packets(ArraySource):
+        codec = "h264"
+
+        def __iter__(self) -> Iterator[posewire.SourceFrame]:
+            for number in range(4):
+                if number == 2:
+                    lost.wait(20)
+                yield posewire.SourceFrame(number, number / 25, packet=b"packet", keyframe=number in (0, 3))
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if len(server.service.streams) == 2:
+            lost.set()
+            await told.wait()
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 1:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+            yield scripts.tracked(frame)
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    client = AsyncClient(server.address, reconnect=QUICK)
+    outcome = []
+    async with asyncio.timeout(20), client, client.track(Packets([]), codec="h264") as stream:
+        async for result in stream:
+            outcome.append("tracked" if result.tracked else result.reason)
+            if result.frame == 2:
+                told.set()
+    assert outcome == ["tracked", "disconnected", "disconnected", "tracked"]
 
 
 # -- which server ------------------------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ async def test_a_slow_taker_of_results_slows_the_source_down(serve: Any) -> None
 
 async def test_the_program_sends_frames_of_its_own(serve: Any) -> None:
     server = await serve()
-    async with AsyncClient(server.address) as client, client.track() as stream:
+    async with AsyncClient(server.address) as client, client.track(max_in_flight=1) as stream:
         assert await stream.send(pictures(1)[0]) == 0
         assert (await anext(stream)).frame == 0
         assert await stream.send(b"\xff\xd8\xffown", number=7, time_s=1.5, boxes=[[0, 0, 2, 2]]) == 7

@@ -517,6 +517,8 @@ async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None
         async with stream:
             with pytest.raises(posewire.MisuseError, match="its source"):
                 await stream.send(pictures(1)[0])
+            with pytest.raises(posewire.MisuseError, match="opened before"):
+                await stream.__aenter__()
             await collect(stream)
         with pytest.raises(posewire.MisuseError, match="opened before"):
             await stream.__aenter__()

@@ -311,10 +311,12 @@ async def test_silence_is_noticed_where_only_the_account_is_owed(serve: Any, scr
 
     server = await serve(script)
     client = AsyncClient(server.address, reconnect=None)
-    async with client, client.track(pictures(2)) as stream, asyncio.timeout(30):
+    async with asyncio.timeout(10), client, client.track() as stream:
         for number in range(2):
+            await stream.send(pictures(1)[0])
             assert (await anext(stream)).frame == number
         shorten_timeout(stream, 0.3)
+        await stream.finish()
         with pytest.raises(posewire.StreamBroken, match="owes the answer to the end of the stream"):
             await anext(stream)
 

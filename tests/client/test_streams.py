@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
@@ -383,17 +384,20 @@ async def test_a_source_that_cannot_be_opened_opens_no_stream(serve: Any) -> Non
 # -- leaving early -----------------------------------------------------------------------------------------------------
 
 
-async def test_leaving_the_block_cancels_the_call_at_the_server(serve: Any) -> None:
-    def endless() -> Iterator[Any]:
-        while True:
-            yield from pictures(10)
+async def test_leaving_the_block_cancels_the_call_at_the_server_and_closes_the_source(serve: Any) -> None:
+    class SlowToClose(Closable):
+        def close(self) -> None:
+            time.sleep(0.1)
+            super().close()
 
     server = await serve()
+    source = SlowToClose(itertools.cycle(pictures(1)))
     async with AsyncClient(server.address) as client:
-        async with client.track(endless()) as stream:
+        async with client.track(source) as stream:
             async for result in stream:
                 if result.frame == 5:
                     break
+        assert source.closed.is_set()  # a camera may be opened again
         async with asyncio.timeout(5):
             await server.service.ended.wait()
         with pytest.raises(posewire.MisuseError, match="closed before its end"):

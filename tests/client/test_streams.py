@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
@@ -402,9 +404,12 @@ async def test_leaving_the_block_cancels_the_call_at_the_server_and_closes_the_s
             await server.service.ended.wait()
         with pytest.raises(posewire.MisuseError, match="closed before its end"):
             await collect(stream)
+        left = weakref.ref(stream)
         # The client can still be used.
         async with client.track(pictures(2)) as stream:
             assert len(await collect(stream)) == 2
+        gc.collect()
+        assert left() is None  # the client does not keep it
 
 
 async def test_cancelling_the_program_cancels_the_stream(serve: Any) -> None:

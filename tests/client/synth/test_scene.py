@@ -171,6 +171,42 @@ def test_first_frame_has_no_motion() -> None:
     assert truth.flow_valid.all()
 
 
+@pytest.mark.parametrize(("setting", "value"), [("pan", 0.3), ("zoom", 0.5), ("shake_px", 4.0)])
+def test_the_camera_moves_as_far_as_it_is_told_and_never_sees_the_end_of_the_background(
+    setting: str, value: float
+) -> None:
+    config = SceneConfig(people=0, width=96, height=64, frames=100, fps=4.0, **{setting: value}, **CLEAN)
+    places, zooms = [np.zeros(2)], [1.0]
+    for frame in Scene(config):
+        flow = frame.truth.flow
+        places.append(places[-1] + flow[32, 48])
+        zooms.append(zooms[-1] * (1.0 + float(flow[0, -1, 0] - flow[0, 0, 0]) / (config.width - 1)))
+        for edge in (frame.image[:, :8], frame.image[:, -8:]):
+            assert np.ptp(edge, axis=1).any()
+    reach = np.ptp(places, axis=0)
+    expected = {"pan": 2 * value * config.width, "zoom": 0.0, "shake_px": 2 * value}[setting]
+    assert 0.8 * expected - 0.5 < reach[0] < expected + 0.5
+    assert max(zooms) / min(zooms) == pytest.approx(1.0 + (value if setting == "zoom" else 0.0), rel=0.03)
+
+
+@pytest.mark.parametrize(("smallest", "tallest"), [(0.3, 0.9), (0.5, 0.5)])
+def test_people_have_the_sizes_asked_for(smallest: float, tallest: float) -> None:
+    (frame,) = small("easy", people=8, frames=1, actions=0.0, smallest_person=smallest, tallest_person=tallest)
+    heights = np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1) / SMALL["height"]
+    assert heights.min() == pytest.approx(smallest, rel=0.2)
+    assert heights.max() == pytest.approx(tallest, rel=0.2)
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.5])
+def test_people_walk_at_the_speed_asked_for(speed: float) -> None:
+    hips = [NANO19.index("left_hip"), NANO19.index("right_hip")]
+    speeds = []
+    for frame in small("crossing", speed=speed, frames=30, fps=10.0, motion_blur=0.0):
+        metres = 1.72 / np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1)  # per pixel
+        speeds += (np.abs(frame.truth.joint_flow[:, hips, 0].mean(axis=1)) * metres * 10.0).tolist()
+    assert np.quantile(speeds, 0.7) == pytest.approx(1.3 * speed, rel=0.25)
+
+
 def test_people_keep_their_ids_when_they_leave_and_return() -> None:
     scene = small("crossing", seed=1, frames=300, fps=10.0, people=3)
     seen = [frame.truth.ids for frame in scene]

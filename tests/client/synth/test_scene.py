@@ -198,13 +198,38 @@ def test_people_have_the_sizes_asked_for(smallest: float, tallest: float) -> Non
 
 
 @pytest.mark.parametrize("speed", [0.5, 2.5])
-def test_people_walk_at_the_speed_asked_for(speed: float) -> None:
-    hips = [NANO19.index("left_hip"), NANO19.index("right_hip")]
-    speeds = []
+def test_people_walk_at_the_speed_asked_for_and_their_feet_do_not_slide(speed: float) -> None:
+    hips, ankles = ([NANO19.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("hip", "ankle"))
+    speeds, standing = [], []
     for frame in small("crossing", speed=speed, frames=30, fps=10.0, motion_blur=0.0):
-        metres = 1.72 / np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1)  # per pixel
-        speeds += (np.abs(frame.truth.joint_flow[:, hips, 0].mean(axis=1)) * metres * 10.0).tolist()
+        metres = 1.72 / np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1)[:, None]  # per pixel
+        moved = np.abs(frame.truth.joint_flow[:, :, 0]) * metres * 10.0
+        speeds += moved[:, hips].mean(axis=1).tolist()
+        standing += moved[:, ankles].min(axis=1).tolist()  # the foot on the ground
     assert np.quantile(speeds, 0.7) == pytest.approx(1.3 * speed, rel=0.25)
+    assert np.median(standing) < 0.2 * np.median(speeds)
+
+
+@pytest.mark.parametrize("actions", [0.0, 1.0])
+def test_people_stop_wave_and_crouch_only_if_asked_to(actions: float) -> None:
+    hips, ankles, wrists = (
+        [NANO19.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("hip", "ankle", "wrist")
+    )
+    stands, waves, legs = [], [], []
+    for frame in Scene(SceneConfig(width=64, height=64, people=6, frames=60, fps=3.0, seed=1, actions=actions)):
+        joints, height = frame.truth.joints, np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1)
+        moved = np.linalg.norm(frame.truth.joint_flow[:, hips].mean(axis=1), axis=1)
+        stands += (moved < 0.02 * height).tolist()
+        waves += (joints[:, wrists, 1].min(axis=1) < joints[:, NANO19.index("nose"), 1]).tolist()
+        legs += ((joints[:, ankles, 1].max(axis=1) - joints[:, hips, 1].mean(axis=1)) / height).tolist()
+    if actions:
+        assert np.mean(stands) > 0.3
+        assert np.mean(waves) > 0.05
+        assert min(legs) < 0.435
+    else:
+        assert np.mean(stands) < 0.15
+        assert not any(waves)
+        assert min(legs) > 0.435
 
 
 def test_people_keep_their_ids_when_they_leave_and_return() -> None:

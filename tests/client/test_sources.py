@@ -576,6 +576,33 @@ def test_a_camera_that_does_not_exist_is_named(camera: Any) -> None:
         open_source(camera)
 
 
+@pytest.mark.parametrize(
+    ("source", "live", "expected"),
+    [
+        (0, None, True),
+        ("/dev/video0", None, True),
+        (0, False, False),
+        ("rtsp://camera/stream", None, True),
+        ("UDP://@:5000", None, True),
+        ("rtsp://recorder/walk", False, False),
+        ("https://host/walk.mp4", None, None),  # live if its length is unknown
+        ("https://host/walk.mp4", True, True),
+        (__file__, None, False),
+        (__file__, True, True),
+    ],
+)
+def test_cameras_are_live_and_files_are_not(
+    source: Any, live: bool | None, expected: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: Any, live: bool | None, **__: Any) -> None:
+        raise SourceError(f"live is {live}")
+
+    monkeypatch.setattr("posewire.sources._open.VideoInput", opened)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    with pytest.raises(SourceError, match=f"live is {expected}"):
+        open_source(source, live=live)
+
+
 def test_an_address_where_nobody_answers_is_named_without_its_password() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, never listening: refused at once

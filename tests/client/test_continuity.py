@@ -416,6 +416,29 @@ async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any)
     assert stream.summary.reconnects == 1
 
 
+async def test_a_server_that_goes_away_while_frames_are_sent_to_it_again_is_left_too(serve: Any, scripts: Any) -> None:
+    async def dies(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 3:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    async def drains(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        numbers = [frame.number async for frame in stream.incoming()]  # until the client sends no more
+        last = scripts.summary(len(numbers), 0, 0, len(numbers))
+        last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
+        yield last
+
+    servers = [await serve(dies), await serve(drains), await serve()]
+    client = AsyncClient([server.address for server in servers], reconnect=QUICK)
+    async with asyncio.timeout(20), client, client.track(pictures(30)) as stream:
+        results = await collect(stream)
+        assert stream.reconnects == 2
+    assert [(result.frame, result.tracked) for result in results] == [(number, True) for number in range(30)]
+
+
 async def test_a_stream_that_is_lost_before_its_first_token_is_taken_up_where_it_was(serve: Any, scripts: Any) -> None:
     script = Mortal(scripts, 0)
     server = await serve(script)

@@ -38,12 +38,12 @@ class StreamPlan:
 
     source: SourceLike | None
     settings: StreamSettings
-    max_frames: int | None = None
-    keep_images: bool = False
-    resume: ResumePoint | None = None
-    timeout_s: float = 60.0
-    reconnect: ReconnectSettings | None = None
-    on_reconnect: Callable[[Reconnected], object] | None = None
+    max_frames: int | None
+    keep_images: bool
+    resume: ResumePoint | None
+    timeout_s: float
+    reconnect: ReconnectSettings | None
+    on_reconnect: Callable[[Reconnected], object] | None
 
     def __post_init__(self) -> None:
         if self.resume is not None and not isinstance(self.resume, ResumePoint):

@@ -276,17 +276,30 @@ async def test_a_fault_of_the_client_itself_is_not_hidden(serve: Any, monkeypatc
             await collect(stream)
 
 
-async def test_silence_is_noticed_from_the_first_frame_on(serve: Any) -> None:
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_silence_is_noticed_from_the_first_frame_without_an_answer_on(
+    serve: Any, scripts: Any, answered: int
+) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()
-        await asyncio.Event().wait()
+        async for frame in stream.incoming():
+            if frame.number < answered:
+                yield scripts.tracked(frame)
+
+    async def send_on(stream: posewire.AsyncTrackStream) -> None:
+        while True:  # what is sent meanwhile does not give the server more time
+            await stream.send(b"already encoded, so that nothing delays it")
+            await asyncio.sleep(0.02)
 
     server = await serve(script)
-    async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream:
-        shorten_timeout(stream, 0.2)
-        await stream.send(b"already encoded, so that nothing delays it")
-        with pytest.raises(posewire.StreamBroken, match="silent"):
+    client = AsyncClient(server.address, reconnect=None)
+    async with asyncio.timeout(10), client, client.track(max_in_flight=1000) as stream:
+        for _ in range(answered):
+            await stream.send(pictures(1)[0])
             await anext(stream)
+        shorten_timeout(stream, 0.2)
+        with pytest.raises(posewire.StreamBroken, match="silent"):
+            await send_on(stream)
 
 
 async def test_silence_is_noticed_where_only_the_account_is_owed(serve: Any, scripts: Any) -> None:
@@ -298,10 +311,12 @@ async def test_silence_is_noticed_where_only_the_account_is_owed(serve: Any, scr
 
     server = await serve(script)
     client = AsyncClient(server.address, reconnect=None)
-    async with client, client.track(pictures(2)) as stream, asyncio.timeout(30):
+    async with asyncio.timeout(10), client, client.track() as stream:
         for number in range(2):
+            await stream.send(pictures(1)[0])
             assert (await anext(stream)).frame == number
         shorten_timeout(stream, 0.3)
+        await stream.finish()
         with pytest.raises(posewire.StreamBroken, match="owes the answer to the end of the stream"):
             await anext(stream)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -293,6 +294,40 @@ async def test_packets_wait_for_the_next_keyframe(serve: Any, scripts: Any) -> N
     assert script.seen[1][0] == 8
 
 
+async def test_a_packet_that_comes_while_there_is_no_server_is_given_up_at_once(serve: Any, scripts: Any) -> None:
+    lost, told = threading.Event(), asyncio.Event()
+
+    class Packets(ArraySource):
+        codec = "h264"
+
+        def __iter__(self) -> Iterator[posewire.SourceFrame]:
+            for number in range(4):
+                if number == 2:
+                    lost.wait(20)
+                yield posewire.SourceFrame(number, number / 25, packet=b"packet", keyframe=number in (0, 3))
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if len(server.service.streams) == 2:
+            lost.set()
+            await told.wait()
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 1:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+            yield scripts.tracked(frame)
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    client = AsyncClient(server.address, reconnect=QUICK)
+    outcome = []
+    async with asyncio.timeout(20), client, client.track(Packets([]), codec="h264") as stream:
+        async for result in stream:
+            outcome.append("tracked" if result.tracked else result.reason)
+            if result.frame == 2:
+                told.set()
+    assert outcome == ["tracked", "disconnected", "disconnected", "tracked"]
+
+
 # -- which server ------------------------------------------------------------------------------------------------------
 
 
@@ -379,6 +414,29 @@ async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any)
     assert second.resumed_from == [(b"on drain", servers[0].service.streams[0].frames[0].data)]
     assert stream.summary is not None
     assert stream.summary.reconnects == 1
+
+
+async def test_a_server_that_goes_away_while_frames_are_sent_to_it_again_is_left_too(serve: Any, scripts: Any) -> None:
+    async def dies(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            if frame.number == 3:
+                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
+
+    async def drains(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        numbers = [frame.number async for frame in stream.incoming()]  # until the client sends no more
+        last = scripts.summary(len(numbers), 0, 0, len(numbers))
+        last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
+        yield last
+
+    servers = [await serve(dies), await serve(drains), await serve()]
+    client = AsyncClient([server.address for server in servers], reconnect=QUICK)
+    async with asyncio.timeout(20), client, client.track(pictures(30)) as stream:
+        results = await collect(stream)
+        assert stream.reconnects == 2
+    assert [(result.frame, result.tracked) for result in results] == [(number, True) for number in range(30)]
 
 
 async def test_a_stream_that_is_lost_before_its_first_token_is_taken_up_where_it_was(serve: Any, scripts: Any) -> None:

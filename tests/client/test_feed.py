@@ -178,6 +178,18 @@ async def test_after_stop_nothing_more_comes() -> None:
     await feed.aclose()
 
 
+@pytest.mark.parametrize("taken", [1, 2])
+async def test_after_stop_the_feed_knows_whether_every_frame_was_taken(taken: int) -> None:
+    feed = SourceFeed(ArraySource([picture(), picture()]), newest_wins=False)
+    for _ in range(taken):
+        await feed.next()
+    await feed._ended.wait()
+    feed.stop()
+    assert await feed.next() is None
+    assert feed.exhausted == (taken == 2)
+    await feed.aclose()
+
+
 async def test_what_the_source_raises_comes_after_its_frames() -> None:
     def frames() -> Iterator[Any]:
         yield picture()

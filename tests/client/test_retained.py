@@ -5,6 +5,7 @@ import pytest
 from posewire import _retained
 from posewire._retained import Retained
 from posewire.resume import ResumePoint
+from posewire.settings import Codec
 from posewire.v1 import track_pb2
 
 
@@ -23,24 +24,30 @@ def to_send(retained: Retained) -> list[int]:
 def test_a_token_belongs_to_the_newest_tracked_frame_and_what_came_after_it_is_kept() -> None:
     retained = Retained("jpeg", replays=True)
     assert retained.resume_point is None
-    for number in range(6):
+    for number in range(7):
         retained.add(request(number))
     retained.record_tracked(0)
     retained.record_tracked(1)
     retained.take_token(b"at 1")
     retained.record_tracked(2)
     retained.record_missed(3)
+    retained.record_tracked(4)
+    retained.record_tracked(5)
     assert retained.resume_point is not None
     assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 1", b"1111")
-    assert to_send(retained) == [2, 4, 5]
-    # At the next server, 2 is tracked again, and comes with a new token.
+    assert to_send(retained) == [2, 4, 5, 6]
+    # At the next server, 2 and 4 are tracked again, and a new token comes with 4.
+    retained.record_accepted()
     retained.record_tracked(2)
-    retained.take_token(b"at 2")
-    assert retained.resume_point.last_frame == b"2222"
-    assert to_send(retained) == [4, 5]
+    retained.record_tracked(4)
+    retained.take_token(b"at 4")
+    assert (retained.resume_point.token, retained.resume_point.last_frame) == (b"at 4", b"4444")
+    assert to_send(retained) == [5, 6]
     retained.record_refused()
     assert retained.resume_point is None
-    assert to_send(retained) == [4, 5]
+    assert to_send(retained) == [6]
+    retained.take_token(b"of no frame")  # by a server that drains before it has tracked anything
+    assert retained.resume_point == ResumePoint(b"of no frame", b"", "jpeg")
 
 
 def test_a_stream_that_took_up_another_one_goes_on_from_there_until_it_has_a_token() -> None:
@@ -99,13 +106,14 @@ def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch)
     assert retained.resume_point.last_frame == b"0" * 30  # the flow spans the gap
 
 
-def test_packets_have_no_last_frame() -> None:
-    retained = Retained("h264", replays=False)
+@pytest.mark.parametrize("codec", ["jpeg", "png", "raw", "h264", "h265"])
+def test_only_pictures_are_last_frames(codec: Codec) -> None:
+    retained = Retained(codec, replays=False)
     retained.add(request(0))
     retained.record_tracked(0)
     retained.take_token(b"at 0")
-    assert retained.resume_point is not None
-    assert retained.resume_point.last_frame == b""
+    packets = codec in ("h264", "h265")
+    assert retained.resume_point == (ResumePoint(b"at 0") if packets else ResumePoint(b"at 0", b"0000", codec))
 
 
 def test_after_the_end_only_the_resume_point_is_kept() -> None:

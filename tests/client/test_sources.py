@@ -556,8 +556,9 @@ def test_the_codec_asked_for_must_be_the_sources(tmp_path: Path, make_video: Mak
     path = make_video(tmp_path / "a.mp4", options={"bf": "0"})
     with pytest.raises(SourceError, match=r"is h264, not h265"):
         open_source(path, codec="h265")
-    with pytest.raises(SourceError, match="no h264 packets"):
-        open_source([np.zeros((4, 4, 3), np.uint8)], codec="h264")
+    for pictures in ([np.zeros((4, 4, 3), np.uint8)], tmp_path):
+        with pytest.raises(SourceError, match="no h264 packets"):
+            open_source(pictures, codec="h264")
 
 
 def test_an_unknown_codec_is_not_the_fault_of_the_source(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -573,6 +574,33 @@ def test_an_unknown_codec_is_not_the_fault_of_the_source(tmp_path: Path, make_vi
 def test_a_camera_that_does_not_exist_is_named(camera: Any) -> None:
     with pytest.raises(SourceError, match=r"/dev/video987 does not exist; cameras"):
         open_source(camera)
+
+
+@pytest.mark.parametrize(
+    ("source", "live", "expected"),
+    [
+        (0, None, True),
+        ("/dev/video0", None, True),
+        (0, False, False),
+        ("rtsp://camera/stream", None, True),
+        ("UDP://@:5000", None, True),
+        ("rtsp://recorder/walk", False, False),
+        ("https://host/walk.mp4", None, None),  # live if its length is unknown
+        ("https://host/walk.mp4", True, True),
+        (__file__, None, False),
+        (__file__, True, True),
+    ],
+)
+def test_cameras_are_live_and_files_are_not(
+    source: Any, live: bool | None, expected: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: Any, live: bool | None, **__: Any) -> None:
+        raise SourceError(f"live is {live}")
+
+    monkeypatch.setattr("posewire.sources._open.VideoInput", opened)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    with pytest.raises(SourceError, match=f"live is {expected}"):
+        open_source(source, live=live)
 
 
 def test_an_address_where_nobody_answers_is_named_without_its_password() -> None:

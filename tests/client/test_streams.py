@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
@@ -132,7 +135,13 @@ async def test_boxes_time_and_name_go_with_the_frame(serve: Any) -> None:
     assert np.array_equal(results[0].image, frames[0].image)
 
 
-async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: Any) -> None:
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"max_in_flight": 3}, 3), ({}, 8), ({"drop_policy": "latest"}, 32)],  # asked for; the defaults
+)
+async def test_no_more_frames_are_under_way_than_allowed(
+    serve: Any, scripts: Any, options: dict[str, Any], most: int
+) -> None:
     waiting: list[int] = []
 
     async def script(stream: Any) -> AsyncIterator[Any]:
@@ -140,7 +149,7 @@ async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: An
         # Answers are sent only once no more frames arrive: the client has reached its limit.
         held: list[Any] = []
         incoming = stream.incoming()
-        held += [await anext(incoming) for _ in range(3)]
+        held += [await anext(incoming) for _ in range(most)]
         following = asyncio.ensure_future(anext(incoming))
         await asyncio.wait({following}, timeout=0.2)
         waiting.append(following.done())
@@ -154,10 +163,10 @@ async def test_no_more_frames_are_under_way_than_allowed(serve: Any, scripts: An
         yield scripts.summary(len(stream.frames), len(stream.frames))
 
     server = await serve(script)
-    async with AsyncClient(server.address) as client, client.track(pictures(10), max_in_flight=3) as stream:
+    async with AsyncClient(server.address) as client, client.track(pictures(40), **options) as stream:
         results = await collect(stream)
     assert waiting == [False]
-    assert len(results) == 10
+    assert len(results) == 40
 
 
 async def test_a_slow_taker_of_results_slows_the_source_down(serve: Any) -> None:
@@ -180,7 +189,7 @@ async def test_a_slow_taker_of_results_slows_the_source_down(serve: Any) -> None
 
 async def test_the_program_sends_frames_of_its_own(serve: Any) -> None:
     server = await serve()
-    async with AsyncClient(server.address) as client, client.track() as stream:
+    async with AsyncClient(server.address) as client, client.track(max_in_flight=1) as stream:
         assert await stream.send(pictures(1)[0]) == 0
         assert (await anext(stream)).frame == 0
         assert await stream.send(b"\xff\xd8\xffown", number=7, time_s=1.5, boxes=[[0, 0, 2, 2]]) == 7
@@ -377,24 +386,30 @@ async def test_a_source_that_cannot_be_opened_opens_no_stream(serve: Any) -> Non
 # -- leaving early -----------------------------------------------------------------------------------------------------
 
 
-async def test_leaving_the_block_cancels_the_call_at_the_server(serve: Any) -> None:
-    def endless() -> Iterator[Any]:
-        while True:
-            yield from pictures(10)
+async def test_leaving_the_block_cancels_the_call_at_the_server_and_closes_the_source(serve: Any) -> None:
+    class SlowToClose(Closable):
+        def close(self) -> None:
+            time.sleep(0.1)
+            super().close()
 
     server = await serve()
+    source = SlowToClose(itertools.cycle(pictures(1)))
     async with AsyncClient(server.address) as client:
-        async with client.track(endless()) as stream:
+        async with client.track(source) as stream:
             async for result in stream:
                 if result.frame == 5:
                     break
+        assert source.closed.is_set()  # a camera may be opened again
         async with asyncio.timeout(5):
             await server.service.ended.wait()
         with pytest.raises(posewire.MisuseError, match="closed before its end"):
             await collect(stream)
+        left = weakref.ref(stream)
         # The client can still be used.
         async with client.track(pictures(2)) as stream:
             assert len(await collect(stream)) == 2
+        gc.collect()
+        assert left() is None  # the client does not keep it
 
 
 async def test_cancelling_the_program_cancels_the_stream(serve: Any) -> None:
@@ -511,6 +526,8 @@ async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None
         async with stream:
             with pytest.raises(posewire.MisuseError, match="its source"):
                 await stream.send(pictures(1)[0])
+            with pytest.raises(posewire.MisuseError, match="opened before"):
+                await stream.__aenter__()
             await collect(stream)
         with pytest.raises(posewire.MisuseError, match="opened before"):
             await stream.__aenter__()

@@ -171,6 +171,68 @@ def test_first_frame_has_no_motion() -> None:
     assert truth.flow_valid.all()
 
 
+@pytest.mark.parametrize(("setting", "value"), [("pan", 0.3), ("zoom", 0.5), ("shake_px", 4.0)])
+def test_the_camera_moves_as_far_as_it_is_told_and_never_sees_the_end_of_the_background(
+    setting: str, value: float
+) -> None:
+    config = SceneConfig(people=0, width=96, height=64, frames=100, fps=4.0, **{setting: value}, **CLEAN)
+    places, zooms = [np.zeros(2)], [1.0]
+    for frame in Scene(config):
+        flow = frame.truth.flow
+        places.append(places[-1] + flow[32, 48])
+        zooms.append(zooms[-1] * (1.0 + float(flow[0, -1, 0] - flow[0, 0, 0]) / (config.width - 1)))
+        for edge in (frame.image[:, :8], frame.image[:, -8:]):
+            assert np.ptp(edge, axis=1).any()
+    reach = np.ptp(places, axis=0)
+    expected = {"pan": 2 * value * config.width, "zoom": 0.0, "shake_px": 2 * value}[setting]
+    assert 0.8 * expected - 0.5 < reach[0] < expected + 0.5
+    assert max(zooms) / min(zooms) == pytest.approx(1.0 + (value if setting == "zoom" else 0.0), rel=0.03)
+
+
+@pytest.mark.parametrize(("smallest", "tallest"), [(0.3, 0.9), (0.5, 0.5)])
+def test_people_have_the_sizes_asked_for(smallest: float, tallest: float) -> None:
+    (frame,) = small("easy", people=8, frames=1, actions=0.0, smallest_person=smallest, tallest_person=tallest)
+    heights = np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1) / SMALL["height"]
+    assert heights.min() == pytest.approx(smallest, rel=0.2)
+    assert heights.max() == pytest.approx(tallest, rel=0.2)
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.5])
+def test_people_walk_at_the_speed_asked_for_and_their_feet_do_not_slide(speed: float) -> None:
+    hips, ankles = ([NANO19.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("hip", "ankle"))
+    speeds, standing = [], []
+    for frame in small("crossing", speed=speed, frames=30, fps=10.0, motion_blur=0.0):
+        metres = 1.72 / np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1)[:, None]  # per pixel
+        moved = np.abs(frame.truth.joint_flow[:, :, 0]) * metres * 10.0
+        speeds += moved[:, hips].mean(axis=1).tolist()
+        standing += moved[:, ankles].min(axis=1).tolist()  # the foot on the ground
+    assert np.quantile(speeds, 0.7) == pytest.approx(1.3 * speed, rel=0.25)
+    assert np.median(standing) < 0.2 * np.median(speeds)
+
+
+@pytest.mark.parametrize("actions", [0.0, 1.0])
+def test_people_stop_wave_and_crouch_only_if_asked_to(actions: float) -> None:
+    hips, ankles, wrists = (
+        [NANO19.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("hip", "ankle", "wrist")
+    )
+    stands, waves, legs = [], [], []
+    for frame in Scene(SceneConfig(width=64, height=64, people=6, frames=60, fps=3.0, seed=1, actions=actions)):
+        joints, height = frame.truth.joints, np.ptp(frame.truth.full_boxes[:, [1, 3]], axis=1)
+        moved = np.linalg.norm(frame.truth.joint_flow[:, hips].mean(axis=1), axis=1)
+        stands += (moved < 0.02 * height).tolist()
+        waves += (joints[:, wrists, 1].min(axis=1) < joints[:, NANO19.index("nose"), 1]).tolist()
+        trunk = joints[:, hips, 1].mean(axis=1) - joints[:, NANO19.index("neck"), 1]
+        legs += ((joints[:, ankles, 1].max(axis=1) - joints[:, hips, 1].mean(axis=1)) / trunk).tolist()
+    if actions:
+        assert np.mean(stands) > 0.3
+        assert np.mean(waves) > 0.05
+        assert min(legs) < 1.3
+    else:
+        assert np.mean(stands) < 0.15
+        assert not any(waves)
+        assert min(legs) > 1.3
+
+
 def test_people_keep_their_ids_when_they_leave_and_return() -> None:
     scene = small("crossing", seed=1, frames=300, fps=10.0, people=3)
     seen = [frame.truth.ids for frame in scene]
@@ -281,3 +343,29 @@ def test_true_flow_follows_the_skin_of_turning_heads() -> None:
     turning = np.array(slips) > 1.5  # eyes that move against their head
     assert turning.sum() > 10
     assert np.median(np.array(errors)[turning]) < 0.2 * np.median(np.array(slips)[turning])
+
+
+def test_the_painted_eyes_turn_with_those_of_the_truth() -> None:
+    config = SceneConfig(
+        width=480,
+        height=480,
+        people=3,
+        frames=20,
+        fps=1.0,
+        smallest_person=0.9,
+        tallest_person=0.95,
+        actions=1.0,
+        **CLEAN,
+    )
+    contrasts = []
+    for frame in Scene(config):
+        grey = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
+        for joints, box in zip(frame.truth.joints, frame.truth.full_boxes, strict=True):
+            above = round(0.011 * float(box[3] - box[1]))  # the camera looks down: eyes are painted a little higher
+            points = [joints[NANO19.index(f"{side}_eye")] for side in ("left", "right")]
+            if all(point[2] == 2 for point in points):
+                for x, y in np.rint(points)[:, :2].astype(int).tolist():
+                    around = grey[max(y - 8, 0) : y + 9, max(x - 8, 0) : x + 9]
+                    contrasts.append(float(grey[max(y - above, 0) : y + 1, x].min() / np.median(around)))
+    assert len(contrasts) > 20
+    assert np.mean(np.array(contrasts) < 0.6) > 0.9

@@ -49,7 +49,7 @@ class FrameSender:
                 if item is None:
                     break
                 if item.frame.packet is not None:
-                    whole = (whole and calls == exchange.calls and not self._outgoing.drops) or item.frame.keyframe
+                    whole = ((whole and calls == exchange.calls) or item.frame.keyframe) and not self._outgoing.drops
                     calls = exchange.calls
                 await self._pass_on(item, drop=not whole or self._outgoing.drops)
         except Exception as error:  # noqa: BLE001 -- from the source or the program's iterable; raised where results are taken

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from posewire import SourceFrame, StreamSettings
+from posewire._exchange import Exchange
+from posewire._feed import SourceFeed
+from posewire._frame_sender import FrameSender
+from posewire._workers import Workers
+from posewire.sources import ArraySource
+
+
+class _Packets(ArraySource):
+    codec = "h264"
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for number, letter in enumerate("KppKp"):
+            yield SourceFrame(number, number / 10, packet=b"x", keyframe=letter == "K")
+
+
+class _Connecting:
+    """Stands in for an exchange, its call and its sending side: the first frame comes just before it is connected."""
+
+    def __init__(self) -> None:
+        self.outgoing = self.call = self.info = self
+        self.settings = StreamSettings(codec="h264")
+        self.calls = 2
+        self.drops = True
+        self.sent: list[int] = []
+        self.dropped: list[int] = []
+
+    async def wait_for_room(self, in_flight: int, *, counting_untaken: bool) -> None:
+        pass
+
+    async def drop(self, frame: SourceFrame) -> None:
+        self.dropped.append(frame.number)
+        self.drops = False
+
+    async def send(self, frame: SourceFrame, data: bytes, boxes: Any, *, taken_s: float) -> None:
+        self.sent.append(frame.number)
+
+    async def finish(self, failure: Exception | None, *, complete: bool) -> None:
+        assert failure is None
+
+
+async def test_packets_after_a_keyframe_that_was_dropped_wait_for_the_next() -> None:
+    exchange = _Connecting()
+    sender = FrameSender(cast(Exchange, exchange), Workers("encode", 1), keep_images=False)
+    await sender.pump(SourceFeed(_Packets([]), newest_wins=False))
+    assert exchange.dropped == [0, 1, 2]
+    assert exchange.sent == [3, 4]

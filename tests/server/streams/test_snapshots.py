@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +155,20 @@ def test_a_user_without_a_home_folder_has_a_key_too(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nowhere)
     assert len(load_key(None)) == 32
+
+
+def test_where_a_key_cannot_be_made_the_message_names_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)  # as on a file system without hard links
+    file = tmp_path / "resume.key"
+    with pytest.raises(OSError, match=r"not permitted; make this file of 32 random bytes yourself") as raised:
+        load_key(file)
+    assert raised.value.filename == str(file)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_key_that_is_too_short(tmp_path: Path) -> None:

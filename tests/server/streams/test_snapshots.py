@@ -157,9 +157,7 @@ def test_a_user_without_a_home_folder_has_a_key_too(monkeypatch: pytest.MonkeyPa
     assert len(load_key(None)) == 32
 
 
-def test_where_a_key_cannot_be_made_the_message_names_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_a_key_cannot_be_made_the_message_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(source: Path, target: Path) -> None:
         raise OSError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,9 @@ def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.Mo
     monkeypatch.setattr(snapshots, "_VERSION", 1)
     with pytest.raises(TokenRefused, match="another version"):
         box.redeem(token, _CONFIG, COCO17)
+    newer = make_dataclass("Newer", ["state", "camera"])(_tracker(3).state(), "door")
+    with pytest.raises(TokenRefused, match="another version"):
+        box.redeem(box.issue(newer, _CONFIG, COCO17), _CONFIG, COCO17)
 
 
 @given(place=st.integers(0, 2000), flip=st.integers(1, 255))
@@ -140,6 +143,9 @@ def test_a_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
 def test_the_default_key_is_kept_in_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert load_key(None) == (tmp_path / "posewire" / "resume.key").read_bytes()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_key(None) == (tmp_path / ".local" / "state" / "posewire" / "resume.key").read_bytes()
 
 
 def test_where_nothing_can_be_kept_the_server_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,6 +347,8 @@ async def test_every_candidate_of_a_frame_is_explained(tmp_path: Path) -> None:
     assert not explanation.detector_ran
     assert (explanation.ids, explanation.recorded_ids) == ([1, 2], [1, 2, 3])
     assert sorted(pose.id for pose in explanation.poses if pose.id) == [1, 2]
+    recording.outcomes[6].elapsed = 4000.0  # type: ignore[union-attr]  after so long, nobody is known
+    assert min((await explain(recording, 6, networks())).ids) == 3
 
 
 async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

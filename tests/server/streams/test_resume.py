@@ -79,10 +79,18 @@ def test_the_last_frame_may_be_raw_although_those_to_come_are_not(is_sized: bool
     assert other.size == (240, 320)  # the ids go on without it
 
 
-def test_a_last_frame_of_another_size_gives_the_flow_no_start() -> None:
+@pytest.mark.parametrize(
+    "resume",
+    [
+        {"last_frame": jpeg(picture(size=(48, 64)))},  # of another size
+        {"last_frame_codec": pose_pb2.CODEC_H264},  # nothing without the units before it
+        {"last_frame": b""},
+    ],
+)
+def test_a_last_frame_that_cannot_be_used_gives_the_flow_no_start(resume: dict[str, Any]) -> None:
     session = _session()
     session.saw(Frame(picture()), None)
-    other = _continued(session, last_frame=jpeg(picture(size=(48, 64))))
+    other = _continued(session, **resume)
     assert other.previous is None
     assert other.size == (240, 320)
 

@@ -103,7 +103,8 @@ def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.Mo
     monkeypatch.setattr(snapshots, "_VERSION", 1)
     with pytest.raises(TokenRefused, match="another version"):
         box.redeem(token, _CONFIG, COCO17)
-    newer = make_dataclass("Newer", [("camera", str, "door")], bases=(Snapshot,), frozen=True)(_tracker(3).state(), None)
+    of_another_server = make_dataclass("Newer", [("camera", str, "door")], bases=(Snapshot,), frozen=True)
+    newer = of_another_server(_tracker(3).state(), None)
     with pytest.raises(TokenRefused, match="another version"):
         box.redeem(box.issue(newer, _CONFIG, COCO17), _CONFIG, COCO17)
 

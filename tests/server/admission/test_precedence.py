@@ -175,7 +175,8 @@ async def test_where_all_ask_too_much_who_asks_far_more_waits(
     ("got_fps", "others_fps", "waits"),
     [
         (5.0, 4.0, True),
-        (5.0, 6.0, False),  # who has had more already
+        (5.0, 5.0, False),  # who has had as much already
+        (5.0, 6.0, False),
         (5.0, 10.0, False),
         (5.0, 15.0, False),
         (0.5, 1.0, False),

@@ -143,9 +143,12 @@ async def test_bad_frames_fail_alone() -> None:
     assert (summary.received, summary.tracked, summary.failed, summary.dropped) == (11, 3, 8, 0)
 
 
-async def test_a_result_with_a_new_id_brings_a_token_that_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("every_s", "expected"), [(1000.0, [True, False, True, False]), (0.0, [True] * 4)])
+async def test_a_result_with_a_new_id_brings_a_token_that_knows_it(
+    monkeypatch: pytest.MonkeyPatch, every_s: float, expected: list[bool]
+) -> None:
     """A stream that goes on from an older one would give the id to somebody else."""
-    monkeypatch.setattr(stream_module, "_TOKEN_EVERY_S", 1000.0)
+    monkeypatch.setattr(stream_module, "_TOKEN_EVERY_S", every_s)
     async with running_server(server_config(), networks()) as address, connected(address) as stub:
         client = TrackClient(stub)
         await client.open(drop_policy=ALL)
@@ -156,7 +159,7 @@ async def test_a_result_with_a_new_id_brings_a_token_that_knows_it(monkeypatch: 
             assert response is not None
             tokens.append(bool(response.resume_token))
         assert (await client.finish()).ids(3) == [1, 2, 3]
-    assert tokens == [True, False, True, False]
+    assert tokens == expected
 
 
 async def test_boxes_of_the_caller_replace_the_detectors() -> None:

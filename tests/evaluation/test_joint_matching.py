@@ -62,6 +62,13 @@ def test_a_head_without_extent_matches_nothing() -> None:
     assert not match_frame(flat, frame(0, {1: pose(100)})).correct.any()
 
 
+def test_joints_that_are_not_given_may_be_anywhere() -> None:
+    truth, guess = pose(100), pose(100)
+    truth[:2], guess[:2] = (np.inf, 1e200, 0.0), (np.inf, -1e200, 0.0)
+    match = match_frame(frame(0, {1: truth}), frame(0, {1: guess}))
+    assert match.correct.tolist() == [[False] * 2 + [True] * (JOINTS - 2)]
+
+
 def test_a_head_must_be_known() -> None:
     headless = sequence(frame(0, {}), PoseFrame.of(4, [9], pose(100)[None]), source="a.json")
     with pytest.raises(EvaluationError, match=r"a\.json: frame 4: the person with id 9 has no head box"):

@@ -341,6 +341,14 @@ async def test_every_candidate_of_a_frame_is_explained(tmp_path: Path) -> None:
     assert [candidate.track for candidate in newcomer.candidates] in ([1, 2], [2, 1])
     with pytest.raises(ValueError, match=r"frame 99 .*; 12 of the frames 0\.\.11 were tracked, nearest: 11"):
         await explain(recording, 99, networks())
+    for outcome in recording.outcomes.values():
+        outcome.detect_every = 100  # type: ignore[union-attr]  as under load
+    explanation = await explain(recording, 6, networks())
+    assert not explanation.detector_ran
+    assert (explanation.ids, explanation.recorded_ids) == ([1, 2], [1, 2, 3])
+    assert sorted(pose.id for pose in explanation.poses if pose.id) == [1, 2]
+    recording.outcomes[6].elapsed = 4000.0  # type: ignore[union-attr]  after so long, nobody is known
+    assert min((await explain(recording, 6, networks())).ids) == 3
 
 
 async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ async def test_frames_that_are_dropped_count_as_time() -> None:
     assert answers.ids(11) == [1, 3]
 
 
-async def _detect_every(max_detect_every: int) -> list[int]:
+async def _detect_every(max_detect_every: int, *, propagation: bool = True) -> list[int]:
     """The values of `detect_every` while most frames are dropped."""
     pose = Turnstile()
     async with (
@@ -134,7 +134,8 @@ async def _detect_every(max_detect_every: int) -> list[int]:
     ):
         await _until(pose.reached)
         client = TrackClient(stub)
-        await client.open(drop_policy=LATEST, max_detect_every=max_detect_every)
+        tracker = Settings(propagation=propagation)
+        await client.open(drop_policy=LATEST, max_detect_every=max_detect_every, tracker=tracker)
         number = 0
         for _ in range(12):
             for _ in range(4):
@@ -155,5 +156,6 @@ async def test_under_load_the_detector_gives_way_as_far_as_the_client_allows() -
     assert values == sorted(values)
 
 
-async def test_without_leave_it_does_not() -> None:
-    assert set(await _detect_every(0)) == {1}
+@pytest.mark.parametrize(("max_detect_every", "propagation"), [(0, True), (3, False)])
+async def test_without_leave_or_propagation_it_does_not(max_detect_every: int, propagation: bool) -> None:
+    assert set(await _detect_every(max_detect_every, propagation=propagation)) == {1}

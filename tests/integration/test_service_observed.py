@@ -24,7 +24,7 @@ from posewire_server.configuration import ConfigError
 from posewire_server.observability.logs import JsonFormatter
 from posewire_server.observability.metrics import StreamEnding
 from posewire_server.server import PoseServer, running_server
-from tests.integration.service_calls import ALL, TrackClient, connected, server_config
+from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.server.stand_ins import Floats, Gate, GridPose, ShyPose, jpeg, networks, picture, png
 
 List = pose_tracking_service_pb2.ListStreamsRequest
@@ -58,21 +58,26 @@ async def test_metrics_over_http(free_port: int) -> None:
             await client.read()
         request = pose_tracking_service_pb2.EstimatePosesRequest(codec=pose_pb2.CODEC_JPEG, data=jpeg(picture()))
         await stub.EstimatePoses(request)
-        await client.finish()  # a frame is counted once sent: the summary comes after the last one
+        token = (await client.finish()).token  # a frame is counted once sent: the summary comes after the last one
+        resumed = TrackClient(stub)
+        await resumed.open(drop_policy=LATEST, resume=settings_pb2.ResumeRequest(token=token))
+        await resumed.send(4, jpeg(picture(3)))
+        await resumed.finish()
         other = TrackClient(stub)
         started = (await other.open(resume=settings_pb2.ResumeRequest(token=b"forged"))).started
         assert started is not None
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.EstimatePoses(pose_tracking_service_pb2.EstimatePosesRequest())
         values = await asyncio.to_thread(_get, free_port)
-    assert values["posewire_frames_tracked_total"] == 3
+    assert values["posewire_frames_tracked_total"] == 4
     assert values['posewire_frames_failed_total{reason="undecodable"}'] == 1
     assert values['posewire_frames_dropped_total{reason="superseded"}'] == 0
-    assert values["posewire_people_per_frame_sum"] == 6
-    assert values["posewire_identities_total"] == 2
+    assert values["posewire_people_per_frame_sum"] == 8
+    assert values["posewire_identities_total"] == 2  # those of the resumed stream count once
     assert values["posewire_pictures_total"] == 1
     assert values["posewire_open_streams"] == 1
     assert values['posewire_resumes_total{outcome="refused"}'] == 1
+    assert values['posewire_resumes_total{outcome="resumed"}'] == 1
     assert values['posewire_calls_refused_total{reason="invalid-request"}'] == 1
     for stage, count in {"decode": 3, "detect": 3, "flow": 2, "pose": 3, "track": 3, "total": 3}.items():
         assert values[f'posewire_frame_seconds_count{{policy="all",stage="{stage}"}}'] == count

@@ -11,6 +11,7 @@ from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import Codec
 from posewire_server.server import running_server
+from posewire_server.streams import stream as stream_module
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.server.stand_ins import Gate, ShyPose, jpeg, networks, picture, png
 from tests.server.videos import encode
@@ -140,6 +141,25 @@ async def test_bad_frames_fail_alone() -> None:
     summary = answers.summary
     assert summary is not None
     assert (summary.received, summary.tracked, summary.failed, summary.dropped) == (11, 3, 8, 0)
+
+
+@pytest.mark.parametrize(("every_s", "expected"), [(1000.0, [True, False, True, False]), (0.0, [True] * 4)])
+async def test_a_result_with_a_new_id_brings_a_token_that_knows_it(
+    monkeypatch: pytest.MonkeyPatch, every_s: float, expected: list[bool]
+) -> None:
+    """A stream that goes on from an older one would give the id to somebody else."""
+    monkeypatch.setattr(stream_module, "_TOKEN_EVERY_S", every_s)
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        tokens = []
+        for number, people in enumerate((2, 2, 3, 3)):
+            await client.send(number, jpeg(picture(number, people=people)))
+            response = await client.read()
+            assert response is not None
+            tokens.append(bool(response.resume_token))
+        assert (await client.finish()).ids(3) == [1, 2, 3]
+    assert tokens == expected
 
 
 async def test_boxes_of_the_caller_replace_the_detectors() -> None:

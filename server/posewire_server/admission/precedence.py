@@ -243,7 +243,7 @@ class Standing:
         self._got_fps, self.greedy = got / length_s, too_many > _EXCESS_A_FRAME * max(1, got)
         asked_fps = (answered if self.is_held_back else answered + too_many) / length_s
         # If reading was limited, more frames may be waiting than were read: then assume the same demand as before.
-        if asked_fps < _READ_TO_THE_LIMIT * self._limit_fps or not self._asked_fps:
+        if asked_fps < _READ_TO_THE_LIMIT * self._limit_fps:
             self._asked_fps = asked_fps
         self.had = self._done / length_s
         self.asked = self._asked_fps * self._done / max(1, got)

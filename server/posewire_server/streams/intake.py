@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -66,13 +66,13 @@ class ReadyFrame:
 
 @dataclass(frozen=True, eq=False)
 class _Encoded:
-    """A frame as it arrived. `fault`: what is wrong with a video unit, which must be decoded nevertheless."""
+    """A frame as it arrived. `has_failed`: a faulty video unit is decoded nevertheless, since others build on it."""
 
     key: int
     frame_id: FrameId
     data: bytes
     boxes: Boxes | None
-    fault: FrameError | None
+    has_failed: bool
     arrived_s: float
     moment_s: float | None
     elapsed: float | None
@@ -145,7 +145,8 @@ class Intake:
 
         # These functions do not refer to `self`: without a reference cycle, the decoder is freed when its stream ends.
         def drop_encoded(item: _Encoded, reason: DropReason) -> None:
-            outbox.dropped(item.frame_id, reason)
+            if not item.has_failed:
+                outbox.dropped(item.frame_id, reason)
 
         def drop_ready(item: ReadyFrame, reason: DropReason) -> None:
             outbox.dropped(item.frame_id, reason)
@@ -214,7 +215,8 @@ class Intake:
             item = await self._encoded.get()
             if item is None:
                 break
-            self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
+            if not item.has_failed:
+                self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
             with self._announce():
                 outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
                 # A decoder may keep frames for long, until more units arrive, as it does with B-frames.
@@ -249,7 +251,7 @@ class Intake:
         arrived_s = time.monotonic()
         self._outbox.accounts.received += 1
         frame_id = FrameId(frame.number, frame.capture_time if frame.HasField("capture_time") else None)
-        data, boxes, fault, moment_s, elapsed = frame.data, None, None, None, None
+        data, boxes, has_failed, moment_s, elapsed = frame.data, None, False, None, None
         try:
             self._check_number(frame.number)
             moment_s = self._clock.received(captured_s(frame), arrived_s)  # not of a frame that comes a second time
@@ -263,15 +265,15 @@ class Intake:
                     "(limits.max_frame_bytes): compress it more"
                 )
         except FrameError as error:
+            self._pace.note(good=False)
+            await self._outbox.failed(frame_id, error)
             if not self._is_video:
-                self._pace.note(good=False)
-                await self._outbox.failed(frame_id, error)
                 return
-            fault = error
+            has_failed = True
         if self._allowance is not None and self._drops_beyond_allowance and not self._allowance.take():
             self._outbox.dropped(frame_id, DropReason.OVER_RATE)
             return
-        await self._encoded.put(_Encoded(key, frame_id, data, boxes, fault, arrived_s, moment_s, elapsed))
+        await self._encoded.put(_Encoded(key, frame_id, data, boxes, has_failed, arrived_s, moment_s, elapsed))
 
     def _check_number(self, number: int) -> None:
         if self._last_number is not None and number <= self._last_number:
@@ -281,21 +283,21 @@ class Intake:
     def _feed(self, key: int, data: bytes) -> tuple[list[_Outcome], float]:
         """On a decoding thread."""
         start = time.perf_counter()
-        outcomes = [self._made_ready(each) for each in self._decoder.feed(key, data)]
+        outcomes = self._made_ready(self._decoder.feed(key, data))
         return outcomes, (time.perf_counter() - start) * 1e3
 
     def _flush(self) -> list[_Outcome]:
         """On a decoding thread."""
-        return [self._made_ready(each) for each in self._decoder.flush()]
+        return self._made_ready(self._decoder.flush())
 
-    def _made_ready(self, decoded: Decoded) -> _Outcome:
-        outcome = decoded.outcome
-        return decoded.key, outcome if isinstance(outcome, FrameError) else self._decoding.frame(outcome)
+    def _made_ready(self, decoded: Iterable[Decoded]) -> list[_Outcome]:
+        """The outcomes of frames that have not failed yet."""
+        outcomes = [(each.key, each.outcome) for each in decoded if each.key in self._in_decoder]
+        return [(key, made if isinstance(made, FrameError) else self._decoding.frame(made)) for key, made in outcomes]
 
     async def _pass_on(self, outcomes: list[_Outcome], decode_ms: float) -> None:
-        for key, made in outcomes:
+        for key, outcome in outcomes:
             item, queue_ms = self._in_decoder.pop(key)
-            outcome = item.fault or made
             self._pace.note(good=not isinstance(outcome, FrameError))
             if isinstance(outcome, FrameError):
                 self._permits.release()

@@ -152,16 +152,20 @@ def load_key(file: Path | None) -> bytes:
 
 def _make_key(file: Path) -> bytes:
     """Write a new key; if another server was faster, use its key."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
-        output.write(secrets.token_bytes(_KEY_BYTES))
     try:
-        os.link(unfinished, file)
-    except FileExistsError:
-        log.debug("another server has just made the resume key %s", file)
-    finally:
-        unfinished.unlink()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
+            output.write(secrets.token_bytes(_KEY_BYTES))
+        try:
+            os.link(unfinished, file)
+        except FileExistsError:
+            log.debug("another server has just made the resume key %s", file)
+        finally:
+            unfinished.unlink()
+    except OSError as error:  # some file systems have no hard links
+        remedy = f"make this file of {_KEY_BYTES} random bytes yourself, as with `openssl rand {_KEY_BYTES}`"
+        raise OSError(error.errno, f"{error.strerror}; {remedy}", str(file)) from error
     return file.read_bytes()
 
 

@@ -63,6 +63,8 @@ async def test_others_do_not_wait(
     del pauses[:]
     await _open(openings, 50, *second)
     assert pauses == []
+    await _open(openings, 1, *first)  # which is not forgotten meanwhile
+    assert len(pauses) == 1
 
 
 async def test_a_token_is_the_same_wherever_it_comes_from(openings: Openings, pauses: list[float]) -> None:

@@ -175,7 +175,8 @@ async def test_where_all_ask_too_much_who_asks_far_more_waits(
     ("got_fps", "others_fps", "waits"),
     [
         (5.0, 4.0, True),
-        (5.0, 6.0, False),  # who has had more already
+        (5.0, 5.0, False),  # who has had as much already
+        (5.0, 6.0, False),
         (5.0, 10.0, False),
         (5.0, 15.0, False),
         (0.5, 1.0, False),
@@ -340,12 +341,18 @@ def test_a_few_frames_too_many_are_forgiven(
     assert stream.standing.greedy is greedy
 
 
-def test_whoever_asks_less_again_is_modest_again(precedence: Precedence, clock: Clock) -> None:
-    stream = Stream(precedence, clock)
-    stream.live(excess_a_frame=3)
+async def test_whoever_asks_less_again_is_modest_again(precedence: Precedence, clock: Clock) -> None:
+    stream, camera, flood = (Stream(precedence, clock) for _ in range(3))
+    camera.receive()
+    stream.live(excess_a_frame=20)
     assert stream.standing.greedy
-    stream.live(excess_a_frame=0)
+    assert stream.standing.reading_fps() == 10.0
+    stream.live(excess_a_frame=0, fps=9.0)
     assert not stream.standing.greedy
+    camera.answer()
+    stream.receive()
+    flood.live(excess_a_frame=1, fps=9.5)
+    assert await _waits(flood) is not None  # for a stream that asks for no more than nine frames now
 
 
 async def test_nobody_waits_for_a_stream_that_is_closed(precedence: Precedence, clock: Clock) -> None:

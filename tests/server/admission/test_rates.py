@@ -92,22 +92,24 @@ async def test_who_waits_leaves_one_for_those_who_cannot() -> None:
     assert passed <= 4 + 20 * 4 - taken
 
 
-async def test_who_waits_has_a_turn_where_others_take_all_there_is() -> None:
-    rate = RateLimit(50.0)
+async def test_who_waits_has_a_turn_after_a_second_where_others_take_all_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    rate, began_s = RateLimit(4.0, clock), clock.now
 
-    async def camera() -> None:
-        while True:
-            rate.take()
-            await asyncio.sleep(0.002)
+    async def sleep(seconds: float) -> None:
+        for _ in range(round(8 * seconds)):
+            clock.now += 1 / 8
+            if clock.now % (1 / 4):  # between the moments at which one is left for the one who waits
+                rate.take()
+        assert clock.now < began_s + 10
 
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     while rate.take():
         pass
-    taking = asyncio.create_task(camera())
-    try:
-        async with asyncio.timeout(30):
-            await rate.turn()
-    finally:
-        taking.cancel()
+    await rate.turn()
+    assert clock.now == began_s + 1
 
 
 async def test_those_who_wait_pass_in_their_order() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 
@@ -7,7 +8,8 @@ import pytest
 
 from posewire.v1 import track_pb2
 from posewire_server.admission.reading_pace import ReadingPace
-from posewire_server.streams.outbox import Outbox
+from posewire_server.streams.inbox import DropReason
+from posewire_server.streams.outbox import FrameId, Outbox
 
 
 def _pace(
@@ -48,6 +50,25 @@ async def test_whoever_sends_more_than_the_rate_waits(pauses: list[float]) -> No
     for _ in range(3):
         await pace.turn()
     assert pauses == [pytest.approx(100, rel=0.1), pytest.approx(200, rel=0.1)]
+
+
+async def test_who_does_not_read_the_answers_is_not_read_either() -> None:
+    is_read = asyncio.Event()
+
+    async def write(_: track_pb2.TrackResponse) -> None:
+        await is_read.wait()
+
+    outbox = Outbox(write)
+    pace = ReadingPace(outbox, math.inf, is_video=False, most_now_per_s=lambda: math.inf)
+    await pace.turn()
+    for number in range(1000):
+        outbox.dropped(FrameId(number, None), DropReason.SUPERSEDED)
+    turn = asyncio.create_task(pace.turn())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not turn.done()
+    is_read.set()
+    await turn
 
 
 async def test_how_much_is_read_follows_how_things_stand(pauses: list[float]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,17 +20,20 @@ def test_under_lasting_strain_it_doubles_up_to_what_the_client_allows() -> None:
     assert pace.every == 6
 
 
-def test_a_single_hiccup_changes_nothing() -> None:
-    assert set(_play(DetectorPace(1, 8), ([True] * 2 + [False] * 20) * 5)) == {1}
+@pytest.mark.parametrize(("strained", "calm"), [(2, 20), (3, 5)])
+def test_a_hiccup_changes_nothing(strained: int, calm: int) -> None:
+    assert set(_play(DetectorPace(1, 8), ([True] * strained + [False] * calm) * 5)) == {1}
+
+
+def test_with_every_second_frame_strained_it_doubles() -> None:
+    assert _play(DetectorPace(1, 8), [True, False] * 4)[-1] == 2
 
 
 def test_when_it_is_calm_it_comes_back() -> None:
     pace = DetectorPace(3, 12)
-    _play(pace, [True] * 20)
-    course = _play(pace, [False] * 100)
-    assert course[0] == 12
-    assert course[-1] == 3
-    assert course == sorted(course, reverse=True)
+    _play(pace, [False] * 100 + [True] * 20)
+    assert set(_play(pace, ([False] * 31 + [True]) * 5)) == {12}  # it was never calm for long
+    assert _play(pace, [False] * 100) == [12] * 31 + [6] * 32 + [3] * 37
 
 
 def test_without_leave_of_the_client_nothing_is_stretched() -> None:

@@ -15,7 +15,7 @@ from posewire_server.wire.responses import stream_state_message
 
 class Watched(Progress):
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = 1000.0
         config = settings_pb2.StreamConfig(codec=pose_pb2.CODEC_PNG, name="door")
         settings = settings_from(config, TrackerConfig(), LimitsConfig(), COCO17)
         session = Session("abc", Tracker(TrackerConfig(), COCO17.sigmas))
@@ -30,8 +30,10 @@ class Watched(Progress):
 def test_before_the_first_frame_there_is_no_pace() -> None:
     progress = Watched()
     assert progress.pace() == Pace()
-    progress.now = 5.0
+    progress.now += 5.0
     assert progress.pace() == Pace()
+    message = stream_state_message(progress)
+    assert (message.people, message.HasField("size"), message.open_for.ToMilliseconds()) == (0, False, 5000)
 
 
 @pytest.mark.parametrize("fps", [4, 25, 400])  # at 400 not all frames of the window are remembered

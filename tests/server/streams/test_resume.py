@@ -57,12 +57,15 @@ def test_a_resumed_stream_knows_how_long_it_was_away() -> None:
     assert other.clock.elapsed(other.previous_s, other.clock.received(1000.56, 0.0)) == 10.0
 
 
-def test_times_of_arrival_are_not_carried_to_another_server() -> None:
+@pytest.mark.parametrize("captured_s", [None, 1.8e9])  # a client may begin to send capture times
+def test_times_of_arrival_are_not_carried_to_another_server(captured_s: float | None) -> None:
     session = _session()
     for number in range(5):
         session.saw(Frame(picture()), session.clock.received(None, 5000 + 0.04 * number))
     other = _continued(session)
-    assert other.clock.elapsed(other.previous_s, other.clock.received(None, 7.0)) == 1.0
+    assert other.clock.interval_s is None
+    other.clock.resume(0.04)  # known or not
+    assert other.clock.elapsed(other.previous_s, other.clock.received(captured_s, 7.0)) == 1.0
 
 
 @pytest.mark.parametrize("is_sized", [True, False])
@@ -76,10 +79,18 @@ def test_the_last_frame_may_be_raw_although_those_to_come_are_not(is_sized: bool
     assert other.size == (240, 320)  # the ids go on without it
 
 
-def test_a_last_frame_of_another_size_gives_the_flow_no_start() -> None:
+@pytest.mark.parametrize(
+    "resume",
+    [
+        {"last_frame": jpeg(picture(size=(48, 64)))},  # of another size
+        {"last_frame_codec": pose_pb2.CODEC_H264},  # nothing without the units before it
+        {"last_frame": b""},
+    ],
+)
+def test_a_last_frame_that_cannot_be_used_gives_the_flow_no_start(resume: dict[str, Any]) -> None:
     session = _session()
     session.saw(Frame(picture()), None)
-    other = _continued(session, last_frame=jpeg(picture(size=(48, 64))))
+    other = _continued(session, **resume)
     assert other.previous is None
     assert other.size == (240, 320)
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 import stat
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,10 @@ def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.Mo
     monkeypatch.setattr(snapshots, "_VERSION", 1)
     with pytest.raises(TokenRefused, match="another version"):
         box.redeem(token, _CONFIG, COCO17)
+    of_another_server = make_dataclass("Newer", [("camera", str, "door")], bases=(Snapshot,), frozen=True)
+    newer = of_another_server(_tracker(3).state(), None)
+    with pytest.raises(TokenRefused, match="another version"):
+        box.redeem(box.issue(newer, _CONFIG, COCO17), _CONFIG, COCO17)
 
 
 @given(place=st.integers(0, 2000), flip=st.integers(1, 255))
@@ -138,6 +144,9 @@ def test_a_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
 def test_the_default_key_is_kept_in_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert load_key(None) == (tmp_path / "posewire" / "resume.key").read_bytes()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_key(None) == (tmp_path / ".local" / "state" / "posewire" / "resume.key").read_bytes()
 
 
 def test_where_nothing_can_be_kept_the_server_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +162,18 @@ def test_a_user_without_a_home_folder_has_a_key_too(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nowhere)
     assert len(load_key(None)) == 32
+
+
+def test_where_a_key_cannot_be_made_the_message_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)  # as on a file system without hard links
+    file = tmp_path / "resume.key"
+    with pytest.raises(OSError, match=r"not permitted; make this file of 32 random bytes yourself") as raised:
+        load_key(file)
+    assert raised.value.filename == str(file)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_key_that_is_too_short(tmp_path: Path) -> None:

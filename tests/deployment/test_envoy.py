@@ -153,8 +153,14 @@ def test_no_stream_is_refused_while_a_server_drains(tmp_path: Path) -> None:
             for _ in range(4):
                 stay.enter_context(_open_stream(address))
             os.kill(servers[0].pid, signal.SIGTERM)
+            refused = []
             for _ in range(6):  # the server that drains has fewer streams than the other one
-                stack.enter_context(_open_stream(address))
+                try:
+                    stack.enter_context(_open_stream(address))
+                except grpc.RpcError as error:
+                    refused.append(error.code())
+        # One may have been under way when the server ended: nobody knows whether the server had it.
+        assert refused in ([], [grpc.StatusCode.CANCELLED])
 
 
 def test_no_client_takes_a_server_out_by_its_calls() -> None:

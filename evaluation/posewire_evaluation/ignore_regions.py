@@ -47,7 +47,7 @@ def without_ignored(frame: PoseFrame, regions: tuple[Float64s, ...]) -> PoseFram
     """
     if not regions or not len(frame):
         return frame
-    points = frame.joints[:, :, :2].reshape(-1, 2)
+    points = frame.positions.reshape(-1, 2)
     ignored = np.zeros(len(points), np.bool_)
     for region in regions:
         ignored |= inside(region, points)

@@ -77,11 +77,10 @@ def match_frame(truth: PoseFrame, predicted: PoseFrame) -> FrameMatch:
 
 
 def _distances(truth: PoseFrame, predicted: PoseFrame) -> Float64s:
+    offsets = predicted.positions[:, None] - truth.positions[None]  # (p, g, k, 2)
+    squared = offsets[..., 0] * offsets[..., 0] + offsets[..., 1] * offsets[..., 1]
     both = predicted.present[:, None] & truth.present[None]
-    # Joints that are not given may be infinite, and a head box of size 0, which occurs in real annotations, makes every
-    # distance infinite.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        offsets = predicted.joints[:, None, :, :2] - truth.joints[None, :, :, :2]  # (p, g, k, 2)
-        squared = offsets[..., 0] * offsets[..., 0] + offsets[..., 1] * offsets[..., 1]
+    # A head box of size 0, which occurs in real annotations, makes every distance infinite.
+    with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.sqrt(squared) / truth.head_sizes[:, None]
     return np.where(both & ~np.isnan(distances), distances, np.inf)

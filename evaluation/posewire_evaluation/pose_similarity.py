@@ -21,8 +21,7 @@ def object_keypoint_similarity(truth: PoseFrame, predicted: PoseFrame, joint_set
     counts as 0. The scale s^2 is 0.53 times the area of the true person's box (or of the box around the joints if none
     is given), and at least the square of the head size, so that a person with one annotated joint has a scale too.
     """
-    true, guess = (np.where(each.present[..., None], each.joints[..., :2], 0.0) for each in (truth, predicted))
-    offsets = guess[None] - true[:, None]  # (g, p, k, 2)
+    offsets = predicted.positions[None] - truth.positions[:, None]  # (g, p, k, 2)
     squared = (offsets * offsets).sum(axis=3)
     sigmas = 2 * np.array(joint_set.sigmas)
     likeness = np.exp(-squared / (2 * _squared_scales(truth)[:, None, None] * sigmas * sigmas))

@@ -108,6 +108,11 @@ class PoseFrame:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def positions(self) -> Float64s:
+        """`(n, k, 2)` x, y of the joints; 0 for joints that are not given, whose own values may be NaN or infinite."""
+        return np.where(self.present[..., None], self.joints[..., :2], 0.0)
+
     def keep(self, people: npt.NDArray[np.bool_ | np.intp], present: Bools | None = None) -> PoseFrame:
         """The frame with some of its people, optionally with fewer joints given.
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import posewire
+from posewire.sources import ArraySource
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import (
     PoseTrackingServiceServicer,
@@ -29,6 +30,27 @@ COCO_NAMES = ("nose", "left_eye", "right_eye")
 
 def pictures(count: int, size: tuple[int, int] = (64, 48)) -> list[Any]:
     return [np.full((size[1], size[0], 3), 7 * number % 250, np.uint8) for number in range(count)]
+
+
+def packets(keyframes: str) -> list[posewire.SourceFrame]:
+    """A packet for each letter; K is a keyframe."""
+    return [
+        posewire.SourceFrame(number, number / 10, packet=b"x", keyframe=letter == "K")
+        for number, letter in enumerate(keyframes)
+    ]
+
+
+class Packets(ArraySource):
+    """A video source; `keyframes` as for `packets`."""
+
+    codec = "h264"
+
+    def __init__(self, keyframes: str):
+        super().__init__([])
+        self.packets = packets(keyframes)
+
+    def __iter__(self) -> Iterator[posewire.SourceFrame]:
+        yield from self.packets
 
 
 async def collect(stream: posewire.AsyncTrackStream) -> list[posewire.FrameResult]:

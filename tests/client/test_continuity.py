@@ -14,7 +14,7 @@ import posewire
 from posewire import AsyncClient, ReconnectSettings
 from posewire.sources import ArraySource
 from posewire.v1 import track_pb2
-from tests.client.conftest import collect, pictures, shorten_timeout
+from tests.client.conftest import Packets, collect, pictures, shorten_timeout
 
 QUICK = ReconnectSettings(initial_s=0.01, max_s=0.05, give_up_after_s=0.5)
 
@@ -279,15 +279,8 @@ async def test_packets_wait_for_the_next_keyframe(serve: Any, scripts: Any) -> N
     script = Mortal(scripts, 1)
     server = await serve(script)
 
-    class Packets(ArraySource):
-        codec = "h264"
-
-        def __iter__(self) -> Iterator[posewire.SourceFrame]:
-            for number in range(24):
-                yield posewire.SourceFrame(number, number / 25, packet=b"packet", keyframe=number % 8 == 0)
-
     client = AsyncClient(server.address, reconnect=QUICK)
-    async with client, client.track(Packets([]), codec="h264", max_in_flight=1) as stream:
+    async with client, client.track(Packets(3 * "Kppppppp"), codec="h264", max_in_flight=1) as stream:
         results = await collect(stream)
     outcome = ["tracked" if result.tracked else result.reason for result in results]
     assert outcome == ["tracked"] + ["disconnected"] * 7 + ["tracked"] * 16
@@ -297,14 +290,12 @@ async def test_packets_wait_for_the_next_keyframe(serve: Any, scripts: Any) -> N
 async def test_a_packet_that_comes_while_there_is_no_server_is_given_up_at_once(serve: Any, scripts: Any) -> None:
     lost, told = threading.Event(), asyncio.Event()
 
-    class Packets(ArraySource):
-        codec = "h264"
-
+    class WaitingPackets(Packets):
         def __iter__(self) -> Iterator[posewire.SourceFrame]:
-            for number in range(4):
-                if number == 2:
+            for frame in super().__iter__():
+                if frame.number == 2:
                     lost.wait(20)
-                yield posewire.SourceFrame(number, number / 25, packet=b"packet", keyframe=number in (0, 3))
+                yield frame
 
     async def script(stream: Any) -> AsyncIterator[Any]:
         if len(server.service.streams) == 2:
@@ -320,7 +311,7 @@ async def test_a_packet_that_comes_while_there_is_no_server_is_given_up_at_once(
     server = await serve(script)
     client = AsyncClient(server.address, reconnect=QUICK)
     outcome = []
-    async with asyncio.timeout(20), client, client.track(Packets([]), codec="h264") as stream:
+    async with asyncio.timeout(20), client, client.track(WaitingPackets("KppK"), codec="h264") as stream:
         async for result in stream:
             outcome.append("tracked" if result.tracked else result.reason)
             if result.frame == 2:
@@ -417,12 +408,6 @@ async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any)
 
 
 async def test_a_server_that_goes_away_while_frames_are_sent_to_it_again_is_left_too(serve: Any, scripts: Any) -> None:
-    async def dies(stream: Any) -> AsyncIterator[Any]:
-        yield await stream.start()
-        async for frame in stream.incoming():
-            if frame.number == 3:
-                await stream.context.abort(grpc.StatusCode.UNAVAILABLE, "killed")
-
     async def drains(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()
         yield track_pb2.TrackResponse(drain=track_pb2.Drain())
@@ -431,7 +416,7 @@ async def test_a_server_that_goes_away_while_frames_are_sent_to_it_again_is_left
         last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
         yield last
 
-    servers = [await serve(dies), await serve(drains), await serve()]
+    servers = [await serve(Mortal(scripts, 3)), await serve(drains), await serve()]
     client = AsyncClient([server.address for server in servers], reconnect=QUICK)
     async with asyncio.timeout(20), client, client.track(pictures(30)) as stream:
         results = await collect(stream)

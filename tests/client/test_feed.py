@@ -11,6 +11,7 @@ import pytest
 from posewire import SourceError, SourceFrame
 from posewire._feed import SourceFeed
 from posewire.sources import ArraySource
+from tests.client.conftest import packets
 
 
 class StagedSource(ArraySource):
@@ -45,10 +46,6 @@ class StagedSource(ArraySource):
 
 def picture() -> Any:
     return np.zeros((4, 4, 3), np.uint8)
-
-
-def packets(keyframes: str) -> list[SourceFrame]:
-    return [SourceFrame(k, k / 10, packet=b"x", keyframe=letter == "K") for k, letter in enumerate(keyframes)]
 
 
 class PacketFrames(StagedSource):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 from posewire import SourceFrame, StreamSettings
@@ -8,15 +7,7 @@ from posewire._exchange import Exchange
 from posewire._feed import SourceFeed
 from posewire._frame_sender import FrameSender
 from posewire._workers import Workers
-from posewire.sources import ArraySource
-
-
-class _Packets(ArraySource):
-    codec = "h264"
-
-    def __iter__(self) -> Iterator[SourceFrame]:
-        for number, letter in enumerate("KppKp"):
-            yield SourceFrame(number, number / 10, packet=b"x", keyframe=letter == "K")
+from tests.client.conftest import Packets
 
 
 class _Connecting:
@@ -47,6 +38,6 @@ class _Connecting:
 async def test_packets_after_a_keyframe_that_was_dropped_wait_for_the_next() -> None:
     exchange = _Connecting()
     sender = FrameSender(cast(Exchange, exchange), Workers("encode", 1), keep_images=False)
-    await sender.pump(SourceFeed(_Packets([]), newest_wins=False))
+    await sender.pump(SourceFeed(Packets("KppKp"), newest_wins=False))
     assert exchange.dropped == [0, 1, 2]
     assert exchange.sent == [3, 4]

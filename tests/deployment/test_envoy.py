@@ -126,6 +126,17 @@ def _open_stream(address: str) -> Iterator[None]:
             done.set()
 
 
+def _open_more(count: int, address: str, stack: ExitStack) -> list[grpc.StatusCode]:
+    """Open more streams, one after another; gives the statuses of those that are refused."""
+    refused = []
+    for _ in range(count):
+        try:
+            stack.enter_context(_open_stream(address))
+        except grpc.RpcError as error:
+            refused.append(error.code())
+    return refused
+
+
 @needs_envoy
 def test_streams_start_at_another_server_before_health_checks_miss_one(tmp_path: Path) -> None:
     with ExitStack() as stack:
@@ -134,12 +145,8 @@ def test_streams_start_at_another_server_before_health_checks_miss_one(tmp_path:
         for _ in range(4):
             stack.enter_context(_open_stream(address))
         servers[0].kill()
-        refused = []
-        for _ in range(5):  # each of which the server that is gone would get, since it has no streams any more
-            try:
-                stack.enter_context(_open_stream(address))
-            except grpc.RpcError as error:
-                refused.append(error)
+        # The server that is gone would get each of them, since it has no streams any more.
+        refused = _open_more(5, address, stack)
         # One may have been under way on a connection that broke: nobody knows whether the server had it.
         assert len(refused) <= 1, refused
 
@@ -153,12 +160,7 @@ def test_no_stream_is_refused_while_a_server_drains(tmp_path: Path) -> None:
             for _ in range(4):
                 stay.enter_context(_open_stream(address))
             os.kill(servers[0].pid, signal.SIGTERM)
-            refused = []
-            for _ in range(6):  # the server that drains has fewer streams than the other one
-                try:
-                    stack.enter_context(_open_stream(address))
-                except grpc.RpcError as error:
-                    refused.append(error.code())
+            refused = _open_more(6, address, stack)  # the server that drains has fewer streams than the other one
         # One may have been under way when the server ended: nobody knows whether the server had it.
         assert refused in ([], [grpc.StatusCode.CANCELLED])
 

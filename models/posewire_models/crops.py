@@ -171,7 +171,8 @@ def _warp(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tens
     crops = np.empty((len(to_frame), height, width, 3), dtype=np.uint8)
     for affine, crop in zip(to_frame.numpy(), crops, strict=True):
         cv2.warpAffine(frame, affine, (width, height), dst=crop, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    # Plane by plane in memory, for which it takes a third of the time to normalise them and run OpenVINO.
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _gather(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:

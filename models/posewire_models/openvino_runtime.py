@@ -15,12 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from posewire_models.subpixel import SubPixelConvolution
+
 __all__ = ["OPENVINO_PRECISIONS", "OpenVinoNetwork", "openvino_is_installed"]
 
 OPENVINO_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 """Precisions that OpenVINO supports on a CPU, with its names for them."""
 _MOST_SIDE_BY_SIDE = 4
 """Images of a batch that are computed in parallel, each by its share of the threads."""
+_SUBPIXEL_CHANNELS = 640
+"""Input channels from which OpenVINO's own transposed convolutions are slower, up to twice, than sub-pixel ones."""
 
 
 def openvino_is_installed() -> bool:
@@ -49,6 +53,7 @@ class OpenVinoNetwork:
         if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError("this CPU does not compute in bfloat16; use precision float32")
         example = torch.zeros(1, *input_shape)
+        _use_subpixel_convolutions(network)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of shape arithmetic, which is constant on purpose
             self._wrapped = _wrapper(network(example))
@@ -76,15 +81,16 @@ class OpenVinoNetwork:
 
     def __call__(self, images: Tensor) -> Any:
         """The network's outputs for `images` `(b, *input_shape)`."""
-        singly = images.contiguous().numpy()[:, None]
+        # In numpy: torch's threads would go on spinning for a while, on the cores that the network needs.
+        singly = np.ascontiguousarray(images.numpy())[:, None]
         width = len(self._side_by_side)
-        found: list[list[Tensor]] = []
+        found: list[list[npt.NDArray[np.float32]]] = []
         with self._turn:
             for start in range(0, len(singly), width):
                 found += self._run(singly[start : start + width])
-        return self._wrapped([torch.cat(of_images) for of_images in zip(*found, strict=True)])
+        return self._wrapped([torch.from_numpy(np.concatenate(of_images)) for of_images in zip(*found, strict=True)])
 
-    def _run(self, group: npt.NDArray[np.float32]) -> list[list[Tensor]]:
+    def _run(self, group: npt.NDArray[np.float32]) -> list[list[npt.NDArray[np.float32]]]:
         """The outputs for each of `n` images `(n, 1, *input_shape)`, at most as many as run in parallel."""
         requests = self._side_by_side if len(group) > 1 else [self._with_all_threads]
         running = list(zip(requests, group, strict=False))
@@ -92,7 +98,18 @@ class OpenVinoNetwork:
             request.start_async([image], share_inputs=True)
         for request, _ in running:
             request.wait()
-        return [[torch.from_numpy(output.data.copy()) for output in request.output_tensors] for request, _ in running]
+        return [[output.data.copy() for output in request.output_tensors] for request, _ in running]
+
+
+def _use_subpixel_convolutions(network: nn.Module) -> None:
+    for module in list(network.modules()):
+        for name, part in list(module.named_children()):
+            if (
+                isinstance(part, nn.ConvTranspose2d)
+                and part.in_channels >= _SUBPIXEL_CHANNELS
+                and SubPixelConvolution.fits(part)
+            ):
+                setattr(module, name, SubPixelConvolution(part))
 
 
 class _Whole(nn.Module):

@@ -187,8 +187,10 @@ class Focus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Half the size."""
-        corners = (x[..., row::2, column::2] for column in (0, 1) for row in (0, 1))
-        focused: Tensor = self.conv(torch.cat(tuple(corners), dim=1))
+        batch, channels, height, width = x.shape
+        # Faster than to slice and concatenate. The four pixels of a block are in the order of its columns.
+        blocks = x.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 5, 3, 1, 2, 4)
+        focused: Tensor = self.conv(blocks.reshape(batch, 4 * channels, height // 2, width // 2))
         return focused
 
 

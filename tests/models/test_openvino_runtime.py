@@ -15,6 +15,7 @@ from posewire_models.inference import prepare, runner, select_runtime
 from posewire_models.openvino_runtime import OpenVinoNetwork
 from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
 from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
+from posewire_models.subpixel import SubPixelConvolution
 
 CPU = torch.device("cpu")
 
@@ -53,6 +54,21 @@ def test_openvino_computes_what_torch_computes(kind: str, batch: int) -> None:
         scale = float(other.abs().max())
         assert scale > 1e-6
         np.testing.assert_allclose(one / scale, other / scale, atol=1e-4)
+
+
+def test_only_wide_transposed_convolutions_are_replaced() -> None:
+    """Those that OpenVINO is slow at; and one that cannot be replaced runs all the same."""
+    net = torch.nn.Sequential(
+        torch.nn.ConvTranspose2d(640, 639, 4, 2, 1),
+        torch.nn.ConvTranspose2d(639, 640, 4, 2, 1),
+        torch.nn.ConvTranspose2d(640, 1, 4, 2),
+    )
+    images = torch.randn(1, 640, 2, 3)
+    with torch.inference_mode():
+        expected = net(images)
+        found = OpenVinoNetwork(net, (640, 2, 3))(images)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert [type(layer) for layer in net] == [SubPixelConvolution, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose2d]
 
 
 def test_outputs_keep_their_names() -> None:

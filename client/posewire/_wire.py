@@ -285,7 +285,14 @@ def _tracker_from(message: settings_pb2.TrackerSettings) -> TrackerSettings:
 
 
 def _models_from(message: track_pb2.ServerModels) -> ModelNames:
-    return ModelNames(message.bundle, message.detector, message.flow, message.pose, message.bundle_version)
+    return ModelNames(
+        bundle=message.bundle,
+        detector=message.detector,
+        flow=message.flow,
+        pose=message.pose,
+        bundle_version=message.bundle_version,
+        flip_test=message.flip_test,
+    )
 
 
 def _box_list(boxes: FloatArray) -> pose_pb2.BoxList:

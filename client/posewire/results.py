@@ -167,6 +167,7 @@ class ModelNames:
         flow: optical flow.
         pose: joints.
         bundle_version: raised with every change of the bundle's weights.
+        flip_test: whether heatmaps are averaged with those of mirrored crops.
     """
 
     bundle: str = ""
@@ -174,6 +175,7 @@ class ModelNames:
     flow: str = ""
     pose: str = ""
     bundle_version: int = 0
+    flip_test: bool = False
 
 
 @dataclass(frozen=True)

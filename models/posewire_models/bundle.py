@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class LoadedBundle:
         device: where the networks run.
         runtime: what runs them: `torch`, `openvino` or `cuda-graphs`.
         precision: what they compute in: `float32`, `float16` or `bfloat16`.
+        flip_test: whether `pose` averages with the heatmaps of mirrored crops.
     """
 
     detector: Detector
@@ -47,6 +49,7 @@ class LoadedBundle:
     device: torch.device
     runtime: str
     precision: str
+    flip_test: bool
 
 
 def load_bundle(
@@ -57,6 +60,7 @@ def load_bundle(
     flow: str = "auto",
     runtime: str = "auto",
     precision: str = "auto",
+    flip_test: bool | None = None,
     people: int = 1,
     store: Store | None = None,
 ) -> LoadedBundle:
@@ -70,6 +74,7 @@ def load_bundle(
             `flownet2-s:PATH`, `published:NAME` or `none`.
         runtime: what runs our networks, see `posewire_models.inference.RUNTIMES`.
         precision: what they compute in, see `posewire_models.precision.PRECISIONS`.
+        flip_test: whether to average with the heatmaps of mirrored crops; None: as the bundle does.
         people: the detector can report at least this many per frame; see `DetectorSettings.max_people`.
         store: of published weights; None takes the user's.
 
@@ -89,15 +94,19 @@ def load_bundle(
         store=store,
     )
     joints = joint_set(choice.manifest.joint_set)
+    pose = choice.pose.component
+    if flip_test is not None:
+        pose = dataclasses.replace(pose, settings={**pose.settings, "flip_test": flip_test})
     return LoadedBundle(
         detector=_detector(choice.detector, choice.how, people),
         flow=_flow(choice.flow, choice.how),
-        pose=build_pose(choice.pose.component, choice.pose.folder, joints, *choice.how),
+        pose=build_pose(pose, choice.pose.folder, joints, *choice.how),
         joint_set=joints,
         manifest=choice.manifest,
         device=choice.how.device,
         runtime=choice.how.runtime,
         precision=choice.how.precision,
+        flip_test=bool(pose.settings.get("flip_test")),
     )
 
 

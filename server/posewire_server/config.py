@@ -190,6 +190,7 @@ class ServerConfig:
         runtime: what runs the networks: torch, openvino (on a CPU), cuda-graphs (on a GPU), or auto: cuda-graphs on a
             GPU; on a CPU, openvino if it is installed.
         precision: of the networks: float32, float16, bfloat16, or auto: float32 on a CPU, float16 on a GPU.
+        flip_test: whether to average with the poses of mirrored crops, at twice the cost; None: as the bundle does.
         jpeg_decoder: JPEG decoder: cpu, gpu, or auto, whichever is faster at startup.
         video_decoder: H.264 and H.265 decoder, likewise.
         threads: threads of each network on the CPU; 0: chosen by the libraries.
@@ -225,6 +226,7 @@ class ServerConfig:
     device: str = "auto"
     runtime: str = "auto"
     precision: str = "auto"
+    flip_test: bool | None = None
     jpeg_decoder: str = "auto"
     video_decoder: str = "auto"
     threads: int = 0

@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from posewire.cli.failures import in_words
+from posewire.cli.options import FlipTestFlag
 from posewire_models.manifest import find_bundle, read_manifest
 from posewire_server.config import LimitsConfig, LogFormat, LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
@@ -67,6 +68,7 @@ def serve(
     precision: Annotated[
         str | None, typer.Option(help="Precision of the networks: auto, float32, float16 or bfloat16.", metavar="NAME")
     ] = None,
+    flip_test: FlipTestFlag = None,
     jpeg_decoder: Annotated[
         str | None, typer.Option(help="JPEG decoder: auto (the faster one), cpu or gpu.", metavar="NAME")
     ] = None,

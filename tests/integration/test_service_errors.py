@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -306,13 +307,15 @@ async def test_a_method_whose_name_is_no_text() -> None:
 
 
 async def test_what_the_server_says_of_itself() -> None:
-    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+    served = networks()
+    served = replace(served, names=replace(served.names, flip_test=True))
+    async with running_server(server_config(), served) as address, connected(address) as stub:
         client = TrackClient(stub)
         await client.open()
         info = await stub.GetServerInfo(pose_tracking_service_pb2.GetServerInfoRequest())
         await client.finish()
     assert info.version
-    assert (info.models.bundle, info.models.bundle_version) == ("stand-in", 1)
+    assert (info.models.bundle, info.models.bundle_version, info.models.flip_test) == ("stand-in", 1, True)
     assert info.joint_set.name == "coco17"
     assert set(info.joint_sets) == {"coco17", "nano19", "posetrack15"}
     assert len(info.codecs) == 6

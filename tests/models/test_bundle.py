@@ -152,6 +152,19 @@ def test_a_new_pose_network_enters_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert written.stage == "pose"
 
 
+@pytest.mark.parametrize("settings", [{}, {"flip_test": False}, {"flip_test": True}])
+def test_the_flip_test_is_the_bundles_unless_it_is_asked_for(settings: dict[str, bool], tmp_path: Path) -> None:
+    _write(tmp_path, pose=_component(tmp_path, "pose_resnet") | {"settings": settings}, flow={"architecture": "dis"})
+    frame = Frame(np.random.default_rng(2).integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    found = {}
+    for asked in (None, False, True):
+        bundle = load_bundle(tmp_path, device="cpu", detector="none", flip_test=asked)
+        assert bundle.flip_test is (settings.get("flip_test", False) if asked is None else asked)
+        (found[asked],) = bundle.pose([frame], [np.array([[20, 5, 70, 90]], "f4")])
+    assert not np.allclose(found[True], found[False])
+    np.testing.assert_array_equal(found[None], found[settings.get("flip_test", False)])
+
+
 def test_a_detector_has_room_for_as_many_people_as_are_asked_for(tmp_path: Path) -> None:
     detector = _component(tmp_path, "center_resnet") | {"settings": {"score_threshold": 0.0, "max_people": 20}}
     _write(tmp_path, detector=detector, flow={"architecture": "dis"})

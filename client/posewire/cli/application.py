@@ -16,6 +16,7 @@ from posewire.cli.options import (
     BundleFlag,
     DetectEveryFlag,
     DetectorFlag,
+    FlipTestFlag,
     FlowFlag,
     FrameFormat,
     NoPropagationFlag,
@@ -82,6 +83,7 @@ def track(
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
+    flip_test: FlipTestFlag = None,
     name: Annotated[
         str, typer.Option(metavar="LABEL", help="Label of the stream in `posewire top` and the server's log.")
     ] = "",
@@ -98,7 +100,7 @@ def track(
         if out_format is not None and out is None:
             raise UsageError(f"--format {out_format} is that of the result file; name one with --out")
         settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
-        choice = ServerChoice(server, bundle, detector, flow)
+        choice = ServerChoice(server, bundle, detector, flow, flip_test)
         results = out_format or ResultFormat.JSONL
         run_track(TrackJob(source, choice, settings, out, results, render, max_frames, name, quiet))
 
@@ -127,6 +129,7 @@ def run_dataset(
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
+    flip_test: FlipTestFlag = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing predictions.")] = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -139,7 +142,7 @@ def run_dataset(
         from posewire.cli.run_dataset import DataSetJob, run_data_set
 
         settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
-        choice = ServerChoice(server, bundle, detector, flow)
+        choice = ServerChoice(server, bundle, detector, flow, flip_test)
         run_data_set(DataSetJob(videos, gt, out, choice, settings, parallel, overwrite, quiet))
 
 
@@ -157,6 +160,15 @@ def poses(
     server: ServerFlag = None,
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
+    flip_test: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip-test/--no-flip-test",
+            help="Whether to average with the poses of mirrored crops, at twice the cost (default: yes, on a private "
+            "server).",
+            show_default=False,
+        ),
+    ] = None,
     quiet: QuietFlag = False,
 ) -> None:
     """Estimate the poses in single pictures, and write COCO results with keypoints, bbox and score."""
@@ -164,8 +176,11 @@ def poses(
         from posewire.cli.poses import PosesJob, run_poses
         from posewire.cli.private_server import ServerChoice
 
-        # Single pictures need no flow, so a private server runs without it.
-        choice = ServerChoice(server, bundle, detector, flow=None if server else "none")
+        # Single pictures need no flow, so a private server runs without it; accuracy matters more than speed.
+        if server is None:
+            choice = ServerChoice(None, bundle, detector, flow="none", flip_test=flip_test is not False)
+        else:
+            choice = ServerChoice(server, bundle, detector, flip_test=flip_test)
         run_poses(PosesJob(image_dir, out, choice, boxes, quiet))
 
 
@@ -191,6 +206,7 @@ def demo(
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
+    flip_test: FlipTestFlag = None,
     similarity: SimilarityFlag = None,
     preset: Annotated[
         str | None, typer.Option(help=f"Preset of the synthetic scene: {_PRESETS}.", show_default="crossing")
@@ -219,7 +235,7 @@ def demo(
             changes["frames"] = frames or max(1, round((seconds or 10.0) * scene_config(preset, {}).fps))
         scene = scene_config(preset, changes)
         settings = TrackerSettings(similarity=similarity.setting if similarity else None)
-        choice = ServerChoice(server, bundle, detector, flow)
+        choice = ServerChoice(server, bundle, detector, flow, flip_test)
         run_demo(DemoJob(source, choice, settings, scene, render, seconds, frames, quiet))
 
 
@@ -313,6 +329,7 @@ def replay(
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
+    flip_test: FlipTestFlag = None,
     tolerance: Annotated[
         float, typer.Option(min=0.0, metavar="PIXELS", help="Maximum distance of two joints that count as equal.")
     ] = 0.01,
@@ -323,7 +340,7 @@ def replay(
         from posewire.cli.private_server import ServerChoice
         from posewire.cli.replay import ReplayJob, run_replay
 
-        run_replay(ReplayJob(file, ServerChoice(server, bundle, detector, flow), tolerance, quiet))
+        run_replay(ReplayJob(file, ServerChoice(server, bundle, detector, flow, flip_test), tolerance, quiet))
 
 
 @app.command()

@@ -61,10 +61,12 @@ def run_explain(job: ExplainJob) -> None:
         raise CommandError(f"`explain` needs the package {error.name}; pip install 'posewire[server]'") from error
     try:
         tracked_frame(recording, job.frame)  # before the networks are loaded
+        recorded = recording.started.models
         config = ServerConfig(
-            bundle=job.bundle or recording.started.models.bundle,
+            bundle=job.bundle or recorded.bundle,
             detector=job.detector or "auto",
             flow=job.flow or "auto",
+            flip_test=None if job.bundle else recorded.flip_test,
             device=job.device,
         )
         with waiting("running the recording", quiet=False):

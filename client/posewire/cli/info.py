@@ -54,7 +54,8 @@ def _described(info: ServerInfo, address: str) -> Table:
     table.add_row("bundle", f"{models.bundle}, version {models.bundle_version}")
     table.add_row("detector", models.detector or "none: send boxes with each frame")
     table.add_row("flow", models.flow)
-    table.add_row("pose", f"{models.pose}, {len(info.joint_set)} joints ({info.joint_set.name})")
+    flip_test = ", flip test" if models.flip_test else ""
+    table.add_row("pose", f"{models.pose}, {len(info.joint_set)} joints ({info.joint_set.name}){flip_test}")
     table.add_row("joint sets", ", ".join(info.joint_sets))
     table.add_row("codecs", ", ".join(info.codecs))
     megapixels, mebibytes = limits.max_frame_pixels / 1e6, limits.max_frame_bytes / 2**20

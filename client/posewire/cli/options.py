@@ -15,6 +15,7 @@ __all__ = [
     "BundleFlag",
     "DetectEveryFlag",
     "DetectorFlag",
+    "FlipTestFlag",
     "FlowFlag",
     "FrameFormat",
     "NoPropagationFlag",
@@ -90,6 +91,14 @@ FlowFlag: TypeAlias = Annotated[
         "--flow",
         metavar="SPEC",
         help="Optical flow instead of the automatic choice: bundle, dis, flownet2-s:PATH, published:NAME or none.",
+    ),
+]
+FlipTestFlag: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip-test/--no-flip-test",
+        help="Whether to average with the poses of mirrored crops, at twice the cost (default: as the bundle does).",
+        show_default=False,
     ),
 ]
 SimilarityFlag: TypeAlias = Annotated[

@@ -36,6 +36,7 @@ class ServerChoice:
         bundle: networks of the private server.
         detector: used instead of the bundle's.
         flow: used instead of the bundle's.
+        flip_test: whether the private server averages with the poses of mirrored crops; None: as the bundle does.
 
     Raises:
         UsageError: networks are given for a running server, or access flags for a private one.
@@ -45,9 +46,10 @@ class ServerChoice:
     bundle: str | None = None
     detector: str | None = None
     flow: str | None = None
+    flip_test: bool | None = None
 
     def __post_init__(self) -> None:
-        named = [name for name in ("bundle", "detector", "flow") if getattr(self, name) is not None]
+        named = [name for name in ("bundle", "detector", "flow", "flip_test") if getattr(self, name) is not None]
         if self.address is not None and named:
             raise UsageError(
                 f"{as_flags(named)} would choose the networks of a private server, but {self.address} has its own; "
@@ -66,8 +68,11 @@ class ServerChoice:
         if self.address is not None:
             yield access_given(self.address)
             return
-        flags = [(f"--{name}", getattr(self, name)) for name in ("bundle", "detector", "flow")]
-        with private_server([part for flag, value in flags if value is not None for part in (flag, value)]) as address:
+        named = [(f"--{name}", getattr(self, name)) for name in ("bundle", "detector", "flow")]
+        flags = [part for flag, value in named if value is not None for part in (flag, value)]
+        if self.flip_test is not None:
+            flags.append("--flip-test" if self.flip_test else "--no-flip-test")
+        with private_server(flags) as address:
             yield ServerAccess((address,), reconnects=False)
 
 

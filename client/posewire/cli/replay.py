@@ -109,12 +109,13 @@ def _notes(recording: Recording) -> Iterator[str]:
 
 
 def _say_models(recorded: track_pb2.ServerModels, now: track_pb2.ServerModels) -> None:
-    names = ("bundle", "bundle_version", "detector", "flow", "pose")
     changed = [
         f"{name} {getattr(recorded, name) or 'none'}, now {getattr(now, name) or 'none'}"
-        for name in names
+        for name in ("bundle", "bundle_version", "detector", "flow", "pose")
         if getattr(recorded, name) != getattr(now, name)
     ]
+    if recorded.flip_test != now.flip_test:
+        changed.append("no flip test, now with it" if now.flip_test else "flip test, now without it")
     if changed:
         say(f"posewire: recorded with other networks: {'; '.join(changed)}")
 

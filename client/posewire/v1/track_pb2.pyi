@@ -300,6 +300,7 @@ class ServerModels(google.protobuf.message.Message):
     FLOW_FIELD_NUMBER: builtins.int
     POSE_FIELD_NUMBER: builtins.int
     BUNDLE_VERSION_FIELD_NUMBER: builtins.int
+    FLIP_TEST_FIELD_NUMBER: builtins.int
     bundle: builtins.str
     """The bundle, e.g. "nano"."""
     detector: builtins.str
@@ -307,6 +308,8 @@ class ServerModels(google.protobuf.message.Message):
     pose: builtins.str
     bundle_version: builtins.int
     """Raised whenever the bundle's weights change."""
+    flip_test: builtins.bool
+    """Whether heatmaps are averaged with those of mirrored crops."""
     def __init__(
         self,
         *,
@@ -315,8 +318,9 @@ class ServerModels(google.protobuf.message.Message):
         flow: builtins.str = ...,
         pose: builtins.str = ...,
         bundle_version: builtins.int = ...,
+        flip_test: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bundle", b"bundle", "bundle_version", b"bundle_version", "detector", b"detector", "flow", b"flow", "pose", b"pose"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bundle", b"bundle", "bundle_version", b"bundle_version", "detector", b"detector", "flip_test", b"flip_test", "flow", b"flow", "pose", b"pose"]) -> None: ...
 
 Global___ServerModels: typing_extensions.TypeAlias = ServerModels
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import io
 import json
 import logging
@@ -22,8 +21,7 @@ import numpy as np
 import torch
 
 from posewire.joints import COCO17, NANO19, JointSet
-from posewire_models.architectures import build_pose
-from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle, weights_folder
+from posewire_models.bundle import find_bundle, load_bundle
 from posewire_models.flow_estimators import DisFlow, DisSettings
 from posewire_models.frames import Frame
 from posewire_models.manifest import read_manifest
@@ -47,7 +45,6 @@ __all__ = [
     "flow_figures",
     "main",
     "pose_figures",
-    "with_flip_test",
 ]
 
 _SEEN = 0.2
@@ -204,14 +201,6 @@ def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> 
     return (float(scores[order][best]), float(f1[best])) if len(f1) else (0.0, 0.0)
 
 
-def with_flip_test(name: str, bundle: LoadedBundle) -> PoseEstimator:
-    """The pose stage of a bundle that was loaded by `name`, with the flip test."""
-    pose = bundle.manifest.pose
-    component = dataclasses.replace(pose, settings={**pose.settings, "flip_test": True})
-    how = (bundle.joint_set, bundle.device, bundle.runtime, bundle.precision)
-    return build_pose(component, weights_folder(component, find_bundle(name)), *how)
-
-
 def _poses(pose: PoseEstimator, pictures: Sequence[Picture]) -> list[tuple[Picture, Floats]]:
     """Each readable picture with the poses `(n, k, 3)` found in the boxes of its people."""
     found = []
@@ -267,10 +256,12 @@ def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     pictures = _held_out(arguments.detector_config, DetectorTrainConfig, arguments.data_root)
     has_detector = read_manifest(find_bundle(arguments.bundle)).detector is not None
     detector = "bundle" if has_detector else "none"
-    bundle = load_bundle(arguments.bundle, device=arguments.device, detector=detector, flow=arguments.flow)
+    device = arguments.device
+    bundle = load_bundle(arguments.bundle, device=device, detector=detector, flow=arguments.flow, flip_test=False)
+    flipped = load_bundle(arguments.bundle, device=device, detector="none", flow="none", flip_test=True)
     figures: dict[str, dict[str, float]] = {
         "pose": pose_figures(bundle.pose, bundle.joint_set, **people),
-        "pose with the flip test": pose_figures(with_flip_test(arguments.bundle, bundle), bundle.joint_set, **people),
+        "pose with the flip test": pose_figures(flipped.pose, flipped.joint_set, **people),
     }
     if has_detector:
         figures["detector"] = detector_figures(bundle.detector, **pictures)

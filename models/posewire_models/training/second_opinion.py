@@ -20,7 +20,6 @@ from posewire.joints import COCO17, JointSet
 from posewire_models.bundle import load_bundle
 from posewire_models.frames import Frame
 from posewire_models.stages import PoseEstimator
-from posewire_models.training.evaluate import with_flip_test
 from posewire_models.training.failures import expected_failures
 from posewire_models.training.people import Floats
 from posewire_models.training.pictures import read_rgb
@@ -105,11 +104,10 @@ def main() -> None:
 
 def _write(lines: Path, images: Path, bundle_name: str, device: str, out: Path) -> None:
     records = list(teacher_lines(lines))  # before anything is written
-    bundle = load_bundle(bundle_name, device=device, detector="none")
-    pose = with_flip_test(bundle_name, bundle)
+    bundle = load_bundle(bundle_name, device=device, detector="none", flip_test=True)
     with out.open("w") as opened:
         for record in records:
-            opinion = with_second_opinion(record, images, pose, bundle.joint_set)
+            opinion = with_second_opinion(record, images, bundle.pose, bundle.joint_set)
             if opinion is None:
                 _log.warning("%s cannot be read as a picture; its line is left out", images / record["picture"])
             else:

@@ -27,6 +27,7 @@ class ModelNames:
     flow: str
     pose: str
     bundle_version: int
+    flip_test: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,7 @@ def load_networks(config: ServerConfig) -> Networks:
         flow=config.flow,
         runtime=config.runtime,
         precision=config.precision,
+        flip_test=config.flip_test,
         people=config.limits.max_people,
     )
     if bundle.runtime == "openvino":
@@ -89,6 +91,7 @@ def load_networks(config: ServerConfig) -> Networks:
             flow=_flow_name(config.flow, bundle),
             pose=bundle.manifest.pose.architecture,
             bundle_version=bundle.manifest.version,
+            flip_test=bundle.flip_test,
         ),
         device=_in_words(bundle),
         torch_device=bundle.device,

@@ -18,7 +18,7 @@ def test_a_server_in_words_and_numbers() -> None:
     server = ServerInfo(
         version="9.9",
         device="cpu",
-        models=ModelNames(bundle="mine", detector="", flow="still", pose="grid", bundle_version=3),
+        models=ModelNames(bundle="mine", detector="", flow="still", pose="grid", bundle_version=3, flip_test=True),
         joint_set=COCO17,
         joint_sets=("coco17", "posetrack15"),
         codecs=("jpeg", "raw"),
@@ -36,7 +36,7 @@ def test_a_server_in_words_and_numbers() -> None:
         "bundle mine, version 3",
         "detector none: send boxes with each frame",
         "flow still",
-        "pose grid, 17 joints (coco17)",
+        "pose grid, 17 joints (coco17), flip test",
         "joint sets coco17, posetrack15",
         "codecs jpeg, raw",
         "limits 7 streams, 40 people a frame",

@@ -7,9 +7,31 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from posewire.cli.poses import _content
+from posewire.cli.application import app
+from posewire.cli.poses import PosesJob, _content
+from posewire.cli.private_server import ServerChoice
 from tests.server.stand_ins import jpeg, picture, png
+
+
+@pytest.mark.parametrize(
+    ("flags", "choice"),
+    [
+        ([], ServerChoice(flow="none", flip_test=True)),
+        (["--flip-test"], ServerChoice(flow="none", flip_test=True)),
+        (["--no-flip-test"], ServerChoice(flow="none", flip_test=False)),
+        (["--server", "here:1"], ServerChoice("here:1")),
+    ],
+)
+def test_a_private_server_is_accurate_and_runs_only_what_is_needed(
+    flags: list[str], choice: ServerChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[PosesJob] = []
+    monkeypatch.setattr("posewire.cli.poses.run_poses", jobs.append)
+    done = CliRunner().invoke(app, ["poses", "pictures", "--out", "dt.json", *flags])
+    assert done.exit_code == 0, done.output
+    assert jobs == [PosesJob(Path("pictures"), Path("dt.json"), choice)]
 
 
 @pytest.mark.parametrize("name", ["1.jpg", "1.png", "1.bmp"])

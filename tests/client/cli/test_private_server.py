@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -194,5 +196,29 @@ def test_a_server_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch:
 def test_a_named_server_is_used_as_it_is() -> None:
     with ServerChoice("example.org:1").running() as access:
         assert access.addresses == ("example.org:1",)
-    with pytest.raises(UsageError, match="--detector, --flow would choose"):
-        ServerChoice("example.org:1", detector="none", flow="dis")
+    with pytest.raises(UsageError, match="--detector, --flow, --flip-test would choose"):
+        ServerChoice("example.org:1", detector="none", flow="dis", flip_test=False)
+
+
+@pytest.mark.parametrize(
+    ("choice", "flags"),
+    [
+        (ServerChoice(), []),
+        (ServerChoice(bundle="nano", flip_test=True), ["--bundle", "nano", "--flip-test"]),
+        (ServerChoice(flow="dis", flip_test=False), ["--flow", "dis", "--no-flip-test"]),
+    ],
+)
+def test_a_private_server_gets_the_networks_that_were_chosen(
+    choice: ServerChoice, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    @contextlib.contextmanager
+    def pretended(flags: list[str]) -> Iterator[str]:
+        asked.append(flags)
+        yield "here:1"
+
+    monkeypatch.setattr(module, "private_server", pretended)
+    with choice.running() as access:
+        assert access.addresses == ("here:1",)
+    assert asked == [flags]

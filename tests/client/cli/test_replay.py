@@ -61,6 +61,7 @@ def test_what_a_reader_of_the_result_should_know(changes: dict[str, Any], words:
     [
         ({"bundle": "nano", "flow": "DIS", "bundle_version": 2}, ""),
         ({"bundle": "nano", "bundle_version": 1}, "bundle_version 1, now 2; flow none, now DIS"),
+        ({"bundle": "nano", "flow": "DIS", "bundle_version": 2, "flip_test": True}, "flip test, now without it"),
     ],
 )
 def test_other_networks_are_told(recorded: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]) -> None:

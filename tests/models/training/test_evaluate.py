@@ -52,22 +52,16 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def networks_made_once() -> Iterator[None]:
     """The stages that `main` asks for are made with the first such request, and given again with the next."""
-    kept: dict[str, Any] = {}
+    load, kept = evaluate.load_bundle, dict[str, Any]()
 
-    def once(name: str) -> Callable[..., Any]:
-        make = getattr(evaluate, name)
-
-        def made(bundle: str, *loaded: object, **how: object) -> Any:
-            key = f"{name} {bundle} {how}"
-            if key not in kept:
-                kept[key] = make(bundle, *loaded, **how)
-            return kept[key]
-
-        return made
+    def once(bundle: str, **how: Any) -> Any:
+        key = f"{bundle} {how}"
+        if key not in kept:
+            kept[key] = load(bundle, **how)
+        return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("load_bundle", "with_flip_test"):
-            patch.setattr(evaluate, name, once(name))
+        patch.setattr(evaluate, "load_bundle", once)
         yield
 
 

@@ -53,6 +53,12 @@ def test_the_flow_network_alone() -> None:
     assert field.frame_size == (48, 64)
 
 
+@pytest.mark.parametrize(("asked", "there"), [(None, False), (False, False), (True, True)])
+def test_the_flip_test(asked: bool | None, there: bool) -> None:
+    networks = load_networks(ServerConfig(device="cpu", detector="none", flow="none", flip_test=asked))
+    assert networks.names.flip_test is there
+
+
 def test_without_flow() -> None:
     networks = load_networks(ServerConfig(device="cpu", detector="none", flow="none"))
     assert networks.names.flow == "none"

@@ -135,21 +135,20 @@ class DisFlow:
         if missing:
             chosen = list(missing.values())
             greys = _reduced_greys(
-                [frame.on(frame.home) for frame in chosen], [self._reduced(frame.size) for frame in chosen]
+                [frame.on(frame.home) for frame in chosen], [self._reduced_size(frame.size) for frame in chosen]
             )
             for frame, grey in zip(chosen, greys, strict=True):
                 frame.derived(self._key, lambda grey=grey: grey)  # type: ignore[misc]
 
     def _gray(self, frame: Frame) -> npt.NDArray[np.uint8]:
         def make() -> npt.NDArray[np.uint8]:
-            height, width = self._reduced(frame.size)
             # Reduced before conversion to grey: a third of the work of converting the whole frame.
-            small = cv2.resize(frame.pixels, (width, height), interpolation=cv2.INTER_AREA)
+            small = _reduced(frame.pixels, self._reduced_size(frame.size))
             return cast("npt.NDArray[np.uint8]", cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
         return frame.derived(self._key, make)
 
-    def _reduced(self, size: tuple[int, int]) -> tuple[int, int]:
+    def _reduced_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that a frame of this size is reduced to."""
         height, width = size
         shorter, longer = self._least_sides
@@ -161,6 +160,17 @@ class DisFlow:
 def _preset_number(preset: str) -> int:
     """OpenCV's number of a preset."""
     return cast("int", getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
+
+
+def _reduced(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A frame reduced to `size` (height, width): halved while possible, the rest bilinearly.
+
+    The flow is as exact as with `INTER_AREA`, which takes longer than DIS unless it halves.
+    """
+    height, width = size
+    while pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width:
+        pixels = cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return cast("npt.NDArray[np.uint8]", cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:

@@ -117,6 +117,16 @@ def test_frames_of_a_device_become_the_same_grey() -> None:
         assert np.abs(there.astype(int) - here).max() <= 1
 
 
+@pytest.mark.parametrize("reduction", [3, 5])
+def test_patterns_finer_than_the_reduced_pixels_vanish(reduction: int) -> None:
+    """A grid of single pixels would else become waves, which move in their own way."""
+    rows, columns = np.indices((96 * reduction, 192 * reduction))
+    grid = np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
+    grey = DisFlow(DisSettings(width=192))._gray(Frame(grid))
+    assert grey.shape == (96, 192)
+    assert np.abs(grey.astype(int) - 127).max() <= 1
+
+
 @pytest.mark.gpu
 def test_dis_sees_frames_of_a_gpu_as_it_sees_others(gpu: torch.device) -> None:
     pairs = [_moved((6.0, -3.0), seed=seed) for seed in range(3)]

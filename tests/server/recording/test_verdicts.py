@@ -52,6 +52,16 @@ def test_a_rival_is_named() -> None:
     assert candidate.why == f"the track went to pose 0, similarity {winner.candidates[0].similarity:.3f}"
 
 
+def test_a_flow_box_that_keeps_its_track_is_no_rival() -> None:
+    """Its pose is matched last, however similar it is."""
+    boxes = boxes_at([(29, 0)]) + Boxes.of([0, 0, 80, 200], 0.9, BoxSource.FLOW, 1)
+    seen, config = observed(at([(0, 0), (28, 0)]), (boxes, joints_at([(29, 0), (0, 0)])))
+    found, carried = verdicts(seen, config)
+    assert (found.id, carried.id) == (2, 1)
+    assert found.candidates[1].similarity > config.match_threshold
+    assert "the pose went to id 2" in found.candidates[1].why
+
+
 def test_what_took_no_part_is_told_too() -> None:
     boxes, joints = at([(0, 0), (300, 0), (301, 0)])
     joints[2, 3:, 2] = 0  # as few as in an empty flow box
@@ -89,7 +99,8 @@ def check_candidates(verdict: PoseVerdict, told: Sequence[PoseVerdict], threshol
             rival = told[int(numbers[0])]
             (same,) = [each for each in rival.candidates if each.won]
             assert (rival.id, f"{same.similarity:.3f}") == (candidate.track, numbers[1])
-            assert same.similarity >= candidate.similarity or (verdict.source, rival.source) == ("flow", "detector")
+            assert rival.source == "detector"  # its poses are matched before those of flow boxes
+            assert same.similarity >= candidate.similarity or verdict.source == "flow"
         else:
             assert "the pose went" in candidate.why
             (same,) = [each for each in verdict.candidates if each.won]

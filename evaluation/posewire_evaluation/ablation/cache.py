@@ -169,12 +169,11 @@ class NetworkCache:
 
         Raises:
             CacheError: the file is damaged.
+            PermissionError: it must not be read.
         """
         path = self._path(sequence, digest, "flow.npy")
-        try:
+        with _whole(path):
             return np.asarray(np.lib.format.open_memmap(path, mode="r"), np.float16)
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
 
     @contextmanager
     def storing_flow(self, sequence: str, digest: str) -> Iterator[Callable[[Float32s], None]]:
@@ -227,8 +226,6 @@ class Fields:
 
     def _begin_again(self, shape: tuple[int, int, int]) -> None:
         earlier = self._written()
-        self._file.seek(0)
-        self._file.truncate()
         self._shape, self._count = shape, 0
         self._write_header()
         for grid in earlier:
@@ -244,9 +241,8 @@ class Fields:
     def _append(self, grid: Float32s) -> None:
         assert self._shape is not None
         rows, columns, _ = self._shape
-        if grid.shape != self._shape:
-            grid = np.asarray(cv2.resize(grid, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
-        self._file.write(grid.astype(np.float16).tobytes())
+        resized = cv2.resize(grid, (columns, rows), interpolation=cv2.INTER_LINEAR)
+        self._file.write(resized.astype(np.float16).tobytes())
         self._count += 1
 
     def finish(self) -> None:
@@ -265,8 +261,6 @@ class Fields:
 def _reduced(grid: Float32s) -> Float32s:
     rows, columns, _ = grid.shape
     factor = -(-columns // _MOST_COLUMNS)
-    if factor == 1:
-        return grid
     size = (columns // factor, max(1, rows // factor))
     return np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_AREA), np.float32)
 
@@ -284,10 +278,16 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays with these names; raises `CacheError` if the file is damaged, `OSError` if it must not be read."""
+    """The arrays with these names; raises what `NetworkCache.flow` raises."""
+    with _whole(path), path.open("rb") as file, np.load(file) as stored:
+        return {name: stored[name] for name in names}
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """While this file is read: whatever goes wrong, except for missing rights, means that it is damaged."""
     try:
-        with path.open("rb") as file, np.load(file) as stored:
-            return {name: stored[name] for name in names}
+        yield
     except PermissionError:
         raise
     # A flipped bit may appear as an unknown compression method, or as an error in the middle of compressed data.

@@ -128,8 +128,7 @@ def write_search(found: Search, out_dir: Path) -> str:
 
 
 def _with(start: TrackerConfig, values: dict[str, float]) -> TrackerConfig:
-    changed = {name: int(value) if name == "queue_length" else value for name, value in values.items()}
-    return replace(start, **changed)  # type: ignore[arg-type]  # mypy takes every field for every type
+    return replace(start, **values)  # type: ignore[arg-type]  # mypy takes every field for every type
 
 
 def _changes(config: TrackerConfig, start: TrackerConfig) -> int:
@@ -168,7 +167,7 @@ def _plot(found: Search, path: Path) -> None:
     drawing, panels = figure(columns=len(found.curves), title="One parameter at a time")
     for panel, (name, curve) in zip(panels, found.curves.items(), strict=True):
         values = [value for value, _ in curve]
-        for objective in (Objective.MOTA, Objective.IDF1, Objective.MAP):
+        for objective in dict.fromkeys((Objective.MOTA, Objective.IDF1, Objective.MAP, found.objective)):
             label = "mAP" if objective is Objective.MAP else objective.upper()
             panel.plot(values, [objective.of(scores) for _, scores in curve], marker=".", label=label)
         panel.axvline(getattr(found.start, name), color="0.6", linestyle=":")

@@ -104,15 +104,18 @@ def _candidate(seen: Observation, config: TrackerConfig, index: int, column: int
 
 
 def _why_lost(seen: Observation, config: TrackerConfig, index: int, column: int) -> str:
-    """In greedy matching, a pair loses if its pose or its track is already taken when its turn comes."""
+    """In greedy matching, a pair loses if its pose or its track is already taken when its turn comes.
+
+    The turn of flow boxes comes last, so they take no track from others.
+    """
     similarity, track = float(seen.similarities[index, column]), int(seen.track_ids[column])
     if similarity < config.match_threshold:
         return f"below match_threshold ({config.match_threshold:g})"
-    boxes = seen.given.boxes
-    pose = seen.rows[index]
-    if boxes.sources[pose] == BoxSource.FLOW and int(boxes.track_ids[pose]) != track:
-        return f"a flow box can only continue its own track, id {int(boxes.track_ids[pose])}"
-    rivals = (seen.ids == track).nonzero()[0]
+    boxes = seen.given.boxes[seen.rows]
+    from_flow = boxes.sources == BoxSource.FLOW
+    if from_flow[index] and int(boxes.track_ids[index]) != track:
+        return f"a flow box can only continue its own track, id {int(boxes.track_ids[index])}"
+    rivals = ((seen.ids == track) & ~from_flow).nonzero()[0]
     own = (seen.track_ids == seen.ids[index]).nonzero()[0]
     rival = float(seen.similarities[rivals[0], column]) if len(rivals) else -1.0
     better = float(seen.similarities[index, own[0]]) if len(own) else -1.0

@@ -233,7 +233,6 @@ class Intake:
             self._waiting_to_be_allowed.reschedule(0.0)  # in the past: it ends at once
         self._encoded.drain()
         self.ready.drain()
-        self._permits.release()  # `decode` may wait for that of a frame which was just dropped
 
     async def _allowed(self) -> None:
         """If frames beyond the allowance are not dropped, wait until the next one is within it.

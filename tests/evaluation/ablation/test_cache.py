@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -131,19 +132,35 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("file", ["detections.npz", "flow.npy", "poses.npz"])
+READERS: dict[str, Callable[[NetworkCache], object]] = {
+    "detections.npz": lambda cache: cache.detections("a", "d"),
+    "flow.npy": lambda cache: cache.flow("a", "d"),
+    "poses.npz": lambda cache: cache.poses("a", "d", 4),
+}
+
+
+@pytest.mark.parametrize("file", READERS)
 def test_a_damaged_file_is_named_with_the_remedy(file: str, tmp_path: Path) -> None:
     path = tmp_path / "a-d" / file
     path.parent.mkdir()
     path.write_bytes(b"PK\x03\x04 rubbish")
-    cache = NetworkCache(tmp_path)
-    readers = {
-        "detections.npz": lambda: cache.detections("a", "d"),
-        "flow.npy": lambda: cache.flow("a", "d"),
-        "poses.npz": lambda: cache.poses("a", "d", 4),
-    }
     with pytest.raises(CacheError, match=rf"{file} is damaged .*delete it"):
-        readers[file]()
+        READERS[file](NetworkCache(tmp_path))
+
+
+@pytest.mark.parametrize("file", READERS)
+def test_a_file_of_somebody_else_is_not_called_damaged(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(np.lib.format, "open_memmap", refused)
+    (tmp_path / "a-d").mkdir()
+    (tmp_path / "a-d" / file).touch()
+    with pytest.raises(PermissionError):
+        READERS[file](NetworkCache(tmp_path))
 
 
 @pytest.mark.parametrize("damaged", ["what is compressed", "how it is compressed"])

@@ -18,6 +18,7 @@ from posewire_evaluation.ablation.networks import BundleNetworks
 from posewire_evaluation.ablation.recording import LoadedOnce, RecordedVideo, keep_poses, record
 from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.videos import Video, VideoError
+from posewire_evaluation.errors import EvaluationError
 from posewire_models.published.store import Store
 from posewire_server.config import BatchingConfig
 from posewire_server.inference.networks import ModelNames, Networks
@@ -47,18 +48,30 @@ def tracked_from(video: Video, networks: CountedNetworks, cache: NetworkCache, c
     return tracked
 
 
-def test_no_network_runs_twice(video: Video, tmp_path: Path) -> None:
+def test_no_network_runs_twice(video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, frames = [], Video.frames
+    monkeypatch.setattr(Video, "frames", lambda video: decoded.append(video) or frames(video))
     cache = NetworkCache(tmp_path / "cache")
     first = CountedNetworks(CountedStages(losing=LOST))
     before = tracked_from(video, first, cache)
     # 2 people in 7 frames, in two of which flow boxes carry them on
     assert first.stages.counts == {"load": 1, "detector": FRAMES, "flow": FRAMES - 1, "pose": 2 * FRAMES}
     assert {int(source) for people in before for source in people.boxes.sources} == {BoxSource.DETECTOR, BoxSource.FLOW}
+    assert len(decoded) == 3  # by each network once
 
     again = CountedNetworks(CountedStages(losing=LOST))
     after = tracked_from(video, again, cache)
     assert not again.stages.counts  # not even loaded
     assert_same(before, after)
+
+
+def test_networks_that_cannot_be_loaded_are_named(video: Video, tmp_path: Path) -> None:
+    class Faulty(CountedNetworks):
+        def load(self) -> CountedStages:
+            raise ValueError("a weight is missing")
+
+    with pytest.raises(EvaluationError, match="the networks 'rectangles' cannot be loaded: a weight is missing"):
+        record(video, LoadedOnce(Faulty()), NetworkCache(tmp_path / "cache"))
 
 
 def test_a_variant_runs_the_pose_network_for_its_new_boxes_alone(video: Video, tmp_path: Path) -> None:

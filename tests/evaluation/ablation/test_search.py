@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_without_values_there_is_nothing_to_search() -> None:
     ).tried
 
 
-@pytest.mark.parametrize(("place", "lines"), [(3, 10), (15, 11)])
+@pytest.mark.parametrize(("place", "lines"), [(3, 10), (10, 10), (15, 11)])
 def test_the_present_settings_are_shown_once(place: int, lines: int, tmp_path: Path) -> None:
     ranked = [(TrackerConfig(queue_length=n), scores(100.0 - n)) for n in range(101, 121)]
     ranked.insert(place - 1, (TrackerConfig(), scores(0.0)))
@@ -90,10 +91,26 @@ def test_what_is_no_worse_is_best_alone(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_report_says_what_is_best(tmp_path: Path) -> None:
-    text = write_search(search(Hill(), samples=5), tmp_path)
+    out = tmp_path / "new" / "folder"
+    text = write_search(search(Hill(), samples=5), out)
     assert "queue_length: now 15, best alone 5" in text
-    assert (tmp_path / "tune.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "tune.csv").read_text().startswith("queue_length,box_nms_iou,match_threshold,")
+    assert (out / "tune.txt").read_text() == text
+    assert (out / "tune.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "tune.csv").read_text().startswith("queue_length,box_nms_iou,match_threshold,")
+
+
+@pytest.mark.parametrize("objective", [Objective.MOTA, Objective.HOTA])
+def test_the_objective_is_drawn_over_each_parameter(
+    objective: Objective, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("posewire_evaluation.ablation.search.save", lambda drawing, _: drawn.append(drawing))
+    write_search(search(Hill(), objective=objective, samples=0), tmp_path)
+    for panel, (name, values) in zip(drawn[0].axes, PARAMETERS.items(), strict=True):
+        curves = {line.get_label(): line.get_xdata() for line in panel.get_lines()}
+        assert panel.get_title() == name
+        assert list(curves[objective.upper()]) == list(values)
+        assert {"MOTA", "IDF1", "mAP"} <= curves.keys()
 
 
 def test_the_mean_is_taken_of_each_figure() -> None:

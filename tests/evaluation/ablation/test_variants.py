@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from posewire.joints import COCO17
-from posewire_evaluation.ablation import variants
+from posewire_evaluation.ablation import table_5, variants
+from posewire_evaluation.ablation.plots import save
 from posewire_evaluation.ablation.recording import RecordedVideo
 from posewire_evaluation.ablation.replay import replay
 from posewire_evaluation.ablation.scores import as_prediction
@@ -108,7 +109,9 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert [each.scores for each in alone] == [each.scores for each in together]
 
 
-def test_the_table_has_a_row_for_each_similarity_and_network(tmp_path: Path) -> None:
+def test_the_table_has_a_row_for_each_similarity_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(table_5, "save", lambda drawing, path: drawn.append(drawing) or save(drawing, path))
     steps: list[int] = []
     choices = [CountedNetworks(name="first"), CountedNetworks(name="second")]
     rows = ablate(choices, [labelled(tmp_path)], tmp_path / "cache", workers=0, progress=steps.append)
@@ -120,6 +123,16 @@ def test_the_table_has_a_row_for_each_similarity_and_network(tmp_path: Path) -> 
     ]
     assert (tmp_path / "out" / "table_5.csv").read_text().count("\n") == 13
     assert (tmp_path / "out" / "table_5.png").read_bytes().startswith(b"\x89PNG")
+    measured = [row.measured.scores for row in rows]
+    for panel, title, figures in zip(
+        drawn[0].axes,
+        ("mAP", "MOTA"),
+        ([scores.mean_ap for scores in measured], [scores.mota for scores in measured]),
+        strict=True,
+    ):
+        assert panel.get_title().startswith(title)
+        curves = {line.get_label(): list(line.get_ydata()) for line in panel.get_lines()}
+        assert (curves["first"], curves["second"]) == (figures[:6], figures[6:])
 
 
 def people(scores: list[float]) -> TrackedPeople:

@@ -58,6 +58,7 @@ def opened(
 
 def until_written(recorder: Recorder) -> None:
     while recorder._waiting_bytes:
+        assert recorder._thread.is_alive()
         recorder._thread.join(0.001)
 
 
@@ -117,6 +118,7 @@ def test_all_that_is_written_counts(tmp_path: Path) -> None:
 
 
 def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no recording")
     recorder = Recorder(tmp_path, 50_000)
     for number in range(8):
         record(recorder, f"cam{number}", frames=10, size=1000)
@@ -125,6 +127,7 @@ def test_the_oldest_recordings_make_room(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 50_000 + 200  # and a header
     assert any("cam7" in name for name in names)
     assert not any("cam0" in name for name in names)
+    assert "notes.txt" in names
 
 
 def test_a_folder_of_many_recordings_is_not_looked_through_for_every_message(
@@ -313,14 +316,13 @@ def test_a_camera_is_recorded_for_months_and_nothing_is_kept_of_what_is_written(
 
 
 def test_files_of_other_servers_count_and_stay_while_they_are_being_written(tmp_path: Path) -> None:
-    other = Recorder(tmp_path, 100_000)
+    other, recorder = Recorder(tmp_path, 100_000), Recorder(tmp_path, 50_000)
     recording = opened(other, "other")
     for number in range(20):
         recording.request(frame(number, 1000))
     until_written(other)
     dead = tmp_path / f"a{UNFINISHED}"
     dead.write_bytes(bytes(20_000))
-    recorder = Recorder(tmp_path, 50_000)
     record(recorder, "cam", frames=15, size=1000)
     recorder.close()
     assert not dead.exists()
@@ -375,6 +377,20 @@ def test_what_cannot_be_written_ends_that_recording_and_no_other(
     recorder.close()
     (cut_off,), (whole,) = parts_of(tmp_path, "cam"), parts_of(tmp_path, "next")
     assert (cut_off.outcomes.keys(), cut_off.ending) == ({0}, None)
+    assert (whole.outcomes.keys(), whole.ending) == ({0, 1, 2}, "the stream ended")
+    assert caplog.text.count("a recording ends") == 1
+
+
+def test_while_its_folder_is_away_streams_are_not_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "mounted"
+    recorder = Recorder(folder, 10**6)
+    folder.rmdir()
+    record(recorder, "cam", frames=3)
+    until_written(recorder)
+    folder.mkdir()
+    record(recorder, "next", frames=3)
+    recorder.close()
+    (whole,) = parts_of(folder, "")
     assert (whole.outcomes.keys(), whole.ending) == ({0, 1, 2}, "the stream ended")
     assert caplog.text.count("a recording ends") == 1
 

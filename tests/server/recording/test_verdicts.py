@@ -38,7 +38,7 @@ def test_who_wins_and_who_loses_and_why() -> None:
     assert "highest similarity" in near.candidates[0].why
     assert far.id != 0
     assert all("below match_threshold" in candidate.why for candidate in far.candidates)
-    assert "new id" in far.why
+    assert far.why == f"new id {far.id}: no open track is similar enough"
     assert "went to pose 0" in next_to_it.candidates[0].why or "below" in next_to_it.candidates[0].why
     similarities = [candidate.similarity for candidate in next_to_it.candidates]
     assert similarities == sorted(similarities, reverse=True)
@@ -50,6 +50,27 @@ def test_a_rival_is_named() -> None:
     assert winner.id == 1
     (candidate,) = loser.candidates
     assert candidate.why == f"the track went to pose 0, similarity {winner.candidates[0].similarity:.3f}"
+
+
+def test_a_flow_box_that_keeps_its_track_is_no_rival() -> None:
+    """Its pose is matched last, however similar it is."""
+    boxes = boxes_at([(29, 0)]) + Boxes.of([0, 0, 80, 200], 0.9, BoxSource.FLOW, 1)
+    seen, config = observed(at([(0, 0), (28, 0)]), (boxes, joints_at([(29, 0), (0, 0)])))
+    found, carried = verdicts(seen, config)
+    assert (found.id, carried.id) == (2, 1)
+    assert found.candidates[1].similarity > config.match_threshold
+    assert "the pose went to id 2" in found.candidates[1].why
+    assert carried.candidates[1].why == "a flow box can only continue its own track, id 1"
+
+
+def test_a_flow_box_loses_its_track_to_a_box_of_the_detector() -> None:
+    boxes = boxes_at([(24, 0)]) + Boxes.of([0, 0, 80, 200], 0.9, BoxSource.FLOW, 1)
+    seen, config = observed(at([(0, 0)]), (boxes, joints_at([(24, 0), (0, 0)])))
+    found, carried = verdicts(seen, config)
+    assert (found.id, carried.id) == (1, 0)
+    assert "unmatched flow box" in carried.why
+    assert carried.candidates[0].similarity > found.candidates[0].similarity
+    assert "the track went to pose 0" in carried.candidates[0].why
 
 
 def test_what_took_no_part_is_told_too() -> None:
@@ -89,7 +110,8 @@ def check_candidates(verdict: PoseVerdict, told: Sequence[PoseVerdict], threshol
             rival = told[int(numbers[0])]
             (same,) = [each for each in rival.candidates if each.won]
             assert (rival.id, f"{same.similarity:.3f}") == (candidate.track, numbers[1])
-            assert same.similarity >= candidate.similarity or (verdict.source, rival.source) == ("flow", "detector")
+            assert rival.source == "detector"  # its poses are matched before those of flow boxes
+            assert same.similarity >= candidate.similarity or verdict.source == "flow"
         else:
             assert "the pose went" in candidate.why
             (same,) = [each for each in verdict.candidates if each.won]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import pytest
@@ -8,6 +9,8 @@ from google.protobuf import timestamp_pb2
 
 from posewire.v1 import track_pb2
 from posewire_server.errors import Undecodable
+from posewire_server.observability.metrics import Metrics
+from posewire_server.streams import outbox as outbox_module
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.outbox import FrameId, Outbox
 
@@ -33,14 +36,18 @@ def _id(number: int) -> FrameId:
     return FrameId(number, timestamp_pb2.Timestamp())
 
 
-async def test_drops_ride_with_the_next_response() -> None:
-    wire = Wire()
-    outbox, given_up = Outbox(wire.write), []
+async def test_drops_ride_with_the_next_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "_REPORT_DROPS_AFTER_S", 0)  # nor does the reporter repeat them later
+    wire, metrics = Wire(), Metrics()
+    outbox, given_up = Outbox(wire.write, metrics), []
     outbox.on_given_up = lambda: given_up.append(1)
+    reporting = asyncio.create_task(outbox.report_drops())
+    outbox.accounts.received = 5
     outbox.dropped(_id(1), DropReason.SUPERSEDED)
     outbox.dropped(_id(2), DropReason.TOO_OLD)
     await outbox.failed(_id(3), Undecodable("cut off"))
     await outbox.tracked(track_pb2.TrackedFrame(number=4), b"token")
+    reporting.cancel()
     first, second = wire.sent
     assert [(frame.number, frame.reason) for frame in first.dropped] == [
         (1, track_pb2.DROP_REASON_SUPERSEDED),
@@ -50,16 +57,26 @@ async def test_drops_ride_with_the_next_response() -> None:
     assert not second.dropped
     assert second.resume_token == b"token"
     accounts = outbox.accounts
-    assert (accounts.tracked, accounts.failed, accounts.dropped) == (1, 1, 2)
+    assert (accounts.tracked, accounts.failed, accounts.dropped, accounts.open) == (1, 1, 2, 1)
     assert len(given_up) == 3
+    counted = metrics.registry.get_sample_value
+    assert counted("posewire_frames_failed_total", {"reason": "undecodable"}) == 1
+    assert counted("posewire_frames_dropped_total", {"reason": "too-old"}) == 1
 
 
-async def test_only_what_the_server_had_no_time_for_is_late() -> None:
+@pytest.mark.parametrize(
+    ("reason", "is_late"),
+    [
+        (DropReason.SUPERSEDED, True),
+        (DropReason.TOO_OLD, True),
+        (DropReason.DRAINING, False),  # the server stops
+        (DropReason.OVER_RATE, False),  # the client sends more than it may
+    ],
+)
+async def test_only_what_the_server_had_no_time_for_is_late(reason: DropReason, *, is_late: bool) -> None:
     outbox = Outbox(Wire().write)
-    for number, reason in enumerate(DropReason):
-        outbox.dropped(_id(number), reason)
-    assert outbox.late == 2  # not what drains, or is beyond the client's allowance
-    assert outbox.accounts.dropped == 4
+    outbox.dropped(_id(1), reason)
+    assert (outbox.late, outbox.accounts.dropped) == (is_late, 1)
 
 
 async def test_drops_go_alone_if_nothing_else_goes() -> None:
@@ -91,6 +108,27 @@ async def test_a_write_that_has_begun_is_finished_before_the_next() -> None:
     wire.open.set()
     await second
     assert [response.tracked.number for response in wire.sent] == [1, 2]
+
+
+async def test_a_write_that_fails_is_told_to_its_sender_and_logged_if_that_has_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    began, call_ends = asyncio.Event(), asyncio.Event()
+
+    async def write(_: track_pb2.TrackResponse) -> None:
+        began.set()
+        await call_ends.wait()
+        raise RuntimeError("the call has ended")
+
+    outbox = Outbox(write)
+    gone, there = (asyncio.create_task(outbox.tracked(track_pb2.TrackedFrame(number=each))) for each in (1, 2))
+    await began.wait()
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    call_ends.set()
+    with caplog.at_level(logging.DEBUG), pytest.raises(RuntimeError, match="the call has ended"):
+        await there
+    assert "a response could not be sent: the call has ended" in caplog.text
 
 
 async def test_whoever_does_not_read_is_held_back() -> None:
@@ -125,6 +163,7 @@ async def test_whoever_leaves_one_response_unread_for_long_is_held_back(monkeypa
     assert not held_back.done()
     wire.open.set()
     await asyncio.gather(stuck, held_back)
+    assert outbox.sending_since_s is None
 
 
 @pytest.mark.parametrize("grace_s", [0.0, 1.5])

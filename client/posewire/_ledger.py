@@ -69,7 +69,7 @@ class Ledger:
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def begin_call(self, *, ids_go_on: bool = True) -> None:
+    def begin_call(self, *, ids_go_on: bool) -> None:
         """Continue with another call, on which nothing has been sent. Its ids go on, or start at 1 again."""
         if not ids_go_on:
             self._ids_before += self._largest_id

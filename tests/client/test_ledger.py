@@ -119,13 +119,35 @@ def test_a_frame_without_an_answer_is_named() -> None:
     assert caught.value.unanswered == (5,)
 
 
-@pytest.mark.parametrize(("said", "total"), [(2, 7), (None, 6)])
-def test_ids_that_begin_anew_are_other_ids(said: int | None, total: int) -> None:
+def test_each_call_has_its_own_account() -> None:
     ledger = Ledger()
-    ledger.begin_call()
+    for number in range(3):
+        ledger.open(SourceFrame(number, 0.0))
+    track(ledger, 0)
+    track(ledger, 1)
+    ledger.begin_call(ids_go_on=True)
+    assert ledger.owed == 0
+    for number in (1, 2):
+        ledger.record_resent(number)
+    track(ledger, 1)  # which has its result
+    assert (ledger.owed, ledger.in_flight) == (1, 1)
+    ledger.begin_call(ids_go_on=True)
+    ledger.record_resent(2)
+    with pytest.raises(AccountingError, match="frame 1 a second time"):
+        track(ledger, 1)  # on this call it was not sent
+    track(ledger, 2)
+    ledger.check_call(1, 1, 0, 0)
+    assert ledger.owed == 0
+    summary = ledger.close()
+    assert (summary.frames, summary.sent, summary.tracked) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(("ids", "said", "total"), [((1,), 2, 7), ((1,), None, 6), ((), None, 5)])
+def test_ids_that_begin_anew_are_other_ids(ids: tuple[int, ...], said: int | None, total: int) -> None:
+    ledger = Ledger()
     ledger.open(SourceFrame(0, 0.0))
     track(ledger, 0, ids=(1, 5))
     ledger.begin_call(ids_go_on=False)
     ledger.open(SourceFrame(1, 0.0))
-    track(ledger, 1, ids=(1,))
+    track(ledger, 1, ids=ids)
     assert ledger.close(identities=said).identities == total

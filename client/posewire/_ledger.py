@@ -89,8 +89,8 @@ class Ledger:
 
     def record_returned(self, number: int) -> None:
         """Record that the server dropped a frame which will be sent again."""
-        if not self._is_echo(number, FrameStatus.DROPPED):
-            self._call_counts[FrameStatus.DROPPED] += 1
+        self._echoes.discard(number)
+        self._call_counts[FrameStatus.DROPPED] += 1
 
     def record_lost(self, number: int, reason: str, message: str) -> None:
         """Record that a sent frame will never be answered."""

@@ -127,10 +127,10 @@ def test_each_call_has_its_own_account() -> None:
     track(ledger, 1)
     ledger.begin_call(ids_go_on=True)
     assert ledger.owed == 0
-    for number in (1, 2):
+    for number in range(3):
         ledger.record_resent(number)
-    track(ledger, 1)  # which has its result
-    assert (ledger.owed, ledger.in_flight) == (1, 1)
+    ledger.record_missed(0, FrameStatus.FAILED, "reason", "message")  # which has its result
+    assert (ledger.owed, ledger.in_flight) == (2, 1)
     ledger.begin_call(ids_go_on=True)
     ledger.record_resent(2)
     with pytest.raises(AccountingError, match="frame 1 a second time"):
@@ -140,6 +140,28 @@ def test_each_call_has_its_own_account() -> None:
     assert ledger.owed == 0
     summary = ledger.close()
     assert (summary.frames, summary.sent, summary.tracked) == (3, 3, 3)
+
+
+def test_what_a_server_returns_counts_there_as_dropped() -> None:
+    ledger = Ledger()
+    for number in range(2):
+        ledger.open(SourceFrame(number, 0.0))
+    track(ledger, 0)
+    ledger.record_returned(1)
+    ledger.check_call(2, 1, 0, 1)
+    ledger.begin_call(ids_go_on=True)
+    for number in range(2):
+        ledger.record_resent(number)
+        ledger.record_returned(number)
+    ledger.check_call(2, 0, 0, 2)
+    assert (ledger.owed, ledger.unanswered) == (0, (1,))
+    with pytest.raises(AccountingError, match="frame 0 a second time"):
+        track(ledger, 0)
+    ledger.begin_call(ids_go_on=True)
+    ledger.record_resent(1)
+    track(ledger, 1)
+    assert [result.tracked for result in ledger.release()] == [True, True]
+    assert ledger.close().dropped == 0
 
 
 @pytest.mark.parametrize(("ids", "said", "total"), [((1,), 2, 7), ((1,), None, 6), ((), None, 5)])

@@ -105,7 +105,7 @@ def test_the_servers_account_must_agree(account: tuple[int, int, int, int], word
     ledger = Ledger()
     ledger.open(SourceFrame(0, 0.0))
     track(ledger, 0)
-    with pytest.raises(AccountingError, match=words):
+    with pytest.raises(AccountingError, match=f"answered: {words};"):
         ledger.check_call(*account)
 
 

@@ -191,6 +191,8 @@ def test_predictions_of_other_sequences_are_not_left_beside_what_is_made_otherwi
     assert "000002_b.json was made otherwise, and would stay" in result.stderr
     assert (tmp_path / "dt" / "000001_a.json").read_bytes() == before
     assert run(tmp_path, server, "--similarity", "bbox", "--overwrite").exit_code == 0
+    (tmp_path / "dt" / ".posewire-run.json").unlink()
+    assert "was made before, and no .posewire-run.json says with what" in run(tmp_path, server, "--overwrite").stderr
 
 
 def test_predictions_of_other_settings_are_not_mixed(data: Path, server: str) -> None:

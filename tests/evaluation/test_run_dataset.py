@@ -233,8 +233,11 @@ def test_a_complete_run_is_not_taken_for_one_of_other_networks(data: Path, serve
         ([], ""),
         (["--bundle", "nano"], ""),
         (["--detector", "onnx:/weights/yolox.onnx", "--flow", "auto"], ""),  # named without its folder
+        (["--flow", "dis:fast", "--no-flip-test"], ""),
         (["--bundle", "paper-r50"], "bundle 'nano' there, 'paper-r50' now"),
         (["--detector", "onnx:other.onnx"], "detector 'onnx:yolox.onnx' there, 'onnx:other.onnx' now"),
+        (["--flow", "none"], "flow 'dis:fast' there, 'none' now"),
+        (["--flip-test"], "flip_test False there, True now"),
         (["--bundle", "nanno"], "unknown bundle 'nanno'"),
     ],
 )
@@ -243,7 +246,7 @@ def test_flags_of_a_private_server_are_compared_without_starting_one(
 ) -> None:
     assert run(data, server).exit_code == 0
     version = read_manifest(find_bundle("nano")).version
-    noted(data, bundle="nano", bundle_version=version, detector="onnx:yolox.onnx")
+    noted(data, bundle="nano", bundle_version=version, detector="onnx:yolox.onnx", flow="dis:fast", flip_test=False)
     monkeypatch.setattr(private_server, "private_server", None)
     result = run(data, None, *flags)
     assert result.exit_code == (2 if said else 0)

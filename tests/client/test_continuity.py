@@ -407,6 +407,22 @@ async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any)
     assert stream.summary.reconnects == 1
 
 
+async def test_the_account_of_a_server_that_goes_away_is_checked_too(serve: Any, scripts: Any) -> None:
+    async def drains(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        incoming = stream.incoming()
+        numbers = [(await anext(incoming)).number for _ in range(3)]
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        last = scripts.summary(9, 0, 0, 3)
+        last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
+        yield last
+
+    server = await serve(drains)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(3)) as stream:
+        with pytest.raises(posewire.AccountingError, match="received 9 for 3"):
+            await collect(stream)
+
+
 async def test_a_server_that_goes_away_while_frames_are_sent_to_it_again_is_left_too(serve: Any, scripts: Any) -> None:
     async def drains(stream: Any) -> AsyncIterator[Any]:
         started = await stream.start()

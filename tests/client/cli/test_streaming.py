@@ -80,8 +80,9 @@ def test_what_is_refused_before_any_work(arguments: str, said: str, place: Path)
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("out", ["other.jsonl", "pics/new.jsonl", "pics/2.jpg"])
+@pytest.mark.parametrize("out", ["other.jsonl", "pics/new.jsonl", "pics/2.jpg", "pics/old.jsonl"])
 def test_other_files_may_be_written(out: str, place: Path) -> None:
+    (place / "pics" / "old.jsonl").touch()  # beside the pictures, but none
     check_outputs({"--out": Path(out), "--render": Path("r.mp4"), "--json": None}, ["my.mp4", "pics", "rtsp://h/my"])
 
 

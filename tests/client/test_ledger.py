@@ -130,6 +130,8 @@ def test_each_call_has_its_own_account() -> None:
     for number in range(3):
         ledger.record_resent(number)
     ledger.record_missed(0, FrameStatus.FAILED, "reason", "message")  # which has its result
+    with pytest.raises(AccountingError, match="frame 0 a second time"):
+        track(ledger, 0)
     assert (ledger.owed, ledger.in_flight) == (2, 1)
     ledger.begin_call(ids_go_on=True)
     ledger.record_resent(2)

@@ -69,7 +69,7 @@ def test_latency_counts_from_when_the_frame_was_read() -> None:
     ledger.open(SourceFrame(0, 0.0), taken_s=time.perf_counter() - 100.0)
     track(ledger, 0)
     (result,) = ledger.release()
-    assert result.latency_ms >= 100_000
+    assert 100_000 <= result.latency_ms < 1_000_000
 
 
 @pytest.mark.parametrize(

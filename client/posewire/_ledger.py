@@ -69,7 +69,7 @@ class Ledger:
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def begin_call(self, *, ids_go_on: bool = True) -> None:
+    def begin_call(self, *, ids_go_on: bool) -> None:
         """Continue with another call, on which nothing has been sent. Its ids go on, or start at 1 again."""
         if not ids_go_on:
             self._ids_before += self._largest_id
@@ -89,8 +89,8 @@ class Ledger:
 
     def record_returned(self, number: int) -> None:
         """Record that the server dropped a frame which will be sent again."""
-        if not self._is_echo(number, FrameStatus.DROPPED):
-            self._call_counts[FrameStatus.DROPPED] += 1
+        self._echoes.discard(number)
+        self._call_counts[FrameStatus.DROPPED] += 1
 
     def record_lost(self, number: int, reason: str, message: str) -> None:
         """Record that a sent frame will never be answered."""

@@ -329,11 +329,13 @@ async def test_silence_is_noticed_where_only_the_account_is_owed(serve: Any, scr
         ("an answer too many", "a second time"),
         ("a strange number", "never sent"),
         ("a wrong sum", "received 9 for 3"),
+        ("a second beginning", "began the stream a second time"),
     ],
 )
 async def test_an_account_that_does_not_add_up_is_an_error(serve: Any, scripts: Any, ending: str, words: str) -> None:
     async def script(stream: Any) -> AsyncIterator[Any]:
-        yield await stream.start()
+        started = await stream.start()
+        yield started
         frames = [frame async for frame in stream.incoming()]
         for frame in frames[: 2 if ending == "an answer too few" else 3]:
             yield scripts.tracked(frame)
@@ -341,6 +343,8 @@ async def test_an_account_that_does_not_add_up_is_an_error(serve: Any, scripts: 
             yield scripts.tracked(frames[0])
         if ending == "a strange number":
             yield scripts.failed(50)
+        if ending == "a second beginning":
+            yield started
         if ending != "no summary":
             yield scripts.summary(9 if ending == "a wrong sum" else 3, 3)
 

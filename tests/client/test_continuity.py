@@ -407,21 +407,43 @@ async def test_a_drain_leads_to_another_server_at_once(serve: Any, scripts: Any)
     assert stream.summary.reconnects == 1
 
 
-async def test_a_server_that_goes_away_while_frames_are_sent_to_it_again_is_left_too(serve: Any, scripts: Any) -> None:
+async def test_the_account_of_a_server_that_goes_away_is_checked_too(serve: Any, scripts: Any) -> None:
     async def drains(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()
+        incoming = stream.incoming()
+        numbers = [(await anext(incoming)).number for _ in range(3)]
         yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        last = scripts.summary(9, 0, 0, 3)
+        last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
+        yield last
+
+    server = await serve(drains)
+    async with AsyncClient(server.address, reconnect=QUICK) as client, client.track(pictures(3)) as stream:
+        with pytest.raises(posewire.AccountingError, match="received 9 for 3"):
+            await collect(stream)
+
+
+async def test_a_server_that_goes_away_while_frames_are_sent_to_it_again_is_left_too(serve: Any, scripts: Any) -> None:
+    async def drains(stream: Any) -> AsyncIterator[Any]:
+        started = await stream.start()
+        started.started.resume.resumed = True
+        yield started
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain(), resume_token=b"on drain")
         numbers = [frame.number async for frame in stream.incoming()]  # until the client sends no more
         last = scripts.summary(len(numbers), 0, 0, len(numbers))
         last.dropped.extend(scripts.dropped(*numbers, reason=track_pb2.DROP_REASON_DRAINING))
         yield last
 
-    servers = [await serve(Mortal(scripts, 3)), await serve(drains), await serve()]
+    last = Mortal(scripts)
+    servers = [await serve(Mortal(scripts, 3, token_every=3)), await serve(drains), await serve(last)]
     client = AsyncClient([server.address for server in servers], reconnect=QUICK)
     async with asyncio.timeout(20), client, client.track(pictures(30)) as stream:
         results = await collect(stream)
         assert stream.reconnects == 2
     assert [(result.frame, result.tracked) for result in results] == [(number, True) for number in range(30)]
+    # It tracked nothing, so its token is still that of the first frame.
+    assert last.resumed_from == [(b"on drain", servers[0].service.streams[0].frames[0].data)]
+    assert last.seen == [list(range(1, 30))]
 
 
 async def test_a_stream_that_is_lost_before_its_first_token_is_taken_up_where_it_was(serve: Any, scripts: Any) -> None:
@@ -433,6 +455,14 @@ async def test_a_stream_that_is_lost_before_its_first_token_is_taken_up_where_it
         assert stream.resume_point == start
         assert all(result.tracked for result in await collect(stream))
     assert script.resumed_from == [(b"of the first stream", b"frame")] * 2
+
+
+async def test_a_point_that_is_refused_at_the_start_is_not_kept(serve: Any, scripts: Any) -> None:
+    server = await serve(Mortal(scripts, refusal="the token is 70 s old"))
+    start = posewire.ResumePoint(b"of the first stream", b"frame")
+    async with AsyncClient(server.address) as client, client.track(pictures(1), resume=start) as stream:
+        assert stream.resume_point is None
+        await collect(stream)
 
 
 async def test_a_refused_token_is_told(serve: Any, scripts: Any) -> None:
@@ -590,13 +620,23 @@ async def test_a_stream_without_frames_may_be_lost_as_often_as_it_is(serve: Any,
         assert (await anext(stream)).tracked
 
 
-async def test_a_frame_that_kills_every_server_is_not_tried_for_ever(serve: Any, scripts: Any) -> None:
+@pytest.mark.parametrize("seen_again", [False, True])
+async def test_a_frame_that_kills_every_server_is_not_tried_for_ever(
+    seen_again: bool, serve: Any, scripts: Any
+) -> None:
+    """Though frames before it, which have their results, are tracked again each time."""
+
     async def script(stream: Any) -> AsyncIterator[Any]:
-        yield await stream.start()
+        started = await stream.start()
+        started.started.resume.resumed = stream.config.HasField("resume")
+        yield started
         async for frame in stream.incoming():
             if frame.number == 2:
                 await stream.context.abort(grpc.StatusCode.INTERNAL, "fell over")
-            yield scripts.tracked(frame)
+            response = scripts.tracked(frame)
+            if seen_again and frame.number == 0:
+                response.resume_token = b"token"
+            yield response
 
     server = await serve(script)
     patient = ReconnectSettings(initial_s=0.001, max_s=0.002, give_up_after_s=float("inf"))

@@ -69,7 +69,7 @@ def test_latency_counts_from_when_the_frame_was_read() -> None:
     ledger.open(SourceFrame(0, 0.0), taken_s=time.perf_counter() - 100.0)
     track(ledger, 0)
     (result,) = ledger.release()
-    assert result.latency_ms >= 100_000
+    assert 100_000 <= result.latency_ms < 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_servers_account_must_agree(account: tuple[int, int, int, int], word
     ledger = Ledger()
     ledger.open(SourceFrame(0, 0.0))
     track(ledger, 0)
-    with pytest.raises(AccountingError, match=words):
+    with pytest.raises(AccountingError, match=f"answered: {words};"):
         ledger.check_call(*account)
 
 
@@ -119,13 +119,59 @@ def test_a_frame_without_an_answer_is_named() -> None:
     assert caught.value.unanswered == (5,)
 
 
-@pytest.mark.parametrize(("said", "total"), [(2, 7), (None, 6)])
-def test_ids_that_begin_anew_are_other_ids(said: int | None, total: int) -> None:
+def test_each_call_has_its_own_account() -> None:
     ledger = Ledger()
-    ledger.begin_call()
+    for number in range(3):
+        ledger.open(SourceFrame(number, 0.0))
+    track(ledger, 0)
+    track(ledger, 1)
+    ledger.begin_call(ids_go_on=True)
+    assert ledger.owed == 0
+    for number in range(3):
+        ledger.record_resent(number)
+    ledger.record_missed(0, FrameStatus.FAILED, "reason", "message")  # which has its result
+    with pytest.raises(AccountingError, match="frame 0 a second time"):
+        track(ledger, 0)
+    assert (ledger.owed, ledger.in_flight) == (2, 1)
+    ledger.begin_call(ids_go_on=True)
+    ledger.record_resent(2)
+    with pytest.raises(AccountingError, match="frame 1 a second time"):
+        track(ledger, 1)  # on this call it was not sent
+    track(ledger, 2)
+    ledger.check_call(1, 1, 0, 0)
+    assert ledger.owed == 0
+    summary = ledger.close()
+    assert (summary.frames, summary.sent, summary.tracked) == (3, 3, 3)
+
+
+def test_what_a_server_returns_counts_there_as_dropped() -> None:
+    ledger = Ledger()
+    for number in range(2):
+        ledger.open(SourceFrame(number, 0.0))
+    track(ledger, 0)
+    ledger.record_returned(1)
+    ledger.check_call(2, 1, 0, 1)
+    ledger.begin_call(ids_go_on=True)
+    for number in range(2):
+        ledger.record_resent(number)
+        ledger.record_returned(number)
+    ledger.check_call(2, 0, 0, 2)
+    assert (ledger.owed, ledger.unanswered) == (0, (1,))
+    with pytest.raises(AccountingError, match="frame 0 a second time"):
+        track(ledger, 0)
+    ledger.begin_call(ids_go_on=True)
+    ledger.record_resent(1)
+    track(ledger, 1)
+    assert [result.tracked for result in ledger.release()] == [True, True]
+    assert ledger.close().dropped == 0
+
+
+@pytest.mark.parametrize(("ids", "said", "total"), [((1,), 2, 7), ((1,), None, 6), ((), None, 5)])
+def test_ids_that_begin_anew_are_other_ids(ids: tuple[int, ...], said: int | None, total: int) -> None:
+    ledger = Ledger()
     ledger.open(SourceFrame(0, 0.0))
     track(ledger, 0, ids=(1, 5))
     ledger.begin_call(ids_go_on=False)
     ledger.open(SourceFrame(1, 0.0))
-    track(ledger, 1, ids=(1,))
+    track(ledger, 1, ids=ids)
     assert ledger.close(identities=said).identities == total

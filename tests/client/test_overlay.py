@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from posewire import COCO17, NANO19, InvalidSettings, JointSet, Person, Trails, color_of, draw_people
+from posewire._drawing import glyphs
 
 
 def person(person_id: int = 1, x: float = 40, y: float = 30, score: float = 0.9) -> Person:
@@ -124,6 +126,15 @@ def test_labels_are_above_boxes_and_beside_each_other() -> None:
     assert len(inside) > 0.5 * len(alone)
     stacked = plates(low, same_place)
     assert [len(plate) for plate in stacked] == [len(alone), len(other)]
+
+
+@pytest.mark.parametrize("text", ["1", "47", "1234567890"])
+def test_a_label_has_the_whole_text_and_no_margin(text: str) -> None:
+    ample = np.zeros((200, 400), np.uint8)
+    cv2.putText(ample, text, (100, 100), cv2.FONT_HERSHEY_DUPLEX, 1.2, 255, 2, cv2.LINE_AA)
+    rows, columns = np.nonzero(ample)
+    ink = ample[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    np.testing.assert_allclose(glyphs(text, 1.2, 2), ink / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("background", [0, 128, 255])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from posewire.cli import private_server
+from posewire.cli import private_server, settings_note
 from posewire.cli.application import app
 from posewire.joints import COCO17, POSETRACK15
 from posewire.writers import VideoWriter
@@ -191,6 +192,8 @@ def test_predictions_of_other_sequences_are_not_left_beside_what_is_made_otherwi
     assert "000002_b.json was made otherwise, and would stay" in result.stderr
     assert (tmp_path / "dt" / "000001_a.json").read_bytes() == before
     assert run(tmp_path, server, "--similarity", "bbox", "--overwrite").exit_code == 0
+    (tmp_path / "dt" / ".posewire-run.json").unlink()
+    assert "was made before, and no .posewire-run.json says with what" in run(tmp_path, server, "--overwrite").stderr
 
 
 def test_predictions_of_other_settings_are_not_mixed(data: Path, server: str) -> None:
@@ -230,8 +233,11 @@ def test_a_complete_run_is_not_taken_for_one_of_other_networks(data: Path, serve
         ([], ""),
         (["--bundle", "nano"], ""),
         (["--detector", "onnx:/weights/yolox.onnx", "--flow", "auto"], ""),  # named without its folder
+        (["--flow", "dis:fast", "--no-flip-test"], ""),
         (["--bundle", "paper-r50"], "bundle 'nano' there, 'paper-r50' now"),
         (["--detector", "onnx:other.onnx"], "detector 'onnx:yolox.onnx' there, 'onnx:other.onnx' now"),
+        (["--flow", "none"], "flow 'dis:fast' there, 'none' now"),
+        (["--flip-test"], "flip_test False there, True now"),
         (["--bundle", "nanno"], "unknown bundle 'nanno'"),
     ],
 )
@@ -240,7 +246,7 @@ def test_flags_of_a_private_server_are_compared_without_starting_one(
 ) -> None:
     assert run(data, server).exit_code == 0
     version = read_manifest(find_bundle("nano")).version
-    noted(data, bundle="nano", bundle_version=version, detector="onnx:yolox.onnx")
+    noted(data, bundle="nano", bundle_version=version, detector="onnx:yolox.onnx", flow="dis:fast", flip_test=False)
     monkeypatch.setattr(private_server, "private_server", None)
     result = run(data, None, *flags)
     assert result.exit_code == (2 if said else 0)
@@ -265,6 +271,35 @@ def test_the_version_of_a_bundle_is_compared_without_starting_a_server(data: Pat
     assert f"bundle_version {current - 1} there, {current} now" in run(data, None, "--bundle", "nano").stderr
     noted(data, bundle="nano", bundle_version=current)
     assert run(data, None, "--bundle", "nano").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("note", "status", "said"),
+    [
+        ("{", 1, ".posewire-run.json cannot be read"),
+        ("[]", 2, "made otherwise (by another version)"),
+        ('{"frames": "jpeg"}', 2, "frames 'jpeg' there, 'png' now"),
+    ],
+)
+def test_predictions_are_only_added_to_a_note_that_says_the_same(
+    note: str, status: int, said: str, data: Path, server: str
+) -> None:
+    shutil.copytree(data / "gt", data / "dt")
+    (data / "dt" / ".posewire-run.json").write_text(note)
+    result = run(data, server)
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert (data / "dt" / ".posewire-run.json").read_text() == note
+
+
+def test_a_server_that_is_not_needed_may_be_silent(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_note, "_ANSWER_S", 0.1)
+    shutil.copytree(data / "gt", data / "dt")
+    (data / "dt" / ".posewire-run.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = run(data, f"127.0.0.1:{silent.getsockname()[1]}")
+    assert result.exit_code == 0, result.stderr
+    assert "0 sequences tracked, 3 already there" in result.stderr
 
 
 def test_what_was_to_be_overwritten_is_gone_after_a_run_that_did_not_come_to_it(data: Path, server: str) -> None:

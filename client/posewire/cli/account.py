@@ -30,7 +30,7 @@ class Account:
         failed: number of frames that could not be processed.
         dropped: number of dropped frames.
         people: number of people in the last tracked frame.
-        identities: number of different track ids.
+        identities: number of different track ids; those given after ids started anew are others.
         latencies_ms: of the tracked frames.
         stages_ms: times of the server's stages, by name.
         reasons: number of failed or dropped frames by reason; without the messages if these are too many.
@@ -61,7 +61,10 @@ class Account:
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         self.tracked += 1
-        self.reconnects += result.reconnected is not None
+        if (news := result.reconnected) is not None:
+            self.reconnects += 1
+            if not news.resumed:
+                self._recent_ids.clear()  # ids start at 1 again, for other people
         self.people = len(result.people)
         for person in result.people:
             self._count_identity(person.id)

@@ -103,8 +103,10 @@ class SettingsNote:
                 raise UsageError(str(error)) from error
             models = {"bundle": manifest.name, "bundle_version": manifest.version}
         for stage, specification in (("detector", self.server.detector), ("flow", self.server.flow)):
-            if specification not in (None, "auto", "bundle", "none"):  # those depend on the bundle
+            if specification not in (None, "auto", "bundle"):  # those depend on the bundle
                 models[stage] = spec_name(specification)  # as servers do
+        if self.server.flip_test is not None:
+            models["flip_test"] = self.server.flip_test
         return {"models": models, "tracker": self._flags(), "frames": self.frames}
 
     def _flags(self) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from posewire import FrameResult, FrameStatus, Person
+from posewire import FrameResult, FrameStatus, Person, Reconnected
 from posewire.cli import account as account_module
 from posewire.cli.account import Account
 
@@ -59,6 +60,16 @@ def test_the_speed_is_that_of_tracked_frames(monkeypatch: pytest.MonkeyPatch) ->
     next(seconds)
     account.add(result(10))
     assert account.fps == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("ids_go_on", "identities"), [(True, 3), (False, 5)])
+def test_ids_that_begin_anew_are_other_identities(ids_go_on: bool, identities: int) -> None:
+    account = Account()
+    account.add(result(0, 1, 2))
+    news = Reconnected("host:1", "stream", ids_go_on, "", "it was gone", attempts=1, outage_s=0.1, resent=0, lost=())
+    account.add(replace(result(1, 1, 2), reconnected=news))
+    account.add(result(2, 2, 3))
+    assert account.summary().startswith(f"3 frames tracked, {identities} identities, reconnected 1 x")
 
 
 def test_it_does_not_grow_with_the_frames() -> None:

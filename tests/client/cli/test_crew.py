@@ -24,6 +24,7 @@ class Server:
         self.places, self.refusals, self.reason = places, refusals, reason
         self.done: list[int] = []
         self.failed: list[tuple[int, str]] = []
+        self.refused = 0
         self.most = 0
         self._busy = 0
 
@@ -31,6 +32,7 @@ class Server:
         await asyncio.sleep(0)  # on its way
         if self.refusals > 0 or self._busy >= self.places:
             self.refusals -= 1
+            self.refused += 1
             raise LimitExceeded(f"no room for {item}", reason=self.reason)
         self._busy += 1
         self.most = max(self.most, self._busy)
@@ -70,11 +72,14 @@ async def test_where_all_are_refused_they_wait(quiet: bool, capsys: pytest.Captu
     assert said == ([] if quiet else ["going on with fewer at a time", "trying again, for 60 s at most"])
 
 
-async def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("items", [20, 21])
+async def test_it_does_not_wait_for_ever(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT_S", 60.0)
     monkeypatch.setattr(module, "_GIVE_UP_AFTER_S", 0.05)
     server = Server(places=0)
-    await server.work(3, at_a_time=2)
-    assert (server.done, [item for item, _ in sorted(server.failed)]) == ([], [0, 1, 2])
+    await asyncio.wait_for(server.work(items, at_a_time=20), 30)
+    assert (server.done, [item for item, _ in sorted(server.failed)]) == ([], list(range(items)))
+    assert server.refused < 40  # all at first, and then one at a time, more and more rarely
 
 
 async def test_after_a_shortage_all_work_again() -> None:
@@ -112,8 +117,8 @@ async def test_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("_FIRST_WAIT_S", "_LONGEST_WAIT_S"):
         monkeypatch.setattr(module, name, 60.0)
     server = Server(places=1)
-    await asyncio.wait_for(server.work(5, at_a_time=4), 30)
-    assert sorted(server.done) == list(range(5))
+    await asyncio.wait_for(server.work(9, at_a_time=4), 30)
+    assert (sorted(server.done), server.refused) == (list(range(9)), 3)  # each of the others tried once
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -172,7 +177,7 @@ async def test_other_failures_are_those_of_their_item(error: Exception) -> None:
 
 
 async def test_a_server_that_is_not_there_ends_the_work() -> None:
-    under_way = asyncio.Event()
+    ended = asyncio.Event()
 
     async def do(item: int) -> None:
         if item == 0:
@@ -181,8 +186,9 @@ async def test_a_server_that_is_not_there_ends_the_work() -> None:
         try:
             await asyncio.sleep(60)
         finally:
-            under_way.set()
+            await asyncio.sleep(0.01)
+            ended.set()
 
     with pytest.raises(ConnectionFailed):
         await Crew(do, lambda *_: None, quiet=True).work(range(3), 2)
-    assert under_way.is_set()  # the other worker was ended
+    assert ended.is_set()  # the other worker has ended, too

@@ -39,6 +39,9 @@ def test_a_look_at_a_folder_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CommandError, match=r"file/b cannot be made or written to: Not a directory"):
         check_folder(tmp_path / "file" / "b")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(CommandError, match=r"link cannot be made or written to: File exists"):
+        make_folder(tmp_path / "link")
 
 
 def test_a_file_that_cannot_be_made_is_found_out_before_the_work(

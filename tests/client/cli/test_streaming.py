@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -19,9 +20,10 @@ from posewire import FrameResult, FrameStatus, PosewireError, SourceError, Track
 from posewire.cli import streaming
 from posewire.cli.application import app
 from posewire.cli.failures import CommandError, ExitStatus, UsageError
+from posewire.cli.interrupts import Interrupts
 from posewire.cli.outputs import check_outputs
 from posewire.cli.private_server import ServerChoice
-from posewire.cli.streaming import Outcome, check_source, report
+from posewire.cli.streaming import Outcome, check_source, consume, report
 from posewire.cli.track import TrackJob, run_track
 
 
@@ -80,8 +82,9 @@ def test_what_is_refused_before_any_work(arguments: str, said: str, place: Path)
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("out", ["other.jsonl", "pics/new.jsonl", "pics/2.jpg"])
+@pytest.mark.parametrize("out", ["other.jsonl", "pics/new.jsonl", "pics/2.jpg", "pics/old.jsonl"])
 def test_other_files_may_be_written(out: str, place: Path) -> None:
+    (place / "pics" / "old.jsonl").touch()  # beside the pictures, but none
     check_outputs({"--out": Path(out), "--render": Path("r.mp4"), "--json": None}, ["my.mp4", "pics", "rtsp://h/my"])
 
 
@@ -136,6 +139,15 @@ def test_results_are_not_sent_to_a_closed_standard_output(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "stdout", None)  # as `>&-` leaves it
     with pytest.raises(CommandError, match="standard output is closed"):
         run_track(TrackJob("0", ServerChoice("127.0.0.1:1"), TrackerSettings(), out=Path("-")))
+
+
+def test_the_first_seconds_count_from_the_first_frame_and_only_pictures_make_a_video() -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    results = [FrameResult(n, 100 + n / 4, image=picture if n == 1 else None) for n in range(9)]
+    stream: Any = MagicMock(source=None, __iter__=lambda _: iter(results))
+    with Interrupts() as interrupts:
+        outcome = consume(stream, [], interrupts, quiet=True, seconds=1.0)
+    assert (outcome.account.frames, outcome.pictures) == (4, 1)
 
 
 @pytest.mark.parametrize(

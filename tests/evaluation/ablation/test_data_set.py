@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from posewire.cli.application import app
-from posewire.cli.evaluation_data import DataChoice, open_data
+from posewire.cli.evaluation_data import DataChoice, data_of, open_data, processes
 from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
 from posewire_evaluation.ablation import search
@@ -84,6 +84,8 @@ def run(*arguments: object) -> Any:
         (["ablate", "--out", "o", "--videos", "v"], "--videos and --gt go together"),
         (["ablate", "--out", "o", "--videos", "v", "--gt", "g", "--synthetic"], "give either"),
         (["ablate", "--out", "o", "--synthetic", "--bundle", "nano"], "look at videos"),
+        (["tune", "--out", "o", "--detector", "bundle"], "look at videos"),
+        (["tune", "--out", "o", "--flow", "dis"], "look at videos"),
         (["ablate", "--out", "o", "--videos", "v", "--gt", "g", "--detector", "none"], "--detector none finds nobody"),
         (["tune", "--out", "o", "--gt", "g"], "--videos and --gt go together"),
         (["tune", "--out", "o", "--objective", "luck"], "hota"),
@@ -114,6 +116,37 @@ def test_faulty_data_and_names_are_said(
     result = run("ablate", "--videos", data[0], "--gt", data[1], "--out", tmp_path / "out", "--workers", 1, *flags)
     assert said in result.stderr
     assert result.exit_code == status
+
+
+@pytest.mark.parametrize(
+    ("bundles", "detectors", "flow", "networks"),
+    [
+        (None, None, None, [("nano", "bundle", "auto")]),
+        (
+            ["nano", "b"],
+            ["bundle", "onnx:d.onnx"],
+            "dis",
+            [
+                ("nano", "bundle", "dis"),
+                ("nano", "onnx:d.onnx", "dis"),
+                ("b", "bundle", "dis"),
+                ("b", "onnx:d.onnx", "dis"),
+            ],
+        ),
+    ],
+)
+def test_every_bundle_is_run_with_every_detector(
+    bundles: list[str] | None, detectors: list[str] | None, flow: str | None, networks: list[tuple[str, str, str]]
+) -> None:
+    choice = data_of(Path("v"), Path("g"), bundles, detectors, flow, "cpu")
+    assert choice is not None
+    assert choice.networks() == [BundleNetworks(*each, device="cpu") for each in networks]
+
+
+def test_there_is_a_process_per_processor_and_none_beside_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [processes(wanted) for wanted in (1, 2)] == [0, 2]
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 4, 5})
+    assert processes(None) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Running networks with OpenVINO, which on a CPU is about twice as fast as torch."""
+"""Running networks with OpenVINO, which on a CPU is two to three times as fast as torch."""
 
 from __future__ import annotations
 

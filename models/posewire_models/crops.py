@@ -122,13 +122,17 @@ def _halvings(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor) -> Ten
 
 
 def _reduced(pixels: Tensor, factor: int) -> Tensor:
-    """A frame of the means of `factor` x `factor` pixels; an incomplete row or column at the end is left out."""
+    """A frame of the means of `factor` x `factor` pixels, a power of two; an incomplete row or column is left out."""
     if factor == 1:
         return pixels
     height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
     whole = pixels[: height * factor, : width * factor]
     if is_on_cpu(pixels):
-        return torch.from_numpy(cv2.resize(whole.numpy(), (width, height), interpolation=cv2.INTER_AREA))
+        reduced = whole.numpy()
+        while len(reduced) > height:  # OpenCV is fast only at halving
+            half = (reduced.shape[1] // 2, reduced.shape[0] // 2)
+            reduced = cv2.resize(reduced, half, interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(reduced)
     return functional.avg_pool2d(whole.permute(2, 0, 1).float(), factor).round().byte().permute(1, 2, 0)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -96,7 +95,7 @@ def load_bundle(
     joints = joint_set(choice.manifest.joint_set)
     pose = choice.pose.component
     if flip_test is not None:
-        pose = dataclasses.replace(pose, settings={**pose.settings, "flip_test": flip_test})
+        pose = replace(pose, settings={**pose.settings, "flip_test": flip_test})
     return LoadedBundle(
         detector=_detector(choice.detector, choice.how, people),
         flow=_flow(choice.flow, choice.how),

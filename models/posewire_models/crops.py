@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from posewire_models.device_transfer import is_on_cpu, to_device
+from posewire_models.letterbox import halve
 
 __all__ = [
     "BOX_SCALE",
@@ -128,11 +129,7 @@ def _reduced(pixels: Tensor, factor: int) -> Tensor:
     height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
     whole = pixels[: height * factor, : width * factor]
     if is_on_cpu(pixels):
-        reduced = whole.numpy()
-        while len(reduced) > height:  # OpenCV is fast only at halving
-            half = (reduced.shape[1] // 2, reduced.shape[0] // 2)
-            reduced = cv2.resize(reduced, half, interpolation=cv2.INTER_AREA)
-        return torch.from_numpy(reduced)
+        return torch.from_numpy(halve(whole.numpy(), (height, width)))
     return functional.avg_pool2d(whole.permute(2, 0, 1).float(), factor).round().byte().permute(1, 2, 0)
 
 

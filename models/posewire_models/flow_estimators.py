@@ -19,7 +19,7 @@ from posewire_models.device_transfer import to_host
 from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
 from posewire_models.inference import batches, runner
-from posewire_models.letterbox import resize
+from posewire_models.letterbox import halve, resize
 from posewire_models.specs import DIS_PRESETS
 from posewire_models.stages import FlowEstimator
 
@@ -168,9 +168,8 @@ def _reduced(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArra
     The flow is as exact as with `INTER_AREA`, which takes longer than DIS unless it halves.
     """
     height, width = size
-    while pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width:
-        pixels = cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return cast("npt.NDArray[np.uint8]", cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
+    halved = halve(pixels, size)
+    return cast("npt.NDArray[np.uint8]", cv2.resize(halved, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:

@@ -27,6 +27,7 @@ from posewire.cli.options import (
     ServerFlag,
     SimilarityFlag,
     SourceArgument,
+    flip_test_option,
     parse_size,
     tracker_settings,
 )
@@ -160,15 +161,7 @@ def poses(
     server: ServerFlag = None,
     bundle: BundleFlag = None,
     detector: DetectorFlag = None,
-    flip_test: Annotated[
-        bool | None,
-        typer.Option(
-            "--flip-test/--no-flip-test",
-            help="Whether to average with the poses of mirrored crops, at twice the cost (default: yes, on a private "
-            "server).",
-            show_default=False,
-        ),
-    ] = None,
+    flip_test: Annotated[bool | None, flip_test_option("yes, on a private server")] = None,
     quiet: QuietFlag = False,
 ) -> None:
     """Estimate the poses in single pictures, and write COCO results with keypoints, bbox and score."""
@@ -176,11 +169,11 @@ def poses(
         from posewire.cli.poses import PosesJob, run_poses
         from posewire.cli.private_server import ServerChoice
 
-        # Single pictures need no flow, so a private server runs without it; accuracy matters more than speed.
-        if server is None:
-            choice = ServerChoice(None, bundle, detector, flow="none", flip_test=flip_test is not False)
-        else:
-            choice = ServerChoice(server, bundle, detector, flip_test=flip_test)
+        if server is None and flip_test is None:
+            flip_test = True  # accuracy matters more than speed
+        # Single pictures need no flow, so a private server runs without it.
+        flow = "none" if server is None else None
+        choice = ServerChoice(server, bundle, detector, flow, flip_test)
         run_poses(PosesJob(image_dir, out, choice, boxes, quiet))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -28,6 +28,7 @@ __all__ = [
     "SimilarityFlag",
     "SimilarityName",
     "SourceArgument",
+    "flip_test_option",
     "parse_size",
     "tracker_settings",
 ]
@@ -62,6 +63,15 @@ class FrameFormat(StrEnum):
     PNG = "png"
 
 
+def flip_test_option(default: str) -> Any:
+    """The option of a `bool | None`; `default` says what None means."""
+    return typer.Option(
+        "--flip-test/--no-flip-test",
+        help=f"Whether to average with the poses of mirrored crops, at twice the cost (default: {default}).",
+        show_default=False,
+    )
+
+
 ServerFlag: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -93,14 +103,7 @@ FlowFlag: TypeAlias = Annotated[
         help="Optical flow instead of the automatic choice: bundle, dis, flownet2-s:PATH, published:NAME or none.",
     ),
 ]
-FlipTestFlag: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--flip-test/--no-flip-test",
-        help="Whether to average with the poses of mirrored crops, at twice the cost (default: as the bundle does).",
-        show_default=False,
-    ),
-]
+FlipTestFlag: TypeAlias = Annotated[bool | None, flip_test_option("as the bundle does")]
 SimilarityFlag: TypeAlias = Annotated[
     SimilarityName | None,
     typer.Option("--similarity", help="Similarity measure that poses are matched to tracks by.", show_default=False),

@@ -55,10 +55,22 @@ def no_cycle_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.fixture
+def gpu() -> Iterator[object]:
+    """A CUDA device, or its stand-in where there is none."""
+    pytest.importorskip("torch", reason="needs torch")
+    from tests.stand_in_gpu import gpu_or_stand_in
+
+    with gpu_or_stand_in() as device:
+        yield device
+
+
 @pytest.fixture(scope="session")
-def gpu() -> object:
-    """The CUDA device on which tests marked `gpu` run; they skip where there is none."""
+def real_gpu() -> object:
+    """A CUDA device, for what its stand-in cannot do; tests skip where there is none."""
     torch = pytest.importorskip("torch", reason="needs torch")
-    if not torch.cuda.is_available():
+    if (
+        not torch.backends.cuda.is_built() or not torch._C._cuda_getDeviceCount()
+    ):  # a stand-in says that it is available
         pytest.skip("needs a CUDA device")
     return torch.device("cuda", 0)

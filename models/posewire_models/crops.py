@@ -19,10 +19,9 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from posewire_models.device_transfer import is_on_cpu, to_device
-from posewire_models.letterbox import halve
+from posewire_models.letterbox import halve, halve_planes
 
 __all__ = [
     "BOX_SCALE",
@@ -100,7 +99,7 @@ def sample_crops(
         antialias: halve the frame first if a crop pixel covers two or more frame pixels per side.
 
     Returns:
-        `(n, 3, height, width)` float32 in 0..255; on a CPU rounded to integers.
+        `(n, 3, height, width)` integers in 0..255, as float32.
     """
     if not antialias or not (halvings := _halvings(frames, owners, to_frame)).any():
         return _sampled(frames, owners, to_frame, input_size)
@@ -130,7 +129,8 @@ def _reduced(pixels: Tensor, factor: int) -> Tensor:
     whole = pixels[: height * factor, : width * factor]
     if is_on_cpu(pixels):
         return torch.from_numpy(halve(whole.numpy(), (height, width)))
-    return functional.avg_pool2d(whole.permute(2, 0, 1).float(), factor).round().byte().permute(1, 2, 0)
+    planes = halve_planes(whole.permute(2, 0, 1).unsqueeze(0).float(), (height, width))
+    return planes.squeeze(0).byte().permute(1, 2, 0)
 
 
 def _to_reduced(to_frame: Tensor, factor: int) -> Tensor:
@@ -161,8 +161,9 @@ def normalise(crops: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
 @functools.cache  # never forgotten: CUDA graphs go on reading them
 def _colour_constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # training uses them as well
-        shift, spread = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
-        return shift, 1 / spread
+        shift, spread = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+        # Computed on the CPU, so that they are complete: they are read by other streams than the caller's.
+        return shift.to(device), (1 / spread).to(device)
 
 
 def _warp(pixels: Tensor, to_frame: Tensor, input_size: tuple[int, int]) -> Tensor:
@@ -197,7 +198,8 @@ def _gather(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_si
             part = rows[row + at_x] * (weight_x * weight_y).unsqueeze(3)  # (n, h, w, 3)
             crops = part if crops is None else crops.add_(part)
     assert crops is not None
-    return crops.permute(0, 3, 1, 2)
+    # As OpenCV does: without it, joints would be a tenth of a pixel away from those found on a CPU.
+    return crops.round_().permute(0, 3, 1, 2)
 
 
 def _neighbours(place: Tensor, length: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
@@ -217,7 +219,6 @@ def _input_places(input_size: tuple[int, int], device: torch.device) -> tuple[Te
     """Columns `(1, w)` and rows `(h, 1)` of the pixels of a network's input."""
     height, width = input_size
     with torch.inference_mode(False):
-        return (
-            torch.arange(width, device=device, dtype=torch.float32)[None, :],
-            torch.arange(height, device=device, dtype=torch.float32)[:, None],
-        )
+        # Made on the CPU for the same reason as the constants above.
+        columns, rows = (torch.arange(side, dtype=torch.float32).to(device) for side in (width, height))
+        return columns[None, :], rows[:, None]

@@ -19,7 +19,7 @@ from posewire_models.device_transfer import to_host
 from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
 from posewire_models.inference import batches, runner
-from posewire_models.letterbox import halve, resize
+from posewire_models.letterbox import halve, halve_planes, resize
 from posewire_models.specs import DIS_PRESETS
 from posewire_models.stages import FlowEstimator
 
@@ -176,8 +176,8 @@ def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -
     """Frames `(h, w, 3)`, each reduced to its size (height, width) and to grey on its device; fetched in one copy."""
     greys = []
     for pixels, size in zip(frames, sizes, strict=True):
-        planes = pixels.permute(2, 0, 1).unsqueeze(0).float()
-        red, green, blue = functional.interpolate(planes, size, mode="area")[0]
+        planes = halve_planes(pixels.permute(2, 0, 1).unsqueeze(0).float(), size)
+        red, green, blue = functional.interpolate(planes, size, mode="bilinear")[0].round()
         greys.append((red * 0.299 + green * 0.587 + blue * 0.114).round().to(torch.uint8))
     fetched = torch.split(to_host(torch.cat([grey.flatten() for grey in greys])), [grey.numel() for grey in greys])
     # Copies, so that keeping one frame does not keep the memory of the others.

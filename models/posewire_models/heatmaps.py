@@ -140,9 +140,11 @@ def _smoothed(heatmaps: Tensor) -> Tensor:
 @torch.inference_mode(mode=False)
 def _bells(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Smoothing along one axis as a symmetric matrix `(side, side)`: each row is a bell curve around its cell."""
-    cells = torch.arange(side, device=device, dtype=dtype)
+    # On the CPU, so that it is complete when another stream than the caller's reads it.
+    cells = torch.arange(side, dtype=dtype)
     away = cells - cells.unsqueeze(1)
-    return torch.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) * (away.abs() <= _SMOOTHING_REACH) / _BELL_SUM
+    bells = torch.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) * (away.abs() <= _SMOOTHING_REACH) / _BELL_SUM
+    return bells.to(device)
 
 
 def joints_in_frame(joints: Tensor, stride: int, to_frame: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""Resizing whole frames, mostly to a network's input size."""
+"""Resizing whole frames, mostly to a network's input size.
+
+On an accelerator, pixels are rounded wherever the CPU's kernels round them: results of networks would else differ by a
+tenth of a pixel, and those of large people by a whole one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from torch.nn import functional
 
 from posewire_models.device_transfer import is_on_cpu
 
-__all__ = ["FILL", "halve", "letterbox", "resize"]
+__all__ = ["FILL", "halve", "halve_planes", "letterbox", "resize"]
 
 FILL = 114.0
 """Grey level outside the frame, in 0..255, as in YOLOX."""
@@ -42,6 +46,13 @@ def halve(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
         half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
         pixels = cast("npt.NDArray[np.uint8]", cv2.resize(pixels, half, interpolation=cv2.INTER_AREA))
     return pixels
+
+
+def halve_planes(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `halve`, for frames `(b, 3, h, w)` on an accelerator, float32 in 0..255."""
+    while planes.shape[2] >= 2 * size[0] and planes.shape[3] >= 2 * size[1]:
+        planes = _rounded(functional.interpolate(planes, (planes.shape[2] // 2, planes.shape[3] // 2), mode="area"))
+    return planes
 
 
 def letterbox(frames: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, list[tuple[float, float]]]:
@@ -83,10 +94,18 @@ def _fitted(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
 
 def _resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 frames `(b, h, w, 3)` resized to `(b, 3, *size)`, in 0..255: on a CPU mostly uint8, else float32."""
-    planes = pixels.permute(0, 3, 1, 2)  # a view: channels last in memory
-    if not is_on_cpu(pixels):
-        planes = planes.float()  # only the CPU has the fast kernel for bytes
-    return functional.interpolate(_halved(planes, size), size, mode="bilinear", antialias=True)
+    planes = _halved(pixels.permute(0, 3, 1, 2), size)  # mostly a view: channels last in memory
+    if is_on_cpu(pixels):
+        return functional.interpolate(planes, size, mode="bilinear", antialias=True)
+    # Only the CPU has the kernel for bytes. It resizes and rounds one axis after the other.
+    for steps in ((planes.shape[2], size[1]), size):
+        planes = _rounded(functional.interpolate(planes.float(), steps, mode="bilinear", antialias=True))
+    return planes
+
+
+def _rounded(planes: Tensor) -> Tensor:
+    """In place, halves upwards."""
+    return planes.add_(0.5).floor_()
 
 
 def _halved(planes: Tensor, size: tuple[int, int]) -> Tensor:

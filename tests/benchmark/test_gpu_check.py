@@ -58,7 +58,7 @@ def test_results_that_agree(precision: str, moved: Agreement) -> None:
 @pytest.mark.parametrize(
     ("precision", "moved", "says"),
     [
-        ("float32", WELL._replace(joints=_pixels(0.6)), "95 % of the joints stay within 0.60 px only, not within 0.5"),
+        ("float32", WELL._replace(joints=_pixels(0.6)), "95 % of the joints stay within 0.60 px only, not within 0.1"),
         # one of ten
         ("float16", WELL._replace(joints=_pixels(*[0.1] * 9, 40)), "95 % of the joints stay within 40.00 px only"),
         ("bfloat16", WELL._replace(joints=_pixels(*[1] * 9, 431)), "95 % of the joints stay within 431.00 px only"),

@@ -73,7 +73,8 @@ def test_both_samplers_agree() -> None:
     to_frame[0, :, :2] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])  # rotated, as in training
     on_cpu = crops._warp(frame, to_frame, (64, 48))
     elsewhere = crops._gather([frame], torch.zeros(6, dtype=torch.long), to_frame, (64, 48))
-    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=0.52)  # rounding, and OpenCV's steps of 1/32 pixel
+    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1)
+    assert (on_cpu != elsewhere).float().mean() < 0.01  # a value in the middle between two integers
 
 
 def test_crops_of_many_frames_are_those_of_each() -> None:
@@ -93,7 +94,7 @@ def test_crops_of_many_frames_are_those_of_each() -> None:
         ]
     )
     torch.testing.assert_close(crops._gather(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0)
-    torch.testing.assert_close(sample_crops(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=0.52)
+    torch.testing.assert_close(sample_crops(frames, owners, to_frame, (64, 48)), alone, rtol=0, atol=1)
 
 
 def of_four_sizes() -> torch.Tensor:
@@ -160,7 +161,8 @@ def test_reduced_frames_are_the_same_on_every_device(monkeypatch: pytest.MonkeyP
     on_cpu = sample_crops(frames, owners, to_frame, (64, 48), antialias=True)
     monkeypatch.setattr(crops, "is_on_cpu", lambda _: False)
     elsewhere = sample_crops(frames, owners, to_frame, (64, 48), antialias=True)
-    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1.52)  # a mean of .5 is rounded up or down
+    torch.testing.assert_close(on_cpu, elsewhere, rtol=0, atol=1)
+    assert (on_cpu != elsewhere).float().mean() < 0.01
 
 
 def test_places_far_outside_are_black_and_nothing_else() -> None:

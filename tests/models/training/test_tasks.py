@@ -77,11 +77,11 @@ def test_pose_training_overfits_64_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-def test_a_run_on_a_gpu_goes_on_on_a_cpu(gpu: torch.device, tmp_path: Path) -> None:
+def test_a_run_on_a_gpu_goes_on_on_a_cpu(real_gpu: torch.device, tmp_path: Path) -> None:
     write_coco(tmp_path / "data", 16)
     parts = ("half_body", "colour", "blur", "cutout", "paste", "any_angle")
     settings = ["loop.schedule.batch_size=16", *(f"augment.{part}=0.5" for part in parts)]
-    there = [f"device='{gpu}'", "loop.precision='bf16'", "loop.log_every=1"]
+    there = [f"device='{real_gpu}'", "loop.precision='bf16'", "loop.log_every=1"]
     assert start(tmp_path, samples=16 * 40, overrides=[*settings, *there]).steps == 40
     losses = _losses(tmp_path / "run")
     assert sum(losses[-5:]) < sum(losses[:5])

@@ -112,11 +112,11 @@ def test_samples_are_of_720p_and_have_detail() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_decodes_as_the_cpu_does(gpu: torch.device) -> None:
+def test_a_gpu_decodes_as_the_cpu_does(real_gpu: torch.device) -> None:
     """Chroma is enlarged in another way, so single pixels at edges of colour differ."""
     data = jpeg(sample_picture())
     expected = PictureDecoder(Codec.JPEG, None, LimitsConfig()).decode(data)
-    for pixels in decode_jpegs([data] * 3, gpu):
+    for pixels in decode_jpegs([data] * 3, real_gpu):
         assert pixels.shape == (720, 1280, 3)
         difference = np.abs(pixels.cpu().numpy().astype(int) - expected)
         assert difference.mean() < 2
@@ -124,8 +124,8 @@ def test_a_gpu_decodes_as_the_cpu_does(gpu: torch.device) -> None:
 
 
 @pytest.mark.gpu
-def test_auto_takes_one_of_them(gpu: torch.device) -> None:
-    decoding = choose_decoding(ServerConfig(), gpu)
+def test_auto_takes_one_of_them(real_gpu: torch.device) -> None:
+    decoding = choose_decoding(ServerConfig(), real_gpu)
     data = jpeg(sample_picture())
     frame = decoding.frame(decoding.picture_decoder(Codec.JPEG, None, LimitsConfig()).decode(data))
     assert frame.home.type == ("cpu" if decoding.jpegs is None else "cuda")

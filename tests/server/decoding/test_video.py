@@ -254,9 +254,9 @@ def test_hardware_is_opened_in_the_context_of_its_gpu(monkeypatch: pytest.Monkey
 
 @pytest.mark.gpu
 @codecs
-def test_a_gpu_decodes_as_the_cpu_does(codec: Codec, gpu: torch.device) -> None:
+def test_a_gpu_decodes_as_the_cpu_does(codec: Codec, real_gpu: torch.device) -> None:
     units = _units(codec, b_frames=2)
-    decoder = VideoDecoder(codec, _LIMITS, gpu.index)
+    decoder = VideoDecoder(codec, _LIMITS, real_gpu.index)
     decoded = [out for key, unit in enumerate(units) for out in decoder.feed(key, unit)] + decoder.flush()
     if not decoder.on_gpu:
         pytest.skip("FFmpeg has no decoder on this GPU; its driver's video libraries may be missing")

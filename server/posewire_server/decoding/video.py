@@ -176,7 +176,7 @@ class VideoDecoder:
 
     def _given_up(self, *, but: int) -> list[Decoded]:
         """Fail all frames inside, except the newest `but`: no picture will come for them."""
-        lost = self._inside[: len(self._inside) - but] if but else list(self._inside)
+        lost = self._inside[: max(0, len(self._inside) - but)]
         error = Undecodable(
             "the decoder has no picture for this access unit: it waits for a key frame, or an earlier unit is missing"
         )

@@ -195,6 +195,15 @@ def test_only_the_first_slice_of_a_unit_is_searched_for(codec: Codec) -> None:
 
 
 @codecs
+def test_units_without_a_picture_do_not_displace_those_that_wait_for_reordering(codec: Codec) -> None:
+    units = list(_units(codec, b_frames=2))
+    between = [_DELIMITERS[codec]] * 10
+    decoded = _decode(codec, units[:5] + between + units[5:])
+    assert set(_failed(decoded)) == set(range(5, 15))
+    assert sorted(each.key for each in decoded) == list(range(_COUNT + 10))
+
+
+@codecs
 def test_every_key_comes_out_once_whatever_is_fed(codec: Codec) -> None:
     rng = np.random.default_rng(1)
     units = []

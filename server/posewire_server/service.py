@@ -241,6 +241,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             forget_locals(error)
             if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
                 raise
+            if isinstance(error, grpc.aio.InternalError):  # a response cannot be sent: the client is gone
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the call has broken off")
             self._shared.metrics.call_refused(error_reason(error) if isinstance(error, ServiceError) else "internal")
             await abort(context, error)
 

@@ -12,7 +12,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 import pytest
@@ -20,10 +20,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_models.frames import Frame
+from posewire_server import service
 from posewire_server.configuration import ConfigError
 from posewire_server.observability.logs import JsonFormatter
-from posewire_server.observability.metrics import StreamEnding
+from posewire_server.observability.metrics import Metrics, StreamEnding
 from posewire_server.server import PoseServer, running_server
+from posewire_server.streams.outbox import Outbox
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.server.stand_ins import Floats, Gate, GridPose, ShyPose, jpeg, networks, picture, png
 
@@ -116,6 +118,33 @@ async def test_every_frame_of_a_stream_that_broke_off_is_counted() -> None:
     assert value("posewire_frames_failed_total", {"reason": "bad-number"}) == 1
     assert value("posewire_frames_abandoned_total") == 3
     assert value("posewire_streams_closed_total", {"ending": "broken-off"}) == 1
+
+
+async def test_a_response_for_a_client_that_is_gone_is_no_error_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """gRPC fails the write and cancels the call, in either order."""
+
+    def outbox(write: Callable[[track_pb2.TrackResponse], Awaitable[None]], metrics: Metrics) -> Outbox:
+        async def write_too_late(response: track_pb2.TrackResponse) -> None:
+            if response.HasField("failed"):
+                raise grpc.aio.InternalError("Failed to send a message")
+            await write(response)
+
+        return Outbox(write_too_late, metrics)
+
+    monkeypatch.setattr(service, "Outbox", outbox)
+    server = await PoseServer.start(server_config(), networks())
+    async with connected(server.address) as stub:
+        client = TrackClient(stub)
+        await client.open(drop_policy=ALL)
+        await client.send(0, b"not a picture")
+        await client.failure()
+    await server.stop()
+    value = server.metrics.registry.get_sample_value
+    assert value("posewire_streams_closed_total", {"ending": "broken-off"}) == 1
+    assert value("posewire_calls_refused_total", {"reason": "internal"}) == 0
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_how_streams_end_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -32,6 +32,8 @@ _MAX_SEGMENTS = 5_000
 # two.
 _PACKED = (b"zTXt", b"iTXt", b"iCCP")
 _MAX_PACKED = 16
+# Encoders divide a picture into chunks of 8 kB or more.
+_MAX_CHUNKS = 20_000
 
 
 class JpegHeader(NamedTuple):
@@ -100,12 +102,13 @@ def png_size(data: bytes) -> tuple[int, int]:
     """(width, height) of a complete PNG with correct checksums.
 
     Raises:
-        Undecodable: not a PNG, cut off or damaged, or with metadata that would take longer to unpack than its picture.
+        Undecodable: not a PNG, cut off or damaged, or with metadata or chunks that would take longer to read than its
+            picture.
     """
     if data[:8] != _PNG_SIGNATURE:
         raise Undecodable("the data is not a PNG: its signature is missing")
     size: tuple[int, int] | None = None
-    at, packed = 8, 0
+    at, packed, chunks = 8, 0, 0
     while True:
         if at + 12 > len(data):
             raise Undecodable("the PNG is cut off: its end chunk is missing")
@@ -125,6 +128,9 @@ def png_size(data: bytes) -> tuple[int, int]:
             size = width, height
         if name == b"IEND":
             return size
+        chunks += 1
+        if chunks == _MAX_CHUNKS:
+            raise Undecodable(f"the PNG has more than {_MAX_CHUNKS} chunks; save it with longer ones")
         packed += name in _PACKED
         if packed > _MAX_PACKED:
             raise Undecodable(f"the PNG has more than {_MAX_PACKED} packed texts; save it without its metadata")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, cast
 
 import av
@@ -23,6 +24,12 @@ log = logging.getLogger(__name__)
 
 # Annex B: each NAL unit follows 00 00 01.
 _NAL_UNIT = re.compile(rb"\x00\x00\x01([\x00-\xff])", re.DOTALL)
+# FFmpeg takes 4 kB of memory for each NAL unit, however short, and 64 times the size of short messages (SEI). Encoders
+# write one NAL unit per slice, each at least as long as a network packet, and a few messages.
+_MOST_NAL_UNITS = 5_000
+_MOST_BESIDE_SLICES = 2**20
+# Long units are searched in parts of this size, since other threads wait meanwhile.
+_SEARCHED_AT_ONCE = 2**20
 # The most pictures that a decoder may hold back for reordering, by either standard.
 _MAX_REORDERED = 16
 
@@ -71,6 +78,8 @@ class VideoDecoder:
         """See `FrameDecoder`."""
         if not data:  # the decoder takes an empty packet for the end of the stream
             return [Decoded(key, Undecodable("the frame is empty; send an access unit"))]
+        if fault := _excess(self._codec, data):
+            return [Decoded(key, Undecodable(f"the access unit has {fault}; send one unit per frame"))]
         if self._untried_gpu is not None:
             self._take_up(self._untried_gpu)
         self._inside.append(key)
@@ -167,7 +176,7 @@ class VideoDecoder:
 
     def _given_up(self, *, but: int) -> list[Decoded]:
         """Fail all frames inside, except the newest `but`: no picture will come for them."""
-        lost = self._inside[: len(self._inside) - but] if but else list(self._inside)
+        lost = self._inside[: max(0, len(self._inside) - but)]
         error = Undecodable(
             "the decoder has no picture for this access unit: it waits for a key frame, or an earlier unit is missing"
         )
@@ -196,23 +205,54 @@ class VideoDecoder:
 def holds_key_frame(codec: Codec, data: bytes) -> bool:
     """Whether an access unit holds a key frame (H.264: IDR; H.265: IRAP)."""
     key_frames = (5,) if codec is Codec.H264 else range(16, 24)
-    return any(each in key_frames for each in _nal_unit_types(codec, data))
+    return any(each in key_frames for each in _first_types(codec, data))
 
 
 def holds_parameters(codec: Codec, data: bytes) -> bool:
     """Whether an access unit holds a sequence parameter set."""
-    return any(each == (7 if codec is Codec.H264 else 33) for each in _nal_unit_types(codec, data))
+    return any(each == (7 if codec is Codec.H264 else 33) for each in _first_types(codec, data))
 
 
 def looks_back(codec: Codec, data: bytes) -> bool:
     """Whether an access unit builds on frames before the last key frame, as in open GOPs of H.265 (RASL)."""
-    return codec is Codec.H265 and any(each in (8, 9) for each in _nal_unit_types(codec, data))
+    return codec is Codec.H265 and any(each in (8, 9) for each in _first_types(codec, data))
 
 
-def _nal_unit_types(codec: Codec, data: bytes) -> Iterator[int]:
-    for match in _NAL_UNIT.finditer(data):
-        first = match[1][0]
-        yield first & 0x1F if codec is Codec.H264 else first >> 1 & 0x3F
+def _first_types(codec: Codec, data: bytes) -> Iterator[int]:
+    """Types of the NAL units up to the first slice: all slices of a picture that is a key frame have the same type.
+
+    The event loop waits for this, so it looks no further than the first slice of a valid unit can be.
+    """
+    for match in islice(_NAL_UNIT.finditer(data, 0, _MOST_BESIDE_SLICES), _MOST_NAL_UNITS):
+        yield _type(codec, match)
+        if _is_slice(codec, match):
+            return
+
+
+def _excess(codec: Codec, data: bytes) -> str:
+    """What an access unit has more of than encoders write; empty if nothing."""
+    units = list(islice(_nal_units(data), _MOST_NAL_UNITS + 1))
+    if len(units) > _MOST_NAL_UNITS:
+        return f"more than {_MOST_NAL_UNITS} NAL units"
+    ends = [*(unit.start() for unit in units[1:]), len(data)]
+    beside = sum(end - unit.start() for unit, end in zip(units, ends, strict=False) if not _is_slice(codec, unit))
+    return f"more than {_MOST_BESIDE_SLICES} bytes beside its slices" if beside > _MOST_BESIDE_SLICES else ""
+
+
+def _nal_units(data: bytes) -> Iterator[re.Match[bytes]]:
+    """The beginnings of all NAL units."""
+    for at in range(0, len(data), _SEARCHED_AT_ONCE):
+        yield from _NAL_UNIT.finditer(data, at, at + _SEARCHED_AT_ONCE + 3)  # one may begin with the last byte
+
+
+def _type(codec: Codec, unit: re.Match[bytes]) -> int:
+    first = unit[1][0]
+    return first & 0x1F if codec is Codec.H264 else first >> 1 & 0x3F
+
+
+def _is_slice(codec: Codec, unit: re.Match[bytes]) -> bool:
+    kind = _type(codec, unit)
+    return 1 <= kind <= 5 if codec is Codec.H264 else kind < 32
 
 
 def _with_full_rows(pixels: int) -> int:

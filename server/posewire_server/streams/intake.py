@@ -136,7 +136,7 @@ class Intake:
         self._allowance = allowance
         # If a video unit is dropped, later ones cannot be decoded, so a video stream is slowed down instead.
         self._drops_beyond_allowance = latest and not self._is_video
-        self._waiting_to_be_allowed: asyncio.Timeout | None = None
+        self._waiting: set[asyncio.Timeout] = set()  # for turns
         self._is_draining = False
         # Limits the pictures that are decoded or in the networks, but not in the last stage yet.
         self._permits = permits = asyncio.Semaphore(1 if latest else 2)
@@ -211,7 +211,7 @@ class Intake:
         while True:
             if not self._is_video:
                 await self._permits.acquire()
-                await self._turn(Step.DECODE)
+                await self._in_turn(partial(self._turn, Step.DECODE))
             item = await self._encoded.get()
             if item is None:
                 break
@@ -229,22 +229,27 @@ class Intake:
     def drain(self) -> None:
         """Drop waiting frames and all that still arrive."""
         self._is_draining = True
-        if self._waiting_to_be_allowed is not None:
-            self._waiting_to_be_allowed.reschedule(0.0)  # in the past: it ends at once
+        for waiting in self._waiting:
+            waiting.reschedule(0.0)  # in the past: it ends at once
         self._encoded.drain()
         self.ready.drain()
 
     async def _allowed(self) -> None:
-        """If frames beyond the allowance are not dropped, wait until the next one is within it.
+        """If frames beyond the allowance are not dropped, wait until the next one is within it."""
+        if self._allowance is not None and not self._drops_beyond_allowance:
+            await self._in_turn(self._allowance.turn)
 
-        A draining stream does not wait, since it only reports the remaining frames as dropped.
-        """
-        if self._allowance is None or self._drops_beyond_allowance or self._is_draining:
+    async def _in_turn(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Wait for a turn. A draining stream does not, since it only reports the remaining frames as dropped."""
+        if self._is_draining:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(None) as self._waiting_to_be_allowed:
-                await self._allowance.turn()
-        self._waiting_to_be_allowed = None
+            async with asyncio.timeout(None) as waiting:
+                self._waiting.add(waiting)
+                try:
+                    await turn()
+                finally:
+                    self._waiting.remove(waiting)
 
     async def _receive(self, key: int, frame: track_pb2.Frame) -> None:
         arrived_s = time.monotonic()

@@ -154,6 +154,14 @@ def test_a_png_with_absurdly_many_packed_texts_is_refused(kind: bytes) -> None:
         png_size(_png_with(17, kind))
 
 
+def test_a_png_with_absurdly_many_chunks_is_refused() -> None:
+    own = _PNG.count(b"IDAT") + 2
+    filled = _PNG[:33] + (20_000 - own) * _chunk(b"prVt", b"") + _PNG[33:]
+    assert png_size(filled) == (64, 48)
+    with pytest.raises(Undecodable, match="more than 20000 chunks"):
+        png_size(filled[:33] + _chunk(b"prVt", b"") + filled[33:])
+
+
 @pytest.mark.parametrize("size", [(0, 10), (10, 0)])
 def test_a_png_without_area_is_refused(size: tuple[int, int]) -> None:
     header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)

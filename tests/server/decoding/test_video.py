@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import av.error
@@ -13,7 +13,7 @@ import torch
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding import video
 from posewire_server.decoding.decoders import Codec, Decoded
-from posewire_server.decoding.video import VideoDecoder
+from posewire_server.decoding.video import VideoDecoder, holds_key_frame, holds_parameters
 from posewire_server.errors import FrameError, PictureTooLarge, Undecodable
 from tests.server.videos import encode
 
@@ -141,6 +141,66 @@ def test_key_frames_are_known(codec: Codec) -> None:
     decoder = VideoDecoder(codec, _LIMITS)
     starts = [index for index, unit in enumerate(_units(codec)) if decoder.starts_here(unit)]
     assert starts == [0, 12]
+
+
+def _message(codec: Codec, size: int) -> bytes:
+    """A NAL unit with a message of so many bytes, of any content."""
+    head = b"\0\0\1\x06" if codec is Codec.H264 else b"\0\0\1\x4e\x01"
+    return head + b"\x05" + b"\xff" * (size // 255) + bytes([size % 255]) + b"\x11" * size + b"\x80"
+
+
+_DELIMITERS = {Codec.H264: b"\0\0\1\x09\xf0", Codec.H265: b"\0\0\1\x46\x01\x50"}
+
+
+@codecs
+@pytest.mark.parametrize(
+    ("before", "fault"),
+    [
+        (lambda codec: b"\0\0\1\x01" * 5_001, "more than 5000 NAL units"),  # a hundred times their size in memory
+        (lambda codec: _DELIMITERS[codec] * 5_000, "more than 5000 NAL units"),
+        (lambda codec: bytes(2**20 - 1) + b"\0\0\1\x01" * 5_001, "more than 5000 NAL units"),
+        (lambda codec: _message(codec, 2**20), "more than 1048576 bytes beside"),
+        (lambda codec: bytes(2**20 - 1) + _message(codec, 2**20), "more than 1048576 bytes beside"),
+    ],
+)
+def test_a_unit_with_more_than_encoders_write_is_not_decoded(
+    codec: Codec, before: Callable[[Codec], bytes], fault: str
+) -> None:
+    units = list(_units(codec))
+    units.insert(5, before(codec) + units[5])
+    decoded = _decode(codec, units)
+    (failed,) = (each.outcome for each in decoded if isinstance(each.outcome, FrameError))
+    assert isinstance(failed, Undecodable)
+    assert fault in failed.message
+    assert [each.key for each in decoded] == list(range(_COUNT + 1))
+
+
+@codecs
+def test_a_unit_may_have_many_parts_and_long_messages(codec: Codec) -> None:
+    units = list(_units(codec))
+    units[0] = _DELIMITERS[codec] * 4_000 + _message(codec, 1_000_000) + units[0]
+    assert _failed(_decode(codec, units)) == []
+    assert VideoDecoder(codec, _LIMITS).starts_here(units[0])
+
+
+@codecs
+def test_only_the_first_slice_of_a_unit_is_searched_for(codec: Codec) -> None:
+    """The event loop waits for that."""
+    key_frame, other = _units(codec)[0], _units(codec)[1]
+    for beginning in (other, _DELIMITERS[codec] * 5_000, bytes(2**20)):
+        assert not holds_key_frame(codec, beginning + key_frame)
+        assert not holds_parameters(codec, beginning + key_frame)
+    assert holds_key_frame(codec, key_frame + other)
+    assert holds_parameters(codec, key_frame + other)
+
+
+@codecs
+def test_units_without_a_picture_do_not_displace_those_that_wait_for_reordering(codec: Codec) -> None:
+    units = list(_units(codec, b_frames=2))
+    between = [_DELIMITERS[codec]] * 10
+    decoded = _decode(codec, units[:5] + between + units[5:])
+    assert set(_failed(decoded)) == set(range(5, 15))
+    assert sorted(each.key for each in decoded) == list(range(_COUNT + 10))
 
 
 @codecs

@@ -65,6 +65,8 @@ class _Decoders(Workers):
 class _Bench:
     """An intake whose requests the test hands in one by one."""
 
+    decoding: asyncio.Task[None]
+
     def __init__(
         self,
         codec: pose_pb2.Codec.ValueType,
@@ -102,6 +104,7 @@ class _Bench:
 @asynccontextmanager
 async def _running(bench: _Bench) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(bench.intake.read()), asyncio.create_task(bench.intake.decode())]
+    bench.decoding = tasks[1]
     try:
         yield
     finally:
@@ -236,6 +239,22 @@ async def test_a_stream_that_drains_answers_for_frames_beyond_the_allowance_at_o
         await bench.send([(5, b"frame")])
         assert bench.outbox.accounts.received == 6
         assert bench.outbox.drops == [1, 2, 3, 4, 5]
+
+
+async def test_a_stream_that_drains_waits_for_no_turn_to_decode() -> None:
+    """While cameras go first, that may take 40 times as long as a frame: the grace would be over."""
+
+    async def never(step: Step) -> None:
+        await asyncio.Event().wait()
+
+    bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, turn=never)
+    async with _running(bench), asyncio.timeout(30):
+        await bench.send([(number, b"frame") for number in range(3)])
+        bench.intake.drain()
+        await bench.send([(3, b"frame")])
+        assert bench.outbox.drops == [0, 1, 2, 3]
+        bench.decoders.go.set()
+        await bench.decoding
 
 
 async def test_a_frame_that_waits_for_its_turn_is_not_in_work() -> None:

@@ -53,6 +53,7 @@ def details(error: grpc.aio.AioRpcError) -> tuple[str, str]:
         (Config(codec=JPEG, drop_policy=7), "config.drop_policy", "drop_policy is 7"),
         (Config(codec=JPEG, name="x" * 65), "config.name", "65 characters; at most 64"),
         (Config(codec=JPEG, joint_set="squid"), "config.joint_set", "'squid'; use one of coco17, nano19, posetrack15"),
+        (Config(codec=JPEG, joint_set="x" * 20_000), "config.joint_set", "x'; use one of coco17"),
         (Config(codec=JPEG, tracker=Tracker(similarity=9)), "config.tracker.similarity", "similarity is 9"),
         (Config(codec=JPEG, tracker=Tracker(queue_length=0)), "config.tracker.queue_length", "must lie in 1..1000"),
         (

@@ -154,7 +154,10 @@ def wanted_joint_set(name: str, own: JointSet, field: str) -> JointSet:
         return own
     if name not in JOINT_SETS:
         known = ", ".join(sorted({own.name, *JOINT_SETS}))
-        raise InvalidRequest(f"joint_set is {name!r}; use one of {known}, or leave it out", field=field)
+        # In part: gRPC cannot send an error of more than 16 kB.
+        raise InvalidRequest(
+            f"joint_set is {name[:_MAX_NAME_LENGTH]!r}; use one of {known}, or leave it out", field=field
+        )
     return JOINT_SETS[name]
 
 

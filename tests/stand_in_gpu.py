@@ -519,7 +519,7 @@ def gpu_or_stand_in() -> Iterator[torch.device]:
 
     def of_few_sizes(*given: Any) -> GraphedNetwork:
         *others, sizes = given
-        return GraphedNetwork(*others, sizes[:3])
+        return GraphedNetwork(*others, sizes[:2])
 
     with stand_in_gpu() as device, pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference, "GraphedNetwork", of_few_sizes)

@@ -175,6 +175,14 @@ def test_commands_of_the_extra_say_how_to_install_it(command: str, monkeypatch: 
     assert "pip install 'posewire[server]'" in result.stderr
 
 
+@pytest.mark.parametrize("command", [("replay", "x.pwrec"), ("explain", "x.pwrec", "--frame", "1")])
+def test_recordings_say_how_to_install_what_they_need(command: tuple[str, ...]) -> None:
+    code = "import sys; sys.modules['torch'] = None; from posewire.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "posewire: recordings need the package torch; pip install 'posewire[server]'\n"
+
+
 def test_serve_hands_its_flags_on() -> None:
     result = run("serve", "--help")
     assert result.exit_code == 0

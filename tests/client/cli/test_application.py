@@ -47,6 +47,23 @@ def test_track_has_its_flags(flag: str) -> None:
     assert f"{flag} " in run("track", "--help").stdout.replace(",", " ")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("track", "run-dataset", "poses", "demo", "top", "info", "synth", "token", "replay", "explain", "serve"),
+        *("ablate", "tune"),
+        *("models list", "models pull", "models verify", "models convert", "models export"),
+        *("eval coco", "eval posetrack", "eval mot", "bench service", "bench load", "bench roofline", "bench all"),
+    ],
+)
+def test_help_cuts_nothing_off_on_a_narrow_terminal_or_in_a_pipe(command: str) -> None:
+    """As `posewire serve --help | grep max-openings-per-s` needs it."""
+    result = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "--help" in result.stdout
+    assert "…" not in result.stdout
+
+
 @pytest.mark.parametrize("command", ["synth", "demo"])
 def test_presets_are_named_in_the_help(command: str) -> None:
     assert ", ".join(PRESETS) in " ".join(run(command, "--help").stdout.replace("│", " ").split())

@@ -83,7 +83,7 @@ class AsyncClient:
         timeout_s: float = 60.0,
         options: Sequence[tuple[str, Any]] = (),
     ):
-        if not (timeout_s > 0 and math.isfinite(timeout_s)):
+        if not (isinstance(timeout_s, int | float) and timeout_s > 0 and math.isfinite(timeout_s)):
             raise InvalidSettings(f"timeout_s is {timeout_s!r}; it must be above 0 and finite")
         for name, value, kind in (("tls", tls, TlsSettings), ("reconnect", reconnect, ReconnectSettings)):
             if value is not None and not isinstance(value, kind):
@@ -234,6 +234,8 @@ class AsyncClient:
         Raises:
             InvalidSettings: a setting is unknown or out of range.
         """
+        if settings is not None and not isinstance(settings, StreamSettings):
+            raise InvalidSettings(f"settings is a {type(settings).__name__}; give StreamSettings, or None")
         plan = StreamPlan(
             source,
             (settings or StreamSettings()).with_options(options),

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -87,6 +87,8 @@ class Access:
     def __post_init__(self) -> None:
         if self.tls is not None and self.credentials is not None:
             raise InvalidSettings("give either tls or credentials: both say how the connection is encrypted")
+        if self.token and not isinstance(self.token, str):
+            raise InvalidSettings(f"the token is a {type(self.token).__name__}; give its text")
         if self.token and not _TOKEN.fullmatch(self.token):
             raise InvalidSettings("the token has blanks or characters beyond ASCII; give it as the server made it")
 
@@ -154,7 +156,7 @@ class Connections:
     """
 
     def __init__(self, addresses: str | Sequence[str], access: Access, options: Sequence[tuple[str, Any]]) -> None:
-        given = [addresses] if isinstance(addresses, str) else list(addresses)
+        given = list(addresses) if isinstance(addresses, Iterable) and not isinstance(addresses, str) else [addresses]
         if not given:
             raise InvalidSettings(f"no address is given; give one of the form host:port, e.g. {DEFAULT_ADDRESS}")
         self.addresses = tuple(dict.fromkeys(map(_full_address, given)))
@@ -310,6 +312,8 @@ def _is_loopback(address: str) -> bool:
 
 def _full_address(address: str) -> str:
     """The address with a port; addresses with a scheme are left to gRPC."""
+    if not isinstance(address, str):
+        raise InvalidSettings(f"the address is {address!r}, which is no text; give host:port, e.g. {DEFAULT_ADDRESS}")
     if _SCHEME.match(address):
         return address
     if "://" in address or not address.strip():

@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +32,27 @@ __all__ = ["serve"]
 _TABLES = {"limits": LimitsConfig, "security": SecurityConfig}
 
 
+def _full_name(flag: str) -> str:
+    """The name of a flag's setting: `limits.max_streams` for `max_streams`."""
+    for table, settings in _TABLES.items():
+        if flag in {field.name for field in dataclasses.fields(settings)}:
+            return f"{table}.{flag}"
+    return flag
+
+
+def _showing_defaults(command: Callable[..., None]) -> Callable[..., None]:
+    """Let the help show the settings' defaults: the flags' own default is None, so that a file can have the setting."""
+    kinds, settings = typing.get_type_hints(command, include_extras=True), ServerConfig()
+    for name in kinds.keys() - {"config", "return"}:
+        default = attrgetter(_full_name(name))(settings)
+        if not (default is None or default is False or default == ""):
+            (option,) = kinds[name].__metadata__
+            option.show_default = str(default)
+    command.__annotations__ = kinds
+    return command
+
+
+@_showing_defaults
 def serve(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with settings.", envvar="POSEWIRE_CONFIG", show_envvar=True)
@@ -51,7 +74,8 @@ def serve(
     detector: Annotated[
         str | None,
         typer.Option(
-            help="Detector: auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME or none.",
+            help="Detector: auto, bundle, onnx:PATH, torchvision:NAME, torchvision:NAME:WEIGHTS, published:NAME or"
+            " none.",
             metavar="SPEC",
         ),
     ] = None,
@@ -108,8 +132,13 @@ def serve(
     resume_key: Annotated[
         Path | None, typer.Option(help="File with the secret that signs resume tokens; created if missing.")
     ] = None,
-    log_level: Annotated[LogLevel | None, typer.Option(help="Minimum severity of log messages.")] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="Format of log lines.")] = None,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(help=f"Minimum severity of log messages: {', '.join(LogLevel)}.", metavar="LEVEL"),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help=f"Format of log lines: {', '.join(LogFormat)}.", metavar="NAME")
+    ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port for Prometheus metrics (0: none).")] = None,
     metrics_host: Annotated[str | None, typer.Option(help="Address for Prometheus metrics.")] = None,
     traces: Annotated[
@@ -143,14 +172,6 @@ def serve(
     except ConfigError as error:
         print(f"posewire: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-
-
-def _full_name(flag: str) -> str:
-    """The name of a flag's setting: `limits.max_streams` for `max_streams`."""
-    for table, settings in _TABLES.items():
-        if flag in {field.name for field in dataclasses.fields(settings)}:
-            return f"{table}.{flag}"
-    return flag
 
 
 def start(config: ServerConfig) -> None:

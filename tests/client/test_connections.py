@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 import threading
@@ -65,6 +66,29 @@ async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(_connections.grpc.aio, "insecure_channel", lambda _, options: given.extend(options))
     _connections.Access().channel("host:1", [("grpc.keepalive_time_ms", 7)])
     assert [value for name, value in given if name == "grpc.keepalive_time_ms"] == [7, 20_000]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"address": None}, "the address is None, which is no text; give host:port"),  # a variable that is not set
+        ({"address": ["a:1", 50051]}, "the address is 50051"),
+        ({"address": []}, "no address is given"),
+        ({"token": b"secret"}, "the token is a bytes; give its text"),
+        ({"timeout_s": None}, "timeout_s is None; it must be above 0"),
+        ({"timeout_s": math.inf}, "timeout_s is inf"),
+        ({"tls": True}, "tls is a bool; give TlsSettings"),
+    ],
+)
+def test_arguments_of_another_type_are_named(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidSettings, match=words):
+        AsyncClient(**arguments)
+
+
+def test_settings_that_are_a_dict_are_none() -> None:
+    settings: Any = {"similarity": "flow"}
+    with pytest.raises(InvalidSettings, match="settings is a dict; give StreamSettings"):
+        AsyncClient().track(settings=settings)
 
 
 @pytest.mark.parametrize(

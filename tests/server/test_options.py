@@ -79,6 +79,25 @@ def test_no_flags_are_the_defaults(started: list[ServerConfig]) -> None:
     assert started == [ServerConfig()]
 
 
+@pytest.mark.parametrize(
+    ("flag", "default"),
+    [
+        ("--port", "50051"),
+        ("--log-level", "info"),
+        ("--threads", "0"),  # which has a meaning
+        ("--max-streams", "64"),  # of a table
+        ("--tokens", None),
+        ("--insecure", None),
+        ("--flip-test", "as the bundle does"),
+    ],
+)
+def test_the_help_shows_the_default_of_a_setting(flag: str, default: str | None) -> None:
+    lines = _run("--help", COLUMNS="300", TERM="dumb").stdout.splitlines()
+    (line,) = [line for line in lines if f"│ {flag} " in line]
+    shown = re.findall(r"default: \(?(.*?)\)", line)
+    assert shown == ([] if default is None else [default])
+
+
 def test_the_guide_lists_the_settings_that_have_no_flag() -> None:
     flags = {options._full_name(name) for name in inspect.signature(options.serve).parameters} - {"config"}
     (listed,) = re.findall(r"These settings have none:\n\n(.*?)\n\n", OPERATIONS, re.DOTALL)

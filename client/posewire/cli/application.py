@@ -73,7 +73,13 @@ def track(
     server: ServerFlag = None,
     out: Annotated[Path | None, typer.Option(metavar="F.jsonl", help="Result file; - for standard output.")] = None,
     out_format: Annotated[
-        ResultFormat | None, typer.Option("--format", help="Format of the result file.", show_default="jsonl")
+        ResultFormat | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help=f"Format of the result file: {', '.join(ResultFormat)}.",
+            show_default="jsonl",
+        ),
     ] = None,
     render: RenderFlag = None,
     max_frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N frames.")] = None,
@@ -189,7 +195,12 @@ def demo(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, max=1e9, help="Length in seconds (default: 10 for a synthetic scene, all of a video)."),
+        typer.Option(
+            min=0.1,
+            max=1e9,
+            metavar="SECONDS",
+            help="Length in seconds (default: 10 for a synthetic scene, all of a video).",
+        ),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Length in frames.")] = None,
     render: Annotated[Path, typer.Option(metavar="F.mp4", help="Annotated video to write.")] = Path(
@@ -204,7 +215,9 @@ def demo(
     preset: Annotated[
         str | None, typer.Option(help=f"Preset of the synthetic scene: {_PRESETS}.", show_default="crossing")
     ] = None,
-    people: Annotated[int | None, typer.Option(help="Number of people in the synthetic scene.")] = None,
+    people: Annotated[
+        int | None, typer.Option(help="Number of people in the synthetic scene (default: the preset's).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of the synthetic scene.", show_default="0")] = None,
     quiet: QuietFlag = False,
 ) -> None:
@@ -255,7 +268,7 @@ def top(
 @with_access_flags
 def info(
     server: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT[,...]", help="Address of a running server (default: this machine).")
+        str | None, typer.Option(metavar="HOST:PORT,...", help="Address of a running server (default: this machine).")
     ] = None,
 ) -> None:
     """Show what is installed here, and what a server offers.
@@ -272,11 +285,13 @@ def info(
 def synth(
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the scene; created if missing.")],
     preset: Annotated[str, typer.Option(help=f"Preset of the scene: {_PRESETS}.")] = "crossing",
-    people: Annotated[int | None, typer.Option(help="Number of people.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Number of frames.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Frame size, e.g. 640x480.")] = None,
+    people: Annotated[int | None, typer.Option(help="Number of people (default: the preset's).")] = None,
+    frames: Annotated[int | None, typer.Option(help="Number of frames (default: the preset's).")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Frame size, e.g. 640x480 (default: the preset's).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second (default: the preset's).")] = None,
     flow: Annotated[bool, typer.Option("--flow", help="Also write the ground-truth optical flow (.npz).")] = False,
     frames_as: Annotated[
         FrameFormat, typer.Option(help="Write frames as a compressed video or as lossless pictures.")

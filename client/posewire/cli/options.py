@@ -76,7 +76,7 @@ ServerFlag: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--server",
-        metavar="HOST:PORT[,...]",
+        metavar="HOST:PORT,...",
         help="Address of a running server, or of several interchangeable ones (default: start a private server).",
     ),
 ]
@@ -106,7 +106,13 @@ FlowFlag: TypeAlias = Annotated[
 FlipTestFlag: TypeAlias = Annotated[bool | None, flip_test_option("as the bundle does")]
 SimilarityFlag: TypeAlias = Annotated[
     SimilarityName | None,
-    typer.Option("--similarity", help="Similarity measure that poses are matched to tracks by.", show_default=False),
+    typer.Option(
+        "--similarity",
+        metavar="NAME",
+        help=f"Similarity measure that poses are matched to tracks by: {', '.join(SimilarityName)}"
+        " (default: the server's).",
+        show_default=False,
+    ),
 ]
 NoPropagationFlag: TypeAlias = Annotated[
     bool, typer.Option("--no-propagation", help="Use the detector's boxes only, none propagated by optical flow.")
@@ -114,12 +120,22 @@ NoPropagationFlag: TypeAlias = Annotated[
 QueueLengthFlag: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        "--queue-length", min=1, max=1000, metavar="N", help="Number of past frames that the tracker remembers."
+        "--queue-length",
+        min=1,
+        max=1000,
+        metavar="N",
+        help="Number of past frames that the tracker remembers (default: the server's).",
     ),
 ]
 DetectEveryFlag: TypeAlias = Annotated[
     int | None,
-    typer.Option("--detect-every", min=1, max=1000, metavar="N", help="Run the detector on every N-th frame only."),
+    typer.Option(
+        "--detect-every",
+        min=1,
+        max=1000,
+        metavar="N",
+        help="Run the detector on every N-th frame only (default: the server's).",
+    ),
 ]
 QuietFlag: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 SourceArgument: TypeAlias = Annotated[

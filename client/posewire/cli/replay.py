@@ -54,9 +54,9 @@ def run_replay(job: ReplayJob) -> None:
         CommandError: the file is not a recording, or the server drains.
         CallError: the server does not accept the stream.
     """
-    from posewire_server.recording.comparison import Comparison
-
     recording = read_recording(job.file)
+    from posewire_server.recording.comparison import Comparison  # after a missing package has been reported
+
     comparison = Comparison(job.tolerance_px, renamed=recording.started.resume.resumed)
     if not job.quiet:
         for line in _notes(recording):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ def run_token(job: TokenJob) -> None:
     """Print a new token, and append its line to the token file or print it too.
 
     Raises:
-        CommandError: the token cannot be printed; the message says whether its line is in the file.
+        CommandError: the token cannot be printed, and the message says whether its line is in the file; or the file's
+            folder does not exist.
         UsageError: the name or a limit is invalid.
         OSError: the file cannot be written.
     """
@@ -48,6 +50,11 @@ def run_token(job: TokenJob) -> None:
         token, line = new_token(TokenGrant(job.name, job.streams, job.fps, job.pixels, job.admin))
         if job.append_to is not None:
             append_line(job.append_to, line)
+    except FileNotFoundError as error:  # a missing file is created
+        folder = Path(os.path.realpath(error.filename)).parent
+        raise CommandError(
+            f"{job.append_to} cannot be written: the folder {folder} does not exist; make it first"
+        ) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     # Only the token goes to standard output, so that `posewire token door > door.token` stores it.

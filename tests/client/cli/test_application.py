@@ -47,6 +47,23 @@ def test_track_has_its_flags(flag: str) -> None:
     assert f"{flag} " in run("track", "--help").stdout.replace(",", " ")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("track", "run-dataset", "poses", "demo", "top", "info", "synth", "token", "replay", "explain", "serve"),
+        *("ablate", "tune"),
+        *("models list", "models pull", "models verify", "models convert", "models export"),
+        *("eval coco", "eval posetrack", "eval mot", "bench service", "bench load", "bench roofline", "bench all"),
+    ],
+)
+def test_help_cuts_nothing_off_on_a_narrow_terminal_or_in_a_pipe(command: str) -> None:
+    """As `posewire serve --help | grep max-openings-per-s` needs it."""
+    result = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "--help" in result.stdout
+    assert "…" not in result.stdout
+
+
 @pytest.mark.parametrize("command", ["synth", "demo"])
 def test_presets_are_named_in_the_help(command: str) -> None:
     assert ", ".join(PRESETS) in " ".join(run(command, "--help").stdout.replace("│", " ").split())
@@ -173,6 +190,14 @@ def test_commands_of_the_extra_say_how_to_install_it(command: str, monkeypatch: 
     result = run(command)
     assert result.exit_code == 1
     assert "pip install 'posewire[server]'" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("replay", "x.pwrec"), ("explain", "x.pwrec", "--frame", "1")])
+def test_recordings_say_how_to_install_what_they_need(command: tuple[str, ...]) -> None:
+    code = "import sys; sys.modules['torch'] = None; from posewire.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "posewire: recordings need the package torch; pip install 'posewire[server]'\n"
 
 
 def test_serve_hands_its_flags_on() -> None:

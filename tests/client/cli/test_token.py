@@ -61,7 +61,7 @@ def test_no_token_is_made_where_it_could_not_be_shown(tmp_path: Path, monkeypatc
         (["a:b"], "use 1 to 64 letters"),
         (["door", "--fps", "inf"], "fps is inf"),
         (["door", "--pixels", "720"], "pixels is 720; it must lie in 1024.."),  # meant as the height
-        (["door", "--append-to", "nowhere/tokens"], "No such file"),
+        (["door", "--append-to", "nowhere/tokens"], "nowhere does not exist; make it first"),
     ],
 )
 def test_what_cannot_be_done(flags: list[str], says: str) -> None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TextIO
 
 from posewire.errors import MisuseError, OutputError
+from posewire.os_errors import reason_of
 from posewire.results import FrameResult
 
 try:
@@ -251,5 +252,5 @@ def output_error(path: Path, error: Exception) -> OutputError:
         return OutputError(f"{path} cannot be written: nobody reads it any more")
     if isinstance(error, BlockingIOError):
         return OutputError(f"{path} cannot be written: {error.strerror}; close that one, or give another name")
-    why = getattr(error, "strerror", None) or error  # without the name of a temporary file
+    why = reason_of(error)  # without the name of a temporary file
     return OutputError(f"{path} cannot be written: {why}; check the folder, its rights and its space")

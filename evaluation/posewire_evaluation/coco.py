@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from posewire.json_files import read_json
+from posewire.os_errors import reason_of
 from posewire_evaluation.coco_truth import check_truth, fault_of_shape, ids_of, is_id, is_number
 from posewire_evaluation.errors import EvaluationError
 
@@ -106,7 +107,7 @@ def _load(path: Path, kind: type, what: str) -> Any:
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}") from error
+        raise EvaluationError(f"{path} cannot be read: {reason_of(error)}") from error
     if not isinstance(content, kind):
         raise EvaluationError(f"{path} does not hold COCO data: {what} is expected")
     return content

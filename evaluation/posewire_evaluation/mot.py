@@ -10,6 +10,7 @@ import motmetrics
 import numpy as np
 
 from posewire.array_types import Float64s
+from posewire.os_errors import reason_of
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
 from posewire_evaluation.sequence_files import check_folders, notes_on_unscored, paired_files, sequence_files
@@ -93,7 +94,7 @@ def read_mot(path: Path) -> Float64s:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}") from error
+        raise EvaluationError(f"{path} cannot be read: {reason_of(error)}") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

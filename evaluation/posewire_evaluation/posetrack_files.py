@@ -18,6 +18,7 @@ import numpy as np
 from posewire.array_types import Float64s
 from posewire.joints import POSETRACK15, POSETRACK2017_ORDER
 from posewire.json_files import read_json
+from posewire.os_errors import reason_of
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_numbers import RULE, frame_numbers
 from posewire_evaluation.sequence_files import check_folders, listed, paired_files, truth_files
@@ -83,7 +84,7 @@ def read_posetrack(path: Path, *, predictions: bool = False) -> PoseSequence:
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}") from error
+        raise EvaluationError(f"{path} cannot be read: {reason_of(error)}") from error
     default_score = NO_SCORE if predictions else None
     with _naming(str(path)):
         if isinstance(content, dict) and isinstance(content.get("annolist"), list):

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from posewire.cli.failures import UsageError, expected_failures
+from posewire.os_errors import reason_of
 
 if typing.TYPE_CHECKING:
     from posewire import AsyncClient, Client
@@ -171,7 +172,7 @@ def _read_token(file: Path | None) -> str:
     try:
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the token file {file} cannot be read: {error}") from error
+        raise UsageError(f"the token file {file} cannot be read: {reason_of(error)}") from error
     if not token:
         raise UsageError(f"the token file {file} is empty; it holds the token as `posewire token` printed it")
     return token

@@ -13,6 +13,7 @@ from posewire.cli.failures import CommandError, UsageError
 from posewire.cli.private_server import ServerChoice
 from posewire.errors import ConnectionFailed, TimedOut
 from posewire.json_files import read_json
+from posewire.os_errors import reason_of
 from posewire.output_files import write_json
 from posewire.settings import Codec
 from posewire_evaluation.errors import EvaluationError
@@ -119,7 +120,7 @@ class SettingsNote:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise CommandError(f"{path} cannot be read: {error}; give another --out") from error
+            raise CommandError(f"{path} cannot be read: {reason_of(error)}; give another --out") from error
         return content if isinstance(content, dict) else {}
 
     def _refuse_to_leave(self, overwrite: Collection[Path] | None, *, noted: bool) -> None:

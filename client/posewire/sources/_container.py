@@ -13,6 +13,7 @@ from av.error import FFmpegError, InvalidDataError
 from av.stream import Disposition
 
 from posewire.errors import MisuseError, SourceError
+from posewire.os_errors import reason_of
 from posewire.sources._frames import steady_clock
 
 __all__ = ["FrameTimes", "VideoInput"]
@@ -248,5 +249,4 @@ def _reason(error: Exception, timeout_s: float | None) -> str:
         return "it is not a video that FFmpeg can read, or it is cut off"
     if isinstance(error, av.error.ExitError) and timeout_s is not None:
         return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
-    words = getattr(error, "strerror", None) or str(error)
-    return f"{words}; check the address and that the source is there"
+    return f"{reason_of(error)}; check the address and that the source is there"

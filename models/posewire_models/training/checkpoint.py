@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posewire.os_errors import reason_of
 from posewire_models.weights import WeightsError, load_strict, read_state, write_state
 from posewire_models.whole_files import replacing
 
@@ -33,7 +34,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise WeightsError(f"there is no checkpoint {path}; run without --resume to start anew") from error
     except Exception as error:  # torch documents no common class of what its reader raises
-        raise WeightsError(f"checkpoint {path} cannot be read: {error}") from error
+        raise WeightsError(f"checkpoint {path} cannot be read: {reason_of(error)}") from error
     if not isinstance(state, dict) or "network" not in state:
         raise WeightsError(f"checkpoint {path} was not written by this training code: it has no entry 'network'")
     return state

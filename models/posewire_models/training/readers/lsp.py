@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from posewire.joints import JointSet
+from posewire.os_errors import reason_of
 from posewire_models.training.people import Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import LabelFileError, box_around, numbers
 
@@ -38,7 +39,7 @@ def read_lsp_extended(
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             joints, names = archive["joints"].astype(np.float32), [str(name) for name in archive["names"]]
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise LabelFileError(f"label file {file} cannot be read: {error}") from error
+        raise LabelFileError(f"label file {file} cannot be read: {reason_of(error)}") from error
     if joints.ndim != 3 or joints.shape[1:] != (len(names), 3):
         raise LabelFileError(
             f"label file {file}: joints {joints.shape}, ({len(names)} names, 3) expected after the first"

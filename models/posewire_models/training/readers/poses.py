@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire.joints import COCO17
+from posewire.os_errors import reason_of
 from posewire.synth.posing import can_be_posed
 from posewire_models.training.readers.label_file import LabelFileError, entry, keypoint_rows, load_json, numbers
 
@@ -59,7 +60,7 @@ def _packed(file: Path, held_out_every: int) -> Floats:
             held_out = (content["image_id"] % held_out_every == 0) | content["is_val"]
             places, states = content["kpt_xy_norm"][~held_out], content["kpt_v"][~held_out]
     except (OSError, ValueError, KeyError, IndexError, BadZipFile) as error:
-        raise LabelFileError(f"label file {file} cannot be read: {error}") from error
+        raise LabelFileError(f"label file {file} cannot be read: {reason_of(error)}") from error
     if places.shape[1:] != (len(COCO17), 2) or states.shape != places.shape[:2]:
         raise LabelFileError(
             f"label file {file}: kpt_xy_norm {places.shape} and kpt_v {states.shape} must be (n, {len(COCO17)}, 2) and "

@@ -62,8 +62,8 @@ def _decoded_there(pictures: Sequence[bytes], gpu: torch.device) -> list[Frame]:
 
 @pytest.mark.parametrize("decoder", ["cpu", "gpu"])
 def test_the_same_people_with_the_same_ids(decoder: str, gpu: torch.device) -> None:
-    pictures = encoded_scene(8)
-    streams = [_decoded_there(pictures, gpu) if decoder == "gpu" else _decoded(pictures) for _ in range(3)]
+    pictures = encoded_scene(5)
+    streams = [_decoded_there(pictures, gpu) if decoder == "gpu" else _decoded(pictures) for _ in range(2)]
     (expected,) = asyncio.run(_with_pipeline(lambda on_cpu: _track(on_cpu, [_decoded(pictures)]), "cpu"))
     for tracked in asyncio.run(_with_pipeline(lambda on_gpu: _track(on_gpu, streams), str(gpu))):
         pairs = [(one.people, other.people) for one, other in zip(tracked, expected, strict=True)]

@@ -55,7 +55,7 @@ def test_people_of_real_clips_stay_within_half_a_pixel(
 ) -> None:
     shown = []
     for clip in sorted((shared_data / "video").glob("*.mp4"))[:4]:
-        for pixels in _every(clip, frames=10, count=6):
+        for pixels in _every(clip, frames=20, count=3):
             (found,) = exact.detector([Frame(pixels)])
             shown.append(Shown(pixels, found.boxes[found.scores > 0.5]))
     moved = agreement(exact, on_gpu, shown)

@@ -49,11 +49,15 @@ class Recorder:
         streams: number of streams being recorded.
 
     Raises:
+        ValueError: there is a file in place of the folder.
         OSError: the folder cannot be created.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(f"recordings need a folder, and {folder} is a file or lies in one; name another") from None
         self._folder = folder
         self._max_bytes = max_bytes
         self.streams = 0

@@ -70,6 +70,13 @@ def record(recorder: Recorder, stream: str, frames: int, size: int = 10) -> None
     recording.end()
 
 
+@pytest.mark.parametrize("name", ["file", "file/inside"])
+def test_a_file_in_place_of_the_folder_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=f"recordings need a folder, and .*{name} is a file or lies in one"):
+        Recorder(tmp_path / name, 10**6)
+
+
 def test_a_stream_becomes_one_file_without_secrets(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "new", 10**6)
     record(recorder, "cam", frames=3)

@@ -33,11 +33,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from posewire_models import inference
 from posewire_models.cuda_runtime import GraphedNetwork
 
-__all__ = ["DEVICE", "NAME", "HiddenWaitError", "RaceError", "gpu_or_stand_in", "stand_in_gpu"]
+__all__ = ["DEVICE", "HiddenWaitError", "RaceError", "gpu_or_stand_in", "is_stand_in", "stand_in_gpu"]
 
 DEVICE = torch.device("cuda", 0)
-NAME = "stand-in"
-"""Of the device, as torch gives it."""
+_NAME = "stand-in"
 
 Clock = dict[int, int]
 """Number of a stream -> how much of its work is known to be done."""
@@ -118,8 +117,9 @@ class _Machine:
         """Into which the calling thread records."""
         return getattr(self.here, "graph", None)
 
-    def wait(self, stream: Stream, seen: Clock, what: str, explicit: bool = False) -> None:
-        """The CPU waits until `stream` is as far as `seen` says."""
+    def wait(self, stream: Stream, what: str, seen: Clock | None = None, explicit: bool = False) -> None:
+        """The CPU waits until `stream` is as far as `seen` says, or done."""
+        seen = stream.seen if seen is None else seen
         if self.graph is not None:
             raise HiddenWaitError(f"{what} waits while a graph is recorded")
         if self.waits_are_errors and not explicit:
@@ -159,14 +159,11 @@ class Event:
     """A moment on a stream."""
 
     def __init__(self, stream: Stream) -> None:
-        self._stream, self._seen = stream, defaultdict(int, stream.seen)
-
-    @property
-    def seen(self) -> Clock:
-        return self._seen
+        self._stream = stream
+        self.seen: Clock = defaultdict(int, stream.seen)
 
     def synchronize(self) -> None:
-        _the_machine().wait(self._stream, self._seen, "an event", explicit=True)
+        _the_machine().wait(self._stream, "an event", self.seen, explicit=True)
 
 
 class Stream:
@@ -198,21 +195,19 @@ class Stream:
         _learn(self.seen, stream.seen)
 
     def synchronize(self) -> None:
-        _the_machine().wait(self, defaultdict(int, self.seen), "a stream", explicit=True)
+        _the_machine().wait(self, "a stream", explicit=True)
 
 
 class Graph:
     """Operations, to be repeated with the tensors that they had. Takes the place of `torch.cuda.CUDAGraph`."""
 
     def __init__(self) -> None:
-        self.operations: list[tuple[Any, Any, Any, list[Tensor]]] = []
+        self.operations: list[tuple[Any, Any, Any, list[OnDevice]]] = []
 
     def replay(self) -> None:
         machine = _the_machine()
         for function, args, kwargs, outputs in self.operations:
-            again = [each for each in tree_leaves(_run(function, args, kwargs)) if isinstance(each, OnDevice)]
-            for output, new in zip(outputs, again, strict=True):
-                assert isinstance(output, OnDevice)
+            for output, new in zip(outputs, _on_device(_run(function, args, kwargs)), strict=True):
                 if output.memory is not new.memory:  # else it is a view, or was written in place
                     stream = machine.stream
                     _note_write(stream, stream.seen[stream.number], output.memory, "a graph")
@@ -256,6 +251,11 @@ class OnDevice(Tensor):
         return _dispatch(func, args, kwargs or {})
 
 
+def _on_device(values: Any) -> list[OnDevice]:
+    """The tensors of the device among the arguments or results of an operation."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, OnDevice)]
+
+
 class _Mode(TorchDispatchMode):
     """Makes factories with `device="cuda"`, copies to the device and page-locked memory work, on one thread."""
 
@@ -275,7 +275,7 @@ class _Mode(TorchDispatchMode):
 def _dispatch(function: Any, args: Any, kwargs: Any) -> Any:
     device = kwargs.get("device")
     to_device = device is not None and torch.device(device).type == "cuda"
-    there = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, OnDevice)]
+    there = _on_device((args, kwargs))
     if not there and not to_device:
         if function in (aten._pin_memory.default, aten.pin_memory.default):
             return args[0].clone()
@@ -288,25 +288,22 @@ def _dispatch(function: Any, args: Any, kwargs: Any) -> Any:
         return _copied_over(args[0], kwargs)
     if function is aten.copy_.default and isinstance(args[0], OnDevice) is not isinstance(args[1], OnDevice):
         return _copied_into(args[0], args[1], bool(args[2]) if len(args) > 2 else kwargs.get("non_blocking", False))
-    _check_devices(function, args, kwargs)
+    if there:
+        _check_devices(function, args, kwargs)
     graph = _the_machine().graph
     result = _run(function, args, kwargs)
     if graph is not None:
-        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, OnDevice)]
-        graph.operations.append((function, args, kwargs, outputs))
+        graph.operations.append((function, args, kwargs, _on_device(result)))
     return result
 
 
 def _check_devices(function: Any, args: Any, kwargs: Any) -> None:
-    leaves = tree_leaves((args, kwargs))
-    if not any(isinstance(leaf, OnDevice) for leaf in leaves):
-        return
-    for place, leaf in enumerate(leaves):
+    for place, leaf in enumerate(tree_leaves((args, kwargs))):
         if isinstance(leaf, Tensor) and not isinstance(leaf, OnDevice) and leaf.dim() > 0:
             if function in _INDEXING and leaf.dtype is torch.int64 and place > 0:
                 # Torch allows that: it copies the indices, and waits.
                 machine = _the_machine()
-                machine.wait(machine.stream, machine.stream.seen, f"{function} by indices of the CPU")
+                machine.wait(machine.stream, f"{function} by indices of the CPU")
                 continue
             raise RuntimeError(f"{function} mixes tensors on {DEVICE} and on the CPU")
 
@@ -316,10 +313,10 @@ def _run(function: Any, args: Any, kwargs: Any) -> Any:
     machine = _the_machine()
     stream = machine.stream
     moment = stream.begin()
-    inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, OnDevice)]
+    inputs = _on_device((args, kwargs))
     masks = function in _INDEXING and any(each.dtype in (torch.bool, torch.uint8) for each in inputs[1:])
     if function in _WAITING or masks:
-        machine.wait(stream, defaultdict(int, stream.seen), str(function))
+        machine.wait(stream, str(function))
     held = tree_map(lambda leaf: leaf.held if isinstance(leaf, OnDevice) else leaf, (args, kwargs))
     if held[1].get("device") is not None:
         held[1]["device"] = torch.device("cpu")
@@ -337,7 +334,7 @@ def _run(function: Any, args: Any, kwargs: Any) -> Any:
         return OnDevice(output, memory or _Memory(stream.number, machine))
 
     result = tree_map(wrapped, found)
-    outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, OnDevice)]
+    outputs = _on_device(result)
     views = function.is_view or function in (aten.detach.default, aten._reshape_alias.default)
     if not views and machine.graph is None:  # recorded operations do not run yet
         for each in inputs:
@@ -380,13 +377,13 @@ def _copied_over(source: Tensor, kwargs: Any) -> Tensor:
         moment = stream.begin()
         _note_read(stream, moment, source.memory, "a copy to the CPU")
         if blocking:
-            machine.wait(stream, defaultdict(int, stream.seen), "a copy to the CPU")
+            machine.wait(stream, "a copy to the CPU")
         return aten._to_copy.default(source.held, **plain)  # type: ignore[no-any-return]
     moment = stream.begin()
     memory = _Memory(stream.number, machine)
     memory.written = {stream.number: moment}
     if blocking:
-        machine.wait(stream, defaultdict(int, stream.seen), "a copy to the device")
+        machine.wait(stream, "a copy to the device")
     if machine.graph is not None:
         raise HiddenWaitError("a copy from the CPU cannot be part of a graph")
     return OnDevice(aten._to_copy.default(source, **plain), memory)
@@ -406,7 +403,7 @@ def _copied_into(target: Tensor, source: Tensor, non_blocking: bool) -> Tensor:
         target.fill_(77)
         stream.arrivals.append((moment, lambda: target.copy_(values)))
     if not non_blocking:
-        machine.wait(stream, defaultdict(int, stream.seen), "a copy")
+        machine.wait(stream, "a copy")
     return target
 
 
@@ -474,7 +471,7 @@ def stand_in_gpu() -> Iterator[torch.device]:
         "device_count": lambda: 1,
         "set_device": lambda _: None,
         "is_bf16_supported": lambda **_: True,
-        "get_device_name": lambda _=None: NAME,
+        "get_device_name": lambda _=None: _NAME,
         "Stream": Stream,
         "Event": Event,
         "CUDAGraph": Graph,
@@ -524,3 +521,8 @@ def gpu_or_stand_in() -> Iterator[torch.device]:
     with stand_in_gpu() as device, pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference, "GraphedNetwork", of_few_sizes)
         yield device
+
+
+def is_stand_in(gpu: torch.device) -> bool:
+    """Whether it is not a real one."""
+    return bool(torch.cuda.get_device_name(gpu) == _NAME)

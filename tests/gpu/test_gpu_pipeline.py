@@ -20,7 +20,7 @@ from posewire_server.inference.outcomes import Tracked
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.streams.session import Session
 from posewire_server.tracking import Tracker, TrackerConfig
-from tests.stand_in_gpu import NAME
+from tests.stand_in_gpu import is_stand_in
 
 pytestmark = pytest.mark.gpu
 
@@ -53,7 +53,7 @@ def _decoded(pictures: Sequence[bytes]) -> list[Frame]:
 
 
 def _decoded_there(pictures: Sequence[bytes], gpu: torch.device) -> list[Frame]:
-    if torch.cuda.get_device_name(gpu) == NAME:
+    if is_stand_in(gpu):
         return [Frame(torch.from_numpy(frame.pixels).to(gpu)) for frame in _decoded(pictures)]
     if not nvjpeg_is_here(gpu):
         pytest.skip("torchvision cannot decode JPEGs on this GPU")

@@ -69,8 +69,7 @@ def gpu() -> Iterator[object]:
 def real_gpu() -> object:
     """A CUDA device, for what its stand-in cannot do; tests skip where there is none."""
     torch = pytest.importorskip("torch", reason="needs torch")
-    if (
-        not torch.backends.cuda.is_built() or not torch._C._cuda_getDeviceCount()
-    ):  # a stand-in says that it is available
+    # Not `is_available`, which is true while a stand-in is in use.
+    if not torch.backends.cuda.is_built() or not torch._C._cuda_getDeviceCount():
         pytest.skip("needs a CUDA device")
     return torch.device("cuda", 0)

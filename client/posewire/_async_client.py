@@ -85,9 +85,8 @@ class AsyncClient:
     ):
         if not (isinstance(timeout_s, int | float) and timeout_s > 0 and math.isfinite(timeout_s)):
             raise InvalidSettings(f"timeout_s is {timeout_s!r}; it must be above 0 and finite")
-        for name, value, kind in (("tls", tls, TlsSettings), ("reconnect", reconnect, ReconnectSettings)):
-            if value is not None and not isinstance(value, kind):
-                raise InvalidSettings(f"{name} is a {type(value).__name__}; give {kind.__name__}, or None")
+        _check_kind("tls", tls, TlsSettings)
+        _check_kind("reconnect", reconnect, ReconnectSettings)
         access = Access(tls=tls, credentials=credentials, token=token, insecure=insecure)
         self._connections = Connections(address, access, options)
         self._reconnect = reconnect
@@ -234,8 +233,7 @@ class AsyncClient:
         Raises:
             InvalidSettings: a setting is unknown or out of range.
         """
-        if settings is not None and not isinstance(settings, StreamSettings):
-            raise InvalidSettings(f"settings is a {type(settings).__name__}; give StreamSettings, or None")
+        _check_kind("settings", settings, StreamSettings)
         plan = StreamPlan(
             source,
             (settings or StreamSettings()).with_options(options),
@@ -262,3 +260,8 @@ class AsyncClient:
     def _check_open(self) -> None:
         if self._closed:
             raise MisuseError("this client is closed; make another one")
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InvalidSettings(f"{name} is a {type(value).__name__}; give {kind.__name__}, or None")

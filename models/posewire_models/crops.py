@@ -129,8 +129,7 @@ def _reduced(pixels: Tensor, factor: int) -> Tensor:
     whole = pixels[: height * factor, : width * factor]
     if is_on_cpu(pixels):
         return torch.from_numpy(halve(whole.numpy(), (height, width)))
-    planes = halve_planes(whole.permute(2, 0, 1).unsqueeze(0).float(), (height, width))
-    return planes.squeeze(0).byte().permute(1, 2, 0)
+    return halve_planes(whole, (height, width)).squeeze(0).byte().permute(1, 2, 0)
 
 
 def _to_reduced(to_frame: Tensor, factor: int) -> Tensor:
@@ -198,7 +197,7 @@ def _gather(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_si
             part = rows[row + at_x] * (weight_x * weight_y).unsqueeze(3)  # (n, h, w, 3)
             crops = part if crops is None else crops.add_(part)
     assert crops is not None
-    # As OpenCV does: without it, joints would be a tenth of a pixel away from those found on a CPU.
+    # As OpenCV does, see `posewire_models.letterbox`.
     return crops.round_().permute(0, 3, 1, 2)
 
 

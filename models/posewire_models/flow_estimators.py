@@ -176,7 +176,7 @@ def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -
     """Frames `(h, w, 3)`, each reduced to its size (height, width) and to grey on its device; fetched in one copy."""
     greys = []
     for pixels, size in zip(frames, sizes, strict=True):
-        planes = halve_planes(pixels.permute(2, 0, 1).unsqueeze(0).float(), size)
+        planes = halve_planes(pixels, size)
         red, green, blue = functional.interpolate(planes, size, mode="bilinear")[0].round()
         greys.append((red * 0.299 + green * 0.587 + blue * 0.114).round().to(torch.uint8))
     fetched = torch.split(to_host(torch.cat([grey.flatten() for grey in greys])), [grey.numel() for grey in greys])

@@ -1,7 +1,7 @@
 """Resizing whole frames, mostly to a network's input size.
 
-On an accelerator, pixels are rounded wherever the CPU's kernels round them: results of networks would else differ by a
-tenth of a pixel, and those of large people by a whole one.
+On an accelerator, pixels are rounded wherever the CPU's kernels round them: without it, joints were a tenth of a pixel
+away from those found on a CPU, and one in a hundred two pixels.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def halve(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
     return pixels
 
 
-def halve_planes(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """As `halve`, for frames `(b, 3, h, w)` on an accelerator, float32 in 0..255."""
+def halve_planes(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `halve`, for a uint8 frame `(h, w, 3)` on an accelerator; `(1, 3, h, w)` float32 in 0..255."""
+    planes = pixels.permute(2, 0, 1).unsqueeze(0).float()
     while planes.shape[2] >= 2 * size[0] and planes.shape[3] >= 2 * size[1]:
         planes = _rounded(functional.interpolate(planes, (planes.shape[2] // 2, planes.shape[3] // 2), mode="area"))
     return planes

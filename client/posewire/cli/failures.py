@@ -11,6 +11,7 @@ import typer
 
 from posewire.cli.interrupts import terminated_as_interrupted
 from posewire.errors import InvalidSettings, PosewireError
+from posewire.os_errors import reason_of
 
 __all__ = ["CommandError", "ExitStatus", "UsageError", "as_flags", "expected_failures", "in_words", "is_watched", "say"]
 
@@ -75,7 +76,7 @@ def in_words(error: OSError) -> str:
     """A readable message for an error of the operating system: Python's own text begins with a number."""
     if isinstance(error, BrokenPipeError):
         return "standard output is closed: its reader has ended"
-    what = error.strerror or str(error)
+    what = reason_of(error)
     return what if error.filename is None else f"{os.fspath(error.filename)}: {what}"
 
 

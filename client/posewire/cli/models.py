@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from posewire.cli.console import plain_console
 from posewire.cli.failures import CommandError, UsageError, expected_failures, is_watched, say
 from posewire.cli.options import QuietFlag
+from posewire.os_errors import reason_of
 
 if TYPE_CHECKING:
     from posewire_models.published.catalogue import PublishedFile
@@ -259,7 +260,7 @@ def _fault_of_own(path: Path, sha256: str) -> str:
     try:
         found = _digest(path)
     except OSError as error:
-        return f"{path} cannot be read: {error.strerror or error}"
+        return f"{path} cannot be read: {reason_of(error)}"
     return "" if found == sha256.lower() else f"SHA-256 is {found[:16]}..., should be {sha256[:16]}... ({path})"
 
 

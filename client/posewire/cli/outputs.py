@@ -10,9 +10,10 @@ from pathlib import Path
 
 from posewire.cli.failures import CommandError, UsageError
 from posewire.errors import OutputError
+from posewire.os_errors import reason_of
 from posewire.output_files import AtomicPath
 
-__all__ = ["check_folder", "check_outputs", "check_video_output", "is_special", "make_folder"]
+__all__ = ["check_folder", "check_folder_of", "check_outputs", "check_video_output", "is_special", "make_folder"]
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path] = ()) -> None:
@@ -82,7 +83,7 @@ def make_folder(path: Path) -> None:
 
 
 def _closed(path: Path, error: OSError) -> CommandError:
-    return CommandError(f"the folder {path} cannot be made or written to: {error.strerror or error}")
+    return CommandError(f"the folder {path} cannot be made or written to: {reason_of(error)}")
 
 
 def is_special(path: str | Path) -> bool:
@@ -95,11 +96,20 @@ def _check_output(flag: str, path: Path) -> None:
         raise UsageError(f"{flag} - would be standard output, but this is written whole at the end; give a file name")
     if path.is_dir():
         raise CommandError(f"{path} cannot be written: it is a folder; name a file")
+    check_folder_of(path)
+    AtomicPath(path).discard()
+
+
+def check_folder_of(path: Path) -> None:
+    """Check that the folder of a file that is to be written exists.
+
+    Raises:
+        CommandError: it does not.
+    """
     # A link may point to a file that does not exist yet.
     folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
     if not folder.is_dir():
         raise CommandError(f"{path} cannot be written: the folder {folder} does not exist; make it first")
-    AtomicPath(path).discard()
 
 
 def _read_from(source: str | Path, path: Path) -> Path | None:

@@ -19,6 +19,7 @@ from posewire.cli.failures import CommandError, ExitStatus, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
 from posewire.cli.quantities import quantity
+from posewire.os_errors import reason_of
 from posewire.v1 import settings_pb2, track_pb2
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def read_recording(file: Path) -> Recording:
     try:
         return Recording.read(file)
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise CommandError(f"{file} cannot be read: {reason_of(error)}") from error
     except ValueError as error:
         raise CommandError(str(error)) from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from posewire.cli.failures import CommandError, UsageError, say
+from posewire.cli.outputs import check_folder_of
 
 __all__ = ["TokenJob", "run_token"]
 
@@ -49,12 +49,8 @@ def run_token(job: TokenJob) -> None:
     try:
         token, line = new_token(TokenGrant(job.name, job.streams, job.fps, job.pixels, job.admin))
         if job.append_to is not None:
+            check_folder_of(job.append_to)  # the file itself is created if it is missing
             append_line(job.append_to, line)
-    except FileNotFoundError as error:  # a missing file is created
-        folder = Path(os.path.realpath(error.filename)).parent
-        raise CommandError(
-            f"{job.append_to} cannot be written: the folder {folder} does not exist; make it first"
-        ) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     # Only the token goes to standard output, so that `posewire token door > door.token` stores it.

@@ -11,6 +11,7 @@ import numpy as np
 
 from posewire.errors import SourceError
 from posewire.jpeg_segments import END_OF_IMAGE, jpeg_segments
+from posewire.os_errors import reason_of
 from posewire.results import Image
 from posewire.sources._frames import SourceFrame, checked_rate
 
@@ -43,7 +44,7 @@ class FolderSource:
         try:
             pictures = [each for each in path.iterdir() if _is_picture(each)]
         except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror or error}; check its rights") from error
+            raise SourceError(f"{path} cannot be read: {reason_of(error)}; check its rights") from error
         if not pictures:
             raise SourceError(f"{path} holds no pictures; they end in {', '.join(PICTURE_SUFFIXES)}")
         self.name = str(path)
@@ -57,7 +58,7 @@ class FolderSource:
             try:
                 frame.image = read_picture(path)
             except OSError as error:
-                frame.problem = f"{path} cannot be read: {error.strerror or error}"
+                frame.problem = f"{path} cannot be read: {reason_of(error)}"
             yield frame
 
     def close(self) -> None:

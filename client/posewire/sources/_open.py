@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from posewire.errors import InvalidSettings, SourceError
+from posewire.os_errors import reason_of
 from posewire.results import Image
 from posewire.settings import Codec
 from posewire.sources._arrays import ArraySource
@@ -75,7 +76,7 @@ def open_source(
         return _from_system(source, codec, fps, live, max_frames, timeout_s, options or {})
     except OSError as error:  # a folder is not accessible, or the name is not a valid file name
         raise SourceError(
-            f"{_without_credentials(source)} cannot be opened: {error.strerror or error};"
+            f"{_without_credentials(source)} cannot be opened: {reason_of(error)};"
             " check the name, and the rights of its folders"
         ) from None  # its message contains the address with its password
 

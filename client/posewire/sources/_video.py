@@ -9,6 +9,7 @@ from typing import Any
 from av.error import FFmpegError
 
 from posewire.errors import SourceError
+from posewire.os_errors import reason_of
 from posewire.results import Image
 from posewire.sources._container import FrameTimes, VideoInput
 from posewire.sources._folder import decode_picture
@@ -70,7 +71,7 @@ class VideoSource:
             try:
                 pictures = self._pictures_of(packet)
             except (FFmpegError, OSError) as error:
-                problem = f"a packet of {self.name} cannot be decoded: {error.strerror or error}"
+                problem = f"a packet of {self.name} cannot be decoded: {reason_of(error)}"
                 yield SourceFrame(number, times.last_s, problem=problem)
                 number += 1
                 continue

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from posewire.os_errors import reason_of
 from posewire_models.published.answers import Part, part_of, version_of, whole_of
 from posewire_models.published.errors import DownloadError
 from posewire_models.whole_files import file_digest
@@ -306,7 +307,7 @@ def _write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DownloadError(
-            f"cannot write {path}: {error.strerror or error}; make room there, or set POSEWIRE_CACHE to another folder"
+            f"cannot write {path}: {reason_of(error)}; make room there, or set POSEWIRE_CACHE to another folder"
         ) from error
 
 

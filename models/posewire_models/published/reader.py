@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from posewire.os_errors import reason_of
 from posewire_models.published.errors import UnreadableError
 from posewire_models.published.pickles import StorageKey, TensorEntry, read_pickle
 
@@ -57,7 +58,7 @@ def read_tensors(path: Path, source: str = "") -> dict[str, Tensor]:
                 return _read_legacy(file)
         raise UnreadableError("it is neither a PyTorch checkpoint nor safetensors" + _as_seen(beginning))
     except OSError as error:
-        raise UnreadableError(f"{source} cannot be read: {error.strerror or error}") from None
+        raise UnreadableError(f"{source} cannot be read: {reason_of(error)}") from None
     except UnreadableError as error:
         raise UnreadableError(f"{source} cannot be read as weights: {error}") from None
     except Exception as error:  # noqa: BLE001 - a damaged file may fail anywhere in the readers

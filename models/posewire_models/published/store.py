@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posewire.json_files import read_json
+from posewire.os_errors import reason_of
 from posewire_models.published.errors import StoreError
 from posewire_models.typed_json import from_json
 from posewire_models.whole_files import commit, file_digest, replacing, temporary_file
@@ -100,7 +101,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+            raise StoreError(f"{path} cannot be read: {reason_of(error)}") from None
         except ValueError as error:
             raise StoreError(f"{path} is damaged ({error}); delete it and fetch the weights again") from None
 
@@ -141,7 +142,7 @@ class Store:
                 temporary.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise StoreError(
-                f"cannot write to {self.weights}: {error.strerror or error}; make room there, or set POSEWIRE_CACHE to "
+                f"cannot write to {self.weights}: {reason_of(error)}; make room there, or set POSEWIRE_CACHE to "
                 "another folder"
             ) from error
         for old in self.weights.glob(f"{name}-{'[0-9a-f]' * 16}.safetensors"):
@@ -155,7 +156,7 @@ class Store:
         try:
             found = file_digest(path)
         except OSError as error:
-            return f"cannot be read: {error.strerror or error}"
+            return f"cannot be read: {reason_of(error)}"
         return "" if found == record.sha256.lower() else f"SHA-256 is {found[:16]}..., not {record.sha256[:16]}..."
 
     @contextlib.contextmanager
@@ -171,7 +172,7 @@ class Store:
             lock = (self.downloads / f"{name}.lock").open("w")
         except OSError as error:
             raise StoreError(
-                f"cannot write to {self.downloads}: {error.strerror or error}; set POSEWIRE_CACHE to another folder"
+                f"cannot write to {self.downloads}: {reason_of(error)}; set POSEWIRE_CACHE to another folder"
             ) from error
         with lock:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from posewire.os_errors import reason_of
 from posewire_models.training.checkpoint import load_checkpoint
 from posewire_models.weights import WeightsError
 
@@ -33,4 +34,4 @@ def check_run_folder(out: Path, *, resume: bool) -> None:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise OSError(f"the folder {out} cannot be made or written to: {error.strerror or error}") from error
+        raise OSError(f"the folder {out} cannot be made or written to: {reason_of(error)}") from error

@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from posewire.os_errors import reason_of
 from posewire.v1 import pose_pb2
 from posewire_server.configuration import ConfigError
 from posewire_server.errors import FrameError, ServiceError
@@ -207,7 +208,7 @@ class MetricsExporter:
             self._server, self._thread = start_http_server(port, host, metrics.registry)
         except OSError as error:
             raise ConfigError(
-                f"cannot serve metrics on {host}:{port}: {error.strerror or error}; choose another --metrics-port, "
+                f"cannot serve metrics on {host}:{port}: {reason_of(error)}; choose another --metrics-port, "
                 "or another --metrics-host"
             ) from error
 

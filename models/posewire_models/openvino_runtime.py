@@ -56,11 +56,11 @@ class OpenVinoNetwork:
         _use_subpixel_convolutions(network)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of shape arithmetic, which is constant on purpose
-            self._wrapped = _wrapper(network(example))
             # By itself, the converter traces three times, to compare.
-            plain = _Whole(network.to(memory_format=torch.contiguous_format)).eval()
-            traced = torch.jit.trace(plain, example, check_trace=False)  # type: ignore[no-untyped-call]
+            whole = _Whole(network.to(memory_format=torch.contiguous_format)).eval()
+            traced = torch.jit.trace(whole, example, check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino.convert_model(torch.jit.freeze(traced), example_input=example)
+        self._wrapped = whole.wrapped
         model.reshape([1, *input_shape])  # a static shape saves a tenth of the time
         threads = torch.get_num_threads()
         side_by_side = min(threads, _MOST_SIDE_BY_SIDE)
@@ -119,10 +119,14 @@ class _Whole(nn.Module):
         super().__init__()
         network.requires_grad_(False)  # weights are traced as constants
         self._run: Callable[[Tensor], Any] = network.forward  # a method is not registered as a submodule
+        self.wrapped: Callable[[list[Tensor]], Any]
+        """From a list of tensors to what the network returned when it was traced."""
 
     def forward(self, images: Tensor) -> Any:
         """The network's outputs."""
-        return self._run(images)
+        outputs = self._run(images)
+        self.wrapped = _wrapper(outputs)
+        return outputs
 
 
 def _import_openvino() -> Any:

@@ -49,13 +49,13 @@ def follow(tracker: Tracker, truth: FrameTruth, seen: np.ndarray) -> dict[int, i
     return dict(zip(true_ids.tolist(), people.ids.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("preset", ["crossing", "occlusion", "camera-motion"])
 def test_multi_flow_makes_no_identity_error_on_the_truth(preset: str, seed: int) -> None:
     assert identity_errors(walk(preset, seed=seed, frames=100), least_visible=0.0) == (0, 0)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_in_a_crowd_an_id_goes_over_at_most_to_who_comes_in_where_somebody_was_lost(seed: int) -> None:
     switches, handed_over = identity_errors(walk("crowd", seed=seed, frames=100), least_visible=0.0)
     assert switches == 0

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     )
     from posewire.resume import ResumePoint
     from posewire.settings import Codec, DropPolicy, Similarity, StreamOptions, StreamSettings, TrackerSettings
-    from posewire.sources import Source, SourceFrame, SourceLike, open_source
+    from posewire.sources import AsyncSourceLike, Source, SourceFrame, SourceLike, open_source
     from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "AccessDenied",
     "AccountingError",
     "AsyncClient",
+    "AsyncSourceLike",
     "AsyncTrackStream",
     "BoxSource",
     "BoxesLike",
@@ -184,7 +185,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "StreamSummary",
     ),
     "posewire.settings": ("Codec", "DropPolicy", "Similarity", "StreamOptions", "StreamSettings", "TrackerSettings"),
-    "posewire.sources": ("Source", "SourceFrame", "SourceLike", "open_source"),
+    "posewire.sources": ("AsyncSourceLike", "Source", "SourceFrame", "SourceLike", "open_source"),
     "posewire.writers": ("CocoResultsWriter", "JsonLinesWriter", "PoseTrackWriter", "ResultWriter", "VideoWriter"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

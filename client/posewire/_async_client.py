@@ -25,7 +25,7 @@ from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamOptions, StreamSettings, TrackerSettings
-from posewire.sources import SourceLike
+from posewire.sources import AsyncSourceLike
 from posewire.sources._frames import picture_fault
 from posewire.v1 import pose_tracking_service_pb2
 
@@ -202,7 +202,7 @@ class AsyncClient:
 
     def track(
         self,
-        source: SourceLike | None = None,
+        source: AsyncSourceLike | None = None,
         *,
         settings: StreamSettings | None = None,
         max_frames: int | None = None,
@@ -218,8 +218,8 @@ class AsyncClient:
                     ...
 
         Args:
-            source: anything that `open_source` accepts, or a source that it has opened; None: the program calls
-                `stream.send`.
+            source: anything that `open_source` accepts, such as an asynchronous generator of pictures, or a source that
+                it has opened; None: the program calls `stream.send`.
             settings: of the stream; None: all defaults.
             max_frames: stop after this many frames of the source.
             keep_images: whether results carry their frames as `image`.

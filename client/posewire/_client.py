@@ -15,7 +15,7 @@ from posewire._forks import check_process
 from posewire._loop_thread import LoopThread
 from posewire._stream import AsyncTrackStream
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
-from posewire.errors import MisuseError
+from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import (
     BoxesLike,
     FrameResult,
@@ -28,6 +28,7 @@ from posewire.results import (
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamOptions, StreamSettings
 from posewire.sources import Source, SourceLike
+from posewire.sources._awaited import is_asynchronous
 
 __all__ = ["Client", "TrackStream"]
 
@@ -137,6 +138,11 @@ class Client:
 
         `on_reconnect` is called in the connection's thread: it must be quick, and not call this client.
         """
+        if is_asynchronous(source):
+            raise InvalidSettings(
+                f"{type(source).__name__} is an asynchronous iterable, whose event loop would wait for this client; use"
+                " posewire.AsyncClient"
+            )
 
         async def make() -> AsyncTrackStream:
             return self._client.track(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from posewire._threads import OwnThread
 from posewire.errors import SourceError
-from posewire.sources import Source, SourceFrame
+from posewire.sources import ArraySource, Source, SourceFrame
 
 __all__ = ["FeedItem", "SourceFeed"]
 
@@ -110,6 +110,8 @@ class SourceFeed:
             self._closed = True
             self._waiting.clear()
             self._lock.notify()
+        if isinstance(self._source, ArraySource):
+            self._source.interrupt()
 
     async def aclose(self) -> None:
         """Stop reading and release the source."""

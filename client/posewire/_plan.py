@@ -11,7 +11,7 @@ from posewire.errors import InvalidSettings, SourceError
 from posewire.results import StreamInfo
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamSettings
-from posewire.sources import Source, SourceLike
+from posewire.sources import AsyncSourceLike, Source
 
 __all__ = ["StreamPlan", "final_settings", "in_flight_limit", "settings_to_ask_again"]
 
@@ -36,7 +36,7 @@ class StreamPlan:
         InvalidSettings: `resume` is not a `ResumePoint`, or `on_reconnect` is not a plain function.
     """
 
-    source: SourceLike | None
+    source: AsyncSourceLike | None
     settings: StreamSettings
     max_frames: int | None
     keep_images: bool

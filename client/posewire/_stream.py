@@ -22,7 +22,8 @@ from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
 from posewire.settings import StreamSettings
-from posewire.sources import Source, SourceFrame, SourceLike, open_source
+from posewire.sources import AsyncSourceLike, Source, SourceFrame, open_source
+from posewire.sources._awaited import is_asynchronous
 from posewire.sources._frames import own_copy, steady_clock
 
 __all__ = ["AsyncTrackStream"]
@@ -189,12 +190,13 @@ class AsyncTrackStream:
 
         return await self._connections.first_answer(open_call, "opening a stream"), settings
 
-    async def _open_source(self, source: SourceLike) -> Source:
+    async def _open_source(self, source: AsyncSourceLike) -> Source:
         """Open the source in a thread: cameras and addresses may take seconds."""
         plan = self._plan
-        opening = self._workers.submit(
-            partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames)
-        )
+        open_it = partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames)
+        if is_asynchronous(source):  # it needs this event loop, and takes no time to open
+            return open_it()
+        opening = self._workers.submit(open_it)
         try:
             return await asyncio.wrap_future(opening)
         except asyncio.CancelledError:

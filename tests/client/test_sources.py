@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import re
@@ -8,7 +9,7 @@ import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -854,6 +855,24 @@ def test_a_program_may_use_its_buffers_again(dressed: bool) -> None:
 def test_only_what_may_change_is_copied(picture: Any, copied: bool) -> None:
     (frame,) = open_source([picture])
     assert (frame.image is not picture) == copied
+
+
+async def _awaited_frames() -> AsyncIterator[Any]:
+    yield np.zeros((4, 6, 3), np.uint8)
+
+
+def test_an_asynchronous_iterable_needs_its_event_loop() -> None:
+    with pytest.raises(posewire.InvalidSettings, match="async_generator is an asynchronous iterable, which needs"):
+        open_source(_awaited_frames())
+    with posewire.Client() as client, pytest.raises(posewire.InvalidSettings, match=r"use posewire\.AsyncClient"):
+        client.track(_awaited_frames())  # type: ignore[arg-type]  # which is the point
+
+
+def test_an_asynchronous_iterable_whose_loop_has_ended_has_no_more_frames() -> None:
+    async def opened() -> ArraySource:
+        return ArraySource(_awaited_frames())
+
+    assert list(asyncio.run(opened())) == []
 
 
 def test_no_more_is_asked_of_an_iterable_than_needed() -> None:

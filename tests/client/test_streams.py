@@ -291,13 +291,20 @@ async def test_unreadable_frames_fail_and_are_not_sent(serve: Any) -> None:
     assert stream.summary == posewire.StreamSummary(frames=3, sent=2, tracked=2, failed=1, dropped=0, identities=1)
 
 
-async def test_of_a_live_source_old_frames_are_dropped_before_they_are_sent(serve: Any, scripts: Any) -> None:
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_of_a_live_source_old_frames_are_dropped_before_they_are_sent(
+    serve: Any, scripts: Any, asynchronous: bool
+) -> None:
     all_read, may_answer = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def camera() -> Iterator[Any]:
         yield from pictures(10)
         loop.call_soon_threadsafe(all_read.set)
+
+    async def asynchronous_camera() -> AsyncIterator[Any]:
+        for picture in camera():
+            yield picture
 
     async def script(stream: Any) -> AsyncIterator[Any]:
         yield await stream.start()
@@ -307,7 +314,7 @@ async def test_of_a_live_source_old_frames_are_dropped_before_they_are_sent(serv
         yield scripts.summary(len(stream.frames), len(stream.frames))
 
     server = await serve(script)
-    live = ArraySource(camera(), live=True)
+    live = ArraySource(asynchronous_camera() if asynchronous else camera(), live=True)
     async with AsyncClient(server.address) as client, client.track(live, max_in_flight=1) as stream:
         await all_read.wait()
         may_answer.set()
@@ -381,6 +388,77 @@ async def test_a_source_that_cannot_be_opened_opens_no_stream(serve: Any) -> Non
         with pytest.raises(posewire.SourceError, match=r"nowhere\.mp4"):
             await client.track("nowhere.mp4").__aenter__()
     assert server.service.streams == []
+
+
+# -- asynchronous sources ----------------------------------------------------------------------------------------------
+
+
+async def test_an_asynchronous_generator_gives_the_frames(serve: Any) -> None:
+    """In the program's event loop, one buffer for all pictures, and not asked for more than `max_frames`."""
+    loop = asyncio.get_running_loop()
+
+    async def frames() -> AsyncIterator[Any]:
+        buffer = np.zeros((48, 64, 3), np.uint8)
+        for number in range(5):
+            await asyncio.sleep(0)
+            assert asyncio.get_running_loop() is loop
+            buffer[:] = number
+            yield buffer
+        raise AssertionError("asked for a sixth frame")
+
+    server = await serve()
+    async with (
+        AsyncClient(server.address) as client,
+        client.track(frames(), max_frames=5, keep_images=True) as stream,
+    ):
+        results = await collect(stream)
+    assert [int(result.image[0, 0, 0]) for result in results] == [0, 1, 2, 3, 4]
+    assert stream.summary is not None
+    assert stream.summary.tracked == 5
+
+
+@pytest.mark.parametrize("left", ["block", "client"])
+async def test_leaving_ends_what_an_asynchronous_source_waits_for(
+    serve: Any, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = asyncio.Event()
+
+    async def stopped_camera() -> AsyncIterator[Any]:
+        try:
+            yield pictures(1)[0]
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    server = await serve()
+    client = AsyncClient(server.address)
+    stream = await client.track(stopped_camera()).__aenter__()
+    assert (await anext(stream)).tracked
+    async with asyncio.timeout(5):
+        await (stream if left == "block" else client).aclose()
+        await ended.wait()
+    await client.aclose()
+    assert "left behind" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"), [(LookupError("gone"), LookupError), (asyncio.CancelledError("gone"), posewire.SourceError)]
+)
+async def test_what_an_asynchronous_source_raises_comes_after_its_frames(
+    serve: Any, raised: BaseException, kind: type[Exception]
+) -> None:
+    async def frames() -> AsyncIterator[Any]:
+        for picture in pictures(3):
+            yield picture
+        raise raised
+
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track(frames()) as stream, asyncio.timeout(10):
+        for number in range(3):
+            assert (await anext(stream)).frame == number
+        with pytest.raises(kind, match=r"gone|CancelledError"):
+            await anext(stream)
+    assert stream.summary is not None
 
 
 # -- leaving early -----------------------------------------------------------------------------------------------------

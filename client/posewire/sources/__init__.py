@@ -3,13 +3,14 @@
 from posewire.sources._arrays import ArraySource
 from posewire.sources._folder import PICTURE_SUFFIXES, FolderSource, read_picture
 from posewire.sources._frames import Source, SourceFrame
-from posewire.sources._open import SourceLike, open_source
+from posewire.sources._open import AsyncSourceLike, SourceLike, open_source
 from posewire.sources._packets import PacketSource
 from posewire.sources._video import VideoSource
 
 __all__ = [
     "PICTURE_SUFFIXES",
     "ArraySource",
+    "AsyncSourceLike",
     "FolderSource",
     "PacketSource",
     "Source",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import TypeAlias, get_args
 
@@ -18,10 +18,12 @@ from posewire.sources._frames import Source, SourceFrame, is_source, missing_of_
 from posewire.sources._packets import PacketSource, UnsendableError
 from posewire.sources._video import VideoSource
 
-__all__ = ["SourceLike", "is_camera_number", "open_source"]
+__all__ = ["AsyncSourceLike", "SourceLike", "is_camera_number", "open_source"]
 
 SourceLike: TypeAlias = str | Path | int | Source | Iterable[Image | SourceFrame]
-"""What `open_source` accepts."""
+"""What `Client.track` accepts."""
+AsyncSourceLike: TypeAlias = SourceLike | AsyncIterable[Image | SourceFrame]
+"""What `AsyncClient.track` and `open_source` accept."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
@@ -33,7 +35,7 @@ _CREDENTIALS = re.compile(
 
 
 def open_source(
-    source: SourceLike,
+    source: AsyncSourceLike,
     *,
     codec: Codec = "jpeg",
     fps: float = 25.0,
@@ -52,7 +54,8 @@ def open_source(
 
     Args:
         source: a path; a camera's number (also as text, if no file has that name) or device; an address with `://`;
-            a folder; an iterable of `(h, w, 3)` uint8 RGB arrays or `SourceFrame`s; or a `Source`, which is returned.
+            a folder; an iterable of `(h, w, 3)` uint8 RGB arrays or `SourceFrame`s, which may be asynchronous; or a
+            `Source`, which is returned.
         codec: `h264` or `h265`: unchanged packets; `passthrough`: packets if possible, else pictures; all others:
             pictures.
         fps: frame rate of folders and arrays.
@@ -149,7 +152,12 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
 
 
 def _from_program(
-    source: Source | Iterable[Image | SourceFrame], codec: Codec, *, fps: float, live: bool, max_frames: int | None
+    source: Source | Iterable[Image | SourceFrame] | AsyncIterable[Image | SourceFrame],
+    codec: Codec,
+    *,
+    fps: float,
+    live: bool,
+    max_frames: int | None,
 ) -> Source:
     if is_source(source):
         if max_frames is not None:
@@ -160,7 +168,7 @@ def _from_program(
             f"this {type(source).__name__} is not a complete source: it lacks {', '.join(missing)}; see posewire.Source"
             " for what it needs"
         )
-    if not isinstance(source, Iterable):
+    if not isinstance(source, Iterable | AsyncIterable):
         raise SourceError(
             f"{source!r} is no source; give a path, a camera's number, an address, or an iterable of arrays"
         )

@@ -15,6 +15,8 @@ from posewire_models.training.readers.teacher import with_teacher_faces
 __all__ = ["SourceConfig", "held_out_pictures", "read_source"]
 
 FORMATS = ("coco", "posetrack", "lsp-extended", "teacher", "scenes")
+_SPLIT = ("coco", "lsp-extended")
+"""Formats of which a part may be held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +65,16 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
         ConfigError: the folder of the pictures is missing.
         LabelFileError: a label file is missing or faulty.
     """
+    if held_out and source.format not in _SPLIT:
+        return []  # without a look at its files: who only measures need not have them
     images, labels = root / source.images, root / (source.labels or "")
     every, first = source.held_out_every, source.held_out_from
     readers: dict[str, Callable[[], list[Picture]]] = {
         "coco": lambda: read_coco(labels, images, to, held_out_every=every, held_out=held_out),
         "lsp-extended": lambda: read_lsp_extended(labels, images, to, held_out_from=first, held_out=held_out),
-        "posetrack": lambda: [] if held_out else read_posetrack(labels, images, to),
-        "teacher": lambda: (
-            [] if held_out else read_teacher(labels, images, to, held_out_every=every, held_out_from=first)
-        ),
-        "scenes": lambda: [] if held_out else _scenes(images),
+        "posetrack": lambda: read_posetrack(labels, images, to),
+        "teacher": lambda: read_teacher(labels, images, to, held_out_every=every, held_out_from=first),
+        "scenes": lambda: _scenes(images),
     }
     pictures = readers[source.format]()
     if not images.is_dir():  # otherwise the log would report each of its pictures as missing

@@ -89,6 +89,15 @@ def test_detector_figures(root: Path) -> None:
     assert detector_figures(Oracle(root, 60.0).detect, SOURCES, root)["ap50"] == 0
 
 
+def test_what_is_only_trained_on_need_not_be_there(root: Path) -> None:
+    absent = [
+        SourceConfig(format="teacher", images=Path("absent"), labels=Path("absent.jsonl"), held_out_every=2),
+        SourceConfig(format="posetrack", images=Path("absent"), labels=Path("absent")),
+        SourceConfig(format="scenes", images=Path("absent")),
+    ]
+    assert list(held_out_pictures([*SOURCES, *absent], [], root, COCO17)) == ["coco"]
+
+
 def test_what_is_held_out_as_a_whole_is_measured_too(root: Path) -> None:
     labels = SourceConfig(format="coco", images=Path("images"), labels=Path("labels.json"), held_out_every=2)
     whole = held_out_pictures([labels], [labels], root, COCO17)

@@ -27,7 +27,7 @@ class FrameClock:
     """The clock of one stream, driven by its frames.
 
     It uses capture times if the client sends them, they increase, and the client's clock is not set. Otherwise it uses
-    arrival times if frames may be dropped; if none is dropped, every frame counts as one interval.
+    arrival times if frames may be dropped; if none is dropped, it counts frames: each is one interval after the last.
 
     Args:
         may_drop: whether frames of the stream may be dropped before they are tracked.
@@ -36,8 +36,9 @@ class FrameClock:
     def __init__(self, *, may_drop: bool) -> None:
         self._may_drop = may_drop
         self._by_capture = True
+        self._received = 0
         self._last_s: float | None = None
-        self._began_s = -math.inf  # when the clock in use began
+        self._began_s = -math.inf  # when the clock in use began, in its own time
         self._arrived_s: float | None = None
         self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
 
@@ -53,7 +54,7 @@ class FrameClock:
         middle = sorted(self._intervals)[quarter : len(self._intervals) - quarter]
         return sum(middle) / len(middle) if middle else None
 
-    def received(self, capture_s: float | None, arrived_s: float) -> float | None:
+    def received(self, capture_s: float | None, arrived_s: float) -> float:
         """A frame has arrived. Call it for every frame, whatever becomes of it.
 
         Args:
@@ -61,19 +62,25 @@ class FrameClock:
             arrived_s: when it arrived, on the server's clock.
 
         Returns:
-            The frame's time, for `elapsed`; None if every frame of this stream counts as one interval.
+            The frame's time, for `elapsed`: in seconds, or in intervals if frames are counted.
         """
         since_s, self._arrived_s = arrived_s - (self._arrived_s or arrived_s), arrived_s
+        self._received += 1
         if self._by_capture and not self._is_plausible(capture_s, since_s):
-            self._by_capture, self._last_s, self._began_s = False, None, arrived_s
+            self._by_capture, self._last_s = False, None
+            self._began_s = arrived_s if self._may_drop else self._received
             self._intervals.clear()
-        if not (self._by_capture or self._may_drop):
-            return None
+        if self._counts:
+            return float(self._received)
         moment_s = capture_s if self._by_capture and capture_s is not None else arrived_s
         if self._last_s is not None and moment_s > self._last_s:
             self._intervals.append(moment_s - self._last_s)
         self._last_s = moment_s
         return moment_s
+
+    @property
+    def _counts(self) -> bool:
+        return not (self._by_capture or self._may_drop)
 
     def _is_plausible(self, capture_s: float | None, since_s: float) -> bool:
         """Whether this can be the capture time of a frame that arrived `since_s` after the previous one."""
@@ -94,9 +101,11 @@ class FrameClock:
 
     def elapsed(self, then_s: float | None, now_s: float | None) -> float:
         """Intervals from one frame to a later one; 1 if unknown, as between times of two different clocks."""
-        interval_s = self.interval_s
+        interval_s = 1.0 if self._counts else self.interval_s
         if then_s is None or now_s is None or not interval_s or not self._began_s <= then_s < now_s:
             return 1.0
+        if self._counts and now_s > self._received:
+            return 1.0  # capture times, from before it began to count
         elapsed = (now_s - then_s) / interval_s
         whole = max(1.0, float(round(elapsed)))
         return whole if abs(elapsed - whole) < _JITTER else max(LEAST_ELAPSED, elapsed)

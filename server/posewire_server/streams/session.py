@@ -20,7 +20,7 @@ class Session:
         tracker: Q and the ids given out.
         clock: of its frames.
         previous: the frame that the tracker's joints belong to, for the next flow field.
-        previous_s: its time on the stream's clock; None if every frame counts as one interval.
+        previous_s: its time on the stream's clock; None if unknown.
         size: (height, width) of it, known even if its pixels are not; None before the first frame.
         tracker_ms: how long the tracker took for the last frame.
     """

@@ -104,8 +104,17 @@ def test_between_two_clocks_nothing_is_known() -> None:
 
 def test_where_nothing_is_dropped_arrival_says_nothing() -> None:
     clock = FrameClock(may_drop=False)
-    assert [clock.received(None, arrived) for arrived in (0.0, 0.001, 7.0)] == [None] * 3
-    assert clock.elapsed(None, None) == 1.0
+    times = [clock.received(None, arrived) for arrived in (0.0, 0.001, 7.0)]
+    assert [clock.elapsed(*pair) for pair in itertools.pairwise(times)] == [1.0, 1.0]
+    assert clock.elapsed(times[0], times[2]) == 2.0  # the one between has failed
+    assert clock.elapsed(None, times[0]) == 1.0
+
+
+def test_once_frames_are_counted_capture_times_say_nothing() -> None:
+    clock = FrameClock(may_drop=False)
+    captured = [clock.received(1.7e9 + 4 * frame, 0.0) for frame in range(3)]
+    counted = [clock.received(None, 0.0) for _ in range(3)]
+    assert [clock.elapsed(*pair) for pair in itertools.pairwise(captured + counted)] == [1.0] * 5
 
 
 def test_a_resumed_stream_knows_the_interval_at_its_first_frame() -> None:

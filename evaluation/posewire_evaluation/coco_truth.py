@@ -17,7 +17,9 @@ from posewire_evaluation.errors import EvaluationError
 __all__ = ["check_truth", "fault_of_shape", "ids_of", "is_id", "is_number"]
 
 _TOO_LARGE = 2**63
-"""Integers from here on do not fit any integer type of numpy."""
+"""Integers from here on do not fit numpy's usual type: ids beside smaller ones become inexact, and get lost."""
+_FARTHEST = 2**30
+"""Sums of squares of larger coordinates do not fit that type, so that joints that are far apart would be near."""
 _LENGTHS = {"keypoints": 3 * len(COCO17), "bbox": 4}
 # Keypoints also need the box, by which people without labelled joints are matched.
 _NEEDED = {
@@ -64,7 +66,9 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
         raise EvaluationError(f"{path}: `{what}` is not a list of objects with an `id`") from error
     for odd in known:
         if not is_id(odd):
-            raise EvaluationError(f"{path}: one of `{what}` has the id {odd!r}; ids are whole numbers or text")
+            raise EvaluationError(
+                f"{path}: one of `{what}` has the id {odd!r}; ids are whole numbers below 2^63, or text"
+            )
     if len(texts := [each for each in known if isinstance(each, str)]) not in (0, len(known)):
         raise EvaluationError(
             f"{path}: some ids of `{what}` are text, as {min(texts)!r}, and some are numbers; they must be of one kind"
@@ -74,7 +78,7 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
 
 def is_id(value: Any) -> bool:
     """Whether the value is valid as the id of an image or category."""
-    return isinstance(value, int | str) and not isinstance(value, bool)
+    return isinstance(value, str) or (isinstance(value, int) and is_number(value))
 
 
 def is_number(value: Any) -> bool:
@@ -92,6 +96,8 @@ def fault_of_shape(kind: str, values: Any) -> str | None:
         return f"`{kind}` is not a list of {length} numbers{known}"
     if not all(is_number(value) for value in values):
         return f"`{kind}` holds something that is not a number, or NaN"
+    if any(abs(value) > _FARTHEST for value in values):
+        return f"`{kind}` holds {max(values, key=abs)}: coordinates and sizes are at most 2^30 pixels"
     if kind == "bbox" and min(values[2:]) < 0:
         return f"`bbox` is {values}: width and height cannot be below 0"
     return None

@@ -122,10 +122,10 @@ def _check_boxes(boxes: Float64s, path: Path) -> None:
     if inverted.any():
         frame, identity = boxes[inverted][0, :2]
         raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: width or height is below 0")
-    large = (np.abs(boxes[:, :6]) > LARGEST).any(axis=1)
+    large = (np.abs(boxes[:, :6]) >= LARGEST).any(axis=1)  # 2^53 + 1 is read as 2^53
     if large.any():
         frame, identity = boxes[large][0, :2]
-        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers above 2^53 are not exact")
+        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers from 2^53 on are not exact")
     odd = (boxes[:, :2] != np.round(boxes[:, :2])).any(axis=1) | (boxes[:, 0] < 1)
     if odd.any():
         frame, identity = boxes[odd][0, :2]

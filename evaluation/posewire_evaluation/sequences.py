@@ -165,8 +165,8 @@ class PoseFrame:
         inverted = (self.boxes[:, 2:] < self.boxes[:, :2]).any(axis=1)
         if inverted.any():
             return f"the box of the person with id {self.ids[inverted][0]} has a width or height below 0"
-        if not all(np.isfinite(region).all() for region in self.ignore_regions):
-            return "a corner of an ignore region is NaN or infinite"
+        if not all((np.abs(region) <= LARGEST).all() for region in self.ignore_regions):
+            return "a corner of an ignore region is NaN, infinite or beyond 2^53"
         return None
 
 

@@ -20,6 +20,7 @@ from posewire_benchmark.load.interference import (
     run_interference,
 )
 from posewire_benchmark.load.options import LoadOptions
+from posewire_benchmark.load.records import Outcome
 from posewire_benchmark.load.result import LoadResult
 from posewire_benchmark.load.scaling import ScalingOptions, ScalingRound, run_scaling
 from posewire_benchmark.load.statistics import median_ratio, shortcomings_of
@@ -89,8 +90,9 @@ def test_many_against_one_where_no_round_counts() -> None:
 class Shared(SimulatedRig):
     """A rig of several callers, whom a hostile one slows down."""
 
-    def __init__(self, options: LoadOptions) -> None:
+    def __init__(self, options: LoadOptions, attacked_s: float) -> None:
         super().__init__(options, 0.0)
+        self._attacked_s = attacked_s
         self.callers: list[int] = []
         self.attacked: list[bool] = []
         self.is_attacked = False
@@ -101,31 +103,55 @@ class Shared(SimulatedRig):
 
     async def measure(self, **load: Any) -> LoadResult:
         self.attacked.append(self.is_attacked)
-        self._service_s = 0.03 if self.is_attacked else 0.02
+        self._service_s = self._attacked_s if self.is_attacked else 0.02
         return await super().measure(**load)
 
 
-async def test_the_ratio_beside_a_hostile_client_is_of_the_latency_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Attack:
-        async def begun(self) -> None:
-            rig.is_attacked = True
+class Attack:
+    def __init__(self, rig: Shared) -> None:
+        self._rig = rig
 
-        async def stop(self) -> HostileReport:
-            rig.is_attacked = False
-            return HostileReport(attacks=7, cores=0.5)
+    async def begun(self) -> None:
+        self._rig.is_attacked = True
 
+    async def stop(self) -> HostileReport:
+        self._rig.is_attacked = False
+        return HostileReport(attacks=7, cores=0.5)
+
+
+async def interfered(rig: Shared, monkeypatch: pytest.MonkeyPatch) -> Interference:
     @asynccontextmanager
     async def attack(*_: object) -> AsyncIterator[Attack]:
-        yield Attack()
+        yield Attack(rig)
 
     monkeypatch.setattr(interference, "_attack", attack)
-    rig = Shared(LoadOptions(fps=10.0, seconds=1.0, warm_up_s=0.0))
-    found = await run_interference(rig, InterferenceOptions(load=rig.options, rounds=2))  # type: ignore[arg-type]
+    return await run_interference(rig, InterferenceOptions(load=rig.options, rounds=2))  # type: ignore[arg-type]
+
+
+async def test_the_ratio_beside_a_hostile_client_is_of_the_latency_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Shared(LoadOptions(fps=10.0, seconds=1.0, warm_up_s=0.0), 0.03)
+    found = await interfered(rig, monkeypatch)
     assert [(each.without_p95_ms, each.with_p95_ms) for each in found.rounds] == [pytest.approx((20, 30))] * 2
     assert found.ratio == pytest.approx(1.5)
     assert rig.attacked == [False, True, True, False]  # what drifts favours neither
     assert rig.callers == [1, 2, 3, 4]  # so that nobody pays for what another one opened
     assert "flood: p95 of the others is 1.50 of what it was" in found.as_text()
+
+
+async def test_frames_that_a_hostile_client_costs_do_not_make_the_others_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Shared):
+        """Every other frame fails at once, so that the rest is as fast as ever."""
+
+        async def record(self, **load: Any) -> Measured:
+            measured = await super().record(**load)
+            if self.is_attacked:
+                measured.records["outcome"][::2] = Outcome.FAILED
+            return measured
+
+    found = await interfered(Failing(LoadOptions(fps=10.0, seconds=1.0, warm_up_s=0.0), 0.02), monkeypatch)
+    assert [each.ratio for each in found.rounds] == [pytest.approx(1)] * 2
+    told = "50% of the frames were dropped or failed beside it, so a p95 of results is too low"
+    assert found.shortcomings == (f"no valid round; {told}",)
 
 
 def test_beside_a_hostile_client_where_no_round_counts() -> None:

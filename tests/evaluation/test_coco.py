@@ -147,6 +147,7 @@ def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         (_set("bbox", [1.0, 2.0, 3.0, None]), r"`bbox` holds something that is not a number"),
         (_set("bbox", [1.0, 2.0, -3.0, 4.0]), r"width and height cannot be below 0"),
         (_set("image_id", True), r"is not a valid id"),
+        (_set("keypoints", [-(2**32), 1, 2] * 17), r"`keypoints` holds -4294967296: .* at most 2\^30 pixels"),
     ],
 )
 def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], 
         (_set("keypoints", [0.0] * 45), r"annotation 2 .*: `keypoints` is not a list of 51 numbers"),
         # With each of the following pycocotools gives other numbers, or breaks off.
         (_set("id", 0), r"annotation 0 .*: ids of annotations must be whole numbers from 1 to"),
-        (_set("id", 10**400), r"ids of annotations must be whole numbers from 1 to"),
+        (_set("id", 10**400), r"one of `annotations` has the id 10+; ids are whole numbers below 2\^63"),
         (_set("id", 1), r"gt\.json: two of `annotations` have the id 1"),
         (_set("image_id", 77), r"annotation 2 \(image 77\): the image is not in `images`"),
         (_set("category_id", 9), r"annotation 2 .*: the category 9 is not in `categories`"),
@@ -178,6 +179,7 @@ def test_faulty_results_are_refused(change: Callable[[dict[str, Any]], object], 
         (_set("iscrowd", 300), r"`iscrowd` is 300, 0 or 1 is needed"),
         (_set("area", 10**400), r"the area is 1000"),  # no float, and no integer of numpy's
         (_set("bbox", [1.0, 2.0, 10**30, 4.0]), r"`bbox` holds something that is not a number"),
+        (_set("keypoints", [2**31, 1, 2] * 17), r"`keypoints` holds 2147483648: .* at most 2\^30 pixels"),
         (_set("keypoints", [0.0] * 51), r"`num_keypoints` is \d+, but 0 of the `keypoints` are labelled"),
     ],
 )
@@ -239,6 +241,7 @@ def test_what_is_not_scored_changes_nothing(first: dict[str, Any], kinds: Sequen
         ("seven", "some ids of `{part}` are text, as 'seven', and some are numbers"),
         (None, "one of `{part}` has the id None"),
         (7.5, "one of `{part}` has the id 7.5"),
+        (2**63, "one of `{part}` has the id 9223372036854775808; ids are whole numbers below 2.63"),
     ],
 )
 def test_ids_are_of_one_kind(part: str, odd: object, said: str, tmp_path: Path) -> None:

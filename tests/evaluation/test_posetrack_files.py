@@ -225,6 +225,7 @@ BAD_2018 = [
     (_set("images.0.ignore_regions_x", []), "frame 0: its list of ignore regions is faulty"),
     (_set("images.0.ignore_regions_x", [[0.0, 9.0]]), "frame 0: its list .* is faulty: there are not as many x as y"),
     (_square(9.0, float("nan")), "frame 0: a corner of an ignore region is NaN"),
+    (_square(9.0, 1e300), "frame 0: a corner of an ignore region is .* beyond 2"),
     (_set("images.2.file_name", KeyError), "image 10000010002 has no `file_name`"),
     (_set("annotations.2.bbox_head", list("abcd")), "frame 2: annotation 2 is faulty: could not convert"),
     (

@@ -397,6 +397,14 @@ def test_what_is_wrong_is_found_before_anything_is_tracked(spoil: Any, said: str
     assert said in result.stderr
 
 
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_the_truth_is_no_prediction_and_stays(flags: list[str], data: Path) -> None:
+    (data / "dt").symlink_to(data / "gt")
+    result = run(data, NOBODY, *flags)
+    assert result.exit_code == 2
+    assert f"would overwrite {data / 'gt' / '000001_folder.json'}, the ground truth" in result.stderr
+
+
 def test_without_a_server_nothing_is_written(data: Path) -> None:
     result = run(data, NOBODY)
     assert result.exit_code == 1

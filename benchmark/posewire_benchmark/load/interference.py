@@ -30,6 +30,8 @@ __all__ = [
 
 
 _BEGIN_TIMEOUT_S = 60.0
+# Latency is that of results. If more frames are dropped or failed, the p95 of all frames has no value.
+_MOST_WITHOUT_RESULT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +155,15 @@ def _round(alone: LoadResult, beside: LoadResult, hostile: HostileReport) -> Int
     without = None if alone.latency is None else alone.latency.p95
     with_it = None if beside.latency is None else beside.latency.p95
     ratio = None if without is None or with_it is None else with_it / without
-    return InterferenceRound(without, with_it, ratio, hostile, alone.faults + beside.faults)
+    faults = _faults(alone, "without the hostile client") + _faults(beside, "beside it")
+    return InterferenceRound(without, with_it, ratio, hostile, faults)
+
+
+def _faults(result: LoadResult, when: str) -> tuple[str, ...]:
+    share = (result.frames.dropped + result.frames.failed) / max(result.frames.due, 1)
+    if share <= _MOST_WITHOUT_RESULT:
+        return result.faults
+    return (*result.faults, f"{share:.0%} of the frames were dropped or failed {when}, so a p95 of results is too low")
 
 
 async def _beside(others: LoadRig, attacker: LoadRig, kind: HostileKind) -> tuple[LoadResult, HostileReport]:

@@ -26,7 +26,7 @@ from posewire.cli.evaluation_data import (
 )
 from posewire.cli.failures import UsageError, expected_failures, say
 from posewire.cli.options import FlowFlag, QuietFlag
-from posewire.cli.outputs import make_folder
+from posewire.cli.outputs import check_folder, make_folder
 from posewire.cli.progress import bar
 
 __all__ = ["AblateJob", "SetsJob", "app", "run_ablate", "run_sets"]
@@ -78,7 +78,7 @@ def run_ablate(job: AblateJob) -> None:
     """Measure all rows for all networks, print and write the table.
 
     Raises:
-        CommandError: the extras are not installed, or the folder cannot be created.
+        CommandError: the extras are not installed, or a folder cannot be created.
         EvaluationError: the data cannot be used; the message names file and frame.
         UsageError: unknown bundle, detector, flow estimator or device, or the same combination twice.
     """
@@ -88,6 +88,8 @@ def run_ablate(job: AblateJob) -> None:
         from posewire_evaluation.ablation.variants import TABLE_5
 
         make_folder(job.out_dir)
+        if job.cache_dir is not None:
+            check_folder(job.cache_dir)
         sequences, choices = open_data(job.data, quiet=job.quiet)
         try:
             choices = with_unique_names(choices)
@@ -110,7 +112,7 @@ def run_sets(job: SetsJob) -> None:
     """Run every tracker on every set with every fault, print and write the tables.
 
     Raises:
-        CommandError: the extras are not installed, or the folder cannot be created.
+        CommandError: the extras are not installed, or a folder cannot be created.
         EvaluationError: a file of the cache is damaged.
         UsageError: a number is out of range.
     """
@@ -120,6 +122,8 @@ def run_sets(job: SetsJob) -> None:
         from posewire_evaluation.benchmark_sets.trackers import ALL_TRACKERS, SetSize
 
         make_folder(job.out_dir)
+        if job.cache_dir is not None:
+            check_folder(job.cache_dir)
         trackers = []
         for tracker in ALL_TRACKERS:
             missing = missing_package(tracker.name) if tracker.config is None else None

@@ -15,7 +15,7 @@ import typer
 from posewire import AsyncClient, TrackerSettings
 from posewire.cli.access import ServerAccess
 from posewire.cli.crew import Crew
-from posewire.cli.failures import CommandError, ExitStatus, say
+from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
 from posewire.cli.outputs import make_folder
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
@@ -102,7 +102,8 @@ def run_data_set(job: DataSetJob) -> None:
     A prediction appears when its sequence is complete, so that a stopped run can be resumed.
 
     Raises:
-        UsageError: existing predictions were made with other settings or networks, and `overwrite` is not set.
+        UsageError: existing predictions were made with other settings or networks, and `overwrite` is not set; or they
+            would take the place of the ground truth.
         CommandError: the folder of the predictions cannot be created, or a file in it is not a valid prediction.
         EvaluationError: a file or folder of the data set is missing or unusable.
     """
@@ -133,11 +134,13 @@ def run_data_set(job: DataSetJob) -> None:
 
 def _tasks(job: DataSetJob) -> list[_Task]:
     """All sequences, collected before anything is started: a missing picture is found at once, not after hours."""
-    sequences = enumerate(labelled_videos(job.videos, job.truth), start=1)
-    return [
-        _Task(truth, video, job.out / file.name, _sequence_name(truth, place))
-        for place, (file, truth, video) in sequences
-    ]
+    tasks = []
+    for place, (file, truth, video) in enumerate(labelled_videos(job.videos, job.truth), start=1):
+        out = job.out / file.name
+        if out.exists() and out.samefile(file):
+            raise UsageError(f"--out {job.out} would overwrite {file}, the ground truth; give another folder")
+        tasks.append(_Task(truth, video, out, _sequence_name(truth, place)))
+    return tasks
 
 
 def _is_done(task: _Task) -> bool:

@@ -28,7 +28,7 @@ from posewire.cli.evaluation_data import (
 )
 from posewire.cli.failures import expected_failures
 from posewire.cli.options import DetectorFlag, FlowFlag, OwnBundleFlag, QuietFlag
-from posewire.cli.outputs import make_folder
+from posewire.cli.outputs import check_folder, make_folder
 from posewire.cli.progress import Bar, bar
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run_tune(job: TuneJob) -> None:
     """Search, and print and write the results.
 
     Raises:
-        CommandError: the extras are not installed, or the folder cannot be created.
+        CommandError: the extras are not installed, or a folder cannot be created.
         EvaluationError: the data cannot be used; the message names file and frame.
         UsageError: unknown bundle, detector, flow estimator or device.
     """
@@ -90,6 +90,8 @@ def run_tune(job: TuneJob) -> None:
         from posewire_evaluation.ablation.search import Objective, search, write_search
 
         make_folder(job.out_dir)
+        if job.cache_dir is not None:
+            check_folder(job.cache_dir)
         with bar("searching", None, quiet=job.quiet) as progress:
             evaluate = _on_sets(job, progress) if job.data is None else _on_data(job, job.data, progress)
             found = search(evaluate, objective=Objective(job.objective.value), samples=job.samples, seed=job.seed)

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from posewire_evaluation.ablation.videos import Video
+from posewire_evaluation.errors import EvaluationError
+from posewire_evaluation.joint_matching import check_head_sizes
 from posewire_evaluation.sequence_videos import SequenceVideo, labelled_videos
 from posewire_evaluation.sequences import PoseSequence
 
@@ -43,10 +45,14 @@ def read_data_set(
         progress: called with the number of files read.
 
     Raises:
-        EvaluationError: something is missing or faulty; the message names file and frame.
+        EvaluationError: something is missing or faulty, which would otherwise be found when the networks have run; the
+            message names file and frame.
     """
     data_set = []
     for done, (_, sequence, video) in enumerate(labelled_videos(videos, truth), start=1):
+        check_head_sizes(sequence)
         data_set.append(LabelledVideo(sequence, video))
         progress(done)
+    if not any(frame.labelled for each in data_set for frame in each.truth.frames):
+        raise EvaluationError(f"{truth} has no frame with people, so there is nothing to score")
     return data_set

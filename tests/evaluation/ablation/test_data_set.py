@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,24 @@ def test_what_is_missing_is_said_with_what_was_looked_for(tmp_path: Path, data: 
         read_data_set(data[0], empty)
     with pytest.raises(EvaluationError, match="nowhere is not a folder"):
         read_data_set(tmp_path / "nowhere", data[1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda truth: truth["annotations"][-1].pop("bbox_head"), r"000003_synth\.json: frame 3: .* has no head box"),
+        (lambda truth: truth["annotations"].clear(), "has no frame with people"),
+    ],
+)
+def test_what_cannot_be_scored_is_found_before_the_networks_run(
+    spoil: Callable[[Any], object], said: str, data: tuple[Path, Path]
+) -> None:
+    (truth,) = data[1].glob("*.json")
+    content = json.loads(truth.read_text())
+    spoil(content)
+    truth.write_text(json.dumps(content))
+    with pytest.raises(EvaluationError, match=said):
+        read_data_set(*data)
 
 
 def test_a_truth_of_some_frames_does_not_say_how_a_video_counts(
@@ -105,6 +125,7 @@ def test_wrong_usage_is_status_2_and_says_what_is_right(arguments: list[str], sa
         (["--detector", "magic"], 2, "unknown detector 'magic'"),
         (["--detector", "onnx:missing.onnx"], 2, "missing.onnx does not exist"),
         (["--bundle", "nano", "--bundle", "nano"], 2, "the networks 'nano' are asked for twice"),
+        (["--cache", os.devnull], 1, "the folder /dev/null cannot be made or written to"),
         ([], 1, "no picture of frame 3"),
     ],
 )

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire.joints import JointSet
+from posewire.os_errors import reason_of
 from posewire_server.tracking import TrackerConfig, TrackerState
 
 __all__ = ["Snapshot", "Snapshots", "TokenRefused", "load_key"]
@@ -139,7 +140,13 @@ def load_key(file: Path | None) -> bytes:
             state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
             return load_key(state / "posewire" / "resume.key")
         except (OSError, RuntimeError) as error:  # the latter: there is no home folder
-            log.warning("no resume key can be kept (%s): streams cannot be resumed after a restart", error)
+            where = f"{error.filename}: " if isinstance(error, OSError) else ""
+            log.warning(
+                "no resume key can be kept (%s%s): streams cannot be resumed after a restart; name a file for it with "
+                "--resume-key",
+                where,
+                reason_of(error),
+            )
             return secrets.token_bytes(_KEY_BYTES)
     try:
         key = file.read_bytes()

@@ -149,10 +149,15 @@ def test_the_default_key_is_kept_in_the_state_directory(tmp_path: Path, monkeypa
     assert load_key(None) == (tmp_path / ".local" / "state" / "posewire" / "resume.key").read_bytes()
 
 
-def test_where_nothing_can_be_kept_the_server_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_kept_the_server_still_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert len(load_key(None)) == 32
+    key = tmp_path / "file" / "posewire" / "resume.key"
+    assert f"no resume key can be kept ({key}: Not a directory): " in caplog.text
+    assert caplog.text.endswith("name a file for it with --resume-key\n")
 
 
 def test_a_user_without_a_home_folder_has_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,13 +253,19 @@ async def _serve(config: ServerConfig) -> None:
     gc.freeze()
     try:
         if config.port_file is not None:
-            _write_whole(config.port_file, f"{server.port}\n")
+            try:
+                _write_whole(config.port_file, f"{server.port}\n")
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot write the port to {config.port_file}: {reason_of(error)}; give another --port-file"
+                ) from error
         await told_to_stop.wait()
     finally:
         await server.stop()
         gc.unfreeze()  # extension modules complain at exit about objects that were not freed
         if config.port_file is not None:
-            config.port_file.unlink(missing_ok=True)
+            with suppress(OSError):  # the server has done its work
+                config.port_file.unlink()
 
 
 async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:

@@ -97,7 +97,10 @@ class Snapshots:
         """
         signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._sign(body)):
-            raise TokenRefused("the token was not signed with this server's key, or was changed on its way")
+            raise TokenRefused(
+                "the token was not signed with this server's key, or was changed on its way; servers that continue "
+                "each other's streams need the same --resume-key"
+            )
         (length,) = struct.unpack_from("<I", body)
         header = json.loads(body[4 : 4 + length])
         if header["version"] != _VERSION:
@@ -109,7 +112,9 @@ class Snapshots:
                 f"more than {_CLOCK_SKEW_S:g} s do not take up each other's streams: synchronise them"
             )
         if age_s > self._lifetime_s:
-            raise TokenRefused(f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s")
+            raise TokenRefused(
+                f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s (resume_lifetime_s)"
+            )
         if header["joint_set"] != list(joint_set.names):
             raise TokenRefused("the token belongs to a stream whose pose network has other joints")
         if header["tracker"] != json.loads(json.dumps(_as_sent(config))):

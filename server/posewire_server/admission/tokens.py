@@ -199,7 +199,8 @@ class TokenFile:
             if not isinstance(error, OSError) or self._changes.unread(why):
                 log.error("the changed token file cannot be used, the tokens stay as they were: %s", why)
             return
-        if not grants and self._callers and time.time() - written_s < _SETTLED_AFTER_S:
+        # A time far in the future, of a clock that was wrong, must not keep withdrawn tokens valid until then.
+        if not grants and self._callers and abs(time.time() - written_s) < _SETTLED_AFTER_S:
             self._changes.unread("")  # rewriting a file begins with an empty one
             return
         # Callers whose grant is unchanged keep their rate limits' state.

@@ -222,7 +222,8 @@ class Exchange:
             resume = self.resume_point
             how = "open another stream, with resume=" if resume else "open another stream; ids start anew"
             return StreamDrained(
-                f"the server is going away and has ended the stream {self.call.info.stream_id}; {how}",
+                f"the server has drained the stream {self.call.info.stream_id}: it is about to stop, or the stream was "
+                f"open or idle for too long, or its token has changed; {how}",
                 unanswered=self._ledger.unanswered,
                 resume=resume,
             )

@@ -22,8 +22,14 @@ from posewire.errors import (
 __all__ = ["error_from_status"]
 
 _DETAILS_KEY = "grpc-status-details-bin"
-# What gRPC says if nothing listens at the address, or if the client rejects the server's certificate.
-_NOT_FOR_WANT_OF_A_CERTIFICATE = ("Connection refused", "CERTIFICATE_VERIFY_FAILED")
+# What gRPC says if nothing listens at the address.
+_NOBODY_LISTENS = "Connection refused"
+# What gRPC says if the client rejects the server's certificate, and what to do.
+_UNTRUSTED = {
+    "CERTIFICATE_VERIFY_FAILED": "give the authority that signed the server's certificate (TlsSettings(ca=); --ca), or "
+    "renew the certificate if it has expired",
+    "Hostname Verification": "connect to a name or an address in the subjectAltName of the server's certificate",
+}
 # In the status of a call whose server went away behind a proxy.
 _CUT_OFF = "RST_STREAM"
 
@@ -77,12 +83,9 @@ def error_from_status(
     else:
         message = f"{doing} at {address}: {words} [{code.name}]"
     if kind in _REMEDIES and not reason:
-        message = f"{message}; {_REMEDIES[kind]}"
-        if (
-            is_anonymous
-            and kind is ConnectionFailed
-            and not any(each in words for each in _NOT_FOR_WANT_OF_A_CERTIFICATE)
-        ):
+        untrusted = next((remedy for said, remedy in _UNTRUSTED.items() if said in words), "")
+        message = f"{message}; {untrusted or _REMEDIES[kind]}"
+        if is_anonymous and kind is ConnectionFailed and not untrusted and _NOBODY_LISTENS not in words:
             message += ", or wants this client's certificate (TlsSettings(cert=, key=); --cert, --key)"
     if code is grpc.StatusCode.UNAUTHENTICATED:
         message += "; the token is what token= says (--token-file, POSEWIRE_TOKEN)"

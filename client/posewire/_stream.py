@@ -65,7 +65,7 @@ class AsyncTrackStream:
         SourceError: the source failed, or a camera stopped.
         ConnectionLost: no server was found to continue at; or, without reconnection, the connection or the server
             failed, or was silent for longer than `timeout_s`.
-        StreamDrained: the server is going away; only without reconnection.
+        StreamDrained: the server stops, or a limit ends the stream; only without reconnection.
         AccountingError: the server did not answer every frame exactly once.
         StreamBroken: the server at which the stream would resume has other joints; or a response is invalid.
         ServerRefused: the server ended the stream because of something it was sent.

@@ -15,7 +15,7 @@
     │       └── AccessDenied        credentials are missing or not sufficient
     ├── StreamBroken                a stream ended prematurely
     │   ├── ConnectionLost          the connection or the server failed, and no server was found to continue on
-    │   ├── StreamDrained           the server is shutting down; continue elsewhere
+    │   ├── StreamDrained           the server stops, or a limit ends the stream; continue in another
     │   └── AccountingError         the server did not answer for every frame exactly once
     └── FrameMissed                 raised by `FrameResult.raise_for_status()` only
         ├── FrameFailed             the frame could not be processed
@@ -154,7 +154,7 @@ class ConnectionLost(StreamBroken):
 
 
 class StreamDrained(StreamBroken):
-    """The server is shutting down and has finished with this stream.
+    """The server has finished with this stream: it stops, or the stream was open or idle for too long.
 
     Attributes:
         resume: lets another stream continue with the same ids; None if the server gave no token.

@@ -252,6 +252,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not self.host:
             raise ValueError("host is empty; use 127.0.0.1 for this machine only, 0.0.0.0 for every network")
+        if self.host.startswith("["):
+            raise ValueError(f"host is {self.host}; write an IPv6 address without brackets, e.g. ::1")
         for name in ("bundle", "detector", "flow", "device"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; leave it out for the default")

@@ -20,8 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire_server.config import SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
+from posewire_server.ranges import check_range
 
-__all__ = ["UnhealthyError", "ask"]
+__all__ = ["UnhealthyError", "ask", "main"]
 
 _STATUS = health_pb2.HealthCheckResponse.ServingStatus
 _OPTIONS = [("grpc.enable_http_proxy", 0)]  # ask this machine directly, even if the environment names a proxy
@@ -57,7 +58,7 @@ def ask(config: ServerConfig, service: str = "", timeout_s: float = 5.0) -> None
             ) from error
         raise UnhealthyError(f"{address} gave no answer: {error.code().name}: {error.details()}") from error
     except OSError as error:
-        raise UnhealthyError(f"{address} cannot be reached: {error}") from error
+        raise UnhealthyError(f"{address} cannot be reached: {error.strerror or error}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise UnhealthyError(f"{address} says {_STATUS.Name(answer.status)}")
 
@@ -76,45 +77,53 @@ def _reachable(host: str) -> str:
 def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.Channel:
     if security.tls_cert is None or security.tls_key is None:
         return grpc.insecure_channel(address, _OPTIONS)
-    shown = (security.tls_cert, security.tls_key) if security.client_ca is not None else None
-    name = _name_in_certificate(address, security.tls_cert, shown, timeout_s)
-    chain, key = (file.read_bytes() for file in shown) if shown is not None else (None, None)
+    shown = (security.tls_key, security.tls_cert) if security.client_ca is not None else ()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust the certificate itself, without its issuer
+    context.set_alpn_protocols(["h2"])
+    try:
+        trusted, *key_and_chain = (file.read_bytes() for file in (security.tls_cert, *shown))
+        context.load_verify_locations(security.tls_cert)
+        if shown:
+            context.load_cert_chain(security.tls_cert, security.tls_key, password=lambda: b"")
+    except ssl.SSLError as error:
+        files = ", ".join(map(str, dict.fromkeys((security.tls_cert, *shown))))
+        raise UnhealthyError(f"the certificate cannot be used ({error.reason or error}): {files}") from error
+    except OSError as error:
+        raise UnhealthyError(f"cannot read {error.filename}: {error.strerror}") from error
+    name = _name_in_certificate(address, context, timeout_s)
     return grpc.secure_channel(
         address,
-        grpc.ssl_channel_credentials(
-            root_certificates=security.tls_cert.read_bytes(), private_key=key, certificate_chain=chain
-        ),
+        grpc.ssl_channel_credentials(trusted, *key_and_chain),
         options=[*_OPTIONS, ("grpc.ssl_target_name_override", name)],
     )
 
 
-def _name_in_certificate(address: str, cert: Path, shown: tuple[Path, Path] | None, timeout_s: float) -> str:
+def _name_in_certificate(address: str, context: ssl.SSLContext, timeout_s: float) -> str:
     """A name in the server's certificate. Python's `ssl` reads certificates only from a connection.
 
     The connection looks like a client's to the server, so that nothing is logged.
 
     Args:
         address: of the server.
-        cert: the certificate that it must present.
-        shown: certificate and key to present; None: none.
+        context: what the server must present, and what to present to it.
         timeout_s: for connecting, and for each wait.
 
     Raises:
         OSError: no connection, or the server presents another certificate (for example during a renewal).
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust the certificate itself, without its issuer
-    context.load_verify_locations(cert)
-    context.set_alpn_protocols(["h2"])
-    if shown is not None:
-        context.load_cert_chain(*shown)
     host, _, port = address.rpartition(":")
     with (
         socket.create_connection((host.strip("[]"), int(port)), timeout_s) as plain,
         context.wrap_socket(plain) as encrypted,
     ):
-        encrypted.recv(1)  # the server speaks first, once the handshake is done; it logs an earlier hang-up as an error
+        # The server speaks first, once the handshake is done; it logs an earlier hang-up as an error.
+        if not encrypted.recv(1):
+            raise OSError(
+                "it ends the handshake; if it requires client certificates, set client_ca here too, and let those "
+                "authorities sign the server's own certificate, which this check presents"
+            )
         names: Any = (encrypted.getpeercert() or {}).get("subjectAltName", ())
     for kind, name in names:  # there may also be URIs and others, which clients do not connect to
         if kind == "DNS":
@@ -137,6 +146,10 @@ def main(
     """Ask the server on this machine for its health; exit status 0 if it is SERVING."""
     # Whether `insecure` is needed is for the server to check: it may have been given as a flag.
     flags = {"port": port, "security.insecure": True}
+    try:
+        check_range("--timeout-s", timeout_s, 0.1, 3600)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     try:
         ask(load_config(file=config, environment=os.environ, flags=flags), service, timeout_s)
     except (ConfigError, UnhealthyError) as error:

@@ -199,6 +199,13 @@ def _start(config: ServerConfig) -> None:
             file=sys.stderr,
         )
         raise typer.Exit(1) from None
+    except ImportError as error:
+        print(
+            f"posewire: the server cannot start: a library cannot be loaded ({error}); install it, or the package that "
+            "needs it anew",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1) from None
     set_up_logging(config.log_level, config.log_format)
     try:
         run(config)

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +18,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from posewire.os_errors import reason_of
 from posewire.v1 import pose_tracking_service_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
 from posewire_server.admission.access import AccessControl
@@ -167,10 +169,11 @@ class PoseServer:
             else:
                 self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
         except RuntimeError as error:
-            of_the_key = "" if credentials is None else "; or gRPC cannot use the TLS key: use RSA, P-256 or P-384"
+            of_the_key = "" if credentials is None else " or the TLS key: use RSA, P-256 or P-384"
+            why = await asyncio.to_thread(_why_not, self._config.host, self._config.port)
             raise ConfigError(
-                f"cannot listen on {host}:{self._config.port}: the port is taken, or the host is not an address of "
-                f"this machine; choose another one (--port 0 takes a free port){of_the_key}"
+                f"cannot listen on {host}:{self._config.port}: {why or f'gRPC cannot use this address{of_the_key}'}; "
+                "choose another --port (0: any free one), or another --host"
             ) from error
         networks = self._pipeline.networks
         describe_server(self.metrics, self._pipeline, self.service.places)
@@ -250,13 +253,19 @@ async def _serve(config: ServerConfig) -> None:
     gc.freeze()
     try:
         if config.port_file is not None:
-            _write_whole(config.port_file, f"{server.port}\n")
+            try:
+                _write_whole(config.port_file, f"{server.port}\n")
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot write the port to {config.port_file}: {reason_of(error)}; give another --port-file"
+                ) from error
         await told_to_stop.wait()
     finally:
         await server.stop()
         gc.unfreeze()  # extension modules complain at exit about objects that were not freed
         if config.port_file is not None:
-            config.port_file.unlink(missing_ok=True)
+            with suppress(OSError):  # the server has done its work
+                config.port_file.unlink()
 
 
 async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:
@@ -278,6 +287,18 @@ async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio
     finally:
         stopping.cancel()
         starting.cancel()
+
+
+def _why_not(host: str, port: int) -> str:
+    """Why the system does not let a program listen on an address, which gRPC does not say; empty if it does."""
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+                probe.bind(address)
+    except OSError as error:
+        return reason_of(error)
+    return ""
 
 
 def _call_at_end_of_input(callback: Callable[[], object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -37,14 +38,19 @@ async def tracked(client: AsyncClient) -> int:
 
 
 async def test_tls(authority: Authority, identity: Identity) -> None:
-    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key)
-    async with running_server(server_config(security=security), networks()) as address:
-        async with AsyncClient(address, tls=TlsSettings(ca=authority.cert)) as client:
+    security, trusting = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key), TlsSettings(ca=authority.cert)
+    config = dataclasses.replace(server_config(security=security), host="0.0.0.0")
+    async with running_server(config, networks()) as listening:
+        address = listening.replace("0.0.0.0", "127.0.0.1")
+        async with AsyncClient(address, tls=trusting) as client:
             assert await tracked(client) == 3
         # It trusts no authority that has signed the server's certificate.
         async with AsyncClient(address, tls=TlsSettings(), timeout_s=5) as distrustful:
-            with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
+            with pytest.raises(posewire.ConnectionFailed, match=r"\); give the authority that signed .* has expired$"):
                 await distrustful.server_info()
+        async with AsyncClient(address.replace("127.0.0.1", "127.0.0.2"), tls=trusting, timeout_s=5) as elsewhere:
+            with pytest.raises(posewire.ConnectionFailed, match=r"\); connect to a name .* server's certificate$"):
+                await elsewhere.server_info()
         async with AsyncClient(address, timeout_s=5) as plain:
             with pytest.raises(posewire.ConnectionFailed, match="whether the server uses TLS"):
                 await plain.server_info()

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from posewire_server.config import SecurityConfig, ServerConfig
-from posewire_server.healthcheck import UnhealthyError, ask
+from posewire_server.healthcheck import UnhealthyError, ask, main
 from posewire_server.observability.health import HEALTH_NAMES
 from posewire_server.server import PoseServer
 from tests.integration.certificates import Authority, Identity
@@ -124,6 +126,33 @@ async def test_another_certificate_is_not_trusted(identity: Identity, tmp_path: 
         await server.stop()
 
 
+async def test_a_server_that_wants_another_certificate_is_told(identity: Identity, tmp_path: Path) -> None:
+    tls = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key)
+    other = Authority(tmp_path, "other")
+    server = await PoseServer.start(_config(dataclasses.replace(tls, client_ca=other.cert)), networks())
+    try:
+        for asked in (tls, dataclasses.replace(tls, client_ca=other.cert)):
+            with pytest.raises(UnhealthyError, match=r"if it requires client certificates, set client_ca"):
+                await _ask(_config(asked, server.port))
+    finally:
+        await server.stop()
+
+
+def test_certificates_that_cannot_be_used_are_named(identity: Identity, tmp_path: Path) -> None:
+    missing, locked, text = (tmp_path / name for name in ("missing.pem", "locked.key", "text.pem"))
+    run = ["openssl", "ec", "-in", identity.key, "-aes128", "-passout", "pass:secret", "-out", locked]
+    subprocess.run(run, check=True, capture_output=True, timeout=60)
+    text.write_text("no certificate")
+    for cert, key, message in (
+        (missing, identity.key, rf"cannot read {missing}: No such file or directory$"),
+        (identity.cert, missing, rf"cannot read {missing}: No such file or directory$"),
+        (text, identity.key, rf"the certificate cannot be used \(.*\): {text}, "),
+        (identity.cert, locked, rf"the certificate cannot be used \(.*\): .*, {locked}$"),  # asks for no password
+    ):
+        with pytest.raises(UnhealthyError, match=message):
+            ask(_config(SecurityConfig(tls_cert=cert, tls_key=key, client_ca=identity.cert)))
+
+
 async def test_the_program_takes_its_port_from_the_settings() -> None:
     server = await PoseServer.start(_config(), networks())
     settings = {"POSEWIRE_SERVER_PORT": str(server.port), "POSEWIRE_SERVER_HOST": "0.0.0.0"}
@@ -135,6 +164,12 @@ async def test_the_program_takes_its_port_from_the_settings() -> None:
     gone = await asyncio.to_thread(_program, settings)
     assert gone.returncode == 1
     assert "UNAVAILABLE" in gone.stderr
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_that_is_none(timeout_s: float) -> None:
+    with pytest.raises(typer.BadParameter, match=r"--timeout-s is .*; it must lie in 0.1..3600"):
+        main(port=1, service="", timeout_s=timeout_s)
 
 
 def _program(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -184,6 +184,24 @@ def test_what_keeps_a_server_from_starting_is_said_in_one_line(flags: list[str],
     assert done.stderr.count("\n") == 1
 
 
+def test_a_port_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    port_file = tmp_path / "file" / "port"
+    command = _command("--log-level", "error", "--port", "0", "--port-file", str(port_file), module=_WITHOUT_NETWORKS)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=_ROOT)
+    says = f"the server cannot start: cannot write the port to {port_file}: Not a directory; give another --port-file"
+    assert (done.returncode, done.stderr) == (1, f"posewire: {says}\n")
+
+
+def test_a_library_that_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(_command(), capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("posewire: the server cannot start: a library cannot be loaded (libgomp.so.1: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_mistyped_bundle_does_not_wait_for_torch() -> None:
     command = [sys.executable, "-X", "importtime", *_command("--bundle", "colossal")[1:]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -198,5 +216,5 @@ def test_a_port_that_is_taken(taken_port: int) -> None:
     environment = {**os.environ, "GRPC_VERBOSITY": "NONE"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=_ROOT)
     assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{taken_port}" in done.stderr
+    assert f"cannot listen on 127.0.0.1:{taken_port}: Address already in use; choose another --port" in done.stderr
     assert "Traceback" not in done.stderr

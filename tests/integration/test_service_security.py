@@ -177,7 +177,7 @@ async def test_certificates_that_cannot_be_used(
 async def test_a_key_that_grpc_cannot_use_is_not_blamed_on_the_port_alone(authority: Authority) -> None:
     foreign = authority.issue("foreign", curve="secp256k1")
     security = SecurityConfig(tls_cert=foreign.cert, tls_key=foreign.key)
-    with pytest.raises(ConfigError, match="or gRPC cannot use the TLS key: use RSA, P-256 or P-384"):
+    with pytest.raises(ConfigError, match="gRPC cannot use this address or the TLS key: use RSA, P-256 or P-384"):
         async with running_server(server_config(security=security), networks()):
             pass
 

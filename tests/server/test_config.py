@@ -16,6 +16,7 @@ from posewire_server.tracking import TrackerConfig
         (ServerConfig, {"port": 65536}, "port is 65536"),  # above the last port
         (ServerConfig, {"drain_grace_s": math.nan}, "drain_grace_s is nan"),  # compares false with everything
         (ServerConfig, {"host": ""}, "host is empty"),  # gRPC would listen everywhere
+        (ServerConfig, {"host": "[::1]"}, r"host is \[::1\]; write an IPv6 address without brackets"),
         (ServerConfig, {"bundle": ""}, "bundle is empty"),
         (LimitsConfig, {"max_streams": 0}, "max_streams is 0"),  # a server for nobody
         (LimitsConfig, {"max_openings_per_s": 0}, "max_openings_per_s is 0"),  # who comes second would wait for ever

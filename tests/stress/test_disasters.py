@@ -132,4 +132,4 @@ async def test_sigterm_under_load(mortal: ServerProcess, streams: int) -> None:
     print(f"\n{streams} streams; gone {gone_after_s:.2f} s after SIGTERM")
     assert mortal.exit_status == 0
     assert gone_after_s < 3.0  # usually a tenth of that
-    assert ["the server is going away" in ending for ending in endings] == [True] * streams
+    assert ["the server has drained the stream" in ending for ending in endings] == [True] * streams

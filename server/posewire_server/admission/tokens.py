@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from posewire.os_errors import reason_of
 from posewire_server.admission.rates import RateLimit
 from posewire_server.config import LEAST_FRAME_PIXELS, LimitsConfig
 from posewire_server.errors import NotAuthenticated
@@ -193,11 +194,13 @@ class TokenFile:
         try:
             grants, written_s = _read(self._file), self._file.stat().st_mtime
         except (OSError, ValueError) as error:
+            why = f"{self._file}: {reason_of(error)}" if isinstance(error, OSError) else str(error)
             # An invalid file stays invalid until it changes; an unreadable one may become readable at any time.
-            if not isinstance(error, OSError) or self._changes.unread(str(error)):
-                log.error("the changed token file cannot be used, the tokens stay as they were: %s", error)
+            if not isinstance(error, OSError) or self._changes.unread(why):
+                log.error("the changed token file cannot be used, the tokens stay as they were: %s", why)
             return
-        if not grants and self._callers and time.time() - written_s < _SETTLED_AFTER_S:
+        # A time far in the future, of a clock that was wrong, must not keep withdrawn tokens valid until then.
+        if not grants and self._callers and abs(time.time() - written_s) < _SETTLED_AFTER_S:
             self._changes.unread("")  # rewriting a file begins with an empty one
             return
         # Callers whose grant is unchanged keep their rate limits' state.

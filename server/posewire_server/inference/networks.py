@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import cv2
@@ -16,6 +17,8 @@ from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_server.config import ServerConfig
 
 __all__ = ["ModelNames", "Networks", "load_networks"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def load_networks(config: ServerConfig) -> Networks:
     """Load the bundle that the configuration names.
 
     Raises:
-        ValueError: unknown bundle, device, detector or flow, or faulty weights; the message says what to do.
+        ValueError: unknown bundle, device, detector or flow, faulty weights, or a runtime that fails on them, for
+            example because memory is short; the message says what to do.
         OSError: a file of it cannot be read.
     """
     if config.threads:
@@ -67,16 +71,24 @@ def load_networks(config: ServerConfig) -> Networks:
     detector = config.detector
     if detector == "auto":
         detector = "bundle" if manifest.detector is not None else "none"
-    bundle = load_bundle(
-        config.bundle,
-        device=config.device,
-        detector=detector,
-        flow=config.flow,
-        runtime=config.runtime,
-        precision=config.precision,
-        flip_test=config.flip_test,
-        people=config.limits.max_people,
-    )
+    try:
+        bundle = load_bundle(
+            config.bundle,
+            device=config.device,
+            detector=detector,
+            flow=config.flow,
+            runtime=config.runtime,
+            precision=config.precision,
+            flip_test=config.flip_test,
+            people=config.limits.max_people,
+        )
+    except (RuntimeError, MemoryError) as error:  # of torch and OpenVINO
+        log.debug("the networks cannot be loaded", exc_info=True)
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"the networks cannot be loaded ({why}); if memory is short, free some, or choose another --device, "
+            "--runtime or --bundle"
+        ) from error
     if bundle.runtime == "openvino":
         # What is left for torch is small; its idle threads would spin on the cores that the networks need.
         torch.set_num_threads(1)

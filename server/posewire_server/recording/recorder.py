@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
 
+from posewire.os_errors import reason_of
 from posewire.v1 import track_pb2
 from posewire_server.observability.logs import facts
 from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, begin, pack, pack_json
@@ -165,7 +166,7 @@ class Recorder:
         log.info("stream recorded", extra=facts(file=whole, reason=reason, stream=file.stream_id))
 
     def _give_up(self, file: RecordingFile, error: Exception) -> None:
-        log.warning("a recording ends: %s", error, extra=facts(file=str(file.path)))
+        log.warning("a recording ends: %s", reason_of(error), extra=facts(file=str(file.path)))
         file.ended = True
         self._writing.pop(file.path, None)
         if file.output is not None:
@@ -186,7 +187,7 @@ class Recorder:
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
-                    log.warning("an old recording cannot be deleted: %s", error)
+                    log.warning("%s, an old recording, cannot be deleted: %s", path, reason_of(error))
                     continue
                 log.info("an old recording was deleted to make room", extra=facts(file=str(path)))
                 self._total_bytes -= size

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire.joints import JointSet
+from posewire.os_errors import reason_of
 from posewire_server.tracking import TrackerConfig, TrackerState
 
 __all__ = ["Snapshot", "Snapshots", "TokenRefused", "load_key"]
@@ -96,7 +97,10 @@ class Snapshots:
         """
         signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._sign(body)):
-            raise TokenRefused("the token was not signed with this server's key, or was changed on its way")
+            raise TokenRefused(
+                "the token was not signed with this server's key, or was changed on its way; servers that continue "
+                "each other's streams need the same --resume-key"
+            )
         (length,) = struct.unpack_from("<I", body)
         header = json.loads(body[4 : 4 + length])
         if header["version"] != _VERSION:
@@ -108,7 +112,9 @@ class Snapshots:
                 f"more than {_CLOCK_SKEW_S:g} s do not take up each other's streams: synchronise them"
             )
         if age_s > self._lifetime_s:
-            raise TokenRefused(f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s")
+            raise TokenRefused(
+                f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s (resume_lifetime_s)"
+            )
         if header["joint_set"] != list(joint_set.names):
             raise TokenRefused("the token belongs to a stream whose pose network has other joints")
         if header["tracker"] != json.loads(json.dumps(_as_sent(config))):
@@ -139,7 +145,13 @@ def load_key(file: Path | None) -> bytes:
             state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
             return load_key(state / "posewire" / "resume.key")
         except (OSError, RuntimeError) as error:  # the latter: there is no home folder
-            log.warning("no resume key can be kept (%s): streams cannot be resumed after a restart", error)
+            where = f"{error.filename}: " if isinstance(error, OSError) else ""
+            log.warning(
+                "no resume key can be kept (%s%s): streams cannot be resumed after a restart; name a file for it with "
+                "--resume-key",
+                where,
+                reason_of(error),
+            )
             return secrets.token_bytes(_KEY_BYTES)
     try:
         key = file.read_bytes()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from posewire_models.detectors.letterboxed import LetterboxedDetector
 from posewire_models.frames import Frame
@@ -23,6 +24,17 @@ from posewire_server.inference.networks import load_networks
 def test_what_does_not_exist(settings: dict[str, str], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         load_networks(ServerConfig(**settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory.\n Tried to allocate"), MemoryError()])
+def test_a_runtime_that_fails_is_no_fault_of_the_server(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("posewire_server.inference.networks.load_bundle", fail)
+    says = r"the networks cannot be loaded \((CUDA out of memory. Tried to allocate|MemoryError)\); if memory is short"
+    with pytest.raises(ValueError, match=says):
+        load_networks(ServerConfig())
 
 
 def test_the_default_bundle() -> None:

@@ -81,7 +81,7 @@ def test_tokens_grow_old(now_s: float, accepted: bool) -> None:
     if accepted:
         box.redeem(_token(), _CONFIG, COCO17)
     else:
-        with pytest.raises(TokenRefused, match=r"accepted for 60 s|synchronise them"):
+        with pytest.raises(TokenRefused, match=r"accepted for 60 s \(resume_lifetime_s\)|synchronise them"):
             box.redeem(_token(), _CONFIG, COCO17)
 
 
@@ -113,7 +113,7 @@ def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.Mo
 def test_no_byte_can_be_changed(place: int, flip: int) -> None:
     token = bytearray(_STABLE)
     token[place % len(token)] ^= flip
-    with pytest.raises(TokenRefused, match="not signed"):
+    with pytest.raises(TokenRefused, match=r"not signed.* need the same --resume-key"):
         Snapshots(_KEY, 60, lambda: 1000.0).redeem(bytes(token), _CONFIG, COCO17)
 
 
@@ -127,7 +127,7 @@ def test_anything_else_is_refused(token: bytes) -> None:
 
 
 def test_another_key_does_not_do() -> None:
-    with pytest.raises(TokenRefused, match="not signed"):
+    with pytest.raises(TokenRefused, match=r"not signed.* need the same --resume-key"):
         Snapshots(bytes(32), 60, lambda: 1000.0).redeem(_token(), _CONFIG, COCO17)
 
 
@@ -149,10 +149,15 @@ def test_the_default_key_is_kept_in_the_state_directory(tmp_path: Path, monkeypa
     assert load_key(None) == (tmp_path / ".local" / "state" / "posewire" / "resume.key").read_bytes()
 
 
-def test_where_nothing_can_be_kept_the_server_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_kept_the_server_still_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert len(load_key(None)) == 32
+    key = tmp_path / "file" / "posewire" / "resume.key"
+    assert f"no resume key can be kept ({key}: Not a directory): " in caplog.text
+    assert caplog.text.endswith("name a file for it with --resume-key\n")
 
 
 def test_a_user_without_a_home_folder_has_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:

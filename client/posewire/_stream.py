@@ -190,16 +190,19 @@ class AsyncTrackStream:
         return await self._connections.first_answer(open_call, "opening a stream"), settings
 
     async def _open_source(self, source: SourceLike) -> Source:
-        """Open the source in a thread: cameras and addresses may take seconds."""
-        plan = self._plan
-        opening = self._workers.submit(
-            partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames)
-        )
+        """Open the source in a thread: cameras and addresses may take seconds.
+
+        The thread is its own: the frames of other streams must not wait for a camera that is off.
+        """
+        plan, opener = self._plan, Workers("posewire-opener", most=1)
+        opening = opener.submit(partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames))
         try:
             return await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_opened)  # a thread cannot be cancelled; nobody else closes what it opens
             raise
+        finally:
+            opener.close()
 
     # -- what is known about it ----------------------------------------------------------------------------------------
 

@@ -642,11 +642,12 @@ def test_credentials_stay_out_of_names(address: str, named: str, monkeypatch: py
     assert opened == [(address, named)]
 
 
-def test_an_address_that_stays_silent_is_given_up() -> None:
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{}/a.mp4", "rtsp://127.0.0.1:{}/1"])
+def test_an_address_that_stays_silent_is_given_up(address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(SourceError, match=r"nothing came for 0\.3 s"):
-            open_source(f"http://127.0.0.1:{port}/a.mp4", timeout_s=0.3)
+            open_source(address.format(port), timeout_s=0.3)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,13 @@ class VideoInput:
         self._begun = False
         self._closed = False
         self._in_use = threading.Lock()  # FFmpeg crashes if a container is read after closing or during it
+        begun_s = time.monotonic()
         try:
             self.container = av.open(address, format=format_name, options=options or {}, timeout=timeout_s)
         except (FFmpegError, OSError, ValueError) as error:
             # Not `from error`, here and below: FFmpeg's message contains the address, which may include a password.
-            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s)}") from None
+            waited_s = time.monotonic() - begun_s
+            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s, waited_s)}") from None
         try:
             self.stream = _video_stream(self.container, name)
         except SourceError:
@@ -242,11 +245,12 @@ def _video_stream(container: Any, name: str) -> Any:
     return videos[0]
 
 
-def _reason(error: Exception, timeout_s: float | None) -> str:
+def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file or device; check the name"
+    # Of a silent RTSP camera, FFmpeg says that its data are invalid.
+    if timeout_s is not None and (isinstance(error, av.error.ExitError) or waited_s >= timeout_s):
+        return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
     if isinstance(error, InvalidDataError):
         return "it is not a video that FFmpeg can read, or it is cut off"
-    if isinstance(error, av.error.ExitError) and timeout_s is not None:
-        return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
     return f"{reason_of(error)}; check the address and that the source is there"

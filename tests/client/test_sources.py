@@ -881,17 +881,22 @@ def test_an_item_that_is_no_picture_is_named(item: Any, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind"),
+    ("arguments", "kind", "words"),
     [
-        ({"source": 3.5}, SourceError),
-        ({"source": [], "fps": 0}, posewire.InvalidSettings),
-        ({"source": [], "fps": float("inf")}, posewire.InvalidSettings),
-        ({"source": [], "max_frames": 0}, posewire.InvalidSettings),
-        ({"source": ArraySource([]), "max_frames": 1}, posewire.InvalidSettings),
+        ({"source": 3.5}, SourceError, "3.5 is no source"),
+        ({"source": ""}, SourceError, "has no name"),  # a variable that is not set
+        ({"source": [], "fps": 0}, posewire.InvalidSettings, "fps is 0;"),
+        ({"source": [], "fps": float("inf")}, posewire.InvalidSettings, "fps is inf;"),
+        ({"source": [], "fps": "25"}, posewire.InvalidSettings, "fps is '25';"),
+        ({"source": [], "max_frames": 0}, posewire.InvalidSettings, "max_frames is 0;"),
+        ({"source": "clip.mp4", "max_frames": 2.5}, posewire.InvalidSettings, "max_frames is 2.5;"),
+        ({"source": ArraySource([]), "max_frames": 1}, posewire.InvalidSettings, "has no effect"),
+        ({"source": "rtsp://camera/1", "timeout_s": 0}, posewire.InvalidSettings, "timeout_s is 0;"),
+        ({"source": "rtsp://camera/1", "timeout_s": None}, posewire.InvalidSettings, "timeout_s is None;"),
     ],
 )
-def test_unusable_arguments(arguments: dict[str, Any], kind: type[Exception]) -> None:
-    with pytest.raises(kind):
+def test_unusable_arguments(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
         open_source(**arguments)
 
 

@@ -117,6 +117,12 @@ async def test_unusable_arguments_are_found_before_anything_is_sent(
     assert server.service.estimates == []
 
 
+async def test_a_limit_of_the_source_needs_a_source() -> None:
+    async with AsyncClient("localhost:1") as client:
+        with pytest.raises(posewire.InvalidSettings, match=r"max_frames limits a source.*finish\(\)"):
+            client.track(max_frames=3)
+
+
 async def test_a_token_alone_is_no_resume_point() -> None:
     async with AsyncClient("localhost:1") as client:
         with pytest.raises(posewire.InvalidSettings, match="resume is a bytes; give a ResumePoint"):

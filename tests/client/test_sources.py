@@ -690,6 +690,24 @@ def test_a_file_that_a_server_stops_to_give_has_broken_off(tmp_path: Path, part:
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("codec", ["jpeg", "passthrough"])
+def test_a_camera_without_a_keyframe_is_given_up(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
+    data = make_video(tmp_path / "a.ts", frames=200, options={"bf": "0", "g": "1000", "sc_threshold": "0"}).read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            with server.accept()[0] as connection, contextlib.suppress(OSError):  # until it is given up
+                while True:
+                    connection.sendall(data[len(data) // 2 // 188 * 188 :])
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        with pytest.raises(SourceError, match=r"no picture that can be decoded: none for 0\.3 s"):
+            open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}", codec=codec, timeout_s=0.3)
+        thread.join(5)
+        assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("codec", ["jpeg", "h264"])
 def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
     # A file in the role of a camera, which is not supposed to end.

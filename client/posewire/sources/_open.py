@@ -60,7 +60,7 @@ def open_source(
         live: whether frames arrive in real time and cannot wait. None: true for cameras, RTSP and the like, and
             addresses of unknown length.
         max_frames: stop after this many frames.
-        timeout_s: longest wait for a camera or address, when it is opened and for each frame.
+        timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
         options: of FFmpeg's input, such as `{"framerate": "30"}`.
 
     Raises:

@@ -16,7 +16,7 @@ from posewire import _wire
 from posewire._call import is_cancelled_task
 from posewire._connections import DEFAULT_ADDRESS, DEFAULT_PORT, Access, Connection, Connections
 from posewire._encoding import encode, sniff
-from posewire._inputs import boxes_array
+from posewire._inputs import boxes_array, is_number
 from posewire._plan import StreamPlan
 from posewire._stream import AsyncTrackStream
 from posewire._workers import Workers
@@ -83,14 +83,14 @@ class AsyncClient:
         timeout_s: float = 60.0,
         options: Sequence[tuple[str, Any]] = (),
     ):
-        if not (isinstance(timeout_s, int | float) and timeout_s > 0 and math.isfinite(timeout_s)):
+        if not (is_number(timeout_s) and timeout_s > 0 and math.isfinite(timeout_s)):
             raise InvalidSettings(f"timeout_s is {timeout_s!r}; it must be above 0 and finite")
         _check_kind("tls", tls, TlsSettings)
         _check_kind("reconnect", reconnect, ReconnectSettings)
         access = Access(tls=tls, credentials=credentials, token=token, insecure=insecure)
         self._connections = Connections(address, access, options)
         self._reconnect = reconnect
-        self._timeout_s = timeout_s
+        self._timeout_s = float(timeout_s)  # converts numpy's numbers too
         self._workers = Workers("posewire-worker")
         self._streams: set[AsyncTrackStream] = set()
         self._closed = False

@@ -1,4 +1,4 @@
-"""Checks of what a caller passes with a frame, before it is sent."""
+"""Checks of what a caller passes, before anything is sent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ import numpy as np
 from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, FloatArray
 
-__all__ = ["boxes_array", "capture_time", "frame_number"]
+__all__ = ["boxes_array", "capture_time", "frame_number", "is_number", "is_whole"]
 
 _LAST_NUMBER = 2**64 - 1
 _TIMES_S = (-62_135_596_800, 253_402_300_799)
 """The range of a protobuf timestamp: the years 1 to 9999."""
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number, Python's or numpy's."""
+    return isinstance(value, numbers.Real)
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number, Python's or numpy's."""
+    return isinstance(value, numbers.Integral)
 
 
 def frame_number(number: int) -> int:
@@ -41,7 +51,7 @@ def capture_time(time_s: float) -> float:
         InvalidSettings: it is not a number of seconds that a timestamp can hold.
     """
     first, last = _TIMES_S
-    if not isinstance(time_s, numbers.Real) or not first <= time_s <= last:
+    if not is_number(time_s) or not first <= time_s <= last:
         raise InvalidSettings(
             f"the frame's time is {time_s!r}; give seconds in {first}..{last}, such as those since the start of the"
             " video, or Unix time"

@@ -33,7 +33,8 @@ class StreamPlan:
         on_reconnect: called after each reconnection.
 
     Raises:
-        InvalidSettings: `resume` is not a `ResumePoint`, or `on_reconnect` is not a plain function.
+        InvalidSettings: `max_frames` is given without a source, `resume` is not a `ResumePoint`, or `on_reconnect` is
+            not a plain function.
     """
 
     source: AsyncSourceLike | None
@@ -46,6 +47,8 @@ class StreamPlan:
     on_reconnect: Callable[[Reconnected], object] | None
 
     def __post_init__(self) -> None:
+        if self.source is None and self.max_frames is not None:
+            raise InvalidSettings("max_frames limits a source, and this stream has none; call finish() after the last")
         if self.resume is not None and not isinstance(self.resume, ResumePoint):
             raise InvalidSettings(
                 f"resume is a {type(self.resume).__name__}; give a ResumePoint: the resume_point of a stream, or the "

@@ -191,17 +191,23 @@ class AsyncTrackStream:
         return await self._connections.first_answer(open_call, "opening a stream"), settings
 
     async def _open_source(self, source: AsyncSourceLike) -> Source:
-        """Open the source in a thread: cameras and addresses may take seconds."""
+        """Open the source in a thread: cameras and addresses may take seconds.
+
+        The thread is its own: the frames of other streams must not wait for a camera that is off.
+        """
         plan = self._plan
         open_it = partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames)
         if is_asynchronous(source):  # it needs this event loop, and takes no time to open
             return open_it()
-        opening = self._workers.submit(open_it)
+        opener = Workers("posewire-opener", most=1)
+        opening = opener.submit(open_it)
         try:
             return await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_opened)  # a thread cannot be cancelled; nobody else closes what it opens
             raise
+        finally:
+            opener.close()
 
     # -- what is known about it ----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -62,14 +63,11 @@ class AtomicPath:
             raise output_error(self.path, error) from error
 
     def commit(self) -> None:
-        """Give the file its final name, with the permissions of any new file of this user."""
+        """Give the file its final name."""
         try:
             if self._replaced is None:
                 self._copy()
             else:
-                umask = os.umask(0)
-                os.umask(umask)
-                self.temporary.chmod(0o666 & ~umask)
                 self._replace(self._replaced)
         except OSError as error:
             raise output_error(self.path, error) from error
@@ -94,7 +92,11 @@ class AtomicPath:
     def _made_in(self, folder: Path | None) -> Path:
         # Libraries infer the format from the suffix, so it is kept. The stem is not: the name could become too long.
         suffix = self.path.suffix if len(os.fsencode(self.path.suffix)) <= _LONGEST_SUFFIX else ""
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=".posewire-", suffix=suffix)
+        if folder is None:
+            descriptor, name = tempfile.mkstemp(prefix=".posewire-", suffix=suffix)
+        else:  # with the permissions of any new file of this user
+            name = os.path.join(folder, f".posewire-{secrets.token_hex(8)}{suffix}")
+            descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         os.close(descriptor)
         return Path(name)
 

@@ -117,6 +117,12 @@ async def test_unusable_arguments_are_found_before_anything_is_sent(
     assert server.service.estimates == []
 
 
+async def test_a_limit_of_the_source_needs_a_source() -> None:
+    async with AsyncClient("localhost:1") as client:
+        with pytest.raises(posewire.InvalidSettings, match=r"max_frames limits a source.*finish\(\)"):
+            client.track(max_frames=3)
+
+
 async def test_a_token_alone_is_no_resume_point() -> None:
     async with AsyncClient("localhost:1") as client:
         with pytest.raises(posewire.InvalidSettings, match="resume is a bytes; give a ResumePoint"):
@@ -321,6 +327,7 @@ async def test_a_server_that_never_starts_the_stream_is_given_up(serve: Any) -> 
         yield
 
     server = await serve(silent)
-    async with AsyncClient(server.address, timeout_s=0.2) as client:
-        with pytest.raises(posewire.TimedOut, match=r"0\.2 s"):
+    quarter: Any = np.float32(0.25)  # numbers of numpy are numbers
+    async with AsyncClient(server.address, timeout_s=quarter) as client:
+        with pytest.raises(posewire.TimedOut, match=r"0\.25 s"):
             await client.track(pictures(1)).__aenter__()

@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,14 +114,14 @@ def test_a_name_may_be_as_long_as_the_system_allows(name: str, tmp_path: Path) -
 
 
 def test_a_file_in_a_closed_folder_is_written_to_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = tempfile.mkstemp
+    make = os.open
 
-    def refuse(*, dir: Path | None, **names: str) -> tuple[int, str]:  # noqa: A002  # as it is called
-        if dir == tmp_path:
+    def refuse(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_EXCL and Path(path).parent == tmp_path:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return make(dir=dir, **names)
+        return make(path, flags, mode)
 
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OutputError, match=r"new.json cannot be written: Permission denied"):
         write_json(tmp_path / "new.json", [1])
     (tmp_path / "old.json").write_text("old and longer")

@@ -643,11 +643,12 @@ def test_credentials_stay_out_of_names(address: str, named: str, monkeypatch: py
     assert opened == [(address, named)]
 
 
-def test_an_address_that_stays_silent_is_given_up() -> None:
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{}/a.mp4", "rtsp://127.0.0.1:{}/1"])
+def test_an_address_that_stays_silent_is_given_up(address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(SourceError, match=r"nothing came for 0\.3 s"):
-            open_source(f"http://127.0.0.1:{port}/a.mp4", timeout_s=0.3)
+            open_source(address.format(port), timeout_s=0.3)
 
 
 @contextlib.contextmanager
@@ -688,6 +689,24 @@ def test_a_file_that_a_server_stops_to_give_has_broken_off(tmp_path: Path, part:
     with serve_a_part(data, int(part * len(data))) as port, pytest.raises(SourceError, match=words) as caught:
         read(f"http://user:{PASSWORD}@127.0.0.1:{port}/a.mkv")
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "passthrough"])
+def test_a_camera_without_a_keyframe_is_given_up(tmp_path: Path, make_video: MakeVideo, codec: Any) -> None:
+    data = make_video(tmp_path / "a.ts", frames=200, options={"bf": "0", "g": "1000", "sc_threshold": "0"}).read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            with server.accept()[0] as connection, contextlib.suppress(OSError):  # until it is given up
+                while True:
+                    connection.sendall(data[len(data) // 2 // 188 * 188 :])
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        with pytest.raises(SourceError, match=r"no picture that can be decoded: none for 0\.3 s"):
+            open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}", codec=codec, timeout_s=0.3)
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "h264"])
@@ -899,17 +918,22 @@ def test_an_item_that_is_no_picture_is_named(item: Any, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind"),
+    ("arguments", "kind", "words"),
     [
-        ({"source": 3.5}, SourceError),
-        ({"source": [], "fps": 0}, posewire.InvalidSettings),
-        ({"source": [], "fps": float("inf")}, posewire.InvalidSettings),
-        ({"source": [], "max_frames": 0}, posewire.InvalidSettings),
-        ({"source": ArraySource([]), "max_frames": 1}, posewire.InvalidSettings),
+        ({"source": 3.5}, SourceError, "3.5 is no source"),
+        ({"source": ""}, SourceError, "has no name"),  # a variable that is not set
+        ({"source": [], "fps": 0}, posewire.InvalidSettings, "fps is 0;"),
+        ({"source": [], "fps": float("inf")}, posewire.InvalidSettings, "fps is inf;"),
+        ({"source": [], "fps": "25"}, posewire.InvalidSettings, "fps is '25';"),
+        ({"source": [], "max_frames": 0}, posewire.InvalidSettings, "max_frames is 0;"),
+        ({"source": "clip.mp4", "max_frames": 2.5}, posewire.InvalidSettings, "max_frames is 2.5;"),
+        ({"source": ArraySource([]), "max_frames": 1}, posewire.InvalidSettings, "has no effect"),
+        ({"source": "rtsp://camera/1", "timeout_s": 0}, posewire.InvalidSettings, "timeout_s is 0;"),
+        ({"source": "rtsp://camera/1", "timeout_s": None}, posewire.InvalidSettings, "timeout_s is None;"),
     ],
 )
-def test_unusable_arguments(arguments: dict[str, Any], kind: type[Exception]) -> None:
-    with pytest.raises(kind):
+def test_unusable_arguments(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
         open_source(**arguments)
 
 

@@ -531,6 +531,19 @@ async def test_a_stream_that_ends_while_its_source_opens_is_over_at_once(
     assert server.service.streams == []
 
 
+async def test_a_source_that_opens_slowly_keeps_no_other_stream_waiting(serve: Any, slow_opening: SlowOpening) -> None:
+    server = await serve()
+    async with AsyncClient(server.address) as client, client.track() as stream:
+        client._workers._most = 1
+        opening = asyncio.create_task(client.track(pictures(1)).__aenter__())
+        await asyncio.to_thread(slow_opening.begun.wait)
+        async with asyncio.timeout(10):
+            await stream.send(pictures(1)[0])
+            assert (await anext(stream)).tracked
+        slow_opening.may_end.set()
+        await opening
+
+
 async def test_a_stream_that_is_closed_at_once_is_over(serve: Any) -> None:
     server = await serve()
     async with AsyncClient(server.address) as client:

@@ -160,7 +160,8 @@ def test_coco_results_are_what_pycocotools_evaluates(tmp_path: Path, capsys: pyt
     assert evaluation.stats[0] == pytest.approx(1.0)
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "umask")  # it is the whole process's: files of other threads would be open to everybody
     path = tmp_path / "dt.json"
     path.write_text("before")
     writer = CocoResultsWriter(path, COCO17)

@@ -53,9 +53,11 @@ class Interrupts:
     def until_interrupted(self, items: Iterable[T]) -> Iterator[T]:
         """The items, up to the first interrupt."""
         iterator = iter(items)
-        while not self.happened:
+        while True:
             try:
-                self._may_break_off = True
+                self._may_break_off = True  # before the test: a signal between the two would be lost
+                if self.happened:
+                    return
                 item = next(iterator)
             except StopIteration:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,13 @@ class VideoInput:
         self._begun = False
         self._closed = False
         self._in_use = threading.Lock()  # FFmpeg crashes if a container is read after closing or during it
+        begun_s = time.monotonic()
         try:
             self.container = av.open(address, format=format_name, options=options or {}, timeout=timeout_s)
         except (FFmpegError, OSError, ValueError) as error:
             # Not `from error`, here and below: FFmpeg's message contains the address, which may include a password.
-            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s)}") from None
+            waited_s = time.monotonic() - begun_s
+            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s, waited_s)}") from None
         try:
             self.stream = _video_stream(self.container, name)
         except SourceError:
@@ -71,6 +74,7 @@ class VideoInput:
             raise
         self.live = self.container.duration is None if live is None else live
         self.silence_s = timeout_s if self.live else None
+        self._has_picture = False
         self._ends_s: dict[int, float] = {}  # by stream index: the end of its packets so far, in the file's time
         # Frame threading is faster, but delays as many frames as there are threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
@@ -107,16 +111,27 @@ class VideoInput:
         """The packets of the video stream, and at the end one without data that flushes the decoder.
 
         Raises:
-            SourceError: reading failed, or a live source ended.
+            SourceError: reading failed, a live source ended, or nothing that it gave could be decoded in time.
             MisuseError: the source was closed.
         """
         # In a file, sound and other streams are read too: how far they reach shows whether the file is cut off.
         chosen, index = (self.stream,) if self.live else self.container.streams, self.stream.index
-        demuxed = self.container.demux(*chosen)
+        demuxed, begun_s = self.container.demux(*chosen), None
         while (packet := self._next_of(demuxed)) is not None:
+            begun_s = begun_s or time.monotonic()
+            if self.silence_s is not None and not self._has_picture and time.monotonic() - begun_s > self.silence_s:
+                # Packets that cannot be decoded may come without end.
+                raise SourceError(
+                    f"{self.name} gives no picture that can be decoded: none for {self.silence_s:g} s; look at its"
+                    " settings, or raise timeout_s if its keyframes are rarer"
+                )
             self._note_end(packet)
             if packet.stream_index == index:
                 yield packet
+
+    def note_picture(self) -> None:
+        """Note that the first picture was decoded."""
+        self._has_picture = True
 
     def check_end(self, frames: int, last_time_s: float) -> None:
         """Raise `SourceError` if the source should have continued after this many frames."""
@@ -242,11 +257,12 @@ def _video_stream(container: Any, name: str) -> Any:
     return videos[0]
 
 
-def _reason(error: Exception, timeout_s: float | None) -> str:
+def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file or device; check the name"
+    # Of a silent RTSP camera, FFmpeg says that its data are invalid.
+    if timeout_s is not None and (isinstance(error, av.error.ExitError) or waited_s >= timeout_s):
+        return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
     if isinstance(error, InvalidDataError):
         return "it is not a video that FFmpeg can read, or it is cut off"
-    if isinstance(error, av.error.ExitError) and timeout_s is not None:
-        return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
     return f"{reason_of(error)}; check the address and that the source is there"

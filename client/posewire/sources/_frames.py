@@ -10,6 +10,7 @@ from typing import Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
+from posewire._inputs import is_number
 from posewire.errors import InvalidSettings
 from posewire.results import BoxesLike, Image
 
@@ -123,7 +124,7 @@ def picture_fault(image: object) -> str:
 
 def checked_rate(fps: float) -> float:
     """The given frame rate; raises `InvalidSettings` if it is not a positive finite number."""
-    if not (fps > 0 and math.isfinite(fps)):
+    if not (is_number(fps) and fps > 0 and math.isfinite(fps)):
         raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite")
     return fps
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import TypeAlias, get_args
 
+from posewire._inputs import is_number, is_whole
 from posewire.errors import InvalidSettings, SourceError
 from posewire.os_errors import reason_of
 from posewire.results import Image
@@ -62,7 +63,7 @@ def open_source(
         live: whether frames arrive in real time and cannot wait. None: true for cameras, RTSP and the like, and
             addresses of unknown length.
         max_frames: stop after this many frames.
-        timeout_s: longest wait for a camera or address, when it is opened and for each frame.
+        timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
         options: of FFmpeg's input, such as `{"framerate": "30"}`.
 
     Raises:
@@ -71,8 +72,12 @@ def open_source(
     """
     if codec not in get_args(Codec):  # before the source is reported as having another one
         raise InvalidSettings(f"codec is {codec!r}; it is one of {', '.join(map(repr, get_args(Codec)))}")
-    if max_frames is not None and max_frames < 1:
-        raise InvalidSettings(f"max_frames is {max_frames}; it must be at least 1, or None for all")
+    if max_frames is not None and not (is_whole(max_frames) and max_frames >= 1):
+        raise InvalidSettings(f"max_frames is {max_frames!r}; it is a whole number from 1 on, or None for all")
+    if not (is_number(timeout_s) and timeout_s > 0):
+        raise InvalidSettings(f"timeout_s is {timeout_s!r}; it is a number above 0")
+    if isinstance(source, str) and not source:  # such as a variable that is not set; for the system, "." is meant
+        raise SourceError("the source has no name; give a video file, a folder, a camera's number or an address")
     if not isinstance(source, str | Path | int):
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
     try:

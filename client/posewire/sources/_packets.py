@@ -105,6 +105,7 @@ class PacketSource:
                 continue
             if not pictures:
                 continue
+            self._video.note_picture()
             if orientation_of(pictures[0]) != UPRIGHT:
                 raise UnsendableError(
                     f"{self.name} is rotated or mirrored by its metadata, which packets do not carry; use codec='jpeg'"

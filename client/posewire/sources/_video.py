@@ -48,6 +48,7 @@ class VideoSource:
             self._peeked.append(frame)
             if frame.image is not None:
                 self.size = (frame.image.shape[1], frame.image.shape[0])
+                video.note_picture()
                 return
         problem = self._peeked[0].problem if self._peeked else "it is empty"
         raise SourceError(f"{self.name} holds no picture that can be decoded: {problem}; is it a video, and complete?")

@@ -49,6 +49,23 @@ def test_waiting_for_the_next_item_ends_at_once() -> None:
     assert interrupts.happened
 
 
+def test_a_signal_just_before_the_wait_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    items: list[int] = []
+    told, to_come = [False], [interrupt]
+
+    def tell(_: Interrupts) -> bool:
+        last = told[-1]
+        if items and to_come:
+            to_come.pop()()
+        return last
+
+    monkeypatch.setattr(Interrupts, "happened", property(tell, lambda _, value: told.append(value)), raising=False)
+    with Interrupts() as interrupts:
+        for item in interrupts.until_interrupted(range(10)):
+            items.append(item)  # noqa: PERF402  `tell` must see it at once
+    assert items == [0]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATIONS])
 def test_before_the_items_nothing_is_worth_finishing(number: int) -> None:
     with Interrupts(), pytest.raises(KeyboardInterrupt):

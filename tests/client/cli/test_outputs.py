@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -47,12 +48,12 @@ def test_a_look_at_a_folder_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_made_is_found_out_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     check_outputs({"--out": tmp_path / "out.json"})
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OutputError, match=r"out.json cannot be written: Permission denied"):
         check_outputs({"--out": tmp_path / "out.json"})
 

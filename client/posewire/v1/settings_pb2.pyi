@@ -233,7 +233,8 @@ class ResumeRequest(google.protobuf.message.Message):
     """The token of the last response that carried one. It is valid for a minute, unless the server is configured otherwise."""
     last_frame: builtins.bytes
     """The frame whose response carried the token, or for the token of a drain the last one that was tracked: optical flow
-    starts from it. It must be the frame whose people the tracker knows, not a later one.
+    starts from it. It must be the frame whose people the tracker knows, not a later one. If it is absent or cannot be
+    decoded, ids go on all the same, as if everybody had stood still.
     """
     last_frame_codec: posewire.v1.pose_pb2.Codec.ValueType
     """How `last_frame` is encoded: JPEG, PNG or raw (with StreamConfig.raw_size). Absent: in the stream's codec."""

@@ -151,7 +151,8 @@ class Frame(google.protobuf.message.Message):
     """The picture, encoded as StreamConfig.codec says."""
     elapsed: builtins.float
     """Time since the previous tracked frame, in frame intervals of the camera: above 0, at most 1,000,000; below 0.5 it counts
-    as 0.5. Absent: the server measures it from capture times, or from arrival times.
+    as 0.5. Absent: the server measures it from capture times. Where these are missing or do not increase, it uses arrival
+    times under DROP_POLICY_LATEST, and counts frames under DROP_POLICY_ALL.
     """
     @property
     def capture_time(self) -> google.protobuf.timestamp_pb2.Timestamp:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from posewire_models.one_line import in_one_line
 from posewire_models.published.errors import UnreadableError
 from posewire_models.published.reader import read_tensors
 from posewire_models.whole_files import file_digest
@@ -127,4 +128,4 @@ def not_finite(state: Mapping[str, Tensor]) -> str:
 
 
 def _some(keys: list[str], most: int = 5) -> str:
-    return ", ".join(keys[:most]) + (", ..." if len(keys) > most else "")
+    return ", ".join(in_one_line(key) for key in keys[:most]) + (", ..." if len(keys) > most else "")

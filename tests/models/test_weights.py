@@ -59,12 +59,13 @@ def test_other_content_is_refused(tmp_path: Path) -> None:
 
 
 def test_mismatch_names_keys_and_shapes() -> None:
-    state = {"0.weight": torch.zeros(4, 3, 1, 1), "0.bias": torch.zeros(5), "extra": torch.zeros(1)}
+    state = {"0.weight": torch.zeros(4, 3, 1, 1), "0.bias": torch.zeros(5), "extra\n": torch.zeros(1)}
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     with pytest.raises(WeightsError) as caught:
         load_strict(network, state, "some.safetensors")
     message = str(caught.value)
     assert "some.safetensors does not fit Sequential" in message
+    assert message.isprintable()
     assert "1 unexpected: extra" in message
     assert "0.bias (5,) instead of (4,)" in message
     assert "4 missing: 1.weight, 1.bias, 1.running_mean, 1.running_var" in message

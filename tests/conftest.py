@@ -24,6 +24,9 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     for _variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(_variable, str(_threads))
 
+# As `posewire_models` does; some tests import ONNX Runtime before it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # A shell that runs the tests in the background has them ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

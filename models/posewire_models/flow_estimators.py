@@ -20,6 +20,7 @@ from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
 from posewire_models.inference import batches, runner
 from posewire_models.letterbox import halve, halve_planes, resize
+from posewire_models.picture_net import MOST_SIDE
 from posewire_models.specs import DIS_PRESETS
 from posewire_models.stages import FlowEstimator
 
@@ -84,8 +85,8 @@ class DisSettings:
     def __post_init__(self) -> None:
         if self.preset not in DIS_PRESETS:
             raise ValueError(f"unknown DIS preset {self.preset!r}; known presets: {', '.join(DIS_PRESETS)}")
-        if self.width < 96:
-            raise ValueError(f"DIS width {self.width} must be at least 96 pixels")
+        if not 96 <= self.width <= MOST_SIDE:
+            raise ValueError(f"DIS width {self.width} must be in 96..{MOST_SIDE} pixels")
 
 
 class DisFlow:

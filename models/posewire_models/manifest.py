@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from posewire.joints import joint_set
 from posewire_models.typed_json import TypedJsonError, from_json
+from posewire_models.whole_files import is_plain_name
 
 __all__ = [
     "BundleError",
@@ -49,8 +50,8 @@ class WeightsFile:
     sha256: str
 
     def __post_init__(self) -> None:
-        if Path(self.file).name != self.file:
-            raise ValueError(f"file {self.file!r} must be a plain name: weights lie in the bundle's own folder")
+        if not is_plain_name(self.file):
+            raise ValueError(f"file {self.file!r:.100} must be a plain name: weights lie in the bundle's own folder")
         if len(self.sha256) != 64 or set(self.sha256.lower()) - set("0123456789abcdef"):
             raise ValueError(f"sha256 {self.sha256!r} must be 64 hexadecimal digits")
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from posewire_models.one_line import in_one_line
 from posewire_models.published.errors import UnreadableError
 from posewire_models.published.reader import read_tensors
 from posewire_models.whole_files import file_digest
 
 __all__ = ["WeightsError", "check_digest", "check_state", "load_strict", "not_finite", "read_state", "write_state"]
+
+_WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class WeightsError(ValueError):
@@ -35,15 +41,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def write_state(state: Mapping[str, Tensor], path: Path, notes: Mapping[str, str]) -> None:
-    """Write a safetensors file with `notes` as its metadata.
+    """Write a safetensors file with `notes` as its metadata: a JSON object in one entry, since entries have no order.
+
+    Equal arguments give equal files, and the user's umask decides who may read them.
 
     Raises:
         OSError: for example the disk is full, for which safetensors has an error of its own.
     """
+    path.touch()  # safetensors makes a new file in its place, which only its owner may read
+    mode = stat.S_IMODE(path.stat().st_mode)
     try:
-        save_file(dict(state), path, dict(notes))
+        save_file(dict(state), path, {"notes": json.dumps(dict(notes), sort_keys=True)} if notes else None)
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    path.chmod(mode)
 
 
 def check_digest(path: Path, sha256: str) -> None:
@@ -69,7 +80,7 @@ def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str) ->
         source: what to call the file in errors.
 
     Raises:
-        WeightsError: keys or shapes differ, or a tensor has values that are not finite; the message names them.
+        WeightsError: keys, shapes or types differ, or a tensor has values that are not finite; the message names them.
     """
     check_state(network, state, source)
     if key := not_finite(state):
@@ -78,7 +89,7 @@ def load_strict(network: nn.Module, state: Mapping[str, Tensor], source: str) ->
 
 
 def check_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Compare the keys and shapes of `state` with those of `network`, as strictly as `load_strict` does."""
+    """Compare the keys, shapes and types of `state` with those of `network`, as strictly as `load_strict` does."""
     expected = network.state_dict()
     missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in expected]
@@ -87,23 +98,34 @@ def check_state(network: nn.Module, state: Mapping[str, Tensor], source: str) ->
         for key, tensor in expected.items()
         if key in state and state[key].shape != tensor.shape
     ]
-    faults = (("missing", missing), ("unexpected", unexpected), ("of another shape", differing))
+    # Quantised weights, whose scales are lost, or parts of complex numbers would load, and find nobody.
+    no_weights = [
+        f"{key} {state[key].dtype} instead of float16, bfloat16, float32 or float64".replace("torch.", "")
+        for key, tensor in expected.items()
+        if key in state and state[key].dtype not in (*_WEIGHT_TYPES, tensor.dtype)
+    ]
+    faults = (
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("of another shape", differing),
+        ("of another type", no_weights),
+    )
     if any(keys for _, keys in faults):
         told = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in faults if keys)
         raise WeightsError(f"{source} does not fit {type(network).__name__}: {told}")
 
 
 def not_finite(state: Mapping[str, Tensor]) -> str:
-    """The name of a tensor that contains a NaN or an infinity; empty if none does.
+    """The name of a tensor that contains a NaN or an infinity, as float32; empty if none does.
 
     A network with such a tensor mostly finds nobody, without any error.
     """
     for key, value in state.items():
         # Minimum and maximum show every NaN and infinity, and are 20 times as fast as checking each number.
-        if value.is_floating_point() and value.numel() and not all(end.isfinite() for end in value.aminmax()):
+        if value.is_floating_point() and value.numel() and not all(end.float().isfinite() for end in value.aminmax()):
             return key
     return ""
 
 
 def _some(keys: list[str], most: int = 5) -> str:
-    return ", ".join(keys[:most]) + (", ..." if len(keys) > most else "")
+    return ", ".join(in_one_line(key) for key in keys[:most]) + (", ..." if len(keys) > most else "")

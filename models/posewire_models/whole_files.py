@@ -1,4 +1,4 @@
-"""File digests, and writing files that get their final name only once they are complete."""
+"""File names and digests, and writing files that get their final name only once they are complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["commit", "file_digest", "replacing", "temporary_file"]
+__all__ = ["commit", "file_digest", "is_plain_name", "replacing", "temporary_file"]
+
+_MOST_BYTES = 255  # of a file's name, on all usual file systems
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` is the name of a file in a folder: not a path to elsewhere, nor what no file may be called."""
+    return (
+        Path(name).name == name and name not in ("", "..") and name.isprintable() and len(name.encode()) <= _MOST_BYTES
+    )
 
 
 def file_digest(path: Path) -> str:

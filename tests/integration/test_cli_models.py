@@ -176,6 +176,8 @@ def test_what_a_bundle_lacks_is_pulled_and_the_first_failure_told(mirror: Web) -
     assert "By hand: get fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth" in result.stderr
     result = run("pull", "nano")
     assert (result.exit_code, result.stderr) == (0, "nano: comes with posewire, nothing to fetch\n")
+    result = run("pull", "nano", "--quiet")
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_accuracy_and_licence_are_listed() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,11 @@ def test_the_public_names_of_the_sdk_need_no_extra_either() -> None:
     script = "import sys, posewire; [getattr(posewire, name) for name in posewire.__all__]; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not set(run.stdout.split()) & {*HEAVY, "posewire_models", "posewire_server"}
+
+
+def test_onnx_runtime_neither_reports_anything_nor_keeps_an_identifier(tmp_path: Path) -> None:
+    surroundings = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    homes = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    script = "import posewire_models, onnxruntime"
+    subprocess.run([sys.executable, "-c", script], env=surroundings | homes, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -234,7 +234,12 @@ def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
             {"pose": {"architecture": "x", "weights": {"file": "../x", "sha256": "0" * 64}}},
             "must be a plain name",
         ),
+        ({"pose": {"architecture": "x", "weights": {"file": "a\0b", "sha256": "0" * 64}}}, "must be a plain name"),
         ({"pose": {"architecture": "x", "weights": {"file": "x", "sha256": "12"}}}, "64 hexadecimal digits"),
+        (
+            {"near_flow": {"architecture": "dis", "settings": {"width": 10**400}}},
+            r"settings: DIS width 10+ must be in 96",
+        ),
         ({"near_flow": {"published": ["mmflow-flownets"]}}, "near_flow: published weights are for .* and flow alone"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from posewire_models.weights import WeightsError, check_digest, load_strict, read_state
+from posewire_models.weights import WeightsError, check_digest, load_strict, read_state, write_state
 
 
 class _Malicious:
@@ -58,15 +59,23 @@ def test_other_content_is_refused(tmp_path: Path) -> None:
 
 
 def test_mismatch_names_keys_and_shapes() -> None:
-    state = {"0.weight": torch.zeros(4, 3, 1, 1), "0.bias": torch.zeros(5), "extra": torch.zeros(1)}
+    state = {"0.weight": torch.zeros(4, 3, 1, 1), "0.bias": torch.zeros(5), "extra\n": torch.zeros(1)}
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     with pytest.raises(WeightsError) as caught:
         load_strict(network, state, "some.safetensors")
     message = str(caught.value)
     assert "some.safetensors does not fit Sequential" in message
+    assert message.isprintable()
     assert "1 unexpected: extra" in message
     assert "0.bias (5,) instead of (4,)" in message
     assert "4 missing: 1.weight, 1.bias, 1.running_mean, 1.running_var" in message
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.int8, torch.bool, torch.complex64])
+def test_numbers_that_are_no_weights_are_refused(kind: torch.dtype) -> None:
+    state = {"weight": torch.zeros(1, 2), "bias": torch.zeros(1).to(kind)}
+    with pytest.raises(WeightsError, match=r"1 of another type: bias \w+ instead of float16, .*float64$"):
+        load_strict(nn.Linear(2, 1), state, "quantised.safetensors")
 
 
 def test_half_precision_is_converted() -> None:
@@ -76,9 +85,9 @@ def test_half_precision_is_converted() -> None:
     assert network.weight.tolist() == [[0.5, 2.0]]
 
 
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e39])
 def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
-    state = {"weight": torch.tensor([[0.5, number]]).half(), "bias": torch.zeros(1).half()}
+    state = {"weight": torch.tensor([[0.5, number]], dtype=torch.float64), "bias": torch.zeros(1).half()}
     with pytest.raises(WeightsError, match=r"damaged.safetensors holds numbers that are not finite, in weight"):
         load_strict(nn.Linear(2, 1), state, "damaged.safetensors")
 
@@ -93,3 +102,19 @@ def test_digest(tmp_path: Path) -> None:
         check_digest(path, "0" * 64)
     with pytest.raises(WeightsError, match="no weight file"):
         check_digest(tmp_path / "none", digest)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_weights_is_for_the_user_to_say(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_state({"weight": torch.zeros(1)}, tmp_path / "w", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "w").stat().st_mode & 0o777 == mode
+
+
+def test_the_same_weights_have_the_same_digest(tmp_path: Path) -> None:
+    for time in range(8):
+        write_state({"weight": torch.zeros(1)}, tmp_path / f"{time}", {"name": "n", "source": "s", "licence": "l"})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1

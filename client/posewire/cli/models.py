@@ -63,7 +63,7 @@ def pull(
 
         _check_mirror(mirror)
         store = Store()
-        for file in [file for name in names for file in _named(name, store)]:
+        for file in [file for name in names for file in _named(name, store, quiet=quiet)]:
             _pull(file, store, mirror, quiet=quiet)
 
 
@@ -186,7 +186,7 @@ def _pull(file: PublishedFile, store: Store, mirror: str, *, quiet: bool) -> Non
         say(f"  published without a digest to check it by; the downloaded file has the SHA-256 {record.source_sha256}")
 
 
-def _named(name: str, store: Store) -> list[PublishedFile]:
+def _named(name: str, store: Store, *, quiet: bool) -> list[PublishedFile]:
     """The published file with this name, or the missing files of the bundle with this name."""
     from posewire_models.manifest import read_manifest
     from posewire_models.published.catalogue import catalogue
@@ -196,7 +196,7 @@ def _named(name: str, store: Store) -> list[PublishedFile]:
         return [catalogue()[name]]
     manifest = read_manifest(_bundle_folder(name))
     files = files_to_pull(manifest, store)
-    if not files:
+    if not files and not quiet:
         say(f"{name}: everything is here" if files_of(manifest) else f"{name}: comes with posewire, nothing to fetch")
     return files
 

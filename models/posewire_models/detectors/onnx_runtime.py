@@ -24,19 +24,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession, in_one_line
+from posewire_models.detectors.onnx_session import OnnxDetectorError, OnnxSession
 from posewire_models.detectors.selection import DetectorSettings, select_people
 from posewire_models.detectors.yolox_boxes import cell_count, decode_yolox, decode_yolox_batch, nms
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import MAX_BATCH, batches
 from posewire_models.letterbox import letterbox
+from posewire_models.one_line import in_one_line
+from posewire_models.picture_net import MOST_SIDE
 
 __all__ = ["OnnxDetector", "OnnxDetectorError"]
 
 _PICTURE_KINDS = (torch.float16, torch.float32, torch.float64, torch.uint8)
 # Labels are compared as float32, which represents all whole numbers up to here.
 _MOST_LABELS = 2**24
+_MOST_DIGITS = 20
+"""Of a label: Python refuses to read a number of thousands."""
 
 
 class _Format(NamedTuple):
@@ -156,6 +160,10 @@ def _input_of(session: OnnxSession, path: Path) -> tuple[tuple[int, int], torch.
         raise OnnxDetectorError(
             f"{path}: a detector takes one input (1, 3, height, width) of fixed size; got {described}"
         )
+    if not all(1 <= side <= MOST_SIDE for side in shape[2:]):
+        raise OnnxDetectorError(
+            f"{path}: input {described} has sides outside 1..{MOST_SIDE} pixels; export it for smaller pictures"
+        )
     if not _is_one_or_free(shape[0]):
         raise OnnxDetectorError(
             f"{path}: input {described} is for {shape[0]} pictures per run; a detector takes 1 or any number: export "
@@ -188,10 +196,10 @@ def _format_of(session: OnnxSession, input_size: tuple[int, int], path: Path) ->
 def _person_of(session: OnnxSession, labels: int, path: Path) -> int:
     """The label of people."""
     label = session.metadata.get("person_label", "0").strip()
-    if not label.isdecimal() or int(label) >= labels:
+    if not label.isdecimal() or len(label) > _MOST_DIGITS or int(label) >= labels:
         raise OnnxDetectorError(
-            f"{path}: its metadata entry person_label is {label!r}; it must be a whole number in 0..{labels - 1}: set "
-            "it to the label that the model gives people"
+            f"{path}: its metadata entry person_label is {label[: 2 * _MOST_DIGITS]!r}; it must be a whole number in "
+            f"0..{labels - 1}: set it to the label that the model gives people"
         )
     return int(label)
 

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from posewire_models.device_transfer import to_host
+from posewire_models.one_line import in_one_line
 from posewire_models.published.store import default_folder
 
-__all__ = ["TENSORRT_VARIABLE", "OnnxDetectorError", "OnnxSession", "in_one_line", "providers"]
+__all__ = ["TENSORRT_VARIABLE", "OnnxDetectorError", "OnnxSession", "providers"]
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +196,3 @@ def _load_cuda() -> None:
         onnxruntime.preload_dlls()
     if said.getvalue():
         log.warning("ONNX Runtime: %s", in_one_line(said.getvalue()))
-
-
-def in_one_line(message: object) -> str:
-    """What ONNX Runtime says, often in several lines, as one line."""
-    return " ".join(str(message).split())

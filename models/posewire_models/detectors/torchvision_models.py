@@ -214,18 +214,20 @@ def default_weights(name: str, store: Store) -> Path:
     Raises:
         WeightsError: neither has it, or it is damaged.
     """
-    for file in catalogue().values():
-        if file.architecture == "torchvision" and file.network["name"] == name and (record := store.find(file.name)):
-            check_digest(store.path(record), record.sha256)
-            return store.path(record)
+    files = [file for file in catalogue().values() if file.architecture == "torchvision"]
+    file = next((file for file in files if file.network["name"] == name), None)
+    if file and (record := store.find(file.name)):
+        check_digest(store.path(record), record.sha256)
+        return store.path(record)
     from torchvision.models import get_model_weights
 
     published = Path(urlparse(get_model_weights(name).DEFAULT.url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / published
     if not path.is_file():
+        fetching = f"fetch them with `posewire models pull {file.name}`, " if file else ""
         raise WeightsError(
-            f"torchvision:{name} needs its published weights: fetch them with `posewire models pull`, give the file as "
-            f"torchvision:{name}:PATH, or put {published} into {path.parent}"
+            f"torchvision:{name} needs its published weights: {fetching}give the file as torchvision:{name}:PATH, or "
+            f"put {published} into {path.parent}"
         )
     return path
 

@@ -22,6 +22,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from posewire.os_errors import reason_of
+from posewire_models.one_line import in_one_line
 from posewire_models.published.answers import Part, part_of, version_of, whole_of
 from posewire_models.published.errors import DownloadError
 from posewire_models.whole_files import file_digest
@@ -166,10 +167,10 @@ class _Download:
                 failures = 1 if reached > furthest else failures + 1
                 furthest = max(furthest, reached)
                 if failures >= self.settings.attempts:
-                    raise DownloadError(
-                        f"the download of {self.address} broke off ({error}); {_size(self.path)} are kept in "
-                        f"{self.path}: the same command goes on from there"
-                    ) from None
+                    kept = f"{_megabytes(reached)} are kept in {self.path}: the same command goes on from there"
+                    if not reached:
+                        kept = "nothing has arrived yet; try again later"
+                    raise DownloadError(f"the download of {self.address} broke off ({error}); {kept}") from None
                 time.sleep(self.settings.retry_wait_s * 2 ** (failures - 1))
 
     def _fetch_rest(self) -> bool:
@@ -186,7 +187,7 @@ class _Download:
         try:
             response = self._open(request, has_begun=offset > 0)
         except urllib.error.HTTPError as error:
-            with error:
+            with contextlib.closing(error):  # of a circle of redirections, it is closed already
                 if error.code != 416 or not offset:
                     raise self._refusal(error) from None
                 if re.fullmatch(rf"bytes \*/{offset}", error.headers.get("Content-Range", "")):
@@ -222,15 +223,15 @@ class _Download:
         except (urllib.error.HTTPError, DownloadError):
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: redirect to an invalid address
-            why = _in_one_line(getattr(error, "reason", None) or error)
+            why = _words_of(error)
             if has_begun and not isinstance(error, ValueError):
                 raise _InterruptedError(why) from None  # the server was there before, so it may return
             raise DownloadError(f"cannot reach {self.address}: {why}") from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         if error.code in (408, 429) or error.code >= 500:
-            return _InterruptedError(f"the server answers {error.code} {_in_one_line(error.reason)}")
-        return DownloadError(f"the server refuses {self.address}: {error.code} {_in_one_line(error.reason)}")
+            return _InterruptedError(f"the server answers {error.code} {in_one_line(error.reason)}")
+        return DownloadError(f"the server refuses {self.address}: {error.code} {in_one_line(error.reason)}")
 
     def _receive(self, response: Any, part: Part) -> bool:
         """Append the body, which is `part`, to the partial file; returns whether the file is complete."""
@@ -289,6 +290,7 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         secure = urlsplit(req.full_url).scheme == "https"
         if urlsplit(newurl).scheme not in (("https",) if secure else ("http", "https")):
             raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not safe; not followed")
+        fp.close()  # else urllib reads it to its end, however long it is
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -297,7 +299,7 @@ def _read(response: Any) -> bytes:
         # `read1` returns what is there; `read` waits for everything, and loses it if the connection breaks meanwhile.
         chunk: bytes = response.read1(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        raise _InterruptedError(_in_one_line(error) or type(error).__name__) from None
+        raise _InterruptedError(_words_of(error)) from None
     return chunk
 
 
@@ -311,14 +313,9 @@ def _write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _in_one_line(said: object) -> str:
-    """A message of a server, which may be anything, or of Python, which may have line breaks, as one line."""
-    line = " ".join(str(said).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in line)[:200]
-
-
-def _size(path: Path) -> str:
-    return _megabytes(path.stat().st_size if path.exists() else 0)
+def _words_of(error: Exception) -> str:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return in_one_line(reason_of(cause) if isinstance(cause, Exception) else cause) or type(error).__name__
 
 
 def _megabytes(size: int) -> str:

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 import torch
 
+from posewire_models.one_line import in_one_line
 from posewire_models.published.errors import UnreadableError
 
 __all__ = ["Ignored", "Pickled", "StorageKey", "TensorEntry", "read_pickle"]
@@ -59,6 +60,9 @@ _REFUSED = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
 # Limits of a number and of a tuple: far more than a tensor or a key needs.
 _MOST_BITS = 63
 _MOST_PARTS = 64
+
+_MOST_SHOWN = 80
+"""Characters of a name or a value in a message."""
 
 
 class _Unchangeable:
@@ -234,7 +238,8 @@ class _Unpickler(pickle._Unpickler):
         if f"{module} {name}" in _NOTES or module.startswith(_NOTES_OF):
             # A new class each time, so that changes made to it have no effect elsewhere.
             return type("Ignored", (Ignored,), {})
-        raise UnreadableError(f"it wants to use {module}.{name}, which tensors do not need; nothing was run")
+        wanted = in_one_line(f"{module}.{name}", _MOST_SHOWN)
+        raise UnreadableError(f"it wants to use {wanted}, which tensors do not need; nothing was run")
 
     def persistent_load(self, pid: Any) -> StorageKey:
         match pid:
@@ -285,7 +290,7 @@ def _items(pairs: object = None) -> _Items:
 
 def _shown(value: object) -> str:
     """For messages; objects with parts are not shown, since they may be endless."""
-    return repr(value[:80]) if isinstance(value, str) else f"a {type(value).__name__}"
+    return repr(value[:_MOST_SHOWN]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 class _Entry:

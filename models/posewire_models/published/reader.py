@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from posewire.os_errors import reason_of
+from posewire_models.one_line import in_one_line
 from posewire_models.published.errors import UnreadableError
 from posewire_models.published.pickles import StorageKey, TensorEntry, read_pickle
 
@@ -60,9 +61,9 @@ def read_tensors(path: Path, source: str = "") -> dict[str, Tensor]:
     except OSError as error:
         raise UnreadableError(f"{source} cannot be read: {reason_of(error)}") from None
     except UnreadableError as error:
-        raise UnreadableError(f"{source} cannot be read as weights: {error}") from None
+        raise UnreadableError(f"{source} cannot be read as weights: {in_one_line(error)}") from None
     except Exception as error:  # noqa: BLE001 - a damaged file may fail anywhere in the readers
-        raise UnreadableError(f"{source} is damaged: {error or type(error).__name__}") from None
+        raise UnreadableError(f"{source} is damaged: {in_one_line(error) or type(error).__name__}") from None
 
 
 def _as_seen(beginning: bytes) -> str:

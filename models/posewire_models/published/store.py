@@ -26,7 +26,7 @@ from posewire.json_files import read_json
 from posewire.os_errors import reason_of
 from posewire_models.published.errors import StoreError
 from posewire_models.typed_json import from_json
-from posewire_models.whole_files import commit, file_digest, replacing, temporary_file
+from posewire_models.whole_files import commit, file_digest, is_plain_name, replacing, temporary_file
 
 __all__ = ["Store", "StoredFile", "default_folder"]
 
@@ -52,8 +52,8 @@ class StoredFile:
     source_sha256: str
 
     def __post_init__(self) -> None:
-        if Path(self.file).name != self.file or not self.file.endswith(".safetensors"):
-            raise ValueError(f"file {self.file!r} must be a plain name that ends in .safetensors")
+        if not is_plain_name(self.file) or not self.file.endswith(".safetensors"):
+            raise ValueError(f"file {self.file!r:.100} must be a plain name that ends in .safetensors")
         if not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
             raise ValueError(f"sha256 {self.sha256!r:.100} must be 64 hexadecimal digits")
 

@@ -49,7 +49,7 @@ class YoloxBoxes:
     def __init__(self, file: Path) -> None:
         import onnxruntime
 
-        from posewire_models.detectors.onnx_session import in_one_line
+        from posewire_models.one_line import in_one_line
 
         file.open("rb").close()  # its error names the file
         options = onnxruntime.SessionOptions()

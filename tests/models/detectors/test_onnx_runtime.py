@@ -281,10 +281,13 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     ("outputs", "changes", "says"),
     [
         (_YOLOX_NOBODY, {"size": ("h", "w")}, "fixed size"),
+        (_NOBODY, {"size": (0, 96)}, r"sides outside 1\.\.4096 pixels; export it"),
+        (_NOBODY, {"size": (10**6, 10**6)}, r"\[1, 3, 1000000, 1000000\] has sides outside 1\.\.4096 pixels"),
         (_NOBODY, {"batch": 4}, r"m\.onnx: input image \[4, 3, 64, 96\] is for 4 pictures per run.*first axis of 1"),
         (_NOBODY, {"kind": TensorProto.INT32}, r"m\.onnx: input image takes no picture.*export it with one of float16"),
         (_YOLOX_NOBODY, {"metadata": {"person_label": "80"}}, r"person_label is '80'.*in 0\.\.79: set it"),
         (_YOLOX_NOBODY, {"metadata": {"person_label": "-1"}}, r"person_label is '-1'.*in 0\.\.79"),
+        (_NOBODY, {"metadata": {"person_label": "9" * 5000}}, r"person_label is '9{40}'.*in 0\.\.16777215"),
         (_NOBODY, {"metadata": {"person_label": "person"}}, r"person_label is 'person'.*whole number"),
         # scores of every class, which nothing says beforehand
         (

@@ -138,10 +138,12 @@ def test_batch_norms_are_frozen_as_in_the_published_weights(
 
 def test_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(
-        WeightsError, match=r"torchvision:ssdlite320_mobilenet_v3_large:PATH, or put ssdlite320\S+\.pth"
-    ):
+    by_hand = r"give the file as torchvision:\w+:PATH, or put {}\S+\.pth"
+    said = "weights: fetch them with `posewire models pull torchvision-ssdlite320`, " + by_hand.format("ssdlite320")
+    with pytest.raises(WeightsError, match=said):
         default_weights(NAME, Store(tmp_path / "cache"))
+    with pytest.raises(WeightsError, match="weights: " + by_hand.format("fasterrcnn")):  # not in the catalogue
+        default_weights("fasterrcnn_mobilenet_v3_large_fpn", Store(tmp_path / "cache"))
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

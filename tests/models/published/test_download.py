@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,17 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path, web: Web) -> None:
     address = web.address("/w.pth").replace("127.0.0.1", "host.invalid")
     with pytest.raises(DownloadError, match=r"cannot reach http://host\.invalid.*/w\.pth: "):
         fetch(address, tmp_path / "w", settings=PATIENT)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/w.pth"
+    with pytest.raises(DownloadError, match=r"cannot reach .*/w\.pth: Connection refused$"):
+        fetch(address, tmp_path / "w", settings=PATIENT)
+
+
+def test_a_server_that_is_overloaded_is_asked_again(served: Web, tmp_path: Path) -> None:
+    served.answers += [503, 429, 503]
+    with pytest.raises(DownloadError, match=r"broke off \(the server answers 503 .*\); nothing has arrived yet; try"):
+        fetch(served.address("/w.pth"), tmp_path / "w", settings=ONCE)
+    assert fetch(served.address("/w.pth"), tmp_path / "w", settings=PATIENT) == DIGEST
 
 
 @pytest.mark.parametrize(
@@ -262,6 +274,14 @@ def test_redirections_are_followed_on_the_web_only(served: Web, tmp_path: Path) 
         fetch(served.address("/bad.pth"), tmp_path / "v", settings=ONCE)
     with pytest.raises(DownloadError, match=r"cannot reach http://.*/worse\.pth: Invalid IPv6 URL"):
         fetch(served.address("/worse.pth"), tmp_path / "v", settings=ONCE)
+
+
+def test_what_comes_along_with_a_redirection_is_not_read(served: Web, tmp_path: Path) -> None:
+    """It may be endless, and would be held in memory."""
+    served.redirects["/old.pth"] = "/w.pth"
+    served.redirect_body = b"x" * (1 << 25)
+    assert fetch(served.address("/old.pth"), tmp_path / "w", settings=ONCE) == DIGEST
+    assert "whole" not in served.requests[0]
 
 
 def test_what_a_server_says_is_told_in_one_line(served: Web, tmp_path: Path) -> None:

@@ -319,6 +319,31 @@ def test_other_files_are_told_apart(content: bytes, message: str, tmp_path: Path
         read_tensors(tmp_path / "w.pth")
 
 
+_EVIL = "\x1b[2J\nposewire: stored"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(1)[:2] + f"\x8c{chr(len(_EVIL))}{_EVIL}\x8c\x01n\x93.".encode("latin1"),
+        {_EVIL: 1},
+        struct.pack("<Q", 76)
+        + b'{"\\u001b[2J\\nposewire":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}'.ljust(76)
+        + bytes(12),
+    ],
+    ids=["name", "key", "safetensors"],
+)
+def test_what_a_file_says_is_told_in_one_line(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UnreadableError, match=r"\?\[2J posewire") as raised:
+        read_tensors(path)
+    assert str(raised.value).isprintable()
+
+
 def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

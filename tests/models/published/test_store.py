@@ -95,9 +95,11 @@ def test_damage_is_found(store: Store) -> None:
     assert record is not None
     store.path(record).write_bytes(b"weighty")
     assert "SHA-256 is " in store.fault(record)
-    (store.weights / "net.json").write_text('{"name": "net", "file": "../../x.safetensors"}')
-    with pytest.raises(StoreError, match=r"net\.json is damaged .*delete it"):
-        store.find("net")
+    text = (store.weights / "net.json").read_text()
+    for name in ("../../x", "a\0b", "\ud800", "x" * 256):
+        (store.weights / "net.json").write_text(json.dumps(json.loads(text) | {"file": f"{name}.safetensors"}))
+        with pytest.raises(StoreError, match=r"net\.json is damaged .* must be a plain name.*delete it"):
+            store.find("net")
     (store.weights / "net.json").write_text("[" * 100_000)
     with pytest.raises(StoreError, match=r"net\.json is damaged .*delete it"):
         store.find("net")

@@ -26,6 +26,7 @@ class Web:
         answers: status that it gives in place of an answer, once for each entry.
         raw: bytes that it sends in place of anything of HTTP, once for each entry.
         redirects: path -> where it sends one on to.
+        redirect_body: what it sends along with that; its request gets the entry `whole` if it was all taken.
         length_told: whether it tells the length of what comes.
         total_told: whether it tells the length of the whole file with a part of it.
         most_of_a_range: bytes that it sends in answer to a range, whatever was asked for.
@@ -43,6 +44,7 @@ class Web:
     answers: list[int] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
+    redirect_body: bytes = b""
     length_told: bool = True
     total_told: bool = True
     most_of_a_range: int = 1 << 40
@@ -96,6 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", web.redirects[self.path])
             self.end_headers()
+            request = web.requests[-1]
+            self.wfile.write(web.redirect_body)
+            request["whole"] = "yes"
         elif self.path not in web.files:
             self.send_error(404)
         else:

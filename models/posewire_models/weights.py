@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from posewire_models.published.errors import UnreadableError
@@ -38,12 +37,10 @@ def write_state(state: Mapping[str, Tensor], path: Path, notes: Mapping[str, str
     """Write a safetensors file with `notes` as its metadata.
 
     Raises:
-        OSError: for example the disk is full, for which safetensors has an error of its own.
+        OSError: for example the disk is full.
     """
-    try:
-        save_file(dict(state), path, dict(notes))
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
+    # Not `save_file`, which makes files that only their owner can read.
+    path.write_bytes(save(dict(state), dict(notes)))
 
 
 def check_digest(path: Path, sha256: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from posewire_models.weights import WeightsError, check_digest, load_strict, read_state
+from posewire_models.weights import WeightsError, check_digest, load_strict, read_state, write_state
 
 
 class _Malicious:
@@ -29,6 +29,13 @@ def test_state_is_read(kind: str, tmp_path: Path) -> None:
     else:
         torch.save(state if kind == "checkpoint" else {"state_dict": state, "epoch": 3}, path)
     assert read_state(path)["weight"].tolist() == state["weight"].tolist()
+
+
+def test_written_weights_have_the_permissions_of_any_file(tmp_path: Path) -> None:
+    write_state({"weight": torch.ones(2)}, tmp_path / "w.safetensors", {"note": "x"})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert read_state(tmp_path / "w.safetensors")["weight"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])

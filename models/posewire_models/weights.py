@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from posewire_models.one_line import in_one_line
@@ -46,15 +44,10 @@ def write_state(state: Mapping[str, Tensor], path: Path, notes: Mapping[str, str
     Equal arguments give equal files, and the user's umask decides who may read them.
 
     Raises:
-        OSError: for example the disk is full, for which safetensors has an error of its own.
+        OSError: for example the disk is full.
     """
-    path.touch()  # safetensors makes a new file in its place, which only its owner may read
-    mode = stat.S_IMODE(path.stat().st_mode)
-    try:
-        save_file(dict(state), path, {"notes": json.dumps(dict(notes), sort_keys=True)} if notes else None)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    path.chmod(mode)
+    # Not `save_file`, which makes files that only their owner can read, by way of a temporary file of its own.
+    path.write_bytes(save(dict(state), {"notes": json.dumps(dict(notes), sort_keys=True)} if notes else None))
 
 
 def check_digest(path: Path, sha256: str) -> None:

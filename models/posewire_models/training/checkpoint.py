@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,33 @@ from posewire_models.whole_files import replacing
 
 __all__ = ["load_checkpoint", "load_fitting", "save_checkpoint", "save_weights", "start_file"]
 
+_ENTRIES = ("network", "averaged", "optimiser", "step", "elapsed_s", "examples", "settings", "figures")
+"""What a run stores in a checkpoint."""
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Save everything that a run needs to resume: nested dicts, lists and tuples of tensors and plain values."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
-        torch.save(state, unfinished)
+    """Save everything that a run needs to resume: nested dicts, lists and tuples of tensors and plain values.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with _writing(path) as unfinished, unfinished.open("wb") as file:
+        torch.save(state, file)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """A file to write, which replaces `path` if nothing failed; its folder is made, and errors name `path`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            yield unfinished
+    except (OSError, RuntimeError) as error:
+        # If a write fails, torch raises an error about a position in the file.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(f"{path} cannot be written: {reason_of(cause)}") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -35,15 +57,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise WeightsError(f"there is no checkpoint {path}; run without --resume to start anew") from error
     except Exception as error:  # torch documents no common class of what its reader raises
         raise WeightsError(f"checkpoint {path} cannot be read: {reason_of(error)}") from error
-    if not isinstance(state, dict) or "network" not in state:
-        raise WeightsError(f"checkpoint {path} was not written by this training code: it has no entry 'network'")
-    return state
+    entries: dict[str, Any] = state if isinstance(state, dict) else {}
+    missing = [name for name in _ENTRIES if name not in entries]
+    if missing:
+        raise WeightsError(
+            f"checkpoint {path} was not written by this version of the training code: it has no entry {missing[0]!r}"
+        )
+    return entries
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Save weights as safetensors, in half precision where its range suffices, with `about` as the file's metadata."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
+    """Save weights as safetensors, in half precision where its range suffices, with `about` as the file's metadata.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with _writing(path) as unfinished:
         write_state({name: _halved(value).contiguous().cpu() for name, value in state.items()}, unfinished, about)
 
 

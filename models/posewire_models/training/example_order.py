@@ -16,7 +16,7 @@ def example_order(seed: int, examples: int, batch: int, start: int) -> Iterator[
     per_epoch = examples // batch
     while True:
         epoch, first = divmod(start, per_epoch)
-        order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        order = torch.randperm(examples, generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % (2**63)))
         for number in range(first, per_epoch):
             yield order[number * batch : (number + 1) * batch]
         start = (epoch + 1) * per_epoch

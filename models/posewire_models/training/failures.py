@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from posewire.os_errors import reason_of
 from posewire_models.training.config import ConfigError
 
 __all__ = ["expected_failures"]
@@ -20,7 +21,7 @@ def expected_failures() -> Iterator[None]:
     except ModuleNotFoundError as error:
         said = f"this needs the package {error.name}, which is not installed"
     except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else reason_of(error)
     except (ValueError, RuntimeError) as error:
         said, status = str(error), 2 if isinstance(error, ConfigError) else 1
     else:

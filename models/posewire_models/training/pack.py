@@ -10,6 +10,7 @@ may arrive one after another.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import tarfile
@@ -107,6 +108,8 @@ def main() -> None:
     two.add_argument("parts", type=Path)
     two.add_argument("destination", type=Path)
     arguments = parser.parse_args()
+    if arguments.command == "split" and not 0 < arguments.limit_mb < math.inf:
+        parser.error(f"--limit-mb {arguments.limit_mb} must be a number above 0")
     with expected_failures():
         if arguments.command == "split":
             for path in split(arguments.source, arguments.parts, int(arguments.limit_mb * 2**20)):

@@ -29,7 +29,7 @@ from posewire_models.detectors.yolox_boxes import boxes_of, nms
 from posewire_models.letterbox import FILL
 from posewire_models.training.failures import expected_failures
 from posewire_models.training.pictures import cut_square
-from posewire_models.training.readers.label_file import entry, load_json
+from posewire_models.training.readers.label_file import entry, load_json, numbers
 from posewire_models.training.readers.teacher import teacher_lines
 
 __all__ = ["MoveNet", "YoloxBoxes", "already_labelled", "label_picture", "main"]
@@ -187,6 +187,8 @@ def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[st
     if frames_to is None:
         raise ValueError(f"{file} is a video: give --frames-to DIR, where the labelled frames are stored")
     capture = cv2.VideoCapture(str(file))
+    if not capture.isOpened():
+        _log.warning("%s cannot be read as a video; skipped", file)
     number = 0
     while True:
         ok, pixels = capture.read()
@@ -194,7 +196,8 @@ def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[st
             return
         if number % every == every // 2:
             name = f"{file.stem}_{number:05d}.webp"
-            cv2.imwrite(str(frames_to / name), pixels, [cv2.IMWRITE_WEBP_QUALITY, 92])
+            _, content = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, 92])
+            (frames_to / name).write_bytes(content.tobytes())  # `imwrite` raises nothing on a full disk
             yield name, np.ascontiguousarray(pixels[:, :, ::-1])
         number += 1
 
@@ -228,6 +231,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=12, help="label every n-th frame of a video")
     parser.add_argument("--frames-to", type=Path, help="folder for the labelled video frames")
     arguments = parser.parse_args()
+    if arguments.every < 1:
+        parser.error(f"--every {arguments.every} must be at least 1")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cv2.setNumThreads(1)
     with expected_failures():
@@ -245,7 +250,7 @@ def _label(arguments: argparse.Namespace) -> None:
             if name in done:
                 continue
             with entry(f"{arguments.boxes}: {name}"):
-                boxes = np.array(given.get(name, []), np.float32).reshape(-1, 4)
+                boxes = numbers(given.get(name, []), f"{arguments.boxes}: {name}").reshape(-1, 4)
             people = label_picture(picture, boxes, detector, poser)
             size = [picture.shape[1], picture.shape[0]]
             out.write(json.dumps({"picture": name, "size": size, "people": people}) + "\n")

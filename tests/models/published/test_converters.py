@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import io
@@ -14,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from posewire_models.bundle import LoadedBundle, load_bundle
@@ -259,10 +259,10 @@ def test_a_full_disk_keeps_the_download(web: Web, store: Store, monkeypatch: pyt
     file = _publish("torchvision-ssdlite320", web)
 
     def full(*_: object) -> None:
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("posewire_models.weights.save_file", full)
+        patch.setattr("pathlib.Path.write_bytes", full)
         with pytest.raises(StoreError, match="No space left on device"):
             pull(file, store, settings=ONCE)
     assert store.find(file.name) is None
@@ -275,9 +275,9 @@ def test_a_converted_file_that_cannot_be_written_is_told(tmp_path: Path, monkeyp
     (tmp_path / "pose.pth").write_bytes(_checkpoint("mmflow-flownets"))
 
     def full(*_: object) -> None:
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("posewire_models.weights.save_file", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError, match="No space left on device"):
         convert_to(tmp_path / "pose.pth", tmp_path / "out.safetensors", "mmflow-flownets")
     assert not (tmp_path / "out.safetensors").exists()

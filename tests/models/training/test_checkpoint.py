@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch import nn
 from posewire_models.training.checkpoint import (
     load_checkpoint,
     load_fitting,
+    save_checkpoint,
     save_weights,
     start_file,
 )
@@ -67,10 +71,33 @@ def test_damaged_checkpoints_are_named(tmp_path: Path, content: bytes) -> None:
         load_checkpoint(tmp_path / "c.pt")
 
 
-def test_foreign_checkpoints_are_named(tmp_path: Path) -> None:
-    torch.save({"epoch": 3}, tmp_path / "c.pt")
-    with pytest.raises(WeightsError, match="not written by this training code"):
+@pytest.mark.parametrize(
+    ("content", "lacks"),
+    [
+        ({"epoch": 3}, "network"),
+        ([1], "network"),
+        ({"network": {}, "averaged": {}}, "optimiser"),  # of another version
+    ],
+)
+def test_foreign_checkpoints_are_named(tmp_path: Path, content: Any, lacks: str) -> None:
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(WeightsError, match=rf"not written by this version .* no entry '{lacks}'"):
         load_checkpoint(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("save", [save_checkpoint, lambda path, state: save_weights(path, state, {})])
+def test_files_that_cannot_be_written_are_named(tmp_path: Path, save: Callable[[Path, Any], None]) -> None:
+    file = tmp_path / "run" / "file"
+    save(file, {"weight": torch.zeros(3)})
+    before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"run/file cannot be written: File too large"):
+            save(file, {"weight": torch.zeros(200_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_weights_to_start_from_are_a_path_as_it_stands_or_one_of_the_data(

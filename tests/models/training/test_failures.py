@@ -53,6 +53,29 @@ def test_what_is_missing_is_told_in_one_line(
     assert [file.name for file in tmp_path.iterdir()] == ["damaged"]
 
 
+@pytest.mark.parametrize(
+    ("tool", "flags", "said"),
+    [
+        ("pack", "split {there} {there}/parts --limit-mb inf", "--limit-mb inf must be a number above 0"),
+        ("pack", "split {there} {there}/parts --limit-mb nan", "--limit-mb nan must be a number above 0"),
+        ("teachers", f"{TEACHERS} --every 0", "--every 0 must be at least 1"),
+    ],
+)
+def test_numbers_out_of_range_are_told(
+    tool: str,
+    flags: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [tool, *flags.format(absent=tmp_path / "absent", there=tmp_path).split()])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"posewire_models.training.{tool}").main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")
+
+
 def test_packages_of_single_tools_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), expected_failures():
         importlib.import_module("no_such_package")

@@ -32,13 +32,6 @@ def test_state_is_read(kind: str, tmp_path: Path) -> None:
     assert read_state(path)["weight"].tolist() == state["weight"].tolist()
 
 
-def test_written_weights_have_the_permissions_of_any_file(tmp_path: Path) -> None:
-    write_state({"weight": torch.ones(2)}, tmp_path / "w.safetensors", {"note": "x"})
-    (tmp_path / "other").touch()
-    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
-    assert read_state(tmp_path / "w.safetensors")["weight"].tolist() == [1, 1]
-
-
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
 def test_damaged_and_missing_files_are_told(name: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no weight file"):

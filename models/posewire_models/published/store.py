@@ -20,6 +20,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from posewire.json_files import read_json
@@ -76,13 +77,27 @@ class Store:
     """Converted weights, by the name of the published file.
 
     Args:
-        folder: created when something is added; None takes `default_folder()`.
+        folder: created when something is added; None takes `default_folder()` as soon as it is needed: `nano`, whose
+            weights are part of the package, also runs for a user who has no home folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or default_folder()
-        self.weights = self.folder / "weights"
-        self.downloads = self.folder / "downloads"
+        self._folder = folder
+
+    @cached_property
+    def folder(self) -> Path:
+        """Of all files; raises `StoreError` as `default_folder`."""
+        return self._folder or default_folder()
+
+    @property
+    def weights(self) -> Path:
+        """Of the converted weights and their records."""
+        return self.folder / "weights"
+
+    @property
+    def downloads(self) -> Path:
+        """Of the files that are on their way."""
+        return self.folder / "downloads"
 
     def find(self, name: str) -> StoredFile | None:
         """The record of `name`, if its weights are here; their content is not checked.

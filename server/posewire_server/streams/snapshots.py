@@ -144,13 +144,12 @@ def load_key(file: Path | None) -> bytes:
         try:
             state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
             return load_key(state / "posewire" / "resume.key")
-        except (OSError, RuntimeError) as error:  # the latter: there is no home folder
-            where = f"{error.filename}: " if isinstance(error, OSError) else ""
+        except (OSError, RuntimeError) as error:  # the latter of `Path.home`
+            why = f"{error.filename}: {reason_of(error)}" if isinstance(error, OSError) else "there is no home folder"
             log.warning(
-                "no resume key can be kept (%s%s): streams cannot be resumed after a restart; name a file for it with "
+                "no resume key can be kept (%s): streams cannot be resumed after a restart; name a file for it with "
                 "--resume-key",
-                where,
-                reason_of(error),
+                why,
             )
             return secrets.token_bytes(_KEY_BYTES)
     try:

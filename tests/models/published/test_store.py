@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from posewire_models.choice import choose_networks
 from posewire_models.published.errors import StoreError
 from posewire_models.published.store import Store, default_folder
 from posewire_models.whole_files import file_digest
@@ -161,6 +162,12 @@ def test_a_home_that_nobody_has_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(StoreError, match=r"no home folder.*set POSEWIRE_CACHE"):
         default_folder({})
+    monkeypatch.delenv("POSEWIRE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    store = Store()
+    choose_networks("nano", device="cpu", store=store)  # its weights are part of the package
+    with pytest.raises(StoreError, match=r"no home folder.*set POSEWIRE_CACHE"):
+        store.find("pose-r50-coco")
 
 
 def test_two_threads_or_processes_do_not_fetch_the_same_at_once(store: Store) -> None:

@@ -60,11 +60,23 @@ def _decoded_there(pictures: Sequence[bytes], gpu: torch.device) -> list[Frame]:
     return [Frame(pixels) for pixels in decode_jpegs(pictures, gpu)]
 
 
+@pytest.fixture(scope="module")
+def pictures() -> list[bytes]:
+    return encoded_scene(5)
+
+
+@pytest.fixture(scope="module")
+def expected(pictures: list[bytes]) -> list[Tracked]:
+    """What a CPU makes of them."""
+    (tracked,) = asyncio.run(_with_pipeline(lambda on_cpu: _track(on_cpu, [_decoded(pictures)]), "cpu"))
+    return tracked
+
+
 @pytest.mark.parametrize("decoder", ["cpu", "gpu"])
-def test_the_same_people_with_the_same_ids(decoder: str, gpu: torch.device) -> None:
-    pictures = encoded_scene(5)
+def test_the_same_people_with_the_same_ids(
+    decoder: str, gpu: torch.device, pictures: list[bytes], expected: list[Tracked]
+) -> None:
     streams = [_decoded_there(pictures, gpu) if decoder == "gpu" else _decoded(pictures) for _ in range(2)]
-    (expected,) = asyncio.run(_with_pipeline(lambda on_cpu: _track(on_cpu, [_decoded(pictures)]), "cpu"))
     for tracked in asyncio.run(_with_pipeline(lambda on_gpu: _track(on_gpu, streams), str(gpu))):
         pairs = [(one.people, other.people) for one, other in zip(tracked, expected, strict=True)]
         alike = [(one, other) for one, other in pairs if one.ids.tolist() == other.ids.tolist()]

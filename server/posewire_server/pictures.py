@@ -10,8 +10,8 @@ from posewire.v1 import pose_pb2, pose_tracking_service_pb2
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import ServerConfig
 from posewire_server.decoding.choice import Decoding
-from posewire_server.decoding.decoders import VIDEO_CODECS
-from posewire_server.errors import InvalidRequest, LimitReached, PictureTooLarge
+from posewire_server.decoding.decoders import PICTURE_CODECS
+from posewire_server.errors import LimitReached, PictureTooLarge
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.wire.requests import boxes_from, codec_from, raw_size_from, score_threshold_from, wanted_joint_set
 from posewire_server.wire.responses import joint_set_message, people_messages, timings_message
@@ -53,9 +53,7 @@ class PictureEstimator:
         arrived_s = time.monotonic()
         tracker, networks = self._config.tracker, self._pipeline.networks
         limits = caller.within(self._config.limits)
-        codec = codec_from(request.codec, "codec")
-        if codec in VIDEO_CODECS:
-            raise InvalidRequest(f"codec is {codec}; a single picture is JPEG, PNG or raw", field="codec")
+        codec = codec_from(request.codec, "codec", PICTURE_CODECS)
         decoder = self._decoding.picture_decoder(
             codec, raw_size_from(request.raw_size, codec, limits, "raw_size"), limits
         )

@@ -21,6 +21,7 @@ def encode(
     b_frames: int = 0,
     key_every: int = 12,
     open_gop: bool = False,
+    slices: int = 1,
 ) -> list[bytes]:
     """One access unit in Annex B format for each picture, in the order in which an encoder emits them."""
     height, width, _ = pictures[0].shape
@@ -29,7 +30,7 @@ def encode(
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
     encoder.thread_count = 1
-    options = {"preset": "veryfast", "bf": str(b_frames), "g": str(key_every)}
+    options = {"preset": "veryfast", "bf": str(b_frames), "g": str(key_every), "slices": str(slices)}
     if codec is Codec.H265:
         options["x265-params"] = f"log-level=none:repeat-headers=1:pools=1:bframes={b_frames}:keyint={key_every}"
         if open_gop:

@@ -59,8 +59,8 @@ class _CodecEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     CODEC_RAW_BGR24: _Codec.ValueType  # 4
     """The same in blue, green, red order."""
     CODEC_H264: _Codec.ValueType  # 5
-    """One H.264 access unit in Annex B format, as a camera emits it. Streams only. Units fail until a key frame comes with its
-    parameter sets.
+    """One H.264 access unit in Annex B format, as a camera emits it: all NAL units of one picture, with their start codes.
+    Streams only. Units fail until a key frame comes with its parameter sets.
     """
     CODEC_H265: _Codec.ValueType  # 6
     """One H.265 access unit, likewise."""
@@ -76,8 +76,8 @@ CODEC_RAW_RGB24: Codec.ValueType  # 3
 CODEC_RAW_BGR24: Codec.ValueType  # 4
 """The same in blue, green, red order."""
 CODEC_H264: Codec.ValueType  # 5
-"""One H.264 access unit in Annex B format, as a camera emits it. Streams only. Units fail until a key frame comes with its
-parameter sets.
+"""One H.264 access unit in Annex B format, as a camera emits it: all NAL units of one picture, with their start codes.
+Streams only. Units fail until a key frame comes with its parameter sets.
 """
 CODEC_H265: Codec.ValueType  # 6
 """One H.265 access unit, likewise."""
@@ -153,7 +153,7 @@ class Person(google.protobuf.message.Message):
     id: builtins.int
     """The track id: unique within the stream, starting at 1. 0 where there is no tracking (EstimatePoses)."""
     score: builtins.float
-    """Box score times the mean score of the confident joints, 0..1."""
+    """Box score times the mean score of the joints that reach joint_score_threshold, 0..1; 0 where none does."""
     box_source: Global___BoxSource.ValueType
     @property
     def box(self) -> Global___Box:

@@ -27,6 +27,7 @@ class _Similarity:
 class _SimilarityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Similarity.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     SIMILARITY_UNSPECIFIED: _Similarity.ValueType  # 0
+    """The server's default."""
     SIMILARITY_BBOX: _Similarity.ValueType  # 1
     """Intersection over union of the boxes."""
     SIMILARITY_POSE: _Similarity.ValueType  # 2
@@ -40,6 +41,7 @@ class Similarity(_Similarity, metaclass=_SimilarityEnumTypeWrapper):
     """How alike a new pose and a tracked one are (section 3.2 of the paper)."""
 
 SIMILARITY_UNSPECIFIED: Similarity.ValueType  # 0
+"""The server's default."""
 SIMILARITY_BBOX: Similarity.ValueType  # 1
 """Intersection over union of the boxes."""
 SIMILARITY_POSE: Similarity.ValueType  # 2
@@ -220,8 +222,9 @@ Global___StreamConfig: typing_extensions.TypeAlias = StreamConfig
 
 @typing.final
 class ResumeRequest(google.protobuf.message.Message):
-    """Continues an earlier stream, on this server or another one with the same key. The tracker settings and the joint set must be
-    those of that stream: send the ones of its StreamStarted.config, since another server may have other defaults.
+    """Continues an earlier stream, on this server or another one with the same key. The tracker settings must be those of that
+    stream: send its StreamStarted.config again, since another server may have other defaults. A token that is refused
+    (StreamStarted.resume) ends nothing: the stream opens, and its ids start anew.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -237,7 +240,9 @@ class ResumeRequest(google.protobuf.message.Message):
     decoded, ids go on all the same, as if everybody had stood still.
     """
     last_frame_codec: posewire.v1.pose_pb2.Codec.ValueType
-    """How `last_frame` is encoded: JPEG, PNG or raw (with StreamConfig.raw_size). Absent: in the stream's codec."""
+    """How `last_frame` is encoded: JPEG, PNG or raw (with StreamConfig.raw_size). Absent: in the stream's codec, which does
+    only where that is no video.
+    """
     def __init__(
         self,
         *,

@@ -3,9 +3,13 @@
 isort:skip_file
 The messages of the Track stream.
 
-A client sends one `config`, then frames, and half-closes. The server answers with one `started`, then with exactly one
-of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's half-close with one `summary`.
+A client sends one `config`, then frames (without waiting for `started`), and half-closes. The server answers with one
+`started`, then with exactly one of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's
+half-close with one `summary`.
 Frame numbers are the client's own; they must increase within the stream.
+
+Read responses while you send: a server whose responses are not read stops reading frames, and later ends the stream
+(STALLED). Write no faster than flow control allows: in some languages, what is written beyond it piles up in memory.
 
 Frames are tracked in the order in which they were sent; those of a video with B-frames, whose access units are sent in another
 order, in the order of its pictures. A failed or dropped frame may be reported before earlier frames are answered.
@@ -146,7 +150,7 @@ class Frame(google.protobuf.message.Message):
     BOXES_FIELD_NUMBER: builtins.int
     ELAPSED_FIELD_NUMBER: builtins.int
     number: builtins.int
-    """The client's frame number. Must increase from frame to frame; gaps are allowed."""
+    """The client's frame number. Must increase from frame to frame, also after one that failed; gaps are allowed."""
     data: builtins.bytes
     """The picture, encoded as StreamConfig.codec says."""
     elapsed: builtins.float
@@ -279,7 +283,7 @@ class ResumeOutcome(google.protobuf.message.Message):
     REFUSAL_FIELD_NUMBER: builtins.int
     resumed: builtins.bool
     refusal: builtins.str
-    """Why not, when a token was sent and refused."""
+    """Why not, when a token was sent and refused: the stream then begins anew, with ids from 1."""
     def __init__(
         self,
         *,
@@ -355,7 +359,9 @@ class TrackedFrame(google.protobuf.message.Message):
         """Size of the decoded frame."""
 
     @property
-    def people(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[posewire.v1.pose_pb2.Person]: ...
+    def people(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[posewire.v1.pose_pb2.Person]:
+        """In no particular order."""
+
     @property
     def timings(self) -> posewire.v1.pose_pb2.Timings: ...
     def __init__(

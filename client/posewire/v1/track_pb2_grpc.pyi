@@ -3,9 +3,13 @@
 isort:skip_file
 The messages of the Track stream.
 
-A client sends one `config`, then frames, and half-closes. The server answers with one `started`, then with exactly one
-of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's half-close with one `summary`.
+A client sends one `config`, then frames (without waiting for `started`), and half-closes. The server answers with one
+`started`, then with exactly one of `tracked`, `failed` or an entry in `dropped` for every frame, and after the client's
+half-close with one `summary`.
 Frame numbers are the client's own; they must increase within the stream.
+
+Read responses while you send: a server whose responses are not read stops reading frames, and later ends the stream
+(STALLED). Write no faster than flow control allows: in some languages, what is written beyond it piles up in memory.
 
 Frames are tracked in the order in which they were sent; those of a video with B-frames, whose access units are sent in another
 order, in the order of its pictures. A failed or dropped frame may be reported before earlier frames are answered.

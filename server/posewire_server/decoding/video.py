@@ -162,7 +162,10 @@ class VideoDecoder:
             if frame.pts is None or frame.pts not in self._inside:
                 continue  # the second field or a repetition of a frame that was returned before
             if frame.is_corrupt:
-                decoded += self._leave(frame.pts, Undecodable("the access unit is damaged or incomplete"))
+                error = Undecodable(
+                    "the access unit is damaged or incomplete; send all NAL units of a picture in one frame"
+                )
+                decoded += self._leave(frame.pts, error)
             elif (too_large := self._too_large(frame.width, frame.height)) is not None:
                 decoded += self._leave(frame.pts, too_large)
             else:

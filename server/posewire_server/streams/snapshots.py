@@ -95,6 +95,8 @@ class Snapshots:
         Raises:
             TokenRefused: it was not signed with this key, is too old, or belongs to other settings or another version.
         """
+        if not token:
+            raise TokenRefused("the token is empty; send the newest resume_token of the earlier stream")
         signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._sign(body)):
             raise TokenRefused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,11 +124,12 @@ def settings_from(
     )
 
 
-def codec_from(number: pose_pb2.Codec.ValueType, field: str) -> Codec:
-    """The codec with this number. Raises an `InvalidRequest` that lists the known ones if there is none."""
-    if number not in CODECS:
-        known = ", ".join(f"{pose_pb2.Codec.Name(known)} ({known})" for known in CODECS)
-        raise InvalidRequest(f"codec is {number or 'missing'}; use one of {known}", field=field)
+def codec_from(number: pose_pb2.Codec.ValueType, field: str, among: Collection[Codec] = frozenset(Codec)) -> Codec:
+    """The codec with this number. Raises an `InvalidRequest` that lists those in `among` if it is none of them."""
+    if CODECS.get(number) not in among:
+        names = {known: f"{pose_pb2.Codec.Name(known)} ({known})" for known in CODECS}
+        usable = ", ".join(names[known] for known, codec in CODECS.items() if codec in among)
+        raise InvalidRequest(f"codec is {names.get(number, number or 'missing')}; use one of {usable}", field=field)
     return CODECS[number]
 
 

@@ -95,6 +95,14 @@ def test_a_damaged_h264_unit_fails_alone(damage: object) -> None:
     assert sorted(each.key for each in decoded) == list(range(_COUNT))
 
 
+def test_a_unit_without_its_last_slice_fails_and_says_what_to_send() -> None:
+    units = encode(Codec.H264, [_picture(index) for index in range(3)], slices=2)
+    units[1] = units[1][: units[1].rindex(b"\0\0\1")]
+    _, failed, _ = _decode(Codec.H264, units)
+    assert isinstance(failed.outcome, Undecodable)
+    assert failed.outcome.message.endswith("; send all NAL units of a picture in one frame")
+
+
 def test_after_a_damaged_h265_unit_the_next_key_frame_helps() -> None:
     units = list(_units(Codec.H265))
     units[5] = bytes(len(units[5]))

@@ -131,6 +131,11 @@ def test_another_key_does_not_do() -> None:
         Snapshots(bytes(32), 60, lambda: 1000.0).redeem(_token(), _CONFIG, COCO17)
 
 
+def test_a_forgotten_token_is_no_matter_of_keys() -> None:
+    with pytest.raises(TokenRefused, match="empty; send the newest resume_token"):
+        Snapshots(_KEY, 60).redeem(b"", _CONFIG, COCO17)
+
+
 def test_a_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "state" / "resume.key"
     key = load_key(file)

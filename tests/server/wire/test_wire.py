@@ -12,12 +12,12 @@ from posewire.joints import COCO17, JOINT_SETS, NANO19
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2 import EstimatePosesRequest
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.decoders import Codec
+from posewire_server.decoding.decoders import PICTURE_CODECS, Codec
 from posewire_server.errors import BadBoxes, InvalidRequest
 from posewire_server.streams.inbox import DropPolicy
 from posewire_server.tracking import Boxes, BoxSource, TrackedPeople, TrackerConfig
 from posewire_server.wire.names import CODECS, DROP_POLICIES, DROP_REASONS, SIMILARITIES
-from posewire_server.wire.requests import boxes_from, captured_s, score_threshold_from, settings_from
+from posewire_server.wire.requests import boxes_from, captured_s, codec_from, score_threshold_from, settings_from
 from posewire_server.wire.responses import joint_set_message, people_messages, settings_message
 
 _DEFAULTS, _LIMITS = TrackerConfig(), LimitsConfig()
@@ -93,6 +93,12 @@ def test_zero_is_a_value_and_not_left_out() -> None:
 def test_every_value_of_the_wire_is_known_inside(enum: object, table: object) -> None:
     assert set(enum.values()) - {0} == set(table)  # type: ignore[attr-defined, call-overload]
     assert set(DROP_REASONS.values()) == set(track_pb2.DropReason.values()) - {0}
+
+
+@pytest.mark.parametrize("number", [0, 99, pose_pb2.CODEC_H265])
+def test_codecs_of_video_are_not_advised_for_a_picture(number: pose_pb2.Codec.ValueType) -> None:
+    with pytest.raises(InvalidRequest, match=r"use one of CODEC_JPEG \(1\), .*, CODEC_RAW_BGR24 \(4\)$"):
+        codec_from(number, "codec", PICTURE_CODECS)
 
 
 @given(

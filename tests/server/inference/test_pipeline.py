@@ -68,6 +68,7 @@ async def test_people_keep_their_ids() -> None:
             assert tracked.times.pose_ms > 0
             assert tracked.times.track_ms > 0
             assert (tracked.times.flow_ms > 0) == (step > 0)
+            assert tracked.times.look_ms == max(tracked.times.detect_ms, tracked.times.flow_ms)
 
 
 async def test_a_gap_between_frames_is_known_to_the_flow_estimator() -> None:

@@ -248,6 +248,10 @@ def test_joints_below_the_threshold_are_no_predictions(tmp_path: Path) -> None:
     assert (keypoints[:2, 2] == 1).all()
     assert not keypoints[2:].any()
     assert entry["scores"] == [pytest.approx(0.4, abs=1e-4)] * 2 + [0] * 15
+    lost.joints[:, 2] = 0
+    with PoseTrackWriter(tmp_path / "all.json", POSETRACK15, joint_score_threshold=0) as writer:
+        writer.write(tracked(0, doubtful, lost))
+    assert len(json.loads((tmp_path / "all.json").read_text())["annotations"]) == 2
 
 
 def went_on(*, resumed: bool) -> Reconnected:

@@ -112,14 +112,31 @@ async def test_a_file_waits_until_its_frames_are_taken() -> None:
     await feed.aclose()
 
 
+async def test_a_file_is_read_no_further_once_the_feed_is_closed() -> None:
+    read: list[int] = []
+
+    def frames() -> Iterator[Any]:
+        for number in range(1000):
+            read.append(number)
+            yield picture()
+
+    feed = SourceFeed(ArraySource(frames()), newest_wins=False)
+    assert await feed.next() is not None
+    await feed.aclose()
+    assert len(read) <= 4
+
+
 async def test_packets_are_given_up_until_the_next_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("posewire._feed._PACKETS_WAITING", 3)
-    source = PacketFrames(packets("KpppppKp"))
+    damaged = SourceFrame(6, 0.6, problem="damaged")
+    source = PacketFrames([*packets("Kppppp"), damaged, *packets("Kp")])
     feed = SourceFeed(source, newest_wins=True)
-    await source.give(8)
-    items = [await feed.next() for _ in range(8)]
+    await source.give(9)
+    items = [await feed.next() for _ in range(9)]
     # Three wait when the fourth arrives: all are dropped, and so are those that depend on them.
-    assert [item.superseded for item in items if item] == [True] * 6 + [False] * 2
+    assert [item.superseded for item in items if item] == [True] * 6 + [False] * 3
+    assert items[6] is not None
+    assert items[6].frame.problem == "damaged"
     source.given.release(9)
     await feed.aclose()
 

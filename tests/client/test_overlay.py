@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from posewire import COCO17, NANO19, InvalidSettings, JointSet, Person, Trails, color_of, draw_people
-from posewire._drawing import glyphs
+from posewire._drawing import glyphs, mix
+
+INK = (18, 20, 24)
 
 
 def person(person_id: int = 1, x: float = 40, y: float = 30, score: float = 0.9) -> Person:
@@ -29,6 +31,7 @@ def test_ids_have_stable_and_distant_colours() -> None:
     colors = [color_of(person_id) for person_id in range(1, 49)]
     assert len(set(colors)) == 48
     assert color_of(49) == color_of(1)
+    assert all(0 <= value <= 255 for color in colors for value in color)
     for a, b in pairwise(colors):
         assert np.abs(np.subtract(a, b)).sum() > 120
     for a, b in combinations(colors[:16], 2):
@@ -83,7 +86,8 @@ def test_a_single_joint_is_a_dot_to_be_seen() -> None:
     drawn = draw_people(canvas(size=(800, 640)), [someone], COCO17, boxes=False, labels=False)
     rows, columns = np.nonzero((drawn != 128).any(axis=2))
     assert (rows.mean(), columns.mean()) == pytest.approx((300, 400), abs=0.5)
-    assert len(rows) > 30
+    assert 30 < len(rows) < 200
+    assert (drawn == INK).all(axis=2).any()  # its rim
 
 
 def test_left_limbs_are_lighter_than_right_ones() -> None:
@@ -95,6 +99,32 @@ def test_left_limbs_are_lighter_than_right_ones() -> None:
     someone = Person(1, 0.8, np.array([50, 10, 100, 140], np.float32), joints, "detector")
     drawn = draw_people(canvas(), [someone], COCO17, boxes=False, labels=False).astype(int)
     assert drawn[80, 60].sum() > sum(color_of(1)) > drawn[80, 140].sum()
+
+
+def test_a_neck_is_joined_to_the_middle_of_the_shoulders() -> None:
+    joints = np.zeros((len(NANO19), 3), np.float32)
+    for name, x, y in (
+        ("head_top", 100, 10),
+        ("neck", 100, 60),
+        ("left_shoulder", 60, 140),
+        ("right_shoulder", 140, 140),
+    ):
+        joints[NANO19.index(name)] = (x, y, 0.9)
+    someone = Person(1, 0.8, np.array([50, 10, 100, 140], np.float32), joints, "detector")
+    drawn = draw_people(canvas(), [someone], NANO19, boxes=False, labels=False)
+    for y in (35, 100):  # between neck and head, between neck and shoulders
+        np.testing.assert_allclose(drawn[y, 100], color_of(1), atol=25)
+
+
+def test_a_box_is_a_faint_frame_with_strong_corners() -> None:
+    someone = replace(person(score=0.0), box=np.array([0, 20, 120, 100], np.float32))
+    drawn = draw_people(canvas(), [someone], COCO17, labels=False)
+    color, faint = color_of(1), mix((128, 128, 128), color_of(1), 0.45)
+    for x, y in ((60, 20), (60, 120), (0, 70), (120, 70)):
+        np.testing.assert_allclose(drawn[y, x], faint, atol=8)
+    for x, y in ((4, 20), (116, 20), (4, 120), (116, 120), (0, 24), (120, 24), (0, 116), (120, 116)):
+        np.testing.assert_allclose(drawn[y, x], color, atol=25)
+    assert (drawn[30:110, 10:110] == 128).all()
 
 
 @pytest.mark.parametrize("joint_set", [COCO17, NANO19])
@@ -119,9 +149,10 @@ def test_labels_are_above_boxes_and_beside_each_other() -> None:
         drawn = draw_people(canvas(), [replace(each, joints=each.joints * 0) for each in people], COCO17, boxes=False)
         return [np.argwhere((drawn == color_of(each.id)).all(axis=2)) for each in people]
 
-    low, same_place, high = person(1, y=80), person(2, y=80), person(3, y=1)
-    ((alone,), (other,), (inside,)) = plates(low), plates(same_place), plates(high)
-    assert alone[:, 0].max() < low.box[1]
+    low, same_place, high, right = person(1, y=80), person(2, y=80), person(3, y=1), person(1, x=198, y=80)
+    ((alone,), (other,), (inside,), (moved,)) = plates(low), plates(same_place), plates(high), plates(right)
+    assert (alone[:, 1].min(), alone[:, 0].max()) == (low.box[0], low.box[1] - 1)
+    assert (moved[:, 1].max(), len(moved)) == (199, len(alone))
     assert inside[:, 0].min() == 0  # there is no room above
     assert len(inside) > 0.5 * len(alone)
     stacked = plates(low, same_place)
@@ -173,10 +204,10 @@ def test_lines_grow_with_the_picture() -> None:
 def test_trails_remember_so_many_frames() -> None:
     trails = Trails(length=5)
     for step in range(12):
-        trails.update([person(x=10.0 * step)], COCO17)
+        trails.update([person(x=10.0 * step, y=5.0 * step)], COCO17)
     (path,) = trails.paths().values()
     assert [freshness for freshness, _ in path] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert [point[0] for _, point in path] == pytest.approx([10.0 * step + 15 for step in range(7, 12)])
+    np.testing.assert_allclose([point for _, point in path], [(10 * step + 15, 5 * step + 25) for step in range(7, 12)])
     for _ in range(5):
         trails.update([], COCO17)
     assert trails.paths() == {}

@@ -248,6 +248,10 @@ def test_joints_below_the_threshold_are_no_predictions(tmp_path: Path) -> None:
     assert (keypoints[:2, 2] == 1).all()
     assert not keypoints[2:].any()
     assert entry["scores"] == [pytest.approx(0.4, abs=1e-4)] * 2 + [0] * 15
+    lost.joints[:, 2] = 0
+    with PoseTrackWriter(tmp_path / "all.json", POSETRACK15, joint_score_threshold=0) as writer:
+        writer.write(tracked(0, doubtful, lost))
+    assert len(json.loads((tmp_path / "all.json").read_text())["annotations"]) == 2
 
 
 def went_on(*, resumed: bool) -> Reconnected:
@@ -489,10 +493,14 @@ def test_frames_of_another_size_are_fitted(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", COCO17, fps=10) as writer:
         writer.write(tracked(0, image=np.full((64, 64, 3), 200, np.uint8)))
         writer.write(tracked(1, image=np.full((64, 128, 3), 200, np.uint8)))
+        writer.write(tracked(2, image=np.full((128, 64, 3), 200, np.uint8)))
     _, frames = read_video(tmp_path / "a.mp4")
     rows = frames[1][1].mean(axis=(1, 2))
     assert rows[:12].max() < 60  # black above
     assert rows[20:44].min() > 150
+    columns = frames[2][1].mean(axis=(0, 2))
+    assert columns[:12].max() < 60  # black beside it
+    assert columns[20:44].min() > 150
 
 
 @pytest.mark.parametrize("frames", [0, 3])

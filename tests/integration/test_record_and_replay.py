@@ -20,7 +20,7 @@ from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_models.flow_estimators import FlowByGap, StillFlow
 from posewire_models.frames import FlowField, Frame
-from posewire_server.config import LimitsConfig
+from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.inference.networks import Networks
 from posewire_server.recording.explanation import explain
 from posewire_server.recording.file_format import Kind, Record, begin, pack, records
@@ -353,7 +353,13 @@ async def test_every_candidate_of_a_frame_is_explained(tmp_path: Path) -> None:
 
 async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = await recorded(tmp_path)
-    monkeypatch.setattr("posewire_server.inference.networks.load_networks", lambda config: networks())
+    asked = []
+
+    def load(config: ServerConfig) -> Networks:
+        asked.append((config.bundle, config.detector, config.flow, config.flip_test))
+        return networks()
+
+    monkeypatch.setattr("posewire_server.inference.networks.load_networks", load)
     done = await posewire("explain", path, "--frame", 6)
     assert done.exit_code == 0, done.output
     assert "ids 1, 2, 3" in done.output
@@ -361,9 +367,11 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "highest similarity of all open pairs" in done.output
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     monkeypatch.setenv("COLUMNS", "40")
-    done = await posewire("explain", path, "--frame", 6)
+    others = ("--bundle", "other", "--detector", "onnx:other.onnx", "--flow", "other")
+    done = await posewire("explain", path, "--frame", 6, *others)
     assert "similarity  " in done.output
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.output  # nothing was truncated
+    assert asked == [("stand-in", "auto", "auto", False), ("other", "onnx:other.onnx", "other", None)]
 
 
 async def test_explain_loads_no_networks_for_a_frame_that_it_cannot_explain(

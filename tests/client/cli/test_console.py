@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pty
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 from rich.table import Table
 
+from posewire.cli.account import Account
 from posewire.cli.console import plain_console
 from posewire.cli.failures import say
 from posewire.cli.progress import bar, waiting
@@ -42,6 +44,30 @@ def test_what_cannot_be_said_goes_nowhere(monkeypatch: pytest.MonkeyPatch, capsy
         shown.show(1)
     plain_console(stderr=True).print("hello")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "quiet", "is_shown"),
+    [
+        (True, False, True),
+        (True, True, False),  # --quiet
+        (False, False, False),  # a pipe or a file
+    ],
+)
+def test_progress_is_shown_to_whoever_watches(
+    is_terminal: bool, quiet: bool, is_shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with waiting("connecting", quiet=quiet), bar("tracking", 3, quiet=quiet) as shown:
+        shown.account(Account(tracked=2, people=4, reconnects=5))
+    said = terminal.getvalue()
+    for each in ("connecting", "tracking", "2/3", " fps ", "4 people", "reconnected 5 x"):
+        assert (each in said) == is_shown
+    assert said == "" or is_shown
 
 
 @pytest.mark.parametrize("shown", ["bar", "spinner", "text"])

@@ -92,6 +92,16 @@ async def test_who_waits_leaves_one_for_those_who_cannot() -> None:
     assert passed <= 4 + 20 * 4 - taken
 
 
+async def test_of_a_burst_of_two_one_is_left_too() -> None:
+    rate = RateLimit(1.0, Clock(), burst=2.0)
+    await rate.turn()
+    waiting = asyncio.create_task(rate.turn())
+    await asyncio.sleep(0)
+    assert rate.take()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
 async def test_who_waits_has_a_turn_after_a_second_where_others_take_all_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

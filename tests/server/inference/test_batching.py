@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -258,18 +259,20 @@ async def test_closing_fails_what_waits_for_its_second_run_too() -> None:
         assert all(isinstance(outcome, ServerDraining) for outcome in outcomes[1:])
 
 
-async def test_stages_of_one_lane_share_its_thread() -> None:
-    lane, threads = Lane("test"), set[int]()
+async def test_stages_of_one_lane_take_turns_on_its_thread() -> None:
+    lane, threads, ran = Lane("test"), set[int](), list[str]()
 
-    def run(requests: Sequence[int]) -> Sequence[int]:
+    def run(name: str, requests: Sequence[int]) -> Sequence[int]:
         threads.add(threading.get_ident())
+        ran.append(name)
         return requests
 
     config = StageBatchingConfig(max_batch=1)
-    batchers = [MicroBatcher[int, int](name, run, lane, config) for name in ("one", "other")]
+    batchers = [MicroBatcher[int, int](name, partial(run, name), lane, config) for name in ("one", "other")]
     await asyncio.gather(*(batcher.submit(number, number) for number in range(20) for batcher in batchers))
     assert len(threads) == 1
     assert threads != {threading.get_ident()}
+    assert [ran[:20].count(name) for name in ("one", "other")] == pytest.approx([10, 10], abs=1)
     for batcher in batchers:
         batcher.close()
     lane.close()

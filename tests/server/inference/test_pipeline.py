@@ -68,6 +68,7 @@ async def test_people_keep_their_ids() -> None:
             assert tracked.times.pose_ms > 0
             assert tracked.times.track_ms > 0
             assert (tracked.times.flow_ms > 0) == (step > 0)
+            assert tracked.times.look_ms == max(tracked.times.detect_ms, tracked.times.flow_ms)
 
 
 async def test_a_gap_between_frames_is_known_to_the_flow_estimator() -> None:
@@ -462,6 +463,19 @@ async def test_of_a_crowd_on_which_the_network_fails_the_rest_is_given_up() -> N
             await pipeline.estimate(blue, crowd, box_score_threshold=0.5, max_people=100)
         await pipeline.estimate(_frame(), crowd[:1], box_score_threshold=0.5, max_people=100)
     assert calls <= 3  # the next part may have begun meanwhile
+
+
+async def test_the_detector_is_behind_once_more_waits_for_it_than_fits_in_a_batch() -> None:
+    gate, frame, box = Gate(), _frame(), np.float32([[10, 60, 50, 180]])
+    async with _pipeline(networks(pose=gate)) as pipeline:
+        posing = pipeline._pose.submit((frame, box), "first")
+        await asyncio.to_thread(gate.reached.wait, 30)  # the lane is held
+        detecting = [pipeline._detect.submit(frame, number) for number in range(pipeline._detector_batch)]
+        assert not pipeline.detector_is_behind
+        detecting.append(pipeline._detect.submit(frame, "one more"))
+        assert pipeline.detector_is_behind
+        gate.open.set()
+        await asyncio.gather(posing, *detecting)
 
 
 async def test_the_best_of_the_detectors_boxes_are_taken_for_a_single_picture() -> None:

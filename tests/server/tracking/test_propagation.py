@@ -46,6 +46,13 @@ def test_velocity_is_the_displacement_and_then_its_smoothed_course() -> None:
     np.testing.assert_allclose(third, [[10, 1]], rtol=1e-5)
 
 
+def test_velocity_is_that_of_the_joints_that_are_confident_both_times() -> None:
+    before, now = people_at([(0, 0)], [1]), people_at([(8, 2)], [1])
+    now.joints[0, 1:, 2] = 0.1
+    now.joints[0, 1:, :2] += 50
+    np.testing.assert_allclose(velocities_of(now, queue_of(before)), [[8, 2]], rtol=1e-5)
+
+
 def test_velocity_belongs_to_the_id_and_not_to_the_row() -> None:
     found = velocities_of(people_at([(305, 0), (1, 0)], [2, 1]), queue_of(people_at([(0, 0), (300, 0)], [1, 2])))
     np.testing.assert_allclose(found, [[5, 0], [1, 0]], rtol=1e-5)

@@ -104,7 +104,8 @@ async def test_encoded_pictures_travel_as_they_are(serve: Any) -> None:
         ({"image": np.zeros((4, 4, 3), np.uint8), "box_score_threshold": "0.5"}, "box_score_threshold is '0.5'"),
         ({"image": b"\xff\xd8\xff", "joint_set": 17}, "joint_set is 17; give a text"),
         ({"image": np.zeros((4, 4, 3), np.uint8), "codec": "h264"}, "cannot be sent as h264"),
-        ({"image": np.zeros((1, 70_000, 3), np.uint8)}, "70000x1"),  # more than JPEG can hold
+        ({"image": np.zeros((1, 70_000, 3), np.uint8)}, "70000x1 .* at most 65500 pixels"),  # for JPEG
+        ({"image": np.zeros((1_000_001, 1, 3), np.uint8), "codec": "png"}, "at most 1000000 pixels"),
     ],
 )
 async def test_unusable_arguments_are_found_before_anything_is_sent(

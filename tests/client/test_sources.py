@@ -409,6 +409,10 @@ def test_a_video_that_nobody_can_decode_is_named(tmp_path: Path, make_video: Mak
         (None, "does not exist"),  # no such file
         (b"", "a.mp4"),  # empty
         (b"this is no video", "not a video"),
+        (
+            bytes.fromhex("1a45dfa3a34286810142f7810142f2810442f381084282886d6174726f736b61428781044285810218538067"),
+            "empty or",
+        ),
     ],
 )
 def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:

@@ -265,6 +265,6 @@ def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0) ->
     # Of a silent RTSP camera, FFmpeg says that its data are invalid.
     if timeout_s is not None and (isinstance(error, av.error.ExitError) or waited_s >= timeout_s):
         return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
-    if isinstance(error, InvalidDataError):
-        return "it is not a video that FFmpeg can read, or it is cut off"
+    if isinstance(error, InvalidDataError) or (timeout_s is None and isinstance(error, av.error.EOFError)):
+        return "it is not a video that FFmpeg can read, or it is empty or cut off"
     return f"{reason_of(error)}; check the address and that the source is there"

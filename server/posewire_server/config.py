@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -269,7 +270,7 @@ class ServerConfig:
         check_range("port", self.port, 0, 65535)
         check_range("metrics_port", self.metrics_port, 0, 65535)
         check_range("traces_share", self.traces_share, 0.0, 1.0)
-        if self.traces and not self.traces.startswith(("http://", "https://")):
+        if self.traces and not re.match(r"https?://[^/?#\s]", self.traces):
             raise ValueError(f"traces is {self.traces!r}; it must be an address such as http://localhost:4317")
         check_range("record_max_mb", self.record_max_mb, 1, 10**8)
         check_range("threads", self.threads, 0, 1024)

@@ -223,7 +223,7 @@ class Connections:
             try:
                 return await self._answer(address, ask, doing)
             except PASSING as error:
-                _log.warning("%s; trying another server", str(error).partition("; ")[0])  # without the remedy
+                _log.warning("%s; trying another server", str(error).rpartition("; ")[0] or error)  # without the remedy
         return await self._answer(last, ask, doing)
 
     async def _answer(self, address: str, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
@@ -342,7 +342,7 @@ def _full_address(address: str) -> str:
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         return f"{address}:{DEFAULT_PORT}"
-    if ":" in host and not host.startswith("["):
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise InvalidSettings(f"the address {address!r} has several colons; write IPv6 in brackets, e.g. [::1]:{port}")
     if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
         raise InvalidSettings(

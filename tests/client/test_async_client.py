@@ -246,6 +246,7 @@ async def test_without_a_server_the_error_names_the_address_and_says_what_to_try
         ("localhost:٥٠", "65535"),  # a number, but not to gRPC
         ("::1:50051", r"\[::1\]:50051"),  # no address of IPv6, whose parts have four digits at most
         ("a:b:1", "several colons"),
+        ("[::1", "several colons"),
     ],
 )
 def test_an_address_of_another_form_is_refused(address: str, words: str) -> None:

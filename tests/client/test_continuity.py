@@ -380,6 +380,16 @@ async def test_another_server_takes_over(serve: Any, scripts: Any) -> None:
     assert second.resumed_from[0][0] == b"token of 2"
 
 
+async def test_why_a_server_is_passed_over_is_told_whole(
+    serve: Any, unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await serve()
+    async with AsyncClient([f"127.0.0.1:{unused_tcp_port}", server.address]) as client:
+        assert (await client.server_info()).version == "9.9"
+    (said,) = [record.getMessage() for record in caplog.records if "another server" in record.getMessage()]
+    assert re.search(r"can be reached at 127\.0\.0\.1:\d+ \(.*\); trying another server$", said)
+
+
 async def test_a_server_that_refuses_does_not_end_a_stream_that_another_would_take(serve: Any, scripts: Any) -> None:
     async def refuses(stream: Any) -> AsyncIterator[Any]:
         await stream.context.abort(grpc.StatusCode.UNAUTHENTICATED, "an old list of tokens")

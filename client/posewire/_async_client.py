@@ -87,6 +87,7 @@ class AsyncClient:
             raise InvalidSettings(f"timeout_s is {timeout_s!r}; it must be above 0 and finite")
         _check_kind("tls", tls, TlsSettings)
         _check_kind("reconnect", reconnect, ReconnectSettings)
+        _check_kind("credentials", credentials, grpc.ChannelCredentials)
         access = Access(tls=tls, credentials=credentials, token=token, insecure=insecure)
         self._connections = Connections(address, access, options)
         self._reconnect = reconnect

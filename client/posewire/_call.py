@@ -154,6 +154,12 @@ class TrackCall:
             if self._cancelled_here:
                 raise self._cancelled() from None
             raise ConnectionLost(f"the stream {self.info.stream_id} was cancelled by the server") from None
+        if response is None:  # gRPC could not parse it
+            self.cancel()
+            raise ConnectionLost(
+                f"a response of the stream {self.info.stream_id} cannot be read: it was damaged on its way, or is none"
+                " of posewire's"
+            )
         return response if isinstance(response, track_pb2.TrackResponse) else None
 
     def cancel(self) -> None:

@@ -7,7 +7,7 @@ import ipaddress
 import logging
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -113,7 +113,7 @@ class Access:
         """A new channel.
 
         Raises:
-            InvalidSettings: a certificate or key cannot be read, or is invalid.
+            InvalidSettings: a certificate or key cannot be read, or is invalid; or an option has an impossible value.
         """
         options = [*options, *_CHANNEL_OPTIONS]  # gRPC uses the first of two options with the same name
         if _is_loopback(address):
@@ -121,9 +121,12 @@ class Access:
         if self.tls is not None and self.tls.server_name:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
         credentials = self.credentials if self.tls is None else _credentials(self.tls)
-        if credentials is None:
-            return grpc.aio.insecure_channel(address, options)
-        return grpc.aio.secure_channel(address, credentials, options)
+        try:
+            if credentials is None:
+                return grpc.aio.insecure_channel(address, options)
+            return grpc.aio.secure_channel(address, credentials, options)
+        except (TypeError, OverflowError, UnicodeError) as error:
+            raise InvalidSettings(f"gRPC does not take these options of the channel: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +166,7 @@ class Connections:
         for address in self.addresses:
             access.check(address)
         self._access = access
-        self._options = tuple(options)
+        self._options = _checked_options(options)
         self._metadata = (("authorization", f"Bearer {access.token}"),) if access.token else ()
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -220,7 +223,7 @@ class Connections:
             try:
                 return await self._answer(address, ask, doing)
             except PASSING as error:
-                _log.warning("%s; trying another server", str(error).partition("; ")[0])  # without the remedy
+                _log.warning("%s; trying another server", str(error).rpartition("; ")[0] or error)  # without the remedy
         return await self._answer(last, ask, doing)
 
     async def _answer(self, address: str, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
@@ -228,6 +231,11 @@ class Connections:
             answer = await ask(self.to(address))
         except grpc.aio.AioRpcError as error:
             raise error_from_status(error, address, doing, is_anonymous=self._access.is_anonymous) from error
+        if answer is None:  # gRPC could not parse it
+            raise ServerFailed(
+                f"{doing} at {address}: the answer cannot be read: it was damaged on its way, or the server is not"
+                " posewire; try again, and check the address"
+            )
         self.preferred = address
         return answer
 
@@ -237,6 +245,17 @@ class Connections:
         channels, self._channels = self._channels, {}
         for channel in channels.values():
             await channel.close()
+
+
+def _checked_options(options: Sequence[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    listed = isinstance(options, Iterable) and not isinstance(options, Mapping)
+    pairs: tuple[Any, ...] = tuple(options) if listed else (options,)
+    if not all(isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
+        raise InvalidSettings(
+            f"options are {options!r}; give pairs of a gRPC option's name and its value, such as"
+            " [('grpc.max_receive_message_length', 2**24)]"
+        )
+    return pairs
 
 
 def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
@@ -323,7 +342,7 @@ def _full_address(address: str) -> str:
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         return f"{address}:{DEFAULT_PORT}"
-    if ":" in host and not host.startswith("["):
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise InvalidSettings(f"the address {address!r} has several colons; write IPv6 in brackets, e.g. [::1]:{port}")
     if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
         raise InvalidSettings(

@@ -11,6 +11,9 @@ from posewire.settings import Codec
 
 __all__ = ["encode", "sniff"]
 
+_LONGEST_SIDE = {".jpg": 65_500, ".png": 1_000_000}
+"""Of a picture that the encoders take."""
+
 
 def encode(image: Image, codec: Codec, jpeg_quality: int) -> bytes:
     """Encode a picture `(h, w, 3)` uint8 RGB as `jpeg`, `png` or `raw`.
@@ -29,6 +32,12 @@ def encode(image: Image, codec: Codec, jpeg_quality: int) -> bytes:
         suffix, parameters = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
     else:
         raise InvalidSettings(f"pictures cannot be sent as {codec}; use codec='jpeg', 'png' or 'raw'")
+    height, width = image.shape[:2]
+    if max(height, width) > _LONGEST_SIDE[suffix]:
+        raise InvalidSettings(
+            f"a picture of {width}x{height} cannot be encoded as {codec}: its sides may have at most"
+            f" {_LONGEST_SIDE[suffix]} pixels; scale it down"
+        )
     try:
         encoded, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     except cv2.error as error:
@@ -37,7 +46,6 @@ def encode(image: Image, codec: Codec, jpeg_quality: int) -> bytes:
     else:
         reason = "the encoder refused it"
     if not encoded:
-        height, width = image.shape[:2]
         raise InvalidSettings(f"a picture of {width}x{height} cannot be encoded as {codec}: {reason}")
     return data.tobytes()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from functools import partial
 
 from posewire._encoding import encode
@@ -76,13 +78,16 @@ class FrameSender:
             PosewireError: the stream has ended early.
         """
         taken_s = time.perf_counter()
-        boxes = None if frame.boxes is None else boxes_array(frame.boxes)
+        with _naming(frame):
+            boxes = None if frame.boxes is None else boxes_array(frame.boxes)
         data = await self._encoded(frame) if frame.packet is None else frame.packet
         await self._outgoing.send(self._kept(frame), data, boxes, taken_s=taken_s)
 
     def _kept(self, frame: SourceFrame) -> SourceFrame:
         """The frame with its number and time checked, and with its pixels only if its result will carry them."""
-        number, time_s = frame_number(frame.number), capture_time(frame.time_s)
+        number = frame_number(frame.number)
+        with _naming(frame):
+            time_s = capture_time(frame.time_s)
         image = frame.image if self._keep_images else None
         return SourceFrame(number, time_s, image=image, name=frame.name, timed=frame.timed)
 
@@ -98,4 +103,14 @@ class FrameSender:
                 f" {settings.raw_size}; use codec='jpeg' or 'png' for frames of different sizes"
             )
         encoding = partial(encode, frame.image, settings.codec, settings.jpeg_quality)
-        return await asyncio.wrap_future(self._workers.submit(encoding))
+        with _naming(frame):
+            return await asyncio.wrap_future(self._workers.submit(encoding))
+
+
+@contextlib.contextmanager
+def _naming(frame: SourceFrame) -> Iterator[None]:
+    """Say in an error which frame it is about."""
+    try:
+        yield
+    except InvalidSettings as error:
+        raise InvalidSettings(f"frame {frame.number}: {error}") from error

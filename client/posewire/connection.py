@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import numbers
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from posewire.errors import InvalidSettings
@@ -40,6 +41,10 @@ class ReconnectSettings:
     give_up_after_s: float = 120.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, numbers.Real):
+                raise InvalidSettings(f"{field.name} is {value!r}; give a number")
         for name in ("initial_s", "max_s", "attempt_timeout_s"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_json"]
+__all__ = ["fault_of_text", "read_json"]
+
+_ARCHIVES = {b"\x1f\x8b": "compressed with gzip", b"PK\x03\x04": "a zip archive"}
+"""By their first bytes."""
 
 
 def read_json(path: Path) -> Any:
@@ -18,5 +21,15 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise ValueError(fault_of_text(error)) from error
     except RecursionError as error:
         raise ValueError("its lists and objects are nested too deeply") from error
+
+
+def fault_of_text(error: UnicodeDecodeError) -> str:
+    """Why bytes are no text, and what to do."""
+    for start, kind in _ARCHIVES.items():
+        if error.object.startswith(start):
+            return f"it is {kind}; unpack it first"
+    return f"it is not text in UTF-8: {error}"

@@ -10,6 +10,7 @@ import motmetrics
 import numpy as np
 
 from posewire.array_types import Float64s
+from posewire.json_files import fault_of_text
 from posewire.os_errors import reason_of
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.identity import IdentityScores, IdentityTally, TrackedFrames, combine_identities, tally_frames
@@ -93,6 +94,8 @@ def read_mot(path: Path) -> Float64s:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"{path} cannot be read: {fault_of_text(error)}") from error
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {reason_of(error)}") from error
     rows = []

@@ -71,8 +71,8 @@ def load_bundle(
         detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
         flow: `auto` (the bundle's for the device), `bundle` (its `flow` alone, on a CPU too), `dis[:PRESET]`,
             `flownet2-s:PATH`, `published:NAME` or `none`.
-        runtime: what runs our networks, see `posewire_models.inference.RUNTIMES`.
-        precision: what they compute in, see `posewire_models.precision.PRECISIONS`.
+        runtime: what runs our networks, see `posewire_models.specs.RUNTIMES`.
+        precision: what they compute in, see `posewire_models.specs.PRECISIONS`.
         flip_test: whether to average with the heatmaps of mirrored crops; None: as the bundle does.
         people: the detector can report at least this many per frame; see `DetectorSettings.max_people`.
         store: of published weights; None takes the user's.

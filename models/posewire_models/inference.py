@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -16,11 +15,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from posewire_models.cuda_runtime import GraphedNetwork, map_tensors
 from posewire_models.openvino_runtime import OPENVINO_PRECISIONS, OpenVinoNetwork, openvino_is_installed
 from posewire_models.precision import precision_name, select_precision
+from posewire_models.specs import DEVICE, RUNTIMES
 
 __all__ = [
     "BATCH_SIZES",
     "MAX_BATCH",
-    "RUNTIMES",
     "batches",
     "pad_batch",
     "prepare",
@@ -34,8 +33,6 @@ log = logging.getLogger(__name__)
 Network = TypeVar("Network", bound=nn.Module)
 Steps = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
-RUNTIMES = ("auto", "torch", "openvino", "cuda-graphs")
-"""Runtimes for networks; `auto` takes CUDA graphs on a GPU and, on a CPU, OpenVINO if it is installed."""
 MAX_BATCH = 32
 """Largest number of items that go through a network at once."""
 BATCH_SIZES = (1, 2, 4, 8, 16, MAX_BATCH)
@@ -56,7 +53,7 @@ def select_device(name: str) -> torch.device:
             name = "cuda" if torch.cuda.is_available() else "cpu"
         for reason in reasons:
             log.warning("%s", reason.message)
-    found = re.fullmatch(r"cpu|cuda(?::([0-9]+))?", name)
+    found = DEVICE.fullmatch(name)
     if not found:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     if name == "cpu":
@@ -83,7 +80,7 @@ def select_runtime(name: str, device: torch.device, precision: str = "auto") -> 
     Args:
         name: one of `RUNTIMES`.
         device: of the networks.
-        precision: one of `posewire_models.precision.PRECISIONS`; OpenVINO does not compute in float16.
+        precision: one of `posewire_models.specs.PRECISIONS`; OpenVINO does not compute in float16.
 
     Raises:
         ValueError: unknown, not installed, or not for this device.
@@ -137,7 +134,7 @@ def runner(
         input_shape: (channels, height, width) of the runner's inputs.
         device: of its inputs and outputs.
         runtime: one of `RUNTIMES`.
-        precision: one of `posewire_models.precision.PRECISIONS`.
+        precision: one of `posewire_models.specs.PRECISIONS`.
         steps: maps the network and images to results, with pre- and postprocessing in float32; by default the network
             alone. It must not change the images, and no image's result may depend on the others.
 

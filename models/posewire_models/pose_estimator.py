@@ -52,8 +52,8 @@ class HeatmapPoseEstimator:
         network: prepared for inference on `device` in place; not to be used elsewhere afterwards.
         joint_set: the joints that the heatmaps stand for.
         device: where to run.
-        runtime: what runs the network, see `posewire_models.inference.RUNTIMES`.
-        precision: what it computes in, see `posewire_models.precision.PRECISIONS`.
+        runtime: what runs the network, see `posewire_models.specs.RUNTIMES`.
+        precision: what it computes in, see `posewire_models.specs.PRECISIONS`.
 
     Raises:
         BundleError: the joint set has another number of joints than the network.

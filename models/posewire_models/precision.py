@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["PRECISIONS", "precision_name", "select_precision"]
+from posewire_models.specs import PRECISIONS
 
-PRECISIONS = ("auto", "float32", "float16", "bfloat16")
-"""Supported precisions; `auto` takes float32 on a CPU and float16 on a GPU."""
+__all__ = ["precision_name", "select_precision"]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -1,4 +1,4 @@
-"""The short texts that name a detector or a flow estimator on the command line and in configuration.
+"""The short texts that name networks, and how they run, on the command line and in configuration.
 
 Does not import torch, which takes long and is not needed to name networks.
 """
@@ -6,13 +6,17 @@ Does not import torch, which takes long and is not needed to name networks.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
     "DETECTOR_SPECS",
+    "DEVICE",
     "DIS_PRESETS",
     "FLOW_SPECS",
+    "PRECISIONS",
+    "RUNTIMES",
     "TORCHVISION_DETECTORS",
     "Auto",
     "DetectorSpec",
@@ -30,6 +34,12 @@ __all__ = [
     "spec_name",
 ]
 
+RUNTIMES = ("auto", "torch", "openvino", "cuda-graphs")
+"""What runs networks; `auto` takes CUDA graphs on a GPU and, on a CPU, OpenVINO if it is installed."""
+PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+"""What they compute in; `auto` takes float32 on a CPU and float16 on a GPU."""
+DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
+"""How a device may be named."""
 DETECTOR_SPECS = "bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME, none"
 """How a detector may be named."""
 FLOW_SPECS = "auto, bundle, dis[:PRESET], flownet2-s:PATH, published:NAME, none"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from posewire_models.specs import DEVICE, PRECISIONS, RUNTIMES, parse_detector_spec, parse_flow_spec
 from posewire_server.ranges import check_range
 from posewire_server.tracking.config import TrackerConfig
 
@@ -36,6 +38,7 @@ MOST_FRAME_PIXELS = 2**28
 MOST_PEOPLE = 1000
 """Upper bound of the limit on people per frame."""
 _DECODERS = ("auto", "cpu", "gpu")
+_KNOWN = {"runtime": RUNTIMES, "precision": PRECISIONS, "jpeg_decoder": _DECODERS, "video_decoder": _DECODERS}
 
 
 class LogLevel(StrEnum):
@@ -257,9 +260,14 @@ class ServerConfig:
         for name in ("bundle", "detector", "flow", "device"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; leave it out for the default")
-        for name in ("jpeg_decoder", "video_decoder"):
-            if getattr(self, name) not in _DECODERS:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; use {', '.join(_DECODERS)}")
+        for name, known in _KNOWN.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; use {', '.join(known)}")
+        if not DEVICE.fullmatch(self.device):
+            raise ValueError(f"device is {self.device!r}; use auto, cpu, cuda or cuda:N")
+        if self.detector != "auto":
+            parse_detector_spec(self.detector)
+        parse_flow_spec(self.flow)
         if not (self.is_local or self.security.tls or self.security.tokens or self.security.insecure):
             raise ValueError(
                 f"host is {self.host}: other machines could connect, and anybody there could use this server and watch "
@@ -269,7 +277,7 @@ class ServerConfig:
         check_range("port", self.port, 0, 65535)
         check_range("metrics_port", self.metrics_port, 0, 65535)
         check_range("traces_share", self.traces_share, 0.0, 1.0)
-        if self.traces and not self.traces.startswith(("http://", "https://")):
+        if self.traces and not re.match(r"https?://[^/?#\s]", self.traces):
             raise ValueError(f"traces is {self.traces!r}; it must be an address such as http://localhost:4317")
         check_range("record_max_mb", self.record_max_mb, 1, 10**8)
         check_range("threads", self.threads, 0, 1024)

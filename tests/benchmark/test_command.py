@@ -55,6 +55,8 @@ from tests.benchmark.simulated import SimulatedRig
             "load --server here:1 --bundle paper-r50 --threads 2",
             "--bundle, --threads would configure a private server",
         ),
+        # also if they say what is the default
+        ("load --server here:1 --bundle nano --flow auto --threads 0", "--bundle, --flow, --threads would configure"),
         ("load --metrics-url http://here", "without --server, --metrics-url would"),
         # a number that makes no sense as well, and that of a default
         ("load --overload --seconds 0.5", "seconds is 0.5; it must lie in 1.0..86400.0"),

@@ -104,7 +104,8 @@ async def test_encoded_pictures_travel_as_they_are(serve: Any) -> None:
         ({"image": np.zeros((4, 4, 3), np.uint8), "box_score_threshold": "0.5"}, "box_score_threshold is '0.5'"),
         ({"image": b"\xff\xd8\xff", "joint_set": 17}, "joint_set is 17; give a text"),
         ({"image": np.zeros((4, 4, 3), np.uint8), "codec": "h264"}, "cannot be sent as h264"),
-        ({"image": np.zeros((1, 70_000, 3), np.uint8)}, "70000x1"),  # more than JPEG can hold
+        ({"image": np.zeros((1, 70_000, 3), np.uint8)}, "70000x1 .* at most 65500 pixels"),  # for JPEG
+        ({"image": np.zeros((1_000_001, 1, 3), np.uint8), "codec": "png"}, "at most 1000000 pixels"),
     ],
 )
 async def test_unusable_arguments_are_found_before_anything_is_sent(
@@ -245,6 +246,7 @@ async def test_without_a_server_the_error_names_the_address_and_says_what_to_try
         ("localhost:٥٠", "65535"),  # a number, but not to gRPC
         ("::1:50051", r"\[::1\]:50051"),  # no address of IPv6, whose parts have four digits at most
         ("a:b:1", "several colons"),
+        ("[::1", "several colons"),
     ],
 )
 def test_an_address_of_another_form_is_refused(address: str, words: str) -> None:

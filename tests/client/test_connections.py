@@ -78,11 +78,21 @@ async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> No
         ({"timeout_s": None}, "timeout_s is None; it must be above 0"),
         ({"timeout_s": math.inf}, "timeout_s is inf"),
         ({"tls": True}, "tls is a bool; give TlsSettings"),
+        ({"credentials": "key.pem"}, "credentials is a str; give ChannelCredentials"),
+        ({"options": {"grpc.a": 1}}, "options are {'grpc.a': 1}; give pairs"),
+        ({"options": 5}, "options are 5; give pairs"),
+        ({"options": ["grpc.a"]}, r"options are \['grpc.a'\]; give pairs"),
     ],
 )
 def test_arguments_of_another_type_are_named(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidSettings, match=words):
         AsyncClient(**arguments)
+
+
+@pytest.mark.parametrize("value", [None, 2**40])
+async def test_a_value_that_no_option_can_have_is_told(value: Any) -> None:
+    with pytest.raises(InvalidSettings, match="does not take these options"):
+        await AsyncClient("host:1", options=[("grpc.a", value)]).server_info()
 
 
 def test_settings_that_are_a_dict_are_none() -> None:

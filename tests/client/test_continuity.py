@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,6 +17,7 @@ from posewire import AsyncClient, ReconnectSettings
 from posewire.sources import ArraySource
 from posewire.v1 import track_pb2
 from tests.client.conftest import Packets, collect, pictures, shorten_timeout
+from tests.processes.proxy import Proxy
 
 QUICK = ReconnectSettings(initial_s=0.01, max_s=0.05, give_up_after_s=0.5)
 
@@ -60,7 +63,46 @@ class Mortal:
         yield self.scripts.summary(answered, answered)
 
 
+class DamagingProxy(Proxy):
+    """Damages every response that holds one of two words, so that it cannot be parsed: texts are UTF-8."""
+
+    def _corrupted(self, data: bytes) -> bytes:
+        return re.sub(b"damaged|threads", b"\xff" * 7, data)
+
+
 # -- every frame counts ------------------------------------------------------------------------------------------------
+
+
+async def test_a_response_that_is_damaged_on_its_way_costs_no_frame(serve: Any, scripts: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        async for frame in stream.incoming():
+            response = scripts.tracked(frame)
+            if frame.number == 2 and spoils.pop():
+                response = scripts.failed(2)
+                response.failed.message = "damaged"
+            yield response
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    spoils = [False, True, True]
+    server = await serve(script)
+    proxy = DamagingProxy(server.address, random.Random(0))
+    proxy.corrupts = 1
+    await proxy.start()
+    events: list[posewire.Reconnected] = []
+    async with AsyncClient(proxy.address, reconnect=None) as client, client.track(pictures(5)) as stream:
+        with pytest.raises(posewire.ConnectionLost, match="damaged on its way"):
+            await collect(stream)
+    client = AsyncClient(proxy.address, reconnect=QUICK)
+    async with client, client.track(pictures(5), on_reconnect=events.append) as stream:
+        assert [result.tracked for result in await collect(stream)] == [True] * 5
+    assert [event.cause for event in events] == [
+        "a response of the stream s1 cannot be read: it was damaged on its way, or is none of posewire's"
+    ]
+    async with AsyncClient(proxy.address) as client:
+        with pytest.raises(posewire.ServerFailed, match="the answer cannot be read"):
+            await client.server_info()
+    await proxy.close()
 
 
 @pytest.mark.parametrize("token_every", [1, 3])
@@ -336,6 +378,16 @@ async def test_another_server_takes_over(serve: Any, scripts: Any) -> None:
         assert stream.address == client.address == addresses[1]
         assert (await client.server_info()).version == "9.9"
     assert second.resumed_from[0][0] == b"token of 2"
+
+
+async def test_why_a_server_is_passed_over_is_told_whole(
+    serve: Any, unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await serve()
+    async with AsyncClient([f"127.0.0.1:{unused_tcp_port}", server.address]) as client:
+        assert (await client.server_info()).version == "9.9"
+    (said,) = [record.getMessage() for record in caplog.records if "another server" in record.getMessage()]
+    assert re.search(r"can be reached at 127\.0\.0\.1:\d+ \(.*\); trying another server$", said)
 
 
 async def test_a_server_that_refuses_does_not_end_a_stream_that_another_would_take(serve: Any, scripts: Any) -> None:
@@ -713,6 +765,8 @@ async def test_closing_in_mid_search_leaves_nothing_behind(serve: Any, scripts: 
     ("values", "words"),
     [
         ({"initial_s": 0}, "initial_s is 0"),
+        ({"initial_s": "1"}, "initial_s is '1'; give a number"),
+        ({"jitter": None}, "jitter is None; give a number"),
         ({"max_s": 0.01}, "below initial_s"),
         ({"jitter": 1.5}, "share in 0..1"),
         ({"give_up_after_s": -1}, "at least 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -17,8 +18,19 @@ def test_what_json_may_be_written_in(encoding: str, tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == content
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'"\xff"', b"[" * 200_000, b'{"a":' * 200_000, b"1" * 10_000])
-def test_what_is_no_json_is_a_value_error(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "Expecting value"),
+        (b"{", "Expecting property name"),
+        (b'"\xff"', "it is not text in UTF-8"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"a":' * 200_000, "nested too deeply"),
+        (b"1" * 10_000, "digits"),
+        (gzip.compress(b"{}", mtime=0), "compressed with gzip; unpack it first"),
+    ],
+)
+def test_what_is_no_json_is_a_value_error(content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(ValueError, match=words):
         read_json(tmp_path / "a.json")

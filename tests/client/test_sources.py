@@ -194,11 +194,18 @@ def test_a_video_that_is_cut_off_gives_what_it_has_and_then_an_error(
 
 
 def write_clip(
-    path: Path, codec: str, *, sound: str | None = None, sound_s: float = 10.0, frames: int = 100, pause_s: float = 0.0
+    path: Path,
+    codec: str,
+    *,
+    sound: str | None = None,
+    sound_s: float = 10.0,
+    frames: int = 100,
+    pause_s: float = 0.0,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Noise at ten frames per second, of which every tenth may last longer; optionally with a tone."""
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
-        stream: Any = container.add_stream(codec, rate=10)
+        stream: Any = container.add_stream(codec, rate=10, options=options or {})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 10)
         speaker: Any = None if sound is None else container.add_stream(sound, rate=8000, layout="mono")
@@ -402,6 +409,10 @@ def test_a_video_that_nobody_can_decode_is_named(tmp_path: Path, make_video: Mak
         (None, "does not exist"),  # no such file
         (b"", "a.mp4"),  # empty
         (b"this is no video", "not a video"),
+        (
+            bytes.fromhex("1a45dfa3a34286810142f7810142f2810442f381084282886d6174726f736b61428781044285810218538067"),
+            "empty or",
+        ),
     ],
 )
 def test_a_file_that_is_no_video_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
@@ -707,6 +718,36 @@ def test_a_camera_without_a_keyframe_is_given_up(tmp_path: Path, make_video: Mak
             open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}", codec=codec, timeout_s=0.3)
         thread.join(5)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "passthrough"])
+def test_a_camera_that_goes_on_without_pictures_is_given_up(tmp_path: Path, codec: Any) -> None:
+    clip = write_clip(tmp_path / "a.ts", "libx264", sound="aac", options={"bf": "0", "g": "10"})
+    data = clip.read_bytes()
+    units = [data[start : start + 188] for start in range(0, len(data), 188)]
+    sound = b"".join(unit for unit in units if int.from_bytes(unit[1:3], "big") & 0x1FFF != 0x100)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            with server.accept()[0] as connection, contextlib.suppress(OSError):  # until it is given up
+                connection.sendall(data)
+                until_s = time.monotonic() + 3
+                while time.monotonic() < until_s:
+                    connection.sendall(sound)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        source = open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}", codec=codec, timeout_s=0.3)
+        frames = iter(source)
+        for _ in range(5):
+            next(frames)
+        time.sleep(0.4)  # a frame that waits to be taken is no silence of the camera
+        rest, error = take_until_error(frames)
+        source.close()
+        thread.join(5)
+        assert not thread.is_alive()
+    assert len(rest) > 80
+    assert "no picture that can be decoded: none for 0.3 s" in error
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "h264"])

@@ -230,14 +230,24 @@ async def test_a_frame_that_is_refused_leaves_no_trace(serve: Any, unusable: dic
     assert stream.summary == posewire.StreamSummary(frames=2, sent=2, tracked=2, failed=0, dropped=0, identities=1)
 
 
-@pytest.mark.parametrize("problem", ["", "b.png cannot be read"])
-async def test_a_source_without_times_is_refused_after_the_results_before_it(serve: Any, problem: str) -> None:
+@pytest.mark.parametrize(
+    ("unusable", "words"),
+    [
+        ({"time_s": float("nan")}, "frame 1: the frame's time is nan"),
+        ({"time_s": float("nan"), "problem": "b.png cannot be read"}, "frame 1: the frame's time is nan"),
+        ({"boxes": [[1, 2, 3]]}, "frame 1: boxes have the shape"),
+        ({"image": np.zeros((1, 65_501, 3), np.uint8)}, "frame 1: a picture of 65501x1"),
+    ],
+)
+async def test_a_frame_of_a_source_that_is_refused_is_named_after_the_results_before_it(
+    serve: Any, unusable: dict[str, Any], words: str
+) -> None:
     server = await serve()
     first = posewire.SourceFrame(0, 0.0, image=pictures(1)[0])
-    frames = [first, posewire.SourceFrame(1, float("nan"), image=pictures(1)[0], problem=problem)]
+    frames = [first, posewire.SourceFrame(**{"number": 1, "time_s": 1.0, "image": pictures(1)[0]} | unusable)]
     async with AsyncClient(server.address) as client, client.track(frames) as stream:
         assert (await anext(stream)).frame == 0
-        with pytest.raises(posewire.InvalidSettings, match="time is nan"):
+        with pytest.raises(posewire.InvalidSettings, match=words):
             await anext(stream)
 
 

@@ -438,8 +438,16 @@ def test_a_rate_of_numpy_is_a_rate(tmp_path: Path) -> None:
     assert [posewire.open_source(tmp_path / name).fps for name in ("a.mp4", "b.mp4")] == [12.5, 25]
 
 
-@pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf")])
-def test_a_rate_that_is_none_is_refused(fps: float, tmp_path: Path) -> None:
+def test_a_rate_beyond_that_of_the_frame_times_costs_no_frame(tmp_path: Path) -> None:
+    for fps in (1e6, 1e300):
+        with VideoWriter(tmp_path / "a.mp4", COCO17, fps=fps) as writer:
+            for number in range(3):
+                writer.add(np.zeros((48, 64, 3), np.uint8), number / 10)
+        assert len(list(posewire.open_source(tmp_path / "a.mp4"))) == 3
+
+
+@pytest.mark.parametrize("fps", [0.0, -25.0, float("nan"), float("inf"), "25"])
+def test_a_rate_that_is_none_is_refused(fps: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="above 0 and finite"):
         VideoWriter(tmp_path / "a.mp4", COCO17, fps=fps)
     assert os.listdir(tmp_path) == []

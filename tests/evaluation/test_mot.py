@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
 from pathlib import Path
 
@@ -191,6 +192,12 @@ def test_two_truths_of_a_sequence_are_refused(tmp_path: Path) -> None:
 def test_faulty_files_are_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(EvaluationError, match=rf"a\.txt: {said}"):
+        read_mot(tmp_path / "a.txt")
+
+
+def test_a_compressed_file_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(gzip.compress(b"1,1,5,5,10,10,1\n"))
+    with pytest.raises(EvaluationError, match=r"a\.txt cannot be read: it is compressed with gzip; unpack it first"):
         read_mot(tmp_path / "a.txt")
 
 

@@ -13,7 +13,8 @@ from posewire_models.frames import Frame
 from posewire_models.inference import prepare
 from posewire_models.letterbox import letterbox
 from posewire_models.manifest import find_bundle, read_manifest
-from posewire_models.precision import PRECISIONS, precision_name, select_precision
+from posewire_models.precision import precision_name, select_precision
+from posewire_models.specs import PRECISIONS
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -30,6 +30,12 @@ from posewire_server.tracking import TrackerConfig
         (SecurityConfig, {"tls_key": Path("key.pem")}, "only one of tls_cert and tls_key is given"),
         (SecurityConfig, {"client_ca": Path("ca.pem")}, "client_ca is given without TLS"),
         # A default that no stream could use.
+        (ServerConfig, {"runtime": "x"}, "runtime is 'x'; use auto, torch"),
+        (ServerConfig, {"precision": "x"}, "precision is 'x'; use auto, float32"),
+        (ServerConfig, {"device": "x"}, "device is 'x'; use auto, cpu"),
+        (ServerConfig, {"detector": "x"}, "unknown detector 'x'; use one of"),
+        (ServerConfig, {"flow": "dis:slow"}, "unknown DIS preset 'slow'; known presets"),
+        (ServerConfig, {"traces": "http://"}, "such as http://localhost:4317"),
         (ServerConfig, {"limits": LimitsConfig(max_people=5), "tracker": TrackerConfig(max_people=6)}, "max_people"),
     ],
 )

@@ -42,13 +42,13 @@ class _Answer(Report, Protocol):
 def load(
     server: flags.ServerFlag = None,
     metrics_url: flags.MetricsUrlFlag = "",
-    bundle: flags.BundleFlag = "nano",
+    bundle: flags.BundleFlag = None,
     random_weights: flags.RandomWeightsFlag = False,
     detector: flags.DetectorFlag = None,
     inject: flags.InjectFlag = False,
-    flow: flags.FlowFlag = "auto",
-    device: flags.DeviceFlag = "auto",
-    threads: flags.ThreadsFlag = 0,
+    flow: flags.FlowFlag = None,
+    device: flags.DeviceFlag = None,
+    threads: flags.ThreadsFlag = None,
     streams: flags.StreamsFlag = 1,
     fps: flags.FpsFlag = 30.0,
     seconds: flags.SecondsFlag = None,
@@ -120,7 +120,7 @@ def _load_options(given: Mapping[str, Any]) -> LoadOptions:
     from posewire_benchmark.load.options import BoxesFrom, LoadOptions
 
     finds = given["detector"] is not None
-    own_settings = {name: given[name] for name in ("bundle", "flow", "device", "threads")}
+    own_settings = _chosen(given, "bundle", "flow", "device", "threads")
     own = ServerConfig(detector=given["detector"] or "none", **own_settings)
     unchanged = (
         *("streams", "fps", "drop_policy", "detect_every", "generators", "max_lateness_ms"),

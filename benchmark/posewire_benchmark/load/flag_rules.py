@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from posewire.cli.access import access_flags_given
 from posewire.cli.failures import UsageError, as_flags
-from posewire_server.config import ServerConfig
 
 __all__ = ["check_flags"]
 
@@ -32,15 +31,9 @@ def check_flags(values: Mapping[str, object]) -> None:
         KeyError: a flag is missing in `values`.
         UsageError: two flags contradict each other, or one needs another.
     """
-    own = ServerConfig()
-    usual = {name: getattr(own, name, None) for name in _OF_A_PRIVATE_SERVER}
     all_of_them = {**values, **dict.fromkeys(_OF_ACCESS, False), **dict.fromkeys(access_flags_given(), True)}
     known = {*_QUESTIONS, *_OF_A_PRIVATE_SERVER, *(name for groups in _NEED for group in groups for name in group)}
-    given = {
-        name
-        for name in known
-        if (value := all_of_them[name]) not in (None, "") and value is not False and value != usual.get(name)
-    }
+    given = {name for name in known if (value := all_of_them[name]) not in (None, "") and value is not False}
     asked = [name for name in _QUESTIONS if name in given]
     if len(asked) > 1:
         raise UsageError(f"{as_flags(asked)} are different questions; ask one at a time")

@@ -58,7 +58,10 @@ MetricsUrlFlag: TypeAlias = Annotated[
     str, typer.Option(metavar="URL", help="URL of the running server's Prometheus metrics.", rich_help_panel=_SERVER)
 ]
 BundleFlag: TypeAlias = Annotated[
-    str, typer.Option(help="Name or folder of the private server's bundle of networks.", rich_help_panel=_SERVER)
+    str | None,
+    typer.Option(
+        help="Name or folder of the private server's bundle of networks.", show_default="nano", rich_help_panel=_SERVER
+    ),
 ]
 RandomWeightsFlag: TypeAlias = Annotated[
     bool,
@@ -79,13 +82,27 @@ InjectFlag: TypeAlias = Annotated[
     typer.Option("--inject", help="Replace the detector's results by --people people.", rich_help_panel=_SERVER),
 ]
 FlowFlag: TypeAlias = Annotated[
-    str, typer.Option(metavar="SPEC", help="Optical flow: auto, bundle, dis[:PRESET], ...", rich_help_panel=_SERVER)
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="Optical flow: auto, bundle, dis[:PRESET], ...",
+        show_default="auto",
+        rich_help_panel=_SERVER,
+    ),
 ]
 DeviceFlag: TypeAlias = Annotated[
-    str, typer.Option(help="Device of the networks: auto, cpu, cuda or cuda:N.", rich_help_panel=_SERVER)
+    str | None,
+    typer.Option(
+        help="Device of the networks: auto, cpu, cuda or cuda:N.", show_default="auto", rich_help_panel=_SERVER
+    ),
 ]
 ThreadsFlag: TypeAlias = Annotated[
-    int, typer.Option(help="Threads of each network on the CPU (0: chosen by the libraries).", rich_help_panel=_SERVER)
+    int | None,
+    typer.Option(
+        help="Threads of each network on the CPU (0: chosen by the libraries).",
+        show_default="0",
+        rich_help_panel=_SERVER,
+    ),
 ]
 StreamsFlag: TypeAlias = Annotated[
     int, typer.Option("--streams", "-n", help="Number of cameras.", rich_help_panel=_LOAD)

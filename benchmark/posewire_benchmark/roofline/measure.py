@@ -34,7 +34,7 @@ class RooflineOptions:
     Attributes:
         bundle: name or folder. Networks whose published weights are missing get random ones.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        runtimes: of `posewire_models.inference.RUNTIMES`; empty: torch, and the one that `auto` selects.
+        runtimes: of `posewire_models.specs.RUNTIMES`; empty: torch, and the one that `auto` selects.
         precision: `auto`, or another precision of the networks.
         batches: batch sizes.
         threads: of a network on the CPU; 0: the libraries' choice.

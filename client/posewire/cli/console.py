@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from typing import IO, TextIO, cast
 
@@ -14,10 +15,10 @@ WIDEST = 1000
 """Width of the widest table, in characters: with less room, Rich would truncate numbers."""
 
 
-class _StandardError:
-    """Standard error that ignores write errors, which Rich would raise anywhere.
+class _Output:
+    """An open file, with what Rich needs of it.
 
-    Not an `io.TextIOBase`, which flushes when it is garbage-collected: standard error may be closed by then.
+    Not an `io.TextIOBase`, which flushes when it is garbage-collected: the file may be closed by then.
     """
 
     def __init__(self, shown: TextIO) -> None:
@@ -34,13 +35,32 @@ class _StandardError:
         return self._shown.fileno()
 
     def write(self, text: str) -> int:
+        self._shown.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._shown.flush()
+
+
+class _StandardError(_Output):
+    """Standard error that ignores write errors, which Rich would raise anywhere."""
+
+    def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
-            self._shown.write(text)
+            super().write(text)
         return len(text)
 
     def flush(self) -> None:
         with contextlib.suppress(OSError):
-            self._shown.flush()
+            super().flush()
+
+
+class _Unpadded(_Output):
+    """A pipe or file without the blanks with which Rich ends the lines of tables."""
+
+    def write(self, text: str) -> int:
+        super().write(re.sub(" +\n", "\n", text))
+        return len(text)
 
 
 def plain_console(*, stderr: bool = False, least_width: int = 0) -> Console:
@@ -55,6 +75,8 @@ def plain_console(*, stderr: bool = False, least_width: int = 0) -> Console:
     console = Console(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDEST
+        if file is None and not stderr:
+            console.file = cast(IO[str], _Unpadded(cast(TextIO, console.file)))
     elif console.width < least_width:
         console.width = least_width
     return console

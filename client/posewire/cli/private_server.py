@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posewire.cli.access import ServerAccess, access_flags_given, access_given
-from posewire.cli.failures import CommandError, UsageError, as_flags
+from posewire.cli.failures import CommandError, ExitStatus, UsageError, as_flags
 
 __all__ = ["ServerChoice", "private_server", "server_environment"]
 
@@ -87,6 +87,7 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
 
     Raises:
         CommandError: it does not start; the message is the server's.
+        UsageError: likewise, because of a wrong flag.
     """
     with tempfile.TemporaryDirectory(prefix="posewire-") as folder:
         port_file, log_file = Path(folder) / "port", Path(folder) / "log"
@@ -110,7 +111,7 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
             ready = True
             yield f"127.0.0.1:{port}"
             if process.poll() is not None:
-                raise CommandError(_exit_message(process, log_file, "ended early"))
+                raise _ended(process, log_file, "ended early")
         finally:
             _stop(process, ready=ready)
 
@@ -126,22 +127,23 @@ def _await_port(process: subprocess.Popen[bytes], port_file: Path, log_file: Pat
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not port_file.exists():
         if process.poll() is not None:
-            raise CommandError(_exit_message(process, log_file, "did not start"))
+            raise _ended(process, log_file, "did not start")
         if time.monotonic() > deadline:
             raise CommandError(f"the private server was not ready after {_START_TIMEOUT_S:.0f} s; try `posewire serve`")
         time.sleep(0.02)
     return int(port_file.read_text())
 
 
-def _exit_message(process: subprocess.Popen[bytes], log_file: Path, what: str) -> str:
-    """The server's last error message, or the end of its log if there is none."""
+def _ended(process: subprocess.Popen[bytes], log_file: Path, what: str) -> CommandError:
+    """The server's last error message, or the end of its log if there is none; wrong usage if it was that."""
+    kind = UsageError if process.returncode == ExitStatus.USAGE else CommandError
     lines = log_file.read_text(errors="replace").strip().splitlines()
     own = [line.removeprefix("posewire: ") for line in lines if line.startswith("posewire: ")]
     if own:
         last = re.sub(r"^the server cannot start: ", "", own[-1])
-        return f"the private server {what}: {last}"
+        return kind(f"the private server {what}: {last}")
     tail = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
-    return f"the private server {what} (exit status {process.returncode})" + (f":\n{tail}" if tail else "")
+    return kind(f"the private server {what} (exit status {process.returncode})" + (f":\n{tail}" if tail else ""))
 
 
 def _stop(process: subprocess.Popen[bytes], *, ready: bool) -> None:

@@ -74,7 +74,7 @@ class VideoInput:
             raise
         self.live = self.container.duration is None if live is None else live
         self.silence_s = timeout_s if self.live else None
-        self._has_picture = False
+        self._gave_frame = False
         self._ends_s: dict[int, float] = {}  # by stream index: the end of its packets so far, in the file's time
         # Frame threading is faster, but delays as many frames as there are threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
@@ -114,24 +114,26 @@ class VideoInput:
             SourceError: reading failed, a live source ended, or nothing that it gave could be decoded in time.
             MisuseError: the source was closed.
         """
-        # In a file, sound and other streams are read too: how far they reach shows whether the file is cut off.
-        chosen, index = (self.stream,) if self.live else self.container.streams, self.stream.index
-        demuxed, begun_s = self.container.demux(*chosen), None
+        # Sound and other streams are read too. In a file, how far they reach shows whether it is cut off; of a camera,
+        # they may go on without end after the pictures have stopped.
+        demuxed, silent_since_s = self.container.demux(*self.container.streams), None
         while (packet := self._next_of(demuxed)) is not None:
-            begun_s = begun_s or time.monotonic()
-            if self.silence_s is not None and not self._has_picture and time.monotonic() - begun_s > self.silence_s:
+            now_s = time.monotonic()
+            if self._gave_frame or silent_since_s is None:  # a frame that waits to be taken is no silence
+                silent_since_s, self._gave_frame = now_s, False
+            if self.silence_s is not None and now_s - silent_since_s > self.silence_s:
                 # Packets that cannot be decoded may come without end.
                 raise SourceError(
                     f"{self.name} gives no picture that can be decoded: none for {self.silence_s:g} s; look at its"
                     " settings, or raise timeout_s if its keyframes are rarer"
                 )
             self._note_end(packet)
-            if packet.stream_index == index:
+            if packet.stream_index == self.stream.index:
                 yield packet
 
-    def note_picture(self) -> None:
-        """Note that the first picture was decoded."""
-        self._has_picture = True
+    def note_frame(self) -> None:
+        """Note that the first picture was decoded, or that a frame is handed out: the source is not silent."""
+        self._gave_frame = True
 
     def check_end(self, frames: int, last_time_s: float) -> None:
         """Raise `SourceError` if the source should have continued after this many frames."""
@@ -263,6 +265,6 @@ def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0) ->
     # Of a silent RTSP camera, FFmpeg says that its data are invalid.
     if timeout_s is not None and (isinstance(error, av.error.ExitError) or waited_s >= timeout_s):
         return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
-    if isinstance(error, InvalidDataError):
-        return "it is not a video that FFmpeg can read, or it is cut off"
+    if isinstance(error, InvalidDataError) or (timeout_s is None and isinstance(error, av.error.EOFError)):
+        return "it is not a video that FFmpeg can read, or it is empty or cut off"
     return f"{reason_of(error)}; check the address and that the source is there"

@@ -75,6 +75,7 @@ class PacketSource:
                 frame.number, frame.time_s = number, times.next(packet_s)
                 if frame.time_s < before_s:
                     raise UnsendableError(f"{self.name} holds frames out of order (B-frames); use codec='jpeg'")
+                self._video.note_frame()
                 yield frame
                 number += 1
                 if number == self._max_frames:
@@ -105,7 +106,7 @@ class PacketSource:
                 continue
             if not pictures:
                 continue
-            self._video.note_picture()
+            self._video.note_frame()
             if orientation_of(pictures[0]) != UPRIGHT:
                 raise UnsendableError(
                     f"{self.name} is rotated or mirrored by its metadata, which packets do not carry; use codec='jpeg'"

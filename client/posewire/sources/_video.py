@@ -48,7 +48,7 @@ class VideoSource:
             self._peeked.append(frame)
             if frame.image is not None:
                 self.size = (frame.image.shape[1], frame.image.shape[0])
-                video.note_picture()
+                video.note_frame()
                 return
         problem = self._peeked[0].problem if self._peeked else "it is empty"
         raise SourceError(f"{self.name} holds no picture that can be decoded: {problem}; is it a video, and complete?")
@@ -58,6 +58,7 @@ class VideoSource:
         peeked, self._peeked = self._peeked, []
         # The limit is tested before the next frame is requested: a camera may take long, a file may end in an error.
         for count, frame in enumerate(itertools.chain(peeked, self._frames), start=1):
+            self._video.note_frame()
             yield frame
             if count == self._max_frames:
                 return

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from posewire._inputs import capture_time
+from posewire._inputs import capture_time, is_number
 from posewire.errors import InvalidSettings, MisuseError, OutputError
 from posewire.joints import COCO17, JointSet
 from posewire.output_files import AtomicPath, ResultWriter, output_error
@@ -25,6 +25,8 @@ __all__ = ["VideoWriter", "check_video_name"]
 
 # Frame times of all common rates, 30000/1001 included, are multiples of it, and MPEG-4 allows no finer one.
 _TIME_BASE = Fraction(1, 60_000)
+# Containers may give such rates, of which the frames know nothing.
+_HIGHEST_RATE = 60_000.0
 # In order of preference: encoder, options, and bits per pixel if it does not support constant quality.
 _ENCODERS: tuple[tuple[str, dict[str, str], float | None], ...] = (
     ("libx264", {"preset": "veryfast", "crf": "20"}, None),
@@ -80,11 +82,11 @@ class VideoWriter(ResultWriter):
         labels: bool = True,
     ):
         super().__init__()
-        if fps is not None and not 0 < fps < math.inf:
+        if fps is not None and not (is_number(fps) and 0 < fps < math.inf):
             raise InvalidSettings(f"fps is {fps!r}; it must be above 0 and finite, or None for 25")
         self._path = Path(path)
         self._joint_set = joint_set
-        self._fps = float(fps or 25.0)  # converts numpy's numbers too
+        self._fps = min(float(fps or 25.0), _HIGHEST_RATE)  # also of numpy's numbers
         self._trails = Trails(trail_length) if trail_length else None
         self._boxes = boxes
         self._labels = labels

@@ -43,5 +43,5 @@ def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise EvaluationError("plots need matplotlib; install it: pip install 'posewire[eval]'") from error
+        raise EvaluationError("plots need matplotlib; install it: pip install 'posewire[server,eval]'") from error
     return Figure

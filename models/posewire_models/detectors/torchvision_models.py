@@ -54,7 +54,7 @@ class TorchvisionDetector:
         settings: thresholds. The models have their own NMS, and report at most 100 boxes (SSDLite 300) of all classes
             together, or `max_people` if that is more.
         device: where to run.
-        precision: of the convolutions and the fully connected layers, see `posewire_models.precision.PRECISIONS`; boxes
+        precision: of the convolutions and the fully connected layers, see `posewire_models.specs.PRECISIONS`; boxes
             are computed in float32.
 
     Raises:

@@ -29,7 +29,7 @@ def app(args: Sequence[str] | None = None, prog_name: str = "python -m posewire_
         help="fit the whole schedule into this wall time (default: the schedule's own length)",
     )
     parser.add_argument("--data-root", type=_path, help="folder that the config's paths are relative to")
-    parser.add_argument("--out", type=_path, help="folder of the run")
+    parser.add_argument("--out", type=_path, help="folder of the run (default: the config's loop.out)")
     parser.add_argument(
         "--set",
         action="append",

@@ -24,7 +24,7 @@ from posewire_models.training.contact_sheet import draw_boxes, sheet
 from posewire_models.training.detector_kinds import DETECTOR_KINDS, DetectorTargets
 from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.loop import Trained, train
-from posewire_models.training.loop_config import LoopConfig
+from posewire_models.training.loop_config import MOST_THREADS, LoopConfig
 from posewire_models.training.measures import average_precision
 from posewire_models.training.readers.teacher import with_teacher_people
 from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
@@ -80,8 +80,8 @@ class DetectorTrainConfig:
             raise ValueError("sources is empty; name at least one data set")
         if self.scenes < 0 or self.frames_a_scene < 1:
             raise ValueError(f"scenes {self.scenes} must not be negative, frames_a_scene {self.frames_a_scene} not 0")
-        if self.longest_side < 64 or self.loaders < 1:
-            raise ValueError(f"longest_side {self.longest_side} must be at least 64, loaders {self.loaders} at least 1")
+        if not 64 <= self.longest_side <= 16_384 or not 1 <= self.loaders <= MOST_THREADS:
+            raise ValueError(f"longest_side lies in 64..16384, loaders in 1..{MOST_THREADS}")
         if self.architecture not in DETECTOR_KINDS:
             raise ValueError(f"architecture {self.architecture!r} must be one of {', '.join(DETECTOR_KINDS)}")
         self.network_config()

@@ -23,7 +23,7 @@ from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.flow_pairs import FlowPairConfig, FlowPairs
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.loop import Trained, train
-from posewire_models.training.loop_config import LoopConfig
+from posewire_models.training.loop_config import MOST_THREADS, LoopConfig
 from posewire_models.training.losses import multi_scale_epe
 from posewire_models.training.sources import SourceConfig
 from posewire_models.training.textures import read_textures, squares
@@ -82,10 +82,12 @@ class FlowTrainConfig:
     loaders: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.examples, self.scenes, self.pairs_a_scene, self.textures, self.loaders) < 1:
-            raise ValueError("examples, scenes, pairs_a_scene, textures and loaders must be at least 1")
-        if self.held_out_scenes < 0 or not 0 <= self.colour <= 1 or self.texture_side < 32:
-            raise ValueError("held_out_scenes must not be negative, colour lies in 0..1, texture_side is at least 32")
+        if min(self.examples, self.scenes, self.pairs_a_scene, self.textures) < 1:
+            raise ValueError("examples, scenes, pairs_a_scene and textures must be at least 1")
+        if self.held_out_scenes < 0 or not 0 <= self.colour <= 1:
+            raise ValueError("held_out_scenes must not be negative, colour lies in 0..1")
+        if not 32 <= self.texture_side <= 4096 or not 1 <= self.loaders <= MOST_THREADS:
+            raise ValueError(f"texture_side lies in 32..4096, loaders in 1..{MOST_THREADS}")
         if not self.rate_divisors or not all(1 <= divisor <= 15 for divisor in self.rate_divisors):
             raise ValueError("rate_divisors must be numbers in 1..15, at least one")
         if min(self.scene_zoom, self.joint_weight) < 0:

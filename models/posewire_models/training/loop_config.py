@@ -8,7 +8,10 @@ from pathlib import Path
 from posewire_models.training.devices import PRECISIONS
 from posewire_models.training.schedule import ScheduleConfig
 
-__all__ = ["LoopConfig"]
+__all__ = ["MOST_THREADS", "LoopConfig"]
+
+MOST_THREADS = 1024
+"""Of the network, and of those that prepare examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,5 +60,7 @@ class LoopConfig:
             raise ValueError(
                 f"lr_factors {self.lr_factors} must be above 0; use frozen for parts that are not to learn"
             )
-        if self.clip_gradient < 0 or self.threads < 0:
-            raise ValueError("clip_gradient and threads must not be negative")
+        if self.clip_gradient < 0:
+            raise ValueError(f"clip_gradient {self.clip_gradient} must not be negative")
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"threads {self.threads} must be in 0..{MOST_THREADS}")

@@ -23,7 +23,7 @@ from posewire_models.training.contact_sheet import draw_poses, sheet
 from posewire_models.training.devices import Processes, autocast
 from posewire_models.training.drawn_people import DrawnPeopleConfig, draw_people
 from posewire_models.training.loop import Trained, train
-from posewire_models.training.loop_config import LoopConfig
+from posewire_models.training.loop_config import MOST_THREADS, LoopConfig
 from posewire_models.training.losses import masked_mse
 from posewire_models.training.measures import keypoint_similarity, pck
 from posewire_models.training.patches import PatchGeometry, PatchSet, StreamedPatches, load_patches
@@ -92,8 +92,10 @@ class PoseTrainConfig:
             raise ValueError(f"architecture {self.architecture!r} must be one of {', '.join(POSE_ARCHITECTURES)}")
         if not self.sources:
             raise ValueError("sources is empty; name at least one data set")
-        if self.sigma <= 0 or self.loaders < 1 or self.joints_needed < 1 or self.held_out_limit < 1:
-            raise ValueError("sigma must be above 0; loaders, joints_needed and held_out_limit at least 1")
+        if not 0 < self.sigma <= 100 or self.joints_needed < 1 or self.held_out_limit < 1:
+            raise ValueError("sigma lies in 0..100, above 0; joints_needed and held_out_limit must be at least 1")
+        if not 1 <= self.loaders <= MOST_THREADS or not 1 <= self.patch_side <= 4096:
+            raise ValueError(f"loaders lies in 1..{MOST_THREADS}, patch_side in 1..4096")
         if (self.drawn.posed or self.drawn.scenes) and not self.in_memory:
             raise ValueError("drawn people are kept in memory; leave out drawn, or in_memory = false")
         joint_set(self.joints)

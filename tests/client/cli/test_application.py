@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,17 @@ def test_serve_hands_its_flags_on() -> None:
     result = run("serve", "--help")
     assert result.exit_code == 0
     assert "--exit-on-stdin-eof" in result.stdout
+
+
+def test_a_scene_without_room_names_its_folder(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # as on a full disk
+    try:
+        result = run("synth", str(tmp_path), "--frames", "2", "--size", "96x80", "--frames-as", "png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1
+    assert result.stderr == f"posewire: {tmp_path} cannot be written: File too large\n"
 
 
 def test_synth_writes_a_scene(tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def test_lines_in_a_file_are_as_long_as_they_are(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "x" * 300 + "\n"
 
 
+def test_lines_in_a_file_end_without_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("a", "short")
+    table.add_row("b", "much longer")
+    plain_console().print(table)
+    assert capsys.readouterr().out == "a  short\nb  much longer\n"
+
+
 def test_what_cannot_be_said_goes_nowhere(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Above all, it must not end up among the results."""
     monkeypatch.setattr(sys, "stderr", None)  # as `2>&-` leaves it

@@ -109,23 +109,29 @@ def test_it_ends_when_we_are_killed(notes: Path, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "said", "kind"),
     [
         # its own message, without the common prefix
         (
             "import sys\nsys.exit('posewire: the server cannot start: no such bundle; try nano')",
             "the private server did not start: no such bundle; try nano",
+            CommandError,
         ),
         # an unexpected error: the end of the traceback
-        ("raise RuntimeError('all is lost')", "all is lost"),
-        ("import sys\nsys.exit(7)", "exit status 7"),
+        ("raise RuntimeError('all is lost')", "all is lost", CommandError),
+        ("import sys\nsys.exit(7)", "exit status 7", CommandError),
+        # a wrong flag, which the command has passed on
+        ("import sys\nprint('posewire: flow is x')\nsys.exit(2)", "did not start: flow is x", UsageError),
     ],
 )
-def test_why_it_did_not_start_is_said(program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_it_did_not_start_is_said(
+    program: str, said: str, kind: type[CommandError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pretend(program, tmp_path, monkeypatch)
     with pytest.raises(CommandError) as failed, private_server():
         pass
     assert said in str(failed.value)
+    assert type(failed.value) is kind
 
 
 def test_a_server_that_dies_on_the_way_is_said(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

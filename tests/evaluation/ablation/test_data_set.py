@@ -196,7 +196,7 @@ def test_networks_are_told_apart(choices: list[tuple[str, str]], names: list[str
     ("package", "said"),
     [
         ("trackeval.metrics", "pip install --no-deps trackeval"),
-        ("matplotlib.figure", "plots need matplotlib"),
+        ("matplotlib.figure", "plots need matplotlib; install it: pip install 'posewire[server,eval]'"),
         ("motmetrics", "needs the package motmetrics"),
     ],
 )

@@ -168,6 +168,22 @@ def test_overrides_that_make_no_sense_are_named(override: str, flags: dict[str, 
         run("pose", Path("nano-pose"), overrides=[override], **flags)
 
 
+@pytest.mark.parametrize(
+    ("task", "override", "message"),
+    [
+        ("pose", "patch_side=100000", r"patch_side in 1\.\.4096"),
+        ("pose", "sigma=1e300", r"sigma lies in 0\.\.100"),
+        ("pose", "loop.threads=100000000", r"threads 100000000 must be in 0\.\.1024"),
+        ("pose", "loaders=1000000", r"loaders lies in 1\.\.1024"),
+        ("detector", "longest_side=100000", r"longest_side lies in 64\.\.16384"),
+        ("flow", "texture_side=100000", r"texture_side lies in 32\.\.4096"),
+    ],
+)
+def test_sizes_that_no_machine_can_hold_are_named(task: str, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(task, Path(f"nano-{task}"), overrides=[override])
+
+
 def test_the_papers_configs_chain() -> None:
     coco, posetrack = (
         build(TASKS["pose"][0], read_toml(CONFIGS / f"paper-{name}.toml")) for name in ("coco", "posetrack")

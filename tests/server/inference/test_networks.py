@@ -14,10 +14,6 @@ from posewire_server.inference.networks import load_networks
     ("settings", "says"),
     [
         ({"bundle": "colossal"}, "unknown bundle 'colossal'"),
-        ({"detector": "oracle"}, "unknown detector 'oracle'"),
-        ({"flow": "river"}, "unknown flow estimator 'river'"),
-        ({"device": "abacus"}, "unknown device 'abacus'"),
-        ({"precision": "float8"}, "unknown precision 'float8'"),
         ({"device": "cpu", "runtime": "cuda-graphs"}, "use device cuda, or runtime auto"),
     ],
 )

@@ -26,7 +26,7 @@ $(BIN)/.dev: $(BIN)/.server
 	touch $@
 
 demo: $(BIN)/.server  ## Track people: a synthetic scene, or make demo SOURCE=my.mp4 (a file, camera number or RTSP address)
-	$(BIN)/posewire demo $(if $(SOURCE),'$(SOURCE)') $(DEMO_FLAGS)
+	$(BIN)/posewire demo $(DEMO_FLAGS) $(if $(value SOURCE),-- '$(subst ','\'',$(value SOURCE))')
 
 test: check  ## Run every check and test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile

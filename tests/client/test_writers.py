@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -569,6 +570,20 @@ def test_names_of_videos(name: str, tmp_path: Path) -> None:
 def test_a_name_of_no_video_is_said_with_those_that_are(name: str) -> None:
     with pytest.raises(OutputError, match=r"\.mp4, \.mkv, \.mov"):
         check_video_name(Path(name))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_names_are_not_blamed_for_the_folder_for_temporary_files(
+    missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere" if missing else tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # every write fails, as on a full disk
+    try:
+        check_video_name(Path("a.mp4"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_tracked_frame_without_its_picture_is_a_mistake(tmp_path: Path) -> None:

@@ -20,3 +20,8 @@ def main() -> None:
         if sys.stderr is not None:
             print("posewire: interrupted", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:  # the help or the version cannot be written; commands report their own errors
+        from posewire.cli.failures import in_words, say
+
+        say(f"posewire: {in_words(error)}")
+        sys.exit(1)

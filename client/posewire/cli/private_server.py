@@ -15,6 +15,7 @@ from pathlib import Path
 
 from posewire.cli.access import ServerAccess, access_flags_given, access_given
 from posewire.cli.failures import CommandError, ExitStatus, UsageError, as_flags
+from posewire.os_errors import reason_of
 
 __all__ = ["ServerChoice", "private_server", "server_environment"]
 
@@ -89,7 +90,14 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
         CommandError: it does not start; the message is the server's.
         UsageError: likewise, because of a wrong flag.
     """
-    with tempfile.TemporaryDirectory(prefix="posewire-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="posewire-")
+    except OSError as error:
+        raise CommandError(
+            f"the private server needs a folder for temporary files ({reason_of(error)}); set TMPDIR to one that can "
+            "be written to"
+        ) from error
+    with temporary as folder:
         port_file, log_file = Path(folder) / "port", Path(folder) / "log"
         command = [
             sys.executable, "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0",

@@ -218,14 +218,19 @@ class VideoWriter(ResultWriter):
 
 
 def check_video_name(path: Path) -> None:
-    """Check that a video can have this name, by writing one with a single picture.
+    """Check that a video can have this name, by writing one with a single picture to the folder for temporary files.
+
+    If no video can be written there, because it is missing or full, every name passes.
 
     Raises:
         OutputError: its suffix is not that of a container that can store the video; the message suggests others.
     """
-    if not _is_video(path.suffix):
-        suffixes = ", ".join(suffix for suffix in _SUGGESTED if _is_video(suffix))
-        raise OutputError(f"{path} cannot be written as a video; use a name that ends in one of {suffixes}")
+    try:
+        suffixes = [] if _is_video(path.suffix) else [suffix for suffix in _SUGGESTED if _is_video(suffix)]
+    except OSError:  # there is no such folder
+        return
+    if suffixes:
+        raise OutputError(f"{path} cannot be written as a video; use a name that ends in one of {', '.join(suffixes)}")
 
 
 def _is_video(suffix: str) -> bool:

@@ -82,7 +82,7 @@ def load_networks(config: ServerConfig) -> Networks:
             flip_test=config.flip_test,
             people=config.limits.max_people,
         )
-    except (RuntimeError, MemoryError) as error:  # of torch and OpenVINO
+    except (ImportError, RuntimeError, MemoryError) as error:  # of torch and OpenVINO
         log.debug("the networks cannot be loaded", exc_info=True)
         why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(

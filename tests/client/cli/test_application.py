@@ -156,6 +156,14 @@ def test_ctrl_c_is_heeded_from_the_beginning(
     assert capsys.readouterr().err == "posewire: interrupted\n"
 
 
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_a_full_disk_is_told_in_one_line_also_of_flags_without_a_command(flag: str) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "posewire", flag]
+        finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (finished.returncode, finished.stderr) == (1, "posewire: No space left on device\n")
+
+
 def test_a_file_that_is_no_video_is_said_early(tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("these are notes")
     result = run("track", str(tmp_path / "notes.mp4"))

@@ -134,6 +134,13 @@ def test_why_it_did_not_start_is_said(
     assert type(failed.value) is kind
 
 
+def test_a_missing_folder_for_temporary_files_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    says = r"temporary files \(No such file or directory\); set TMPDIR"
+    with pytest.raises(CommandError, match=says), private_server():
+        pass
+
+
 def test_a_server_that_dies_on_the_way_is_said(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(OBEDIENT, tmp_path, monkeypatch)
 

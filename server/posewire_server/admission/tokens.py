@@ -230,8 +230,8 @@ def append_line(file: Path, line: str) -> None:
         OSError: it cannot be written.
         ValueError: it is not a token file, or already has a token of that name.
     """
-    if file.exists() and not file.is_file():  # a device may have no end
-        raise ValueError(f"{file} is a folder, device or pipe; name a token file")
+    if file.exists() and not (file.is_file() or file.is_dir()):  # a device may have no end
+        raise ValueError(f"{file} is a device or pipe; name a token file")
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     with open(descriptor, "r+", encoding="utf-8") as output:
         fcntl.flock(output, fcntl.LOCK_EX)  # until it is closed: other writers wait, and then see this line

@@ -62,7 +62,7 @@ def test_no_token_is_made_where_it_could_not_be_shown(tmp_path: Path, monkeypatc
         (["door", "--fps", "inf"], "fps is inf"),
         (["door", "--pixels", "720"], "pixels is 720; it must lie in 1024.."),  # meant as the height
         (["door", "--append-to", "nowhere/tokens"], "nowhere does not exist; make it first"),
-        (["door", "--append-to", "/dev/null"], "/dev/null is a folder, device or pipe; name a token file"),
+        (["door", "--append-to", "/dev/null"], "/dev/null is a device or pipe; name a token file"),
     ],
 )
 def test_what_cannot_be_done(flags: list[str], says: str) -> None:

@@ -367,11 +367,13 @@ async def test_explain_prints_a_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "highest similarity of all open pairs" in done.output
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     monkeypatch.setenv("COLUMNS", "40")
-    others = ("--bundle", "other", "--detector", "onnx:other.onnx", "--flow", "other")
+    others = ("--bundle", "other", "--detector", "onnx:other.onnx", "--flow", "dis")
     done = await posewire("explain", path, "--frame", 6, *others)
     assert "similarity  " in done.output
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.output  # nothing was truncated
-    assert asked == [("stand-in", "auto", "auto", False), ("other", "onnx:other.onnx", "other", None)]
+    assert asked == [("stand-in", "auto", "auto", False), ("other", "onnx:other.onnx", "dis", None)]
+    done = await posewire("explain", path, "--frame", 6, "--flow", "other")
+    assert (done.exit_code, "unknown flow estimator 'other'" in done.output) == (2, True)
 
 
 async def test_explain_loads_no_networks_for_a_frame_that_it_cannot_explain(

@@ -262,7 +262,7 @@ async def test_a_resumed_stream_does_not_keep_the_frame_that_it_was_resumed_with
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda token: b"", "not signed"),
+        (lambda token: b"", "the token is empty"),
         (lambda token: token[:-1] + bytes([token[-1] ^ 1]), "not signed"),  # one bit
         (lambda token: bytes(32) + token[32:], "not signed"),  # forged
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from posewire.cli.console import plain_console
-from posewire.cli.failures import CommandError, say
+from posewire.cli.failures import CommandError, UsageError, say
 from posewire.cli.progress import waiting
 from posewire.cli.replay import read_recording
 
@@ -48,6 +48,7 @@ def run_explain(job: ExplainJob) -> None:
 
     Raises:
         CommandError: there is no such frame, or the networks cannot be loaded or cannot run on it.
+        UsageError: a network or device has a wrong name.
     """
     recording = read_recording(job.file)
     if recording.damage is not None:
@@ -62,13 +63,16 @@ def run_explain(job: ExplainJob) -> None:
     try:
         tracked_frame(recording, job.frame)  # before the networks are loaded
         recorded = recording.started.models
-        config = ServerConfig(
-            bundle=job.bundle or recorded.bundle,
-            detector=job.detector or "auto",
-            flow=job.flow or "auto",
-            flip_test=None if job.bundle else recorded.flip_test,
-            device=job.device,
-        )
+        try:
+            config = ServerConfig(
+                bundle=job.bundle or recorded.bundle,
+                detector=job.detector or "auto",
+                flow=job.flow or "auto",
+                flip_test=None if job.bundle else recorded.flip_test,
+                device=job.device,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         with waiting("running the recording", quiet=False):
             explanation = asyncio.run(explain(recording, job.frame, load_networks(config)))
     except ValueError as error:

@@ -18,6 +18,7 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from posewire.os_errors import reason_of
 from posewire_server.config import SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
 from posewire_server.ranges import check_range
@@ -58,7 +59,7 @@ def ask(config: ServerConfig, service: str = "", timeout_s: float = 5.0) -> None
             ) from error
         raise UnhealthyError(f"{address} gave no answer: {error.code().name}: {error.details()}") from error
     except OSError as error:
-        raise UnhealthyError(f"{address} cannot be reached: {error.strerror or error}") from error
+        raise UnhealthyError(f"{address} cannot be reached: {reason_of(error)}") from error
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise UnhealthyError(f"{address} says {_STATUS.Name(answer.status)}")
 

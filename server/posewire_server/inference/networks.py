@@ -12,6 +12,7 @@ from posewire.joints import JointSet
 from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle
 from posewire_models.flow_estimators import FlowByGap
 from posewire_models.manifest import Component, read_manifest
+from posewire_models.one_line import in_one_line
 from posewire_models.specs import spec_name
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
 from posewire_server.config import ServerConfig
@@ -84,7 +85,7 @@ def load_networks(config: ServerConfig) -> Networks:
         )
     except (ImportError, RuntimeError, MemoryError) as error:  # of torch and OpenVINO
         log.debug("the networks cannot be loaded", exc_info=True)
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = in_one_line(error) or type(error).__name__
         raise ValueError(
             f"the networks cannot be loaded ({why}); if memory is short, free some, or choose another --device, "
             "--runtime or --bundle"

@@ -13,6 +13,14 @@ from posewire_models.training.failures import expected_failures
 TEACHERS = "{there} --detector {absent} --poser {absent} --out {there}/out"
 
 
+def exit_status(tool: str, flags: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run a tool in this process."""
+    monkeypatch.setattr(sys, "argv", [tool, *flags.split()])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"posewire_models.training.{tool}").main()
+    return ended.value.code
+
+
 @pytest.mark.parametrize(
     ("tool", "flags", "said"),
     [
@@ -40,11 +48,8 @@ def test_what_is_missing_is_told_in_one_line(
 ) -> None:
     damaged = tmp_path / "damaged"
     damaged.write_bytes(b"<html>\n")
-    given = flags.format(absent=tmp_path / "absent", damaged=damaged, there=tmp_path)
-    monkeypatch.setattr(sys, "argv", [tool, *given.split()])
-    with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"posewire_models.training.{tool}").main()
-    assert ended.value.code == (2 if "config" in flags else 1)
+    status = exit_status(tool, flags.format(absent=tmp_path / "absent", damaged=damaged, there=tmp_path), monkeypatch)
+    assert status == (2 if "config" in flags else 1)
     out, errors = capsys.readouterr()
     assert out == ""
     assert errors.startswith("posewire: ")
@@ -69,10 +74,7 @@ def test_numbers_out_of_range_are_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [tool, *flags.format(absent=tmp_path / "absent", there=tmp_path).split()])
-    with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"posewire_models.training.{tool}").main()
-    assert ended.value.code == 2
+    assert exit_status(tool, flags.format(absent=tmp_path / "absent", there=tmp_path), monkeypatch) == 2
     assert capsys.readouterr().err.endswith(f"error: {said}\n")
 
 

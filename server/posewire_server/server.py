@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -66,6 +67,35 @@ _CUT_OFF_S = 5.0
 _STANDARD_INPUT = 0
 
 
+@dataclass(frozen=True)
+class _Secrets:
+    """What the configured files of keys, tokens and certificates hold.
+
+    Attributes:
+        resume_key: signs snapshots.
+        tokens: of the callers; None: anybody may call.
+        certificates: for TLS; None: unencrypted.
+    """
+
+    resume_key: bytes
+    tokens: TokenFile | None
+    certificates: grpc.ServerCredentials | None
+
+    @classmethod
+    def read(cls, config: ServerConfig) -> _Secrets:
+        """Read all of them.
+
+        Raises:
+            ConfigError, ValueError, OSError: one cannot be read or used; the message says why.
+        """
+        security = config.security
+        return cls(
+            resume_key=load_key(config.resume_key),
+            tokens=None if security.tokens is None else TokenFile(security.tokens),
+            certificates=server_credentials(security) if security.tls else None,
+        )
+
+
 class PoseServer:
     """A server that accepts calls; created by `PoseServer.start`.
 
@@ -76,8 +106,9 @@ class PoseServer:
         metrics: for Prometheus.
     """
 
-    def __init__(self, config: ServerConfig, networks: Networks, snapshots: Snapshots, decoding: Decoding) -> None:
+    def __init__(self, config: ServerConfig, secrets: _Secrets, networks: Networks, decoding: Decoding) -> None:
         self._config = config
+        self._certificates = secrets.certificates
         self.metrics = Metrics()
         self._recorder = Recorder(config.record, config.record_max_mb * 2**20) if config.record is not None else None
         self._health = HealthService()
@@ -92,7 +123,7 @@ class PoseServer:
             decoders=self._decoders,
             limits=config.limits,
             drain=self._drain,
-            snapshots=snapshots,
+            snapshots=Snapshots(secrets.resume_key, config.resume_lifetime_s),
             metrics=self.metrics,
             tracer=self._tracer,
             decoding=decoding,
@@ -100,10 +131,9 @@ class PoseServer:
         )
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
-        tokens = config.security.tokens
         doors: list[grpc.aio.ServerInterceptor] = [AwaitedRequests(self.service.places, self.metrics.call_refused)]
-        if tokens is not None:
-            doors.insert(0, AccessControl(TokenFile(tokens), self.metrics.call_refused))
+        if secrets.tokens is not None:
+            doors.insert(0, AccessControl(secrets.tokens, self.metrics.call_refused))
         self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
         self.port = 0
 
@@ -116,14 +146,15 @@ class PoseServer:
             networks: used instead of those that `config` names.
 
         Raises:
-            ConfigError: the server cannot listen on the address.
+            ConfigError: the server cannot listen on the address, or a file of certificates or tokens cannot be used.
             ValueError, OSError: the networks cannot be loaded, see `load_networks`.
         """
+        # First, since loading the networks takes seconds, and a wrong file should not take that long to notice.
+        secrets = await asyncio.to_thread(_Secrets.read, config)
         if networks is None:
             networks = await asyncio.to_thread(load_networks, config)
-        snapshots = Snapshots(await asyncio.to_thread(load_key, config.resume_key), config.resume_lifetime_s)
         decoding = await asyncio.to_thread(choose_decoding, config, networks.torch_device)
-        server = cls(config, networks, snapshots, decoding)
+        server = cls(config, secrets, networks, decoding)
         try:
             await server._pipeline.warm_up()
             await server._listen()
@@ -162,14 +193,13 @@ class PoseServer:
         reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         security = self._config.security
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        credentials = server_credentials(security) if security.tls else None
         try:
-            if credentials is not None:
-                self.port = self._server.add_secure_port(f"{host}:{self._config.port}", credentials)
+            if self._certificates is not None:
+                self.port = self._server.add_secure_port(f"{host}:{self._config.port}", self._certificates)
             else:
                 self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
         except RuntimeError as error:
-            of_the_key = "" if credentials is None else " or the TLS key: use RSA, P-256 or P-384"
+            of_the_key = "" if self._certificates is None else " or the TLS key: use RSA, P-256 or P-384"
             why = await asyncio.to_thread(_why_not, self._config.host, self._config.port)
             raise ConfigError(
                 f"cannot listen on {host}:{self._config.port}: {why or f'gRPC cannot use this address{of_the_key}'}; "

@@ -161,7 +161,7 @@ async def test_renewed_certificates_that_cannot_be_read_are_read_later(
         ("garbage", "server.key", "each must be PEM"),
     ],
 )
-async def test_certificates_that_cannot_be_used(
+async def test_certificates_that_cannot_be_used_are_reported_before_the_networks_load(
     tmp_path: Path, authority: Authority, server_identity: Identity, cert: str, key: str, says: str
 ) -> None:
     (tmp_path / "server.pem").write_bytes(server_identity.cert.read_bytes())
@@ -170,7 +170,7 @@ async def test_certificates_that_cannot_be_used(
     (tmp_path / "garbage").write_text("-----BEGIN CERTIFICATE-----\nnonsense")
     security = SecurityConfig(tls_cert=tmp_path / cert, tls_key=tmp_path / key)
     with pytest.raises(ConfigError, match=says):
-        async with running_server(server_config(security=security), networks()):
+        async with running_server(server_config(security=security, bundle="missing")):
             pass
 
 

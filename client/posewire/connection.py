@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -101,7 +102,7 @@ class TlsSettings:
         server_name: the name in the server's certificate, if it differs from the address.
 
     Raises:
-        InvalidSettings: a certificate without its key, or the other way round.
+        InvalidSettings: a certificate without its key, or the other way round; contents instead of a file.
     """
 
     ca: str | Path | None = None
@@ -110,5 +111,12 @@ class TlsSettings:
     server_name: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("ca", "cert", "key"):
+            file = getattr(self, name)
+            # Contents are not repeated in the message, since they may be a private key.
+            if isinstance(file, bytes) or (isinstance(file, str) and "-----BEGIN" in file):
+                raise InvalidSettings(f"{name} is not a file but the contents of one; give the path of the PEM file")
+            if file is not None and not isinstance(file, (str, os.PathLike)):
+                raise InvalidSettings(f"{name} is {file!r}; give the path of a PEM file")
         if (self.cert is None) != (self.key is None):
             raise InvalidSettings("a client's certificate and its key belong together: give both cert and key")

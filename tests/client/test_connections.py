@@ -131,6 +131,19 @@ async def test_a_file_that_is_no_certificate_or_key_is_named(
     assert str(files[given]) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        (KEY, "^key is not a file but the contents of one; give the path of the PEM file$"),  # which are not repeated
+        (KEY.encode(), "^key is not a file but the contents of one; give the path of the PEM file$"),
+        (5, "^key is 5; give the path of a PEM file$"),
+    ],
+)
+def test_certificates_and_keys_are_files(key: Any, says: str) -> None:
+    with pytest.raises(InvalidSettings, match=says):
+        TlsSettings(cert="cert.pem", key=key)
+
+
 async def test_a_certificate_with_its_key_is_taken(tmp_path: Path) -> None:
     """Also from a pipe, which can be read only once."""
     cert, key, pipe = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "pipe"

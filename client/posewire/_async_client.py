@@ -13,8 +13,9 @@ import grpc
 import grpc.aio
 
 from posewire import _wire
+from posewire._addresses import DEFAULT_ADDRESS
 from posewire._call import is_cancelled_task
-from posewire._connections import DEFAULT_ADDRESS, DEFAULT_PORT, Access, Connection, Connections
+from posewire._connections import Access, Connection, Connections
 from posewire._encoding import encode, sniff
 from posewire._inputs import boxes_array, is_number
 from posewire._plan import StreamPlan
@@ -29,7 +30,7 @@ from posewire.sources import AsyncSourceLike
 from posewire.sources._frames import picture_fault
 from posewire.v1 import pose_tracking_service_pb2
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "DEFAULT_RECONNECT", "PICTURE_QUALITY", "AsyncClient"]
+__all__ = ["DEFAULT_RECONNECT", "PICTURE_QUALITY", "AsyncClient"]
 
 Answer = TypeVar("Answer")
 

@@ -10,7 +10,8 @@ from typing import Any, Self, Unpack
 
 import grpc
 
-from posewire._async_client import DEFAULT_ADDRESS, DEFAULT_RECONNECT, PICTURE_QUALITY, AsyncClient
+from posewire._addresses import DEFAULT_ADDRESS
+from posewire._async_client import DEFAULT_RECONNECT, PICTURE_QUALITY, AsyncClient
 from posewire._forks import check_process
 from posewire._loop_thread import LoopThread
 from posewire._stream import AsyncTrackStream

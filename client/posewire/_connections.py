@@ -1,9 +1,8 @@
-"""The servers of a client: their addresses, channels and credentials."""
+"""The servers of a client: their channels and credentials."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 import ssl
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
+from posewire._addresses import DEFAULT_ADDRESS, full_address, is_loopback
 from posewire._forks import check_process, note_use
 from posewire._status import error_from_status
 from posewire.connection import TlsSettings
@@ -32,20 +32,15 @@ from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 if TYPE_CHECKING:
     from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
 
-__all__ = ["DEFAULT_ADDRESS", "DEFAULT_PORT", "PASSING", "Access", "Connection", "Connections"]
+__all__ = ["PASSING", "Access", "Connection", "Connections"]
 
 Answer = TypeVar("Answer")
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_PORT = 50051
-DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
-
 PASSING = (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded, StreamBroken)
 """Failures that may not occur at another server, or later."""
 
-_SCHEME = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):")
-_LOCAL_SCHEME = re.compile(r"(unix|unix-abstract|vsock):")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -103,7 +98,7 @@ class Access:
     def check(self, address: str) -> None:
         """Raise `InvalidSettings` if the token would be sent to `address` unencrypted."""
         encrypted = self.tls is not None or self.credentials is not None
-        if self.token and not encrypted and not self.insecure and not _is_loopback(address):
+        if self.token and not encrypted and not self.insecure and not is_loopback(address):
             raise InvalidSettings(
                 f"the token would travel to {address} unencrypted, for everybody on the way to read; use TLS (tls=,"
                 " --tls), or say that this is meant (insecure=True, --insecure)"
@@ -116,7 +111,7 @@ class Access:
             InvalidSettings: a certificate or key cannot be read, or is invalid; or an option has an impossible value.
         """
         options = [*options, *_CHANNEL_OPTIONS]  # gRPC uses the first of two options with the same name
-        if _is_loopback(address):
+        if is_loopback(address):
             options.append(_NO_PROXY)
         if self.tls is not None and self.tls.server_name:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
@@ -162,7 +157,7 @@ class Connections:
         given = list(addresses) if isinstance(addresses, Iterable) and not isinstance(addresses, str) else [addresses]
         if not given:
             raise InvalidSettings(f"no address is given; give one of the form host:port, e.g. {DEFAULT_ADDRESS}")
-        self.addresses = tuple(dict.fromkeys(map(_full_address, given)))
+        self.addresses = tuple(dict.fromkeys(map(full_address, given)))
         for address in self.addresses:
             access.check(address)
         self._access = access
@@ -315,44 +310,3 @@ def _contents(file: str | Path) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise InvalidSettings(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _is_loopback(address: str) -> bool:
-    if _LOCAL_SCHEME.match(address):
-        return True
-    host = _SCHEME.sub("", address).lstrip("/").rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may resolve to anything
-        return False
-
-
-def _full_address(address: str) -> str:
-    """The address with a port; addresses with a scheme are left to gRPC."""
-    if not isinstance(address, str):
-        raise InvalidSettings(f"the address is {address!r}, which is no text; give host:port, e.g. {DEFAULT_ADDRESS}")
-    if _SCHEME.match(address):
-        return address
-    if "://" in address or not address.strip():
-        raise InvalidSettings(f"the address {address!r} is not of the form host:port, e.g. {DEFAULT_ADDRESS}")
-    if _is_ipv6(address):
-        return f"[{address}]:{DEFAULT_PORT}"
-    host, colon, port = address.rpartition(":")
-    if not colon or address.endswith("]"):
-        return f"{address}:{DEFAULT_PORT}"
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise InvalidSettings(f"the address {address!r} has several colons; write IPv6 in brackets, e.g. [::1]:{port}")
-    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
-        raise InvalidSettings(
-            f"the address {address!r} has no port in 1..65535 after its colon; e.g. {DEFAULT_ADDRESS}"
-        )
-    return address
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 6
-    except ValueError:
-        return False

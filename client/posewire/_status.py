@@ -7,6 +7,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from posewire._addresses import proxy_setting
 from posewire.errors import (
     AccessDenied,
     CallError,
@@ -87,6 +88,8 @@ def error_from_status(
         message = f"{message}; {untrusted or _REMEDIES[kind]}"
         if is_anonymous and kind is ConnectionFailed and not untrusted and _NOBODY_LISTENS not in words:
             message += ", or wants this client's certificate (TlsSettings(cert=, key=); --cert, --key)"
+        if kind is ConnectionFailed and not untrusted and (setting := proxy_setting(address)):
+            message += f"; {setting} names a proxy, which is used unless no_proxy lists the server's host"
     if code is grpc.StatusCode.UNAUTHENTICATED:
         message += "; the token is what token= says (--token-file, POSEWIRE_TOKEN)"
     return kind(message, code=code.name, reason=reason, violations=violations)

@@ -223,6 +223,21 @@ async def test_closing_the_client_ends_a_picture_that_waits_to_be_encoded(
     assert server.service.estimates == []
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+async def test_an_unreachable_server_behind_a_proxy_names_the_setting(
+    variable: str, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{unused_tcp_port}")
+    async with AsyncClient("192.0.2.1:50051") as client:
+        with pytest.raises(posewire.ConnectionFailed, match=f"; {variable} names a proxy.* unless no_proxy lists"):
+            await client.server_info()
+    async with AsyncClient(f"127.0.0.1:{unused_tcp_port}") as client:  # on this machine no proxy is used
+        with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
+            await client.server_info()
+
+
 async def test_without_a_server_the_error_names_the_address_and_says_what_to_try(unused_tcp_port: int) -> None:
     address = f"127.0.0.1:{unused_tcp_port}"
     async with AsyncClient(address) as client:

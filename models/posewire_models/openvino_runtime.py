@@ -75,8 +75,10 @@ class OpenVinoNetwork:
             return core.compile_model(model, "CPU", options)
 
         self._with_all_threads = compiled(1).create_infer_request()
-        several = compiled(side_by_side)
-        self._side_by_side = [several.create_infer_request() for _ in range(side_by_side)]
+        self._side_by_side = [self._with_all_threads]
+        if side_by_side > 1:
+            several = compiled(side_by_side)
+            self._side_by_side = [several.create_infer_request() for _ in range(side_by_side)]
         self._turn = threading.Lock()
 
     def __call__(self, images: Tensor) -> Any:

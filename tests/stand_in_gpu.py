@@ -11,7 +11,8 @@ GPUs. These are errors, which on a CPU pass unnoticed and on a GPU may do so on 
 A copy to the CPU that is not waited for arrives when it is: until then the destination holds garbage. A graph repeats
 the operations that were recorded, with the tensors they had; what Python did between them, it does not repeat.
 
-It has no memory to run out of, computes float16 as the CPU does, and is one device.
+It has no memory to run out of, computes float16 as the CPU does, and is one device. After `break_down` it refuses
+everything, as a GPU does after a fault.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from posewire_models import inference
 from posewire_models.cuda_runtime import GraphedNetwork
 
-__all__ = ["DEVICE", "HiddenWaitError", "RaceError", "gpu_or_stand_in", "is_stand_in", "stand_in_gpu"]
+__all__ = ["DEVICE", "HiddenWaitError", "RaceError", "break_down", "gpu_or_stand_in", "is_stand_in", "stand_in_gpu"]
 
 DEVICE = torch.device("cuda", 0)
 _NAME = "stand-in"
@@ -104,6 +105,7 @@ class _Machine:
         """What the CPU has waited for."""
         self.races: list[str] = []
         self.waits_are_errors = False
+        self.is_broken = False
         self.here = threading.local()
         self._turn = threading.Lock()
 
@@ -117,8 +119,14 @@ class _Machine:
         """Into which the calling thread records."""
         return getattr(self.here, "graph", None)
 
+    def check_works(self) -> None:
+        """Every call begins with this."""
+        if self.is_broken:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
     def wait(self, stream: Stream, what: str, seen: Clock | None = None, explicit: bool = False) -> None:
         """The CPU waits until `stream` is as far as `seen` says, or done."""
+        self.check_works()
         seen = stream.seen if seen is None else seen
         if self.graph is not None:
             raise HiddenWaitError(f"{what} waits while a graph is recorded")
@@ -179,6 +187,7 @@ class Stream:
 
     def begin(self) -> int:
         """Enqueue one operation; returns its moment."""
+        _the_machine().check_works()
         _the_machine().streams[self.number] = self
         _learn(self.seen, _the_machine().done)
         self.seen[self.number] += 1
@@ -477,6 +486,7 @@ def stand_in_gpu() -> Iterator[torch.device]:
         "CUDAGraph": Graph,
         "stream": _on,
         "current_stream": lambda _=None: machine.stream,
+        "default_stream": lambda _=None: machine.default,
         "graph": _recording,
         "graph_pool_handle": lambda: None,
         "synchronize": _synchronize,
@@ -503,6 +513,11 @@ def stand_in_gpu() -> Iterator[torch.device]:
             _machine = None
     if machine.races:
         raise RaceError("\n".join(machine.races))
+
+
+def break_down() -> None:
+    """From now on the device refuses everything."""
+    _the_machine().is_broken = True
 
 
 @contextmanager

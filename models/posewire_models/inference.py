@@ -21,6 +21,7 @@ __all__ = [
     "BATCH_SIZES",
     "MAX_BATCH",
     "batches",
+    "is_lost",
     "pad_batch",
     "prepare",
     "runner",
@@ -72,6 +73,22 @@ def _why_no_gpu() -> str:
     except (RuntimeError, AssertionError) as error:
         return f"{error}".strip().rstrip(".")
     return ""
+
+
+def is_lost(device: torch.device) -> bool:
+    """Whether the device refuses all work of this process for good.
+
+    CUDA does so after a fault of the hardware or an illegal access: every later call fails, and only another process
+    may find the device working. This waits for nothing.
+    """
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.default_stream(device).synchronize()  # nothing runs there, but every call reports such an error
+    except RuntimeError as error:
+        log.debug("the device %s is lost", device, exc_info=error)
+        return True
+    return False
 
 
 def select_runtime(name: str, device: torch.device, precision: str = "auto") -> str:

@@ -18,7 +18,7 @@
         ├── BadElapsed
         └── InferenceFailed
 
-Each message says what was wrong, the limit or range, and what to do.
+Each message says what was wrong, the limit or range, and what to do. `DeviceLost` is none of them: it ends the server.
 """
 
 # ruff: noqa: N818  the names say what happened
@@ -30,6 +30,7 @@ __all__ = [
     "BadElapsed",
     "BadNumber",
     "DetectorMissing",
+    "DeviceLost",
     "FrameError",
     "InferenceFailed",
     "InvalidRequest",
@@ -44,6 +45,10 @@ __all__ = [
     "Undecodable",
     "WrongSize",
 ]
+
+
+class DeviceLost(Exception):
+    """The GPU has failed for good; only another process may find it working."""
 
 
 class ServiceError(Exception):

@@ -24,7 +24,7 @@ from posewire.cli.options import FlipTestFlag
 from posewire_models.manifest import find_bundle, read_manifest
 from posewire_server.config import LimitsConfig, LogFormat, LogLevel, SecurityConfig, ServerConfig
 from posewire_server.configuration import ConfigError, load_config
-from posewire_server.errors import ServiceError
+from posewire_server.errors import DeviceLost, ServiceError
 
 __all__ = ["serve"]
 
@@ -175,7 +175,7 @@ def serve(
 
 
 def start(config: ServerConfig) -> None:
-    """Serve until told to stop. If the server cannot start, print the reason in one line; exit status 1."""
+    """Serve until told to stop. If the server cannot start or go on, print the reason in one line; exit status 1."""
     with _ended_by_sigterm():
         _start(config)
     # Everything is closed. A normal exit would still collect garbage in all of torch, which takes seconds.
@@ -211,6 +211,9 @@ def _start(config: ServerConfig) -> None:
         run(config)
     except (ValueError, OSError, ServiceError) as error:  # ServiceError: a network fails on its first frame
         raise _cannot_start(error) from None
+    except DeviceLost as error:
+        print(f"posewire: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # a normal exit would free what is on the GPU, and abort
 
 
 @contextmanager

@@ -31,6 +31,8 @@ from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.decoding.choice import Decoding, choose_decoding
 from posewire_server.drain import DrainSignal
+from posewire_server.errors import DeviceLost
+from posewire_server.inference.device_loss import DeviceLoss
 from posewire_server.inference.networks import Networks, load_networks
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.observability.gauges import describe_server
@@ -102,6 +104,7 @@ class PoseServer:
     Attributes:
         address: `host:port` to connect to.
         port: the bound port.
+        device_loss: notices if the GPU has failed for good; then the server is of no use any more.
         service: the servicer.
         metrics: for Prometheus.
     """
@@ -112,8 +115,9 @@ class PoseServer:
         self.metrics = Metrics()
         self._recorder = Recorder(config.record, config.record_max_mb * 2**20) if config.record is not None else None
         self._health = HealthService()
-        stage_health = StageHealth(self._health)
-        self._pipeline = Pipeline(networks, config.batching, watches=(self.metrics.batch_done, stage_health.batch_done))
+        self.device_loss = DeviceLoss(networks.torch_device)
+        watches = [each.batch_done for each in (self.metrics, StageHealth(self._health), self.device_loss)]
+        self._pipeline = Pipeline(networks, config.batching, watches)
         self._drain = DrainSignal(config.drain_grace_s)
         self._decoding = decoding
         self._decoders = Workers(decoding.threads(config), "posewire-decoder")
@@ -252,6 +256,7 @@ def run(config: ServerConfig) -> None:
 
     Raises:
         ConfigError, ValueError, OSError: the server cannot start; the message says why.
+        DeviceLost: the server has drained, because its GPU has failed for good.
     """
     asyncio.run(_serve(config))
 
@@ -289,13 +294,27 @@ async def _serve(config: ServerConfig) -> None:
                 raise ConfigError(
                     f"cannot write the port to {config.port_file}: {reason_of(error)}; give another --port-file"
                 ) from error
-        await told_to_stop.wait()
+        await _first_of(told_to_stop, server.device_loss.noticed)
     finally:
         await server.stop()
         gc.unfreeze()  # extension modules complain at exit about objects that were not freed
         if config.port_file is not None:
             with suppress(OSError):  # the server has done its work
                 config.port_file.unlink()
+    if not told_to_stop.is_set():
+        raise DeviceLost(
+            "the GPU has failed, and refuses all work of this process; start the server again, and look at the "
+            "system's log (dmesg, nvidia-smi) if it happens again"
+        )
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:

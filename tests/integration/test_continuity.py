@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import posewire
 from posewire import Client, FrameResult, Reconnected, SourceFrame
@@ -170,6 +171,25 @@ def test_another_server_takes_over_if_it_has_the_same_key(tmp_path: Path) -> Non
     assert "not signed with this server's key" in events[1].refusal
     assert [result.reconnected for result in results if result.reconnected is not None] == events
     assert {tuple(ids(result)) for result in results} == {(1, 2, 3)}  # the stranger's ids restart at 1
+
+
+@pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that is built with CUDA")
+def test_a_server_whose_gpu_has_failed_for_good_hands_over_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ("--resume-key", str(tmp_path / "key"))
+    with serving(tmp_path / "b", *key) as second:
+        monkeypatch.setenv("POSEWIRE_TEST_GPU_FRAMES", "12")
+        with serving(tmp_path / "a", *key) as first, Client([first.address, second.address]) as client:
+            results, events, summary = disturbed(client, walk(40), {})
+            first.wait()
+    assert first.exit_status == 1
+    assert (
+        "posewire: the GPU has failed, and refuses all work of this process; start the server" in first.log.read_text()
+    )
+    assert [(event.address, event.resumed) for event in events] == [(second.address, True)]
+    assert 0 < summary.failed < 10
+    assert {tuple(ids(result)) for result in results if result.people} == {(1, 2, 3)}
 
 
 def test_a_stream_goes_on_as_it_began_where_the_next_server_has_other_defaults(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from posewire_models.inference import batches, pad_batch, prepare, select_device
+from posewire_models.inference import batches, is_lost, pad_batch, prepare, select_device
 from tests.models.small_networks import ARCHITECTURES, small_network
+from tests.stand_in_gpu import break_down, stand_in_gpu
 
 CPU = torch.device("cpu")
 
@@ -101,3 +102,15 @@ def test_why_there_is_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch, caplog: py
 def test_auto_takes_what_is_there() -> None:
     assert select_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert select_device("cpu") == CPU
+
+
+@pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that is built with CUDA")
+def test_a_gpu_that_refuses_everything_is_lost() -> None:
+    with stand_in_gpu() as device:
+        assert not is_lost(device)
+        with pytest.raises(RuntimeError, match="mixes tensors"):
+            torch.ones(3, device=device) + torch.ones(3)
+        assert not is_lost(device)  # an error of the program
+        break_down()
+        assert is_lost(device)
+        assert not is_lost(torch.device("cpu"))

@@ -99,13 +99,17 @@ class ServerProcess:
             return self._process.poll()
         return None if self._process is None else self._process.exitcode
 
-    def _end(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+    def wait(self) -> None:
+        """Until it has ended."""
         if isinstance(self._process, subprocess.Popen):
             self._process.wait(60)
         elif self._process is not None:
             self._process.join(60)
         assert self.exit_status is not None, self.log.read_text()
+
+    def _end(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+        self.wait()
 
 
 @contextmanager

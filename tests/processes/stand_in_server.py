@@ -2,7 +2,8 @@
 
     python -m tests.processes.stand_in_server --port 0 --port-file port
 
-With POSEWIRE_TEST_LEAK set, it keeps every frame for ever: the control for tests that look for leaks.
+With POSEWIRE_TEST_LEAK set, it keeps every frame for ever: the control for tests that look for leaks. With
+POSEWIRE_TEST_GPU_FRAMES set, it runs on a stand-in for a GPU, which breaks down after so many frames.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from posewire_models.frames import Frame
 from posewire_server import server
 from posewire_server.__main__ import app
 from posewire_server.inference.networks import Networks
 from tests.server import stand_ins
+from tests.stand_in_gpu import DEVICE, break_down, stand_in_gpu
 
 
 class LeakingPose(stand_ins.GridPose):
@@ -31,14 +37,32 @@ class LeakingPose(stand_ins.GridPose):
         return super().__call__(frames, boxes)
 
 
+class MortalPose(stand_ins.GridPose):
+    """Computes on the stand-in for a GPU, which breaks down after some frames."""
+
+    def __init__(self, frames: int) -> None:
+        self._left = frames
+
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[stand_ins.Floats]) -> list[stand_ins.Floats]:
+        self._left -= len(frames)
+        if self._left < 0:
+            break_down()
+        on_gpu = [torch.from_numpy(each).to(DEVICE) for each in boxes]
+        return super().__call__(frames, [each.cpu().numpy() for each in on_gpu])
+
+
 def networks(config: object) -> Networks:
+    if "POSEWIRE_TEST_GPU_FRAMES" in os.environ:
+        pose = MortalPose(int(os.environ["POSEWIRE_TEST_GPU_FRAMES"]))
+        return replace(stand_ins.networks(pose=pose), torch_device=DEVICE)
     return stand_ins.networks(pose=LeakingPose() if "POSEWIRE_TEST_LEAK" in os.environ else None)
 
 
 def run(flags: Sequence[str] | None = None) -> None:
     """The program; `flags` in place of those of the command line."""
     server.load_networks = networks
-    app(flags, prog_name="stand_in_server")
+    with stand_in_gpu() if "POSEWIRE_TEST_GPU_FRAMES" in os.environ else nullcontext():
+        app(flags, prog_name="stand_in_server")
 
 
 def serve(flags: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:

@@ -39,7 +39,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
 
 def test_one_setting_of_a_stage_leaves_its_others_alone(tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
-    file.write_text("[batching.pose]\nmax_wait_ms = 7\n")
+    file.write_text("\ufeff[batching.pose]\nmax_wait_ms = 7\n")  # with a mark, as from an editor on Windows
     batching = load_config(file=file).batching
     assert batching.pose.max_wait_ms == 7
     assert batching.pose.max_batch == ServerConfig().batching.pose.max_batch

@@ -57,6 +57,7 @@ def test_one_setting_of_a_stage_leaves_its_others_alone(tmp_path: Path) -> None:
         ("host = 1", "host is 1 .* text"),
         ('record = ""', "record is '' .* path"),
         ("port = 70000", r"port is 70000; it must lie in 0..65535 \(.*server.toml\)"),
+        pytest.param("port = 1" + "0" * 400, "port is 1000.*; it must lie in", id="more than a float holds"),
         ('log_level = "loud"', "log_level is 'loud' .* debug, info, warning, error"),
         ("port = ", "not valid TOML"),
         pytest.param("port = " + "[" * 5000, "not valid TOML: maximum recursion depth", id="deep"),

@@ -27,6 +27,8 @@ from posewire.errors import (
     StreamBroken,
     TimedOut,
 )
+from posewire.os_errors import reason_of
+from posewire.small_files import read_small_file
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 
 if TYPE_CHECKING:
@@ -307,6 +309,6 @@ def _check_pair(cert: str | Path, key: str | Path) -> None:
 
 def _contents(file: str | Path) -> bytes:
     try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise InvalidSettings(f"{file} cannot be read: {error.strerror}") from error
+        return read_small_file(Path(file))
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"{file} cannot be read: {reason_of(error)}") from error

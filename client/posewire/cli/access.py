@@ -16,6 +16,7 @@ import typer
 
 from posewire.cli.failures import UsageError, expected_failures
 from posewire.os_errors import reason_of
+from posewire.small_files import read_small_file
 
 if typing.TYPE_CHECKING:
     from posewire import AsyncClient, Client
@@ -170,8 +171,8 @@ def _read_token(file: Path | None) -> str:
     if file is None:
         return ""
     try:
-        token = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        token = read_small_file(file).decode("utf-8-sig").strip()
+    except (OSError, ValueError) as error:
         raise UsageError(f"the token file {file} cannot be read: {reason_of(error)}") from error
     if not token:
         raise UsageError(f"the token file {file} is empty; it holds the token as `posewire token` printed it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -109,7 +108,7 @@ class SceneConfig:
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             kind = "a whole number" if whole else "a number"
             raise ValueError(f"{name} is {value!r}; it must be {kind} in {low:g}..{high:g} {unit}".rstrip())
-        if not (math.isfinite(value) and low <= value <= high):
+        if not low <= value <= high:  # nor is NaN
             raise ValueError(f"{name} is {value}; it must be in {low:g}..{high:g} {unit}".rstrip())
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from posewire.small_files import read_small_file
 from posewire_server.config import SecurityConfig
 from posewire_server.configuration import ConfigError
 from posewire_server.file_changes import FileChanges
@@ -59,7 +60,7 @@ class _Files:
             ConfigError: see `server_credentials`.
         """
         try:
-            cert, key, *client_ca = (file.read_bytes() for file in self._all)
+            cert, key, *client_ca = (_contents(file) for file in self._all)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._cert, self._key, password=lambda: b"")
             if self._client_ca is not None:
@@ -90,6 +91,13 @@ class _Files:
             return None
         log.info("the certificates were read again")
         return certificates
+
+
+def _contents(file: Path) -> bytes:
+    try:
+        return read_small_file(file)
+    except ValueError as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
 
 
 def _unusable(key: bytes) -> str:

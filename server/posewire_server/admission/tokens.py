@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from posewire.os_errors import reason_of
+from posewire.small_files import read_small_file
 from posewire_server.admission.rates import RateLimit
 from posewire_server.config import LEAST_FRAME_PIXELS, LimitsConfig
 from posewire_server.errors import NotAuthenticated
@@ -191,6 +192,8 @@ class TokenFile:
             Context().run(self._read_again)
 
     def _read_again(self) -> None:
+        if _is_device(self._file):
+            return  # what came through a pipe when the server started is not there a second time
         try:
             grants, written_s = _read(self._file), self._file.stat().st_mtime
         except (OSError, ValueError) as error:
@@ -230,7 +233,7 @@ def append_line(file: Path, line: str) -> None:
         OSError: it cannot be written.
         ValueError: it is not a token file, or already has a token of that name.
     """
-    if file.exists() and not (file.is_file() or file.is_dir()):  # a device may have no end
+    if _is_device(file):
         raise ValueError(f"{file} is a device or pipe; name a token file")
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     with open(descriptor, "r+", encoding="utf-8") as output:
@@ -241,6 +244,11 @@ def append_line(file: Path, line: str) -> None:
         output.write("\n" * (bool(text) and not text.endswith("\n")) + line + "\n")
 
 
+def _is_device(file: Path) -> bool:
+    """Whether it is a device or pipe."""
+    return file.exists() and not (file.is_file() or file.is_dir())
+
+
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
@@ -248,9 +256,11 @@ def _digest(token: str) -> str:
 def _read(file: Path) -> dict[str, TokenGrant]:
     """The grants in a token file, by hash."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_small_file(file).decode("utf-8-sig").splitlines()  # editors on Windows begin files with a mark
     except UnicodeDecodeError as error:
         raise ValueError(f"the token file {file} is not UTF-8 text") from error
+    except ValueError as error:
+        raise ValueError(f"the token file {file} cannot be used: {error}") from error
     grants: dict[str, TokenGrant] = {}
     names: set[str] = set()
     for number, line in enumerate(lines, start=1):

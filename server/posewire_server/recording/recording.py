@@ -182,7 +182,7 @@ def _content(path: Path, record: Record) -> dict[str, Any] | track_pb2.TrackResp
             track_pb2.TrackRequest.FromString(record.payload)
             return {}
         values = json.loads(record.payload)
-    except (DecodeError, ValueError) as error:
+    except (DecodeError, ValueError, RecursionError) as error:  # the latter for nests of brackets
         raise DamagedRecording(path, record.offset, f"invalid {record.kind.name.lower()} record") from error
     if not isinstance(values, dict):
         raise DamagedRecording(path, record.offset, f"invalid {record.kind.name.lower()} record")

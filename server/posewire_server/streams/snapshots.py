@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from posewire.joints import JointSet
 from posewire.os_errors import reason_of
+from posewire.small_files import read_small_file
 from posewire_server.tracking import TrackerConfig, TrackerState
 
 __all__ = ["Snapshot", "Snapshots", "TokenRefused", "load_key"]
@@ -140,7 +141,7 @@ def load_key(file: Path | None) -> bytes:
 
     Raises:
         OSError: `file` can neither be read nor written.
-        ValueError: it is too short to be a key.
+        ValueError: it is too short to be a key, or too long.
     """
     if file is None:
         try:
@@ -155,9 +156,11 @@ def load_key(file: Path | None) -> bytes:
             )
             return secrets.token_bytes(_KEY_BYTES)
     try:
-        key = file.read_bytes()
+        key = read_small_file(file)
     except FileNotFoundError:
         key = _make_key(file)
+    except ValueError as error:
+        raise ValueError(f"the resume key {file} cannot be used: {error}") from error
     if len(key) < _KEY_BYTES:
         raise ValueError(f"the resume key {file} has {len(key)} bytes; it needs {_KEY_BYTES} random ones")
     return key

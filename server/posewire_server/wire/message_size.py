@@ -122,6 +122,7 @@ class _Count:
         self._fields += 1
         if self._bytes > _MOST_BYTES or self._fields > _MOST_FIELDS:
             raise InvalidRequest(
-                f"a request has more than {_MOST_BYTES} bytes, or {_MOST_FIELDS} fields, besides its picture; send "
-                "fewer boxes, and no unknown fields"
+                f"a request has more than {_MOST_BYTES} bytes, or {_MOST_FIELDS} fields, besides its picture and a "
+                f"resume token of up to {MOST_TOKEN_BYTES} bytes; send a token as it was given, fewer boxes, and no "
+                "unknown fields"
             )

@@ -19,6 +19,7 @@ from posewire.synth import PRESETS, SceneConfig
         ("people", 2.0, "whole number"),
         ("people", True, "whole number"),
         ("frames", 0, "1..1e+06 frames"),
+        ("frames", 10**400, "1..1e+06 frames"),
         ("fps", 0.0, "1..240 frames a second"),
         ("fps", float("nan"), "1..240"),
         ("speed", float("inf"), "0.1..5"),

@@ -71,7 +71,8 @@ class PictureEstimator:
         async with self._may_decode:
             queue_ms = (time.monotonic() - arrived_s) * 1e3
             start = time.perf_counter()
-            frame = await self._decoders.run(lambda: self._decoding.frame(decoder.decode(request.data)))
+            # A cancelled call keeps its place until then: else its successors would pile up in front of the threads.
+            frame = await self._decoders.run_to_end(lambda: self._decoding.frame(decoder.decode(request.data)))
             decode_ms = (time.perf_counter() - start) * 1e3
         found = await self._pipeline.estimate(
             frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES

@@ -241,7 +241,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             forget_locals(error)
             if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
                 raise
-            if isinstance(error, grpc.aio.InternalError):  # a response cannot be sent: the client is gone
+            # The client is gone, or gRPC has stopped; wrong usage of gRPC would be the server's own fault.
+            if isinstance(error, grpc.aio.BaseError) and not isinstance(error, grpc.aio.UsageError):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the call has broken off")
             self._shared.metrics.call_refused(error_reason(error) if isinstance(error, ServiceError) else "internal")
             await abort(context, error)

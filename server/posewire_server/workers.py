@@ -52,6 +52,17 @@ class Workers:
         self.call(lambda: context.run(work), settle)
         return future
 
+    async def run_to_end(self, work: Callable[[], Result]) -> Result:
+        """The result of `work`, run on a thread. If this is cancelled, it still ends only after the work."""
+        running = self.run(work)
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            await asyncio.wait({running})
+            running.cancel()  # nobody else looks at an error of the work
+            raise
+        return running.result()
+
     def call(self, work: Callable[[], Result], done: _Done[Result]) -> None:
         """Run `work` on a thread, then `done` on the event loop, with its result or its error.
 

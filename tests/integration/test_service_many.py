@@ -108,10 +108,11 @@ async def test_a_client_that_does_not_read_is_held_back_and_holds_nobody_up() ->
 
 
 async def test_pictures_leave_a_decoding_thread_to_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    go = threading.Event()
+    begun, go = threading.Event(), threading.Event()
 
     class Slow:
         def decode(self, data: bytes) -> Any:
+            begun.set()
             go.wait(30)
             return picture()
 
@@ -124,13 +125,18 @@ async def test_pictures_leave_a_decoding_thread_to_the_streams(monkeypatch: pyte
     try:
         async with connected(server.address) as stub:
             request = EstimatePosesRequest(codec=pose_pb2.CODEC_PNG, data=png(picture()))
+            given_up = [stub.EstimatePoses(request) for _ in range(3)]
+            await _until(lambda: server.service.places.pictures == 3 and begun.is_set())
+            for call in given_up:
+                call.cancel()
+            await _until(lambda: server.service.places.pictures < 3)
             asked = [asyncio.ensure_future(stub.EstimatePoses(request)) for _ in range(8)]
-            await _until(lambda: server.service.places.pictures == 8)
+            await _until(lambda: server.service.places.pictures == 9)  # one of those given up is being decoded
             client = TrackClient(stub)
             await client.open(drop_policy=ALL)
             await client.send(0, jpeg(picture()))
             assert (await client.finish()).tracked.keys() == {0}
-            assert server.service.places.pictures == 8
+            assert server.service.places.pictures == 9
             go.set()
             assert len(await asyncio.gather(*asked)) == 8
     finally:

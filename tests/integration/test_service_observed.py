@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 import pytest
+from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
@@ -120,15 +121,22 @@ async def test_every_frame_of_a_stream_that_broke_off_is_counted() -> None:
     assert value("posewire_streams_closed_total", {"ending": "broken-off"}) == 1
 
 
-async def test_a_response_for_a_client_that_is_gone_is_no_error_of_the_server(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "error",
+    [
+        grpc.aio.InternalError("Failed to send a message"),  # the client is gone
+        cygrpc._ServerStoppedError("Server already stopped."),  # with streams open, after the grace
+    ],
+)
+async def test_a_response_that_cannot_be_sent_is_no_error_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     """gRPC fails the write and cancels the call, in either order."""
 
     def outbox(write: Callable[[track_pb2.TrackResponse], Awaitable[None]], metrics: Metrics) -> Outbox:
         async def write_too_late(response: track_pb2.TrackResponse) -> None:
             if response.HasField("failed"):
-                raise grpc.aio.InternalError("Failed to send a message")
+                raise error
             await write(response)
 
         return Outbox(write_too_late, metrics)

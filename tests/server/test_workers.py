@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import weakref
 from collections.abc import Iterator
@@ -71,6 +72,28 @@ async def test_what_is_in_work_is_waited_for(workers: Workers) -> None:
     await waiting
     assert not workers._threads[0].is_alive()
     assert await running == 7
+
+
+async def test_who_is_cancelled_still_waits_for_the_end(workers: Workers, caplog: pytest.LogCaptureFixture) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(30)
+        raise ValueError("nobody cares any more")
+
+    running = asyncio.create_task(workers.run_to_end(work))
+    await asyncio.to_thread(begun.wait, 30)
+    running.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not running.done()
+    go_on.set()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    del running
+    gc.collect()
+    assert caplog.text == ""
 
 
 class ThreadsWithinLimit:

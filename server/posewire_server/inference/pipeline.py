@@ -262,13 +262,8 @@ class Pipeline:
         if session.tracker_ms <= _QUICK_TRACKER_MS:
             result, began_s, ran_ms = timed()
         else:
-            running = self._trackers.run(timed)
-            try:
-                await asyncio.wait({running})
-            except asyncio.CancelledError:
-                await asyncio.wait({running})  # the tracker must not be used before that
-                raise
-            result, began_s, ran_ms = running.result()
+            # To its end: the tracker must not be used before that, even if this frame is cancelled.
+            result, began_s, ran_ms = await self._trackers.run_to_end(timed)
         times.track_ms += ran_ms
         times.spans.append(("track", began_s, ran_ms))
         return result

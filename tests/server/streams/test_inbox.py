@@ -100,10 +100,10 @@ async def test_draining_wakes_a_reader() -> None:
 
 async def test_a_video_that_overflows_goes_on_at_the_next_key_frame() -> None:
     drops = Drops()
-    inbox = _inbox(DropPolicy.LATEST, drops, video=True)
+    inbox = _inbox(DropPolicy.LATEST, drops, capacity=3, video=True)
     for number in range(7):
         await inbox.put(Item(number, key=number in (0, 5)))
-    # 2 finds the inbox full: 0 and 1 go, and 2 to 4 cannot be decoded without them.
+    # 3 finds the inbox full: 0 to 2 go, and 3 and 4 cannot be decoded without them.
     assert [number for number, _ in drops] == [0, 1, 2, 3, 4]
     assert await _rest(inbox) == [5, 6]
 

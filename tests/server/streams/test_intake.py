@@ -168,6 +168,18 @@ async def test_after_a_decoded_picture_that_grew_too_old_the_stream_goes_on() ->
         assert (bench.outbox.drops, bench.outbox.reasons) == ([0], [DropReason.TOO_OLD])
 
 
+async def test_of_a_live_video_the_newest_frame_waits_until_it_is_taken_or_the_stream_drains() -> None:
+    bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST)
+    async with _running(bench), asyncio.timeout(30):
+        bench.decoders.go.set()
+        await bench.send(list(enumerate(encode(Codec.H264, [picture(step) for step in range(3)]))))
+        while bench.outbox.drops != [0, 1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        bench.intake.drain()
+        assert await bench.intake.ready.get() is None
+        assert bench.outbox.drops == [0, 1, 2]
+
+
 async def test_a_file_sent_ahead_is_known_by_the_frames_that_wait() -> None:
     """Eight at a time, as the SDK sends them: so it gives way to cameras, although the inbox is never full."""
     bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_ALL, LimitsConfig(max_inbox=8))

@@ -219,6 +219,7 @@ def test_a_person_is_carried_for_as_long_as_the_detector_gave_credit(found: int,
     [
         (1, 5),  # 4 - 1 + 2
         (3, 3),
+        (5, 2),  # it does not fall below 0
     ],
 )
 def test_each_run_that_misses_a_lost_person_takes_credit_and_the_rest_stays(missed: int, carried: int) -> None:

@@ -34,7 +34,7 @@ from posewire_server.tracking.similarity import similarity_matrix
 __all__ = ["FOUNDING_JOINTS", "Tracker", "TrackerState"]
 
 FOUNDING_JOINTS = 3
-"""A pose needs this many confident joints to get a new id: with fewer, it is mostly an object and not a person."""
+"""A pose in a detector's box needs this many confident joints to get a new id: with fewer, it is mostly an object."""
 
 # Aspect ratios that differ by less than this count as equal, since widths and heights are rounded.
 _SAME_SHAPE = 0.02

@@ -115,8 +115,8 @@ class TrackerSettings(google.protobuf.message.Message):
     need propagation.
     """
     max_people: builtins.int
-    """Maximum number of people per frame; those with the highest box scores are kept. 1..1000, and no more than
-    ServerLimits.max_people.
+    """Maximum number of people per frame, 1..1000, and no more than ServerLimits.max_people. Boxes of the detector are kept
+    before flow boxes, then those with higher scores.
     """
     def __init__(
         self,

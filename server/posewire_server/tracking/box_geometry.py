@@ -84,7 +84,8 @@ def box_nms(boxes: Boxes, iou_threshold: float, keep_at_most: int) -> Boxes:
 
     The outcome does not depend on the order of the boxes.
     """
-    boxes = boxes[best_first(boxes.sources, boxes.scores, lambda: boxes.xyxy)]
+    order = best_first(boxes.sources, boxes.scores, lambda: np.column_stack((boxes.xyxy, boxes.track_ids)))
+    boxes = boxes[order]
     overlaps = (iou(boxes.xyxy, boxes.xyxy) > iou_threshold) & (boxes.sources != BoxSource.CALLER)
     return boxes[greedy_nms(overlaps).nonzero()[0][:keep_at_most]]
 

@@ -37,7 +37,7 @@ class TrackerConfig:
         box_score_threshold: detector boxes with a lower score are dropped (paper: 0.5). Our detectors report none below
             0.1 in any case.
         joint_score_threshold: joints with at least this score are confident, others do not count (paper: 0.4). A pose
-            with fewer than three confident joints gets no new id.
+            with fewer than three confident joints gets no new id, unless the caller gave its box.
         box_nms_iou: IoU above which the lower-ranked of two boxes is dropped. Not given in the paper.
         pose_nms_oks: OKS above which the lower-ranked of two poses is dropped; 1 switches pose NMS off.
         match_threshold: lowest similarity of a match. Not given in the paper.

@@ -34,7 +34,7 @@ from posewire_server.tracking.similarity import similarity_matrix
 __all__ = ["FOUNDING_JOINTS", "Tracker", "TrackerState"]
 
 FOUNDING_JOINTS = 3
-"""A pose needs this many confident joints to get a new id: with fewer, it is mostly an object and not a person."""
+"""A pose in a detector's box needs this many confident joints to get a new id: with fewer, it is mostly an object."""
 
 # Aspect ratios that differ by less than this count as equal, since widths and heights are rounded.
 _SAME_SHAPE = 0.02
@@ -300,12 +300,12 @@ class Tracker:
 def _canonical_order(people: TrackedPeople, founding: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     """Indices `(n,)`: first those that are `founding` `(n,)`, then by source of the box, then by decreasing score.
 
-    Coordinates break ties, so that the order of the input does not matter.
+    Coordinates, then the tracks of flow boxes, break ties, so that the order of the input does not matter.
     """
 
     def coordinates() -> Floats:
         n, k, _ = people.joints.shape
-        return np.concatenate((people.boxes.xyxy, people.joints.reshape(n, 3 * k)), axis=1)
+        return np.column_stack((people.boxes.xyxy, people.joints.reshape(n, 3 * k), people.boxes.track_ids))
 
     # Not by score alone: if few joints are confident, the score is the mean of the best ones, and misleadingly high.
     return box_geometry.best_first(people.boxes.sources, people.scores, coordinates, preferred=founding)

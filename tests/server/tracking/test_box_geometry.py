@@ -83,7 +83,7 @@ def test_suppression_leaves_no_overlap_loses_no_area_and_ignores_the_order(
         np.array([(x, y, x + 80, y + 200) for x, y, _ in places], dtype=np.float32),
         np.array([score / 4 for *_, score in places], dtype=np.float32),  # few values: ties are frequent
         np.random.default_rng(seed).integers(1, 3, len(places)).astype(np.int8),
-        np.zeros(len(places), np.int64),
+        np.arange(len(places)),
     )
     kept = box_nms(boxes, 0.5, keep_at_most=100)
 
@@ -93,7 +93,7 @@ def test_suppression_leaves_no_overlap_loses_no_area_and_ignores_the_order(
     assert (dropped_by > 0.5).all()  # every box is kept or overlaps one that is
 
     shuffled = box_nms(boxes[np.random.default_rng(seed).permutation(len(boxes))], 0.5, keep_at_most=100)
-    np.testing.assert_array_equal(shuffled.xyxy, kept.xyxy)
+    np.testing.assert_array_equal(shuffled.track_ids, kept.track_ids)
 
 
 def test_score_and_box_belong_together_after_suppression() -> None:

@@ -37,11 +37,13 @@ def test_however_long_it_may_be_it_holds_so_many_instances_at_most() -> None:
 
 
 def test_it_is_told_in_the_pixels_of_frames_of_another_size() -> None:
-    queue = queue_of(people_at([(30, 60)], [1]), velocity=(5, 8)).resized(2.0, 0.5)
+    before = queue_of(people_at([(30, 60)], [1]), velocity=(5, 8))
+    queue = before.resized(2.0, 0.5)
     assert queue.boxes.tolist() == [[60, 30, 220, 130]]
     assert queue.joints[0, 0].tolist() == pytest.approx([140, 37.5, 0.9])
     np.testing.assert_array_equal(queue.moved, queue.joints[..., :2])
     assert queue.velocities.tolist() == [[10, 4]]
+    assert before.joints[0, 0].tolist() == pytest.approx([70, 75, 0.9])  # a snapshot may hold it
 
 
 def test_ids_are_found_again_wherever_they_stand() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +219,7 @@ def test_a_person_is_carried_for_as_long_as_the_detector_gave_credit(found: int,
     [
         (1, 5),  # 4 - 1 + 2
         (3, 3),
+        (5, 2),  # it does not fall below 0
     ],
 )
 def test_each_run_that_misses_a_lost_person_takes_credit_and_the_rest_stays(missed: int, carried: int) -> None:
@@ -373,6 +375,16 @@ def test_no_id_is_given_twice_although_its_track_has_left_the_queue() -> None:
         step(one, [(0, 0)])  # of person 2 nothing is left in Q
     other.restore(one.state())
     assert step(other, [(0, 0), (600, 0)]) == [1, 3]
+
+
+def test_people_whom_only_their_ids_tell_apart_keep_them_in_any_order() -> None:
+    found = []
+    for order in ([0, 1], [1, 0]):
+        t = tracker(box_nms_iou=1.0, pose_nms_oks=1.0)
+        t.update(t.unify(boxes_at([(0, 0), (90, 0)]), None), joints_at([(0, 0), (0, 0)]))
+        t.config = replace(t.config, pose_nms_oks=0.7)
+        found.append(t.update(t.unify(Boxes.empty(), STILL)[order], joints_at([(0, 0), (0, 0)])).ids.tolist())
+    assert found[0] == found[1]
 
 
 walks = st.lists(  # frames of people at random places on a coarse grid: crossings, ties and duplicates are frequent

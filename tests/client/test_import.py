@@ -34,7 +34,7 @@ print(sorted(heavy & {module.partition(".")[0] for module in sys.modules}))
 
 def test_importing_alone_loads_nothing_but_the_package_itself() -> None:
     program = """
-import sys, importlib, typing
+import sys, importlib, typing, __future__
 before = set(sys.modules)
 import posewire
 print(sorted(sys.modules.keys() - before))

@@ -418,4 +418,9 @@ def _delegate(module: str, context: typer.Context) -> None:
             raise CommandError(
                 f"`{context.command_path}` needs the package {error.name}; install it: pip install 'posewire[server]'"
             ) from error
+        except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision beside a torch of another build
+            raise CommandError(
+                f"`{context.command_path}`: a library cannot be loaded ({error}); install it, or the package that "
+                "needs it, anew"
+            ) from error
     program.app(args=context.args, prog_name=context.command_path)

@@ -15,7 +15,16 @@ from posewire.cli.quantities import quantity
 
 __all__ = ["run_info"]
 
-_NEEDED_BY_THE_SERVER = ("torch", "torchvision", "onnxruntime", "safetensors", "grpc_health", "grpc_reflection")
+_NEEDED_BY_THE_SERVER = (
+    "torch",
+    "torchvision",
+    "onnxruntime",
+    "safetensors",
+    "simplejpeg",
+    "grpc_health",
+    "grpc_reflection",
+    "prometheus_client",
+)
 
 
 def run_info(address: str | None) -> None:

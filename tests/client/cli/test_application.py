@@ -191,14 +191,27 @@ def test_a_folder_that_cannot_be_made_is_said_before_the_work(
 
 
 @pytest.mark.parametrize("command", ["serve", "bench", "train"])
-def test_commands_of_the_extra_say_how_to_install_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "pip install 'posewire[server]'"),
+        # A library of the system is missing.
+        (ImportError("libGL.so.1: cannot open shared object file"), "(libGL.so.1: cannot open shared object file)"),
+        # torch and torchvision are of different builds.
+        (RuntimeError("operator torchvision::nms does not exist"), "(operator torchvision::nms does not exist)"),
+    ],
+)
+def test_commands_of_the_extra_say_how_to_install_it(
+    command: str, error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> None:
+        raise error
 
-    monkeypatch.setattr(importlib, "import_module", absent)
+    monkeypatch.setattr(importlib, "import_module", fail)
     result = run(command)
     assert result.exit_code == 1
-    assert "pip install 'posewire[server]'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert says in result.stderr
 
 
 @pytest.mark.parametrize("command", [("replay", "x.pwrec"), ("explain", "x.pwrec", "--frame", "1")])

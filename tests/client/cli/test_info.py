@@ -49,9 +49,9 @@ def test_without_an_address_it_is_no_failure_that_nobody_serves_here(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_addresses, "DEFAULT_PORT", unused_tcp_port)
-    missing = ("torch", "safetensors")
+    missing = ("torch", "prometheus_client")
     monkeypatch.setattr(info, "find_spec", lambda package: None if package in missing else "a spec")
     done = CliRunner().invoke(app, ["info"])
     assert done.exit_code == 0, done.output
     assert f"no server at 127.0.0.1:{unused_tcp_port}; start one with `posewire serve`" in done.stderr
-    assert "not installed (torch, safetensors missing): pip install 'posewire[server]'" in done.stdout
+    assert "not installed (torch, prometheus_client missing): pip install 'posewire[server]'" in done.stdout

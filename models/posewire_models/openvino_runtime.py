@@ -74,8 +74,9 @@ class OpenVinoNetwork:
             }
             return core.compile_model(model, "CPU", options)
 
-        self._with_all_threads = compiled(1).create_infer_request()
-        several = compiled(side_by_side)
+        single = compiled(1)
+        self._with_all_threads = single.create_infer_request()
+        several = compiled(side_by_side) if side_by_side > 1 else single
         self._side_by_side = [several.create_infer_request() for _ in range(side_by_side)]
         self._turn = threading.Lock()
 

@@ -51,10 +51,13 @@ def test_posetrack(tmp_path: Path) -> None:
 
 def test_as_many_processes_as_one_likes(tmp_path: Path) -> None:
     gt, dt = data_set(tmp_path)
+    written(dt / "b.json", as_2018(walk()))
     for workers in (1, 2):
         out = tmp_path / f"{workers}.json"
         assert run("posetrack", "--gt", gt, "--dt", dt, "--workers", workers, "--json", out).exit_code == 0
     assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
+    (note,) = json.loads((tmp_path / "2.json").read_text())["notes"]  # the processes tell what is odd, too
+    assert note.startswith(f"{dt / 'b.json'} has joints without a score")
 
 
 def test_what_is_odd_is_said(tmp_path: Path) -> None:
@@ -68,7 +71,7 @@ def test_what_is_odd_is_said(tmp_path: Path) -> None:
     written(gt / "d.json", flat)
     written(dt / "d.json", as_2018(walk(), predictions=True))
     written(dt / "e.json", as_2018(walk(), predictions=True))
-    result = run("posetrack", "--gt", gt, "--dt", dt)
+    result = run("posetrack", "--gt", gt, "--dt", dt, "--workers", 1)
     assert result.exit_code == 0
     assert f"note: {dt / 'a.json'} has nobody in any of its 5 frames" in result.stderr
     assert f"note: {dt / 'b.json'} has joints without a score" in result.stderr

@@ -44,7 +44,7 @@ async def _server(
         cwd=_ROOT,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while not port_file.exists():
                 assert process.returncode is None, (await process.communicate())[1].decode()
                 await asyncio.sleep(0.02)

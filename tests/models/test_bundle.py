@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -35,6 +36,9 @@ _NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "flownet_s": ("flownet_s", {"width": 0.125, "input_size": [64, 128]}),
 }
+
+# OpenVINO takes seconds to prepare networks. The first tests leave the runtime to `load_bundle`, the others take torch.
+_load = functools.partial(load_bundle, device="cpu", runtime="torch")
 
 _DEEP: list[Any] = []
 for _ in range(200):
@@ -127,7 +131,7 @@ def test_new_weights_are_a_change_of_data(pose: str, tmp_path: Path) -> None:
 def test_a_network_in_the_place_of_another_is_told(tmp_path: Path) -> None:
     _write(tmp_path, pose=_component(tmp_path, "flownet_s"), flow={"architecture": "dis"})
     with pytest.raises(BundleError, match="'flownet_s' is no pose network; use pose_resnet or pose_mobilenet"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
 
 
 def test_a_new_pose_network_enters_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +150,7 @@ def test_a_new_pose_network_enters_once(tmp_path: Path, monkeypatch: pytest.Monk
     entry = _entry(tmp_path, "blobs", "blobs", {"input_size": [64, 32]}, network)
     _write(tmp_path, pose=entry, flow={"architecture": "dis"})
     frame = Frame(np.zeros((96, 128, 3), np.uint8))
-    (poses,) = load_bundle(tmp_path, device="cpu", detector="none").pose([frame], [np.array([[0, 0, 50, 90]], "f4")])
+    (poses,) = _load(tmp_path, detector="none").pose([frame], [np.array([[0, 0, 50, 90]], "f4")])
     assert poses.shape == (1, 17, 3)
     (written,) = export_bundle(tmp_path, tmp_path / "onnx")
     assert written.stage == "pose"
@@ -158,7 +162,7 @@ def test_the_flip_test_is_the_bundles_unless_it_is_asked_for(settings: dict[str,
     frame = Frame(np.random.default_rng(2).integers(0, 256, (96, 128, 3), dtype=np.uint8))
     found = {}
     for asked in (None, False, True):
-        bundle = load_bundle(tmp_path, device="cpu", detector="none", flip_test=asked)
+        bundle = _load(tmp_path, detector="none", flip_test=asked)
         assert bundle.flip_test is (settings.get("flip_test", False) if asked is None else asked)
         (found[asked],) = bundle.pose([frame], [np.array([[20, 5, 70, 90]], "f4")])
     assert not np.allclose(found[True], found[False])
@@ -169,7 +173,7 @@ def test_a_detector_has_room_for_as_many_people_as_are_asked_for(tmp_path: Path)
     detector = _component(tmp_path, "center_resnet") | {"settings": {"score_threshold": 0.0, "max_people": 20}}
     _write(tmp_path, detector=detector, flow={"architecture": "dis"})
     frame = Frame(np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8))
-    counts = [len(load_bundle(tmp_path, device="cpu", people=people).detector([frame])[0]) for people in (10, 300)]
+    counts = [len(_load(tmp_path, people=people).detector([frame])[0]) for people in (10, 300)]
     assert counts[0] == 20
     assert counts[1] > 100
 
@@ -177,31 +181,31 @@ def test_a_detector_has_room_for_as_many_people_as_are_asked_for(tmp_path: Path)
 def test_a_bundle_without_detector_says_what_to_do(tmp_path: Path) -> None:
     _write(tmp_path, flow={"architecture": "dis"})
     with pytest.raises(BundleError, match=r"give the boxes yourself.*--detector onnx:PATH"):
-        load_bundle(tmp_path, device="cpu")
+        _load(tmp_path)
 
 
 def test_flow_is_chosen_by_its_spec(tmp_path: Path) -> None:
     _write(tmp_path)
     with pytest.raises(BundleError, match=r"no flow estimator.*--flow dis"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
     for spec, kind in (("dis:fast", DisFlow), ("none", StillFlow)):
-        assert isinstance(load_bundle(tmp_path, device="cpu", detector="none", flow=spec).flow, kind)
+        assert isinstance(_load(tmp_path, detector="none", flow=spec).flow, kind)
     with pytest.raises(WeightsError, match="no weight file"):
-        load_bundle(tmp_path, device="cpu", detector="none", flow="flownet2-s:absent.pth")
+        _load(tmp_path, detector="none", flow="flownet2-s:absent.pth")
 
 
 def test_a_cpu_may_have_a_flow_estimator_for_frames_close_together(tmp_path: Path) -> None:
     """It takes turns with the network, unless the network is asked for."""
     network = _component(tmp_path, "flownet_s")
     _write(tmp_path, flow=network, near_flow={"architecture": "dis", "settings": {"preset": "fast"}})
-    flow = load_bundle(tmp_path, device="cpu", detector="none").flow
+    flow = _load(tmp_path, detector="none").flow
     assert isinstance(flow, FlowByGap)
     assert isinstance(flow.near, DisFlow)
     assert isinstance(flow.far, FlowNetFlow)
-    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none", flow="bundle").flow, FlowNetFlow)
-    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none", flow="dis").flow, DisFlow)
+    assert isinstance(_load(tmp_path, detector="none", flow="bundle").flow, FlowNetFlow)
+    assert isinstance(_load(tmp_path, detector="none", flow="dis").flow, DisFlow)
     _write(tmp_path, flow=network)
-    assert isinstance(load_bundle(tmp_path, device="cpu", detector="none").flow, FlowNetFlow)
+    assert isinstance(_load(tmp_path, detector="none").flow, FlowNetFlow)
 
 
 def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
@@ -246,25 +250,25 @@ def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
 def test_faults_of_a_manifest_are_told_with_their_place(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     _write(tmp_path, flow={"architecture": "dis"}, **change)
     with pytest.raises(BundleError, match=message):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
 
 
 def test_what_a_flow_estimator_does_not_have_is_not_passed_over(tmp_path: Path) -> None:
     _write(tmp_path, flow=_component(tmp_path, "flownet_s") | {"settings": {"preset": "fast"}})
     with pytest.raises(BundleError, match="flow: settings: unknown field preset; flownet_s has none"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
     _write(tmp_path, flow={"architecture": "dis", "network": {"preset": "fast"}})
     with pytest.raises(BundleError, match="flow: dis has neither network nor weights; preset and width are settings"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
 
 
 def test_stages_take_networks_of_their_kind_only(tmp_path: Path) -> None:
     manifest = _write(tmp_path)
     _write(tmp_path, detector=manifest["pose"], flow=manifest["pose"])
     with pytest.raises(BundleError, match="is no detector"):
-        load_bundle(tmp_path, device="cpu", flow="none")
+        _load(tmp_path, flow="none")
     with pytest.raises(BundleError, match="is no flow estimator"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
 
 
 def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
@@ -272,11 +276,11 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     wider = manifest["pose"] | {"network": manifest["pose"]["network"] | {"joints": 5}}
     _write(tmp_path, flow={"architecture": "dis"}, pose=wider)
     with pytest.raises(WeightsError, match=r"final_layer.weight \(17, 16, 1, 1\) instead of \(5, 16, 1, 1\)"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
     _write(tmp_path, flow={"architecture": "dis"})
     (tmp_path / "pose_resnet.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="damaged or another file"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")
 
 
 @pytest.mark.parametrize(
@@ -308,4 +312,4 @@ def test_numbers_that_are_too_large_for_a_float_are_told(tmp_path: Path) -> None
     manifest["pose"]["network"]["pixel_mean"] = [0, 0, 12345]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest).replace("12345", "1e999"))
     with pytest.raises(BundleError, match="pixel_mean: expected a finite number, got inf"):
-        load_bundle(tmp_path, device="cpu", detector="none")
+        _load(tmp_path, detector="none")

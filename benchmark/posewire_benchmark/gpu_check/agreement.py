@@ -105,7 +105,7 @@ def disagreements(moved: Agreement, precision: str) -> list[str]:
 def drawn_people(count: int = 8) -> list[Shown]:
     """Pictures of drawn people in front of a textured background."""
     scene = Scene(SceneConfig(width=1280, height=720, people=5, frames=count * 6, seed=4))
-    whole = [frame for number, frame in enumerate(scene) if number % 6 == 0]
+    whole = [scene[number] for number in range(0, len(scene), 6)]
     kept = [(frame.truth.boxes[:, 2:] - frame.truth.boxes[:, :2] > 20).all(axis=1) for frame in whole]
     return [Shown(frame.image, frame.truth.boxes[rows]) for frame, rows in zip(whole, kept, strict=True)]
 

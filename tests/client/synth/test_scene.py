@@ -72,8 +72,9 @@ def test_visible_joints_lie_in_their_box_and_on_their_person(walk: list[SceneFra
     assert seen > 300
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["crossing", "fast-motion", "camera-motion"])  # some leave the picture
 def test_joints_outside_the_picture_are_marked_so_and_only_they(preset: str) -> None:
+    seen = 0
     for frame in small(preset, seed=2, frames=25, people=6, motion_blur=0.0):
         truth = frame.truth
         joints = truth.joints
@@ -82,6 +83,8 @@ def test_joints_outside_the_picture_are_marked_so_and_only_they(preset: str) -> 
         assert np.array_equal(joints[..., 2] == 0, outside)
         inside, whole = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (truth.boxes, truth.full_boxes))
         assert (truth.visible_fraction[inside < 0.4 * whole] < 0.8).all()  # what is outside is not visible
+        seen += outside.sum()
+    assert seen > 40
 
 
 def test_the_head_box_holds_the_head(walk: list[SceneFrame]) -> None:
@@ -234,7 +237,7 @@ def test_people_stop_wave_and_crouch_only_if_asked_to(actions: float) -> None:
 
 
 def test_people_keep_their_ids_when_they_leave_and_return() -> None:
-    scene = small("crossing", seed=1, frames=300, fps=10.0, people=3)
+    scene = small("crossing", seed=1, frames=90, fps=3.0, people=3)
     seen = [frame.truth.ids for frame in scene]
     assert {*np.concatenate(seen)} <= {1, 2, 3}
     present = np.array([np.isin((1, 2, 3), ids) for ids in seen])

@@ -112,8 +112,7 @@ def _convert_own(name: str, store: Store, folder: Path) -> StoredFile:
     return convert_file(path, store)
 
 
-# OpenVINO, which takes seconds to prepare a network, does so in the first test below; that what it makes computes the
-# same is tested where it is used.
+# OpenVINO takes seconds to prepare a network; that what it makes computes the same is tested where it is used.
 _load = functools.partial(load_bundle, device="cpu", runtime="torch")
 
 
@@ -146,7 +145,7 @@ def test_paper_r50_is_pulled_and_loaded(web: Web, store: Store) -> None:
         assert record.source == file.address
         assert record.source_sha256.startswith(file.sha256_prefix)
     assert max(told) == max(len(content) for content in web.files.values())
-    bundle = load_bundle("paper-r50", device="cpu")
+    bundle = _load("paper-r50")
     _run(bundle)
     assert isinstance(bundle.flow, FlowNetFlow)
     assert bundle.manifest.pose.architecture == "pose_resnet"

@@ -15,7 +15,7 @@ from posewire import AsyncClient
 from posewire._answers import Answers
 from posewire._call import TrackCall
 from posewire.v1 import pose_pb2, track_pb2
-from tests.client.conftest import collect, pictures, shorten_timeout
+from tests.client.conftest import collect, deadline_s, pictures, shorten_timeout
 
 # -- broken streams ----------------------------------------------------------------------------------------------------
 
@@ -236,6 +236,38 @@ async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
         with pytest.raises(posewire.StreamBroken, match=r"silent for 0\.3 s.*frame 1") as caught:
             await anext(stream)
     assert caught.value.unanswered == (1, 2, 3)
+
+
+async def test_every_answer_gives_the_server_time_for_the_next(serve: Any, scripts: Any) -> None:
+    turns = asyncio.Semaphore(0)
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        incoming = stream.incoming()
+        for _ in range(2):
+            await turns.acquire()
+            yield scripts.tracked(await anext(incoming))
+        await turns.acquire()
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        await asyncio.Event().wait()
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream, asyncio.timeout(30):
+        for _ in range(2):
+            await stream.send(pictures(1)[0])
+        first_s = deadline_s(stream)
+        turns.release()
+        await anext(stream)
+        second_s = deadline_s(stream)
+        assert first_s is not None
+        assert second_s is not None
+        assert second_s > first_s
+        turns.release()
+        await anext(stream)
+        assert deadline_s(stream) is None
+        turns.release()
+        while deadline_s(stream) is None:  # noqa: ASYNC110  a server that drains owes the end of the stream
+            await asyncio.sleep(0.001)
 
 
 async def test_a_stream_without_frames_under_way_may_be_silent(serve: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,11 +30,14 @@ async def test_a_stream_that_the_server_aborts_gives_its_results_and_then_the_er
             yield scripts.tracked(frame)
 
     server = await serve(script)
-    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(5)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(cycle(pictures(5))) as stream:
         for number in range(2):
             assert (await anext(stream)).frame == number
         with pytest.raises(posewire.StreamBroken, match="the network fell over") as caught:
             await anext(stream)
+        assert stream._pump is not None
+        async with asyncio.timeout(10):
+            await stream._pump  # the source, which has no end, is read no further
     assert 2 in caught.value.unanswered
     assert stream.summary is None
 

@@ -229,6 +229,11 @@ def make_video() -> Callable[..., Path]:
     return make
 
 
+def deadline_s(stream: posewire.AsyncTrackStream) -> float | None:
+    """When the server's next answer is due, on the event loop's clock; None if it owes none."""
+    return stream._open_exchange()._answer_deadline.when()
+
+
 def shorten_timeout(stream: posewire.AsyncTrackStream, timeout_s: float) -> None:
     """Set the timeout for further answers: opening a stream may take longer than that on a slow machine."""
     exchange = stream._open_exchange()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from posewire import AsyncClient
 from posewire._answers import Answers
 from posewire._call import TrackCall
 from posewire.v1 import pose_pb2, track_pb2
-from tests.client.conftest import collect, pictures, shorten_timeout
+from tests.client.conftest import collect, deadline_s, pictures, shorten_timeout
 
 # -- broken streams ----------------------------------------------------------------------------------------------------
 
@@ -29,11 +30,14 @@ async def test_a_stream_that_the_server_aborts_gives_its_results_and_then_the_er
             yield scripts.tracked(frame)
 
     server = await serve(script)
-    async with AsyncClient(server.address, reconnect=None) as client, client.track(pictures(5)) as stream:
+    async with AsyncClient(server.address, reconnect=None) as client, client.track(cycle(pictures(5))) as stream:
         for number in range(2):
             assert (await anext(stream)).frame == number
         with pytest.raises(posewire.StreamBroken, match="the network fell over") as caught:
             await anext(stream)
+        assert stream._pump is not None
+        async with asyncio.timeout(10):
+            await stream._pump  # the source, which has no end, is read no further
     assert 2 in caught.value.unanswered
     assert stream.summary is None
 
@@ -236,6 +240,38 @@ async def test_a_silent_server_is_noticed(serve: Any, scripts: Any) -> None:
         with pytest.raises(posewire.StreamBroken, match=r"silent for 0\.3 s.*frame 1") as caught:
             await anext(stream)
     assert caught.value.unanswered == (1, 2, 3)
+
+
+async def test_every_answer_gives_the_server_time_for_the_next(serve: Any, scripts: Any) -> None:
+    turns = asyncio.Semaphore(0)
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        incoming = stream.incoming()
+        for _ in range(2):
+            await turns.acquire()
+            yield scripts.tracked(await anext(incoming))
+        await turns.acquire()
+        yield track_pb2.TrackResponse(drain=track_pb2.Drain())
+        await asyncio.Event().wait()
+
+    server = await serve(script)
+    async with AsyncClient(server.address, reconnect=None) as client, client.track() as stream, asyncio.timeout(30):
+        for _ in range(2):
+            await stream.send(pictures(1)[0])
+        first_s = deadline_s(stream)
+        turns.release()
+        await anext(stream)
+        second_s = deadline_s(stream)
+        assert first_s is not None
+        assert second_s is not None
+        assert second_s > first_s
+        turns.release()
+        await anext(stream)
+        assert deadline_s(stream) is None
+        turns.release()
+        while deadline_s(stream) is None:  # noqa: ASYNC110  a server that drains owes the end of the stream
+            await asyncio.sleep(0.001)
 
 
 async def test_a_stream_without_frames_under_way_may_be_silent(serve: Any) -> None:

@@ -104,6 +104,10 @@ def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch)
     assert to_send(retained) == [7, 8, 9]
     assert retained.resume_point is not None
     assert retained.resume_point.last_frame == b"0" * 30  # the flow spans the gap
+    retained.record_refused()
+    retained.add(request(10, size=45))
+    retained.record_tracked(10)
+    assert to_send(retained) == [10]  # the room of those forgotten is free again
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "png", "raw", "h264", "h265"])

@@ -74,6 +74,14 @@ async def test_what_is_in_work_is_waited_for(workers: Workers) -> None:
     assert await running == 7
 
 
+async def test_the_result_of_cancelled_work_is_discarded(workers: Workers, caplog: pytest.LogCaptureFixture) -> None:
+    go_on = threading.Event()
+    workers.run(lambda: go_on.wait(30)).cancel()
+    go_on.set()
+    assert await workers.run(lambda: 7) == 7
+    assert caplog.text == ""
+
+
 async def test_who_is_cancelled_still_waits_for_the_end(workers: Workers, caplog: pytest.LogCaptureFixture) -> None:
     begun, go_on = threading.Event(), threading.Event()
 

@@ -81,6 +81,7 @@ def test_the_hash_itself_opens_nothing(tmp_path: Path) -> None:
         (f"door:{_HASH}:admin=yes", "is not a limit"),
         (f"door:{_HASH}:streams", "is not a limit"),
         (f"door:{_HASH}\nyard:{_HASH}", "line 2 of .* twice"),  # one token for two
+        (f"door:{_HASH}\ndoor:{'1' * 64}", "line 2 of .* twice"),  # one name for two
     ],
 )
 def test_lines_that_cannot_be_used(tmp_path: Path, line: str, says: str) -> None:

@@ -110,6 +110,9 @@ async def test_a_batch_waits_for_a_request_that_is_on_its_way() -> None:
             assert (await batcher.submit(2, "b")).result == 4
             assert await first == 2
         assert stage.batches == [[1, 2]]
+        request = batcher.submit(3, "c")  # nobody is on the way any more
+        assert batcher.waiting == 0
+        await request
 
 
 async def test_but_not_longer_than_its_budget() -> None:
@@ -257,6 +260,22 @@ async def test_closing_fails_what_waits_for_its_second_run_too() -> None:
         batcher.close()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(outcome, ServerDraining) for outcome in outcomes[1:])
+
+
+async def test_a_stage_that_waits_for_a_request_leaves_the_lane_to_the_others() -> None:
+    lane, stage, config = Lane("test"), Stage(), StageBatchingConfig(max_batch=8, max_wait_ms=1000.0)
+    patient, other = (MicroBatcher[int, int](name, stage, lane, config) for name in ("patient", "other"))
+    with patient.expected("b"):
+        async with _lane_held(stage, other):
+            waiting, goes = await _submit(patient, 1, "a"), await _submit(other, 2, "a")
+            patient._streams["a"][0].since += 3600.0  # however slow this machine is
+        async with asyncio.timeout(10):
+            assert await goes == 4
+        assert stage.batches == [[0], [2]]
+    assert await waiting == 2
+    for batcher in (patient, other):
+        batcher.close()
+    lane.close()
 
 
 async def test_stages_of_one_lane_take_turns_on_its_thread() -> None:

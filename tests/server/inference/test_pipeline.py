@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from posewire_server.inference.pipeline import Pipeline
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.session import Session
 from posewire_server.tracking import Boxes, BoxSource, Similarity, Tracker, TrackerConfig
+from posewire_server.workers import wait_for_last_work
 from tests.server.stand_ins import Gate, GridPose, RectangleDetector, ShyPose, networks, picture
 
 
@@ -61,9 +63,13 @@ async def test_people_keep_their_ids() -> None:
     session = _session()
     async with _pipeline(networks()) as pipeline:
         for step in range(5):
+            began_s = time.perf_counter()
             tracked = await pipeline.process(session, _frame(step))
+            ended_s = time.perf_counter()
             assert tracked.people.ids.tolist() == [1, 2]
             assert tracked.detector_ran
+            assert {name for name, _, _ in tracked.times.spans} == {"detect", "pose", "track", *["flow"] * (step > 0)}
+            assert all(began_s <= at_s <= at_s + ms / 1e3 <= ended_s for _, at_s, ms in tracked.times.spans)
             assert tracked.times.detect_ms > 0
             assert tracked.times.pose_ms > 0
             assert tracked.times.track_ms > 0
@@ -84,11 +90,13 @@ async def test_a_gap_between_frames_is_known_to_the_flow_estimator() -> None:
             assert (len(near.pairs), len(far.pairs)) == ((3, 1) if capture else (7, 1))
 
 
-async def test_warming_up_runs_every_estimator_of_flow() -> None:
-    near, far = ShiftFlow(), ShiftFlow()
-    async with _pipeline(replace(networks(), flow=FlowByGap(near, far))) as pipeline:
+async def test_warming_up_runs_every_network() -> None:
+    detector, near, far, pose = RectangleDetector(), ShiftFlow(), ShiftFlow(), Gate()
+    pose.open.set()
+    flow = FlowByGap(near, far)
+    async with _pipeline(replace(networks(), detector=detector, flow=flow, pose=pose)) as pipeline:
         await pipeline.warm_up((48, 64))
-    assert (len(near.pairs), len(far.pairs)) == (1, 1)
+    assert (detector.calls, len(near.pairs), len(far.pairs), pose.reached.is_set()) == (1, 1, 1, True)
 
 
 async def test_detector_and_flow_run_at_the_same_time() -> None:
@@ -128,6 +136,8 @@ async def test_each_lane_works_within_what_it_is_given() -> None:
     await done.wait()
     lane.close()
     assert order == ["in", "work", "out"]
+    await asyncio.to_thread(wait_for_last_work)
+    assert "posewire-test-1" not in {thread.name for thread in threading.enumerate()}
 
 
 async def test_on_a_gpu_batches_are_larger_unless_somebody_said_otherwise(tmp_path: Path) -> None:

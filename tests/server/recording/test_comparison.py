@@ -31,6 +31,7 @@ DROPPED = track_pb2.DroppedFrame(reason=track_pb2.DROP_REASON_TOO_OLD)
         (people(_1=10, _2=90), people(_2=90, _1=10), ""),  # the order is nothing
         (people(_1=10), people(_1=10.005), ""),  # within the tolerance
         (people(_1=10), people(_1=10.5), "id 1 are 0.500 px apart"),
+        (people(_1=10), one_person(10.0, 5.5, 0.9), "id 1 are 0.500 px apart"),
         (people(_1=10), people(_1=float("nan")), "apart"),
         (people(_1=10), one_person(10.0, 5.0, 0.1), ""),  # scores are not places
         (people(_1=10), one_person(10.0, 5.0, 0.9, 30.0, 5.0, 0.9), "inf px apart"),  # other joints

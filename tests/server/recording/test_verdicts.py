@@ -39,6 +39,8 @@ def test_who_wins_and_who_loses_and_why() -> None:
     assert far.id != 0
     assert all("below match_threshold" in candidate.why for candidate in far.candidates)
     assert far.why == f"new id {far.id}: no open track is similar enough"
+    (first,) = verdicts(*observed(at([(0, 0)])))
+    assert first.why == "new id 1"
     assert "went to pose 0" in next_to_it.candidates[0].why or "below" in next_to_it.candidates[0].why
     similarities = [candidate.similarity for candidate in next_to_it.candidates]
     assert similarities == sorted(similarities, reverse=True)

@@ -25,8 +25,9 @@ def test_a_hiccup_changes_nothing(strained: int, calm: int) -> None:
     assert set(_play(DetectorPace(1, 8), ([True] * strained + [False] * calm) * 5)) == {1}
 
 
-def test_with_every_second_frame_strained_it_doubles() -> None:
-    assert _play(DetectorPace(1, 8), [True, False] * 4)[-1] == 2
+@pytest.mark.parametrize(("calm", "every"), [(1, 2), (2, 2), (3, 1)])
+def test_with_four_strained_frames_of_eight_it_doubles(calm: int, every: int) -> None:
+    assert _play(DetectorPace(1, 8), [True, *[False] * calm, True, False, True, False, True])[-1] == every
 
 
 def test_when_it_is_calm_it_comes_back() -> None:
@@ -49,9 +50,8 @@ def test_a_load_that_returns_whenever_it_relaxes_makes_it_slower_to_relax() -> N
         if now != every:
             changes.append(frames)
             every = now
-    assert len(changes) < 20
     pauses = [later - earlier for earlier, later in itertools.pairwise(changes)]
-    assert max(pauses[-3:]) > 4 * max(pauses[:3])
+    assert pauses == [32, 4, 64, 4, 128, 4, 256, 4, 512, 4, 1024, 4, 1024, 4]
 
 
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 20), st.integers(0, 20))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,13 +58,14 @@ async def test_all_holds_the_sender_back_and_drops_nothing() -> None:
     inbox = _inbox(DropPolicy.ALL, drops)
     await inbox.put(Item(0))
     await inbox.put(Item(1))
-    third = asyncio.create_task(inbox.put(Item(2)))
-    await asyncio.sleep(0)
-    assert not third.done()
-    assert inbox.held_back == 2  # two came while others waited
-    assert (await inbox.get()) == Item(0)
-    await third
-    assert await _rest(inbox) == [1, 2]
+    for number in (2, 3):
+        another = asyncio.create_task(inbox.put(Item(number)))
+        await asyncio.sleep(0)
+        assert not another.done()
+        assert inbox.held_back == number  # so many came while others waited
+        assert await inbox.get() == Item(number - 2)
+        await another
+    assert await _rest(inbox) == [2, 3]
     assert drops == []
 
 
@@ -90,12 +92,21 @@ async def test_draining_drops_what_waits_and_what_still_comes() -> None:
     assert drops == [(number, DropReason.DRAINING) for number in range(4)]
 
 
-async def test_draining_wakes_a_reader() -> None:
+@pytest.mark.parametrize("news", ["put", "close", "drain"])
+async def test_news_wakes_a_reader(news: str) -> None:
     inbox = _inbox(DropPolicy.ALL, Drops())
+    await inbox.put(Item(0))
+    await inbox.get()  # from now on the first item is no news
     reader = asyncio.create_task(inbox.get())
     await asyncio.sleep(0)
-    inbox.drain()
-    assert await reader is None
+    if news == "put":
+        await inbox.put(Item(1))
+    elif news == "close":
+        inbox.close()
+    else:
+        inbox.drain()
+    async with asyncio.timeout(10):
+        assert await reader == (Item(1) if news == "put" else None)
 
 
 async def test_a_video_that_overflows_goes_on_at_the_next_key_frame() -> None:

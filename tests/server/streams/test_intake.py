@@ -75,8 +75,9 @@ class _Bench:
         allowance: RateLimit | None = None,
         turn: Turn = at_once,
         reading_fps: float = math.inf,
+        max_age_ms: int = 0,
     ) -> None:
-        config = settings_pb2.StreamConfig(codec=codec, drop_policy=policy)
+        config = settings_pb2.StreamConfig(codec=codec, drop_policy=policy, max_age_ms=max_age_ms)
         self.outbox, self.decoders = _Recorder(), _Decoders()
         self._requests = asyncio.Queue[track_pb2.TrackRequest | None]()
         clock = FrameClock(may_drop=True)
@@ -178,6 +179,19 @@ async def test_of_a_live_video_the_newest_frame_waits_until_it_is_taken_or_the_s
         bench.intake.drain()
         assert await bench.intake.ready.get() is None
         assert bench.outbox.drops == [0, 1, 2]
+
+
+async def test_a_unit_of_a_video_that_grew_too_old_is_decoded_and_then_dropped() -> None:
+    """Those after it build on it."""
+    bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_ALL, max_age_ms=1)
+    async with _running(bench), asyncio.timeout(30):
+        await bench.send(list(enumerate(encode(Codec.H264, [picture(step) for step in range(3)]))))
+        await asyncio.sleep(0.01)
+        bench.decoders.go.set()
+        bench.half_close()
+        assert await bench.intake.ready.get() is None
+        assert bench.decoders.jobs == 3 + 1  # the last one empties the decoder
+        assert (bench.outbox.drops, bench.outbox.reasons) == ([0, 1, 2], [DropReason.TOO_OLD] * 3)
 
 
 async def test_a_file_sent_ahead_is_known_by_the_frames_that_wait() -> None:

@@ -231,3 +231,4 @@ def test_a_trail_shows_where_somebody_came_from() -> None:
 def test_a_trail_has_a_length() -> None:
     with pytest.raises(InvalidSettings, match="at least 2"):
         Trails(1)
+    assert Trails(2).length == 2

@@ -199,16 +199,21 @@ def write_clip(
     *,
     sound: str | None = None,
     sound_s: float = 10.0,
+    sound_first: bool = False,
     frames: int = 100,
     pause_s: float = 0.0,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Noise at ten frames per second, of which every tenth may last longer; optionally with a tone."""
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
+        speaker: Any = None
+        if sound is not None and sound_first:
+            speaker = container.add_stream(sound, rate=8000, layout="mono")
         stream: Any = container.add_stream(codec, rate=10, options=options or {})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 10)
-        speaker: Any = None if sound is None else container.add_stream(sound, rate=8000, layout="mono")
+        if sound is not None and not sound_first:
+            speaker = container.add_stream(sound, rate=8000, layout="mono")
         noise, pauses, spoken = np.random.default_rng(1), 0, 0
 
         def speak(until: int) -> None:
@@ -280,6 +285,7 @@ def test_a_short_video_that_is_cut_off_is_known_by_its_index(tmp_path: Path, kep
         ("avi", "mpeg4", {"pause_s": 0.7}),  # pauses count as frames there
         ("avi", "mpeg4", {"frames": 1}),
         ("mp4", "libx264", {"sound": "aac", "sound_s": 20}),
+        ("mp4", "libx264", {"sound": "aac", "sound_first": True}),  # whose decoder is flushed first
     ],
 )
 def test_a_whole_video_is_not_taken_for_cut_off(

@@ -206,9 +206,10 @@ def test_posetrack_files_have_what_poseval_reads(tmp_path: Path, joint_set: Join
     assert [image["is_labeled"] for image in content["images"]] == [True, False, True]
     assert content["images"][1]["posewire_status"] == "failed"
     assert content["images"][1]["posewire_message"] == "cut off"
+    assert "posewire_status" not in content["images"][0]
     assert [entry["image_id"] for entry in content["annotations"]] == ids[:1] * 2
     assert [entry["track_id"] for entry in content["annotations"]] == [5, 6]
-    assert len({entry["id"] for entry in content["annotations"]}) == 2
+    assert [entry["id"] for entry in content["annotations"]] == [1000342000000, 1000342000001]
     first = content["annotations"][0]
     keypoints = np.reshape(first["keypoints"], (17, 3))
     assert len(first["scores"]) == 17
@@ -399,19 +400,20 @@ def test_a_video_goes_on_where_the_clock_of_its_source_was_set(tmp_path: Path) -
     assert [time for time, _ in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 5.4, 5.4, 6.4], abs=1e-3)
 
 
-def test_trails_end_where_ids_start_anew(tmp_path: Path) -> None:
+def test_trails_end_where_ids_start_anew_or_the_size_changes(tmp_path: Path) -> None:
     lost = Reconnected("b:50051", "s2", False, "no token", "killed", attempts=1, outage_s=0.1, resent=0, lost=())
-    for place, resumed in enumerate((True, False)):
+    for place, (resumed, scale) in enumerate(((True, 1), (False, 1), (True, 2))):
         with VideoWriter(tmp_path / f"{place}.mp4", COCO17, fps=10, boxes=False, labels=False) as writer:
             image = np.zeros((96, 320, 3), np.uint8)
             writer.write(tracked(0, person(1, 17, at=10), image=image))
             right = person(1, 17, at=10)
-            right.joints[:, 0] += 270
-            again = tracked(1, right, image=image)
+            right.joints[:, 0] += 270 * scale
+            again = tracked(1, right, image=np.zeros((96 * scale, 320 * scale, 3), np.uint8))
             writer.write(replace(again, reconnected=replace(lost, resumed=resumed)))
-    joined, parted = (read_video(tmp_path / f"{place}.mp4")[1][1][1] for place in (0, 1))
+    joined, parted, resized = (read_video(tmp_path / f"{place}.mp4")[1][1][1] for place in (0, 1, 2))
     assert joined[:, 100:250].max() > 60  # one person who went there
     assert parted[:, 100:250].max() < 30  # two people with one id
+    assert resized[:, 100:250].max() < 30  # one person, whose first place is that of another size
 
 
 @pytest.mark.parametrize("shown", ["nothing", "boxes", "labels", "trail_length"])
@@ -496,6 +498,7 @@ def test_a_frame_without_a_result_has_a_note(tmp_path: Path) -> None:
     _, [(_, shown)] = read_video(tmp_path / "a.mp4")
     assert abs(shown[:60].astype(int) - 200).max() < 20
     assert shown[-6:].min() < 80
+    assert shown[-10:].max() > 150  # the text
 
 
 def test_frames_of_another_size_are_fitted(tmp_path: Path) -> None:

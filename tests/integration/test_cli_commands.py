@@ -295,9 +295,11 @@ def test_poses_counts_pictures_that_fail(server: str, tmp_path: Path) -> None:
     (folder / "2.jpg").write_bytes(jpeg(picture())[:300])
     (folder / "3.png").write_bytes(b"")
     (folder / "4.bmp").write_bytes(b"no picture")
+    (folder / "5.png").mkdir()
     result = run("poses", str(folder), "--server", server, "--out", str(out), "--quiet")
     assert result.exit_code == 1
-    assert "3 of 4 pictures without a result" in result.stderr
+    assert "4 of 5 pictures without a result" in result.stderr
+    assert "  5.png: Is a directory\n" in result.stderr
     assert {entry["image_id"] for entry in json.loads(out.read_text())} == {1}
     assert run("poses", str(folder), "--server", "127.0.0.1:1", "--out", str(out)).exit_code == 1
 

@@ -23,6 +23,7 @@ from posewire.cli.progress import bar, waiting
 from posewire.cli.quantities import quantity
 from posewire.cli.track import require_detector
 from posewire.errors import InvalidSettings
+from posewire.os_errors import reason_of
 from posewire.results import BoxesLike, Image, Person
 from posewire.sources import FolderSource
 from posewire.sources._folder import decode_picture, is_turned
@@ -124,7 +125,7 @@ async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: Serv
                 shown.show(answers.done, quantity(answers.people, "person", "people"))
 
             def fail(question: _Question, error: Exception) -> None:
-                answers.failures.append(f"{question.picture.path.name}: {error}")
+                answers.failures.append(f"{question.picture.path.name}: {reason_of(error)}")
                 shown.show(answers.done, quantity(answers.people, "person", "people"))
 
             questions = [_question(picture, info) for picture in pictures]

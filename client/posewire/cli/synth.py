@@ -7,7 +7,7 @@ from typing import Any
 
 from posewire.cli.failures import CommandError, UsageError, say
 from posewire.cli.progress import bar
-from posewire.os_errors import reason_of
+from posewire.output_files import output_error
 from posewire.synth import Scene, SceneConfig
 from posewire.synth.export import FramesAs, write_scene
 
@@ -30,15 +30,16 @@ def run_synth(out_dir: Path, config: SceneConfig, *, frames_as: FramesAs, flow: 
     """Write a scene.
 
     Raises:
-        CommandError: the folder cannot be created, or a file cannot be written.
+        CommandError: the folder is a file.
+        OutputError: the folder cannot be created, or a file cannot be written.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise CommandError(f"{out_dir} is a file; name a folder, which is made where it does not exist")
     try:
         with bar("drawing", config.frames, quiet=quiet) as progress:
             files = write_scene(Scene(config), out_dir, frames_as=frames_as, flow=flow, progress=progress.show)
-    except OSError as error:  # a full disk has no file name
-        raise CommandError(f"{error.filename or out_dir} cannot be written: {reason_of(error)}") from error
+    except OSError as error:
+        raise output_error(out_dir, error) from error
     if not quiet:
         for path in (files.frames, files.annotations, files.flow, files.manifest):
             if path is not None:

@@ -128,7 +128,7 @@ class VideoInput:
                     " settings, or raise timeout_s if its keyframes are rarer"
                 )
             self._note_end(packet)
-            if packet.stream_index == self.stream.index:
+            if packet.stream.index == self.stream.index:  # `stream_index` is 0 in all that flush a decoder
                 yield packet
 
     def note_frame(self) -> None:

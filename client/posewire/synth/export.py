@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -69,10 +70,12 @@ def write_scene(
     from the seed in the form of PoseTrack's sequence names. Hidden joints are annotated with visibility 0; joints
     outside the picture, and people with less than a tenth visible, are not annotated.
 
+    The files appear together when all are written; if that fails, those of an earlier scene stay.
+
     Args:
         scene: the scene to write.
-        out_dir: created if missing; files of an earlier scene with the same NAME are removed first, so that its frames
-            do not mix with the new ones.
+        out_dir: created if missing; files of an earlier scene with the same NAME are removed, so that its frames do not
+            mix with the new ones.
         frames_as: video (lossy, H.264) or pictures (exact).
         flow: write the flow too; about a megabyte per frame.
         progress: called with the number of frames written so far.
@@ -80,19 +83,27 @@ def write_scene(
     Raises:
         OSError: the folder or a file cannot be written.
     """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".posewire-", dir=out_dir) as folder:
+        files = _write_files(scene, Path(folder), frames_as, flow, progress)
+        _remove_scene(out_dir, files.annotations.stem)
+        return _moved(files, Path(folder), out_dir)
+
+
+def _write_files(
+    scene: Scene, out_dir: Path, frames_as: FramesAs, flow: bool, progress: Callable[[int], None]
+) -> SceneFiles:
     video_id = f"{scene.config.seed % 1_000_000:06d}"
     name = f"{video_id}_synth"
-    out_dir.mkdir(parents=True, exist_ok=True)
     files = SceneFiles(
         manifest=out_dir / "manifest.json",
         annotations=out_dir / "annotations" / f"{name}.json",
         frames=out_dir / f"{name}.mp4" if frames_as is FramesAs.MP4 else out_dir / "images" / name,
         flow=out_dir / "flow" / name if flow else None,
     )
-    _remove_scene(out_dir, name)
-    files.annotations.parent.mkdir(exist_ok=True)
+    files.annotations.parent.mkdir()
     if files.flow is not None:
-        files.flow.mkdir(parents=True, exist_ok=True)
+        files.flow.mkdir(parents=True)
     annotations = _PoseTrackJson(name, video_id, len(scene))
     store = _Mp4(files.frames, scene.config) if frames_as is FramesAs.MP4 else _Pictures(files.frames)
     with store:
@@ -117,6 +128,25 @@ def _remove_scene(out_dir: Path, name: str) -> None:
             file.unlink()
         with contextlib.suppress(OSError):  # it does not exist, or contains other files
             folder.rmdir()
+
+
+def _moved(files: SceneFiles, folder: Path, out_dir: Path) -> SceneFiles:
+    """Move the files of a folder to the same places in another, the manifest last."""
+
+    def place(path: Path) -> Path:
+        return out_dir / path.relative_to(folder)
+
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            place(path).mkdir(exist_ok=True)
+        else:
+            path.replace(place(path))
+    return SceneFiles(
+        manifest=place(files.manifest),
+        annotations=place(files.annotations),
+        frames=place(files.frames),
+        flow=place(files.flow) if files.flow else None,
+    )
 
 
 def _manifest(scene: Scene, files: SceneFiles, out_dir: Path) -> dict[str, Any]:
@@ -186,7 +216,7 @@ class _Pictures:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
 
     def __enter__(self) -> None:
         pass

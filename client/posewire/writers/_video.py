@@ -92,6 +92,7 @@ class VideoWriter(ResultWriter):
         self._labels = labels
         self._target = AtomicPath(path)
         self._size: tuple[int, int] | None = None
+        self._drawn: tuple[int, ...] = ()
         self._start_s = 0.0
         self._last_pts = -1
         try:
@@ -117,8 +118,11 @@ class VideoWriter(ResultWriter):
             if result.tracked:
                 raise MisuseError("results come without pictures; open the stream with keep_images=True")
             return
-        if self._trails is not None and result.reconnected is not None and not result.reconnected.resumed:
-            self._trails = Trails(self._trails.length)  # ids start at 1 again, for other people
+        anew = result.reconnected is not None and not result.reconnected.resumed
+        if self._trails is not None and (anew or result.image.shape != self._drawn):
+            # Ids start at 1 again, for other people; or the places are those of a picture of another size.
+            self._trails = Trails(self._trails.length)
+        self._drawn = result.image.shape
         picture = draw_people(
             result.image,
             result.people,

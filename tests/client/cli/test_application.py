@@ -236,7 +236,9 @@ def test_a_scene_without_room_names_its_folder(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.exit_code == 1
-    assert result.stderr == f"posewire: {tmp_path} cannot be written: File too large\n"
+    told = f"posewire: {tmp_path} cannot be written: File too large; check the folder, its rights and its space\n"
+    assert result.stderr == told
+    assert not list(tmp_path.iterdir())
 
 
 def test_synth_writes_a_scene(tmp_path: Path) -> None:

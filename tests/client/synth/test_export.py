@@ -68,6 +68,24 @@ def test_nothing_of_an_older_scene_is_left(frames_as: FramesAs, tmp_path: Path) 
     assert other.annotations.name == "000013_synth.json"  # six digits, as PoseTrack's names have
 
 
+@pytest.mark.parametrize("frames_as", FramesAs)
+def test_an_older_scene_stays_until_the_new_one_is_whole(frames_as: FramesAs, tmp_path: Path) -> None:
+    config = SceneConfig.preset("crossing", width=64, height=64, frames=2, seed=12)
+    write_scene(Scene(config), tmp_path, frames_as=frames_as, flow=True)
+
+    def there() -> dict[Path, bytes]:
+        return {path: b"" if path.is_dir() else path.read_bytes() for path in tmp_path.rglob("*")}
+
+    before = there()
+
+    def stop(frames: int) -> None:
+        assert frames < 3, "stopped"
+
+    with pytest.raises(AssertionError, match="stopped"):
+        write_scene(Scene(replace(config, frames=4)), tmp_path, frames_as=frames_as, flow=True, progress=stop)
+    assert there() == before
+
+
 def test_files_of_others_stay(tmp_path: Path) -> None:
     scene = Scene(SceneConfig.preset("easy", width=64, height=64, frames=1, seed=12))
     kept = [

@@ -12,6 +12,7 @@ from rich.table import Table
 from posewire.cli.console import plain_console
 from posewire.cli.failures import IMPORT_FAILURES, CommandError, UsageError, import_failure, say
 from posewire.cli.progress import waiting
+from posewire.cli.quantities import quantity
 from posewire.cli.replay import read_recording
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _print(explanation: FrameExplanation) -> None:
     console.print(
         f"frame {explanation.number}: similarity {config.similarity}, match_threshold {config.match_threshold:g}, "
         f"{'detector ran' if explanation.detector_ran else 'detector did not run'}, "
-        f"{len(explanation.poses)} poses, ids {_listed(explanation.ids)}"
+        f"{quantity(len(explanation.poses), 'pose')}, ids {_listed(explanation.ids)}"
     )
     table = Table(box=None, pad_edge=False)
     for name in ("pose", "box", "track", "seen", "similarity", "", "why"):

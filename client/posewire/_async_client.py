@@ -234,6 +234,7 @@ class AsyncClient:
 
         Raises:
             InvalidSettings: a setting is unknown or out of range.
+            MisuseError: the client is closed.
         """
         _check_kind("settings", settings, StreamSettings)
         plan = StreamPlan(

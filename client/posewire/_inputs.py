@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numbers
 import operator
+from collections.abc import Sequence
 
 import numpy as np
 
 from posewire.errors import InvalidSettings
-from posewire.results import BoxesLike, FloatArray
+from posewire.joints import JointSet
+from posewire.results import BoxesLike, FloatArray, Person
 
-__all__ = ["boxes_array", "capture_time", "frame_number", "is_number", "is_whole"]
+__all__ = ["boxes_array", "capture_time", "check_joints", "frame_number", "is_number", "is_whole"]
 
 _LAST_NUMBER = 2**64 - 1
 _TIMES_S = (-62_135_596_800, 253_402_300_799)
@@ -57,6 +59,20 @@ def capture_time(time_s: float) -> float:
             " video, or Unix time"
         )
     return float(time_s)
+
+
+def check_joints(people: Sequence[Person], joint_set: JointSet) -> None:
+    """Check that people have the joints of a set.
+
+    Raises:
+        InvalidSettings: somebody has another number of joints.
+    """
+    for person in people:
+        if len(person.joints) != len(joint_set):
+            raise InvalidSettings(
+                f"person {person.id} has {len(person.joints)} joints, and {joint_set.name} has {len(joint_set)}; give "
+                "the joint set of the results, such as stream.info.joint_set"
+            )
 
 
 def boxes_array(boxes: BoxesLike) -> FloatArray:

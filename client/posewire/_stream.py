@@ -62,7 +62,8 @@ class AsyncTrackStream:
 
     After all results that arrived, iterating raises:
 
-        SourceError: the source failed, or a camera stopped.
+        SourceError: the source failed, or a camera stopped. An exception raised by the program's own iterable is
+            raised as it is.
         ConnectionLost: no server was found to continue at; or, without reconnection, the connection or the server
             failed, or was silent for longer than `timeout_s`.
         StreamDrained: the server stops, or a limit ends the stream; only without reconnection.
@@ -98,6 +99,7 @@ class AsyncTrackStream:
 
         Raises:
             SourceError: the source cannot be opened.
+            InvalidSettings: a setting does not suit the source, or a certificate cannot be read.
             CallError: the server cannot be reached, or refuses the stream.
             MisuseError: the stream was opened before, or it or the client was closed.
         """
@@ -303,7 +305,11 @@ class AsyncTrackStream:
             return number
 
     async def finish(self) -> None:
-        """Tell the server that no more frames follow. Iterating then ends after the last result."""
+        """Tell the server that no more frames follow. Iterating then ends after the last result.
+
+        Raises:
+            MisuseError: the stream was never opened, or has a source of its own.
+        """
         if self._source is not None:
             raise MisuseError("this stream ends with its source; leave its `with` block to end it earlier")
         async with self._sending:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from posewire._drawing import Blend, Color, Point, draw_dot, draw_line, glyphs, mix
+from posewire._inputs import check_joints
 from posewire._trails import Trails, joint_rows
 from posewire.errors import InvalidSettings
 from posewire.joints import JointSet
@@ -85,11 +86,12 @@ def draw_people(
         `(h, w, 3)` uint8 RGB.
 
     Raises:
-        InvalidSettings: `image` has another type or shape.
+        InvalidSettings: `image` has another type or shape, or `people` have another number of joints.
     """
     fault = picture_fault(image)
     if fault:
         raise InvalidSettings(f"image is no picture: {fault}")
+    check_joints(people, joint_set)
     canvas = np.ascontiguousarray(image).copy()
     # One unit is a pixel of a picture of about 960x540.
     unit = max(0.5, math.sqrt(canvas.shape[0] * canvas.shape[1]) / 720)

@@ -108,8 +108,8 @@ class FrameResult:
         reason: why the frame was not tracked, for programs (`undecodable`, `superseded`, ...); empty if tracked.
         message: the same for people.
         name: the source's name for the frame, such as a picture's file name; often empty.
-        image: the frame itself, if the stream was opened with `keep_images=True`; None if it could not be read, or was
-            superseded before it could be sent.
+        image: the frame itself, if the stream was opened with `keep_images=True`; None if it could not be read, was
+            superseded before it could be sent, or was given to `send` as bytes.
         reconnected: set on the first frame that was tracked after a lost connection; says on which server the stream
             continues, and whether with the same ids.
     """

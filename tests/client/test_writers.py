@@ -322,6 +322,19 @@ def test_a_frame_is_written_once(tmp_path: Path) -> None:
             writer.write(missed(3))
 
 
+def _drawn(path: Path, joint_set: JointSet) -> VideoWriter:
+    return VideoWriter(path.with_suffix(".mp4"), joint_set)
+
+
+@pytest.mark.parametrize("make", [CocoResultsWriter, PoseTrackWriter, _drawn])
+@pytest.mark.parametrize("joint_set", [POSETRACK15, NANO19])
+def test_people_with_other_joints_are_refused(make: Any, joint_set: JointSet, tmp_path: Path) -> None:
+    result = tracked(0, person(joints=17), image=np.zeros((48, 64, 3), np.uint8))
+    words = f"17 joints, and {joint_set.name} has {len(joint_set)}; give"
+    with make(tmp_path / "out.json", joint_set) as writer, pytest.raises(InvalidSettings, match=words):
+        writer.write(result)
+
+
 def test_the_name_of_a_sequence_has_a_form(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="NUMBER_NAME"):
         PoseTrackWriter(tmp_path / "a.json", COCO17, sequence="walk")

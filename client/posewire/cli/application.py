@@ -10,7 +10,14 @@ import typer
 from posewire.cli.access import access_given, with_access_flags
 from posewire.cli.arguments import StrictGroup
 from posewire.cli.evaluate import evaluate_app
-from posewire.cli.failures import CommandError, UsageError, as_flags, expected_failures
+from posewire.cli.failures import (
+    IMPORT_FAILURES,
+    CommandError,
+    UsageError,
+    as_flags,
+    expected_failures,
+    import_failure,
+)
 from posewire.cli.models import models
 from posewire.cli.options import (
     BundleFlag,
@@ -412,15 +419,9 @@ def _delegate(module: str, context: typer.Context) -> None:
 
         try:
             program = import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is not None and error.name.partition(".")[0] in ("posewire_server", "posewire_models"):
-                raise CommandError(f"this installation has no `{context.command_path}` ({error.name})") from error
-            raise CommandError(
-                f"`{context.command_path}` needs the package {error.name}; install it: pip install 'posewire[server]'"
-            ) from error
-        except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision beside a torch of another build
-            raise CommandError(
-                f"`{context.command_path}`: a library cannot be loaded ({error}); install it, or the package that "
-                "needs it, anew"
-            ) from error
+        except IMPORT_FAILURES as error:
+            missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+            if missing.partition(".")[0] in ("posewire_server", "posewire_models"):
+                raise CommandError(f"this installation has no `{context.command_path}` ({missing})") from error
+            raise import_failure(f"`{context.command_path}`", error) from error
     program.app(args=context.args, prog_name=context.command_path)

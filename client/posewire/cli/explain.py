@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from posewire.cli.console import plain_console
-from posewire.cli.failures import CommandError, UsageError, say
+from posewire.cli.failures import IMPORT_FAILURES, CommandError, UsageError, import_failure, say
 from posewire.cli.progress import waiting
+from posewire.cli.quantities import quantity
 from posewire.cli.replay import read_recording
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def run_explain(job: ExplainJob) -> None:
         from posewire_server.errors import ServiceError
         from posewire_server.inference.networks import load_networks
         from posewire_server.recording.explanation import explain, tracked_frame
-    except ModuleNotFoundError as error:
-        raise CommandError(f"`explain` needs the package {error.name}; pip install 'posewire[server]'") from error
+    except IMPORT_FAILURES as error:
+        raise import_failure("`posewire explain`", error) from error
     try:
         tracked_frame(recording, job.frame)  # before the networks are loaded
         recorded = recording.started.models
@@ -100,7 +101,7 @@ def _print(explanation: FrameExplanation) -> None:
     console.print(
         f"frame {explanation.number}: similarity {config.similarity}, match_threshold {config.match_threshold:g}, "
         f"{'detector ran' if explanation.detector_ran else 'detector did not run'}, "
-        f"{len(explanation.poses)} poses, ids {_listed(explanation.ids)}"
+        f"{quantity(len(explanation.poses), 'pose')}, ids {_listed(explanation.ids)}"
     )
     table = Table(box=None, pad_edge=False)
     for name in ("pose", "box", "track", "seen", "similarity", "", "why"):

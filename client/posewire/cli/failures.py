@@ -13,7 +13,21 @@ from posewire.cli.interrupts import terminated_as_interrupted
 from posewire.errors import InvalidSettings, PosewireError
 from posewire.os_errors import reason_of
 
-__all__ = ["CommandError", "ExitStatus", "UsageError", "as_flags", "expected_failures", "in_words", "is_watched", "say"]
+__all__ = [
+    "IMPORT_FAILURES",
+    "CommandError",
+    "ExitStatus",
+    "UsageError",
+    "as_flags",
+    "expected_failures",
+    "import_failure",
+    "in_words",
+    "is_watched",
+    "say",
+]
+
+# What importing a package may raise. RuntimeError: torchvision beside a torch of another build.
+IMPORT_FAILURES = (ImportError, RuntimeError)
 
 
 class ExitStatus:
@@ -30,6 +44,13 @@ class CommandError(Exception):
 
 class UsageError(CommandError):
     """Flags that cannot be combined, or have invalid values."""
+
+
+def import_failure(what: str, error: Exception) -> CommandError:
+    """One of `IMPORT_FAILURES` as a message: what cannot do its job without a package of the server, and the remedy."""
+    if isinstance(error, ModuleNotFoundError):
+        return CommandError(f"{what} needs the package {error.name}; install it: pip install 'posewire[server]'")
+    return CommandError(f"{what}: a library cannot be loaded ({error}); install it, or the package that needs it, anew")
 
 
 def as_flags(names: Iterable[str], joint: str = ", ") -> str:

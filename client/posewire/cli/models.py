@@ -12,7 +12,15 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from posewire.cli.console import plain_console
-from posewire.cli.failures import CommandError, UsageError, expected_failures, is_watched, say
+from posewire.cli.failures import (
+    IMPORT_FAILURES,
+    CommandError,
+    UsageError,
+    expected_failures,
+    import_failure,
+    is_watched,
+    say,
+)
 from posewire.cli.options import QuietFlag
 from posewire.os_errors import reason_of
 
@@ -149,7 +157,10 @@ def export(
         from posewire.cli.outputs import check_folder
 
         check_folder(onnx)
-        from posewire_models.bundle_export import export_bundle
+        try:
+            from posewire_models.bundle_export import export_bundle
+        except IMPORT_FAILURES as error:
+            raise import_failure("`posewire models export`", error) from error
 
         for written in export_bundle(name, onnx):
             if not quiet:
@@ -300,10 +311,8 @@ def _expected_failures() -> Iterator[None]:
     with expected_failures():
         try:
             yield
-        except ModuleNotFoundError as error:
-            raise CommandError(
-                f"`posewire models` needs the package {error.name}; install it: pip install 'posewire[server]'"
-            ) from error
+        except ImportError as error:
+            raise import_failure("`posewire models`", error) from error
         except ValueError as error:
             if not type(error).__module__.startswith("posewire_models."):
                 raise

@@ -15,7 +15,7 @@ import typer
 from posewire._connections import Connection
 from posewire._status import error_from_status
 from posewire.cli.access import ServerAccess
-from posewire.cli.failures import CommandError, ExitStatus, say
+from posewire.cli.failures import IMPORT_FAILURES, CommandError, ExitStatus, import_failure, say
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.progress import Bar, bar, waiting
 from posewire.cli.quantities import quantity
@@ -87,8 +87,8 @@ def read_recording(file: Path) -> Recording:
     """
     try:
         from posewire_server.recording.recording import Recording
-    except ModuleNotFoundError as error:
-        raise CommandError(f"recordings need the package {error.name}; pip install 'posewire[server]'") from error
+    except IMPORT_FAILURES as error:
+        raise import_failure("reading a recording", error) from error
     try:
         return Recording.read(file)
     except OSError as error:

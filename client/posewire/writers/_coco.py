@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from posewire._inputs import check_joints
 from posewire.joints import COCO17, JointSet
 from posewire.output_files import AtomicPath, ResultWriter, write_json
 from posewire.results import FrameResult, Person
@@ -27,7 +28,7 @@ class CocoResultsWriter(ResultWriter):
 
     Args:
         path: the file, which appears when the writer is closed.
-        joint_set: of the results.
+        joint_set: of the results; `stream.info.joint_set`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -46,7 +47,11 @@ class CocoResultsWriter(ResultWriter):
         self._entries: list[dict[str, Any]] = []
 
     def write(self, result: FrameResult) -> None:
-        """Add one frame; its number is the `image_id`."""
+        """Add one frame; its number is the `image_id`.
+
+        Raises:
+            InvalidSettings: as in `add`.
+        """
         self._check_open()
         if result.tracked:
             self.add(result.frame, result.people)
@@ -54,8 +59,13 @@ class CocoResultsWriter(ResultWriter):
             self.missed.append(result.frame)
 
     def add(self, image_id: int, people: Sequence[Person], *, category_id: int = 1) -> None:
-        """Add the people of one picture; `category_id` is the id of people in the ground truth."""
+        """Add the people of one picture; `category_id` is the id of people in the ground truth.
+
+        Raises:
+            InvalidSettings: they have another number of joints than `joint_set`.
+        """
         self._check_open()
+        check_joints(people, self._joint_set)
         if not people:
             return
         converted = self._joint_set.convert(np.stack([person.joints for person in people]), COCO17)

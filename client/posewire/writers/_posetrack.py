@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from posewire._inputs import check_joints
 from posewire.array_types import Float32s
 from posewire.errors import MisuseError, OutputError
 from posewire.joints import POSETRACK15, JointSet
@@ -44,7 +45,7 @@ class PoseTrackWriter(ResultWriter):
 
     Args:
         path: the file, which appears when the writer is closed.
-        joint_set: of the results.
+        joint_set: of the results; `stream.info.joint_set`.
         sequence: name of the sequence: a number of five or six digits, `_` and a name, as parsed by poseval. It defines
             the names of the frames, `images/SEQUENCE/000000.jpg`, and their ids. Pictures of a folder keep their names
             if these are all different numbers.
@@ -84,9 +85,11 @@ class PoseTrackWriter(ResultWriter):
         """Add one frame.
 
         Raises:
+            InvalidSettings: people have another number of joints than `joint_set`.
             MisuseError: a frame with this number was written already.
         """
         self._check_open()
+        check_joints(result.people, self._joint_set)
         if result.frame in self._frames:
             raise MisuseError(f"frame {result.frame} was written already; write each frame of a stream once")
         image = {"vid_id": self._video_id, "is_labeled": result.tracked, "has_no_densepose": True}

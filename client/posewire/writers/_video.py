@@ -59,7 +59,7 @@ class VideoWriter(ResultWriter):
     Args:
         path: the file, which appears when the writer is closed; its suffix selects the container. If no picture was
             written, there is no video, and an existing file stays.
-        joint_set: of the results.
+        joint_set: of the results; `stream.info.joint_set`.
         fps: the frame rate in the header; None: 25.
         trail_length: number of frames that trails reach back; 0: no trails.
         boxes: draw the boxes.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -204,10 +206,13 @@ def test_a_folder_that_cannot_be_made_is_said_before_the_work(
 def test_commands_of_the_extra_say_how_to_install_it(
     command: str, error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(name: str) -> None:
-        raise error
+    def import_module(name: str, package: str | None = None) -> ModuleType:
+        if name.startswith("posewire"):
+            raise error
+        return true(name, package)  # for typer
 
-    monkeypatch.setattr(importlib, "import_module", fail)
+    true = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", import_module)
     result = run(command)
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
@@ -219,7 +224,35 @@ def test_recordings_say_how_to_install_what_they_need(command: tuple[str, ...]) 
     code = "import sys; sys.modules['torch'] = None; from posewire.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "posewire: recordings need the package torch; pip install 'posewire[server]'\n"
+    says = "reading a recording needs the package torch; install it: pip install 'posewire[server]'"
+    assert done.stderr == f"posewire: {says}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "command"),
+    [
+        # As torchvision beside a torch of another build.
+        (RuntimeError("operator torchvision::nms does not exist"), ("models", "export", "nano", "--onnx", "out")),
+        (ImportError("libgomp.so.1: cannot open shared object file"), ("models", "convert", "x.pth")),
+        (ImportError("libgomp.so.1: cannot open shared object file"), ("replay", "x.pwrec")),
+    ],
+)
+def test_a_library_that_cannot_be_loaded_is_said_in_one_line(
+    error: Exception, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text(f"raise {error!r}")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-m", "posewire", *command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"a library cannot be loaded ({error})" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_serve_hands_its_flags_on() -> None:

@@ -35,3 +35,6 @@ def test_poses_and_their_candidates_are_told_in_a_table(capsys: pytest.CaptureFi
         "2 3 frames ago 0.250 below match_threshold (0.3)",
         "1 flow 0,0 9x9 - x pose NMS",
     ]
+    explanation.poses = [nobody]
+    _print(explanation)
+    assert ", 1 pose, ids" in capsys.readouterr().out

@@ -59,7 +59,8 @@ class ScheduleConfig:
             raise ValueError(f"schedule: shape {self.shape!r} must be 'step' or 'cosine'")
         end = self.epochs or 1
         if list(self.milestones) != sorted(self.milestones) or any(not 0 < point < end for point in self.milestones):
-            raise ValueError(f"schedule: milestones {self.milestones} must rise and lie between 0 and {end}")
+            unit = "epochs" if self.epochs else "the whole run"
+            raise ValueError(f"schedule: milestones {self.milestones} must rise and lie between 0 and {end} ({unit})")
 
     def steps(self, examples: int) -> int:
         """Steps of the run over a set of this many examples."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,19 @@ def test_it_is_symmetric_and_pairs_do_not_disturb_each_other() -> None:
     for i in range(6):
         one = Poses(*(field[i : i + 1] for field in many))
         np.testing.assert_array_equal(oks(one, many, SIGMAS)[0], matrix[i])
+
+
+def test_a_large_crowd_is_compared_in_parts_without_another_result() -> None:
+    rng = np.random.default_rng(3)
+    n = 400  # 11 MB in each array of all pairs of joints
+    crowd = Poses(
+        joints_at(rng.uniform(0, 999, (n, 2)))[..., :2], rng.random((n, 17)) < 0.8, np.full(n, 16_000, np.float32)
+    )
+    tracemalloc.start()
+    try:
+        matrix = oks(crowd, crowd, SIGMAS)
+        assert tracemalloc.get_traced_memory()[1] < 15e6
+    finally:
+        tracemalloc.stop()
+    for i in range(0, n, 7):
+        np.testing.assert_array_equal(oks(crowd.take(np.array([i])), crowd, SIGMAS)[0], matrix[i])

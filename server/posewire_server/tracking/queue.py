@@ -148,9 +148,9 @@ class Queue:
         velocities: Floats,
         credit: Ints,
         queue_length: int,
-        elapsed: float = 1.0,
+        elapsed: float,
         *,
-        detector_ran: bool = True,
+        detector_ran: bool,
     ) -> Queue:
         """Q with the people of the next frame, and without frames that are `queue_length` intervals old by then.
 

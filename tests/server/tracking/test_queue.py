@@ -23,7 +23,8 @@ def test_who_is_not_in_the_newest_frame_is_lost() -> None:
 def test_a_velocity_holds_for_all_instances_of_a_person() -> None:
     before = queue_of(people_at([(0, 0), (100, 0)], [1, 2]), velocity=(5, 0))
     people = people_at([(0, 0)], [1])
-    after = before.pushed(people, people.joints[..., 2] > 0, np.float32([[7, 1]]), np.zeros(1, np.int64), 10)
+    velocities, credit = np.float32([[7, 1]]), np.zeros(1, np.int64)
+    after = before.pushed(people, people.joints[..., 2] > 0, velocities, credit, 10, 1.0, detector_ran=True)
     assert after.velocities.tolist() == [[7, 1], [5, 0], [7, 1]]
     assert before.velocities.tolist() == [[5, 0], [5, 0]]  # a snapshot may hold it
 

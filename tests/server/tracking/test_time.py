@@ -144,6 +144,13 @@ def test_a_run_that_was_brought_forward_stays_so_in_another_tracker() -> None:
     assert _detector_runs(other, 3) == _detector_runs(t, 3) == [False, True, False]
 
 
+def test_the_detector_stays_due_until_it_runs() -> None:
+    t = tracker(detect_every=4)
+    for detections, is_due in ((None, True), (None, True), (Boxes.empty(), False)):
+        t.unify(detections, None)
+        assert t.detector_due is is_due
+
+
 def test_after_a_frame_whose_poses_failed_the_detector_is_due_as_planned() -> None:
     t = tracker()
     t.unify(Boxes.empty(), None)

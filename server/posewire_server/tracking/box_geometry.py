@@ -12,6 +12,8 @@ from posewire_server.tracking.instances import Boxes, BoxSource, Floats
 __all__ = ["areas", "around_joints", "best_first", "box_nms", "greedy_nms", "iou"]
 
 
+# Share of width and height that is added to the box around joints (paper, section 4.2).
+_EXTENSION = 0.15
 # Priority of each `BoxSource`, indexed by its number: lower goes first.
 _RANKS = np.zeros(len(BoxSource) + 1, dtype=np.int8)
 _RANKS[[BoxSource.CALLER, BoxSource.DETECTOR, BoxSource.FLOW]] = 0, 1, 2
@@ -33,17 +35,16 @@ def iou(a: Floats, b: Floats) -> Floats:
     return overlap
 
 
-def around_joints(joints: Floats, confident: npt.NDArray[np.bool_], extension: float = 0.15) -> Floats:
-    """Boxes `(n, 4)` around the confident joints, extended by the share `extension`, half of it on each side.
+def around_joints(joints: Floats, confident: npt.NDArray[np.bool_]) -> Floats:
+    """Boxes `(n, 4)` around the confident joints, extended by 15 %, half of it on each side.
 
     Args:
         joints: `(n, k, 2)` positions.
         confident: `(n, k)` which joints to include; at least one in each row.
-        extension: share of width and height that is added (paper, section 4.2: 15 %).
     """
     low = np.where(confident[..., None], joints, np.inf).min(axis=1)
     high = np.where(confident[..., None], joints, -np.inf).max(axis=1)
-    margin = (high - low) * (extension / 2)
+    margin = (high - low) * (_EXTENSION / 2)
     return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32)
 
 

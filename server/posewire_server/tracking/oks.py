@@ -14,6 +14,8 @@ __all__ = ["Poses", "oks"]
 
 # With fewer common joints than this, all joints are compared: an uncertain position is still the best guess.
 _FEWEST_COMMON_JOINTS = 3
+# How many pairs of joints are compared at once. All pairs of a large crowd with a long queue would take a gigabyte.
+_MOST_AT_ONCE = 2**20
 
 
 class Poses(NamedTuple):
@@ -26,7 +28,7 @@ class Poses(NamedTuple):
     box_areas: Floats
     """`(n,)` in square pixels."""
 
-    def take(self, rows: npt.NDArray[np.intp]) -> Poses:
+    def take(self, rows: npt.NDArray[np.intp] | slice) -> Poses:
         """The poses in these rows."""
         return Poses(self.positions[rows], self.confident[rows], self.box_areas[rows])
 
@@ -44,6 +46,16 @@ def oks(a: Poses, b: Poses, sigmas: Floats) -> Floats:
         b: `m` poses.
         sigmas: `(k,)` per-joint constants of the joint set.
     """
+    n, m = len(a.positions), len(b.positions)
+    rows = max(1, _MOST_AT_ONCE // max(1, len(sigmas) * m))
+    if n <= rows:
+        return _at_once(a, b, sigmas)
+    parts = (a.take(slice(start, start + rows)) for start in range(0, n, rows))
+    return np.concatenate([_at_once(part, b, sigmas) for part in parts])
+
+
+def _at_once(a: Poses, b: Poses, sigmas: Floats) -> Floats:
+    """OKS of all pairs, computed together."""
     # The joint axis comes first, (k, n, m), so that sums over it add whole rows, and operations are in place, since
     # allocating takes as long as computing. Together this is five times as fast as the plain formula.
     xy_a, xy_b = a.positions.transpose(2, 1, 0)[..., None], b.positions.transpose(2, 1, 0)[:, :, None]  # (2, k, n | m)

@@ -23,7 +23,7 @@ _CREDIT_A_FIND = 2
 _SCORE_HELD = 0.75
 
 
-def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
+def move(queue: Queue, flow: FlowField, elapsed: float) -> Queue:
     """Q with the joints of its instances moved to the next frame: one lookup in the flow for the whole queue.
 
     A person who is missing from the newest frame is mostly hidden behind another one, and the flow at their joints is
@@ -43,7 +43,7 @@ def move(queue: Queue, flow: FlowField, elapsed: float = 1.0) -> Queue:
     return replace(queue, moved=queue.moved + coasting)
 
 
-def velocities(people: TrackedPeople, confident: npt.NDArray[np.bool_], queue: Queue, elapsed: float = 1.0) -> Floats:
+def velocities(people: TrackedPeople, confident: npt.NDArray[np.bool_], queue: Queue, elapsed: float) -> Floats:
     """Velocities `(n, 2)` in pixels per frame interval: mean over the joints, smoothed; 0 for a new person.
 
     People who were lost are compared with where they were last seen. A person without a joint that is confident both

@@ -11,8 +11,8 @@ from posewire_server.tracking.instances import Floats, Ints, TrackedPeople
 
 __all__ = ["Queue"]
 
-# Beyond this many instances the oldest leave, however long Q is. Comparing poses with more of them would take longer
-# than the networks do, at the cost of all other streams.
+# Beyond this many instances the oldest frames leave, however long Q is. Comparing poses with more of them would take
+# longer than the networks do, at the cost of all other streams.
 _MOST_INSTANCES = 5000
 # Times are sums of fractional intervals: this keeps rounding errors from dropping a frame an interval early or late.
 _HALF = 0.5
@@ -95,8 +95,14 @@ class Queue:
         return self._from(int(self.times.searchsorted(oldest)))
 
     def shortened(self, most: int) -> Queue:
-        """Q with the newest `most` instances, but always with all of the newest frame."""
-        return self._from(max(0, len(self) - most))
+        """Q without its oldest frames, so that at most `most` instances are left; the newest frame always stays.
+
+        Frames leave as a whole: who of them stayed would depend on the order in which people were passed.
+        """
+        excess = len(self) - most
+        if excess <= 0:
+            return self
+        return self._from(int(self.frames.searchsorted(self.frames[excess - 1], side="right")))
 
     def _from(self, start: int) -> Queue:
         """Q without the rows before `start`, but with all of the newest frame."""
@@ -142,13 +148,13 @@ class Queue:
         velocities: Floats,
         credit: Ints,
         queue_length: int,
-        elapsed: float = 1.0,
+        elapsed: float,
         *,
-        detector_ran: bool = True,
+        detector_ran: bool,
     ) -> Queue:
         """Q with the people of the next frame, and without frames that are `queue_length` intervals old by then.
 
-        Beyond 5,000 instances the oldest are dropped too.
+        Beyond 5,000 instances the oldest frames are dropped too.
 
         Args:
             people: `n`, with their ids.

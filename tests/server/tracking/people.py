@@ -62,7 +62,7 @@ def queue_of(*frames: TrackedPeople, velocity: tuple[float, float] = (0, 0), len
         n = len(people)
         confident = people.joints[..., 2] >= TrackerConfig().joint_score_threshold
         velocities = np.tile(np.float32(velocity), (n, 1))
-        queue = queue.pushed(people, confident, velocities, np.ones(n, np.int64), length)
+        queue = queue.pushed(people, confident, velocities, np.ones(n, np.int64), length, 1.0, detector_ran=True)
     return queue
 
 

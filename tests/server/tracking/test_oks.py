@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,10 @@ def pose(x: float, y: float = 0.0, confident: np.ndarray = SEEN) -> Poses:
     return Poses(joints_at([(x, y)])[..., :2], confident, areas(boxes_at([(x, y)]).xyxy))
 
 
-def test_a_pose_is_fully_like_itself() -> None:
-    assert oks(pose(7), pose(7), SIGMAS) == pytest.approx(1.0)
+@pytest.mark.parametrize("area", [16_000, 0])  # a flow box around joints on a line has none
+def test_a_pose_is_fully_like_itself(area: float) -> None:
+    one = pose(7)._replace(box_areas=np.float32([area]))
+    assert oks(one, one, SIGMAS) == pytest.approx(1.0)
 
 
 def test_it_equals_the_formula_of_the_coco_task() -> None:
@@ -79,3 +83,19 @@ def test_it_is_symmetric_and_pairs_do_not_disturb_each_other() -> None:
     for i in range(6):
         one = Poses(*(field[i : i + 1] for field in many))
         np.testing.assert_array_equal(oks(one, many, SIGMAS)[0], matrix[i])
+
+
+def test_a_large_crowd_is_compared_in_parts_without_another_result() -> None:
+    rng = np.random.default_rng(3)
+    n = 400  # 11 MB in each array of all pairs of joints
+    crowd = Poses(
+        joints_at(rng.uniform(0, 999, (n, 2)))[..., :2], rng.random((n, 17)) < 0.8, np.full(n, 16_000, np.float32)
+    )
+    tracemalloc.start()
+    try:
+        matrix = oks(crowd, crowd, SIGMAS)
+        assert tracemalloc.get_traced_memory()[1] < 15e6
+    finally:
+        tracemalloc.stop()
+    for i in range(0, n, 7):
+        np.testing.assert_array_equal(oks(crowd.take(np.array([i])), crowd, SIGMAS)[0], matrix[i])

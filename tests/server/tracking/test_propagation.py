@@ -14,19 +14,19 @@ CONFIG = TrackerConfig(queue_length=4)
 
 
 def velocities_of(people: TrackedPeople, queue: Queue) -> np.ndarray:
-    return velocities(people, people.joints[..., 2] >= CONFIG.joint_score_threshold, queue)
+    return velocities(people, people.joints[..., 2] >= CONFIG.joint_score_threshold, queue, 1.0)
 
 
 def test_the_whole_queue_follows_the_newest_flow() -> None:
     queue = queue_of(people_at([(0, 0)], [1]), people_at([(10, 0)], [1]))
-    moved = move(queue, UniformFlow(7, 3))
+    moved = move(queue, UniformFlow(7, 3), 1.0)
     np.testing.assert_allclose(moved.moved, queue.moved + [7, 3])
     assert moved.joints is queue.joints  # what was found in a frame stays as it was found
 
 
 def test_a_lost_person_coasts_and_is_not_carried_off_by_whoever_hides_it() -> None:
     queue = queue_of(people_at([(0, 0), (300, 0)], [1, 2]), people_at([(20, 0)], [2]), velocity=(4, 1))
-    moved = move(queue, UniformFlow(-30))
+    moved = move(queue, UniformFlow(-30), 1.0)
     np.testing.assert_allclose(moved.moved[0], queue.moved[0] + [4, 1])  # lost: its own velocity
     np.testing.assert_allclose(moved.moved[1], queue.moved[1] - [30, 0])  # in view: the flow
     np.testing.assert_allclose(moved.moved[2], queue.moved[2] - [30, 0])
@@ -34,7 +34,7 @@ def test_a_lost_person_coasts_and_is_not_carried_off_by_whoever_hides_it() -> No
 
 def test_an_empty_queue_and_empty_frames_move_nowhere() -> None:
     for queue in (queue_of(), queue_of(people_at([], []))):
-        assert move(queue, UniformFlow(1)).moved.shape == (0, 17, 2)
+        assert move(queue, UniformFlow(1), 1.0).moved.shape == (0, 17, 2)
 
 
 def test_velocity_is_the_displacement_and_then_its_smoothed_course() -> None:

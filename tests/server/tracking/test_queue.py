@@ -23,17 +23,19 @@ def test_who_is_not_in_the_newest_frame_is_lost() -> None:
 def test_a_velocity_holds_for_all_instances_of_a_person() -> None:
     before = queue_of(people_at([(0, 0), (100, 0)], [1, 2]), velocity=(5, 0))
     people = people_at([(0, 0)], [1])
-    after = before.pushed(people, people.joints[..., 2] > 0, np.float32([[7, 1]]), np.zeros(1, np.int64), 10)
+    velocities, credit = np.float32([[7, 1]]), np.zeros(1, np.int64)
+    after = before.pushed(people, people.joints[..., 2] > 0, velocities, credit, 10, 1.0, detector_ran=True)
     assert after.velocities.tolist() == [[7, 1], [5, 0], [7, 1]]
     assert before.velocities.tolist() == [[5, 0], [5, 0]]  # a snapshot may hold it
 
 
-def test_however_long_it_may_be_it_holds_so_many_instances_at_most() -> None:
+def test_however_long_it_may_be_it_holds_so_many_instances_at_most_in_whole_frames() -> None:
     people = [(100.0 * n, 0.0) for n in range(90)]
     queue = queue_of(*[people_at(people, range(1, 91))] * 60, length=1000)
-    assert len(queue) == 5000
-    assert queue.frames[0] == 5  # of which 50 are left
-    assert len(queue.ids[queue.newest]) == 90
+    assert len(queue) == 4950  # 50 of the frame before would fit
+    assert queue.frames[0] == 6
+    for most, frames in ((4950, 55), (181, 2), (180, 2), (179, 1), (1, 1)):  # the newest stays
+        assert queue.shortened(most).frames.tolist() == queue.frames[-90 * frames :].tolist()
 
 
 def test_it_is_told_in_the_pixels_of_frames_of_another_size() -> None:

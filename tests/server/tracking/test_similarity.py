@@ -21,7 +21,7 @@ def similarity(kind: Similarity, queue: Queue, at: float = 100.0) -> dict[int, f
 
 def test_each_kind_looks_at_what_the_paper_says() -> None:
     # The person stood at 60 a frame ago, and the flow says it went 40 to the right.
-    queue = move(queue_of(people_at([(60, 0)], [5])), UniformFlow(40))
+    queue = move(queue_of(people_at([(60, 0)], [5])), UniformFlow(40), 1.0)
     assert similarity(Similarity.FLOW, queue)[5] == pytest.approx(1.0)
     assert similarity(Similarity.MULTI_FLOW, queue)[5] == pytest.approx(1.0)
     assert similarity(Similarity.POSE, queue)[5] < 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posewire_server.tracking import Boxes, Similarity, Tracker
+from posewire_server.tracking import LONGEST_GAP, Boxes, Similarity, Tracker
 from posewire_server.tracking.propagation import move, velocities
 from tests.server.tracking.people import STILL, UniformFlow, boxes_at, joints_at, people_at, queue_of, tracker
 
@@ -34,6 +34,15 @@ def test_who_was_in_the_frame_before_is_known_after_any_gap() -> None:
     t = tracker(queue_length=5)
     for _ in range(4):  # a server that tracks one frame in twenty
         assert _step(t, [(0, 0), (300, 0)], 20.0) == [1, 2]
+
+
+@pytest.mark.parametrize(("gap", "id_"), [(LONGEST_GAP, 1), (LONGEST_GAP + 1, 2)])
+def test_after_too_long_a_gap_nobody_is_known_and_the_detector_is_due(gap: float, id_: int) -> None:
+    t = tracker(detect_every=4)
+    _step(t, [(0, 0)])
+    t.forget_after(gap)
+    assert t.detector_due is (id_ == 2)
+    assert _step(t, [(0, 0)]) == [id_]
 
 
 def test_somebody_who_walks_on_through_a_gap_while_hidden_is_known_again() -> None:
@@ -142,6 +151,13 @@ def test_a_run_that_was_brought_forward_stays_so_in_another_tracker() -> None:
         t.update(t.unify(boxes_at([(0, 0)]) if t.detector_due else None, STILL), joints_at([(0, 0)], score))
     other.restore(t.state())
     assert _detector_runs(other, 3) == _detector_runs(t, 3) == [False, True, False]
+
+
+def test_the_detector_stays_due_until_it_runs() -> None:
+    t = tracker(detect_every=4)
+    for detections, is_due in ((None, True), (None, True), (Boxes.empty(), False)):
+        t.unify(detections, None)
+        assert t.detector_due is is_due
 
 
 def test_after_a_frame_whose_poses_failed_the_detector_is_due_as_planned() -> None:

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_server import server as server_module
+from posewire_server.admission import tls
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
@@ -145,7 +146,7 @@ async def test_renewed_certificates_that_cannot_be_read_are_read_later(
         installed.install(strangers.issue("second"))
         with monkeypatch.context() as patch:
             roots = authority.cert.read_bytes()
-            patch.setattr(Path, "read_bytes", unreadable)
+            patch.setattr(tls, "read_small_file", unreadable)
             channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=_OWN_CONNECTION)
             async with channel:
                 assert await _code(PoseTrackingServiceStub(channel).GetServerInfo(Info())) is grpc.StatusCode.OK

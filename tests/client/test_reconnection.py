@@ -69,6 +69,16 @@ async def test_each_loss_has_its_own_waits_and_its_own_time(monkeypatch: pytest.
     assert set(attempts.timeouts_s) == {3.0}
 
 
+async def test_losses_without_an_answer_between_them_share_waits_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch, SETTINGS)
+    for _ in range(3):
+        await attempts.lose()
+    assert attempts.waited_s == [0.0, 1.0, 2.0]
+    attempts.succeed = False
+    with pytest.raises(ConnectionLost, match="given up after 4 attempts in 20 s"):  # 3 s are over
+        await attempts.lose()
+
+
 @pytest.mark.parametrize(
     ("idle", "for_s", "ends"),
     [

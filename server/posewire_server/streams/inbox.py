@@ -87,9 +87,7 @@ class Inbox(Generic[Item]):
     async def put(self, item: Item) -> None:
         """Add an item; under ALL, wait until there is room."""
         self.held_back += self._policy is DropPolicy.ALL and len(self._items) > 0
-        while self._policy is DropPolicy.ALL and len(self._items) >= self._capacity:
-            self._room.clear()
-            await self._room.wait()
+        await self.until_room()
         if self._draining:
             self._on_drop(item, DropReason.DRAINING)
             return
@@ -101,6 +99,12 @@ class Inbox(Generic[Item]):
         self._skipping = False
         self._items.append(item)
         self._news.set()
+
+    async def until_room(self) -> None:
+        """Under ALL, wait until there is room for one more."""
+        while self._policy is DropPolicy.ALL and len(self._items) >= self._capacity:
+            self._room.clear()
+            await self._room.wait()
 
     async def get(self) -> Item | None:
         """The next item that is not too old; None after the last one."""

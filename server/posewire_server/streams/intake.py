@@ -209,7 +209,9 @@ class Intake:
     async def decode(self) -> None:
         """Decode frames until there are no more."""
         while True:
-            if not self._is_video:
+            if self._is_video:
+                await self.ready.until_room()  # else batches would wait for a frame that cannot reach them yet
+            else:
                 await self._permits.acquire()
                 await self._in_turn(partial(self._turn, Step.DECODE))
             item = await self._encoded.get()

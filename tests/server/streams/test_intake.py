@@ -226,6 +226,22 @@ async def test_under_all_one_picture_is_decoded_ahead() -> None:
         assert bench.outbox.drops == []
 
 
+async def test_under_all_a_unit_of_a_video_is_decoded_when_there_is_room_for_its_frame() -> None:
+    """Batches wait for what is being decoded, and must not wait for a frame that nobody takes."""
+    bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_ALL)
+    async with _running(bench), asyncio.timeout(30):
+        bench.decoders.go.set()
+        await bench.send(list(enumerate(encode(Codec.H264, [picture(step) for step in range(3)]))))
+        while not len(bench.intake.ready):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await bench.send([])
+        assert bench.decoders.jobs == 1
+        for number in range(3):
+            ready = await bench.intake.ready.get()
+            assert ready is not None
+            assert ready.frame_id.number == number
+
+
 async def test_frames_beyond_the_allowance_are_dropped_under_latest() -> None:
     allowance = RateLimit(2.0, clock=lambda: 0.0)
     bench = _Bench(pose_pb2.CODEC_JPEG, settings_pb2.DROP_POLICY_LATEST, allowance=allowance)

@@ -19,6 +19,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.codec.context import Flags
 
 import posewire
 from posewire import InvalidSettings, SourceError, SourceFrame, open_source
@@ -549,6 +550,46 @@ def test_packets_are_annex_b_access_units_that_decode_one_by_one(
         shown += decoder.decode(av.Packet(frame.packet))  # type: ignore[attr-defined]
     shown += decoder.decode(None)  # type: ignore[attr-defined]
     assert [round(float(picture.to_ndarray(format="gray")[40, 50]) / 10) for picture in shown] == list(range(12))
+
+
+def write_with_parameters_once(path: Path, encoder: str, side: int, options: dict[str, str]) -> bytes:
+    """Write a video with its parameter sets in the header only, in Annex B format; return them and its packets."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+        stream.codec_context.flags |= Flags.global_header
+        picture = av.VideoFrame.from_ndarray(np.zeros((side, side, 3), np.uint8), format="rgb24")
+        packets = [packet for _ in range(12) for packet in stream.encode(picture)] + stream.encode()
+        data = stream.codec_context.extradata + b"".join(map(bytes, packets))
+        container.mux(packets)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options", "codec"),
+    [
+        ("libx264", {"bf": "0", "g": "5", "sc_threshold": "0"}, "h264"),
+        ("libx265", {"x265-params": "bframes=0:keyint=5:scenecut=0:log-level=none"}, "h265"),
+    ],
+)
+def test_every_keyframe_has_the_parameter_sets_that_a_camera_told_once(
+    tmp_path: Path, encoder: str, options: dict[str, str], codec: Any
+) -> None:
+    if encoder not in av.codecs_available:
+        pytest.skip(f"this build of PyAV has no {encoder}")
+    in_header = tmp_path / "header.nut"  # as RTSP has them
+    small = write_with_parameters_once(in_header, encoder, 64, options)
+    at_start = tmp_path / f"start.{codec}"  # as a camera sends them that changes its resolution
+    at_start.write_bytes(small + write_with_parameters_once(tmp_path / "large.nut", encoder, 128, options))
+    for path, sides in ((in_header, [64] * 3), (at_start, [64] * 3 + [128] * 3)):
+        keyframes = [frame.packet for frame in take(open_source(path, codec=codec)) if frame.keyframe]
+        shown = []
+        for packet in keyframes:
+            assert packet is not None
+            decoder = av.CodecContext.create({"h265": "hevc"}.get(codec, codec), "r")
+            decoder.thread_count = 1
+            shown += [*decoder.decode(av.Packet(packet)), *decoder.decode(None)]  # type: ignore[attr-defined]
+        assert [picture.width for picture in shown] == sides
 
 
 @pytest.mark.parametrize(

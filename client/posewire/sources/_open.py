@@ -114,19 +114,24 @@ def _from_system(
         _refuse_packets(codec, str(source), "is a folder of pictures")
         return FolderSource(source, fps=fps, max_frames=max_frames)
 
-    def video() -> VideoInput:
-        return _video(source, live=live, timeout_s=timeout_s, options=options)
-
-    if codec in ("jpeg", "png", "raw"):
-        return _closing_on_error(video(), VideoSource, max_frames)
+    video = _video(source, live=live, timeout_s=timeout_s, options=options)
     try:
-        packets = _closing_on_error(video(), PacketSource, max_frames)
+        return _read_as(codec, video, max_frames)
+    except BaseException:
+        video.close()
+        raise
+
+
+def _read_as(codec: Codec, video: VideoInput, max_frames: int | None) -> Source:
+    if codec in ("jpeg", "png", "raw"):
+        return VideoSource(video, max_frames=max_frames)
+    try:
+        packets = PacketSource(video, max_frames=max_frames)
     except UnsendableError:
         if codec != "passthrough":
             raise
-        return _closing_on_error(video(), VideoSource, max_frames)
+        return VideoSource(video, max_frames=max_frames)
     if codec not in ("passthrough", packets.codec):
-        packets.close()
         raise SourceError(f"{packets.name} is {packets.codec}, not {codec}; use codec='{packets.codec}' or 'jpeg'")
     return packets
 
@@ -184,13 +189,3 @@ def _from_program(
 def _refuse_packets(codec: Codec, name: str, what: str) -> None:
     if codec in ("h264", "h265"):
         raise SourceError(f"{name} {what} and holds no {codec} packets; use codec='jpeg', 'png' or 'raw'")
-
-
-def _closing_on_error(
-    video: VideoInput, kind: type[VideoSource] | type[PacketSource], max_frames: int | None
-) -> VideoSource | PacketSource:
-    try:
-        return kind(video, max_frames=max_frames)
-    except BaseException:
-        video.close()
-        raise

@@ -75,7 +75,11 @@ class PacketSource:
             ) from None
         self._packets = video.packets()
         self._peeked: list[Any] = []
-        self.size: tuple[int, int] | None = self._look_ahead()
+        try:
+            self.size: tuple[int, int] | None = self._look_ahead()
+        except UnsendableError:
+            video.give_back(self._peeked)
+            raise
 
     def __iter__(self) -> Iterator[SourceFrame]:
         self._video.begin()

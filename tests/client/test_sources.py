@@ -697,6 +697,8 @@ def test_an_address_where_nobody_answers_is_named_without_its_password() -> None
         ("http://user:12/34@camera:80/stream", "http://camera:80/stream"),
         ("http://user:secret@camera/stream@2x", "http://2x"),  # too much: it may all be the password
         ("http://secret@camera/stream@2x", "http://camera/stream@2x"),
+        ("rtmp://camera/0?channel=0&user=a&password=se@cr:et", "rtmp://camera/0?channel=0&user=a&password="),
+        ("http://camera/cgi?usr=a&PWD=secret&ch=1#t", "http://camera/cgi?usr=a&PWD=&ch=1#t"),
         # without credentials
         ("http://camera/stream@2x", "http://camera/stream@2x"),
         ("http://camera.local:80/stream@2x?at=1@2:3@4", "http://camera.local:80/stream@2x?at=1@2:3@4"),

@@ -33,6 +33,8 @@ _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
 _CREDENTIALS = re.compile(
     r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]*@)", re.IGNORECASE
 )
+# Cheap cameras take them as parameters instead.
+_SECRET_PARAMETERS = re.compile(r"(?<=[?&])([^=&#]*(pass|pwd|psw|secret|token|key|auth)[^=&#]*=)[^&#]*", re.IGNORECASE)
 
 
 def open_source(
@@ -96,7 +98,7 @@ def is_camera_number(source: str) -> bool:
 
 def _without_credentials(source: str | Path | int) -> str:
     """An address without credentials, for logs and result files."""
-    return _CREDENTIALS.sub("", str(source))
+    return _SECRET_PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", str(source)))
 
 
 def _from_system(

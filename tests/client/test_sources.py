@@ -825,6 +825,18 @@ def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo, 
     assert "a.mp4 stopped after 5 frames" in error
 
 
+def test_a_camera_is_joined_at_its_first_keyframe(tmp_path: Path, make_video: MakeVideo) -> None:
+    options = {"bf": "0", "g": "10", "sc_threshold": "0"}
+    data = make_video(tmp_path / "a.ts", frames=40, options=options).read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(data[len(data) // 3 // 188 * 188 :])
+    assert not next(iter(open_source(joined, codec="h264"))).keyframe
+    packets, _ = take_until_error(open_source(joined, codec="h264", live=True))
+    pictures, _ = take_until_error(open_source(joined, live=True))
+    assert packets[0].keyframe
+    assert [frame.number for frame in packets] == [frame.number for frame in pictures]
+
+
 def test_a_limit_is_no_stop(tmp_path: Path, make_video: MakeVideo) -> None:
     assert len(take(open_source(make_video(tmp_path / "a.mp4", frames=5), live=True, max_frames=5))) == 5
 

@@ -144,6 +144,9 @@ class PacketSource:
                     f"{self.name} holds frames out of order (B-frames), which cannot be answered one by one;"
                     " use codec='jpeg'"
                 )
+            if self._video.live:  # it was joined between two keyframes: no server could decode what precedes the first
+                joined = itertools.dropwhile(lambda packet: not packet.is_keyframe, self._peeked)
+                self._peeked = list(joined) or self._peeked
             return pictures[0].width, pictures[0].height
         raise SourceError(f"{self.name} holds no picture that can be decoded; is it a video, and complete?")
 

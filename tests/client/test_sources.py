@@ -19,6 +19,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.codec.context import Flags
 
 import posewire
 from posewire import InvalidSettings, SourceError, SourceFrame, open_source
@@ -551,6 +552,46 @@ def test_packets_are_annex_b_access_units_that_decode_one_by_one(
     assert [round(float(picture.to_ndarray(format="gray")[40, 50]) / 10) for picture in shown] == list(range(12))
 
 
+def write_with_parameters_once(path: Path, encoder: str, side: int, options: dict[str, str]) -> bytes:
+    """Write a video with its parameter sets in the header only, in Annex B format; return them and its packets."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
+        stream.codec_context.flags |= Flags.global_header
+        picture = av.VideoFrame.from_ndarray(np.zeros((side, side, 3), np.uint8), format="rgb24")
+        packets = [packet for _ in range(12) for packet in stream.encode(picture)] + stream.encode()
+        data = stream.codec_context.extradata + b"".join(map(bytes, packets))
+        container.mux(packets)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options", "codec"),
+    [
+        ("libx264", {"bf": "0", "g": "5", "sc_threshold": "0"}, "h264"),
+        ("libx265", {"x265-params": "bframes=0:keyint=5:scenecut=0:log-level=none"}, "h265"),
+    ],
+)
+def test_every_keyframe_has_the_parameter_sets_that_a_camera_told_once(
+    tmp_path: Path, encoder: str, options: dict[str, str], codec: Any
+) -> None:
+    if encoder not in av.codecs_available:
+        pytest.skip(f"this build of PyAV has no {encoder}")
+    in_header = tmp_path / "header.nut"  # as RTSP has them
+    small = write_with_parameters_once(in_header, encoder, 64, options)
+    at_start = tmp_path / f"start.{codec}"  # as a camera sends them that changes its resolution
+    at_start.write_bytes(small + write_with_parameters_once(tmp_path / "large.nut", encoder, 128, options))
+    for path, sides in ((in_header, [64] * 3), (at_start, [64] * 3 + [128] * 3)):
+        keyframes = [frame.packet for frame in take(open_source(path, codec=codec)) if frame.keyframe]
+        shown = []
+        for packet in keyframes:
+            assert packet is not None
+            decoder = av.CodecContext.create({"h265": "hevc"}.get(codec, codec), "r")
+            decoder.thread_count = 1
+            shown += [*decoder.decode(av.Packet(packet)), *decoder.decode(None)]  # type: ignore[attr-defined]
+        assert [picture.width for picture in shown] == sides
+
+
 @pytest.mark.parametrize(
     ("video", "words"),
     [
@@ -565,9 +606,24 @@ def test_packets_that_cannot_be_sent_are_refused_or_decoded(
     path = make_video(tmp_path / "a.mp4", **video)
     with pytest.raises(SourceError, match=words):
         open_source(path, codec="h264")
-    source = open_source(path, codec="passthrough")
-    assert isinstance(source, VideoSource)
-    assert len(take(source)) == 20
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+        def send_once() -> None:  # many cameras serve one client; a pipe opens only once, too
+            with server.accept()[0] as connection, contextlib.suppress(OSError):  # it is closed after the last frame
+                server.close()
+                connection.sendall(path.read_bytes())
+
+        thread = threading.Thread(target=send_once)
+        thread.start()
+        source = open_source(address, codec="passthrough", live=False)
+        assert isinstance(source, VideoSource)
+        frames = take(source)
+        thread.join(5)
+        assert not thread.is_alive()
+    expected = take(open_source(path))
+    assert [frame.time_s for frame in frames] == [frame.time_s for frame in expected]
+    np.testing.assert_array_equal([frame.image for frame in frames], [frame.image for frame in expected])
 
 
 def test_the_codec_asked_for_must_be_the_sources(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -641,6 +697,8 @@ def test_an_address_where_nobody_answers_is_named_without_its_password() -> None
         ("http://user:12/34@camera:80/stream", "http://camera:80/stream"),
         ("http://user:secret@camera/stream@2x", "http://2x"),  # too much: it may all be the password
         ("http://secret@camera/stream@2x", "http://camera/stream@2x"),
+        ("rtmp://camera/0?channel=0&user=a&password=se@cr:et", "rtmp://camera/0?channel=0&user=a&password="),
+        ("http://camera/cgi?usr=a&PWD=secret&ch=1#t", "http://camera/cgi?usr=a&PWD=&ch=1#t"),
         # without credentials
         ("http://camera/stream@2x", "http://camera/stream@2x"),
         ("http://camera.local:80/stream@2x?at=1@2:3@4", "http://camera.local:80/stream@2x?at=1@2:3@4"),
@@ -765,6 +823,18 @@ def test_a_camera_that_stops_is_an_error(tmp_path: Path, make_video: MakeVideo, 
     frames, error = take_until_error(source)
     assert [frame.number for frame in frames] == list(range(5))
     assert "a.mp4 stopped after 5 frames" in error
+
+
+def test_a_camera_is_joined_at_its_first_keyframe(tmp_path: Path, make_video: MakeVideo) -> None:
+    options = {"bf": "0", "g": "10", "sc_threshold": "0"}
+    data = make_video(tmp_path / "a.ts", frames=40, options=options).read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(data[len(data) // 3 // 188 * 188 :])
+    assert not next(iter(open_source(joined, codec="h264"))).keyframe
+    packets, _ = take_until_error(open_source(joined, codec="h264", live=True))
+    pictures, _ = take_until_error(open_source(joined, live=True))
+    assert packets[0].keyframe
+    assert [frame.number for frame in packets] == [frame.number for frame in pictures]
 
 
 def test_a_limit_is_no_stop(tmp_path: Path, make_video: MakeVideo) -> None:

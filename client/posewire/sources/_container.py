@@ -75,6 +75,7 @@ class VideoInput:
         self.live = self.container.duration is None if live is None else live
         self.silence_s = timeout_s if self.live else None
         self._gave_frame = False
+        self._given_back: list[Any] = []
         self._ends_s: dict[int, float] = {}  # by stream index: the end of its packets so far, in the file's time
         # Frame threading is faster, but delays as many frames as there are threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
@@ -114,6 +115,8 @@ class VideoInput:
             SourceError: reading failed, a live source ended, or nothing that it gave could be decoded in time.
             MisuseError: the source was closed.
         """
+        given_back, self._given_back = self._given_back, []
+        yield from given_back
         # Sound and other streams are read too. In a file, how far they reach shows whether it is cut off; of a camera,
         # they may go on without end after the pictures have stopped.
         demuxed, silent_since_s = self.container.demux(*self.container.streams), None
@@ -130,6 +133,11 @@ class VideoInput:
             self._note_end(packet)
             if packet.stream.index == self.stream.index:  # `stream_index` is 0 in all that flush a decoder
                 yield packet
+
+    def give_back(self, packets: list[Any]) -> None:
+        """Let the next `packets()` begin with these, the first that were read: a pipe or camera may open only once."""
+        self.stream.codec_context.flush_buffers()
+        self._given_back = [packet for packet in packets if packet.size]
 
     def note_frame(self) -> None:
         """Note that the first picture was decoded, or that a frame is handed out: the source is not silent."""

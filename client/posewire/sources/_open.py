@@ -33,6 +33,8 @@ _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
 _CREDENTIALS = re.compile(
     r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]*@)", re.IGNORECASE
 )
+# Cheap cameras take them as parameters instead.
+_SECRET_PARAMETERS = re.compile(r"(?<=[?&])([^=&#]*(pass|pwd|psw|secret|token|key|auth)[^=&#]*=)[^&#]*", re.IGNORECASE)
 
 
 def open_source(
@@ -96,7 +98,7 @@ def is_camera_number(source: str) -> bool:
 
 def _without_credentials(source: str | Path | int) -> str:
     """An address without credentials, for logs and result files."""
-    return _CREDENTIALS.sub("", str(source))
+    return _SECRET_PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", str(source)))
 
 
 def _from_system(
@@ -114,19 +116,24 @@ def _from_system(
         _refuse_packets(codec, str(source), "is a folder of pictures")
         return FolderSource(source, fps=fps, max_frames=max_frames)
 
-    def video() -> VideoInput:
-        return _video(source, live=live, timeout_s=timeout_s, options=options)
-
-    if codec in ("jpeg", "png", "raw"):
-        return _closing_on_error(video(), VideoSource, max_frames)
+    video = _video(source, live=live, timeout_s=timeout_s, options=options)
     try:
-        packets = _closing_on_error(video(), PacketSource, max_frames)
+        return _read_as(codec, video, max_frames)
+    except BaseException:
+        video.close()
+        raise
+
+
+def _read_as(codec: Codec, video: VideoInput, max_frames: int | None) -> Source:
+    if codec in ("jpeg", "png", "raw"):
+        return VideoSource(video, max_frames=max_frames)
+    try:
+        packets = PacketSource(video, max_frames=max_frames)
     except UnsendableError:
         if codec != "passthrough":
             raise
-        return _closing_on_error(video(), VideoSource, max_frames)
+        return VideoSource(video, max_frames=max_frames)
     if codec not in ("passthrough", packets.codec):
-        packets.close()
         raise SourceError(f"{packets.name} is {packets.codec}, not {codec}; use codec='{packets.codec}' or 'jpeg'")
     return packets
 
@@ -184,13 +191,3 @@ def _from_program(
 def _refuse_packets(codec: Codec, name: str, what: str) -> None:
     if codec in ("h264", "h265"):
         raise SourceError(f"{name} {what} and holds no {codec} packets; use codec='jpeg', 'png' or 'raw'")
-
-
-def _closing_on_error(
-    video: VideoInput, kind: type[VideoSource] | type[PacketSource], max_frames: int | None
-) -> VideoSource | PacketSource:
-    try:
-        return kind(video, max_frames=max_frames)
-    except BaseException:
-        video.close()
-        raise

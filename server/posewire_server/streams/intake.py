@@ -218,12 +218,14 @@ class Intake:
             if not item.has_failed:
                 self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
             with self._announce():
-                outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
+                # A stream that is broken off keeps its place until then: else its successors would pile up in front of
+                # the threads.
+                outcomes, ran_ms = await self._decoders.run_to_end(partial(self._feed, item.key, item.data))
                 # A decoder may keep frames for long, until more units arrive, as it does with B-frames.
                 self._outbox.accounts.in_decoder = len(self._in_decoder) - len(outcomes)
                 await self._pass_on(outcomes, ran_ms)
         self._outbox.accounts.in_decoder = 0
-        await self._pass_on(await self._decoders.run(self._flush), 0.0)
+        await self._pass_on(await self._decoders.run_to_end(self._flush), 0.0)
         self.ready.close()
 
     def drain(self) -> None:

@@ -72,6 +72,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._openings = Openings(config.limits)
         self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, shared.decoding)
         self._open: dict[str, Progress] = {}  # by stream id
+        self._version = metadata.version("posewire")  # reads files, which takes longer than the rest of the answer
 
     # -- Track ---------------------------------------------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         """See pose_tracking_service.proto."""
         networks = self._shared.pipeline.networks
         return pose_tracking_service_pb2.GetServerInfoResponse(
-            version=metadata.version("posewire"),
+            version=self._version,
             device=networks.device,
             models=models_message(networks.names),
             joint_set=joint_set_message(networks.joint_set),

@@ -7,15 +7,16 @@ import time
 from typing import TypeAlias
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2
+from posewire_server.admission.decoding_shares import DecodingShares
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import ServerConfig
 from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import PICTURE_CODECS
 from posewire_server.errors import LimitReached, PictureTooLarge
 from posewire_server.inference.pipeline import Pipeline
+from posewire_server.wire.peers import caller_key
 from posewire_server.wire.requests import boxes_from, codec_from, raw_size_from, score_threshold_from, wanted_joint_set
 from posewire_server.wire.responses import joint_set_message, people_messages, timings_message
-from posewire_server.workers import Workers
 
 __all__ = ["PictureEstimator"]
 
@@ -33,18 +34,18 @@ class PictureEstimator:
     Args:
         config: of the server.
         pipeline: the networks.
-        decoders: the decoding threads.
+        shares: of the decoding threads.
         decoding: the decoders to use.
     """
 
-    def __init__(self, config: ServerConfig, pipeline: Pipeline, decoders: Workers, decoding: Decoding) -> None:
+    def __init__(self, config: ServerConfig, pipeline: Pipeline, shares: DecodingShares, decoding: Decoding) -> None:
         self._config = config
         self._pipeline = pipeline
-        self._decoders = decoders
+        self._shares = shares
         self._decoding = decoding
         self._may_decode = asyncio.Semaphore(max(1, decoding.threads(config) - 1))
 
-    async def estimate(self, request: _Request, caller: Caller) -> _Response:
+    async def estimate(self, request: _Request, caller: Caller, peer: str) -> _Response:
         """Estimate the poses in a picture that has been admitted (see `Places.for_picture`).
 
         Raises:
@@ -68,12 +69,17 @@ class PictureEstimator:
             )
         if caller.rate is not None and not caller.rate.take():
             raise LimitReached(f"your token allows {caller.rate.per_s:g} frames and pictures a second; send fewer")
-        async with self._may_decode:
-            queue_ms = (time.monotonic() - arrived_s) * 1e3
-            start = time.perf_counter()
-            # A cancelled call keeps its place until then: else its successors would pile up in front of the threads.
-            frame = await self._decoders.run_to_end(lambda: self._decoding.frame(decoder.decode(request.data)))
-            decode_ms = (time.perf_counter() - start) * 1e3
+        who = caller_key(caller.name, peer)
+        with self._shares.of(who):
+            async with self._shares.turn(who), self._may_decode:
+                queue_ms = (time.monotonic() - arrived_s) * 1e3
+                start = time.perf_counter()
+                # A cancelled call keeps its place until then: else its successors would pile up in front of the
+                # threads.
+                frame = await self._shares.decoders.run_to_end(
+                    lambda: self._decoding.frame(decoder.decode(request.data))
+                )
+                decode_ms = (time.perf_counter() - start) * 1e3
         found = await self._pipeline.estimate(
             frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES
         )

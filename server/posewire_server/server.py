@@ -24,6 +24,7 @@ from posewire.v1 import pose_tracking_service_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
 from posewire_server.admission.access import AccessControl
 from posewire_server.admission.awaited_requests import AwaitedRequests
+from posewire_server.admission.decoding_shares import DecodingShares
 from posewire_server.admission.precedence import Precedence
 from posewire_server.admission.tls import server_credentials
 from posewire_server.admission.tokens import TokenFile
@@ -125,6 +126,7 @@ class PoseServer:
         context = StreamContext(
             pipeline=self._pipeline,
             decoders=self._decoders,
+            shares=DecodingShares(self._decoders, decoding.threads(config)),
             limits=config.limits,
             drain=self._drain,
             snapshots=Snapshots(secrets.resume_key, config.resume_lifetime_s),

@@ -16,6 +16,7 @@ from posewire.joints import JOINT_SETS
 from posewire.v1 import pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
 from posewire_server.admission.access import current_caller
+from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.admission.openings import Openings
 from posewire_server.admission.places import Places
 from posewire_server.config import LimitsConfig, ServerConfig
@@ -33,6 +34,7 @@ from posewire_server.streams.stream import StreamContext, TrackStream
 from posewire_server.tracebacks import forget_locals
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
+from posewire_server.wire.peers import caller_key
 from posewire_server.wire.requests import ResumeRequest, StreamSettings, settings_from
 from posewire_server.wire.responses import (
     joint_set_message,
@@ -70,8 +72,9 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
         self._openings = Openings(config.limits)
-        self._pictures = PictureEstimator(config, shared.pipeline, shared.decoders, shared.decoding)
+        self._pictures = PictureEstimator(config, shared.pipeline, shared.shares, shared.decoding)
         self._open: dict[str, Progress] = {}  # by stream id
+        self._version = metadata.version("posewire")  # reads files, which takes longer than the rest of the answer
 
     # -- Track ---------------------------------------------------------------------------------------------------------
 
@@ -95,7 +98,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         # The stream must not keep the last frame that it is resumed with.
         earlier, settings = requested.resume, replace(requested, resume=None)
         del configuration, requested
-        with self.places.for_stream(caller):
+        with self.places.for_stream(caller), self._shared.shares.of(caller_key(caller.name, context.peer())) as share:
             stream_id = current_stream.get()
             session = Session(
                 stream_id,
@@ -103,7 +106,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 FrameClock(may_drop=settings.drop_policy is DropPolicy.LATEST or settings.max_age_ms > 0),
             )
             outbox = Outbox(context.write, self._shared.metrics)
-            stream = TrackStream(session, settings, self._shared, read, outbox, caller)
+            stream = TrackStream(session, settings, self._shared, read, outbox, share, caller)
             log.info(
                 "stream opened",
                 extra=facts(
@@ -117,7 +120,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             self._open[stream_id] = stream.progress
             ending = StreamEnding.BROKEN_OFF  # unless it ends otherwise
             try:
-                resume = await self._resume(session, settings, earlier, limits)
+                resume = await self._resume(session, settings, earlier, share, limits)
                 del earlier
                 await context.send_initial_metadata(())  # else a client that never reads would not learn of the end
                 await self._begin(outbox, self._started(stream_id, settings, resume), limits)
@@ -141,7 +144,12 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 )
 
     async def _resume(
-        self, session: Session, settings: StreamSettings, request: ResumeRequest | None, limits: LimitsConfig
+        self,
+        session: Session,
+        settings: StreamSettings,
+        request: ResumeRequest | None,
+        share: DecodingShare,
+        limits: LimitsConfig,
     ) -> track_pb2.ResumeOutcome:
         if request is None:
             return track_pb2.ResumeOutcome(resumed=False)
@@ -152,7 +160,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             request,
             shared.pipeline.networks.joint_set,
             shared.snapshots,
-            shared.decoders,
+            share,
             limits,
         )
         shared.metrics.resumed(refused=bool(refusal))
@@ -185,10 +193,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: _EstimateRequest, context: _Context
     ) -> _EstimateResponse:
         """See pose_tracking_service.proto."""
-        return await self._answer(context, lambda: self._estimate(request))
+        return await self._answer(context, lambda: self._estimate(request, context))
 
-    async def _estimate(self, request: _EstimateRequest) -> _EstimateResponse:
-        response = await self._pictures.estimate(request, current_caller.get())
+    async def _estimate(self, request: _EstimateRequest, context: _Context) -> _EstimateResponse:
+        response = await self._pictures.estimate(request, current_caller.get(), context.peer())
         self._shared.metrics.picture_answered()
         return response
 
@@ -200,7 +208,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         """See pose_tracking_service.proto."""
         networks = self._shared.pipeline.networks
         return pose_tracking_service_pb2.GetServerInfoResponse(
-            version=metadata.version("posewire"),
+            version=self._version,
             device=networks.device,
             models=models_message(networks.names),
             joint_set=joint_set_message(networks.joint_set),

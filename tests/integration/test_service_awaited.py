@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import metadata
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from posewire import __version__
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_server.admission import awaited_requests
@@ -50,6 +52,14 @@ async def _failure(call: Any) -> grpc.aio.AioRpcError:
 async def _until_in_work(server: PoseServer, pictures: int) -> None:
     while server.service.places.pictures != pictures:  # noqa: ASYNC110  nobody tells
         await asyncio.sleep(0.01)
+
+
+async def test_asking_for_the_server_reads_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would hold up the event loop, and with it all streams."""
+    async with _called() as (_, channel):
+        monkeypatch.delattr(metadata, "version")
+        info = await PoseTrackingServiceStub(channel).GetServerInfo(pose_tracking_service_pb2.GetServerInfoRequest())
+        assert info.version == __version__
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from posewire.v1 import pose_pb2, settings_pb2
-from posewire.v1.pose_tracking_service_pb2 import EstimatePosesRequest
+from posewire.v1.pose_tracking_service_pb2 import EstimatePosesRequest, GetServerInfoRequest
 from posewire_models.frames import Frame
 from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import Codec, PictureDecoder
@@ -142,6 +142,50 @@ async def test_pictures_leave_a_decoding_thread_to_the_streams(monkeypatch: pyte
     finally:
         go.set()
         await server.stop()
+
+
+@pytest.mark.parametrize("resumes", [False, True], ids=["frame", "last frame of an earlier stream"])
+async def test_a_stream_keeps_its_place_while_its_picture_is_decoded(
+    resumes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a client that breaks off its streams would queue any number of pictures."""
+    begun, go = threading.Event(), threading.Event()
+    decode = PictureDecoder.decode
+    data, slow = jpeg(picture()), png(picture())
+
+    def slowly(self: PictureDecoder, data: bytes) -> Any:
+        if data == slow:
+            begun.set()
+            go.wait(30)
+            data = jpeg(picture())
+        return decode(self, data)
+
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        earlier = TrackClient(stub)
+        await earlier.open(drop_policy=ALL)
+        await earlier.send(0, data)
+        token = (await earlier.finish()).token
+        monkeypatch.setattr(PictureDecoder, "decode", slowly)
+        try:
+            client = TrackClient(stub)
+            if resumes:
+                await client.configure(
+                    settings_pb2.StreamConfig(
+                        codec=pose_pb2.CODEC_JPEG, drop_policy=ALL, resume={"token": token, "last_frame": slow}
+                    )
+                )
+            else:
+                await client.open(drop_policy=ALL)
+                await client.send(0, slow)
+            await _until(begun.is_set)
+            client.call.cancel()
+            for _ in range(10):
+                assert (await stub.GetServerInfo(GetServerInfoRequest())).active_streams == 1
+        finally:
+            go.set()
+        info = await stub.GetServerInfo(GetServerInfoRequest())
+        while info.active_streams > 0:
+            info = await stub.GetServerInfo(GetServerInfoRequest())
 
 
 def _memory_mb() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,12 +21,13 @@ from posewire_server.admission import tls
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
+from posewire_server.decoding.decoders import PictureDecoder
 from posewire_server.server import PoseServer, running_server
 from tests.integration.certificates import Authority, Identity
 from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.integration.test_service_errors import details
-from tests.server.stand_ins import jpeg, networks, picture
+from tests.server.stand_ins import jpeg, networks, picture, png
 
 if TYPE_CHECKING:
     from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
@@ -278,6 +280,48 @@ async def test_calls_without_a_token_are_counted_all_and_logged_once(
     assert len(vars(line)["posewire_facts"]["method"]) == 100
     count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "unauthenticated"})
     assert count == 20
+
+
+@pytest.mark.parametrize("pictures", [0, 1], ids=["streams", "streams and a picture"])
+async def test_one_token_leaves_a_decoding_thread_to_the_others(
+    pictures: int, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, over = threading.Event(), threading.Event(), threading.Event()
+    decode = PictureDecoder.decode
+    data, slow = jpeg(picture()), png(picture())
+
+    def slowly(self: PictureDecoder, data: bytes) -> Any:
+        if data == slow:
+            begun.set()
+            go.wait(30)
+            over.set()
+        return decode(self, data)
+
+    monkeypatch.setattr(PictureDecoder, "decode", slowly)
+    server = await PoseServer.start(server_config(security=tokens.security, decode_threads=2), networks())
+    try:
+        async with connected(server.address) as stub:
+            client = _TokenClient(stub, tokens.metadata("door"))
+            await client.open(drop_policy=ALL)
+            slow_picture = Pictures(codec=pose_pb2.CODEC_PNG, data=slow)
+            calls = [stub.EstimatePoses(slow_picture, metadata=tokens.metadata("yard")) for _ in range(pictures)]
+            while server.service.places.pictures < pictures:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.01)
+            for _ in range(2):
+                other = _TokenClient(stub, tokens.metadata("yard"))
+                await other.open(pose_pb2.CODEC_PNG, drop_policy=ALL)
+                await other.send(0, slow)
+                calls.append(other.call)
+            assert await asyncio.to_thread(begun.wait, 30)
+            await client.send(0, data)
+            await client.read_until("tracked")
+            assert not over.is_set()
+            go.set()
+            for call in (client.call, *calls):
+                call.cancel()
+    finally:
+        go.set()
+        await server.stop()
 
 
 async def test_reflection_needs_a_token_and_health_does_not(tokens: Tokens) -> None:

@@ -10,7 +10,7 @@ from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import LimitReached
-from posewire_server.wire.peers import host_of
+from posewire_server.wire.peers import caller_key
 
 __all__ = ["Openings"]
 
@@ -47,7 +47,7 @@ class Openings:
         Raises:
             LimitReached: the wait would be too long.
         """
-        rate = self._rate(f"token:{caller.name}" if caller.name else host_of(peer))
+        rate = self._rate(caller_key(caller.name, peer))
         if rate.wait_s > _MOST_WAIT_S:
             raise LimitReached(
                 f"streams are opened too often: more than {self._per_s:g} a second (limits.max_openings_per_s); keep "

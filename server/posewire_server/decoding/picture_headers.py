@@ -24,8 +24,9 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASELINE = 0xC0
 _ADOBE = b"Adobe"  # its marker may say that the colours are not YCbCr
 
-# Each scan of a progressive JPEG decodes all pixels again; encoders write about ten scans.
-_MAX_SCANS = 100
+# Each scan of a progressive JPEG decodes all pixels again, also if it takes only a few bytes; encoders write about ten
+# scans.
+_MAX_SCANS = 20
 # A few per scan, and metadata in pieces of 64 kB.
 _MAX_SEGMENTS = 5_000
 # Compressed chunks of a PNG besides its picture, each of which a decoder may unpack to megabytes; programs write one or

@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
+from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.admission.precedence import Step, Turn, at_once
 from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.reading_pace import ReadingPace
@@ -32,7 +33,6 @@ from posewire_server.streams.inbox import DropPolicy, DropReason, Inbox
 from posewire_server.streams.outbox import FrameId, Outbox
 from posewire_server.tracking import MOST_ELAPSED, Boxes
 from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s
-from posewire_server.workers import Workers
 
 __all__ = ["Intake", "ReadyFrame"]
 
@@ -85,7 +85,7 @@ class Intake:
         settings: what the client chose.
         limits: what the server accepts.
         read: the next request; None after the client's half-close.
-        decoders: the decoding threads.
+        decoders: the share of the decoding threads.
         outbox: for frames that fail or are dropped.
         announce: context entered while a frame is being decoded, see `Pipeline.approaching`.
         clock: of the stream.
@@ -103,7 +103,7 @@ class Intake:
         settings: StreamSettings,
         limits: LimitsConfig,
         read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
-        decoders: Workers,
+        decoders: DecodingShare,
         outbox: Outbox,
         announce: Callable[[], AbstractContextManager[None]],
         clock: FrameClock,
@@ -220,12 +220,14 @@ class Intake:
             if not item.has_failed:
                 self._in_decoder[item.key] = item, (time.monotonic() - item.arrived_s) * 1e3
             with self._announce():
-                outcomes, ran_ms = await self._decoders.run(partial(self._feed, item.key, item.data))
+                # A stream that is broken off keeps its place until then: else its successors would pile up in front of
+                # the threads.
+                outcomes, ran_ms = await self._decoders.run_to_end(partial(self._feed, item.key, item.data))
                 # A decoder may keep frames for long, until more units arrive, as it does with B-frames.
                 self._outbox.accounts.in_decoder = len(self._in_decoder) - len(outcomes)
                 await self._pass_on(outcomes, ran_ms)
         self._outbox.accounts.in_decoder = 0
-        await self._pass_on(await self._decoders.run(self._flush), 0.0)
+        await self._pass_on(await self._decoders.run_to_end(self._flush), 0.0)
         self.ready.close()
 
     def drain(self) -> None:

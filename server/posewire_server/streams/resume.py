@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from posewire.joints import JointSet
 from posewire_models.frames import Frame
+from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import RAW_CODECS, VIDEO_CODECS, PictureDecoder
 from posewire_server.errors import FrameError, ServiceError, WrongSize
 from posewire_server.streams.session import Session
 from posewire_server.streams.snapshots import Snapshot, Snapshots, TokenRefused
 from posewire_server.wire.requests import ResumeRequest, StreamSettings
-from posewire_server.workers import Workers
 
 __all__ = ["continue_session", "snapshot_of"]
 
@@ -42,7 +42,7 @@ async def continue_session(
     request: ResumeRequest,
     joint_set: JointSet,
     snapshots: Snapshots,
-    decoders: Workers,
+    decoders: DecodingShare,
     limits: LimitsConfig,
 ) -> str:
     """Restore the state of an earlier session into a new one.
@@ -64,7 +64,7 @@ async def continue_session(
         session.clock.resume(snapshot.interval_s)
     if request.last_frame and snapshot.frame_size is not None:
         try:
-            frame = await decoders.run(lambda: _last_frame(request, settings, snapshot, limits))
+            frame = await decoders.run_to_end(lambda: _last_frame(request, settings, snapshot, limits))
         except ServiceError as error:
             log.warning("the last frame of a resumed stream cannot be used: %s", error)
         else:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from posewire.v1 import pose_pb2, track_pb2
+from posewire_server.admission.decoding_shares import DecodingShare, DecodingShares
 from posewire_server.admission.precedence import Precedence
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
@@ -57,6 +58,7 @@ class StreamContext:
     Attributes:
         pipeline: the networks.
         decoders: the decoding threads.
+        shares: of the callers in them.
         limits: what the server accepts.
         drain: set when the server is about to stop.
         snapshots: issues resume tokens.
@@ -68,6 +70,7 @@ class StreamContext:
 
     pipeline: Pipeline
     decoders: Workers
+    shares: DecodingShares
     limits: LimitsConfig
     drain: DrainSignal
     snapshots: Snapshots
@@ -86,6 +89,7 @@ class TrackStream:
         context: what all streams share.
         read: the next request; None after the client's half-close.
         outbox: sends the responses.
+        share: of the decoding threads.
         caller: who opened the stream.
 
     Attributes:
@@ -99,6 +103,7 @@ class TrackStream:
         context: StreamContext,
         read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
         outbox: Outbox,
+        share: DecodingShare,
         caller: Caller,
     ) -> None:
         self._session = session
@@ -116,7 +121,7 @@ class TrackStream:
             settings,
             limits,
             read,
-            context.decoders,
+            share,
             outbox,
             announce=self._announce,
             clock=session.clock,

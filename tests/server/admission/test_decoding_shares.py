@@ -81,11 +81,15 @@ async def test_callers_take_turns_at_a_single_thread(threads: Threads) -> None:
 
 @pytest.mark.parametrize("threads", [1], indirect=True)
 async def test_those_who_are_cancelled_while_they_wait_hold_up_nobody(threads: Threads) -> None:
-    with threads.shares.of("many") as many, threads.shares.of("one"):
+    """Nor do they leave a turn that they never had."""
+    with threads.shares.of("many") as many, threads.shares.of("one") as one:
         first, given_up, last = (threads.queue(many, name) for name in ("first", "given up", "last"))
         await threads.until_taken(1)
         given_up.cancel()
+        await asyncio.wait({given_up})
+        other = threads.queue(one, "one")
+        await asyncio.sleep(0)
         first.cancel()
         threads.go.set()
-        await last
-        assert threads.order == ["first", "last"]
+        await asyncio.gather(other, last)
+        assert threads.order == ["first", "one", "last"]

@@ -134,7 +134,7 @@ class StreamSettings:
 
     Attributes:
         codec: how frames are sent. `jpeg`, `png` and `raw` are encoded by the client; `h264` and `h265` send the
-            source's own packets unchanged; `passthrough` does that if the source allows it, and sends JPEG otherwise.
+            source's own packets; `passthrough` does that if the source allows it, and sends JPEG otherwise.
         jpeg_quality: 1..100.
         tracker: settings of the tracker.
         drop_policy: `latest`: the newest frame wins and older ones are dropped; `all`: every frame is processed, and a

@@ -59,7 +59,7 @@ def open_source(
         source: a path; a camera's number (also as text, if no file has that name) or device; an address with `://`;
             a folder; an iterable of `(h, w, 3)` uint8 RGB arrays or `SourceFrame`s, which may be asynchronous; or a
             `Source`, which is returned.
-        codec: `h264` or `h265`: unchanged packets; `passthrough`: packets if possible, else pictures; all others:
+        codec: `h264` or `h265`: its own packets; `passthrough`: packets if possible, else pictures; all others:
             pictures.
         fps: frame rate of folders and arrays.
         live: whether frames arrive in real time and cannot wait. None: true for cameras, RTSP and the like, and

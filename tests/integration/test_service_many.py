@@ -6,11 +6,9 @@ import asyncio
 import gc
 import logging
 import os
-import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -19,13 +17,12 @@ import pytest
 from posewire.v1 import pose_pb2, settings_pb2
 from posewire.v1.pose_tracking_service_pb2 import EstimatePosesRequest, GetServerInfoRequest
 from posewire_models.frames import Frame
-from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import Codec, PictureDecoder
 from posewire_server.decoding.video import VideoDecoder
 from posewire_server.server import PoseServer, running_server
 from posewire_server.streams.session import Session
 from tests.integration.service_calls import ALL, LATEST, Answers, TrackClient, connected, server_config
-from tests.server.stand_ins import ShyPose, jpeg, networks, picture, png
+from tests.server.stand_ins import HeldDecoding, ShyPose, jpeg, networks, picture, png
 from tests.server.videos import encode
 
 
@@ -108,25 +105,14 @@ async def test_a_client_that_does_not_read_is_held_back_and_holds_nobody_up() ->
 
 
 async def test_pictures_leave_a_decoding_thread_to_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go = threading.Event(), threading.Event()
-
-    class Slow:
-        def decode(self, data: bytes) -> Any:
-            begun.set()
-            go.wait(30)
-            return picture()
-
-    monkeypatch.setattr(
-        Decoding,
-        "picture_decoder",
-        lambda _, codec, *rest: Slow() if codec is Codec.PNG else PictureDecoder(codec, *rest),
-    )
+    slow = png(picture())
+    decoding = HeldDecoding(monkeypatch, slow)
     server = await PoseServer.start(server_config(decode_threads=2), networks())
     try:
         async with connected(server.address) as stub:
-            request = EstimatePosesRequest(codec=pose_pb2.CODEC_PNG, data=png(picture()))
+            request = EstimatePosesRequest(codec=pose_pb2.CODEC_PNG, data=slow)
             given_up = [stub.EstimatePoses(request) for _ in range(3)]
-            await _until(lambda: server.service.places.pictures == 3 and begun.is_set())
+            await _until(lambda: server.service.places.pictures == 3 and decoding.begun.is_set())
             for call in given_up:
                 call.cancel()
             await _until(lambda: server.service.places.pictures < 3)
@@ -137,10 +123,10 @@ async def test_pictures_leave_a_decoding_thread_to_the_streams(monkeypatch: pyte
             await client.send(0, jpeg(picture()))
             assert (await client.finish()).tracked.keys() == {0}
             assert server.service.places.pictures == 9
-            go.set()
+            decoding.go.set()
             assert len(await asyncio.gather(*asked)) == 8
     finally:
-        go.set()
+        decoding.go.set()
         await server.stop()
 
 
@@ -149,23 +135,13 @@ async def test_a_stream_keeps_its_place_while_its_picture_is_decoded(
     resumes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a client that breaks off its streams would queue any number of pictures."""
-    begun, go = threading.Event(), threading.Event()
-    decode = PictureDecoder.decode
-    data, slow = jpeg(picture()), png(picture())
-
-    def slowly(self: PictureDecoder, data: bytes) -> Any:
-        if data == slow:
-            begun.set()
-            go.wait(30)
-            data = jpeg(picture())
-        return decode(self, data)
-
+    slow = jpeg(picture(1))
     async with running_server(server_config(), networks()) as address, connected(address) as stub:
         earlier = TrackClient(stub)
         await earlier.open(drop_policy=ALL)
-        await earlier.send(0, data)
+        await earlier.send(0, jpeg(picture()))
         token = (await earlier.finish()).token
-        monkeypatch.setattr(PictureDecoder, "decode", slowly)
+        decoding = HeldDecoding(monkeypatch, slow)
         try:
             client = TrackClient(stub)
             if resumes:
@@ -177,12 +153,12 @@ async def test_a_stream_keeps_its_place_while_its_picture_is_decoded(
             else:
                 await client.open(drop_policy=ALL)
                 await client.send(0, slow)
-            await _until(begun.is_set)
+            await _until(decoding.begun.is_set)
             client.call.cancel()
             for _ in range(10):
                 assert (await stub.GetServerInfo(GetServerInfoRequest())).active_streams == 1
         finally:
-            go.set()
+            decoding.go.set()
         info = await stub.GetServerInfo(GetServerInfoRequest())
         while info.active_streams > 0:
             info = await stub.GetServerInfo(GetServerInfoRequest())

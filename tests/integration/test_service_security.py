@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,13 +20,12 @@ from posewire_server.admission import tls
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
-from posewire_server.decoding.decoders import PictureDecoder
 from posewire_server.server import PoseServer, running_server
 from tests.integration.certificates import Authority, Identity
 from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import ALL, LATEST, TrackClient, connected, server_config
 from tests.integration.test_service_errors import details
-from tests.server.stand_ins import jpeg, networks, picture, png
+from tests.server.stand_ins import HeldDecoding, jpeg, networks, picture, png
 
 if TYPE_CHECKING:
     from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceAsyncStub
@@ -286,18 +284,8 @@ async def test_calls_without_a_token_are_counted_all_and_logged_once(
 async def test_one_token_leaves_a_decoding_thread_to_the_others(
     pictures: int, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go, over = threading.Event(), threading.Event(), threading.Event()
-    decode = PictureDecoder.decode
-    data, slow = jpeg(picture()), png(picture())
-
-    def slowly(self: PictureDecoder, data: bytes) -> Any:
-        if data == slow:
-            begun.set()
-            go.wait(30)
-            over.set()
-        return decode(self, data)
-
-    monkeypatch.setattr(PictureDecoder, "decode", slowly)
+    slow = png(picture())
+    decoding = HeldDecoding(monkeypatch, slow)
     server = await PoseServer.start(server_config(security=tokens.security, decode_threads=2), networks())
     try:
         async with connected(server.address) as stub:
@@ -312,15 +300,15 @@ async def test_one_token_leaves_a_decoding_thread_to_the_others(
                 await other.open(pose_pb2.CODEC_PNG, drop_policy=ALL)
                 await other.send(0, slow)
                 calls.append(other.call)
-            assert await asyncio.to_thread(begun.wait, 30)
-            await client.send(0, data)
+            assert await asyncio.to_thread(decoding.begun.wait, 30)
+            await client.send(0, jpeg(picture()))
             await client.read_until("tracked")
-            assert not over.is_set()
-            go.set()
+            assert not decoding.over.is_set()
+            decoding.go.set()
             for call in (client.call, *calls):
                 call.cancel()
     finally:
-        go.set()
+        decoding.go.set()
         await server.stop()
 
 

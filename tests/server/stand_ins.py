@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from posewire.joints import COCO17
 from posewire_models.flow_estimators import StillFlow
 from posewire_models.frames import Detections, Frame
+from posewire_server.decoding.decoders import PictureDecoder
 from posewire_server.inference.networks import ModelNames, Networks
 
 Floats = npt.NDArray[np.float32]
@@ -87,6 +90,29 @@ class BlueShyPose(GridPose):
         if any(frame.pixels[0, 0, 2] > 200 > frame.pixels[0, 0, 0] for frame in frames):
             raise RuntimeError("blue corner")
         return super().__call__(frames, boxes)
+
+
+class HeldDecoding:
+    """From now on, one picture is decoded only when the test lets it go.
+
+    Attributes:
+        begun: a thread has begun to decode it.
+        go: lets it go.
+        over: a thread has been let go.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, held: bytes) -> None:
+        self.begun, self.go, self.over = threading.Event(), threading.Event(), threading.Event()
+        decode = PictureDecoder.decode
+
+        def decode_held(decoder: PictureDecoder, data: bytes) -> Any:
+            if data == held:
+                self.begun.set()
+                self.go.wait(30)
+                self.over.set()
+            return decode(decoder, data)
+
+        patch.setattr(PictureDecoder, "decode", decode_held)
 
 
 def networks(*, detector: object = "rectangles", pose: object | None = None) -> Networks:

@@ -7,6 +7,7 @@ import time
 from typing import TypeAlias
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2
+from posewire_models.frames import Frame
 from posewire_server.admission.decoding_shares import DecodingShares
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import ServerConfig
@@ -69,17 +70,19 @@ class PictureEstimator:
             )
         if caller.rate is not None and not caller.rate.take():
             raise LimitReached(f"your token allows {caller.rate.per_s:g} frames and pictures a second; send fewer")
-        who = caller_key(caller.name, peer)
-        with self._shares.of(who):
-            async with self._shares.turn(who), self._may_decode:
-                queue_ms = (time.monotonic() - arrived_s) * 1e3
-                start = time.perf_counter()
+
+        def decode() -> tuple[Frame, float, float]:
+            """On a decoding thread; with the frame, when this began and how long it took."""
+            began_s = time.monotonic()
+            frame = self._decoding.frame(decoder.decode(request.data))
+            return frame, began_s, (time.monotonic() - began_s) * 1e3
+
+        with self._shares.of(caller_key(caller.name, peer)) as share:
+            async with self._may_decode:
                 # A cancelled call keeps its place until then: else its successors would pile up in front of the
                 # threads.
-                frame = await self._shares.decoders.run_to_end(
-                    lambda: self._decoding.frame(decoder.decode(request.data))
-                )
-                decode_ms = (time.perf_counter() - start) * 1e3
+                frame, began_s, decode_ms = await share.run_to_end(decode)
+        queue_ms = (began_s - arrived_s) * 1e3
         found = await self._pipeline.estimate(
             frame, given, box_score_threshold=threshold, max_people=tracker.max_people, stream=_PICTURES
         )

@@ -312,6 +312,36 @@ async def test_one_token_leaves_a_decoding_thread_to_the_others(
         await server.stop()
 
 
+async def test_a_picture_that_waits_for_those_of_others_holds_up_no_stream(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = png(picture()), jpeg(picture())
+    decoding = HeldDecoding(monkeypatch, slow)
+    server = await PoseServer.start(server_config(security=tokens.security, decode_threads=2), networks())
+    try:
+        async with connected(server.address) as stub:
+            client = _TokenClient(stub, tokens.metadata("door"))
+            await client.open(drop_policy=ALL)
+            of_others = stub.EstimatePoses(
+                Pictures(codec=pose_pb2.CODEC_PNG, data=slow), metadata=tokens.metadata("yard")
+            )
+            assert await asyncio.to_thread(decoding.begun.wait, 30)
+            waiting = stub.EstimatePoses(
+                Pictures(codec=pose_pb2.CODEC_JPEG, data=quick), metadata=tokens.metadata("door")
+            )
+            while server.service.places.pictures < 2:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.01)
+            await client.send(0, quick)
+            await client.read_until("tracked")
+            assert not waiting.done()
+            decoding.go.set()
+            await asyncio.gather(of_others, waiting)
+            client.call.cancel()
+    finally:
+        decoding.go.set()
+        await server.stop()
+
+
 async def test_reflection_needs_a_token_and_health_does_not(tokens: Tokens) -> None:
     async with (
         running_server(server_config(security=tokens.security), networks()) as address,

@@ -79,17 +79,17 @@ def error_from_status(
     # The server's message says what to do; the SDK's remedies are for failures without one.
     words = error.details() or code.name
     words += "".join(f"; {each.field}: {each.description}" for each in violations if each.description not in words)
+    untrusted = next((remedy for said, remedy in _UNTRUSTED.items() if said in words), "")
     if kind is ConnectionFailed and not reason:
+        if not untrusted and (setting := proxy_setting(address)):
+            words += f"; {setting} names a proxy, which is used unless no_proxy lists the server's host"
         message = f"{doing}: no posewire server can be reached at {address} ({words})"
     else:
         message = f"{doing} at {address}: {words} [{code.name}]"
     if kind in _REMEDIES and not reason:
-        untrusted = next((remedy for said, remedy in _UNTRUSTED.items() if said in words), "")
         message = f"{message}; {untrusted or _REMEDIES[kind]}"
         if is_anonymous and kind is ConnectionFailed and not untrusted and _NOBODY_LISTENS not in words:
             message += ", or wants this client's certificate (TlsSettings(cert=, key=); --cert, --key)"
-        if kind is ConnectionFailed and not untrusted and (setting := proxy_setting(address)):
-            message += f"; {setting} names a proxy, which is used unless no_proxy lists the server's host"
     if code is grpc.StatusCode.UNAUTHENTICATED:
         message += "; the token is what token= says (--token-file, POSEWIRE_TOKEN)"
     return kind(message, code=code.name, reason=reason, violations=violations)

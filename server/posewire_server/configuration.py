@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from posewire.small_files import read_small_file
+from posewire.small_files import read_small_text
 from posewire_server.config import ServerConfig
 
 __all__ = ["ENVIRONMENT_PREFIX", "ConfigError", "load_config", "setting_names"]
@@ -90,7 +90,7 @@ def _fields(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _from_file(file: Path) -> dict[str, _Given]:
     try:
-        table = tomllib.loads(read_small_file(file).decode("utf-8-sig"))  # editors on Windows begin files with a mark
+        table = tomllib.loads(read_small_text(file))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # also for numbers that are too long and nesting that is too deep

@@ -16,7 +16,7 @@ import typer
 
 from posewire.cli.failures import UsageError, expected_failures
 from posewire.os_errors import reason_of
-from posewire.small_files import read_small_file
+from posewire.small_files import read_small_text
 
 if typing.TYPE_CHECKING:
     from posewire import AsyncClient, Client
@@ -171,7 +171,7 @@ def _read_token(file: Path | None) -> str:
     if file is None:
         return ""
     try:
-        token = read_small_file(file).decode("utf-8-sig").strip()
+        token = read_small_text(file).strip()
     except (OSError, ValueError) as error:
         raise UsageError(f"the token file {file} cannot be read: {reason_of(error)}") from error
     if not token:

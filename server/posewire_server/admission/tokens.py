@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from posewire.os_errors import reason_of
-from posewire.small_files import read_small_file
+from posewire.small_files import read_small_text
 from posewire_server.admission.rates import RateLimit
 from posewire_server.config import LEAST_FRAME_PIXELS, LimitsConfig
 from posewire_server.errors import NotAuthenticated
@@ -256,7 +256,7 @@ def _digest(token: str) -> str:
 def _read(file: Path) -> dict[str, TokenGrant]:
     """The grants in a token file, by hash."""
     try:
-        lines = read_small_file(file).decode("utf-8-sig").splitlines()  # editors on Windows begin files with a mark
+        lines = read_small_text(file).splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"the token file {file} is not UTF-8 text") from error
     except ValueError as error:

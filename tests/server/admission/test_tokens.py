@@ -157,11 +157,11 @@ def test_a_changed_file_that_cannot_be_read_is_read_later(
     tokens = TokenFile(_file(tmp_path, withdrawn_line, line))
     _file(tmp_path, line)
 
-    def unreadable(_: Path) -> bytes:
+    def unreadable(_: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tokens_module, "read_small_file", unreadable)
+        patch.setattr(tokens_module, "read_small_text", unreadable)
         for _ in range(3):
             assert tokens.caller_of(f"Bearer {withdrawn}").name == "first"
     assert caplog.text.count(f"the tokens stay as they were: {tmp_path / 'tokens'}: Permission denied") == 1
@@ -177,12 +177,12 @@ def test_a_file_that_goes_while_it_is_read_leaves_the_tokens_as_they_were(
     tokens = TokenFile(file)
     file.write_text("")
 
-    def read_and_gone(path: Path) -> bytes:
+    def read_and_gone(path: Path) -> str:
         path.unlink()
-        return b""
+        return ""
 
     with monkeypatch.context() as patch:
-        patch.setattr(tokens_module, "read_small_file", read_and_gone)
+        patch.setattr(tokens_module, "read_small_text", read_and_gone)
         assert tokens.caller_of(f"Bearer {token}").name == "door"
 
 

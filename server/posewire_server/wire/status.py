@@ -19,24 +19,24 @@ ERROR_DOMAIN = "posewire"
 
 log = logging.getLogger(__name__)
 
-# Exception, status code, machine-readable reason (google.rpc.ErrorInfo). The first match counts.
-_STATUS: tuple[tuple[type[errors.ServiceError], grpc.StatusCode, str], ...] = (
-    (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-    (errors.OutOfOrder, grpc.StatusCode.FAILED_PRECONDITION, "OUT_OF_ORDER"),
-    (errors.DetectorMissing, grpc.StatusCode.FAILED_PRECONDITION, "DETECTOR_MISSING"),
-    (errors.NotAuthenticated, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
-    (errors.NotPermitted, grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED"),
-    (errors.Stalled, grpc.StatusCode.DEADLINE_EXCEEDED, "STALLED"),
-    (errors.LimitReached, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
-    (errors.ServerDraining, grpc.StatusCode.UNAVAILABLE, "DRAINING"),
-    (errors.Undecodable, grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE"),
-    (errors.PictureTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE"),
-    (errors.WrongSize, grpc.StatusCode.INVALID_ARGUMENT, "WRONG_SIZE"),
-    (errors.BadBoxes, grpc.StatusCode.INVALID_ARGUMENT, "BAD_BOXES"),
-    (errors.BadNumber, grpc.StatusCode.INVALID_ARGUMENT, "BAD_NUMBER"),
-    (errors.BadElapsed, grpc.StatusCode.INVALID_ARGUMENT, "BAD_ELAPSED"),
-    (errors.InferenceFailed, grpc.StatusCode.INTERNAL, "INFERENCE"),
-)
+# Status code and machine-readable reason (google.rpc.ErrorInfo) of each exception.
+_STATUS: dict[type[errors.ServiceError], tuple[grpc.StatusCode, str]] = {
+    errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    errors.OutOfOrder: (grpc.StatusCode.FAILED_PRECONDITION, "OUT_OF_ORDER"),
+    errors.DetectorMissing: (grpc.StatusCode.FAILED_PRECONDITION, "DETECTOR_MISSING"),
+    errors.NotAuthenticated: (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    errors.NotPermitted: (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED"),
+    errors.Stalled: (grpc.StatusCode.DEADLINE_EXCEEDED, "STALLED"),
+    errors.LimitReached: (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
+    errors.ServerDraining: (grpc.StatusCode.UNAVAILABLE, "DRAINING"),
+    errors.Undecodable: (grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE"),
+    errors.PictureTooLarge: (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE"),
+    errors.WrongSize: (grpc.StatusCode.INVALID_ARGUMENT, "WRONG_SIZE"),
+    errors.BadBoxes: (grpc.StatusCode.INVALID_ARGUMENT, "BAD_BOXES"),
+    errors.BadNumber: (grpc.StatusCode.INVALID_ARGUMENT, "BAD_NUMBER"),
+    errors.BadElapsed: (grpc.StatusCode.INVALID_ARGUMENT, "BAD_ELAPSED"),
+    errors.InferenceFailed: (grpc.StatusCode.INTERNAL, "INFERENCE"),
+}
 
 _FAILURES: dict[type[errors.FrameError], track_pb2.FailureReason.ValueType] = {
     errors.Undecodable: track_pb2.FAILURE_REASON_UNDECODABLE,
@@ -56,12 +56,12 @@ def failure_reason(error: errors.FrameError) -> track_pb2.FailureReason.ValueTyp
 
 def error_reason(error: errors.ServiceError) -> str:
     """The machine-readable reason of an error, as in google.rpc.ErrorInfo."""
-    return _lookup(error)[1]
+    return _STATUS[type(error)][1]
 
 
 def to_status(error: errors.ServiceError) -> Any:
     """The `grpc.Status` of an error, with google.rpc details: ErrorInfo, and BadRequest if a field is at fault."""
-    code, reason = _lookup(error)
+    code, reason = _STATUS[type(error)]
     details = [error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN)]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
@@ -83,7 +83,3 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
         await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause")
     status = to_status(error)
     await context.abort(status.code, status.details, status.trailing_metadata)
-
-
-def _lookup(error: errors.ServiceError) -> tuple[grpc.StatusCode, str]:
-    return next((code, reason) for kind, code, reason in _STATUS if isinstance(error, kind))

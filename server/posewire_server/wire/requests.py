@@ -221,12 +221,12 @@ def score_threshold_from(request: pose_tracking_service_pb2.EstimatePosesRequest
 def _tracker_from(
     message: settings_pb2.TrackerSettings, defaults: TrackerConfig, limits: LimitsConfig
 ) -> TrackerConfig:
-    given: dict[str, object] = {}
-    for field in dataclasses.fields(TrackerConfig):
-        if message.HasField(field.name):  # type: ignore[arg-type]  # the message has the same fields as the class
-            given[field.name] = getattr(message, field.name)
+    given: dict[str, object] = {
+        field.name: getattr(message, field.name)
+        for field in dataclasses.fields(TrackerConfig)  # the message has the same ones
+        if field.name != "similarity" and message.HasField(field.name)  # type: ignore[arg-type]
+    }
     similarity = message.similarity
-    given.pop("similarity", None)
     if similarity != settings_pb2.SIMILARITY_UNSPECIFIED:
         if similarity not in SIMILARITIES:
             known = ", ".join(f"{settings_pb2.Similarity.Name(known)} ({known})" for known in SIMILARITIES)

@@ -7,11 +7,12 @@ import logging
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from posewire_server.config import StageBatchingConfig
+from posewire_server.counting import counted
 from posewire_server.errors import InferenceFailed, ServerDraining
 from posewire_server.inference.lane import Lane
 from posewire_server.observability.logs import facts
@@ -141,23 +142,11 @@ class MicroBatcher(Generic[Request, Result]):
             A function that withdraws the announcement. Call it right before `submit`, or when no request will come. The
             announcement is also withdrawn at the end of the block.
         """
-        self._expected[stream] += 1
-        announced = True
-
-        def withdraw() -> None:
-            nonlocal announced
-            if announced:
-                announced = False
-                self._expected[stream] -= 1
-                if not self._expected[stream]:
-                    del self._expected[stream]
-                # Not at once: the announced request comes right after this.
-                asyncio.get_running_loop().call_soon(self.start_batch)
-
-        try:
-            yield withdraw
-        finally:
-            withdraw()
+        with ExitStack() as announcement:
+            # Not at once: the announced request comes right after this.
+            announcement.callback(asyncio.get_running_loop().call_soon, self.start_batch)
+            announcement.enter_context(counted(self._expected, stream))
+            yield announcement.close
 
     def close(self) -> None:
         """Refuse new requests and fail those that are waiting or running."""

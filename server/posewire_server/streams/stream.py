@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from posewire.v1 import pose_pb2, track_pb2
@@ -184,23 +184,22 @@ class TrackStream:
 
     async def _process(self) -> None:
         while (ready := await self._intake.ready.get()) is not None:
-            last_stage = _Once(self._intake.next_may_be_decoded)
-            try:
-                tracked = await self._track(ready, last_stage)
-            except FrameError as error:
-                forget_locals(error)  # the frame is among them
-                await self._outbox.failed(ready.frame_id, error)
-            except TimeoutError:
-                self._outbox.dropped(ready.frame_id, DropReason.DRAINING)
-            else:
-                token = await self._token() if self._token_due else b""
-                message = self._tracked_message(ready, tracked)
-                await self._outbox.tracked(message, token)
-                self._note(ready, tracked, message)
-                self._pace_detector()
-                await self._context.pipeline.catch_up(self._session)
-            finally:
-                last_stage()
+            with ExitStack() as until_last_stage:  # closed there, or at the latest when the frame is done
+                until_last_stage.callback(self._intake.next_may_be_decoded)
+                try:
+                    tracked = await self._track(ready, until_last_stage.close)
+                except FrameError as error:
+                    forget_locals(error)  # the frame is among them
+                    await self._outbox.failed(ready.frame_id, error)
+                except TimeoutError:
+                    self._outbox.dropped(ready.frame_id, DropReason.DRAINING)
+                else:
+                    token = await self._token() if self._token_due else b""
+                    message = self._tracked_message(ready, tracked)
+                    await self._outbox.tracked(message, token)
+                    self._note(ready, tracked, message)
+                    self._pace_detector()
+                    await self._context.pipeline.catch_up(self._session)
 
     async def _track(self, ready: ReadyFrame, nearly_done: Callable[[], None]) -> Tracked:
         """Send a frame through the networks.
@@ -299,15 +298,3 @@ class TrackStream:
         await self._outbox.drain(listening_s, await self._token())
         await asyncio.wait({reader}, timeout=listening_s)
         reader.cancel()
-
-
-class _Once:
-    """Calls a function at the first call only."""
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function: Callable[[], None] | None = function
-
-    def __call__(self) -> None:
-        function, self._function = self._function, None
-        if function is not None:
-            function()

@@ -105,8 +105,8 @@ def choose_decoding(config: ServerConfig, device: torch.device) -> Decoding:
     if device.type == "cuda":
         jpegs = _or_none("JPEGs", partial(_choose_jpegs, config, device))
         video_gpu = _or_none("video", partial(_choose_video, config, device.index or 0))
-    for name in ("jpeg_decoder", "video_decoder"):
-        if getattr(config, name) == "gpu" and (jpegs if name == "jpeg_decoder" else video_gpu) is None:
+    for name, chosen in (("jpeg_decoder", jpegs), ("video_decoder", video_gpu)):
+        if getattr(config, name) == "gpu" and chosen is None:
             flag = name.replace("_", "-")
             raise ValueError(f"{name} is 'gpu', which is not available on device {device}; use --{flag} auto or cpu")
     return Decoding(device, jpegs, video_gpu)

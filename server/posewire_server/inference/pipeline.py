@@ -213,11 +213,11 @@ class Pipeline:
         self, session: Session, frame: Frame, detector_runs: bool, times: StageTimes
     ) -> tuple[Boxes | None, FlowField | None]:
         """B_det and F_{k-1->k}: both need only pixels, so both start at once."""
-        previous = session.previous
-        # There is no flow between frames of different sizes.
-        flow_runs = session.tracker.config.needs_flow and previous is not None and previous.size == frame.size
+        previous, flow = session.previous, None
         detect = self._detect.submit(frame, session.stream_id) if detector_runs else None
-        flow = self._flow.submit((previous, frame), session.stream_id) if flow_runs and previous is not None else None
+        # There is no flow between frames of different sizes.
+        if session.tracker.config.needs_flow and previous is not None and previous.size == frame.size:
+            flow = self._flow.submit((previous, frame), session.stream_id)
         started: list[asyncio.Future[Any]] = [stage for stage in (detect, flow) if stage is not None]
         try:
             for stage in started:

@@ -37,7 +37,7 @@ class Batched(Generic[Result]):
 
     result: Result
     ran_ms: float
-    began_s: float = 0.0
+    began_s: float
 
 
 class BatchReport(NamedTuple):

@@ -21,7 +21,7 @@ from typing import TypeAlias
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
 from posewire_server.admission.decoding_shares import DecodingShare
-from posewire_server.admission.precedence import Step, Turn, at_once
+from posewire_server.admission.precedence import Step, Turn
 from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.reading_pace import ReadingPace
 from posewire_server.config import LimitsConfig
@@ -107,12 +107,12 @@ class Intake:
         outbox: Outbox,
         announce: Callable[[], AbstractContextManager[None]],
         clock: FrameClock,
-        allowance: RateLimit | None = None,
-        decoding: Decoding | None = None,
-        turn: Turn = at_once,
-        reading_fps: Callable[[], float] = lambda: math.inf,
+        allowance: RateLimit | None,
+        decoding: Decoding,
+        turn: Turn,
+        reading_fps: Callable[[], float],
     ) -> None:
-        self._decoding = decoding or Decoding()
+        self._decoding = decoding
         self._limits = limits
         self._read_request = read
         self._decoders = decoders
@@ -120,7 +120,7 @@ class Intake:
         self._announce = announce
         self._turn = turn
         self._is_video = settings.codec in VIDEO_CODECS
-        self._decoder = self._decoding.decoder(settings.codec, settings.raw_size, limits)
+        self._decoder = decoder = decoding.decoder(settings.codec, settings.raw_size, limits)
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
         self._last_number: int | None = None
         self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
@@ -141,7 +141,6 @@ class Intake:
         # Limits the pictures that are decoded or in the networks, but not in the last stage yet.
         self._permits = permits = asyncio.Semaphore(1 if latest else 2)
         max_age_s = settings.max_age_ms / 1e3 or None
-        decoder = self._decoder
 
         # These functions do not refer to `self`: without a reference cycle, the decoder is freed when its stream ends.
         def drop_encoded(item: _Encoded, reason: DropReason) -> None:

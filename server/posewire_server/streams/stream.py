@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from posewire.v1 import pose_pb2, track_pb2
 from posewire_server.admission.decoding_shares import DecodingShare, DecodingShares
@@ -75,9 +75,9 @@ class StreamContext:
     drain: DrainSignal
     snapshots: Snapshots
     metrics: Metrics
-    tracer: FrameTracer | None = None
-    decoding: Decoding = field(default_factory=Decoding)
-    precedence: Precedence = field(default_factory=Precedence)
+    tracer: FrameTracer | None
+    decoding: Decoding
+    precedence: Precedence
 
 
 class TrackStream:

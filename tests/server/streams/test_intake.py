@@ -16,6 +16,7 @@ from posewire_server.admission import reading_pace
 from posewire_server.admission.precedence import Step, Turn, at_once
 from posewire_server.admission.rates import RateLimit
 from posewire_server.config import LimitsConfig
+from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import Codec
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropReason
@@ -83,7 +84,7 @@ class _Bench:
         clock = FrameClock(may_drop=True)
         settings = settings_from(config, TrackerConfig(), limits, COCO17)
         self.intake = Intake(
-            *(settings, limits, self._read, self.decoders, self.outbox, nullcontext, clock, allowance),
+            *(settings, limits, self._read, self.decoders, self.outbox, nullcontext, clock, allowance, Decoding()),
             turn=turn,
             reading_fps=lambda: reading_fps,
         )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
 from posewire_server.config import MOST_FRAME_PIXELS, MOST_PEOPLE, BatchingConfig, LimitsConfig
-from posewire_server.decoding.decoders import Decoded, FrameDecoder, PictureDecoder
-from posewire_server.decoding.video import VideoDecoder
+from posewire_server.decoding.choice import Decoding
+from posewire_server.decoding.decoders import Decoded
 from posewire_server.errors import FrameError
 from posewire_server.inference.networks import Networks
 from posewire_server.inference.pipeline import Pipeline
@@ -125,11 +125,7 @@ def _decoded(
     recording: Recording, settings: StreamSettings, clock: FrameClock, inside: dict[int, _Fed]
 ) -> Iterator[Decoded]:
     """Everything that the decoder returns. Frames that were tracked are put into `inside` first."""
-    decoder: FrameDecoder = (
-        VideoDecoder(settings.codec, _NO_LIMITS)
-        if recording.is_video
-        else PictureDecoder(settings.codec, settings.raw_size, _NO_LIMITS)
-    )
+    decoder = Decoding().decoder(settings.codec, settings.raw_size, _NO_LIMITS)
     last = -1
     for key, frame in enumerate(recording.frames_to_repeat()):
         if frame.number > last:  # a repeated number belongs to another frame, and its time does not count

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from posewire.v1 import pose_pb2, settings_pb2, track_pb2
+from posewire.v1 import settings_pb2, track_pb2
+from posewire_server.decoding.decoders import VIDEO_CODECS
 from posewire_server.decoding.video import holds_key_frame, looks_back
 from posewire_server.recording.file_format import DamagedRecording, Kind, NotARecording, Record, records
 from posewire_server.wire.names import CODECS
@@ -91,7 +92,7 @@ class Recording:
     @property
     def is_video(self) -> bool:
         """Whether the frames build on each other."""
-        return self.config.codec in (pose_pb2.CODEC_H264, pose_pb2.CODEC_H265)
+        return CODECS.get(self.config.codec) in VIDEO_CODECS
 
     @property
     def is_stretched(self) -> bool:

@@ -103,7 +103,7 @@ class StreamRecording:
 
     def _can_start(self, frame: track_pb2.Frame) -> bool:
         codec = CODECS.get(self._started.started.config.codec)
-        if codec is None or codec not in VIDEO_CODECS:
+        if codec not in VIDEO_CODECS:
             return True
         return holds_key_frame(codec, frame.data) and holds_parameters(codec, frame.data)
 

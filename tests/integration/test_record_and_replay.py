@@ -23,7 +23,7 @@ from posewire_models.frames import FlowField, Frame
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.inference.networks import Networks
 from posewire_server.recording.explanation import explain
-from posewire_server.recording.file_format import Kind, Record, begin, pack, records
+from posewire_server.recording.file_format import MAGIC, Kind, Record, pack, records
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.recording import Recording
 from posewire_server.server import PoseServer, running_server
@@ -239,7 +239,7 @@ async def test_a_video_whose_recording_was_cut_off_is_replayed_and_explained(tmp
     recording, _ = await recorded_as_sent(tmp_path, units(12, b_frames=2), networks(), codec=pose_pb2.CODEC_H264)
     cut = tmp_path / "cut"
     with cut.open("wb") as file:
-        file.write(begin())
+        file.write(MAGIC)
         for kind, time_s, payload, _ in records(recording.path):
             file.write(pack(kind, time_s, payload))
             # Unit 3 was decoded before this one, which depends on it, but is shown later.

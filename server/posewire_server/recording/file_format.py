@@ -18,22 +18,23 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "FINISHED",
+    "MAGIC",
     "UNFINISHED",
     "DamagedRecording",
     "Kind",
     "NotARecording",
     "Record",
-    "begin",
     "pack",
     "pack_json",
     "records",
 ]
 
+MAGIC = b"posewire recording 1\n"
+"""The start of every file."""
 FINISHED = ".pwrec"
 UNFINISHED = ".pwrec.part"
 """While a stream is being recorded; it stays if the server is killed meanwhile."""
 
-_MAGIC = b"posewire recording 1\n"
 _PREFIX = struct.Struct("<BIdI")
 _LONGEST = 2**31
 
@@ -72,11 +73,6 @@ class DamagedRecording(ValueError):  # noqa: N818  it says what is wrong
         self.offset = offset
 
 
-def begin() -> bytes:
-    """The start of every file."""
-    return _MAGIC
-
-
 def pack(kind: Kind, time_s: float, payload: bytes) -> bytes:
     """One record."""
     return _PREFIX.pack(kind, len(payload), time_s, zlib.crc32(payload)) + payload
@@ -96,9 +92,9 @@ def records(path: Path) -> Iterator[Record]:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
+        if file.read(len(MAGIC)) != MAGIC:
             raise NotARecording(f"{path} is not a recording of a posewire stream, or is of another version")
-        offset = len(_MAGIC)
+        offset = len(MAGIC)
         while len(prefix := file.read(_PREFIX.size)) == _PREFIX.size:
             number, length, time_s, checksum = _PREFIX.unpack(prefix)
             if number not in Kind.__members__.values() or length > _LONGEST:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from posewire.os_errors import reason_of
 from posewire.v1 import track_pb2
 from posewire_server.observability.logs import facts
-from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, begin, pack, pack_json
+from posewire_server.recording.file_format import FINISHED, MAGIC, UNFINISHED, Kind, pack, pack_json
 
 __all__ = ["Piece", "Recorder", "RecordingFile"]
 
@@ -146,7 +146,7 @@ class Recorder:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed, at the latest when the process ends
         self._writing[file.path] = file
         header = {"version": metadata.version("posewire"), "stream": file.stream_id, "recorded": file.started_at}
-        self._append(file, begin() + pack_json(Kind.HEADER, 0.0, header))
+        self._append(file, MAGIC + pack_json(Kind.HEADER, 0.0, header))
 
     def _append(self, file: RecordingFile, data: bytes) -> None:
         assert file.output is not None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posewire_server.recording.file_format import DamagedRecording, Kind, NotARecording, Record, begin, pack, records
+from posewire_server.recording.file_format import MAGIC, DamagedRecording, Kind, NotARecording, Record, pack, records
 
 PIECES = st.lists(st.tuples(st.sampled_from(Kind), st.floats(0, 1e6), st.binary(max_size=50)), max_size=6)
 
@@ -21,8 +21,8 @@ def test_a_file_is_readable_up_to_where_it_was_cut(
     file: Path, pieces: list[tuple[Kind, float, bytes]], cut: int
 ) -> None:
     packed = [pack(*piece) for piece in pieces]
-    whole = begin() + b"".join(packed)
-    file.write_bytes(whole[: len(begin()) + cut])
+    whole = MAGIC + b"".join(packed)
+    file.write_bytes(whole[: len(MAGIC) + cut])
     remaining, expected = cut, []
     for piece, data in zip(pieces, packed, strict=True):
         remaining -= len(data)
@@ -38,7 +38,7 @@ def test_damage_is_never_taken_for_a_message(
 ) -> None:
     body = bytearray(b"".join(pack(*piece) for piece in pieces))
     body[where % len(body)] ^= 1 << bit
-    file.write_bytes(begin() + body)
+    file.write_bytes(MAGIC + body)
     payloads = [record.payload for record in up_to_damage(file)[0]]
     assert payloads == [piece[2] for piece in pieces][: len(payloads)]
 
@@ -57,11 +57,11 @@ def test_damage_is_told_with_its_place(file: Path, at: int, value: int, what: st
     first = pack(Kind.HEADER, 0, b"{}")
     second = bytearray(pack(Kind.REQUEST, 1, b"abc"))
     second[at] = value
-    file.write_bytes(begin() + first + second + pack(Kind.END, 2, b"{}"))
+    file.write_bytes(MAGIC + first + second + pack(Kind.END, 2, b"{}"))
     whole, damage = up_to_damage(file)
     assert [record.kind for record in whole] == [Kind.HEADER]
     assert damage is not None
-    assert damage.offset == len(begin() + first)
+    assert damage.offset == len(MAGIC + first)
     assert f"damaged at byte {damage.offset}: " in str(damage)
     assert what in str(damage)
 

@@ -14,7 +14,7 @@ import pytest
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.observability.logs import current_stream
 from posewire_server.recording import recorder as recorder_module
-from posewire_server.recording.file_format import FINISHED, UNFINISHED, Kind, begin, pack, records
+from posewire_server.recording.file_format import FINISHED, MAGIC, UNFINISHED, Kind, pack, records
 from posewire_server.recording.recorder import Piece, Recorder
 from posewire_server.recording.recording import Recording
 from posewire_server.recording.stream_recording import StreamRecording
@@ -510,6 +510,6 @@ def test_what_a_killed_server_leaves_is_readable(tmp_path: Path) -> None:
 def test_content_that_is_not_of_its_kind_is_damage(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.pwrec"
     started = pack(Kind.RESPONSE, 0, STARTED.SerializeToString())
-    path.write_bytes(begin() + started + pack(Kind.HEADER, 0, content))
+    path.write_bytes(MAGIC + started + pack(Kind.HEADER, 0, content))
     damage = Recording.read(path).damage
     assert "invalid header record" in str(damage)

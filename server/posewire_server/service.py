@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from importlib import metadata
 from typing import Any, TypeAlias, TypeVar, cast
@@ -81,7 +81,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
     async def Track(self, request_iterator: object, context: _Context) -> None:  # type: ignore[override]  # noqa: N802
         """See track.proto."""
         current_stream.set(secrets.token_hex(4))
-        await self._answer(context, lambda: self._track(context))
+        await self._answer(context, self._track(context))
 
     async def _track(self, context: _Context) -> None:
         async def read() -> track_pb2.TrackRequest | None:
@@ -193,7 +193,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: _EstimateRequest, context: _Context
     ) -> _EstimateResponse:
         """See pose_tracking_service.proto."""
-        return await self._answer(context, lambda: self._estimate(request, context))
+        return await self._answer(context, self._estimate(request, context))
 
     async def _estimate(self, request: _EstimateRequest, context: _Context) -> _EstimateResponse:
         response = await self._pictures.estimate(request, current_caller.get(), context.peer())
@@ -226,7 +226,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: pose_tracking_service_pb2.ListStreamsRequest, context: _Context
     ) -> pose_tracking_service_pb2.ListStreamsResponse:
         """See pose_tracking_service.proto."""
-        return await self._answer(context, lambda: self._list(request))
+        return await self._answer(context, self._list(request))
 
     async def _list(
         self, request: pose_tracking_service_pb2.ListStreamsRequest
@@ -241,10 +241,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         shown = (each for each in self._open.values() if request.all_callers or each.caller == caller.name)
         return pose_tracking_service_pb2.ListStreamsResponse(streams=map(stream_state_message, shown))
 
-    async def _answer(self, context: _Context, handle: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Run a handler; any exception becomes the status of the call."""
+    async def _answer(self, context: _Context, handling: Awaitable[Answer]) -> Answer:
+        """Await a handler; any exception becomes the status of the call."""
         try:
-            return await handle()
+            return await handling
         except BaseException as error:  # the one place that handles them; `abort` logs those that are not a client's
             forget_locals(error)
             if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):

@@ -141,7 +141,7 @@ class PoseServer:
         if secrets.tokens is not None:
             doors.insert(0, AccessControl(secrets.tokens, self.metrics.call_refused))
         self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
-        self.port = 0
+        self.port = config.port  # until it is bound
 
     @classmethod
     async def start(cls, config: ServerConfig, networks: Networks | None = None) -> PoseServer:
@@ -198,17 +198,16 @@ class PoseServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         security = self._config.security
-        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         try:
             if self._certificates is not None:
-                self.port = self._server.add_secure_port(f"{host}:{self._config.port}", self._certificates)
+                self.port = self._server.add_secure_port(self.address, self._certificates)
             else:
-                self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
+                self.port = self._server.add_insecure_port(self.address)
         except RuntimeError as error:
             of_the_key = "" if self._certificates is None else " or the TLS key: use RSA, P-256 or P-384"
             why = await asyncio.to_thread(_why_not, self._config.host, self._config.port)
             raise ConfigError(
-                f"cannot listen on {host}:{self._config.port}: {why or f'gRPC cannot use this address{of_the_key}'}; "
+                f"cannot listen on {self.address}: {why or f'gRPC cannot use this address{of_the_key}'}; "
                 "choose another --port (0: any free one), or another --host"
             ) from error
         networks = self._pipeline.networks

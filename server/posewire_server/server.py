@@ -137,10 +137,11 @@ class PoseServer:
         )
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
-        doors: list[grpc.aio.ServerInterceptor] = [AwaitedRequests(self.service.places, self.metrics.call_refused)]
+        interceptors: list[grpc.aio.ServerInterceptor] = []  # in the order in which a call meets them
         if secrets.tokens is not None:
-            doors.insert(0, AccessControl(secrets.tokens, self.metrics.call_refused))
-        self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
+            interceptors.append(AccessControl(secrets.tokens, self.metrics.call_refused))
+        interceptors.append(AwaitedRequests(self.service.places, self.metrics.call_refused))
+        self._server = grpc.aio.server(interceptors=interceptors, options=_channel_options(config))
         self.port = config.port  # until it is bound
 
     @classmethod

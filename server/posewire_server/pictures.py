@@ -35,7 +35,7 @@ class PictureEstimator:
     Args:
         config: of the server.
         pipeline: the networks.
-        shares: of the decoding threads.
+        shares: divides the decoding threads between callers.
         decoding: the decoders to use.
     """
 

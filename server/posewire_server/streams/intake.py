@@ -121,7 +121,7 @@ class Intake:
         self._turn = turn
         self._is_video = settings.codec in VIDEO_CODECS
         self._decoder = decoder = decoding.decoder(settings.codec, settings.raw_size, limits)
-        self._in_decoder: dict[int, tuple[_Encoded, float]] = {}
+        self._in_decoder: dict[int, tuple[_Encoded, float]] = {}  # by key; with the time that each waited, in ms
         self._last_number: int | None = None
         self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
         # Under ALL, the waiting frames hold back a client that sends too many.

@@ -58,7 +58,7 @@ class StreamContext:
     Attributes:
         pipeline: the networks.
         decoders: the decoding threads.
-        shares: of the callers in them.
+        shares: divides them between the callers.
         limits: what the server accepts.
         drain: set when the server is about to stop.
         snapshots: issues resume tokens.
@@ -89,7 +89,7 @@ class TrackStream:
         context: what all streams share.
         read: the next request; None after the client's half-close.
         outbox: sends the responses.
-        share: of the decoding threads.
+        share: the caller's, of the decoding threads.
         caller: who opened the stream.
 
     Attributes:
@@ -136,12 +136,11 @@ class TrackStream:
         # Without propagation nobody would be found between two runs of the detector.
         most = settings.max_detect_every if settings.tracker.propagation else 0
         self._detector_pace = DetectorPace(settings.tracker.detect_every, most)
-        self._late = 0
+        self._late_before = 0  # `outbox.late` when the previous frame was done
         self._token_due_s = 0.0
         self.progress = Progress(session, settings, outbox.accounts, caller.name)
-        self._known_ids = session.tracker.identities
-        self._counted_ids = 0
-        self._counted_frames = 0
+        self._ids_in_token = session.tracker.identities  # given out when the newest token was made
+        self._counted_ids = self._counted_frames = 0  # in the metrics
 
     async def run(self) -> None:
         """Answer every frame until the client half-closes or the server drains, then send the summary.
@@ -234,7 +233,7 @@ class TrackStream:
 
     @property
     def _token_due(self) -> bool:
-        return time.monotonic() >= self._token_due_s or self._session.tracker.identities != self._known_ids
+        return time.monotonic() >= self._token_due_s or self._session.tracker.identities != self._ids_in_token
 
     def _note(self, ready: ReadyFrame, tracked: Tracked, message: track_pb2.TrackedFrame) -> None:
         """Count a frame whose result has left."""
@@ -250,13 +249,13 @@ class TrackStream:
 
     def _pace_detector(self) -> None:
         """Let the detector run less often while frames are dropped, are late, or queue for it."""
-        late, self._late = self._outbox.late - self._late, self._outbox.late
+        late, self._late_before = self._outbox.late - self._late_before, self._outbox.late
         strained = late > 0 or self._intake.next_waits or self._context.pipeline.detector_is_behind
         self._session.tracker.detect_every = self._detector_pace.frame_tracked(strained=strained)
 
     async def _token(self) -> bytes:
         """A resume token. Only between frames, while the tracker is idle."""
-        self._known_ids = self._session.tracker.identities
+        self._ids_in_token = self._session.tracker.identities
         self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
         context = self._context
         snapshot = snapshot_of(self._session)

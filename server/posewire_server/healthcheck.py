@@ -87,6 +87,7 @@ def _channel(address: str, security: SecurityConfig, timeout_s: float) -> grpc.C
         trusted, *key_and_chain = (file.read_bytes() for file in (security.tls_cert, *shown))
         context.load_verify_locations(security.tls_cert)
         if shown:
+            # Without `password`, OpenSSL would ask for that of an encrypted key on the terminal.
             context.load_cert_chain(security.tls_cert, security.tls_key, password=lambda: b"")
     except ssl.SSLError as error:
         files = ", ".join(map(str, dict.fromkeys((security.tls_cert, *shown))))

@@ -62,6 +62,7 @@ class _Files:
         try:
             cert, key, *client_ca = (_contents(file) for file in self._all)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            # Without `password`, OpenSSL would ask for that of an encrypted key on the terminal.
             context.load_cert_chain(self._cert, self._key, password=lambda: b"")
             if self._client_ca is not None:
                 context.load_verify_locations(self._client_ca)

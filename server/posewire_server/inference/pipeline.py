@@ -85,7 +85,7 @@ class Pipeline:
         turn: Turn = at_once,
         awaited: bool = True,
     ) -> Tracked:
-        """Track the people in the next frame of a stream.
+        """Track the people in the next frame of a stream: the loop's body in Algorithm 1, with its step letters.
 
         Args:
             session: of the stream; processes one frame at a time.
@@ -116,12 +116,14 @@ class Pipeline:
             await turn(Step.LOOK)
             with self._pose.expected(session.stream_id) if awaited else nullcontext(lambda: None) as withdraw:
                 detections, flow = await self._look(session, frame, detector_runs, times)
+                # a to c. B_unified.
                 boxes = await self._track(
                     session, lambda: tracker.unify(given if given is not None else detections, flow, elapsed), times
                 )
                 withdraw()
                 await turn(Step.POSE)
                 nearly_done()
+                # d. J^k.
                 posing = self._start_poses(frame, boxes.xyxy, session.stream_id)
             try:
                 await asyncio.sleep(_HEAD_START_S)
@@ -130,6 +132,7 @@ class Pipeline:
             finally:
                 _give_up(posing)
             _note_poses(posed, times)
+            # e to g. P^k.
             people = await self._track(session, lambda: tracker.update(boxes, posed.result), times)
         session.saw(frame, moment_s)
         session.tracker_ms = times.track_ms

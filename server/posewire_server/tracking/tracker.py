@@ -154,7 +154,7 @@ class Tracker:
         self.catch_up()
         given = TrackedPeople.without_ids(boxes, joints, self.config.joint_score_threshold)
         # Poses are matched in a canonical order, not the caller's, so that a permutation of the input changes no id
-        # even where similarities tie.
+        # even where similarities tie. `rows` are indices into `given`.
         poses = self._poses(given)
         founding = (poses.confident.sum(axis=1) >= FOUNDING_JOINTS) | (boxes.sources == BoxSource.CALLER)
         rows = _canonical_order(given, founding)

@@ -39,7 +39,7 @@ class Places:
         self._limits = limits
         self._drain = drain
         self._opening: Counter[str] = Counter()
-        self._of_callers: Counter[str] = Counter()
+        self._streams_of_callers: Counter[str] = Counter()
         self._pictures_of_callers: Counter[str] = Counter()
         self.streams = 0
         self.pictures = 0
@@ -84,14 +84,14 @@ class Places:
                 "(limits.max_streams); close a stream, try later, or use another server"
             )
         allowed = caller.grant.streams
-        if allowed and self._of_callers[caller.name] >= allowed:
+        if allowed and self._streams_of_callers[caller.name] >= allowed:
             raise LimitReached(
                 f"this token has no place for another stream: its limit is streams={allowed}; close a stream first"
             )
         self.streams += 1
         self._note_work()
         try:
-            with counted(self._of_callers, caller.name):
+            with counted(self._streams_of_callers, caller.name):
                 yield
         finally:
             self.streams -= 1

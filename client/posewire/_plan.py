@@ -77,7 +77,7 @@ def final_settings(plan: StreamPlan, source: Source | None) -> StreamSettings:
     if source is not None and source.codec != (codec if codec in ("h264", "h265") else None):
         what = f"{source.codec} packets" if source.codec else "pictures"
         raise SourceError(f"{source.name} gives {what}, which cannot be sent as {codec}; open it with codec={codec!r}")
-    if codec in ("h264", "h265") and plan.keep_images and source is not None:
+    if codec in ("h264", "h265") and plan.keep_images:
         raise InvalidSettings("packets are not decoded here, so no images can be kept; use codec='jpeg'")
     raw_size = settings.raw_size
     if codec == "raw" and raw_size is None:

@@ -16,6 +16,7 @@ from posewire.cli.interrupts import Interrupts
 from posewire.cli.options import ResultFormat
 from posewire.cli.outputs import check_outputs, check_video_output
 from posewire.cli.private_server import ServerChoice
+from posewire.cli.progress import waiting
 from posewire.cli.streaming import Outcome, check_source, connected, consume, report
 from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
 from posewire.writers._posetrack import SEQUENCE_NAME
@@ -95,16 +96,17 @@ def run_track(job: TrackJob) -> None:
 def _track(job: TrackJob, client: Client, interrupts: Interrupts) -> Outcome:
     keep_images = job.render is not None
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(
-            client.track(
-                job.source,
-                max_frames=job.max_frames,
-                keep_images=keep_images,
-                jpeg_quality=JPEG_QUALITY,
-                name=job.name,
-                tracker=job.settings,
+        with waiting("opening the source", quiet=job.quiet):
+            stream = stack.enter_context(
+                client.track(
+                    job.source,
+                    max_frames=job.max_frames,
+                    keep_images=keep_images,
+                    jpeg_quality=JPEG_QUALITY,
+                    name=job.name,
+                    tracker=job.settings,
+                )
             )
-        )
         writers: list[ResultWriter] = []
         if job.out is not None:
             writers.append(stack.enter_context(_result_writer(job, stream)))

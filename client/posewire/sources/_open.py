@@ -100,7 +100,9 @@ def _check_options(options: object) -> None:
         raise InvalidSettings(f"options is a {type(options).__name__}; give a dict, such as {{'framerate': '30'}}")
     for name, value in options.items():
         if not (isinstance(name, str) and isinstance(value, str)):
-            raise InvalidSettings(f"the option {name!r} is {value!r}; names and values are texts: {{'framerate': '30'}}")
+            raise InvalidSettings(
+                f"the option {name!r} is {value!r}; names and values are texts: {{'framerate': '30'}}"
+            )
 
 
 def is_camera_number(source: str) -> bool:

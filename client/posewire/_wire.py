@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -74,18 +74,8 @@ _BOX_SOURCES: dict[int, BoxSource] = {
     pose_pb2.BOX_SOURCE_CALLER: "caller",
 }
 
-_TRACKER_NUMBERS = (
-    "propagation",
-    "queue_length",
-    "box_score_threshold",
-    "joint_score_threshold",
-    "box_nms_iou",
-    "pose_nms_oks",
-    "match_threshold",
-    "propagation_threshold",
-    "detect_every",
-    "max_people",
-)
+# The tracker's settings that have the same names and values in a message.
+_TRACKER_NUMBERS = tuple(field.name for field in fields(TrackerSettings) if field.name != "similarity")
 
 _PICTURE_CODECS = ("jpeg", "png", "raw")
 

@@ -150,7 +150,7 @@ class Exchange:
             if not self.outgoing.over:  # cancelled before it began
                 await self._end()
         finally:
-            await self.outgoing.aclose()
+            await self.outgoing.end_call()
 
     # -- the receiving task --------------------------------------------------------------------------------------------
 

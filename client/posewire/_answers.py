@@ -8,6 +8,7 @@ from posewire._retained import Retained
 from posewire.errors import StreamBroken
 from posewire.results import FrameStatus, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
+from posewire.settings import PACKET_CODECS
 from posewire.v1 import track_pb2
 
 __all__ = ["DISCONNECTED", "Answers"]
@@ -44,7 +45,7 @@ class Answers:
     def __init__(self, info: StreamInfo, *, goes_on: bool, resume: ResumePoint | None = None) -> None:
         settings = info.settings
         # Packets depend on earlier ones: a new decoder cannot use those that were in flight.
-        self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in ("h264", "h265")
+        self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in PACKET_CODECS
         self.ledger = Ledger()
         self.retained = Retained(settings.codec, replays=self.resends, start=resume if info.resumed else None)
         self.draining = False

@@ -27,7 +27,7 @@ from posewire.results import (
     StreamInfo,
 )
 from posewire.resume import ResumePoint
-from posewire.settings import Codec, DropPolicy, Similarity, StreamSettings, TrackerSettings
+from posewire.settings import PICTURE_CODECS, Codec, DropPolicy, Similarity, StreamSettings, TrackerSettings
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 
 __all__ = [
@@ -76,8 +76,6 @@ _BOX_SOURCES: dict[int, BoxSource] = {
 
 # The tracker's settings that have the same names and values in a message.
 _TRACKER_NUMBERS = tuple(field.name for field in fields(TrackerSettings) if field.name != "similarity")
-
-_PICTURE_CODECS = ("jpeg", "png", "raw")
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
 
@@ -145,7 +143,7 @@ def estimate_request(
     Raises:
         InvalidSettings: single pictures cannot be sent as `codec`.
     """
-    if codec not in _PICTURE_CODECS:
+    if codec not in PICTURE_CODECS:
         raise InvalidSettings(f"codec is {codec!r}; a single picture is sent as 'jpeg', 'png' or 'raw'")
     request = pose_tracking_service_pb2.EstimatePosesRequest(
         codec=CODECS[codec], data=data, joint_set=joint_set or "", box_score_threshold=box_score_threshold

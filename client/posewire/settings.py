@@ -16,6 +16,10 @@ Similarity: TypeAlias = Literal["bbox", "pose", "flow", "multi-flow"]
 DropPolicy: TypeAlias = Literal["latest", "all"]
 Codec: TypeAlias = Literal["jpeg", "png", "raw", "h264", "h265", "passthrough"]
 
+PICTURE_CODECS: tuple[Codec, ...] = ("jpeg", "png", "raw")
+PACKET_CODECS: tuple[Codec, ...] = ("h264", "h265")
+"""Of packets that depend on earlier ones, and are sent as a video has them: the client does not encode them."""
+
 # The server's ranges, so that values it would refuse are refused before anything is sent.
 _PROBABILITY = (0.0, 1.0)
 _COUNT = (1, 1000)

@@ -11,7 +11,7 @@ from posewire._inputs import is_number, is_whole
 from posewire.errors import InvalidSettings, SourceError
 from posewire.os_errors import reason_of
 from posewire.results import Image
-from posewire.settings import Codec
+from posewire.settings import PACKET_CODECS, PICTURE_CODECS, Codec
 from posewire.sources._arrays import ArraySource
 from posewire.sources._container import VideoInput
 from posewire.sources._folder import FolderSource
@@ -139,7 +139,7 @@ def _from_system(
 
 
 def _read_as(codec: Codec, video: VideoInput, max_frames: int | None) -> Source:
-    if codec in ("jpeg", "png", "raw"):
+    if codec in PICTURE_CODECS:
         return VideoSource(video, max_frames=max_frames)
     try:
         packets = PacketSource(video, max_frames=max_frames)
@@ -203,5 +203,5 @@ def _from_program(
 
 
 def _refuse_packets(codec: Codec, name: str, what: str) -> None:
-    if codec in ("h264", "h265"):
+    if codec in PACKET_CODECS:
         raise SourceError(f"{name} {what} and holds no {codec} packets; use codec='jpeg', 'png' or 'raw'")

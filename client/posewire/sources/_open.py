@@ -11,7 +11,7 @@ from posewire._inputs import is_number, is_whole
 from posewire.errors import InvalidSettings, SourceError
 from posewire.os_errors import reason_of
 from posewire.results import Image
-from posewire.settings import PACKET_CODECS, PICTURE_CODECS, Codec
+from posewire.settings import PACKET_CODECS, PICTURE_CODECS, Codec, check_choice
 from posewire.sources._arrays import ArraySource
 from posewire.sources._container import VideoInput
 from posewire.sources._folder import FolderSource
@@ -73,8 +73,7 @@ def open_source(
         SourceError: the source cannot be opened; the message names it and says why.
         InvalidSettings: a parameter is out of range.
     """
-    if codec not in get_args(Codec):  # before the source is reported as having another one
-        raise InvalidSettings(f"codec is {codec!r}; it is one of {', '.join(map(repr, get_args(Codec)))}")
+    check_choice("codec", codec, get_args(Codec))  # before the source is reported as having another one
     if max_frames is not None and not (is_whole(max_frames) and max_frames >= 1):
         raise InvalidSettings(f"max_frames is {max_frames!r}; it is a whole number from 1 on, or None for all")
     if not (is_number(timeout_s) and timeout_s > 0):

@@ -15,7 +15,7 @@ Similarity: TypeAlias = Literal["bbox", "pose", "flow", "multi-flow"]
 DropPolicy: TypeAlias = Literal["latest", "all"]
 Codec: TypeAlias = Literal["jpeg", "png", "raw", "h264", "h265", "passthrough"]
 
-PICTURE_CODECS: tuple[Codec, ...] = ("jpeg", "png", "raw")
+PICTURE_CODECS: tuple[Literal["jpeg", "png", "raw"], ...] = ("jpeg", "png", "raw")
 PACKET_CODECS: tuple[Codec, ...] = ("h264", "h265")
 """Of packets that depend on earlier ones, and are sent as a video has them: the client does not encode them."""
 

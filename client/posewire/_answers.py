@@ -37,7 +37,7 @@ class Answers:
         retained: the frames and token that another server needs.
         resends: whether unanswered frames are sent again after a loss.
         draining: whether the server of the current call has said that it is going away.
-        left_out: whether a server dropped frames for that reason which are not sent again.
+        left_out: whether a server that is going away dropped frames that are not sent again.
         account: the server's account of the current call, once received.
         progress: number of frames that got their result from the current call.
     """

@@ -217,6 +217,7 @@ class Exchange:
         answers, goes_on = self._answers, self._reconnection is not None
         if not self._ledger.owed:
             answers.check_call()
+        # With reconnection, frames that the server left out are dropped ones like others; without, they are missing.
         whole = self._complete and (goes_on or not answers.left_out)
         if answers.draining and (self._ledger.in_flight or not whole or answers.account is None):
             resume = self.resume_point

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from posewire.cli.access import ServerAccess, access_flags_given, access_given
 from posewire.cli.failures import CommandError, ExitStatus, UsageError, as_flags
+from posewire.cli.progress import waiting
 from posewire.os_errors import reason_of
 
 __all__ = ["ServerChoice", "private_server", "server_environment"]
@@ -64,8 +65,11 @@ class ServerChoice:
             )
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[ServerAccess]:
-        """How to reach the server; a private one runs until the block ends, and is not restarted."""
+    def running(self, *, quiet: bool) -> Iterator[ServerAccess]:
+        """How to reach the server; a private one runs until the block ends, and is not restarted.
+
+        Unless quiet, whoever watches sees that it is being started.
+        """
         if self.address is not None:
             yield access_given(self.address)
             return
@@ -73,7 +77,9 @@ class ServerChoice:
         flags = [part for flag, value in named if value is not None for part in (flag, value)]
         if self.flip_test is not None:
             flags.append("--flip-test" if self.flip_test else "--no-flip-test")
-        with private_server(flags) as address:
+        with contextlib.ExitStack() as stack:
+            with waiting("starting a private server", quiet=quiet):
+                address = stack.enter_context(private_server(flags))
             yield ServerAccess((address,), reconnects=False)
 
 

@@ -16,11 +16,11 @@ from posewire import Client, FrameResult, ServerInfo, SourceFrame, StreamInfo, T
 from posewire.cli.console import plain_console
 from posewire.cli.interrupts import Interrupts
 from posewire.cli.outputs import check_outputs, check_video_output
-from posewire.cli.private_server import ServerChoice
+from posewire.cli.private_server import ServerChoice, require_detector
 from posewire.cli.progress import waiting
 from posewire.cli.quantities import quantity
 from posewire.cli.streaming import Outcome, check_source, connected, consume, report
-from posewire.cli.track import JPEG_QUALITY, require_detector
+from posewire.cli.track import JPEG_QUALITY
 from posewire.results import Image
 from posewire.sources import ArraySource, SourceLike
 from posewire.synth import FrameTruth, Scene, SceneConfig, Score, Scorer

@@ -17,10 +17,9 @@ from posewire.cli.crew import Crew
 from posewire.cli.failures import ExitStatus, say
 from posewire.cli.outputs import check_outputs
 from posewire.cli.pictures import Picture, annotated_pictures, note_on_ids, numbered_pictures
-from posewire.cli.private_server import ServerChoice
+from posewire.cli.private_server import ServerChoice, require_detector
 from posewire.cli.progress import bar
 from posewire.cli.quantities import quantity
-from posewire.cli.track import require_detector
 from posewire.errors import InvalidSettings
 from posewire.os_errors import reason_of
 from posewire.results import BoxesLike, Image, Person

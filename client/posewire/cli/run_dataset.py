@@ -16,11 +16,10 @@ from posewire.cli.access import ServerAccess
 from posewire.cli.crew import Crew
 from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
 from posewire.cli.outputs import make_folder
-from posewire.cli.private_server import ServerChoice
+from posewire.cli.private_server import ServerChoice, require_detector, require_detector_flag
 from posewire.cli.progress import Bar, bar
 from posewire.cli.quantities import quantity
 from posewire.cli.settings_note import SettingsNote
-from posewire.cli.track import require_detector, require_detector_flag
 from posewire.errors import PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter

@@ -8,6 +8,7 @@ from posewire._retained import Retained
 from posewire.errors import StreamBroken
 from posewire.results import FrameStatus, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
+from posewire.settings import PACKET_CODECS
 from posewire.v1 import track_pb2
 
 __all__ = ["DISCONNECTED", "Answers"]
@@ -36,7 +37,7 @@ class Answers:
         retained: the frames and token that another server needs.
         resends: whether unanswered frames are sent again after a loss.
         draining: whether the server of the current call has said that it is going away.
-        left_out: whether a server dropped frames for that reason which are not sent again.
+        left_out: whether a server that is going away dropped frames that are not sent again.
         account: the server's account of the current call, once received.
         progress: number of frames that got their result from the current call.
     """
@@ -44,7 +45,7 @@ class Answers:
     def __init__(self, info: StreamInfo, *, goes_on: bool, resume: ResumePoint | None = None) -> None:
         settings = info.settings
         # Packets depend on earlier ones: a new decoder cannot use those that were in flight.
-        self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in ("h264", "h265")
+        self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in PACKET_CODECS
         self.ledger = Ledger()
         self.retained = Retained(settings.codec, replays=self.resends, start=resume if info.resumed else None)
         self.draining = False

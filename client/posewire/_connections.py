@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -17,6 +15,7 @@ import grpc.aio
 from posewire._addresses import DEFAULT_ADDRESS, full_address, is_loopback
 from posewire._forks import check_process, note_use
 from posewire._status import error_from_status
+from posewire._tls_files import channel_credentials
 from posewire.connection import TlsSettings
 from posewire.errors import (
     ConnectionFailed,
@@ -27,8 +26,6 @@ from posewire.errors import (
     StreamBroken,
     TimedOut,
 )
-from posewire.os_errors import reason_of
-from posewire.small_files import read_small_file
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 
 if TYPE_CHECKING:
@@ -43,7 +40,6 @@ _log = logging.getLogger(__name__)
 PASSING = (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded, StreamBroken)
 """Failures that may not occur at another server, or later."""
 
-_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 # An unplugged cable is noticed within `time` + `timeout`. Servers allow exactly this rate, and pings of idle clients.
@@ -117,7 +113,7 @@ class Access:
             options.append(_NO_PROXY)
         if self.tls is not None and self.tls.server_name:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
-        credentials = self.credentials if self.tls is None else _credentials(self.tls)
+        credentials = self.credentials if self.tls is None else channel_credentials(self.tls)
         try:
             if credentials is None:
                 return grpc.aio.insecure_channel(address, options)
@@ -253,62 +249,3 @@ def _checked_options(options: Sequence[tuple[str, Any]]) -> tuple[tuple[str, Any
             " [('grpc.max_receive_message_length', 2**24)]"
         )
     return pairs
-
-
-def _credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
-    """The gRPC credentials, with files checked: gRPC accepts any certificate or key, and then cannot connect."""
-    ca, cert = (None if file is None else _certificates(file) for file in (tls.ca, tls.cert))
-    key = None if tls.key is None else _private_key(tls.key)
-    if tls.cert is not None and tls.key is not None:
-        _check_pair(tls.cert, tls.key)
-    return grpc.ssl_channel_credentials(ca, key, cert)
-
-
-def _certificates(file: str | Path) -> bytes:
-    pem = _contents(file)
-    try:
-        # The function takes ASCII text; only comments between the certificates may have other characters.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii", "ignore"))
-    except (ssl.SSLError, ValueError) as error:
-        raise InvalidSettings(
-            f"{file} holds no certificate in PEM format, which begins with -----BEGIN CERTIFICATE-----, or a damaged"
-            " one; give the right file, or convert it: openssl x509 -in FILE -out FILE.pem"
-        ) from error
-    return pem
-
-
-def _private_key(file: str | Path) -> bytes:
-    pem = _contents(file)
-    if not _PRIVATE_KEY.search(pem):
-        raise InvalidSettings(
-            f"{file} holds no private key in PEM format, which begins with -----BEGIN PRIVATE KEY-----; give the right"
-            " file, or convert it: openssl pkey -in FILE -out FILE.pem"
-        )
-    if b"ENCRYPTED" in pem:
-        raise InvalidSettings(
-            f"{file} is locked with a password; unlock it: openssl pkey -in FILE -out FILE.pem, which nobody else"
-            " should be able to read"
-        )
-    return pem
-
-
-def _check_pair(cert: str | Path, key: str | Path) -> None:
-    """Check that the key is complete and belongs to the certificate. Pipes are not checked: they can be read once."""
-    if not Path(cert).is_file() or not Path(key).is_file():
-        return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_ciphers("DEFAULT@SECLEVEL=0")  # the server decides how strong keys must be
-    try:
-        context.load_cert_chain(cert, key, password=lambda: "")
-    except (ssl.SSLError, ValueError) as error:
-        raise InvalidSettings(
-            f"{key} is not the private key of the certificate {cert}, or is damaged, or in OpenSSH's format; give the"
-            " files that were made together, or convert the key: ssh-keygen -p -m PEM -f FILE"
-        ) from error
-
-
-def _contents(file: str | Path) -> bytes:
-    try:
-        return read_small_file(Path(file))
-    except (OSError, ValueError) as error:
-        raise InvalidSettings(f"{file} cannot be read: {reason_of(error)}") from error

@@ -150,7 +150,7 @@ class Exchange:
             if not self.outgoing.over:  # cancelled before it began
                 await self._end()
         finally:
-            await self.outgoing.aclose()
+            await self.outgoing.end_call()
 
     # -- the receiving task --------------------------------------------------------------------------------------------
 
@@ -217,6 +217,7 @@ class Exchange:
         answers, goes_on = self._answers, self._reconnection is not None
         if not self._ledger.owed:
             answers.check_call()
+        # With reconnection, frames that the server left out are dropped ones like others; without, they are missing.
         whole = self._complete and (goes_on or not answers.left_out)
         if answers.draining and (self._ledger.in_flight or not whole or answers.account is None):
             resume = self.resume_point

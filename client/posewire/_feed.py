@@ -52,7 +52,7 @@ class SourceFeed:
         self._source = source
         self._newest_wins = newest_wins
         self._waiting: deque[FeedItem] = deque()
-        self._fresh = 0
+        self._fresh = 0  # how many of these are not superseded
         self._until_keyframe = False
         self._closed = False
         self._stopped = False

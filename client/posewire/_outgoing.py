@@ -118,7 +118,10 @@ class Outgoing:
     async def end_call(self) -> None:
         """Stop sending: the call is over."""
         self.connected = False
-        await self._end_background()
+        background, self._background = self._background, None
+        if background is not None:
+            background.cancel()
+            await asyncio.gather(background, return_exceptions=True)
 
     def begin_call(self, call: TrackCall) -> None:
         """Another call is open: resend the retained frames to its server, then send new ones."""
@@ -129,10 +132,6 @@ class Outgoing:
         """Send nothing more."""
         if self._background is not None:
             self._background.cancel()
-
-    async def aclose(self) -> None:
-        """End the background task."""
-        await self._end_background()
 
     async def _resend(self, call: TrackCall) -> None:
         """Send the retained frames again. Runs as a task, since responses must be read at the same time."""
@@ -154,9 +153,3 @@ class Outgoing:
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         self._background = asyncio.create_task(work, name="posewire-background")
-
-    async def _end_background(self) -> None:
-        background, self._background = self._background, None
-        if background is not None:
-            background.cancel()
-            await asyncio.gather(background, return_exceptions=True)

@@ -10,7 +10,7 @@ from posewire.connection import Reconnected, ReconnectSettings
 from posewire.errors import InvalidSettings, SourceError
 from posewire.results import StreamInfo
 from posewire.resume import ResumePoint
-from posewire.settings import Codec, StreamSettings
+from posewire.settings import PACKET_CODECS, Codec, StreamSettings
 from posewire.sources import AsyncSourceLike, Source
 
 __all__ = ["StreamPlan", "final_settings", "in_flight_limit", "settings_to_ask_again"]
@@ -74,10 +74,10 @@ def final_settings(plan: StreamPlan, source: Source | None) -> StreamSettings:
     codec: Codec = settings.codec
     if codec == "passthrough":
         codec = "jpeg" if source is None or source.codec is None else _packet_codec(source.codec)
-    if source is not None and source.codec != (codec if codec in ("h264", "h265") else None):
+    if source is not None and source.codec != (codec if codec in PACKET_CODECS else None):
         what = f"{source.codec} packets" if source.codec else "pictures"
         raise SourceError(f"{source.name} gives {what}, which cannot be sent as {codec}; open it with codec={codec!r}")
-    if codec in ("h264", "h265") and plan.keep_images and source is not None:
+    if codec in PACKET_CODECS and plan.keep_images:
         raise InvalidSettings("packets are not decoded here, so no images can be kept; use codec='jpeg'")
     raw_size = settings.raw_size
     if codec == "raw" and raw_size is None:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import replace
 
 from posewire.resume import ResumePoint
-from posewire.settings import Codec
+from posewire.settings import PICTURE_CODECS, Codec
 from posewire.v1 import track_pb2
 
 __all__ = ["Retained"]
@@ -92,10 +92,9 @@ class Retained:
             return self._start
         if self._tracked_with_token is None and self._start is not None:
             return replace(self._start, token=self._token)  # nothing has been tracked since then
-        codec = self._codec
-        if codec == "jpeg" or codec == "png" or codec == "raw":
+        if self._codec in PICTURE_CODECS:
             newest = self._tracked_with_token
-            return ResumePoint(self._token, b"" if newest is None else newest.frame.data, codec)
+            return ResumePoint(self._token, b"" if newest is None else newest.frame.data, self._codec)
         return ResumePoint(self._token)  # a packet cannot be decoded on its own
 
     def next_to_send(self, after: int) -> track_pb2.TrackRequest | None:

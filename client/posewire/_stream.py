@@ -1,4 +1,15 @@
-"""A stream of frames and results: the interface for programs."""
+"""A stream of frames and results: the interface for programs.
+
+A frame goes through these parts of a stream, and its result comes back through the last three:
+
+    SourceFeed     _feed            reads the source in a thread
+    FrameSender    _frame_sender    waits for room, and encodes in another thread
+    Outgoing       _outgoing        sends; without a connection, keeps or drops
+    TrackCall      _call            the gRPC call
+    Exchange       _exchange        reads the responses, call after call: Reconnection opens the next one
+    Answers        _answers         enters them in the Ledger, the account, and in Retained, which a next call needs
+    Delivery       _delivery        results in frame order, until the program takes them
+"""
 
 from __future__ import annotations
 

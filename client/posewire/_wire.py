@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from posewire.results import (
     StreamInfo,
 )
 from posewire.resume import ResumePoint
-from posewire.settings import Codec, DropPolicy, Similarity, StreamSettings, TrackerSettings
+from posewire.settings import PICTURE_CODECS, Codec, DropPolicy, Similarity, StreamSettings, TrackerSettings
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 
 __all__ = [
@@ -74,20 +74,8 @@ _BOX_SOURCES: dict[int, BoxSource] = {
     pose_pb2.BOX_SOURCE_CALLER: "caller",
 }
 
-_TRACKER_NUMBERS = (
-    "propagation",
-    "queue_length",
-    "box_score_threshold",
-    "joint_score_threshold",
-    "box_nms_iou",
-    "pose_nms_oks",
-    "match_threshold",
-    "propagation_threshold",
-    "detect_every",
-    "max_people",
-)
-
-_PICTURE_CODECS = ("jpeg", "png", "raw")
+# The tracker's settings that have the same names and values in a message.
+_TRACKER_NUMBERS = tuple(field.name for field in fields(TrackerSettings) if field.name != "similarity")
 
 _STAGES = ("queue", "decode", "detect", "flow", "pose", "track", "total")
 
@@ -155,7 +143,7 @@ def estimate_request(
     Raises:
         InvalidSettings: single pictures cannot be sent as `codec`.
     """
-    if codec not in _PICTURE_CODECS:
+    if codec not in PICTURE_CODECS:
         raise InvalidSettings(f"codec is {codec!r}; a single picture is sent as 'jpeg', 'png' or 'raw'")
     request = pose_tracking_service_pb2.EstimatePosesRequest(
         codec=CODECS[codec], data=data, joint_set=joint_set or "", box_score_threshold=box_score_threshold

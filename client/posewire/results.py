@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 FloatArray: TypeAlias = Float32s
+"""The arrays in results, and of boxes that were checked."""
 
 BoxesLike: TypeAlias = npt.ArrayLike | Sequence[Sequence[float]]
 """Boxes that a caller gives: `(n, 4)` left, top, right, bottom in pixels, or `(n, 5)` with a score in 0..1."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 import operator
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
@@ -15,6 +14,10 @@ __all__ = ["Codec", "DropPolicy", "Similarity", "StreamOptions", "StreamSettings
 Similarity: TypeAlias = Literal["bbox", "pose", "flow", "multi-flow"]
 DropPolicy: TypeAlias = Literal["latest", "all"]
 Codec: TypeAlias = Literal["jpeg", "png", "raw", "h264", "h265", "passthrough"]
+
+PICTURE_CODECS: tuple[Literal["jpeg", "png", "raw"], ...] = ("jpeg", "png", "raw")
+PACKET_CODECS: tuple[Codec, ...] = ("h264", "h265")
+"""Of packets that depend on earlier ones, and are sent as a video has them: the client does not encode them."""
 
 # The server's ranges, so that values it would refuse are refused before anything is sent.
 _PROBABILITY = (0.0, 1.0)
@@ -43,8 +46,8 @@ _STREAM_RANGES: dict[str, tuple[float, float]] = {
 MAX_NAME_LENGTH = 64
 
 
-def _check_choice(name: str, value: object, choices: Iterable[str], *, optional: bool = False) -> None:
-    choices = tuple(choices)
+def check_choice(name: str, value: object, choices: tuple[str, ...], *, optional: bool = False) -> None:
+    """Raise `InvalidSettings` unless the value is one of the choices, or None if it is optional."""
     if value not in choices and not (optional and value is None):
         raise InvalidSettings(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
 
@@ -115,7 +118,7 @@ class TrackerSettings:
     max_people: int | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("similarity", self.similarity, get_args(Similarity), optional=True)
+        check_choice("similarity", self.similarity, get_args(Similarity), optional=True)
         if self.propagation is not None and not isinstance(self.propagation, bool):
             raise InvalidSettings(f"propagation is {self.propagation!r}; give True, False, or None for the default")
         _check_ranges(self, _TRACKER_RANGES)
@@ -162,8 +165,8 @@ class StreamSettings:
     max_in_flight: int | None = None
 
     def __post_init__(self) -> None:
-        _check_choice("codec", self.codec, get_args(Codec))
-        _check_choice("drop_policy", self.drop_policy, get_args(DropPolicy), optional=True)
+        check_choice("codec", self.codec, get_args(Codec))
+        check_choice("drop_policy", self.drop_policy, get_args(DropPolicy), optional=True)
         _check_ranges(self, _STREAM_RANGES)
         if not isinstance(self.tracker, TrackerSettings):
             raise InvalidSettings(f"tracker is a {type(self.tracker).__name__}; give a TrackerSettings")

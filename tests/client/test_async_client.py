@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 import posewire
 from posewire import AsyncClient
 from posewire.v1 import pose_pb2
-from tests.client.conftest import pictures
+from tests.client.conftest import Packets, pictures
 
 # -- single calls ------------------------------------------------------------------------------------------------------
 
@@ -122,6 +122,13 @@ async def test_a_limit_of_the_source_needs_a_source() -> None:
     async with AsyncClient("localhost:1") as client:
         with pytest.raises(posewire.InvalidSettings, match=r"max_frames limits a source.*finish\(\)"):
             client.track(max_frames=3)
+
+
+@pytest.mark.parametrize("source", [Packets("K"), None], ids=["of a source", "of the program"])
+async def test_images_of_packets_cannot_be_kept(source: Packets | None) -> None:
+    async with AsyncClient("localhost:1") as client:
+        with pytest.raises(posewire.InvalidSettings, match="no images can be kept; use codec='jpeg'"):
+            await client.track(source, codec="h264", keep_images=True).__aenter__()
 
 
 async def test_a_token_alone_is_no_resume_point() -> None:

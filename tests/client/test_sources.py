@@ -641,6 +641,19 @@ def test_an_unknown_codec_is_not_the_fault_of_the_source(tmp_path: Path, make_vi
         open_source(path, codec="jpg")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"framerate": 30}, r"the option 'framerate' is 30; names and values are texts: \{'framerate': '30'\}"),
+        ({30: "framerate"}, "the option 30 is 'framerate'"),
+        ([("framerate", "30")], "options is a list; give a dict"),
+    ],
+)
+def test_options_are_texts(tmp_path: Path, make_video: MakeVideo, options: Any, words: str) -> None:
+    with pytest.raises(InvalidSettings, match=words):
+        open_source(make_video(tmp_path / "a.mp4"), options=options)
+
+
 # -- cameras and addresses ---------------------------------------------------------------------------------------------
 
 

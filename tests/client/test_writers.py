@@ -102,6 +102,14 @@ def test_json_lines_begin_with_a_header_and_hold_a_line_a_frame(tmp_path: Path) 
     assert third["time_s"] == 0.333333
 
 
+def test_a_line_of_no_time_is_refused(tmp_path: Path) -> None:
+    with JsonLinesWriter(tmp_path / "a.jsonl", INFO) as writer:
+        with pytest.raises(InvalidSettings, match="the frame's time is nan; give seconds"):
+            writer.write(replace(tracked(0), time_s=float("nan")))
+        writer.write(tracked(1))  # it is as good as before
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+
+
 def test_json_lines_are_there_as_soon_as_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     writer = JsonLinesWriter(path, INFO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,7 +25,6 @@ from posewire.cli.options import (
     DetectorFlag,
     FlipTestFlag,
     FlowFlag,
-    FrameFormat,
     NoPropagationFlag,
     QueueLengthFlag,
     QuietFlag,
@@ -247,7 +246,7 @@ def demo(
         if source is None:
             changes["frames"] = frames or max(1, round((seconds or 10.0) * scene_config(preset, {}).fps))
         scene = scene_config(preset, changes)
-        settings = TrackerSettings(similarity=similarity.setting if similarity else None)
+        settings = TrackerSettings(similarity=similarity)
         choice = ServerChoice(server, bundle, detector, flow, flip_test)
         run_demo(DemoJob(source, choice, settings, scene, render, seconds, frames, quiet))
 
@@ -301,8 +300,8 @@ def synth(
     fps: Annotated[float | None, typer.Option(help="Frames per second (default: the preset's).")] = None,
     flow: Annotated[bool, typer.Option("--flow", help="Also write the ground-truth optical flow (.npz).")] = False,
     frames_as: Annotated[
-        FrameFormat, typer.Option(help="Write frames as a compressed video or as lossless pictures.")
-    ] = FrameFormat.MP4,
+        Literal["mp4", "png"], typer.Option(help="Write frames as a compressed video or as lossless pictures.")
+    ] = "mp4",
     quiet: QuietFlag = False,
 ) -> None:
     """Write a synthetic scene with exact ground truth: frames, PoseTrack annotations, optical flow."""
@@ -313,7 +312,7 @@ def synth(
         width, height = parse_size(size) if size is not None else (None, None)
         changes = {"people": people, "frames": frames, "seed": seed, "fps": fps, "width": width, "height": height}
         config = scene_config(preset, changes)
-        run_synth(out_dir, config, frames_as=FramesAs(frames_as.value), flow=flow, quiet=quiet)
+        run_synth(out_dir, config, frames_as=FramesAs(frames_as), flow=flow, quiet=quiet)
 
 
 @app.command()

@@ -16,10 +16,11 @@ from posewire import Client, FrameResult, ServerInfo, SourceFrame, StreamInfo, T
 from posewire.cli.console import plain_console
 from posewire.cli.interrupts import Interrupts
 from posewire.cli.outputs import check_outputs, check_video_output
-from posewire.cli.private_server import ServerChoice
+from posewire.cli.private_server import ServerChoice, require_detector
+from posewire.cli.progress import waiting
 from posewire.cli.quantities import quantity
 from posewire.cli.streaming import Outcome, check_source, connected, consume, report
-from posewire.cli.track import JPEG_QUALITY, require_detector
+from posewire.cli.track import JPEG_QUALITY
 from posewire.results import Image
 from posewire.sources import ArraySource, SourceLike
 from posewire.synth import FrameTruth, Scene, SceneConfig, Score, Scorer
@@ -151,9 +152,12 @@ def _stream(
     frames = job.frames if scored is None else None
     seconds = job.seconds if scored is None and frames is None else None
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(
-            client.track(source, max_frames=frames, keep_images=True, jpeg_quality=JPEG_QUALITY, tracker=job.settings)
-        )
+        with waiting("opening the source", quiet=job.quiet):
+            stream = stack.enter_context(
+                client.track(
+                    source, max_frames=frames, keep_images=True, jpeg_quality=JPEG_QUALITY, tracker=job.settings
+                )
+            )
         assert stream.source is not None
         if not job.quiet:
             # The source's name, which does not contain a camera's password.

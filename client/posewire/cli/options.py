@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args
 
 import typer
 
@@ -17,7 +17,6 @@ __all__ = [
     "DetectorFlag",
     "FlipTestFlag",
     "FlowFlag",
-    "FrameFormat",
     "NoPropagationFlag",
     "OwnBundleFlag",
     "QueueLengthFlag",
@@ -26,26 +25,11 @@ __all__ = [
     "ResultFormat",
     "ServerFlag",
     "SimilarityFlag",
-    "SimilarityName",
     "SourceArgument",
     "flip_test_option",
     "parse_size",
     "tracker_settings",
 ]
-
-
-class SimilarityName(StrEnum):
-    """The measure of similarity between a new pose and a track."""
-
-    BBOX = "bbox"
-    POSE = "pose"
-    FLOW = "flow"
-    MULTI_FLOW = "multi-flow"
-
-    @property
-    def setting(self) -> Similarity:
-        """The value that `TrackerSettings` takes."""
-        return self.value
 
 
 class ResultFormat(StrEnum):
@@ -54,13 +38,6 @@ class ResultFormat(StrEnum):
     JSONL = "jsonl"
     COCO = "coco"
     POSETRACK = "posetrack"
-
-
-class FrameFormat(StrEnum):
-    """How the frames of a scene are stored."""
-
-    MP4 = "mp4"
-    PNG = "png"
 
 
 def flip_test_option(default: str) -> Any:
@@ -105,11 +82,11 @@ FlowFlag: TypeAlias = Annotated[
 ]
 FlipTestFlag: TypeAlias = Annotated[bool | None, flip_test_option("as the bundle does")]
 SimilarityFlag: TypeAlias = Annotated[
-    SimilarityName | None,
+    Similarity | None,
     typer.Option(
         "--similarity",
         metavar="NAME",
-        help=f"Similarity measure that poses are matched to tracks by: {', '.join(SimilarityName)}"
+        help=f"Similarity measure that poses are matched to tracks by: {', '.join(get_args(Similarity))}"
         " (default: the server's).",
         show_default=False,
     ),
@@ -160,11 +137,11 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def tracker_settings(
-    similarity: SimilarityName | None, no_propagation: bool, queue_length: int | None, detect_every: int | None
+    similarity: Similarity | None, no_propagation: bool, queue_length: int | None, detect_every: int | None
 ) -> TrackerSettings:
     """The tracker settings given by flags; the others are the server's defaults."""
     return TrackerSettings(
-        similarity=similarity.setting if similarity else None,
+        similarity=similarity,
         propagation=False if no_propagation else None,
         queue_length=queue_length,
         detect_every=detect_every,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,10 +17,9 @@ from posewire.cli.crew import Crew
 from posewire.cli.failures import ExitStatus, say
 from posewire.cli.outputs import check_outputs
 from posewire.cli.pictures import Picture, annotated_pictures, note_on_ids, numbered_pictures
-from posewire.cli.private_server import ServerChoice
-from posewire.cli.progress import bar, waiting
+from posewire.cli.private_server import ServerChoice, require_detector
+from posewire.cli.progress import bar
 from posewire.cli.quantities import quantity
-from posewire.cli.track import require_detector
 from posewire.errors import InvalidSettings
 from posewire.os_errors import reason_of
 from posewire.results import BoxesLike, Image, Person
@@ -92,9 +90,7 @@ def run_poses(job: PosesJob) -> None:
                 f"posewire: note: images with people in {job.boxes} that are not in {job.folder}: {len(missing)}, e.g. "
                 f"{missing[0]}; in an evaluation with that file, these people count as missed"
             )
-    with contextlib.ExitStack() as stack:
-        with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
-            access = stack.enter_context(job.server.running())
+    with job.server.running(quiet=job.quiet) as access:
         answers = asyncio.run(_estimate_all(job, pictures, access))
     if not job.quiet:
         people = quantity(answers.people, "person", "people")

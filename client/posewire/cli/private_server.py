@@ -1,4 +1,4 @@
-"""A private server for one command: a process on a free loopback port that ends with the command."""
+"""The server of a command: a running one, or a private one, a process on a free port that ends with the command."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from posewire import ServerInfo
 from posewire.cli.access import ServerAccess, access_flags_given, access_given
 from posewire.cli.failures import CommandError, ExitStatus, UsageError, as_flags
+from posewire.cli.progress import waiting
 from posewire.os_errors import reason_of
 
-__all__ = ["ServerChoice", "private_server", "server_environment"]
+__all__ = ["ServerChoice", "private_server", "require_detector", "require_detector_flag", "server_environment"]
 
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 15.0
@@ -64,8 +66,11 @@ class ServerChoice:
             )
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[ServerAccess]:
-        """How to reach the server; a private one runs until the block ends, and is not restarted."""
+    def running(self, *, quiet: bool) -> Iterator[ServerAccess]:
+        """How to reach the server; a private one runs until the block ends, and is not restarted.
+
+        Unless quiet, whoever watches sees that it is being started.
+        """
         if self.address is not None:
             yield access_given(self.address)
             return
@@ -73,8 +78,40 @@ class ServerChoice:
         flags = [part for flag, value in named if value is not None for part in (flag, value)]
         if self.flip_test is not None:
             flags.append("--flip-test" if self.flip_test else "--no-flip-test")
-        with private_server(flags) as address:
+        with contextlib.ExitStack() as stack:
+            with waiting("starting a private server", quiet=quiet):
+                address = stack.enter_context(private_server(flags))
             yield ServerAccess((address,), reconnects=False)
+
+
+def require_detector_flag(server: ServerChoice) -> None:
+    """Check before a server is started that it will have a detector.
+
+    Raises:
+        UsageError: the detector is `none`.
+    """
+    if server.detector == "none":
+        raise UsageError("with --detector none nobody would be found; leave it out, or name a detector")
+
+
+def require_detector(info: ServerInfo, server: ServerChoice) -> None:
+    """Check that the server has a detector.
+
+    Raises:
+        CommandError: it has none; the message says what to do.
+    """
+    if info.has_detector:
+        return
+    if server.address is None:
+        raise CommandError(
+            f"the bundle {info.models.bundle!r} has no person detector, so nobody would be found; give one with "
+            "--detector onnx:PATH (YOLOX, or any that gives boxes, scores and labels) or --detector torchvision:NAME, "
+            "or another --bundle"
+        )
+    raise CommandError(
+        f"the server at {server.address} has no person detector, so nobody would be found; start it with "
+        "--detector onnx:PATH, or use one that has a detector"
+    )
 
 
 @contextlib.contextmanager

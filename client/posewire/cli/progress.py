@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
@@ -16,8 +15,8 @@ from posewire.cli.quantities import quantity
 __all__ = ["Bar", "bar", "waiting"]
 
 
-class Bar(Protocol):
-    """Shows the progress of a command."""
+class Bar:
+    """Shows the progress of a command; this one shows nothing, for pipes and `--quiet`."""
 
     def show(self, done: int, note: str = "") -> None:
         """Show how many items are done, and a note."""
@@ -26,7 +25,7 @@ class Bar(Protocol):
         """Show the progress of a stream."""
 
 
-class _RichBar:
+class _RichBar(Bar):
     def __init__(self, progress: Progress, description: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(description, total=total, note="")
@@ -42,19 +41,11 @@ class _RichBar:
         self.show(account.frames, note if account.tracked > 1 else "")
 
 
-class _NoBar:
-    def show(self, done: int, note: str = "") -> None:
-        pass
-
-    def account(self, account: Account) -> None:
-        pass
-
-
 @contextmanager
 def bar(description: str, total: int | None, *, quiet: bool) -> Iterator[Bar]:
     """A progress bar on standard error; none if quiet or not in a terminal."""
     if quiet or not is_watched():
-        yield _NoBar()
+        yield Bar()
         return
     columns = [
         TextColumn("{task.description}"),

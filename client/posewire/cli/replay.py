@@ -17,7 +17,7 @@ from posewire._status import error_from_status
 from posewire.cli.access import ServerAccess
 from posewire.cli.failures import IMPORT_FAILURES, CommandError, ExitStatus, import_failure, say
 from posewire.cli.private_server import ServerChoice
-from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.progress import Bar, bar
 from posewire.cli.quantities import quantity
 from posewire.os_errors import reason_of
 from posewire.v1 import settings_pb2, track_pb2
@@ -62,7 +62,10 @@ def run_replay(job: ReplayJob) -> None:
     if not job.quiet:
         for line in _notes(recording):
             say(line)
-    with job.server.running() as access, bar("replaying", len(recording.outcomes), quiet=job.quiet) as shown:
+    with (
+        job.server.running(quiet=job.quiet) as access,
+        bar("replaying", len(recording.outcomes), quiet=job.quiet) as shown,
+    ):
         now = asyncio.run(_replay(recording, access, comparison, shown))
     _say_models(recording.started.models, now.models)
     if comparison.differences:
@@ -136,8 +139,7 @@ async def _replay(
 
     connections = access.connections()
     try:
-        with waiting("connecting", quiet=True):
-            call, started = await connections.first_answer(open_call, "replaying")
+        call, started = await connections.first_answer(open_call, "replaying")
         tasks = [
             asyncio.create_task(work)
             for work in (_send(recording, call), _compare_all(recording, call, comparison, shown))

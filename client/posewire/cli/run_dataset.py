@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
 from collections.abc import Sequence
@@ -17,11 +16,10 @@ from posewire.cli.access import ServerAccess
 from posewire.cli.crew import Crew
 from posewire.cli.failures import CommandError, ExitStatus, UsageError, say
 from posewire.cli.outputs import make_folder
-from posewire.cli.private_server import ServerChoice
-from posewire.cli.progress import Bar, bar, waiting
+from posewire.cli.private_server import ServerChoice, require_detector, require_detector_flag
+from posewire.cli.progress import Bar, bar
 from posewire.cli.quantities import quantity
 from posewire.cli.settings_note import SettingsNote
-from posewire.cli.track import require_detector, require_detector_flag
 from posewire.errors import PosewireError
 from posewire.settings import Codec
 from posewire.writers import PoseTrackWriter
@@ -114,9 +112,7 @@ def run_data_set(job: DataSetJob) -> None:
     account = _Account()
     if remaining:
         make_folder(job.out)
-        with contextlib.ExitStack() as stack:
-            with waiting("starting a private server" if job.server.address is None else "connecting", quiet=job.quiet):
-                access = stack.enter_context(job.server.running())
+        with job.server.running(quiet=job.quiet) as access:
             account = asyncio.run(_track_all(job, remaining, access))
     else:
         job.note.compare()

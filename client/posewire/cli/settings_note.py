@@ -156,7 +156,7 @@ class SettingsNote:
 
 async def _ask(server: ServerChoice) -> ServerInfo | None:
     """The description of a running server; None if it cannot be reached, since it has nothing to track."""
-    with server.running() as access:
+    with server.running(quiet=True) as access:
         async with access.async_client(timeout_s=_ANSWER_S) as client:
             try:
                 return await client.server_info()

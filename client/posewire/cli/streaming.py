@@ -84,10 +84,8 @@ def _can_be_opened_twice(source: str) -> bool:
 @contextlib.contextmanager
 def connected(server: ServerChoice, *, quiet: bool) -> Iterator[tuple[Client, ServerInfo]]:
     """A client of the chosen server, and the server's description."""
-    with contextlib.ExitStack() as stack:
-        with waiting("starting a private server" if server.address is None else "connecting", quiet=quiet):
-            access = stack.enter_context(server.running())
-            client = stack.enter_context(access.client())
+    with server.running(quiet=quiet) as access, access.client() as client:
+        with waiting("connecting", quiet=quiet):
             info = client.server_info()
         yield client, info
 

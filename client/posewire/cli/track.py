@@ -9,18 +9,19 @@ from pathlib import Path
 
 import typer
 
-from posewire import Client, ServerInfo, TrackerSettings
+from posewire import Client, TrackerSettings
 from posewire._client import TrackStream
 from posewire.cli.failures import CommandError, UsageError
 from posewire.cli.interrupts import Interrupts
 from posewire.cli.options import ResultFormat
 from posewire.cli.outputs import check_outputs, check_video_output
-from posewire.cli.private_server import ServerChoice
+from posewire.cli.private_server import ServerChoice, require_detector, require_detector_flag
+from posewire.cli.progress import waiting
 from posewire.cli.streaming import Outcome, check_source, connected, consume, report
 from posewire.writers import CocoResultsWriter, JsonLinesWriter, PoseTrackWriter, ResultWriter, VideoWriter
 from posewire.writers._posetrack import SEQUENCE_NAME
 
-__all__ = ["JPEG_QUALITY", "TrackJob", "require_detector", "require_detector_flag", "run_track"]
+__all__ = ["JPEG_QUALITY", "TrackJob", "run_track"]
 
 JPEG_QUALITY = 95
 """Quality of the frames sent to the server, as in the best setting of a camera. Can move joints with low scores."""
@@ -95,16 +96,17 @@ def run_track(job: TrackJob) -> None:
 def _track(job: TrackJob, client: Client, interrupts: Interrupts) -> Outcome:
     keep_images = job.render is not None
     with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(
-            client.track(
-                job.source,
-                max_frames=job.max_frames,
-                keep_images=keep_images,
-                jpeg_quality=JPEG_QUALITY,
-                name=job.name,
-                tracker=job.settings,
+        with waiting("opening the source", quiet=job.quiet):
+            stream = stack.enter_context(
+                client.track(
+                    job.source,
+                    max_frames=job.max_frames,
+                    keep_images=keep_images,
+                    jpeg_quality=JPEG_QUALITY,
+                    name=job.name,
+                    tracker=job.settings,
+                )
             )
-        )
         writers: list[ResultWriter] = []
         if job.out is not None:
             writers.append(stack.enter_context(_result_writer(job, stream)))
@@ -128,33 +130,3 @@ def _result_writer(job: TrackJob, stream: TrackStream) -> ResultWriter:
         return PoseTrackWriter(job.out, info.joint_set, joint_score_threshold=threshold, **named)
     # The source's name, which does not contain a camera's password.
     return JsonLinesWriter(_STDOUT if job.to_stdout else job.out, info, stream.source.name)
-
-
-def require_detector_flag(server: ServerChoice) -> None:
-    """Check before a server is started that it will have a detector.
-
-    Raises:
-        UsageError: the detector is `none`.
-    """
-    if server.detector == "none":
-        raise UsageError("with --detector none nobody would be found; leave it out, or name a detector")
-
-
-def require_detector(info: ServerInfo, server: ServerChoice) -> None:
-    """Check that the server has a detector.
-
-    Raises:
-        CommandError: it has none; the message says what to do.
-    """
-    if info.has_detector:
-        return
-    if server.address is None:
-        raise CommandError(
-            f"the bundle {info.models.bundle!r} has no person detector, so nobody would be found; give one with "
-            "--detector onnx:PATH (YOLOX, or any that gives boxes, scores and labels) or --detector torchvision:NAME, "
-            "or another --bundle"
-        )
-    raise CommandError(
-        f"the server at {server.address} has no person detector, so nobody would be found; start it with "
-        "--detector onnx:PATH, or use one that has a detector"
-    )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -35,18 +34,11 @@ if TYPE_CHECKING:
     from posewire_evaluation.ablation.scores import Scores
     from posewire_server.tracking import TrackerConfig
 
-__all__ = ["ObjectiveName", "TuneJob", "app", "run_tune"]
+__all__ = ["TuneJob", "app", "run_tune"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-
-class ObjectiveName(StrEnum):
-    """The metric by which settings are compared."""
-
-    MAP = "map"
-    MOTA = "mota"
-    IDF1 = "idf1"
-    HOTA = "hota"
+_ObjectiveName: TypeAlias = Literal["map", "mota", "idf1", "hota"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class TuneJob:
 
     data: DataChoice | None
     out_dir: Path
-    objective: ObjectiveName
+    objective: _ObjectiveName
     samples: int
     seed: int
     scenes: int
@@ -94,7 +86,7 @@ def run_tune(job: TuneJob) -> None:
             check_folder(job.cache_dir)
         with bar("searching", None, quiet=job.quiet) as progress:
             evaluate = _on_sets(job, progress) if job.data is None else _on_data(job, job.data, progress)
-            found = search(evaluate, objective=Objective(job.objective.value), samples=job.samples, seed=job.seed)
+            found = search(evaluate, objective=Objective(job.objective), samples=job.samples, seed=job.seed)
         print(write_search(found, job.out_dir), end="")
     say_written(job.out_dir, ("tune.txt", "tune.csv", "tune.png"), quiet=job.quiet)
 
@@ -137,7 +129,7 @@ def tune(
     detector: DetectorFlag = None,
     flow: FlowFlag = None,
     device: DeviceFlag = "auto",
-    objective: Annotated[ObjectiveName, typer.Option(help="Metric to maximise.")] = ObjectiveName.MOTA,
+    objective: Annotated[_ObjectiveName, typer.Option(help="Metric to maximise.")] = "mota",
     samples: Annotated[int, typer.Option(min=0, metavar="N", help="Number of random combinations to try.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the combinations.")] = 0,
     scenes: ScenesFlag = 2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias, get_args
 
@@ -11,7 +11,7 @@ from posewire._inputs import is_number, is_whole
 from posewire.errors import InvalidSettings, SourceError
 from posewire.os_errors import reason_of
 from posewire.results import Image
-from posewire.settings import Codec
+from posewire.settings import PACKET_CODECS, PICTURE_CODECS, Codec, check_choice
 from posewire.sources._arrays import ArraySource
 from posewire.sources._container import VideoInput
 from posewire.sources._folder import FolderSource
@@ -66,29 +66,42 @@ def open_source(
             addresses of unknown length.
         max_frames: stop after this many frames.
         timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
+            A pipe is waited for without limit, until a program writes to it.
         options: of FFmpeg's input, such as `{"framerate": "30"}`.
 
     Raises:
         SourceError: the source cannot be opened; the message names it and says why.
         InvalidSettings: a parameter is out of range.
     """
-    if codec not in get_args(Codec):  # before the source is reported as having another one
-        raise InvalidSettings(f"codec is {codec!r}; it is one of {', '.join(map(repr, get_args(Codec)))}")
+    check_choice("codec", codec, get_args(Codec))  # before the source is reported as having another one
     if max_frames is not None and not (is_whole(max_frames) and max_frames >= 1):
         raise InvalidSettings(f"max_frames is {max_frames!r}; it is a whole number from 1 on, or None for all")
     if not (is_number(timeout_s) and timeout_s > 0):
         raise InvalidSettings(f"timeout_s is {timeout_s!r}; it is a number above 0")
+    options = {} if options is None else options
+    _check_options(options)
     if isinstance(source, str) and not source:  # such as a variable that is not set; for the system, "." is meant
         raise SourceError("the source has no name; give a video file, a folder, a camera's number or an address")
     if not isinstance(source, str | Path | int):
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
     try:
-        return _from_system(source, codec, fps, live, max_frames, timeout_s, options or {})
+        return _from_system(source, codec, fps, live, max_frames, timeout_s, options)
     except OSError as error:  # a folder is not accessible, or the name is not a valid file name
         raise SourceError(
             f"{_without_credentials(source)} cannot be opened: {reason_of(error)};"
             " check the name, and the rights of its folders"
         ) from None  # its message contains the address with its password
+
+
+def _check_options(options: object) -> None:
+    """Check that names and values are texts. The message has only a wrong one, since others may be passwords."""
+    if not isinstance(options, Mapping):
+        raise InvalidSettings(f"options is a {type(options).__name__}; give a dict, such as {{'framerate': '30'}}")
+    for name, value in options.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise InvalidSettings(
+                f"the option {name!r} is {value!r}; names and values are texts: {{'framerate': '30'}}"
+            )
 
 
 def is_camera_number(source: str) -> bool:
@@ -125,7 +138,7 @@ def _from_system(
 
 
 def _read_as(codec: Codec, video: VideoInput, max_frames: int | None) -> Source:
-    if codec in ("jpeg", "png", "raw"):
+    if codec in PICTURE_CODECS:
         return VideoSource(video, max_frames=max_frames)
     try:
         packets = PacketSource(video, max_frames=max_frames)
@@ -189,5 +202,5 @@ def _from_program(
 
 
 def _refuse_packets(codec: Codec, name: str, what: str) -> None:
-    if codec in ("h264", "h265"):
+    if codec in PACKET_CODECS:
         raise SourceError(f"{name} {what} and holds no {codec} packets; use codec='jpeg', 'png' or 'raw'")

@@ -209,6 +209,7 @@ def _pillar(rng: np.random.Generator, config: SceneConfig, camera: Camera, numbe
     rows, columns = int(foot + camera.margin_px) + 4, 2 * int(np.ceil(half)) + 1
     colour = np.array(_WALLS[int(rng.integers(len(_WALLS)))], np.float32)
     sine = np.clip((np.arange(columns) - columns // 2) / half, -1.0, 1.0).astype(np.float32)
+    # From the same side as on people, see `figure`.
     light = 0.5 + 0.62 * np.clip(-0.46 * sine + 0.81 * np.sqrt(1 - sine**2), 0.0, 1.0)
     stone = np.ones((rows, columns, 3), np.float32) * colour * light[None, :, None]
     stone *= 1.0 + 0.07 * _grain(rng, columns, rows, 3) + 0.07 * _grain(rng, columns, rows, max(columns // 3, 2))

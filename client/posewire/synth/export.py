@@ -83,28 +83,29 @@ def write_scene(
     Raises:
         OSError: the folder or a file cannot be written.
     """
+    name = f"{scene.config.seed % 1_000_000:06d}_synth"
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".posewire-", dir=out_dir) as folder:
-        files = _write_files(scene, Path(folder), frames_as, flow, progress)
-        _remove_scene(out_dir, files.annotations.stem)
-        return _moved(files, Path(folder), out_dir)
+        _write_files(scene, _files(Path(folder), name, frames_as, flow), frames_as, progress)
+        _remove_scene(out_dir, name)
+        _move(Path(folder), out_dir)
+    return _files(out_dir, name, frames_as, flow)
 
 
-def _write_files(
-    scene: Scene, out_dir: Path, frames_as: FramesAs, flow: bool, progress: Callable[[int], None]
-) -> SceneFiles:
-    video_id = f"{scene.config.seed % 1_000_000:06d}"
-    name = f"{video_id}_synth"
-    files = SceneFiles(
-        manifest=out_dir / "manifest.json",
-        annotations=out_dir / "annotations" / f"{name}.json",
-        frames=out_dir / f"{name}.mp4" if frames_as is FramesAs.MP4 else out_dir / "images" / name,
-        flow=out_dir / "flow" / name if flow else None,
+def _files(folder: Path, name: str, frames_as: FramesAs, flow: bool) -> SceneFiles:
+    return SceneFiles(
+        manifest=folder / "manifest.json",
+        annotations=folder / "annotations" / f"{name}.json",
+        frames=folder / f"{name}.mp4" if frames_as is FramesAs.MP4 else folder / "images" / name,
+        flow=folder / "flow" / name if flow else None,
     )
+
+
+def _write_files(scene: Scene, files: SceneFiles, frames_as: FramesAs, progress: Callable[[int], None]) -> None:
     files.annotations.parent.mkdir()
     if files.flow is not None:
         files.flow.mkdir(parents=True)
-    annotations = _PoseTrackJson(name, video_id, len(scene))
+    annotations = _PoseTrackJson(files.annotations.stem, len(scene))
     store = _Mp4(files.frames, scene.config) if frames_as is FramesAs.MP4 else _Pictures(files.frames)
     with store:
         for frame in scene:
@@ -115,8 +116,7 @@ def _write_files(
                 np.savez_compressed(files.flow / f"{truth.index:06d}.npz", flow=truth.flow, valid=truth.flow_valid)
             progress(truth.index + 1)
     files.annotations.write_text(json.dumps(annotations.document()))
-    files.manifest.write_text(json.dumps(_manifest(scene, files, out_dir), indent=2) + "\n")
-    return files
+    files.manifest.write_text(json.dumps(_manifest(scene, files), indent=2) + "\n")
 
 
 def _remove_scene(out_dir: Path, name: str) -> None:
@@ -130,42 +130,34 @@ def _remove_scene(out_dir: Path, name: str) -> None:
             folder.rmdir()
 
 
-def _moved(files: SceneFiles, folder: Path, out_dir: Path) -> SceneFiles:
+def _move(folder: Path, out_dir: Path) -> None:
     """Move the files of a folder to the same places in another, the manifest last."""
-
-    def place(path: Path) -> Path:
-        return out_dir / path.relative_to(folder)
-
     for path in sorted(folder.rglob("*")):
+        place = out_dir / path.relative_to(folder)
         if path.is_dir():
-            place(path).mkdir(exist_ok=True)
+            place.mkdir(exist_ok=True)
         else:
-            path.replace(place(path))
-    return SceneFiles(
-        manifest=place(files.manifest),
-        annotations=place(files.annotations),
-        frames=place(files.frames),
-        flow=place(files.flow) if files.flow else None,
-    )
+            path.replace(place)
 
 
-def _manifest(scene: Scene, files: SceneFiles, out_dir: Path) -> dict[str, Any]:
+def _manifest(scene: Scene, files: SceneFiles) -> dict[str, Any]:
+    folder = files.manifest.parent
     return {
         "scene": asdict(scene.config),
         "frames": len(scene),
         "fps": scene.config.fps,
         "size": [scene.config.width, scene.config.height],
-        "pictures": str(files.frames.relative_to(out_dir)),
-        "annotations": str(files.annotations.relative_to(out_dir)),
-        "flow": str(files.flow.relative_to(out_dir)) if files.flow else None,
+        "pictures": str(files.frames.relative_to(folder)),
+        "annotations": str(files.annotations.relative_to(folder)),
+        "flow": str(files.flow.relative_to(folder)) if files.flow else None,
     }
 
 
 class _PoseTrackJson:
     """Annotations in the format of PoseTrack 2018."""
 
-    def __init__(self, name: str, video_id: str, frames: int) -> None:
-        self._name, self._video_id, self._frames = name, video_id, frames
+    def __init__(self, name: str, frames: int) -> None:
+        self._name, self._video_id, self._frames = name, name.partition("_")[0], frames
         self._images: list[dict[str, Any]] = []
         self._people: list[dict[str, Any]] = []
 

@@ -36,8 +36,8 @@ __all__ = ["PARTS", "PROFILE_SAMPLES", "Figure", "Pose2D"]
 
 PROFILE_SAMPLES = 65
 _T = np.linspace(0.0, 1.0, PROFILE_SAMPLES)
-_PAD = 2
-_LIGHT = np.array([-0.46, -0.36, 0.81])
+_PAD = 2  # transparent pixels around a sprite, so that its edges blend when it is warped
+_LIGHT = np.array([-0.46, -0.36, 0.81])  # direction to the light: across the part, along it, to the camera
 _AMBIENT = 0.58
 
 

@@ -73,7 +73,7 @@ class _Walker:
     def __init__(
         self, config: SceneConfig, camera: Camera, shape: BodyShape, rng: np.random.Generator, person: int
     ) -> None:
-        self._camera, self._shape, self._rng = camera, shape, rng
+        self._camera, self._shape = camera, shape
         self._dt = 1.0 / config.fps
         self._pace = _WALK_M_S * config.speed * rng.uniform(0.82, 1.18) * shape.height / 1.72
         self._hurry = float(np.clip(0.35 + 0.65 * config.speed, 0.5, 1.5))
@@ -154,7 +154,7 @@ def _waypoints(config: SceneConfig, camera: Camera, rng: np.random.Generator, pe
     elif config.choreography is Choreography.TERRITORY:
         yield from _territory(config, camera, rng, person, lane)
     else:
-        yield from _strolling(config, camera, rng, person, lane)
+        yield from _strolling(config, camera, rng, lane)
 
 
 def _lane(config: SceneConfig, camera: Camera, person: int) -> float:
@@ -177,9 +177,7 @@ def _pause(config: SceneConfig, rng: np.random.Generator) -> tuple[float, _Actio
     return float(rng.uniform(1.0, 2.6)), action
 
 
-def _strolling(
-    config: SceneConfig, camera: Camera, rng: np.random.Generator, person: int, lane: float
-) -> Iterator[_Waypoint]:
+def _strolling(config: SceneConfig, camera: Camera, rng: np.random.Generator, lane: float) -> Iterator[_Waypoint]:
     width = 1.0 + config.pan
     yield _Waypoint(float(rng.uniform(-0.9, 0.9)), lane, 0.0, _Action.NONE)
     while True:

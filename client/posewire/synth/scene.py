@@ -29,9 +29,9 @@ __all__ = ["Scene"]
 
 
 _HEAD = [PART_ROW["head"]]
-_EXPOSURES = 5
-_KEPT = 3
-_NOISE_MARGIN = 61
+_EXPOSURES = 5  # moments in an exposure, if there is motion blur
+_KEPT = 3  # layouts and moments that are not computed again
+_NOISE_MARGIN = 61  # pixels by which the field of noise is larger than a frame
 
 
 class Scene:
@@ -56,6 +56,7 @@ class Scene:
         self._camera = Camera.of(config)
         self._backdrop = build_backdrop(config, self._camera, backgrounds)
         self._pillars = build_pillars(config, self._camera)
+        # Everything drawn at random has a generator of its own, of the scene's seed and a number found nowhere else.
         shapes = [draw_shape(np.random.default_rng([config.seed, 2, person])) for person in range(config.people)]
         largest_scale = self._camera.focal_px / (0.9 * self._camera.nearest_m)
         self._figures = [

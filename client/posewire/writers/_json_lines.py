@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from posewire._inputs import capture_time
 from posewire.output_files import ResultWriter, open_for_writing, output_error
 from posewire.results import FrameResult, Person, StreamInfo
 from posewire.settings import StreamSettings
@@ -61,10 +62,11 @@ class JsonLinesWriter(ResultWriter):
         """Add the line of one frame.
 
         Raises:
+            InvalidSettings: its time is not a number of seconds that a timestamp can hold.
             OutputError: it cannot be written.
         """
         self._check_open()
-        line: dict[str, Any] = {"frame": result.frame, "time_s": round(result.time_s, 6)}
+        line: dict[str, Any] = {"frame": result.frame, "time_s": round(capture_time(result.time_s), 6)}
         if not result.tracked:
             line |= {"status": str(result.status), "reason": result.reason, "message": result.message}
         if result.name:

@@ -207,7 +207,7 @@ def test_a_server_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch:
 
 
 def test_a_named_server_is_used_as_it_is() -> None:
-    with ServerChoice("example.org:1").running() as access:
+    with ServerChoice("example.org:1").running(quiet=True) as access:
         assert access.addresses == ("example.org:1",)
     with pytest.raises(UsageError, match="--detector, --flow, --flip-test would choose"):
         ServerChoice("example.org:1", detector="none", flow="dis", flip_test=False)
@@ -232,6 +232,6 @@ def test_a_private_server_gets_the_networks_that_were_chosen(
         yield "here:1"
 
     monkeypatch.setattr(module, "private_server", pretended)
-    with choice.running() as access:
+    with choice.running(quiet=True) as access:
         assert access.addresses == ("here:1",)
     assert asked == [flags]

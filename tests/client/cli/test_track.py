@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -23,7 +24,10 @@ import av
 import pytest
 from typer.testing import CliRunner
 
+from posewire import TrackerSettings
 from posewire.cli.application import app
+from posewire.cli.private_server import ServerChoice
+from posewire.cli.track import TrackJob, run_track
 from posewire.synth import SceneConfig
 from tests.server.serving import serving
 from tests.server.stand_ins import jpeg, networks, picture
@@ -70,6 +74,32 @@ def test_a_password_is_neither_written_nor_shown(server: str, camera: str, tmp_p
     assert json.loads(out.read_text().splitlines()[0])["source"].endswith("/yard.mp4")
     assert "secret" not in out.read_text()
     assert "/yard.mp4, people found by rectangles" in shown.stderr
+
+
+def test_whoever_watches_sees_that_a_pipe_is_waited_for(
+    server: str, tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, out, terminal = tmp_path / "pipe", tmp_path / "out.jsonl", io.StringIO()
+    os.mkfifo(pipe)
+    video = make_video(tmp_path / "a.ts").read_bytes()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    said: list[bool] = []
+
+    def write() -> None:
+        deadline_s = time.monotonic() + 20
+        while "opening the source" not in terminal.getvalue() and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        said.append("opening the source" in terminal.getvalue())
+        pipe.write_bytes(video)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    run_track(TrackJob(str(pipe), ServerChoice(server), TrackerSettings(), out))
+    writer.join()
+    assert said == [True]
+    assert len(out.read_text().splitlines()) == 1 + FRAMES
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.5, 5), (0.1, 1), (9, FRAMES)])

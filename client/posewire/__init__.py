@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from posewire._async_client import AsyncClient
     from posewire._client import Client, TrackStream
-    from posewire._stream import AsyncTrackStream
+    from posewire._streaming.stream import AsyncTrackStream
     from posewire._version import __version__
     from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
     from posewire.errors import (
@@ -140,7 +140,7 @@ __all__ = [
 _MODULES: dict[str, tuple[str, ...]] = {
     "posewire._async_client": ("AsyncClient",),
     "posewire._client": ("Client", "TrackStream"),
-    "posewire._stream": ("AsyncTrackStream",),
+    "posewire._streaming.stream": ("AsyncTrackStream",),
     "posewire._version": ("__version__",),
     "posewire.connection": ("ReconnectSettings", "Reconnected", "TlsSettings"),
     "posewire.errors": (

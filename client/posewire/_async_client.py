@@ -14,12 +14,12 @@ import grpc.aio
 
 from posewire import _wire
 from posewire._addresses import DEFAULT_ADDRESS
-from posewire._call import is_cancelled_task
 from posewire._connections import Access, Connection, Connections
 from posewire._encoding import encode, sniff
 from posewire._inputs import boxes_array, is_number
-from posewire._plan import StreamPlan
-from posewire._stream import AsyncTrackStream
+from posewire._streaming.call import is_cancelled_task
+from posewire._streaming.plan import StreamPlan
+from posewire._streaming.stream import AsyncTrackStream
 from posewire._workers import Workers
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import InvalidSettings, MisuseError

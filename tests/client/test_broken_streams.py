@@ -13,8 +13,8 @@ import pytest
 
 import posewire
 from posewire import AsyncClient
-from posewire._answers import Answers
-from posewire._call import TrackCall
+from posewire._streaming.answers import Answers
+from posewire._streaming.call import TrackCall
 from posewire.v1 import pose_pb2, track_pb2
 from tests.client.conftest import collect, deadline_s, pictures, shorten_timeout
 

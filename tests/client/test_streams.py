@@ -43,7 +43,7 @@ class SlowOpening:
 @pytest.fixture
 def slow_opening(monkeypatch: pytest.MonkeyPatch) -> SlowOpening:
     opening = SlowOpening()
-    monkeypatch.setattr("posewire._stream.open_source", opening)
+    monkeypatch.setattr("posewire._streaming.stream.open_source", opening)
     return opening
 
 

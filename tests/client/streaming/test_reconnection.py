@@ -11,7 +11,7 @@ import pytest
 import posewire
 from posewire import ConnectionFailed, ConnectionLost, ReconnectSettings
 from posewire._connections import Access, Connections
-from posewire._reconnection import _MOST_FRUITLESS, Reconnection, waits_s
+from posewire._streaming.reconnection import _MOST_FRUITLESS, Reconnection, waits_s
 
 SETTINGS = ReconnectSettings(initial_s=1.0, max_s=4.0, jitter=0.0, give_up_after_s=20.0, attempt_timeout_s=3.0)
 
@@ -35,7 +35,7 @@ class Attempts:
         self.record_progress = self._reconnection.record_progress
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now_s)
         monkeypatch.setattr(self.connections, "to", lambda address: address)
-        monkeypatch.setattr("posewire._reconnection.TrackCall.open", self._open)
+        monkeypatch.setattr("posewire._streaming.reconnection.TrackCall.open", self._open)
 
     async def lose(self, *, idle: bool = False) -> Any:
         cause = ConnectionLost("it broke")

@@ -1,15 +1,4 @@
-"""A stream of frames and results: the interface for programs.
-
-A frame goes through these parts of a stream, and its result comes back through the last three:
-
-    SourceFeed     _feed            reads the source in a thread
-    FrameSender    _frame_sender    waits for room, and encodes in another thread
-    Outgoing       _outgoing        sends; without a connection, keeps or drops
-    TrackCall      _call            the gRPC call
-    Exchange       _exchange        reads the responses, call after call: Reconnection opens the next one
-    Answers        _answers         enters them in the Ledger, the account, and in Retained, which a next call needs
-    Delivery       _delivery        results in frame order, until the program takes them
-"""
+"""A stream of frames and results: the interface for programs."""
 
 from __future__ import annotations
 
@@ -21,13 +10,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from posewire._call import TrackCall
 from posewire._connections import Connection, Connections
-from posewire._exchange import Exchange
-from posewire._feed import SourceFeed
-from posewire._frame_sender import FrameSender
-from posewire._plan import StreamPlan, final_settings, in_flight_limit, settings_to_ask_again
-from posewire._reconnection import Reconnection
+from posewire._streaming.call import TrackCall
+from posewire._streaming.exchange import Exchange
+from posewire._streaming.feed import SourceFeed
+from posewire._streaming.frame_sender import FrameSender
+from posewire._streaming.plan import StreamPlan, final_settings, in_flight_limit, settings_to_ask_again
+from posewire._streaming.reconnection import Reconnection
 from posewire._workers import Workers
 from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary

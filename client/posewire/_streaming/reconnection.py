@@ -7,8 +7,8 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 
-from posewire._call import TrackCall
 from posewire._connections import PASSING, Connections
+from posewire._streaming.call import TrackCall
 from posewire.connection import ReconnectSettings
 from posewire.errors import CallError, ConnectionLost, PosewireError
 from posewire.resume import ResumePoint

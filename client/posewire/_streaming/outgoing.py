@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from posewire import _wire
-from posewire._answers import DISCONNECTED, Answers
-from posewire._call import TrackCall
-from posewire._delivery import Delivery
+from posewire._streaming.answers import DISCONNECTED, Answers
+from posewire._streaming.call import TrackCall
+from posewire._streaming.delivery import Delivery
 from posewire.results import FloatArray, FrameStatus
 from posewire.sources import SourceFrame
 

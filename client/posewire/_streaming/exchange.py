@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from posewire._answers import Answers
-from posewire._call import TrackCall
-from posewire._delivery import Delivery, Failure
-from posewire._outgoing import Outgoing
-from posewire._reconnection import Reconnection
+from posewire._streaming.answers import Answers
+from posewire._streaming.call import TrackCall
+from posewire._streaming.delivery import Delivery, Failure
+from posewire._streaming.outgoing import Outgoing
+from posewire._streaming.reconnection import Reconnection
 from posewire.connection import Reconnected
 from posewire.errors import ConnectionLost, MisuseError, PosewireError, StreamBroken, StreamDrained
 from posewire.results import FrameResult, StreamInfo, StreamSummary

@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from posewire import SourceFrame, StreamSettings
-from posewire._exchange import Exchange
-from posewire._feed import SourceFeed
-from posewire._frame_sender import FrameSender
+from posewire._streaming.exchange import Exchange
+from posewire._streaming.feed import SourceFeed
+from posewire._streaming.frame_sender import FrameSender
 from posewire._workers import Workers
 from tests.client.conftest import Packets
 

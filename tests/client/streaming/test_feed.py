@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from posewire import SourceError, SourceFrame
-from posewire._feed import SourceFeed
+from posewire._streaming.feed import SourceFeed
 from posewire.sources import ArraySource
 from tests.client.conftest import packets
 
@@ -127,7 +127,7 @@ async def test_a_file_is_read_no_further_once_the_feed_is_closed() -> None:
 
 
 async def test_packets_are_given_up_until_the_next_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posewire._feed._PACKETS_WAITING", 3)
+    monkeypatch.setattr("posewire._streaming.feed._PACKETS_WAITING", 3)
     damaged = SourceFrame(6, 0.6, problem="damaged")
     source = PacketFrames([*packets("Kppppp"), damaged, *packets("Kp")])
     feed = SourceFeed(source, newest_wins=True)
@@ -167,7 +167,7 @@ async def test_a_live_source_that_goes_silent_is_an_error() -> None:
 
 
 async def test_frames_that_nobody_takes_end_a_live_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posewire._feed._MOST_WAITING", 2)
+    monkeypatch.setattr("posewire._streaming.feed._MOST_WAITING", 2)
     source = StagedSource([picture() for _ in range(9)])
     feed = SourceFeed(source, newest_wins=True)
     await source.give(2)
@@ -274,7 +274,7 @@ async def test_a_source_that_fails_to_close_ends_all_the_same(
 async def test_a_thread_that_does_not_return_is_left_behind_with_a_word(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("posewire._feed._CLOSING_S", 0.05)
+    monkeypatch.setattr("posewire._streaming.feed._CLOSING_S", 0.05)
     source = StagedSource([picture()])
     feed = SourceFeed(source, newest_wins=True)
     await feed.aclose()

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from posewire import _retained
-from posewire._retained import Retained
+from posewire._streaming.retained import Retained
 from posewire.resume import ResumePoint
 from posewire.settings import Codec
 from posewire.v1 import track_pb2
@@ -94,7 +93,7 @@ def test_without_replay_only_what_has_no_answer_is_kept() -> None:
 
 
 def test_what_is_kept_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_retained, "_MOST_REPLAYED_BYTES", 100)
+    monkeypatch.setattr("posewire._streaming.retained._MOST_REPLAYED_BYTES", 100)
     retained = Retained("raw", replays=True)
     for number in range(10):
         retained.add(request(number, size=30))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posewire import AccountingError, FrameStatus, InvalidSettings, Person, SourceFrame
-from posewire._ledger import Ledger
+from posewire._streaming.ledger import Ledger
 
 
 def track(ledger: Ledger, number: int, ids: tuple[int, ...] = ()) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from posewire import _wire
-from posewire._ledger import Ledger
-from posewire._retained import Retained
+from posewire._streaming.ledger import Ledger
+from posewire._streaming.retained import Retained
 from posewire.errors import StreamBroken
 from posewire.results import FrameStatus, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint

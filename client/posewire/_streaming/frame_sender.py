@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from posewire._encoding import encode
-from posewire._exchange import Exchange
-from posewire._feed import FeedItem, SourceFeed
 from posewire._inputs import boxes_array, capture_time, frame_number
-from posewire._plan import in_flight_limit
+from posewire._streaming.exchange import Exchange
+from posewire._streaming.feed import FeedItem, SourceFeed
+from posewire._streaming.plan import in_flight_limit
 from posewire._workers import Workers
 from posewire.errors import InvalidSettings
 from posewire.results import FrameStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "load_json",
     "need_lists",
     "numbers",
+    "picture_path",
     "wanted",
 ]
 
@@ -72,7 +73,8 @@ def need_lists(content: dict[str, Any], file: Path, *names: str) -> None:
 def numbers(values: Any, where: str) -> Floats:
     """A list of finite numbers, or lists of them; raises `LabelFileError` naming `where` for anything else."""
     try:
-        array = np.asarray(values, np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            array = np.asarray(values, np.float32)
     except (TypeError, ValueError) as error:
         raise LabelFileError(f"{where}: numbers are expected, not {values!r:.80}") from error
     if not np.isfinite(array).all():
@@ -89,9 +91,9 @@ def box_of(values: Any, where: str) -> Floats:
 
 
 def keypoint_rows(values: Any, count: int, where: str) -> Floats:
-    """`[x, y, v] * count` as `(count, 3)`; raises `LabelFileError` naming `where` for anything else."""
+    """`[x, y, v] * count`, flat or nested, as `(count, 3)`; raises `LabelFileError` naming `where` for others."""
     rows = numbers(values, f"{where}: keypoints")
-    if rows.ndim != 1 or rows.size != 3 * count:
+    if rows.shape not in ((3 * count,), (count, 3)):
         raise LabelFileError(
             f"{where}: {rows.size} numbers of keypoints, {3 * count} expected ({count} joints, 3 each)"
         )
@@ -104,6 +106,11 @@ def box_around(joints: Floats, extend: float) -> Floats:
     low, high = seen.min(axis=0), seen.max(axis=0)
     margin = (high - low) * extend / 2
     return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """The picture that a label file calls `name`, relative to the folder; files from Windows may have backslashes."""
+    return folder / PureWindowsPath(name).as_posix()
 
 
 def wanted(key: int, every: int, held_out: bool | None) -> bool:

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from posewire.array_types import Float64s
 from posewire.joints import POSETRACK15, POSETRACK2017_ORDER
-from posewire.json_files import read_json
+from posewire.json_files import path_in_file, read_json
 from posewire.os_errors import reason_of
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_numbers import RULE, frame_numbers
@@ -123,7 +123,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, default_score: float | No
     for image in content["images"]:
         if not image.get("file_name"):
             raise EvaluationError(f"{path}: image {image.get('id')} has no `file_name`, which says what frame it is")
-    pictures = [_picture(image["file_name"]) for image in content["images"]]
+    pictures = [path_in_file(str(image["file_name"])) for image in content["images"]]
     for image, picture, number in zip(content["images"], pictures, _numbers(pictures), strict=True):
         frame = _People(number, picture, default_score=default_score)
         if image.get("id") in frames:
@@ -199,7 +199,7 @@ def _read_2017(
     for position, entry in enumerate(annolist):
         with _naming(f"{path}: frame {position}: its entry"):
             image = _first(entry["image"])
-            pictures.append(_picture(image["name"] if isinstance(image, dict) else image))
+            pictures.append(path_in_file(str(image["name"] if isinstance(image, dict) else image)))
     frames = []
     for entry, picture, number in zip(annolist, pictures, _numbers(pictures), strict=True):
         frame = _People(number, picture, default_score=default_score)
@@ -257,11 +257,6 @@ def _first(value: Any) -> Any:
 def _score(value: Any) -> float:
     """A person's score; 1 if it is missing or empty."""
     return 1.0 if value is None else float(value)
-
-
-def _picture(name: Any) -> PurePosixPath:
-    """The path of a picture; files from Windows may have backslashes."""
-    return PurePosixPath(PureWindowsPath(str(name)).as_posix())
 
 
 def _one_folder(pictures: Sequence[PurePosixPath], path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from posewire.joints import COCO17, JointSet, joint_spelled
+from posewire.json_files import path_in_file
 from posewire_models.training.people import Floats, Person, Picture, by_name
 from posewire_models.training.readers.label_file import (
     LabelFileError,
@@ -16,7 +17,6 @@ from posewire_models.training.readers.label_file import (
     entry,
     keypoint_rows,
     load_json,
-    picture_path,
     wanted,
 )
 
@@ -64,7 +64,7 @@ def read_coco(
                 people.setdefault(image, []).append(_person(annotation, names, where, to))
     return [
         Picture(
-            path=picture_path(images, image["file_name"]),
+            path=images / path_in_file(image["file_name"]),
             key=key,
             people=tuple(people.get(key, ())),
             complete=bool(image.get("all_persons_boxed", True)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ __all__ = [
     "load_json",
     "need_lists",
     "numbers",
-    "picture_path",
     "wanted",
 ]
 
@@ -106,11 +105,6 @@ def box_around(joints: Floats, extend: float) -> Floats:
     low, high = seen.min(axis=0), seen.max(axis=0)
     margin = (high - low) * extend / 2
     return np.concatenate([low - margin, high + margin]).astype(np.float32)
-
-
-def picture_path(folder: Path, name: str) -> Path:
-    """The picture that a label file calls `name`, relative to the folder; files from Windows may have backslashes."""
-    return folder / PureWindowsPath(name).as_posix()
 
 
 def wanted(key: int, every: int, held_out: bool | None) -> bool:

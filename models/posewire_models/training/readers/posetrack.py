@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from posewire.joints import POSETRACK15, POSETRACK2017_ORDER, JointSet
+from posewire.json_files import path_in_file
 from posewire_models.training.people import Floats, Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import (
     LabelFileError,
@@ -21,7 +22,6 @@ from posewire_models.training.readers.label_file import (
     load_json,
     need_lists,
     numbers,
-    picture_path,
 )
 
 __all__ = ["read_posetrack"]
@@ -77,7 +77,7 @@ def _read_2018(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
     labelled = [image for image in content["images"] if image.get("is_labeled", image["id"] in people)]
     return [
         Picture(
-            path=picture_path(images, image["file_name"]),
+            path=images / path_in_file(image["file_name"]),
             key=first_key + row,
             people=tuple(people.get(image["id"], ())),
             ignored=_polygons(
@@ -111,7 +111,7 @@ def _read_2017(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
             if "annorect" not in frame:
                 continue
             image = _first(frame["image"])
-            path = picture_path(images, image["name"] if isinstance(image, dict) else image)
+            path = images / path_in_file(image["name"] if isinstance(image, dict) else image)
             found = [_person(_points(rect, where), POSETRACK2017_ORDER, to) for rect in _listed(frame["annorect"])]
             people = tuple(person for person in found if person is not None)
             regions = [_listed(region.get("point")) for region in _listed(frame.get("ignore_regions"))]

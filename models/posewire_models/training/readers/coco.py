@@ -115,8 +115,8 @@ def _joint_names(category: dict[str, Any], file: Path) -> tuple[str, ...]:
     names = tuple(map(joint_spelled, category.get("keypoints") or COCO17.names))
     if missing := [name for name in COCO17.names if name not in names]:
         raise LabelFileError(
-            f"label file {file}: the keypoints of category {category['id']!r} lack {', '.join(missing):.80}; format "
-            "'coco' is for files with all joints of COCO, 'posetrack' for those of PoseTrack"
+            f"label file {file}: the keypoints of category {category['id']!r} lack {', '.join(missing):.80}; in format "
+            "'coco' all of COCO's are needed under their names there; PoseTrack's own files are of format 'posetrack'"
         )
     return names
 

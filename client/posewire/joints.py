@@ -10,6 +10,7 @@ the first two use MMPose's value for PoseTrack18 (0.026, as for the nose), and t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +28,7 @@ __all__ = [
     "POSETRACK2017_ORDER",
     "JointSet",
     "joint_set",
+    "joint_spelled",
 ]
 
 AREA_OF_BOX = 0.53
@@ -187,3 +189,8 @@ def joint_set(name: str) -> JointSet:
     if name not in JOINT_SETS:
         raise ValueError(f"unknown joint set {name!r}; known sets: {', '.join(sorted(JOINT_SETS))}")
     return JOINT_SETS[name]
+
+
+def joint_spelled(name: object) -> str:
+    """A joint's name from another program, spelled as in this module: `left_eye` for `Left Eye` and `left-eye`."""
+    return re.sub(r"[\s-]+", "_", str(name).strip().lower())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-__all__ = ["fault_of_text", "read_json"]
+__all__ = ["fault_of_text", "path_in_file", "read_json"]
 
 _ARCHIVES = {b"\x1f\x8b": "compressed with gzip", b"PK\x03\x04": "a zip archive"}
 """By their first bytes."""
@@ -33,3 +33,8 @@ def fault_of_text(error: UnicodeDecodeError) -> str:
         if error.object.startswith(start):
             return f"it is {kind}; unpack it first"
     return f"it is not text in UTF-8: {error}"
+
+
+def path_in_file(name: str) -> PurePosixPath:
+    """The path of a picture as a file names it; programs on Windows write backslashes."""
+    return PurePosixPath(PureWindowsPath(name).as_posix())

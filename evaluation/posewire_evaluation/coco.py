@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from posewire.json_files import read_json
 from posewire.os_errors import reason_of
-from posewire_evaluation.coco_truth import check_truth, fault_of_shape, ids_of, is_id, is_number
+from posewire_evaluation.coco_truth import WHAT_IDS_ARE, check_truth, fault_of_shape, ids_of, is_id, is_number
 from posewire_evaluation.errors import EvaluationError
 
 __all__ = ["BOX_METRICS", "KEYPOINT_METRICS", "CocoScores", "score_coco"]
@@ -130,7 +130,7 @@ def _check_results(
     for place, result in enumerate(found):
         fault = _fault(result, kinds)
         if fault is None and result["image_id"] not in images:
-            fault = f"{truth} has no image with that id"
+            fault = f"{truth} has no image with that id; one that it has is {next(iter(images), None)!r}"
         elif fault is None and result["category_id"] not in categories:
             fault = f"{truth} has no category {result['category_id']!r}"
         if fault is not None:
@@ -145,7 +145,7 @@ def _fault(result: Any, kinds: Sequence[str]) -> str | None:
     if missing:
         return f"it has no `{min(missing)}`" + (", as other results have" if missing.intersection(kinds) else "")
     if not all(is_id(result[key]) for key in ("image_id", "category_id")):
-        return "its `image_id` or `category_id` is not a valid id"
+        return f"its `image_id` or `category_id` is not a valid id; {WHAT_IDS_ARE}"
     if not is_number(result["score"]):
-        return f"the score is {result['score']!r}"
+        return f"the score is {result['score']!r:.40}; one finite number is needed"
     return next((fault for kind in sorted(kinds) if (fault := fault_of_shape(kind, result[kind]))), None)

@@ -6,16 +6,16 @@ pycocotools checks none of this: given such a fault, it silently returns wrong n
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from posewire.joints import COCO17
+from posewire.joints import COCO17, joint_spelled
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["check_truth", "fault_of_shape", "ids_of", "is_id", "is_number"]
+__all__ = ["WHAT_IDS_ARE", "check_truth", "fault_of_shape", "ids_of", "is_id", "is_number"]
 
+WHAT_IDS_ARE = "ids are whole numbers below 2^63, or text"
 _TOO_LARGE = 2**63
 """Integers from here on do not fit numpy's usual type: ids beside smaller ones become inexact, and get lost."""
 _FARTHEST = 2**30
@@ -66,9 +66,7 @@ def ids_of(annotated: dict[str, Any], what: str, path: Path) -> set[Any]:
         raise EvaluationError(f"{path}: `{what}` is not a list of objects with an `id`") from error
     for odd in known:
         if not is_id(odd):
-            raise EvaluationError(
-                f"{path}: one of `{what}` has the id {odd!r}; ids are whole numbers below 2^63, or text"
-            )
+            raise EvaluationError(f"{path}: one of `{what}` has the id {odd!r}; {WHAT_IDS_ARE}")
     if len(texts := [each for each in known if isinstance(each, str)]) not in (0, len(known)):
         raise EvaluationError(
             f"{path}: some ids of `{what}` are text, as {min(texts)!r}, and some are numbers; they must be of one kind"
@@ -111,7 +109,7 @@ def _fault(annotation: dict[str, Any], kinds: Sequence[str]) -> str | None:
     if not isinstance(annotation["id"], int) or not 1 <= annotation["id"] < _TOO_LARGE:
         return "ids of annotations must be whole numbers from 1 to 2^63 - 1: pycocotools takes 0 for `no match`"
     if not all(is_id(annotation[key]) for key in ("image_id", "category_id")):
-        return "its `image_id` or `category_id` is not a valid id"
+        return f"its `image_id` or `category_id` is not a valid id; {WHAT_IDS_ARE}"
     if not is_number(annotation["area"]) or annotation["area"] < 0:
         return f"the area is {annotation['area']!r}"
     for key in sorted(needed & {"iscrowd", "num_keypoints"}):
@@ -135,7 +133,7 @@ def _check_joints(category: dict[str, Any], path: Path) -> None:
     names = category.get("keypoints")
     if not isinstance(names, list) or not names:
         return
-    spelled = [re.sub(r"[\s-]+", "_", str(name).strip().lower()) for name in names]
+    spelled = [joint_spelled(name) for name in names]
     if spelled == list(COCO17.names):
         return
     pairs = zip(spelled, COCO17.names, strict=False)

@@ -145,9 +145,9 @@ def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path
     if truth.is_file() and predictions.is_file():
         return {truth.stem: (truth, predictions)}
     check_folders(truth, predictions)
-    known = {file.stem: file for file in sequence_files(truth, "*.txt")}
-    for file in sequence_files(truth, "*/gt/gt.txt"):
-        name = file.parent.parent.name
+    known: dict[str, Path] = {}
+    for file in (*sequence_files(truth, "*.txt"), *sequence_files(truth, "*/gt/gt.txt")):
+        name = file.stem if file.parent == truth else file.parent.parent.name
         if name in known:
             raise EvaluationError(f"the sequence {name} has two truths, {known[name]} and {file}; remove one of them")
         known[name] = file

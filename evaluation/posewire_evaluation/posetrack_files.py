@@ -17,7 +17,7 @@ import numpy as np
 
 from posewire.array_types import Float64s
 from posewire.joints import POSETRACK15, POSETRACK2017_ORDER
-from posewire.json_files import read_json
+from posewire.json_files import path_in_file, read_json
 from posewire.os_errors import reason_of
 from posewire_evaluation.errors import EvaluationError
 from posewire_evaluation.frame_numbers import RULE, frame_numbers
@@ -123,7 +123,7 @@ def _read_2018(content: Mapping[str, Any], path: Path, default_score: float | No
     for image in content["images"]:
         if not image.get("file_name"):
             raise EvaluationError(f"{path}: image {image.get('id')} has no `file_name`, which says what frame it is")
-    pictures = [PurePosixPath(str(image["file_name"])) for image in content["images"]]
+    pictures = [path_in_file(str(image["file_name"])) for image in content["images"]]
     for image, picture, number in zip(content["images"], pictures, _numbers(pictures), strict=True):
         frame = _People(number, picture, default_score=default_score)
         if image.get("id") in frames:
@@ -165,8 +165,8 @@ def _joint_names(content: Mapping[str, Any], path: Path) -> list[str]:
 
 def _add_2018(annotation: Mapping[str, Any], frame: _People, joints: int, places: list[int]) -> None:
     keypoints = np.array(annotation["keypoints"], np.float64)
-    if keypoints.size != joints * 3:
-        raise ValueError(f"{keypoints.size / 3:g} keypoints, {joints} expected")
+    if keypoints.shape not in ((joints * 3,), (joints, 3)):
+        raise ValueError(f"{keypoints.size} numbers of keypoints, {joints} times x, y and visibility expected")
     keypoints = keypoints.reshape(joints, 3)
     present = (keypoints != 0).any(axis=1)
     scores = annotation.get("scores")
@@ -180,7 +180,7 @@ def _add_2018(annotation: Mapping[str, Any], frame: _People, joints: int, places
     frame.ids.append(_whole(annotation.get("track_id"), "track id"))
     frame.joints.append(keypoints[places])
     frame.present.append(present[places])
-    frame.scores.append(float(annotation.get("score", 1.0)))
+    frame.scores.append(_score(annotation.get("score")))
     frame.boxes.append(_corners(box, "bbox") if box else _NO_BOX)
     frame.heads.append(_corners(head, "bbox_head") if head else _NO_BOX)
 
@@ -199,7 +199,7 @@ def _read_2017(
     for position, entry in enumerate(annolist):
         with _naming(f"{path}: frame {position}: its entry"):
             image = _first(entry["image"])
-            pictures.append(PurePosixPath(str(image["name"] if isinstance(image, dict) else image)))
+            pictures.append(path_in_file(str(image["name"] if isinstance(image, dict) else image)))
     frames = []
     for entry, picture, number in zip(annolist, pictures, _numbers(pictures), strict=True):
         frame = _People(number, picture, default_score=default_score)
@@ -239,7 +239,7 @@ def _add_2017(rect: Mapping[str, Any], frame: _People) -> None:
     frame.ids.append(_whole(_first(rect.get("track_id")), "track id"))
     frame.joints.append(joints)
     frame.present.append(present)
-    frame.scores.append(float(_first(rect.get("score", [1.0]))))
+    frame.scores.append(_score(_first(rect.get("score"))))
     frame.heads.append(_NO_BOX if None in corners else [float(corner) for corner in corners])
     frame.boxes.append(_NO_BOX)
 
@@ -252,6 +252,11 @@ def _listed_2017(value: Any) -> list[Any]:
 def _first(value: Any) -> Any:
     """A value of the 2017 format, usually in brackets; the Matlab export has empty brackets for a missing value."""
     return next(iter(value), None) if isinstance(value, list) else value
+
+
+def _score(value: Any) -> float:
+    """A person's score; 1 if it is missing or empty."""
+    return 1.0 if value is None else float(value)
 
 
 def _one_folder(pictures: Sequence[PurePosixPath], path: Path) -> str:
@@ -268,7 +273,7 @@ def _numbers(pictures: Sequence[PurePosixPath]) -> list[int]:
 
 
 def _whole(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         raise ValueError(f"the {what} is {value!r}; it must be a whole number")
     return int(value)
 

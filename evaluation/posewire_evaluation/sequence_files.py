@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from posewire_evaluation.errors import EvaluationError
 
-__all__ = ["check_folders", "listed", "notes_on_unscored", "paired_files", "sequence_files", "truth_files"]
+__all__ = [
+    "check_folders",
+    "in_any_case",
+    "listed",
+    "notes_on_unscored",
+    "paired_files",
+    "sequence_files",
+    "truth_files",
+    "would_be_found",
+]
 
 
 def sequence_files(folder: Path, pattern: str = "*.json") -> list[Path]:
-    """The files below a folder that match a pattern, sorted by name.
+    """The files below a folder that match a pattern, in small letters or capitals, sorted by name.
 
     Hidden files are skipped, as in poseval: macOS creates `._NAME` beside files on disks of other systems.
     """
-    return sorted(file for file in folder.glob(pattern) if not _is_hidden(file.relative_to(folder)))
+    return sorted(file for file in folder.glob(in_any_case(pattern)) if not _is_hidden(file.relative_to(folder)))
+
+
+def would_be_found(file: Path, folder: Path, pattern: str) -> bool:
+    """Whether the pattern finds a file of this name in the folder, if it exists."""
+    below = PurePath(os.path.relpath(file.parent.resolve(), folder.resolve()), file.name)
+    return len(below.parts) == len(PurePath(pattern).parts) and below.match(in_any_case(pattern))
 
 
 def check_folders(*folders: Path) -> None:
@@ -75,6 +91,11 @@ def notes_on_unscored(predictions: Path, scored: Iterable[Path], pattern: str = 
     others = [file.name for file in sequence_files(predictions, pattern) if file.name not in known]
     more = f", nor have {len(others) - 1} more" if len(others) > 1 else ""
     return [f"{predictions / others[0]} has no truth{more}, so it is not scored"] if others else []
+
+
+def in_any_case(pattern: str) -> str:
+    """The pattern with each letter in both cases."""
+    return "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in pattern.lower())
 
 
 def _is_hidden(path: Path) -> bool:

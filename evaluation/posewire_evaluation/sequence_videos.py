@@ -58,6 +58,8 @@ def labelled_videos(videos: Path, truth: Path) -> Iterator[tuple[Path, PoseSeque
 def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
     """The frames of a sequence: the folder NAME, `NAME.mp4` (or .mkv, ...), or the folder that the truth names.
 
+    If the latter is inside of the folder NAME, it comes first.
+
     Pictures are identified by the number in their names, as in the truth. The frames of a video are counted from 0, or
     from 1 if the truth does.
 
@@ -71,6 +73,8 @@ def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
     candidates = [folder / truth.name, *(folder / f"{truth.name}{suffix}" for suffix in _SUFFIXES)]
     if truth.pictures not in ("", "."):
         candidates.append(folder / truth.pictures)
+        if candidates[0] in candidates[-1].parents:  # `NAME/img1`, as in MOTChallenge
+            candidates.insert(0, candidates[-1])
     for path in candidates:
         if path.is_dir():
             return _pictures(path, truth)

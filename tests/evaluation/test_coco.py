@@ -133,10 +133,12 @@ def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_set("image_id", 99), r"dt\.json: result 1 \(image 99\): .*gt\.json has no image with that id"),
+        (_set("image_id", 99), r"dt\.json: result 1 \(image 99\): .*has no image with that id; one that it has is 1$"),
         (_set("image_id", KeyError), r"result 1 \(image None\): it has no `image_id`"),
         (_set("category_id", 7), r"has no category 7"),
         (_set("category_id", [1]), r"its `image_id` or `category_id` is not a valid id"),
+        (_set("image_id", 1.0), r"image 1\.0\): .* is not a valid id; ids are whole numbers below"),
+        (_set("score", [0.5] * 17), r"the score is \[0\.5, 0\.5, [0-9., ]+; one finite number is needed"),
         (_set("score", KeyError), r"it has no `score`"),
         (_set("score", float("nan")), r"the score is nan"),
         (_set("score", 10**400), r"the score is 1000"),

@@ -149,6 +149,15 @@ def test_neither_truth_nor_predictions_are_overwritten(out: str, tmp_path: Path)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*.json")} == before
 
 
+@pytest.mark.parametrize("out", ["gt/scores.json", "dt/../gt/scores.JSON"])
+def test_scores_do_not_become_truth(out: str, tmp_path: Path) -> None:
+    gt, dt = data_set(tmp_path, "a")
+    result = run("posetrack", "--gt", gt, "--dt", dt, "--json", tmp_path / out)
+    assert result.exit_code == 2
+    assert "would be read as truth the next time; give a path outside of" in result.stderr
+    assert not (tmp_path / out).exists()
+
+
 @pytest.mark.parametrize("out", ["gt/A.txt", "gt/B/gt/gt.txt", "dt/A.txt"])
 def test_nor_are_those_of_motchallenge(out: str, tmp_path: Path) -> None:
     gt, dt = files(tmp_path, {"A": WALK}, {"A": WALK, "B": WALK})
@@ -158,6 +167,8 @@ def test_nor_are_those_of_motchallenge(out: str, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "which is read; give --json another name" in result.stderr
     assert (tmp_path / out).read_text() == lines(WALK)
+    result = run("mot", "--gt", gt, "--dt", dt, "--json", gt / "C.txt")
+    assert (result.exit_code, (gt / "C.txt").exists()) == (2, False)
     for _ in range(2):  # other files of these folders are nobody's truth
         assert run("mot", "--gt", gt, "--dt", dt, "--json", gt / "scores.json").exit_code == 0
 

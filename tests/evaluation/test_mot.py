@@ -171,6 +171,9 @@ def test_two_truths_of_a_sequence_are_refused(tmp_path: Path) -> None:
     (gt / "A" / "gt" / "gt.txt").write_text(lines(SWAPPED))
     with pytest.raises(EvaluationError, match=r"the sequence A has two truths, .*A\.txt and .*A/gt/gt\.txt"):
         score_mot(gt, dt)
+    (gt / "A.TXT").write_text(lines(SWAPPED))
+    with pytest.raises(EvaluationError, match=r"the sequence A has two truths, .*A\.TXT and .*A\.txt"):
+        score_mot(gt, dt)
 
 
 @pytest.mark.parametrize(

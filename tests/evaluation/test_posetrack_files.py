@@ -64,6 +64,18 @@ def test_a_joint_of_2018_may_be_hidden_or_not_there(tmp_path: Path) -> None:
     assert read.joints[0, 0].tolist() == [30.0, 40.0, 0.0]
 
 
+def test_keypoints_may_be_nested_and_paths_those_of_windows(tmp_path: Path) -> None:
+    content = as_2018(walk(1))
+    expected = read_posetrack(written(tmp_path / "b.json", content))
+    for annotation in content["annotations"]:
+        annotation |= {"keypoints": np.reshape(annotation["keypoints"], (17, 3)).tolist(), "score": None}
+    for image in content["images"]:
+        image["file_name"] = image["file_name"].replace("/", "\\")
+    found = read_posetrack(written(tmp_path / "a.json", content))
+    same(found, expected)
+    assert found.pictures == expected.pictures
+
+
 def test_joints_go_by_their_names(tmp_path: Path) -> None:
     content = as_2018(walk(1))
     content["categories"][0]["keypoints"].reverse()
@@ -96,6 +108,7 @@ def test_values_of_2017_may_be_empty_brackets(tmp_path: Path) -> None:
     first, second = content["annolist"][0]["annorect"]
     first["annopoints"][0]["point"][0]["is_visible"] = []
     first["x1"] = []
+    first["score"] = []
     second["annopoints"] = [[]]
     read = read_posetrack(written(tmp_path / "a.json", content)).frames[0]
     assert read.ids.tolist() == [1]
@@ -204,9 +217,16 @@ def _square(side: float, corner: float) -> Callable[[Any], None]:
     return change
 
 
+def _backslashes(document: Any) -> None:
+    """Pictures of two videos with paths of Windows."""
+    for place, image in enumerate(document["images"]):
+        image["file_name"] = rf"images\{place // 2}\{place:06d}.jpg"
+
+
 BAD_2018 = [
     # annotation 2 is that of frame 2
-    (_set("annotations.2.keypoints", [1.0] * 45), "frame 2: annotation 2 is faulty: 15 keypoints, 17 expected"),
+    (_set("annotations.2.keypoints", [1.0] * 45), "frame 2: annotation 2 is faulty: 45 numbers of keypoints, 17 times"),
+    (_set("annotations.2.keypoints", [[1.0] * 17] * 3), "annotation 2 is faulty: 51 numbers of keypoints, 17 times"),
     (_set("annotations.2.keypoints.4", float("nan")), "frame 2: head_bottom of the person with id 2 is NaN"),
     (_set("annotations.2.keypoints.4", 1e200), "frame 2: head_bottom of the person with id 2 is .* beyond 2"),
     (_set("annotations.2.bbox_head", [0, 0, 1e200, 1]), "frame 2: the box or head of .* id 2 is .* beyond 2"),
@@ -215,6 +235,7 @@ BAD_2018 = [
     (_set("annotations.2.keypoints", KeyError), "frame 2: annotation 2 has no 'keypoints'"),
     (_set("annotations.2.scores", [0.5] * 15), "frame 2: annotation 2 is faulty: 15 scores for 17 keypoints"),
     (_set("annotations.2.track_id", KeyError), "frame 2: annotation 2 is faulty: the track id is None"),
+    (_set("annotations.2.track_id", float("nan")), "annotation 2 is faulty: the track id is nan; it must be a whole"),
     (_set("annotations.2.track_id", 1.5), "frame 2: annotation 2 is faulty: the track id is 1.5"),
     (_set("annotations.1.track_id", 1), "frame 0: id 1 is given to 2 people"),
     (_set("annotations.2.image_id", 77), "annotation 2 belongs to image 77, which is not in the file"),
@@ -222,6 +243,7 @@ BAD_2018 = [
     (_set("images.2.id", 10_000_010_000), "frame 2: two images have the id 10000010000"),
     (_set("images.2.file_name", "images/000001_walk/1.jpg"), r"/000001\.jpg and \S*/1\.jpg are both frame 1: a"),
     (_set("images.2.file_name", "images/000002_run/000002.jpg"), "holds 2 videos"),
+    (_backslashes, "holds 2 videos"),
     (_set("images.0.ignore_regions_x", []), "frame 0: its list of ignore regions is faulty"),
     (_set("images.0.ignore_regions_x", [[0.0, 9.0]]), "frame 0: its list .* is faulty: there are not as many x as y"),
     (_square(9.0, float("nan")), "frame 0: a corner of an ignore region is NaN"),
@@ -306,11 +328,11 @@ def test_files_go_together_by_name(tmp_path: Path) -> None:
 
 
 def test_hidden_files_are_no_sequences(tmp_path: Path) -> None:
-    for name in ("gt/b.json", "gt/a.json", "gt/._a.json", "dt/a.json", "dt/b.json", "dt/._b.json"):
+    for name in ("gt/b.JSON", "gt/a.json", "gt/._a.json", "dt/a.json", "dt/b.JSON", "dt/._b.json"):
         written(tmp_path / name, {})
     truth, predictions = tmp_path / "gt", tmp_path / "dt"
-    assert [file.name for file in sequence_files(truth)] == ["a.json", "b.json"]
-    assert [one.name for one, _ in file_pairs(truth, predictions)] == ["a.json", "b.json"]
+    assert [file.name for file in sequence_files(truth)] == ["a.json", "b.JSON"]
+    assert [one.name for one, _ in file_pairs(truth, predictions)] == ["a.json", "b.JSON"]
 
 
 def test_folders_must_be_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def truth(*numbers: int) -> PoseSequence:
 def test_pictures_are_known_by_the_number_that_tells_them_apart(tmp_path: Path) -> None:
     pictures(tmp_path / "s", "2024_000001.png", "2024_000002.png")
     assert find_video(tmp_path, truth(1, 2)).numbers == (1, 2)
+
+
+def test_pictures_may_be_inside_of_the_folder_with_the_name(tmp_path: Path) -> None:
+    pictures(tmp_path / "s" / "img1", "000001.png", "000002.png")
+    assert find_video(tmp_path, replace(truth(1, 2), pictures="s/img1")).path == tmp_path / "s" / "img1"
 
 
 def test_a_single_picture_of_a_truth_is_not_taken_for_another_one(tmp_path: Path) -> None:

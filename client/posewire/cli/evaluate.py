@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from posewire.cli.failures import CommandError, expected_failures, say
+from posewire.cli.failures import CommandError, UsageError, expected_failures, say
 from posewire.cli.options import QuietFlag
 
 if TYPE_CHECKING:
@@ -95,13 +95,16 @@ def mot(
 
 
 @contextmanager
-def _evaluating(command: str, json_out: Path | None, *inputs: Path) -> Iterator[None]:
+def _evaluating(command: str, json_out: Path | None, gt: Path, dt: Path) -> Iterator[None]:
     """Handle expected failures; if a package is missing, say what to install."""
     with expected_failures():
         from posewire.cli.outputs import check_outputs
+        from posewire_evaluation.sequence_files import in_any_case, would_be_found
 
-        files = [file for path in inputs for pattern in _READ[command] for file in path.glob(pattern)]
-        check_outputs({"--json": json_out}, [*inputs, *files])
+        files = [file for path in (gt, dt) for pattern in _READ[command] for file in path.glob(in_any_case(pattern))]
+        check_outputs({"--json": json_out}, [gt, dt, *files])
+        if json_out is not None and any(would_be_found(json_out, gt, pattern) for pattern in _READ[command]):
+            raise UsageError(f"--json {json_out} would be read as truth the next time; give a path outside of {gt}")
         try:
             yield
         except ModuleNotFoundError as error:

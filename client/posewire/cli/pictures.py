@@ -12,11 +12,13 @@ import numpy as np
 
 from posewire.array_types import Float32s
 from posewire.cli.failures import CommandError
-from posewire.json_files import read_json
+from posewire.json_files import path_in_file, read_json
 
 __all__ = ["Picture", "annotated_pictures", "note_on_ids", "numbered_pictures"]
 
 _PERSON = "person"
+_FARTHEST = 2.0**30
+"""Pixels; as in `posewire eval coco`."""
 _ID_IN_COCO = 1
 
 _Images: TypeAlias = set[tuple[PurePosixPath, int]]
@@ -81,7 +83,7 @@ def annotated_pictures(paths: Sequence[Path], ground_truth: Path) -> tuple[list[
     """
     try:
         content = read_json(ground_truth)
-        images = [(PurePosixPath(image["file_name"]), int(image["id"])) for image in content["images"]]
+        images = [(path_in_file(image["file_name"]), int(image["id"])) for image in content["images"]]
         category_id = _category_of_people(content, ground_truth)
         boxes = _boxes(content["annotations"], category_id)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
@@ -149,8 +151,13 @@ def _category_of_people(content: dict[str, Any], ground_truth: Path) -> int:
 def _boxes(annotations: Sequence[dict[str, Any]], category_id: int) -> dict[int, list[list[float]]]:
     boxes: dict[int, list[list[float]]] = {}
     for annotation in annotations:
-        x, y, width, height = (float(value) for value in annotation["bbox"])
-        single = not annotation.get("iscrowd", 0) and annotation.get("category_id", category_id) == category_id
+        x, y, width, height = box = [float(value) for value in annotation["bbox"]]
+        if not all(abs(value) <= _FARTHEST for value in box):
+            raise ValueError(f"annotation {annotation.get('id')!r}: `bbox` is {box}")
+        crowd = annotation.get("iscrowd")
+        if crowd not in (None, 0, 1):
+            raise ValueError(f"annotation {annotation.get('id')!r}: `iscrowd` is {crowd!r}, 0 or 1 is needed")
+        single = not crowd and annotation.get("category_id", category_id) == category_id
         labelled = annotation.get("num_keypoints", 1) > 0  # a ground truth of boxes alone has no such field
         if single and labelled and width > 0 and height > 0:
             boxes.setdefault(int(annotation["image_id"]), []).append([x, y, x + width, y + height])

@@ -68,7 +68,7 @@ def test_ids_and_boxes_come_from_the_ground_truth(tmp_path: Path) -> None:
 
 IMAGES = [
     {"id": 1, "file_name": "seq1/000001.jpg"},
-    {"id": 2, "file_name": "seq2/000001.jpg"},
+    {"id": 2, "file_name": "seq2\\000001.jpg"},  # from Windows
     {"id": 3, "file_name": "a.jpg"},
     {"id": 4, "file_name": "a.png"},
     {"id": 5, "file_name": "b.jpg"},
@@ -159,6 +159,15 @@ def test_the_category_of_people_is_found(categories: list[dict[str, Any]], tmp_p
         ({"images": [{"id": 1}]}, "file_name"),
         ({"annotations": [{"image_id": 5}]}, "bbox"),
         ({"annotations": [{"image_id": 5, "bbox": [1, 2, 3]}]}, "bbox"),
+        (
+            {"annotations": [{"id": 2, "image_id": 5, "bbox": [1, 2, float("nan"), 4]}]},
+            "2: `bbox` is .*nan",
+        ),
+        (
+            {"annotations": [{"id": 2, "image_id": 5, "bbox": [1, 2, 1e300, 4]}]},
+            "2: `bbox` is .*1e.300",
+        ),
+        ({"annotations": [{"id": 2, "image_id": 5, "bbox": [1, 2, 3, 4], "iscrowd": "0"}]}, "`iscrowd` is '0', 0 or 1"),
         ({"images": 3}, "images"),
         ({"categories": 3}, "not a COCO ground truth"),
         ({"categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]}, "'person', .*, but 'dog', 'cat'; call"),

@@ -156,6 +156,14 @@ def test_poses_of_a_coco_file(data: Path, tmp_path: Path) -> None:
     del bare["keypoints"]
     (tmp_path / "labels.json").write_text(json.dumps(content))
     assert len(read_poses(tmp_path / "labels.json", held_out_every=5)) == 14
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 1
+        if "keypoints" in annotation:
+            annotation["keypoints"] = np.reshape(annotation["keypoints"], (17, 3))[::-1].ravel().tolist()
+    content["annotations"][2]["category_id"] = 2
+    content["categories"] = [{"id": 1, "name": "person", "keypoints": COCO17.names[::-1]}, {"id": 2, "name": "dog"}]
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    assert read_poses(tmp_path / "labels.json", held_out_every=5).tolist() == poses[3:].tolist()
 
 
 @pytest.mark.parametrize(
@@ -181,6 +189,9 @@ def test_files_that_are_no_poses(tmp_path: Path) -> None:
             read_poses(tmp_path / name, held_out_every=5)
     with pytest.raises(LabelFileError, match=r"d\.npz"):
         read_poses(tmp_path / "d.npz", held_out_every=5)
+    (tmp_path / "e.json").write_text('{"annotations": [{"image_id": "1"}]}')
+    with pytest.raises(LabelFileError, match=r"e\.json: annotation number 0: its image_id '1' is no whole number"):
+        read_poses(tmp_path / "e.json", held_out_every=5)
 
 
 def test_a_folder_without_pictures_is_told(data: Path, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def coco(**changes: Any) -> dict[str, Any]:
     }
 
 
+def categorised(*names: str, **changes: Any) -> dict[str, Any]:
+    """A COCO file whose category names its keypoints."""
+    return coco(**{"category_id": 1} | changes) | {"categories": [{"id": 1, "name": "person", "keypoints": names}]}
+
+
 def without(content: dict[str, Any], entries: str, key: str) -> dict[str, Any]:
     """A label file whose first entry lacks something."""
     del content[entries][0][key]
@@ -65,6 +70,29 @@ def test_only_people_of_coco_count(tmp_path: Path) -> None:
     content["categories"] = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
     picture = read_coco(write(tmp_path / "a.json", content), tmp_path, COCO17)[0]
     assert (len(picture.people), len(picture.ignored)) == (1, 0)
+
+
+def test_coco_joints_go_by_the_names_of_their_category(tmp_path: Path) -> None:
+    names = ["Neck", *(name.replace("_", "-") for name in COCO17.names[::-1])]
+    keypoints = [[10.0 * row, 5.0, 2] for row in range(18)]  # nested, as some programs write them
+    content = categorised(*names, keypoints=keypoints)
+    (person,) = read_coco(write(tmp_path / "a.json", content), tmp_path, NANO19)[0].people
+    assert person.joints[NANO19.index("neck"), 0] == 0
+    assert person.joints[[NANO19.index(name) for name in COCO17.names], 0].tolist() == list(range(170, 0, -10))
+
+
+def test_paths_of_windows(tmp_path: Path) -> None:
+    content = coco()
+    content["images"] = [{"id": 4, "file_name": r"a\b\4.png"}]
+    frame = {"image": [{"name": r"a\b\4.png"}], "annorect": []}
+    readers = (
+        (read_coco, content),
+        (read_posetrack, posetrack([{"id": 4, "file_name": r"a\b\4.png", "is_labeled": True}])),
+        (read_posetrack, {"annolist": [frame]}),
+    )
+    for read, labels in readers:
+        (picture,) = read(write(tmp_path / "a.json", labels), tmp_path, COCO17)
+        assert picture.path == tmp_path / "a" / "b" / "4.png"
 
 
 def test_coco_sizes_are_read(tmp_path: Path) -> None:
@@ -125,6 +153,13 @@ def test_coco_crowds_are_ignored_and_flags_are_read(tmp_path: Path) -> None:
         (coco(bbox=[1, 2, 3]), "annotation 7: bbox: four numbers are expected"),
         (coco(bbox=[1, 2, 3, float("inf")]), "annotation 7: bbox: finite numbers are expected"),
         (coco(bbox=[1, 2, 3, "wide"]), "annotation 7: bbox: numbers are expected"),
+        (coco(bbox=[1, 2, 3, 1e300]), "annotation 7: bbox: finite numbers are expected"),
+        (coco(area=float("nan")), "annotation 7: area: a finite number from 0 up is expected, not nan"),
+        (coco(area=-1), "annotation 7: area: a finite number from 0 up is expected, not -1"),
+        (coco(area=None), "annotation 7: area: a finite number from 0 up is expected, not None"),
+        (coco(iscrowd="0"), "annotation 7: iscrowd is '0', 0 or 1 is expected"),
+        (categorised(category_id=2), "annotation 7 names category 2, which is not listed"),
+        (categorised(*POSETRACK15.names), "keypoints of category 1 lack left_eye, .* format 'posetrack'"),
     ],
 )
 def test_faulty_coco_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -261,7 +296,8 @@ def test_posetrack_2017(tmp_path: Path) -> None:
     entry = {"image": [{"name": "v/1.jpg"}], "annorect": [{"annopoints": [{"point": points}]}, {"annopoints": []}]}
     folder = tmp_path / "labels"
     folder.mkdir()
-    write(folder / "v.json", {"annolist": [entry, {"image": [{"name": "v/2.jpg"}]}]})
+    write(folder / "v.JSON", {"annolist": [entry, {"image": [{"name": "v/2.jpg"}]}]})
+    (folder / "._v.json").write_bytes(b"\0\5\26\7Mac OS X")  # beside each file on disks that macOS wrote to
     (picture,) = read_posetrack(folder, tmp_path, POSETRACK15)
     (person,) = picture.people  # the one without points is nobody
     assert person.joints[POSETRACK15.index("nose")].tolist() == [50, 10, 1]
@@ -279,6 +315,23 @@ def test_posetrack_2017_without_brackets(tmp_path: Path) -> None:
     assert picture.ignored.tolist() == [[1, 2, 5, 9]]
 
 
+def ignoring(xs: Any, ys: Any) -> dict[str, Any]:
+    """A file with one picture, of which regions are ignored."""
+    image = {"id": 1, "file_name": "1.jpg", "is_labeled": True, "ignore_regions_x": xs, "ignore_regions_y": ys}
+    return posetrack([image])
+
+
+def without_annotations() -> dict[str, Any]:
+    content = ignoring(None, None)
+    del content["annotations"]
+    return content
+
+
+def test_no_ignore_regions_may_be_null(tmp_path: Path) -> None:
+    (picture,) = read_posetrack(write(tmp_path / "a.json", ignoring(None, None)), tmp_path, POSETRACK15)
+    assert picture.ignored.shape == (0, 4)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -288,6 +341,11 @@ def test_posetrack_2017_without_brackets(tmp_path: Path) -> None:
         (posetrack([{"id": 1, "is_labeled": True}]), r"a\.json has no 'file_name'"),
         (posetrack([{"id": 1}], names=POSETRACK15.names[1:]), "does not name the joints nose"),  # not all of them
         (posetrack([{"id": 1}], names=5), "categories is faulty"),
+        (posetrack([{"id": 1}, {"id": 1}]), "two images have the id 1"),
+        (without_annotations(), "has no 'annotations'"),  # those of the test set
+        (ignoring([[1, 2]], []), "image 1: its ignore regions have not as many x as y"),
+        (ignoring([[1, 2]], [[1]]), "image 1: its ignore regions have not as many x as y"),
+        (ignoring([[1, None]], [[1, 2]]), "image 1: ignore regions: finite numbers are expected"),
         ({"images": [{"id": 1}]}, "does not name the joints nose, .* `categories` must be one"),
         ({"annolist": []}, "'annolist' is empty"),
         ({"annolist": [{"annorect": []}]}, "frame number 0 has no 'image'"),

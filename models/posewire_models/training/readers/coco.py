@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from posewire.joints import COCO17, JointSet
+from posewire.joints import COCO17, JointSet, joint_spelled
+from posewire.json_files import path_in_file
 from posewire_models.training.people import Floats, Person, Picture, by_name
-from posewire_models.training.readers.label_file import LabelFileError, box_of, entry, keypoint_rows, load_json, wanted
+from posewire_models.training.readers.label_file import (
+    LabelFileError,
+    box_of,
+    entry,
+    keypoint_rows,
+    load_json,
+    wanted,
+)
 
-__all__ = ["read_coco"]
+__all__ = ["category_of", "joints_by_category", "read_coco"]
 
 
 def read_coco(
@@ -37,21 +46,25 @@ def read_coco(
     content = load_json(file, "images", "annotations")
     people: dict[int, list[Person]] = {}
     crowds: dict[int, list[Floats]] = {}
-    listed, persons = _by_id(content["images"], file), _persons(content, file)
+    listed, joints_of = _by_id(content["images"], file), joints_by_category(content, file)
     for row, annotation in enumerate(content["annotations"]):
         with entry(f"{file}: annotation number {row}"):
             where, image = f"{file}: annotation {annotation.get('id')}", annotation["image_id"]
             if image not in listed:
-                raise LabelFileError(f"{where} names image {image}, which is not listed")
-            if persons and annotation["category_id"] not in persons:
+                raise LabelFileError(f"{where} names image {image!r}, which is not listed")
+            names = category_of(annotation, joints_of, where)
+            if names is None:
                 continue
-            if annotation.get("iscrowd"):
+            crowd = annotation.get("iscrowd")
+            if crowd not in (None, 0, 1):
+                raise LabelFileError(f"{where}: iscrowd is {crowd!r}, 0 or 1 is expected")
+            if crowd:
                 crowds.setdefault(image, []).append(box_of(annotation["bbox"], where))
             else:
-                people.setdefault(image, []).append(_person(annotation, where, to))
+                people.setdefault(image, []).append(_person(annotation, names, where, to))
     return [
         Picture(
-            path=images / image["file_name"],
+            path=images / path_in_file(image["file_name"]),
             key=key,
             people=tuple(people.get(key, ())),
             complete=bool(image.get("all_persons_boxed", True)),
@@ -78,15 +91,44 @@ def _by_id(images: list[dict[str, Any]], file: Path) -> dict[int, dict[str, Any]
     return listed
 
 
-def _persons(content: dict[str, Any], file: Path) -> set[int]:
-    """Ids of the categories called "person"; none if the file has no categories, since all are people then."""
+def joints_by_category(content: dict[str, Any], file: Path) -> dict[Any, tuple[str, ...] | None]:
+    """By id of each category: the names of its keypoints in their order, or None if it is not called "person".
+
+    Without names they are COCO's. In a file without categories all are people, as if in the category None.
+
+    Raises:
+        LabelFileError: no category is called "person", or one names its keypoints and some of COCO's are missing.
+    """
     categories = content.get("categories") or []
     with entry(f"{file}: a category"):
-        persons = {category["id"] for category in categories if category["name"] == "person"}
-        if categories and not persons:
-            names = ", ".join(str(category["name"]) for category in categories)
-            raise LabelFileError(f"label file {file}: no category is called 'person'; it has {names:.200}")
-    return persons
+        names = {category["id"]: category["name"] for category in categories}
+        people = [category for category in categories if category["name"] == "person"]
+        if categories and not people:
+            raise LabelFileError(
+                f"label file {file}: no category is called 'person'; it has {', '.join(map(str, names.values())):.200}"
+            )
+        joints = {category["id"]: _joint_names(category, file) for category in people}
+    return {each: joints.get(each) for each in names} or {None: COCO17.names}
+
+
+def _joint_names(category: dict[str, Any], file: Path) -> tuple[str, ...]:
+    names = tuple(map(joint_spelled, category.get("keypoints") or COCO17.names))
+    if missing := [name for name in COCO17.names if name not in names]:
+        raise LabelFileError(
+            f"label file {file}: the keypoints of category {category['id']!r} lack {', '.join(missing):.80}; in format "
+            "'coco' all of COCO's are needed under their names there; PoseTrack's own files are of format 'posetrack'"
+        )
+    return names
+
+
+def category_of(
+    annotation: dict[str, Any], categories: dict[Any, tuple[str, ...] | None], where: str
+) -> tuple[str, ...] | None:
+    """The annotation's entry in `joints_by_category`; raises `LabelFileError` if its category is not listed."""
+    category = None if None in categories else annotation["category_id"]
+    if category not in categories:
+        raise LabelFileError(f"{where} names category {category!r}, which is not listed")
+    return categories[category]
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
@@ -95,12 +137,12 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
-def _person(annotation: dict[str, Any], where: str, to: JointSet) -> Person:
+def _person(annotation: dict[str, Any], names: tuple[str, ...], where: str, to: JointSet) -> Person:
     box = box_of(annotation["bbox"], where)
-    joints = keypoint_rows(annotation.get("keypoints", [0.0] * (3 * len(COCO17))), len(COCO17), where)
+    joints = keypoint_rows(annotation.get("keypoints", [0.0] * (3 * len(names))), len(names), where)
     joints[:, 2] = joints[:, 2] > 0
-    return Person(
-        box=box,
-        joints=by_name(joints, COCO17.names, to),
-        area=float(annotation.get("area", (box[2] - box[0]) * (box[3] - box[1]))),
-    )
+    width, height = np.maximum(box[2:] - box[:2], 0).tolist()
+    area = annotation.get("area", width * height)
+    if not isinstance(area, int | float) or not 0 <= area < math.inf:
+        raise LabelFileError(f"{where}: area: a finite number from 0 up is expected, not {area!r:.80}")
+    return Person(box=box, joints=by_name(joints, names, to), area=float(area))

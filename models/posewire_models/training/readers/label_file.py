@@ -72,7 +72,8 @@ def need_lists(content: dict[str, Any], file: Path, *names: str) -> None:
 def numbers(values: Any, where: str) -> Floats:
     """A list of finite numbers, or lists of them; raises `LabelFileError` naming `where` for anything else."""
     try:
-        array = np.asarray(values, np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            array = np.asarray(values, np.float32)
     except (TypeError, ValueError) as error:
         raise LabelFileError(f"{where}: numbers are expected, not {values!r:.80}") from error
     if not np.isfinite(array).all():
@@ -89,9 +90,9 @@ def box_of(values: Any, where: str) -> Floats:
 
 
 def keypoint_rows(values: Any, count: int, where: str) -> Floats:
-    """`[x, y, v] * count` as `(count, 3)`; raises `LabelFileError` naming `where` for anything else."""
+    """`[x, y, v] * count`, flat or nested, as `(count, 3)`; raises `LabelFileError` naming `where` for others."""
     rows = numbers(values, f"{where}: keypoints")
-    if rows.ndim != 1 or rows.size != 3 * count:
+    if rows.shape not in ((3 * count,), (count, 3)):
         raise LabelFileError(
             f"{where}: {rows.size} numbers of keypoints, {3 * count} expected ({count} joints, 3 each)"
         )

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from posewire.joints import COCO17
 from posewire.os_errors import reason_of
 from posewire.synth.posing import can_be_posed
+from posewire_models.training.people import by_name
+from posewire_models.training.readers.coco import category_of, joints_by_category
 from posewire_models.training.readers.label_file import LabelFileError, entry, keypoint_rows, load_json, numbers
 
 __all__ = ["read_poses"]
@@ -46,11 +48,16 @@ def read_poses(file: Path, *, held_out_every: int) -> Floats:
 
 
 def _coco(file: Path, held_out_every: int) -> Floats:
-    labels = []
-    for row, annotation in enumerate(load_json(file, "annotations")["annotations"]):
-        with entry(f"{file}: annotation number {row}"):
-            if annotation["image_id"] % held_out_every and "keypoints" in annotation and not annotation.get("iscrowd"):
-                labels.append(keypoint_rows(annotation["keypoints"], len(COCO17), f"{file}: annotation number {row}"))
+    labels, content = [], load_json(file, "annotations")
+    joints_of = joints_by_category(content, file)
+    for row, annotation in enumerate(content["annotations"]):
+        where = f"{file}: annotation number {row}"
+        with entry(where):
+            image, names = annotation["image_id"], category_of(annotation, joints_of, where)
+            if not isinstance(image, int):
+                raise LabelFileError(f"{where}: its image_id {image!r} is no whole number")
+            if image % held_out_every and names and "keypoints" in annotation and not annotation.get("iscrowd"):
+                labels.append(by_name(keypoint_rows(annotation["keypoints"], len(names), where), names, COCO17))
     return np.array(labels, np.float32).reshape(-1, len(COCO17), 3)
 
 

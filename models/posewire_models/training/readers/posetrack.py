@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from posewire.joints import POSETRACK15, POSETRACK2017_ORDER, JointSet
+from posewire.json_files import path_in_file
 from posewire_models.training.people import Floats, Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import (
     LabelFileError,
@@ -41,7 +42,10 @@ def read_posetrack(file: Path, images: Path, to: JointSet) -> list[Picture]:
         LabelFileError: there is no file, one is faulty or empty or does not name its joints, or a person has another
             number of joints.
     """
-    files = sorted(file.glob("*.json")) if file.is_dir() else [file]
+    # Not `._NAME`, which macOS creates beside files on disks of other systems.
+    files = [file]
+    if file.is_dir():
+        files = sorted(one for one in file.iterdir() if one.suffix.lower() == ".json" and one.name[0] != ".")
     if not files:
         raise LabelFileError(f"folder {file} has no *.json; check the path in the config")
     pictures: list[Picture] = []
@@ -57,22 +61,28 @@ def _read_2018(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
     need_lists(content, file, "images")
     names = _joint_names(content, file)
     people: dict[int, list[Person]] = {}
-    listed = {image["id"] for image in content["images"]}
-    for row, annotation in enumerate(content.get("annotations", [])):
+    listed: set[Any] = set()
+    for image in content["images"]:
+        if image["id"] in listed:
+            raise LabelFileError(f"label file {file}: two images have the id {image['id']!r}")
+        listed.add(image["id"])
+    for row, annotation in enumerate(content["annotations"]):
         with entry(f"{file}: annotation number {row}"):
             where, image = f"{file}: annotation {annotation.get('id')}", annotation["image_id"]
             if image not in listed:
-                raise LabelFileError(f"{where} names image {image}, which is not listed")
+                raise LabelFileError(f"{where} names image {image!r}, which is not listed")
             joints = keypoint_rows(annotation.get("keypoints", []), len(names), where)
             person = _person(joints, names, to)
             people.setdefault(image, []).extend([person] if person is not None else [])
     labelled = [image for image in content["images"] if image.get("is_labeled", image["id"] in people)]
     return [
         Picture(
-            path=images / image["file_name"],
+            path=images / path_in_file(image["file_name"]),
             key=first_key + row,
             people=tuple(people.get(image["id"], ())),
-            ignored=_polygons(image.get("ignore_regions_x", []), image.get("ignore_regions_y", [])),
+            ignored=_polygons(
+                image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or [], f"{file}: image {image['id']}"
+            ),
         )
         for row, image in enumerate(labelled)
     ]
@@ -101,14 +111,14 @@ def _read_2017(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
             if "annorect" not in frame:
                 continue
             image = _first(frame["image"])
-            path = images / (image["name"] if isinstance(image, dict) else image)
+            path = images / path_in_file(image["name"] if isinstance(image, dict) else image)
             found = [_person(_points(rect, where), POSETRACK2017_ORDER, to) for rect in _listed(frame["annorect"])]
             people = tuple(person for person in found if person is not None)
             regions = [_listed(region.get("point")) for region in _listed(frame.get("ignore_regions"))]
-            ignored = _polygons(
-                *([[_first(point[axis]) for point in region] for region in regions] for axis in ("x", "y"))
+            xs, ys = ([[_first(point[axis]) for point in region] for region in regions] for axis in ("x", "y"))
+            pictures.append(
+                Picture(path, first_key + len(pictures), people, ignored=_polygons(xs, ys, where)),
             )
-            pictures.append(Picture(path, first_key + len(pictures), people, ignored=ignored))
     return pictures
 
 
@@ -144,6 +154,10 @@ def _person(joints: Floats, names: tuple[str, ...], to: JointSet) -> Person | No
     return Person(box, by_name(joints, names, to), area=likely_area(box))
 
 
-def _polygons(xs: list[list[float]], ys: list[list[float]]) -> Floats:
-    boxes = [[min(x), min(y), max(x), max(y)] for x, y in zip(xs, ys, strict=True) if x]
+def _polygons(xs: list[list[float]], ys: list[list[float]], where: str) -> Floats:
+    """The boxes around ignore regions, whose corners are given by axis."""
+    if [len(x) for x in xs] != [len(y) for y in ys]:
+        raise LabelFileError(f"{where}: its ignore regions have not as many x as y")
+    corners = [numbers([x, y], f"{where}: ignore regions") for x, y in zip(xs, ys, strict=True) if x]
+    boxes = [np.concatenate([each.min(axis=1), each.max(axis=1)]) for each in corners]
     return np.array(boxes, np.float32).reshape(-1, 4)

@@ -53,13 +53,18 @@ class Workers:
         return future
 
     async def run_to_end(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`, run on a thread. If this is cancelled, it still ends only after the work."""
+        """The result of `work`, run on a thread. If this is cancelled, it still ends only after the work.
+
+        Unless it is cancelled again, as when the event loop ends: the work may never end.
+        """
         running = self.run(work)
         try:
             await asyncio.wait({running})
         except asyncio.CancelledError:
-            await asyncio.wait({running})
-            running.cancel()  # nobody else looks at an error of the work
+            try:
+                await asyncio.wait({running})
+            finally:
+                running.cancel()  # nobody else looks at an error of the work
             raise
         return running.result()
 

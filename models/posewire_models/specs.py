@@ -17,6 +17,7 @@ __all__ = [
     "FLOW_SPECS",
     "PRECISIONS",
     "RUNTIMES",
+    "TENSORRT_VARIABLE",
     "TORCHVISION_DETECTORS",
     "Auto",
     "DetectorSpec",
@@ -38,6 +39,8 @@ RUNTIMES = ("auto", "torch", "openvino", "cuda-graphs")
 """What runs networks; `auto` takes CUDA graphs on a GPU and, on a CPU, OpenVINO if it is installed."""
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 """What they compute in; `auto` takes float32 on a CPU and float16 on a GPU."""
+TENSORRT_VARIABLE = "POSEWIRE_TENSORRT"
+"""Environment variable that, set to 1, has ONNX detectors run on TensorRT."""
 DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
 """How a device may be named."""
 DETECTOR_SPECS = "bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME, none"

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from posewire.cli.failures import in_words
+from posewire.cli.failures import IMPORT_FAILURES, import_failure, in_words
 from posewire.cli.options import FlipTestFlag
 from posewire_models.manifest import find_bundle, read_manifest
 from posewire_server.config import LimitsConfig, LogFormat, LogLevel, SecurityConfig, ServerConfig
@@ -193,18 +193,8 @@ def _start(config: ServerConfig) -> None:
     try:
         from posewire_server.observability.logs import set_up_logging
         from posewire_server.server import run
-    except ModuleNotFoundError as error:
-        print(
-            f"posewire: the server needs the package {error.name}; install it with: pip install 'posewire[server]'",
-            file=sys.stderr,
-        )
-        raise typer.Exit(1) from None
-    except ImportError as error:
-        print(
-            f"posewire: the server cannot start: a library cannot be loaded ({error}); install it, or the package that "
-            "needs it anew",
-            file=sys.stderr,
-        )
+    except IMPORT_FAILURES as error:
+        print(f"posewire: {import_failure('the server', error)}", file=sys.stderr)
         raise typer.Exit(1) from None
     set_up_logging(config.log_level, config.log_format)
     try:

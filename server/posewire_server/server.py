@@ -105,7 +105,7 @@ class PoseServer:
     Attributes:
         address: `host:port` to connect to.
         port: the bound port.
-        device_loss: notices if the GPU has failed for good; then the server is of no use any more.
+        device_loss: notices if the GPU has failed for good, or hangs; then the server is of no use any more.
         service: the servicer.
         metrics: for Prometheus.
     """
@@ -288,6 +288,7 @@ async def _serve(config: ServerConfig) -> None:
     # These objects live as long as the server: scanning hundreds of thousands of them would delay all streams.
     gc.collect()
     gc.freeze()
+    watching = asyncio.ensure_future(server.device_loss.watch())
     try:
         if config.port_file is not None:
             try:
@@ -298,6 +299,7 @@ async def _serve(config: ServerConfig) -> None:
                 ) from error
         await _first_of(told_to_stop, server.device_loss.noticed)
     finally:
+        watching.cancel()
         await server.stop()
         gc.unfreeze()  # extension modules complain at exit about objects that were not freed
         if config.port_file is not None:
@@ -305,8 +307,8 @@ async def _serve(config: ServerConfig) -> None:
                 config.port_file.unlink()
     if not told_to_stop.is_set():
         raise DeviceLost(
-            "the GPU has failed, and refuses all work of this process; start the server again, and look at the "
-            "system's log (dmesg, nvidia-smi) if it happens again"
+            f"the GPU {server.device_loss.reason}; start the server again, and look at the system's log (dmesg, "
+            "nvidia-smi) if it happens again"
         )
 
 

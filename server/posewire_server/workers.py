@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-__all__ = ["Workers", "wait_for_last_work"]
+__all__ = ["Workers", "threads_at_work", "wait_for_last_work"]
 
 Result = TypeVar("Result")
 # How long to wait for threads that were told to end.
@@ -53,13 +53,18 @@ class Workers:
         return future
 
     async def run_to_end(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`, run on a thread. If this is cancelled, it still ends only after the work."""
+        """The result of `work`, run on a thread. If this is cancelled, it still ends only after the work.
+
+        Unless it is cancelled again, as when the event loop ends: the work may never end.
+        """
         running = self.run(work)
         try:
             await asyncio.wait({running})
         except asyncio.CancelledError:
-            await asyncio.wait({running})
-            running.cancel()  # nobody else looks at an error of the work
+            try:
+                await asyncio.wait({running})
+            finally:
+                running.cancel()  # nobody else looks at an error of the work
             raise
         return running.result()
 
@@ -96,15 +101,33 @@ class Workers:
 
     def _serve(self) -> None:
         """Runs on each thread."""
+        thread = cast(_Worker, threading.current_thread())
         while (item := self._work.get()) is not None:
+            thread.begun += 1
+            thread.is_at_work = True
             _carry_out(*item)
+            thread.is_at_work = False
             del item  # a waiting thread must not keep the last frame alive
 
 
 class _Worker(threading.Thread):
-    """A thread of `Workers`. `is_ending`: it has been told to end, so it can be waited for."""
+    """A thread of `Workers`.
+
+    Attributes:
+        is_ending: it has been told to end, so it can be waited for.
+        is_at_work: whether it is carrying out a piece of work.
+        begun: how many pieces it has begun.
+    """
 
     is_ending = False
+    is_at_work = False
+    begun = 0
+
+
+def threads_at_work() -> list[tuple[threading.Thread, int]]:
+    """The threads of all workers that are at work, each with how many pieces of work it has begun."""
+    workers = [thread for thread in threading.enumerate() if isinstance(thread, _Worker)]
+    return [(thread, thread.begun) for thread in workers if thread.is_at_work]
 
 
 def wait_for_last_work() -> None:

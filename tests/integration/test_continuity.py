@@ -19,6 +19,7 @@ import posewire
 from posewire import Client, FrameResult, Reconnected, SourceFrame
 from posewire.sources import ArraySource
 from posewire.synth import Scene, SceneConfig
+from posewire_server.recording.file_format import FINISHED
 from tests.processes.server_process import ServerProcess, serving
 from tests.server.stand_ins import picture
 
@@ -174,21 +175,34 @@ def test_another_server_takes_over_if_it_has_the_same_key(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that is built with CUDA")
+@pytest.mark.parametrize(
+    ("how", "says", "failed"),
+    [
+        ({}, "posewire: the GPU has failed, and refuses all work of this process; start the server", range(1, 10)),
+        (
+            {"POSEWIRE_TEST_GPU_HANGS": "1"},
+            "posewire: the GPU hangs: a call has not returned for 120 s; start the server",
+            range(1),  # the frame of that call is sent to the other server
+        ),
+    ],
+    ids=["it refuses work", "it hangs"],
+)
 def test_a_server_whose_gpu_has_failed_for_good_hands_over_and_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: dict[str, str], says: str, failed: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = ("--resume-key", str(tmp_path / "key"))
     with serving(tmp_path / "b", *key) as second:
-        monkeypatch.setenv("POSEWIRE_TEST_GPU_FRAMES", "12")
-        with serving(tmp_path / "a", *key) as first, Client([first.address, second.address]) as client:
+        for name, value in {"POSEWIRE_TEST_GPU_FRAMES": "12", **how}.items():
+            monkeypatch.setenv(name, value)
+        flags = ("--drain-grace-s", "1", "--record", str(tmp_path / "recordings"))
+        with serving(tmp_path / "a", *key, *flags) as first, Client([first.address, second.address]) as client:
             results, events, summary = disturbed(client, walk(40), {})
             first.wait()
     assert first.exit_status == 1
-    assert (
-        "posewire: the GPU has failed, and refuses all work of this process; start the server" in first.log.read_text()
-    )
+    assert says in first.log.read_text()
+    assert [recording.suffix for recording in (tmp_path / "recordings").iterdir()] == [FINISHED]
     assert [(event.address, event.resumed) for event in events] == [(second.address, True)]
-    assert 0 < summary.failed < 10
+    assert summary.failed in failed
     assert {tuple(ids(result)) for result in results if result.people} == {(1, 2, 3)}
 
 

@@ -198,7 +198,7 @@ def test_a_library_that_cannot_be_loaded_is_said_in_one_line(tmp_path: Path) -> 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(_command(), capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1
-    assert done.stderr.startswith("posewire: the server cannot start: a library cannot be loaded (libgomp.so.1: ")
+    assert done.stderr.startswith("posewire: the server: a library cannot be loaded (libgomp.so.1: ")
     assert done.stderr.count("\n") == 1
 
 

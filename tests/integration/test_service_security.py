@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -200,6 +201,11 @@ class Tokens:
         self.of[grant.name], line = new_token(grant)
         append_line(self.file, line)
 
+    def write(self, text: str) -> None:
+        """Replace all lines, and let the file look as if that was long ago: a new one might be half written."""
+        self.file.write_text(text)
+        os.utime(self.file, (0, 0))
+
     @property
     def security(self) -> SecurityConfig:
         return SecurityConfig(tokens=self.file)
@@ -361,7 +367,7 @@ async def test_tokens_come_and_go_while_the_server_runs(tokens: Tokens, caplog: 
         tokens.add(TokenGrant("late"))
         assert await _code(stub.GetServerInfo(Info(), metadata=tokens.metadata("late"))) is grpc.StatusCode.OK
         kept = [line for line in tokens.file.read_text().splitlines() if not line.startswith("door")]
-        tokens.file.write_text("\n".join(kept) + "\n")
+        tokens.write("\n".join(kept) + "\n")
         withdrawn = await _code(stub.GetServerInfo(Info(), metadata=tokens.metadata("door")))
         assert withdrawn is grpc.StatusCode.UNAUTHENTICATED
         tokens.file.write_text("nonsense")
@@ -378,7 +384,7 @@ async def test_an_open_stream_ends_when_its_token_is_withdrawn(tokens: Tokens) -
         for client in (door, yard):
             await client.open(drop_policy=ALL)
         kept = [line for line in tokens.file.read_text().splitlines() if not line.startswith("door")]
-        tokens.file.write_text("\n".join(kept) + "\n")
+        tokens.write("\n".join(kept) + "\n")
         error = await door.failure()
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         assert "was withdrawn" in (error.details() or "")
@@ -395,7 +401,7 @@ async def test_an_open_stream_is_drained_when_its_token_allows_something_else(tm
         door, yard = (_TokenClient(stub, tokens.metadata(name)) for name in ("door", "yard"))
         for client in (door, yard):
             await client.open(drop_policy=ALL)
-        tokens.file.write_text(tokens.file.read_text().replace("fps=20", "fps=0.5"))
+        tokens.write(tokens.file.read_text().replace("fps=20", "fps=0.5"))
         await door.read_until("drain")
         answers = await door.finish()
         again = _TokenClient(stub, tokens.metadata("door"))

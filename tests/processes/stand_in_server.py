@@ -3,13 +3,15 @@
     python -m tests.processes.stand_in_server --port 0 --port-file port
 
 With POSEWIRE_TEST_LEAK set, it keeps every frame for ever: the control for tests that look for leaks. With
-POSEWIRE_TEST_GPU_FRAMES set, it runs on a stand-in for a GPU, which breaks down after so many frames.
+POSEWIRE_TEST_GPU_FRAMES set, it runs on a stand-in for a GPU, which breaks down after so many frames; with
+POSEWIRE_TEST_GPU_HANGS as well, it hangs then, and the server's seconds are shorter.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,8 +21,9 @@ from typing import Any
 import torch
 
 from posewire_models.frames import Frame
-from posewire_server import server
+from posewire_server import server, workers
 from posewire_server.__main__ import app
+from posewire_server.inference import device_loss
 from posewire_server.inference.networks import Networks
 from tests.server import stand_ins
 from tests.stand_in_gpu import DEVICE, break_down, stand_in_gpu
@@ -38,13 +41,16 @@ class LeakingPose(stand_ins.GridPose):
 
 
 class MortalPose(stand_ins.GridPose):
-    """Computes on the stand-in for a GPU, which breaks down after some frames."""
+    """Computes on the stand-in for a GPU, which breaks down or hangs after some frames."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, *, hangs: bool) -> None:
         self._left = frames
+        self._hangs = hangs
 
     def __call__(self, frames: Sequence[Frame], boxes: Sequence[stand_ins.Floats]) -> list[stand_ins.Floats]:
         self._left -= len(frames)
+        if self._left < 0 and self._hangs:
+            threading.Event().wait()
         if self._left < 0:
             break_down()
         on_gpu = [torch.from_numpy(each).to(DEVICE) for each in boxes]
@@ -53,7 +59,10 @@ class MortalPose(stand_ins.GridPose):
 
 def networks(config: object) -> Networks:
     if "POSEWIRE_TEST_GPU_FRAMES" in os.environ:
-        pose = MortalPose(int(os.environ["POSEWIRE_TEST_GPU_FRAMES"]))
+        hangs = "POSEWIRE_TEST_GPU_HANGS" in os.environ
+        if hangs:
+            device_loss._TICK_S, workers._LAST_WORK_S = 0.005, 0.1
+        pose = MortalPose(int(os.environ["POSEWIRE_TEST_GPU_FRAMES"]), hangs=hangs)
         return replace(stand_ins.networks(pose=pose), torch_device=DEVICE)
     return stand_ins.networks(pose=LeakingPose() if "POSEWIRE_TEST_LEAK" in os.environ else None)
 

@@ -82,7 +82,10 @@ async def test_the_result_of_cancelled_work_is_discarded(workers: Workers, caplo
     assert caplog.text == ""
 
 
-async def test_who_is_cancelled_still_waits_for_the_end(workers: Workers, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_is_cancelled_once_still_waits_for_the_end(
+    again: bool, workers: Workers, caplog: pytest.LogCaptureFixture
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -96,9 +99,14 @@ async def test_who_is_cancelled_still_waits_for_the_end(workers: Workers, caplog
     for _ in range(5):
         await asyncio.sleep(0)
     assert not running.done()
-    go_on.set()
+    if again:
+        running.cancel()
+    else:
+        go_on.set()
     await asyncio.wait([running])
     assert running.cancelled()
+    go_on.set()
+    await workers.run(lambda: None)  # after it
     del running
     gc.collect()
     assert caplog.text == ""

@@ -24,13 +24,11 @@ from torch import Tensor
 from posewire_models.device_transfer import to_host
 from posewire_models.one_line import in_one_line
 from posewire_models.published.store import default_folder
+from posewire_models.specs import TENSORRT_VARIABLE
 
-__all__ = ["TENSORRT_VARIABLE", "OnnxDetectorError", "OnnxSession", "providers"]
+__all__ = ["OnnxDetectorError", "OnnxSession", "providers"]
 
 log = logging.getLogger(__name__)
-
-TENSORRT_VARIABLE = "POSEWIRE_TENSORRT"
-"""Environment variable that enables TensorRT."""
 
 _ERRORS_ONLY = 3
 _KINDS = {

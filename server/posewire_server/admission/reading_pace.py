@@ -20,6 +20,8 @@ __all__ = ["ReadingPace"]
 _BAD_PICTURES_IN_A_ROW = 30
 _BAD_UNITS_IN_A_ROW = 300
 _PAUSE_AFTER_BAD_S = 0.1
+# Some bad pictures take as long to decode as good ones, so their stream gets a tenth of one thread.
+_PAUSE_BY_TIME_DECODED, _LONGEST_PAUSE_S = 9.0, 5.0
 
 
 class ReadingPace:
@@ -46,6 +48,7 @@ class ReadingPace:
         self._most_now_per_s = most_now_per_s
         self._read_s = -math.inf
         self._bad_in_a_row = 0
+        self._pause_s = _PAUSE_AFTER_BAD_S
 
     async def turn(self) -> None:
         """Wait until the next frame may be received."""
@@ -55,9 +58,10 @@ class ReadingPace:
             await asyncio.sleep(wait_s)
         self._read_s = time.monotonic()
         if self._bad_in_a_row >= self._most_bad:
-            await asyncio.sleep(_PAUSE_AFTER_BAD_S)
+            await asyncio.sleep(self._pause_s)
         await self._outbox.caught_up()
 
-    def note(self, *, good: bool) -> None:
-        """Note whether a frame gave a picture."""
+    def note(self, *, good: bool, decoded_s: float = 0.0) -> None:
+        """Note whether a frame gave a picture, and how long it was decoded."""
         self._bad_in_a_row = 0 if good else self._bad_in_a_row + 1
+        self._pause_s = min(max(_PAUSE_AFTER_BAD_S, _PAUSE_BY_TIME_DECODED * decoded_s), _LONGEST_PAUSE_S)

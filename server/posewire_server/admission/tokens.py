@@ -44,7 +44,7 @@ _TOKEN_BYTES = 32
 _MOST = 10**12
 # Longer strings are not hashed, since no token is that long.
 _MAX_PRESENTED = 512
-# A file without any token is accepted only once it is this old.
+# A file that lacks a known token, or allows it something else, may be half written until it is this old.
 _SETTLED_AFTER_S = 1.0
 
 
@@ -202,13 +202,14 @@ class TokenFile:
             if not isinstance(error, OSError) or self._changes.unread(why):
                 log.error("the changed token file cannot be used, the tokens stay as they were: %s", why)
             return
-        # A time far in the future, of a clock that was wrong, must not keep withdrawn tokens valid until then.
-        if not grants and self._callers and abs(time.time() - written_s) < _SETTLED_AFTER_S:
-            self._changes.unread("")  # rewriting a file begins with an empty one
-            return
         # Callers whose grant is unchanged keep their rate limits' state.
-        kept = {digest: caller for digest, caller in self._callers.items() if grants.get(digest) == caller.grant}
-        self._callers = self._called(grants) | kept
+        same = {digest: caller for digest, caller in self._callers.items() if grants.get(digest) == caller.grant}
+        # A time far in the future, of a clock that was wrong, must not keep withdrawn tokens valid until then.
+        if len(same) < len(self._callers) and abs(time.time() - written_s) < _SETTLED_AFTER_S:
+            self._callers = self._called(grants) | self._callers
+            self._changes.unread("")
+            return
+        self._callers = self._called(grants) | same
         log.info("the token file was read again: %d tokens", len(grants))
 
     def _called(self, grants: dict[str, TokenGrant]) -> dict[str, Caller]:

@@ -34,6 +34,7 @@ _SEARCHED_AT_ONCE = 2**20
 _MAX_REORDERED = 16
 
 _NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
+_OTHER = {Codec.H264: Codec.H265, Codec.H265: Codec.H264}
 # FFmpeg counts the pixels of a picture with its rows padded to a multiple of this.
 _ROW_STEP = 64
 # No picture of either standard has more rows.
@@ -73,6 +74,7 @@ class VideoDecoder:
         self._proven = True  # whether the decoder has given a picture; always true of the CPU's
         self._trial: list[tuple[int, bytes]] = []  # units fed before it is proven
         self._tried = 0  # how many of them came since the first key frame
+        self._is_other = False  # whether the units are of the other codec, since its last parameter sets
 
     def feed(self, key: int, data: bytes) -> list[Decoded]:
         """See `FrameDecoder`."""
@@ -80,6 +82,10 @@ class VideoDecoder:
             return [Decoded(key, Undecodable("the frame is empty; send an access unit"))]
         if fault := _excess(self._codec, data):
             return [Decoded(key, Undecodable(f"the access unit has {fault}; send one unit per frame"))]
+        if self._are_of_the_other(data):
+            sent, codec = _OTHER[self._codec], self._codec
+            why = f"the access units are {sent} and this stream's codec is {codec}: open another, with codec {sent}"
+            return [Decoded(key, Undecodable(why))]
         if self._untried_gpu is not None:
             self._take_up(self._untried_gpu)
         self._inside.append(key)
@@ -111,6 +117,14 @@ class VideoDecoder:
     def starts_here(self, data: bytes) -> bool:
         """Whether the unit holds a key frame."""
         return holds_key_frame(self._codec, data)
+
+    def _are_of_the_other(self, data: bytes) -> bool:
+        """Whether the units are of the other video codec, as those of a camera that was set to it."""
+        if holds_parameters(_OTHER[self._codec], data):  # neither codec has units like the parameter sets of the other
+            self._is_other = True
+        elif holds_parameters(self._codec, data):
+            self._is_other = False
+        return self._is_other
 
     def _take_up(self, gpu: int) -> None:
         """Decode on that GPU from now on, if possible."""

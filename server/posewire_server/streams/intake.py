@@ -305,7 +305,7 @@ class Intake:
     async def _pass_on(self, outcomes: list[_Outcome], decode_ms: float) -> None:
         for key, outcome in outcomes:
             item, queue_ms = self._in_decoder.pop(key)
-            self._pace.note(good=not isinstance(outcome, FrameError))
+            self._pace.note(good=not isinstance(outcome, FrameError), decoded_s=decode_ms / 1e3)
             if isinstance(outcome, FrameError):
                 self._permits.release()
                 await self._outbox.failed(item.frame_id, outcome)

@@ -16,10 +16,11 @@ from onnx import TensorProto, helper
 
 from posewire_models.detectors import onnx_session
 from posewire_models.detectors.onnx_runtime import OnnxDetector, OnnxDetectorError
-from posewire_models.detectors.onnx_session import TENSORRT_VARIABLE, OnnxSession, providers
+from posewire_models.detectors.onnx_session import OnnxSession, providers
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import decode_yolox, decode_yolox_batch
 from posewire_models.frames import Frame
+from posewire_models.specs import TENSORRT_VARIABLE
 
 CPU = torch.device("cpu")
 _NOBODY = {

@@ -45,6 +45,17 @@ async def test_one_good_frame_redeems_a_bad_stream(pauses: list[float], is_video
     assert len(pauses) == 2
 
 
+@pytest.mark.parametrize(("decoded_s", "pause_s"), [(0.001, 0.1), (0.2, 1.8), (60.0, 5.0)])
+async def test_bad_frames_take_at_most_a_tenth_of_a_thread(
+    pauses: list[float], decoded_s: float, pause_s: float
+) -> None:
+    pace = _pace()
+    for _ in range(30):
+        pace.note(good=False, decoded_s=decoded_s)
+    await pace.turn()
+    assert pauses == [pytest.approx(pause_s)]
+
+
 async def test_whoever_sends_more_than_the_rate_waits(pauses: list[float]) -> None:
     pace = _pace(most_per_s=0.01)
     for _ in range(3):

@@ -124,28 +124,37 @@ def test_a_changed_file_counts_and_a_broken_one_does_not(tmp_path: Path, caplog:
     assert tokens.caller_of(f"Bearer {first}") is caller  # with what it has used up of its rate
     file.unlink()
     assert tokens.caller_of(f"Bearer {first}") is caller
-    _file(tmp_path, second_line)
+    _written_s_ago(_file(tmp_path, second_line), 10)
     with pytest.raises(NotAuthenticated):
         tokens.caller_of(f"Bearer {first}")
     assert "cannot be used" in caplog.text
 
 
 @pytest.mark.parametrize("age_s", [10, -1e6])  # the latter: of a clock that was wrong
-def test_a_file_that_is_written_anew_is_not_empty_meanwhile(tmp_path: Path, age_s: float) -> None:
-    token, line = new_token(TokenGrant("door"))
+@pytest.mark.parametrize("half", ["", "{new}\n", "{new}\n{line}"], ids=["empty", "without its line", "limits cut off"])
+def test_a_file_that_is_half_written_takes_nothing_from_anybody(tmp_path: Path, half: str, age_s: float) -> None:
+    token, line = new_token(TokenGrant("door", fps=30))
+    new, new_line = new_token(TokenGrant("new"))
     file = _file(tmp_path, line)
     tokens = TokenFile(file)
     caller = tokens.caller_of(f"Bearer {token}")
-    file.write_text("")  # as cp does before it writes
+    file.write_text(half.format(new=new_line, line=line.removesuffix("0")))
     assert tokens.caller_of(f"Bearer {token}") is caller
+    assert not caller.has_changed()
+    if half:
+        assert tokens.caller_of(f"Bearer {new}") is tokens.caller_of(f"Bearer {new}")
     file.write_text(f"{line}\n")
     assert tokens.caller_of(f"Bearer {token}") is caller
     file.write_text("")
     assert tokens.caller_of(f"Bearer {token}") is caller
-    written_s = time.time() - age_s
-    os.utime(file, (written_s, written_s))
+    _written_s_ago(file, age_s)
     with pytest.raises(NotAuthenticated):  # now it is meant
         tokens.caller_of(f"Bearer {token}")
+
+
+def _written_s_ago(file: Path, age_s: float) -> None:
+    written_s = time.time() - age_s
+    os.utime(file, (written_s, written_s))
 
 
 def test_a_changed_file_that_cannot_be_read_is_read_later(
@@ -155,7 +164,7 @@ def test_a_changed_file_that_cannot_be_read_is_read_later(
     withdrawn, withdrawn_line = new_token(TokenGrant("first"))
     _, line = new_token(TokenGrant("second"))
     tokens = TokenFile(_file(tmp_path, withdrawn_line, line))
-    _file(tmp_path, line)
+    _written_s_ago(_file(tmp_path, line), 10)
 
     def unreadable(_: Path) -> str:
         raise PermissionError(13, "Permission denied")

@@ -78,6 +78,20 @@ def test_reordered_pictures_keep_their_frame(codec: Codec) -> None:
     assert [each.key for each in decoded] != list(range(_COUNT))  # and were sent in another
 
 
+@codecs
+def test_a_camera_may_change_its_resolution_but_not_its_codec(codec: Codec) -> None:
+    other = Codec.H265 if codec is Codec.H264 else Codec.H264
+    larger = encode(codec, [_picture(index, (240, 320)) for index in range(3)])
+    decoded = _decode(codec, [*_units(codec)[:3], *larger, *_units(other)[:3], *_units(codec)[:3]])
+    failed = f"the access units are {other} and this stream's codec is {codec}: open another, with codec {other}"
+    assert [str(each.outcome) if isinstance(each.outcome, FrameError) else each.outcome.shape for each in decoded] == [
+        *[(192, 256, 3)] * 3,
+        *[(240, 320, 3)] * 3,
+        *[failed] * 3,
+        *[(192, 256, 3)] * 3,
+    ]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -19,7 +19,7 @@ from posewire_models.frames import Detections, FlowField, Frame
 from posewire_server.admission.precedence import Step
 from posewire_server.config import BatchingConfig
 from posewire_server.configuration import load_config
-from posewire_server.errors import DetectorMissing, InferenceFailed
+from posewire_server.errors import DetectorMissing, InferenceFailed, ServerDraining
 from posewire_server.inference.lane import Lane
 from posewire_server.inference.networks import Networks
 from posewire_server.inference.outcomes import Estimated
@@ -498,3 +498,17 @@ async def test_the_best_of_the_detectors_boxes_are_taken_for_a_single_picture() 
         everybody = await pipeline.estimate(_frame(people=3), None, box_score_threshold=0.5, max_people=9)
     assert best.boxes.scores.tolist() == pytest.approx([0.9, 0.6])
     assert len(everybody.boxes) == 3  # the threshold itself is enough
+
+
+async def test_a_closed_pipeline_refuses_all_requests() -> None:
+    gate = Gate()
+    async with _pipeline(networks(pose=gate)) as pipeline:
+        running = asyncio.create_task(pipeline.process(_session(), _frame()))
+        await asyncio.to_thread(gate.reached.wait, 30)
+        waiting = asyncio.create_task(pipeline.process(_session(), _frame()))  # for the same thread
+        await asyncio.sleep(0)
+        pipeline.close()
+        later = asyncio.create_task(pipeline.process(_session(), _frame()))
+        done, _ = await asyncio.wait({running, waiting, later}, timeout=10)
+        gate.open.set()
+        assert [type(each.exception()) for each in done] == [ServerDraining] * 3

@@ -204,7 +204,7 @@ async def test_a_request_of_millions_of_boxes_is_not_taken_apart() -> None:
         await client.call.write(frame)
         for error in (caught.value, await client.failure()):
             assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert "more than 262144 bytes" in str(error.details())
+            assert "more than 65536 bytes" in str(error.details())
             assert details(error)[0] == "INVALID_REQUEST"
 
 

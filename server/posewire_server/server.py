@@ -137,9 +137,10 @@ class PoseServer:
         )
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
-        doors: list[grpc.aio.ServerInterceptor] = [AwaitedRequests(self.service.places, self.metrics.call_refused)]
+        rates, count = self.service.rates, self.metrics.call_refused
+        doors: list[grpc.aio.ServerInterceptor] = [AwaitedRequests(self.service.places, rates, count)]
         if secrets.tokens is not None:
-            doors.insert(0, AccessControl(secrets.tokens, self.metrics.call_refused))
+            doors.insert(0, AccessControl(secrets.tokens, rates, count))
         self._server = grpc.aio.server(interceptors=doors, options=_channel_options(config))
         self.port = 0
 

@@ -68,6 +68,9 @@ class LimitsConfig:
         max_streams: streams open at the same time.
         max_openings_per_s: streams per second that one token, or one host if there are no tokens, may open in the long
             run; after a pause, `max_streams` at once. Further ones wait.
+        max_queries_per_s: questions per second that it may ask in the long run (GetServerInfo, health checks and the
+            like), and likewise pictures, or openings of streams, that may fail; after a pause, those of five seconds at
+            once. Further ones wait.
         max_pictures: single pictures (EstimatePoses) in progress at the same time.
         max_people: people estimated per frame, and boxes that a caller may give with it.
         max_inbox: waiting frames per stream under DROP_POLICY_ALL (under DROP_POLICY_LATEST: one, or this many access
@@ -83,6 +86,7 @@ class LimitsConfig:
     max_frame_pixels: int = 4096 * 3072
     max_streams: int = 64
     max_openings_per_s: float = 5.0
+    max_queries_per_s: float = 20.0
     max_pictures: int = 16
     max_people: int = 100
     max_inbox: int = 8
@@ -96,6 +100,7 @@ class LimitsConfig:
         check_range("limits.max_frame_pixels", self.max_frame_pixels, LEAST_FRAME_PIXELS, MOST_FRAME_PIXELS)
         check_range("limits.max_streams", self.max_streams, 1, 10_000)
         check_range("limits.max_openings_per_s", self.max_openings_per_s, 0.1, 1e6)
+        check_range("limits.max_queries_per_s", self.max_queries_per_s, 0.1, 1e6)
         check_range("limits.max_pictures", self.max_pictures, 1, 10_000)
         check_range("limits.max_people", self.max_people, 1, MOST_PEOPLE)
         check_range("limits.max_inbox", self.max_inbox, 1, 1000)

@@ -107,6 +107,9 @@ def serve(
     max_openings_per_s: Annotated[
         float | None, typer.Option(help="Maximum number of streams that one token or host may open per second.")
     ] = None,
+    max_queries_per_s: Annotated[
+        float | None, typer.Option(help="Maximum number of questions and failing calls of a token or host per second.")
+    ] = None,
     max_pictures: Annotated[
         int | None, typer.Option(help="Maximum number of single pictures in progress at the same time.")
     ] = None,

@@ -137,10 +137,11 @@ class PoseServer:
         )
         self.service = PoseTrackingService(config, context)
         self._exporter: MetricsExporter | None = None
+        rates, count = self.service.rates, self.metrics.call_refused
         interceptors: list[grpc.aio.ServerInterceptor] = []  # in the order in which a call meets them
         if secrets.tokens is not None:
-            interceptors.append(AccessControl(secrets.tokens, self.metrics.call_refused))
-        interceptors.append(AwaitedRequests(self.service.places, self.metrics.call_refused))
+            interceptors.append(AccessControl(secrets.tokens, rates, count))
+        interceptors.append(AwaitedRequests(self.service.places, rates, count))
         self._server = grpc.aio.server(interceptors=interceptors, options=_channel_options(config))
         self.port = config.port  # until it is bound
 

@@ -16,6 +16,7 @@ from posewire.joints import JOINT_SETS
 from posewire.v1 import pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
 from posewire_server.admission.access import current_caller
+from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.admission.openings import Openings
 from posewire_server.admission.places import Places
@@ -71,6 +72,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._config = config
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
+        self.rates = CallRates(config.limits, self.places)
         self._openings = Openings(config.limits)
         self._pictures = PictureEstimator(config, shared.pipeline, shared.shares, shared.decoding)
         self._open: dict[str, Progress] = {}  # by stream id
@@ -90,9 +92,11 @@ class PoseTrackingService(PoseTrackingServiceServicer):
 
         networks = self._shared.pipeline.networks
         caller = current_caller.get()
+        rate = await self.rates.turn(CallKind.OPENING, caller_key(caller.name, context.peer()))
         with self.places.opening(caller):
             configuration = await _configuration(self.places.unless_draining(read()))
         await self.places.unless_draining(self._openings.turn(caller, context.peer()))
+        rate.give_back()  # the stream is limited by `places` from here on
         limits = caller.within(self._config.limits)
         requested = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
         # The stream must not keep the last frame that it is resumed with.

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from posewire import __version__
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
-from posewire_server.admission import awaited_requests
+from posewire_server.admission import awaited_requests, call_rates
 from posewire_server.config import LimitsConfig
 from posewire_server.server import PoseServer
 from posewire_server.wire.message_size import MOST_TOKEN_BYTES
@@ -78,6 +78,25 @@ async def test_a_picture_is_read_once_there_is_a_place_for_it() -> None:
         assert len(found.people) == 2
         await _until_in_work(server, 0)
         assert len((await PoseTrackingServiceStub(channel).EstimatePoses(_PICTURE)).people) == 2
+
+
+async def test_a_picture_without_a_place_is_refused_late_and_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awaited_requests, "_WITHOUT_PLACE_S", 0.0)
+    for name, value in {"_BURST_S": 0.0, "_MOST_WAIT_S": 0.1}.items():
+        monkeypatch.setattr(call_rates, name, value)
+    limits = LimitsConfig(max_streams=1, max_pictures=1, max_queries_per_s=0.1)
+    async with _called(limits=limits) as (server, channel):
+        pending = channel.stream_stream(_PICTURES)()
+        await _until_in_work(server, 1)
+        for _ in range(5):  # more than may fail at once
+            assert "limits.max_pictures" in str((await _failure(channel.stream_stream(_PICTURES)())).details())
+        monkeypatch.setattr(awaited_requests, "_WITHOUT_PLACE_S", 600.0)
+        late = asyncio.create_task(_failure(channel.stream_stream(_PICTURES)()))
+        await PoseTrackingServiceStub(channel).GetServerInfo(pose_tracking_service_pb2.GetServerInfoRequest())
+        stopping = asyncio.create_task(server.stop())
+        assert details(await late)[0] == "DRAINING"
+        pending.cancel()
+        await stopping
 
 
 async def test_a_picture_that_does_not_come_in_time_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +189,41 @@ async def test_a_watch_lasts_longer_than_its_request_may_take(monkeypatch: pytes
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+# -- how often ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        (_PICTURES, b"\xff\xff\xff"),  # not a message
+        (f"{_SERVICE}Track", b""),  # not a configuration
+        (f"{_SERVICE}GetServerInfo", b""),
+        (_REFLECTION, b"\x3a\x00"),  # lists the services
+        ("/grpc.health.v1.Health/Check", b""),
+        (f"{_SERVICE}NoSuchCall", b""),
+    ],
+)
+async def test_who_asks_or_fails_too_often_is_held_back(
+    method: str, request_: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"_BURST_S": 0.0, "_MOST_WAIT_S": 0.1, "_PROBES_AT_ONCE": 1}.items():
+        monkeypatch.setattr(call_rates, name, value)
+    async with _called(limits=LimitsConfig(max_streams=1, max_pictures=1, max_queries_per_s=0.1)) as (_, channel):
+        for _ in range(5):  # more than a caller's burst; they succeed
+            assert len((await PoseTrackingServiceStub(channel).EstimatePoses(_PICTURE)).people) == 2
+        outcomes = []
+        for _ in range(5):
+            call = channel.stream_stream(method)(iter([request_]))
+            try:
+                await call.read()
+                outcomes.append("")
+            except grpc.aio.AioRpcError as error:
+                outcomes.append(str(error.details()))
+            call.cancel()
+        assert "max_queries_per_s" not in outcomes[0]
+        assert "limits.max_queries_per_s" in outcomes[-1]
+
+
 # -- how large ---------------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +258,7 @@ async def test_a_request_of_millions_of_boxes_is_not_taken_apart() -> None:
         await client.call.write(frame)
         for error in (caught.value, await client.failure()):
             assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert "more than 262144 bytes" in str(error.details())
+            assert "more than 65536 bytes" in str(error.details())
             assert details(error)[0] == "INVALID_REQUEST"
 
 

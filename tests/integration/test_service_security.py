@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_server import server as server_module
-from posewire_server.admission import tls
+from posewire_server.admission import call_rates, tls
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
@@ -284,6 +284,24 @@ async def test_calls_without_a_token_are_counted_all_and_logged_once(
     assert len(vars(line)["posewire_facts"]["method"]) == 100
     count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "unauthenticated"})
     assert count == 20
+
+
+async def test_guesses_wait_and_calls_with_a_token_do_not(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"_BURST_S": 0.0, "_MOST_WAIT_S": 600.0}.items():
+        monkeypatch.setattr(call_rates, name, value)
+    limits = LimitsConfig(max_streams=1, max_pictures=2, max_queries_per_s=0.1)
+    server = await PoseServer.start(server_config(security=tokens.security, limits=limits), networks())
+    async with connected(server.address) as stub:
+        guesses = [asyncio.ensure_future(_code(stub.GetServerInfo(Info()))) for _ in range(10)]
+        try:
+            answered: set[asyncio.Future[grpc.StatusCode]] = set()
+            while len(answered) < 3:
+                answered, _ = await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED)
+            assert await _code(stub.GetServerInfo(Info(), metadata=tokens.metadata("door"))) is grpc.StatusCode.OK
+            assert sum(each.done() for each in guesses) == 3
+        finally:
+            await server.stop()
+        assert set(await asyncio.gather(*guesses)) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
 @pytest.mark.parametrize("pictures", [0, 1], ids=["streams", "streams and a picture"])

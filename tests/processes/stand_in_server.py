@@ -61,7 +61,7 @@ def networks(config: object) -> Networks:
     if "POSEWIRE_TEST_GPU_FRAMES" in os.environ:
         hangs = "POSEWIRE_TEST_GPU_HANGS" in os.environ
         if hangs:
-            device_loss._TICK_S, workers._LAST_WORK_S = 0.005, 0.1
+            device_loss._SECOND_S, workers._LAST_WORK_S = 0.005, 0.1
         pose = MortalPose(int(os.environ["POSEWIRE_TEST_GPU_FRAMES"]), hangs=hangs)
         return replace(stand_ins.networks(pose=pose), torch_device=DEVICE)
     return stand_ins.networks(pose=LeakingPose() if "POSEWIRE_TEST_LEAK" in os.environ else None)

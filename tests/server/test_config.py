@@ -20,6 +20,7 @@ from posewire_server.tracking import TrackerConfig
         (ServerConfig, {"bundle": ""}, "bundle is empty"),
         (LimitsConfig, {"max_streams": 0}, "max_streams is 0"),  # a server for nobody
         (LimitsConfig, {"max_openings_per_s": 0}, "max_openings_per_s is 0"),  # who comes second would wait for ever
+        (LimitsConfig, {"max_queries_per_s": 0}, "max_queries_per_s is 0"),
         (LimitsConfig, {"max_frame_pixels": 10}, "max_frame_pixels is 10"),
         (ServerConfig, {"jpeg_decoder": "nvjpeg"}, "jpeg_decoder is 'nvjpeg'; use auto, cpu, gpu"),
         (ServerConfig, {"video_decoder": "nvdec"}, "video_decoder is 'nvdec'; use auto, cpu, gpu"),

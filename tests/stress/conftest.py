@@ -6,8 +6,11 @@ import pytest
 
 from tests.processes.server_process import ServerProcess, serving
 
-# All tests come from one host, and open many more streams than a host should.
-_FLAGS = ("--log-level", "error", "--max-streams", "200", "--max-openings-per-s", "1000")
+# All tests come from one host, which opens many more streams, and makes many more calls that fail, than one should.
+_FLAGS = (
+    *("--log-level", "error", "--max-streams", "200"),
+    *("--max-openings-per-s", "1000", "--max-queries-per-s", "10000"),
+)
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
 
+from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.refusals import RefusalLog
 from posewire_server.admission.tokens import ANYBODY, Caller, TokenFile
-from posewire_server.errors import NotAuthenticated
+from posewire_server.errors import NotAuthenticated, ServiceError
+from posewire_server.wire.peers import host_of
 from posewire_server.wire.status import abort, error_reason
 
-__all__ = ["AccessControl", "current_caller"]
+__all__ = ["FOR_EVERYBODY", "AccessControl", "current_caller"]
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -21,7 +24,9 @@ current_caller: ContextVar[Caller] = ContextVar("current_caller", default=ANYBOD
 """Who made the call that the current task handles."""
 
 # Load balancers and probes have no token; all they learn is whether the server works.
-_FOR_EVERYBODY = "/grpc.health.v1.Health/"
+FOR_EVERYBODY = "/grpc.health.v1.Health/"
+"""The calls that need no token."""
+
 _METADATA_KEY = "authorization"
 
 
@@ -30,11 +35,13 @@ class AccessControl(grpc.aio.ServerInterceptor):
 
     Args:
         tokens: the accepted tokens.
+        rates: limit how often a host may call without one.
         on_refusal: called with the reason of each refusal.
     """
 
-    def __init__(self, tokens: TokenFile, on_refusal: Callable[[str], None]) -> None:
+    def __init__(self, tokens: TokenFile, rates: CallRates, on_refusal: Callable[[str], None]) -> None:
         self._tokens = tokens
+        self._rates = rates
         self._on_refusal = on_refusal
         self._log = RefusalLog()
 
@@ -45,7 +52,7 @@ class AccessControl(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """See `grpc.aio.ServerInterceptor`."""
         method = str(handler_call_details.method)
-        if method.startswith(_FOR_EVERYBODY):
+        if method.startswith(FOR_EVERYBODY):
             return await continuation(handler_call_details)
         try:
             current_caller.set(self._tokens.caller_of(_authorization(handler_call_details)))
@@ -58,6 +65,8 @@ class AccessControl(grpc.aio.ServerInterceptor):
         """A handler that answers with the error and reads no request."""
 
         async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            with suppress(ServiceError):  # the caller is told what is wrong in any case
+                await self._rates.turn(CallKind.STRANGE, host_of(context.peer()))
             self._log.refused(method, context.peer(), error)
             await abort(context, error)
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
 
-from posewire_server.admission.access import current_caller
+from posewire_server.admission.access import FOR_EVERYBODY, current_caller
+from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.places import Places
 from posewire_server.errors import LimitReached, OutOfOrder, ServiceError
 from posewire_server.tracebacks import forget_locals
 from posewire_server.wire.malformed_requests import request_reader
+from posewire_server.wire.peers import caller_key
 from posewire_server.wire.status import abort, error_reason
 
 __all__ = ["AwaitedRequests"]
@@ -26,11 +28,15 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # Takes a request, or the iterator of requests, and the context; a coroutine, or for reflection an async generator.
 _Answer: TypeAlias = Callable[..., Any]
+_Turn: TypeAlias = Callable[[_Context], Awaitable[object]]
 
 _OURS = "/posewire."
 _PICTURE = "/EstimatePoses"
 # A picture may be large, and its connection slow.
 _PICTURE_TIMEOUT_S = 30.0
+# One that finds no place is not refused at once, since its client may send it again at once. It is no failure: a client
+# that always has more of them in progress than there are places must not be slower for it.
+_WITHOUT_PLACE_S = 0.5
 # All other single requests are a few bytes, which arrive with the call.
 _QUESTION_TIMEOUT_S = 5.0
 _MOST_QUESTIONS = 8
@@ -45,11 +51,13 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
 
     Args:
         places: limit the number of pictures.
+        rates: limit how often a caller may ask, or send pictures that are refused.
         on_refusal: called with the reason of each refusal made here.
     """
 
-    def __init__(self, places: Places, on_refusal: Callable[[str], None]) -> None:
+    def __init__(self, places: Places, rates: CallRates, on_refusal: Callable[[str], None]) -> None:
         self._places = places
+        self._rates = rates
         self._on_refusal = on_refusal
         self._questions = _Questions()
 
@@ -60,18 +68,24 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """See `grpc.aio.ServerInterceptor`."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_deserializer is None:
+        if handler is None:
+            return grpc.stream_stream_rpc_method_handler(self._refusing(self._unknown))
+        if handler.request_deserializer is None:
             return handler
         method = str(handler_call_details.method)
         read, write = request_reader(method, handler.request_deserializer), handler.response_serializer
+        turn = self._turn_of_probe if method.startswith(FOR_EVERYBODY) else self._turn
         # On the wire, a stream of one request equals a single request; but a stream lets the handler decide when to
         # read.
         if handler.unary_unary is not None:
-            await_one = self._picture if method.endswith(_PICTURE) else self._question
-            return grpc.stream_unary_rpc_method_handler(self._refusing(await_one(handler.unary_unary)), read, write)
+            if method.endswith(_PICTURE):
+                awaiting = self._picture(handler.unary_unary)
+            else:
+                awaiting = self._question(handler.unary_unary, turn)
+            return grpc.stream_unary_rpc_method_handler(self._refusing(awaiting), read, write)
         answer: _Answer | None = handler.stream_stream
         if handler.unary_stream is not None:
-            answer = self._refusing(self._question(handler.unary_stream))
+            answer = self._refusing(self._question(handler.unary_stream, turn))
         elif answer is not None and not method.startswith(_OURS):
             answer = self._refusing(self._conversation(answer))
         assert answer is not None  # no call here has a stream of requests and a single answer
@@ -79,18 +93,29 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
 
     def _picture(self, handle: _Answer) -> _Answer:
         async def answer(_: object, context: _Context) -> Any:
-            with self._places.for_picture(current_caller.get()):
+            caller = current_caller.get()
+            rate = await self._rates.turn(CallKind.PICTURE, _caller(context))
+            with ExitStack() as place:
+                try:
+                    place.enter_context(self._places.for_picture(caller))
+                except LimitReached:
+                    rate.give_back()
+                    await self._places.unless_draining(asyncio.sleep(_WITHOUT_PLACE_S))
+                    raise
                 try:
                     async with asyncio.timeout(_PICTURE_TIMEOUT_S):
                         request = await self._places.unless_draining(_one(context))
                 except TimeoutError:
                     raise OutOfOrder(f"no picture came within {_PICTURE_TIMEOUT_S:g} s; compress it more") from None
-                return await handle(request, context)
+                response = await handle(request, context)
+            rate.give_back()
+            return response
 
         return answer
 
-    def _question(self, handle: _Answer) -> _Answer:
+    def _question(self, handle: _Answer, turn: _Turn) -> _Answer:
         async def answer(_: object, context: _Context) -> Any:
+            await turn(context)
             async with self._questions.within(_QUESTION_TIMEOUT_S):
                 request = await _one(context)
             return await handle(request, context)
@@ -98,12 +123,29 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
         return answer
 
     def _conversation(self, handle: _Answer) -> _Answer:
-        async def answer(requests: object, context: _Context) -> None:
+        async def answer(requests: AsyncIterator[Any], context: _Context) -> None:
+            await self._turn(context)
             async with self._questions.within(_CONVERSATION_TIMEOUT_S):
-                async for response in handle(requests, context):
+                async for response in handle(self._paced(requests, context), context):
                     await context.write(response)
 
         return answer
+
+    async def _unknown(self, _: object, context: _Context) -> None:
+        await self._turn(context)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server has no call of this name")
+
+    async def _turn(self, context: _Context) -> None:
+        await self._rates.turn(CallKind.QUESTION, _caller(context))
+
+    async def _turn_of_probe(self, context: _Context) -> None:
+        await self._rates.probe(context.peer())
+
+    async def _paced(self, requests: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
+        """All requests of a conversation, each of which is a question. The first one counts with the call."""
+        async for request in requests:
+            yield request
+            await self._turn(context)
 
     def _refusing(self, answer: _Answer) -> _Answer:
         async def answer_or_refuse(requests: object, context: _Context) -> Any:
@@ -161,3 +203,7 @@ async def _one(context: _Context) -> Any:
     if request is grpc.aio.EOF:
         raise OutOfOrder("the call ended before its request; send one")
     return request
+
+
+def _caller(context: _Context) -> str:
+    return caller_key(current_caller.get().name, context.peer())

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from posewire_server.admission.rates import RateLimit
+from posewire_server.admission.rates import RateLimits
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import LimitReached
@@ -29,9 +29,8 @@ class Openings:
     """
 
     def __init__(self, limits: LimitsConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_s, self._burst = limits.max_openings_per_s, float(limits.max_streams)
-        self._clock = clock
-        self._rates: dict[str, RateLimit] = {}
+        self._per_s = limits.max_openings_per_s
+        self._rates = RateLimits(self._per_s, clock, burst=float(limits.max_streams))
 
     def __len__(self) -> int:
         """Number of tokens and hosts that are remembered."""
@@ -47,7 +46,7 @@ class Openings:
         Raises:
             LimitReached: the wait would be too long.
         """
-        rate = self._rate(caller_key(caller.name, peer))
+        rate = self._rates.of(caller_key(caller.name, peer))
         if rate.wait_s > _MOST_WAIT_S:
             raise LimitReached(
                 f"streams are opened too often: more than {self._per_s:g} a second (limits.max_openings_per_s); keep "
@@ -55,11 +54,3 @@ class Openings:
             )
         if (wait_s := rate.reserve()) > 0:
             await asyncio.sleep(wait_s)
-
-    def _rate(self, who: str) -> RateLimit:
-        rate = self._rates.get(who)
-        if rate is None:
-            # Before adding one, forget those whose burst is full again: they need no state.
-            self._rates = {key: each for key, each in self._rates.items() if not each.is_rested}
-            rate = self._rates[who] = RateLimit(self._per_s, self._clock, burst=self._burst)
-        return rate

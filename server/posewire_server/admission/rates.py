@@ -1,4 +1,4 @@
-"""Limits on how many frames per second a caller may send, or streams it may open."""
+"""Limits on how many frames per second a caller may send, streams it may open, or calls it may make."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-__all__ = ["RateLimit"]
+__all__ = ["RateLimit", "RateLimits"]
 
 _LONGEST_WITHOUT_TURN_S = 1.0
 
@@ -44,6 +44,11 @@ class RateLimit:
         self._left -= 1.0
         return max(0.0, -self._left / self.per_s)
 
+    def give_back(self) -> None:
+        """Uncount one that was reserved."""
+        self._refill()
+        self._left = min(self._burst, self._left + 1.0)
+
     async def turn(self) -> None:
         """Wait until one more may pass, and count it.
 
@@ -78,3 +83,28 @@ class RateLimit:
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._then) * self.per_s)
         self._then = now
+
+
+class RateLimits:
+    """A `RateLimit` for each caller. Those whose burst is full again are forgotten.
+
+    Args:
+        per_s: see `RateLimit`, as the others.
+    """
+
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic, *, burst: float) -> None:
+        self._per_s, self._clock, self._burst = per_s, clock, burst
+        self._rates: dict[str, RateLimit] = {}
+
+    def __len__(self) -> int:
+        """Number of callers that are remembered."""
+        return len(self._rates)
+
+    def of(self, who: str) -> RateLimit:
+        """The limit of one caller."""
+        rate = self._rates.get(who)
+        if rate is None:
+            # Before adding one, forget those that need no state.
+            self._rates = {key: each for key, each in self._rates.items() if not each.is_rested}
+            rate = self._rates[who] = RateLimit(self._per_s, self._clock, burst=self._burst)
+        return rate

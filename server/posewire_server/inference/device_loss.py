@@ -23,9 +23,7 @@ log = logging.getLogger(__name__)
 
 # How long a call may take. A batch takes well below a second, but TensorRT builds an engine for a new batch size.
 _LONGEST_CALL_S, _LONGEST_WITH_TENSORRT_S = 120, 1800
-# Seconds are counted as the event loop lives through them: while the process, or the machine, is suspended or starved,
-# no call can be expected to end.
-_TICK_S = 1.0
+_SECOND_S = 1.0
 
 
 class DeviceLoss:
@@ -43,6 +41,7 @@ class DeviceLoss:
         self.noticed = asyncio.Event()
         self.reason = ""
         self._device = device
+        self._seconds: dict[tuple[threading.Thread, int], int] = {}  # by call, see `threads_at_work`
         with_tensorrt = os.environ.get(TENSORRT_VARIABLE) == "1"
         self._longest_call_s = _LONGEST_WITH_TENSORRT_S if with_tensorrt else _LONGEST_CALL_S
 
@@ -53,19 +52,25 @@ class DeviceLoss:
             self._notice("has failed, and refuses all work of this process")
 
     async def watch(self) -> None:
-        """Look every second whether a thread is stuck in a call. Of a CPU it is not expected, and calls take longer."""
-        ticks: dict[tuple[threading.Thread, int], int] = {}
+        """Look every second whether a thread is stuck in a call. On a CPU calls may take as long as they like."""
         while self._device.type != "cpu" and not self.noticed.is_set():
-            await asyncio.sleep(_TICK_S)
-            ticks = {call: ticks.get(call, 0) + 1 for call in threads_at_work()}
-            stuck = [thread for (thread, _), count in ticks.items() if count > self._longest_call_s]
-            for thread in stuck:
+            await asyncio.sleep(_SECOND_S)
+            self.second_passed()
+
+    def second_passed(self) -> None:
+        """Count one second more of each call that has not returned.
+
+        These are seconds that the event loop lived through: while the process, or the machine, is suspended or starved,
+        no call can be expected to return.
+        """
+        self._seconds = {call: self._seconds.get(call, 0) + 1 for call in threads_at_work()}
+        for (thread, _), seconds in self._seconds.items():
+            if seconds > self._longest_call_s:
                 log.critical(
                     "%s hangs: a call on thread %s has not returned for %d s",
                     *(self._device, thread.name, self._longest_call_s),
                     extra=facts(stack=_stack(thread)),
                 )
-            if stuck:
                 self._notice(f"hangs: a call has not returned for {self._longest_call_s} s")
 
     def _notice(self, reason: str) -> None:

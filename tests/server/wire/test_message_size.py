@@ -39,7 +39,7 @@ def _boxes(count: int) -> pose_pb2.BoxList:
         ("EstimatePoses", EstimatePosesRequest(data=_BIG, boxes=_boxes(1000))),
         ("Track", track_pb2.TrackRequest(frame=track_pb2.Frame(data=_BIG, boxes=_boxes(1000)))),
         ("Track", _config(token=bytes(MOST_TOKEN_BYTES), last_frame=_BIG)),
-        ("Other", settings_pb2.ResumeRequest(token=bytes(200 * _KIB))),
+        ("Other", settings_pb2.ResumeRequest(token=bytes(60 * _KIB))),
     ],
 )
 def test_requests_as_clients_make_them(call: str, message: Message) -> None:
@@ -51,6 +51,7 @@ def test_requests_as_clients_make_them(call: str, message: Message) -> None:
     [
         ("EstimatePoses", EstimatePosesRequest(data=_BIG, boxes=_boxes(20_000))),
         ("EstimatePoses", EstimatePosesRequest(joint_set="x" * 300 * _KIB)),
+        ("EstimatePoses", EstimatePosesRequest(boxes=pose_pb2.BoxList(boxes=[pose_pb2.Box()] * 40_000))),
         ("Track", track_pb2.TrackRequest(frame=track_pb2.Frame(data=_BIG, boxes=_boxes(20_000)))),
         ("Track", track_pb2.TrackRequest(config=settings_pb2.StreamConfig(name="x" * 300 * _KIB))),
         ("Track", _config(token=bytes(MOST_TOKEN_BYTES + 300 * _KIB))),  # more than a token can have
@@ -59,7 +60,7 @@ def test_requests_as_clients_make_them(call: str, message: Message) -> None:
     ],
 )
 def test_too_much_beside_the_picture(call: str, message: Message) -> None:
-    with pytest.raises(InvalidRequest, match=r"more than 262144 bytes, or 1000 fields, besides .* a resume token"):
+    with pytest.raises(InvalidRequest, match=r"more than 65536 bytes, or 1000 fields, besides .* a resume token"):
         check_size(message.SerializeToString(), BULK_OF_CALLS.get(call, {}))
 
 

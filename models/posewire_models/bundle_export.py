@@ -93,8 +93,7 @@ def _export(component: Component, weights: Path, stage: str, path: Path) -> tupl
         return _compare_detections(OnePicture(network).eval(), path)
     network = build_network(component, weights, stage)
     export_onnx(network, path)
-    shape = 2, network.input_channels, *network.config.input_size
-    images = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
     expected, found = _both(network.eval(), path, images)
     # numpy's `max`, unlike Python's, returns NaN if one of the values is.
     scale = max(1.0, float(np.max([np.abs(output).max() for output in expected])))

@@ -50,7 +50,7 @@ def test_multiply_adds_are_counted_as_in_the_papers_tables() -> None:
     assert len(networks) == 3
     for network in networks:
         built = network.build()
-        shape = network.input_shape(built)
+        shape = built.input_shape
         assert network_cost(built, shape).multiply_adds == count_multiply_adds(copy.deepcopy(built), (1, *shape))
 
 

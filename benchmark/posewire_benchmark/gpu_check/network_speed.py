@@ -69,7 +69,7 @@ def _points(
     say: Say,
 ) -> list[dict[str, Any]]:
     built = network.build()
-    shape = network.input_shape(built)
+    shape = built.input_shape
     macs = count_multiply_adds(network.build(), (1, *shape))
     began_s = time.perf_counter()
     run = runner(built, shape, device, runtime, precision)

@@ -230,10 +230,9 @@ def _runs(network: BundleNetwork, device: torch.device, options: RooflineOptions
     wanted = (select_runtime(name, device, options.precision) for name in options.runtimes or ("torch", "auto"))
     for runtime in dict.fromkeys(wanted):
         built = network.build()
-        shape = network.input_shape(built)
-        cost = network_cost(built, shape)
-        call = runner(built, shape, device, runtime, options.precision)
-        yield _Running(call, shape, cost, runtime, dtype, device)
+        cost = network_cost(built, built.input_shape)
+        call = runner(built, built.input_shape, device, runtime, options.precision)
+        yield _Running(call, built.input_shape, cost, runtime, dtype, device)
 
 
 @torch.inference_mode()

@@ -155,7 +155,7 @@ def _compare(network: BundleNetwork, options: RuntimeOptions) -> list[RuntimeTim
 
 def _contenders(network: BundleNetwork) -> tuple[dict[str, Run], tuple[int, int, int]]:
     built, cpu = network.build(), torch.device("cpu")
-    shape = network.input_shape(built)
+    shape = built.input_shape
     runs = {"torch": _listed(runner(network.build(), shape, cpu, "torch")), "onnxruntime": _in_onnx_runtime(built)}
     if openvino_is_installed():
         runs["openvino"] = _listed(runner(network.build(), shape, cpu, "openvino"))

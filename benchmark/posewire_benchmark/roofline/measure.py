@@ -19,7 +19,7 @@ from posewire_benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_benchmark.roofline.timing import median_s
 from posewire_models.detectors.torchvision_models import compute_in
 from posewire_models.inference import runner, select_device, select_runtime
-from posewire_models.precision import select_precision
+from posewire_models.precision import precision_name, select_precision
 from posewire_server.ranges import check_range
 
 __all__ = ["Roofline", "RooflineOptions", "RooflinePoint", "measure_roofline", "roofline_point"]
@@ -148,34 +148,35 @@ def measure_roofline(options: RooflineOptions) -> Roofline:
         torch.set_num_threads(options.threads)
     device = select_device(options.device)
     networks, remarks = bundle_networks(options.bundle)
-    measured: list[tuple[RooflinePoint, NetworkCost]] = []
+    points: list[RooflinePoint] = []
+    costs: dict[str, NetworkCost] = {}
     peaks: dict[str, Peaks] = {}
 
-    def point(name: str, cost: NetworkCost, run: _Running, batch: int, seconds: float) -> None:
-        if run.precision not in peaks:
-            peaks[run.precision] = measure_peaks(device, run.dtype, options.peak_s, options.workload)
-        measured.append(
-            (roofline_point(name, cost, run.runtime, run.dtype, batch, seconds, peaks[run.precision]), cost)
-        )
+    def add(name: str, run: _Running, batch: int, seconds: float) -> None:
+        precision = precision_name(run.dtype)
+        if precision not in peaks:
+            peaks[precision] = measure_peaks(device, run.dtype, options.peak_s, options.workload)
+        costs[name] = run.cost
+        points.append(roofline_point(name, run.cost, run.runtime, run.dtype, batch, seconds, peaks[precision]))
 
     for network in networks:
         if not network.has_weights:
             remarks.append(f"{network.name}: its weights are not here, so they are random")
         for run in _runs(network, device, options):
             for batch, seconds in run.timed(options):
-                point(network.name, run.cost, run, batch, seconds)
+                add(network.name, run, batch, seconds)
     detector = torchvision_component(options.bundle)
     if detector is not None:
         name = f"detector {detector.network['name']}"
         remarks.append(f"{name}: random weights, one picture of 1280x720 at a time, as the service runs it")
         picture_run, seconds = _torchvision(random_network(detector, "detector"), device, options)
-        point(name, picture_run.cost, picture_run, 1, seconds)
+        add(name, picture_run, 1, seconds)
     return Roofline(
         machine=this_machine(_in_words(device), load),
         bundle=options.bundle,
         peaks=peaks,
-        costs={of.network: cost for of, cost in measured},
-        points=tuple(of for of, _ in measured),
+        costs=costs,
+        points=tuple(points),
         remarks=tuple(remarks),
     )
 
@@ -189,7 +190,7 @@ def roofline_point(
     return RooflinePoint(
         network=network,
         runtime=runtime,
-        precision=_name(dtype),
+        precision=precision_name(dtype),
         batch=batch,
         ms=seconds * 1e3,
         gmacs=macs / seconds / 1e9,
@@ -210,10 +211,6 @@ class _Running:
     runtime: str
     dtype: torch.dtype
     device: torch.device
-
-    @property
-    def precision(self) -> str:
-        return _name(self.dtype)
 
     @torch.inference_mode()
     def timed(self, options: RooflineOptions) -> Iterator[tuple[int, float]]:
@@ -244,10 +241,6 @@ def _torchvision(network: nn.Module, device: torch.device, options: RooflineOpti
     compute_in(prepared, dtype)
     running = _Running(prepared, _PICTURE, cost, "torch", dtype, device)
     return running, median_s(lambda: prepared(pictures), device, options.point_s)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _in_words(device: torch.device) -> str:

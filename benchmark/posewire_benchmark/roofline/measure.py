@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from posewire_benchmark.machine import Machine, load_average, this_machine
 from posewire_benchmark.random_bundle import random_network
-from posewire_benchmark.roofline.cost import NetworkCost, network_cost, network_cost_at
 from posewire_benchmark.roofline.networks import BundleNetwork, bundle_networks, torchvision_component
 from posewire_benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_benchmark.roofline.timing import median_s
 from posewire_models.detectors.torchvision_models import compute_in
 from posewire_models.inference import runner, select_device, select_runtime
+from posewire_models.network_cost import NetworkCost, network_cost, network_cost_at
 from posewire_models.precision import precision_name, select_precision
 from posewire_server.ranges import check_range
 

@@ -113,7 +113,7 @@ class DetectorTask:
         self.net_config = config.network_config()
         self.kind = DETECTOR_KINDS[config.architecture](network)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.rows, self.examples = rows, len(rows)
+        self.examples = len(rows)
         self.held_out = held_out
         # The list has repetitions, so that a mosaic's other pictures are drawn as often as an epoch shows them.
         self._composer = SceneComposer(config.scene, [scenes[row] for row in rows.tolist()], self.net_config.input_size)

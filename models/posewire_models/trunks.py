@@ -33,7 +33,7 @@ class ResNetTrunk(nn.Module):
         width: factor on all channel counts; 1.0 is the published network.
     """
 
-    def __init__(self, depth: int, width: float = 1.0) -> None:
+    def __init__(self, depth: int, width: float) -> None:
         super().__init__()
         if depth not in _STAGES:
             raise ValueError(f"ResNet depth {depth} is unknown; choose one of {', '.join(map(str, RESNET_DEPTHS))}")
@@ -66,7 +66,7 @@ class ResNetTrunk(nn.Module):
         return c5
 
 
-def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk | YoloxTrunk:
+def build_trunk(name: str, width: float) -> ResNetTrunk | MobileNetV2Trunk | YoloxTrunk:
     """The trunk called `name`; raises `ValueError` listing the known ones."""
     if name == "mobilenet_v2":
         return MobileNetV2Trunk(width)

@@ -30,7 +30,7 @@ class YoloxPyramid(nn.Module):
     width_parts = 8
     """A width is a multiple of one over this, so that all channel counts are whole."""
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float) -> None:
         super().__init__()
         if not 0 < width <= 4 or self.width_parts * width % 1:
             raise ValueError(f"width {width} must be in (0, 4] and a multiple of 1/{self.width_parts}")
@@ -62,7 +62,7 @@ class YoloxTrunk(YoloxPyramid):
 
     stride = 8
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float) -> None:
         super().__init__(width)
         self.trunk_channels: int = self.pyramid_channels[0]
         self.gather = nn.ModuleList(

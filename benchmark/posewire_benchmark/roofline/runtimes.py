@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class RuntimeTable:
     bundle: str
     threads: int
     times: tuple[RuntimeTime, ...]
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

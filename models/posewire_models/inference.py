@@ -31,7 +31,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-Network = TypeVar("Network", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 Steps = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
 MAX_BATCH = 32
@@ -124,7 +124,7 @@ def select_runtime(name: str, device: torch.device, precision: str = "auto") -> 
     return name
 
 
-def prepare(network: Network, device: torch.device, dtype: torch.dtype = torch.float32) -> Network:
+def prepare(network: Module, device: torch.device, dtype: torch.dtype = torch.float32) -> Module:
     """Prepare `network` for inference in place: evaluation mode, batch norms folded, channels last, on `device`.
 
     Its weights have type `dtype` and are complete when this returns, so that any stream may use them.

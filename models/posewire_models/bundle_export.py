@@ -16,6 +16,7 @@ from torchvision.ops import box_iou
 from posewire_models.architectures import TORCHVISION, build_network, build_torchvision_network
 from posewire_models.bundle import find_bundle, weights_folder
 from posewire_models.manifest import Component, Manifest, read_manifest
+from posewire_models.network_outputs import tensors_of
 from posewire_models.onnx_export import OnePicture, export_detector_onnx, export_onnx
 from posewire_models.published.resolution import STAGES, resolve
 from posewire_models.published.store import Store
@@ -124,5 +125,4 @@ def _both(network: nn.Module, path: Path, images: torch.Tensor) -> tuple[Arrays,
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-    return [output.numpy() for output in expected], found
+    return [output.numpy() for output in tensors_of(outputs)], found

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from posewire_models.cuda_runtime import GraphedNetwork, map_tensors
+from posewire_models.cuda_runtime import GraphedNetwork
+from posewire_models.network_outputs import map_tensors
 from posewire_models.openvino_runtime import OPENVINO_PRECISIONS, OpenVinoNetwork, openvino_is_installed
 from posewire_models.precision import precision_name, select_precision
 from posewire_models.specs import DEVICE, RUNTIMES

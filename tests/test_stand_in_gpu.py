@@ -12,7 +12,7 @@ from posewire_models.crops import _colour_constants, _input_places
 from posewire_models.cuda_runtime import GraphedNetwork
 from posewire_models.detectors.yolox_boxes import cells_of
 from posewire_models.device_transfer import Uploaded, to_device, to_host
-from posewire_models.heatmaps import _bells
+from posewire_models.heatmaps import _gaussian_kernels
 from tests.stand_in_gpu import HiddenWaitError, RaceError, stand_in_gpu
 
 pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that is built with CUDA")
@@ -141,7 +141,7 @@ def test_constants_may_be_used_by_any_stream(device: torch.device) -> None:
     for make in (
         lambda: _colour_constants((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), device)[1],
         lambda: _input_places((11, 13), device)[0],
-        lambda: _bells(17, device, torch.float32),
+        lambda: _gaussian_kernels(17, device, torch.float32),
         lambda: cells_of((32, 64), device)[0],
     ):
         values = []

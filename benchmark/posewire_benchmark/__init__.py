@@ -4,4 +4,8 @@ service/    the overhead of the service over its networks
 load/       many streams on a schedule: latency, drops, the largest load, hostile clients, overload
 roofline/   the networks compared with the peak performance of the machine
 gpu_check/  whether all GPU features work on this GPU, and how fast
+
+Shared by these: `clips.py` makes the `footage.py` to send, `private_server.py` runs the server that is measured,
+`random_bundle.py` its networks without published weights, `machine.py` says where figures are from. `suite.py` runs
+everything that docs/benchmarks.md shows, and `tables.py` makes its tables.
 """

@@ -90,12 +90,7 @@ def build_torchvision_network(component: Component, folder: Path) -> nn.Module:
 
 
 def build_pose(
-    component: Component,
-    folder: Path,
-    joints: JointSet,
-    device: torch.device,
-    runtime: str = "auto",
-    precision: str = "auto",
+    component: Component, folder: Path, joints: JointSet, device: torch.device, runtime: str, precision: str
 ) -> PoseEstimator:
     """The pose stage of a bundle."""
     settings = settings_from_json(PoseSettings, component.settings, "pose: settings")
@@ -107,12 +102,7 @@ def build_pose(
 
 
 def build_detector(
-    component: Component,
-    folder: Path,
-    device: torch.device,
-    runtime: str = "auto",
-    precision: str = "auto",
-    people: int = 1,
+    component: Component, folder: Path, device: torch.device, runtime: str, precision: str, people: int
 ) -> Detector:
     """The detector stage of a bundle, which can report at least `people` people per frame."""
     settings = settings_from_json(DetectorSettings, component.settings, "detector: settings").with_room_for(people)
@@ -129,9 +119,7 @@ def build_detector(
     return center_heatmap_detector(network, settings, device, runtime, precision)
 
 
-def build_flow(
-    component: Component, folder: Path, device: torch.device, runtime: str = "auto", precision: str = "auto"
-) -> FlowEstimator:
+def build_flow(component: Component, folder: Path, device: torch.device, runtime: str, precision: str) -> FlowEstimator:
     """The flow stage of a bundle: `flownet_s`, or `dis`, which has only settings, no network and no weights."""
     if component.architecture == "dis":
         if component.network or component.weights:

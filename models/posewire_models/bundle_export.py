@@ -16,6 +16,7 @@ from torchvision.ops import box_iou
 from posewire_models.architectures import TORCHVISION, build_network, build_torchvision_network
 from posewire_models.bundle import find_bundle, weights_folder
 from posewire_models.manifest import Component, Manifest, read_manifest
+from posewire_models.network_outputs import tensors_of
 from posewire_models.onnx_export import OnePicture, export_detector_onnx, export_onnx
 from posewire_models.published.resolution import STAGES, resolve
 from posewire_models.published.store import Store
@@ -93,8 +94,7 @@ def _export(component: Component, weights: Path, stage: str, path: Path) -> tupl
         return _compare_detections(OnePicture(network).eval(), path)
     network = build_network(component, weights, stage)
     export_onnx(network, path)
-    shape = 2, network.input_channels, *network.config.input_size
-    images = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
     expected, found = _both(network.eval(), path, images)
     # numpy's `max`, unlike Python's, returns NaN if one of the values is.
     scale = max(1.0, float(np.max([np.abs(output).max() for output in expected])))
@@ -125,5 +125,4 @@ def _both(network: nn.Module, path: Path, images: torch.Tensor) -> tuple[Arrays,
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    expected = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-    return [output.numpy() for output in expected], found
+    return [output.numpy() for output in tensors_of(outputs)], found

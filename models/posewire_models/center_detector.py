@@ -97,7 +97,7 @@ class CenterDetector(Network):
 
     def forward(self, images: Tensor) -> CenterMaps:
         """Centre, size and offset maps of the images."""
-        features = self.deconv_layers(self.trunk(images))
+        features = self.deconv_layers(self.trunk(images))  # (b, deconv_filters[-1], h/4, w/4)
         return CenterMaps(self.hm(features), self.wh(features), self.reg(features))
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["GraphedNetwork", "Recorded", "in_parts", "map_tensors", "record_graph"]
+from posewire_models.network_outputs import map_tensors, rebuilt, tensors_of
+
+__all__ = ["GraphedNetwork", "Recorded", "in_parts", "record_graph"]
 
 log = logging.getLogger(__name__)
 
@@ -143,18 +145,4 @@ def in_parts(compute: Callable[[Tensor], Any], images: Tensor, most: int) -> Any
     if len(images) <= most:
         return compute(images)
     parts = [compute(part) for part in torch.split(images, most)]
-    if isinstance(parts[0], Tensor):
-        return torch.cat(parts)
-    return _rebuilt(parts[0], [torch.cat(each) for each in zip(*parts, strict=True)])
-
-
-def map_tensors(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`change` applied to each tensor of `outputs`: one tensor, a tuple or a named tuple."""
-    if isinstance(outputs, Tensor):
-        return change(outputs)
-    return _rebuilt(outputs, [change(output) for output in outputs])
-
-
-def _rebuilt(example: tuple[Tensor, ...], tensors: list[Tensor]) -> Any:
-    make: Callable[[list[Tensor]], Any] = getattr(type(example), "_make", type(example))
-    return make(tensors)
+    return rebuilt(parts[0], [torch.cat(each) for each in zip(*map(tensors_of, parts), strict=True)])

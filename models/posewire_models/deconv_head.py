@@ -16,16 +16,12 @@ from posewire_models.picture_net import PICTURE_STRIDE, PictureNetConfig
 __all__ = [
     "LAYERS_A_STEP",
     "MOST_CHANNELS",
-    "TRUNK_STRIDE",
     "DeconvNetConfig",
     "HeatmapNetwork",
     "PoseNetConfig",
     "deconv_head",
     "heatmap_layer",
 ]
-
-TRUNK_STRIDE = PICTURE_STRIDE
-"""Input pixels per cell of the trunk's last feature map (C5)."""
 
 MOST_CHANNELS = 2048
 """Of a layer in a head; the published networks have 256, and more than this is a typing error."""
@@ -74,7 +70,7 @@ class DeconvNetConfig(PictureNetConfig):
     @property
     def trunk_stride(self) -> int:
         """Input pixels per cell of the head's input."""
-        return TRUNK_STRIDE
+        return PICTURE_STRIDE
 
     @property
     def stride(self) -> int:

@@ -42,7 +42,7 @@ class FlowNetFlow:
         self._subtract_mean = network.config.subtract_mean
         self._device = device
         # Last, because it may call `_grids_of` right away.
-        self._find = runner(network, (6, *network.config.input_size), device, runtime, precision, self._grids_of)
+        self._find = runner(network, network.input_shape, device, runtime, precision, self._grids_of)
 
     @torch.inference_mode()
     def __call__(self, pairs: Sequence[tuple[Frame, Frame]]) -> list[FlowField]:

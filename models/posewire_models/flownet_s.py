@@ -110,14 +110,14 @@ class FlowNetS(Network):
         conv5 = self.conv5_1(self.conv5(conv4))  # h/32
         conv6 = self.conv6_1(self.conv6(conv5))  # h/64
 
-        flow6 = self.predict_flow6(conv6)
-        concat5 = torch.cat((conv5, self.deconv5(conv6), self.upsampled_flow6_to_5(flow6)), dim=1)
+        flow6 = self.predict_flow6(conv6)  # h/64
+        concat5 = torch.cat((conv5, self.deconv5(conv6), self.upsampled_flow6_to_5(flow6)), dim=1)  # h/32
         flow5 = self.predict_flow5(concat5)
-        concat4 = torch.cat((conv4, self.deconv4(concat5), self.upsampled_flow5_to_4(flow5)), dim=1)
+        concat4 = torch.cat((conv4, self.deconv4(concat5), self.upsampled_flow5_to_4(flow5)), dim=1)  # h/16
         flow4 = self.predict_flow4(concat4)
-        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)
+        concat3 = torch.cat((conv3, self.deconv3(concat4), self.upsampled_flow4_to_3(flow4)), dim=1)  # h/8
         flow3 = self.predict_flow3(concat3)
-        concat2 = torch.cat((conv2, self.deconv2(concat3), self.upsampled_flow3_to_2(flow3)), dim=1)
+        concat2 = torch.cat((conv2, self.deconv2(concat3), self.upsampled_flow3_to_2(flow3)), dim=1)  # h/4
         flow2 = self.predict_flow2(concat2)
         return (flow2, flow3, flow4, flow5, flow6) if self.training else (flow2,)
 

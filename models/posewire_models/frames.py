@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -167,8 +166,3 @@ class FlowField:
         upper = self.grid[top, left] * (1 - along_x) + self.grid[top, right] * along_x
         lower = self.grid[bottom, left] * (1 - along_x) + self.grid[bottom, right] * along_x
         return np.asarray(upper * (1 - along_y) + lower * along_y, np.float32)
-
-    def dense(self) -> FloatArray:
-        """The field at every pixel, `(h, w, 2)`."""
-        height, width = self.frame_size
-        return np.asarray(cv2.resize(self.grid, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

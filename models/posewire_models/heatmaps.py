@@ -30,7 +30,7 @@ _SMOOTHING_SIGMA = 1.0
 """In cells. Results on held-out pictures are the same from 0.7 to 1.5."""
 _SMOOTHING_REACH = 3
 """Radius in cells."""
-_BELL_SUM = sum(
+_KERNEL_SUM = sum(
     math.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) for away in range(-_SMOOTHING_REACH, _SMOOTHING_REACH + 1)
 )
 _FAINT = 1e-3
@@ -132,19 +132,19 @@ def _smoothed(heatmaps: Tensor) -> Tensor:
 
     They are 0 beyond the border, so a peak on it appears up to two thirds of a cell further in.
     """
-    along_y, along_x = (_bells(side, heatmaps.device, heatmaps.dtype) for side in heatmaps.shape[2:])
+    along_y, along_x = (_gaussian_kernels(side, heatmaps.device, heatmaps.dtype) for side in heatmaps.shape[2:])
     return along_y @ (heatmaps @ along_x)
 
 
 @functools.cache  # never forgotten: CUDA graphs go on reading them
 @torch.inference_mode(mode=False)
-def _bells(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Smoothing along one axis as a symmetric matrix `(side, side)`: each row is a bell curve around its cell."""
+def _gaussian_kernels(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Smoothing along one axis as a symmetric matrix `(side, side)`: each row is a Gaussian around its cell."""
     # On the CPU, so that it is complete when another stream than the caller's reads it.
     cells = torch.arange(side, dtype=dtype)
     away = cells - cells.unsqueeze(1)
-    bells = torch.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) * (away.abs() <= _SMOOTHING_REACH) / _BELL_SUM
-    return bells.to(device)
+    kernels = torch.exp(-(away**2) / (2 * _SMOOTHING_SIGMA**2)) * (away.abs() <= _SMOOTHING_REACH) / _KERNEL_SUM
+    return kernels.to(device)
 
 
 def joints_in_frame(joints: Tensor, stride: int, to_frame: Tensor) -> Tensor:

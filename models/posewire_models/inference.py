@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from posewire_models.cuda_runtime import GraphedNetwork, map_tensors
+from posewire_models.cuda_runtime import GraphedNetwork
+from posewire_models.network_outputs import map_tensors
 from posewire_models.openvino_runtime import OPENVINO_PRECISIONS, OpenVinoNetwork, openvino_is_installed
 from posewire_models.precision import precision_name, select_precision
 from posewire_models.specs import DEVICE, RUNTIMES
@@ -31,7 +32,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-Network = TypeVar("Network", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 Steps = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
 MAX_BATCH = 32
@@ -124,7 +125,7 @@ def select_runtime(name: str, device: torch.device, precision: str = "auto") -> 
     return name
 
 
-def prepare(network: Network, device: torch.device, dtype: torch.dtype = torch.float32) -> Network:
+def prepare(network: Module, device: torch.device, dtype: torch.dtype = torch.float32) -> Module:
     """Prepare `network` for inference in place: evaluation mode, batch norms folded, channels last, on `device`.
 
     Its weights have type `dtype` and are complete when this returns, so that any stream may use them.

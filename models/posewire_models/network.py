@@ -19,7 +19,7 @@ class SizedConfig(Protocol):
 
 
 class Network(nn.Module):
-    """A network that posewire implements itself: from `(b, input_channels, *config.input_size)` to tensors."""
+    """A network that posewire implements itself: from `(b, *input_shape)` to tensors."""
 
     config: SizedConfig
     """Settings that it was built with."""
@@ -28,3 +28,8 @@ class Network(nn.Module):
     input_channels: ClassVar[int] = 3
     output_names: ClassVar[tuple[str, ...]]
     """Names of the outputs in exports, in order."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the input."""
+        return self.input_channels, *self.config.input_size

@@ -23,7 +23,7 @@ def export_onnx(network: Network, path: Path) -> None:
     """
     name, outputs = network.input_name, list(network.output_names)
     exported = copy.deepcopy(network).cpu().float().eval()
-    example = torch.zeros(2, network.input_channels, *network.config.input_size)
+    example = torch.zeros(2, *network.input_shape)
     _export(exported, example, path, name, outputs, {tensor: {0: "batch"} for tensor in (name, *outputs)})
 
 

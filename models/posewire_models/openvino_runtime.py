@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from posewire_models.network_outputs import rebuilt
 from posewire_models.subpixel import SubPixelConvolution
 
 __all__ = ["OPENVINO_PRECISIONS", "OpenVinoNetwork", "openvino_is_installed"]
@@ -127,7 +128,7 @@ class _Whole(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """The network's outputs."""
         outputs = self._run(images)
-        self.wrapped = _wrapper(outputs)
+        self.wrapped = functools.partial(rebuilt, outputs)
         return outputs
 
 
@@ -151,11 +152,3 @@ def _core() -> Any:
     the last of them is freed. If another thread did that, the next Ctrl-C would be a segmentation fault.
     """
     return _import_openvino().Core()
-
-
-def _wrapper(example: Tensor | tuple[Tensor, ...]) -> Callable[[list[Tensor]], Any]:
-    """A function from a list of tensors to the network's own return type: one tensor, a tuple, or a named tuple."""
-    if isinstance(example, Tensor):
-        return lambda outputs: outputs[0]
-    make = getattr(type(example), "_make", type(example))
-    return lambda outputs: make(outputs)

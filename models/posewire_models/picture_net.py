@@ -12,7 +12,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 """Standard deviation of R, G, B in 0..255."""
 
 PICTURE_STRIDE = 32
-"""Input pixels per cell of the coarsest map of all these networks."""
+"""Input pixels per cell of the coarsest map of all these networks, a trunk's C5."""
 
 MOST_SIDE = 4096
 """In pixels. A longer side of a network's input is a typing error, and needs more memory than machines have."""

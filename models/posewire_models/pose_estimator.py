@@ -79,7 +79,7 @@ class HeatmapPoseEstimator:
         self._mirror = torch.from_numpy(joint_set.mirror).to(device)
         self._device = device
         # Last, because it may call `_joints_of` right away.
-        self._find = runner(network, (3, *network.config.input_size), device, runtime, precision, self._joints_of)
+        self._find = runner(network, network.input_shape, device, runtime, precision, self._joints_of)
 
     @torch.inference_mode()
     def __call__(

@@ -65,14 +65,14 @@ class PoseMobileNet(MobileNetV2Trunk, HeatmapNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         """Heatmaps, about 0..1, of the crops."""
-        x, across = images, []
+        x, across = images, []  # the laterals, coarsest last
         for number, block in enumerate(self.features):
             x = block(x)
             if str(number) in self.laterals:
                 across.append(self.laterals[str(number)](x))
         for first in range(0, len(self.deconv_layers), LAYERS_A_STEP):
             deconv, norm, relu = self.deconv_layers[first : first + LAYERS_A_STEP]
-            x = norm(deconv(x))
+            x = norm(deconv(x))  # twice the size
             x = relu(x + across.pop() if across else x)
         heatmaps: Tensor = self.final_layer(x)
         return heatmaps

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from posewire_models.deconv_head import TRUNK_STRIDE
 from posewire_models.mobilenet_trunk import MobileNetV2Trunk
+from posewire_models.picture_net import PICTURE_STRIDE
 from posewire_models.yolox_trunk import YoloxTrunk
 
 __all__ = ["RESNET_DEPTHS", "TRUNKS", "ResNetTrunk", "build_trunk", "has_whole_channels", "trunk_stride"]
@@ -33,7 +33,7 @@ class ResNetTrunk(nn.Module):
         width: factor on all channel counts; 1.0 is the published network.
     """
 
-    def __init__(self, depth: int, width: float = 1.0) -> None:
+    def __init__(self, depth: int, width: float) -> None:
         super().__init__()
         if depth not in _STAGES:
             raise ValueError(f"ResNet depth {depth} is unknown; choose one of {', '.join(map(str, RESNET_DEPTHS))}")
@@ -66,7 +66,7 @@ class ResNetTrunk(nn.Module):
         return c5
 
 
-def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk | YoloxTrunk:
+def build_trunk(name: str, width: float) -> ResNetTrunk | MobileNetV2Trunk | YoloxTrunk:
     """The trunk called `name`; raises `ValueError` listing the known ones."""
     if name == "mobilenet_v2":
         return MobileNetV2Trunk(width)
@@ -79,7 +79,7 @@ def build_trunk(name: str, width: float = 1.0) -> ResNetTrunk | MobileNetV2Trunk
 
 def trunk_stride(name: str) -> int:
     """Input pixels per cell of the feature map of `build_trunk(name)`."""
-    return YoloxTrunk.stride if name == "yolox_nano" else TRUNK_STRIDE
+    return YoloxTrunk.stride if name == "yolox_nano" else PICTURE_STRIDE
 
 
 def has_whole_channels(name: str, width: float) -> bool:

@@ -18,6 +18,7 @@ from posewire_models.whole_files import file_digest
 __all__ = ["WeightsError", "check_digest", "check_state", "load_strict", "not_finite", "read_state", "write_state"]
 
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_MOST_SHOWN = 5  # keys in a message
 
 
 class WeightsError(ValueError):
@@ -120,5 +121,5 @@ def not_finite(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _some(keys: list[str], most: int = 5) -> str:
-    return ", ".join(in_one_line(key) for key in keys[:most]) + (", ..." if len(keys) > most else "")
+def _some(keys: list[str]) -> str:
+    return ", ".join(in_one_line(key) for key in keys[:_MOST_SHOWN]) + (", ..." if len(keys) > _MOST_SHOWN else "")

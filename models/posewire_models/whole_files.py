@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def temporary_file(folder: Path, name: str = "") -> Iterator[Path]:
+def temporary_file(folder: Path, name: str) -> Iterator[Path]:
     """An empty temporary file, which is deleted afterwards unless it was renamed; `name`: its intended name."""
     path = folder / f".{name}.{secrets.token_hex(4)}.tmp"
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # minus the umask

@@ -78,12 +78,12 @@ class YoloxHead(nn.Module):
             nn.init.constant_(prediction.bias, -math.log((1 - _PRIOR) / _PRIOR))
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
-        """`(b, cells, 6)`, see `YoloxDetector`."""
+        """Maps `(b, in_channels[i], h/stride, w/stride)` of each stride to `(b, cells, 6)`, see `YoloxDetector`."""
         predictions = []
         for level, features in enumerate(maps):
             x = self.stems[level](features)
             person = self.cls_preds[level](self.cls_convs[level](x))
             where = self.reg_convs[level](x)
             parts = self.reg_preds[level](where), self.obj_preds[level](where), person
-            predictions.append(torch.cat(parts, dim=1).flatten(2))
+            predictions.append(torch.cat(parts, dim=1).flatten(2))  # (b, 6, cells of this stride)
         return torch.cat(predictions, dim=2).transpose(1, 2)

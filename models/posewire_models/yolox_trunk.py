@@ -30,7 +30,7 @@ class YoloxPyramid(nn.Module):
     width_parts = 8
     """A width is a multiple of one over this, so that all channel counts are whole."""
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float) -> None:
         super().__init__()
         if not 0 < width <= 4 or self.width_parts * width % 1:
             raise ValueError(f"width {width} must be in (0, 4] and a multiple of 1/{self.width_parts}")
@@ -49,11 +49,11 @@ class YoloxPyramid(nn.Module):
     def pyramid(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`(b, 3, h, w)` to maps `(b, pyramid_channels[i], h / strides[i], ...)`; h and w are multiples of 32."""
         c3, c4, c5 = self.backbone(images)  # h/8, h/16, h/32
-        p5 = self.lateral_conv0(c5)
-        p4 = self.reduce_conv1(self.C3_p4(torch.cat((_twice(p5), c4), dim=1)))
-        n3 = self.C3_p3(torch.cat((_twice(p4), c3), dim=1))
-        n4 = self.C3_n3(torch.cat((self.bu_conv2(n3), p4), dim=1))
-        n5 = self.C3_n4(torch.cat((self.bu_conv1(n4), p5), dim=1))
+        p5 = self.lateral_conv0(c5)  # h/32
+        p4 = self.reduce_conv1(self.C3_p4(torch.cat((_twice(p5), c4), dim=1)))  # h/16
+        n3 = self.C3_p3(torch.cat((_twice(p4), c3), dim=1))  # h/8
+        n4 = self.C3_n3(torch.cat((self.bu_conv2(n3), p4), dim=1))  # h/16
+        n5 = self.C3_n4(torch.cat((self.bu_conv1(n4), p5), dim=1))  # h/32
         return n3, n4, n5
 
 
@@ -62,7 +62,7 @@ class YoloxTrunk(YoloxPyramid):
 
     stride = 8
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float) -> None:
         super().__init__(width)
         self.trunk_channels: int = self.pyramid_channels[0]
         self.gather = nn.ModuleList(
@@ -93,9 +93,9 @@ class CSPDarknet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps of strides 8, 16 and 32."""
-        c3 = self.dark3(self.dark2(self.stem(images)))
-        c4 = self.dark4(c3)
+        """`(b, 3, h, w)` to maps of strides 8, 16 and 32 with 4, 8 and 16 times `c` channels."""
+        c3 = self.dark3(self.dark2(self.stem(images)))  # h/8
+        c4 = self.dark4(c3)  # h/16
         return c3, c4, self.dark5(c4)
 
 
@@ -109,7 +109,7 @@ class BaseConv(nn.Module):
         self.act = nn.SiLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same size, or half with stride 2."""
+        """`(b, in_channels, h, w)` to `(b, out_channels, h/stride, w/stride)`."""
         activated: Tensor = self.act(self.bn(self.conv(x)))
         return activated
 
@@ -123,7 +123,7 @@ class DWConv(nn.Module):
         self.pconv = BaseConv(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same size, or half with stride 2."""
+        """`(b, in_channels, h, w)` to `(b, out_channels, h/stride, w/stride)`."""
         mixed: Tensor = self.pconv(self.dconv(x))
         return mixed
 
@@ -155,7 +155,7 @@ class CSPLayer(nn.Module):
         self.m = nn.Sequential(*(Bottleneck(hidden, shortcut=shortcut) for _ in range(repeats)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same size."""
+        """`(b, in_channels, h, w)` to `(b, out_channels, h, w)`."""
         through, past = self.conv1(x), self.conv2(x)
         merged: Tensor = self.conv3(torch.cat((self.m(through), past), dim=1))
         return merged
@@ -172,7 +172,7 @@ class SPPBottleneck(nn.Module):
         self.conv2 = BaseConv(4 * hidden, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same size."""
+        """`(b, in_channels, h, w)` to `(b, out_channels, h, w)`."""
         x = self.conv1(x)
         pooled: Tensor = self.conv2(torch.cat((x, *(pool(x) for pool in self.m)), dim=1))
         return pooled
@@ -186,11 +186,12 @@ class Focus(nn.Module):
         self.conv = BaseConv(4 * in_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Half the size."""
+        """`(b, in_channels, h, w)` to `(b, out_channels, h/2, w/2)`; h and w are even."""
         batch, channels, height, width = x.shape
         # Faster than to slice and concatenate. The four pixels of a block are in the order of its columns.
-        blocks = x.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 5, 3, 1, 2, 4)
-        focused: Tensor = self.conv(blocks.reshape(batch, 4 * channels, height // 2, width // 2))
+        blocks = x.reshape(batch, channels, height // 2, 2, width // 2, 2)
+        pixels = blocks.permute(0, 5, 3, 1, 2, 4)  # (b, 2, 2, c, h/2, w/2)
+        focused: Tensor = self.conv(pixels.reshape(batch, 4 * channels, height // 2, width // 2))
         return focused
 
 

@@ -14,7 +14,9 @@ from posewire_benchmark.service.options import BenchmarkOptions
 from posewire_benchmark.service.streams import FrameCost
 from posewire_server.config import ServerConfig
 
-OPTIONS = BenchmarkOptions(server=ServerConfig(), frames=20, rounds=3, memory_frames=100, memory_streams=4)
+OPTIONS = BenchmarkOptions(
+    server=ServerConfig(detector="none"), frames=20, rounds=3, memory_frames=100, memory_streams=4
+)
 
 
 class Served:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from posewire_models.crops import _colour_constants
-from posewire_models.cuda_runtime import GraphedNetwork, Recorded, map_tensors, record_graph
+from posewire_models.cuda_runtime import GraphedNetwork, Recorded, record_graph
 from posewire_models.detectors.yolox_boxes import cells_of
 from posewire_models.inference import runner
+from posewire_models.network_outputs import map_tensors
 from posewire_models.pose_mobilenet import PoseMobileNet
 from tests.models.small_networks import small_network
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from posewire_models.compute import count_parameters
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig, pair_input
+from posewire_models.network_cost import count_parameters
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.models import resnet18, resnet50
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from posewire_models.compute import count_multiply_adds, count_parameters
+from posewire_models.network_cost import count_parameters, network_cost
 from posewire_models.pose_resnet import TABLE_2, PoseResNet, PoseResNetConfig
 from posewire_models.trunks import ResNetTrunk
 from posewire_models.weights import load_strict
@@ -33,7 +33,7 @@ def test_published_size_and_cost(depth: int, parameters_m: float, gmac: dict[tup
         with torch.device("meta"):
             network = PoseResNet(PoseResNetConfig(depth=depth, input_size=size))
         assert round(count_parameters(network) / 1e6, 1) == parameters_m
-        assert round(count_multiply_adds(network, (1, 3, *size)) / 1e9, 1) == expected
+        assert round(network_cost(network, (3, *size)).multiply_adds / 1e9, 1) == expected
 
 
 @pytest.mark.parametrize(

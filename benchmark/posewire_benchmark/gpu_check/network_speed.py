@@ -16,11 +16,11 @@ from posewire_benchmark.random_bundle import random_network
 from posewire_benchmark.roofline.networks import BundleNetwork, bundle_networks, torchvision_component
 from posewire_benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_benchmark.roofline.timing import median_s
-from posewire_models.compute import count_multiply_adds
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.frames import Frame
 from posewire_models.inference import BATCH_SIZES, runner
+from posewire_models.network_cost import network_cost
 from posewire_models.precision import select_precision
 
 __all__ = ["measure_networks"]
@@ -69,8 +69,8 @@ def _points(
     say: Say,
 ) -> list[dict[str, Any]]:
     built = network.build()
-    shape = network.input_shape(built)
-    macs = count_multiply_adds(network.build(), (1, *shape))
+    shape = built.input_shape
+    macs = network_cost(built, shape).multiply_adds
     began_s = time.perf_counter()
     run = runner(built, shape, device, runtime, precision)
     ready_s = time.perf_counter() - began_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -109,7 +110,7 @@ class _Hostile:
     async def _stall(self) -> None:
         call = await self._open(pose_pb2.CODEC_JPEG)
         try:
-            for number in range(1_000_000_000):
+            for number in itertools.count():
                 # The write is meant to hang. It must not be cancelled, since that would cancel the call.
                 await call.write(_noise(number))
                 self._count()
@@ -127,7 +128,7 @@ class _Hostile:
 
         reading = asyncio.create_task(read())
         try:
-            for number in range(1_000_000_000):
+            for number in itertools.count():
                 await call.write(request(number))
                 self._count()
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from posewire.cli.quantities import quantity
@@ -107,7 +107,7 @@ class LoadResult:
     utilisation: Utilisation
     lateness: Spread | None
     late: bool
-    faults: tuple[str, ...] = field(default=())
+    faults: tuple[str, ...]
 
     @property
     def valid(self) -> bool:

@@ -113,9 +113,8 @@ class LoadRig:
                 self._plan(schedule, schedule.share(part, processes), end_s, Path(folder) / f"records-{part}.npy")
                 for part in range(processes)
             ]
-            start_s, closings, told = await self._run(plans, end_s)
+            start_s, closings, (before, after, gpu) = await self._run(plans, end_s)
             records: Records = np.concatenate([np.load(plan.records) for plan in plans])
-        before, after, gpu = told
         return Measured(
             setting=self.setting,
             schedule=schedule,
@@ -167,19 +166,19 @@ class LoadRig:
             start_s = time.monotonic() + _RUN_UP_S
             for each in generators:
                 each.start(start_s)
-            told = await self._watch_server(start_s + self.options.warm_up_s, start_s + end_s)
+            watched = await self._watch_server(start_s + self.options.warm_up_s, start_s + end_s)
             closings = await asyncio.gather(*(each.closing() for each in generators))
-        return start_s, list(closings), told
+        return start_s, list(closings), watched
 
     async def _watch_server(self, begin_s: float, end_s: float) -> tuple[Scrape | None, Scrape | None, GpuUse | None]:
         await asyncio.sleep(begin_s - time.monotonic())
         async with watch_gpu(self._gpu) as gpu:
-            before = await self._told()
+            before = await self._metrics()
             await asyncio.sleep(end_s - time.monotonic())
-            after = await self._told()
+            after = await self._metrics()
         return before, after, gpu.use()
 
-    async def _told(self) -> Scrape | None:
+    async def _metrics(self) -> Scrape | None:
         """The server's metrics; None if it is gone, which its streams report in more detail."""
         try:
             return await scrape(self.metrics_url)

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from posewire_benchmark.machine import Machine, load_average, this_machine
 from posewire_benchmark.random_bundle import random_network
-from posewire_benchmark.roofline.cost import NetworkCost, network_cost, network_cost_at
 from posewire_benchmark.roofline.networks import BundleNetwork, bundle_networks, torchvision_component
 from posewire_benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_benchmark.roofline.timing import median_s
 from posewire_models.detectors.torchvision_models import compute_in
 from posewire_models.inference import runner, select_device, select_runtime
-from posewire_models.precision import select_precision
+from posewire_models.network_cost import NetworkCost, network_cost, network_cost_at
+from posewire_models.precision import precision_name, select_precision
 from posewire_server.ranges import check_range
 
 __all__ = ["Roofline", "RooflineOptions", "RooflinePoint", "measure_roofline", "roofline_point"]
@@ -148,34 +148,35 @@ def measure_roofline(options: RooflineOptions) -> Roofline:
         torch.set_num_threads(options.threads)
     device = select_device(options.device)
     networks, remarks = bundle_networks(options.bundle)
-    measured: list[tuple[RooflinePoint, NetworkCost]] = []
+    points: list[RooflinePoint] = []
+    costs: dict[str, NetworkCost] = {}
     peaks: dict[str, Peaks] = {}
 
-    def point(name: str, cost: NetworkCost, run: _Running, batch: int, seconds: float) -> None:
-        if run.precision not in peaks:
-            peaks[run.precision] = measure_peaks(device, run.dtype, options.peak_s, options.workload)
-        measured.append(
-            (roofline_point(name, cost, run.runtime, run.dtype, batch, seconds, peaks[run.precision]), cost)
-        )
+    def add(name: str, run: _Running, batch: int, seconds: float) -> None:
+        precision = precision_name(run.dtype)
+        if precision not in peaks:
+            peaks[precision] = measure_peaks(device, run.dtype, options.peak_s, options.workload)
+        costs[name] = run.cost
+        points.append(roofline_point(name, run.cost, run.runtime, run.dtype, batch, seconds, peaks[precision]))
 
     for network in networks:
         if not network.has_weights:
             remarks.append(f"{network.name}: its weights are not here, so they are random")
         for run in _runs(network, device, options):
             for batch, seconds in run.timed(options):
-                point(network.name, run.cost, run, batch, seconds)
+                add(network.name, run, batch, seconds)
     detector = torchvision_component(options.bundle)
     if detector is not None:
         name = f"detector {detector.network['name']}"
         remarks.append(f"{name}: random weights, one picture of 1280x720 at a time, as the service runs it")
         picture_run, seconds = _torchvision(random_network(detector, "detector"), device, options)
-        point(name, picture_run.cost, picture_run, 1, seconds)
+        add(name, picture_run, 1, seconds)
     return Roofline(
         machine=this_machine(_in_words(device), load),
         bundle=options.bundle,
         peaks=peaks,
-        costs={of.network: cost for of, cost in measured},
-        points=tuple(of for of, _ in measured),
+        costs=costs,
+        points=tuple(points),
         remarks=tuple(remarks),
     )
 
@@ -189,7 +190,7 @@ def roofline_point(
     return RooflinePoint(
         network=network,
         runtime=runtime,
-        precision=_name(dtype),
+        precision=precision_name(dtype),
         batch=batch,
         ms=seconds * 1e3,
         gmacs=macs / seconds / 1e9,
@@ -211,10 +212,6 @@ class _Running:
     dtype: torch.dtype
     device: torch.device
 
-    @property
-    def precision(self) -> str:
-        return _name(self.dtype)
-
     @torch.inference_mode()
     def timed(self, options: RooflineOptions) -> Iterator[tuple[int, float]]:
         """Pairs of batch size and seconds."""
@@ -230,10 +227,9 @@ def _runs(network: BundleNetwork, device: torch.device, options: RooflineOptions
     wanted = (select_runtime(name, device, options.precision) for name in options.runtimes or ("torch", "auto"))
     for runtime in dict.fromkeys(wanted):
         built = network.build()
-        shape = network.input_shape(built)
-        cost = network_cost(built, shape)
-        call = runner(built, shape, device, runtime, options.precision)
-        yield _Running(call, shape, cost, runtime, dtype, device)
+        cost = network_cost(built, built.input_shape)
+        call = runner(built, built.input_shape, device, runtime, options.precision)
+        yield _Running(call, built.input_shape, cost, runtime, dtype, device)
 
 
 @torch.inference_mode()
@@ -245,10 +241,6 @@ def _torchvision(network: nn.Module, device: torch.device, options: RooflineOpti
     compute_in(prepared, dtype)
     running = _Running(prepared, _PICTURE, cost, "torch", dtype, device)
     return running, median_s(lambda: prepared(pictures), device, options.point_s)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _in_words(device: torch.device) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
-
-from torch import nn
+from typing import cast
 
 from posewire_benchmark.random_bundle import described_bundle, random_network
 from posewire_models.architectures import NETWORKS, TORCHVISION, build_network
 from posewire_models.bundle import find_bundle, weights_folder
-from posewire_models.flownet_s import FlowNetS
 from posewire_models.manifest import Component
+from posewire_models.network import Network
 from posewire_models.published.resolution import STAGES
 
 __all__ = ["BundleNetwork", "bundle_networks", "torchvision_component"]
@@ -41,18 +39,12 @@ class BundleNetwork:
         """Whether its weights are available; otherwise it is built with random ones."""
         return self.component.weights is not None
 
-    def build(self) -> nn.Module:
+    def build(self) -> Network:
         """Build the network."""
         if self.component.weights is None:
-            return random_network(self.component, self.stage)
+            return cast(Network, random_network(self.component, self.stage))
         folder = weights_folder(self.component, find_bundle(self.bundle))
         return build_network(self.component, folder, self.stage)
-
-    @staticmethod
-    def input_shape(network: nn.Module) -> tuple[int, int, int]:
-        """(channels, height, width) of the input of one of our networks."""
-        height, width = cast(Any, network).config.input_size
-        return (6 if isinstance(network, FlowNetS) else 3), height, width
 
 
 def bundle_networks(bundle: str) -> tuple[list[BundleNetwork], list[str]]:

@@ -54,16 +54,14 @@ _ON_GPU = Workload(matrix=8192, images=64, channels=256, copied_bytes=2**30)
 _MAP = (64, 48)
 
 
-def measure_peaks(
-    device: torch.device, dtype: torch.dtype, budget_s: float = 1.0, workload: Workload | None = None
-) -> Peaks:
+def measure_peaks(device: torch.device, dtype: torch.dtype, budget_s: float, workload: Workload | None) -> Peaks:
     """Measure all three peaks.
 
     Args:
         device: to measure.
         dtype: of the values.
         budget_s: time for each of the three.
-        workload: other sizes.
+        workload: sizes; None: those for the device.
     """
     of = workload or (_ON_GPU if device.type == "cuda" else _ON_CPU)
     with torch.inference_mode():

@@ -6,8 +6,8 @@ import dataclasses
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from posewire_benchmark.machine import Machine, load_average, this_machine
 from posewire_benchmark.roofline.networks import BundleNetwork, bundle_networks
 from posewire_benchmark.roofline.timing import times_s
 from posewire_models.inference import runner
+from posewire_models.network_outputs import tensors_of
 from posewire_models.onnx_export import export_onnx
 from posewire_models.openvino_runtime import openvino_is_installed
 from posewire_server.ranges import check_range
@@ -30,7 +31,7 @@ __all__ = ["RuntimeOptions", "RuntimeTable", "RuntimeTime", "compare_runtimes"]
 _REST_S = 0.2
 _ERRORS_ONLY = 3
 
-Run = Callable[[Tensor], Sequence[Tensor]]
+Run = Callable[[Tensor], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class RuntimeTable:
     bundle: str
     threads: int
     times: tuple[RuntimeTime, ...]
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -155,19 +156,11 @@ def _compare(network: BundleNetwork, options: RuntimeOptions) -> list[RuntimeTim
 
 def _contenders(network: BundleNetwork) -> tuple[dict[str, Run], tuple[int, int, int]]:
     built, cpu = network.build(), torch.device("cpu")
-    shape = network.input_shape(built)
-    runs = {"torch": _listed(runner(network.build(), shape, cpu, "torch")), "onnxruntime": _in_onnx_runtime(built)}
+    shape = built.input_shape
+    runs = {"torch": runner(network.build(), shape, cpu, "torch"), "onnxruntime": _in_onnx_runtime(built)}
     if openvino_is_installed():
-        runs["openvino"] = _listed(runner(network.build(), shape, cpu, "openvino"))
+        runs["openvino"] = runner(network.build(), shape, cpu, "openvino")
     return runs, shape
-
-
-def _listed(call: Callable[[Tensor], Any]) -> Run:
-    def run(images: Tensor) -> Sequence[Tensor]:
-        outputs = call(images)
-        return [outputs] if isinstance(outputs, Tensor) else list(outputs)
-
-    return run
 
 
 def _in_onnx_runtime(network: Any) -> Run:
@@ -185,7 +178,7 @@ def _in_onnx_runtime(network: Any) -> Run:
 
 
 def _differences(runs: dict[str, Run], images: Tensor) -> dict[str, float]:
-    outputs = {runtime: [np.asarray(output) for output in run(images)] for runtime, run in runs.items()}
+    outputs = {runtime: [np.asarray(output) for output in tensors_of(run(images))] for runtime, run in runs.items()}
     scale = max(1.0, *(float(np.abs(output).max()) for output in outputs["torch"]))
     return {
         runtime: max(float(np.abs(one - other).max()) for one, other in zip(outputs["torch"], found, strict=True))

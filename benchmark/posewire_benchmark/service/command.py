@@ -47,7 +47,6 @@ def service(
             )
             options = BenchmarkOptions(
                 server=server,
-                use_detector=detector not in (None, "none"),
                 width=width,
                 height=height,
                 people=people,

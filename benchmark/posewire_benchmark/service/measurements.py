@@ -125,7 +125,7 @@ class Memory:
 async def service_cost(server: PrivateServer, footage: Footage, options: BenchmarkOptions) -> ServiceCost:
     """Send frames one by one on one stream of an otherwise idle server."""
     count = _WARM_UP_FRAMES + options.frames
-    costs = await one_by_one(server.access, footage.play(count), with_boxes=not options.use_detector)
+    costs = await one_by_one(server.access, footage.play(count), with_boxes=options.with_boxes)
     costs = costs[_WARM_UP_FRAMES:]
     return ServiceCost(
         service_ms=statistics.median(cost.service for cost in costs),
@@ -165,14 +165,13 @@ async def throughput(
     server: PrivateServer, pipeline: Pipeline, footage: Footage, options: BenchmarkOptions
 ) -> Throughput:
     """One stream over loopback and the pipeline in process, in turns, so that slow moments affect both."""
-    with_boxes = not options.use_detector
     frames = list(footage.play(options.frames))
     tracker = TrackerConfig()
-    await through_pipeline(pipeline, tracker, frames[:_WARM_UP_FRAMES], with_boxes=with_boxes)
+    await through_pipeline(pipeline, tracker, frames[:_WARM_UP_FRAMES], with_boxes=options.with_boxes)
     rounds = []
     for _ in range(options.rounds):
-        over_loopback_s = await through_server(server.access, frames, with_boxes=with_boxes)
-        in_process_s = await through_pipeline(pipeline, tracker, frames, with_boxes=with_boxes)
+        over_loopback_s = await through_server(server.access, frames, with_boxes=options.with_boxes)
+        in_process_s = await through_pipeline(pipeline, tracker, frames, with_boxes=options.with_boxes)
         rounds.append((len(frames) / over_loopback_s, len(frames) / in_process_s))
     return Throughput(
         server_fps=statistics.median(server_fps for server_fps, _ in rounds),
@@ -185,14 +184,13 @@ async def memory(server: PrivateServer, footage: Footage, options: BenchmarkOpti
     """Many frames on one stream, then many short streams; None if memory cannot be read or no frames are requested."""
     if not options.memory_frames or server.memory_mb() is None:
         return None
-    with_boxes = not options.use_detector
     first = max(1, options.memory_frames // 10)
-    await one_by_one(server.access, footage.play(first), with_boxes=with_boxes)
+    await one_by_one(server.access, footage.play(first), with_boxes=options.with_boxes)
     before = server.memory_mb() or 0.0
-    await one_by_one(server.access, footage.play(options.memory_frames - first), with_boxes=with_boxes)
+    await one_by_one(server.access, footage.play(options.memory_frames - first), with_boxes=options.with_boxes)
     after = server.memory_mb() or 0.0
     for _ in range(options.memory_streams):
-        await one_by_one(server.access, footage.play(_FRAMES_A_STREAM), with_boxes=with_boxes)
+        await one_by_one(server.access, footage.play(_FRAMES_A_STREAM), with_boxes=options.with_boxes)
     return Memory(options.memory_frames, before, after, options.memory_streams, server.memory_mb() or 0.0)
 
 

@@ -17,7 +17,6 @@ class BenchmarkOptions:
 
     Attributes:
         server: networks and device of the measured servers.
-        use_detector: let the detector find the people; otherwise the scene's true boxes are sent with the frames.
         width: of the frames, pixels.
         height: of the frames, pixels.
         people: number of people in the scene.
@@ -31,7 +30,6 @@ class BenchmarkOptions:
     """
 
     server: ServerConfig
-    use_detector: bool = False
     width: int = 1280
     height: int = 720
     people: int = 4
@@ -51,6 +49,11 @@ class BenchmarkOptions:
             ("memory_streams", 0, 1_000_000),
         ):
             check_range(name, getattr(self, name), low, high)
+
+    @property
+    def with_boxes(self) -> bool:
+        """Whether the scene's true boxes are sent with the frames, because no detector finds the people."""
+        return self.server.detector == "none"
 
     @property
     def clip(self) -> ClipOptions:

@@ -121,7 +121,7 @@ def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
         frame_size=(options.width, options.height),
         frame_bytes=footage.frame_bytes,
         people=options.people,
-        boxes_from="detector" if options.use_detector else "caller",
+        boxes_from="caller" if options.with_boxes else "detector",
         service_cost=served.cost,
         secured_cost=served.secured,
         stages=stages,

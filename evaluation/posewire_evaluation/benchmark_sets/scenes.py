@@ -168,7 +168,7 @@ def _estimators() -> dict[FlowKind, FlowEstimator]:
     # Run by PyTorch: a faster runtime rounds differently, so results would differ between machines.
     return {
         FlowKind.DIS: DisFlow(DisSettings(width=_DIS_WIDTH)),
-        FlowKind.NETWORK: build_flow(network, folder, torch.device("cpu"), runtime="torch"),
+        FlowKind.NETWORK: build_flow(network, folder, torch.device("cpu"), "torch", "float32"),
     }
 
 

@@ -20,10 +20,9 @@ def center_heatmap_detector(
     precision: str = "auto",
 ) -> LetterboxedDetector:
     """A `Detector` that runs `CenterDetector`; `network` is prepared for inference on `device` in place."""
-    config = network.config
 
     def decode(maps: CenterMaps) -> Tensor:
-        boxes, scores = decode_centers(maps, config.stride, settings.max_people)
+        boxes, scores = decode_centers(maps, network.config.stride, settings.max_people)
         return torch.cat((boxes, scores.unsqueeze(2)), dim=2)
 
-    return LetterboxedDetector(network, config, decode, settings, device, runtime, precision)
+    return LetterboxedDetector(network, decode, settings, device, runtime, precision)

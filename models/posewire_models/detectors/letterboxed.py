@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from posewire_models.center_detector import CenterDetector
 from posewire_models.crops import normalise
 from posewire_models.detectors.selection import DetectorSettings, select_people
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import batches, runner
 from posewire_models.letterbox import letterbox
-from posewire_models.picture_net import PictureNetConfig
+from posewire_models.yolox_detector import YoloxDetector
 
 __all__ = ["LetterboxedDetector"]
 
@@ -24,7 +25,6 @@ class LetterboxedDetector:
 
     Args:
         network: prepared for inference on `device` in place.
-        config: its settings.
         decode: from the network's output to boxes and scores `(b, k, 5)`, in input pixels; shapes must not depend on
             values.
         settings: what is reported.
@@ -35,8 +35,7 @@ class LetterboxedDetector:
 
     def __init__(
         self,
-        network: nn.Module,
-        config: PictureNetConfig,
+        network: CenterDetector | YoloxDetector,
         decode: Callable[[Any], Tensor],
         settings: DetectorSettings,
         device: torch.device,
@@ -44,13 +43,13 @@ class LetterboxedDetector:
         precision: str,
         distinct: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
-        self._config = config
+        self._config = network.config
         self._decode = decode
         self._distinct = distinct or (lambda boxes, scores: (boxes, scores))
         self._settings = settings
         self._device = device
         # Last, because it may call `_boxes_of` right away.
-        self._find = runner(network, (3, *config.input_size), device, runtime, precision, self._boxes_of)
+        self._find = runner(network, network.input_shape, device, runtime, precision, self._boxes_of)
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frame]) -> list[Detections]:

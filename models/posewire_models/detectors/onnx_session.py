@@ -134,7 +134,7 @@ def _tensor(output: Any) -> Tensor:
 
 
 def providers(
-    device: torch.device, available: Sequence[str], environment: Mapping[str, str], stream: int = 0
+    device: torch.device, available: Sequence[str], environment: Mapping[str, str], stream: int
 ) -> list[str | tuple[str, dict[str, str]]]:
     """Execution providers for a model on `device`, in order of preference.
 

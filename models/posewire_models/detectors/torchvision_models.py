@@ -103,7 +103,7 @@ class TorchvisionDetector:
         ]
 
 
-class _In(nn.Module):
+class _InPrecision(nn.Module):
     """A part of a network that computes in another type, with float32 inputs and outputs."""
 
     def __init__(self, part: nn.Module, dtype: torch.dtype) -> None:
@@ -130,7 +130,7 @@ def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
     ):
         part = getattr(holder, name, None)
         if isinstance(part, nn.Module):
-            setattr(holder, name, _In(part, dtype))
+            setattr(holder, name, _InPrecision(part, dtype))
 
 
 @torch.no_grad()

@@ -21,12 +21,11 @@ def yolox_person_detector(
     precision: str = "auto",
 ) -> LetterboxedDetector:
     """A `Detector` that runs `YoloxDetector`; `network` is prepared for inference on `device` in place."""
-    config = network.config
 
     def decode(predictions: Tensor) -> Tensor:
-        return decode_logits(predictions, config.input_size)
+        return decode_logits(predictions, network.config.input_size)
 
     def distinct(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         return nms(boxes, scores, settings)
 
-    return LetterboxedDetector(network, config, decode, settings, device, runtime, precision, distinct)
+    return LetterboxedDetector(network, decode, settings, device, runtime, precision, distinct)

@@ -81,7 +81,7 @@ def cells_of(input_size: tuple[int, int], device: torch.device) -> tuple[Tensor,
     for stride in YoloxPyramid.strides:
         rows, columns = (torch.arange(side // stride) for side in input_size)
         y, x = torch.meshgrid(rows, columns, indexing="ij")
-        cells.append(torch.stack((x, y), dim=2).view(-1, 2))
+        cells.append(torch.stack((x, y), dim=2).view(-1, 2))  # (cells of this stride, 2)
         strides.append(torch.full((y.numel(), 1), stride))
     return torch.cat(cells).float().to(device), torch.cat(strides).float().to(device)
 

@@ -9,9 +9,21 @@ fits the whole schedule into a wall time. A run's folder holds `checkpoint.pt` (
 `weights.safetensors` (averaged weights, half precision, ready for a bundle), `curves.csv`, `samples.png` and, if
 TensorBoard is installed, its events.
 
-The modules in order: `readers` return `people.Picture`s; `patches` and `scenes` hold them in memory; `pose_augment`,
-`scenes` and `flow_pairs` make the inputs of a step; `losses` and `center_targets` define its targets and loss;
-`pose_task`, `detector_task` and `flow_task` put that together; `loop` trains any of them; `evaluate` measures the
-resulting bundle. Besides there are tools that prepare a training: `teachers` labels pictures, `movenet_trunk` and
-`yolox_start` extract trunks from published files, `narrow_head` removes filters from a trained network.
+The modules in the order of a run:
+
+    command, config                              the config, which names data sets
+    sources, readers                             data sets to `people.Picture`s
+    patches, scenes, textures                    pictures in memory: for the pose net, the detector, the flow net
+    drawn_people, synthetic_scenes, flow_scenes  likewise: drawn pictures, whose labels are exact
+    pose_augment, scenes, flow_pairs             likewise: inputs of a step; `colour` changes them for all three
+    losses, center_targets, yolox_loss           losses of pose and flow, and of the two kinds of detectors
+    pose_task, detector_task, flow_task          all of that, put together for one of them
+    loop, schedule, averaging                    the loop, which trains any of them
+    learning_parts, frozen_parts                 parts of a network that learn at another rate, or not at all
+    checkpoint, resuming, example_order          how a run is stopped and goes on
+    curves, contact_sheet, measures              what it shows of itself
+    evaluate                                     the accuracy of the resulting bundle
+
+Tools that prepare a training: `teachers` and `second_opinion` label pictures; `movenet_trunk` and `yolox_start` extract
+trunks from published files; `narrow_head` and `mean_weights` change trained networks; `pack` splits data into parts.
 """

@@ -76,11 +76,11 @@ def center_loss(maps: CenterMaps, targets: CenterTargets) -> Tensor:
     """Focal loss of the centres, plus GIoU and L1 losses of the boxes (sizes and offsets in cells)."""
     hm, wh, reg = (part.float() for part in maps)
     height, width = hm.shape[2:]
-    chance = hm.sigmoid().clamp(1e-4, 1 - 1e-4)
+    p = hm.sigmoid().clamp(1e-4, 1 - 1e-4)
     centers = targets.heat == 1
-    found = (1 - chance).square() * chance.log() * centers
-    denied = (1 - targets.heat).pow(4) * chance.square() * (1 - chance).log() * (~centers) * targets.asked
-    heat_loss = -(found + denied).sum() / centers.sum().clamp(min=1)
+    positive = (1 - p).square() * p.log() * centers
+    negative = (1 - targets.heat).pow(4) * p.square() * (1 - p).log() * (~centers) * targets.asked
+    heat_loss = -(positive + negative).sum() / centers.sum().clamp(min=1)
 
     cell = torch.stack(
         torch.meshgrid(

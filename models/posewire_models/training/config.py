@@ -57,7 +57,7 @@ def with_overrides(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     return dict(table)
 
 
-def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], where: str = "config") -> dict[str, Any]:
+def with_flags(table: Mapping[str, Any], flags: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`table` with the settings given by command-line flags.
 
     Raises:

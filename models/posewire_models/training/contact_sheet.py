@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from posewire.joints import JointSet
 
@@ -43,13 +42,9 @@ def draw_boxes(images: Tensor, boxes: list[Tensor]) -> Tensor:
 
 
 def sheet(tiles: Tensor, columns: int = 16) -> Tensor:
-    """Tiles `(n, 3, h, w)` in rows, `(3, rows * h, columns * w)`."""
-    count, channels, height, width = tiles.shape
-    rows = math.ceil(count / columns)
-    padded = torch.zeros(rows * columns, channels, height, width, dtype=tiles.dtype)
-    padded[:count] = tiles
-    grid = padded.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
-    return grid.reshape(channels, rows * height, columns * width)
+    """Tiles `(n, 3, h, w)` in rows of `columns`: one picture `(3, rows * h, columns * w)`."""
+    grid: Tensor = make_grid(tiles, columns, padding=0)
+    return grid
 
 
 def _canvas(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

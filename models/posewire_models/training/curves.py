@@ -25,7 +25,7 @@ class Curves:
         step: from which the run continues; later rows, left by a run that was killed, are removed.
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
+    def __init__(self, folder: Path, step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         _drop_after(step, folder / "curves.csv")

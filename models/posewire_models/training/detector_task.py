@@ -113,7 +113,7 @@ class DetectorTask:
         self.net_config = config.network_config()
         self.kind = DETECTOR_KINDS[config.architecture](network)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.rows, self.examples = rows, len(rows)
+        self.examples = len(rows)
         self.held_out = held_out
         # The list has repetitions, so that a mosaic's other pictures are drawn as often as an epoch shows them.
         self._composer = SceneComposer(config.scene, [scenes[row] for row in rows.tolist()], self.net_config.input_size)
@@ -134,7 +134,7 @@ class DetectorTask:
     def loss(self, network: nn.Module, batch: tuple[Tensor, DetectorTargets]) -> Tensor:
         """Loss of the architecture."""
         images, targets = batch
-        return self.kind.loss(self._told(network, images), targets)
+        return self.kind.loss(self._predictions(network, images), targets)
 
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Average precision at IoU 0.5 on held-out pictures in which everybody is labelled."""
@@ -169,10 +169,10 @@ class DetectorTask:
     @torch.no_grad()
     def _decoded(self, network: nn.Module, boxed: Scene) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(boxed.pixels).to(self.device).permute(2, 0, 1)[None].float()
-        boxes, scores = self.kind.found(self._told(network, image))
+        boxes, scores = self.kind.found(self._predictions(network, image))
         return boxes.cpu(), scores.cpu()
 
-    def _told(self, network: nn.Module, images: Tensor) -> Any:
+    def _predictions(self, network: nn.Module, images: Tensor) -> Any:
         inputs = normalise(images, self.net_config.pixel_mean, self.net_config.pixel_std)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.config.loop.precision):

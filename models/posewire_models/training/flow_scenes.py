@@ -10,8 +10,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from posewire.synth import PRESETS, Scene, SceneConfig
 
@@ -64,7 +66,7 @@ def render_pairs(
             all by the second, and so on. Larger divisors give the large displacements of lost or dropped frames.
     """
 
-    def render(number: int) -> list[_Arrays]:
+    def render(number: int) -> list[tuple[Any, ...]]:
         preset = sorted(PRESETS)[number % len(PRESETS)]
         divisor = rate_divisors[number // len(PRESETS) % len(rate_divisors)]
         config = SceneConfig.preset(preset, width=2 * size[1], height=2 * size[0], seed=first_seed + number, frames=500)
@@ -72,25 +74,26 @@ def render_pairs(
 
     with ThreadPoolExecutor(workers) as pool:
         rendered = list(pool.map(render, range(scenes)))
-    pairs = [pair for scene in rendered for pair in scene]
-    most = max(len(pair[3]) for pair in pairs)
-    padded = [
-        [np.pad(part, ((0, most - len(part)), (0, 0)), constant_values=np.nan) for part in pair[3:5]] for pair in pairs
-    ]
+    first, second, flow, joints, joint_flow = zip(*(pair for scene in rendered for pair in scene), strict=True)
     return FlowScenes(
-        first=torch.from_numpy(np.stack([pair[0] for pair in pairs])),
-        second=torch.from_numpy(np.stack([pair[1] for pair in pairs])),
-        flow=torch.from_numpy(np.stack([pair[2].transpose(2, 0, 1) for pair in pairs]).astype(np.float16)),
-        joints=torch.from_numpy(np.stack([joints for joints, _ in padded])),
-        joint_flow=torch.from_numpy(np.stack([moved for _, moved in padded])),
+        first=torch.from_numpy(np.stack(first)),
+        second=torch.from_numpy(np.stack(second)),
+        flow=torch.from_numpy(np.stack([field.transpose(2, 0, 1) for field in flow]).astype(np.float16)),
+        joints=_padded(joints),
+        joint_flow=_padded(joint_flow),
     )
 
 
-_Arrays = tuple[Any, Any, Any, Any, Any]
+def _padded(points: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+    """Arrays `(m, 2)` of points as one tensor `(n, most, 2)`, padded with NaN."""
+    return pad_sequence([torch.from_numpy(each) for each in points], batch_first=True, padding_value=torch.nan)
 
 
-def _pairs(config: SceneConfig, count: int) -> Iterator[_Arrays]:
-    """Pairs at half the rendered size, so that pictures are as sharp as a camera's reduced ones."""
+def _pairs(config: SceneConfig, count: int) -> Iterator[tuple[Any, ...]]:
+    """The fields of `FlowScenes` for each pair.
+
+    Frames have half the rendered size, so that they are as sharp as a camera's reduced ones.
+    """
     width, height = config.width // 2, config.height // 2
     scene = Scene(config)
     for index in np.random.default_rng(config.seed).integers(1, config.frames, size=count).tolist():

@@ -158,6 +158,10 @@ class _Run:
         """Share of the run that is done, the same in every process."""
         return self.processes.agree(self._local_done()) if self.config.schedule.max_minutes else self._local_done()
 
+    def _local_done(self) -> float:
+        minutes = self.config.schedule.max_minutes
+        return self.elapsed_s / 60 / minutes if minutes else self.step / self.steps
+
     def _batches(self) -> Iterator[Any]:
         """Batches from the current step on, each made while the step before is computed."""
         order = example_order(self.config.seed, self.task.examples, self.batch, self.step)
@@ -223,10 +227,6 @@ class _Run:
         if (self.config.out / "checkpoint.pt").exists():
             return RuntimeError(f"{what} at step {self.step}; the last checkpoint is sound: {remedy} resume")
         return RuntimeError(f"{what} at step {self.step}, before the first checkpoint: {remedy} begin anew")
-
-    def _local_done(self) -> float:
-        minutes = self.config.schedule.max_minutes
-        return self.elapsed_s / 60 / minutes if minutes else self.step / self.steps
 
     @torch.no_grad()
     def measure(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from posewire.joints import JointSet
 from posewire_models.training.people import Floats
 
-__all__ = ["average_precision", "keypoint_similarity", "matches", "pck"]
+__all__ = ["average_precision", "box_overlaps", "keypoint_similarity", "matches", "pck"]
 
 
 def pck(joints: Tensor, labels: Tensor, joint_set: JointSet) -> float:
@@ -57,13 +57,13 @@ def matches(
     for boxes, (known, ignored) in zip(found, truths, strict=True):
         taken = np.zeros(len(known), bool)
         for box in boxes:
-            overlaps = _overlaps(box, known, of_own=False)
+            overlaps = box_overlaps(box, known, of_own=False)
             overlaps[taken] = 0
             best = int(overlaps.argmax()) if len(known) else -1
             hit = best >= 0 and overlaps[best] >= iou
             if hit:
                 taken[best] = True
-            elif len(ignored) and _overlaps(box, ignored, of_own=True).max() >= iou:
+            elif len(ignored) and box_overlaps(box, ignored, of_own=True).max() >= iou:
                 continue
             scores.append(float(box[4]))
             hits.append(hit)
@@ -82,7 +82,7 @@ def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], 
     return float(np.mean([precision[row] if row < len(precision) else 0.0 for row in reached]))
 
 
-def _overlaps(box: Floats, boxes: Floats, *, of_own: bool) -> Floats:
+def box_overlaps(box: Floats, boxes: Floats, *, of_own: bool) -> Floats:
     """IoU of a box with each of `(n, 4)` boxes, or, if `of_own`, the share of its own area that they cover."""
     sides = np.minimum(box[2:4], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = sides.clip(0).prod(axis=1)

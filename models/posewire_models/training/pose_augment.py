@@ -90,9 +90,8 @@ class PoseAugmenter:
         names = joint_set.names
         lower = [any(part in name for part in ("hip", "knee", "ankle")) for name in names]
         self._lower = torch.tensor(lower)
-        self._bones = torch.tensor(
-            [(a, b) for a, b in joint_set.edges if not {"eye", "ear"} & set((names[a] + "_" + names[b]).split("_"))]
-        )
+        face = {row for row, name in enumerate(names) if name.endswith(("eye", "ear"))}
+        self._bones = torch.tensor([bone for bone in joint_set.edges if face.isdisjoint(bone)])  # of silhouettes
 
     def __call__(self, patches: Tensor, joints: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented crops.

@@ -32,13 +32,11 @@ class Scene:
         pixels: `(h, w, 3)` uint8 RGB.
         boxes: `(n, 4)` x1, y1, x2, y2 of all its people.
         ignored: `(m, 4)` boxes where people may or may not be.
-        key: number of the picture in its data set.
     """
 
     pixels: Pixels
     boxes: Floats
     ignored: Floats
-    key: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +86,7 @@ def load_scenes(pictures: Sequence[Picture], longest_side: int, workers: int = 2
             pixels = shrunk(pixels, scale)
         limit = np.array([*pixels.shape[1::-1]] * 2, np.float32)
         ratio = limit / np.array([*size] * 2, np.float32)
-        return Scene(pixels, (boxes * ratio).clip(0, limit), (picture.ignored * ratio).clip(0, limit), picture.key)
+        return Scene(pixels, (boxes * ratio).clip(0, limit), (picture.ignored * ratio).clip(0, limit))
 
     with ThreadPoolExecutor(workers) as pool:
         loaded = pool.map(load, [picture for picture in pictures if picture.complete])
@@ -101,7 +99,7 @@ def letterboxed(scene: Scene, size: tuple[int, int]) -> tuple[Scene, float]:
     scale = min(width / scene.pixels.shape[1], height / scene.pixels.shape[0])
     canvas = np.full((height, width, 3), PADDING, np.uint8)
     placed = _place(canvas, scene, (0, 0, width, height), scale, (0.0, 0.0), mirrored=False)
-    return Scene(canvas, placed, scene.ignored * scale, scene.key), scale
+    return Scene(canvas, placed, scene.ignored * scale), scale
 
 
 class SceneComposer:

@@ -112,4 +112,4 @@ def held_out_pictures(
 
 def _scenes(folder: Path) -> list[Picture]:
     files = sorted(entry for entry in folder.glob("*") if entry.suffix.lower() in (".webp", ".jpg", ".jpeg", ".png"))
-    return [replace(Picture(file, key, ()), complete=True) for key, file in enumerate(files)]
+    return [Picture(file, key, people=(), complete=True) for key, file in enumerate(files)]

@@ -37,7 +37,7 @@ def render_scenes(
             pixels = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             boxes = (frame.truth.boxes + 0.5) * scale  # from pixel centres to the labels' pixel edges
             seen = frame.truth.visible_fraction >= _VISIBLE
-            rendered.append(detector_scenes.Scene(np.asarray(pixels, np.uint8), boxes[seen], boxes[~seen], number))
+            rendered.append(detector_scenes.Scene(np.asarray(pixels, np.uint8), boxes[seen], boxes[~seen]))
         return rendered
 
     with ThreadPoolExecutor(workers) as pool:

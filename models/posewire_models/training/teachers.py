@@ -27,7 +27,9 @@ from posewire.joints import COCO17
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import boxes_of, nms
 from posewire_models.letterbox import FILL
+from posewire_models.one_line import in_one_line
 from posewire_models.training.failures import expected_failures
+from posewire_models.training.measures import box_overlaps
 from posewire_models.training.pictures import cut_square
 from posewire_models.training.readers.label_file import entry, load_json, numbers
 from posewire_models.training.readers.teacher import teacher_lines
@@ -48,8 +50,6 @@ class YoloxBoxes:
 
     def __init__(self, file: Path) -> None:
         import onnxruntime
-
-        from posewire_models.one_line import in_one_line
 
         file.open("rb").close()  # its error names the file
         options = onnxruntime.SessionOptions()
@@ -137,7 +137,7 @@ def label_picture(picture: Picture, given: Floats, detector: YoloxBoxes, poser: 
     records: list[dict[str, Any]] = []
     taken = np.zeros(len(detections), bool)
     for row, box in enumerate(given):
-        overlaps = _iou(box, detections[:, :4])
+        overlaps = box_overlaps(box, detections[:, :4], of_own=False)
         overlaps[taken] = 0
         best = int(overlaps.argmax()) if len(detections) else -1
         detected: list[float] = []
@@ -157,16 +157,6 @@ def label_picture(picture: Picture, given: Floats, detector: YoloxBoxes, poser: 
         joints = poser(picture, detection[:4]) if detection[4] >= 0.3 else np.zeros((0, 3), np.float32)
         records.append({"given": -1, "box": detection.round(3).tolist(), "joints": joints.round(3).tolist()})
     return records
-
-
-def _iou(box: Floats, boxes: Floats) -> Floats:
-    width = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
-    height = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1])
-    shared = width.clip(0) * height.clip(0)
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    overlap: Floats = shared / np.maximum(area + areas - shared, 1e-6)
-    return overlap
 
 
 def _pictures_of(sources: Iterable[Path], every: int, frames_to: Path | None) -> Iterator[tuple[str, Picture]]:

@@ -22,7 +22,7 @@ _CENTER_RADIUS = 2.5
 _COST_OF_OVERLAP = 3.0
 _COST_OUTSIDE = 1e5
 _CANDIDATES = 10
-"""The number of cells for a person is the sum of the overlaps of its best ten."""
+"""The number of cells for a person, the dynamic k, is the sum of the overlaps of its best ten."""
 _WEIGHT_OF_OVERLAP = 5.0
 
 
@@ -103,9 +103,9 @@ def assigned(
     cost = -score.clamp(min=1e-8).log()[:, None] - _COST_OF_OVERLAP * (overlaps + 1e-8).log()
     cost = cost + _COST_OUTSIDE * ~(in_box & near)[candidates]
     chosen = torch.zeros_like(overlaps, dtype=torch.bool)
-    shares = overlaps.topk(min(_CANDIDATES, len(candidates)), dim=0).values.sum(dim=0).int().clamp(min=1)
-    for column, share in enumerate(shares.tolist()):
-        chosen[cost[:, column].topk(share, largest=False).indices, column] = True
+    dynamic_ks = overlaps.topk(min(_CANDIDATES, len(candidates)), dim=0).values.sum(dim=0).int().clamp(min=1)
+    for column, dynamic_k in enumerate(dynamic_ks.tolist()):
+        chosen[cost[:, column].topk(dynamic_k, largest=False).indices, column] = True
     twice = chosen.sum(dim=1) > 1  # assigned to the person with the lowest cost
     chosen[twice] = functional.one_hot(cost[twice].argmin(dim=1), len(known)).bool()
     rows, whose = chosen.nonzero(as_tuple=True)

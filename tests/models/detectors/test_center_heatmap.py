@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from posewire_models.center_detector import CenterDetector, CenterMaps
 from posewire_models.detectors.center_heatmap import center_heatmap_detector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.frames import Frame
+from posewire_models.network import Network
 from tests.models.detectors.blocks import BLOCKS, frame_with_block
 from tests.models.small_networks import small_network
 
 CPU = torch.device("cpu")
 
 
-class _FindsBrightBlock(nn.Module):
+class _FindsBrightBlock(Network):
     """Says that one person stands where the red channel is bright, in place of a trained network."""
 
     def __init__(self, detector: CenterDetector) -> None:

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox import yolox_person_detector
 from posewire_models.detectors.yolox_boxes import cell_count, nms
 from posewire_models.frames import Frame
+from posewire_models.network import Network
 from posewire_models.yolox_detector import YoloxDetector
 from tests.models.detectors.blocks import BLOCKS, frame_with_block
 from tests.models.small_networks import small_network
@@ -20,7 +21,7 @@ from tests.models.small_networks import small_network
 CPU = torch.device("cpu")
 
 
-class _FindsBrightBlocks(nn.Module):
+class _FindsBrightBlocks(Network):
     """Tells of the bright block from its middle cell of stride 8, and less surely from the one before that."""
 
     def __init__(self, detector: YoloxDetector) -> None:

@@ -1,4 +1,4 @@
-"""Counts what a network computes and moves, layer by layer."""
+"""What a network computes and moves, counted layer by layer; multiply-adds as in the paper's tables."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posewire_models.compute import count_parameters
-
-__all__ = ["NetworkCost", "network_cost", "network_cost_at"]
+__all__ = ["NetworkCost", "count_parameters", "network_cost", "network_cost_at"]
 
 _COMPUTING = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -34,6 +32,11 @@ class NetworkCost:
     def bytes_moved(self, batch: int, item_bytes: int) -> int:
         """Bytes moved for a batch of `batch` items, with `item_bytes` per value."""
         return (self.parameters + batch * self.activations) * item_bytes
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def network_cost(network: nn.Module, input_shape: tuple[int, int, int]) -> NetworkCost:

@@ -45,7 +45,7 @@ from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.tap import RecordingTap
 from posewire_server.service import PoseTrackingService
 from posewire_server.streams.snapshots import Snapshots, load_key
-from posewire_server.streams.stream import StreamContext
+from posewire_server.streams.stream import Shared
 from posewire_server.wire.message_size import MOST_TOKEN_BYTES
 from posewire_server.workers import Workers, wait_for_last_work
 
@@ -121,12 +121,12 @@ class PoseServer:
         self._pipeline = Pipeline(networks, config.batching, watches)
         self._drain = DrainSignal(config.drain_grace_s)
         self._decoding = decoding
-        self._decoders = Workers(decoding.threads(config), "posewire-decoder")
+        self._decoding_threads = Workers(decoding.threads(config), "posewire-decoder")
         self._tracer = FrameTracer(otlp_exporter(config.traces), config.traces_share) if config.traces else None
-        context = StreamContext(
+        shared = Shared(
             pipeline=self._pipeline,
-            decoders=self._decoders,
-            shares=DecodingShares(self._decoders, decoding.threads(config)),
+            decoding_threads=self._decoding_threads,
+            shares=DecodingShares(self._decoding_threads, decoding.threads(config)),
             limits=config.limits,
             drain=self._drain,
             snapshots=Snapshots(secrets.resume_key, config.resume_lifetime_s),
@@ -135,7 +135,7 @@ class PoseServer:
             decoding=decoding,
             precedence=Precedence(on_gpu=networks.torch_device.type != "cpu"),
         )
-        self.service = PoseTrackingService(config, context)
+        self.service = PoseTrackingService(config, shared)
         self._exporter: MetricsExporter | None = None
         rates, count = self.service.rates, self.metrics.call_refused
         interceptors: list[grpc.aio.ServerInterceptor] = []  # in the order in which a call meets them
@@ -236,7 +236,7 @@ class PoseServer:
 
     async def _release(self) -> None:
         self._pipeline.close()
-        self._decoders.close()
+        self._decoding_threads.close()
         await asyncio.to_thread(wait_for_last_work)
         ends = [
             each.close for each in (self._decoding, self._recorder, self._exporter, self._tracer) if each is not None

@@ -31,7 +31,7 @@ from posewire_server.streams.outbox import Outbox
 from posewire_server.streams.progress import Progress
 from posewire_server.streams.resume import continue_session
 from posewire_server.streams.session import Session
-from posewire_server.streams.stream import StreamContext, TrackStream
+from posewire_server.streams.stream import Shared, TrackStream
 from posewire_server.tracebacks import forget_locals
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
@@ -68,7 +68,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         shared: what all streams share.
     """
 
-    def __init__(self, config: ServerConfig, shared: StreamContext) -> None:
+    def __init__(self, config: ServerConfig, shared: Shared) -> None:
         self._config = config
         self._shared = shared
         self.places = Places(config.limits, shared.drain)

@@ -80,7 +80,9 @@ class Decoding:
 
     def threads(self, config: ServerConfig) -> int:
         """Number of decoding threads."""
-        return config.decoders if self.jpegs is None else max(config.decoders, _WAITING_THREADS)
+        return (
+            config.decoding_thread_count if self.jpegs is None else max(config.decoding_thread_count, _WAITING_THREADS)
+        )
 
     def in_words(self) -> dict[str, str]:
         """The chosen decoders, for the log."""
@@ -173,7 +175,7 @@ def _choose_video(config: ServerConfig, gpu: int) -> int | None:
     if config.video_decoder == "gpu":
         return gpu
 
-    times, threads = {}, config.decoders
+    times, threads = {}, config.decoding_thread_count
     for name, on in (("cpu", None), ("gpu", gpu)):
         clip_s = _seconds_each(_DecodingThreads(units, on), threads, torch.device("cpu"), warm_up=2 * threads, rounds=2)
         times[name] = clip_s / len(units)

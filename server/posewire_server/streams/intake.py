@@ -85,7 +85,7 @@ class Intake:
         settings: what the client chose.
         limits: what the server accepts.
         read: the next request; None after the client's half-close.
-        decoders: the share of the decoding threads.
+        share: of the decoding threads.
         outbox: for frames that fail or are dropped.
         announce: context entered while a frame is being decoded, see `Pipeline.approaching`.
         clock: of the stream.
@@ -103,7 +103,7 @@ class Intake:
         settings: StreamSettings,
         limits: LimitsConfig,
         read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
-        decoders: DecodingShare,
+        share: DecodingShare,
         outbox: Outbox,
         announce: Callable[[], AbstractContextManager[None]],
         clock: FrameClock,
@@ -115,7 +115,7 @@ class Intake:
         self._decoding = decoding
         self._limits = limits
         self._read_request = read
-        self._decoders = decoders
+        self._share = share
         self._outbox = outbox
         self._announce = announce
         self._turn = turn
@@ -221,12 +221,12 @@ class Intake:
             with self._announce():
                 # A stream that is broken off keeps its place until then: else its successors would pile up in front of
                 # the threads.
-                outcomes, ran_ms = await self._decoders.run_to_end(partial(self._feed, item.key, item.data))
+                outcomes, ran_ms = await self._share.run_to_end(partial(self._feed, item.key, item.data))
                 # A decoder may keep frames for long, until more units arrive, as it does with B-frames.
                 self._outbox.accounts.in_decoder = len(self._in_decoder) - len(outcomes)
                 await self._pass_on(outcomes, ran_ms)
         self._outbox.accounts.in_decoder = 0
-        await self._pass_on(await self._decoders.run_to_end(self._flush), 0.0)
+        await self._pass_on(await self._share.run_to_end(self._flush), 0.0)
         self.ready.close()
 
     def drain(self) -> None:

@@ -42,7 +42,7 @@ async def continue_session(
     request: ResumeRequest,
     joint_set: JointSet,
     snapshots: Snapshots,
-    decoders: DecodingShare,
+    share: DecodingShare,
     limits: LimitsConfig,
 ) -> str:
     """Restore the state of an earlier session into a new one.
@@ -64,7 +64,7 @@ async def continue_session(
         session.clock.resume(snapshot.interval_s)
     if request.last_frame and snapshot.frame_size is not None:
         try:
-            frame = await decoders.run_to_end(lambda: _last_frame(request, settings, snapshot, limits))
+            frame = await share.run_to_end(lambda: _last_frame(request, settings, snapshot, limits))
         except ServiceError as error:
             log.warning("the last frame of a resumed stream cannot be used: %s", error)
         else:

@@ -30,7 +30,8 @@ from posewire_server.admission.tls import server_credentials
 from posewire_server.admission.tokens import TokenFile
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
-from posewire_server.decoding.choice import Decoding, choose_decoding
+from posewire_server.decoding.choice import choose_decoding
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import DeviceLost
 from posewire_server.inference.device_loss import DeviceLoss

@@ -25,8 +25,8 @@ from posewire_server.admission.precedence import Step, Turn
 from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.reading_pace import ReadingPace
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.errors import BadElapsed, BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropPolicy, DropReason, Inbox

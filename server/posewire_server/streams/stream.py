@@ -18,7 +18,7 @@ from posewire_server.admission.decoding_shares import DecodingShare, DecodingSha
 from posewire_server.admission.precedence import Precedence
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.choice import Decoding
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
 from posewire_server.inference.outcomes import Tracked

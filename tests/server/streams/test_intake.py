@@ -16,8 +16,8 @@ from posewire_server.admission import reading_pace
 from posewire_server.admission.precedence import Step, Turn, at_once
 from posewire_server.admission.rates import RateLimit
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import Codec
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.intake import Intake

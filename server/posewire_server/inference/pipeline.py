@@ -13,7 +13,7 @@ import numpy as np
 from posewire.array_types import Float32s
 from posewire_models.device_transfer import own_stream
 from posewire_models.frames import Detections, FlowField, Frame
-from posewire_server.admission.precedence import Step, Turn, at_once
+from posewire_server.admission.turns import Step, Turn, at_once
 from posewire_server.config import BatchingConfig
 from posewire_server.errors import DetectorMissing, FrameError
 from posewire_server.inference.batching import Batched, BatchReport, MicroBatcher

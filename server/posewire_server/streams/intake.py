@@ -21,9 +21,9 @@ from typing import TypeAlias
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
 from posewire_server.admission.decoding_shares import DecodingShare
-from posewire_server.admission.precedence import Step, Turn
 from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.reading_pace import ReadingPace
+from posewire_server.admission.turns import Step, Turn
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded
 from posewire_server.decoding.decoding import Decoding

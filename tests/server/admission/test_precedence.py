@@ -8,7 +8,8 @@ import pytest
 from google.protobuf import timestamp_pb2
 
 from posewire.v1 import track_pb2
-from posewire_server.admission.precedence import Precedence, Standing, Step
+from posewire_server.admission.precedence import Precedence, Standing
+from posewire_server.admission.turns import Step
 from posewire_server.errors import Undecodable
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.outbox import FrameId, Outbox

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from posewire.v1 import track_pb2
-from posewire_server.admission.precedence import Precedence, Step
+from posewire_server.admission.precedence import Precedence
+from posewire_server.admission.turns import Step
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.outbox import Outbox
 

@@ -13,8 +13,8 @@ import pytest
 from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.admission import reading_pace
-from posewire_server.admission.precedence import Step, Turn, at_once
 from posewire_server.admission.rates import RateLimit
+from posewire_server.admission.turns import Step, Turn, at_once
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import Codec
 from posewire_server.decoding.decoding import Decoding

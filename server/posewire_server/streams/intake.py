@@ -25,7 +25,7 @@ from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.reading_pace import ReadingPace
 from posewire_server.admission.turns import Step, Turn
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded
+from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded, FrameDecoder
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.errors import BadElapsed, BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
 from posewire_server.streams.frame_clock import FrameClock
@@ -118,53 +118,30 @@ class Intake:
         self._share = share
         self._outbox = outbox
         self._announce = announce
+        self._clock = clock
+        self._allowance = allowance
         self._turn = turn
-        self._is_video = settings.codec in VIDEO_CODECS
-        self._decoder = decoder = decoding.decoder(settings.codec, settings.raw_size, limits)
+        self._decoder = decoding.decoder(settings.codec, settings.raw_size, limits)
         self._in_decoder: dict[int, tuple[_Encoded, float]] = {}  # by key; with the time that each waited, in ms
         self._last_number: int | None = None
-        self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
+        self._waiting: set[asyncio.Timeout] = set()  # for turns
+        self._is_draining = False
+        self._is_live = settings.drop_policy is DropPolicy.LATEST
+        self._is_video = settings.codec in VIDEO_CODECS
+        # If a video unit is dropped, later ones cannot be decoded, so a video stream is slowed down instead.
+        self._drops_beyond_allowance = self._is_live and not self._is_video
         # Under ALL, the waiting frames hold back a client that sends too many.
         self._pace = ReadingPace(
             outbox,
-            limits.max_fps if latest else math.inf,
+            limits.max_fps if self._is_live else math.inf,
             is_video=self._is_video,
             # A video unit that is read late makes all later ones late.
-            most_now_per_s=reading_fps if latest and not self._is_video else lambda: math.inf,
+            most_now_per_s=reading_fps if self._is_live and not self._is_video else lambda: math.inf,
         )
-        self._clock = clock
-        self._allowance = allowance
-        # If a video unit is dropped, later ones cannot be decoded, so a video stream is slowed down instead.
-        self._drops_beyond_allowance = latest and not self._is_video
-        self._waiting: set[asyncio.Timeout] = set()  # for turns
-        self._is_draining = False
         # Limits the pictures that are decoded or in the networks, but not in the last stage yet.
-        self._permits = permits = asyncio.Semaphore(1 if latest else 2)
-        max_age_s = settings.max_age_ms / 1e3 or None
-
-        # These functions do not refer to `self`: without a reference cycle, the decoder is freed when its stream ends.
-        def drop_encoded(item: _Encoded, reason: DropReason) -> None:
-            if not item.has_failed:
-                outbox.dropped(item.frame_id, reason)
-
-        def drop_ready(item: ReadyFrame, reason: DropReason) -> None:
-            outbox.dropped(item.frame_id, reason)
-            permits.release()
-
-        self._encoded = Inbox[_Encoded](
-            capacity=1 if latest and not self._is_video else limits.max_inbox,
-            policy=settings.drop_policy,
-            on_drop=drop_encoded,
-            max_age_s=None if self._is_video else max_age_s,
-            can_start=(lambda item: decoder.starts_here(item.data)) if self._is_video else None,
-        )
-        # Pictures are limited by their permits, so none of them is ever superseded here.
-        self.ready = Inbox[ReadyFrame](
-            capacity=1 if self._is_video else 2,
-            policy=settings.drop_policy,
-            on_drop=drop_ready,
-            max_age_s=max_age_s,
-        )
+        self._permits = asyncio.Semaphore(1 if self._is_live else 2)
+        self._encoded = _encoded_inbox(settings, limits, self._decoder, outbox)
+        self.ready = _ready_inbox(settings, self._permits, outbox)
 
     @property
     def held_back(self) -> int:
@@ -322,6 +299,43 @@ class Intake:
                         elapsed=item.elapsed,
                     )
                 )
+
+
+# The inboxes do not refer to their `Intake`: without a reference cycle, the decoder is freed when its stream ends.
+
+
+def _encoded_inbox(
+    settings: StreamSettings, limits: LimitsConfig, decoder: FrameDecoder, outbox: Outbox
+) -> Inbox[_Encoded]:
+    """For frames that wait to be decoded."""
+
+    def drop(item: _Encoded, reason: DropReason) -> None:
+        if not item.has_failed:
+            outbox.dropped(item.frame_id, reason)
+
+    is_video = settings.codec in VIDEO_CODECS
+    return Inbox(
+        capacity=1 if settings.drop_policy is DropPolicy.LATEST and not is_video else limits.max_inbox,
+        policy=settings.drop_policy,
+        on_drop=drop,
+        max_age_s=None if is_video else settings.max_age_ms / 1e3 or None,
+        can_start=(lambda item: decoder.starts_here(item.data)) if is_video else None,
+    )
+
+
+def _ready_inbox(settings: StreamSettings, permits: asyncio.Semaphore, outbox: Outbox) -> Inbox[ReadyFrame]:
+    """For decoded frames. Pictures are limited by their permits, so none of them is ever superseded here."""
+
+    def drop(item: ReadyFrame, reason: DropReason) -> None:
+        outbox.dropped(item.frame_id, reason)
+        permits.release()
+
+    return Inbox(
+        capacity=1 if settings.codec in VIDEO_CODECS else 2,
+        policy=settings.drop_policy,
+        on_drop=drop,
+        max_age_s=settings.max_age_ms / 1e3 or None,
+    )
 
 
 def _elapsed(frame: track_pb2.Frame) -> float | None:

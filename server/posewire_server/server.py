@@ -130,7 +130,7 @@ class PoseServer:
             shares=DecodingShares(self._decoding_threads, decoding.threads(config)),
             limits=config.limits,
             drain=self._drain,
-            snapshots=Snapshots(secrets.resume_key, config.resume_lifetime_s),
+            snapshots=Snapshots(secrets.resume_key, config.resume_lifetime_s, networks.joint_set),
             metrics=self.metrics,
             tracer=self._tracer,
             decoding=decoding,

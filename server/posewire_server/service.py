@@ -157,17 +157,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
     ) -> track_pb2.ResumeOutcome:
         if request is None:
             return track_pb2.ResumeOutcome(resumed=False)
-        shared = self._shared
-        refusal = await continue_session(
-            session,
-            settings,
-            request,
-            shared.pipeline.networks.joint_set,
-            shared.snapshots,
-            share,
-            limits,
-        )
-        shared.metrics.resumed(refused=bool(refusal))
+        refusal = await continue_session(session, settings, request, self._shared.snapshots, share, limits)
+        self._shared.metrics.resumed(refused=bool(refusal))
         return track_pb2.ResumeOutcome(resumed=not refusal, refusal=refusal)
 
     async def _begin(self, outbox: Outbox, started: track_pb2.StreamStarted, limits: LimitsConfig) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from posewire.joints import JointSet
 from posewire_models.frames import Frame
 from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.config import LimitsConfig
@@ -40,7 +39,6 @@ async def continue_session(
     session: Session,
     settings: StreamSettings,
     request: ResumeRequest,
-    joint_set: JointSet,
     snapshots: Snapshots,
     share: DecodingShare,
     limits: LimitsConfig,
@@ -54,7 +52,7 @@ async def continue_session(
         Empty, or why the request was refused; the session is then unchanged.
     """
     try:
-        snapshot = snapshots.redeem(request.token, session.tracker.config, joint_set)
+        snapshot = snapshots.redeem(request.token, session.tracker.config)
     except TokenRefused as refusal:
         log.info("resume refused: %s", refusal)
         return str(refusal)

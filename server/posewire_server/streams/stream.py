@@ -257,10 +257,9 @@ class TrackStream:
         """A resume token. Only between frames, while the tracker is idle."""
         self._ids_in_token = self._session.tracker.identities
         self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
-        shared = self._shared
         snapshot = snapshot_of(self._session)
-        return await shared.decoding_threads.run(
-            lambda: shared.snapshots.issue(snapshot, self._settings.tracker, shared.pipeline.networks.joint_set)
+        return await self._shared.decoding_threads.run(
+            lambda: self._shared.snapshots.issue(snapshot, self._settings.tracker)
         )
 
     def _tracked_message(self, ready: ReadyFrame, tracked: Tracked) -> track_pb2.TrackedFrame:

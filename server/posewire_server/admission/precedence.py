@@ -173,7 +173,18 @@ class Standing:
         return fps
 
     def gives_way_to(self, other: Standing) -> bool:
-        """Whether the other stream's frames go first."""
+        """Whether the other stream's frames go first.
+
+        Only a greedy stream gives way to others, which are greedy too or modest:
+
+            this one     the other                    gives way
+            ---------------------------------------------------------------------
+            held back    modest, not held back        always
+            held back    any other                    never
+            not          greedy, held back            never
+            not          greedy, or had as much       if it asks for `_FAR_MORE`
+            not          modest, had less             if it asks for `_MORE`
+        """
         if not self.greedy:
             return False
         if other.greedy and (self.is_held_back or other.is_held_back):

@@ -34,6 +34,7 @@ from posewire_server.decoding.choice import choose_decoding
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import DeviceLost
+from posewire_server.first_of import first_of
 from posewire_server.inference.device_loss import DeviceLoss
 from posewire_server.inference.networks import Networks, load_networks
 from posewire_server.inference.pipeline import Pipeline
@@ -299,7 +300,7 @@ async def _serve(config: ServerConfig) -> None:
                 raise ConfigError(
                     f"cannot write the port to {config.port_file}: {reason_of(error)}; give another --port-file"
                 ) from error
-        await _first_of(told_to_stop, server.device_loss.noticed)
+        await first_of(told_to_stop.wait(), server.device_loss.noticed.wait())
     finally:
         watching.cancel()
         await server.stop()
@@ -314,15 +315,6 @@ async def _serve(config: ServerConfig) -> None:
         )
 
 
-async def _first_of(*events: asyncio.Event) -> None:
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
-
-
 async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:
     """Start the server. If told to stop before it is ready, the process ends at once, since it has no clients yet.
 
@@ -330,18 +322,13 @@ async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio
         ConfigError, ValueError, OSError: as `PoseServer.start`.
     """
     starting = asyncio.ensure_future(PoseServer.start(config))
-    stopping = asyncio.ensure_future(told_to_stop.wait())
-    try:
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            log.info("stopped before it was ready")
-            logging.shutdown()
-            # Threads that load the networks cannot be interrupted, and a normal exit would wait for them.
-            os._exit(0)
-        return starting.result()
-    finally:
-        stopping.cancel()
-        starting.cancel()
+    await first_of(starting, told_to_stop.wait())
+    if not starting.done():
+        log.info("stopped before it was ready")
+        logging.shutdown()
+        # Threads that load the networks cannot be interrupted, and a normal exit would wait for them.
+        os._exit(0)
+    return starting.result()
 
 
 def _why_not(host: str, port: int) -> str:

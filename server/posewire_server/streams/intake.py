@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
@@ -25,57 +24,19 @@ from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.reading_pace import ReadingPace
 from posewire_server.admission.turns import Step, Turn
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded, FrameDecoder
+from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.errors import BadElapsed, BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
 from posewire_server.streams.frame_clock import FrameClock
-from posewire_server.streams.inbox import DropPolicy, DropReason, Inbox
+from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.streams.outbox import FrameId, Outbox
-from posewire_server.tracking import MOST_ELAPSED, Boxes
+from posewire_server.streams.waiting_frames import EncodedFrame, ReadyFrame, encoded_inbox, ready_inbox
+from posewire_server.tracking import MOST_ELAPSED
 from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s
 
-__all__ = ["Intake", "ReadyFrame"]
+__all__ = ["Intake"]
 
 _Outcome: TypeAlias = tuple[int, Frame | FrameError]  # the key passed to the decoder, and the result
-
-
-@dataclass(frozen=True, eq=False)
-class ReadyFrame:
-    """A frame that waits for the networks.
-
-    Attributes:
-        frame_id: the client's number and capture time.
-        frame: the decoded frame.
-        boxes: given by the caller, if any.
-        arrived_s: when its request arrived, on the clock of `time.monotonic`.
-        queue_ms: how long it waited to be decoded.
-        decode_ms: how long decoding took.
-        moment_s: its time by the stream's clock.
-        elapsed: time since the previous frame, if the client sent it.
-    """
-
-    frame_id: FrameId
-    frame: Frame
-    boxes: Boxes | None
-    arrived_s: float
-    queue_ms: float
-    decode_ms: float
-    moment_s: float | None = None
-    elapsed: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Encoded:
-    """A frame as it arrived. `has_failed`: a faulty video unit is decoded nevertheless, since others build on it."""
-
-    key: int
-    frame_id: FrameId
-    data: bytes
-    boxes: Boxes | None
-    has_failed: bool
-    arrived_s: float
-    moment_s: float | None
-    elapsed: float | None
 
 
 class Intake:
@@ -122,7 +83,7 @@ class Intake:
         self._allowance = allowance
         self._turn = turn
         self._decoder = decoding.decoder(settings.codec, settings.raw_size, limits)
-        self._in_decoder: dict[int, tuple[_Encoded, float]] = {}  # by key; with the time that each waited, in ms
+        self._in_decoder: dict[int, tuple[EncodedFrame, float]] = {}  # by key; with the time that each waited, in ms
         self._last_number: int | None = None
         self._waiting: set[asyncio.Timeout] = set()  # for turns
         self._is_draining = False
@@ -140,8 +101,8 @@ class Intake:
         )
         # Limits the pictures that are decoded or in the networks, but not in the last stage yet.
         self._permits = asyncio.Semaphore(1 if self._is_live else 2)
-        self._encoded = _encoded_inbox(settings, limits, self._decoder, outbox)
-        self.ready = _ready_inbox(settings, self._permits, outbox)
+        self._encoded = encoded_inbox(settings, limits, self._decoder, outbox)
+        self.ready = ready_inbox(settings, self._permits, outbox)
 
     @property
     def held_back(self) -> int:
@@ -257,7 +218,7 @@ class Intake:
         if self._allowance is not None and self._drops_beyond_allowance and not self._allowance.take():
             self._outbox.dropped(frame_id, DropReason.OVER_RATE)
             return
-        await self._encoded.put(_Encoded(key, frame_id, data, boxes, has_failed, arrived_s, moment_s, elapsed))
+        await self._encoded.put(EncodedFrame(key, frame_id, data, boxes, has_failed, arrived_s, moment_s, elapsed))
 
     def _check_number(self, number: int) -> None:
         if self._last_number is not None and number <= self._last_number:
@@ -299,43 +260,6 @@ class Intake:
                         elapsed=item.elapsed,
                     )
                 )
-
-
-# The inboxes do not refer to their `Intake`: without a reference cycle, the decoder is freed when its stream ends.
-
-
-def _encoded_inbox(
-    settings: StreamSettings, limits: LimitsConfig, decoder: FrameDecoder, outbox: Outbox
-) -> Inbox[_Encoded]:
-    """For frames that wait to be decoded."""
-
-    def drop(item: _Encoded, reason: DropReason) -> None:
-        if not item.has_failed:
-            outbox.dropped(item.frame_id, reason)
-
-    is_video = settings.codec in VIDEO_CODECS
-    return Inbox(
-        capacity=1 if settings.drop_policy is DropPolicy.LATEST and not is_video else limits.max_inbox,
-        policy=settings.drop_policy,
-        on_drop=drop,
-        max_age_s=None if is_video else settings.max_age_ms / 1e3 or None,
-        can_start=(lambda item: decoder.starts_here(item.data)) if is_video else None,
-    )
-
-
-def _ready_inbox(settings: StreamSettings, permits: asyncio.Semaphore, outbox: Outbox) -> Inbox[ReadyFrame]:
-    """For decoded frames. Pictures are limited by their permits, so none of them is ever superseded here."""
-
-    def drop(item: ReadyFrame, reason: DropReason) -> None:
-        outbox.dropped(item.frame_id, reason)
-        permits.release()
-
-    return Inbox(
-        capacity=1 if settings.codec in VIDEO_CODECS else 2,
-        policy=settings.drop_policy,
-        on_drop=drop,
-        max_age_s=settings.max_age_ms / 1e3 or None,
-    )
 
 
 def _elapsed(frame: track_pb2.Frame) -> float | None:

@@ -27,13 +27,14 @@ from posewire_server.observability.metrics import Metrics
 from posewire_server.observability.tracing import FrameTracer
 from posewire_server.streams.detector_pace import DetectorPace
 from posewire_server.streams.inbox import DropPolicy, DropReason
-from posewire_server.streams.intake import Intake, ReadyFrame
+from posewire_server.streams.intake import Intake
 from posewire_server.streams.lifetime import Lifetime
 from posewire_server.streams.outbox import Outbox
 from posewire_server.streams.progress import Progress
 from posewire_server.streams.resume import snapshot_of
 from posewire_server.streams.session import Session
 from posewire_server.streams.snapshots import Snapshots
+from posewire_server.streams.waiting_frames import ReadyFrame
 from posewire_server.tracebacks import forget_locals
 from posewire_server.wire.requests import StreamSettings
 from posewire_server.wire.responses import people_messages, timings_message

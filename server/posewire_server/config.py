@@ -304,6 +304,6 @@ class ServerConfig:
             return self.host == "localhost"
 
     @property
-    def decoders(self) -> int:
+    def decoding_thread_count(self) -> int:
         """Number of threads that decode frames."""
         return self.decode_threads or max(1, (os.cpu_count() or 2) // 2)

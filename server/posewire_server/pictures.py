@@ -11,8 +11,8 @@ from posewire_models.frames import Frame
 from posewire_server.admission.decoding_shares import DecodingShares
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import ServerConfig
-from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import PICTURE_CODECS
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.errors import LimitReached, PictureTooLarge
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.wire.peers import caller_key

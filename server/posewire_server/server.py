@@ -30,9 +30,11 @@ from posewire_server.admission.tls import server_credentials
 from posewire_server.admission.tokens import TokenFile
 from posewire_server.config import ServerConfig
 from posewire_server.configuration import ConfigError
-from posewire_server.decoding.choice import Decoding, choose_decoding
+from posewire_server.decoding.choice import choose_decoding
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import DeviceLost
+from posewire_server.first_of import first_of
 from posewire_server.inference.device_loss import DeviceLoss
 from posewire_server.inference.networks import Networks, load_networks
 from posewire_server.inference.pipeline import Pipeline
@@ -45,7 +47,7 @@ from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.tap import RecordingTap
 from posewire_server.service import PoseTrackingService
 from posewire_server.streams.snapshots import Snapshots, load_key
-from posewire_server.streams.stream import StreamContext
+from posewire_server.streams.stream import Shared
 from posewire_server.wire.message_size import MOST_TOKEN_BYTES
 from posewire_server.workers import Workers, wait_for_last_work
 
@@ -121,21 +123,21 @@ class PoseServer:
         self._pipeline = Pipeline(networks, config.batching, watches)
         self._drain = DrainSignal(config.drain_grace_s)
         self._decoding = decoding
-        self._decoders = Workers(decoding.threads(config), "posewire-decoder")
+        self._decoding_threads = Workers(decoding.threads(config), "posewire-decoder")
         self._tracer = FrameTracer(otlp_exporter(config.traces), config.traces_share) if config.traces else None
-        context = StreamContext(
+        shared = Shared(
             pipeline=self._pipeline,
-            decoders=self._decoders,
-            shares=DecodingShares(self._decoders, decoding.threads(config)),
+            decoding_threads=self._decoding_threads,
+            shares=DecodingShares(self._decoding_threads, decoding.threads(config)),
             limits=config.limits,
             drain=self._drain,
-            snapshots=Snapshots(secrets.resume_key, config.resume_lifetime_s),
+            snapshots=Snapshots(secrets.resume_key, config.resume_lifetime_s, networks.joint_set),
             metrics=self.metrics,
             tracer=self._tracer,
             decoding=decoding,
             precedence=Precedence(on_gpu=networks.torch_device.type != "cpu"),
         )
-        self.service = PoseTrackingService(config, context)
+        self.service = PoseTrackingService(config, shared)
         self._exporter: MetricsExporter | None = None
         rates, count = self.service.rates, self.metrics.call_refused
         interceptors: list[grpc.aio.ServerInterceptor] = []  # in the order in which a call meets them
@@ -236,7 +238,7 @@ class PoseServer:
 
     async def _release(self) -> None:
         self._pipeline.close()
-        self._decoders.close()
+        self._decoding_threads.close()
         await asyncio.to_thread(wait_for_last_work)
         ends = [
             each.close for each in (self._decoding, self._recorder, self._exporter, self._tracer) if each is not None
@@ -298,7 +300,7 @@ async def _serve(config: ServerConfig) -> None:
                 raise ConfigError(
                     f"cannot write the port to {config.port_file}: {reason_of(error)}; give another --port-file"
                 ) from error
-        await _first_of(told_to_stop, server.device_loss.noticed)
+        await first_of(told_to_stop.wait(), server.device_loss.noticed.wait())
     finally:
         watching.cancel()
         await server.stop()
@@ -313,15 +315,6 @@ async def _serve(config: ServerConfig) -> None:
         )
 
 
-async def _first_of(*events: asyncio.Event) -> None:
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
-
-
 async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:
     """Start the server. If told to stop before it is ready, the process ends at once, since it has no clients yet.
 
@@ -329,18 +322,13 @@ async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio
         ConfigError, ValueError, OSError: as `PoseServer.start`.
     """
     starting = asyncio.ensure_future(PoseServer.start(config))
-    stopping = asyncio.ensure_future(told_to_stop.wait())
-    try:
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            log.info("stopped before it was ready")
-            logging.shutdown()
-            # Threads that load the networks cannot be interrupted, and a normal exit would wait for them.
-            os._exit(0)
-        return starting.result()
-    finally:
-        stopping.cancel()
-        starting.cancel()
+    await first_of(starting, told_to_stop.wait())
+    if not starting.done():
+        log.info("stopped before it was ready")
+        logging.shutdown()
+        # Threads that load the networks cannot be interrupted, and a normal exit would wait for them.
+        os._exit(0)
+    return starting.result()
 
 
 def _why_not(host: str, port: int) -> str:

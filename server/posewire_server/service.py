@@ -31,7 +31,7 @@ from posewire_server.streams.outbox import Outbox
 from posewire_server.streams.progress import Progress
 from posewire_server.streams.resume import continue_session
 from posewire_server.streams.session import Session
-from posewire_server.streams.stream import StreamContext, TrackStream
+from posewire_server.streams.stream import Shared, TrackStream
 from posewire_server.tracebacks import forget_locals
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
@@ -68,7 +68,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         shared: what all streams share.
     """
 
-    def __init__(self, config: ServerConfig, shared: StreamContext) -> None:
+    def __init__(self, config: ServerConfig, shared: Shared) -> None:
         self._config = config
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
@@ -157,17 +157,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
     ) -> track_pb2.ResumeOutcome:
         if request is None:
             return track_pb2.ResumeOutcome(resumed=False)
-        shared = self._shared
-        refusal = await continue_session(
-            session,
-            settings,
-            request,
-            shared.pipeline.networks.joint_set,
-            shared.snapshots,
-            share,
-            limits,
-        )
-        shared.metrics.resumed(refused=bool(refusal))
+        refusal = await continue_session(session, settings, request, self._shared.snapshots, share, limits)
+        self._shared.metrics.resumed(refused=bool(refusal))
         return track_pb2.ResumeOutcome(resumed=not refusal, refusal=refusal)
 
     async def _begin(self, outbox: Outbox, started: track_pb2.StreamStarted, limits: LimitsConfig) -> None:

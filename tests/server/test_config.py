@@ -46,8 +46,8 @@ def test_out_of_range(settings: type, values: dict[str, Any], says: str) -> None
 
 
 def test_there_is_always_a_decoding_thread() -> None:
-    assert ServerConfig().decoders >= 1
-    assert ServerConfig(decode_threads=3).decoders == 3
+    assert ServerConfig().decoding_thread_count >= 1
+    assert ServerConfig(decode_threads=3).decoding_thread_count == 3
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gpu-host", "localhost.example.org"])

@@ -27,13 +27,13 @@ class DecodingShares:
     While several callers are here, each leaves one thread to the others; if there is only one, their frames take turns.
 
     Args:
-        decoders: the decoding threads.
-        threads: their number.
+        threads: the decoding threads.
+        count: their number.
     """
 
-    def __init__(self, decoders: Workers, threads: int) -> None:
-        self.decoders = decoders
-        self._own = max(1, threads - 1)
+    def __init__(self, threads: Workers, count: int) -> None:
+        self.threads = threads
+        self._own = max(1, count - 1)
         self._callers: Counter[str] = Counter()
         self._decoding: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -85,4 +85,4 @@ class DecodingShare:
     async def run_to_end(self, work: Callable[[], Result]) -> Result:
         """See `Workers.run_to_end`."""
         async with self._shares.turn(self._who):
-            return await self._shares.decoders.run_to_end(work)
+            return await self._shares.threads.run_to_end(work)

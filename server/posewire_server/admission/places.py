@@ -13,6 +13,7 @@ from posewire_server.config import LimitsConfig
 from posewire_server.counting import counted
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import LimitReached, ServerDraining
+from posewire_server.first_of import first_of
 
 __all__ = ["Places"]
 
@@ -128,14 +129,10 @@ class Places:
 
     async def unless_draining(self, work: Awaitable[Result]) -> Result:
         """The result of `work`. `ServerDraining` is raised as soon as the server is about to stop."""
-        working, draining = asyncio.ensure_future(work), asyncio.ensure_future(self._drain.wait())
-        try:
-            await asyncio.wait({working, draining}, return_when=asyncio.FIRST_COMPLETED)
-            self.refuse_when_draining()
-            return working.result()
-        finally:
-            working.cancel()
-            draining.cancel()
+        working = asyncio.ensure_future(work)
+        await first_of(working, self._drain.wait())
+        self.refuse_when_draining()
+        return working.result()
 
     def refuse_when_draining(self) -> None:
         """Raise `ServerDraining` if the server is about to stop."""

@@ -17,14 +17,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from enum import StrEnum
-from typing import TypeAlias
 
+from posewire_server.admission.turns import Step
 from posewire_server.streams.outbox import Outbox
 
-__all__ = ["Precedence", "Standing", "Step", "Turn", "at_once"]
+__all__ = ["Precedence", "Standing"]
 
 # How long a stream is observed before it is judged.
 _WINDOW_S = 1.0
@@ -51,23 +50,6 @@ _READ_A_FRAME = 2.0
 _LEAST_READ_FPS = 10.0
 # A stream that reached at least this share of its reading limit may have wanted to send any number of frames.
 _READ_TO_THE_LIMIT = 0.8
-
-
-class Step(StrEnum):
-    """A part of a frame's processing that cannot be interrupted."""
-
-    DECODE = "decode"
-    LOOK = "look"
-    """Detector and flow."""
-    POSE = "pose"
-
-
-Turn: TypeAlias = Callable[[Step], Awaitable[None]]
-"""Awaited before each step of a frame."""
-
-
-async def at_once(_step: Step) -> None:
-    """The turn of a stream that never waits."""
 
 
 class Precedence:
@@ -191,7 +173,18 @@ class Standing:
         return fps
 
     def gives_way_to(self, other: Standing) -> bool:
-        """Whether the other stream's frames go first."""
+        """Whether the other stream's frames go first.
+
+        Only a greedy stream gives way to others, which are greedy too or modest:
+
+            this one     the other                    gives way
+            ---------------------------------------------------------------------
+            held back    modest, not held back        always
+            held back    any other                    never
+            not          greedy, held back            never
+            not          greedy, or had as much       if it asks for `_FAR_MORE`
+            not          modest, had less             if it asks for `_MORE`
+        """
         if not self.greedy:
             return False
         if other.greedy and (self.is_held_back or other.is_held_back):

@@ -1,4 +1,4 @@
-"""Choosing the decoders: those of the CPU, or of the GPU if they are measured to be faster; and uploading frames."""
+"""Choosing the decoders when the server starts: the CPU's, or the GPU's if they are measured to be faster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from typing import TypeVar
@@ -18,81 +17,27 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from posewire_models.frames import Frame
 from posewire_models.nvjpeg import decode_jpegs, nvjpeg_is_here
 from posewire_server.config import LimitsConfig, ServerConfig
-from posewire_server.decoding.decoders import VIDEO_CODECS, Codec, FrameDecoder, PictureDecoder, Pixels
+from posewire_server.decoding.decoders import Codec, Pixels
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.decoding.jpeg_batches import JpegBatches
 from posewire_server.decoding.video import VideoDecoder
 from posewire_server.observability.logs import facts
 
-__all__ = ["Decoding", "choose_decoding", "sample_picture"]
+__all__ = ["choose_decoding", "sample_picture"]
 
 log = logging.getLogger(__name__)
 
 Choice = TypeVar("Choice")
 
-# Threads that only wait for the GPU: its batches may hold this many pictures.
-_WAITING_THREADS = 32
 _SAMPLE_SIZE = (720, 1280)
 _JPEG_QUALITY = 90
 # Number of pictures for comparing decoders, and of pictures before them for warm-up.
 _COMPARED = 96
 _WARM_UP = 32
 _VIDEO_FRAMES = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Decoding:
-    """The decoders for all streams.
-
-    Attributes:
-        device: of the networks; frames are uploaded to it as soon as they are decoded.
-        jpegs: the GPU's JPEG decoder; None: the CPU decodes.
-        video_gpu: number of the GPU whose video decoder is used; None: the CPU decodes.
-    """
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    jpegs: JpegBatches | None = None
-    video_gpu: int | None = None
-
-    def decoder(self, codec: Codec, raw_size: tuple[int, int] | None, limits: LimitsConfig) -> FrameDecoder:
-        """A decoder for one stream."""
-        if codec in VIDEO_CODECS:
-            return VideoDecoder(codec, limits, self.video_gpu)
-        return self.picture_decoder(codec, raw_size, limits)
-
-    def picture_decoder(self, codec: Codec, raw_size: tuple[int, int] | None, limits: LimitsConfig) -> PictureDecoder:
-        """A decoder for independent pictures."""
-        return PictureDecoder(codec, raw_size, limits, self.jpegs)
-
-    def frame(self, pixels: Pixels | Tensor) -> Frame:
-        """The frame, with its upload to the device started. Call it on a decoding thread."""
-        frame = Frame(pixels)
-        try:
-            frame.send_to(self.device)
-        except RuntimeError as error:
-            # The stage that needs it there will try again, and fail only this frame.
-            log.warning("a frame could not be uploaded: %s", error)
-        return frame
-
-    def threads(self, config: ServerConfig) -> int:
-        """Number of decoding threads."""
-        return config.decoders if self.jpegs is None else max(config.decoders, _WAITING_THREADS)
-
-    def in_words(self) -> dict[str, str]:
-        """The chosen decoders, for the log."""
-        return {
-            "jpegs_on": "cpu" if self.jpegs is None else "gpu",
-            "video_on": "cpu" if self.video_gpu is None else "gpu",
-        }
-
-    def close(self) -> None:
-        """End its threads."""
-        if self.jpegs is not None:
-            self.jpegs.close()
 
 
 def choose_decoding(config: ServerConfig, device: torch.device) -> Decoding:
@@ -173,7 +118,7 @@ def _choose_video(config: ServerConfig, gpu: int) -> int | None:
     if config.video_decoder == "gpu":
         return gpu
 
-    times, threads = {}, config.decoders
+    times, threads = {}, config.decoding_thread_count
     for name, on in (("cpu", None), ("gpu", gpu)):
         clip_s = _seconds_each(_DecodingThreads(units, on), threads, torch.device("cpu"), warm_up=2 * threads, rounds=2)
         times[name] = clip_s / len(units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from dataclasses import dataclass, field
 
 import cv2
@@ -61,8 +62,8 @@ def load_networks(config: ServerConfig) -> Networks:
     """Load the bundle that the configuration names.
 
     Raises:
-        ValueError: unknown bundle, device, detector or flow, faulty weights, or a runtime that fails on them, for
-            example because memory is short; the message says what to do.
+        ValueError: unknown bundle, device, detector or flow, faulty weights, a library that cannot be imported, or
+            a runtime that fails on them, for example because memory is short; the message says what to do.
         OSError: a file of it cannot be read.
     """
     if config.threads:
@@ -86,10 +87,11 @@ def load_networks(config: ServerConfig) -> Networks:
     except (ImportError, RuntimeError, MemoryError) as error:  # of torch and OpenVINO
         log.debug("the networks cannot be loaded", exc_info=True)
         why = in_one_line(error) or type(error).__name__
-        raise ValueError(
-            f"the networks cannot be loaded ({why}); if memory is short, free some, or choose another --device, "
-            "--runtime or --bundle"
-        ) from error
+        if isinstance(error, ImportError) or _came_while_importing(error):
+            remedy = "install the library that is at fault, or the package that needs it, anew"
+        else:
+            remedy = "if memory is short, free some, or choose another --device, --runtime or --bundle"
+        raise ValueError(f"the networks cannot be loaded ({why}); {remedy}") from error
     if bundle.runtime == "openvino":
         # What is left for torch is small; its idle threads would spin on the cores that the networks need.
         torch.set_num_threads(1)
@@ -109,6 +111,11 @@ def load_networks(config: ServerConfig) -> Networks:
         device=_in_words(bundle),
         torch_device=bundle.device,
     )
+
+
+def _came_while_importing(error: BaseException) -> bool:
+    """Whether it ended an import: torchvision raises RuntimeError beside a torch of another build."""
+    return any(frame.f_code.co_name == "<module>" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _name(specification: str, component: Component | None) -> str:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
+from posewire.array_types import Float32s
 from posewire_server.tracking import Boxes, TrackedPeople
 
 __all__ = ["Estimated", "StageTimes", "Tracked"]
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass
@@ -67,7 +63,7 @@ class Estimated:
     """
 
     boxes: Boxes
-    joints: Floats
+    joints: Float32s
     times: StageTimes
 
     def as_people(self, joint_score_threshold: float) -> TrackedPeople:

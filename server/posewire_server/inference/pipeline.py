@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire_models.device_transfer import own_stream
 from posewire_models.frames import Detections, FlowField, Frame
-from posewire_server.admission.precedence import Step, Turn, at_once
+from posewire_server.admission.turns import Step, Turn, at_once
 from posewire_server.config import BatchingConfig
 from posewire_server.errors import DetectorMissing, FrameError
 from posewire_server.inference.batching import Batched, BatchReport, MicroBatcher
@@ -26,7 +26,6 @@ from posewire_server.workers import Workers
 
 __all__ = ["Pipeline"]
 
-Floats = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
 # Trackers hold the GIL most of the time, so more threads would only wait for each other.
@@ -64,7 +63,7 @@ class Pipeline:
         self._flow = MicroBatcher[tuple[Frame, Frame], FlowField](
             "flow", networks.flow, self._flow_lane, batching.flow, watches=watches
         )
-        self._pose = MicroBatcher[tuple[Frame, Floats], Floats](
+        self._pose = MicroBatcher[tuple[Frame, Float32s], Float32s](
             "pose",
             self._run_pose,
             self._device,
@@ -235,12 +234,12 @@ class Pipeline:
             None if flow is None else flow.result().result,
         )
 
-    def _start_poses(self, frame: Frame, xyxy: Floats, stream: Hashable) -> list[asyncio.Future[Batched[Floats]]]:
+    def _start_poses(self, frame: Frame, xyxy: Float32s, stream: Hashable) -> list[asyncio.Future[Batched[Float32s]]]:
         """More people than fit in a batch are divided, so that other streams have their turns in between."""
         most = self._pose_batch
         return [self._pose.submit((frame, xyxy[at : at + most]), stream) for at in range(0, len(xyxy), most)]
 
-    async def _posed(self, parts: Sequence[asyncio.Future[Batched[Floats]]]) -> Batched[Floats]:
+    async def _posed(self, parts: Sequence[asyncio.Future[Batched[Float32s]]]) -> Batched[Float32s]:
         """The poses of one frame, from its parts."""
         done = [await part for part in parts]
         nobody = np.zeros((0, len(self.networks.joint_set), 3), np.float32)
@@ -276,7 +275,7 @@ class Pipeline:
             raise RuntimeError("there is no detector to run")
         return self.networks.detector(frames)
 
-    def _run_pose(self, requests: Sequence[tuple[Frame, Floats]]) -> list[Floats]:
+    def _run_pose(self, requests: Sequence[tuple[Frame, Float32s]]) -> list[Float32s]:
         return self.networks.pose([frame for frame, _ in requests], [boxes for _, boxes in requests])
 
     def _require_detector(self) -> None:
@@ -305,7 +304,7 @@ def _give_up(started: Sequence[asyncio.Future[Any]]) -> None:
             each.exception()
 
 
-def _note_poses(posed: Batched[Floats], times: StageTimes) -> None:
+def _note_poses(posed: Batched[Float32s], times: StageTimes) -> None:
     times.pose_ms = posed.ran_ms
     if posed.ran_ms:
         times.spans.append(("pose", posed.began_s, posed.ran_ms))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from posewire_server.configuration import ConfigError
 from posewire_server.inference.outcomes import Tracked
-from posewire_server.streams.intake import ReadyFrame
+from posewire_server.streams.waiting_frames import ReadyFrame
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
 from posewire_server.config import MOST_FRAME_PIXELS, MOST_PEOPLE, BatchingConfig, LimitsConfig
-from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import Decoded
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.errors import FrameError
 from posewire_server.inference.networks import Networks
 from posewire_server.inference.pipeline import Pipeline

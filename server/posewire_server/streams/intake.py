@@ -14,68 +14,29 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
 from posewire.v1 import track_pb2
 from posewire_models.frames import Frame
 from posewire_server.admission.decoding_shares import DecodingShare
-from posewire_server.admission.precedence import Step, Turn
 from posewire_server.admission.rates import RateLimit
 from posewire_server.admission.reading_pace import ReadingPace
+from posewire_server.admission.turns import Step, Turn
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import VIDEO_CODECS, Decoded
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.errors import BadElapsed, BadNumber, FrameError, InvalidRequest, OutOfOrder, PictureTooLarge
 from posewire_server.streams.frame_clock import FrameClock
-from posewire_server.streams.inbox import DropPolicy, DropReason, Inbox
+from posewire_server.streams.inbox import DropPolicy, DropReason
 from posewire_server.streams.outbox import FrameId, Outbox
-from posewire_server.tracking import MOST_ELAPSED, Boxes
+from posewire_server.streams.waiting_frames import EncodedFrame, ReadyFrame, encoded_inbox, ready_inbox
+from posewire_server.tracking import MOST_ELAPSED
 from posewire_server.wire.requests import StreamSettings, boxes_from, captured_s
 
-__all__ = ["Intake", "ReadyFrame"]
+__all__ = ["Intake"]
 
 _Outcome: TypeAlias = tuple[int, Frame | FrameError]  # the key passed to the decoder, and the result
-
-
-@dataclass(frozen=True, eq=False)
-class ReadyFrame:
-    """A frame that waits for the networks.
-
-    Attributes:
-        frame_id: the client's number and capture time.
-        frame: the decoded frame.
-        boxes: given by the caller, if any.
-        arrived_s: when its request arrived, on the clock of `time.monotonic`.
-        queue_ms: how long it waited to be decoded.
-        decode_ms: how long decoding took.
-        moment_s: its time by the stream's clock.
-        elapsed: time since the previous frame, if the client sent it.
-    """
-
-    frame_id: FrameId
-    frame: Frame
-    boxes: Boxes | None
-    arrived_s: float
-    queue_ms: float
-    decode_ms: float
-    moment_s: float | None = None
-    elapsed: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Encoded:
-    """A frame as it arrived. `has_failed`: a faulty video unit is decoded nevertheless, since others build on it."""
-
-    key: int
-    frame_id: FrameId
-    data: bytes
-    boxes: Boxes | None
-    has_failed: bool
-    arrived_s: float
-    moment_s: float | None
-    elapsed: float | None
 
 
 class Intake:
@@ -85,7 +46,7 @@ class Intake:
         settings: what the client chose.
         limits: what the server accepts.
         read: the next request; None after the client's half-close.
-        decoders: the share of the decoding threads.
+        share: of the decoding threads.
         outbox: for frames that fail or are dropped.
         announce: context entered while a frame is being decoded, see `Pipeline.approaching`.
         clock: of the stream.
@@ -103,7 +64,7 @@ class Intake:
         settings: StreamSettings,
         limits: LimitsConfig,
         read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
-        decoders: DecodingShare,
+        share: DecodingShare,
         outbox: Outbox,
         announce: Callable[[], AbstractContextManager[None]],
         clock: FrameClock,
@@ -115,56 +76,33 @@ class Intake:
         self._decoding = decoding
         self._limits = limits
         self._read_request = read
-        self._decoders = decoders
+        self._share = share
         self._outbox = outbox
         self._announce = announce
+        self._clock = clock
+        self._allowance = allowance
         self._turn = turn
-        self._is_video = settings.codec in VIDEO_CODECS
-        self._decoder = decoder = decoding.decoder(settings.codec, settings.raw_size, limits)
-        self._in_decoder: dict[int, tuple[_Encoded, float]] = {}  # by key; with the time that each waited, in ms
+        self._decoder = decoding.decoder(settings.codec, settings.raw_size, limits)
+        self._in_decoder: dict[int, tuple[EncodedFrame, float]] = {}  # by key; with the time that each waited, in ms
         self._last_number: int | None = None
-        self._is_live = latest = settings.drop_policy is DropPolicy.LATEST
+        self._waiting: set[asyncio.Timeout] = set()  # for turns
+        self._is_draining = False
+        self._is_live = settings.drop_policy is DropPolicy.LATEST
+        self._is_video = settings.codec in VIDEO_CODECS
+        # If a video unit is dropped, later ones cannot be decoded, so a video stream is slowed down instead.
+        self._drops_beyond_allowance = self._is_live and not self._is_video
         # Under ALL, the waiting frames hold back a client that sends too many.
         self._pace = ReadingPace(
             outbox,
-            limits.max_fps if latest else math.inf,
+            limits.max_fps if self._is_live else math.inf,
             is_video=self._is_video,
             # A video unit that is read late makes all later ones late.
-            most_now_per_s=reading_fps if latest and not self._is_video else lambda: math.inf,
+            most_now_per_s=reading_fps if self._is_live and not self._is_video else lambda: math.inf,
         )
-        self._clock = clock
-        self._allowance = allowance
-        # If a video unit is dropped, later ones cannot be decoded, so a video stream is slowed down instead.
-        self._drops_beyond_allowance = latest and not self._is_video
-        self._waiting: set[asyncio.Timeout] = set()  # for turns
-        self._is_draining = False
         # Limits the pictures that are decoded or in the networks, but not in the last stage yet.
-        self._permits = permits = asyncio.Semaphore(1 if latest else 2)
-        max_age_s = settings.max_age_ms / 1e3 or None
-
-        # These functions do not refer to `self`: without a reference cycle, the decoder is freed when its stream ends.
-        def drop_encoded(item: _Encoded, reason: DropReason) -> None:
-            if not item.has_failed:
-                outbox.dropped(item.frame_id, reason)
-
-        def drop_ready(item: ReadyFrame, reason: DropReason) -> None:
-            outbox.dropped(item.frame_id, reason)
-            permits.release()
-
-        self._encoded = Inbox[_Encoded](
-            capacity=1 if latest and not self._is_video else limits.max_inbox,
-            policy=settings.drop_policy,
-            on_drop=drop_encoded,
-            max_age_s=None if self._is_video else max_age_s,
-            can_start=(lambda item: decoder.starts_here(item.data)) if self._is_video else None,
-        )
-        # Pictures are limited by their permits, so none of them is ever superseded here.
-        self.ready = Inbox[ReadyFrame](
-            capacity=1 if self._is_video else 2,
-            policy=settings.drop_policy,
-            on_drop=drop_ready,
-            max_age_s=max_age_s,
-        )
+        self._permits = asyncio.Semaphore(1 if self._is_live else 2)
+        self._encoded = encoded_inbox(settings, limits, self._decoder, outbox)
+        self.ready = ready_inbox(settings, self._permits, outbox)
 
     @property
     def held_back(self) -> int:
@@ -221,12 +159,12 @@ class Intake:
             with self._announce():
                 # A stream that is broken off keeps its place until then: else its successors would pile up in front of
                 # the threads.
-                outcomes, ran_ms = await self._decoders.run_to_end(partial(self._feed, item.key, item.data))
+                outcomes, ran_ms = await self._share.run_to_end(partial(self._feed, item.key, item.data))
                 # A decoder may keep frames for long, until more units arrive, as it does with B-frames.
                 self._outbox.accounts.in_decoder = len(self._in_decoder) - len(outcomes)
                 await self._pass_on(outcomes, ran_ms)
         self._outbox.accounts.in_decoder = 0
-        await self._pass_on(await self._decoders.run_to_end(self._flush), 0.0)
+        await self._pass_on(await self._share.run_to_end(self._flush), 0.0)
         self.ready.close()
 
     def drain(self) -> None:
@@ -280,7 +218,7 @@ class Intake:
         if self._allowance is not None and self._drops_beyond_allowance and not self._allowance.take():
             self._outbox.dropped(frame_id, DropReason.OVER_RATE)
             return
-        await self._encoded.put(_Encoded(key, frame_id, data, boxes, has_failed, arrived_s, moment_s, elapsed))
+        await self._encoded.put(EncodedFrame(key, frame_id, data, boxes, has_failed, arrived_s, moment_s, elapsed))
 
     def _check_number(self, number: int) -> None:
         if self._last_number is not None and number <= self._last_number:

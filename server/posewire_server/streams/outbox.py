@@ -95,9 +95,7 @@ class Outbox:
         on_given_up: called when a frame fails or is dropped.
     """
 
-    def __init__(
-        self, write: Callable[[track_pb2.TrackResponse], Awaitable[None]], metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, write: Callable[[track_pb2.TrackResponse], Awaitable[None]], metrics: Metrics) -> None:
         self._write = write
         self._metrics = metrics
         self._sending = asyncio.Lock()
@@ -121,8 +119,7 @@ class Outbox:
         """A frame failed."""
         self.accounts.failed += 1
         self.on_given_up()
-        if self._metrics is not None:
-            self._metrics.frame_failed(error_reason(error))
+        self._metrics.frame_failed(error_reason(error))
         message = track_pb2.FailedFrame(
             number=frame.number, capture_time=frame.capture_time, reason=failure_reason(error), message=error.message
         )
@@ -133,8 +130,7 @@ class Outbox:
         self.accounts.dropped += 1
         self.on_given_up()
         self.late += reason in (DropReason.SUPERSEDED, DropReason.TOO_OLD)
-        if self._metrics is not None:
-            self._metrics.frame_dropped(reason)
+        self._metrics.frame_dropped(reason)
         self._dropped.append(track_pb2.DroppedFrame(number=frame.number, reason=DROP_REASONS[reason]))
         self._something_dropped.set()
 

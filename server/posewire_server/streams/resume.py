@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from posewire.joints import JointSet
 from posewire_models.frames import Frame
 from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.config import LimitsConfig
@@ -40,9 +39,8 @@ async def continue_session(
     session: Session,
     settings: StreamSettings,
     request: ResumeRequest,
-    joint_set: JointSet,
     snapshots: Snapshots,
-    decoders: DecodingShare,
+    share: DecodingShare,
     limits: LimitsConfig,
 ) -> str:
     """Restore the state of an earlier session into a new one.
@@ -54,7 +52,7 @@ async def continue_session(
         Empty, or why the request was refused; the session is then unchanged.
     """
     try:
-        snapshot = snapshots.redeem(request.token, session.tracker.config, joint_set)
+        snapshot = snapshots.redeem(request.token, session.tracker.config)
     except TokenRefused as refusal:
         log.info("resume refused: %s", refusal)
         return str(refusal)
@@ -64,7 +62,7 @@ async def continue_session(
         session.clock.resume(snapshot.interval_s)
     if request.last_frame and snapshot.frame_size is not None:
         try:
-            frame = await decoders.run_to_end(lambda: _last_frame(request, settings, snapshot, limits))
+            frame = await share.run_to_end(lambda: _last_frame(request, settings, snapshot, limits))
         except ServiceError as error:
             log.warning("the last frame of a resumed stream cannot be used: %s", error)
         else:

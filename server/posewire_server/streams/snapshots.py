@@ -67,21 +67,25 @@ class Snapshots:
     Args:
         key: secret that servers share.
         lifetime_s: how long a token is accepted.
+        joint_set: of the server's pose network.
         clock: seconds since the epoch; a test's own.
     """
 
-    def __init__(self, key: bytes, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, key: bytes, lifetime_s: float, joint_set: JointSet, clock: Callable[[], float] = time.time
+    ) -> None:
         self._key = key
         self._lifetime_s = lifetime_s
+        self._joint_set = joint_set
         self._clock = clock
 
-    def issue(self, snapshot: Snapshot, config: TrackerConfig, joint_set: JointSet) -> bytes:
+    def issue(self, snapshot: Snapshot, config: TrackerConfig) -> bytes:
         """A token for `snapshot`, valid for streams with these settings."""
         arrays: list[npt.NDArray[Any]] = []
         header = {
             "version": _VERSION,
             "issued": self._clock(),
-            "joint_set": joint_set.names,
+            "joint_set": self._joint_set.names,
             "tracker": _as_sent(config),
             "snapshot": _pack(snapshot, arrays),
             "arrays": [(array.dtype.str, array.shape) for array in arrays],
@@ -90,7 +94,7 @@ class Snapshots:
         body = b"".join((struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays)))
         return self._sign(body) + body
 
-    def redeem(self, token: bytes, config: TrackerConfig, joint_set: JointSet) -> Snapshot:
+    def redeem(self, token: bytes, config: TrackerConfig) -> Snapshot:
         """What a token holds.
 
         Raises:
@@ -118,7 +122,7 @@ class Snapshots:
             raise TokenRefused(
                 f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s (resume_lifetime_s)"
             )
-        if header["joint_set"] != list(joint_set.names):
+        if header["joint_set"] != list(self._joint_set.names):
             raise TokenRefused("the token belongs to a stream whose pose network has other joints")
         if header["tracker"] != json.loads(json.dumps(_as_sent(config))):
             raise TokenRefused("the token belongs to a stream with other tracker settings; open this one with the same")

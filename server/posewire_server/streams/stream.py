@@ -18,7 +18,7 @@ from posewire_server.admission.decoding_shares import DecodingShare, DecodingSha
 from posewire_server.admission.precedence import Precedence
 from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.choice import Decoding
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError
 from posewire_server.inference.outcomes import Tracked
@@ -27,19 +27,20 @@ from posewire_server.observability.metrics import Metrics
 from posewire_server.observability.tracing import FrameTracer
 from posewire_server.streams.detector_pace import DetectorPace
 from posewire_server.streams.inbox import DropPolicy, DropReason
-from posewire_server.streams.intake import Intake, ReadyFrame
+from posewire_server.streams.intake import Intake
 from posewire_server.streams.lifetime import Lifetime
 from posewire_server.streams.outbox import Outbox
 from posewire_server.streams.progress import Progress
 from posewire_server.streams.resume import snapshot_of
 from posewire_server.streams.session import Session
 from posewire_server.streams.snapshots import Snapshots
+from posewire_server.streams.waiting_frames import ReadyFrame
 from posewire_server.tracebacks import forget_locals
 from posewire_server.wire.requests import StreamSettings
 from posewire_server.wire.responses import people_messages, timings_message
 from posewire_server.workers import Workers
 
-__all__ = ["StreamContext", "TrackStream"]
+__all__ = ["Shared", "TrackStream"]
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,12 @@ _LAST_FRAME_SHARE, _GOODBYE_SHARE = 0.5, 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class StreamContext:
-    """What all streams share.
+class Shared:
+    """What all streams of a server share.
 
     Attributes:
         pipeline: the networks.
-        decoders: the decoding threads.
+        decoding_threads: they also sign resume tokens.
         shares: divides them between the callers.
         limits: what the server accepts.
         drain: set when the server is about to stop.
@@ -69,7 +70,7 @@ class StreamContext:
     """
 
     pipeline: Pipeline
-    decoders: Workers
+    decoding_threads: Workers
     shares: DecodingShares
     limits: LimitsConfig
     drain: DrainSignal
@@ -86,7 +87,7 @@ class TrackStream:
     Args:
         session: the stream's state.
         settings: what the client chose.
-        context: what all streams share.
+        shared: what all streams share.
         read: the next request; None after the client's half-close.
         outbox: sends the responses.
         share: the caller's, of the decoding threads.
@@ -100,7 +101,7 @@ class TrackStream:
         self,
         session: Session,
         settings: StreamSettings,
-        context: StreamContext,
+        shared: Shared,
         read: Callable[[], Awaitable[track_pb2.TrackRequest | None]],
         outbox: Outbox,
         share: DecodingShare,
@@ -108,10 +109,10 @@ class TrackStream:
     ) -> None:
         self._session = session
         self._settings = settings
-        self._context = context
+        self._shared = shared
         self._outbox = outbox
-        limits = caller.within(context.limits)
-        self._standing = context.precedence.join(
+        limits = caller.within(shared.limits)
+        self._standing = shared.precedence.join(
             outbox,
             lambda: outbox.late + self._intake.held_back,
             session.clock.due_s,
@@ -126,12 +127,12 @@ class TrackStream:
             announce=self._announce,
             clock=session.clock,
             allowance=caller.rate,
-            decoding=context.decoding,
+            decoding=shared.decoding,
             turn=self._standing.turn,
             reading_fps=self._standing.reading_fps,
         )
-        self._lifetime = Lifetime(limits, context.drain, outbox, caller)
-        self._drain = DrainSignal(context.drain.grace_s)  # of this stream: with the server's, or earlier
+        self._lifetime = Lifetime(limits, shared.drain, outbox, caller)
+        self._drain = DrainSignal(shared.drain.grace_s)  # of this stream: with the server's, or earlier
         self._frame_in_work: asyncio.Timeout | None = None
         # Without propagation nobody would be found between two runs of the detector.
         most = settings.max_detect_every if settings.tracker.propagation else 0
@@ -167,7 +168,7 @@ class TrackStream:
         finally:
             accounts = self._outbox.accounts  # where a frame is tracked before its result has left
             unanswered = accounts.received - accounts.failed - accounts.dropped - self._counted_frames
-            self._context.metrics.frames_abandoned(unanswered)
+            self._shared.metrics.frames_abandoned(unanswered)
         if self._outbox.accounts.open:
             log.error("%d frames were not answered for", self._outbox.accounts.open)
 
@@ -177,7 +178,7 @@ class TrackStream:
         It frees frames and decoders, also on a GPU; reference cycles would keep them until Python's cycle collector
         runs.
         """
-        self._context.precedence.leave(self._standing)
+        self._shared.precedence.leave(self._standing)
         self._session.previous = None
         del self._intake, self._standing
 
@@ -198,7 +199,7 @@ class TrackStream:
                     await self._outbox.tracked(message, token)
                     self._note(ready, tracked, message)
                     self._pace_detector()
-                    await self._context.pipeline.catch_up(self._session)
+                    await self._shared.pipeline.catch_up(self._session)
 
     async def _track(self, ready: ReadyFrame, nearly_done: Callable[[], None]) -> Tracked:
         """Send a frame through the networks.
@@ -209,7 +210,7 @@ class TrackStream:
         """
         async with asyncio.timeout(self._time_for_a_frame_s) as self._frame_in_work:
             try:
-                return await self._context.pipeline.process(
+                return await self._shared.pipeline.process(
                     self._session,
                     ready.frame,
                     given=ready.boxes,
@@ -229,7 +230,7 @@ class TrackStream:
 
     def _announce(self) -> AbstractContextManager[None]:
         """Batches need not wait for a stream that yields to others."""
-        return nullcontext() if self._standing.greedy else self._context.pipeline.approaching(self._session.stream_id)
+        return nullcontext() if self._standing.greedy else self._shared.pipeline.approaching(self._session.stream_id)
 
     @property
     def _token_due(self) -> bool:
@@ -241,31 +242,30 @@ class TrackStream:
         self._counted_ids += births
         self._counted_frames += 1
         self.progress.tracked(ready.frame.size, people, message.timings.total_ms)
-        self._context.metrics.frame_tracked(message.timings, self._settings.drop_policy, people, births)
+        self._shared.metrics.frame_tracked(message.timings, self._settings.drop_policy, people, births)
         times = tracked.times
         self._standing.frame_done(ready.decode_ms / 1e3, times.look_ms / 1e3, times.pose_ms / 1e3, people)
-        if self._context.tracer is not None:
-            self._context.tracer.frame_done(self._session.stream_id, ready, tracked)
+        if self._shared.tracer is not None:
+            self._shared.tracer.frame_done(self._session.stream_id, ready, tracked)
 
     def _pace_detector(self) -> None:
         """Let the detector run less often while frames are dropped, are late, or queue for it."""
         late, self._late_before = self._outbox.late - self._late_before, self._outbox.late
-        strained = late > 0 or self._intake.next_waits or self._context.pipeline.detector_is_behind
+        strained = late > 0 or self._intake.next_waits or self._shared.pipeline.detector_is_behind
         self._session.tracker.detect_every = self._detector_pace.frame_tracked(strained=strained)
 
     async def _token(self) -> bytes:
         """A resume token. Only between frames, while the tracker is idle."""
         self._ids_in_token = self._session.tracker.identities
         self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
-        context = self._context
         snapshot = snapshot_of(self._session)
-        return await context.decoders.run(
-            lambda: context.snapshots.issue(snapshot, self._settings.tracker, context.pipeline.networks.joint_set)
+        return await self._shared.decoding_threads.run(
+            lambda: self._shared.snapshots.issue(snapshot, self._settings.tracker)
         )
 
     def _tracked_message(self, ready: ReadyFrame, tracked: Tracked) -> track_pb2.TrackedFrame:
         height, width = ready.frame.size
-        own = self._context.pipeline.networks.joint_set
+        own = self._shared.pipeline.networks.joint_set
         total_ms = (time.monotonic() - ready.arrived_s) * 1e3
         return track_pb2.TrackedFrame(
             number=ready.frame_id.number,
@@ -283,7 +283,7 @@ class TrackStream:
     async def _drain_when_due(self) -> None:
         """Until it is cancelled."""
         reason = await self._lifetime.over()
-        if not self._context.drain:
+        if not self._shared.drain:
             log.info("stream drains: %s", reason)
         self._drain.set()
         self._intake.drain()

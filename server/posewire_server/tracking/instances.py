@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoxSource", "Boxes", "TrackedPeople"]
+__all__ = ["BoxSource", "Boxes", "Floats", "Ints", "TrackedPeople"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -8,8 +8,10 @@ import pytest
 from google.protobuf import timestamp_pb2
 
 from posewire.v1 import track_pb2
-from posewire_server.admission.precedence import Precedence, Standing, Step
+from posewire_server.admission.precedence import Precedence, Standing
+from posewire_server.admission.turns import Step
 from posewire_server.errors import Undecodable
+from posewire_server.observability.metrics import Metrics
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.outbox import FrameId, Outbox
 from tests.server.clock import Clock
@@ -19,7 +21,7 @@ class Stream:
     """A stream as its standing sees it."""
 
     def __init__(self, precedence: Precedence, clock: Clock, *, is_held_back: bool = False) -> None:
-        self.outbox, self.excess, self._clock = Outbox(_write), 0, clock
+        self.outbox, self.excess, self._clock = Outbox(_write, Metrics()), 0, clock
         self.due_s: float | None = None
         self.standing: Standing = precedence.join(
             self.outbox, lambda: self.excess, lambda _: self.due_s, clock, is_held_back=is_held_back

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from posewire.v1 import track_pb2
-from posewire_server.admission.precedence import Precedence, Step
+from posewire_server.admission.precedence import Precedence
+from posewire_server.admission.turns import Step
+from posewire_server.observability.metrics import Metrics
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.outbox import Outbox
 
@@ -53,7 +55,7 @@ class _Service:
 
     async def serve(self, number: int, camera: Camera) -> None:
         await asyncio.sleep(camera.from_s + 0.37 * number / camera.fps)
-        outbox, clock, newest = Outbox(_nowhere), FrameClock(may_drop=True), asyncio.Event()
+        outbox, clock, newest = Outbox(_nowhere, Metrics()), FrameClock(may_drop=True), asyncio.Event()
         standing = self._precedence.join(outbox, lambda: outbox.late, clock.due_s, self._loop.time)
         self.tracked[number] = 0
 

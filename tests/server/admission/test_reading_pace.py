@@ -8,6 +8,7 @@ import pytest
 
 from posewire.v1 import track_pb2
 from posewire_server.admission.reading_pace import ReadingPace
+from posewire_server.observability.metrics import Metrics
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.outbox import FrameId, Outbox
 
@@ -18,7 +19,7 @@ def _pace(
     async def write(_: track_pb2.TrackResponse) -> None:
         pass
 
-    return ReadingPace(Outbox(write), most_per_s, is_video=is_video, most_now_per_s=most_now_per_s)
+    return ReadingPace(Outbox(write, Metrics()), most_per_s, is_video=is_video, most_now_per_s=most_now_per_s)
 
 
 async def test_good_frames_wait_for_nothing(pauses: list[float]) -> None:
@@ -69,7 +70,7 @@ async def test_who_does_not_read_the_answers_is_not_read_either() -> None:
     async def write(_: track_pb2.TrackResponse) -> None:
         await is_read.wait()
 
-    outbox = Outbox(write)
+    outbox = Outbox(write, Metrics())
     pace = ReadingPace(outbox, math.inf, is_video=False, most_now_per_s=lambda: math.inf)
     await pace.turn()
     for number in range(1000):

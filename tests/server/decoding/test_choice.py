@@ -9,8 +9,9 @@ import torch
 
 from posewire_models.nvjpeg import decode_jpegs
 from posewire_server.config import LimitsConfig, ServerConfig
-from posewire_server.decoding.choice import Decoding, _sample_video, choose_decoding, sample_picture
+from posewire_server.decoding.choice import _sample_video, choose_decoding, sample_picture
 from posewire_server.decoding.decoders import Codec, PictureDecoder
+from posewire_server.decoding.decoding import Decoding
 from posewire_server.decoding.video import VideoDecoder
 from tests.server.stand_ins import jpeg
 

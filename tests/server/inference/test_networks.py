@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def test_what_does_not_exist(settings: dict[str, str], says: str) -> None:
     [
         torch.OutOfMemoryError("CUDA out of memory.\n Tried to allocate"),
         MemoryError(),
-        ImportError("libopenvino.so: cannot open"),  # a library is imported when the first network needs it
+        RuntimeError("Exception from src/inference/src/cpp/core.cpp"),
     ],
 )
 def test_a_runtime_that_fails_is_no_fault_of_the_server(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +41,24 @@ def test_a_runtime_that_fails_is_no_fault_of_the_server(error: Exception, monkey
     monkeypatch.setattr("posewire_server.inference.networks.load_bundle", fail)
     why = " ".join(str(error).split()) or "MemoryError"
     with pytest.raises(ValueError, match=re.escape(f"the networks cannot be loaded ({why}); if memory is short")):
+        load_networks(ServerConfig())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libopenvino.so: cannot open"),
+        RuntimeError("operator torchvision::nms does not exist"),  # beside a torch of another build
+    ],
+)
+def test_a_library_that_cannot_be_imported(error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is imported when the first network needs it."""
+    (tmp_path / "broken_library.py").write_text(f"raise {error!r}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        "posewire_server.inference.networks.load_bundle", lambda *_, **__: importlib.import_module("broken_library")
+    )
+    with pytest.raises(ValueError, match=re.escape(f"the networks cannot be loaded ({error}); install the library")):
         load_networks(ServerConfig())
 
 

@@ -16,7 +16,7 @@ import torch
 from posewire.joints import COCO17
 from posewire_models.flow_estimators import FlowByGap
 from posewire_models.frames import Detections, FlowField, Frame
-from posewire_server.admission.precedence import Step
+from posewire_server.admission.turns import Step
 from posewire_server.config import BatchingConfig
 from posewire_server.configuration import load_config
 from posewire_server.errors import DetectorMissing, InferenceFailed, ServerDraining

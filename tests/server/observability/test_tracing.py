@@ -16,8 +16,8 @@ from posewire_server.configuration import ConfigError
 from posewire_server.inference.outcomes import StageTimes, Tracked
 from posewire_server.observability import tracing
 from posewire_server.observability.tracing import FrameTracer, otlp_exporter
-from posewire_server.streams.intake import ReadyFrame
 from posewire_server.streams.outbox import FrameId
+from posewire_server.streams.waiting_frames import ReadyFrame
 from posewire_server.tracking import Boxes, TrackedPeople
 
 

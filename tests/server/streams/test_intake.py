@@ -13,11 +13,12 @@ import pytest
 from posewire.joints import COCO17
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_server.admission import reading_pace
-from posewire_server.admission.precedence import Step, Turn, at_once
 from posewire_server.admission.rates import RateLimit
+from posewire_server.admission.turns import Step, Turn, at_once
 from posewire_server.config import LimitsConfig
-from posewire_server.decoding.choice import Decoding
 from posewire_server.decoding.decoders import Codec
+from posewire_server.decoding.decoding import Decoding
+from posewire_server.observability.metrics import Metrics
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.intake import Intake
@@ -39,7 +40,7 @@ class _Recorder(Outbox):
             if response.HasField("failed"):
                 self.failures.append(response.failed.number)
 
-        super().__init__(write)
+        super().__init__(write, Metrics())
         self.failures: list[int] = []
         self.drops: list[int] = []
         self.reasons: list[DropReason] = []

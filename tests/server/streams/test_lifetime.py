@@ -8,6 +8,7 @@ from posewire.v1 import track_pb2
 from posewire_server.config import LimitsConfig
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import Stalled
+from posewire_server.observability.metrics import Metrics
 from posewire_server.streams.lifetime import Lifetime
 from posewire_server.streams.outbox import Outbox
 
@@ -18,7 +19,7 @@ class Watched:
     def __init__(self, **limits: float) -> None:
         self.now = 0.0
         self.server = DrainSignal(1.0)
-        self.outbox = Outbox(self._write)
+        self.outbox = Outbox(self._write, Metrics())
         defaults = {"max_stream_s": 0.0, "max_idle_s": 0.0}
         settings = LimitsConfig(**(defaults | limits))  # type: ignore[arg-type]
         self.lifetime = Lifetime(settings, self.server, self.outbox, clock=lambda: self.now)

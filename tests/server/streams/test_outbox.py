@@ -74,14 +74,14 @@ async def test_drops_ride_with_the_next_response(monkeypatch: pytest.MonkeyPatch
     ],
 )
 async def test_only_what_the_server_had_no_time_for_is_late(reason: DropReason, *, is_late: bool) -> None:
-    outbox = Outbox(Wire().write)
+    outbox = Outbox(Wire().write, Metrics())
     outbox.dropped(_id(1), reason)
     assert (outbox.late, outbox.accounts.dropped) == (is_late, 1)
 
 
 async def test_drops_go_alone_if_nothing_else_goes() -> None:
     wire = Wire()
-    outbox = Outbox(wire.write)
+    outbox = Outbox(wire.write, Metrics())
     reporting = asyncio.create_task(outbox.report_drops())
     outbox.dropped(_id(1), DropReason.SUPERSEDED)
     async with asyncio.timeout(10):
@@ -97,7 +97,7 @@ async def test_drops_go_alone_if_nothing_else_goes() -> None:
 
 async def test_a_write_that_has_begun_is_finished_before_the_next() -> None:
     wire = Wire()
-    outbox = Outbox(wire.write)
+    outbox = Outbox(wire.write, Metrics())
     wire.open.clear()
     first = asyncio.create_task(outbox.tracked(track_pb2.TrackedFrame(number=1)))
     await wire.writing.wait()
@@ -120,7 +120,7 @@ async def test_a_write_that_fails_is_told_to_its_sender_and_logged_if_that_has_g
         await call_ends.wait()
         raise RuntimeError("the call has ended")
 
-    outbox = Outbox(write)
+    outbox = Outbox(write, Metrics())
     gone, there = (asyncio.create_task(outbox.tracked(track_pb2.TrackedFrame(number=each))) for each in (1, 2))
     await began.wait()
     gone.cancel()
@@ -133,7 +133,7 @@ async def test_a_write_that_fails_is_told_to_its_sender_and_logged_if_that_has_g
 
 async def test_whoever_does_not_read_is_held_back() -> None:
     wire = Wire()
-    outbox = Outbox(wire.write)
+    outbox = Outbox(wire.write, Metrics())
     wire.open.clear()
     for number in range(999):
         outbox.dropped(_id(number), DropReason.SUPERSEDED)
@@ -149,7 +149,7 @@ async def test_whoever_does_not_read_is_held_back() -> None:
 
 async def test_whoever_leaves_one_response_unread_for_long_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire()
-    outbox = Outbox(wire.write)
+    outbox = Outbox(wire.write, Metrics())
     wire.open.clear()
     stuck = asyncio.create_task(outbox.tracked(track_pb2.TrackedFrame(number=1)))
     await wire.writing.wait()
@@ -169,6 +169,6 @@ async def test_whoever_leaves_one_response_unread_for_long_is_held_back(monkeypa
 @pytest.mark.parametrize("grace_s", [0.0, 1.5])
 async def test_the_drain_says_how_long(grace_s: float) -> None:
     wire = Wire()
-    await Outbox(wire.write).drain(grace_s, b"token")
+    await Outbox(wire.write, Metrics()).drain(grace_s, b"token")
     assert wire.sent[0].drain.grace.ToMilliseconds() == grace_s * 1000
     assert wire.sent[0].resume_token == b"token"

@@ -28,8 +28,8 @@ def _session() -> Session:
 
 def _continued(session: Session, limits: LimitsConfig = _LIMITS, **resume: Any) -> Session:
     """A session that goes on from a snapshot of another."""
-    snapshots, decoders = Snapshots(bytes(32), 60), Workers(1, "test")
-    token = snapshots.issue(snapshot_of(session), _CONFIG, COCO17)
+    snapshots, decoders = Snapshots(bytes(32), 60, COCO17), Workers(1, "test")
+    token = snapshots.issue(snapshot_of(session), _CONFIG)
     raw_size = resume.pop("raw_size", None)
     config = settings_pb2.StreamConfig(
         codec=pose_pb2.CODEC_JPEG,
@@ -39,7 +39,7 @@ def _continued(session: Session, limits: LimitsConfig = _LIMITS, **resume: Any) 
     settings = settings_from(config, _CONFIG, limits, COCO17)
     assert settings.resume is not None
     other = _session()
-    resuming = continue_session(other, settings, settings.resume, COCO17, snapshots, decoders, limits)
+    resuming = continue_session(other, settings, settings.resume, snapshots, decoders, limits)
     try:
         assert asyncio.run(resuming) == ""
     finally:
@@ -114,7 +114,7 @@ def test_a_token_stays_small_however_long_the_queue_is() -> None:
     session = Session("test", tracker, FrameClock(may_drop=True))
     snapshot = snapshot_of(session)
     assert 40 <= len(snapshot.state.queue) <= 2000 < len(tracker.state().queue)
-    assert len(Snapshots(bytes(32), 60).issue(snapshot, config, COCO17)) < 1.5e6
+    assert len(Snapshots(bytes(32), 60, COCO17).issue(snapshot, config)) < 1.5e6
     other = Tracker(config, COCO17.sigmas)
     other.restore(snapshot.state)
     people = other.update(other.unify(boxes, None, 1.0), joints)

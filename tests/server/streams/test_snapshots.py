@@ -44,9 +44,9 @@ def _tracker(frames: int) -> Tracker:
 @pytest.mark.parametrize("frames", [0, 1, 5, 15])
 def test_a_tracker_goes_on_from_its_token_as_if_nothing_had_happened(frames: int) -> None:
     original = _tracker(frames)
-    box = Snapshots(_KEY, lifetime_s=60)
-    token = box.issue(Snapshot(original.state(), (240, 320)), _CONFIG, COCO17)
-    snapshot = box.redeem(token, _CONFIG, COCO17)
+    box = Snapshots(_KEY, 60, COCO17)
+    token = box.issue(Snapshot(original.state(), (240, 320)), _CONFIG)
+    snapshot = box.redeem(token, _CONFIG)
     assert snapshot.frame_size == (240, 320)
     resumed = Tracker(_CONFIG, COCO17.sigmas)
     resumed.restore(snapshot.state)
@@ -56,14 +56,14 @@ def test_a_tracker_goes_on_from_its_token_as_if_nothing_had_happened(frames: int
 
 
 def test_the_time_of_the_last_frame_comes_along() -> None:
-    box = Snapshots(_KEY, lifetime_s=60)
-    token = box.issue(Snapshot(_tracker(2).state(), (240, 320), 12.5, 0.04), _CONFIG, COCO17)
-    snapshot = box.redeem(token, _CONFIG, COCO17)
+    box = Snapshots(_KEY, 60, COCO17)
+    token = box.issue(Snapshot(_tracker(2).state(), (240, 320), 12.5, 0.04), _CONFIG)
+    snapshot = box.redeem(token, _CONFIG)
     assert (snapshot.frame_s, snapshot.interval_s) == (12.5, 0.04)
 
 
 def _token(clock_s: float = 1000.0) -> bytes:
-    return Snapshots(_KEY, 60, lambda: clock_s).issue(Snapshot(_tracker(3).state(), None), _CONFIG, COCO17)
+    return Snapshots(_KEY, 60, COCO17, lambda: clock_s).issue(Snapshot(_tracker(3).state(), None), _CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -77,36 +77,36 @@ def _token(clock_s: float = 1000.0) -> bytes:
     ],
 )
 def test_tokens_grow_old(now_s: float, accepted: bool) -> None:
-    box = Snapshots(_KEY, 60, lambda: now_s)
+    box = Snapshots(_KEY, 60, COCO17, lambda: now_s)
     if accepted:
-        box.redeem(_token(), _CONFIG, COCO17)
+        box.redeem(_token(), _CONFIG)
     else:
         with pytest.raises(TokenRefused, match=r"accepted for 60 s \(resume_lifetime_s\)|synchronise them"):
-            box.redeem(_token(), _CONFIG, COCO17)
+            box.redeem(_token(), _CONFIG)
 
 
 def test_a_token_from_a_server_whose_clock_is_ahead_says_so() -> None:
-    ahead, box = Snapshots(_KEY, lifetime_s=60, clock=lambda: 1037.0), Snapshots(_KEY, 60, clock=lambda: 1000.0)
-    token = ahead.issue(Snapshot(_tracker(1).state(), None), _CONFIG, COCO17)
+    ahead, box = Snapshots(_KEY, 60, COCO17, clock=lambda: 1037.0), Snapshots(_KEY, 60, COCO17, clock=lambda: 1000.0)
+    token = ahead.issue(Snapshot(_tracker(1).state(), None), _CONFIG)
     with pytest.raises(TokenRefused, match=r"given 37 s from now, .* differ by more than 10 s .* synchronise them"):
-        box.redeem(token, _CONFIG, COCO17)
+        box.redeem(token, _CONFIG)
 
 
 def test_tokens_are_for_the_settings_they_were_issued_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    box = Snapshots(_KEY, 60, lambda: 1000.0)
+    box = Snapshots(_KEY, 60, COCO17, lambda: 1000.0)
     with pytest.raises(TokenRefused, match="other tracker settings"):
-        box.redeem(_token(), replace(_CONFIG, match_threshold=0.3), COCO17)
-    box.redeem(_token(), replace(_CONFIG, max_people=20), COCO17)  # for each server to say
+        box.redeem(_token(), replace(_CONFIG, match_threshold=0.3))
+    box.redeem(_token(), replace(_CONFIG, max_people=20))  # for each server to say
     with pytest.raises(TokenRefused, match="other joints"):
-        box.redeem(_token(), _CONFIG, POSETRACK15)
+        Snapshots(_KEY, 60, POSETRACK15, lambda: 1000.0).redeem(_token(), _CONFIG)
     token = _token()
     monkeypatch.setattr(snapshots, "_VERSION", 1)
     with pytest.raises(TokenRefused, match="another version"):
-        box.redeem(token, _CONFIG, COCO17)
+        box.redeem(token, _CONFIG)
     of_another_server = make_dataclass("Newer", [("camera", str, "door")], bases=(Snapshot,), frozen=True)
     newer = of_another_server(_tracker(3).state(), None)
     with pytest.raises(TokenRefused, match="another version"):
-        box.redeem(box.issue(newer, _CONFIG, COCO17), _CONFIG, COCO17)
+        box.redeem(box.issue(newer, _CONFIG), _CONFIG)
 
 
 @given(place=st.integers(0, 2000), flip=st.integers(1, 255))
@@ -114,7 +114,7 @@ def test_no_byte_can_be_changed(place: int, flip: int) -> None:
     token = bytearray(_STABLE)
     token[place % len(token)] ^= flip
     with pytest.raises(TokenRefused, match=r"not signed.* need the same --resume-key"):
-        Snapshots(_KEY, 60, lambda: 1000.0).redeem(bytes(token), _CONFIG, COCO17)
+        Snapshots(_KEY, 60, COCO17, lambda: 1000.0).redeem(bytes(token), _CONFIG)
 
 
 _STABLE = _token()
@@ -123,17 +123,17 @@ _STABLE = _token()
 @given(token=st.binary(max_size=200))
 def test_anything_else_is_refused(token: bytes) -> None:
     with pytest.raises(TokenRefused):
-        Snapshots(_KEY, 60).redeem(token, _CONFIG, COCO17)
+        Snapshots(_KEY, 60, COCO17).redeem(token, _CONFIG)
 
 
 def test_another_key_does_not_do() -> None:
     with pytest.raises(TokenRefused, match=r"not signed.* need the same --resume-key"):
-        Snapshots(bytes(32), 60, lambda: 1000.0).redeem(_token(), _CONFIG, COCO17)
+        Snapshots(bytes(32), 60, COCO17, lambda: 1000.0).redeem(_token(), _CONFIG)
 
 
 def test_a_forgotten_token_is_no_matter_of_keys() -> None:
     with pytest.raises(TokenRefused, match="empty; send the newest resume_token"):
-        Snapshots(_KEY, 60).redeem(b"", _CONFIG, COCO17)
+        Snapshots(_KEY, 60, COCO17).redeem(b"", _CONFIG)
 
 
 def test_a_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_token_of_the_most_instances_is_not_too_large() -> None:
     arrays = {field.name: getattr(state.queue, field.name) for field in fields(state.queue)}
     full = {name: np.zeros((rows, *old.shape[1:]), old.dtype) for name, old in arrays.items() if np.ndim(old)}
     snapshot = Snapshot(replace(state, queue=replace(state.queue, **full)), (2160, 3840), 1e9, 1 / 30)
-    assert 0.8 * MOST_TOKEN_BYTES < len(Snapshots(bytes(32), 60).issue(snapshot, config, NANO19)) < MOST_TOKEN_BYTES
+    assert 0.8 * MOST_TOKEN_BYTES < len(Snapshots(bytes(32), 60, NANO19).issue(snapshot, config)) < MOST_TOKEN_BYTES
 
 
 _anything = st.binary(max_size=300)

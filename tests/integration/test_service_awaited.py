@@ -81,7 +81,7 @@ async def test_a_picture_is_read_once_there_is_a_place_for_it() -> None:
 
 
 async def test_a_picture_without_a_place_is_refused_late_and_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awaited_requests, "_WITHOUT_PLACE_S", 0.0)
+    monkeypatch.setattr(call_rates, "_WITHOUT_PLACE_S", 0.0)
     for name, value in {"_BURST_S": 0.0, "_MOST_WAIT_S": 0.1}.items():
         monkeypatch.setattr(call_rates, name, value)
     limits = LimitsConfig(max_streams=1, max_pictures=1, max_queries_per_s=0.1)
@@ -90,7 +90,7 @@ async def test_a_picture_without_a_place_is_refused_late_and_is_no_failure(monke
         await _until_in_work(server, 1)
         for _ in range(5):  # more than may fail at once
             assert "limits.max_pictures" in str((await _failure(channel.stream_stream(_PICTURES)())).details())
-        monkeypatch.setattr(awaited_requests, "_WITHOUT_PLACE_S", 600.0)
+        monkeypatch.setattr(call_rates, "_WITHOUT_PLACE_S", 600.0)
         late = asyncio.create_task(_failure(channel.stream_stream(_PICTURES)()))
         await PoseTrackingServiceStub(channel).GetServerInfo(pose_tracking_service_pb2.GetServerInfoRequest())
         stopping = asyncio.create_task(server.stop())

@@ -34,9 +34,6 @@ _OURS = "/posewire."
 _PICTURE = "/EstimatePoses"
 # A picture may be large, and its connection slow.
 _PICTURE_TIMEOUT_S = 30.0
-# One that finds no place is not refused at once, since its client may send it again at once. It is no failure: a client
-# that always has more of them in progress than there are places must not be slower for it.
-_WITHOUT_PLACE_S = 0.5
 # All other single requests are a few bytes, which arrive with the call.
 _QUESTION_TIMEOUT_S = 5.0
 _MOST_QUESTIONS = 8
@@ -94,13 +91,14 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
     def _picture(self, handle: _Answer) -> _Answer:
         async def answer(_: object, context: _Context) -> Any:
             caller = current_caller.get()
-            rate = await self._rates.turn(CallKind.PICTURE, _caller(context))
+            who = _caller(context)
+            rate = await self._rates.turn(CallKind.PICTURE, who)
             with ExitStack() as place:
                 try:
                     place.enter_context(self._places.for_picture(caller))
                 except LimitReached:
                     rate.give_back()
-                    await self._places.unless_draining(asyncio.sleep(_WITHOUT_PLACE_S))
+                    await self._rates.without_place(who)
                     raise
                 try:
                     async with asyncio.timeout(_PICTURE_TIMEOUT_S):

@@ -27,6 +27,10 @@ _PROBES_PER_S = 1.0
 _PROBES_AT_ONCE = 5
 # Then a call is refused: its client should learn why it waits. Not earlier: it might call again at once.
 _MOST_WAIT_S = 5.0
+# Pictures that find no place are no failures: a client that always has more of them in progress than there are places
+# must not be slower for it. They wait longer if there are more each second than this many for each place.
+_WITHOUT_PLACE_S = 0.5
+_WITHOUT_PLACE_PER_S = 8
 
 
 class CallKind(StrEnum):
@@ -44,7 +48,7 @@ class CallRates:
     Callers are identified by token or, without tokens, by host.
 
     Args:
-        limits: `max_queries_per_s`.
+        limits: `max_queries_per_s`, and the numbers of concurrent streams and pictures.
         places: tell when the server drains, since then no call waits.
         clock: seconds; a test's own.
     """
@@ -55,6 +59,8 @@ class CallRates:
         # Those that succeed are counted meanwhile, and must not wait for each other.
         at_once = limits.max_streams + limits.max_pictures
         self._rates = RateLimits(self._per_s, clock, burst=_BURST_S * self._per_s + at_once)
+        refused_per_s = float(_WITHOUT_PLACE_PER_S * limits.max_pictures)
+        self._without_place = RateLimits(refused_per_s, clock, burst=refused_per_s)
         self._probes = RateLimits(_PROBES_PER_S, clock, burst=_PROBES_AT_ONCE)
 
     async def turn(self, kind: CallKind, who: str) -> RateLimit:
@@ -68,16 +74,31 @@ class CallRates:
             ServerDraining: it would have to wait, but the server is about to stop.
         """
         rate = self._rates.of(f"{kind} {who}")
-        waits_too_long = rate.wait_s > _MOST_WAIT_S
-        wait_s = _MOST_WAIT_S if waits_too_long else rate.reserve()
-        if wait_s > 0:
-            await self._places.unless_draining(asyncio.sleep(wait_s))
-        if waits_too_long:
+        if rate.wait_s > _MOST_WAIT_S:
+            await self._places.unless_draining(asyncio.sleep(_MOST_WAIT_S))
             raise LimitReached(
                 f"your token or host asks too often, or makes too many calls that fail: more than {self._per_s:g} a "
                 "second (limits.max_queries_per_s); ask less often, and correct the calls that fail"
             )
+        if (wait_s := rate.reserve()) > 0:
+            try:
+                await self._places.unless_draining(asyncio.sleep(wait_s))
+            except BaseException:
+                # Calls that go away meanwhile cost nothing. If they counted, the wait would become longer than the
+                # deadline of the next ones, and none would ever be answered.
+                rate.give_back()
+                raise
         return rate
+
+    async def without_place(self, who: str) -> None:
+        """Wait before a picture of `who` is refused for want of a place: its client may send it again at once.
+
+        Raises:
+            ServerDraining: the server is about to stop.
+        """
+        rate = self._without_place.of(who)
+        wait_s = _MOST_WAIT_S if rate.wait_s > _MOST_WAIT_S else max(_WITHOUT_PLACE_S, rate.reserve())
+        await self._places.unless_draining(asyncio.sleep(wait_s))
 
     async def probe(self, connection: str) -> None:
         """Like a question from the host of a connection, but a few on each connection neither wait nor count.

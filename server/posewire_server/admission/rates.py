@@ -95,6 +95,7 @@ class RateLimits:
     def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic, *, burst: float) -> None:
         self._per_s, self._clock, self._burst = per_s, clock, burst
         self._rates: dict[str, RateLimit] = {}
+        self._looked_through_at = 0
 
     def __len__(self) -> int:
         """Number of callers that are remembered."""
@@ -104,7 +105,9 @@ class RateLimits:
         """The limit of one caller."""
         rate = self._rates.get(who)
         if rate is None:
-            # Before adding one, forget those that need no state.
-            self._rates = {key: each for key, each in self._rates.items() if not each.is_rested}
+            # Before adding one, forget those that need no state; but not each time, since there may be thousands.
+            if len(self._rates) >= self._looked_through_at:
+                self._rates = {key: each for key, each in self._rates.items() if not each.is_rested}
+                self._looked_through_at = 2 * len(self._rates)
             rate = self._rates[who] = RateLimit(self._per_s, self._clock, burst=self._burst)
         return rate

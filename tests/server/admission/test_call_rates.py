@@ -63,6 +63,21 @@ async def test_who_would_wait_too_long_is_refused_after_having_waited(
     await _ask(rates, 1)
 
 
+async def test_pictures_without_a_place_wait_longer_if_there_are_very_many(
+    rates: CallRates, pauses: list[float], clock: Clock
+) -> None:
+    for _ in range(120):  # 80 a second, for 10 places
+        await rates.without_place(_HOST)
+    assert pauses == [0.5] * 120
+    for _ in range(361):
+        await rates.without_place(_HOST)
+    assert pauses[-1] == pytest.approx(5.0)
+    await rates.without_place("token:door")
+    clock.now += 10.0
+    await rates.without_place(_HOST)
+    assert pauses[-2:] == [0.5] * 2
+
+
 async def test_a_probe_does_not_wait_for_a_flood_that_comes_from_its_host(
     rates: CallRates, pauses: list[float], clock: Clock
 ) -> None:
@@ -85,12 +100,14 @@ async def test_a_call_that_waits_goes_away_at_once(rates: CallRates, drain: Drai
     rate = await rates.turn(CallKind.QUESTION, _HOST)
     for _ in range(60):
         rate.reserve()
+    waits_s = rate.wait_s
     given_up, told = (asyncio.ensure_future(rates.turn(CallKind.QUESTION, _HOST)) for _ in range(2))
     await asyncio.sleep(0)
     given_up.cancel()
     with pytest.raises(asyncio.CancelledError):
         await given_up
     assert not told.done()
+    assert rate.wait_s == pytest.approx(waits_s + 0.05)  # of the other one: what was given up does not count
     drain.set()
     with pytest.raises(ServerDraining):
         await told

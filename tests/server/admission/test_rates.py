@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posewire_server.admission.rates import RateLimit
+from posewire_server.admission.rates import RateLimit, RateLimits
 from tests.server.clock import Clock
 
 
@@ -132,3 +132,18 @@ async def test_those_who_wait_pass_in_their_order() -> None:
 
     await asyncio.gather(*(pass_as(name) for name in range(9)))
     assert order == list(range(9))
+
+
+def test_a_crowd_is_not_looked_through_for_each_new_caller() -> None:
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return 0.0
+
+    rates = RateLimits(1.0, clock, burst=5.0)
+    for caller in range(1000):
+        rates.of(str(caller)).take()
+    assert len(rates) == 1000
+    assert looks < 5 * 1000

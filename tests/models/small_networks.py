@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.pose_mobilenet import PoseMobileNet, PoseMobileNetConfig
 from posewire_models.pose_resnet import PoseResNet, PoseResNetConfig
+from posewire_models.whole_files import file_digest
 from posewire_models.yolox_detector import YoloxDetector, YoloxDetectorConfig
 
-__all__ = ["ARCHITECTURES", "small_network"]
+__all__ = ["ARCHITECTURES", "small_network", "write_small_bundle"]
 
 Network = PoseResNet | PoseMobileNet | CenterDetector | YoloxDetector | FlowNetS
 
@@ -54,6 +60,37 @@ def small_network(architecture: str, seed: int = 0) -> Network:
             for lateral in network.laterals.values():
                 nn.init.normal_(lateral.weight, std=0.1)  # type: ignore[arg-type]
     return network
+
+
+def write_small_bundle(folder: Path) -> Path:
+    """Make `folder` a bundle of small networks; its flow is no network, except between close frames."""
+    networks: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "pose": ("pose_resnet", "pose_resnet", {"depth": 18, "input_size": [64, 32]}),
+        "detector": (
+            "center_resnet",
+            "center_detector",
+            {"trunk": "resnet18", "input_size": [64, 96], "head_channels": 8},
+        ),
+    }
+    manifest: dict[str, Any] = {"name": "small", "version": 1, "description": "A test.", "joint_set": "coco17"}
+    manifest["flow"] = {"architecture": "dis"}
+    for stage, (network, architecture, settings) in networks.items():
+        path = folder / f"{stage}.safetensors"
+        save_file(small_network(network).state_dict(), path)
+        manifest[stage] = {
+            "architecture": architecture,
+            "network": {**settings, "width": 0.25, "deconv_filters": [16, 16, 16]},
+            "weights": {"file": path.name, "sha256": file_digest(path)},
+        }
+    settings = {"width": 1 / 64, "input_size": [64, 64]}
+    save_file(FlowNetS(FlowNetSConfig(width=1 / 64, input_size=(64, 64))).state_dict(), folder / "near.safetensors")
+    manifest["near_flow"] = {
+        "architecture": "flownet_s",
+        "network": settings,
+        "weights": {"file": "near.safetensors", "sha256": file_digest(folder / "near.safetensors")},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
 
 
 def _build(architecture: str) -> Network:

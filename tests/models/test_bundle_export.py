@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,47 +18,18 @@ from posewire_models.bundle_export import ExportError, export_bundle
 from posewire_models.detectors.onnx_runtime import OnnxDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import detection_network
-from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.frames import Frame
 from posewire_models.manifest import BundleError, Component, WeightsFile
 from posewire_models.onnx_export import export_detector_onnx
 from posewire_models.published.errors import NotStoredError
 from posewire_models.published.store import Store
 from posewire_models.whole_files import file_digest
-from tests.models.small_networks import small_network
+from tests.models.small_networks import write_small_bundle
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of small networks; its flow is no network, except between close frames."""
-    folder = tmp_path_factory.mktemp("bundle")
-    networks: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "pose": ("pose_resnet", "pose_resnet", {"depth": 18, "input_size": [64, 32]}),
-        "detector": (
-            "center_resnet",
-            "center_detector",
-            {"trunk": "resnet18", "input_size": [64, 96], "head_channels": 8},
-        ),
-    }
-    manifest: dict[str, Any] = {"name": "small", "version": 1, "description": "A test.", "joint_set": "coco17"}
-    manifest["flow"] = {"architecture": "dis"}
-    for stage, (network, architecture, settings) in networks.items():
-        path = folder / f"{stage}.safetensors"
-        save_file(small_network(network).state_dict(), path)
-        manifest[stage] = {
-            "architecture": architecture,
-            "network": {**settings, "width": 0.25, "deconv_filters": [16, 16, 16]},
-            "weights": {"file": path.name, "sha256": file_digest(path)},
-        }
-    settings = {"width": 1 / 64, "input_size": [64, 64]}
-    save_file(FlowNetS(FlowNetSConfig(width=1 / 64, input_size=(64, 64))).state_dict(), folder / "near.safetensors")
-    manifest["near_flow"] = {
-        "architecture": "flownet_s",
-        "network": settings,
-        "weights": {"file": "near.safetensors", "sha256": file_digest(folder / "near.safetensors")},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    return write_small_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def test_the_networks_of_a_bundle_are_written_and_compared(bundle: Path, tmp_path: Path) -> None:

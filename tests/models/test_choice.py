@@ -46,7 +46,7 @@ def test_flow_on_a_cpu(flow: str, stage: type) -> None:
             assert choice.flow == Nothing()
         case _:
             assert choice.flow == Dis("medium" if ":" in flow else "ultrafast")
-    assert isinstance(load_bundle("nano", device="cpu", detector="none", flow=flow).flow, stage)
+    assert isinstance(load_bundle("nano", device="cpu", detector="none", flow=flow, runtime="torch").flow, stage)
 
 
 def test_on_a_gpu_the_network_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,8 @@ def test_detectors(tmp_path: Path) -> None:
                 assert choice.detector == Nothing()
             case _:
                 assert choice.detector == OnnxFile(path)
-        assert isinstance(load_bundle("nano", device="cpu", detector=detector, flow="none").detector, stage)
+        loaded = load_bundle("nano", device="cpu", detector=detector, flow="none", runtime="torch")
+        assert isinstance(loaded.detector, stage)
 
 
 def test_files_are_taken_as_they_are_named() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +16,8 @@ from tests.processes.stand_in_server import serve
 __all__ = ["ServerProcess", "serving"]
 
 _START_TIMEOUT_S = 120.0
-# Servers with stand-ins are forked off a process that has imported everything and done nothing yet: each a process of
-# its own as much as any, in a tenth of a second instead of three.
+# Servers are forked off a process that has imported everything and done nothing yet: each a process of its own as much
+# as any, in a tenth of a second instead of three.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([serve.__module__])
 
@@ -38,7 +36,7 @@ class ServerProcess:
         self._flags = list(flags)
         self._stand_ins = stand_ins
         self._port = 0
-        self._process: subprocess.Popen[bytes] | ForkServerProcess | None = None
+        self._process: ForkServerProcess | None = None
         self.log = folder / "log"
 
     @property
@@ -56,13 +54,9 @@ class ServerProcess:
         port_file = self._folder / "port"
         port_file.unlink(missing_ok=True)
         flags = ["--port", str(self._port), "--port-file", str(port_file), "--log-format", "json", *self._flags]
-        if self._stand_ins:
-            self._process = _FORKS.Process(target=serve, args=(flags, self.log, dict(os.environ)), daemon=True)
-            self._process.start()
-        else:
-            command = [sys.executable, "-m", "posewire_server", *flags]
-            with self.log.open("ab") as log:
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        given = (flags, self.log, dict(os.environ), self._stand_ins)
+        self._process = _FORKS.Process(target=serve, args=given, daemon=True)
+        self._process.start()
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not port_file.exists():
             assert self.exit_status is None, self.log.read_text()
@@ -95,15 +89,11 @@ class ServerProcess:
 
     @property
     def exit_status(self) -> int | None:
-        if isinstance(self._process, subprocess.Popen):
-            return self._process.poll()
         return None if self._process is None else self._process.exitcode
 
     def wait(self) -> None:
         """Until it has ended."""
-        if isinstance(self._process, subprocess.Popen):
-            self._process.wait(60)
-        elif self._process is not None:
+        if self._process is not None:
             self._process.join(60)
         assert self.exit_status is not None, self.log.read_text()
 

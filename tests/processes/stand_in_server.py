@@ -67,21 +67,22 @@ def networks(config: object) -> Networks:
     return stand_ins.networks(pose=LeakingPose() if "POSEWIRE_TEST_LEAK" in os.environ else None)
 
 
-def run(flags: Sequence[str] | None = None) -> None:
+def run(flags: Sequence[str] | None = None, *, stand_ins: bool = True) -> None:
     """The program; `flags` in place of those of the command line."""
-    server.load_networks = networks
+    if stand_ins:
+        server.load_networks = networks
     with stand_in_gpu() if "POSEWIRE_TEST_GPU_FRAMES" in os.environ else nullcontext():
         app(flags, prog_name="stand_in_server")
 
 
-def serve(flags: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+def serve(flags: Sequence[str], log: Path, environment: Mapping[str, str], stand_ins: bool) -> None:
     """The program in a process that was forked to be it, with an environment and a log file of its own."""
     os.environ.clear()
     os.environ.update(environment)
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    run(flags)
+    run(flags, stand_ins=stand_ins)
 
 
 if __name__ == "__main__":

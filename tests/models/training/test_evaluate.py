@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, ren
 from posewire_models.training.pose_task import PoseTrainConfig
 from posewire_models.training.readers import read_coco
 from posewire_models.training.sources import SourceConfig, held_out_pictures
+from tests.models.small_networks import write_small_bundle
 from tests.models.training.figures import write_coco
 
 Floats = npt.NDArray[np.float32]
@@ -50,19 +51,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def networks_made_once() -> Iterator[None]:
-    """The stages that `main` asks for are made with the first such request, and given again with the next."""
-    load, kept = evaluate.load_bundle, dict[str, Any]()
-
-    def once(bundle: str, **how: Any) -> Any:
-        key = f"{bundle} {how}"
-        if key not in kept:
-            kept[key] = load(bundle, **how)
-        return kept[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "load_bundle", once)
-        yield
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_small_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 SOURCES = [SourceConfig(format="coco", images=Path("images"), labels=Path("labels.json"), held_out_every=2)]
@@ -112,10 +102,9 @@ def test_measuring_nothing_is_an_error(root: Path, figures: Callable[..., dict[s
         figures(*stage, [split], root)
 
 
-@pytest.mark.usefixtures("networks_made_once")
 @pytest.mark.parametrize(("flag", "row"), [("--pose-config", 0), ("--detector-config", 2)])
 def test_packaged_configs_are_found_by_name(
-    root: Path, flag: str, row: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, bundle: str, flag: str, row: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured: list[dict[str, Any]] = []
 
@@ -126,7 +115,7 @@ def test_packaged_configs_are_found_by_name(
     for name in ("pose_figures", "detector_figures", "flow_figures"):
         monkeypatch.setattr(evaluate, name, figures)
     monkeypatch.setattr(evaluate, "render_pairs", lambda *size, **settings: None)
-    main(["nano", "--data-root", str(root), "--device", "cpu", flag, "paper-coco"])
+    main([bundle, "--data-root", str(root), "--device", "cpu", "--flow", "none", flag, "paper-coco"])
     assert '"any": 1.0' in capsys.readouterr().out
     assert [source.images for source in measured[row]["whole"]] == [Path("coco/val2017")]
 
@@ -201,17 +190,18 @@ def test_the_best_threshold_leaves_false_alarms_out() -> None:
     assert best_threshold([found], [(known, known[:0])]) == (pytest.approx(0.6), 1.0)
 
 
-@pytest.mark.usefixtures("networks_made_once")
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("name", "said"),
     [
-        (["nano", "--data-root", "nope", "--device", "cpu"], "nope"),  # no labels there
-        (["nosuch", "--data-root", "nope"], "nosuch"),
+        ("", "nope"),  # no labels there
+        ("nosuch", "nosuch"),
     ],
 )
-def test_faults_of_the_input_are_one_line(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_of_the_input_are_one_line(
+    bundle: str, name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(flags)
+        main([name or bundle, "--data-root", "nope", "--device", "cpu", "--flow", "none"])
     assert ended.value.code == 1
     out, errors = capsys.readouterr()
     assert out == ""

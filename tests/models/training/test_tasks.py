@@ -31,7 +31,7 @@ held_out_limit = 64
 {more}
 [network]
 depth = 18
-width = 0.25
+width = 0.125
 input_size = [64, 64]
 deconv_filters = [32, 32, 32]
 [augment]
@@ -69,7 +69,7 @@ def _losses(run_folder: Path) -> list[float]:
 
 def test_pose_training_overfits_64_pictures(tmp_path: Path) -> None:
     write_coco(tmp_path / "data", 64)
-    trained = start(tmp_path, samples=32 * 160)
+    trained = start(tmp_path, samples=8 * 200, overrides=["loop.schedule.batch_size=8"])
     assert trained.figures["coco/pck"] >= 0.95
     assert (tmp_path / "run" / "samples.png").exists()
     weights = read_state(tmp_path / "run" / "weights.safetensors")
@@ -97,7 +97,7 @@ def test_held_out_sets_of_one_format_are_measured_each(tmp_path: Path) -> None:
 
 def test_a_trunk_must_be_that_of_the_network(tmp_path: Path) -> None:
     write_coco(tmp_path / "data", 2)
-    trunk = ResNetTrunk(18, 0.25).state_dict()
+    trunk = ResNetTrunk(18, 0.125).state_dict()
     save_weights(tmp_path / "data" / "r18.safetensors", trunk, {})
     more = 'init_trunk = "r18.safetensors"'
     start(tmp_path, samples=32, more=more)

@@ -77,7 +77,9 @@ def test_the_default_bundle() -> None:
 
 
 def test_the_detector_finds_as_many_people_as_the_limits_allow() -> None:
-    networks = load_networks(ServerConfig(device="cpu", flow="none", limits=LimitsConfig(max_people=300)))
+    networks = load_networks(
+        ServerConfig(device="cpu", flow="none", runtime="torch", limits=LimitsConfig(max_people=300))
+    )
     assert isinstance(networks.detector, LetterboxedDetector)
     assert networks.detector._settings.max_people == 300
 

@@ -55,12 +55,14 @@ def count_tracking(frames: Sequence[FrameMatch], joints: int) -> TrackingCounts:
     Each joint is tracked separately, by its own accumulator, as in poseval: where two matchings have exactly the same
     cost, as with two poses at one place, the choice between them depends on what else there is to match.
 
-    Three behaviours of poseval are kept, since published numbers include them:
+    Four behaviours of poseval are kept, since published numbers include them:
       - the last labelled frame of a sequence is left out;
       - a frame in which the truth or the prediction has no people counts one miss and one false positive per joint,
         however many people the other side has;
       - a joint that loses its match and is later matched to another identity is a switch, however long the gap is
-        (motmetrics' default).
+        (motmetrics' default);
+      - if two people of the truth were last matched to the same identity, the first of them in the file keeps it, so
+        that the order of the truth can matter (motmetrics again).
 
     Args:
         frames: labelled frames, in order.

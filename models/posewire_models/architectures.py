@@ -7,7 +7,7 @@ wraps it in a stage that decodes its output. Each network defines the rest itsel
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ __all__ = [
     "build_pose",
     "build_torchvision_network",
     "dis_workers",
+    "untrained_network",
 ]
 
 NETWORKS: dict[str, tuple[type[Any], Callable[[Any], Network]]] = {
@@ -61,6 +62,23 @@ TORCHVISION = "torchvision"
 """The architecture of torchvision's detectors, which posewire only runs; its network settings are a `name`."""
 
 
+def untrained_network(architecture: str, settings: Mapping[str, Any], where: str) -> Network:
+    """A network of `NETWORKS` with random weights.
+
+    Args:
+        architecture: its key in `NETWORKS`.
+        settings: the fields of its config.
+        where: what to call it in errors.
+
+    Raises:
+        BundleError: unknown architecture, or invalid settings.
+    """
+    if architecture not in NETWORKS:
+        raise BundleError(f"{where}: unknown architecture {architecture!r}; known: {', '.join(NETWORKS)}")
+    config_type, network_type = NETWORKS[architecture]
+    return network_type(settings_from_json(config_type, settings, f"{where}: network"))
+
+
 def build_network(component: Component, folder: Path, where: str) -> Network:
     """The component's network with its weights, whose digest is checked.
 
@@ -73,10 +91,7 @@ def build_network(component: Component, folder: Path, where: str) -> Network:
         BundleError: unknown architecture, invalid settings, or no weights named.
         WeightsError: the weight file is missing, damaged or does not fit.
     """
-    if component.architecture not in NETWORKS:
-        raise BundleError(f"{where}: unknown architecture {component.architecture!r}; known: {', '.join(NETWORKS)}")
-    config_type, network_type = NETWORKS[component.architecture]
-    network = network_type(settings_from_json(config_type, component.network, f"{where}: network"))
+    network = untrained_network(component.architecture, component.network, where)
     path = _checked_weights(component, folder, where)
     load_strict(network, read_state(path), str(path))
     return network

@@ -19,8 +19,8 @@ from posewire_models.device_transfer import to_host
 from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
 from posewire_models.inference import batches, runner
-from posewire_models.letterbox import halve, halve_planes, resize
 from posewire_models.picture_net import MOST_SIDE
+from posewire_models.resizing import halve, halve_planes, resize
 from posewire_models.specs import DIS_PRESETS
 from posewire_models.stages import FlowEstimator
 

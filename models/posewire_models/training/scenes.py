@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from posewire_models.letterbox import FILL, resize
+from posewire_models.letterbox import FILL
+from posewire_models.resizing import resize
 from posewire_models.training.people import Floats, Picture, in_sight
 from posewire_models.training.pictures import Pixels, read_rgb, shrunk
 

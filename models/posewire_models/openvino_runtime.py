@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from posewire.array_types import Float32s
 from posewire_models.network_outputs import form_of
 from posewire_models.subpixel import SubPixelConvolution
 
@@ -87,13 +87,13 @@ class OpenVinoNetwork:
         # In numpy: torch's threads would go on spinning for a while, on the cores that the network needs.
         singly = np.ascontiguousarray(images.numpy())[:, None]
         width = len(self._side_by_side)
-        found: list[list[npt.NDArray[np.float32]]] = []
+        found: list[list[Float32s]] = []
         with self._turn:
             for start in range(0, len(singly), width):
                 found += self._run(singly[start : start + width])
         return self._form([torch.from_numpy(np.concatenate(of_images)) for of_images in zip(*found, strict=True)])
 
-    def _run(self, group: npt.NDArray[np.float32]) -> list[list[npt.NDArray[np.float32]]]:
+    def _run(self, group: Float32s) -> list[list[Float32s]]:
         """The outputs for each of `n` images `(n, 1, *input_shape)`, at most as many as run in parallel."""
         requests = self._side_by_side if len(group) > 1 else [self._with_all_threads]
         running = list(zip(requests, group, strict=False))

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import cast
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional
 
+from posewire.array_types import Image
 from posewire_models.device_transfer import is_on_cpu
 
 __all__ = ["halve", "halve_planes", "resize", "resize_batch"]
@@ -39,7 +38,7 @@ def resize_batch(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return planes
 
 
-def halve(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def halve(pixels: Image, size: tuple[int, int]) -> Image:
     """A frame on the CPU, halved while it is at least twice as large as `size` (height, width) on both axes.
 
     OpenCV's means of pixels are fast only for halving.
@@ -47,7 +46,7 @@ def halve(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
     height, width = size
     while pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width:
         half = (pixels.shape[1] // 2, pixels.shape[0] // 2)
-        pixels = cast("npt.NDArray[np.uint8]", cv2.resize(pixels, half, interpolation=cv2.INTER_AREA))
+        pixels = cast("Image", cv2.resize(pixels, half, interpolation=cv2.INTER_AREA))
     return pixels
 
 

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import torch
 
+from posewire.array_types import Float32s, Image
 from posewire_models.letterbox import FILL
 from posewire_models.resizing import resize
-from posewire_models.training.people import Floats, Picture, in_sight
-from posewire_models.training.pictures import Pixels, read_rgb, shrunk
+from posewire_models.training.people import Picture, in_sight
+from posewire_models.training.pictures import read_rgb, shrunk
 
 __all__ = ["PADDING", "CanvasComposer", "CanvasConfig", "LabelledImage", "letterboxed", "load_images"]
 
@@ -35,9 +36,9 @@ class LabelledImage:
         ignored: `(m, 4)` boxes where people may or may not be.
     """
 
-    pixels: Pixels
-    boxes: Floats
-    ignored: Floats
+    pixels: Image
+    boxes: Float32s
+    ignored: Float32s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +128,8 @@ class CanvasComposer:
         return LabelledImage(canvas, np.concatenate(sure), np.concatenate(ignored))
 
     def _put(
-        self, canvas: Pixels, image: LabelledImage, place: tuple[int, int, int, int], rng: np.random.Generator
-    ) -> tuple[Floats, Floats]:
+        self, canvas: Image, image: LabelledImage, place: tuple[int, int, int, int], rng: np.random.Generator
+    ) -> tuple[Float32s, Float32s]:
         """Draw the image into the place; returns its boxes on the canvas, and the ignored ones."""
         config = self.config
         x1, y1, x2, y2 = place
@@ -151,14 +152,14 @@ class CanvasComposer:
 
 
 def _place(
-    canvas: Pixels,
+    canvas: Image,
     image: LabelledImage,
     place: tuple[int, int, int, int],
     scale: float,
     corner: tuple[float, float],
     *,
     mirrored: bool,
-) -> Floats:
+) -> Float32s:
     """Draw the scaled image with its top left at `corner`, clipped to the place; returns its unclipped boxes."""
     x1, y1, x2, y2 = place
     pixels = image.pixels
@@ -177,12 +178,12 @@ def _place(
     return _moved(image.boxes, scale, corner, image.pixels.shape[1], mirrored)
 
 
-def _moved(boxes: Floats, scale: float, corner: tuple[float, float], width: int, mirrored: bool) -> Floats:
+def _moved(boxes: Float32s, scale: float, corner: tuple[float, float], width: int, mirrored: bool) -> Float32s:
     if mirrored:
         boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
     return (boxes * scale + np.array([*corner, *corner], np.float32)).astype(np.float32)
 
 
-def _area(boxes: Floats) -> Floats:
-    area: Floats = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
+def _area(boxes: Float32s) -> Float32s:
+    area: Float32s = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
     return area

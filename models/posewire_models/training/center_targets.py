@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
+from posewire.array_types import Float32s
 from posewire_models.center_detector import CenterMaps
-from posewire_models.training.people import Floats
 
 __all__ = ["CenterTargets", "center_loss", "center_targets"]
 
@@ -47,7 +47,7 @@ class CenterTargets:
         )
 
 
-def center_targets(people: list[tuple[Floats, Floats]], size: tuple[int, int], stride: int) -> CenterTargets:
+def center_targets(people: list[tuple[Float32s, Float32s]], size: tuple[int, int], stride: int) -> CenterTargets:
     """Targets for images with these boxes and ignored boxes `(n, 4)` each, in input pixels; `size` (h, w) in cells."""
     height, width = size
     heat = np.zeros((len(people), 1, height, width), np.float32)

@@ -191,9 +191,7 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
     Raises:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
     """
-    processes = Processes.start(config.device)
-    if config.loop.threads:
-        torch.set_num_threads(config.loop.threads)
+    processes = Processes.start(config.device, config.loop.threads)
     images: list[LabelledImage] = []
     rows = []
     for source in config.sources:

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from posewire_models.architectures import NETWORKS, TORCHVISION
+from posewire_models.architectures import NETWORKS, TORCHVISION, untrained_network
 from posewire_models.detectors.torchvision_models import detection_network
-from posewire_models.manifest import Component, Manifest, find_bundle, read_manifest, settings_from_json
+from posewire_models.manifest import Component, Manifest, find_bundle, read_manifest
 from posewire_models.published.resolution import STAGES, resolve
 from posewire_models.published.store import Store
 from posewire_models.whole_files import file_digest
@@ -34,15 +34,13 @@ def random_network(component: Component, where: str) -> nn.Module:
     """A network of the component's architecture with random weights, the same in every call.
 
     Raises:
-        BundleError: a faulty config.
-        KeyError: the architecture has no network.
+        BundleError: a faulty config, or an architecture without a network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if component.architecture == TORCHVISION:
             return detection_network(str(component.network["name"]))
-        config_type, network_type = NETWORKS[component.architecture]
-        return network_type(settings_from_json(config_type, component.network, f"{where}: network"))
+        return untrained_network(component.architecture, component.network, where)
 
 
 def write_random_bundle(bundle: str, folder: Path) -> Path:

@@ -6,7 +6,7 @@ Callers begin with `bundle.load_bundle`, which returns the three stages, ready t
     detectors                  the stages: detectors,
     pose_estimator.py          pose estimators
     flow_estimators.py         and flow estimators
-    crops.py, letterbox.py     from frames to a network's input
+    crops.py, letterbox.py     from frames to a network's input; `resizing.py` is what they share
     heatmaps.py                from a pose network's output to joints
     architectures.py           lists the networks, which have a file each: `pose_resnet.py`, `flownet_s.py` ...
     trunks.py, deconv_head.py  parts of networks

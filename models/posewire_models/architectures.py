@@ -7,7 +7,7 @@ wraps it in a stage that decodes its output. Each network defines the rest itsel
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from posewire_models.detectors.torchvision_models import TorchvisionDetector, cu
 from posewire_models.detectors.yolox import yolox_person_detector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowNetFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
+from posewire_models.inference import Execution
 from posewire_models.manifest import BundleError, Component, settings_from_json
 from posewire_models.network import Network
 from posewire_models.pose_estimator import HeatmapPoseEstimator, PoseSettings
@@ -42,6 +43,7 @@ __all__ = [
     "build_pose",
     "build_torchvision_network",
     "dis_workers",
+    "untrained_network",
 ]
 
 NETWORKS: dict[str, tuple[type[Any], Callable[[Any], Network]]] = {
@@ -60,6 +62,23 @@ TORCHVISION = "torchvision"
 """The architecture of torchvision's detectors, which posewire only runs; its network settings are a `name`."""
 
 
+def untrained_network(architecture: str, settings: Mapping[str, Any], where: str) -> Network:
+    """A network of `NETWORKS` with random weights.
+
+    Args:
+        architecture: its key in `NETWORKS`.
+        settings: the fields of its config.
+        where: what to call it in errors.
+
+    Raises:
+        BundleError: unknown architecture, or invalid settings.
+    """
+    if architecture not in NETWORKS:
+        raise BundleError(f"{where}: unknown architecture {architecture!r}; known: {', '.join(NETWORKS)}")
+    config_type, network_type = NETWORKS[architecture]
+    return network_type(settings_from_json(config_type, settings, f"{where}: network"))
+
+
 def build_network(component: Component, folder: Path, where: str) -> Network:
     """The component's network with its weights, whose digest is checked.
 
@@ -72,10 +91,7 @@ def build_network(component: Component, folder: Path, where: str) -> Network:
         BundleError: unknown architecture, invalid settings, or no weights named.
         WeightsError: the weight file is missing, damaged or does not fit.
     """
-    if component.architecture not in NETWORKS:
-        raise BundleError(f"{where}: unknown architecture {component.architecture!r}; known: {', '.join(NETWORKS)}")
-    config_type, network_type = NETWORKS[component.architecture]
-    network = network_type(settings_from_json(config_type, component.network, f"{where}: network"))
+    network = untrained_network(component.architecture, component.network, where)
     path = _checked_weights(component, folder, where)
     load_strict(network, read_state(path), str(path))
     return network
@@ -89,48 +105,45 @@ def build_torchvision_network(component: Component, folder: Path) -> nn.Module:
     return network
 
 
-def build_pose(
-    component: Component, folder: Path, joints: JointSet, device: torch.device, runtime: str, precision: str
-) -> PoseEstimator:
+def build_pose(component: Component, folder: Path, joints: JointSet, execution: Execution) -> PoseEstimator:
     """The pose stage of a bundle."""
     settings = settings_from_json(PoseSettings, component.settings, "pose: settings")
     network = build_network(component, folder, "pose")
     if not isinstance(network, HeatmapNetwork):
         known = " or ".join(POSE_ARCHITECTURES)
         raise BundleError(f"pose: {component.architecture!r} is no pose network; use {known}")
-    return HeatmapPoseEstimator(network, joints, settings, device, runtime, precision)
+    return HeatmapPoseEstimator(network, joints, settings, execution.device, execution.runtime, execution.precision)
 
 
-def build_detector(
-    component: Component, folder: Path, device: torch.device, runtime: str, precision: str, people: int
-) -> Detector:
+def build_detector(component: Component, folder: Path, execution: Execution, people: int) -> Detector:
     """The detector stage of a bundle, which can report at least `people` people per frame."""
     settings = settings_from_json(DetectorSettings, component.settings, "detector: settings").with_room_for(people)
     if component.architecture == TORCHVISION:
         name, weights = _torchvision_weights(component, folder)
-        return TorchvisionDetector(name, weights, settings, device, precision)
+        return TorchvisionDetector(name, weights, settings, execution.device, execution.precision)
     network = build_network(component, folder, "detector")
     if isinstance(network, YoloxDetector):
-        return yolox_person_detector(network, settings, device, runtime, precision)
+        return yolox_person_detector(network, settings, execution.device, execution.runtime, execution.precision)
     if not isinstance(network, CenterDetector):
         raise BundleError(
             f"detector: {component.architecture!r} is no detector; use yolox, center_detector or torchvision"
         )
-    return center_heatmap_detector(network, settings, device, runtime, precision)
+    return center_heatmap_detector(network, settings, execution.device, execution.runtime, execution.precision)
 
 
-def build_flow(component: Component, folder: Path, device: torch.device, runtime: str, precision: str) -> FlowEstimator:
+def build_flow(component: Component, folder: Path, execution: Execution) -> FlowEstimator:
     """The flow stage of a bundle: `flownet_s`, or `dis`, which has only settings, no network and no weights."""
     if component.architecture == "dis":
         if component.network or component.weights:
             raise BundleError("flow: dis has neither network nor weights; preset and width are settings")
-        return DisFlow(settings_from_json(DisSettings, component.settings, "flow: settings"), dis_workers(device))
+        settings = settings_from_json(DisSettings, component.settings, "flow: settings")
+        return DisFlow(settings, dis_workers(execution.device))
     network = build_network(component, folder, "flow")
     if not isinstance(network, FlowNetS):
         raise BundleError(f"flow: {component.architecture!r} is no flow estimator; use flownet_s or dis")
     if component.settings:
         raise BundleError(f"flow: settings: unknown field {', '.join(component.settings)}; flownet_s has none")
-    return FlowNetFlow(network, device, runtime, precision)
+    return FlowNetFlow(network, execution.device, execution.runtime, execution.precision)
 
 
 def dis_workers(device: torch.device) -> int:

@@ -9,12 +9,13 @@ import torch
 
 from posewire.joints import JointSet, joint_set
 from posewire_models.architectures import build_detector, build_flow, build_pose, dis_workers
-from posewire_models.choice import ByGap, ChosenDetector, ChosenFlow, How, Part, choose_networks, weights_folder
+from posewire_models.choice import ByGap, ChosenDetector, ChosenFlow, Part, choose_networks, weights_folder
 from posewire_models.detectors.nobody import NoDetector
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowByGap, FlowNetFlow, StillFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
+from posewire_models.inference import Execution
 from posewire_models.manifest import Manifest, bundle_names, find_bundle
 from posewire_models.published.store import Store
 from posewire_models.specs import Dis, FlowNetFile, Nothing, OnnxFile, TorchvisionFile
@@ -97,45 +98,45 @@ def load_bundle(
     if flip_test is not None:
         pose = replace(pose, settings={**pose.settings, "flip_test": flip_test})
     return LoadedBundle(
-        detector=_detector(choice.detector, choice.how, people),
-        flow=_flow(choice.flow, choice.how),
-        pose=build_pose(pose, choice.pose.folder, joints, *choice.how),
+        detector=_detector(choice.detector, choice.execution, people),
+        flow=_flow(choice.flow, choice.execution),
+        pose=build_pose(pose, choice.pose.folder, joints, choice.execution),
         joint_set=joints,
         manifest=choice.manifest,
-        device=choice.how.device,
-        runtime=choice.how.runtime,
-        precision=choice.how.precision,
+        device=choice.execution.device,
+        runtime=choice.execution.runtime,
+        precision=choice.execution.precision,
         flip_test=bool(pose.settings.get("flip_test")),
     )
 
 
-def _detector(chosen: ChosenDetector, how: How, people: int) -> Detector:
+def _detector(chosen: ChosenDetector, execution: Execution, people: int) -> Detector:
     settings = DetectorSettings().with_room_for(people)
     match chosen:
         case Part(component, folder):
-            return build_detector(component, folder, *how, people)
+            return build_detector(component, folder, execution, people)
         case OnnxFile(path):
             # Imported here, so that ONNX Runtime is loaded only for ONNX models.
             from posewire_models.detectors.onnx_runtime import OnnxDetector
 
-            return OnnxDetector(path, settings, how.device)
+            return OnnxDetector(path, settings, execution.device)
         case TorchvisionFile(name, weights):
-            return TorchvisionDetector(name, weights, settings, how.device, how.precision)
+            return TorchvisionDetector(name, weights, settings, execution.device, execution.precision)
         case Nothing():
             return NoDetector()
 
 
-def _flow(chosen: ChosenFlow, how: How) -> FlowEstimator:
+def _flow(chosen: ChosenFlow, execution: Execution) -> FlowEstimator:
     match chosen:
         case Part(component, folder):
-            return build_flow(component, folder, *how)
+            return build_flow(component, folder, execution)
         case ByGap(near, far):
-            return FlowByGap(_flow(near, how), _flow(far, how))
+            return FlowByGap(_flow(near, execution), _flow(far, execution))
         case Dis(preset):
-            return DisFlow(DisSettings(preset=preset), dis_workers(how.device))
+            return DisFlow(DisSettings(preset=preset), dis_workers(execution.device))
         case FlowNetFile(weights):
             network = FlowNetS(FlowNetSConfig())
             load_strict(network, read_state(weights), str(weights))
-            return FlowNetFlow(network, *how)
+            return FlowNetFlow(network, execution.device, execution.runtime, execution.precision)
         case Nothing():
             return StillFlow()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import nn
 from torchvision.ops import box_iou
 
+from posewire.array_types import Float32s
 from posewire_models.architectures import TORCHVISION, build_network, build_torchvision_network
 from posewire_models.bundle import find_bundle, weights_folder
 from posewire_models.manifest import Component, Manifest, read_manifest
@@ -28,7 +28,7 @@ _DETECTOR_SIZE = (720, 1280)
 _TOLERANCE = 1e-3
 _ERRORS_ONLY = 3
 
-Arrays = list[npt.NDArray[np.float32]]
+Arrays = list[Float32s]
 
 
 class ExportError(ValueError):

@@ -8,12 +8,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from posewire_models.detectors.torchvision_models import default_weights
-from posewire_models.inference import select_device, select_runtime
+from posewire_models.inference import Execution, select_device, select_runtime
 from posewire_models.manifest import BundleError, Component, Manifest, find_bundle, read_manifest
 from posewire_models.precision import precision_name, select_precision
 from posewire_models.published.resolution import resolve
@@ -34,7 +32,7 @@ from posewire_models.specs import (
     parse_flow_spec,
 )
 
-__all__ = ["ByGap", "Choice", "ChosenDetector", "ChosenFlow", "How", "Part", "choose_networks", "weights_folder"]
+__all__ = ["ByGap", "Choice", "ChosenDetector", "ChosenFlow", "Part", "choose_networks", "weights_folder"]
 
 
 @dataclass(frozen=True)
@@ -62,20 +60,6 @@ ChosenDetector = Part | OnnxFile | TorchvisionFile | Nothing
 ChosenFlow = Part | ByGap | Dis | FlowNetFile | Nothing
 
 
-class How(NamedTuple):
-    """How networks run, with nothing left to `auto`.
-
-    Attributes:
-        device: where they run.
-        runtime: `torch`, `openvino` or `cuda-graphs`.
-        precision: `float32`, `float16` or `bfloat16`.
-    """
-
-    device: torch.device
-    runtime: str
-    precision: str
-
-
 @dataclass(frozen=True)
 class Choice:
     """The networks of the three stages, with nothing left to `auto`; nothing is loaded.
@@ -83,14 +67,14 @@ class Choice:
     Attributes:
         manifest: of the bundle, with the published weights that replace its own.
         detector, flow, pose: what runs.
-        how: how it runs.
+        execution: how it runs.
     """
 
     manifest: Manifest
     detector: ChosenDetector
     flow: ChosenFlow
     pose: Part
-    how: How
+    execution: Execution
 
 
 def choose_networks(
@@ -114,7 +98,9 @@ def choose_networks(
     folder = find_bundle(name_or_path)
     where = select_device(device)
     detector_spec, flow_spec = parse_detector_spec(detector), parse_flow_spec(flow)
-    how = How(where, select_runtime(runtime, where, precision), precision_name(select_precision(precision, where)))
+    execution = Execution(
+        where, select_runtime(runtime, where, precision), precision_name(select_precision(precision, where))
+    )
     store = store or Store()
     manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, store, str(name_or_path))
 
@@ -146,7 +132,7 @@ def choose_networks(
         case Dis() | FlowNetFile() | Nothing():
             chosen_flow = flow_spec
 
-    return Choice(manifest, chosen_detector, chosen_flow, part(manifest.pose), how)
+    return Choice(manifest, chosen_detector, chosen_flow, part(manifest.pose), execution)
 
 
 def weights_folder(component: Component, folder: Path, store: Store | None = None) -> Path:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from posewire_models.device_transfer import is_on_cpu, to_device
-from posewire_models.letterbox import halve, halve_planes
+from posewire_models.resizing import halve, halve_planes
 
 __all__ = [
     "BOX_SCALE",
@@ -197,7 +197,7 @@ def _gather(frames: Sequence[Tensor], owners: Tensor, to_frame: Tensor, input_si
             part = rows[row + at_x] * (weight_x * weight_y).unsqueeze(3)  # (n, h, w, 3)
             crops = part if crops is None else crops.add_(part)
     assert crops is not None
-    # As OpenCV does, see `posewire_models.letterbox`.
+    # As OpenCV does, see `posewire_models.resizing`.
     return crops.round_().permute(0, 3, 1, 2)
 
 

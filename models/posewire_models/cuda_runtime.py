@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posewire_models.network_outputs import map_tensors, rebuilt, tensors_of
+from posewire_models.network_outputs import form_of, map_tensors, tensors_of
 
 __all__ = ["GraphedNetwork", "Recorded", "in_parts", "record_graph"]
 
@@ -145,4 +145,4 @@ def in_parts(compute: Callable[[Tensor], Any], images: Tensor, most: int) -> Any
     if len(images) <= most:
         return compute(images)
     parts = [compute(part) for part in torch.split(images, most)]
-    return rebuilt(parts[0], [torch.cat(each) for each in zip(*map(tensors_of, parts), strict=True)])
+    return form_of(parts[0])([torch.cat(each) for each in zip(*map(tensors_of, parts), strict=True)])

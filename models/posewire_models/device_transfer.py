@@ -11,9 +11,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from posewire.array_types import Image
 
 __all__ = ["Uploaded", "is_on_cpu", "own_stream", "to_device", "to_host", "upload"]
 
@@ -41,7 +42,7 @@ class Uploaded:
         return self.tensor
 
 
-def upload(pixels: npt.NDArray[np.uint8], device: torch.device) -> Uploaded:
+def upload(pixels: Image, device: torch.device) -> Uploaded:
     """Start copying a frame to a CUDA device, on a stream used only for copies; the caller does not wait for it.
 
     The copy is made from page-locked memory, without which it would not overlap with other work. That memory comes from

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from posewire.array_types import Float32s, Image
 from posewire_models.device_transfer import to_host
 from posewire_models.flownet_s import FLOW_SCALE, FlowNetS, pair_input
 from posewire_models.frames import FlowField, Frame
 from posewire_models.inference import batches, runner
-from posewire_models.letterbox import halve, halve_planes, resize
 from posewire_models.picture_net import MOST_SIDE
+from posewire_models.resizing import halve, halve_planes, resize
 from posewire_models.specs import DIS_PRESETS
 from posewire_models.stages import FlowEstimator
 
@@ -119,14 +120,14 @@ class DisFlow:
             for grid, (frame, _) in zip(run(self._displacements, greys), pairs, strict=True)
         ]
 
-    def _displacements(self, pair: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    def _displacements(self, pair: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]) -> Float32s:
         if not hasattr(self._of_thread, "dis"):
             self._of_thread.dis = cv2.DISOpticalFlow.create(_preset_number(self._settings.preset))
         # No output array, which OpenCV's type stubs demand: it would be taken as an initial estimate.
-        return cast("npt.NDArray[np.float32]", self._of_thread.dis.calc(*pair, None))
+        return cast("Float32s", self._of_thread.dis.calc(*pair, None))
 
     @staticmethod
-    def _in_frame_pixels(grid: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    def _in_frame_pixels(grid: Float32s, size: tuple[int, int]) -> Float32s:
         rows, columns, _ = grid.shape
         return grid * np.array((size[1] / columns, size[0] / rows), np.float32)
 
@@ -163,14 +164,14 @@ def _preset_number(preset: str) -> int:
     return cast("int", getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
 
 
-def _reduced(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _reduced(pixels: Image, size: tuple[int, int]) -> Image:
     """A frame reduced to `size` (height, width): halved while possible, the rest bilinearly.
 
     The flow is as exact as with `INTER_AREA`, which takes longer than DIS unless it halves.
     """
     height, width = size
     halved = halve(pixels, size)
-    return cast("npt.NDArray[np.uint8]", cv2.resize(halved, (width, height), interpolation=cv2.INTER_LINEAR))
+    return cast("Image", cv2.resize(halved, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _reduced_greys(frames: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[npt.NDArray[np.uint8]]:

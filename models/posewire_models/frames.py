@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from posewire.array_types import Float32s, Image
 from posewire_models.device_transfer import Uploaded, to_host, upload
 
 __all__ = ["Detections", "FlowField", "Frame"]
 
-FloatArray = npt.NDArray[np.float32]
 T = TypeVar("T")
 
 
@@ -35,20 +34,20 @@ class Frame:
         ValueError: `pixels` has another type or shape.
     """
 
-    def __init__(self, pixels: npt.NDArray[np.uint8] | Tensor, taken_s: float | None = None) -> None:
+    def __init__(self, pixels: Image | Tensor, taken_s: float | None = None) -> None:
         on_device = isinstance(pixels, Tensor)
         if pixels.dtype not in (np.uint8, torch.uint8) or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise ValueError(f"a frame is uint8 (height, width, 3) RGB; got {pixels.dtype} {tuple(pixels.shape)}")
         self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
         """(height, width)."""
         self.taken_s = taken_s
-        self._pixels = None if on_device else cast("npt.NDArray[np.uint8]", pixels)
+        self._pixels = None if on_device else cast("Image", pixels)
         self._uploads = {pixels.device: Uploaded(pixels)} if isinstance(pixels, Tensor) else {}
         self._turn = threading.Lock()
         self._derived: dict[Hashable, Any] = {}
 
     @property
-    def pixels(self) -> npt.NDArray[np.uint8]:
+    def pixels(self) -> Image:
         """uint8 `(h, w, 3)` RGB; for a frame that was decoded on a device, they are fetched at the first call."""
         with self._turn:
             if self._pixels is None:
@@ -80,7 +79,7 @@ class Frame:
         if device.type == "cuda":
             with self._turn:
                 if device not in self._uploads:
-                    self._uploads[device] = upload(cast("npt.NDArray[np.uint8]", self._pixels), device)
+                    self._uploads[device] = upload(cast("Image", self._pixels), device)
 
     def derived(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` returned at the first call with `key`, such as a resized copy that the next flow field needs too.
@@ -105,8 +104,8 @@ class Detections:
         scores: `(n,)` float32 in 0..1.
     """
 
-    boxes: FloatArray
-    scores: FloatArray
+    boxes: Float32s
+    scores: Float32s
 
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.scores.shape != self.boxes.shape[:1]:
@@ -136,7 +135,7 @@ class FlowField:
         ValueError: the grid has another shape, or values that are not finite.
     """
 
-    grid: FloatArray
+    grid: Float32s
     frame_size: tuple[int, int]
 
     def __post_init__(self) -> None:
@@ -145,7 +144,7 @@ class FlowField:
         if not np.isfinite(self.grid).all():
             raise ValueError("the flow grid holds values that are not finite")
 
-    def at(self, points: FloatArray) -> FloatArray:
+    def at(self, points: Float32s) -> Float32s:
         """Displacements `(m, 2)` of points `(m, 2)`, sampled bilinearly; points outside get the value at the border.
 
         Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from posewire_models.specs import DEVICE, RUNTIMES
 __all__ = [
     "BATCH_SIZES",
     "MAX_BATCH",
+    "Execution",
     "batches",
     "is_lost",
     "pad_batch",
@@ -39,6 +41,21 @@ MAX_BATCH = 32
 """Largest number of items that go through a network at once."""
 BATCH_SIZES = (1, 2, 4, 8, 16, MAX_BATCH)
 """Sizes to which batches are padded on an accelerator."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How networks run, with nothing left to `auto`.
+
+    Attributes:
+        device: where they run.
+        runtime: `torch`, `openvino` or `cuda-graphs`.
+        precision: `float32`, `float16` or `bfloat16`.
+    """
+
+    device: torch.device
+    runtime: str
+    precision: str
 
 
 def select_device(name: str) -> torch.device:

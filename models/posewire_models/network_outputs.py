@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["map_tensors", "rebuilt", "tensors_of"]
+__all__ = ["form_of", "map_tensors", "tensors_of"]
 
 
 def tensors_of(outputs: Any) -> list[Tensor]:
@@ -15,14 +16,14 @@ def tensors_of(outputs: Any) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-def rebuilt(example: Any, tensors: Sequence[Tensor]) -> Any:
-    """`tensors` in the form of the outputs `example`."""
-    if isinstance(example, Tensor):
-        return tensors[0]
-    make: Callable[[Sequence[Tensor]], Any] = getattr(type(example), "_make", type(example))
-    return make(tensors)
+def form_of(outputs: Any) -> Callable[[Sequence[Tensor]], Any]:
+    """What puts tensors into the form of `outputs`, without keeping those in `outputs` alive."""
+    if isinstance(outputs, Tensor):
+        return itemgetter(0)
+    form: Callable[[Sequence[Tensor]], Any] = getattr(type(outputs), "_make", type(outputs))
+    return form
 
 
 def map_tensors(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """`outputs` with `change` applied to each tensor."""
-    return rebuilt(outputs, [change(output) for output in tensors_of(outputs)])
+    return form_of(outputs)([change(output) for output in tensors_of(outputs)])

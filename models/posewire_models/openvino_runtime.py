@@ -7,15 +7,15 @@ import importlib.util
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from posewire_models.network_outputs import rebuilt
+from posewire.array_types import Float32s
+from posewire_models.network_outputs import form_of
 from posewire_models.subpixel import SubPixelConvolution
 
 __all__ = ["OPENVINO_PRECISIONS", "OpenVinoNetwork", "openvino_is_installed"]
@@ -61,7 +61,7 @@ class OpenVinoNetwork:
             whole = _Whole(network.to(memory_format=torch.contiguous_format)).eval()
             traced = torch.jit.trace(whole, example, check_trace=False)  # type: ignore[no-untyped-call]
             model = openvino.convert_model(torch.jit.freeze(traced), example_input=example)
-        self._wrapped = whole.wrapped
+        self._form = whole.form
         model.reshape([1, *input_shape])  # a static shape saves a tenth of the time
         threads = torch.get_num_threads()
         side_by_side = min(threads, _MOST_SIDE_BY_SIDE)
@@ -87,13 +87,13 @@ class OpenVinoNetwork:
         # In numpy: torch's threads would go on spinning for a while, on the cores that the network needs.
         singly = np.ascontiguousarray(images.numpy())[:, None]
         width = len(self._side_by_side)
-        found: list[list[npt.NDArray[np.float32]]] = []
+        found: list[list[Float32s]] = []
         with self._turn:
             for start in range(0, len(singly), width):
                 found += self._run(singly[start : start + width])
-        return self._wrapped([torch.from_numpy(np.concatenate(of_images)) for of_images in zip(*found, strict=True)])
+        return self._form([torch.from_numpy(np.concatenate(of_images)) for of_images in zip(*found, strict=True)])
 
-    def _run(self, group: npt.NDArray[np.float32]) -> list[list[npt.NDArray[np.float32]]]:
+    def _run(self, group: Float32s) -> list[list[Float32s]]:
         """The outputs for each of `n` images `(n, 1, *input_shape)`, at most as many as run in parallel."""
         requests = self._side_by_side if len(group) > 1 else [self._with_all_threads]
         running = list(zip(requests, group, strict=False))
@@ -122,13 +122,13 @@ class _Whole(nn.Module):
         super().__init__()
         network.requires_grad_(False)  # weights are traced as constants
         self._run: Callable[[Tensor], Any] = network.forward  # a method is not registered as a submodule
-        self.wrapped: Callable[[list[Tensor]], Any]
-        """From a list of tensors to what the network returned when it was traced."""
+        self.form: Callable[[Sequence[Tensor]], Any]
+        """See `form_of`; of what the network returned when it was traced."""
 
     def forward(self, images: Tensor) -> Any:
         """The network's outputs."""
         outputs = self._run(images)
-        self.wrapped = functools.partial(rebuilt, outputs)
+        self.form = form_of(outputs)
         return outputs
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from posewire.array_types import Float32s
 from posewire.joints import JointSet
 from posewire_models.crops import BOX_SCALE, check_box_scale, crop_to_frame, normalise, sample_crops
 from posewire_models.deconv_head import HeatmapNetwork
@@ -82,9 +82,7 @@ class HeatmapPoseEstimator:
         self._find = runner(network, network.input_shape, device, runtime, precision, self._joints_of)
 
     @torch.inference_mode()
-    def __call__(
-        self, frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]
-    ) -> list[npt.NDArray[np.float32]]:
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Float32s]) -> list[Float32s]:
         """Joints of the people in `boxes`, see `PoseEstimator`.
 
         Raises:
@@ -117,7 +115,7 @@ class HeatmapPoseEstimator:
         return decode_heatmaps(heatmaps, self._settings.decoding)
 
 
-def _checked_counts(frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]) -> list[int]:
+def _checked_counts(frames: Sequence[Frame], boxes: Sequence[Float32s]) -> list[int]:
     if len(frames) != len(boxes):
         raise ValueError(f"{len(frames)} frames but boxes for {len(boxes)}; give one array of boxes per frame")
     for of_frame in boxes:

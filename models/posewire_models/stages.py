@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from posewire.array_types import Float32s
 from posewire_models.frames import Detections, FlowField, Frame
 
 __all__ = ["Detector", "FlowEstimator", "PoseEstimator"]
@@ -36,8 +34,6 @@ class FlowEstimator(Protocol):
 class PoseEstimator(Protocol):
     """Finds the joints of people in given boxes."""
 
-    def __call__(
-        self, frames: Sequence[Frame], boxes: Sequence[npt.NDArray[np.float32]]
-    ) -> list[npt.NDArray[np.float32]]:
+    def __call__(self, frames: Sequence[Frame], boxes: Sequence[Float32s]) -> list[Float32s]:
         """Joints `(n, k, 3)`, x, y in frame pixels and score in 0..1, for the `(n, 4)` xyxy boxes of each frame."""
         ...

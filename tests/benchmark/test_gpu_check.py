@@ -16,7 +16,7 @@ from posewire_benchmark.gpu_check import sections
 from posewire_benchmark.gpu_check.__main__ import app
 from posewire_benchmark.gpu_check.agreement import Agreement, Floats, disagreements
 from posewire_benchmark.gpu_check.sections import SECTIONS, Bench, run_sections
-from posewire_models import crops, letterbox
+from posewire_models import crops, resizing
 from posewire_models.bundle import LoadedBundle, load_bundle
 
 
@@ -90,7 +90,7 @@ class _CutAsOnAGpu:
 
     def _in_that_way(self, stage: Any, *given: Any) -> Any:
         with pytest.MonkeyPatch.context() as patched:
-            for module in (crops, letterbox):
+            for module in (crops, resizing):
                 patched.setattr(module, "is_on_cpu", lambda _: False)
             return stage(*given)
 

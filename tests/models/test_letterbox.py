@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from posewire_models.letterbox import _halved, letterbox, resize
+from posewire_models.letterbox import letterbox
+from posewire_models.resizing import _halved, resize
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_accelerators_resize_as_the_cpu_does(size: tuple[int, int], monkeypatch:
     """The CPU's kernel for bytes rounds, and so do the others. Planes in memory or not makes no difference."""
     frame = torch.randint(0, 256, (90, 160, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     on_cpu = resize(frame, size), letterbox([frame], size)[0]
-    monkeypatch.setattr("posewire_models.letterbox.is_on_cpu", lambda _: False)
+    monkeypatch.setattr("posewire_models.resizing.is_on_cpu", lambda _: False)
     for layout in (frame, frame.permute(2, 0, 1).contiguous().permute(1, 2, 0)):
         elsewhere = resize(layout, size), letterbox([layout], size)[0]
         torch.testing.assert_close(elsewhere, on_cpu, rtol=0, atol=1)

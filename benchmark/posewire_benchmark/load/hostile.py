@@ -79,17 +79,23 @@ class _Hostile:
 
     async def attack(self, kind: HostileKind) -> None:
         """Attack again and again until `over`."""
+        attack = {
+            HostileKind.GARBAGE: self._garbage,
+            HostileKind.FLOOD: self._flood,
+            HostileKind.STALL: self._stall,
+            HostileKind.RECONNECT: self._reconnect,
+        }[kind]
         while not self.over:  # cancellation may look like an error of the call
             try:
-                await getattr(self, kind.value)()
+                await attack()
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await asyncio.sleep(_PAUSE_S)  # the server has ended the stream; try again
 
-    async def garbage(self) -> None:
+    async def _garbage(self) -> None:
         """Send noise."""
         await self._send_and_read(_noise, pose_pb2.CODEC_JPEG)
 
-    async def flood(self) -> None:
+    async def _flood(self) -> None:
         """Send valid pictures."""
         frames = self._footage.frames
         await self._send_and_read(
@@ -97,17 +103,17 @@ class _Hostile:
             self._footage.codec.on_the_wire,
         )
 
-    async def stall(self) -> None:
+    async def _stall(self) -> None:
         """Open streams and never read."""
-        await asyncio.gather(*(self._stall() for _ in range(_STALLED_STREAMS)))
+        await asyncio.gather(*(self._stalled_stream() for _ in range(_STALLED_STREAMS)))
 
-    async def reconnect(self) -> None:
+    async def _reconnect(self) -> None:
         """Open a stream and cancel it."""
         call = await self._open(pose_pb2.CODEC_JPEG)
         call.cancel()
         self._count()
 
-    async def _stall(self) -> None:
+    async def _stalled_stream(self) -> None:
         call = await self._open(pose_pb2.CODEC_JPEG)
         try:
             for number in itertools.count():

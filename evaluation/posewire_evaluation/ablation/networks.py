@@ -108,9 +108,9 @@ class BundleNetworks:
             OSError: a weight file cannot be read.
         """
         choice = choose_networks(self.bundle, device=self.device, detector=self.detector, flow=self.flow)
-        how = {**choice.how._asdict(), "device": choice.how.device.type}
+        execution = asdict(choice.execution) | {"device": choice.execution.device.type}
         stages = {"detector": choice.detector, "flow": choice.flow, "pose": choice.pose}
-        return {stage: _identity(chosen, how) for stage, chosen in stages.items()}
+        return {stage: _identity(chosen, execution) for stage, chosen in stages.items()}
 
     def load(self) -> Stages:
         """Load the networks; raises what `load_bundle` raises."""
@@ -134,14 +134,14 @@ def with_unique_names(choices: Sequence[BundleNetworks]) -> list[BundleNetworks]
     return named
 
 
-def _identity(chosen: ChosenDetector | ChosenFlow, how: dict[str, Any]) -> dict[str, Any]:
+def _identity(chosen: ChosenDetector | ChosenFlow, execution: dict[str, Any]) -> dict[str, Any]:
     # Some keys carry no information. They are kept so that existing caches stay valid (except for `none`, which costs
     # nothing to compute).
     match chosen:
         case Part(component):
-            return asdict(component) | how
+            return asdict(component) | execution
         case ByGap(near, far):
-            return {"far": _identity(far, how), "near": asdict(near.component), "from_s": FAR_S}
+            return {"far": _identity(far, execution), "near": asdict(near.component), "from_s": FAR_S}
         case OnnxFile(path):
             named: dict[str, Any] = {"kind": "onnx", "path": _content(path), "name": ""}
         case TorchvisionFile(name, path):
@@ -152,7 +152,7 @@ def _identity(chosen: ChosenDetector | ChosenFlow, how: dict[str, Any]) -> dict[
             named = {"kind": "dis", "path": None, "preset": preset, "name": ""}
         case Nothing():
             named = {"kind": "none"}
-    return named | how | asdict(DetectorSettings())
+    return named | execution | asdict(DetectorSettings())
 
 
 def _content(path: Path) -> str:

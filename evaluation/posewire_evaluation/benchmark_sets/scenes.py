@@ -160,15 +160,17 @@ def _estimators() -> dict[FlowKind, FlowEstimator]:
 
     from posewire_models.architectures import build_flow
     from posewire_models.flow_estimators import DisFlow, DisSettings
+    from posewire_models.inference import Execution
     from posewire_models.manifest import find_bundle, read_manifest
 
     folder = find_bundle(_BUNDLE)
     network = read_manifest(folder).flow
     assert network is not None
     # Run by PyTorch: a faster runtime rounds differently, so results would differ between machines.
+    execution = Execution(torch.device("cpu"), "torch", "float32")
     return {
         FlowKind.DIS: DisFlow(DisSettings(width=_DIS_WIDTH)),
-        FlowKind.NETWORK: build_flow(network, folder, torch.device("cpu"), "torch", "float32"),
+        FlowKind.NETWORK: build_flow(network, folder, execution),
     }
 
 

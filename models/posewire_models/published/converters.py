@@ -18,11 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from posewire_models.architectures import NETWORKS
+from posewire_models.architectures import TORCHVISION, untrained_network
 from posewire_models.detectors.torchvision_models import current_names, detection_network
 from posewire_models.published.catalogue import PublishedFile, catalogue, published_file
 from posewire_models.published.errors import UnknownCheckpointError
-from posewire_models.typed_json import from_json
 from posewire_models.weights import WeightsError, check_state, not_finite
 
 __all__ = ["CONVERTERS", "convert_state", "network_of", "recognise"]
@@ -67,10 +66,9 @@ def _apart(state: State) -> dict[str, Tensor]:
 
 def network_of(file: PublishedFile) -> nn.Module:
     """The network that `file`'s weights fit, with random weights."""
-    if file.architecture == "torchvision":
+    if file.architecture == TORCHVISION:
         return detection_network(file.network["name"])
-    config_type, network_type = NETWORKS[file.architecture]
-    return network_type(from_json(config_type, file.network, f"{file.name}: network"))
+    return untrained_network(file.architecture, file.network, file.name)
 
 
 def recognise(path: Path, state: State) -> PublishedFile:

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 
 from posewire.os_errors import reason_of
 from posewire_models.one_line import in_one_line
-from posewire_models.published.answers import Part, part_of, version_of, whole_of
 from posewire_models.published.errors import DownloadError
+from posewire_models.published.http_headers import ByteRange, part_of, version_of, whole_of
 from posewire_models.whole_files import file_digest
 
 __all__ = ["FetchSettings", "Progress", "check_address", "discard", "fetch"]
@@ -233,7 +233,7 @@ class _Download:
             return _InterruptedError(f"the server answers {error.code} {in_one_line(error.reason)}")
         return DownloadError(f"the server refuses {self.address}: {error.code} {in_one_line(error.reason)}")
 
-    def _receive(self, response: Any, part: Part) -> bool:
+    def _receive(self, response: Any, part: ByteRange) -> bool:
         """Append the body, which is `part`, to the partial file; returns whether the file is complete."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise DownloadError(f"{self.address} is sent compressed, though no compression was requested")

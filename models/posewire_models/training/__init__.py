@@ -13,9 +13,9 @@ The modules in the order of a run:
 
     command, config                              the config, which names data sets
     sources, readers                             data sets to `people.Picture`s
-    patches, scenes, textures                    pictures in memory: for the pose net, the detector, the flow net
+    patches, canvases, textures                  pictures in memory: for the pose net, the detector, the flow net
     drawn_people, synthetic_scenes, flow_scenes  likewise: drawn pictures, whose labels are exact
-    pose_augment, scenes, flow_pairs             likewise: inputs of a step; `colour` changes them for all three
+    pose_augment, canvases, flow_pairs           likewise: inputs of a step; `colour` changes them for all three
     losses, center_targets, yolox_loss           losses of pose and flow, and of the two kinds of detectors
     pose_task, detector_task, flow_task          all of that, put together for one of them
     loop, schedule, averaging                    the loop, which trains any of them

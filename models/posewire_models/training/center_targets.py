@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
+from posewire.array_types import Float32s
 from posewire_models.center_detector import CenterMaps
-from posewire_models.training.people import Floats
 
 __all__ = ["CenterTargets", "center_loss", "center_targets"]
 
@@ -30,34 +30,34 @@ class CenterTargets:
 
     Attributes:
         heat: `(b, 1, h, w)` Gaussians of height 1 at the centres.
-        asked: `(b, 1, h, w)` 0 where it is unknown whether there is a person, 1 elsewhere.
+        valid: `(b, 1, h, w)` 0 where it is unknown whether there is a person, 1 elsewhere.
         boxes: `(b, 4, h, w)` x1, y1, x2, y2, in cells, of the person that a cell should predict.
         weights: `(b, h, w)` weight of the cell's box in the loss.
     """
 
     heat: Tensor
-    asked: Tensor
+    valid: Tensor
     boxes: Tensor
     weights: Tensor
 
     def to(self, device: torch.device) -> CenterTargets:
         """The same on `device`."""
         return CenterTargets(
-            self.heat.to(device), self.asked.to(device), self.boxes.to(device), self.weights.to(device)
+            self.heat.to(device), self.valid.to(device), self.boxes.to(device), self.weights.to(device)
         )
 
 
-def center_targets(people: list[tuple[Floats, Floats]], size: tuple[int, int], stride: int) -> CenterTargets:
+def center_targets(people: list[tuple[Float32s, Float32s]], size: tuple[int, int], stride: int) -> CenterTargets:
     """Targets for images with these boxes and ignored boxes `(n, 4)` each, in input pixels; `size` (h, w) in cells."""
     height, width = size
     heat = np.zeros((len(people), 1, height, width), np.float32)
-    asked = np.ones_like(heat)
+    valid = np.ones_like(heat)
     boxes = np.zeros((len(people), 4, height, width), np.float32)
     weights = np.zeros((len(people), height, width), np.float32)
     ys, xs = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
     for image, (known, ignored) in enumerate(people):
         for x1, y1, x2, y2 in ignored / stride:
-            asked[image, 0, max(int(y1), 0) : int(np.ceil(y2)), max(int(x1), 0) : int(np.ceil(x2))] = 0
+            valid[image, 0, max(int(y1), 0) : int(np.ceil(y2)), max(int(x1), 0) : int(np.ceil(x2))] = 0
         cells = known / stride
         order = np.argsort(-(cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1]))
         for box in cells[order]:  # the smallest last: larger people have enough cells anyway
@@ -68,8 +68,8 @@ def center_targets(people: list[tuple[Floats, Floats]], size: tuple[int, int], s
             near = gaussian > 0.4
             boxes[image][:, near] = box[:, None]
             weights[image][near] = gaussian[near]
-            asked[image, 0][near] = 1
-    return CenterTargets(*(torch.from_numpy(part) for part in (heat, asked, boxes, weights)))
+            valid[image, 0][near] = 1
+    return CenterTargets(*(torch.from_numpy(part) for part in (heat, valid, boxes, weights)))
 
 
 def center_loss(maps: CenterMaps, targets: CenterTargets) -> Tensor:
@@ -79,7 +79,7 @@ def center_loss(maps: CenterMaps, targets: CenterTargets) -> Tensor:
     p = hm.sigmoid().clamp(1e-4, 1 - 1e-4)
     centers = targets.heat == 1
     positive = (1 - p).square() * p.log() * centers
-    negative = (1 - targets.heat).pow(4) * p.square() * (1 - p).log() * (~centers) * targets.asked
+    negative = (1 - targets.heat).pow(4) * p.square() * (1 - p).log() * (~centers) * targets.valid
     heat_loss = -(positive + negative).sum() / centers.sum().clamp(min=1)
 
     cell = torch.stack(

@@ -8,17 +8,17 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from posewire.array_types import Float32s
 from posewire_models.center_detector import CenterDetector, CenterMaps, decode_centers
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import decode_logits, nms
 from posewire_models.training.center_targets import CenterTargets, center_loss, center_targets
-from posewire_models.training.people import Floats
 from posewire_models.training.yolox_loss import YoloxTargets, yolox_loss
 from posewire_models.yolox_detector import YoloxDetector
 
 __all__ = ["DETECTOR_KINDS", "DetectorKind", "DetectorTargets"]
 
-People = Sequence[tuple[Floats, Floats]]
+People = Sequence[tuple[Float32s, Float32s]]
 """For each image: boxes `(n, 4)` of its people, and `(m, 4)` where there may or may not be some; in input pixels."""
 
 

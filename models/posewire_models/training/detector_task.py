@@ -17,6 +17,7 @@ from posewire_models.architectures import NETWORKS
 from posewire_models.crops import normalise
 from posewire_models.picture_net import PictureNetConfig
 from posewire_models.training.batch_norm import unfold_batch_norms
+from posewire_models.training.canvases import CanvasComposer, CanvasConfig, LabelledImage, letterboxed, load_images
 from posewire_models.training.checkpoint import load_fitting, start_file
 from posewire_models.training.colour import recolour
 from posewire_models.training.config import build
@@ -27,7 +28,6 @@ from posewire_models.training.loop import Trained, train
 from posewire_models.training.loop_config import MOST_THREADS, LoopConfig
 from posewire_models.training.measures import average_precision
 from posewire_models.training.readers.teacher import with_teacher_people
-from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
 from posewire_models.training.sources import SourceConfig, held_out_pictures, read_source
 from posewire_models.training.synthetic_scenes import render_scenes
 
@@ -66,7 +66,7 @@ class DetectorTrainConfig:
     data_root: Path = Path()
     architecture: str = "center_detector"
     network: dict[str, Any] = field(default_factory=dict)
-    scene: SceneConfig = field(default_factory=SceneConfig)
+    scene: CanvasConfig = field(default_factory=CanvasConfig)
     scenes: int = 0
     frames_a_scene: int = 8
     longest_side: int = 384
@@ -104,9 +104,9 @@ class DetectorTask:
         self,
         config: DetectorTrainConfig,
         network: nn.Module,
-        scenes: list[Scene],
+        images: list[LabelledImage],
         rows: Tensor,
-        held_out: list[Scene],
+        held_out: list[LabelledImage],
         device: torch.device,
     ) -> None:
         self.config, self.device = config, device
@@ -116,7 +116,9 @@ class DetectorTask:
         self.examples = len(rows)
         self.held_out = held_out
         # The list has repetitions, so that a mosaic's other pictures are drawn as often as an epoch shows them.
-        self._composer = SceneComposer(config.scene, [scenes[row] for row in rows.tolist()], self.net_config.input_size)
+        self._composer = CanvasComposer(
+            config.scene, [images[row] for row in rows.tolist()], self.net_config.input_size
+        )
         self._pool = ThreadPoolExecutor(config.loaders, "canvases")
 
     def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, DetectorTargets]:
@@ -141,14 +143,14 @@ class DetectorTask:
         if not self.held_out:
             return {}
         found = self.predict(network, self.held_out)
-        truths = [(scene.boxes, scene.ignored) for scene in self.held_out]
+        truths = [(image.boxes, image.ignored) for image in self.held_out]
         return {"ap50": average_precision(found, truths, iou=0.5), "ap75": average_precision(found, truths, iou=0.75)}
 
-    def predict(self, network: nn.Module, scenes: list[Scene]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-        """Boxes `(n, 5)` x1, y1, x2, y2, score of each scene in its own pixels, best first."""
+    def predict(self, network: nn.Module, images: list[LabelledImage]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """Boxes `(n, 5)` x1, y1, x2, y2, score of each image in its own pixels, best first."""
         found = []
-        for scene in scenes:
-            boxed, scale = letterboxed(scene, self.net_config.input_size)
+        for image in images:
+            boxed, scale = letterboxed(image, self.net_config.input_size)
             boxes, scores = self._decoded(network, boxed)
             kept = scores > 0.01
             found.append(torch.cat([boxes[kept] / scale, scores[kept, None]], dim=1).numpy())
@@ -157,8 +159,8 @@ class DetectorTask:
     def picture(self, network: nn.Module) -> Tensor | None:
         """Boxes found in held-out pictures, and training canvases with their target boxes."""
         tiles = []
-        for scene in self.held_out[:: max(len(self.held_out) // 16, 1)][:16]:
-            boxed, _ = letterboxed(scene, self.net_config.input_size)
+        for image in self.held_out[:: max(len(self.held_out) // 16, 1)][:16]:
+            boxed, _ = letterboxed(image, self.net_config.input_size)
             boxes, scores = self._decoded(network, boxed)
             tiles.append(_drawn(boxed, boxes[scores > 0.3]))
         for row in torch.linspace(0, self.examples - 1, 16).long().tolist():
@@ -167,9 +169,9 @@ class DetectorTask:
         return sheet(torch.cat(tiles), columns=8)
 
     @torch.no_grad()
-    def _decoded(self, network: nn.Module, boxed: Scene) -> tuple[Tensor, Tensor]:
-        image = torch.from_numpy(boxed.pixels).to(self.device).permute(2, 0, 1)[None].float()
-        boxes, scores = self.kind.found(self._predictions(network, image))
+    def _decoded(self, network: nn.Module, boxed: LabelledImage) -> tuple[Tensor, Tensor]:
+        images = torch.from_numpy(boxed.pixels).to(self.device).permute(2, 0, 1)[None].float()
+        boxes, scores = self.kind.found(self._predictions(network, images))
         return boxes.cpu(), scores.cpu()
 
     def _predictions(self, network: nn.Module, images: Tensor) -> Any:
@@ -179,8 +181,8 @@ class DetectorTask:
             return network(inputs)
 
 
-def _drawn(scene: Scene, boxes: Tensor) -> Tensor:
-    return draw_boxes(torch.from_numpy(scene.pixels).permute(2, 0, 1)[None].float(), [boxes])
+def _drawn(image: LabelledImage, boxes: Tensor) -> Tensor:
+    return draw_boxes(torch.from_numpy(image.pixels).permute(2, 0, 1)[None].float(), [boxes])
 
 
 def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop: Any) -> Trained:
@@ -189,42 +191,40 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
     Raises:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
     """
-    processes = Processes.start(config.device)
-    if config.loop.threads:
-        torch.set_num_threads(config.loop.threads)
-    scenes: list[Scene] = []
+    processes = Processes.start(config.device, config.loop.threads)
+    images: list[LabelledImage] = []
     rows = []
     for source in config.sources:
         pictures = read_source(source, config.data_root, COCO17, held_out=False, faces=False)
         if source.teacher:
             pictures = with_teacher_people(pictures, config.data_root / source.teacher)
-        read = load_scenes(pictures, config.longest_side, config.loaders)
+        read = load_images(pictures, config.longest_side, config.loaders)
         _log.info("%s: %d of %d pictures tell of everybody", source.images, len(read), len(pictures))
-        rows.append(torch.arange(len(scenes), len(scenes) + len(read)).repeat(source.repeat))
-        scenes += read
+        rows.append(torch.arange(len(images), len(images) + len(read)).repeat(source.repeat))
+        images += read
     rendered = render_scenes(
         config.scenes, config.frames_a_scene, config.longest_side, first_seed=0, workers=config.loaders
     )
-    rows.append(torch.arange(len(scenes), len(scenes) + len(rendered)))
-    scenes += rendered
-    if not scenes:
+    rows.append(torch.arange(len(images), len(images) + len(rendered)))
+    images += rendered
+    if not images:
         raise ValueError("no picture tells of everybody in it; give the sources a teacher, or data sets that do")
     held_out = _held_out(config) if processes.first else []
-    task = DetectorTask(config, config.build_network(), scenes, torch.cat(rows), held_out, processes.device)
+    task = DetectorTask(config, config.build_network(), images, torch.cat(rows), held_out, processes.device)
     if not resume:
         _start(config, task)
     return train(task, config.loop, processes, resume=resume, **loop)
 
 
-def _held_out(config: DetectorTrainConfig) -> list[Scene]:
+def _held_out(config: DetectorTrainConfig) -> list[LabelledImage]:
     """The pictures to measure on."""
     kept = held_out_pictures(config.sources, config.held_out, config.data_root, COCO17)
-    scenes: list[Scene] = []
+    images: list[LabelledImage] = []
     for name, pictures in kept.items():
-        read = load_scenes(pictures, config.longest_side, config.loaders)
+        read = load_images(pictures, config.longest_side, config.loaders)
         _log.info("held out, %s: %d of %d pictures tell of everybody", name, len(read), len(pictures))
-        scenes += read
-    return scenes
+        images += read
+    return images
 
 
 def _start(config: DetectorTrainConfig, task: DetectorTask) -> None:

@@ -48,11 +48,12 @@ class Processes:
     count: int = 1
 
     @staticmethod
-    def start(device: str = "auto") -> Processes:
+    def start(device: str = "auto", threads: int = 0) -> Processes:
         """One process, or one of several if `torchrun` started this one (its environment says so).
 
         Args:
             device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+            threads: CPU threads of the network; 0 leaves the number unchanged.
 
         Raises:
             ValueError: there is no such device.
@@ -63,6 +64,8 @@ class Processes:
         if device == "cuda":
             device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         where = select_device(device)
+        if threads:
+            torch.set_num_threads(threads)
         if where.type == "cuda":
             torch.cuda.set_device(where)
             torch.backends.cudnn.benchmark = True

@@ -15,12 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from posewire.array_types import Float32s, Image
 from posewire.joints import NANO19, JointSet
 from posewire.synth.posing import paint_posed
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, TRAINING_SEEDS
 from posewire_models.training.patches import Cut, PatchGeometry, PatchSet, cut_patch
-from posewire_models.training.people import Floats, Person, by_name, likely_area
-from posewire_models.training.pictures import Pixels, read_rgb
+from posewire_models.training.people import Person, by_name, likely_area
+from posewire_models.training.pictures import read_rgb
 from posewire_models.training.readers import read_poses
 from posewire_models.training.readers.label_file import LabelFileError
 from posewire_models.training.sources import SourceConfig, read_source
@@ -28,7 +29,7 @@ from posewire_models.training.synthetic_scenes import some_frames
 
 __all__ = ["DrawnPeopleConfig", "draw_people"]
 
-_Drawn = tuple[Pixels, Person]
+_Drawn = tuple[Image, Person]
 """A picture and one of the people in it, with the joints of NANO19."""
 
 _LEAST_SEEN = 0.35
@@ -110,7 +111,7 @@ def draw_people(
     return PatchSet.of(patches, geometry) if patches else None
 
 
-def _backgrounds(folder: Path, root: Path) -> list[Pixels]:
+def _backgrounds(folder: Path, root: Path) -> list[Image]:
     scenes = read_source(SourceConfig(format="scenes", images=folder), root, NANO19, held_out=False)
     found = [pixels for scene in scenes if (pixels := read_rgb(scene.path)) is not None]
     if not found:
@@ -120,7 +121,7 @@ def _backgrounds(folder: Path, root: Path) -> list[Pixels]:
     return found
 
 
-def _posed(poses: Floats, backgrounds: list[Pixels], seed: list[int]) -> list[_Drawn]:
+def _posed(poses: Float32s, backgrounds: list[Image], seed: list[int]) -> list[_Drawn]:
     """A picture of one to three people close together."""
     rng = np.random.default_rng(seed)
     picture = _cut_out(backgrounds[int(rng.integers(len(backgrounds)))], rng)
@@ -140,7 +141,7 @@ def _posed(poses: Floats, backgrounds: list[Pixels], seed: list[int]) -> list[_D
     return [(noisy, _person(truth.joints, truth.box)) for truth in truths if truth.visible_fraction >= _LEAST_SEEN]
 
 
-def _cut_out(background: Pixels, rng: np.random.Generator) -> Pixels:
+def _cut_out(background: Image, rng: np.random.Generator) -> Image:
     """A square part of a picture, resized to the canvas."""
     height, width = background.shape[:2]
     side = int(min(height, width) * rng.uniform(0.6, 1.0))
@@ -160,7 +161,7 @@ def _of_scene(config: DrawnPeopleConfig, number: int) -> list[_Drawn]:
     return people
 
 
-def _person(joints: Floats, box: Floats) -> Person:
+def _person(joints: Float32s, box: Float32s) -> Person:
     """A drawn person; the last column of `joints` `(19, 3)` is 0 outside the picture, 1 hidden, 2 visible."""
     weights = np.select([joints[:, 2] == 2, joints[:, 2] == 1], [1.0, _HIDDEN], 0.0)
     weights[_FACE] *= joints[_FACE, 2] == 2

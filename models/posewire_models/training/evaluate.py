@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from posewire.array_types import Float32s
 from posewire.joints import COCO17, NANO19, JointSet
 from posewire_models.bundle import find_bundle, load_bundle
 from posewire_models.flow_estimators import DisFlow, DisSettings
@@ -33,7 +34,7 @@ from posewire_models.training.detector_task import DetectorTrainConfig
 from posewire_models.training.failures import expected_failures
 from posewire_models.training.flow_scenes import HELD_OUT_SEEDS, FlowScenes, render_pairs
 from posewire_models.training.measures import average_precision, matches, pck
-from posewire_models.training.people import Floats, Picture
+from posewire_models.training.people import Picture
 from posewire_models.training.pictures import read_rgb
 from posewire_models.training.pose_task import PoseTrainConfig
 from posewire_models.training.sources import SourceConfig, held_out_pictures
@@ -89,7 +90,7 @@ def pose_figures(
     return figures
 
 
-def coco_keypoint_ap(found: Sequence[tuple[Picture, Floats]], joints: JointSet) -> tuple[float, float, float]:
+def coco_keypoint_ap(found: Sequence[tuple[Picture, Float32s]], joints: JointSet) -> tuple[float, float, float]:
     """AP, AP50 and AP75 by COCO's own evaluation.
 
     Args:
@@ -176,9 +177,9 @@ def flow_figures(flow: FlowEstimator, scenes: FlowScenes) -> dict[str, float]:
     which is the error of assuming no motion.
     """
     dis = DisFlow(DisSettings(preset="medium", width=scenes.first.shape[2]))
-    ours: list[Floats] = []
-    theirs: list[Floats] = []
-    lengths: list[Floats] = []
+    ours: list[Float32s] = []
+    theirs: list[Float32s] = []
+    lengths: list[Float32s] = []
     for row in range(len(scenes)):
         frames = (Frame(scenes.first[row].numpy()), Frame(scenes.second[row].numpy()))
         known = scenes.joints[row].isfinite().all(dim=1)
@@ -191,7 +192,7 @@ def flow_figures(flow: FlowEstimator, scenes: FlowScenes) -> dict[str, float]:
     return {name: float(np.concatenate(values).mean()) for name, values in named.items()}
 
 
-def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> tuple[float, float]:
+def best_threshold(found: list[Float32s], truths: list[tuple[Float32s, Float32s]]) -> tuple[float, float]:
     """The score threshold with the highest F1 at IoU 0.5, and that F1; arguments as for `average_precision`."""
     scores, hits, people = matches(found, truths, iou=0.5)
     order = np.argsort(-scores, kind="stable")
@@ -201,7 +202,7 @@ def best_threshold(found: list[Floats], truths: list[tuple[Floats, Floats]]) -> 
     return (float(scores[order][best]), float(f1[best])) if len(f1) else (0.0, 0.0)
 
 
-def _poses(pose: PoseEstimator, pictures: Sequence[Picture]) -> list[tuple[Picture, Floats]]:
+def _poses(pose: PoseEstimator, pictures: Sequence[Picture]) -> list[tuple[Picture, Float32s]]:
     """Each readable picture with the poses `(n, k, 3)` found in the boxes of its people."""
     found = []
     for picture in pictures:

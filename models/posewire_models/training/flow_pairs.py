@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from posewire.array_types import Float32s
+
 __all__ = ["FlowPairConfig", "FlowPairs"]
 
-Floats = npt.NDArray[np.float32]
 
 _WAVES = 4
 _OUTLINE_POINTS = 72
@@ -64,9 +64,9 @@ class _Layer:
     """
 
     texture: int
-    to_texture: Floats  # pixels of the first image -> pixels of the texture
-    motion: Floats  # pixels of the first image -> pixels of the second
-    outline: Floats | None  # (points, 2) in the first image; the background has none
+    to_texture: Float32s  # pixels of the first image -> pixels of the texture
+    motion: Float32s  # pixels of the first image -> pixels of the second
+    outline: Float32s | None  # (points, 2) in the first image; the background has none
 
 
 class FlowPairs:
@@ -119,7 +119,7 @@ class FlowPairs:
         signed = 2 * numbers - 1
         normal = torch.randn(2 + 2 * _WAVES, generator=generator).numpy()
         size = np.array([width, height], np.float32)
-        center: Floats = (size / 2 if background else numbers[:2] * size).astype(np.float32)
+        center: Float32s = (size / 2 if background else numbers[:2] * size).astype(np.float32)
         shift = normal[:2] * np.float32(config.background_px if background else config.shift_px)
         if background:
             moving = float(numbers[2] > 1 / 3)
@@ -134,7 +134,7 @@ class FlowPairs:
         outline = None if background else center + radius * _outline(normal[2:].reshape(_WAVES, 2))
         return _Layer(texture, to_texture, _about(center, angle, zoom, shift * np.float32(moving)), outline)
 
-    def _paint(self, layer: _Layer, placed: Floats, image: Floats, flow: Floats | None = None) -> None:
+    def _paint(self, layer: _Layer, placed: Float32s, image: Float32s, flow: Float32s | None = None) -> None:
         """Paint a layer, moved by the map `placed`, on an image `(h, w, 3)`, and its motion on the flow `(h, w, 2)`."""
         height, width = self.size
         left, top, right, bottom = 0, 0, width, height
@@ -173,7 +173,7 @@ class FlowPairs:
                 flow[top:bottom, left:right, axis][inside] = displaced[inside]
 
 
-def _outline(waves: Floats) -> Floats:
+def _outline(waves: Float32s) -> Float32s:
     """Points `(points, 2)` around the origin at a distance of about 1, from cosine and sine amplitudes `(waves, 2)`."""
     angles = np.linspace(0, 2 * np.pi, _OUTLINE_POINTS, endpoint=False)
     radius = np.ones_like(angles)
@@ -183,7 +183,7 @@ def _outline(waves: Floats) -> Floats:
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1).astype(np.float32)
 
 
-def _about(center: Floats, angle: float, zoom: float, shift: Floats) -> Floats:
+def _about(center: Float32s, angle: float, zoom: float, shift: Float32s) -> Float32s:
     """The affine map `(3, 3)` that rotates and scales about `center` `(2,)` and then shifts by `shift` `(2,)`."""
     cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]], np.float32)

@@ -10,11 +10,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from posewire.array_types import Float32s
 from posewire.synth import PRESETS, Scene, SceneConfig
 
 __all__ = ["HELD_OUT_SEEDS", "TRAINING_SEEDS", "FlowScenes", "render_pairs"]
@@ -84,7 +84,7 @@ def render_pairs(
     )
 
 
-def _padded(points: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+def _padded(points: Sequence[Float32s]) -> Tensor:
     """Arrays `(m, 2)` of points as one tensor `(n, most, 2)`, padded with NaN."""
     return pad_sequence([torch.from_numpy(each) for each in points], batch_first=True, padding_value=torch.nan)
 

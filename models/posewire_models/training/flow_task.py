@@ -291,9 +291,7 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
     Raises:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
     """
-    processes = Processes.start(config.device)
-    if config.loop.threads:
-        torch.set_num_threads(config.loop.threads)
+    processes = Processes.start(config.device, config.loop.threads)
     size = config.network_config().input_size
     scenes = render_pairs(
         size, config.scenes, config.pairs_a_scene, TRAINING_SEEDS, config.loaders, config.rate_divisors

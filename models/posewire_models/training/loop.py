@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,27 +234,32 @@ class _Run:
         """Measure the averaged weights on held-out data; figures go to the log and the curves."""
         if self.curves is None:
             return
-        network = self._result()
-        self.figures = self.task.measure(network)
-        self.curves.add(self.step, self.figures)
-        _log.info("step %d measured: %s", self.step, ", ".join(f"{k} {v:.4f}" for k, v in self.figures.items()))
-        sheet = self.task.picture(network)
-        if sheet is not None:
-            self.curves.show(self.step, sheet)
-        self._back_to_training()
+        with self._interim_result() as network:
+            self.figures = self.task.measure(network)
+            self.curves.add(self.step, self.figures)
+            _log.info("step %d measured: %s", self.step, ", ".join(f"{k} {v:.4f}" for k, v in self.figures.items()))
+            sheet = self.task.picture(network)
+            if sheet is not None:
+                self.curves.show(self.step, sheet)
+
+    @contextmanager
+    def _interim_result(self) -> Iterator[nn.Module]:
+        """The result so far; afterwards the network has the trained weights again, and is in training mode."""
+        network = self.task.network
+        trained = {name: value.clone() for name, value in network.state_dict().items()} if self.averaged else None
+        try:
+            yield self._result()
+        finally:
+            if trained is not None:
+                network.load_state_dict(trained)
+            self._to_training()
 
     def _result(self) -> nn.Module:
-        """The task's network with the averaged weights in it, in evaluation mode; `_back_to_training` undoes it."""
+        """The task's network with the averaged weights in it, in evaluation mode."""
         network = self.task.network
         if self.averaged:
-            self._trained = {name: value.clone() for name, value in network.state_dict().items()}
             network.load_state_dict(self.averaged.state)
         return network.eval()
-
-    def _back_to_training(self) -> None:
-        if self.averaged:
-            self.task.network.load_state_dict(self._trained)
-        self._to_training()
 
     def _to_training(self) -> None:
         self.task.network.train()

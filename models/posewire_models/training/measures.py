@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from posewire.array_types import Float32s
 from posewire.joints import JointSet
-from posewire_models.training.people import Floats
 
 __all__ = ["average_precision", "box_overlaps", "keypoint_similarity", "matches", "pck"]
 
@@ -40,8 +40,8 @@ def keypoint_similarity(joints: Tensor, labels: Tensor, areas: Tensor, joint_set
 
 
 def matches(
-    found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float
-) -> tuple[Floats, npt.NDArray[np.bool_], int]:
+    found: list[Float32s], truths: list[tuple[Float32s, Float32s]], *, iou: float
+) -> tuple[Float32s, npt.NDArray[np.bool_], int]:
     """Which boxes match a person; each person is matched once, by the best box.
 
     Args:
@@ -70,7 +70,7 @@ def matches(
     return np.array(scores, np.float32), np.array(hits, bool), sum(len(known) for known, _ in truths)
 
 
-def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], *, iou: float) -> float:
+def average_precision(found: list[Float32s], truths: list[tuple[Float32s, Float32s]], *, iou: float) -> float:
     """Average precision over 101 recall levels, as in COCO's evaluation; arguments as for `matches`."""
     scores, hits, people = matches(found, truths, iou=iou)
     if not people or not len(scores):
@@ -82,11 +82,11 @@ def average_precision(found: list[Floats], truths: list[tuple[Floats, Floats]], 
     return float(np.mean([precision[row] if row < len(precision) else 0.0 for row in reached]))
 
 
-def box_overlaps(box: Floats, boxes: Floats, *, of_own: bool) -> Floats:
+def box_overlaps(box: Float32s, boxes: Float32s, *, of_own: bool) -> Float32s:
     """IoU of a box with each of `(n, 4)` boxes, or, if `of_own`, the share of its own area that they cover."""
     sides = np.minimum(box[2:4], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = sides.clip(0).prod(axis=1)
     own = float((box[2:4] - box[:2]).prod())
     whole = own if of_own else own + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - shared
-    overlaps: Floats = shared / np.maximum(whole, 1e-6)
+    overlaps: Float32s = shared / np.maximum(whole, 1e-6)
     return overlaps

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from posewire.array_types import Float32s
 from posewire_models.mobilenet_trunk import MobileNetV2Trunk
 from posewire_models.training.batch_norm import folded_batch_norm
 from posewire_models.training.failures import expected_failures
@@ -60,7 +60,7 @@ def read_trunk(file: Path) -> dict[str, Tensor]:
     return state
 
 
-def _quantised_convolutions(file: Path) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+def _quantised_convolutions(file: Path) -> Iterator[tuple[Float32s, Float32s]]:
     """Kernels in torch's layout, and biases, of all convolutions in the order in which they run."""
     file.open("rb").close()  # its error names the file
     from ai_edge_litert.interpreter import Interpreter
@@ -69,7 +69,7 @@ def _quantised_convolutions(file: Path) -> Iterator[tuple[npt.NDArray[np.float32
     interpreter.allocate_tensors()
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
 
-    def value(index: int) -> npt.NDArray[np.float32]:
+    def value(index: int) -> Float32s:
         numbers = interpreter.get_tensor(index).astype(np.float64)
         quantised = details[index]["quantization_parameters"]
         shape = [1] * numbers.ndim

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posewire.array_types import Float32s, Image
 from posewire_models.crops import BOX_SCALE, check_box_scale
-from posewire_models.training.people import Floats, Person, Picture, in_sight
-from posewire_models.training.pictures import Pixels, cut_square, read_rgb
+from posewire_models.training.people import Person, Picture, in_sight
+from posewire_models.training.pictures import cut_square, read_rgb
 
 __all__ = ["Cut", "PatchGeometry", "PatchSet", "StreamedPatches", "cut_patch", "load_patches"]
 
@@ -46,7 +47,7 @@ class PatchGeometry:
             raise ValueError(f"crop_height {self.crop_height} must be in 1..{self.side}, the side of the patch")
         check_box_scale(self.box_scale)
 
-    def to_patch(self, box: Floats) -> tuple[float, Floats]:
+    def to_patch(self, box: Float32s) -> tuple[float, Float32s]:
         """Scale and shift `(2,)` from picture pixels to patch pixels: `patch = scale * picture + shift`."""
         height = max(box[3] - box[1], (box[2] - box[0]) / self.aspect, 1.0) * self.box_scale
         scale = self.crop_height / float(height)
@@ -101,7 +102,7 @@ class PatchSet:
         return PatchSet(pixels, joints, areas, geometry)
 
 
-def cut_patch(picture: Pixels, person: Person, geometry: PatchGeometry) -> Cut:
+def cut_patch(picture: Image, person: Person, geometry: PatchGeometry) -> Cut:
     """A person cut out of a picture."""
     scale, shift = geometry.to_patch(person.box)
     patch = cut_square(picture, scale, shift, geometry.side)

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import AREA_OF_BOX, JointSet
 
 __all__ = ["Person", "Picture", "by_name", "in_sight", "likely_area", "spread"]
 
 _log = logging.getLogger(__name__)
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ class Person:
         area: of the person in square pixels, the scale of OKS.
     """
 
-    box: Floats
-    joints: Floats
+    box: Float32s
+    joints: Float32s
     area: float
 
     @property
@@ -56,11 +54,11 @@ class Picture:
     key: int
     people: tuple[Person, ...]
     complete: bool = False
-    ignored: Floats = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    ignored: Float32s = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     size: tuple[int, int] | None = None
 
 
-def likely_area(box: Floats) -> float:
+def likely_area(box: Float32s) -> float:
     """Estimated area of the person in a box `(4,)` x1, y1, x2, y2, for people without a labelled outline."""
     return AREA_OF_BOX * float((box[2] - box[0]) * (box[3] - box[1]))
 
@@ -87,7 +85,7 @@ def in_sight(picture: Picture, people: Iterable[Person], size: tuple[float, floa
     return tuple(seen)
 
 
-def by_name(joints: Floats, names: Sequence[str], to: JointSet) -> Floats:
+def by_name(joints: Float32s, names: Sequence[str], to: JointSet) -> Float32s:
     """Joints `(k, 3)` called `names`, in the order of `to`; joints of `to` that are not in `names` get weight 0.
 
     Unlike `JointSet.convert` nothing is derived from other joints: only real labels must be learned.

@@ -10,17 +10,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pixels", "cut_square", "read_rgb", "shrunk"]
+from posewire.array_types import Image
+
+__all__ = ["cut_square", "read_rgb", "shrunk"]
 
 _log = logging.getLogger(__name__)
 
-Pixels = npt.NDArray[np.uint8]
 
 _AS_SHOWN = cv2.IMREAD_COLOR_RGB
 _AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Pixels | None:
+def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Image | None:
     """The picture `(h, w, 3)`; None, with a line in the log, if the file is missing, damaged or has another size.
 
     Args:
@@ -46,7 +47,7 @@ def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Pixels | None:
     return np.asarray(pixels, np.uint8)
 
 
-def shrunk(picture: Pixels, scale: float) -> Pixels:
+def shrunk(picture: Image, scale: float) -> Image:
     """The picture scaled to this share of its size by averaging pixels; at least one pixel wide and high."""
     height, width = picture.shape[:2]
     size = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -54,7 +55,7 @@ def shrunk(picture: Pixels, scale: float) -> Pixels:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def cut_square(picture: Pixels, scale: float, shift: npt.NDArray[np.floating[Any]], side: int) -> Pixels:
+def cut_square(picture: Image, scale: float, shift: npt.NDArray[np.floating[Any]], side: int) -> Image:
     """A square of `side` pixels from the picture, black outside of it: `square = scale * picture + shift`."""
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
     if scale < 0.5:  # warpAffine reads only four neighbours: first shrink by averaging

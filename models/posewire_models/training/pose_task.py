@@ -215,9 +215,7 @@ def train_pose(config: PoseTrainConfig, *, resume: bool = False, **loop: Any) ->
     Raises:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
     """
-    processes = Processes.start(config.device)
-    if config.loop.threads:
-        torch.set_num_threads(config.loop.threads)
+    processes = Processes.start(config.device, config.loop.threads)
     task = _prepare(config, processes, start_weights=not resume)
     return train(task, config.loop, processes, resume=resume, **loop)
 

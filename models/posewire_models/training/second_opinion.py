@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float32s
 from posewire.joints import COCO17, JointSet
 from posewire_models.bundle import load_bundle
 from posewire_models.frames import Frame
 from posewire_models.stages import PoseEstimator
 from posewire_models.training.failures import expected_failures
-from posewire_models.training.people import Floats
 from posewire_models.training.pictures import read_rgb
 from posewire_models.training.readers.teacher import SURE_OF_A_JOINT, SURE_OF_A_PERSON, teacher_lines
 from posewire_models.training.teachers import AGREE_WITHIN
@@ -36,7 +36,7 @@ _SURE_ALONE = 0.6
 MoveNet's, 26 to 63 %."""
 
 
-def joints_to_learn(teacher: Floats, second: Floats, side: float) -> Floats:
+def joints_to_learn(teacher: Float32s, second: Float32s, side: float) -> Float32s:
     """The joints of one person to train on.
 
     Args:
@@ -53,7 +53,7 @@ def joints_to_learn(teacher: Floats, second: Floats, side: float) -> Floats:
     alone = ~agreed & (second[:, 2] >= _SURE_ALONE)
     said = np.where(agreed[:, None], (teacher + second) / 2, second)
     score = np.where(agreed, teacher[:, 2], np.where(alone, second[:, 2], 0))
-    joints: Floats = np.concatenate([said[:, :2], score[:, None]], axis=1).astype(np.float32)
+    joints: Float32s = np.concatenate([said[:, :2], score[:, None]], axis=1).astype(np.float32)
     return joints
 
 

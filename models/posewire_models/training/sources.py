@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,14 +69,17 @@ def read_source(source: SourceConfig, root: Path, to: JointSet, *, held_out: boo
         return []  # without a look at its files: who only measures need not have them
     images, labels = root / source.images, root / (source.labels or "")
     every, first = source.held_out_every, source.held_out_from
-    readers: dict[str, Callable[[], list[Picture]]] = {
-        "coco": lambda: read_coco(labels, images, to, held_out_every=every, held_out=held_out),
-        "lsp-extended": lambda: read_lsp_extended(labels, images, to, held_out_from=first, held_out=held_out),
-        "posetrack": lambda: read_posetrack(labels, images, to),
-        "teacher": lambda: read_teacher(labels, images, to, held_out_every=every, held_out_from=first),
-        "scenes": lambda: _scenes(images),
-    }
-    pictures = readers[source.format]()
+    match source.format:
+        case "coco":
+            pictures = read_coco(labels, images, to, held_out_every=every, held_out=held_out)
+        case "lsp-extended":
+            pictures = read_lsp_extended(labels, images, to, held_out_from=first, held_out=held_out)
+        case "posetrack":
+            pictures = read_posetrack(labels, images, to)
+        case "teacher":
+            pictures = read_teacher(labels, images, to, held_out_every=every, held_out_from=first)
+        case _:  # "scenes", the last of FORMATS
+            pictures = _scenes(images)
     if not images.is_dir():  # otherwise the log would report each of its pictures as missing
         raise ConfigError(f"{source.format}: there is no folder of pictures {images}; check the path in the config")
     if source.teacher and faces and not held_out:

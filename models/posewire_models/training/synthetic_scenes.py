@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from posewire.synth import PRESETS, Scene, SceneConfig, SceneFrame
-from posewire_models.training import scenes as detector_scenes
+from posewire_models.training.canvases import LabelledImage
 
 __all__ = ["render_scenes", "some_frames"]
 
@@ -25,19 +25,17 @@ def some_frames(number: int, frames: int, first_seed: int) -> Iterator[SceneFram
         yield scene[index]
 
 
-def render_scenes(
-    count: int, frames: int, longest_side: int, *, first_seed: int, workers: int
-) -> list[detector_scenes.Scene]:
+def render_scenes(count: int, frames: int, longest_side: int, *, first_seed: int, workers: int) -> list[LabelledImage]:
     """`frames` frames of each of `count` scenes, with presets in turn, `longest_side` pixels wide."""
 
-    def render(number: int) -> list[detector_scenes.Scene]:
+    def render(number: int) -> list[LabelledImage]:
         rendered = []
         for frame in some_frames(number, frames, first_seed):
             scale = longest_side / frame.image.shape[1]
             pixels = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             boxes = (frame.truth.boxes + 0.5) * scale  # from pixel centres to the labels' pixel edges
             seen = frame.truth.visible_fraction >= _VISIBLE
-            rendered.append(detector_scenes.Scene(np.asarray(pixels, np.uint8), boxes[seen], boxes[~seen]))
+            rendered.append(LabelledImage(np.asarray(pixels, np.uint8), boxes[seen], boxes[~seen]))
         return rendered
 
     with ThreadPoolExecutor(workers) as pool:

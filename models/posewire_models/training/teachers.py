@@ -20,9 +20,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from posewire.array_types import Float32s, Image
 from posewire.joints import COCO17
 from posewire_models.detectors.selection import DetectorSettings
 from posewire_models.detectors.yolox_boxes import boxes_of, nms
@@ -38,8 +38,6 @@ __all__ = ["MoveNet", "YoloxBoxes", "already_labelled", "label_picture", "main"]
 
 _log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
 
 AGREE_WITHIN = 0.06
 """Two results agree within this share of the longer side of the person's box."""
@@ -61,7 +59,7 @@ class YoloxBoxes:
         given = self._session.get_inputs()[0]
         self._name, self._side = given.name, int(given.shape[2])
 
-    def __call__(self, picture: Picture) -> Floats:
+    def __call__(self, picture: Image) -> Float32s:
         """Boxes `(n, 5)` x1, y1, x2, y2, score in pixels of `picture` (RGB), best first."""
         height, width = picture.shape[:2]
         scale = self._side / max(height, width)
@@ -74,7 +72,7 @@ class YoloxBoxes:
         boxes = boxes_of(raw, (self._side, self._side))[0] / scale
         boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
         boxes, scores = nms(boxes, raw[0, :, 4] * raw[0, :, 5], DetectorSettings(score_threshold=0.1, nms_iou=0.6))
-        found: Floats = torch.cat((boxes, scores[:, None]), dim=1).numpy()
+        found: Float32s = torch.cat((boxes, scores[:, None]), dim=1).numpy()
         return found
 
 
@@ -91,17 +89,17 @@ class MoveNet:
         self._exit = self._interpreter.get_output_details()[0]["index"]
         self._side = int(self._entry["shape"][1])
 
-    def __call__(self, picture: Picture, box: Floats) -> Floats:
+    def __call__(self, picture: Image, box: Float32s) -> Float32s:
         """Joints `(17, 3)` x, y, score in pixels of `picture` (RGB) of the person in `box` (x1, y1, x2, y2)."""
         longer = float(max(box[2] - box[0], box[3] - box[1], 2.0))
         plain = self._see(picture, box, longer * 1.2, mirrored=False)
         mirrored = self._see(picture, box, longer * 1.4, mirrored=True)
         apart = np.linalg.norm(plain[:, :2] - mirrored[:, :2], axis=1)
-        joints: Floats = ((plain + mirrored) / 2).astype(np.float32)
+        joints: Float32s = ((plain + mirrored) / 2).astype(np.float32)
         joints[apart > AGREE_WITHIN * longer, 2] = 0
         return joints
 
-    def _see(self, picture: Picture, box: Floats, side: float, *, mirrored: bool) -> Floats:
+    def _see(self, picture: Image, box: Float32s, side: float, *, mirrored: bool) -> Float32s:
         scale = self._side / side
         center = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
         shift = (self._side - 1) / 2 - scale * center
@@ -111,7 +109,7 @@ class MoveNet:
         self._interpreter.set_tensor(self._entry["index"], crop[None].astype(self._entry["dtype"]))
         self._interpreter.invoke()
         out = np.array(self._interpreter.get_tensor(self._exit)[0, 0], np.float32)
-        joints: Floats = np.stack([out[:, 1] * self._side - 0.5, out[:, 0] * self._side - 0.5, out[:, 2]], axis=1)
+        joints: Float32s = np.stack([out[:, 1] * self._side - 0.5, out[:, 0] * self._side - 0.5, out[:, 2]], axis=1)
         if mirrored:
             joints = joints[COCO17.mirror]
             joints[:, 0] = self._side - 1 - joints[:, 0]
@@ -119,7 +117,7 @@ class MoveNet:
         return joints.astype(np.float32)
 
 
-def label_picture(picture: Picture, given: Floats, detector: YoloxBoxes, poser: MoveNet) -> list[dict[str, Any]]:
+def label_picture(picture: Image, given: Float32s, detector: YoloxBoxes, poser: MoveNet) -> list[dict[str, Any]]:
     """Label one picture.
 
     Args:
@@ -159,7 +157,7 @@ def label_picture(picture: Picture, given: Floats, detector: YoloxBoxes, poser: 
     return records
 
 
-def _pictures_of(sources: Iterable[Path], every: int, frames_to: Path | None) -> Iterator[tuple[str, Picture]]:
+def _pictures_of(sources: Iterable[Path], every: int, frames_to: Path | None) -> Iterator[tuple[str, Image]]:
     """Name and RGB pixels of every picture in the folders, and of every `every`-th frame of the videos in them."""
     for source in sources:
         for file in sorted(source.iterdir()):
@@ -173,7 +171,7 @@ def _pictures_of(sources: Iterable[Path], every: int, frames_to: Path | None) ->
             yield file.name, np.asarray(pixels, np.uint8)
 
 
-def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[str, Picture]]:
+def _frames(file: Path, every: int, frames_to: Path | None) -> Iterator[tuple[str, Image]]:
     if frames_to is None:
         raise ValueError(f"{file} is a video: give --frames-to DIR, where the labelled frames are stored")
     capture = cv2.VideoCapture(str(file))

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posewire.array_types import Image
 from posewire.joints import COCO17
-from posewire_models.training.pictures import Pixels, read_rgb
+from posewire_models.training.pictures import read_rgb
 from posewire_models.training.sources import SourceConfig, read_source
 
 __all__ = ["read_textures", "squares"]
@@ -34,12 +35,12 @@ def read_textures(sources: Sequence[SourceConfig], root: Path, side: int, most: 
     return squares(readable, side)
 
 
-def squares(pictures: Iterable[Pixels], side: int) -> Tensor:
+def squares(pictures: Iterable[Image], side: int) -> Tensor:
     """The central square of each picture, `(n, side, side, 3)` uint8."""
     return torch.from_numpy(np.stack([_square(picture, side) for picture in pictures]))
 
 
-def _square(picture: Pixels, side: int) -> Pixels:
+def _square(picture: Image, side: int) -> Image:
     shorter = min(picture.shape[:2])
     top, left = (picture.shape[0] - shorter) // 2, (picture.shape[1] - shorter) // 2
     middle = picture[top : top + shorter, left : left + shorter]

@@ -59,18 +59,18 @@ def yolox_loss(predictions: Tensor, targets: YoloxTargets, input_size: tuple[int
     count = 0
     for image, (known, ignored) in enumerate(zip(targets.boxes, targets.ignored, strict=True)):
         objectness, person = predictions[image, :, 4], predictions[image, :, 5]
-        asked = ~_inside(middles, ignored).any(dim=1)
+        valid = ~_inside(middles, ignored).any(dim=1)
         there = torch.zeros_like(objectness)
         if len(known):
             rows, whose, overlaps = assigned(boxes[image], objectness, person, known, input_size)
             there[rows] = 1.0
-            asked[rows] = True
+            valid[rows] = True
             overlap = _overlap_of_pairs(boxes[image][rows], known[whose])
             total = total + _WEIGHT_OF_OVERLAP * (1 - overlap.square()).sum()
             total = total + functional.binary_cross_entropy_with_logits(person[rows], overlaps, reduction="sum")
             count += len(rows)
         each = functional.binary_cross_entropy_with_logits(objectness, there, reduction="none")
-        total = total + each[asked].sum()
+        total = total + each[valid].sum()
     return total / max(count, 1)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float32s
 from posewire.joints import COCO17, JointSet, joint_spelled
 from posewire.json_files import path_in_file
-from posewire_models.training.people import Floats, Person, Picture, by_name
+from posewire_models.training.people import Person, Picture, by_name
 from posewire_models.training.readers.label_file import (
     LabelFileError,
     box_of,
@@ -45,7 +46,7 @@ def read_coco(
     """
     content = load_json(file, "images", "annotations")
     people: dict[int, list[Person]] = {}
-    crowds: dict[int, list[Floats]] = {}
+    crowds: dict[int, list[Float32s]] = {}
     listed, joints_of = _by_id(content["images"], file), joints_by_category(content, file)
     for row, annotation in enumerate(content["annotations"]):
         with entry(f"{file}: annotation number {row}"):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.json_files import read_json
 
 __all__ = [
@@ -23,8 +23,6 @@ __all__ = [
     "numbers",
     "wanted",
 ]
-
-Floats = npt.NDArray[np.float32]
 
 
 class LabelFileError(ValueError):
@@ -69,7 +67,7 @@ def need_lists(content: dict[str, Any], file: Path, *names: str) -> None:
             raise LabelFileError(f"label file {file}: its list {name!r} is empty, there is nothing to train on")
 
 
-def numbers(values: Any, where: str) -> Floats:
+def numbers(values: Any, where: str) -> Float32s:
     """A list of finite numbers, or lists of them; raises `LabelFileError` naming `where` for anything else."""
     try:
         with np.errstate(over="ignore"):  # what is too large becomes infinite
@@ -81,7 +79,7 @@ def numbers(values: Any, where: str) -> Floats:
     return array
 
 
-def box_of(values: Any, where: str) -> Floats:
+def box_of(values: Any, where: str) -> Float32s:
     """`[x, y, width, height]` as x1, y1, x2, y2; raises `LabelFileError` naming `where` for anything else."""
     box = numbers(values, f"{where}: bbox")
     if box.shape != (4,):
@@ -89,7 +87,7 @@ def box_of(values: Any, where: str) -> Floats:
     return np.concatenate([box[:2], box[:2] + box[2:]])
 
 
-def keypoint_rows(values: Any, count: int, where: str) -> Floats:
+def keypoint_rows(values: Any, count: int, where: str) -> Float32s:
     """`[x, y, v] * count`, flat or nested, as `(count, 3)`; raises `LabelFileError` naming `where` for others."""
     rows = numbers(values, f"{where}: keypoints")
     if rows.shape not in ((3 * count,), (count, 3)):
@@ -99,7 +97,7 @@ def keypoint_rows(values: Any, count: int, where: str) -> Floats:
     return rows.reshape(count, 3)
 
 
-def box_around(joints: Floats, extend: float) -> Floats:
+def box_around(joints: Float32s, extend: float) -> Float32s:
     """Box `(4,)` around the joints with weights above 0, its sides extended by the share `extend` in total."""
     seen = joints[joints[:, 2] > 0, :2]
     low, high = seen.min(axis=0), seen.max(axis=0)

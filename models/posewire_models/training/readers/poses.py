@@ -8,6 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import COCO17
 from posewire.os_errors import reason_of
 from posewire.synth.posing import can_be_posed
@@ -17,7 +18,6 @@ from posewire_models.training.readers.label_file import LabelFileError, entry, k
 
 __all__ = ["read_poses"]
 
-Floats = npt.NDArray[np.float32]
 
 _USUAL = np.array([640, 480], np.float32)
 """Width and height of most of COCO's pictures; most others are the same in portrait format."""
@@ -25,7 +25,7 @@ _WIDEST_SHOULDERS = 1.1
 """Relative to the length of the trunk. Wider shoulders show that the picture was in portrait format."""
 
 
-def read_poses(file: Path, *, held_out_every: int) -> Floats:
+def read_poses(file: Path, *, held_out_every: int) -> Float32s:
     """Labels `(n, 17, 3)`, COCO's x, y and v (1 hidden, 2 visible), of all people labelled well enough to be drawn.
 
     Args:
@@ -47,7 +47,7 @@ def read_poses(file: Path, *, held_out_every: int) -> Floats:
     return labels
 
 
-def _coco(file: Path, held_out_every: int) -> Floats:
+def _coco(file: Path, held_out_every: int) -> Float32s:
     labels, content = [], load_json(file, "annotations")
     joints_of = joints_by_category(content, file)
     for row, annotation in enumerate(content["annotations"]):
@@ -61,7 +61,7 @@ def _coco(file: Path, held_out_every: int) -> Floats:
     return np.array(labels, np.float32).reshape(-1, len(COCO17), 3)
 
 
-def _packed(file: Path, held_out_every: int) -> Floats:
+def _packed(file: Path, held_out_every: int) -> Float32s:
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             held_out = (content["image_id"] % held_out_every == 0) | content["is_val"]
@@ -79,7 +79,7 @@ def _packed(file: Path, held_out_every: int) -> Floats:
     return labels
 
 
-def _on_its_side(labels: Floats) -> npt.NDArray[np.bool_]:
+def _on_its_side(labels: Float32s) -> npt.NDArray[np.bool_]:
     """Whose picture must have been in portrait format: in landscape, their shoulders would be impossibly wide."""
     row = COCO17.index
     shoulders = labels[:, [row("left_shoulder"), row("right_shoulder")], :2]

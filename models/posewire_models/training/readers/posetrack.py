@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float32s
 from posewire.joints import POSETRACK15, POSETRACK2017_ORDER, JointSet
 from posewire.json_files import path_in_file
-from posewire_models.training.people import Floats, Person, Picture, by_name, likely_area
+from posewire_models.training.people import Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import (
     LabelFileError,
     box_around,
@@ -122,7 +123,7 @@ def _read_2017(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
     return pictures
 
 
-def _points(rect: dict[str, Any], where: str) -> Floats:
+def _points(rect: dict[str, Any], where: str) -> Float32s:
     """Joints `(15, 3)` of one `annorect`; all weights are 0 if it has none."""
     joints = np.zeros((len(POSETRACK2017_ORDER), 3), np.float32)
     for point in _listed((_first(rect.get("annopoints")) or {}).get("point")):
@@ -143,7 +144,7 @@ def _first(value: Any) -> Any:
     return next(iter(value), None) if isinstance(value, list) else value
 
 
-def _person(joints: Floats, names: tuple[str, ...], to: JointSet) -> Person | None:
+def _person(joints: Float32s, names: tuple[str, ...], to: JointSet) -> Person | None:
     joints = joints.copy()
     joints[:, 2] = joints[:, 2] > 0
     if not joints[:, 2].any():
@@ -154,7 +155,7 @@ def _person(joints: Floats, names: tuple[str, ...], to: JointSet) -> Person | No
     return Person(box, by_name(joints, names, to), area=likely_area(box))
 
 
-def _polygons(xs: list[list[float]], ys: list[list[float]], where: str) -> Floats:
+def _polygons(xs: list[list[float]], ys: list[list[float]], where: str) -> Float32s:
     """The boxes around ignore regions, whose corners are given by axis."""
     if [len(x) for x in xs] != [len(y) for y in ys]:
         raise LabelFileError(f"{where}: its ignore regions have not as many x as y")

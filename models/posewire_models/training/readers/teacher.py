@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from posewire.array_types import Float32s
 from posewire.joints import COCO17, JointSet
-from posewire_models.training.people import Floats, Person, Picture, by_name, likely_area
+from posewire_models.training.people import Person, Picture, by_name, likely_area
 from posewire_models.training.readers.label_file import LabelFileError, entry, numbers
 
 __all__ = ["read_teacher", "teacher_lines", "with_teacher_faces", "with_teacher_people"]
@@ -146,7 +147,7 @@ def with_teacher_people(pictures: list[Picture], file: Path) -> list[Picture]:
     return completed
 
 
-def _completed(person: Person, teacher: Floats) -> Person:
+def _completed(person: Person, teacher: Float32s) -> Person:
     both = (person.joints[:, 2] > 0) & (teacher[:, 2] > 0)
     side = float(max(person.box[2] - person.box[0], person.box[3] - person.box[1]))
     apart = np.linalg.norm(person.joints[both, :2] - teacher[both, :2], axis=1)
@@ -162,7 +163,7 @@ def _number(name: str) -> int:
     return int(digits[-1]) if digits else 0
 
 
-def believed(joints: list[list[float]]) -> Floats:
+def believed(joints: list[list[float]]) -> Float32s:
     """A teacher's joints `(17, 3)`: weight a half where it is sure, else 0; all 0 if it is sure of too few."""
     rows = np.zeros((len(COCO17), 3), np.float32)
     if joints:

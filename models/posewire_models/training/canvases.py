@@ -14,19 +14,21 @@ import cv2
 import numpy as np
 import torch
 
-from posewire_models.letterbox import FILL, resize
-from posewire_models.training.people import Floats, Picture, in_sight
-from posewire_models.training.pictures import Pixels, read_rgb, shrunk
+from posewire.array_types import Float32s, Image
+from posewire_models.letterbox import FILL
+from posewire_models.resizing import resize
+from posewire_models.training.people import Picture, in_sight
+from posewire_models.training.pictures import read_rgb, shrunk
 
-__all__ = ["PADDING", "Scene", "SceneComposer", "SceneConfig", "letterboxed", "load_scenes"]
+__all__ = ["PADDING", "CanvasComposer", "CanvasConfig", "LabelledImage", "letterboxed", "load_images"]
 
 PADDING = int(FILL)
 """Grey level outside the picture."""
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A picture and where its people are.
+class LabelledImage:
+    """A picture in memory, or a canvas, and where its people are.
 
     Attributes:
         pixels: `(h, w, 3)` uint8 RGB.
@@ -34,13 +36,13 @@ class Scene:
         ignored: `(m, 4)` boxes where people may or may not be.
     """
 
-    pixels: Pixels
-    boxes: Floats
-    ignored: Floats
+    pixels: Image
+    boxes: Float32s
+    ignored: Float32s
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneConfig:
+class CanvasConfig:
     """How canvases are composed.
 
     Attributes:
@@ -69,13 +71,13 @@ class SceneConfig:
             raise ValueError(f"scene.smallest {self.smallest} must be above 0 and at most largest {self.largest}")
 
 
-def load_scenes(pictures: Sequence[Picture], longest_side: int, workers: int = 2) -> list[Scene]:
+def load_images(pictures: Sequence[Picture], longest_side: int, workers: int = 2) -> list[LabelledImage]:
     """Read the complete pictures among these, shrunk to `longest_side`.
 
     Damaged ones, and people whose box is outside the picture, are reported in the log and left out.
     """
 
-    def load(picture: Picture) -> Scene | None:
+    def load(picture: Picture) -> LabelledImage | None:
         pixels = read_rgb(picture.path, picture.size)
         if pixels is None:
             return None
@@ -86,60 +88,60 @@ def load_scenes(pictures: Sequence[Picture], longest_side: int, workers: int = 2
             pixels = shrunk(pixels, scale)
         limit = np.array([*pixels.shape[1::-1]] * 2, np.float32)
         ratio = limit / np.array([*size] * 2, np.float32)
-        return Scene(pixels, (boxes * ratio).clip(0, limit), (picture.ignored * ratio).clip(0, limit))
+        return LabelledImage(pixels, (boxes * ratio).clip(0, limit), (picture.ignored * ratio).clip(0, limit))
 
     with ThreadPoolExecutor(workers) as pool:
         loaded = pool.map(load, [picture for picture in pictures if picture.complete])
-        return [scene for scene in loaded if scene is not None]
+        return [image for image in loaded if image is not None]
 
 
-def letterboxed(scene: Scene, size: tuple[int, int]) -> tuple[Scene, float]:
-    """The scene in the top left corner of a canvas of `size` (height, width), as large as fits, and its scale."""
+def letterboxed(image: LabelledImage, size: tuple[int, int]) -> tuple[LabelledImage, float]:
+    """The image in the top left corner of a canvas of `size` (height, width), as large as fits, and its scale."""
     height, width = size
-    scale = min(width / scene.pixels.shape[1], height / scene.pixels.shape[0])
+    scale = min(width / image.pixels.shape[1], height / image.pixels.shape[0])
     canvas = np.full((height, width, 3), PADDING, np.uint8)
-    placed = _place(canvas, scene, (0, 0, width, height), scale, (0.0, 0.0), mirrored=False)
-    return Scene(canvas, placed, scene.ignored * scale), scale
+    placed = _place(canvas, image, (0, 0, width, height), scale, (0.0, 0.0), mirrored=False)
+    return LabelledImage(canvas, placed, image.ignored * scale), scale
 
 
-class SceneComposer:
-    """Composes canvases of `size` (height, width) from scenes."""
+class CanvasComposer:
+    """Composes canvases of `size` (height, width) from images."""
 
-    def __init__(self, config: SceneConfig, scenes: Sequence[Scene], size: tuple[int, int]) -> None:
-        self.config, self.scenes, self.size = config, scenes, size
+    def __init__(self, config: CanvasConfig, images: Sequence[LabelledImage], size: tuple[int, int]) -> None:
+        self.config, self.images, self.size = config, images, size
 
-    def __call__(self, row: int, rng: np.random.Generator) -> Scene:
-        """A canvas with scene `row` on it; `rng` is the only source of randomness."""
+    def __call__(self, row: int, rng: np.random.Generator) -> LabelledImage:
+        """A canvas with image `row` on it; `rng` is the only source of randomness."""
         height, width = self.size
         canvas = np.full((height, width, 3), PADDING, np.uint8)
         if rng.random() < self.config.mosaic:
             x, y = int(rng.uniform(0.3, 0.7) * width), int(rng.uniform(0.3, 0.7) * height)
             places = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
-            rows = [row, *rng.integers(len(self.scenes), size=3).tolist()]
+            rows = [row, *rng.integers(len(self.images), size=3).tolist()]
         else:
             places, rows = [(0, 0, width, height)], [row]
-        asked, ignored = [], []
+        sure, ignored = [], []
         for place, one in zip(places, rows, strict=True):
-            boxes, doubtful = self._put(canvas, self.scenes[one], place, rng)
-            asked.append(boxes)
+            boxes, doubtful = self._put(canvas, self.images[one], place, rng)
+            sure.append(boxes)
             ignored.append(doubtful)
-        return Scene(canvas, np.concatenate(asked), np.concatenate(ignored))
+        return LabelledImage(canvas, np.concatenate(sure), np.concatenate(ignored))
 
     def _put(
-        self, canvas: Pixels, scene: Scene, place: tuple[int, int, int, int], rng: np.random.Generator
-    ) -> tuple[Floats, Floats]:
-        """Draw the scene into the place; returns its boxes on the canvas, and the ignored ones."""
+        self, canvas: Image, image: LabelledImage, place: tuple[int, int, int, int], rng: np.random.Generator
+    ) -> tuple[Float32s, Float32s]:
+        """Draw the image into the place; returns its boxes on the canvas, and the ignored ones."""
         config = self.config
         x1, y1, x2, y2 = place
-        height, width = scene.pixels.shape[:2]
+        height, width = image.pixels.shape[:2]
         fit = min((x2 - x1) / width, (y2 - y1) / height)
         scale = fit * float(np.exp(rng.uniform(np.log(config.smallest), np.log(config.largest))))
         # A picture larger than the place shows any part of itself; a smaller one is put anywhere in it.
         free = np.array([x2 - x1 - scale * width, y2 - y1 - scale * height])
         corner = (x1 + round(free[0] * rng.random()), y1 + round(free[1] * rng.random()))
         mirrored = bool(rng.random() < config.flip)
-        boxes = _place(canvas, scene, place, scale, corner, mirrored=mirrored)
-        doubtful = _moved(scene.ignored, scale, corner, width, mirrored)
+        boxes = _place(canvas, image, place, scale, corner, mirrored=mirrored)
+        doubtful = _moved(image.ignored, scale, corner, width, mirrored)
         cut = boxes.clip([x1, y1, x1, y1], [x2, y2, x2, y2]).astype(np.float32)
         seen = _area(cut) / np.maximum(_area(boxes), 1e-6)
         longer = np.maximum(cut[:, 2] - cut[:, 0], cut[:, 3] - cut[:, 1])
@@ -150,21 +152,21 @@ class SceneComposer:
 
 
 def _place(
-    canvas: Pixels,
-    scene: Scene,
+    canvas: Image,
+    image: LabelledImage,
     place: tuple[int, int, int, int],
     scale: float,
     corner: tuple[float, float],
     *,
     mirrored: bool,
-) -> Floats:
-    """Draw the scaled scene with its top left at `corner`, clipped to the place; returns its unclipped boxes."""
+) -> Float32s:
+    """Draw the scaled image with its top left at `corner`, clipped to the place; returns its unclipped boxes."""
     x1, y1, x2, y2 = place
-    pixels = scene.pixels
+    pixels = image.pixels
     if scale < 1:  # as frames are resized for detectors; warpAffine, which reads only four neighbours, would alias
         height, width = (max(round(side * scale), 1) for side in pixels.shape[:2])
         pixels = resize(torch.from_numpy(pixels), (height, width)).permute(1, 2, 0).byte().numpy()
-    fx, fy = scene.pixels.shape[1] * scale / pixels.shape[1], scene.pixels.shape[0] * scale / pixels.shape[0]
+    fx, fy = image.pixels.shape[1] * scale / pixels.shape[1], image.pixels.shape[0] * scale / pixels.shape[0]
     if mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
     # Edges are half a pixel outside the outermost pixel centres, on both sides of the map.
@@ -173,15 +175,15 @@ def _place(
         pixels, matrix, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR, borderValue=(PADDING, PADDING, PADDING)
     )
     canvas[y1:y2, x1:x2] = drawn
-    return _moved(scene.boxes, scale, corner, scene.pixels.shape[1], mirrored)
+    return _moved(image.boxes, scale, corner, image.pixels.shape[1], mirrored)
 
 
-def _moved(boxes: Floats, scale: float, corner: tuple[float, float], width: int, mirrored: bool) -> Floats:
+def _moved(boxes: Float32s, scale: float, corner: tuple[float, float], width: int, mirrored: bool) -> Float32s:
     if mirrored:
         boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
     return (boxes * scale + np.array([*corner, *corner], np.float32)).astype(np.float32)
 
 
-def _area(boxes: Floats) -> Floats:
-    area: Floats = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
+def _area(boxes: Float32s) -> Float32s:
+    area: Float32s = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
     return area

@@ -1,4 +1,4 @@
-"""Headers of HTTP responses: which part of which version of a file they carry."""
+"""Headers of HTTP responses: which bytes of which version of a file they carry."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from email.message import Message
 from typing import NamedTuple
 
-__all__ = ["Part", "part_of", "version_of", "whole_of"]
+__all__ = ["ByteRange", "part_of", "version_of", "whole_of"]
 
 
-class Part(NamedTuple):
+class ByteRange(NamedTuple):
     """Which bytes of a file a response carries: from `start` to before `end`, of `total`; None: the server omits it."""
 
     start: int
@@ -17,19 +17,19 @@ class Part(NamedTuple):
     total: int | None
 
 
-def whole_of(headers: Message) -> Part:
-    """The part of a response with status 200: the whole file."""
+def whole_of(headers: Message) -> ByteRange:
+    """What a response with status 200 carries: the whole file."""
     length = _whole_number(headers.get("Content-Length", ""))
-    return Part(0, length, length)
+    return ByteRange(0, length, length)
 
 
-def part_of(headers: Message) -> Part | None:
-    """The part of a response with status 206, which may be less than requested; None if the header is invalid."""
+def part_of(headers: Message) -> ByteRange | None:
+    """What a response with status 206 carries, which may be less than requested; None if the header is invalid."""
     found = re.fullmatch(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", headers.get("Content-Range", ""))
     start, last, total = (_whole_number(number) for number in found.groups()) if found else (None, None, None)
     if start is None or last is None or last < start or (total is not None and last >= total):
         return None
-    return Part(start, last + 1, total)
+    return ByteRange(start, last + 1, total)
 
 
 def version_of(headers: Message) -> str:

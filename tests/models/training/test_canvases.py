@@ -9,23 +9,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posewire.synth import PRESETS
-from posewire.synth import Scene as Drawn
-from posewire.synth import SceneConfig as DrawnConfig
+from posewire.synth import PRESETS, Scene, SceneConfig
 from posewire_models.center_detector import CenterMaps, decode_centers
+from posewire_models.training.canvases import CanvasComposer, CanvasConfig, LabelledImage, letterboxed, load_images
 from posewire_models.training.center_targets import center_loss, center_targets
 from posewire_models.training.people import Person, Picture
-from posewire_models.training.scenes import Scene, SceneComposer, SceneConfig, letterboxed, load_scenes
 from posewire_models.training.synthetic_scenes import render_scenes
 
 NOBODY = np.zeros((0, 4), np.float32)
 
 
-def scene_with_a_rectangle(width: int = 200, height: int = 150) -> Scene:
+def image_with_a_rectangle(width: int = 200, height: int = 150) -> LabelledImage:
     """A black picture with one white rectangle, which is the person."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[40:120, 60:100] = 255
-    return Scene(pixels, np.array([[60, 40, 100, 120]], np.float32), NOBODY)
+    return LabelledImage(pixels, np.array([[60, 40, 100, 120]], np.float32), NOBODY)
 
 
 def white_box(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> list[int]:
@@ -36,7 +34,7 @@ def white_box(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> list[i
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_boxes_stay_around_their_people(seed: int) -> None:
-    composer = SceneComposer(SceneConfig(mosaic=0.0, least_seen=0.0), [scene_with_a_rectangle()], (192, 256))
+    composer = CanvasComposer(CanvasConfig(mosaic=0.0, least_seen=0.0), [image_with_a_rectangle()], (192, 256))
     canvas = composer(0, np.random.default_rng(seed))
     for box in canvas.boxes:
         np.testing.assert_allclose(box, white_box(canvas.pixels), atol=1.5)
@@ -45,7 +43,7 @@ def test_boxes_stay_around_their_people(seed: int) -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_mosaics_lose_nobody_silently(seed: int) -> None:
-    composer = SceneComposer(SceneConfig(mosaic=1.0), [scene_with_a_rectangle()], (192, 256))
+    composer = CanvasComposer(CanvasConfig(mosaic=1.0), [image_with_a_rectangle()], (192, 256))
     canvas = composer(0, np.random.default_rng(seed))
     known = np.zeros(canvas.pixels.shape[:2], bool)
     for x1, y1, x2, y2 in np.concatenate([canvas.boxes, canvas.ignored]):
@@ -55,15 +53,15 @@ def test_mosaics_lose_nobody_silently(seed: int) -> None:
 
 
 def test_cut_people_are_neither_asked_for_nor_denied() -> None:
-    config = SceneConfig(mosaic=0.0, smallest=3.0, largest=3.0, flip=0.0, least_seen=0.9)
-    composer = SceneComposer(config, [scene_with_a_rectangle()], (96, 128))
+    config = CanvasConfig(mosaic=0.0, smallest=3.0, largest=3.0, flip=0.0, least_seen=0.9)
+    composer = CanvasComposer(config, [image_with_a_rectangle()], (96, 128))
     canvases = [composer(0, np.random.default_rng(seed)) for seed in range(20)]
     assert any(len(canvas.ignored) for canvas in canvases)
     assert all(len(canvas.boxes) + len(canvas.ignored) <= 1 for canvas in canvases)
 
 
 def test_letterboxing_keeps_the_aspect_ratio() -> None:
-    boxed, scale = letterboxed(scene_with_a_rectangle(), (128, 128))
+    boxed, scale = letterboxed(image_with_a_rectangle(), (128, 128))
     assert scale == pytest.approx(128 / 200)
     np.testing.assert_allclose(boxed.boxes[0], white_box(boxed.pixels), atol=1)
     assert (boxed.pixels[100:] == 114).all()
@@ -81,9 +79,9 @@ def test_only_readable_pictures_that_tell_of_everybody_are_loaded(
         Picture(tmp_path / "b.png", 3, (someone,), complete=True),
         Picture(tmp_path / "c.png", 4, (someone,), complete=True),
     ]
-    (scene,) = load_scenes(pictures, longest_side=200)
-    assert scene.pixels.shape == (50, 200, 3)
-    assert scene.boxes.tolist() == [[0, 0, 100, 50]]
+    (image,) = load_images(pictures, longest_side=200)
+    assert image.pixels.shape == (50, 200, 3)
+    assert image.boxes.tolist() == [[0, 0, 100, 50]]
     assert "b.png is damaged" in caplog.text
     assert "c.png cannot be read" in caplog.text
 
@@ -92,9 +90,9 @@ def test_thin_pictures_and_people_beside_them_are_no_fault(tmp_path: Path, caplo
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((1, 4000, 3), np.uint8))
     boxes = np.array([[1000, 0, 2000, 1], [4100, 0, 4200, 1]], np.float32)
     people = tuple(Person(box, np.zeros((0, 3), np.float32), 1.0) for box in boxes)
-    (scene,) = load_scenes([Picture(tmp_path / "a.png", 1, people, complete=True)], longest_side=200)
-    assert scene.pixels.shape == (1, 200, 3)
-    assert scene.boxes.tolist() == [[50, 0, 100, 1]]
+    (image,) = load_images([Picture(tmp_path / "a.png", 1, people, complete=True)], longest_side=200)
+    assert image.pixels.shape == (1, 200, 3)
+    assert image.boxes.tolist() == [[50, 0, 100, 1]]
     assert "[4100.0, 0.0, 4200.0, 1.0] of a person shows nothing of it" in caplog.text
 
 
@@ -128,23 +126,23 @@ def test_nothing_is_learned_where_nobody_knows() -> None:
 
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"scene\.mosaic 2 must be in 0\.\.1"):
-        SceneConfig(mosaic=2)
+        CanvasConfig(mosaic=2)
     with pytest.raises(ValueError, match="at most largest"):
-        SceneConfig(smallest=2, largest=1)
+        CanvasConfig(smallest=2, largest=1)
 
 
 def test_boxes_of_synthetic_people_count_from_edges() -> None:
     seed, count = 3, 6
-    drawn = Drawn(DrawnConfig.preset(sorted(PRESETS)[0], seed=seed))
-    scenes = render_scenes(1, count, longest_side=drawn.config.width, first_seed=seed, workers=1)
+    drawn = Scene(SceneConfig.preset(sorted(PRESETS)[0], seed=seed))
+    images = render_scenes(1, count, longest_side=drawn.config.width, first_seed=seed, workers=1)
     misses = []
-    for scene, index in zip(scenes, np.random.default_rng(seed).integers(len(drawn), size=count), strict=True):
+    for image, index in zip(images, np.random.default_rng(seed).integers(len(drawn), size=count), strict=True):
         truth = drawn[int(index)].truth
         for number, seen in zip(truth.ids, truth.visible_fraction, strict=True):
             ys, xs = np.nonzero(truth.instances == number)
             if seen > 0.999 and min(xs.min(), ys.min()) > 1:
                 body = np.array([xs.min() + xs.max() + 1, ys.min() + ys.max() + 1]) / 2
-                middles = (scene.boxes[:, :2] + scene.boxes[:, 2:]) / 2
+                middles = (image.boxes[:, :2] + image.boxes[:, 2:]) / 2
                 misses.append((middles - body)[np.linalg.norm(middles - body, axis=1).argmin()])
     assert len(misses) > 3
     np.testing.assert_allclose(np.mean(misses, axis=0), 0, atol=0.2)
@@ -153,8 +151,8 @@ def test_boxes_of_synthetic_people_count_from_edges() -> None:
 def test_synthetic_scenes_tell_of_everybody() -> None:
     rendered = render_scenes(2, 3, longest_side=160, first_seed=3, workers=1)
     assert len(rendered) == 6
-    assert all(scene.pixels.shape == (120, 160, 3) for scene in rendered)
-    boxes = np.concatenate([scene.boxes for scene in rendered])
+    assert all(image.pixels.shape == (120, 160, 3) for image in rendered)
+    boxes = np.concatenate([image.boxes for image in rendered])
     assert len(boxes) > 0
     assert (boxes >= 0).all()
     assert (boxes <= [160, 120, 160, 120]).all()

@@ -11,9 +11,9 @@ import numpy as np
 
 from posewire._drawing import Blend, Color, Point, draw_dot, draw_line, glyphs, mix
 from posewire._inputs import check_joints
-from posewire._trails import Trails, joint_rows
+from posewire._trails import Trails
 from posewire.errors import InvalidSettings
-from posewire.joints import JointSet
+from posewire.joints import JointSet, joint_rows
 from posewire.results import Image, Person
 from posewire.sources._frames import picture_fault
 

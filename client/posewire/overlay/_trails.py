@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from posewire._drawing import Point
 from posewire.errors import InvalidSettings
 from posewire.joints import JointSet, joint_rows
+from posewire.overlay._primitives import Point
 from posewire.results import Person
 
 __all__ = ["Trails"]

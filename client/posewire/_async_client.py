@@ -20,7 +20,7 @@ from posewire._inputs import boxes_array, is_number
 from posewire._streaming.call import is_cancelled_task
 from posewire._streaming.plan import StreamPlan
 from posewire._streaming.stream import AsyncTrackStream
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo

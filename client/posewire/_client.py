@@ -13,8 +13,8 @@ import grpc
 from posewire._addresses import DEFAULT_ADDRESS
 from posewire._async_client import DEFAULT_RECONNECT, PICTURE_QUALITY, AsyncClient
 from posewire._forks import check_process
-from posewire._loop_thread import LoopThread
 from posewire._streaming.stream import AsyncTrackStream
+from posewire._threads.loop_thread import LoopThread
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import (

@@ -17,7 +17,7 @@ from posewire._streaming.feed import SourceFeed
 from posewire._streaming.frame_sender import FrameSender
 from posewire._streaming.plan import StreamPlan, final_settings, in_flight_limit, settings_to_ask_again
 from posewire._streaming.reconnection import Reconnection
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint

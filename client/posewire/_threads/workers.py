@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from posewire._threads import OwnThread
+from posewire._threads.own_thread import OwnThread
 from posewire.errors import MisuseError
 
 __all__ = ["Workers"]

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from posewire._connections import Connection, Connections
+from posewire._channels.connections import Connection, Connections
 from posewire._streaming.call import TrackCall
 from posewire._streaming.exchange import Exchange
 from posewire._streaming.feed import SourceFeed

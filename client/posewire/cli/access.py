@@ -20,7 +20,7 @@ from posewire.small_files import read_small_text
 
 if typing.TYPE_CHECKING:
     from posewire import AsyncClient, Client
-    from posewire._connections import Connections
+    from posewire._channels.connections import Connections
 
 __all__ = ["TOKEN_VARIABLE", "ServerAccess", "access_flags_given", "access_given", "with_access_flags"]
 
@@ -101,7 +101,7 @@ class ServerAccess:
 
     def connections(self, options: Sequence[tuple[str, Any]] = ()) -> Connections:
         """The connections of such a client, for calls that the SDK does not make; `options`: gRPC channel options."""
-        from posewire._connections import Access, Connections
+        from posewire._channels.connections import Access, Connections
 
         arguments = self._arguments()
         return Connections(self.addresses, Access(arguments["tls"], None, self.token, self.insecure), options)

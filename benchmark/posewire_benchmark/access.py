@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from posewire._connections import Connections
+from posewire._channels.connections import Connections
 from posewire.cli.access import ServerAccess
 
 __all__ = ["access_fields", "access_from", "own_connection"]

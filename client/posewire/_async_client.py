@@ -13,14 +13,14 @@ import grpc
 import grpc.aio
 
 from posewire import _wire
-from posewire._addresses import DEFAULT_ADDRESS
-from posewire._connections import Access, Connection, Connections
+from posewire._channels.addresses import DEFAULT_ADDRESS
+from posewire._channels.connections import Access, Connection, Connections
 from posewire._encoding import encode, sniff
 from posewire._inputs import boxes_array, is_number
 from posewire._streaming.call import is_cancelled_task
 from posewire._streaming.plan import StreamPlan
 from posewire._streaming.stream import AsyncTrackStream
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo

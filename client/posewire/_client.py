@@ -10,11 +10,11 @@ from typing import Any, Self, Unpack
 
 import grpc
 
-from posewire._addresses import DEFAULT_ADDRESS
 from posewire._async_client import DEFAULT_RECONNECT, PICTURE_QUALITY, AsyncClient
-from posewire._forks import check_process
-from posewire._loop_thread import LoopThread
+from posewire._channels.addresses import DEFAULT_ADDRESS
+from posewire._channels.forks import check_process
 from posewire._streaming.stream import AsyncTrackStream
+from posewire._threads.loop_thread import LoopThread
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
 from posewire.errors import InvalidSettings, MisuseError
 from posewire.results import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from posewire.errors import InvalidSettings
 from posewire.joints import JointSet
 from posewire.results import BoxesLike, FloatArray, Person
 
-__all__ = ["boxes_array", "capture_time", "check_joints", "frame_number", "is_number", "is_whole"]
+__all__ = ["boxes_array", "capture_time", "check_finite", "check_joints", "frame_number", "is_number", "is_whole"]
 
 _LAST_NUMBER = 2**64 - 1
 _TIMES_S = (-62_135_596_800, 253_402_300_799)
@@ -59,6 +60,20 @@ def capture_time(time_s: float) -> float:
             " video, or Unix time"
         )
     return float(time_s)
+
+
+def check_finite(people: Sequence[Person]) -> None:
+    """Check that people can be written to a JSON file, which has no NaN and no infinity.
+
+    Raises:
+        InvalidSettings: a box, joint or score is not finite.
+    """
+    for person in people:
+        if not (np.isfinite(person.box).all() and np.isfinite(person.joints).all() and math.isfinite(person.score)):
+            raise InvalidSettings(
+                f"person {person.id} has a box, joint or score that is not finite; give numbers, and score 0 to joints"
+                " that are not seen"
+            )
 
 
 def check_joints(people: Sequence[Person], joint_set: JointSet) -> None:

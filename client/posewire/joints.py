@@ -11,6 +11,7 @@ the first two use MMPose's value for PoseTrack18 (0.026, as for the nose), and t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +28,7 @@ __all__ = [
     "POSETRACK15",
     "POSETRACK2017_ORDER",
     "JointSet",
+    "joint_rows",
     "joint_set",
     "joint_spelled",
 ]
@@ -189,6 +191,11 @@ def joint_set(name: str) -> JointSet:
     if name not in JOINT_SETS:
         raise ValueError(f"unknown joint set {name!r}; known sets: {', '.join(sorted(JOINT_SETS))}")
     return JOINT_SETS[name]
+
+
+def joint_rows(joint_set: JointSet, names: Iterable[str]) -> list[int]:
+    """Rows of the named joints; names that the joint set lacks are left out."""
+    return [joint_set.names.index(name) for name in names if name in joint_set.names]
 
 
 def joint_spelled(name: object) -> str:

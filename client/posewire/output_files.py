@@ -27,7 +27,7 @@ except ImportError:  # not on Windows
 __all__ = ["AtomicPath", "ResultWriter", "open_for_writing", "output_error", "write_json", "written_whole"]
 
 # Errors of a folder in which no file can be created, though existing ones may be writable.
-_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_NEW_FILES = (errno.EACCES, errno.EPERM, errno.EROFS)
 # In bytes; anything longer is not a suffix, but part of a name with a dot in it.
 _LONGEST_SUFFIX = 32
 _DESCRIPTOR_PATH = re.compile(r"/(?:dev|proc/self)/fd/(\d+)|/dev/(stdin|stdout|stderr)")
@@ -56,7 +56,7 @@ class AtomicPath:
             try:
                 self.temporary = self._made_in(None if self._replaced is None else self._replaced.parent)
             except OSError as error:
-                if error.errno not in _CLOSED or self._replaced is None or not os.access(self._replaced, os.W_OK):
+                if error.errno not in _NO_NEW_FILES or self._replaced is None or not os.access(self._replaced, os.W_OK):
                     raise
                 self._replaced, self.temporary = None, self._made_in(None)
         except OSError as error:

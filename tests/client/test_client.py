@@ -13,7 +13,7 @@ import pytest
 
 import posewire
 from posewire import Client
-from posewire._loop_thread import LoopThread
+from posewire._threads.loop_thread import LoopThread
 from tests.client.conftest import pictures
 
 

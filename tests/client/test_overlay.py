@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from posewire import COCO17, NANO19, InvalidSettings, JointSet, Person, Trails, color_of, draw_people
-from posewire._drawing import glyphs, mix
+from posewire.overlay._primitives import glyphs, mix
 
 INK = (18, 20, 24)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posewire import InvalidSettings, TlsSettings
-from posewire._tls_files import channel_credentials
+from posewire._channels.tls_files import channel_credentials
 from posewire.cli.access import _read_token
 from posewire.cli.failures import UsageError
 from posewire.small_files import read_small_file

@@ -43,7 +43,7 @@ class SlowOpening:
 @pytest.fixture
 def slow_opening(monkeypatch: pytest.MonkeyPatch) -> SlowOpening:
     opening = SlowOpening()
-    monkeypatch.setattr("posewire._streaming.stream.open_source", opening)
+    monkeypatch.setattr("posewire._streaming.opening.open_source", opening)
     return opening
 
 
@@ -616,6 +616,22 @@ async def test_closing_the_client_ends_the_opening_of_a_stream_but_cancels_no_ta
     with pytest.raises(posewire.MisuseError, match="closed before its end"):
         await opening
     assert source.closed.is_set()
+
+
+async def test_what_was_opened_just_before_the_stream_is_closed_is_closed_too(serve: Any) -> None:
+    server = await serve()
+    source = Closable(pictures(1))
+    async with AsyncClient(server.address) as client:
+        stream = client.track(source)
+        entering = asyncio.create_task(stream.__aenter__())
+        while stream._opening is None or not stream._opening.done():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await stream.aclose()  # before `entering` has taken what was opened
+        with pytest.raises(posewire.MisuseError, match="closed before its end"):
+            await entering
+        assert source.closed.is_set()
+        async with asyncio.timeout(5):
+            await server.service.ended.wait()
 
 
 async def test_a_stream_that_is_not_open_says_how_to_open_it(serve: Any) -> None:

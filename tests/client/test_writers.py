@@ -631,6 +631,18 @@ def test_a_folder_that_does_not_exist_is_found_out_at_once(tmp_path: Path, make:
         make(tmp_path / "nowhere" / "a.json")
 
 
+@pytest.mark.parametrize("fault", ["box", "joints", "score"])
+@pytest.mark.parametrize("make", MAKERS[:3], ids=["jsonl", "coco", "posetrack"])
+def test_people_with_values_that_are_not_finite_are_refused(make: Any, fault: str, tmp_path: Path) -> None:
+    whole = person(4, joints=17)
+    broken = replace(whole, **{fault: getattr(whole, fault) * float("nan")})
+    with make(tmp_path / "a.json") as writer:
+        with pytest.raises(InvalidSettings, match="person 4 has a box, joint or score that is not finite"):
+            writer.write(tracked(0, whole, broken))
+        writer.write(tracked(0, whole))
+    assert "NaN" not in (tmp_path / "a.json").read_text()
+
+
 @pytest.mark.parametrize("make", MAKERS, ids=["jsonl", "coco", "posetrack", "video"])
 def test_closing_twice_is_harmless(tmp_path: Path, make: Any) -> None:
     writer = make(tmp_path / "a.json")

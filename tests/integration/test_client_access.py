@@ -13,7 +13,7 @@ import pytest
 
 import posewire
 from posewire import AsyncClient, TlsSettings
-from posewire._connections import Access
+from posewire._channels.connections import Access
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import SecurityConfig
 from posewire_server.server import running_server

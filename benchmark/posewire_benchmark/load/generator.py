@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from posewire._status import error_from_status
+from posewire._channels.status import error_from_status
 from posewire.cli.quantities import quantity
 from posewire.v1 import track_pb2
 from posewire_benchmark.access import access_from, own_connection

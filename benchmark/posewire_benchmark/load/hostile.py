@@ -22,7 +22,7 @@ from typing import Any
 
 import grpc
 
-from posewire._connections import Connection
+from posewire._channels.connections import Connection
 from posewire.v1 import pose_pb2, settings_pb2, track_pb2
 from posewire_benchmark.access import access_from, own_connection
 from posewire_benchmark.footage import Footage

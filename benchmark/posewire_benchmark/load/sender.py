@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from posewire._connections import Connection
+from posewire._channels.connections import Connection
 from posewire.v1 import track_pb2
 from posewire_benchmark.footage import Footage, FootageCodec
 from posewire_benchmark.load.records import FRAME, STAGES, Outcome, Records

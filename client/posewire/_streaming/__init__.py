@@ -10,5 +10,6 @@ A frame goes through these parts, and its result comes back through the last thr
     Answers        answers         enters them in the Ledger, the account, and in Retained, which a next call needs
     Delivery       delivery        results in frame order, until the program takes them
 
-`stream.py` is the interface for programs, and `plan.py` has what they ask for.
+`stream.py` is the interface for programs, `plan.py` has what they ask for, and `opening.py` opens the source and the
+first call.
 """

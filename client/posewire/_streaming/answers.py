@@ -110,7 +110,7 @@ class Answers:
 
     def summary(self) -> StreamSummary:
         """The whole account; raises `AccountingError` if it does not add up."""
-        return self.ledger.close(None if self.account is None else self.account.identities)
+        return self.ledger.summary(None if self.account is None else self.account.identities)
 
     def _enter_tracked(self, tracked: track_pb2.TrackedFrame) -> None:
         open_before = self.ledger.in_flight

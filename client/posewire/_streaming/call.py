@@ -11,9 +11,9 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from posewire._connections import Connection
-from posewire._forks import note_use
-from posewire._status import error_from_status
+from posewire._channels.connections import Connection
+from posewire._channels.forks import note_use
+from posewire._channels.status import error_from_status
 from posewire._wire import open_request, stream_info_from
 from posewire.errors import ConnectionLost, MisuseError, ServerRefused, StreamBroken, TimedOut
 from posewire.results import StreamInfo

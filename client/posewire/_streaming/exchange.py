@@ -213,13 +213,19 @@ class Exchange:
             self.outgoing.leave_call()
 
     def _check_end_of_call(self) -> StreamDrained | None:
-        """Check the account of a call that ended with status OK; returns why the stream is not at its end, if so."""
-        answers, goes_on = self._answers, self._reconnection is not None
+        """Check the account of a call that ended with status OK; returns why the stream is not at its end, if so.
+
+        If the server is going away, the stream is at its end only if nothing is missing. Any other server ends a call
+        after the last frame, with its account.
+
+        Raises:
+            AccountingError: the account differs from the answers, or an answer is missing.
+            StreamBroken: there is no account.
+        """
+        answers = self._answers
         if not self._ledger.owed:
             answers.check_call()
-        # With reconnection, frames that the server left out are dropped ones like others; without, they are missing.
-        whole = self._complete and (goes_on or not answers.left_out)
-        if answers.draining and (self._ledger.in_flight or not whole or answers.account is None):
+        if answers.draining and self._something_is_missing():
             resume = self.resume_point
             how = "open another stream, with resume=" if resume else "open another stream; ids start anew"
             return StreamDrained(
@@ -235,6 +241,12 @@ class Exchange:
             )
         self._end_in_order()
         return None
+
+    def _something_is_missing(self) -> bool:
+        """Whether a frame was not sent or has no result, or the account has not come."""
+        # With reconnection, frames that the server left out are dropped ones like others; without, they are missing.
+        left_out = self._answers.left_out and self._reconnection is None
+        return not self._complete or left_out or self._ledger.in_flight > 0 or self._answers.account is None
 
     def _end_in_order(self) -> None:
         self.summary = replace(self._answers.summary(), reconnects=self.calls - 1)

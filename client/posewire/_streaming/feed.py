@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import NamedTuple
 
-from posewire._threads import OwnThread
+from posewire._threads.own_thread import OwnThread
 from posewire.errors import SourceError
 from posewire.sources import ArraySource, Source, SourceFrame
 

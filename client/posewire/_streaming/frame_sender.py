@@ -13,7 +13,7 @@ from posewire._inputs import boxes_array, capture_time, frame_number
 from posewire._streaming.exchange import Exchange
 from posewire._streaming.feed import FeedItem, SourceFeed
 from posewire._streaming.plan import in_flight_limit
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 from posewire.errors import InvalidSettings
 from posewire.results import FrameStatus
 from posewire.sources import SourceFrame

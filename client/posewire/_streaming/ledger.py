@@ -79,7 +79,7 @@ class Ledger:
         self._echoes.clear()
 
     def record_resent(self, number: int) -> None:
-        """Record that a frame opened before this call is sent on it.
+        """Record that a frame recorded before this call is sent on it.
 
         If the frame already has its result, its answer is an echo: it only counts for the call.
         """
@@ -98,7 +98,7 @@ class Ledger:
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
-    def open(self, frame: SourceFrame, *, taken_s: float | None = None, on_call: bool = True) -> None:
+    def record_sent(self, frame: SourceFrame, *, taken_s: float | None = None, on_call: bool = True) -> None:
         """Record a frame that is about to be sent.
 
         Args:
@@ -113,11 +113,11 @@ class Ledger:
         self._sent += 1
         self._call_sent += on_call
 
-    def skip(self, frame: SourceFrame, status: FrameStatus, reason: str, message: str) -> None:
+    def record_skipped(self, frame: SourceFrame, status: FrameStatus, reason: str, message: str) -> None:
         """Record a frame that is never sent, and why.
 
         Raises:
-            InvalidSettings: as in `open`.
+            InvalidSettings: as in `record_sent`.
         """
         self._set_result(self._add(frame, math.nan), status, reason=reason, message=message)
 
@@ -185,7 +185,7 @@ class Ledger:
                 " this is a fault of the server: report it"
             )
 
-    def close(self, identities: int | None = None) -> StreamSummary:
+    def summary(self, identities: int | None = None) -> StreamSummary:
         """The whole account.
 
         Args:

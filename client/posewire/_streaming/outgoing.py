@@ -80,7 +80,7 @@ class Outgoing:
             return
         # The request first: if building it fails, the frame must not count as sent.
         request = _wire.frame_request(frame.number, frame.time_s if frame.timed else None, data, boxes)
-        self._ledger.open(frame, taken_s=taken_s, on_call=self.connected)
+        self._ledger.record_sent(frame, taken_s=taken_s, on_call=self.connected)
         self._answers.retained.add(request)
         if self.connected:
             if self._ledger.owed == 1:
@@ -97,7 +97,7 @@ class Outgoing:
         Raises:
             InvalidSettings: as in `send`.
         """
-        self._ledger.skip(frame, status, reason, message)
+        self._ledger.record_skipped(frame, status, reason, message)
         await self._delivery.publish(self._ledger.release())
 
     async def finish(self) -> None:

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 
-from posewire._connections import PASSING, Connections
+from posewire._channels.connections import PASSING, Connections
 from posewire._streaming.call import TrackCall
 from posewire.connection import ReconnectSettings
 from posewire.errors import CallError, ConnectionLost, PosewireError

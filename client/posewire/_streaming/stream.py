@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from posewire._connections import Connection, Connections
-from posewire._streaming.call import TrackCall
+from posewire._channels.connections import Connections
 from posewire._streaming.exchange import Exchange
 from posewire._streaming.feed import SourceFeed
 from posewire._streaming.frame_sender import FrameSender
-from posewire._streaming.plan import StreamPlan, final_settings, in_flight_limit, settings_to_ask_again
+from posewire._streaming.opening import Opened, open_source_and_call
+from posewire._streaming.plan import StreamPlan, in_flight_limit, settings_to_ask_again
 from posewire._streaming.reconnection import Reconnection
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 from posewire.errors import MisuseError
 from posewire.results import BoxesLike, FrameResult, Image, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
-from posewire.settings import StreamSettings
-from posewire.sources import AsyncSourceLike, Source, SourceFrame, open_source
-from posewire.sources._awaited import is_asynchronous
+from posewire.sources import Source, SourceFrame
 from posewire.sources._frames import own_copy, steady_clock
 
 __all__ = ["AsyncTrackStream"]
@@ -85,7 +81,7 @@ class AsyncTrackStream:
         self._open_streams = open_streams
         self._source: Source | None = None
         self._feed: SourceFeed | None = None
-        self._opening: asyncio.Task[tuple[TrackCall, StreamSettings]] | None = None
+        self._opening: asyncio.Task[Opened] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._sending = asyncio.Lock()
@@ -146,23 +142,21 @@ class AsyncTrackStream:
         """Cancel everything without waiting for it to end."""
         if self._opening is not None:
             self._opening.cancel()
-            self._opening.add_done_callback(_cancel_opened)  # it may have completed just before
+            self._opening.add_done_callback(_close_opened)  # it may have completed just before
         if self._exchange is not None:
             self._exchange.cancel()
         if self._pump is not None:
             self._pump.cancel()
         if self._feed is not None:
             self._feed.close()
-        elif self._source is not None:
-            self._source.close()
 
     async def _open(self) -> None:
         plan = self._plan
-        self._opening = asyncio.create_task(self._open_source_and_call(), name="posewire-opening")
+        self._opening = asyncio.create_task(open_source_and_call(plan, self._connections), name="posewire-opening")
         await asyncio.wait([self._opening])
         if self._closed:
             raise MisuseError("this stream was closed before its end: while it was opening")
-        call, settings = self._opening.result()
+        self._source, call, settings = self._opening.result()
         reconnection = None
         if plan.reconnect is not None:
             reconnection = Reconnection(self._connections, plan.reconnect, settings_to_ask_again(settings, call.info))
@@ -180,36 +174,7 @@ class AsyncTrackStream:
             self._feed = SourceFeed(self._source, newest_wins=newest_wins)
             self._exchange.on_stop = self._feed.stop
             self._pump = asyncio.create_task(self._sender(self._exchange).pump(self._feed), name="posewire-pump")
-
-    async def _open_source_and_call(self) -> tuple[TrackCall, StreamSettings]:
-        plan = self._plan
-        if plan.source is not None:
-            self._source = await self._open_source(plan.source)
-        settings = final_settings(plan, self._source)
-
-        async def open_call(server: Connection) -> TrackCall:
-            return await TrackCall.open(server, settings, plan.resume, plan.timeout_s)
-
-        return await self._connections.first_answer(open_call, "opening a stream"), settings
-
-    async def _open_source(self, source: AsyncSourceLike) -> Source:
-        """Open the source in a thread: cameras and addresses may take seconds.
-
-        The thread is its own: the frames of other streams must not wait for a camera that is off.
-        """
-        plan = self._plan
-        open_it = partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames)
-        if is_asynchronous(source):  # it needs this event loop, and takes no time to open
-            return open_it()
-        opener = Workers("posewire-opener", most=1)
-        opening = opener.submit(open_it)
-        try:
-            return await asyncio.wrap_future(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_close_opened)  # a thread cannot be cancelled; nobody else closes what it opens
-            raise
-        finally:
-            opener.close()
+        self._opening = None  # from here on, the exchange and the feed close what it opened
 
     # -- what is known about it ----------------------------------------------------------------------------------------
 
@@ -332,12 +297,6 @@ async def _wait_for_end(task: asyncio.Task[Any]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _cancel_opened(opening: asyncio.Task[tuple[TrackCall, StreamSettings]]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        call, _ = opening.result()
-        call.cancel()
-
-
-def _close_opened(opening: Future[Source]) -> None:
+def _close_opened(opening: asyncio.Task[Opened]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()

@@ -8,7 +8,7 @@ import os
 import typing
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,8 +19,8 @@ from posewire.os_errors import reason_of
 from posewire.small_files import read_small_text
 
 if typing.TYPE_CHECKING:
-    from posewire import AsyncClient, Client
-    from posewire._connections import Connections
+    from posewire import AsyncClient, Client, TlsSettings
+    from posewire._channels.connections import Connections
 
 __all__ = ["TOKEN_VARIABLE", "ServerAccess", "access_flags_given", "access_given", "with_access_flags"]
 
@@ -101,21 +101,20 @@ class ServerAccess:
 
     def connections(self, options: Sequence[tuple[str, Any]] = ()) -> Connections:
         """The connections of such a client, for calls that the SDK does not make; `options`: gRPC channel options."""
-        from posewire._connections import Access, Connections
+        from posewire._channels.connections import Access, Connections
 
-        arguments = self._arguments()
-        return Connections(self.addresses, Access(arguments["tls"], None, self.token, self.insecure), options)
+        access = Access(tls=self._tls_settings(), token=self.token, insecure=self.insecure)
+        return Connections(self.addresses, access, options)
 
     def _arguments(self) -> dict[str, Any]:
+        arguments = {"tls": self._tls_settings(), "token": self.token, "insecure": self.insecure}
+        return arguments if self.reconnects else arguments | {"reconnect": None}
+
+    def _tls_settings(self) -> TlsSettings | None:
         from posewire import TlsSettings
 
         encrypted = self.tls or any((self.ca, self.cert, self.key))
-        return {
-            "tls": TlsSettings(self.ca, self.cert, self.key) if encrypted else None,
-            "token": self.token,
-            "insecure": self.insecure,
-            **({} if self.reconnects else {"reconnect": None}),
-        }
+        return TlsSettings(self.ca, self.cert, self.key) if encrypted else None
 
 
 _given: ContextVar[ServerAccess] = ContextVar("access_given")
@@ -130,7 +129,7 @@ def access_given(addresses: str) -> ServerAccess:
     access = _given.get(ServerAccess())
     token = access.token or os.environ.get(TOKEN_VARIABLE, "").strip()
     named = tuple(address.strip() for address in addresses.split(","))
-    return ServerAccess(named, access.tls, access.ca, access.cert, access.key, token, access.insecure)
+    return replace(access, addresses=named, token=token)
 
 
 def access_flags_given() -> tuple[str, ...]:

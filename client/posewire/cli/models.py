@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -22,7 +21,6 @@ from posewire.cli.failures import (
     say,
 )
 from posewire.cli.options import QuietFlag
-from posewire.os_errors import reason_of
 
 if TYPE_CHECKING:
     from posewire_models.published.catalogue import PublishedFile
@@ -67,11 +65,12 @@ def pull(
 ) -> None:
     """Download published weights, check and convert them. Interrupted downloads are resumed."""
     with _expected_failures():
+        from posewire.cli.model_files import files_to_fetch
         from posewire_models.published.store import Store
 
         _check_mirror(mirror)
         store = Store()
-        for file in [file for name in names for file in _named(name, store, quiet=quiet)]:
+        for file in [file for name in names for file in files_to_fetch(name, store, quiet=quiet)]:
             _pull(file, store, mirror, quiet=quiet)
 
 
@@ -85,13 +84,14 @@ def verify(
 ) -> None:
     """Check the digests of weights; exit status 1 if one is damaged."""
     with _expected_failures():
+        from posewire.cli.model_files import Check, checks_of
         from posewire_models.published.catalogue import catalogue
         from posewire_models.published.store import Store
 
         store = Store()
-        checks: dict[str, _Check] = {}
+        checks: dict[str, Check] = {}
         for name in names or catalogue():
-            found = _checks(name, store)
+            found = checks_of(name, store)
             if names and not found:
                 raise CommandError(f"{name} is not here; fetch it: posewire models pull {name}")
             checks |= found
@@ -134,11 +134,12 @@ def convert(
             check_outputs({"--out": out}, [source])
         from posewire_models.published.pulling import convert_file, convert_to
         from posewire_models.published.store import Store
+        from posewire_models.whole_files import file_digest
 
         if out is not None:
             written = convert_to(source, out, name)
             if not quiet:
-                say(f"wrote {out}, the network of {written.name}; SHA-256 for a manifest: {_digest(out)}")
+                say(f"wrote {out}, the network of {written.name}; SHA-256 for a manifest: {file_digest(out)}")
             return
         store = Store()
         record = convert_file(source, store, name)
@@ -195,102 +196,6 @@ def _pull(file: PublishedFile, store: Store, mirror: str, *, quiet: bool) -> Non
     say(f"{file.name}: {store.path(record)} ({record.bytes / 1e6:.0f} MB, licence {file.licence})")
     if not file.sha256_prefix:
         say(f"  published without a digest to check it by; the downloaded file has the SHA-256 {record.source_sha256}")
-
-
-def _named(name: str, store: Store, *, quiet: bool) -> list[PublishedFile]:
-    """The published file with this name, or the missing files of the bundle with this name."""
-    from posewire_models.manifest import read_manifest
-    from posewire_models.published.catalogue import catalogue
-    from posewire_models.published.resolution import files_of, files_to_pull
-
-    if name in catalogue():
-        return [catalogue()[name]]
-    manifest = read_manifest(_bundle_folder(name))
-    files = files_to_pull(manifest, store)
-    if not files and not quiet:
-        say(f"{name}: everything is here" if files_of(manifest) else f"{name}: comes with posewire, nothing to fetch")
-    return files
-
-
-class _Check(NamedTuple):
-    """The check of a file with weights: its fault, if any; the remedy for it; the origin of an intact file."""
-
-    fault: Callable[[], str]
-    remedy: str
-    origin: str = ""
-
-
-def _checks(name: str, store: Store) -> dict[str, _Check]:
-    """The checks of the published file with this name, if stored, or of the weights of the bundle with this name.
-
-    Raises:
-        CommandError: there is no such model, or a bundle's weights were not fetched.
-    """
-    from posewire_models.manifest import read_manifest
-    from posewire_models.published.catalogue import catalogue
-    from posewire_models.published.resolution import files_of
-
-    if name in catalogue():
-        return _checks_of_stored(name, store)
-    folder = _bundle_folder(name)
-    manifest = read_manifest(folder)
-    checks: dict[str, _Check] = {}
-    for component in (manifest.detector, manifest.flow, manifest.near_flow, manifest.pose):
-        if component is not None and (weights := component.weights) is not None:
-            check = partial(_fault_of_own, folder / weights.file, weights.sha256)
-            checks[f"{name}: {weights.file}"] = _Check(check, f"take {weights.file} from where {name} came from")
-    for stage, files in files_of(manifest).items():
-        stored = next((found for file in files if (found := _checks_of_stored(file, store))), None)
-        if stored is None:
-            raise CommandError(f"{name}: its {stage} is not here; fetch it: posewire models pull {name}")
-        checks |= stored
-    return checks
-
-
-def _checks_of_stored(name: str, store: Store) -> dict[str, _Check]:
-    """The check of a published file; none if it was never fetched."""
-    from posewire_models.published.errors import StoreError
-
-    remedy = f"delete the file that is named, then: posewire models pull {name}"
-    try:
-        record = store.record(name)  # its weights may have been deleted
-    except StoreError as error:
-        words = str(error)
-        return {name: _Check(lambda: words, remedy)}
-    if record is None:
-        return {}
-
-    def fault() -> str:
-        found = store.fault(record)
-        return f"{found} ({store.path(record)})" if found else ""
-
-    return {name: _Check(fault, remedy, f", from {record.source}")}
-
-
-def _fault_of_own(path: Path, sha256: str) -> str:
-    try:
-        found = _digest(path)
-    except OSError as error:
-        return f"{path} cannot be read: {reason_of(error)}"
-    return "" if found == sha256.lower() else f"SHA-256 is {found[:16]}..., should be {sha256[:16]}... ({path})"
-
-
-def _bundle_folder(name: str) -> Path:
-    from posewire_models.manifest import BundleError, bundle_names, find_bundle
-    from posewire_models.published.catalogue import catalogue
-
-    try:
-        return find_bundle(name)
-    except BundleError:
-        raise CommandError(
-            f"unknown model {name!r}; known bundles: {', '.join(bundle_names())}; known files: {', '.join(catalogue())}"
-        ) from None
-
-
-def _digest(path: Path) -> str:
-    from posewire_models.whole_files import file_digest
-
-    return file_digest(path)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def check_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise _closed(path, error) from error
+        raise _not_writable(path, error) from error
 
 
 def make_folder(path: Path) -> None:
@@ -79,10 +79,10 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _closed(path, error) from error
+        raise _not_writable(path, error) from error
 
 
-def _closed(path: Path, error: OSError) -> CommandError:
+def _not_writable(path: Path, error: OSError) -> CommandError:
     return CommandError(f"the folder {path} cannot be made or written to: {reason_of(error)}")
 
 

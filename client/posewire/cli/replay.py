@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import grpc.aio
 import typer
 
-from posewire._connections import Connection
-from posewire._status import error_from_status
+from posewire._channels.connections import Connection
+from posewire._channels.status import error_from_status
 from posewire.cli.access import ServerAccess
 from posewire.cli.failures import IMPORT_FAILURES, CommandError, ExitStatus, import_failure, say
 from posewire.cli.private_server import ServerChoice

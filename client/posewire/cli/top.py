@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from posewire._connections import Connection, Connections
+from posewire._channels.connections import Connection, Connections
 from posewire.cli.access import ServerAccess
 from posewire.cli.console import plain_console
 from posewire.cli.quantities import quantity

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from posewire._inputs import check_joints
+from posewire._inputs import check_finite, check_joints
 from posewire.joints import COCO17, JointSet
 from posewire.output_files import AtomicPath, ResultWriter, write_json
 from posewire.results import FrameResult, Person
@@ -62,10 +62,11 @@ class CocoResultsWriter(ResultWriter):
         """Add the people of one picture; `category_id` is the id of people in the ground truth.
 
         Raises:
-            InvalidSettings: they have another number of joints than `joint_set`.
+            InvalidSettings: they have another number of joints than `joint_set`, or values that are not finite.
         """
         self._check_open()
         check_joints(people, self._joint_set)
+        check_finite(people)
         if not people:
             return
         converted = self._joint_set.convert(np.stack([person.joints for person in people]), COCO17)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from posewire._inputs import capture_time
+from posewire._inputs import capture_time, check_finite
 from posewire.output_files import ResultWriter, open_for_writing, output_error
 from posewire.results import FrameResult, Person, StreamInfo
 from posewire.settings import StreamSettings
@@ -62,10 +62,12 @@ class JsonLinesWriter(ResultWriter):
         """Add the line of one frame.
 
         Raises:
-            InvalidSettings: its time is not a number of seconds that a timestamp can hold.
+            InvalidSettings: its time is not a number of seconds that a timestamp can hold, or somebody has values that
+                are not finite.
             OutputError: it cannot be written.
         """
         self._check_open()
+        check_finite(result.people)
         line: dict[str, Any] = {"frame": result.frame, "time_s": round(capture_time(result.time_s), 6)}
         if not result.tracked:
             line |= {"status": str(result.status), "reason": result.reason, "message": result.message}

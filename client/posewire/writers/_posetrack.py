@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posewire._inputs import check_joints
+from posewire._inputs import check_finite, check_joints
 from posewire.array_types import Float32s
 from posewire.errors import MisuseError, OutputError
 from posewire.joints import POSETRACK15, JointSet
@@ -85,11 +85,12 @@ class PoseTrackWriter(ResultWriter):
         """Add one frame.
 
         Raises:
-            InvalidSettings: people have another number of joints than `joint_set`.
+            InvalidSettings: people have another number of joints than `joint_set`, or values that are not finite.
             MisuseError: a frame with this number was written already.
         """
         self._check_open()
         check_joints(result.people, self._joint_set)
+        check_finite(result.people)
         if result.frame in self._frames:
             raise MisuseError(f"frame {result.frame} was written already; write each frame of a stream once")
         image = {"vid_id": self._video_id, "is_labeled": result.tracked, "has_no_densepose": True}

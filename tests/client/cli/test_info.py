@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from posewire import COCO17, ServerInfo, TrackerSettings, _addresses
+from posewire import COCO17, ServerInfo, TrackerSettings
+from posewire._channels import addresses
 from posewire.cli import info
 from posewire.cli.application import app
 from posewire.results import ModelNames, ServerLimits
@@ -48,7 +49,7 @@ def test_a_server_in_words_and_numbers() -> None:
 def test_without_an_address_it_is_no_failure_that_nobody_serves_here(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_addresses, "DEFAULT_PORT", unused_tcp_port)
+    monkeypatch.setattr(addresses, "DEFAULT_PORT", unused_tcp_port)
     missing = ("torch", "prometheus_client")
     monkeypatch.setattr(info, "find_spec", lambda package: None if package in missing else "a spec")
     done = CliRunner().invoke(app, ["info"])

@@ -6,7 +6,7 @@ from posewire import SourceFrame, StreamSettings
 from posewire._streaming.exchange import Exchange
 from posewire._streaming.feed import SourceFeed
 from posewire._streaming.frame_sender import FrameSender
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 from tests.client.conftest import Packets
 
 

@@ -31,9 +31,9 @@ def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
         numbers.append(number)
         if outcome in ("unreadable", "superseded"):
             status = FrameStatus.FAILED if outcome == "unreadable" else FrameStatus.DROPPED
-            ledger.skip(SourceFrame(number, number / 10), status, outcome, "why")
+            ledger.record_skipped(SourceFrame(number, number / 10), status, outcome, "why")
         else:
-            ledger.open(SourceFrame(number, number / 10))
+            ledger.record_sent(SourceFrame(number, number / 10))
     released = ledger.release()
     sent = [(n, outcome) for n, outcome in zip(numbers, outcomes, strict=True) if outcome in list(FrameStatus)]
     order.shuffle(sent)  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
     assert [result.time_s for result in released] == [n / 10 for n in numbers]
     counts = [outcomes.count(outcome) for outcome in ("tracked", "failed", "dropped")]
     ledger.check_call(sum(counts), *counts)
-    summary = ledger.close(identities=3)
+    summary = ledger.summary(identities=3)
     assert summary.frames == len(outcomes) == summary.tracked + summary.failed + summary.dropped
     assert summary.sent == sum(counts)
 
@@ -55,7 +55,7 @@ def test_every_frame_has_one_result_in_order_whatever_the_order_of_answers(
 def test_a_result_waits_for_those_before_it() -> None:
     ledger = Ledger()
     for number in range(3):
-        ledger.open(SourceFrame(number, 0.0))
+        ledger.record_sent(SourceFrame(number, 0.0))
     track(ledger, 2)
     track(ledger, 1)
     assert ledger.release() == []
@@ -66,7 +66,7 @@ def test_a_result_waits_for_those_before_it() -> None:
 
 def test_latency_counts_from_when_the_frame_was_read() -> None:
     ledger = Ledger()
-    ledger.open(SourceFrame(0, 0.0), taken_s=time.perf_counter() - 100.0)
+    ledger.record_sent(SourceFrame(0, 0.0), taken_s=time.perf_counter() - 100.0)
     track(ledger, 0)
     (result,) = ledger.release()
     assert 100_000 <= result.latency_ms < 1_000_000
@@ -81,7 +81,7 @@ def test_latency_counts_from_when_the_frame_was_read() -> None:
 )
 def test_an_answer_that_fits_no_frame_is_an_error(number: int, words: str) -> None:
     ledger = Ledger()
-    ledger.open(SourceFrame(0, 0.0))
+    ledger.record_sent(SourceFrame(0, 0.0))
     track(ledger, 0)
     with pytest.raises(AccountingError, match=words):
         track(ledger, number)
@@ -89,9 +89,9 @@ def test_an_answer_that_fits_no_frame_is_an_error(number: int, words: str) -> No
 
 def test_numbers_must_increase() -> None:
     ledger = Ledger()
-    ledger.open(SourceFrame(4, 0.0))
+    ledger.record_sent(SourceFrame(4, 0.0))
     with pytest.raises(InvalidSettings, match="frame number 4 follows 4"):
-        ledger.open(SourceFrame(4, 0.0))
+        ledger.record_sent(SourceFrame(4, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_numbers_must_increase() -> None:
 )
 def test_the_servers_account_must_agree(account: tuple[int, int, int, int], words: str) -> None:
     ledger = Ledger()
-    ledger.open(SourceFrame(0, 0.0))
+    ledger.record_sent(SourceFrame(0, 0.0))
     track(ledger, 0)
     with pytest.raises(AccountingError, match=f"answered: {words};"):
         ledger.check_call(*account)
@@ -112,17 +112,17 @@ def test_the_servers_account_must_agree(account: tuple[int, int, int, int], word
 def test_a_frame_without_an_answer_is_named() -> None:
     ledger = Ledger()
     for number in (3, 5):
-        ledger.open(SourceFrame(number, 0.0))
+        ledger.record_sent(SourceFrame(number, 0.0))
     track(ledger, 3)
     with pytest.raises(AccountingError, match="1 of 2 frames") as caught:
-        ledger.close(identities=0)
+        ledger.summary(identities=0)
     assert caught.value.unanswered == (5,)
 
 
 def test_each_call_has_its_own_account() -> None:
     ledger = Ledger()
     for number in range(3):
-        ledger.open(SourceFrame(number, 0.0))
+        ledger.record_sent(SourceFrame(number, 0.0))
     track(ledger, 0)
     track(ledger, 1)
     ledger.begin_call(ids_go_on=True)
@@ -140,14 +140,14 @@ def test_each_call_has_its_own_account() -> None:
     track(ledger, 2)
     ledger.check_call(1, 1, 0, 0)
     assert ledger.owed == 0
-    summary = ledger.close()
+    summary = ledger.summary()
     assert (summary.frames, summary.sent, summary.tracked) == (3, 3, 3)
 
 
 def test_what_a_server_returns_counts_there_as_dropped() -> None:
     ledger = Ledger()
     for number in range(2):
-        ledger.open(SourceFrame(number, 0.0))
+        ledger.record_sent(SourceFrame(number, 0.0))
     track(ledger, 0)
     ledger.record_returned(1)
     ledger.check_call(2, 1, 0, 1)
@@ -163,15 +163,15 @@ def test_what_a_server_returns_counts_there_as_dropped() -> None:
     ledger.record_resent(1)
     track(ledger, 1)
     assert [result.tracked for result in ledger.release()] == [True, True]
-    assert ledger.close().dropped == 0
+    assert ledger.summary().dropped == 0
 
 
 @pytest.mark.parametrize(("ids", "said", "total"), [((1,), 2, 7), ((1,), None, 6), ((), None, 5)])
 def test_ids_that_begin_anew_are_other_ids(ids: tuple[int, ...], said: int | None, total: int) -> None:
     ledger = Ledger()
-    ledger.open(SourceFrame(0, 0.0))
+    ledger.record_sent(SourceFrame(0, 0.0))
     track(ledger, 0, ids=(1, 5))
     ledger.begin_call(ids_go_on=False)
-    ledger.open(SourceFrame(1, 0.0))
+    ledger.record_sent(SourceFrame(1, 0.0))
     track(ledger, 1, ids=ids)
-    assert ledger.close(identities=said).identities == total
+    assert ledger.summary(identities=said).identities == total

@@ -10,7 +10,7 @@ import pytest
 
 import posewire
 from posewire import ConnectionFailed, ConnectionLost, ReconnectSettings
-from posewire._connections import Access, Connections
+from posewire._channels.connections import Access, Connections
 from posewire._streaming.reconnection import _MOST_FRUITLESS, Reconnection, waits_s
 
 SETTINGS = ReconnectSettings(initial_s=1.0, max_s=4.0, jitter=0.0, give_up_after_s=20.0, attempt_timeout_s=3.0)

@@ -1,4 +1,4 @@
-"""Draws people onto pictures: skeletons coloured by id, boxes, labels, trails."""
+"""Skeletons, boxes, labels and trails of the people of a frame."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from posewire._drawing import Blend, Color, Point, draw_dot, draw_line, glyphs, mix
 from posewire._inputs import check_joints
-from posewire._trails import Trails, joint_rows
 from posewire.errors import InvalidSettings
-from posewire.joints import JointSet
+from posewire.joints import JointSet, joint_rows
+from posewire.overlay._primitives import Blend, Color, Point, draw_dot, draw_line, glyphs, mix
+from posewire.overlay._trails import Trails
 from posewire.results import Image, Person
 from posewire.sources._frames import picture_fault
 
-__all__ = ["Trails", "color_of", "draw_people"]
+__all__ = ["color_of", "draw_people"]
 
 # Vivid on dark and bright backgrounds, and ordered so that consecutive ids differ most.
 _PALETTE: tuple[Color, ...] = (

@@ -1,4 +1,4 @@
-"""The threads of the SDK."""
+"""A thread of the SDK, and which code may wait for one."""
 
 from __future__ import annotations
 

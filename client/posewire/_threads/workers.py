@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from posewire._threads import OwnThread
+from posewire._threads.own_thread import OwnThread
 from posewire.errors import MisuseError
 
 __all__ = ["Workers"]
@@ -52,7 +52,7 @@ class Workers:
             RuntimeError: the system does not allow this process even one thread.
         """
         if self._closed:
-            raise _closed()
+            raise _closed_early()
         if not self._idle.acquire(blocking=False) and self._threads < self._most:
             self._start_another()
         future: Future[Result] = Future()
@@ -69,7 +69,7 @@ class Workers:
             while True:
                 item = self._queue.get_nowait()
                 if item is not None and item[1].set_running_or_notify_cancel():
-                    item[1].set_exception(_closed())
+                    item[1].set_exception(_closed_early())
         self._end_threads()
 
     def _end_threads(self) -> None:
@@ -109,5 +109,5 @@ def _carry_out(work: Callable[[], Result], future: Future[Result]) -> None:
         del work, future
 
 
-def _closed() -> MisuseError:
+def _closed_early() -> MisuseError:
     return MisuseError("the client was closed before its work was done; make another one")

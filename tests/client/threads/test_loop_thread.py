@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import posewire
-from posewire._loop_thread import LoopThread
-from posewire._threads import OwnThread
+from posewire._threads.loop_thread import LoopThread
+from posewire._threads.own_thread import OwnThread
 
 
 @pytest.fixture

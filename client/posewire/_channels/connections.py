@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
-from posewire._addresses import DEFAULT_ADDRESS, full_address, is_loopback
-from posewire._forks import check_process, note_use
-from posewire._status import error_from_status
-from posewire._tls_files import channel_credentials
+from posewire._channels.addresses import DEFAULT_ADDRESS, full_address, is_loopback
+from posewire._channels.forks import check_process, note_use
+from posewire._channels.status import error_from_status
+from posewire._channels.tls_files import channel_credentials
 from posewire.connection import TlsSettings
 from posewire.errors import (
     ConnectionFailed,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from posewire._drawing import Point
 from posewire.errors import InvalidSettings
-from posewire.joints import JointSet
+from posewire.joints import JointSet, joint_rows
+from posewire.overlay._primitives import Point
 from posewire.results import Person
 
-__all__ = ["Trails", "joint_rows"]
+__all__ = ["Trails"]
 
 
 class Trails:
@@ -71,8 +71,3 @@ def _smoothed(points: list[Point]) -> list[Point]:
         part = points[k - reach : k + reach + 1]
         means.append((sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)))
     return means
-
-
-def joint_rows(joint_set: JointSet, names: Iterable[str]) -> list[int]:
-    """Rows of the named joints; names that the joint set lacks are left out."""
-    return [joint_set.names.index(name) for name in names if name in joint_set.names]

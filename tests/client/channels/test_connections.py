@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from posewire import AsyncClient, InvalidSettings, TlsSettings, _connections
+from posewire import AsyncClient, InvalidSettings, TlsSettings
+from posewire._channels import connections
 
 # Issued for tests, and expired.
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
@@ -63,8 +64,8 @@ async def test_a_server_of_this_machine_is_reached_without_a_proxy(
 async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> None:
     """gRPC uses the first of two options with the same name."""
     given: list[tuple[str, Any]] = []
-    monkeypatch.setattr(_connections.grpc.aio, "insecure_channel", lambda _, options: given.extend(options))
-    _connections.Access().channel("host:1", [("grpc.keepalive_time_ms", 7)])
+    monkeypatch.setattr(connections.grpc.aio, "insecure_channel", lambda _, options: given.extend(options))
+    connections.Access().channel("host:1", [("grpc.keepalive_time_ms", 7)])
     assert [value for name, value in given if name == "grpc.keepalive_time_ms"] == [7, 20_000]
 
 

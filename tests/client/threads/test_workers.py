@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import posewire
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_threads_of_workers_that_nobody_closed_end_with_them() -> None:
 def test_the_interpreter_goes_down_after_the_work_that_is_under_way() -> None:
     program = """
 import threading, time
-from posewire._workers import Workers
+from posewire._threads.workers import Workers
 begun, workers = threading.Event(), Workers("posewire-test")
 def work():
     begun.set()

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
-from posewire._threads import OwnThread, may_wait
+from posewire._threads.own_thread import OwnThread, may_wait
 from posewire.errors import MisuseError
 
 __all__ = ["LoopThread"]

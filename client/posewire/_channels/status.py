@@ -7,7 +7,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from posewire._addresses import proxy_setting
+from posewire._channels.addresses import proxy_setting
 from posewire.errors import (
     AccessDenied,
     CallError,

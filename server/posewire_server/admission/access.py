@@ -66,7 +66,7 @@ class AccessControl(grpc.aio.ServerInterceptor):
 
         async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             with suppress(ServiceError):  # the caller is told what is wrong in any case
-                await self._rates.turn(CallKind.STRANGE, host_of(context.peer()))
+                await self._rates.turn(CallKind.UNAUTHENTICATED, host_of(context.peer()))
             self._log.refused(method, context.peer(), error)
             await abort(context, error)
 

@@ -39,7 +39,7 @@ class CallKind(StrEnum):
     QUESTION = "question"
     PICTURE = "picture"
     OPENING = "opening"
-    STRANGE = "strange"  # without a known token
+    UNAUTHENTICATED = "unauthenticated"
 
 
 class CallRates:

@@ -71,15 +71,19 @@ def _write(folder: Path, **changes: Any) -> dict[str, Any]:
     return manifest
 
 
-def test_nano_starts_without_torchvision() -> None:
-    # Its import alone would take as long as everything else together.
+def test_nano_starts_without_torchvision_and_keeps_its_weights_once() -> None:
+    # The import of torchvision alone would take as long as everything else together. OpenVINO has weights of its own.
     script = """
-import sys
+import gc, sys
 from posewire_models.bundle import load_bundle
-load_bundle("nano", device="cpu")
-sys.exit("torchvision" in sys.modules)
+from posewire_models.network import Network
+bundle = load_bundle("nano", device="cpu")
+gc.collect()
+networks = [type(each).__name__ for each in gc.get_objects() if issubclass(type(each), Network)]
+print(bundle.runtime, "torchvision" in sys.modules, *networks)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "openvino False\n"
 
 
 def test_nano_ships_and_finds_joints() -> None:

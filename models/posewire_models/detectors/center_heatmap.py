@@ -20,9 +20,10 @@ def center_heatmap_detector(
     precision: str = "auto",
 ) -> LetterboxedDetector:
     """A `Detector` that runs `CenterDetector`; `network` is prepared for inference on `device` in place."""
+    stride = network.config.stride  # `decode` must not keep the network, which OpenVINO does not need
 
     def decode(maps: CenterMaps) -> Tensor:
-        boxes, scores = decode_centers(maps, network.config.stride, settings.max_people)
+        boxes, scores = decode_centers(maps, stride, settings.max_people)
         return torch.cat((boxes, scores.unsqueeze(2)), dim=2)
 
     return LetterboxedDetector(network, decode, settings, device, runtime, precision)

@@ -21,9 +21,10 @@ def yolox_person_detector(
     precision: str = "auto",
 ) -> LetterboxedDetector:
     """A `Detector` that runs `YoloxDetector`; `network` is prepared for inference on `device` in place."""
+    input_size = network.config.input_size  # `decode` must not keep the network, which OpenVINO does not need
 
     def decode(predictions: Tensor) -> Tensor:
-        return decode_logits(predictions, network.config.input_size)
+        return decode_logits(predictions, input_size)
 
     def distinct(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         return nms(boxes, scores, settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -62,4 +64,14 @@ def test_frames_do_not_depend_on_each_other() -> None:
         assert len(alone) > 0
         np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-3)
         np.testing.assert_allclose(together.scores, alone.scores, atol=1e-5)
+    assert stage([]) == []
+
+
+def test_the_network_of_torch_is_freed_once_openvino_has_it() -> None:
+    network = small_network("center_resnet")
+    assert isinstance(network, CenterDetector)
+    kept = weakref.ref(network)
+    stage = center_heatmap_detector(network, DetectorSettings(), CPU, "openvino")
+    del network
+    assert kept() is None
     assert stage([]) == []

@@ -15,7 +15,6 @@ from posewire_server.decoding.decoders import PICTURE_CODECS
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.errors import LimitReached, PictureTooLarge
 from posewire_server.inference.pipeline import Pipeline
-from posewire_server.wire.peers import caller_key
 from posewire_server.wire.requests import boxes_from, codec_from, raw_size_from, score_threshold_from, wanted_joint_set
 from posewire_server.wire.responses import joint_set_message, people_messages, timings_message
 
@@ -46,8 +45,13 @@ class PictureEstimator:
         self._decoding = decoding
         self._may_decode = asyncio.Semaphore(max(1, decoding.threads(config) - 1))
 
-    async def estimate(self, request: _Request, caller: Caller, peer: str) -> _Response:
+    async def estimate(self, request: _Request, caller: Caller, who: str) -> _Response:
         """Estimate the poses in a picture that has been admitted (see `Places.for_picture`).
+
+        Args:
+            request: as it came.
+            caller: who sent it.
+            who: the same, as decoding threads are shared by it; see `caller_key`.
 
         Raises:
             ServiceError: the request is invalid, or exceeds the rate of the caller's token.
@@ -77,7 +81,7 @@ class PictureEstimator:
             frame = self._decoding.frame(decoder.decode(request.data))
             return frame, began_s, (time.monotonic() - began_s) * 1e3
 
-        with self._shares.of(caller_key(caller.name, peer)) as share:
+        with self._shares.of(who) as share:
             async with self._may_decode:
                 # A cancelled call keeps its place until then: else its successors would pile up in front of the
                 # threads.

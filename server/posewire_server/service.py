@@ -15,7 +15,7 @@ import grpc
 from posewire.joints import JOINT_SETS
 from posewire.v1 import pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceServicer
-from posewire_server.admission.access import current_caller
+from posewire_server.admission.access import current_caller, who_calls
 from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.admission.openings import Openings
@@ -35,7 +35,6 @@ from posewire_server.streams.stream import Shared, TrackStream
 from posewire_server.tracebacks import forget_locals
 from posewire_server.tracking import Tracker
 from posewire_server.wire.names import CODECS
-from posewire_server.wire.peers import caller_key
 from posewire_server.wire.requests import ResumeRequest, StreamSettings, settings_from
 from posewire_server.wire.responses import (
     joint_set_message,
@@ -91,18 +90,18 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             return None if request is grpc.aio.EOF else cast(track_pb2.TrackRequest, request)
 
         networks = self._shared.pipeline.networks
-        caller = current_caller.get()
-        rate = await self.rates.turn(CallKind.OPENING, caller_key(caller.name, context.peer()))
+        caller, who = current_caller.get(), who_calls(context)
+        rate = await self.rates.turn(CallKind.OPENING, who)
         with self.places.opening(caller):
             configuration = await _configuration(self.places.unless_draining(read()))
-        await self.places.unless_draining(self._openings.turn(caller, context.peer()))
+        await self.places.unless_draining(self._openings.turn(who))
         rate.give_back()  # the stream is limited by `places` from here on
         limits = caller.within(self._config.limits)
         requested = settings_from(configuration, self._config.tracker, limits, networks.joint_set)
         # The stream must not keep the last frame that it is resumed with.
         earlier, settings = requested.resume, replace(requested, resume=None)
         del configuration, requested
-        with self.places.for_stream(caller), self._shared.shares.of(caller_key(caller.name, context.peer())) as share:
+        with self.places.for_stream(caller), self._shared.shares.of(who) as share:
             stream_id = current_stream.get()
             session = Session(
                 stream_id,
@@ -191,7 +190,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         return await self._answer(context, self._estimate(request, context))
 
     async def _estimate(self, request: _EstimateRequest, context: _Context) -> _EstimateResponse:
-        response = await self._pictures.estimate(request, current_caller.get(), context.peer())
+        response = await self._pictures.estimate(request, current_caller.get(), who_calls(context))
         self._shared.metrics.picture_answered()
         return response
 

@@ -304,66 +304,65 @@ async def test_guesses_wait_and_calls_with_a_token_do_not(tokens: Tokens, monkey
         assert set(await asyncio.gather(*guesses)) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
+@asynccontextmanager
+async def _decoding_held(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, slow: bytes
+) -> AsyncIterator[tuple[PoseServer, PoseTrackingServiceAsyncStub, HeldDecoding]]:
+    """A server with two decoding threads that do not get past the picture `slow`."""
+    decoding = HeldDecoding(monkeypatch, slow)
+    server = await PoseServer.start(server_config(security=tokens.security, decode_threads=2), networks())
+    try:
+        async with connected(server.address) as stub:
+            yield server, stub, decoding
+    finally:
+        decoding.go.set()
+        await server.stop()
+
+
 @pytest.mark.parametrize("pictures", [0, 1], ids=["streams", "streams and a picture"])
 async def test_one_token_leaves_a_decoding_thread_to_the_others(
     pictures: int, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = png(picture())
-    decoding = HeldDecoding(monkeypatch, slow)
-    server = await PoseServer.start(server_config(security=tokens.security, decode_threads=2), networks())
-    try:
-        async with connected(server.address) as stub:
-            client = _TokenClient(stub, tokens.metadata("door"))
-            await client.open(drop_policy=ALL)
-            slow_picture = Pictures(codec=pose_pb2.CODEC_PNG, data=slow)
-            calls = [stub.EstimatePoses(slow_picture, metadata=tokens.metadata("yard")) for _ in range(pictures)]
-            while server.service.places.pictures < pictures:  # noqa: ASYNC110  nobody tells
-                await asyncio.sleep(0.01)
-            for _ in range(2):
-                other = _TokenClient(stub, tokens.metadata("yard"))
-                await other.open(pose_pb2.CODEC_PNG, drop_policy=ALL)
-                await other.send(0, slow)
-                calls.append(other.call)
-            assert await asyncio.to_thread(decoding.begun.wait, 30)
-            await client.send(0, jpeg(picture()))
-            await client.read_until("tracked")
-            assert not decoding.over.is_set()
-            decoding.go.set()
-            for call in (client.call, *calls):
-                call.cancel()
-    finally:
+    async with _decoding_held(tokens, monkeypatch, slow) as (server, stub, decoding):
+        client = _TokenClient(stub, tokens.metadata("door"))
+        await client.open(drop_policy=ALL)
+        slow_picture = Pictures(codec=pose_pb2.CODEC_PNG, data=slow)
+        calls = [stub.EstimatePoses(slow_picture, metadata=tokens.metadata("yard")) for _ in range(pictures)]
+        while server.service.places.pictures < pictures:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
+        for _ in range(2):
+            other = _TokenClient(stub, tokens.metadata("yard"))
+            await other.open(pose_pb2.CODEC_PNG, drop_policy=ALL)
+            await other.send(0, slow)
+            calls.append(other.call)
+        assert await asyncio.to_thread(decoding.begun.wait, 30)
+        await client.send(0, jpeg(picture()))
+        await client.read_until("tracked")
+        assert not decoding.over.is_set()
         decoding.go.set()
-        await server.stop()
+        for call in (client.call, *calls):
+            call.cancel()
 
 
 async def test_a_picture_that_waits_for_those_of_others_holds_up_no_stream(
     tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, quick = png(picture()), jpeg(picture())
-    decoding = HeldDecoding(monkeypatch, slow)
-    server = await PoseServer.start(server_config(security=tokens.security, decode_threads=2), networks())
-    try:
-        async with connected(server.address) as stub:
-            client = _TokenClient(stub, tokens.metadata("door"))
-            await client.open(drop_policy=ALL)
-            of_others = stub.EstimatePoses(
-                Pictures(codec=pose_pb2.CODEC_PNG, data=slow), metadata=tokens.metadata("yard")
-            )
-            assert await asyncio.to_thread(decoding.begun.wait, 30)
-            waiting = stub.EstimatePoses(
-                Pictures(codec=pose_pb2.CODEC_JPEG, data=quick), metadata=tokens.metadata("door")
-            )
-            while server.service.places.pictures < 2:  # noqa: ASYNC110  nobody tells
-                await asyncio.sleep(0.01)
-            await client.send(0, quick)
-            await client.read_until("tracked")
-            assert not waiting.done()
-            decoding.go.set()
-            await asyncio.gather(of_others, waiting)
-            client.call.cancel()
-    finally:
+    async with _decoding_held(tokens, monkeypatch, slow) as (server, stub, decoding):
+        client = _TokenClient(stub, tokens.metadata("door"))
+        await client.open(drop_policy=ALL)
+        of_others = stub.EstimatePoses(Pictures(codec=pose_pb2.CODEC_PNG, data=slow), metadata=tokens.metadata("yard"))
+        assert await asyncio.to_thread(decoding.begun.wait, 30)
+        waiting = stub.EstimatePoses(Pictures(codec=pose_pb2.CODEC_JPEG, data=quick), metadata=tokens.metadata("door"))
+        while server.service.places.pictures < 2:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
+        await client.send(0, quick)
+        await client.read_until("tracked")
+        assert not waiting.done()
         decoding.go.set()
-        await server.stop()
+        await asyncio.gather(of_others, waiting)
+        client.call.cancel()
 
 
 async def test_reflection_needs_a_token_and_health_does_not(tokens: Tokens) -> None:

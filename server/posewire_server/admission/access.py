@@ -13,10 +13,10 @@ from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.refusals import RefusalLog
 from posewire_server.admission.tokens import ANYBODY, Caller, TokenFile
 from posewire_server.errors import NotAuthenticated, ServiceError
-from posewire_server.wire.peers import host_of
+from posewire_server.wire.peers import caller_key, host_of
 from posewire_server.wire.status import abort, error_reason
 
-__all__ = ["FOR_EVERYBODY", "AccessControl", "current_caller"]
+__all__ = ["FOR_EVERYBODY", "AccessControl", "current_caller", "who_calls"]
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -28,6 +28,11 @@ FOR_EVERYBODY = "/grpc.health.v1.Health/"
 """The calls that need no token."""
 
 _METADATA_KEY = "authorization"
+
+
+def who_calls(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """By what limits tell the caller of the current call from others, see `caller_key`."""
+    return caller_key(current_caller.get().name, context.peer())
 
 
 class AccessControl(grpc.aio.ServerInterceptor):

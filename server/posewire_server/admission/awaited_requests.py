@@ -13,13 +13,12 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from posewire_server.admission.access import FOR_EVERYBODY, current_caller
+from posewire_server.admission.access import FOR_EVERYBODY, current_caller, who_calls
 from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.places import Places
 from posewire_server.errors import LimitReached, OutOfOrder, ServiceError
 from posewire_server.tracebacks import forget_locals
 from posewire_server.wire.malformed_requests import request_reader
-from posewire_server.wire.peers import caller_key
 from posewire_server.wire.status import abort, error_reason
 
 __all__ = ["AwaitedRequests"]
@@ -90,12 +89,11 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
 
     def _picture(self, handle: _Answer) -> _Answer:
         async def answer(_: object, context: _Context) -> Any:
-            caller = current_caller.get()
-            who = _caller(context)
+            who = who_calls(context)
             rate = await self._rates.turn(CallKind.PICTURE, who)
             with ExitStack() as place:
                 try:
-                    place.enter_context(self._places.for_picture(caller))
+                    place.enter_context(self._places.for_picture(current_caller.get()))
                 except LimitReached:
                     rate.give_back()
                     await self._rates.without_place(who)
@@ -134,7 +132,7 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server has no call of this name")
 
     async def _turn(self, context: _Context) -> None:
-        await self._rates.turn(CallKind.QUESTION, _caller(context))
+        await self._rates.turn(CallKind.QUESTION, who_calls(context))
 
     async def _turn_of_probe(self, context: _Context) -> None:
         await self._rates.probe(context.peer())
@@ -201,7 +199,3 @@ async def _one(context: _Context) -> Any:
     if request is grpc.aio.EOF:
         raise OutOfOrder("the call ended before its request; send one")
     return request
-
-
-def _caller(context: _Context) -> str:
-    return caller_key(current_caller.get().name, context.peer())

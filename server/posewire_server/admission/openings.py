@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable
 
 from posewire_server.admission.rates import RateLimits
-from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import LimitReached
-from posewire_server.wire.peers import caller_key
 
 __all__ = ["Openings"]
 
@@ -36,17 +34,16 @@ class Openings:
         """Number of tokens and hosts that are remembered."""
         return len(self._rates)
 
-    async def turn(self, caller: Caller, peer: str) -> None:
-        """Wait until `caller` may open one more stream.
+    async def turn(self, who: str) -> None:
+        """Wait until `who` may open one more stream.
 
         Args:
-            caller: who opens the stream.
-            peer: origin of the call in gRPC's form: `ipv4:HOST:PORT`.
+            who: the caller, see `caller_key`.
 
         Raises:
             LimitReached: the wait would be too long.
         """
-        rate = self._rates.of(caller_key(caller.name, peer))
+        rate = self._rates.of(who)
         if rate.wait_s > _MOST_WAIT_S:
             raise LimitReached(
                 f"streams are opened too often: more than {self._per_s:g} a second (limits.max_openings_per_s); keep "

@@ -6,6 +6,7 @@ from posewire_server.admission.openings import Openings
 from posewire_server.admission.tokens import ANYBODY, Caller, TokenGrant
 from posewire_server.config import LimitsConfig
 from posewire_server.errors import LimitReached
+from posewire_server.wire.peers import caller_key
 from tests.server.clock import Clock
 
 _HOST, _SAME_HOST, _OTHER_HOST = "ipv4:10.0.0.1:5000", "ipv4:10.0.0.1:5001", "ipv6:%5Bfe80::1%5D:5000"
@@ -19,7 +20,7 @@ def openings(clock: Clock) -> Openings:
 
 async def _open(openings: Openings, times: int, caller: Caller = ANYBODY, peer: str = _HOST) -> None:
     for _ in range(times):
-        await openings.turn(caller, peer)
+        await openings.turn(caller_key(caller.name, peer))
 
 
 async def test_as_many_as_may_be_open_are_opened_at_once(openings: Openings, pauses: list[float]) -> None:

@@ -80,14 +80,9 @@ class CallRates:
                 f"your token or host asks too often, or makes too many calls that fail: more than {self._per_s:g} a "
                 "second (limits.max_queries_per_s); ask less often, and correct the calls that fail"
             )
-        if (wait_s := rate.reserve()) > 0:
-            try:
+        with rate.reserved() as wait_s:
+            if wait_s > 0:
                 await self._places.unless_draining(asyncio.sleep(wait_s))
-            except BaseException:
-                # Calls that go away meanwhile cost nothing. If they counted, the wait would become longer than the
-                # deadline of the next ones, and none would ever be answered.
-                rate.give_back()
-                raise
         return rate
 
     async def without_place(self, who: str) -> None:

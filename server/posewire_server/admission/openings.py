@@ -49,5 +49,6 @@ class Openings:
                 f"streams are opened too often: more than {self._per_s:g} a second (limits.max_openings_per_s); keep "
                 "them open, or wait longer before you open one again"
             )
-        if (wait_s := rate.reserve()) > 0:
-            await asyncio.sleep(wait_s)
+        with rate.reserved() as wait_s:
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 __all__ = ["RateLimit", "RateLimits"]
 
@@ -43,6 +44,20 @@ class RateLimit:
         self._refill()
         self._left -= 1.0
         return max(0.0, -self._left / self.per_s)
+
+    @contextmanager
+    def reserved(self) -> Iterator[float]:
+        """Count one more, which waits inside for as many seconds as the context has, see `reserve`.
+
+        Those that go away while they wait do not count. Else the wait would become longer than the deadline of the next
+        ones, and none would ever pass.
+        """
+        wait_s = self.reserve()
+        try:
+            yield wait_s
+        except BaseException:
+            self.give_back()
+            raise
 
     def give_back(self) -> None:
         """Uncount one that was reserved."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from posewire_server.admission.openings import Openings
@@ -47,6 +49,16 @@ async def test_who_would_wait_too_long_is_refused_and_told_the_limit(
             await _open(openings, 1)
     clock.now += 0.25
     await _open(openings, 1)
+
+
+async def test_openings_given_up_while_they_wait_do_not_count(openings: Openings) -> None:
+    await _open(openings, 50)
+    for _ in range(30):
+        given_up = asyncio.ensure_future(_open(openings, 1))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
 
 
 @pytest.mark.parametrize(

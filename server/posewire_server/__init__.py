@@ -2,7 +2,8 @@
 
 Its parts, in the order in which a frame passes through them:
 
-    options.py, server.py     the command line, and the server process
+    options.py, process.py    the command line, and the server's process, until it is told to stop
+    server.py                 the gRPC server: what it is made of, its start and its end
     service.py, pictures.py   the gRPC methods; the one for single pictures, which need no stream
     wire                      messages to and from dataclasses, errors to statuses
     admission                 authentication, limits, and scheduling between streams

@@ -195,7 +195,7 @@ def _start(config: ServerConfig) -> None:
         raise _cannot_start(error) from None
     try:
         from posewire_server.observability.logs import set_up_logging
-        from posewire_server.server import run
+        from posewire_server.process import run
     except IMPORT_FAILURES as error:
         print(f"posewire: {import_failure('the server', error)}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -1,18 +1,13 @@
-"""The process: a gRPC server with health and reflection. It listens once its networks work, and drains when stopped."""
+"""A gRPC server with health and reflection. It listens once its networks work, and drains when it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import os
-import signal
 import socket
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import grpc
@@ -33,8 +28,6 @@ from posewire_server.configuration import ConfigError
 from posewire_server.decoding.choice import choose_decoding
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
-from posewire_server.errors import DeviceLost
-from posewire_server.first_of import first_of
 from posewire_server.inference.device_loss import DeviceLoss
 from posewire_server.inference.networks import Networks, load_networks
 from posewire_server.inference.pipeline import Pipeline
@@ -51,7 +44,7 @@ from posewire_server.streams.stream import Shared
 from posewire_server.wire.message_size import MOST_TOKEN_BYTES
 from posewire_server.workers import Workers, wait_for_last_work
 
-__all__ = ["PoseServer", "run", "running_server"]
+__all__ = ["PoseServer", "running_server"]
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +62,6 @@ _LONGEST_HANDSHAKE_MS = 20_000
 _LAST_WORDS_S = 0.2
 # For gRPC to cancel the remaining calls, which usually takes hardly any time.
 _CUT_OFF_S = 5.0
-_STANDARD_INPUT = 0
 
 
 @dataclass(frozen=True)
@@ -256,81 +248,6 @@ async def running_server(config: ServerConfig, networks: Networks | None = None)
         await server.stop()
 
 
-def run(config: ServerConfig) -> None:
-    """Serve until SIGTERM, SIGINT, SIGHUP or, if the configuration says so, the end of standard input.
-
-    Raises:
-        ConfigError, ValueError, OSError: the server cannot start; the message says why.
-        DeviceLost: the server has drained, because its GPU has failed for good.
-    """
-    asyncio.run(_serve(config))
-
-
-async def _serve(config: ServerConfig) -> None:
-    loop = asyncio.get_running_loop()
-    told_to_stop = asyncio.Event()
-
-    def stop(reason: str) -> None:
-        if told_to_stop.is_set():
-            log.warning("told to stop a second time (%s): leaving at once", reason)
-            os._exit(1)
-        log.info("told to stop", extra=facts(reason=reason))
-        told_to_stop.set()
-
-    def hang_up() -> None:
-        if not told_to_stop.is_set():  # a closing terminal sends several
-            stop("SIGHUP")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number.name)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has it ignored
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
-    if config.exit_on_stdin_eof:
-        _call_at_end_of_input(lambda: loop.call_soon_threadsafe(told_to_stop.set))
-    server = await _start_unless_told_to_stop(config, told_to_stop)
-    # These objects live as long as the server: scanning hundreds of thousands of them would delay all streams.
-    gc.collect()
-    gc.freeze()
-    watching = asyncio.ensure_future(server.device_loss.watch())
-    try:
-        if config.port_file is not None:
-            try:
-                _write_whole(config.port_file, f"{server.port}\n")
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot write the port to {config.port_file}: {reason_of(error)}; give another --port-file"
-                ) from error
-        await first_of(told_to_stop.wait(), server.device_loss.noticed.wait())
-    finally:
-        watching.cancel()
-        await server.stop()
-        gc.unfreeze()  # extension modules complain at exit about objects that were not freed
-        if config.port_file is not None:
-            with suppress(OSError):  # the server has done its work
-                config.port_file.unlink()
-    if not told_to_stop.is_set():
-        raise DeviceLost(
-            f"the GPU {server.device_loss.reason}; start the server again, and look at the system's log (dmesg, "
-            "nvidia-smi) if it happens again"
-        )
-
-
-async def _start_unless_told_to_stop(config: ServerConfig, told_to_stop: asyncio.Event) -> PoseServer:
-    """Start the server. If told to stop before it is ready, the process ends at once, since it has no clients yet.
-
-    Raises:
-        ConfigError, ValueError, OSError: as `PoseServer.start`.
-    """
-    starting = asyncio.ensure_future(PoseServer.start(config))
-    await first_of(starting, told_to_stop.wait())
-    if not starting.done():
-        log.info("stopped before it was ready")
-        logging.shutdown()
-        # Threads that load the networks cannot be interrupted, and a normal exit would wait for them.
-        os._exit(0)
-    return starting.result()
-
-
 def _why_not(host: str, port: int) -> str:
     """Why the system does not let a program listen on an address, which gRPC does not say; empty if it does."""
     try:
@@ -341,24 +258,6 @@ def _why_not(host: str, port: int) -> str:
     except OSError as error:
         return reason_of(error)
     return ""
-
-
-def _call_at_end_of_input(callback: Callable[[], object]) -> None:
-    def read() -> None:
-        # Not `sys.stdin`: the interpreter could not acquire its lock at exit.
-        while os.read(_STANDARD_INPUT, 4096):
-            pass
-        callback()
-
-    # A daemon: it is still blocked in `read` when the program ends for another reason.
-    threading.Thread(target=read, name="posewire-stdin", daemon=True).start()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees either nothing or all of it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:

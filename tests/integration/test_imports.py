@@ -37,11 +37,11 @@ def test_nothing_forbidden_is_imported(imported: str, forbidden: tuple[str, ...]
 
 def test_nor_by_the_two_that_need_torch() -> None:
     """In one interpreter, which imports torch once; what the first has loaded counts for the second as well."""
-    with_bundles, with_server = _loaded_by("posewire_models.bundle", "posewire_server.server")
+    with_bundles, with_server = _loaded_by("posewire_models.bundle", "posewire_server.process")
     assert "posewire_models.bundle" in with_bundles
     assert not with_bundles & {"grpc", "posewire.v1", "posewire_server", "posewire_evaluation"}
     # nor does the service depend on what measures it
-    assert "posewire_server.server" in with_server
+    assert "posewire_server.process" in with_server
     assert not with_server & {"posewire_evaluation", "posewire.cli", "typer"}
 
 

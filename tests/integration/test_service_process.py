@@ -125,14 +125,15 @@ async def test_a_server_from_start_to_sigterm(tmp_path: Path) -> None:
 def test_a_server_that_is_not_ready_ends_at_once(told: signal.Signals | None, tmp_path: Path) -> None:
     """Its networks are still being loaded, on a thread that nothing can interrupt."""
     script = (
-        "import pathlib, signal, sys, threading, posewire_server.server as server\n"
+        "import pathlib, signal, sys, threading\n"
+        "from posewire_server import process, server\n"
         "from posewire_server.config import ServerConfig\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests may run under nohup
         "def load(config):\n"
         "    print('loading', flush=True)\n"
         "    threading.Event().wait()\n"
         "server.load_networks = load\n"
-        "server.run(ServerConfig(port=0, port_file=pathlib.Path(sys.argv[1]), exit_on_stdin_eof=True))"
+        "process.run(ServerConfig(port=0, port_file=pathlib.Path(sys.argv[1]), exit_on_stdin_eof=True))"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "port")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

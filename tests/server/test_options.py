@@ -130,7 +130,7 @@ def test_what_keeps_a_server_from_starting_is_told_in_one_line(
     def run(config: ServerConfig) -> None:
         raise error
 
-    monkeypatch.setattr("posewire_server.server.run", run)
+    monkeypatch.setattr("posewire_server.process.run", run)
     monkeypatch.setattr("posewire_server.observability.logs.set_up_logging", lambda *_: None)
     with pytest.raises(typer.Exit) as ended:
         options.start(ServerConfig())
@@ -174,9 +174,9 @@ options.start(options.ServerConfig())
 @pytest.mark.parametrize("closed", ["2>&-", ">&-"])
 def test_a_server_may_have_neither_output_nor_errors_to_write_to(closed: str) -> None:
     code = """
-import posewire_server.server
+import posewire_server.process
 from posewire_server import options
-posewire_server.server.run = lambda config: None
+posewire_server.process.run = lambda config: None
 options.start(options.ServerConfig())
 """
     command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
@@ -191,7 +191,7 @@ def test_what_ends_it_while_it_is_loaded_does_not_stay(monkeypatch: pytest.Monke
         raise ValueError("no room")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("posewire_server.server.run", run)
+    monkeypatch.setattr("posewire_server.process.run", run)
     monkeypatch.setattr("posewire_server.observability.logs.set_up_logging", lambda *_: None)
     with pytest.raises(typer.Exit):
         options.start(ServerConfig())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from typing import Any, TypeAlias, TypeVar, cast
@@ -102,49 +103,61 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         earlier, settings = requested.resume, replace(requested, resume=None)
         del configuration, requested
         with self.places.for_stream(caller), self._shared.shares.of(who) as share:
-            stream_id = current_stream.get()
             session = Session(
-                stream_id,
+                current_stream.get(),
                 Tracker(settings.tracker, networks.joint_set.sigmas),
                 FrameClock(may_drop=settings.drop_policy is DropPolicy.LATEST or settings.max_age_ms > 0),
             )
             outbox = Outbox(context.write, self._shared.metrics)
             stream = TrackStream(session, settings, self._shared, read, outbox, share, caller)
-            log.info(
-                "stream opened",
-                extra=facts(
-                    peer=context.peer(),
-                    name=settings.name,
-                    codec=settings.codec,
-                    policy=settings.drop_policy,
-                    **({"caller": caller.name} if caller.name else {}),
-                ),
-            )
-            self._open[stream_id] = stream.progress
-            ending = StreamEnding.BROKEN_OFF  # unless it ends otherwise
-            try:
+            with self._listed(stream, context.peer()):
                 resume = await self._resume(session, settings, earlier, share, limits)
                 del earlier
                 await context.send_initial_metadata(())  # else a client that never reads would not learn of the end
-                await self._begin(outbox, self._started(stream_id, settings, resume), limits)
+                await self._begin(outbox, self._started(session.stream_id, settings, resume), limits)
                 await stream.run()
-                ending = StreamEnding.IN_ORDER
-            except ServiceError:
-                ending = StreamEnding.REFUSED
-                raise
-            finally:
-                stream.close()
-                del self._open[stream_id]
-                self._shared.metrics.stream_closed(ending)
-                log.info(
-                    "stream closed",
-                    extra=facts(
-                        ending=ending,
-                        seconds=round(stream.progress.open_for_s, 3),
-                        **outbox.accounts.outcomes,
-                        identities=session.tracker.identities,
-                    ),
-                )
+
+    @contextmanager
+    def _listed(self, stream: TrackStream, peer: str) -> Iterator[None]:
+        """A stream while it is open: for ListStreams, the log and the metrics. In the end it is closed.
+
+        Args:
+            stream: the stream.
+            peer: its client's address, in gRPC's form.
+        """
+        progress = stream.progress
+        session, settings = progress.session, progress.settings
+        log.info(
+            "stream opened",
+            extra=facts(
+                peer=peer,
+                name=settings.name,
+                codec=settings.codec,
+                policy=settings.drop_policy,
+                **({"caller": progress.caller} if progress.caller else {}),
+            ),
+        )
+        self._open[session.stream_id] = progress
+        ending = StreamEnding.BROKEN_OFF  # unless it ends otherwise
+        try:
+            yield
+            ending = StreamEnding.IN_ORDER
+        except ServiceError:
+            ending = StreamEnding.REFUSED
+            raise
+        finally:
+            stream.close()
+            del self._open[session.stream_id]
+            self._shared.metrics.stream_closed(ending)
+            log.info(
+                "stream closed",
+                extra=facts(
+                    ending=ending,
+                    seconds=round(progress.open_for_s, 3),
+                    **progress.accounts.outcomes,
+                    identities=session.tracker.identities,
+                ),
+            )
 
     async def _resume(
         self,

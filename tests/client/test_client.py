@@ -365,8 +365,9 @@ def child(client):
 def fork(client=None):
     process = multiprocessing.get_context("fork").Process(target=child, args=[client])
     process.start()
-    process.join()
+    process.join(10)
     print("exit code", process.exitcode, flush=True)
+    process.kill()
 
 gc.disable()
 unused = posewire.Client(sys.argv[1])
@@ -381,8 +382,17 @@ async def forked(program: str, address: str) -> list[str]:
 
 async def test_a_process_that_is_forked_when_all_clients_are_closed_may_connect(serve: Any) -> None:
     server = await serve()
-    printed = await forked("stream = track(posewire.Client(sys.argv[1]))\nfork()\nfork(unused)", server.address)
-    assert printed == ["0 9.9", *["0 9.9", "exit code 0"] * 2]
+    program = """
+stream = track(posewire.Client(sys.argv[1]))
+fork()
+fork(unused)
+for ask in (posewire.Client.server_info, lambda client: client.estimate_poses(images[0])):
+    with posewire.Client(sys.argv[1]) as client:
+        ask(client)
+    fork()
+"""
+    printed = await forked(program, server.address)
+    assert printed == ["0 9.9", *["0 9.9", "exit code 0"] * 4]
 
 
 async def test_a_process_that_is_forked_beside_an_open_client_is_told_that_it_cannot_connect(serve: Any) -> None:

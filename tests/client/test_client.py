@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import pickle
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -343,6 +344,13 @@ threading.Thread(target=work).start()
 tracking.wait()
 """
     assert await run_to_its_end(program, server.address) == "49 1\n"
+
+
+def test_neither_a_client_nor_a_stream_can_be_passed_to_another_process() -> None:
+    with Client() as client:
+        for part in (client, client.track()):
+            with pytest.raises(posewire.MisuseError, match="make a client in each process"):
+                pickle.dumps(part)
 
 
 FORK = """

@@ -15,6 +15,7 @@ import grpc.aio
 from posewire import _wire
 from posewire._channels.addresses import DEFAULT_ADDRESS
 from posewire._channels.connections import Access, Connection, Connections
+from posewire._channels.forks import note_use
 from posewire._encoding import encode, sniff
 from posewire._inputs import boxes_array, is_number
 from posewire._streaming.call import is_cancelled_task
@@ -140,7 +141,8 @@ class AsyncClient:
         request = pose_tracking_service_pb2.GetServerInfoRequest()
 
         async def ask(server: Connection) -> pose_tracking_service_pb2.GetServerInfoResponse:
-            return await server.stub.GetServerInfo(request, timeout=self._timeout_s, metadata=server.metadata)
+            call = server.stub.GetServerInfo(request, timeout=self._timeout_s, metadata=server.metadata)
+            return await note_use(call)
 
         response = await self._ask(ask, "asking for the server's description")
         return _wire.server_info_from(response)
@@ -197,7 +199,8 @@ class AsyncClient:
         )
 
         async def ask(server: Connection) -> pose_tracking_service_pb2.EstimatePosesResponse:
-            return await server.stub.EstimatePoses(request, timeout=self._timeout_s, metadata=server.metadata)
+            call = server.stub.EstimatePoses(request, timeout=self._timeout_s, metadata=server.metadata)
+            return await note_use(call)
 
         response = await self._ask(ask, "estimating poses")
         return _wire.pose_estimate_from(response)

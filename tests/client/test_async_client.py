@@ -322,6 +322,18 @@ async def test_a_refused_stream_is_an_error_of_the_right_kind(
     assert caught.value.code == code.name
 
 
+async def test_a_server_without_the_call_is_taken_for_another_one_or_an_older_one() -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with AsyncClient(f"127.0.0.1:{port}") as client:
+            with pytest.raises(posewire.ServerRefused, match=r"check the address: .* an older version"):
+                await client.server_info()
+    finally:
+        await server.stop(None)
+
+
 async def test_details_of_a_refusal_are_kept(serve: Any) -> None:
     async def refuse(stream: Any) -> AsyncIterator[Any]:
         status = status_pb2.Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message="invalid")

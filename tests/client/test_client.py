@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import pickle
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -345,6 +346,13 @@ tracking.wait()
     assert await run_to_its_end(program, server.address) == "49 1\n"
 
 
+def test_neither_a_client_nor_a_stream_can_be_passed_to_another_process() -> None:
+    with Client() as client:
+        for part in (client, client.track()):
+            with pytest.raises(posewire.MisuseError, match="make a client in each process"):
+                pickle.dumps(part)
+
+
 FORK = """
 import gc, multiprocessing, sys, numpy, posewire
 images = [numpy.zeros((48, 64, 3), numpy.uint8)] * 9
@@ -365,8 +373,9 @@ def child(client):
 def fork(client=None):
     process = multiprocessing.get_context("fork").Process(target=child, args=[client])
     process.start()
-    process.join()
+    process.join(10)
     print("exit code", process.exitcode, flush=True)
+    process.kill()
 
 gc.disable()
 unused = posewire.Client(sys.argv[1])
@@ -381,8 +390,17 @@ async def forked(program: str, address: str) -> list[str]:
 
 async def test_a_process_that_is_forked_when_all_clients_are_closed_may_connect(serve: Any) -> None:
     server = await serve()
-    printed = await forked("stream = track(posewire.Client(sys.argv[1]))\nfork()\nfork(unused)", server.address)
-    assert printed == ["0 9.9", *["0 9.9", "exit code 0"] * 2]
+    program = """
+stream = track(posewire.Client(sys.argv[1]))
+fork()
+fork(unused)
+for ask in (posewire.Client.server_info, lambda client: client.estimate_poses(images[0])):
+    with posewire.Client(sys.argv[1]) as client:
+        ask(client)
+    fork()
+"""
+    printed = await forked(program, server.address)
+    assert printed == ["0 9.9", *["0 9.9", "exit code 0"] * 4]
 
 
 async def test_a_process_that_is_forked_beside_an_open_client_is_told_that_it_cannot_connect(serve: Any) -> None:

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
@@ -166,6 +166,12 @@ class Connections:
         self._closed = False
         self.preferred = self.addresses[0]
         """Where new calls go: the server that was reached last."""
+
+    def __reduce__(self) -> NoReturn:
+        raise MisuseError(
+            "a client and its streams belong to one process, and cannot be pickled or copied; make a client in each"
+            " process, and pass its address"
+        )
 
     def to(self, address: str) -> Connection:
         """The connection to one of the servers.

@@ -5,20 +5,24 @@ from __future__ import annotations
 import functools
 import gc
 import os
+from typing import TypeVar
 from weakref import WeakSet
 
 from posewire.errors import MisuseError
 
 __all__ = ["check_process", "note_use"]
 
+Part = TypeVar("Part")
+
 _in_use: WeakSet[object] = WeakSet()
 _is_stranded = False
 
 
-def note_use(part: object) -> None:
-    """Register a channel or call of gRPC, as long as it lives."""
+def note_use(part: Part) -> Part:
+    """Register a channel or call of gRPC, as long as it lives; returns it."""
     _prepare()
     _in_use.add(part)
+    return part
 
 
 def check_process() -> None:

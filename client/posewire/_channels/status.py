@@ -90,6 +90,8 @@ def error_from_status(
         message = f"{message}; {untrusted or _REMEDIES[kind]}"
         if is_anonymous and kind is ConnectionFailed and not untrusted and _NOBODY_LISTENS not in words:
             message += ", or wants this client's certificate (TlsSettings(cert=, key=); --cert, --key)"
+    if code is grpc.StatusCode.UNIMPLEMENTED and not reason:
+        message += "; check the address: what listens there is not posewire, or an older version without this call"
     if code is grpc.StatusCode.UNAUTHENTICATED:
         message += "; the token is what token= says (--token-file, POSEWIRE_TOKEN)"
     return kind(message, code=code.name, reason=reason, violations=violations)

@@ -71,8 +71,7 @@ class TrackCall:
             MisuseError: the client was closed meanwhile.
         """
         address = connection.address
-        call = connection.stub.Track(metadata=connection.metadata)
-        note_use(call)
+        call = note_use(connection.stub.Track(metadata=connection.metadata))
         status = _FirstStatus(call)
         try:
             async with asyncio.timeout(timeout_s):

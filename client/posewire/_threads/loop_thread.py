@@ -111,6 +111,8 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
+        finally:
+            del future  # an error's traceback refers to this frame: they would keep each other alive
 
     def _forget(self, future: Future[Any]) -> None:
         self._under_way.pop(future, None)

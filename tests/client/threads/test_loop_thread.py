@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -46,6 +47,19 @@ class Caller(threading.Thread):
     def returns(self) -> bool:
         self.join(10)
         return not self.is_alive()
+
+
+@pytest.mark.usefixtures("no_cycle_collector")
+def test_an_error_is_freed_with_its_last_reference(loop: LoopThread) -> None:
+    async def fail() -> None:
+        raise posewire.MisuseError("closed")
+
+    try:
+        loop.run(fail())
+    except posewire.MisuseError as error:
+        raised = weakref.ref(error)
+    loop.run(nothing())  # meanwhile the thread has let go of the error
+    assert raised() is None
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
 
     Raises:
         ValueError, OSError: the networks cannot be loaded.
-        RuntimeError: the server does not start, or does not track the frames.
+        RuntimeError: the server does not start, does not track the frames, or ends early.
     """
     load = load_average()
     # Blocking measurements run outside the event loop, in which Ctrl-C would have to wait for them.

@@ -11,10 +11,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from posewire.array_types import Float32s
 from posewire_benchmark.gpu_check import agreement as comparison
 from posewire_benchmark.gpu_check import sections
 from posewire_benchmark.gpu_check.__main__ import app
-from posewire_benchmark.gpu_check.agreement import Agreement, Floats, disagreements
+from posewire_benchmark.gpu_check.agreement import Agreement, disagreements
 from posewire_benchmark.gpu_check.sections import SECTIONS, Bench, run_sections
 from posewire_models import crops, resizing
 from posewire_models.bundle import LoadedBundle, load_bundle
@@ -32,7 +33,7 @@ def test_a_section_that_fails_leaves_the_others_alone(monkeypatch: pytest.Monkey
     assert "FAILED: RuntimeError: no such kernel" in said
 
 
-def _pixels(*values: float, count: int = 100) -> Floats:
+def _pixels(*values: float, count: int = 100) -> Float32s:
     """As many of each, in equal shares."""
     return np.repeat(np.array(values, np.float32), count // max(1, len(values)))
 

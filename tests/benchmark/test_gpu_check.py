@@ -113,16 +113,17 @@ def test_the_bounds_leave_room_for_a_gpus_way_of_cutting_frames(precision: str, 
 
 def test_wrong_results_fail_their_section_and_keep_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     def compared(exact: str, other: str, shown: object) -> Agreement:
-        return WELL._replace(boxes=_pixels(), lost=20) if other == "float16" else WELL
+        changes = {"float16": {"boxes": _pixels(), "lost": 20}, "bfloat16": {"joints": _pixels(float("nan"))}}
+        return WELL._replace(**changes.get(other, {}))
 
     monkeypatch.setattr(comparison, "load_bundle", lambda *_, precision, **__: precision)
     monkeypatch.setattr(comparison, "agreement", compared)
     said: list[str] = []
     report = run_sections(Bench(torch.device("cpu")), ["agreement"], said.append)["agreement"]
-    assert report["error"] == "torch float16: 20 of 20 people are lost"
+    assert report["error"].startswith("torch float16: 20 of 20 people are lost; torch bfloat16: 95 % of the joints")
     assert f"FAILED: {report['error']}" in said
     assert report["torch float16"] == {"joints": [0.05] * 4, "boxes": [], "people": 20, "lost": 20}
-    assert report["torch bfloat16"]["lost"] == 1
+    assert report["torch bfloat16"] == {"joints": [None] * 4, "boxes": [0.05] * 2, "people": 20, "lost": 1}
 
 
 def test_it_runs_on_a_cpu_in_a_small_way(tmp_path: Path) -> None:

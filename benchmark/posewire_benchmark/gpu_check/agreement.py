@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -133,5 +134,7 @@ def compare_with_cpu(device: torch.device, say: Callable[[str], None]) -> dict[s
     return figures | ({"error": "; ".join(errors)} if errors else {})
 
 
-def _percentiles(pixels: Float32s, percents: Sequence[float]) -> list[float]:
-    return [round(float(value), 3) for value in np.percentile(pixels, percents)] if len(pixels) else []
+def _percentiles(pixels: Float32s, percents: Sequence[float]) -> list[float | None]:
+    """None: NaN or infinite, which JSON does not have."""
+    found = np.percentile(pixels, percents).tolist() if len(pixels) else []
+    return [round(value, 3) if math.isfinite(value) else None for value in found]

@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from posewire.cli.quantities import quantity
 from posewire_benchmark.clips import make_footage
 from posewire_benchmark.credentials import can_make_credentials
 from posewire_benchmark.footage import Footage
@@ -61,7 +62,7 @@ class BenchmarkReport:
         if self.secured_cost is not None:
             secured = f"{self.secured_cost.service_ms:8.2f} ms   (at most 3)"
         width, height = self.frame_size
-        frames = f"{width}x{height} JPEG of {self.frame_bytes // 1000} kB, {self.people} people"
+        frames = f"{width}x{height} JPEG of {self.frame_bytes // 1000} kB, {quantity(self.people, 'person', 'people')}"
         lines = [
             machine.as_line(),
             f"{what}; {frames}, boxes from the {self.boxes_from}",

@@ -10,10 +10,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from posewire import open_source
 from posewire._encoding import encode
+from posewire.array_types import Float32s, Image
 from posewire.cli.quantities import quantity
 from posewire.synth import Scene, SceneConfig
 from posewire_benchmark.footage import Footage, FootageCodec, FootageFrame
@@ -24,9 +24,6 @@ __all__ = ["ClipOptions", "boxes_in_a_row", "make_footage"]
 # The same as in the `posewire` command.
 _JPEG_QUALITY = 90
 _KEYFRAME_EVERY = 30
-
-Floats = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +68,7 @@ def make_footage(options: ClipOptions) -> list[Footage]:
     return [_drawn(options)]
 
 
-def boxes_in_a_row(people: int, size: tuple[int, int]) -> Floats:
+def boxes_in_a_row(people: int, size: tuple[int, int]) -> Float32s:
     """Boxes `(n, 4)` xyxy of people standing side by side, for frames without known people.
 
     Args:
@@ -125,7 +122,7 @@ def _check_size(size: tuple[int, int]) -> None:
         check_range(name, value, 64, 4096)
 
 
-def _encoded(name: str, shown: Sequence[tuple[Pixels, Floats]], codec: FootageCodec) -> Footage:
+def _encoded(name: str, shown: Sequence[tuple[Image, Float32s]], codec: FootageCodec) -> Footage:
     """One loop: forwards, then backwards."""
     height, width, _ = shown[0][0].shape
     if codec is FootageCodec.JPEG:
@@ -138,11 +135,11 @@ def _encoded(name: str, shown: Sequence[tuple[Pixels, Floats]], codec: FootageCo
     return Footage(name, tuple(frames), (width, height), codec)
 
 
-def _visible(boxes: Floats) -> Floats:
+def _visible(boxes: Float32s) -> Float32s:
     return boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
 
 
-def _h264(images: Sequence[Pixels]) -> list[bytes]:
+def _h264(images: Sequence[Image]) -> list[bytes]:
     """One access unit per picture, as from a camera: without reordering, starting with a keyframe."""
     height, width, _ = images[0].shape
     encoder = av.CodecContext.create("libx264", "w")

@@ -9,13 +9,11 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.v1 import pose_pb2, track_pb2
 
 __all__ = ["Footage", "FootageCodec", "FootageFrame"]
-
-Floats = npt.NDArray[np.float32]
 
 
 class FootageCodec(StrEnum):
@@ -40,7 +38,7 @@ class FootageFrame:
     """
 
     data: bytes
-    boxes: Floats
+    boxes: Float32s
 
     def request(self, number: int, *, with_boxes: bool) -> track_pb2.TrackRequest:
         """The request that sends it."""

@@ -87,7 +87,8 @@ def _service(figures: Figures) -> str:
             (f"and after {memory['streams']} more streams", f"{memory['after_streams_mb']:.0f} MB"),
         ]
     width, height = figures["frame_size"]
-    frames = f"{width}x{height}, {figures['people']} people, boxes from the {figures['boxes_from']}."
+    people = quantity(figures["people"], "person", "people")
+    frames = f"{width}x{height}, {people}, boxes from the {figures['boxes_from']}."
     return f"{_machine(figures['machine'])}\n{frames}\n\n{_table(('median', ''), rows)}"
 
 

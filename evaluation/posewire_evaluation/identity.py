@@ -25,7 +25,7 @@ __all__ = [
     "tally_identities",
 ]
 
-SIMILARITY_THRESHOLD = 0.5
+_SIMILARITY_THRESHOLD = 0.5
 """Lowest similarity of a match, for IDF1; HOTA averages over thresholds from 0.05 to 0.95."""
 
 
@@ -167,7 +167,7 @@ def _metrics() -> tuple[Any, Any]:
             f"HOTA and IDF1 need TrackEval ({error.name} is missing); install it without its OpenCV:"
             " pip install --no-deps trackeval, after pip install 'posewire[eval]'"
         ) from error
-    return HOTA(), Identity({"THRESHOLD": SIMILARITY_THRESHOLD, "PRINT_CONFIG": False})
+    return HOTA(), Identity({"THRESHOLD": _SIMILARITY_THRESHOLD, "PRINT_CONFIG": False})
 
 
 def _dense(ids: Sequence[Ints]) -> tuple[list[Ints], int]:

@@ -120,25 +120,26 @@ def read_mot(path: Path) -> Float64s:
 def _check_boxes(boxes: Float64s, path: Path) -> None:
     faulty = ~np.isfinite(boxes).all(axis=1)
     if faulty.any():
-        raise EvaluationError(f"{path}: frame {boxes[faulty][0, 0]:g}: a value is NaN or infinite")
-    inverted = (boxes[:, 4:6] < 0).any(axis=1)
-    if inverted.any():
-        frame, identity = boxes[inverted][0, :2]
-        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: width or height is below 0")
+        raise EvaluationError(f"{path}: frame {_in_words(boxes[faulty][0, 0])}: a value is NaN or infinite")
     large = (np.abs(boxes[:, :6]) >= LARGEST).any(axis=1)  # 2^53 + 1 is read as 2^53
-    if large.any():
-        frame, identity = boxes[large][0, :2]
-        raise EvaluationError(f"{path}: frame {frame:g}, id {identity:g}: numbers from 2^53 on are not exact")
     odd = (boxes[:, :2] != np.round(boxes[:, :2])).any(axis=1) | (boxes[:, 0] < 1)
-    if odd.any():
-        frame, identity = boxes[odd][0, :2]
-        raise EvaluationError(
-            f"{path}: frame {frame:g}, id {identity:g}: both must be whole numbers, and frames are counted from 1"
-        )
+    for faulty, fault in (
+        ((boxes[:, 4:6] < 0).any(axis=1), "width or height is below 0"),
+        (large, "numbers from 2^53 on are not exact"),
+        (odd, "both must be whole numbers, and frames are counted from 1"),
+    ):
+        if faulty.any():
+            frame, identity = map(_in_words, boxes[faulty][0, :2])
+            raise EvaluationError(f"{path}: frame {frame}, id {identity}: {fault}")
     pairs, counts = np.unique(boxes[:, :2], axis=0, return_counts=True)
     if (counts > 1).any():
-        frame, identity = pairs[counts > 1][0]
-        raise EvaluationError(f"{path}: frame {frame:g}: id {identity:g} is given to {counts.max()} boxes")
+        frame, identity = map(_in_words, pairs[counts > 1][0])
+        raise EvaluationError(f"{path}: frame {frame}: id {identity} is given to {counts[counts > 1][0]} boxes")
+
+
+def _in_words(number: float) -> str:
+    """With all digits of whole numbers below 2^53."""
+    return f"{number:.16g}"
 
 
 def _file_pairs(truth: Path, predictions: Path) -> Mapping[str, tuple[Path, Path]]:

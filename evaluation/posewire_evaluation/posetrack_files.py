@@ -30,6 +30,8 @@ _ROWS_2017 = [POSETRACK15.index(name) for name in POSETRACK2017_ORDER]
 _HEAD_SIZE_OF_DIAGONAL = 0.6
 _JOINT_COUNT = len(POSETRACK15)
 _NO_BOX = (np.nan,) * 4
+_TOO_LARGE = 2**63
+"""Integers from here on do not fit numpy's usual type."""
 
 
 @dataclass
@@ -273,8 +275,10 @@ def _numbers(pictures: Sequence[PurePosixPath]) -> list[int]:
 
 
 def _whole(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         raise ValueError(f"the {what} is {value!r}; it must be a whole number")
+    if abs(value) >= _TOO_LARGE:
+        raise ValueError(f"the {what} is {value!r:.40}; it must be below 2^63")
     return int(value)
 
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from posewire.array_types import Float32s
 from posewire_benchmark.gpu_check import agreement as comparison
 from posewire_benchmark.gpu_check import sections
 from posewire_benchmark.gpu_check.__main__ import app
-from posewire_benchmark.gpu_check.agreement import Agreement, Floats, disagreements
+from posewire_benchmark.gpu_check.agreement import Agreement, disagreements
 from posewire_benchmark.gpu_check.sections import SECTIONS, Bench, run_sections
 from posewire_models import crops, resizing
 from posewire_models.bundle import LoadedBundle, load_bundle
@@ -32,7 +33,7 @@ def test_a_section_that_fails_leaves_the_others_alone(monkeypatch: pytest.Monkey
     assert "FAILED: RuntimeError: no such kernel" in said
 
 
-def _pixels(*values: float, count: int = 100) -> Floats:
+def _pixels(*values: float, count: int = 100) -> Float32s:
     """As many of each, in equal shares."""
     return np.repeat(np.array(values, np.float32), count // max(1, len(values)))
 
@@ -112,16 +113,17 @@ def test_the_bounds_leave_room_for_a_gpus_way_of_cutting_frames(precision: str, 
 
 def test_wrong_results_fail_their_section_and_keep_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     def compared(exact: str, other: str, shown: object) -> Agreement:
-        return WELL._replace(boxes=_pixels(), lost=20) if other == "float16" else WELL
+        changes = {"float16": {"boxes": _pixels(), "lost": 20}, "bfloat16": {"joints": _pixels(float("nan"))}}
+        return WELL._replace(**changes.get(other, {}))
 
     monkeypatch.setattr(comparison, "load_bundle", lambda *_, precision, **__: precision)
     monkeypatch.setattr(comparison, "agreement", compared)
     said: list[str] = []
     report = run_sections(Bench(torch.device("cpu")), ["agreement"], said.append)["agreement"]
-    assert report["error"] == "torch float16: 20 of 20 people are lost"
+    assert report["error"].startswith("torch float16: 20 of 20 people are lost; torch bfloat16: 95 % of the joints")
     assert f"FAILED: {report['error']}" in said
     assert report["torch float16"] == {"joints": [0.05] * 4, "boxes": [], "people": 20, "lost": 20}
-    assert report["torch bfloat16"]["lost"] == 1
+    assert report["torch bfloat16"] == {"joints": [None] * 4, "boxes": [0.05] * 2, "people": 20, "lost": 1}
 
 
 def test_it_runs_on_a_cpu_in_a_small_way(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from posewire.cli.access import ServerAccess
 from posewire_benchmark.service import measurements
 from posewire_benchmark.service.measurements import Memory, Throughput, memory, service_cost, throughput
 from posewire_benchmark.service.options import BenchmarkOptions
-from posewire_benchmark.service.streams import FrameCost
+from posewire_benchmark.service.streams import FrameCost, one_by_one, through_server
 from posewire_server.config import ServerConfig
 
 OPTIONS = BenchmarkOptions(
@@ -84,3 +84,10 @@ async def test_memory_is_read_after_frames_and_after_streams(monkeypatch: pytest
     monkeypatch.setattr(measurements, "one_by_one", one_by_one)
     assert await memory(served, clip, OPTIONS) == Memory(100, 110.0, 200.0, 4, 212.0)
     assert served.streams == [10, 90, 3, 3, 3, 3]
+
+
+async def test_a_server_that_has_ended_is_told_as_such(unused_tcp_port: int) -> None:
+    access = ServerAccess(addresses=(f"127.0.0.1:{unused_tcp_port}",))
+    for send in (one_by_one, through_server):
+        with pytest.raises(RuntimeError, match="the server ended a stream: UNAVAILABLE"):
+            await send(access, [], with_boxes=True)

@@ -187,9 +187,13 @@ def test_two_truths_of_a_sequence_are_refused(tmp_path: Path) -> None:
         ("1,1,5,,10,10,1,1,1\n", "line 1: could not convert string to float: ''"),
         ("2,4,5,5,10,-10,1\n", "frame 2, id 4: width or height is below 0"),
         ("2,4,5,5,-10,10,1\n", "frame 2, id 4: width or height is below 0"),
-        ("2,9007199254740993,5,5,10,10,1\n", r"frame 2, id 9\.0072e\+15: numbers from 2\^53 on are not exact"),
+        ("2,9007199254740993,5,5,10,10,1\n", r"frame 2, id 9007199254740992: numbers from 2\^53 on are not exact"),
         ("2,4,5,5,1e200,1e200,1\n", r"frame 2, id 4: numbers from 2\^53 on"),  # of areas without end there is no IoU
         ("2,4,5,5,10,10,1\n2,4,50,5,10,10,1\n", "frame 2: id 4 is given to 2 boxes"),
+        # another id is given to more boxes
+        ("2,4,5,5,10,10,1\n" * 2 + "2,9,5,5,10,10,1\n" * 3, "frame 2: id 4 is given to 2 boxes"),
+        # all digits are told
+        ("1234567,9007199254740991,5,5,-1,10,1\n", "frame 1234567, id 9007199254740991: width or height is below 0"),
     ],
 )
 def test_faulty_files_are_refused(text: str, said: str, tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ BAD_2018 = [
         _set("annotations.2.bbox", [0, 0, 9, -9]),
         "frame 2: the box of the person with id 2 has a width or height below 0",
     ),
-    (_set("annotations.2.track_id", 2**70), "frame 2 is faulty: "),
+    (_set("annotations.2.track_id", 2**70), "frame 2: annotation 2 is faulty: the track id is 1180591620717411303424;"),
     (_set("annotations.2", 17), "is faulty: 'int' object has no attribute"),
     (_set("annotations", None), "has no list `annotations`"),
     (_set("annotations", KeyError), "has no list `annotations`"),

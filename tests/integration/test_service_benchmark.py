@@ -12,12 +12,13 @@ from posewire_benchmark.credentials import can_make_credentials
 from posewire_benchmark.service import report
 from posewire_benchmark.service.measurements import tracker_cost
 from posewire_benchmark.service.options import BenchmarkOptions
+from posewire_benchmark.tables import TABLES
 from posewire_server.config import ServerConfig
 
 
 def test_a_small_benchmark_from_end_to_end(tmp_path: Path) -> None:
     # Three programs load the networks, but not the flow network, which takes longest.
-    flags = "--flow dis --size 320x240 --people 2 --frames 20 --rounds 1 --memory-frames 20 --memory-streams 2"
+    flags = "--flow dis --size 320x240 --people 1 --frames 20 --rounds 1 --memory-frames 20 --memory-streams 2"
     result = CliRunner().invoke(app, [*flags.split(), "--json", str(tmp_path / "figures.json")])
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "figures.json").read_text())
@@ -32,6 +33,8 @@ def test_a_small_benchmark_from_end_to_end(tmp_path: Path) -> None:
     assert figures["memory"]["streams"] == 2
     for words in ("cost per frame", "at least 0.85", "load at the start", "memory of the server", "bundle nano"):
         assert words in result.output
+    for text in (result.output, TABLES["service"](figures)):
+        assert "1 person, boxes from the caller" in text
 
 
 def test_the_tracker_follows_everybody_while_it_is_measured() -> None:

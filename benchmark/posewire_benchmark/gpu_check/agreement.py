@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from posewire.array_types import Float32s, Image
 from posewire.synth import Scene, SceneConfig
 from posewire_models.bundle import LoadedBundle, load_bundle
 from posewire_models.frames import Frame
@@ -19,14 +20,12 @@ __all__ = ["Agreement", "Shown", "agreement", "compare_with_cpu", "disagreements
 _SURE = 0.3
 _SAME_PERSON_IOU = 0.5
 
-Floats = npt.NDArray[np.float32]
-
 
 class Shown(NamedTuple):
     """A picture and the boxes of the people in it."""
 
-    pixels: npt.NDArray[np.uint8]
-    boxes: Floats
+    pixels: Image
+    boxes: Float32s
     """`(n, 4)` xyxy."""
 
 
@@ -40,8 +39,8 @@ class Agreement(NamedTuple):
         lost: number of these that the second did not find.
     """
 
-    joints: Floats
-    boxes: Floats
+    joints: Float32s
+    boxes: Float32s
     people: int
     lost: int
 
@@ -135,5 +134,7 @@ def compare_with_cpu(device: torch.device, say: Callable[[str], None]) -> dict[s
     return figures | ({"error": "; ".join(errors)} if errors else {})
 
 
-def _percentiles(pixels: Floats, percents: Sequence[float]) -> list[float]:
-    return [round(float(value), 3) for value in np.percentile(pixels, percents)] if len(pixels) else []
+def _percentiles(pixels: Float32s, percents: Sequence[float]) -> list[float | None]:
+    """None: NaN or infinite, which JSON does not have."""
+    found = np.percentile(pixels, percents).tolist() if len(pixels) else []
+    return [round(value, 3) if math.isfinite(value) else None for value in found]

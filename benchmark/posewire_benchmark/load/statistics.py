@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float64s
 from posewire_benchmark.load.records import (
     DROP_REASONS,
     FAILURE_REASONS,
@@ -37,8 +37,6 @@ __all__ = [
 
 # Samples of the age of the newest result per frame interval of a stream.
 _LOOKS_AN_INTERVAL = 10
-
-Values = npt.NDArray[np.float64]
 
 
 class Round(Protocol):
@@ -133,7 +131,7 @@ class Fairness:
     starved: int
 
 
-def spread(values: Values) -> Spread | None:
+def spread(values: Float64s) -> Spread | None:
     """Percentiles and maximum of any values; None if there are none."""
     if not len(values):
         return None
@@ -158,7 +156,7 @@ def count_frames(records: Records) -> FrameCounts:
     )
 
 
-def latencies_ms(records: Records) -> Values:
+def latencies_ms(records: Records) -> Float64s:
     """Milliseconds from when each frame was due until its result arrived.
 
     Frames without any answer count with the time that they had waited when they were given up, a lower bound: without
@@ -171,18 +169,18 @@ def latencies_ms(records: Records) -> Values:
     return np.concatenate([answered, waited[waited >= 0]]) * 1e3
 
 
-def lateness_ms(records: Records) -> Values:
+def lateness_ms(records: Records) -> Float64s:
     """Milliseconds from when frames were due until the generators noticed them.
 
     A frame that was never noticed counts as late until it was given up; frames that became due after that are left out.
     """
     never = np.isnan(records["noticed_s"])
-    late: Values = np.where(never, records["given_up_s"], records["noticed_s"]) - records["due_s"]
-    counted: Values = late[~never | (late >= 0)]
+    late: Float64s = np.where(never, records["given_up_s"], records["noticed_s"]) - records["due_s"]
+    counted: Float64s = late[~never | (late >= 0)]
     return counted * 1e3
 
 
-def ages_ms(records: Records, begin_s: float, end_s: float, fps: float) -> Values:
+def ages_ms(records: Records, begin_s: float, end_s: float, fps: float) -> Float64s:
     """Age of the newest result of each stream in milliseconds, sampled evenly: the age of what a consumer knows.
 
     Drops count here, since the previous result gets older. Before the first result, the age counts from the stream's

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from posewire.array_types import Float32s
 from posewire.joints import COCO17
 from posewire_benchmark.footage import Footage
 from posewire_benchmark.private_server import PrivateServer
@@ -197,7 +197,7 @@ async def memory(server: PrivateServer, footage: Footage, options: BenchmarkOpti
 class _Drift:
     """A uniform flow field."""
 
-    def at(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def at(self, points: Float32s) -> Float32s:
         return np.full_like(points, 2.0)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from posewire.cli.quantities import quantity
 from posewire_benchmark.clips import make_footage
 from posewire_benchmark.credentials import can_make_credentials
 from posewire_benchmark.footage import Footage
@@ -61,7 +62,7 @@ class BenchmarkReport:
         if self.secured_cost is not None:
             secured = f"{self.secured_cost.service_ms:8.2f} ms   (at most 3)"
         width, height = self.frame_size
-        frames = f"{width}x{height} JPEG of {self.frame_bytes // 1000} kB, {self.people} people"
+        frames = f"{width}x{height} JPEG of {self.frame_bytes // 1000} kB, {quantity(self.people, 'person', 'people')}"
         lines = [
             machine.as_line(),
             f"{what}; {frames}, boxes from the {self.boxes_from}",
@@ -106,7 +107,7 @@ def run_benchmark(options: BenchmarkOptions) -> BenchmarkReport:
 
     Raises:
         ValueError, OSError: the networks cannot be loaded.
-        RuntimeError: the server does not start, or does not track the frames.
+        RuntimeError: the server does not start, does not track the frames, or ends early.
     """
     load = load_average()
     # Blocking measurements run outside the event loop, in which Ctrl-C would have to wait for them.

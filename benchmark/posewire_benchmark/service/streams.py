@@ -68,7 +68,7 @@ async def one_by_one(access: ServerAccess, frames: Iterable[FootageFrame], *, wi
     """Send each frame after the result of the previous one has arrived.
 
     Raises:
-        RuntimeError: a frame was not tracked.
+        RuntimeError: the server refuses or ends the stream, or a frame was not tracked.
     """
     costs = []
     async with _stream(access) as call:
@@ -85,7 +85,7 @@ async def one_by_one(access: ServerAccess, frames: Iterable[FootageFrame], *, wi
 
 
 async def through_server(access: ServerAccess, frames: list[FootageFrame], *, with_boxes: bool) -> float:
-    """Seconds that a server takes for all frames, with several in flight."""
+    """Seconds that a server takes for all frames, with several in flight; raises what `one_by_one` raises."""
     requests = [frame.request(number, with_boxes=with_boxes) for number, frame in enumerate(frames)]
     async with _stream(access) as call:
         under_way = asyncio.Semaphore(_IN_FLIGHT)
@@ -133,7 +133,11 @@ _Call = grpc.aio.StreamStreamCall[track_pb2.TrackRequest, track_pb2.TrackRespons
 
 @asynccontextmanager
 async def _stream(access: ServerAccess) -> AsyncIterator[_Call]:
-    """A stream on its own connection, closed properly at the end."""
+    """A stream on its own connection, closed properly at the end.
+
+    Raises:
+        RuntimeError: the server refuses or ends it.
+    """
     connections = own_connection(access)
     connection = connections.to(connections.preferred)
     call: Any = connection.stub.Track(metadata=connection.metadata)
@@ -145,6 +149,8 @@ async def _stream(access: ServerAccess) -> AsyncIterator[_Call]:
         await call.done_writing()
         while await call.read() is not grpc.aio.EOF:
             pass
+    except grpc.aio.AioRpcError as error:
+        raise RuntimeError(f"the server ended a stream: {error.code().name}: {error.details()}") from error
     finally:
         await connections.aclose()
 

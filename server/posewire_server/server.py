@@ -131,11 +131,11 @@ class PoseServer:
         )
         self.service = PoseTrackingService(config, shared)
         self._exporter: MetricsExporter | None = None
-        rates, count = self.service.rates, self.metrics.call_refused
+        rates, refusals = self.service.rates, self.service.refusals
         interceptors: list[grpc.aio.ServerInterceptor] = []  # in the order in which a call meets them
         if secrets.tokens is not None:
-            interceptors.append(AccessControl(secrets.tokens, rates, count))
-        interceptors.append(AwaitedRequests(self.service.places, rates, count))
+            interceptors.append(AccessControl(secrets.tokens, rates, refusals))
+        interceptors.append(AwaitedRequests(self.service.places, rates, refusals))
         self._server = grpc.aio.server(interceptors=interceptors, options=_channel_options(config))
         self.port = config.port  # until it is bound
 

@@ -21,6 +21,7 @@ from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.admission.openings import Openings
 from posewire_server.admission.places import Places
+from posewire_server.admission.refusals import Refusals
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.errors import NotPermitted, OutOfOrder, ServiceError, Stalled
 from posewire_server.observability.logs import current_stream, facts
@@ -45,7 +46,7 @@ from posewire_server.wire.responses import (
     stream_state_message,
     tracker_message,
 )
-from posewire_server.wire.status import abort, error_reason
+from posewire_server.wire.status import abort
 
 __all__ = ["PoseTrackingService"]
 
@@ -58,6 +59,7 @@ _EstimateResponse: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
 
 # A stream whose configuration has not arrived by then is ended, since it occupies a place.
 _OPENING_TIMEOUT_S = 30.0
+_CALLS = "/posewire.v1.PoseTrackingService/"
 
 
 class PoseTrackingService(PoseTrackingServiceServicer):
@@ -73,6 +75,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self._shared = shared
         self.places = Places(config.limits, shared.drain)
         self.rates = CallRates(config.limits, self.places)
+        self.refusals = Refusals(shared.metrics.call_refused)
         self._openings = Openings(config.limits)
         self._pictures = PictureEstimator(config, shared.pipeline, shared.shares, shared.decoding)
         self._open: dict[str, Progress] = {}  # by stream id
@@ -83,7 +86,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
     async def Track(self, request_iterator: object, context: _Context) -> None:  # type: ignore[override]  # noqa: N802
         """See track.proto."""
         current_stream.set(secrets.token_hex(4))
-        await self._answer(context, self._track(context))
+        await self._answer("Track", context, self._track(context))
 
     async def _track(self, context: _Context) -> None:
         async def read() -> track_pb2.TrackRequest | None:
@@ -200,7 +203,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: _EstimateRequest, context: _Context
     ) -> _EstimateResponse:
         """See pose_tracking_service.proto."""
-        return await self._answer(context, self._estimate(request, context))
+        return await self._answer("EstimatePoses", context, self._estimate(request, context))
 
     async def _estimate(self, request: _EstimateRequest, context: _Context) -> _EstimateResponse:
         response = await self._pictures.estimate(request, current_caller.get(), who_calls(context))
@@ -233,7 +236,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self, request: pose_tracking_service_pb2.ListStreamsRequest, context: _Context
     ) -> pose_tracking_service_pb2.ListStreamsResponse:
         """See pose_tracking_service.proto."""
-        return await self._answer(context, self._list(request))
+        return await self._answer("ListStreams", context, self._list(request))
 
     async def _list(
         self, request: pose_tracking_service_pb2.ListStreamsRequest
@@ -248,7 +251,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         shown = (each for each in self._open.values() if request.all_callers or each.caller == caller.name)
         return pose_tracking_service_pb2.ListStreamsResponse(streams=map(stream_state_message, shown))
 
-    async def _answer(self, context: _Context, handling: Awaitable[Answer]) -> Answer:
+    async def _answer(self, method: str, context: _Context, handling: Awaitable[Answer]) -> Answer:
         """Await a handler; any exception becomes the status of the call."""
         try:
             return await handling
@@ -259,7 +262,10 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             # The client is gone, or gRPC has stopped; wrong usage of gRPC would be the server's own fault.
             if isinstance(error, grpc.aio.BaseError) and not isinstance(error, grpc.aio.UsageError):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the call has broken off")
-            self._shared.metrics.call_refused(error_reason(error) if isinstance(error, ServiceError) else "internal")
+            if isinstance(error, ServiceError):
+                self.refusals.refused(f"{_CALLS}{method}", context.peer(), who_calls(context), error)
+            else:
+                self._shared.metrics.call_refused("internal")
             await abort(context, error)
 
 

@@ -80,7 +80,9 @@ async def test_a_picture_is_read_once_there_is_a_place_for_it() -> None:
         assert len((await PoseTrackingServiceStub(channel).EstimatePoses(_PICTURE)).people) == 2
 
 
-async def test_a_picture_without_a_place_is_refused_late_and_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_picture_without_a_place_is_refused_late_and_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(call_rates, "_WITHOUT_PLACE_S", 0.0)
     for name, value in {"_BURST_S": 0.0, "_MOST_WAIT_S": 0.1}.items():
         monkeypatch.setattr(call_rates, name, value)
@@ -90,6 +92,9 @@ async def test_a_picture_without_a_place_is_refused_late_and_is_no_failure(monke
         await _until_in_work(server, 1)
         for _ in range(5):  # more than may fail at once
             assert "limits.max_pictures" in str((await _failure(channel.stream_stream(_PICTURES)())).details())
+        (line,) = (vars(record)["posewire_facts"] for record in caplog.records)
+        assert "limits.max_pictures" in line["error"]
+        assert line["method"] == _PICTURES
         monkeypatch.setattr(call_rates, "_WITHOUT_PLACE_S", 600.0)
         late = asyncio.create_task(_failure(channel.stream_stream(_PICTURES)()))
         await PoseTrackingServiceStub(channel).GetServerInfo(pose_tracking_service_pb2.GetServerInfoRequest())

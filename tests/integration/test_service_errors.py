@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from grpc_status import rpc_status
 
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire_server.config import LimitsConfig
+from posewire_server.observability.logs import JsonFormatter
 from posewire_server.server import PoseServer, running_server
 from tests.integration.raw_http2 import raw_call
 from tests.integration.service_calls import ALL, TrackClient, box_list, connected, server_config
@@ -151,7 +153,7 @@ async def test_the_largest_frames_that_can_be_allowed() -> None:
         assert "not a JPEG" in (await client.finish()).failed[0].message
 
 
-async def test_too_many_streams_and_again_when_one_has_ended() -> None:
+async def test_too_many_streams_and_again_when_one_has_ended(caplog: pytest.LogCaptureFixture) -> None:
     config = server_config(limits=LimitsConfig(max_streams=2))
     async with running_server(config, networks()) as address, connected(address) as stub:
         first, second, third = TrackClient(stub), TrackClient(stub), TrackClient(stub)
@@ -162,6 +164,9 @@ async def test_too_many_streams_and_again_when_one_has_ended() -> None:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "limits.max_streams" in (error.details() or "")
         assert details(error)[0] == "LIMIT_REACHED"
+        (line,) = (json.loads(JsonFormatter().format(record)) for record in caplog.records)
+        assert (line["level"], line["message"], line["error"]) == ("warning", "call refused", error.details())
+        assert line["method"] == "/posewire.v1.PoseTrackingService/Track"
         await first.finish()
         fourth = TrackClient(stub)
         await fourth.open(drop_policy=ALL)

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import grpc
 
 from posewire_server.admission.call_rates import CallKind, CallRates
-from posewire_server.admission.refusals import RefusalLog
+from posewire_server.admission.refusals import Refusals
 from posewire_server.admission.tokens import ANYBODY, Caller, TokenFile
 from posewire_server.errors import NotAuthenticated, ServiceError
 from posewire_server.wire.peers import caller_key, host_of
-from posewire_server.wire.status import abort, error_reason
+from posewire_server.wire.status import abort
 
 __all__ = ["FOR_EVERYBODY", "AccessControl", "current_caller", "who_calls"]
 
@@ -41,14 +41,13 @@ class AccessControl(grpc.aio.ServerInterceptor):
     Args:
         tokens: the accepted tokens.
         rates: limit how often a host may call without one.
-        on_refusal: called with the reason of each refusal.
+        refusals: are told of each.
     """
 
-    def __init__(self, tokens: TokenFile, rates: CallRates, on_refusal: Callable[[str], None]) -> None:
+    def __init__(self, tokens: TokenFile, rates: CallRates, refusals: Refusals) -> None:
         self._tokens = tokens
         self._rates = rates
-        self._on_refusal = on_refusal
-        self._log = RefusalLog()
+        self._refusals = refusals
 
     async def intercept_service(
         self,
@@ -62,7 +61,6 @@ class AccessControl(grpc.aio.ServerInterceptor):
         try:
             current_caller.set(self._tokens.caller_of(_authorization(handler_call_details)))
         except NotAuthenticated as error:
-            self._on_refusal(error_reason(error))
             return self._refusal(method, error)
         return await continuation(handler_call_details)
 
@@ -70,9 +68,10 @@ class AccessControl(grpc.aio.ServerInterceptor):
         """A handler that answers with the error and reads no request."""
 
         async def refuse(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            host = host_of(context.peer())
+            self._refusals.refused(method, context.peer(), host, error)
             with suppress(ServiceError):  # the caller is told what is wrong in any case
-                await self._rates.turn(CallKind.UNAUTHENTICATED, host_of(context.peer()))
-            self._log.refused(method, context.peer(), error)
+                await self._rates.turn(CallKind.UNAUTHENTICATED, host)
             await abort(context, error)
 
         # It neither reads nor writes a message, so it works for all kinds of calls.

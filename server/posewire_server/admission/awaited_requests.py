@@ -16,10 +16,11 @@ import grpc
 from posewire_server.admission.access import FOR_EVERYBODY, current_caller, who_calls
 from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.places import Places
+from posewire_server.admission.refusals import Refusals
 from posewire_server.errors import LimitReached, OutOfOrder, ServiceError
 from posewire_server.tracebacks import forget_locals
 from posewire_server.wire.malformed_requests import request_reader
-from posewire_server.wire.status import abort, error_reason
+from posewire_server.wire.status import abort
 
 __all__ = ["AwaitedRequests"]
 
@@ -48,13 +49,13 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
     Args:
         places: limit the number of pictures.
         rates: limit how often a caller may ask, or send pictures that are refused.
-        on_refusal: called with the reason of each refusal made here.
+        refusals: are told of each that is made here.
     """
 
-    def __init__(self, places: Places, rates: CallRates, on_refusal: Callable[[str], None]) -> None:
+    def __init__(self, places: Places, rates: CallRates, refusals: Refusals) -> None:
         self._places = places
         self._rates = rates
-        self._on_refusal = on_refusal
+        self._refusals = refusals
         self._questions = _Questions()
 
     async def intercept_service(
@@ -64,11 +65,11 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """See `grpc.aio.ServerInterceptor`."""
         handler = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
         if handler is None:
-            return grpc.stream_stream_rpc_method_handler(self._refusing(self._unknown))
+            return grpc.stream_stream_rpc_method_handler(self._refusing(self._unknown, method))
         if handler.request_deserializer is None:
             return handler
-        method = str(handler_call_details.method)
         read, write = request_reader(method, handler.request_deserializer), handler.response_serializer
         turn = self._turn_of_probe if method.startswith(FOR_EVERYBODY) else self._turn
         # On the wire, a stream of one request equals a single request; but a stream lets the handler decide when to
@@ -78,12 +79,12 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
                 awaiting = self._picture(handler.unary_unary)
             else:
                 awaiting = self._question(handler.unary_unary, turn)
-            return grpc.stream_unary_rpc_method_handler(self._refusing(awaiting), read, write)
+            return grpc.stream_unary_rpc_method_handler(self._refusing(awaiting, method), read, write)
         answer: _Answer | None = handler.stream_stream
         if handler.unary_stream is not None:
-            answer = self._refusing(self._question(handler.unary_stream, turn))
+            answer = self._refusing(self._question(handler.unary_stream, turn), method)
         elif answer is not None and not method.startswith(_OURS):
-            answer = self._refusing(self._conversation(answer))
+            answer = self._refusing(self._conversation(answer), method)
         assert answer is not None  # no call here has a stream of requests and a single answer
         return grpc.stream_stream_rpc_method_handler(answer, read, write)
 
@@ -143,13 +144,13 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
             yield request
             await self._turn(context)
 
-    def _refusing(self, answer: _Answer) -> _Answer:
+    def _refusing(self, answer: _Answer, method: str) -> _Answer:
         async def answer_or_refuse(requests: object, context: _Context) -> Any:
             try:
                 return await answer(requests, context)
             except ServiceError as error:
                 forget_locals(error)  # they include the bytes of the request
-                self._on_refusal(error_reason(error))
+                self._refusals.refused(method, context.peer(), who_calls(context), error)
                 await abort(context, error)
 
         return answer_or_refuse

@@ -1,4 +1,4 @@
-"""Log lines about refused calls: enough to see what happens, but limited in number."""
+"""Refused calls: all are counted, and enough are logged to see what happens, but a limited number."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from posewire_server.errors import ServerDraining, ServiceError
 from posewire_server.observability.logs import facts
-from posewire_server.wire.peers import host_of
+from posewire_server.wire.status import error_reason
 
-__all__ = ["RefusalLog"]
+__all__ = ["Refusals"]
 
 log = logging.getLogger(__name__)
 
-# A host's first refusal is logged at once, then one per this many seconds, with the number of those not logged.
+# A caller's first refusal is logged at once, then one per this many seconds, with the number of those not logged.
 _LINE_EVERY_S = 10.0
-# Hosts beyond this number share one line.
-_MOST_HOSTS = 100
+# Callers beyond this number share one line.
+_MOST_CALLERS = 100
 _OTHERS = "others"
-# The caller chooses the method's name.
-_LONGEST_METHOD = 100
+# The caller chooses the method's name, and errors repeat what it sent.
+_LONGEST_METHOD, _LONGEST_ERROR = 100, 400
 
 
 @dataclass
-class _Host:
-    """A host whose calls were refused.
+class _Caller:
+    """A caller whose calls were refused.
 
     Attributes:
         logged_s: time of its last line.
@@ -36,48 +37,55 @@ class _Host:
     unlogged: int = 0
 
 
-class RefusalLog:
-    """Logs a limited number of refusals.
+class Refusals:
+    """Counts refused calls, and logs a limited number of them.
 
     Args:
+        count: called with the reason of each.
         clock: seconds; a test's own.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, count: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._count = count
         self._clock = clock
-        self._hosts: dict[str, _Host] = {}
+        self._callers: dict[str, _Caller] = {}
 
     def __len__(self) -> int:
-        """Number of hosts that are remembered."""
-        return len(self._hosts)
+        """Number of callers that are remembered."""
+        return len(self._callers)
 
-    def refused(self, method: str, peer: str, error: Exception) -> None:
-        """Log a refused call, if its host has had no line for a while.
+    def refused(self, method: str, peer: str, who: str, error: ServiceError) -> None:
+        """Count a refused call, and log it if its caller has had no line for a while.
 
         Args:
             method: that was called.
             peer: origin of the call in gRPC's form: `ipv4:HOST:PORT`.
+            who: called, see `caller_key`.
             error: why it was refused.
         """
-        now, name = self._clock(), host_of(peer)
-        if name not in self._hosts:
-            self._forget(now)
-            if len(self._hosts) >= _MOST_HOSTS:
-                name = _OTHERS
-        host = self._hosts.get(name)
-        if host is not None and now - host.logged_s < _LINE_EVERY_S:
-            host.unlogged += 1
+        self._count(error_reason(error))
+        if isinstance(error, ServerDraining):  # as expected, and there is a line about the drain
             return
-        unlogged = {"unlogged": host.unlogged} if host is not None and host.unlogged else {}
-        self._hosts[name] = _Host(now)
-        log.warning(
-            "call refused: %s", error, extra=facts(method=method[:_LONGEST_METHOD], peer=peer, host=name, **unlogged)
+        now, name = self._clock(), who
+        if name not in self._callers:
+            self._forget(now)
+            if len(self._callers) >= _MOST_CALLERS:
+                name = _OTHERS
+        caller = self._callers.get(name)
+        if caller is not None and now - caller.logged_s < _LINE_EVERY_S:
+            caller.unlogged += 1
+            return
+        unlogged = {"unlogged": caller.unlogged} if caller is not None and caller.unlogged else {}
+        self._callers[name] = _Caller(now)
+        about = facts(
+            error=str(error)[:_LONGEST_ERROR], method=method[:_LONGEST_METHOD], peer=peer, caller=name, **unlogged
         )
+        log.warning("call refused", extra=about)
 
     def _forget(self, now: float) -> None:
-        """Forget hosts that have had no line for a while, after logging how many of their refusals were not logged."""
-        for name, host in list(self._hosts.items()):
-            if now - host.logged_s >= _LINE_EVERY_S:
-                del self._hosts[name]
-                if host.unlogged:
-                    log.warning("calls refused", extra=facts(host=name, unlogged=host.unlogged))
+        """Forget callers without a line for a while, after logging how many of their refusals were not logged."""
+        for name, caller in list(self._callers.items()):
+            if now - caller.logged_s >= _LINE_EVERY_S:
+                del self._callers[name]
+                if caller.unlogged:
+                    log.warning("calls refused", extra=facts(caller=name, unlogged=caller.unlogged))

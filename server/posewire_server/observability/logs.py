@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from posewire_server.config import LogFormat, LogLevel
@@ -91,9 +92,13 @@ class HumanFormatter(logging.Formatter):
         """See `logging.Formatter`."""
         time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
         # Clients choose some of the values: `repr` keeps control characters off the terminal.
-        fields = " ".join(f"{name}={value!r}" for name, value in _fields(record).items())
+        fields = " ".join(f"{name}={_plain(value)!r}" for name, value in _fields(record).items())
         text = f"{time} {record.levelname:<7} {record.getMessage()}" + (f"  {fields}" if fields else "")
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 
+from posewire_server.decoding.decoders import Codec
 from posewire_server.observability.logs import HumanFormatter, JsonFormatter, SeldomFilter, current_stream, facts
 
 
@@ -31,6 +32,12 @@ def test_a_name_chosen_by_a_client_cannot_forge_a_line() -> None:
         line = formatter.format(_record("opened", name=evil))
         assert "\n" not in line
         assert "\x1b" not in line
+
+
+def test_settings_are_spelled_as_they_are_written() -> None:
+    record = _record("opened", codec=Codec.JPEG)
+    assert json.loads(JsonFormatter().format(record))["codec"] == "jpeg"
+    assert HumanFormatter().format(record).endswith("  codec='jpeg'")
 
 
 def test_exceptions_are_told_in_both_formats() -> None:

@@ -243,19 +243,22 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What the server accepts.
+    """What the server accepts from this client, whose token may narrow the limits.
 
     Attributes:
         max_frame_bytes: bytes of one encoded frame or picture.
         max_frame_pixels: width times height of one decoded frame.
-        max_streams: streams open at the same time.
+        max_streams: streams of all clients, open at the same time.
         max_people: people in one frame.
+        max_pictures: pictures of all clients (`estimate_poses`) in progress at the same time; None: the server, an
+            older version, does not say.
     """
 
     max_frame_bytes: int
     max_frame_pixels: int
     max_streams: int
     max_people: int
+    max_pictures: int | None = None
 
 
 @dataclass(frozen=True)

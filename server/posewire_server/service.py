@@ -224,7 +224,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             joint_set=joint_set_message(networks.joint_set),
             joint_sets=sorted({networks.joint_set.name, *JOINT_SETS}),
             codecs=list(CODECS),
-            limits=limits_message(self._config.limits),
+            limits=limits_message(current_caller.get().within(self._config.limits)),
             tracker_defaults=tracker_message(self._config.tracker),
             active_streams=self.places.streams,
             has_detector=networks.detector is not None,

@@ -325,7 +325,7 @@ async def test_what_the_server_says_of_itself() -> None:
     assert info.joint_set.name == "coco17"
     assert set(info.joint_sets) == {"coco17", "nano19", "posetrack15"}
     assert len(info.codecs) == 6
-    assert info.limits.max_people == 100
+    assert (info.limits.max_people, info.limits.max_pictures) == (100, 16)
     assert info.tracker_defaults.queue_length == 15
     assert info.active_streams == 1
     assert info.has_detector

@@ -468,6 +468,9 @@ async def test_pixels_of_a_token(tmp_path: Path) -> None:
             single = await _code(stub.EstimatePoses(request, metadata=tokens.metadata(name)))
             refused = grpc.StatusCode.RESOURCE_EXHAUSTED if name == "small" else grpc.StatusCode.OK
             assert single is refused
+            info = await stub.GetServerInfo(Info(), metadata=tokens.metadata(name))
+            most = 100 * 100 if name == "small" else LimitsConfig().max_frame_pixels
+            assert info.limits.max_frame_pixels == most  # as this caller meets it
     assert outcome == {"small": (0, [track_pb2.FAILURE_REASON_TOO_LARGE]), "any": (1, [])}
 
 

@@ -68,10 +68,10 @@ def _described(info: ServerInfo, address: str) -> Table:
     table.add_row("joint sets", ", ".join(info.joint_sets))
     table.add_row("codecs", ", ".join(info.codecs))
     megapixels, mebibytes = limits.max_frame_pixels / 1e6, limits.max_frame_bytes / 2**20
-    table.add_row(
-        "limits", f"{quantity(limits.max_streams, 'stream')}, {quantity(limits.max_people, 'person', 'people')} a frame"
-    )
-    table.add_row("", f"{megapixels:.1f} megapixels, {mebibytes:.0f} MiB a frame")
+    pictures = "" if limits.max_pictures is None else f" and {quantity(limits.max_pictures, 'picture')}"
+    table.add_row("limits", f"{quantity(limits.max_streams, 'stream')}{pictures} at a time")
+    people = quantity(limits.max_people, "person", "people")
+    table.add_row("", f"{people}, {megapixels:.1f} megapixels, {mebibytes:.0f} MiB a frame")
     given = {name: value for name, value in vars(info.tracker_defaults).items() if value is not None}
     shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in given.items()}
     table.add_row("tracker", ", ".join(f"{name} {value}" for name, value in shown.items()))

@@ -187,7 +187,7 @@ Global___GetServerInfoResponse: typing_extensions.TypeAlias = GetServerInfoRespo
 
 @typing.final
 class ServerLimits(google.protobuf.message.Message):
-    """What the server accepts."""
+    """What the server accepts from this caller, whose token may narrow the limits."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -195,13 +195,17 @@ class ServerLimits(google.protobuf.message.Message):
     MAX_FRAME_PIXELS_FIELD_NUMBER: builtins.int
     MAX_STREAMS_FIELD_NUMBER: builtins.int
     MAX_PEOPLE_FIELD_NUMBER: builtins.int
+    MAX_PICTURES_FIELD_NUMBER: builtins.int
     max_frame_bytes: builtins.int
     """Bytes of one encoded frame or picture."""
     max_frame_pixels: builtins.int
     """Width times height of one decoded frame."""
     max_streams: builtins.int
+    """Of all callers, open at the same time."""
     max_people: builtins.int
     """People estimated in one frame."""
+    max_pictures: builtins.int
+    """Of all callers, calls of EstimatePoses in progress at the same time."""
     def __init__(
         self,
         *,
@@ -209,8 +213,9 @@ class ServerLimits(google.protobuf.message.Message):
         max_frame_pixels: builtins.int = ...,
         max_streams: builtins.int = ...,
         max_people: builtins.int = ...,
+        max_pictures: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_frame_bytes", b"max_frame_bytes", "max_frame_pixels", b"max_frame_pixels", "max_people", b"max_people", "max_streams", b"max_streams"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_frame_bytes", b"max_frame_bytes", "max_frame_pixels", b"max_frame_pixels", "max_people", b"max_people", "max_pictures", b"max_pictures", "max_streams", b"max_streams"]) -> None: ...
 
 Global___ServerLimits: typing_extensions.TypeAlias = ServerLimits
 

@@ -154,4 +154,5 @@ def limits_message(limits: LimitsConfig) -> pose_tracking_service_pb2.ServerLimi
         max_frame_pixels=limits.max_frame_pixels,
         max_streams=limits.max_streams,
         max_people=limits.max_people,
+        max_pictures=limits.max_pictures,
     )

@@ -23,7 +23,9 @@ def test_a_server_in_words_and_numbers() -> None:
         joint_set=COCO17,
         joint_sets=("coco17", "posetrack15"),
         codecs=("jpeg", "raw"),
-        limits=ServerLimits(max_frame_bytes=16 * 2**20, max_frame_pixels=2_560_000, max_streams=7, max_people=40),
+        limits=ServerLimits(
+            max_frame_bytes=16 * 2**20, max_frame_pixels=2_560_000, max_streams=7, max_people=40, max_pictures=1
+        ),
         tracker_defaults=TrackerSettings(queue_length=10, match_threshold=1 / 3, propagation=False),
         active_streams=3,
         has_detector=False,
@@ -40,8 +42,8 @@ def test_a_server_in_words_and_numbers() -> None:
         "pose grid, 17 joints (coco17), flip test",
         "joint sets coco17, posetrack15",
         "codecs jpeg, raw",
-        "limits 7 streams, 40 people a frame",
-        "2.6 megapixels, 16 MiB a frame",
+        "limits 7 streams and 1 picture at a time",
+        "40 people, 2.6 megapixels, 16 MiB a frame",
         "tracker propagation False, queue_length 10, match_threshold 0.333",
     ]
 

@@ -33,9 +33,7 @@ def test_a_file_is_readable_up_to_where_it_was_cut(
 
 
 @given(pieces=PIECES.filter(bool), where=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_damage_is_never_taken_for_a_message(
-    file: Path, pieces: list[tuple[Kind, float, bytes]], where: int, bit: int
-) -> None:
+def test_no_damaged_payload_is_read(file: Path, pieces: list[tuple[Kind, float, bytes]], where: int, bit: int) -> None:
     body = bytearray(b"".join(pack(*piece) for piece in pieces))
     body[where % len(body)] ^= 1 << bit
     file.write_bytes(MAGIC + body)

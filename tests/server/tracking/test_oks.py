@@ -35,7 +35,7 @@ def test_its_scale_is_the_geometric_mean_of_both_boxes() -> None:
 
 
 def test_it_equals_pycocotools() -> None:
-    coco_eval = pytest.importorskip("pycocotools.cocoeval", reason="pycocotools is part of the dev extra")
+    coco_eval = pytest.importorskip("pycocotools.cocoeval", reason="needs pycocotools, of the extra `test`")
     rng = np.random.default_rng(1)
     found, truth = (
         joints_at(rng.uniform(0, 60, (4, 2))) + rng.normal(0, 4, (4, 17, 3)).astype(np.float32) for _ in "ab"

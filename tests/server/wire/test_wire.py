@@ -101,9 +101,13 @@ def test_codecs_of_video_are_not_advised_for_a_picture(number: pose_pb2.Codec.Va
         codec_from(number, "codec", PICTURE_CODECS)
 
 
-@given(
-    rows=st.lists(st.tuples(*[st.floats(width=32, allow_nan=True, allow_infinity=True)] * 5), max_size=4),
+_any_box = st.tuples(*[st.floats(width=32, allow_nan=True, allow_infinity=True)] * 5)
+_usable_box = st.tuples(
+    *[st.floats(-1000, 1000, width=32)] * 2, *[st.floats(0.125, 1000, width=32)] * 2, st.floats(0, 1, width=32)
 )
+
+
+@given(rows=st.lists(_usable_box, max_size=4) | st.lists(_any_box, max_size=4))
 def test_boxes_are_usable_or_refused(rows: list[tuple[float, ...]]) -> None:
     message = pose_pb2.BoxList(
         boxes=[pose_pb2.Box(x=x, y=y, width=width, height=height, score=score) for x, y, width, height, score in rows]

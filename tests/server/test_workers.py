@@ -68,6 +68,8 @@ async def test_what_is_in_work_is_waited_for(workers: Workers) -> None:
     await asyncio.to_thread(begun.wait, 30)
     workers.close()
     waiting = asyncio.create_task(asyncio.to_thread(wait_for_last_work))
+    await asyncio.wait([waiting], timeout=0.05)
+    assert not waiting.done()
     go_on.set()
     await waiting
     assert not workers._threads[0].is_alive()

@@ -96,7 +96,7 @@ class LoopThread:
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:  # also raised by asyncio, if the loop was closed just now
             work.close()
-            raise MisuseError("the client of this call is closed; make another one") from None
+            raise MisuseError("the client of this call is closed, or the program ends; make another client") from None
         self._under_way[future] = work
         future.add_done_callback(self._forget)
         if self._loop.is_closed():

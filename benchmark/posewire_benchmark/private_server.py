@@ -97,7 +97,7 @@ async def private_server(
         # Without the user's own server settings: results depend only on the command.
         environment = server_environment(ENVIRONMENT_PREFIX) | environment_of(settings)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *program), stdin=subprocess.PIPE, env=environment
+            *(sys.executable, "-P", "-m", *program), stdin=subprocess.PIPE, env=environment
         )
         try:
             addresses = (f"{own.host}:{await _port(port_file, process)}",)

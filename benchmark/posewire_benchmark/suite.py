@@ -104,7 +104,7 @@ def run_suite(steps: tuple[Step, ...], folder: Path) -> list[str]:
         print(f"{step.command} ...", file=sys.stderr, flush=True)
         words = [*shlex.split(step.arguments), "--json", str(folder / f"{step.name}.json")]
         (folder / f"{step.name}.json").unlink(missing_ok=True)
-        status = _run([sys.executable, "-m", "posewire_benchmark", *words])
+        status = _run([sys.executable, "-P", "-m", "posewire_benchmark", *words])
         if status:
             failed.append(step.name)
         print(f"  {'failed' if status else 'done'} in {time.monotonic() - began_s:.0f} s", file=sys.stderr)

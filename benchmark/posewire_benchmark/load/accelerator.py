@@ -70,7 +70,7 @@ async def gpu_of(device: str) -> str:
     if number is None:
         return ""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _TELL_UUID, number[1]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *(sys.executable, "-P", "-c", _TELL_UUID, number[1]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     told, _ = await process.communicate()
     return f"GPU-{told.decode().strip()}" if process.returncode == 0 else ""

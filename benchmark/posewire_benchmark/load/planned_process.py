@@ -24,7 +24,7 @@ _LONGEST_LINE = 2**24
 async def planned_process(module: str, plan: dict[str, Any]) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `python -m module` with pipes and `plan` as its first line of input; it has ended after the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=_LONGEST_LINE
+        *(sys.executable, "-P", "-m", module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=_LONGEST_LINE
     )
     try:
         assert process.stdin is not None

@@ -27,6 +27,8 @@ def full_address(address: str) -> str:
     """
     if not isinstance(address, str):
         raise InvalidSettings(f"the address is {address!r}, which is no text; give host:port, e.g. {DEFAULT_ADDRESS}")
+    if any("\ud800" <= each <= "\udfff" for each in address):  # as bytes of an argument that are not UTF-8
+        raise InvalidSettings(f"the address is {address!r}, which UTF-8 cannot hold; give host:port")
     if _SCHEME.match(address):
         return address
     if "://" in address or not address.strip():

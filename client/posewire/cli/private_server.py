@@ -121,7 +121,8 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
     The server has the read end of a pipe whose write end only this process has: however this process ends, the pipe is
     closed and the server ends. It has its own session, so that Ctrl-C in a terminal reaches only this process, which
     can finish its files first. Its settings come from the environment, without a settings file and without the settings
-    of a shared server: with the tokens of that one, nobody could call this one.
+    of a shared server: with the tokens of that one, nobody could call this one. Nothing is imported from the working
+    folder (`-P`), in which a user's `queue.py` may lie: `posewire` itself does not do so either.
 
     Raises:
         CommandError: it does not start; the message is the server's.
@@ -137,7 +138,7 @@ def private_server(flags: Sequence[str] = ()) -> Iterator[str]:
     with temporary as folder:
         port_file, log_file = Path(folder) / "port", Path(folder) / "log"
         command = [
-            sys.executable, "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0",
+            sys.executable, "-P", "-m", "posewire_server", "--host", "127.0.0.1", "--port", "0",
             "--port-file", str(port_file), "--exit-on-stdin-eof", "--log-level", "warning", *flags,
         ]  # fmt: skip
         with log_file.open("wb") as log:

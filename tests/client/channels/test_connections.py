@@ -74,6 +74,8 @@ async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({"address": None}, "the address is None, which is no text; give host:port"),  # a variable that is not set
         ({"address": ["a:1", 50051]}, "the address is 50051"),
+        ({"address": "h\udcff:1"}, "which UTF-8 cannot hold; give host:port"),
+        ({"address": "dns:h\udcff:1"}, "which UTF-8 cannot hold; give host:port"),
         ({"address": []}, "no address is given"),
         ({"token": b"secret"}, "the token is a bytes; give its text"),
         ({"timeout_s": None}, "timeout_s is None; it must be above 0"),

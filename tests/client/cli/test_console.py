@@ -70,7 +70,9 @@ def test_progress_is_shown_to_whoever_watches(
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    with waiting("connecting", quiet=quiet), bar("tracking", 3, quiet=quiet) as shown:
+    with waiting("connecting", quiet=quiet):
+        pass
+    with bar("tracking", 3, quiet=quiet) as shown:
         shown.account(Account(tracked=2, people=4, reconnects=5))
     said = terminal.getvalue()
     for each in ("connecting", "tracking", "2/3", " fps ", "4 people", "reconnected 5 x"):

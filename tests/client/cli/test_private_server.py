@@ -62,6 +62,8 @@ def has_ended(pid: int, within_s: float = 20.0) -> bool:
 
 def test_it_runs_for_the_length_of_the_block(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(OBEDIENT, tmp_path, monkeypatch)
+    (tmp_path / "posewire_server.py").write_text("raise SystemExit('a file of the working folder was run')")
+    monkeypatch.chdir(tmp_path)
     with private_server(["--bundle", "some bundle"]) as address:
         assert address == "127.0.0.1:4711"
         pid, *flags = notes.read_text().split(" ", 1)

@@ -468,8 +468,8 @@ async def test_what_lies_before_damage_is_compared_and_is_no_success(tmp_path: P
 
 async def test_a_record_of_another_kind_is_damage(tmp_path: Path, again: str) -> None:
     path = await recorded(tmp_path)
-    at = records_of(path, Kind.REQUEST)[-1].offset
-    damage(path, at, Kind.END)
+    *_, (_, time_s, payload, at) = records_of(path, Kind.REQUEST)
+    path.write_bytes(path.read_bytes()[:at] + pack(Kind.END, time_s, payload))
     done = await posewire("replay", path, "--server", again)
     assert done.exit_code == 1
     assert f"damaged at byte {at}: invalid end record" in done.output

@@ -1,7 +1,9 @@
 """The file format of recorded streams: a sequence of records, readable up to the point where a server was killed.
 
-    "posewire recording 1" and a line feed, then records: kind (1 byte), length (4), seconds since the start (8, float),
-    CRC-32 of the payload (4), all little-endian, and the payload.
+    "posewire recording 2" and a line feed, then records: kind (1 byte), length of the payload (4), seconds since the
+    start (8, float), CRC-32 of these and the payload (4), all little-endian, and the payload.
+
+In files of version 1, which are read as well, the CRC-32 is of the payload alone.
 
 Header and end are JSON; requests and responses are the messages of the Track call, without resume tokens.
 """
@@ -29,13 +31,14 @@ __all__ = [
     "records",
 ]
 
-MAGIC = b"posewire recording 1\n"
+MAGIC = b"posewire recording 2\n"
 """The start of every file."""
+_FIRST_MAGIC = b"posewire recording 1\n"
 FINISHED = ".pwrec"
 UNFINISHED = ".pwrec.part"
 """While a stream is being recorded; it stays if the server is killed meanwhile."""
 
-_PREFIX = struct.Struct("<BIdI")
+_HEAD, _CHECKSUM = struct.Struct("<BId"), struct.Struct("<I")
 _LONGEST = 2**31
 
 
@@ -75,7 +78,8 @@ class DamagedRecording(ValueError):  # noqa: N818  it says what is wrong
 
 def pack(kind: Kind, time_s: float, payload: bytes) -> bytes:
     """One record."""
-    return _PREFIX.pack(kind, len(payload), time_s, zlib.crc32(payload)) + payload
+    head = _HEAD.pack(kind, len(payload), time_s)
+    return head + _CHECKSUM.pack(_checksum(head, payload)) + payload
 
 
 def pack_json(kind: Kind, time_s: float, values: dict[str, Any]) -> bytes:
@@ -92,17 +96,23 @@ def records(path: Path) -> Iterator[Record]:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
+        magic = file.read(len(MAGIC))
+        if magic not in (MAGIC, _FIRST_MAGIC):
             raise NotARecording(f"{path} is not a recording of a posewire stream, or is of another version")
-        offset = len(MAGIC)
-        while len(prefix := file.read(_PREFIX.size)) == _PREFIX.size:
-            number, length, time_s, checksum = _PREFIX.unpack(prefix)
+        offset, size = len(MAGIC), _HEAD.size + _CHECKSUM.size
+        while len(prefix := file.read(size)) == size:
+            head, (checksum,) = prefix[: _HEAD.size], _CHECKSUM.unpack(prefix[_HEAD.size :])
+            number, length, time_s = _HEAD.unpack(head)
             if number not in Kind.__members__.values() or length > _LONGEST:
                 raise DamagedRecording(path, offset, "no record begins there")
             payload = file.read(length)
             if len(payload) != length:
                 return
-            if zlib.crc32(payload) != checksum:
+            if _checksum(head if magic == MAGIC else b"", payload) != checksum:
                 raise DamagedRecording(path, offset, "the checksum of a record is wrong")
             yield Record(Kind(number), time_s, payload, offset)
-            offset += _PREFIX.size + length
+            offset += size + length
+
+
+def _checksum(head: bytes, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(head))

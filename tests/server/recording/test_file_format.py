@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -33,20 +35,32 @@ def test_a_file_is_readable_up_to_where_it_was_cut(
 
 
 @given(pieces=PIECES.filter(bool), where=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_no_damaged_payload_is_read(file: Path, pieces: list[tuple[Kind, float, bytes]], where: int, bit: int) -> None:
+def test_no_damaged_record_is_read(file: Path, pieces: list[tuple[Kind, float, bytes]], where: int, bit: int) -> None:
     body = bytearray(b"".join(pack(*piece) for piece in pieces))
     body[where % len(body)] ^= 1 << bit
     file.write_bytes(MAGIC + body)
-    payloads = [record.payload for record in up_to_damage(file)[0]]
-    assert payloads == [piece[2] for piece in pieces][: len(payloads)]
+    whole = [record[:3] for record in up_to_damage(file)[0]]
+    assert whole == pieces[: len(whole)]
+    assert len(whole) < len(pieces)
+
+
+def test_files_of_version_1_are_read(file: Path) -> None:
+    """Their checksums are of the payloads alone."""
+    record = struct.pack("<BIdI", Kind.REQUEST, 3, 1.5, zlib.crc32(b"abc")) + b"abc"
+    file.write_bytes(b"posewire recording 1\n" + record)
+    assert [record[:3] for record in records(file)] == [(Kind.REQUEST, 1.5, b"abc")]
+    file.write_bytes(b"posewire recording 1\n" + record[:-1] + b"d")
+    assert up_to_damage(file)[1] is not None
 
 
 @pytest.mark.parametrize(
     ("at", "value", "what"),
     [
-        (0, 9, "no record"),  # the kind
+        (0, 9, "no record"),  # the kind: of no record
+        (0, Kind.RESPONSE, "checksum"),  # the kind: another one
         (4, 0x90, "no record"),  # the length: more than any record has
         (1, 2, "checksum"),  # the length: another one
+        (5, 9, "checksum"),  # the time
         (13, 0, "checksum"),
         (17, 0, "checksum"),  # the payload
     ],

@@ -70,8 +70,10 @@ def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
     Raises:
         EvaluationError: there is no such video, or a picture is missing or has no number.
     """
-    candidates = [folder / truth.name, *(folder / f"{truth.name}{suffix}" for suffix in _SUFFIXES)]
-    if truth.pictures not in ("", "."):
+    suffixes = (*_SUFFIXES, *map(str.upper, _SUFFIXES))  # cameras write `NAME.MP4`
+    candidates = [folder / truth.name, *(folder / f"{truth.name}{suffix}" for suffix in suffixes)]
+    named = truth.pictures not in ("", ".")
+    if named:
         candidates.append(folder / truth.pictures)
         if candidates[0] in candidates[-1].parents:  # `NAME/img1`, as in MOTChallenge
             candidates.insert(0, candidates[-1])
@@ -81,8 +83,8 @@ def find_video(folder: Path, truth: PoseSequence) -> SequenceVideo:
         if path.is_file():
             return _counted(path, truth)
     looked_for = f"a folder {truth.name!r}, {truth.name}.mp4 ({', '.join(_SUFFIXES[1:])})"
-    named = f" nor {truth.pictures!r}" if len(candidates) > len(_SUFFIXES) + 1 else ""
-    raise EvaluationError(f"{folder} has no video of the sequence {truth.name!r}: neither {looked_for}{named}")
+    nor = f" nor {truth.pictures!r}" if named else ""
+    raise EvaluationError(f"{folder} has no video of the sequence {truth.name!r}: neither {looked_for}{nor}")
 
 
 def note_on_counting(found: Iterable[SequenceVideo]) -> str | None:

@@ -44,6 +44,14 @@ def test_the_rule_is_told_where_a_picture_is_missing(tmp_path: Path) -> None:
         find_video(tmp_path, truth(2, 7))
 
 
+@pytest.mark.parametrize("name", ["s.mp4", "s.mkv", "s.MP4"])
+def test_a_video_is_found_by_the_name_of_its_sequence(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"no video of the sequence 's': neither a folder 's', s.mp4 \(.mkv, "):
+        find_video(tmp_path, truth(0, 1))
+    (tmp_path / name).touch()
+    assert find_video(tmp_path, truth(0, 1)) == SequenceVideo(tmp_path / name, None)
+
+
 def test_the_note_on_counting_names_one_video_and_how_many_more() -> None:
     videos = [SequenceVideo(Path("a.mp4"), None, 1, True), SequenceVideo(Path("b.mp4"), None, 0, True)]
     assert "a.mp4 are counted from 1, those of 1 more from 0 or 1: the truth" in (note_on_counting(videos) or "")

@@ -74,8 +74,10 @@ def test_too_much_beside_the_picture(call: str, message: Message) -> None:
     ],
 )
 def test_fields_without_end_are_not_walked_through(field: bytes) -> None:
-    with pytest.raises(InvalidRequest):
-        check_size(field * 10_000_000, BULK_OF_CALLS["EstimatePoses"])
+    picture = EstimatePosesRequest(data=_BIG).SerializeToString()
+    for data in (field * 10_000_000, picture + field * 1000):
+        with pytest.raises(InvalidRequest):
+            check_size(data, BULK_OF_CALLS["EstimatePoses"])
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_person_is_drawn_in_the_colour_of_the_id() -> None:
 def test_joints_that_are_not_seen_are_left_out() -> None:
     unseen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False)
     assert (unseen == canvas()).all()
-    seen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False, joint_score_threshold=0.1)
+    seen = draw_people(canvas(), [person(score=0.2)], COCO17, boxes=False, labels=False, joint_score_threshold=0.2)
     assert (seen != canvas()).any()
 
 
@@ -114,6 +114,11 @@ def test_a_neck_is_joined_to_the_middle_of_the_shoulders() -> None:
     drawn = draw_people(canvas(), [someone], NANO19, boxes=False, labels=False)
     for y in (35, 100):  # between neck and head, between neck and shoulders
         np.testing.assert_allclose(drawn[y, 100], color_of(1), atol=25)
+    for unseen in ("neck", "left_shoulder"):
+        fewer = joints.copy()
+        fewer[NANO19.index(unseen), 2] = 0.1
+        drawn = draw_people(canvas(), [replace(someone, joints=fewer)], NANO19, boxes=False, labels=False)
+        assert (drawn[100, 100] == 128).all()
 
 
 def test_a_box_is_a_faint_frame_with_strong_corners() -> None:

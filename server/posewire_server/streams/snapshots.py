@@ -206,8 +206,6 @@ def _pack(value: Any, arrays: list[npt.NDArray[Any]]) -> Any:
         return {_ARRAY: len(arrays) - 1}
     if dataclasses.is_dataclass(value):
         return {field.name: _pack(getattr(value, field.name), arrays) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [_pack(member, arrays) for member in value]
     return value
 
 

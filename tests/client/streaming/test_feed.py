@@ -127,13 +127,13 @@ async def test_a_file_is_read_no_further_once_the_feed_is_closed() -> None:
 
 
 async def test_packets_are_given_up_until_the_next_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posewire._streaming.feed._PACKETS_WAITING", 3)
+    monkeypatch.setattr("posewire._streaming.feed._PACKETS_WAITING", 4)
     damaged = SourceFrame(6, 0.6, problem="damaged")
     source = PacketFrames([*packets("Kppppp"), damaged, *packets("Kp")])
     feed = SourceFeed(source, newest_wins=True)
     await source.give(9)
     items = [await feed.next() for _ in range(9)]
-    # Three wait when the fourth arrives: all are dropped, and so are those that depend on them.
+    # Four wait when the fifth arrives: all are dropped, and so are those that depend on them.
     assert [item.superseded for item in items if item] == [True] * 6 + [False] * 3
     assert items[6] is not None
     assert items[6].frame.problem == "damaged"

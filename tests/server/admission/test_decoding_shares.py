@@ -56,6 +56,23 @@ async def test_a_caller_leaves_a_thread_to_the_others(threads: Threads) -> None:
     assert threads.order.count("many") == 20
 
 
+@pytest.mark.parametrize("threads", [4], indirect=True)
+async def test_a_caller_never_has_more_than_its_share(threads: Threads) -> None:
+    decoding, most = 0, 0
+
+    async def decode() -> None:
+        nonlocal decoding, most
+        async with threads.shares.turn("many"):
+            decoding += 1
+            most = max(most, decoding)
+            await asyncio.sleep(0)
+            decoding -= 1
+
+    with threads.shares.of("many"), threads.shares.of("one"):
+        await asyncio.gather(*(decode() for _ in range(20)))
+    assert most == 3
+
+
 @pytest.mark.parametrize("threads", [2], indirect=True)
 async def test_a_caller_that_is_alone_has_all_threads(threads: Threads) -> None:
     with threads.shares.of("many") as many:

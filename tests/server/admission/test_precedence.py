@@ -125,12 +125,14 @@ async def test_a_picture_is_decoded_only_if_it_may_then_go_on(precedence: Preced
     assert await _waits(flood, Step.DECODE) is None
 
 
-async def test_a_frame_that_is_late_is_waited_for_and_one_that_will_not_come_is_not(
-    precedence: Precedence, clock: Clock
+@pytest.mark.parametrize("due_in_s", [-0.01, 0.0005])  # late, or soon
+async def test_a_frame_that_is_due_is_waited_for_and_one_that_will_not_come_is_not(
+    precedence: Precedence, clock: Clock, due_in_s: float
 ) -> None:
+    precedence.patience = 1e6  # it would last longer than this test
     flood, modest = Stream(precedence, clock), Stream(precedence, clock)
     flood.live(excess_a_frame=10, pose_s=0.001)
-    modest.due_s = clock.now - 0.01
+    modest.due_s = clock.now + due_in_s
     turn = await _waits(flood)
     assert turn is not None
     modest.due_s = None

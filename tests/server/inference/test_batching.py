@@ -175,6 +175,7 @@ async def test_a_heavy_request_is_not_overtaken_for_ever() -> None:
             tasks = [await _submit(batcher, weight, f"stream {weight}") for weight in (1, 30, 2)]
         await asyncio.gather(*tasks)
         assert stage.batches == [[0], [1], [30], [2]]
+        assert batcher.waiting == 0
 
 
 async def test_a_cancelled_request_is_left_out() -> None:
@@ -187,6 +188,7 @@ async def test_a_cancelled_request_is_left_out() -> None:
             await asyncio.gather(gone, return_exceptions=True)
         assert await stays == 4
         assert stage.batches == [[0], [2]]
+        assert batcher.waiting == 0
 
 
 async def test_nothing_is_kept_of_cancelled_requests() -> None:
@@ -224,6 +226,19 @@ async def test_only_the_guilty_request_of_a_batch_fails() -> None:
         with pytest.raises(InferenceFailed, match="test stage failed"):
             await bad
         assert stage.batches == [[0], [1, -1, 2], [1], [-1], [2]]
+
+
+async def test_a_request_that_is_cancelled_before_its_second_run_is_left_out() -> None:
+    stage = Stage()
+    async with _batcher(stage) as batcher, asyncio.timeout(30):
+        async with _lane_held(stage, batcher):
+            bad, gone, stays = [await _submit(batcher, number, f"stream {number}") for number in (-1, 1, 2)]
+        while len(batcher._suspects) != 2:  # noqa: ASYNC110  the first of them runs
+            await asyncio.sleep(0)
+        gone.cancel()
+        assert await stays == 4
+        await asyncio.gather(bad, gone, return_exceptions=True)
+        assert stage.batches == [[0], [-1, 1, 2], [-1], [2]]
 
 
 async def test_a_stage_that_loses_results_fails_instead_of_mixing_them_up() -> None:

@@ -47,7 +47,7 @@ def test_neither_a_gap_nor_a_burst_moves_the_interval() -> None:
 @pytest.mark.parametrize(("may_drop", "elapsed"), [(True, 1.0), (False, 42_500.0)])
 def test_a_live_camera_whose_clock_is_set_goes_on_by_arrival(may_drop: bool, elapsed: float) -> None:
     clock = FrameClock(may_drop=may_drop)
-    times = [(0.04 * frame + (1700.0 if frame >= 5 else 0.0), 0.04 * frame) for frame in range(10)]
+    times = [(0.04 * frame + (1700.0 if frame >= 5 else 0.0), 7000.0 + 0.04 * frame) for frame in range(10)]
     moments = [clock.received(*each) for each in times]
     assert clock.elapsed(moments[4], moments[5]) == pytest.approx(elapsed, rel=0.01)
     assert clock.elapsed(moments[6], moments[7]) == 1.0
@@ -94,10 +94,11 @@ def test_without_times_of_capture_those_of_arrival_count(captures: list[float | 
 def test_between_two_clocks_nothing_is_known() -> None:
     clock = FrameClock(may_drop=True)
     for number in range(10):
-        then = clock.received(0.04 * number, 60_000 + 0.04 * number)
+        then = clock.received(500 + 0.02 * number, 60_000 + 0.04 * number)  # the camera's clock is slow
     first = clock.received(0.0, 60_000.4)  # the camera counts anew
-    second = clock.received(0.04, 60_000.44)
     assert clock.elapsed(then, first) == 1.0
+    second = clock.received(0.04, 60_000.44)
+    assert clock.elapsed(then, second) == 1.0
     assert clock.elapsed(first, second) == 1.0
     assert clock.elapsed(first, clock.received(0.08, 60_000.52)) == pytest.approx(2.0, abs=1.0)
 
@@ -141,6 +142,7 @@ def test_the_next_frame_is_due_one_interval_after_the_last_arrival(by_capture: b
     for frame in range(10):
         clock.received(7000.0 + 0.2 * frame if by_capture else None, 100.0 + 0.2 * frame)
     assert clock.due_s(101.81) == pytest.approx(102.0)
+    assert clock.due_s(102.1) == pytest.approx(102.2)  # one was left out
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ async def test_open_for_long_though_frames_come() -> None:
     watched.outbox.accounts.received += 1
     watched.now = 0.11
     assert await watched.over == "it has been open for 0.1 s"
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}  # nothing goes on waiting for the server's drain
 
 
 async def test_idle() -> None:

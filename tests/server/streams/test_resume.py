@@ -108,7 +108,7 @@ def test_a_token_stays_small_however_long_the_queue_is() -> None:
     boxes = Boxes.of([[100.0 * n, 0, 100.0 * n + 50, 100] for n in range(40)], np.ones(40), BoxSource.CALLER)
     joints = np.zeros((40, 17, 3), np.float32)
     joints[..., 2], joints[..., 0], joints[..., 1] = 1.0, boxes.xyxy[:, :1] + np.arange(17), np.arange(17) * 5
-    for _ in range(80):
+    for _ in range(52):
         united = tracker.unify(boxes, None, 1.0)
         tracker.update(united, joints)
     session = Session("test", tracker, FrameClock(may_drop=True))

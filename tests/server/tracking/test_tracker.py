@@ -338,11 +338,12 @@ def test_box_nms_goes_by_the_settings() -> None:
     assert len(tracker(max_people=1).unify(boxes_at([(0, 0), (300, 0)]), None)) == 1
 
 
-def test_scores_are_box_times_the_joints_that_count() -> None:
+@pytest.mark.parametrize(("confident", "score"), [(5, 0.4), (1, 0.4), (0, 0.0)])
+def test_scores_are_box_times_the_joints_that_count(confident: int, score: float) -> None:
     joints = joints_at([(0, 0)], score=0.8)
-    joints[0, 5:, 2] = 0.1
-    people = tracker().update(boxes_at([(0, 0)], score=0.5), joints)
-    assert people.scores.tolist() == pytest.approx([0.4])
+    joints[0, confident:, 2] = 0.1
+    people = tracker().update(boxes_at([(0, 0)], 0.5, BoxSource.CALLER), joints)
+    assert people.scores.tolist() == pytest.approx([score])
 
 
 def test_an_empty_scene_is_followed_too() -> None:

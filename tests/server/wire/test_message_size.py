@@ -22,6 +22,7 @@ from posewire_server.wire.message_size import BULK_OF_CALLS, MOST_TOKEN_BYTES, c
 
 _KIB = 1024
 _BIG = bytes(300 * _KIB)
+_NEW_FIELDS = b"\xf9\x7f" + b"\xff" * 8 + b"\xfd\x7f" + b"\xff" * 4
 
 
 def _config(**resume: bytes) -> track_pb2.TrackRequest:
@@ -33,6 +34,10 @@ def _boxes(count: int) -> pose_pb2.BoxList:
     return pose_pb2.BoxList(boxes=[box] * count)
 
 
+def _with_picture(fields: bytes) -> bytes:
+    return EstimatePosesRequest(data=_BIG).SerializeToString() + fields
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -40,6 +45,7 @@ def _boxes(count: int) -> pose_pb2.BoxList:
         ("Track", track_pb2.TrackRequest(frame=track_pb2.Frame(data=_BIG, boxes=_boxes(1000)))),
         ("Track", _config(token=bytes(MOST_TOKEN_BYTES), last_frame=_BIG)),
         ("Other", settings_pb2.ResumeRequest(token=bytes(60 * _KIB))),
+        ("EstimatePoses", EstimatePosesRequest.FromString(_with_picture(_NEW_FIELDS))),  # of a newer client
     ],
 )
 def test_requests_as_clients_make_them(call: str, message: Message) -> None:
@@ -74,8 +80,9 @@ def test_too_much_beside_the_picture(call: str, message: Message) -> None:
     ],
 )
 def test_fields_without_end_are_not_walked_through(field: bytes) -> None:
-    with pytest.raises(InvalidRequest):
-        check_size(field * 10_000_000, BULK_OF_CALLS["EstimatePoses"])
+    for data in (field * 10_000_000, _with_picture(field * 1000)):
+        with pytest.raises(InvalidRequest):
+            check_size(data, BULK_OF_CALLS["EstimatePoses"])
 
 
 @pytest.mark.parametrize(
@@ -86,14 +93,13 @@ def test_fields_without_end_are_not_walked_through(field: bytes) -> None:
         b"\x35\x00\x00",  # a number that is cut off
         b"\x08\x80",
         b"\x08" + b"\x80" * 10 + b"\x01",  # a number that is too long
-        b"\x0b\x0c",  # a group, which would hide what it has
+        b"\x0b" + b"\x08\x01" * 4 + b"\x0c",  # a group, which would hide what it has
         b"\x0f",  # no wire type
     ],
 )
 def test_what_is_no_message(end: bytes) -> None:
-    large = EstimatePosesRequest(data=_BIG).SerializeToString()
     with pytest.raises(DecodeError):
-        check_size(large + end, BULK_OF_CALLS["EstimatePoses"])
+        check_size(_with_picture(end), BULK_OF_CALLS["EstimatePoses"])
 
 
 def test_a_token_of_the_most_instances_is_not_too_large() -> None:

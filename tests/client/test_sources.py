@@ -25,6 +25,7 @@ import posewire
 from posewire import InvalidSettings, SourceError, SourceFrame, open_source
 from posewire.sources import ArraySource, FolderSource, PacketSource, VideoSource
 from posewire.sources._container import VideoInput
+from tests.client.rtsp_camera import RtspCamera
 
 MakeVideo = Callable[..., Path]
 # A constant, since a traceback shows the lines in which it is used.
@@ -737,6 +738,51 @@ def test_an_address_that_stays_silent_is_given_up(address: str) -> None:
         port = server.getsockname()[1]
         with pytest.raises(SourceError, match=r"nothing came for 0\.3 s"):
             open_source(address.format(port), timeout_s=0.3)
+
+
+def camera_packets(path: Path) -> list[bytes]:
+    """As few as FFmpeg needs, without their frame rate, to open a camera at once."""
+    write_clip(path, "libx264", frames=12, options={"bf": "0", "g": "5"})
+    return [frame.packet or b"" for frame in take(open_source(path, codec="h264"))]
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "h264"])
+def test_a_silent_camera_is_given_up_after_a_single_wait(tmp_path: Path, codec: Any) -> None:
+    camera = RtspCamera(camera_packets(tmp_path / "a.mp4"))
+    with (
+        camera.serving() as address,
+        contextlib.closing(open_source(f"rtsp://{address}", codec=codec, timeout_s=0.5)) as source,
+    ):
+        assert (source.fps, source.size) == (10, (64, 48))
+        frames = iter(source)
+        for _ in range(12):  # for the last, FFmpeg waits in vain: its packet may not be complete
+            next(frames)
+        camera.go_on()
+        with pytest.raises(SourceError, match=r"broke off: nothing came for 0\.5 s"):
+            next(frames)
+
+
+@pytest.mark.parametrize(
+    ("refused", "words", "transports"),
+    [
+        (("DESCRIBE", "401 Unauthorized"), "401 .*; check the user name and password in the address", []),
+        (("DESCRIBE", "403 Forbidden"), "403 .*; check the user name and password in the address", []),
+        (("RTP/AVP/TCP", "461 Unsupported transport"), "nothing came", ["RTP/AVP/TCP", "RTP/AVP/UDP"]),
+    ],
+)
+def test_what_a_camera_refuses_is_said_or_avoided(
+    tmp_path: Path, refused: tuple[str, str], words: str, transports: list[str]
+) -> None:
+    camera = RtspCamera(camera_packets(tmp_path / "a.mp4"), refused=refused)
+    with camera.serving() as address, pytest.raises(SourceError, match=words) as caught:
+        take(open_source(f"rtsp://user:{PASSWORD}@{address}", timeout_s=0.3))
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+    assert [transport.split(";")[0] for transport in camera.transports] == transports
+
+
+def test_a_host_that_nobody_knows_is_suspected() -> None:
+    with pytest.raises(SourceError, match="Input/output error, perhaps an unknown host name; check the address"):
+        open_source("rtsp://camera..local/1")  # no name server is asked for such a name
 
 
 @contextlib.contextmanager

@@ -70,7 +70,8 @@ def open_source(
         max_frames: stop after this many frames.
         timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
             A pipe is waited for without limit, until a program writes to it.
-        options: of FFmpeg's input, such as `{"framerate": "30"}`.
+        options: of FFmpeg's input, such as `{"framerate": "30"}`. RTSP is read over TCP, or over UDP if the camera
+            refuses TCP, unless they name a `rtsp_transport`.
 
     Raises:
         SourceError: the source cannot be opened; the message names it and says why.

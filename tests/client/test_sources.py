@@ -25,6 +25,7 @@ import posewire
 from posewire import InvalidSettings, SourceError, SourceFrame, open_source
 from posewire.sources import ArraySource, FolderSource, PacketSource, VideoSource
 from posewire.sources._container import VideoInput
+from tests.client.rtsp_camera import RtspCamera
 
 MakeVideo = Callable[..., Path]
 # A constant, since a traceback shows the lines in which it is used.
@@ -739,6 +740,51 @@ def test_an_address_that_stays_silent_is_given_up(address: str) -> None:
             open_source(address.format(port), timeout_s=0.3)
 
 
+def camera_packets(path: Path) -> list[bytes]:
+    """As few as FFmpeg needs, without their frame rate, to open a camera at once."""
+    write_clip(path, "libx264", frames=12, options={"bf": "0", "g": "5"})
+    return [frame.packet or b"" for frame in take(open_source(path, codec="h264"))]
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "h264"])
+def test_a_silent_camera_is_given_up_after_a_single_wait(tmp_path: Path, codec: Any) -> None:
+    camera = RtspCamera(camera_packets(tmp_path / "a.mp4"))
+    with (
+        camera.serving() as address,
+        contextlib.closing(open_source(f"rtsp://{address}", codec=codec, timeout_s=0.5)) as source,
+    ):
+        assert (source.fps, source.size) == (10, (64, 48))
+        frames = iter(source)
+        for _ in range(12):  # for the last, FFmpeg waits in vain: its packet may not be complete
+            next(frames)
+        camera.go_on()
+        with pytest.raises(SourceError, match=r"broke off: nothing came for 0\.5 s"):
+            next(frames)
+
+
+@pytest.mark.parametrize(
+    ("refused", "words", "transports"),
+    [
+        (("DESCRIBE", "401 Unauthorized"), "401 .*; check the user name and password in the address", []),
+        (("DESCRIBE", "403 Forbidden"), "403 .*; check the user name and password in the address", []),
+        (("RTP/AVP/TCP", "461 Unsupported transport"), "nothing came", ["RTP/AVP/TCP", "RTP/AVP/UDP"]),
+    ],
+)
+def test_what_a_camera_refuses_is_said_or_avoided(
+    tmp_path: Path, refused: tuple[str, str], words: str, transports: list[str]
+) -> None:
+    camera = RtspCamera(camera_packets(tmp_path / "a.mp4"), refused=refused)
+    with camera.serving() as address, pytest.raises(SourceError, match=words) as caught:
+        take(open_source(f"rtsp://user:{PASSWORD}@{address}", timeout_s=0.3))
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+    assert [transport.split(";")[0] for transport in camera.transports] == transports
+
+
+def test_a_host_that_nobody_knows_is_suspected() -> None:
+    with pytest.raises(SourceError, match="Input/output error, perhaps an unknown host name; check the address"):
+        open_source("rtsp://camera..local/1")  # no name server is asked for such a name
+
+
 @contextlib.contextmanager
 def serve_a_part(data: bytes, sent: int) -> Iterator[int]:
     """A web server that sends the beginning of a file, and then nothing more; yields its port."""
@@ -848,6 +894,13 @@ def test_a_camera_is_joined_at_its_first_keyframe(tmp_path: Path, make_video: Ma
     pictures, _ = take_until_error(open_source(joined, live=True))
     assert packets[0].keyframe
     assert [frame.number for frame in packets] == [frame.number for frame in pictures]
+
+
+def test_packets_that_a_camera_gives_at_once_reach_no_server_at_once(tmp_path: Path, make_video: MakeVideo) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=5, options={"bf": "0"})
+    times_s = [frame.time_s for frame in take_until_error(open_source(path, codec="h264", live=True))[0]]
+    assert len(times_s) == 5
+    assert min(np.diff(times_s)) > 0.0079
 
 
 def test_a_limit_is_no_stop(tmp_path: Path, make_video: MakeVideo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ class VideoInput:
         self._address = address
         self._timeout_s = timeout_s
         self._begun = False
+        self._timed_out = False
         self._closed = False
         self._in_use = threading.Lock()  # FFmpeg crashes if a container is read after closing or during it
         begun_s = time.monotonic()
@@ -187,10 +189,16 @@ class VideoInput:
     def _next_of(self, demuxed: Iterator[Any]) -> Any:
         """The next packet; None after the last."""
         with self._held_open():
+            if self._timed_out:
+                raise SourceError(f"{self.name} broke off: {_nothing_came(self._timeout_s)}")
+            begun_s = time.monotonic()
             try:
-                return next(demuxed, None)
+                packet = next(demuxed, None)
             except (FFmpegError, OSError) as error:
                 raise SourceError(f"{self.name} broke off: {_reason(error, self._timeout_s)}") from None
+            # FFmpeg that waited in vain gives the packet that it still held; to ask again would take as long again.
+            self._timed_out = self._timeout_s is not None and time.monotonic() - begun_s >= self._timeout_s
+            return packet
 
     def _note_end(self, packet: Any) -> None:
         if packet.pts is not None:
@@ -272,7 +280,16 @@ def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0) ->
         return "there is no such file or device; check the name"
     # Of a silent RTSP camera, FFmpeg says that its data are invalid.
     if timeout_s is not None and (isinstance(error, av.error.ExitError) or waited_s >= timeout_s):
-        return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"
+        return _nothing_came(timeout_s)
     if isinstance(error, InvalidDataError) or (timeout_s is None and isinstance(error, av.error.EOFError)):
         return "it is not a video that FFmpeg can read, or it is empty or cut off"
-    return f"{reason_of(error)}; check the address and that the source is there"
+    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):  # of RTSP too
+        return f"{reason_of(error)}; check the user name and password in the address"
+    guess = (
+        ", perhaps an unknown host name" if timeout_s is not None and getattr(error, "errno", 0) == errno.EIO else ""
+    )
+    return f"{reason_of(error)}{guess}; check the address and that the source is there"
+
+
+def _nothing_came(timeout_s: float | None) -> str:
+    return f"nothing came for {timeout_s:g} s; check the address and that the camera is on"

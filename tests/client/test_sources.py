@@ -896,13 +896,6 @@ def test_a_camera_is_joined_at_its_first_keyframe(tmp_path: Path, make_video: Ma
     assert [frame.number for frame in packets] == [frame.number for frame in pictures]
 
 
-def test_packets_that_a_camera_gives_at_once_reach_no_server_at_once(tmp_path: Path, make_video: MakeVideo) -> None:
-    path = make_video(tmp_path / "a.mp4", frames=5, options={"bf": "0"})
-    times_s = [frame.time_s for frame in take_until_error(open_source(path, codec="h264", live=True))[0]]
-    assert len(times_s) == 5
-    assert min(np.diff(times_s)) > 0.0079
-
-
 def test_a_limit_is_no_stop(tmp_path: Path, make_video: MakeVideo) -> None:
     assert len(take(open_source(make_video(tmp_path / "a.mp4", frames=5), live=True, max_frames=5))) == 5
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,10 +25,6 @@ _NAL_UNIT = re.compile(rb"\x00?\x00\x00\x01([\x00-\xff])", re.DOTALL)
 _SLICES = {"h264": range(1, 6), "h265": range(32)}
 _PARAMETERS = {"h264": (7, 8), "h265": (32, 33, 34)}
 _SEQUENCE = {"h264": 7, "h265": 33}
-
-# A camera that is opened gives a second of video at once. If too many packets wait at a server, it drops all up to the
-# next keyframe (`max_inbox`), so they are handed out at least this far apart.
-_APART_S = 0.008
 
 
 class UnsendableError(SourceError):
@@ -88,14 +83,11 @@ class PacketSource:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         self._video.begin()
-        times, number, due_s = FrameTimes(self._video), 0, 0.0
+        times, number = FrameTimes(self._video), 0
         peeked, self._peeked = self._peeked, []
         for packet in itertools.chain(peeked, self._packets):
             packet_s = None if packet.pts is None else float(packet.pts * packet.time_base)
             for frame in self._frames_of(packet):
-                if self.live:
-                    time.sleep(max(0.0, due_s - time.monotonic()))
-                    due_s = time.monotonic() + _APART_S
                 before_s = times.last_s
                 frame.number, frame.time_s = number, times.next(packet_s)
                 if frame.time_s < before_s:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -52,6 +52,7 @@ class Inbox(Generic[Item]):
         max_age_s: an item that is older when its turn comes is dropped.
         can_start: whether a reader that has missed items can continue with this one, as with a key frame of a video. If
             given, LATEST drops all waiting items when the queue is full, and all further ones until one that can start.
+        is_full: whether LATEST has no room for a newcomer beside those that wait; None: if these are `capacity`.
         clock: in seconds; replaced in tests.
 
     Attributes:
@@ -66,6 +67,7 @@ class Inbox(Generic[Item]):
         on_drop: Callable[[Item, DropReason], None],
         max_age_s: float | None = None,
         can_start: Callable[[Item], bool] | None = None,
+        is_full: Callable[[Sequence[Item], Item], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity = capacity
@@ -73,6 +75,7 @@ class Inbox(Generic[Item]):
         self._on_drop = on_drop
         self._max_age_s = max_age_s
         self._can_start = can_start
+        self._is_full = is_full or (lambda waiting, newcomer: len(waiting) >= capacity)
         self._clock = clock
         self._items: deque[Item] = deque()
         self._room, self._news = asyncio.Event(), asyncio.Event()  # what the producer and the consumer wait for
@@ -91,7 +94,7 @@ class Inbox(Generic[Item]):
         if self._draining:
             self._on_drop(item, DropReason.DRAINING)
             return
-        if len(self._items) >= self._capacity:
+        if self._is_full(self._items, item):
             self._make_room()
         if self._skipping and self._can_start is not None and not self._can_start(item):
             self._on_drop(item, DropReason.SUPERSEDED)

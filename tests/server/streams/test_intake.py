@@ -19,6 +19,7 @@ from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoders import Codec
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.observability.metrics import Metrics
+from posewire_server.streams import waiting_frames
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.intake import Intake
@@ -415,15 +416,42 @@ async def test_who_sends_nothing_that_can_be_decoded_is_read_slowly(
         assert bench.outbox.accounts.received == 30 + goes_on
 
 
-async def test_a_video_that_overtakes_its_decoder_goes_on_at_a_key_frame() -> None:
-    units = encode(Codec.H264, [picture(step) for step in range(11)], key_every=8)
+async def test_units_of_a_live_video_that_arrive_at_once_are_all_decoded() -> None:
+    """As after a hiccup of the network: if one were left out, nobody would be tracked until the next key frame."""
+    units = encode(Codec.H264, [picture(step) for step in range(30)], key_every=100)
     bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST)
+    async with _running(bench):
+        await bench.send(list(enumerate(units)))
+        assert bench.outbox.drops == []
+        bench.half_close()
+        bench.decoders.go.set()
+        while (ready := await bench.intake.ready.get()) is not None:
+            newest = ready
+    assert newest.frame_id.number == 29
+    np.testing.assert_allclose(newest.frame.pixels, picture(29), atol=16)
+
+
+@pytest.mark.parametrize("why", ["late", "large"])
+async def test_a_video_that_overtakes_its_decoder_goes_on_at_a_key_frame(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = encode(Codec.H264, [picture(step) for step in range(11)], key_every=8)
+    limits = LimitsConfig(max_inbox=1, max_frame_bytes=1024)
+    if why == "large":
+        units[5] += bytes(1000 - len(units[5]))  # zeros at the end of a unit mean nothing
+    bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST, limits)
     async with _running(bench):
         # A repeated number is another frame's, which must not be reported as dropped, nor come out twice. Its unit is
         # decoded, since 10 builds on it.
         numbers = [0, 1, 2, 2, *range(4, 9), 8, 10]
-        await bench.send(list(zip(numbers, units, strict=True)))  # the decoder stands still
-        # Unit 0 is being decoded; 1 to 4 wait when 5 finds the inbox full; 8 is the next key frame.
+        frames = list(zip(numbers, units, strict=True))
+        await bench.send(frames[:5])  # the decoder stands still
+        with monkeypatch.context() as later:
+            if why == "late":
+                later.setattr(waiting_frames, "_LONGEST_BACKLOG_S", -1.0)
+            await bench.send(frames[5:6])
+        await bench.send(frames[6:])
+        # Unit 0 is being decoded; 1 to 4 wait when 5 arrives, and there is no time or room; 8 is the next key frame.
         assert bench.outbox.drops == [1, 2, 4, 5, 6, 7]
         bench.half_close()
         bench.decoders.go.set()

@@ -169,11 +169,14 @@ def test_a_manifest_that_makes_no_sense_is_told(
     assert result.stderr.count("\n") == 1
 
 
-def test_what_a_bundle_lacks_is_pulled_and_the_first_failure_told(mirror: Web) -> None:
+def test_each_file_that_a_bundle_lacks_is_tried_and_what_to_do_about_it_told(mirror: Web) -> None:
+    mirror.files.clear()
     result = run("pull", "paper-r50")
     assert result.exit_code == 1
-    assert "the server refuses http" in result.stderr
-    assert "By hand: get fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth" in result.stderr
+    files = [published_file(name) for name in ("torchvision-fasterrcnn-r50-v2", FLOW.name, "mmpose-r50-256x192")]
+    for file, line in zip(files, result.stderr.splitlines(), strict=True):
+        assert "the server refuses http" in line
+        assert f"By hand: get {file.file}" in line
     result = run("pull", "nano")
     assert (result.exit_code, result.stderr) == (0, "nano: comes with posewire, nothing to fetch\n")
     result = run("pull", "nano", "--quiet")

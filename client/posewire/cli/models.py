@@ -66,12 +66,20 @@ def pull(
     """Download published weights, check and convert them. Interrupted downloads are resumed."""
     with _expected_failures():
         from posewire.cli.model_files import files_to_fetch
+        from posewire_models.published.errors import DownloadError
         from posewire_models.published.store import Store
 
         _check_mirror(mirror)
         store = Store()
-        for file in [file for name in names for file in files_to_fetch(name, store, quiet=quiet)]:
-            _pull(file, store, mirror, quiet=quiet)
+        files = {file.name: file for name in names for file in files_to_fetch(name, store, quiet=quiet)}
+        failures = []
+        for file in files.values():
+            try:
+                _pull(file, store, mirror, quiet=quiet)
+            except DownloadError as error:  # the other files may come from another host
+                failures.append(str(error))
+        if failures:
+            raise CommandError("\n".join(failures))
 
 
 @models.command()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from posewire_models.training.checkpoint import start_file
 from posewire_models.training.config import ConfigError, build, read_toml, with_flags, with_overrides
 from posewire_models.training.detector_task import DetectorTrainConfig, train_detector
 from posewire_models.training.flow_task import FlowTrainConfig, train_flow
@@ -63,6 +64,9 @@ def run(
     table = with_flags(with_overrides(read_toml(find_config(config)), overrides), flags | {"loop": loop}, str(config))
     settings = build(kind, table, str(config))
     check_run_folder(settings.loop.out, resume=resume)
+    starts = () if resume else (getattr(settings, name, None) for name in ("init_from", "init_trunk"))
+    for weights in filter(None, starts):
+        start_file(weights, settings.data_root)
     logging.getLogger("posewire_models.training").info("training %s as %s says", task, config)
     return trains(settings, resume=resume, **training)
 

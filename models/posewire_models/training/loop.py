@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from posewire_models.training.frozen_parts import speed_up_frozen
 from posewire_models.training.learning_parts import freeze, parameter_groups
 from posewire_models.training.loop_config import LoopConfig
 from posewire_models.training.resuming import continued, restore_optimiser, settings_of
-from posewire_models.training.run_folder import check_run_folder
+from posewire_models.training.run_folder import alone_in, check_run_folder
 from posewire_models.training.task import Task
 from posewire_models.weights import load_strict, not_finite
 
@@ -75,12 +75,14 @@ def train(
     Raises:
         WeightsError: `resume` without a usable checkpoint.
         ValueError: the processes cannot share a batch evenly.
-        OSError: the folder cannot be written to, or holds a run while `resume` is false. Nothing was written.
+        OSError: the folder cannot be written to, another run writes to it, or it holds a run while `resume` is false.
+            Nothing was written.
         RuntimeError: the loss or a weight is not finite. A checkpoint, if any, is from before that.
     """
     if not resume:  # resuming reads the checkpoint, which reports what is wrong
         check_run_folder(config.out, resume=False)
-    trained = _Run(task, config, processes, resume).go(stop)
+    with alone_in(config.out) if processes.first else nullcontext():
+        trained = _Run(task, config, processes, resume).go(stop)
     processes.stop()
     return trained
 

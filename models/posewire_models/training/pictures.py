@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from posewire.array_types import Image
+from posewire.os_errors import reason_of
+from posewire_models.one_line import in_one_line
 
 __all__ = ["cut_square", "read_rgb", "shrunk"]
 
@@ -32,11 +34,11 @@ def read_rgb(file: Path, size: tuple[int, int] | None = None) -> Image | None:
     """
     try:
         content = np.fromfile(file, np.uint8)
-        pixels = cv2.imdecode(content, _AS_STORED if size else _AS_SHOWN)
+        pixels = cv2.imdecode(content, _AS_STORED if size else _AS_SHOWN) if len(content) else None
         if size and pixels is not None and pixels.shape[1::-1] != size:
             pixels = cv2.imdecode(content, _AS_SHOWN)
     except (OSError, cv2.error) as error:
-        _log.warning("picture %s cannot be read (%s); skipped", file, error)
+        _log.warning("picture %s cannot be read (%s); skipped", file, in_one_line(reason_of(error)))
         return None
     if pixels is None:
         _log.warning("picture %s is damaged or of an unknown format; skipped", file)

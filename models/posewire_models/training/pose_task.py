@@ -98,8 +98,11 @@ class PoseTrainConfig:
             raise ValueError(f"loaders lies in 1..{MOST_THREADS}, patch_side in 1..4096")
         if (self.drawn.posed or self.drawn.scenes) and not self.in_memory:
             raise ValueError("drawn people are kept in memory; leave out drawn, or in_memory = false")
-        joint_set(self.joints)
-        self.network_config()
+        if (heatmaps := self.network_config().joints) != len(self.joint_set):
+            raise ValueError(
+                f"network.joints {heatmaps} must be {len(self.joint_set)}, the number of joints of {self.joints!r}; "
+                "leave it out"
+            )
 
     @property
     def joint_set(self) -> JointSet:

@@ -1,15 +1,20 @@
-"""Checks of a run's folder, made before data are read, which may take minutes."""
+"""The folder of a run: checks before data are read, which may take minutes, and a lock while the run writes to it."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from posewire.os_errors import reason_of
 from posewire_models.training.checkpoint import load_checkpoint
 from posewire_models.weights import WeightsError
 
-__all__ = ["check_run_folder"]
+__all__ = ["alone_in", "check_run_folder"]
 
 
 def check_run_folder(out: Path, *, resume: bool) -> None:
@@ -35,3 +40,37 @@ def check_run_folder(out: Path, *, resume: bool) -> None:
             pass
     except OSError as error:
         raise OSError(f"the folder {out} cannot be made or written to: {reason_of(error)}") from error
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Make the folder if needed, and keep other runs out of it during the block, at the longest until the process ends.
+
+    Unfinished files, left by a run that was killed while it wrote them, are removed.
+
+    Raises:
+        BlockingIOError: another run writes to it.
+        OSError: it cannot be made.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        if _locked(folder, out):
+            for unfinished in (*out.glob(".checkpoint.pt.*.tmp"), *out.glob(".weights.safetensors.*.tmp")):
+                unfinished.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _locked(folder: int, out: Path) -> bool:
+    """Whether the open folder is locked now: not on a file system without locks."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(
+            errno.EWOULDBLOCK, f"another run writes to {out}: wait for its end, or give another --out"
+        ) from None
+    except OSError:
+        return False
+    return True

@@ -47,9 +47,10 @@ class ScheduleConfig:
             )
         if self.batch_size < 1 or self.lr <= 0:
             raise ValueError(f"schedule: batch_size {self.batch_size} must be at least 1 and lr {self.lr} above 0")
-        if (self.epochs > 0) == (self.samples > 0):
+        if min(self.epochs, self.samples) < 0 or (self.epochs > 0) == (self.samples > 0):
             raise ValueError(
-                f"schedule: give epochs or samples, one of them above 0; got {self.epochs} and {self.samples}"
+                "schedule: give epochs or samples, one of them above 0, the other 0; got "
+                f"{self.epochs} and {self.samples}"
             )
         if self.max_minutes < 0 or not 0 <= self.warmup < 1 or not 0 <= self.floor <= 1 or self.weight_decay < 0:
             raise ValueError(

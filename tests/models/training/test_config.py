@@ -208,8 +208,9 @@ def test_what_is_wrong_with_the_folder_is_said_before_data_are_read(
     (tmp_path / "full" / "checkpoint.pt").write_text("no checkpoint")
     with pytest.raises((OSError, WeightsError), match=said):
         run("pose", Path("nano-pose"), data_root=tmp_path / "nothing", out=tmp_path / out, **flags)
+    new, untrained = tmp_path / "new" / "run", ['init_trunk = ""']
     with pytest.raises(LabelFileError):
-        run("pose", Path("nano-pose"), data_root=tmp_path / "nothing", out=tmp_path / "new" / "run")
+        run("pose", Path("nano-pose"), data_root=tmp_path / "nothing", out=new, overrides=untrained)
     assert not (tmp_path / "new").exists()
 
 

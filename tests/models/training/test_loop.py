@@ -108,7 +108,11 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"seven\n"
         process.send_signal(signal.SIGKILL)
     assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["step"] == 6  # seven was not saved yet
+    (tmp_path / "killed" / ".checkpoint.pt.0123abcd.tmp").write_bytes(b"half of a checkpoint")
     train(Line(), settings(tmp_path / "killed"), ONE_PROCESS, resume=True)
+    assert {file.name for file in (tmp_path / "killed").iterdir()} == {
+        file.name for file in (tmp_path / "whole").iterdir()
+    }
     whole, killed = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "killed"))
     assert same(whole, killed)
 
@@ -257,6 +261,20 @@ def test_a_run_is_not_overwritten_by_a_new_one(tmp_path: Path, spoil: Callable[[
     with pytest.raises(FileExistsError, match=said):
         train(Line(), settings(tmp_path), ONE_PROCESS)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_has_one_run_at_a_time(tmp_path: Path, resume: bool) -> None:
+    refused = []
+
+    def stop(step: int) -> bool:
+        with pytest.raises(BlockingIOError, match=r"another run writes to .*give another --out"):
+            train(Line(), settings(tmp_path), ONE_PROCESS, resume=resume)
+        refused.append(step)
+        return True
+
+    train(Line(), settings(tmp_path), ONE_PROCESS, stop=stop)
+    assert refused == [1]
 
 
 def test_curves_are_kept(tmp_path: Path) -> None:

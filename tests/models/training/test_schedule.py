@@ -54,6 +54,7 @@ def test_cosine_with_warm_up() -> None:
     [
         ({}, "epochs or samples"),  # no end
         ({"epochs": 1, "samples": 1}, "epochs or samples"),  # two ends
+        ({"epochs": -1, "samples": 1}, "epochs or samples"),  # an end that is never reached
         ({"epochs": 10, "milestones": (9.0, 3.0)}, "must rise"),
         ({"epochs": 10, "milestones": (12.0,)}, "between 0 and 10"),
         ({"samples": 10, "milestones": (9.0,)}, "between 0 and 1"),

@@ -130,13 +130,15 @@ def test_a_resumed_pose_run_equals_one_that_was_not_stopped(tmp_path: Path, more
 def test_damaged_and_missing_pictures_are_reported_and_skipped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, more: str
 ) -> None:
-    write_coco(tmp_path / "data", 34)
+    write_coco(tmp_path / "data", 35)
     (tmp_path / "data" / "images" / "000001.png").write_bytes(b"\x89PNG and then nothing")
     (tmp_path / "data" / "images" / "000002.png").unlink()
+    (tmp_path / "data" / "images" / "000003.png").write_bytes(b"")
     trained = start(tmp_path, samples=32 * 2, more=more)
     assert trained.steps == 2
     assert "000001.png is damaged" in caplog.text
-    assert "000002.png cannot be read" in caplog.text
+    assert "000002.png cannot be read (No such file or directory); skipped" in caplog.text
+    assert "000003.png is damaged" in caplog.text
 
 
 def test_data_without_people_is_refused(tmp_path: Path) -> None:
@@ -171,19 +173,25 @@ def test_a_held_out_side_without_people_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "error", "message"),
+    ("override", "message"),
     [
-        ("network.input_size=[100,64]", ConfigError, "multiples of 32"),
-        ("joints='coco18'", ConfigError, "unknown joint set"),
-        ("architecture='vit'", ConfigError, "must be one of pose_resnet"),
-        ("loop.precision='fp8'", ConfigError, "one of auto, bf16, fp32"),
-        ("init_from='nothing.safetensors'", WeightsError, "no weight file"),
+        ("network.input_size=[100,64]", "multiples of 32"),
+        ("joints='coco18'", "unknown joint set"),
+        ("network.joints=5", "network.joints 5 must be 17, the number of joints of 'coco17'"),
+        ("architecture='vit'", "must be one of pose_resnet"),
+        ("loop.precision='fp8'", "one of auto, bf16, fp32"),
     ],
 )
-def test_faulty_configs_are_named(tmp_path: Path, override: str, error: type[Exception], message: str) -> None:
+def test_faulty_configs_are_named(tmp_path: Path, override: str, message: str) -> None:
     write_coco(tmp_path / "data", 2)
-    with pytest.raises(error, match=message):
+    with pytest.raises(ConfigError, match=message):
         start(tmp_path, samples=64, overrides=[override])
+
+
+@pytest.mark.parametrize("key", ["init_from", "init_trunk"])
+def test_missing_start_weights_are_named_before_data_are_read(tmp_path: Path, key: str) -> None:
+    with pytest.raises(WeightsError, match="no weight file"):  # there are no data
+        start(tmp_path, samples=64, overrides=[f"{key}='nothing.safetensors'"])
 
 
 def test_a_missing_label_file_is_named(tmp_path: Path) -> None:

@@ -200,6 +200,11 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
             pictures = with_teacher_people(pictures, config.data_root / source.teacher)
         read = load_images(pictures, config.longest_side, config.loaders)
         _log.info("%s: %d of %d pictures tell of everybody", source.images, len(read), len(pictures))
+        if not read:
+            raise ValueError(
+                f"{source.images}: none of its {len(pictures)} pictures tells of everybody in it; give this source a "
+                "teacher that has labelled them, or leave it out"
+            )
         rows.append(torch.arange(len(images), len(images) + len(read)).repeat(source.repeat))
         images += read
     rendered = render_scenes(
@@ -208,7 +213,7 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
     rows.append(torch.arange(len(images), len(images) + len(rendered)))
     images += rendered
     if not images:
-        raise ValueError("no picture tells of everybody in it; give the sources a teacher, or data sets that do")
+        raise ValueError("there is nothing to learn from; give sources, or scenes above 0")
     held_out = _held_out(config) if processes.first else []
     task = DetectorTask(config, config.build_network(), images, torch.cat(rows), held_out, processes.device)
     if not resume:

@@ -83,7 +83,7 @@ async def test_the_gpu_that_is_watched_is_the_one_that_is_named(
 async def test_the_gpu_of_a_server_is_found_by_its_number_in_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accelerator.sys, "executable", str(program(tmp_path / "python", 'echo "uuid-of-$3"')))
+    monkeypatch.setattr(accelerator.sys, "executable", str(program(tmp_path / "python", 'echo "uuid-of-$4"')))
     assert await gpu_of("cuda:1 (some GPU, torch, bfloat16)") == "GPU-uuid-of-1"
     assert await gpu_of("cpu (openvino, float32)") == ""
     monkeypatch.setattr(accelerator.sys, "executable", str(program(tmp_path / "none", "exit 1")))

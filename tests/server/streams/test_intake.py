@@ -417,8 +417,9 @@ async def test_who_sends_nothing_that_can_be_decoded_is_read_slowly(
         assert bench.outbox.accounts.received == 30 + goes_on
 
 
-async def test_units_of_a_live_video_that_arrive_at_once_are_all_decoded() -> None:
+async def test_units_of_a_live_video_that_arrive_at_once_are_all_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a hiccup of the network: if one were left out, nobody would be tracked until the next key frame."""
+    monkeypatch.setattr(waiting_frames, "_LONGEST_BACKLOG_S", math.inf)  # however slow this test is
     units = encode(Codec.H264, [picture(step) for step in range(30)], key_every=100)
     bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST)
     async with _running(bench):

@@ -21,8 +21,10 @@ from posewire_server.wire.requests import StreamSettings
 __all__ = ["EncodedFrame", "ReadyFrame", "encoded_inbox", "ready_inbox"]
 
 # After a hiccup of the network, or when a camera is opened, many units of a live video arrive at once. They are decoded
-# sooner than they were recorded, so they may wait, unless decoding falls behind by this much.
-_LONGEST_BACKLOG_S = 1.0
+# sooner than they were recorded, so they may wait, unless decoding falls behind by this much. Under steady overload,
+# results are late by about as much; and the 32 frames that a client has in flight must suffice for it: else it would
+# not be reached, while many more wait at the client.
+_LONGEST_BACKLOG_S = 0.5
 
 
 @dataclass(frozen=True, eq=False)

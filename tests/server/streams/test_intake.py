@@ -436,8 +436,8 @@ async def test_units_of_a_live_video_that_arrive_at_once_are_all_decoded(monkeyp
 @pytest.mark.parametrize(
     ("every_s", "max_age_ms", "units", "drops"),
     [
-        (0.19, 0, 6, 0),
-        (0.21, 0, 6, 6),  # the first has waited for a second
+        (0.09, 0, 6, 0),
+        (0.11, 0, 6, 6),  # the first has waited for half a second
         (0.07, 300, 6, 6),  # it would be too old
         (0.05, 300, 6, 0),
         (0.15, 300, 4, 0),  # too old as well, but fewer than max_inbox wait

@@ -74,8 +74,8 @@ class LimitsConfig:
         max_pictures: single pictures (EstimatePoses) in progress at the same time.
         max_people: people estimated per frame, and boxes that a caller may give with it.
         max_inbox: waiting frames per stream under DROP_POLICY_ALL. Under DROP_POLICY_LATEST one picture waits; access
-            units of a video codec, which must all be decoded, may wait for a second if they are not larger than this
-            many frames of `max_frame_bytes`.
+            units of a video codec, which must all be decoded, may wait for half a second, more of them than this for no
+            longer than the stream's `max_age_ms`, if they are not larger than this many frames of `max_frame_bytes`.
         max_fps: frames per second that are read from one stream under DROP_POLICY_LATEST, where more would only
             supersede each other; a client that sends more is held back.
         max_stream_s: a stream that has been open for this long is drained, so that its client resumes it; 0: never.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import re
 import socket
 import struct
@@ -762,20 +763,36 @@ def test_a_silent_camera_is_given_up_after_a_single_wait(tmp_path: Path, codec: 
             next(frames)
 
 
+def test_a_camera_that_goes_on_after_the_program_was_suspended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = RtspCamera(camera_packets(tmp_path / "a.mp4"))
+    with (
+        camera.serving() as address,
+        contextlib.closing(open_source(f"rtsp://{address}", codec="h264", timeout_s=10)) as source,
+    ):
+        minutes = SimpleNamespace(monotonic=map(float, itertools.count(0, 60)).__next__)
+        monkeypatch.setattr("posewire.sources._container.time", minutes)
+        assert len(list(itertools.islice(source, 11))) == 11
+
+
+_NO_TCP = ("RTP/AVP/TCP", "461 Unsupported transport")
+
+
 @pytest.mark.parametrize(
-    ("refused", "words", "transports"),
+    ("refused", "options", "words", "transports"),
     [
-        (("DESCRIBE", "401 Unauthorized"), "401 .*; check the user name and password in the address", []),
-        (("DESCRIBE", "403 Forbidden"), "403 .*; check the user name and password in the address", []),
-        (("RTP/AVP/TCP", "461 Unsupported transport"), "nothing came", ["RTP/AVP/TCP", "RTP/AVP/UDP"]),
+        (("DESCRIBE", "401 Unauthorized"), {}, "401 .*; check the user name and password in the address", []),
+        (("DESCRIBE", "403 Forbidden"), {}, "403 .*; check the user name and password in the address", []),
+        (_NO_TCP, {}, "nothing came", ["RTP/AVP/TCP", "RTP/AVP/UDP"]),
+        (_NO_TCP, {"rtsp_flags": "filter_src"}, "cannot be opened: ", ["RTP/AVP/TCP"]),  # FFmpeg would begin with UDP
     ],
 )
 def test_what_a_camera_refuses_is_said_or_avoided(
-    tmp_path: Path, refused: tuple[str, str], words: str, transports: list[str]
+    tmp_path: Path, refused: tuple[str, str], options: dict[str, str], words: str, transports: list[str]
 ) -> None:
     camera = RtspCamera(camera_packets(tmp_path / "a.mp4"), refused=refused)
+    timeout_s = 0.5 if words == "nothing came" else 10.0
     with camera.serving() as address, pytest.raises(SourceError, match=words) as caught:
-        take(open_source(f"rtsp://user:{PASSWORD}@{address}", timeout_s=0.3))
+        take(open_source(f"rtsp://user:{PASSWORD}@{address}", timeout_s=timeout_s, options=options))
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
     assert [transport.split(";")[0] for transport in camera.transports] == transports
 
@@ -783,6 +800,9 @@ def test_what_a_camera_refuses_is_said_or_avoided(
 def test_a_host_that_nobody_knows_is_suspected() -> None:
     with pytest.raises(SourceError, match="Input/output error, perhaps an unknown host name; check the address"):
         open_source("rtsp://camera..local/1")  # no name server is asked for such a name
+    if Path("/proc/self/mem").exists():  # nothing can be read at its beginning
+        with pytest.raises(SourceError, match="Input/output error; check"):
+            open_source("/proc/self/mem", live=True)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,9 @@ _SHORTFALL_FRACTION, _SHORTFALL_S = 0.05, 1.0
 _ONE_LENGTH = ("matroska,webm", "flv")
 # H.264 and H.265 reorder at most this many frames: a frame that is earlier by more intervals is not just out of order.
 _MOST_REORDERED = 16
+# FFmpeg looks ten times a second whether it has waited for too long. If it took this much longer, the program was
+# suspended meanwhile, and frames may have arrived.
+_GIVEN_UP_WITHIN_S = 1.0
 # Formats of single pictures that may specify an orientation, by FFmpeg's codec names.
 _PICTURES = ("mjpeg", "png", "tiff", "webp")
 
@@ -68,7 +71,7 @@ class VideoInput:
         except (FFmpegError, OSError, ValueError) as error:
             # Not `from error`, here and below: FFmpeg's message contains the address, which may include a password.
             waited_s = time.monotonic() - begun_s
-            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s, waited_s)}") from None
+            raise SourceError(f"{name} cannot be opened: {_reason(error, timeout_s, waited_s, address)}") from None
         try:
             self.stream = _video_stream(self.container, name)
         except SourceError:
@@ -197,7 +200,8 @@ class VideoInput:
             except (FFmpegError, OSError) as error:
                 raise SourceError(f"{self.name} broke off: {_reason(error, self._timeout_s)}") from None
             # FFmpeg that waited in vain gives the packet that it still held; to ask again would take as long again.
-            self._timed_out = self._timeout_s is not None and time.monotonic() - begun_s >= self._timeout_s
+            waited_s = time.monotonic() - begun_s
+            self._timed_out = self._timeout_s is not None and 0 <= waited_s - self._timeout_s < _GIVEN_UP_WITHIN_S
             return packet
 
     def _note_end(self, packet: Any) -> None:
@@ -275,7 +279,7 @@ def _video_stream(container: Any, name: str) -> Any:
     return videos[0]
 
 
-def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0) -> str:
+def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0, opened: str = "") -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file or device; check the name"
     # Of a silent RTSP camera, FFmpeg says that its data are invalid.
@@ -285,9 +289,8 @@ def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0) ->
         return "it is not a video that FFmpeg can read, or it is empty or cut off"
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):  # of RTSP too
         return f"{reason_of(error)}; check the user name and password in the address"
-    guess = (
-        ", perhaps an unknown host name" if timeout_s is not None and getattr(error, "errno", 0) == errno.EIO else ""
-    )
+    is_unknown = "://" in opened and getattr(error, "errno", 0) == errno.EIO
+    guess = ", perhaps an unknown host name" if is_unknown else ""
     return f"{reason_of(error)}{guess}; check the address and that the source is there"
 
 

@@ -28,9 +28,10 @@ AsyncSourceLike: TypeAlias = SourceLike | AsyncIterable[Image | SourceFrame]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
-# Over UDP, lost packets corrupt pictures, so it is only for cameras that refuse TCP. To measure the frame rate, FFmpeg
-# would wait for 20 frames or 5 s, and then give all of these at once, as if they were new.
-_RTSP = {"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp", "fpsprobesize": "3"}
+# Over UDP, lost packets corrupt pictures, so it is only for cameras that refuse TCP.
+_TCP_FIRST = {"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp"}
+# To measure the frame rate, FFmpeg would wait for 20 frames or 5 s, and then give all of these at once, as if new.
+_FEW_FRAMES = {"fpsprobesize": "3"}
 # Passwords may contain characters that end them for FFmpeg: if there may be one, everything up to the last @ is
 # removed, to be safe. A host with a dot, or in brackets, is not a user, and digits after it are its port.
 _CREDENTIALS = re.compile(
@@ -71,7 +72,7 @@ def open_source(
         timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
             A pipe is waited for without limit, until a program writes to it.
         options: of FFmpeg's input, such as `{"framerate": "30"}`. RTSP is read over TCP, or over UDP if the camera
-            refuses TCP, unless they name a `rtsp_transport`.
+            refuses TCP, unless they name a `rtsp_transport`; with `rtsp_flags` over TCP alone.
 
     Raises:
         SourceError: the source cannot be opened; the message names it and says why.
@@ -170,7 +171,8 @@ def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, opt
         name = _without_credentials(address)
         is_live = True if live is None and _LIVE_URL.match(address) else live
         if address.lower().startswith("rtsp"):
-            options = {**_RTSP, **options}
+            transport = {"rtsp_transport": "tcp"} if "rtsp_flags" in options else _TCP_FIRST
+            options = {**_FEW_FRAMES, **transport, **options}
         return VideoInput(address, name=name, live=is_live, options=options, timeout_s=timeout_s)
     if not Path(address).exists():
         raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")

@@ -201,6 +201,8 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
         read = load_images(pictures, config.longest_side, config.loaders)
         _log.info("%s: %d of %d pictures tell of everybody", source.images, len(read), len(pictures))
         if not read:
+            if complete := sum(picture.complete for picture in pictures):
+                raise ValueError(f"{source.images}: none of the {complete} pictures that tell of everybody can be read")
             raise ValueError(
                 f"{source.images}: none of its {len(pictures)} pictures tells of everybody in it; give this source a "
                 "teacher that has labelled them, or leave it out"

@@ -6,6 +6,7 @@ Nothing here refers to the `Intake`: without a reference cycle, its decoder is f
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,10 @@ from posewire_server.wire.requests import StreamSettings
 __all__ = ["EncodedFrame", "ReadyFrame", "encoded_inbox", "ready_inbox"]
 
 # After a hiccup of the network, or when a camera is opened, many units of a live video arrive at once. They are decoded
-# sooner than they were recorded, so they may wait, unless decoding falls behind by this much.
-_LONGEST_BACKLOG_S = 1.0
+# sooner than they were recorded, so they may wait, unless decoding falls behind by this much. Under steady overload,
+# results are late by about as much; and the 32 frames that a client has in flight must suffice for it: else it would
+# not be reached, while many more wait at the client.
+_LONGEST_BACKLOG_S = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +89,25 @@ def encoded_inbox(
         on_drop=drop,
         max_age_s=None if is_video else settings.max_age_ms / 1e3 or None,
         can_start=(lambda item: decoder.starts_here(item.data)) if is_video else None,
-        is_full=_falls_behind(limits) if is_video and settings.drop_policy is DropPolicy.LATEST else None,
+        is_full=_falls_behind(settings, limits) if is_video and settings.drop_policy is DropPolicy.LATEST else None,
     )
 
 
-def _falls_behind(limits: LimitsConfig) -> Callable[[Sequence[EncodedFrame], EncodedFrame], bool]:
+def _falls_behind(
+    settings: StreamSettings, limits: LimitsConfig
+) -> Callable[[Sequence[EncodedFrame], EncodedFrame], bool]:
     """Whether units of a live video wait for too long, or are too large together."""
     most_bytes = limits.max_inbox * limits.max_frame_bytes
+    # Those that waited for longer would be decoded only to be dropped as too old, one after another.
+    max_age_s = settings.max_age_ms / 1e3 or math.inf
 
     def falls_behind(waiting: Sequence[EncodedFrame], newcomer: EncodedFrame) -> bool:
         if not waiting:
             return False
         backlog_s = newcomer.arrived_s - waiting[0].arrived_s
-        return backlog_s > _LONGEST_BACKLOG_S or sum(len(each.data) for each in (*waiting, newcomer)) > most_bytes
+        if backlog_s > _LONGEST_BACKLOG_S or (backlog_s > max_age_s and len(waiting) >= limits.max_inbox):
+            return True
+        return sum(len(each.data) for each in (*waiting, newcomer)) > most_bytes
 
     return falls_behind
 

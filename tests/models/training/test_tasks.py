@@ -289,6 +289,11 @@ def test_a_detector_needs_pictures_that_tell_of_everybody(tmp_path: Path) -> Non
     config = detector_config(tmp_path, 8)
     with pytest.raises(ValueError, match=r"images: none of its \d pictures tells of everybody"):
         run("detector", config, data_root=tmp_path / "data", overrides=["scenes=1"])
+    labels.write_text(labels.read_text().replace("false", "true"))
+    for picture in (tmp_path / "data" / "images").iterdir():
+        picture.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"none of the \d pictures that tell of everybody can be read"):
+        run("detector", config, data_root=tmp_path / "data", overrides=["scenes=1"])
 
 
 def test_flow_training_lowers_its_error(tmp_path: Path) -> None:

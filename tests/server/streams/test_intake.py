@@ -24,6 +24,7 @@ from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropReason
 from posewire_server.streams.intake import Intake
 from posewire_server.streams.outbox import FrameId, Outbox
+from posewire_server.streams.waiting_frames import EncodedFrame, encoded_inbox
 from posewire_server.tracking import TrackerConfig
 from posewire_server.wire.requests import settings_from
 from posewire_server.workers import Workers
@@ -416,8 +417,9 @@ async def test_who_sends_nothing_that_can_be_decoded_is_read_slowly(
         assert bench.outbox.accounts.received == 30 + goes_on
 
 
-async def test_units_of_a_live_video_that_arrive_at_once_are_all_decoded() -> None:
+async def test_units_of_a_live_video_that_arrive_at_once_are_all_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a hiccup of the network: if one were left out, nobody would be tracked until the next key frame."""
+    monkeypatch.setattr(waiting_frames, "_LONGEST_BACKLOG_S", math.inf)  # however slow this test is
     units = encode(Codec.H264, [picture(step) for step in range(30)], key_every=100)
     bench = _Bench(pose_pb2.CODEC_H264, settings_pb2.DROP_POLICY_LATEST)
     async with _running(bench):
@@ -429,6 +431,30 @@ async def test_units_of_a_live_video_that_arrive_at_once_are_all_decoded() -> No
             newest = ready
     assert newest.frame_id.number == 29
     np.testing.assert_allclose(newest.frame.pixels, picture(29), atol=16)
+
+
+@pytest.mark.parametrize(
+    ("every_s", "max_age_ms", "units", "drops"),
+    [
+        (0.09, 0, 6, 0),
+        (0.11, 0, 6, 6),  # the first has waited for half a second
+        (0.07, 300, 6, 6),  # it would be too old
+        (0.05, 300, 6, 0),
+        (0.15, 300, 4, 0),  # too old as well, but fewer than max_inbox wait
+    ],
+)
+async def test_how_long_units_of_a_live_video_wait(every_s: float, max_age_ms: int, units: int, drops: int) -> None:
+    config = settings_pb2.StreamConfig(
+        codec=pose_pb2.CODEC_H264, drop_policy=settings_pb2.DROP_POLICY_LATEST, max_age_ms=max_age_ms
+    )
+    settings = settings_from(config, TrackerConfig(), _LIMITS, COCO17)
+    outbox = _Recorder()
+    inbox = encoded_inbox(settings, _LIMITS, Decoding().decoder(Codec.H264, None, _LIMITS), outbox)
+    for number, unit in enumerate(encode(Codec.H264, [picture(step) for step in range(units)], key_every=100)):
+        await inbox.put(
+            EncodedFrame(number, FrameId(number, None), unit, None, False, number * every_s, None, elapsed=None)
+        )
+    assert (len(outbox.drops), len(inbox)) == (drops, units - drops)
 
 
 @pytest.mark.parametrize("why", ["late", "large"])

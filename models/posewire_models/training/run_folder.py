@@ -56,8 +56,9 @@ def alone_in(out: Path) -> Iterator[None]:
     folder = os.open(out, os.O_RDONLY)
     try:
         if _locked(folder, out):
-            for unfinished in (*out.glob(".checkpoint.pt.*.tmp"), *out.glob(".weights.safetensors.*.tmp")):
-                unfinished.unlink(missing_ok=True)
+            for name in ("checkpoint.pt", "weights.safetensors", "curves.csv"):
+                for unfinished in out.glob(f".{name}.*.tmp"):
+                    unfinished.unlink(missing_ok=True)
         yield
     finally:
         os.close(folder)

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["commit", "file_digest", "is_plain_name", "replacing", "temporary_file"]
+__all__ = ["commit", "file_digest", "is_plain_name", "remove_unfinished", "replacing", "temporary_file"]
 
 _MOST_BYTES = 255  # of a file's name, on all usual file systems
 
@@ -44,6 +44,12 @@ def temporary_file(folder: Path, name: str) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, name: str) -> None:
+    """Delete the temporary files for `name` that a process left there when it was killed; no other may write it now."""
+    for left in folder.glob(f".{name}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def commit(temporary: Path, final: Path) -> None:

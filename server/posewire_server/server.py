@@ -15,7 +15,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from posewire.os_errors import reason_of
-from posewire.v1 import pose_tracking_service_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
 from posewire_server.admission.access import AccessControl
 from posewire_server.admission.awaited_requests import AwaitedRequests
@@ -38,7 +37,7 @@ from posewire_server.observability.metrics import Metrics, MetricsExporter
 from posewire_server.observability.tracing import FrameTracer, otlp_exporter
 from posewire_server.recording.recorder import Recorder
 from posewire_server.recording.tap import RecordingTap
-from posewire_server.service import PoseTrackingService
+from posewire_server.service import SERVICE, PoseTrackingService
 from posewire_server.streams.snapshots import Snapshots, load_key
 from posewire_server.streams.stream import Shared
 from posewire_server.wire.message_size import MOST_TOKEN_BYTES
@@ -48,7 +47,6 @@ __all__ = ["PoseServer", "running_server"]
 
 log = logging.getLogger(__name__)
 
-_SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
 # Room in a message besides its frame: a resume token, settings, boxes. A frame of up to twice the accepted size fails
 # alone; gRPC itself rejects larger ones, which ends the stream.
 _MESSAGE_OVERHEAD = MOST_TOKEN_BYTES + 2**20
@@ -192,7 +190,7 @@ class PoseServer:
         tapped = self.service if self._recorder is None else RecordingTap(self.service, self._recorder)
         add_PoseTrackingServiceServicer_to_server(cast(PoseTrackingService, tapped), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         security = self._config.security
         try:
             if self._certificates is not None:
@@ -211,7 +209,7 @@ class PoseServer:
         if self._config.metrics_port:
             self._exporter = MetricsExporter(self.metrics, self._config.metrics_host, self._config.metrics_port)
         stages = [name for stage, name in HEALTH_NAMES.items() if stage != "detect" or networks.detector is not None]
-        for name in ("", _SERVICE, *stages):
+        for name in ("", SERVICE, *stages):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         log.info(

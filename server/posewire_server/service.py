@@ -48,9 +48,12 @@ from posewire_server.wire.responses import (
 )
 from posewire_server.wire.status import abort
 
-__all__ = ["PoseTrackingService"]
+__all__ = ["SERVICE", "PoseTrackingService"]
 
 log = logging.getLogger(__name__)
+
+SERVICE = pose_tracking_service_pb2.DESCRIPTOR.services_by_name["PoseTrackingService"].full_name
+"""The name of the service in the paths of its calls."""
 
 Answer = TypeVar("Answer")
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -59,7 +62,6 @@ _EstimateResponse: TypeAlias = pose_tracking_service_pb2.EstimatePosesResponse
 
 # A stream whose configuration has not arrived by then is ended, since it occupies a place.
 _OPENING_TIMEOUT_S = 30.0
-_CALLS = "/posewire.v1.PoseTrackingService/"
 
 
 class PoseTrackingService(PoseTrackingServiceServicer):
@@ -263,7 +265,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
             if isinstance(error, grpc.aio.BaseError) and not isinstance(error, grpc.aio.UsageError):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the call has broken off")
             if isinstance(error, ServiceError):
-                self.refusals.refused(f"{_CALLS}{method}", context.peer(), who_calls(context), error)
+                self.refusals.refused(f"/{SERVICE}/{method}", context.peer(), who_calls(context), error)
             else:
                 self._shared.metrics.call_refused("internal")
             await abort(context, error)

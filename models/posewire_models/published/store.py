@@ -27,7 +27,7 @@ from posewire.json_files import read_json
 from posewire.os_errors import reason_of
 from posewire_models.published.errors import StoreError
 from posewire_models.typed_json import from_json
-from posewire_models.whole_files import commit, file_digest, is_plain_name, replacing, temporary_file
+from posewire_models.whole_files import commit, file_digest, is_plain_name, remove_unfinished, replacing, temporary_file
 
 __all__ = ["Store", "StoredFile", "default_folder"]
 
@@ -138,8 +138,7 @@ class Store:
         """
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
-            for left in self.weights.glob(f".{name}.*.tmp"):  # by a process that was killed
-                left.unlink(missing_ok=True)
+            remove_unfinished(self.weights, name)
             with temporary_file(self.weights, name) as temporary:
                 write(temporary)
                 digest = file_digest(temporary)

@@ -13,6 +13,7 @@ from pathlib import Path
 from posewire.os_errors import reason_of
 from posewire_models.training.checkpoint import load_checkpoint
 from posewire_models.weights import WeightsError
+from posewire_models.whole_files import remove_unfinished
 
 __all__ = ["alone_in", "check_run_folder"]
 
@@ -57,8 +58,7 @@ def alone_in(out: Path) -> Iterator[None]:
     try:
         if _locked(folder, out):
             for name in ("checkpoint.pt", "weights.safetensors", "curves.csv"):
-                for unfinished in out.glob(f".{name}.*.tmp"):
-                    unfinished.unlink(missing_ok=True)
+                remove_unfinished(out, name)
         yield
     finally:
         os.close(folder)

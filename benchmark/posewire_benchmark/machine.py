@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from posewire.usable_cores import usable_cores
+
 __all__ = ["Machine", "load_average", "this_machine"]
 
 
@@ -51,7 +53,7 @@ def this_machine(device: str, load: float | None = None) -> Machine:
     """
     return Machine(
         processor=_processor(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         load=load_average() if load is None else load,
         device=device,
         python=platform.python_version(),

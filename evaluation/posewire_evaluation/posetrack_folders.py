@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from posewire.usable_cores import usable_cores
 from posewire_evaluation.identity import IdentityScores, IdentityTally, combine_identities, tally_identities
 from posewire_evaluation.posetrack import PoseTrackScores, SequenceTally, combine, tally
 from posewire_evaluation.posetrack_files import file_pairs, read_posetrack
@@ -57,7 +57,7 @@ def score_posetrack_files(
     files = file_pairs(truth, predictions)
     tallies, identities = [], []
     notes = notes_on_unscored(predictions, [predicted for _, predicted in files])
-    for done, sequence in enumerate(_tallied(files, workers or len(os.sched_getaffinity(0))), start=1):
+    for done, sequence in enumerate(_tallied(files, workers or usable_cores()), start=1):
         tallies.append(sequence.scores)
         identities.append(sequence.identities)
         notes += sequence.notes

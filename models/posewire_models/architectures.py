@@ -6,7 +6,6 @@ wraps it in a stage that decodes its output. Each network defines the rest itsel
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from posewire.joints import JointSet
+from posewire.usable_cores import usable_cores
 from posewire_models.center_detector import CenterDetector, CenterDetectorConfig
 from posewire_models.deconv_head import HeatmapNetwork, PoseNetConfig
 from posewire_models.detectors.center_heatmap import center_heatmap_detector
@@ -148,7 +148,7 @@ def build_flow(component: Component, folder: Path, execution: Execution) -> Flow
 
 def dis_workers(device: torch.device) -> int:
     """Threads for DIS: more than one if the networks run on a GPU, which leaves the CPU free."""
-    return 1 if device.type == "cpu" else max(1, (os.cpu_count() or 2) // 2)
+    return 1 if device.type == "cpu" else max(1, usable_cores() // 2)
 
 
 def _torchvision_weights(component: Component, folder: Path) -> tuple[str, Path]:

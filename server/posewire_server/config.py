@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from posewire.usable_cores import usable_cores
 from posewire_models.specs import DEVICE, PRECISIONS, RUNTIMES, parse_detector_spec, parse_flow_spec
 from posewire_server.ranges import check_range
 from posewire_server.tracking.config import TrackerConfig
@@ -202,8 +202,8 @@ class ServerConfig:
         flip_test: whether to average with the poses of mirrored crops, at twice the cost; None: as the bundle does.
         jpeg_decoder: JPEG decoder: cpu, gpu, or auto, whichever is faster at startup.
         video_decoder: H.264 and H.265 decoder, likewise.
-        threads: threads of each network on the CPU; 0: chosen by the libraries.
-        decode_threads: threads for decoding frames; 0: half the CPU cores.
+        threads: threads of each network on the CPU; 0: chosen by the libraries, at most one per usable core.
+        decode_threads: threads for decoding frames; 0: half the usable cores.
         log_level: minimum severity of log messages.
         log_format: `auto`, `human` or `json`.
         drain_grace_s: how long streams may take to finish when the server is told to stop.
@@ -307,4 +307,4 @@ class ServerConfig:
     @property
     def decoding_thread_count(self) -> int:
         """Number of threads that decode frames."""
-        return self.decode_threads or max(1, (os.cpu_count() or 2) // 2)
+        return self.decode_threads or max(1, usable_cores() // 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import torch
 
 from posewire._encoding import encode
 from posewire.synth import Scene, SceneConfig
+from posewire.usable_cores import usable_cores
 from posewire_models.frames import Frame
 from posewire_models.nvjpeg import decode_jpegs, nvjpeg_is_here
 from posewire_server.config import LimitsConfig
@@ -34,7 +34,7 @@ def measure_jpegs(device: torch.device, budget_s: float, say: Callable[[str], No
     """Frames per second of each way."""
     pictures = encoded_scene(4)
     figures: dict[str, Any] = {"bytes": sum(map(len, pictures)) // len(pictures)}
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     for threads in dict.fromkeys((1, max(1, cores // 2), cores)):
         figures[f"cpu_{threads}_threads_fps"] = _fps(partial(_by_cpu, device, pictures), threads, device, budget_s)
     if nvjpeg_is_here(device):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,13 +12,14 @@ from typing import Any, TypeAlias, TypeVar
 
 from posewire._threads.own_thread import OwnThread
 from posewire.errors import MisuseError
+from posewire.usable_cores import usable_cores
 
 __all__ = ["Workers"]
 
 Result = TypeVar("Result")
 _Queue: TypeAlias = "SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]"
 
-_MOST_THREADS = min(32, (os.cpu_count() or 1) + 4)
+_MOST_THREADS = min(32, usable_cores() + 4)
 
 
 class Workers:

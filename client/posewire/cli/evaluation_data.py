@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import typer
 
 from posewire.cli.failures import CommandError, UsageError, say
 from posewire.cli.progress import bar
+from posewire.usable_cores import usable_cores
 
 if TYPE_CHECKING:
     from posewire_evaluation.ablation.data_set import LabelledVideo
@@ -142,7 +142,7 @@ def open_data(data: DataChoice, *, quiet: bool) -> tuple[list[LabelledVideo], li
 
 def processes(wanted: int | None) -> int:
     """Number of processes to start: 0 instead of 1, since this process can do the work itself."""
-    count = len(os.sched_getaffinity(0)) if wanted is None else wanted
+    count = usable_cores() if wanted is None else wanted
     return 0 if count == 1 else count
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 import cv2
 
+from posewire.usable_cores import usable_cores
 from posewire_evaluation.ablation.cache import KnownPoses, NetworkCache
 from posewire_evaluation.ablation.data_set import LabelledVideo
 from posewire_evaluation.ablation.networks import Networks
@@ -129,7 +129,7 @@ def _one_thread_each(workers: int) -> None:
     """Share the cores between the processes."""
     import torch
 
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    threads = max(1, usable_cores() // workers)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 

@@ -165,6 +165,7 @@ def providers(
 def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()
     number = 0 if stream is None else stream.cuda_stream
     available = onnxruntime.get_available_providers()
     chosen = providers(device, available, os.environ, number)

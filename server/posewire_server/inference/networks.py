@@ -10,6 +10,7 @@ import cv2
 import torch
 
 from posewire.joints import JointSet
+from posewire.usable_cores import usable_cores
 from posewire_models.bundle import LoadedBundle, find_bundle, load_bundle
 from posewire_models.flow_estimators import FlowByGap
 from posewire_models.manifest import Component, read_manifest
@@ -66,9 +67,8 @@ def load_networks(config: ServerConfig) -> Networks:
             a runtime that fails on them, for example because memory is short; the message says what to do.
         OSError: a file of it cannot be read.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-        cv2.setNumThreads(config.threads)
+    torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
+    cv2.setNumThreads(config.threads or min(cv2.getNumThreads(), usable_cores()))
     manifest = read_manifest(find_bundle(config.bundle))
     detector = config.detector
     if detector == "auto":

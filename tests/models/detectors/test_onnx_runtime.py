@@ -252,6 +252,16 @@ def test_cuda_is_loaded_before_a_session_needs_it(
     assert capfd.readouterr() == ("", "")
 
 
+def test_onnx_runtime_has_as_many_threads_as_torch(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        detector = OnnxDetector(_model(tmp_path / "m.onnx", _NOBODY), DetectorSettings(), CPU)
+    finally:
+        torch.set_num_threads(before)
+    assert detector._session._session.get_session_options().intra_op_num_threads == 3
+
+
 def test_yolox_suppresses_doubles(tmp_path: Path) -> None:
     raw = np.zeros((1, 126, 85), np.float32)
     raw[..., 2:4] = math.log(4)

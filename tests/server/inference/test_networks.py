@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -82,6 +84,26 @@ def test_the_detector_finds_as_many_people_as_the_limits_allow() -> None:
     )
     assert isinstance(networks.detector, LetterboxedDetector)
     assert networks.detector._settings.max_people == 300
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("asked", "usable", "threads"), [(0, 1, 1), (0, 9, 2), (3, 1, 3)])
+def test_threads_are_no_more_than_usable_cores_unless_asked_for(
+    asked: int, usable: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posewire_server.inference.networks.usable_cores", lambda: usable)
+    load_networks(ServerConfig(device="cpu", runtime="torch", detector="none", flow="none", threads=asked))
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == (threads, threads)
 
 
 def test_the_flow_network_alone() -> None:

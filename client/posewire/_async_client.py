@@ -211,6 +211,7 @@ class AsyncClient:
         *,
         settings: StreamSettings | None = None,
         max_frames: int | None = None,
+        reopen_for_s: float = 0.0,
         keep_images: bool = False,
         resume: ResumePoint | None = None,
         on_reconnect: Callable[[Reconnected], object] | None = None,
@@ -227,6 +228,7 @@ class AsyncClient:
                 it has opened; None: the program calls `stream.send`.
             settings: of the stream; None: all defaults.
             max_frames: stop after this many frames of the source.
+            reopen_for_s: if a camera or live address stops, how long to try to open it again; as for `open_source`.
             keep_images: whether results carry their frames as `image`.
             resume: continue an earlier stream, with its ids.
             on_reconnect: a plain function, called when the connection was lost and the stream has been resumed.
@@ -244,6 +246,7 @@ class AsyncClient:
             source,
             (settings or StreamSettings()).with_options(options),
             max_frames=max_frames,
+            reopen_for_s=reopen_for_s,
             keep_images=keep_images,
             resume=resume,
             timeout_s=self._timeout_s,

@@ -118,10 +118,12 @@ async def test_unusable_arguments_are_found_before_anything_is_sent(
     assert server.service.estimates == []
 
 
-async def test_a_limit_of_the_source_needs_a_source() -> None:
+async def test_arguments_for_the_source_need_a_source() -> None:
     async with AsyncClient("localhost:1") as client:
         with pytest.raises(posewire.InvalidSettings, match=r"max_frames limits a source.*finish\(\)"):
             client.track(max_frames=3)
+        with pytest.raises(posewire.InvalidSettings, match=r"reopen_for_s is for a live source, and .* has none"):
+            client.track(reopen_for_s=3)
 
 
 @pytest.mark.parametrize("source", [Packets("K"), None], ids=["of a source", "of the program"])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from posewire._threads.own_thread import OwnThread
 from posewire.errors import SourceError
 from posewire.sources import ArraySource, Source, SourceFrame
+from posewire.sources._reopened import ReopenedSource
 
 __all__ = ["FeedItem", "SourceFeed"]
 
@@ -110,7 +111,7 @@ class SourceFeed:
             self._closed = True
             self._waiting.clear()
             self._lock.notify()
-        if isinstance(self._source, ArraySource):
+        if isinstance(self._source, ArraySource | ReopenedSource):
             self._source.interrupt()
 
     async def aclose(self) -> None:

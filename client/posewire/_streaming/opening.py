@@ -60,7 +60,13 @@ async def _open_in_thread(source: AsyncSourceLike, plan: StreamPlan) -> Source:
 
     The thread is its own: the frames of other streams must not wait for a camera that is off.
     """
-    open_it = partial(open_source, source, codec=plan.settings.codec, max_frames=plan.max_frames)
+    open_it = partial(
+        open_source,
+        source,
+        codec=plan.settings.codec,
+        max_frames=plan.max_frames,
+        reopen_for_s=plan.reopen_for_s,
+    )
     if is_asynchronous(source):  # it needs this event loop, and takes no time to open
         return open_it()
     opener = Workers("posewire-opener", most=1)

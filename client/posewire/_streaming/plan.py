@@ -26,6 +26,7 @@ class StreamPlan:
         source: of the frames; None: the program sends them.
         settings: as requested.
         max_frames: maximum number of frames to take from the source.
+        reopen_for_s: how long to try to open a live source again that has stopped.
         keep_images: whether results carry their frames.
         resume: where an earlier stream is resumed.
         timeout_s: longest silence of the server while it owes an answer.
@@ -33,13 +34,14 @@ class StreamPlan:
         on_reconnect: called after each reconnection.
 
     Raises:
-        InvalidSettings: `max_frames` is given without a source, `resume` is not a `ResumePoint`, or `on_reconnect` is
-            not a plain function.
+        InvalidSettings: `max_frames` or `reopen_for_s` is given without a source, `resume` is not a `ResumePoint`, or
+            `on_reconnect` is not a plain function.
     """
 
     source: AsyncSourceLike | None
     settings: StreamSettings
     max_frames: int | None
+    reopen_for_s: float
     keep_images: bool
     resume: ResumePoint | None
     timeout_s: float
@@ -49,6 +51,8 @@ class StreamPlan:
     def __post_init__(self) -> None:
         if self.source is None and self.max_frames is not None:
             raise InvalidSettings("max_frames limits a source, and this stream has none; call finish() after the last")
+        if self.source is None and self.reopen_for_s:
+            raise InvalidSettings("reopen_for_s is for a live source, and this stream has none; leave it out")
         if self.resume is not None and not isinstance(self.resume, ResumePoint):
             raise InvalidSettings(
                 f"resume is a {type(self.resume).__name__}; give a ResumePoint: the resume_point of a stream, or the "

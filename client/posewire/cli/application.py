@@ -89,6 +89,15 @@ def track(
     ] = None,
     render: RenderFlag = None,
     max_frames: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N frames.")] = None,
+    reopen_for: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="If a camera or network stream stops, try to open it again for so long; ids go on.",
+            show_default="0: it ends",
+        ),
+    ] = 0.0,
     similarity: SimilarityFlag = None,
     no_propagation: NoPropagationFlag = False,
     queue_length: QueueLengthFlag = None,
@@ -115,7 +124,7 @@ def track(
         settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
         choice = ServerChoice(server, bundle, detector, flow, flip_test)
         results = out_format or ResultFormat.JSONL
-        run_track(TrackJob(source, choice, settings, out, results, render, max_frames, name, quiet))
+        run_track(TrackJob(source, choice, settings, out, results, render, max_frames, reopen_for, name, quiet))
 
 
 @app.command()

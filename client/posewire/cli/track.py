@@ -41,6 +41,7 @@ class TrackJob:
         out_format: of the result file.
         render: annotated video.
         max_frames: stop after this many frames.
+        reopen_for_s: how long to try to open a camera or network stream again that has stopped.
         name: label of the stream at the server.
         quiet: print only errors.
 
@@ -55,6 +56,7 @@ class TrackJob:
     out_format: ResultFormat = ResultFormat.JSONL
     render: Path | None = None
     max_frames: int | None = None
+    reopen_for_s: float = 0.0
     name: str = ""
     quiet: bool = False
 
@@ -101,6 +103,7 @@ def _track(job: TrackJob, client: Client, interrupts: Interrupts) -> Outcome:
                 client.track(
                     job.source,
                     max_frames=job.max_frames,
+                    reopen_for_s=job.reopen_for_s,
                     keep_images=keep_images,
                     jpeg_quality=JPEG_QUALITY,
                     name=job.name,

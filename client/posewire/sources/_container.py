@@ -6,7 +6,7 @@ import contextlib
 import errno
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class VideoInput:
         format_name: FFmpeg's input format; None: FFmpeg detects it.
         options: for the input, e.g. `{"video_size": "1280x720"}`.
         timeout_s: longest wait for opening, and for the next packet.
+        clock: Unix time, for the frames of a live input.
 
     Raises:
         SourceError: it cannot be opened, or contains no video that FFmpeg can decode.
@@ -57,10 +58,12 @@ class VideoInput:
         format_name: str | None = None,
         options: dict[str, str] | None = None,
         timeout_s: float | None = None,
+        clock: Callable[[], float] | None = None,
     ):
         self.name = name
         self._address = address
         self._timeout_s = timeout_s
+        self.clock = steady_clock() if clock is None else clock
         self._begun = False
         self._timed_out = False
         self._closed = False
@@ -251,7 +254,7 @@ class FrameTimes:
         self._interval_s = 1 / (video.fps or 25.0)
         self._start_s: float | None = None
         self._begun = False
-        self._clock = steady_clock()
+        self._clock = video.clock
         self.last_s = 0.0
 
     def next(self, stamp_s: float | None) -> float:

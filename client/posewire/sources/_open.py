@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias, get_args
 
@@ -15,8 +17,9 @@ from posewire.settings import PACKET_CODECS, PICTURE_CODECS, Codec, check_choice
 from posewire.sources._arrays import ArraySource
 from posewire.sources._container import VideoInput
 from posewire.sources._folder import FolderSource
-from posewire.sources._frames import Source, SourceFrame, is_source, missing_of_source
+from posewire.sources._frames import Source, SourceFrame, is_source, missing_of_source, steady_clock
 from posewire.sources._packets import PacketSource, UnsendableError
+from posewire.sources._reopened import ReopenedSource
 from posewire.sources._video import VideoSource
 
 __all__ = ["AsyncSourceLike", "SourceLike", "is_camera_number", "open_source"]
@@ -49,13 +52,14 @@ def open_source(
     live: bool | None = None,
     max_frames: int | None = None,
     timeout_s: float = 10.0,
+    reopen_for_s: float = 0.0,
     options: dict[str, str] | None = None,
 ) -> Source:
     """Open a video file, camera, network stream, folder of pictures, or frames from the program.
 
         source = posewire.open_source("walk.mp4")
         source = posewire.open_source(0, options={"video_size": "1280x720"})        # /dev/video0
-        source = posewire.open_source("rtsp://camera.local/stream")
+        source = posewire.open_source("rtsp://camera.local/stream", reopen_for_s=600)
         source = posewire.open_source("pictures/", fps=10)
         source = posewire.open_source(np.zeros((720, 1280, 3), np.uint8) for _ in range(100))
 
@@ -71,6 +75,8 @@ def open_source(
         max_frames: stop after this many frames.
         timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
             A pipe is waited for without limit, until a program writes to it.
+        reopen_for_s: if a camera or live address stops, how long to try to open it again, with growing waits of up to
+            five seconds, before that is an error; may be infinite. 0: it is an error at once. The log tells of it.
         options: of FFmpeg's input, such as `{"framerate": "30"}`. RTSP is read over TCP, or over UDP if the camera
             refuses TCP, unless they name a `rtsp_transport`; with `rtsp_flags` over TCP alone.
 
@@ -83,19 +89,28 @@ def open_source(
         raise InvalidSettings(f"max_frames is {max_frames!r}; it is a whole number from 1 on, or None for all")
     if not (is_number(timeout_s) and timeout_s > 0):
         raise InvalidSettings(f"timeout_s is {timeout_s!r}; it is a number above 0")
+    if not (is_number(reopen_for_s) and reopen_for_s >= 0):
+        raise InvalidSettings(f"reopen_for_s is {reopen_for_s!r}; it is a number from 0 on")
     options = {} if options is None else options
     _check_options(options)
     if isinstance(source, str) and not source:  # such as a variable that is not set; for the system, "." is meant
         raise SourceError("the source has no name; give a video file, a folder, a camera's number or an address")
     if not isinstance(source, str | Path | int):
+        if reopen_for_s:
+            raise InvalidSettings(
+                "reopen_for_s has no effect on frames from the program, or on a source that is open; give it to"
+                " open_source with the camera's address"
+            )
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
-    try:
-        return _from_system(source, codec, fps, live, max_frames, timeout_s, options)
-    except OSError as error:  # a folder is not accessible, or the name is not a valid file name
-        raise SourceError(
-            f"{_without_credentials(source)} cannot be opened: {reason_of(error)};"
-            " check the name, and the rights of its folders"
-        ) from None  # its message contains the address with its password
+    location = _Location(source, fps, live, timeout_s, options)
+    if not reopen_for_s:
+        return location.open(codec, max_frames)
+    first = location.open(codec)
+    if not first.live:
+        first.close()
+        raise InvalidSettings(f"{first.name} is not live, so it is never opened again; leave out reopen_for_s")
+    again = partial(replace(location, live=True).open, "jpeg" if first.codec is None else codec)
+    return ReopenedSource(first, again, reopen_for_s=reopen_for_s, max_frames=max_frames)
 
 
 def _check_options(options: object) -> None:
@@ -119,27 +134,68 @@ def _without_credentials(source: str | Path | int) -> str:
     return _SECRET_PARAMETERS.sub(r"\1", _CREDENTIALS.sub("", str(source)))
 
 
-def _from_system(
-    source: str | Path | int,
-    codec: Codec,
-    fps: float,
-    live: bool | None,
-    max_frames: int | None,
-    timeout_s: float,
-    options: dict[str, str],
-) -> Source:
-    if isinstance(source, str) and is_camera_number(source):
-        source = int(source)
-    if isinstance(source, str | Path) and Path(source).is_dir():
-        _refuse_packets(codec, str(source), "is a folder of pictures")
-        return FolderSource(source, fps=fps, max_frames=max_frames)
+@dataclass(frozen=True)
+class _Location:
+    """Something that the system opens, perhaps more than once: a file, folder, device or address.
 
-    video = _video(source, live=live, timeout_s=timeout_s, options=options)
-    try:
-        return _read_as(codec, video, max_frames)
-    except BaseException:
-        video.close()
-        raise
+    The attributes are arguments of `open_source`, and the clock of all its frames if it is live.
+    """
+
+    where: str | Path | int
+    fps: float
+    live: bool | None
+    timeout_s: float
+    options: dict[str, str]
+    clock: Callable[[], float] = field(default_factory=steady_clock)
+
+    def open(self, codec: Codec, max_frames: int | None = None) -> Source:
+        try:
+            return self._open(codec, max_frames)
+        except OSError as error:  # a folder is not accessible, or the name is not a valid file name
+            raise SourceError(
+                f"{_without_credentials(self.where)} cannot be opened: {reason_of(error)};"
+                " check the name, and the rights of its folders"
+            ) from None  # its message contains the address with its password
+
+    def _open(self, codec: Codec, max_frames: int | None) -> Source:
+        where = self.where
+        if isinstance(where, str) and is_camera_number(where):
+            where = int(where)
+        if isinstance(where, str | Path) and Path(where).is_dir():
+            _refuse_packets(codec, str(where), "is a folder of pictures")
+            return FolderSource(where, fps=self.fps, max_frames=max_frames)
+
+        video = self._video(where)
+        try:
+            return _read_as(codec, video, max_frames)
+        except BaseException:
+            video.close()
+            raise
+
+    def _video(self, where: str | Path | int) -> VideoInput:
+        live, timeout_s, options = self.live, self.timeout_s, self.options
+        opened = partial(VideoInput, clock=self.clock)
+        if isinstance(where, int) or str(where).startswith("/dev/video"):
+            device = f"/dev/video{where}" if isinstance(where, int) else str(where)
+            name = f"camera {device}"
+            if not Path(device).exists():
+                cameras = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
+                raise SourceError(f"{name} does not exist; cameras of this machine: {cameras}")
+            live = live is None or live
+            return opened(device, name=name, live=live, format_name="v4l2", options=options, timeout_s=timeout_s)
+        address = str(where)
+        if _URL.match(address):
+            name = _without_credentials(address)
+            live = True if live is None and _LIVE_URL.match(address) else live
+            if address.lower().startswith("rtsp"):
+                transport = {"rtsp_transport": "tcp"} if "rtsp_flags" in options else _TCP_FIRST
+                options = {**_FEW_FRAMES, **transport, **options}
+            return opened(address, name=name, live=live, options=options, timeout_s=timeout_s)
+        if not Path(address).exists():
+            raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")
+        # `file:` keeps FFmpeg from interpreting the name: colons, patterns such as %d, or `concat:`.
+        longest_s = timeout_s if live else None
+        return opened(f"file:{address}", name=address, live=bool(live), options=options, timeout_s=longest_s)
 
 
 def _read_as(codec: Codec, video: VideoInput, max_frames: int | None) -> Source:
@@ -154,32 +210,6 @@ def _read_as(codec: Codec, video: VideoInput, max_frames: int | None) -> Source:
     if codec not in ("passthrough", packets.codec):
         raise SourceError(f"{packets.name} is {packets.codec}, not {codec}; use codec='{packets.codec}' or 'jpeg'")
     return packets
-
-
-def _video(source: str | Path | int, *, live: bool | None, timeout_s: float, options: dict[str, str]) -> VideoInput:
-    if isinstance(source, int) or str(source).startswith("/dev/video"):
-        device = f"/dev/video{source}" if isinstance(source, int) else str(source)
-        name = f"camera {device}"
-        if not Path(device).exists():
-            cameras = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
-            raise SourceError(f"{name} does not exist; cameras of this machine: {cameras}")
-        return VideoInput(
-            device, name=name, live=live is None or live, format_name="v4l2", options=options, timeout_s=timeout_s
-        )
-    address = str(source)
-    if _URL.match(address):
-        name = _without_credentials(address)
-        is_live = True if live is None and _LIVE_URL.match(address) else live
-        if address.lower().startswith("rtsp"):
-            transport = {"rtsp_transport": "tcp"} if "rtsp_flags" in options else _TCP_FIRST
-            options = {**_FEW_FRAMES, **transport, **options}
-        return VideoInput(address, name=name, live=is_live, options=options, timeout_s=timeout_s)
-    if not Path(address).exists():
-        raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")
-    # `file:` keeps FFmpeg from interpreting the name: colons, patterns such as %d, or `concat:`.
-    return VideoInput(
-        f"file:{address}", name=address, live=bool(live), options=options, timeout_s=timeout_s if live else None
-    )
 
 
 def _from_program(

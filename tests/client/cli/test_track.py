@@ -29,6 +29,7 @@ from posewire.cli.application import app
 from posewire.cli.private_server import ServerChoice
 from posewire.cli.track import TrackJob, run_track
 from posewire.synth import SceneConfig
+from tests.client.tcp_camera import hung_up_camera
 from tests.server.serving import serving
 from tests.server.stand_ins import jpeg, networks, picture
 
@@ -100,6 +101,18 @@ def test_whoever_watches_sees_that_a_pipe_is_waited_for(
     writer.join()
     assert said == [True]
     assert len(out.read_text().splitlines()) == 1 + FRAMES
+
+
+@pytest.mark.parametrize(("flags", "status", "frames"), [((), 1, FRAMES), (("--reopen-for", 60), 0, FRAMES + 5)])
+def test_a_camera_that_hangs_up(
+    flags: tuple[object, ...], status: int, frames: int, server: str, make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    video, out = make_video(tmp_path / "a.ts", frames=FRAMES).read_bytes(), tmp_path / "out.jsonl"
+    with hung_up_camera(video, *(video for _ in flags[:1])) as address:
+        result = run("track", address, "--server", server, "--max-frames", FRAMES + 5, "--out", out, *flags)
+    assert result.exit_code == status, result.stderr
+    numbers = [json.loads(line)["frame"] for line in out.read_text().splitlines()[1:]]
+    assert numbers == list(range(frames))
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.5, 5), (0.1, 1), (9, FRAMES)])

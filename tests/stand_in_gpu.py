@@ -38,6 +38,7 @@ __all__ = ["DEVICE", "HiddenWaitError", "RaceError", "break_down", "gpu_or_stand
 
 DEVICE = torch.device("cuda", 0)
 _NAME = "stand-in"
+_STREAMS_IN_POOL = 32
 
 Clock = dict[int, int]
 """Number of a stream -> how much of its work is known to be done."""
@@ -104,6 +105,10 @@ class _Machine:
         self.done: Clock = defaultdict(int)
         """What the CPU has waited for."""
         self.races: list[str] = []
+        self.pools: dict[int, Iterator[Stream]] = defaultdict(
+            lambda: itertools.cycle([Stream() for _ in range(_STREAMS_IN_POOL)])
+        )
+        """For each priority, the streams that it hands out in turns."""
         self.waits_are_errors = False
         self.is_broken = False
         self.here = threading.local()
@@ -175,12 +180,11 @@ class Event:
 
 
 class Stream:
-    """A queue of work. Takes the place of `torch.cuda.Stream`."""
+    """A queue of work."""
 
     _numbers = itertools.count()
 
-    def __init__(self, device: Any = None, **_: Any) -> None:
-        assert device is None or torch.device(device).type == "cuda"
+    def __init__(self) -> None:
         self.number = next(self._numbers)
         self.seen: Clock = defaultdict(int)
         self.arrivals: list[tuple[int, Callable[[], None]]] = []
@@ -205,6 +209,12 @@ class Stream:
 
     def synchronize(self) -> None:
         _the_machine().wait(self, "a stream", explicit=True)
+
+
+def _stream_of_pool(device: Any = None, priority: int = 0) -> Stream:
+    """Takes the place of `torch.cuda.Stream`."""
+    assert device is None or torch.device(device).type == "cuda"
+    return next(_the_machine().pools[priority])
 
 
 class Graph:
@@ -481,7 +491,7 @@ def stand_in_gpu() -> Iterator[torch.device]:
         "set_device": lambda _: None,
         "is_bf16_supported": lambda **_: True,
         "get_device_name": lambda _=None: _NAME,
-        "Stream": Stream,
+        "Stream": _stream_of_pool,
         "Event": Event,
         "CUDAGraph": Graph,
         "stream": _on,

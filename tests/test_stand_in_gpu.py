@@ -13,6 +13,7 @@ from posewire_models.cuda_runtime import GraphedNetwork
 from posewire_models.detectors.yolox_boxes import cells_of
 from posewire_models.device_transfer import Uploaded, to_device, to_host
 from posewire_models.heatmaps import _gaussian_kernels
+from posewire_models.nvjpeg import _stream
 from tests.stand_in_gpu import HiddenWaitError, RaceError, stand_in_gpu
 
 pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch that is built with CUDA")
@@ -65,6 +66,12 @@ def test_a_stream_must_wait_before_it_overwrites(device: torch.device) -> None:
     torch.cuda.current_stream().wait_stream(other)
     tensor.add_(1)
     torch.cuda.synchronize()
+
+
+def test_streams_are_handed_out_again_but_not_the_one_that_jpegs_are_decoded_with(device: torch.device) -> None:
+    streams = [torch.cuda.Stream(device) for _ in range(33)]
+    assert streams[32] is streams[0]
+    assert _stream.__wrapped__(device) not in streams
 
 
 @pytest.mark.parametrize("recorded", [False, True])

@@ -46,4 +46,5 @@ def decode_jpegs(pictures: Sequence[bytes], device: torch.device) -> list[Tensor
 @functools.cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
     # Nothing else runs on it, so memory that it reuses is free when nvJPEG, which is not ordered with it, writes there.
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    # Torch hands out the same 32 streams again and again, but others for each priority.
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]

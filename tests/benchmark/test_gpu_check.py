@@ -176,6 +176,17 @@ def test_tests_run_on_the_gpu_that_was_asked_for(
     assert environments[0]["CUDA_VISIBLE_DEVICES"] == given_on
 
 
+def test_tests_that_hang_say_how_far_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, 240, b"test_a PASSED\ntest_b ", b"Thread 0x1:\n  in replay")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    said: list[str] = []
+    with pytest.raises(RuntimeError, match="have not ended after 240 s"):
+        SECTIONS["tests"](Bench(torch.device("cuda", 0)), said.append)
+    assert said == ["test_a PASSED", "test_b ", "Thread 0x1:", "  in replay"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

@@ -20,6 +20,8 @@ __all__ = ["SECTIONS", "Bench", "run_sections"]
 _TESTS = Path(__file__).resolve().parents[3] / "tests"
 _MARK = "pytest.mark.gpu"
 _TESTS_TIMEOUT_S = 240.0
+_STUCK_S = 100
+"""After this time in one test, it says where all its threads are."""
 _SEEN_GPUS = "CUDA_VISIBLE_DEVICES"
 Say = Callable[[str], None]
 
@@ -97,26 +99,38 @@ def _tests(bench: Bench, say: Say) -> dict[str, Any]:
     if not bench.is_gpu or not _TESTS.is_dir():
         say("skipped: " + ("they need a GPU" if _TESTS.is_dir() else "the tests are not installed"))
         return {"skipped": True}
-    options = ["-m", "gpu", "-q", "-ra", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+    options = ["-m", "gpu", "-v", "-ra", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
     options += ["-o", "filterwarnings=default", "--continue-on-collection-errors"]
+    options += ["-o", f"faulthandler_timeout={_STUCK_S}"]
     # By file, since other tests need packages that may be missing on GPU machines. A file that cannot be imported does
     # not keep the others from running.
     chosen = [str(path) for path in sorted(_TESTS.rglob("test_*.py")) if _MARK in path.read_text(encoding="utf-8")]
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *chosen],
-        capture_output=True,
-        text=True,
-        timeout=_TESTS_TIMEOUT_S,
-        cwd=_TESTS.parent,
-        env=_with_one_gpu(bench.device),
-        check=False,
-    )
-    lines = ran.stdout.splitlines()
-    for line in lines[-60:]:
-        say(line)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *chosen],
+            capture_output=True,
+            text=True,
+            timeout=_TESTS_TIMEOUT_S,
+            cwd=_TESTS.parent,
+            env=_with_one_gpu(bench.device),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        for said in (late.stdout, late.stderr):
+            _say_last(said.decode(errors="replace") if isinstance(said, bytes) else said or "", say)
+        raise RuntimeError(f"the tests have not ended after {_TESTS_TIMEOUT_S:.0f} s") from None
+    lines = _say_last(ran.stdout, say)
     if ran.returncode:
         raise RuntimeError(f"pytest ended with {ran.returncode}: {lines[-1] if lines else ran.stderr[-500:]}")
     return {"summary": lines[-1]}
+
+
+def _say_last(text: str, say: Say) -> list[str]:
+    """Its last lines; returns all."""
+    lines = text.splitlines()
+    for line in lines[-60:]:
+        say(line)
+    return lines
 
 
 def _with_one_gpu(device: torch.device) -> dict[str, str]:

@@ -179,6 +179,8 @@ def _open(path: Path, device: torch.device, stream: torch.cuda.Stream | None) ->
     open_with = partial(onnxruntime.InferenceSession, path, options, enable_fallback=0)
     while True:
         try:
+            if chosen[0][0] == _TENSORRT:  # whose folder ONNX Runtime makes, but not those above it
+                default_folder().mkdir(parents=True, exist_ok=True)
             return open_with(providers=chosen)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base class
             said = in_one_line(error)

@@ -34,6 +34,8 @@ _SEARCHED_AT_ONCE = 2**20
 _MAX_REORDERED = 16
 
 _NAMES = {Codec.H264: "h264", Codec.H265: "hevc"}
+# FFmpeg's name of the kind of device, and of the format of pictures on it.
+_HARDWARE = "cuda"
 _OTHER = {Codec.H264: Codec.H265, Codec.H265: Codec.H264}
 # FFmpeg counts the pixels of a picture with its rows padded to a multiple of this.
 _ROW_STEP = 64
@@ -59,7 +61,7 @@ class VideoDecoder:
             takes a while. If it cannot be used, or fails before it has given a picture, the CPU decodes.
 
     Attributes:
-        on_gpu: whether a GPU decodes; False before the first unit.
+        on_gpu: whether a GPU decodes; False before the first unit, and known for certain from the first picture on.
     """
 
     def __init__(self, codec: Codec, limits: LimitsConfig, gpu: int | None = None) -> None:
@@ -98,8 +100,9 @@ class VideoDecoder:
             if self._on_trial:
                 return self._begin_again(error)
             return [*self._leave(key, self._why_not(error)), *self._given_up(but=self._held_back())]
-        if frames:
-            self._proven = True
+        if frames and not self._proven:
+            # Where the GPU refuses, as without the driver's video library, FFmpeg itself turns to the CPU unasked.
+            self._proven, self.on_gpu = True, self._context.pix_fmt == _HARDWARE
             self._trial.clear()
         if self._on_trial:
             return [] if self._tried < _TRIAL_UNITS else self._begin_again(None)
@@ -143,7 +146,7 @@ class VideoDecoder:
         with torch.cuda.device(gpu):
             torch.zeros(1, device="cuda")
             return self._open(
-                HWAccel("cuda", device=str(gpu), allow_software_fallback=True, options={"current_ctx": "1"})
+                HWAccel(_HARDWARE, device=str(gpu), allow_software_fallback=True, options={"current_ctx": "1"})
             )
 
     def _open(self, hardware: HWAccel | None = None) -> av.VideoCodecContext:

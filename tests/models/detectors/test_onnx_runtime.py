@@ -209,10 +209,12 @@ def test_where_tensorrt_fails_the_next_provider_keeps_its_stream(
         assert not enable_fallback
         asked.append([each if isinstance(each, str) else each[0] for each in providers])
         if "TensorrtExecutionProvider" in asked[-1]:
+            assert Path(providers[0][1]["trt_engine_cache_path"]).parent.is_dir()  # it makes only the last folder
             raise RuntimeError("no libnvinfer.so")
         return dict(providers[:1])
 
     monkeypatch.setenv(TENSORRT_VARIABLE, "1")
+    monkeypatch.setenv("POSEWIRE_CACHE", f"{tmp_path / 'not' / 'yet'}")
     monkeypatch.setattr("onnxruntime.InferenceSession", session)
     gpus = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: gpus)

@@ -67,7 +67,7 @@ def test_the_faster_one_decodes_or_the_one_that_is_asked_for(
     """The GPU's decoders are played by others, and so is the clock."""
 
     def open_on(decoder: VideoDecoder, _: int) -> SimpleNamespace:
-        return SimpleNamespace(is_hwaccel=True, has_b_frames=False, decode=decoder._open().decode)
+        return SimpleNamespace(is_hwaccel=True, has_b_frames=False, pix_fmt="cuda", decode=decoder._open().decode)
 
     seconds = iter([1.0, gpu_s] * 2)  # the CPU's come first
     module = "posewire_server.decoding.choice"

@@ -242,6 +242,7 @@ class _Hardware:
 
     is_hwaccel = True
     has_b_frames = False
+    pix_fmt = "cuda"
 
     def __init__(self, fails_from: int) -> None:
         self._decoder = VideoDecoder(Codec.H264, _LIMITS)._context
@@ -301,10 +302,12 @@ def test_hardware_is_judged_by_what_comes_after_a_key_frame(monkeypatch: pytest.
     assert sorted(each.key for each in decoded) == list(range(len(units)))
 
 
-def test_hardware_that_gives_pictures_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pix_fmt", ["cuda", "yuv420p"])  # the latter if FFmpeg has turned to the CPU
+def test_hardware_that_gives_pictures_stays(pix_fmt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Hardware, "pix_fmt", pix_fmt)
     decoder = _with_hardware(monkeypatch, fails_from=5)
     decoded = [out for key, unit in enumerate(_units(Codec.H264)) for out in decoder.feed(key, unit)]
-    assert decoder.on_gpu
+    assert decoder.on_gpu == (pix_fmt == "cuda")
     assert _failed(decoded) == list(range(5, _COUNT))  # it fails units as any decoder does
     assert [each.key for each in decoded] == list(range(_COUNT))
 

@@ -47,8 +47,8 @@ def check_run_folder(out: Path, *, resume: bool) -> None:
 def alone_in(out: Path) -> Iterator[None]:
     """Make the folder if needed, and keep other runs out of it during the block, at the longest until the process ends.
 
-    Unfinished files, left by a run that was killed while it wrote them, are removed. Folders that were made, and in which
-    nothing was written, are removed at the end.
+    Unfinished files, left by a run that was killed while it wrote them, are removed. So are, at the end, folders that
+    were made and in which nothing was written.
 
     Raises:
         BlockingIOError: another run uses it.

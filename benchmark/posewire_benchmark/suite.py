@@ -92,7 +92,7 @@ def run_suite(steps: tuple[Step, ...], folder: Path) -> list[str]:
 
     Args:
         steps: the commands, in order.
-        folder: where a JSON file per command and `tables.md` are written.
+        folder: where a JSON file per command and, unless all failed, `tables.md` are written; old ones are removed.
 
     Returns:
         Names of the steps that failed.
@@ -108,7 +108,9 @@ def run_suite(steps: tuple[Step, ...], folder: Path) -> list[str]:
         if status:
             failed.append(step.name)
         print(f"  {'failed' if status else 'done'} in {time.monotonic() - began_s:.0f} s", file=sys.stderr)
-    (folder / "tables.md").write_text(tables_of(steps, folder), encoding="utf-8")
+    (folder / "tables.md").unlink(missing_ok=True)
+    if tables := tables_of(steps, folder):
+        (folder / "tables.md").write_text(tables, encoding="utf-8")
     return failed
 
 

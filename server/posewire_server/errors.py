@@ -3,6 +3,7 @@
     ServiceError
     ├── InvalidRequest          a field is invalid
     ├── OutOfOrder              a message is not allowed at this point
+    ├── UnknownCall             there is no method of this name
     ├── DetectorMissing         no boxes were given, and there is no detector
     ├── NotAuthenticated        the token is missing or unknown
     ├── NotPermitted            the token does not allow this
@@ -43,6 +44,7 @@ __all__ = [
     "ServiceError",
     "Stalled",
     "Undecodable",
+    "UnknownCall",
     "WrongSize",
 ]
 
@@ -71,6 +73,10 @@ class InvalidRequest(ServiceError):
 
 class OutOfOrder(ServiceError):
     """A message came when another one was expected, for example a frame before the configuration."""
+
+
+class UnknownCall(ServiceError):
+    """The server has no method of this name."""
 
 
 class DetectorMissing(ServiceError):

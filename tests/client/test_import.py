@@ -32,6 +32,20 @@ print(sorted(heavy & {module.partition(".")[0] for module in sys.modules}))
     assert run_fresh(program).strip() == "[]"
 
 
+def test_the_command_line_starts_on_systems_without_sighup_and_fcntl() -> None:
+    program = """
+import signal, sys
+del signal.SIGHUP
+sys.modules["fcntl"] = None
+from posewire.cli import main
+from posewire.cli.interrupts import Interrupts
+with Interrupts():
+    sys.argv = ["posewire", "--version"]
+    main()
+"""
+    assert run_fresh(program).startswith(f"posewire {posewire.__version__}")
+
+
 def test_importing_alone_loads_nothing_but_the_package_itself() -> None:
     program = """
 import sys, importlib, typing, __future__

@@ -63,6 +63,15 @@ def test_what_is_no_picture_is_told(image: Any, words: str) -> None:
     assert trails.paths() == {}
 
 
+@pytest.mark.parametrize("side", [np.nan, np.inf])
+def test_boxes_that_are_not_finite_are_told(side: float) -> None:
+    trails = Trails()
+    endless = replace(person(7), box=np.array([side, 0, 10, 10], np.float32))
+    with pytest.raises(InvalidSettings, match="person 7 has a box that is not finite"):
+        draw_people(canvas(), [person(), endless], COCO17, trails=trails)
+    assert trails.paths() == {}
+
+
 def test_nobody_changes_nothing() -> None:
     assert (draw_people(canvas(), [], COCO17, trails=Trails()) == canvas()).all()
 

@@ -267,6 +267,18 @@ async def test_a_request_of_millions_of_boxes_is_not_taken_apart() -> None:
             assert details(error)[0] == "INVALID_REQUEST"
 
 
+async def test_calls_of_no_known_name_are_refused_like_others(caplog: pytest.LogCaptureFixture) -> None:
+    async with _called() as (server, channel):
+        for method in (f"{_SERVICE}Nope", "/x.Y/Z"):
+            error = await _failure(channel.stream_stream(method)(iter([b""])))
+            assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert details(error)[0] == "UNKNOWN_CALL"
+    (line,) = (vars(record)["posewire_facts"] for record in caplog.records)
+    assert line["method"] == f"{_SERVICE}Nope"
+    count = server.metrics.registry.get_sample_value("posewire_calls_refused_total", {"reason": "unknown-call"})
+    assert count == 2
+
+
 async def test_compressed_messages_are_refused() -> None:
     options = {"compression": grpc.Compression.Gzip}
     async with _called() as (_, channel):

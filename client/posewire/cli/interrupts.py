@@ -14,7 +14,8 @@ __all__ = ["Interrupts", "terminated_as_interrupted"]
 
 T = TypeVar("T")
 
-_TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
+# Windows has no SIGHUP.
+_TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 # A closing terminal sends several signals at once.
 _AT_ONCE_S = 1.0
 
@@ -42,7 +43,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, *_TERMINATIONS):
-                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._on_signal)
         return self
 

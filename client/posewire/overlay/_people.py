@@ -86,12 +86,15 @@ def draw_people(
         `(h, w, 3)` uint8 RGB.
 
     Raises:
-        InvalidSettings: `image` has another type or shape, or `people` have another number of joints.
+        InvalidSettings: `image` has another type or shape, or `people` have another number of joints or a box that is
+            not finite.
     """
     fault = picture_fault(image)
     if fault:
         raise InvalidSettings(f"image is no picture: {fault}")
     check_joints(people, joint_set)
+    if endless := [person.id for person in people if not np.isfinite(person.box).all()]:
+        raise InvalidSettings(f"person {endless[0]} has a box that is not finite; give pixels")
     canvas = np.ascontiguousarray(image).copy()
     # One unit is a pixel of a picture of about 960x540.
     unit = max(0.5, math.sqrt(canvas.shape[0] * canvas.shape[1]) / 720)

@@ -8,13 +8,14 @@ with UNAVAILABLE or, in some languages, RESOURCE_EXHAUSTED).
 Errors use the standard codes, and their messages say what was wrong, the limit, and what to do. Their details carry
 google.rpc.ErrorInfo (domain "posewire"), whose reason is for programs, and google.rpc.BadRequest where a field is at fault.
 What gRPC itself refuses has no details: a message of more than twice ServerLimits.max_frame_bytes, metadata of more than
-16 kB (RESOURCE_EXHAUSTED), a compressed message, an unknown method (UNIMPLEMENTED). The reasons:
+16 kB (RESOURCE_EXHAUSTED), a compressed message (UNIMPLEMENTED). The reasons:
 
   INVALID_ARGUMENT     INVALID_REQUEST; of a single picture also UNDECODABLE, WRONG_SIZE, BAD_BOXES
   FAILED_PRECONDITION  OUT_OF_ORDER, DETECTOR_MISSING
   RESOURCE_EXHAUSTED   LIMIT_REACHED: try again later; TOO_LARGE
   UNAUTHENTICATED      UNAUTHENTICATED
   PERMISSION_DENIED    NOT_PERMITTED
+  UNIMPLEMENTED        UNKNOWN_CALL: this server has no method of this name
   DEADLINE_EXCEEDED    STALLED: responses were not read
   UNAVAILABLE          DRAINING: try another server
   INTERNAL             INFERENCE: a network failed on a single picture

@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from posewire_models.training.checkpoint import start_file
 from posewire_models.training.config import ConfigError, build, read_toml, with_flags, with_overrides
 from posewire_models.training.detector_task import DetectorTrainConfig, train_detector
 from posewire_models.training.flow_task import FlowTrainConfig, train_flow
+from posewire_models.training.learning_parts import freeze, parameter_groups
 from posewire_models.training.loop import Trained
 from posewire_models.training.pose_task import PoseTrainConfig, train_pose
 from posewire_models.training.run_folder import check_run_folder
 
-__all__ = ["CONFIGS", "TASKS", "find_config", "run"]
+__all__ = ["CONFIGS", "TASKS", "check_parts", "find_config", "run"]
 
 CONFIGS = Path(__file__).parent / "configs"
 """Folder of the configs that come with the package; a name without a folder is also looked up here."""
@@ -63,12 +66,25 @@ def run(
         loop["schedule"] = {"max_minutes": max_minutes}
     table = with_flags(with_overrides(read_toml(find_config(config)), overrides), flags | {"loop": loop}, str(config))
     settings = build(kind, table, str(config))
+    check_parts(settings)
     check_run_folder(settings.loop.out, resume=resume)
     starts = () if resume else (getattr(settings, name, None) for name in ("init_from", "init_trunk"))
     for weights in filter(None, starts):
         start_file(weights, settings.data_root)
     logging.getLogger("posewire_models.training").info("training %s as %s says", task, config)
     return trains(settings, resume=resume, **training)
+
+
+def check_parts(settings: Any) -> None:
+    """Check that the network of these settings has the parts that they freeze or train at another rate.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    with torch.device("meta"):  # names only, no weights
+        network = settings.build_network()
+    parameter_groups(network, settings.loop.lr_factors)
+    freeze(network, settings.loop.frozen)
 
 
 def find_config(config: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,11 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
     """
     processes = Processes.start(config.device, config.loop.threads)
+    prepare = partial(_prepare, config, processes, start_weights=not resume)
+    return train(prepare, config.loop, processes, resume=resume, **loop)
+
+
+def _prepare(config: DetectorTrainConfig, processes: Processes, *, start_weights: bool) -> DetectorTask:
     images: list[LabelledImage] = []
     rows = []
     for source in config.sources:
@@ -218,9 +224,9 @@ def train_detector(config: DetectorTrainConfig, *, resume: bool = False, **loop:
         raise ValueError("there is nothing to learn from; give sources, or scenes above 0")
     held_out = _held_out(config) if processes.first else []
     task = DetectorTask(config, config.build_network(), images, torch.cat(rows), held_out, processes.device)
-    if not resume:
+    if start_weights:
         _start(config, task)
-    return train(task, config.loop, processes, resume=resume, **loop)
+    return task
 
 
 def _held_out(config: DetectorTrainConfig) -> list[LabelledImage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,11 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
     """
     processes = Processes.start(config.device, config.loop.threads)
+    prepare = partial(_prepare, config, processes, start_weights=not resume)
+    return train(prepare, config.loop, processes, resume=resume, **loop)
+
+
+def _prepare(config: FlowTrainConfig, processes: Processes, *, start_weights: bool) -> FlowTask:
     size = config.network_config().input_size
     scenes = render_pairs(
         size, config.scenes, config.pairs_a_scene, TRAINING_SEEDS, config.loaders, config.rate_divisors
@@ -306,7 +312,6 @@ def train_flow(config: FlowTrainConfig, *, resume: bool = False, **loop: Any) ->
         textures = squares((image.numpy() for image in scenes.first[: config.textures]), config.texture_side)
     _log.info("%d textures, %d pairs of %d scenes", len(textures), len(scenes), config.scenes)
     network = config.build_network()
-    if config.init_from and not resume:
+    if config.init_from and start_weights:
         load_fitting(network, start_file(config.init_from, config.data_root))
-    task = FlowTask(config, network, textures, scenes, held_out, processes.device)
-    return train(task, config.loop, processes, resume=resume, **loop)
+    return FlowTask(config, network, textures, scenes, held_out, processes.device)

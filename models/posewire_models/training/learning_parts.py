@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from posewire_models.training.config import ConfigError
+
 __all__ = ["freeze", "parameter_groups"]
 
 
@@ -16,13 +18,15 @@ def freeze(network: nn.Module, starts: tuple[str, ...]) -> list[nn.Module]:
         the modules of those parts, which must stay in evaluation mode, or their batch norm statistics would change.
 
     Raises:
-        ValueError: there is no such part.
+        ConfigError: there is no such part.
     """
     dotted = tuple(f"{start}." for start in starts)
-    frozen = [module for name, module in network.named_modules() if f"{name}.".startswith(dotted)] if starts else []
-    if starts and not frozen:
-        parts = ", ".join(name for name, _ in network.named_modules() if name.count(".") == 1)
-        raise ValueError(f"loop.frozen {starts} names no part of the network; its parts are {parts[:300]}")
+    parts = {f"{name}.": module for name, module in network.named_modules() if name}
+    for start, prefix in zip(starts, dotted, strict=True):
+        if prefix not in parts:
+            known = ", ".join(name for name, _ in network.named_modules() if name.count(".") == 1)
+            raise ConfigError(f"loop.frozen: no part of the network is called {start!r}; its parts are {known[:300]}")
+    frozen = [module for name, module in parts.items() if name.startswith(dotted)]
     for module in frozen:
         module.requires_grad_(False)
     return frozen
@@ -34,7 +38,7 @@ def parameter_groups(network: nn.Module, factors: dict[str, float]) -> list[dict
     If several names in `factors` are prefixes of a part's name, the longest one is used.
 
     Raises:
-        ValueError: a named part does not exist.
+        ConfigError: a named part does not exist.
     """
     groups: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}
     for name, parameter in network.named_parameters():
@@ -45,7 +49,7 @@ def parameter_groups(network: nn.Module, factors: dict[str, float]) -> list[dict
         start for start in factors if not any(name.startswith(f"{start}.") for name, _ in network.named_parameters())
     ]
     if idle:
-        raise ValueError(f"loop.lr_factors: no part of the network is called {idle[0]!r}")
+        raise ConfigError(f"loop.lr_factors: no part of the network is called {idle[0]!r}")
     return [
         {"params": [one for _, one in named], "names": [name for name, _ in named], "factor": factor}
         for factor, named in groups.items()

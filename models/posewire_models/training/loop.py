@@ -55,7 +55,7 @@ class Trained:
 
 
 def train(
-    task: Task,
+    prepare: Callable[[], Task],
     config: LoopConfig,
     processes: Processes,
     *,
@@ -65,7 +65,8 @@ def train(
     """Train until the schedule is over.
 
     Args:
-        task: what to train.
+        prepare: reads the data, which may take minutes, and returns what to train; called once no other run can use
+            the folder.
         config: settings of the loop.
         processes: the device and this process's place among others, whose group it leaves at the end.
         resume: continue from `checkpoint.pt` in the run's folder.
@@ -75,14 +76,14 @@ def train(
     Raises:
         WeightsError: `resume` without a usable checkpoint.
         ValueError: the processes cannot share a batch evenly.
-        OSError: the folder cannot be written to, another run writes to it, or it holds a run while `resume` is false.
+        OSError: the folder cannot be written to, another run uses it, or it holds a run while `resume` is false.
             Nothing was written.
         RuntimeError: the loss or a weight is not finite. A checkpoint, if any, is from before that.
     """
     if not resume:  # resuming reads the checkpoint, which reports what is wrong
         check_run_folder(config.out, resume=False)
     with alone_in(config.out) if processes.first else nullcontext():
-        trained = _Run(task, config, processes, resume).go(stop)
+        trained = _Run(prepare(), config, processes, resume).go(stop)
     processes.stop()
     return trained
 

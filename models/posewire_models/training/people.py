@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +92,16 @@ def by_name(joints: Float32s, names: Sequence[str], to: JointSet) -> Float32s:
     Unlike `JointSet.convert` nothing is derived from other joints: only real labels must be learned.
     """
     placed = np.zeros((len(to), 3), np.float32)
-    for row, name in enumerate(names):
-        if name in to.names:
-            placed[to.names.index(name)] = joints[row]
+    taken, places = _places(tuple(names), to.names)
+    placed[places] = joints[taken]
     return placed
+
+
+@cache  # a file has many people, and one list of names
+def _places(names: tuple[str, ...], to: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Rows of the joints that both have: in `names`, and in `to`."""
+    both = [(row, to.index(name)) for row, name in enumerate(names) if name in to]
+    return [row for row, _ in both], [place for _, place in both]
 
 
 def spread(pictures: Sequence[Picture], most: int, joints_needed: int) -> list[Picture]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,8 @@ def train_pose(config: PoseTrainConfig, *, resume: bool = False, **loop: Any) ->
         LabelFileError, WeightsError, ValueError: data or weights are missing or faulty.
     """
     processes = Processes.start(config.device, config.loop.threads)
-    task = _prepare(config, processes, start_weights=not resume)
-    return train(task, config.loop, processes, resume=resume, **loop)
+    prepare = partial(_prepare, config, processes, start_weights=not resume)
+    return train(prepare, config.loop, processes, resume=resume, **loop)
 
 
 def _prepare(config: PoseTrainConfig, processes: Processes, *, start_weights: bool) -> PoseTask:

@@ -1,4 +1,4 @@
-"""The folder of a run: checks before data are read, which may take minutes, and a lock while the run writes to it."""
+"""The folder of a run: checks before data are read, which may take minutes, and a lock from then on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from posewire.os_errors import reason_of
@@ -47,12 +47,14 @@ def check_run_folder(out: Path, *, resume: bool) -> None:
 def alone_in(out: Path) -> Iterator[None]:
     """Make the folder if needed, and keep other runs out of it during the block, at the longest until the process ends.
 
-    Unfinished files, left by a run that was killed while it wrote them, are removed.
+    Unfinished files, left by a run that was killed while it wrote them, are removed. So are, at the end, folders that
+    were made and in which nothing was written.
 
     Raises:
-        BlockingIOError: another run writes to it.
+        BlockingIOError: another run uses it.
         OSError: it cannot be made.
     """
+    made = [folder for folder in (out, *out.absolute().parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     folder = os.open(out, os.O_RDONLY)
     try:
@@ -61,6 +63,9 @@ def alone_in(out: Path) -> Iterator[None]:
                 remove_unfinished(out, name)
         yield
     finally:
+        with suppress(OSError):  # not empty
+            for one in made:
+                one.rmdir()
         os.close(folder)
 
 
@@ -70,7 +75,7 @@ def _locked(folder: int, out: Path) -> bool:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BlockingIOError(
-            errno.EWOULDBLOCK, f"another run writes to {out}: wait for its end, or give another --out"
+            errno.EWOULDBLOCK, f"another run uses {out}: wait for its end, or give another --out"
         ) from None
     except OSError:
         return False

@@ -17,7 +17,7 @@ from posewire_server.admission.access import FOR_EVERYBODY, current_caller, who_
 from posewire_server.admission.call_rates import CallKind, CallRates
 from posewire_server.admission.places import Places
 from posewire_server.admission.refusals import Refusals
-from posewire_server.errors import LimitReached, OutOfOrder, ServiceError
+from posewire_server.errors import LimitReached, OutOfOrder, ServiceError, UnknownCall
 from posewire_server.tracebacks import forget_locals
 from posewire_server.wire.malformed_requests import request_reader
 from posewire_server.wire.status import abort
@@ -130,7 +130,7 @@ class AwaitedRequests(grpc.aio.ServerInterceptor):
 
     async def _unknown(self, _: object, context: _Context) -> None:
         await self._turn(context)
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server has no call of this name")
+        raise UnknownCall("this server has no call of this name; it may be older than its client")
 
     async def _turn(self, context: _Context) -> None:
         await self._rates.turn(CallKind.QUESTION, who_calls(context))

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _STATUS: dict[type[errors.ServiceError], tuple[grpc.StatusCode, str]] = {
     errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     errors.OutOfOrder: (grpc.StatusCode.FAILED_PRECONDITION, "OUT_OF_ORDER"),
+    errors.UnknownCall: (grpc.StatusCode.UNIMPLEMENTED, "UNKNOWN_CALL"),
     errors.DetectorMissing: (grpc.StatusCode.FAILED_PRECONDITION, "DETECTOR_MISSING"),
     errors.NotAuthenticated: (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     errors.NotPermitted: (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED"),

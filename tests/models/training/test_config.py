@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from posewire_models.training import command
-from posewire_models.training.command import CONFIGS, TASKS, run
+from posewire_models.training.command import CONFIGS, TASKS, check_parts, run
 from posewire_models.training.config import ConfigError, build, read_toml, with_overrides
 from posewire_models.training.readers.label_file import LabelFileError
 from posewire_models.weights import WeightsError
@@ -91,7 +91,7 @@ def test_overrides_are_written_as_toml() -> None:
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.stem)
 def test_packaged_configs_are_valid(file: Path) -> None:
     task = next((name for name in TASKS if name in file.stem), "pose")
-    build(TASKS[task][0], read_toml(file))
+    check_parts(build(TASKS[task][0], read_toml(file)))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,8 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("network=5", {}, r"nano-pose\.network: a table is expected, not 5"),
         ("network.width=nan", {}, r"width: a finite number is expected"),
         ("loop.lr_factors={a=nan}", {}, r"loop\.lr_factors\.a: a finite number is expected"),
+        ("loop.lr_factors={feature=0.3}", {}, r"loop\.lr_factors: no part of the network is called 'feature'"),
+        ("loop.frozen=['features.0', 'feature.1']", {}, r"loop\.frozen: no part of the network is called 'feature\.1'"),
         ("sigma=" + "1" * 5000, {}, r"is not TOML"),
     ],
 )

@@ -74,10 +74,10 @@ def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("stop_at", [1, 5, 7, 11])  # first step, end of an epoch, within one, before the last
 def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path: Path, stop_at: int) -> None:
-    train(Line(), settings(tmp_path / "whole"), ONE_PROCESS)
-    train(Line(), settings(tmp_path / "parts"), ONE_PROCESS, stop=lambda step: step == stop_at)
+    train(Line, settings(tmp_path / "whole"), ONE_PROCESS)
+    train(Line, settings(tmp_path / "parts"), ONE_PROCESS, stop=lambda step: step == stop_at)
     assert load_checkpoint(tmp_path / "parts" / "checkpoint.pt")["step"] == stop_at
-    train(Line(), settings(tmp_path / "parts"), ONE_PROCESS, resume=True)
+    train(Line, settings(tmp_path / "parts"), ONE_PROCESS, resume=True)
     whole, parts = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
     assert whole["step"] == STEPS
     assert same(whole, parts)
@@ -93,12 +93,12 @@ def stop(step):
         print("seven", flush=True)
         time.sleep(60)
     return False
-train(Line(), settings(out, checkpoint_every_s=1e-9), ONE_PROCESS, stop=stop)
+train(Line, settings(out, checkpoint_every_s=1e-9), ONE_PROCESS, stop=stop)
 """
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
-    train(Line(), settings(tmp_path / "whole"), ONE_PROCESS)
+    train(Line, settings(tmp_path / "whole"), ONE_PROCESS)
     root = Path(__file__).parents[3]
     # Equal to the bit with as many threads only: they share out the sums.
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -109,7 +109,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["step"] == 6  # seven was not saved yet
     (tmp_path / "killed" / ".checkpoint.pt.0123abcd.tmp").write_bytes(b"half of a checkpoint")
-    train(Line(), settings(tmp_path / "killed"), ONE_PROCESS, resume=True)
+    train(Line, settings(tmp_path / "killed"), ONE_PROCESS, resume=True)
     assert {file.name for file in (tmp_path / "killed").iterdir()} == {
         file.name for file in (tmp_path / "whole").iterdir()
     }
@@ -118,7 +118,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(Line(), settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 3)
+    train(Line, settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 3)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.suffix != ".csv"}
 
     def full(state: object, file: BinaryIO) -> None:
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)
+        train(Line, settings(tmp_path), ONE_PROCESS, resume=True)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.suffix != ".csv"} == before
 
 
@@ -149,14 +149,14 @@ def test_processes_share_a_batch_and_draw_differently() -> None:
 def test_a_batch_that_processes_cannot_share_evenly_is_refused(batch_size: int, tmp_path: Path) -> None:
     uneven = settings(tmp_path, schedule=ScheduleConfig(batch_size=batch_size, lr=0.01, samples=40))
     with pytest.raises(ValueError, match=r"3 processes cannot share a batch of .* evenly"):
-        train(Line(), uneven, Processes(torch.device("cpu"), 0, 3))
+        train(Line, uneven, Processes(torch.device("cpu"), 0, 3))
     assert not list(tmp_path.iterdir())
 
 
 def test_frozen_parts_stay_as_they_are(tmp_path: Path) -> None:
     task = Line()
     before = {name: value.clone() for name, value in task.network.state_dict().items()}
-    train(task, settings(tmp_path, frozen=("0", "1"), average=0.0), ONE_PROCESS)
+    train(lambda: task, settings(tmp_path, frozen=("0", "1"), average=0.0), ONE_PROCESS)
     changed = {name for name, value in task.network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"3.weight", "3.bias"}
 
@@ -173,19 +173,19 @@ class SeveralGpus(Processes):
 
 def test_frozen_batch_norms_learn_nothing_on_several_gpus(tmp_path: Path) -> None:
     task = Line()
-    train(task, settings(tmp_path, frozen=("1",), average=0.0), SeveralGpus(torch.device("cpu")))
+    train(lambda: task, settings(tmp_path, frozen=("1",), average=0.0), SeveralGpus(torch.device("cpu")))
     norm = task.network[1]  # type: ignore[index]
     assert isinstance(norm, nn.SyncBatchNorm)
     assert torch.equal(norm.running_mean, torch.zeros(8))
 
 
 def test_frozen_parts_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="names no part of the network"):
-        train(Line(), settings(tmp_path, frozen=("features",)), ONE_PROCESS)
+    with pytest.raises(ValueError, match="no part of the network is called 'features'"):
+        train(Line, settings(tmp_path, frozen=("features",)), ONE_PROCESS)
 
 
 def test_averaged_weights_are_what_a_run_gives(tmp_path: Path) -> None:
-    trained = train(Line(), settings(tmp_path, average=0.9), ONE_PROCESS)
+    trained = train(Line, settings(tmp_path, average=0.9), ONE_PROCESS)
     state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert not torch.equal(state["network"]["3.weight"], state["averaged"]["3.weight"])
     assert torch.equal(trained.network.state_dict()["3.weight"], state["averaged"]["3.weight"])
@@ -194,7 +194,7 @@ def test_averaged_weights_are_what_a_run_gives(tmp_path: Path) -> None:
 
 def test_a_run_on_the_clock_ends_with_it(tmp_path: Path) -> None:
     schedule = ScheduleConfig(batch_size=8, lr=0.01, samples=10**9, max_minutes=0.3 / 60)
-    trained = train(Line(), settings(tmp_path, schedule=schedule), ONE_PROCESS)
+    trained = train(Line, settings(tmp_path, schedule=schedule), ONE_PROCESS)
     assert 0 < trained.steps < 10**9 / 8
     assert load_checkpoint(tmp_path / "checkpoint.pt")["elapsed_s"] >= 0.3
 
@@ -205,7 +205,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
             return super().loss(network, batch) * torch.nan
 
     with pytest.raises(RuntimeError, match=r"the loss is nan at step 5, before the first checkpoint: .* begin anew"):
-        train(Broken(), settings(tmp_path), ONE_PROCESS)
+        train(Broken, settings(tmp_path), ONE_PROCESS)
 
 
 def test_weights_are_saved_before_they_are_measured(tmp_path: Path) -> None:
@@ -214,13 +214,13 @@ def test_weights_are_saved_before_they_are_measured(tmp_path: Path) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        train(Unmeasurable(), settings(tmp_path), ONE_PROCESS)
+        train(Unmeasurable, settings(tmp_path), ONE_PROCESS)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == STEPS
     assert (tmp_path / "weights.safetensors").exists()
 
 
 def test_the_last_checkpoint_tells_the_last_figures(tmp_path: Path) -> None:
-    trained = train(Line(), settings(tmp_path), ONE_PROCESS)
+    trained = train(Line, settings(tmp_path), ONE_PROCESS)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["figures"] == trained.figures != {}
 
 
@@ -235,7 +235,7 @@ class Steep(Line):
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, average: float) -> None:
     with pytest.raises(RuntimeError, match=r"0\.weight is not finite at step 5; the last checkpoint is sound"):
-        train(Steep(), settings(tmp_path, checkpoint_every_s=1e-9, average=average), ONE_PROCESS)
+        train(Steep, settings(tmp_path, checkpoint_every_s=1e-9, average=average), ONE_PROCESS)
     state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert state["step"] == 4
     assert all(value.isfinite().all() for part in ("network", "averaged") for value in state[part].values())
@@ -243,7 +243,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path, average: floa
 
 def test_resuming_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="run without --resume"):
-        train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)
+        train(Line, settings(tmp_path), ONE_PROCESS, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -254,12 +254,12 @@ def test_resuming_nothing_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_is_not_overwritten_by_a_new_one(tmp_path: Path, spoil: Callable[[bytes], bytes], said: str) -> None:
-    train(Line(), settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 3)
+    train(Line, settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 3)
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(spoil(checkpoint.read_bytes()))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(FileExistsError, match=said):
-        train(Line(), settings(tmp_path), ONE_PROCESS)
+        train(Line, settings(tmp_path), ONE_PROCESS)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
@@ -267,18 +267,25 @@ def test_a_run_is_not_overwritten_by_a_new_one(tmp_path: Path, spoil: Callable[[
 def test_a_folder_has_one_run_at_a_time(tmp_path: Path, resume: bool) -> None:
     refused = []
 
+    def another(when: str) -> None:
+        with pytest.raises(BlockingIOError, match=r"another run uses .*give another --out"):
+            train(Line, settings(tmp_path), ONE_PROCESS, resume=resume)
+        refused.append(when)
+
+    def prepare() -> Line:
+        another("while it reads its data")
+        return Line()
+
     def stop(step: int) -> bool:
-        with pytest.raises(BlockingIOError, match=r"another run writes to .*give another --out"):
-            train(Line(), settings(tmp_path), ONE_PROCESS, resume=resume)
-        refused.append(step)
+        another(f"in step {step}")
         return True
 
-    train(Line(), settings(tmp_path), ONE_PROCESS, stop=stop)
-    assert refused == [1]
+    train(prepare, settings(tmp_path), ONE_PROCESS, stop=stop)
+    assert refused == ["while it reads its data", "in step 1"]
 
 
 def test_curves_are_kept(tmp_path: Path) -> None:
-    train(Line(), settings(tmp_path), ONE_PROCESS)
+    train(Line, settings(tmp_path), ONE_PROCESS)
     rows = [line.split(",") for line in (tmp_path / "curves.csv").read_text().splitlines()]
     assert {"loss", "lr", "bias"} <= {name for _, name, _ in rows}
     assert [step for step, name, _ in rows if name == "loss"] == ["5", "10"]
@@ -286,11 +293,11 @@ def test_curves_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_writes_no_step_twice(tmp_path: Path) -> None:
-    train(Line(), settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 7)
+    train(Line, settings(tmp_path), ONE_PROCESS, stop=lambda step: step == 7)
     file = tmp_path / "curves.csv"
     written = file.read_bytes()
     file.write_bytes(written + b"10,loss,0.5\r\n11,lo")  # of steps after the checkpoint; killed in mid-line
-    train(Line(), settings(tmp_path), ONE_PROCESS, resume=True)
+    train(Line, settings(tmp_path), ONE_PROCESS, resume=True)
     assert file.read_bytes().startswith(written)
     rows = [line.split(",")[:2] for line in file.read_text().splitlines()]
     assert rows.count(["10", "loss"]) == 1
@@ -301,7 +308,7 @@ def test_parts_may_learn_faster(tmp_path: Path) -> None:
     task = Line()
     before = {name: value.clone() for name, value in task.network.state_dict().items()}
     constant = ScheduleConfig(batch_size=8, lr=0.001, samples=8)
-    train(task, settings(tmp_path, schedule=constant, average=0.0, lr_factors={"3": 10.0}), ONE_PROCESS)
+    train(lambda: task, settings(tmp_path, schedule=constant, average=0.0, lr_factors={"3": 10.0}), ONE_PROCESS)
     after = task.network.state_dict()
     # Adam's first step has the length of the rate, whatever the gradient.
     for name, rate in (("0.weight", 0.001), ("3.weight", 0.01)):
@@ -319,4 +326,4 @@ def test_the_longest_name_of_a_part_holds(names: tuple[str, str]) -> None:
 
 def test_parts_that_learn_faster_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no part of the network is called 'head'"):
-        train(Line(), settings(tmp_path, lr_factors={"head": 10.0}), ONE_PROCESS)
+        train(Line, settings(tmp_path, lr_factors={"head": 10.0}), ONE_PROCESS)

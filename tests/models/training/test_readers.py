@@ -157,6 +157,8 @@ def test_coco_crowds_are_ignored_and_flags_are_read(tmp_path: Path) -> None:
         (coco(area=float("nan")), "annotation 7: area: a finite number from 0 up is expected, not nan"),
         (coco(area=-1), "annotation 7: area: a finite number from 0 up is expected, not -1"),
         (coco(area=None), "annotation 7: area: a finite number from 0 up is expected, not None"),
+        (coco(bbox=[0.1, 0.2, 0.5, 0.9]), r"a\.json: every bbox lies within 2 pixels .*: coordinates are in pixels"),
+        (coco(keypoints=[0.5, 1.1, 2] * 17), r"a\.json: every keypoints lies within 2 pixels .* top left corner"),
         (coco(iscrowd="0"), "annotation 7: iscrowd is '0', 0 or 1 is expected"),
         (categorised(category_id=2), "annotation 7 names category 2, which is not listed"),
         (categorised(*POSETRACK15.names), "keypoints of category 1 lack left_eye, .* format 'posetrack'"),
@@ -338,6 +340,7 @@ def test_no_ignore_regions_may_be_null(tmp_path: Path) -> None:
         (posetrack([{"id": 1}], [{"id": 3, "image_id": 1, "keypoints": [1, 2, 3]}]), "annotation 3"),
         (posetrack([{"id": 1}], [{"id": 3, "keypoints": [0] * 51}]), "number 0 has no 'image_id'"),
         (posetrack([{"id": 1}], [{"id": 3, "image_id": 2}]), "names image 2, which is not listed"),
+        (posetrack([{"id": 1, "is_labeled": "0"}]), "image 1: is_labeled is '0', true or false is expected"),
         (posetrack([{"id": 1, "is_labeled": True}]), r"a\.json has no 'file_name'"),
         (posetrack([{"id": 1}], names=POSETRACK15.names[1:]), "does not name the joints nose"),  # not all of them
         (posetrack([{"id": 1}], names=5), "categories is faulty"),
@@ -350,6 +353,7 @@ def test_no_ignore_regions_may_be_null(tmp_path: Path) -> None:
         ({"annolist": []}, "'annolist' is empty"),
         ({"annolist": [{"annorect": []}]}, "frame number 0 has no 'image'"),
         (annolist({"id": [15], "x": [1], "y": [1]}), "frame number 0: joint id 15"),
+        (annolist({"id": [1.5], "x": [1], "y": [1]}), r"frame number 0: joint id 1\.5, 0\.\.14 expected"),
         (annolist({"id": [1], "x": [1]}), "frame number 0 has no 'y'"),
         (annolist({"id": [1], "x": [1], "y": [None]}), "frame number 0: joint 1: .* numbers are expected"),
     ],
@@ -444,3 +448,9 @@ def test_a_teacher_of_other_labels_is_named(tmp_path: Path) -> None:
     teacher = write(tmp_path / "t.jsonl", json.dumps(teacher_line()) + "\n")
     with pytest.raises(LabelFileError, match=r"person 0 of im00001\.webp, whose labels have 0"):
         with_teacher_people([Picture(tmp_path / "im00001.webp", 1, ())], teacher)
+    others = [Picture(tmp_path / "7.png", 7, ())]
+    said = r"none of the 1 pictures .* names 'im00001\.webp', .* called '7\.png'"
+    with pytest.raises(LabelFileError, match=said):
+        with_teacher_people(others, teacher)
+    with pytest.raises(LabelFileError, match=said):
+        with_teacher_faces(others, teacher, NANO19)

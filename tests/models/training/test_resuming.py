@@ -18,14 +18,14 @@ BEGAN = {"schedule": SCHEDULE, "lr_factors": {"0": 0.5}}
 
 def began(out: Path, **changes: Any) -> dict[str, Any]:
     """The checkpoint of a run that was stopped after three steps."""
-    train(Line(), settings(out, **{**BEGAN, **changes}), ONE_PROCESS, stop=lambda step: step == 3)
+    train(Line, settings(out, **{**BEGAN, **changes}), ONE_PROCESS, stop=lambda step: step == 3)
     return load_checkpoint(out / "checkpoint.pt")
 
 
 def go_on(out: Path, **changes: Any) -> dict[str, Any]:
     """The checkpoint after one more step."""
     config: LoopConfig = settings(out, **{**BEGAN, **changes})
-    train(Line(), config, ONE_PROCESS, resume=True, stop=lambda step: True)
+    train(Line, config, ONE_PROCESS, resume=True, stop=lambda step: True)
     return load_checkpoint(out / "checkpoint.pt")
 
 

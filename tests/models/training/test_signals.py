@@ -40,7 +40,7 @@ def test_a_signal_stops_a_run_with_a_checkpoint(tmp_path: Path, number: signal.S
     inherited = signal.signal(number, signal.default_int_handler)  # the tests may run under nohup
     try:
         with StopSignals() as stop:
-            train(Interrupted(number), settings(tmp_path), ONE_PROCESS, stop=stop)
+            train(lambda: Interrupted(number), settings(tmp_path), ONE_PROCESS, stop=stop)
         after = signal.getsignal(number)
     finally:
         signal.signal(number, inherited)
@@ -51,7 +51,7 @@ def test_a_signal_stops_a_run_with_a_checkpoint(tmp_path: Path, number: signal.S
 
 def test_a_second_signal_ends_at_once_and_the_checkpoint_is_there(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), StopSignals() as stop:
-        train(Interrupted(signal.SIGINT, signal.SIGINT), settings(tmp_path), ONE_PROCESS, stop=stop)
+        train(lambda: Interrupted(signal.SIGINT, signal.SIGINT), settings(tmp_path), ONE_PROCESS, stop=stop)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
 
 
@@ -106,5 +106,5 @@ class SecondOfTwo(Processes):
 def test_processes_stop_at_the_same_step(tmp_path: Path, first_says: float, steps: int) -> None:
     processes = SecondOfTwo(torch.device("cpu"), rank=1, count=2)
     object.__setattr__(processes, "first_says", first_says)
-    assert train(Line(), settings(tmp_path), processes, stop=lambda step: step == 3).steps == steps
+    assert train(Line, settings(tmp_path), processes, stop=lambda step: step == 3).steps == steps
     assert processes.left == 1

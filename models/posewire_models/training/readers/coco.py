@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from posewire_models.training.readers.label_file import (
 
 __all__ = ["category_of", "joints_by_category", "read_coco"]
 
+_NEXT_TO_THE_CORNER = 2
+"""Coordinates that are shares of the picture's size are below 1, or little above for people who extend beyond it."""
+
 
 def read_coco(
     file: Path, images: Path, to: JointSet, *, held_out_every: int = 5, held_out: bool | None = None
@@ -42,7 +46,8 @@ def read_coco(
         image's `width` and `height`, if it has them.
 
     Raises:
-        LabelFileError: the file is missing, empty, has no people, or an annotation is faulty.
+        LabelFileError: the file is missing, empty, has no people, an annotation is faulty, or coordinates are shares of
+            the picture.
     """
     content = load_json(file, "images", "annotations")
     people: dict[int, list[Person]] = {}
@@ -63,6 +68,7 @@ def read_coco(
                 crowds.setdefault(image, []).append(box_of(annotation["bbox"], where))
             else:
                 people.setdefault(image, []).append(_person(annotation, names, where, to))
+    _check_units([person for some in people.values() for person in some], file)
     return [
         Picture(
             path=images / path_in_file(image["file_name"]),
@@ -75,6 +81,18 @@ def read_coco(
         for key, image in listed.items()
         if wanted(key, held_out_every, held_out)
     ]
+
+
+def _check_units(people: Sequence[Person], file: Path) -> None:
+    """Raise `LabelFileError` if no box, or no joint, is farther than two pixels from the corner of its picture."""
+    boxes = [person.box for person in people if person.box.any()]
+    joints = [person.joints[person.joints[:, 2] > 0, :2] for person in people if person.labelled]
+    for what, places in (("bbox", boxes), ("keypoints", joints)):
+        if places and max(float(each.max()) for each in places) <= _NEXT_TO_THE_CORNER:
+            raise LabelFileError(
+                f"label file {file}: every {what} lies within {_NEXT_TO_THE_CORNER} pixels of the top left corner: "
+                "coordinates are in pixels, not in shares of the picture"
+            )
 
 
 def _by_id(images: list[dict[str, Any]], file: Path) -> dict[int, dict[str, Any]]:

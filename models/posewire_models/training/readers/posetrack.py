@@ -6,6 +6,7 @@ may be written with or without brackets.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _read_2018(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
             joints = keypoint_rows(annotation.get("keypoints", []), len(names), where)
             person = _person(joints, names, to)
             people.setdefault(image, []).extend([person] if person is not None else [])
-    labelled = [image for image in content["images"] if image.get("is_labeled", image["id"] in people)]
+    labelled = [image for image in content["images"] if _is_labelled(image, people, file)]
     return [
         Picture(
             path=images / path_in_file(image["file_name"]),
@@ -87,6 +88,13 @@ def _read_2018(content: dict[str, Any], file: Path, images: Path, to: JointSet, 
         )
         for row, image in enumerate(labelled)
     ]
+
+
+def _is_labelled(image: dict[str, Any], people: Collection[int], file: Path) -> bool:
+    said = image.get("is_labeled", image["id"] in people)
+    if said not in (0, 1):
+        raise LabelFileError(f"{file}: image {image['id']}: is_labeled is {said!r:.80}, true or false is expected")
+    return bool(said)
 
 
 def _joint_names(content: dict[str, Any], file: Path) -> tuple[str, ...]:
@@ -127,9 +135,10 @@ def _points(rect: dict[str, Any], where: str) -> Float32s:
     """Joints `(15, 3)` of one `annorect`; all weights are 0 if it has none."""
     joints = np.zeros((len(POSETRACK2017_ORDER), 3), np.float32)
     for point in _listed((_first(rect.get("annopoints")) or {}).get("point")):
-        number = int(_first(point["id"]))
-        if not 0 <= number < len(POSETRACK2017_ORDER):
-            raise LabelFileError(f"{where}: joint id {number}, 0..14 expected")
+        number = _first(point["id"])
+        if number not in range(len(POSETRACK2017_ORDER)):
+            raise LabelFileError(f"{where}: joint id {number!r}, 0..14 expected")
+        number = int(number)
         joints[number] = numbers([_first(point["x"]), _first(point["y"]), 1], f"{where}: joint {number}")
     return joints
 

@@ -100,10 +100,13 @@ def with_teacher_faces(pictures: list[Picture], file: Path, to: JointSet) -> lis
 
     It is reliable for a person if its other joints agree with the labels: half of those that both have must be within
     a tenth of the box's longer side (which also excludes results with left and right swapped).
+
+    Raises:
+        LabelFileError: the file is missing, faulty, or names none of the pictures.
     """
     said = {
-        record["picture"]: {person["given"]: person["joints"] for person in record["people"] if person["given"] >= 0}
-        for record in teacher_lines(file)
+        name: {person["given"]: person["joints"] for person in people if person["given"] >= 0}
+        for name, people in _answers(file, pictures).items()
     }
     completed = []
     for picture in pictures:
@@ -120,8 +123,11 @@ def with_teacher_people(pictures: list[Picture], file: Path) -> list[Picture]:
     """The pictures in which not everybody is labelled, completed with the people that the teacher found.
 
     If the teacher also found a labelled person, its box replaces one that was only made around joints.
+
+    Raises:
+        LabelFileError: the file is missing, faulty, names none of the pictures, or was written for other labels.
     """
-    said = {record["picture"]: record["people"] for record in teacher_lines(file)}
+    said = _answers(file, pictures)
     completed = []
     for picture in pictures:
         if picture.complete or picture.path.name not in said:
@@ -145,6 +151,18 @@ def with_teacher_people(pictures: list[Picture], file: Path) -> list[Picture]:
         ignored = np.array(doubtful, np.float32).reshape(-1, 4)
         completed.append(replace(picture, people=tuple(people), ignored=ignored, complete=True))
     return completed
+
+
+def _answers(file: Path, pictures: list[Picture]) -> dict[str, list[dict[str, Any]]]:
+    """What the teacher says of the people in each picture, by the picture's name."""
+    said = {record["picture"]: record["people"] for record in teacher_lines(file)}
+    names = [picture.path.name for picture in pictures]
+    if names and said.keys().isdisjoint(names):
+        raise LabelFileError(
+            f"label file {file} tells of none of the {len(names)} pictures that it is to complete: it names "
+            f"{next(iter(said), 'none')!r:.80}, and they are called {names[0]!r:.80}, for example"
+        )
+    return said
 
 
 def _completed(person: Person, teacher: Float32s) -> Person:

@@ -136,6 +136,7 @@ async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Auth
     ("address", "access", "words"),
     [
         ("gpu-host:50051", {"token": "t"}, "unencrypted"),  # a name may resolve to anything
+        ("dns://127.0.0.1:53/gpu-host", {"token": "t"}, "unencrypted"),  # the name server is here, not the server
         ("192.168.0.7", {"token": "t"}, "unencrypted"),
         ("dns:gpu-host:1", {"token": "t"}, "unencrypted"),
         ("dns:///gpu-host:1", {"token": "t"}, "unencrypted"),

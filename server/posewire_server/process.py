@@ -34,7 +34,10 @@ def run(config: ServerConfig) -> None:
         ConfigError, ValueError, OSError: the server cannot start; the message says why.
         DeviceLost: the server has drained, because its GPU has failed for good.
     """
-    asyncio.run(_serve(config))
+    try:
+        asyncio.run(_serve(config))
+    finally:
+        logging.shutdown()  # what the caller prints comes after the last line
 
 
 async def _serve(config: ServerConfig) -> None:
@@ -70,6 +73,7 @@ def _reasons_to_stop(config: ServerConfig) -> asyncio.Event:
     def stop(reason: str) -> None:
         if told_to_stop.is_set():
             log.warning("told to stop a second time (%s): leaving at once", reason)
+            logging.shutdown()
             os._exit(1)
         log.info("told to stop", extra=facts(reason=reason))
         told_to_stop.set()

@@ -38,7 +38,9 @@ class Authority:
             *("-subj", f"/CN={name}", "-keyout", self._key, "-out", self.cert),
         )
 
-    def issue(self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost", *, curve: str = "P-256") -> Identity:
+    def issue(
+        self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost", *, curve: str = "P-256", days: int = 2
+    ) -> Identity:
         """A certificate for 127.0.0.1, or other `alternatives` in openssl's syntax, valid for servers and clients."""
         identity = Identity(self._folder / f"{self._name}-{name}.pem", self._folder / f"{self._name}-{name}.key")
         request, extensions = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
@@ -48,8 +50,8 @@ class Authority:
             *("-keyout", identity.key, "-out", request),
         )
         _openssl(
-            *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key, "-CAcreateserial", "-days", "2"),
-            *("-extfile", extensions, "-out", identity.cert),
+            *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key, "-CAcreateserial"),
+            *("-days", str(days), "-extfile", extensions, "-out", identity.cert),
         )
         return identity
 

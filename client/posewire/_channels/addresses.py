@@ -51,7 +51,7 @@ def is_loopback(address: str) -> bool:
     """Whether a server at this address is certainly on this machine."""
     if _LOCAL_SCHEME.match(address):
         return True
-    host = _SCHEME.sub("", address).lstrip("/").rpartition(":")[0].strip("[]")
+    host = _SCHEME.sub("", address).rpartition("/")[2].rpartition(":")[0].strip("[]")  # dns://name-server/host:port
     if host == "localhost":
         return True
     try:

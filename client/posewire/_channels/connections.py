@@ -53,6 +53,8 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A name may lead to another server's address as soon as this one is gone; the default is half a minute.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 # A proxy named in the environment cannot reach servers on this machine.
 _NO_PROXY = ("grpc.enable_http_proxy", 0)

@@ -25,10 +25,11 @@ __all__ = ["error_from_status"]
 _DETAILS_KEY = "grpc-status-details-bin"
 # What gRPC says if nothing listens at the address.
 _NOBODY_LISTENS = "Connection refused"
-# What gRPC says if the client rejects the server's certificate, and what to do.
+# What gRPC says if the client rejects the server's certificate, and what to do; the first one that fits.
 _UNTRUSTED = {
-    "CERTIFICATE_VERIFY_FAILED": "give the authority that signed the server's certificate (TlsSettings(ca=); --ca), or "
-    "renew the certificate if it has expired",
+    "certificate has expired": "renew the server's certificate, or set the clock of this machine if it is wrong",
+    "certificate is not yet valid": "set the clock of this machine, or that of the authority if it is the wrong one",
+    "CERTIFICATE_VERIFY_FAILED": "give the authority that signed the server's certificate (TlsSettings(ca=); --ca)",
     "Hostname Verification": "connect to a name or an address in the subjectAltName of the server's certificate",
 }
 # In the status of a call whose server went away behind a proxy.

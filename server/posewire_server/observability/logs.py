@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from posewire_server.config import LogFormat, LogLevel
+from posewire_server.observability.log_writer import LogWriter
 
 __all__ = ["current_stream", "facts", "set_up_logging"]
 
@@ -34,7 +35,7 @@ def set_up_logging(level: LogLevel, log_format: LogFormat) -> None:
     if log_format is LogFormat.AUTO:
         is_watched = sys.stderr is not None and sys.stderr.isatty()
         log_format = LogFormat.HUMAN if is_watched else LogFormat.JSON
-    handler = logging.StreamHandler()
+    handler: logging.Handler = logging.NullHandler() if sys.stderr is None else LogWriter(sys.stderr.fileno())
     handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else HumanFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger(_GRPC).addFilter(SeldomFilter(_GRPC_LINE_EVERY_S))

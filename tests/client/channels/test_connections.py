@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import math
 import os
 import ssl
+import struct
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posewire import AsyncClient, InvalidSettings, TlsSettings
+from posewire import AsyncClient, ConnectionFailed, InvalidSettings, TlsSettings
 from posewire._channels import connections
 
 # Issued for tests, and expired.
@@ -59,6 +62,43 @@ async def test_a_server_of_this_machine_is_reached_without_a_proxy(
     monkeypatch.setenv(variable, f"http://127.0.0.1:{unused_tcp_port}")
     async with AsyncClient(server.address, timeout_s=10) as client:
         assert (await client.server_info()).version == "9.9"
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Answers every question about a name with one address."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        end = data.index(b"\0", 12) + 5
+        is_of_version_4 = data[end - 4 : end - 2] == b"\0\1"
+        answer = b"\xc0\x0c\0\1\0\1" + bytes(4) + b"\0\4" + ipaddress.ip_address(self.address).packed
+        head = data[:2] + b"\x81\x80\0\1" + struct.pack("!H", is_of_version_4) + bytes(4)
+        self._transport.sendto(head + data[12:end] + answer * is_of_version_4, addr)
+
+
+async def test_a_name_is_looked_up_again_soon_once_its_server_is_gone(serve: Any) -> None:
+    port = (await serve()).address.rpartition(":")[2]
+    names = NameServer("127.0.0.9")  # nothing listens there
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: names, local_addr=("127.0.0.1", 0))
+    name = f"dns://127.0.0.1:{transport.get_extra_info('sockname')[1]}/posewire.test:{port}"
+    client = AsyncClient(name, options=[("grpc.enable_http_proxy", 0)])
+    async with client, asyncio.timeout(10):  # gRPC's own default is half a minute
+        with pytest.raises(ConnectionFailed):
+            await client.server_info()
+        names.address = "127.0.0.1"
+        while True:
+            try:
+                assert (await client.server_info()).version == "9.9"
+                break
+            except ConnectionFailed:
+                await asyncio.sleep(0.02)
+    transport.close()
 
 
 async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> None:

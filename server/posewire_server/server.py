@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 _MESSAGE_OVERHEAD = MOST_TOKEN_BYTES + 2**20
 # The largest value that gRPC accepts.
 _LONGEST_MESSAGE = 2**31 - 1
+_MOST_METADATA_BYTES = 2**14
 # Calls per connection beyond its streams and pictures: streams that are being opened, health checks and the like.
 _MORE_CALLS = 64
 # Mainly for TLS. gRPC's clients give up after 20 s, its servers by default only after two minutes.
@@ -263,6 +264,9 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", min(2 * limits.max_frame_bytes + _MESSAGE_OVERHEAD, _LONGEST_MESSAGE)),
         ("grpc.max_send_message_length", -1),
+        # By default gRPC refuses some calls at random whose metadata has more than half as much.
+        ("grpc.max_metadata_size", _MOST_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _MOST_METADATA_BYTES),
         # Uncompressed messages only: frames are compressed anyway, and a few compressed bytes may become gigabytes.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.so_reuseport", 0),  # two servers on one port would split its clients at random

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import grpc
@@ -151,6 +152,16 @@ async def test_the_largest_frames_that_can_be_allowed() -> None:
         await client.open(drop_policy=ALL)
         await client.send(0, bytes(6_000_000))  # more than gRPC's default limit
         assert "not a JPEG" in (await client.finish()).failed[0].message
+
+
+async def test_metadata_is_accepted_up_to_16_kb_and_never_refused_at_random() -> None:
+    async with running_server(server_config(), networks()) as address, connected(address) as stub:
+        ask = partial(stub.GetServerInfo, pose_tracking_service_pb2.GetServerInfoRequest())
+        for _ in range(8):
+            await ask(metadata=[("note", "x" * 15_000)])
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await ask(metadata=[("note", "x" * 16_384)])
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_too_many_streams_and_again_when_one_has_ended(caplog: pytest.LogCaptureFixture) -> None:

@@ -137,7 +137,7 @@ async def test_boxes_time_and_name_go_with_the_frame(serve: Any) -> None:
 
 @pytest.mark.parametrize(
     ("options", "most"),
-    [({"max_in_flight": 3}, 3), ({}, 8), ({"drop_policy": "latest"}, 32)],  # asked for; the defaults
+    [({"max_in_flight": 3}, 3), ({}, 8), ({"drop_policy": "latest"}, 2)],  # asked for; the defaults
 )
 async def test_no_more_frames_are_under_way_than_allowed(
     serve: Any, scripts: Any, options: dict[str, Any], most: int
@@ -167,6 +167,40 @@ async def test_no_more_frames_are_under_way_than_allowed(
         results = await collect(stream)
     assert waiting == [False]
     assert len(results) == 40
+
+
+@pytest.mark.parametrize(("line", "takes_s", "least", "most"), [("slow", 0.02, 2, 4), ("long", 0.3, 6, 32)])
+async def test_frames_of_a_camera_fill_the_line_and_form_no_queue(
+    serve: Any, scripts: Any, line: str, takes_s: float, least: int, most: int
+) -> None:
+    """A slow line carries one frame after the other, a long one takes as long but carries them all at once."""
+    together: list[int] = []
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        arrived: asyncio.Queue[Any] = asyncio.Queue()
+        reading = asyncio.ensure_future(_read_into(arrived, stream))
+        answered, due_s = 0, time.monotonic()
+        while (item := await arrived.get()) is not None:
+            arrived_s, frame = item
+            due_s = (max(due_s, arrived_s) if line == "slow" else arrived_s) + takes_s
+            await asyncio.sleep(due_s - time.monotonic())
+            together.append(len(stream.frames) - answered)
+            answered += 1
+            yield scripts.tracked(frame)
+        await reading
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    async with AsyncClient(server.address) as client, client.track(pictures(40), drop_policy="latest") as stream:
+        assert len(await collect(stream)) == 40
+    assert least <= max(together[10:]) <= most
+
+
+async def _read_into(arrived: asyncio.Queue[Any], stream: Any) -> None:
+    async for frame in stream.incoming():
+        arrived.put_nowait((time.monotonic(), frame))
+    arrived.put_nowait(None)
 
 
 async def test_a_slow_taker_of_results_slows_the_source_down(serve: Any) -> None:

@@ -4,7 +4,7 @@ A frame goes through these parts, and its result comes back through the last thr
 
     SourceFeed     feed            reads the source in a thread
     FrameSender    frame_sender    waits for room, and encodes in another thread
-    Outgoing       outgoing        sends; without a connection, keeps or drops
+    Outgoing       outgoing        sends, as far as the SendWindow allows; without a connection, keeps or drops
     TrackCall      call            the gRPC call
     Exchange       exchange        reads the responses, call after call: Reconnection opens the next one
     Answers        answers         enters them in the Ledger, the account, and in Retained, which a next call needs

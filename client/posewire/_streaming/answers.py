@@ -5,6 +5,7 @@ from __future__ import annotations
 from posewire import _wire
 from posewire._streaming.ledger import Ledger
 from posewire._streaming.retained import Retained
+from posewire._streaming.send_window import SendWindow
 from posewire.errors import StreamBroken
 from posewire.results import FrameStatus, StreamInfo, StreamSummary
 from posewire.resume import ResumePoint
@@ -29,6 +30,7 @@ class Answers:
 
     Args:
         info: of the first call.
+        window: learns of the answers.
         goes_on: whether a lost call is followed by another one.
         resume: the point from which the first call was asked to resume.
 
@@ -42,11 +44,14 @@ class Answers:
         progress: number of frames that got their result from the current call.
     """
 
-    def __init__(self, info: StreamInfo, *, goes_on: bool, resume: ResumePoint | None = None) -> None:
+    def __init__(
+        self, info: StreamInfo, window: SendWindow, *, goes_on: bool, resume: ResumePoint | None = None
+    ) -> None:
         settings = info.settings
         # Packets depend on earlier ones: a new decoder cannot use those that were in flight.
         self.resends = goes_on and settings.drop_policy != "latest" and settings.codec not in PACKET_CODECS
         self.ledger = Ledger()
+        self._window = window
         self.retained = Retained(settings.codec, replays=self.resends, start=resume if info.resumed else None)
         self.draining = False
         self.left_out = False
@@ -56,6 +61,7 @@ class Answers:
     def begin_call(self, info: StreamInfo) -> None:
         """Continue with another call."""
         self.draining, self.account, self.progress = False, None, 0
+        self._window.restart()
         self.ledger.begin_call(ids_go_on=info.resumed)
         if info.resumed:
             self.retained.record_accepted()
@@ -123,6 +129,7 @@ class Answers:
             detect_every=tracked.detect_every,
         )
         self.retained.record_tracked(tracked.number)
+        self._window.record_answered(tracked.number, tracked.timings.total_ms / 1e3)
         self.progress += open_before - self.ledger.in_flight
 
     def _enter_dropped(self, number: int, reason: str) -> None:
@@ -136,4 +143,5 @@ class Answers:
         open_before = self.ledger.in_flight
         self.ledger.record_missed(number, status, reason, message)
         self.retained.record_missed(number)
+        self._window.record_answered(number)
         self.progress += open_before - self.ledger.in_flight

@@ -13,6 +13,7 @@ from posewire._streaming.call import TrackCall
 from posewire._streaming.delivery import Delivery, Failure
 from posewire._streaming.outgoing import Outgoing
 from posewire._streaming.reconnection import Reconnection
+from posewire._streaming.send_window import window_for
 from posewire.connection import Reconnected
 from posewire.errors import ConnectionLost, MisuseError, PosewireError, StreamBroken, StreamDrained
 from posewire.results import FrameResult, StreamInfo, StreamSummary
@@ -62,12 +63,14 @@ class Exchange:
         self._reconnection = reconnection
         self._on_reconnect = on_reconnect
         self._joints = call.info.joint_set.names
-        self._answers = Answers(call.info, goes_on=reconnection is not None, resume=resume)
+        self._window = window_for(call.info.settings)
+        self._answers = Answers(call.info, self._window, goes_on=reconnection is not None, resume=resume)
         self._ledger = self._answers.ledger
         self._delivery = Delivery()
         self.outgoing = Outgoing(
             call,
             self._answers,
+            self._window,
             self._delivery,
             waits=waits or reconnection is None,
             on_sent=self._reset_deadline,
@@ -105,9 +108,9 @@ class Exchange:
         if self._failure is not None:
             raise self._failure.again()
 
-    async def wait_for_room(self, in_flight: int, *, counting_untaken: bool) -> None:
-        """Wait until fewer than `in_flight` frames are in flight, or the stream is over."""
-        await self._delivery.until(lambda: self.outgoing.has_room(in_flight, counting_untaken=counting_untaken))
+    async def wait_for_room(self, *, counting_untaken: bool) -> None:
+        """Wait until another frame may be in flight, or the stream is over."""
+        await self._delivery.until(lambda: self.outgoing.has_room(counting_untaken=counting_untaken))
 
     async def finish(self, failure: BaseException | None = None, *, complete: bool = True) -> None:
         """End the frames; `failure`, if given, is raised after the last result.

@@ -12,7 +12,6 @@ from posewire._encoding import encode
 from posewire._inputs import boxes_array, capture_time, frame_number
 from posewire._streaming.exchange import Exchange
 from posewire._streaming.feed import FeedItem, SourceFeed
-from posewire._streaming.plan import in_flight_limit
 from posewire._threads.workers import Workers
 from posewire.errors import InvalidSettings
 from posewire.results import FrameStatus
@@ -40,13 +39,12 @@ class FrameSender:
     async def pump(self, feed: SourceFeed) -> None:
         """Send a source's frames until the source or the stream ends."""
         exchange = self._exchange
-        limit = in_flight_limit(exchange.call.info.settings)
         failure: Exception | None = None
         calls, whole = exchange.calls, True  # whole: no packet is missing, so the next can be decoded
         try:
             while True:
                 # Wait for room before taking a frame, so that a live source gives its newest one.
-                await exchange.wait_for_room(limit, counting_untaken=True)
+                await exchange.wait_for_room(counting_untaken=True)
                 item = await feed.next()
                 if item is None:
                     break

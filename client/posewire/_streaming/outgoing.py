@@ -10,6 +10,7 @@ from posewire import _wire
 from posewire._streaming.answers import DISCONNECTED, Answers
 from posewire._streaming.call import TrackCall
 from posewire._streaming.delivery import Delivery
+from posewire._streaming.send_window import SendWindow
 from posewire.results import FloatArray, FrameStatus
 from posewire.sources import SourceFrame
 
@@ -22,6 +23,7 @@ class Outgoing:
     Args:
         call: the first call, open.
         answers: keeps the account.
+        window: limits the frames in flight.
         delivery: takes the results of frames that are not sent.
         waits: whether frames wait while there is no connection. If not, they are dropped.
         on_sent: called when the server begins to owe a response.
@@ -33,11 +35,19 @@ class Outgoing:
     """
 
     def __init__(
-        self, call: TrackCall, answers: Answers, delivery: Delivery, *, waits: bool, on_sent: Callable[[], None]
+        self,
+        call: TrackCall,
+        answers: Answers,
+        window: SendWindow,
+        delivery: Delivery,
+        *,
+        waits: bool,
+        on_sent: Callable[[], None],
     ) -> None:
         self._call = call
         self._answers = answers
         self._ledger = answers.ledger
+        self._window = window
         self._delivery = delivery
         self._waits = waits
         self._on_sent = on_sent
@@ -51,11 +61,12 @@ class Outgoing:
         """Whether frames are currently dropped, because there is no connection."""
         return not self.connected and not self._waits
 
-    def has_room(self, in_flight: int, *, counting_untaken: bool) -> bool:
-        """Whether fewer than `in_flight` frames are in flight, or the stream is over."""
-        busy = self._ledger.in_flight + (len(self._delivery) if counting_untaken else 0)
+    def has_room(self, *, counting_untaken: bool) -> bool:
+        """Whether another frame may be in flight, or the stream is over."""
+        in_flight = self._ledger.in_flight
+        busy = in_flight + (len(self._delivery) if counting_untaken else 0)
         takes = self.connected or self._answers.resends or self.drops
-        return self.over or (takes and busy < in_flight)
+        return self.over or (takes and busy < self._window.most and in_flight < self._window.limit)
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
@@ -83,6 +94,7 @@ class Outgoing:
         self._ledger.record_sent(frame, taken_s=taken_s, on_call=self.connected)
         self._answers.retained.add(request)
         if self.connected:
+            self._window.record_sent(frame.number)
             if self._ledger.owed == 1:
                 self._on_sent()
             await self._call.write(request)

@@ -13,9 +13,7 @@ from posewire.resume import ResumePoint
 from posewire.settings import PACKET_CODECS, Codec, StreamSettings
 from posewire.sources import AsyncSourceLike, Source
 
-__all__ = ["StreamPlan", "final_settings", "in_flight_limit", "settings_to_ask_again"]
-
-_IN_FLIGHT = {"all": 8, "latest": 32}
+__all__ = ["StreamPlan", "final_settings", "settings_to_ask_again"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,6 @@ class StreamPlan:
                 f"on_reconnect is {self.on_reconnect!r}; give a function that is called without being awaited: it may"
                 " start a task"
             )
-
-
-def in_flight_limit(settings: StreamSettings) -> int:
-    """Maximum number of frames in flight."""
-    return settings.max_in_flight or _IN_FLIGHT[settings.drop_policy or "all"]
 
 
 def final_settings(plan: StreamPlan, source: Source | None) -> StreamSettings:

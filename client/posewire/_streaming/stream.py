@@ -13,7 +13,7 @@ from posewire._streaming.exchange import Exchange
 from posewire._streaming.feed import SourceFeed
 from posewire._streaming.frame_sender import FrameSender
 from posewire._streaming.opening import Opened, open_source_and_call
-from posewire._streaming.plan import StreamPlan, in_flight_limit, settings_to_ask_again
+from posewire._streaming.plan import StreamPlan, settings_to_ask_again
 from posewire._streaming.reconnection import Reconnection
 from posewire._threads.workers import Workers
 from posewire.errors import MisuseError
@@ -256,7 +256,7 @@ class AsyncTrackStream:
             raise MisuseError(f"{exchange.untaken} results wait; iterate over the stream to take them")
         async with self._sending:  # keeps frames in the order of the calls
             settings = exchange.call.info.settings
-            await exchange.wait_for_room(in_flight_limit(settings), counting_untaken=False)
+            await exchange.wait_for_room(counting_untaken=False)
             exchange.check_open()
             number = exchange.next_number if number is None else number
             own = SourceFrame(number, self._clock() if time_s is None else time_s, boxes=boxes)

@@ -21,7 +21,7 @@ class _Connecting:
         self.sent: list[int] = []
         self.dropped: list[int] = []
 
-    async def wait_for_room(self, in_flight: int, *, counting_untaken: bool) -> None:
+    async def wait_for_room(self, *, counting_untaken: bool) -> None:
         pass
 
     async def drop(self, frame: SourceFrame) -> None:

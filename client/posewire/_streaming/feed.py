@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 _READ_AHEAD = 2
 # How many packets of a live source may wait; beyond that, all are dropped up to the next keyframe.
 _PACKETS_WAITING = 128
+# If the oldest of them is older than a new keyframe by more than this, they are dropped in favour of it.
+_LONGEST_BACKLOG_S = 1.0
 # How many frames of a live source, dropped ones included, may wait: minutes of video. Beyond that, nobody reads them.
 _MOST_WAITING = 20_000
 _CLOSING_S = 2.0
@@ -184,7 +186,7 @@ class SourceFeed:
                 self._until_keyframe = False
             overflow = self._fresh >= _PACKETS_WAITING
             self._until_keyframe = self._until_keyframe or (overflow and not newcomer.keyframe)
-            if not overflow:
+            if not overflow and not (newcomer.keyframe and self._is_behind(newcomer)):
                 return
         tail: list[FeedItem] = []
         while self._waiting and not self._waiting[-1].superseded:
@@ -194,6 +196,10 @@ class SourceFeed:
             keep = bool(item.frame.problem)
             self._waiting.append(item if keep else FeedItem(_without_pixels(item.frame), superseded=True))
             self._fresh -= not keep
+
+    def _is_behind(self, newcomer: SourceFrame) -> bool:
+        oldest = next((item.frame for item in self._waiting if not item.superseded), newcomer)
+        return newcomer.time_s - oldest.time_s > _LONGEST_BACKLOG_S
 
     def _notify(self, *events: asyncio.Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting

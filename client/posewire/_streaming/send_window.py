@@ -1,7 +1,8 @@
-"""How many frames of a camera may be in flight: as many as its line carries, and no queue of old ones."""
+"""How many frames may be in flight: of a camera as many as its line carries, and no queue of old ones."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 from posewire.settings import PACKET_CODECS, StreamSettings
 
-__all__ = ["SendWindow", "window_for"]
+__all__ = ["PacketWindow", "PictureWindow", "SendWindow", "window_for"]
 
 _MOST = {"all": 8, "latest": 32}
 _LEAST = 2
@@ -19,6 +20,9 @@ _DELAY_KNOWN_FOR_S = 60.0
 _SHORT_QUEUE, _LONG_QUEUE = 0.8, 1.5
 # A queue delays all frames, a disturbance only some: what counts is the least delay of so many.
 _NEWEST = 3
+# Of packets: the longest time in flight on a line that is fast enough, and how many frames a decoder may hold back.
+_LONG_FLIGHT_S = 1.0
+_HELD_BACK = 16
 
 
 class _Flight(NamedTuple):
@@ -30,6 +34,36 @@ class _Flight(NamedTuple):
 
 
 class SendWindow:
+    """A fixed number of frames, for streams of which every frame counts.
+
+    Attributes:
+        most: upper bound.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    @property
+    def limit(self) -> int:
+        """How many frames may be in flight now."""
+        return self.most
+
+    def restart(self) -> None:
+        """Nothing is in flight, and another line is used from now on."""
+
+    def record_sent(self, number: int) -> None:
+        """Record that a frame is sent."""
+
+    def record_answered(self, number: int, at_server_s: float | None = None) -> None:
+        """Record the answer to a frame.
+
+        Args:
+            number: of the frame; unknown ones are ignored.
+            at_server_s: how long it was at the server; None: not known.
+        """
+
+
+class PictureWindow(SendWindow):
     """Limits the frames in flight by the queue that they form on the line, as TCP Vegas limits packets.
 
     On a line that is slower than the camera, frames would otherwise queue up to the maximum in the buffers of systems
@@ -42,25 +76,19 @@ class SendWindow:
 
     Args:
         most: upper bound.
-        adapts: whether to stay below it as the line requires.
         clock: in seconds.
     """
 
-    def __init__(self, most: int, *, adapts: bool, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.most = most
-        self._adapts = adapts
+    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(most)
         self._clock = clock
         self.restart()
 
     @property
     def limit(self) -> int:
-        """How many frames may be in flight now."""
-        if not self._adapts:
-            return self.most
         return 1 if self._reference_is_old() else self._limit
 
     def restart(self) -> None:
-        """Nothing is in flight, and another line is used from now on."""
         self._limit = min(_LEAST, self.most)
         self._flights: dict[int, _Flight] = {}
         self._has_queued = False
@@ -69,17 +97,9 @@ class SendWindow:
         self._reference_s = self._measured_s = float("nan")
 
     def record_sent(self, number: int) -> None:
-        """Record that a frame is sent."""
-        if self._adapts:
-            self._flights[number] = _Flight(self._clock(), len(self._flights) + 1, self._answered)
+        self._flights[number] = _Flight(self._clock(), len(self._flights) + 1, self._answered)
 
     def record_answered(self, number: int, at_server_s: float | None = None) -> None:
-        """Record the answer to a frame.
-
-        Args:
-            number: of the frame; unknown ones are ignored.
-            at_server_s: how long it was at the server; None: not known.
-        """
         flight = self._flights.pop(number, None)
         if flight is None:
             return
@@ -104,11 +124,41 @@ class SendWindow:
         return self._clock() - self._measured_s > _DELAY_KNOWN_FOR_S
 
 
-def window_for(settings: StreamSettings) -> SendWindow:
-    """The window of a stream: it adapts only where older frames give way to newer ones.
+class PacketWindow(SendWindow):
+    """Holds packets back while one has been in flight for long, as on a line that is slower than the camera's bit rate.
 
-    Packets do not, since each needs those before it; and a decoder may hold back the answer to one until more arrive.
+    Packets differ too much in size to tell a queue from a keyframe. A decoder may hold back the answers to some until
+    more arrive, so these never have to wait.
+
+    Args:
+        most: upper bound.
+        clock: in seconds.
     """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(most)
+        self._clock = clock
+        self.restart()
+
+    @property
+    def limit(self) -> int:
+        oldest_s = next(iter(self._sent_s.values()), math.inf)
+        return min(self.most, _HELD_BACK + 1) if self._clock() - oldest_s > _LONG_FLIGHT_S else self.most
+
+    def restart(self) -> None:
+        self._sent_s: dict[int, float] = {}
+
+    def record_sent(self, number: int) -> None:
+        self._sent_s[number] = self._clock()
+
+    def record_answered(self, number: int, at_server_s: float | None = None) -> None:
+        self._sent_s.pop(number, None)
+
+
+def window_for(settings: StreamSettings) -> SendWindow:
+    """The window of a stream with these settings."""
     policy = settings.drop_policy or "all"
-    adapts = policy == "latest" and settings.codec not in PACKET_CODECS
-    return SendWindow(settings.max_in_flight or _MOST[policy], adapts=adapts)
+    most = settings.max_in_flight or _MOST[policy]
+    if policy == "all":
+        return SendWindow(most)
+    return PacketWindow(most) if settings.codec in PACKET_CODECS else PictureWindow(most)

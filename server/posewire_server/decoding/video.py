@@ -41,9 +41,9 @@ _OTHER = {Codec.H264: Codec.H265, Codec.H265: Codec.H264}
 _ROW_STEP = 64
 # No picture of either standard has more rows.
 _MOST_ROWS = 2**15
-# If a hardware decoder has given no picture after this many units, counted from a key frame, the CPU decodes them again
-# and takes over.
-_TRIAL_UNITS = 64
+# If a hardware decoder has given no picture after this many units more than it may hold back, counted from a key frame,
+# the CPU decodes them again and takes over. Fewer than a client keeps in flight, which would wait for answers instead.
+_TRIAL_UNITS = 6
 
 
 class VideoDecoder:
@@ -105,7 +105,7 @@ class VideoDecoder:
             self._proven, self.on_gpu = True, self._context.pix_fmt == _HARDWARE
             self._trial.clear()
         if self._on_trial:
-            return [] if self._tried < _TRIAL_UNITS else self._begin_again(None)
+            return [] if self._tried < _TRIAL_UNITS + self._held_back() else self._begin_again(None)
         return [*self._come_out(frames), *self._given_up(but=self._held_back())]
 
     def flush(self) -> list[Decoded]:

@@ -141,6 +141,17 @@ async def test_packets_are_given_up_until_the_next_keyframe(monkeypatch: pytest.
     await feed.aclose()
 
 
+@pytest.mark.parametrize(("backlog", "superseded"), [("Kpppppppppp", True), ("Kppppppppp", False)])
+async def test_a_keyframe_replaces_a_backlog_of_more_than_a_second(backlog: str, superseded: bool) -> None:
+    source = PacketFrames(packets(f"{backlog}Kp"))
+    feed = SourceFeed(source, newest_wins=True)
+    await source.give(len(backlog) + 2)
+    items = [await feed.next() for _ in range(len(backlog) + 2)]
+    assert [item.superseded for item in items if item] == [superseded] * len(backlog) + [False] * 2
+    source.given.release(9)
+    await feed.aclose()
+
+
 async def test_a_packet_that_could_not_be_read_supersedes_none_that_wait() -> None:
     damaged = SourceFrame(2, 0.2, problem="damaged")
     source = PacketFrames([*packets("KP"), damaged, SourceFrame(3, 0.3, packet=b"x", keyframe=False)])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from posewire import StreamSettings
-from posewire._streaming.send_window import SendWindow, window_for
+from posewire._streaming.send_window import PacketWindow, PictureWindow, SendWindow, window_for
 
 INTERVAL_S = 0.04
 MOST = 32
@@ -32,7 +32,7 @@ class Line:
     ages_s: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.window = SendWindow(MOST, adapts=True, clock=lambda: self.now_s)
+        self.window = PictureWindow(MOST, clock=lambda: self.now_s)
         self._chance = random.Random(1)
         self._free_s = self._server_free_s = 0.0
         self._in_flight: dict[int, float] = {}
@@ -123,28 +123,42 @@ def test_the_window_has_bounds() -> None:
     assert line.window.limit == MOST
     line.window.restart()
     assert line.window.limit == 2
-    assert SendWindow(1, adapts=True).limit == 1
+    assert PictureWindow(1).limit == 1
 
 
-def test_a_window_that_does_not_adapt() -> None:
-    window = SendWindow(8, adapts=False)
-    for number in range(100):
+def test_packets_are_held_back_only_while_one_is_in_flight_for_long() -> None:
+    now_s = 0.0
+    window = PacketWindow(MOST, clock=lambda: now_s)
+    for number in range(20):
         window.record_sent(number)
-        window.record_answered(number, 0.0)
-    assert window.limit == 8
-    assert not window._flights
+    now_s = 0.9
+    window.record_sent(20)
+    assert window.limit == MOST
+    now_s = 1.1
+    assert window.limit == 17  # as many as make a decoder answer that holds back as many as the standards allow
+    for number in range(20):
+        window.record_answered(number)
+    assert window.limit == MOST
+    now_s = 2.0
+    assert window.limit == 17
+    window.restart()
+    assert window.limit == MOST
 
 
 @pytest.mark.parametrize(
-    ("settings", "most", "adapts"),
+    ("settings", "kind", "most"),
     [
-        (StreamSettings(), 8, False),
-        (StreamSettings(drop_policy="latest"), 32, True),
-        (StreamSettings(drop_policy="latest", max_in_flight=5), 5, True),
-        (StreamSettings(drop_policy="latest", codec="h264"), 32, False),
-        (StreamSettings(drop_policy="all", max_in_flight=5), 5, False),
+        (StreamSettings(), SendWindow, 8),
+        (StreamSettings(drop_policy="latest"), PictureWindow, 32),
+        (StreamSettings(drop_policy="latest", max_in_flight=5), PictureWindow, 5),
+        (StreamSettings(drop_policy="latest", codec="h264"), PacketWindow, 32),
+        (StreamSettings(drop_policy="all", codec="h264", max_in_flight=5), SendWindow, 5),
     ],
 )
-def test_only_pictures_of_a_camera_are_held_back(settings: StreamSettings, most: int, adapts: bool) -> None:
+def test_which_window_a_stream_has(settings: StreamSettings, kind: type[SendWindow], most: int) -> None:
     window = window_for(settings)
-    assert (window.most, window.limit) == (most, 2 if adapts else most)
+    assert (type(window), window.most) == (kind, most)
+    for number in range(100):
+        window.record_sent(number)
+        window.record_answered(number, 0.0)
+    assert 1 <= window.limit <= most

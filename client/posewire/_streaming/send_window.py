@@ -36,12 +36,15 @@ class _Flight(NamedTuple):
 class SendWindow:
     """A fixed number of frames, for streams of which every frame counts.
 
-    Attributes:
+    Args:
         most: upper bound.
+        clock: in seconds.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self.most = most
+        self._clock = clock
+        self.restart()
 
     @property
     def limit(self) -> int:
@@ -73,23 +76,14 @@ class PictureWindow(SendWindow):
     was: frames that wait there are no concern of this window. The delay of a frame that had the line to itself is the
     reference. What a frame needs beyond it, times the rate of answers, is the number of frames in the queue. (L. S.
     Brakmo, L. L. Peterson: TCP Vegas, IEEE JSAC 1995.)
-
-    Args:
-        most: upper bound.
-        clock: in seconds.
     """
-
-    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
-        super().__init__(most)
-        self._clock = clock
-        self.restart()
 
     @property
     def limit(self) -> int:
-        return 1 if self._reference_is_old() else self._limit
+        return 1 if self._reference_is_old() else min(self._limit, self.most)
 
     def restart(self) -> None:
-        self._limit = min(_LEAST, self.most)
+        self._limit = _LEAST
         self._flights: dict[int, _Flight] = {}
         self._has_queued = False
         self._answered = 0
@@ -118,7 +112,7 @@ class PictureWindow(SendWindow):
             self._has_queued = True
             self._limit = max(_LEAST, min(self._limit, round(flight.together - queued + 1)))
         elif rate * (delay_s - self._reference_s) < _SHORT_QUEUE and flight.together >= full:
-            self._limit = min(self._limit + 1, self.most)
+            self._limit += 1
 
     def _reference_is_old(self) -> bool:
         return self._clock() - self._measured_s > _DELAY_KNOWN_FOR_S
@@ -129,16 +123,7 @@ class PacketWindow(SendWindow):
 
     Packets differ too much in size to tell a queue from a keyframe. A decoder may hold back the answers to some until
     more arrive, so these never have to wait.
-
-    Args:
-        most: upper bound.
-        clock: in seconds.
     """
-
-    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
-        super().__init__(most)
-        self._clock = clock
-        self.restart()
 
     @property
     def limit(self) -> int:

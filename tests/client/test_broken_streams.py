@@ -397,7 +397,7 @@ async def test_the_end_of_frames_that_cannot_be_told_is_logged(caplog: pytest.Lo
     async def fail() -> None:
         raise RuntimeError("the call is over")
 
-    call = TrackCall(SimpleNamespace(done_writing=fail), "host:1", None, None)  # type: ignore[arg-type]
+    call = TrackCall(SimpleNamespace(done_writing=fail), SimpleNamespace(address="host:1"), None, None)  # type: ignore[arg-type]
     with caplog.at_level(logging.DEBUG, "posewire"):
         await call.half_close()
     assert "the end of the frames could not be sent" in caplog.text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posewire import InvalidSettings, TlsSettings
-from posewire._channels.tls_files import channel_credentials
+from posewire._channels.tls_files import TlsFiles
 from posewire.cli.access import _read_token
 from posewire.cli.failures import UsageError
 from posewire.small_files import read_small_file
@@ -39,7 +39,7 @@ def test_16_mib_are_still_small(tmp_path: Path) -> None:
         load_key,
         lambda file: load_config(file=file),
         lambda file: server_credentials(SecurityConfig(tls_cert=file, tls_key=file)),
-        lambda file: channel_credentials(TlsSettings(ca=file)),
+        lambda file: TlsFiles(TlsSettings(ca=file)).credentials(),
         _read_token,
     ],
 )

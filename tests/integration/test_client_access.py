@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 import posewire
-from posewire import AsyncClient, TlsSettings
+from posewire import AsyncClient, ReconnectSettings, TlsSettings
 from posewire._channels.connections import Access
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
-from posewire_server.config import SecurityConfig
-from posewire_server.server import running_server
+from posewire_server.config import SecurityConfig, ServerConfig
+from posewire_server.server import PoseServer, running_server
 from tests.integration.certificates import Authority, Identity
 from tests.integration.service_calls import server_config
 from tests.server.stand_ins import networks, picture
@@ -86,6 +88,85 @@ async def test_mutual_tls(authority: Authority, identity: Identity) -> None:
     async with AsyncClient(address, tls=TlsSettings(ca=authority.cert), timeout_s=5) as late:  # nothing listens there
         with pytest.raises(posewire.ConnectionFailed, match=r"whether the server uses TLS$"):
             await late.server_info()
+
+
+class Installed:
+    """The files of a client, which change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ca, self.cert, self.key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
+
+    def install(self, authority: Authority, identity: Identity) -> None:
+        for file, source in ((self.ca, authority.cert), (self.cert, identity.cert), (self.key, identity.key)):
+            file.write_bytes(source.read_bytes())
+
+    @property
+    def tls(self) -> TlsSettings:
+        return TlsSettings(ca=self.ca, cert=self.cert, key=self.key)
+
+
+def mutual(authority: Authority, identity: Identity, port: int = 0) -> ServerConfig:
+    security = SecurityConfig(tls_cert=identity.cert, tls_key=identity.key, client_ca=authority.cert)
+    return dataclasses.replace(server_config(security=security), port=port)
+
+
+async def test_lost_connections_are_made_again_with_renewed_certificates(
+    tmp_path: Path, authority: Authority, identity: Identity
+) -> None:
+    installed, strangers = Installed(tmp_path), Authority(tmp_path, "strangers")
+    installed.install(authority, identity)
+    other = strangers.issue("server")
+    reconnect = ReconnectSettings(initial_s=0.02, max_s=0.1, give_up_after_s=5)
+    first = await PoseServer.start(mutual(authority, identity), networks())
+    async with (
+        AsyncClient(first.address, tls=installed.tls, reconnect=reconnect) as client,
+        AsyncClient(first.address, tls=installed.tls) as idle,
+    ):
+        assert (await idle.server_info()).version
+        async with client.track() as stream:
+            await stream.send(picture())
+            assert (await anext(stream)).tracked
+            installed.install(strangers, other)
+            await first.stop()
+            async with running_server(mutual(strangers, other, first.port), networks()):
+                await stream.send(picture(1))
+                assert (await anext(stream)).reconnected
+                assert (await idle.server_info()).version
+
+
+async def test_a_stream_over_a_replaced_channel_goes_on(
+    tmp_path: Path, authority: Authority, identity: Identity, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed, strangers = Installed(tmp_path), Authority(tmp_path, "strangers")
+    installed.install(authority, identity)
+    other = strangers.issue("server")
+    first = await PoseServer.start(mutual(authority, identity), networks())
+    async with AsyncClient(first.address, tls=installed.tls, timeout_s=10) as client:
+        async with client.track() as stream:
+            await stream.send(picture())
+            assert (await anext(stream)).tracked
+            stopping = asyncio.create_task(first._server.stop(30))  # takes no new calls
+            (channel,) = client._connections._unclosed
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            del channel
+            installed.install(strangers, other)
+            installed.key.write_bytes(identity.key.read_bytes())  # the last file is still to come
+            async with running_server(mutual(strangers, other, first.port), networks()):
+                with pytest.raises(posewire.ConnectionFailed):
+                    await client.server_info()
+                assert "the renewed certificates are ignored" in caplog.text
+                installed.install(strangers, other)
+                assert (await client.server_info()).version
+                assert len(client._connections._unclosed) == 2
+                await stream.send(picture(1))
+                assert (await anext(stream)).tracked
+                await stream.finish()
+                assert [result async for result in stream] == []
+                assert stream.reconnects == 0
+        gc.collect()  # what is over may be part of reference cycles
+        assert len(client._connections._unclosed) == 1
+    await stopping
+    await first.stop()
 
 
 def grant(file: Path) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from weakref import WeakSet
 
 import grpc
 import grpc.aio
@@ -15,7 +16,7 @@ import grpc.aio
 from posewire._channels.addresses import DEFAULT_ADDRESS, full_address, is_loopback
 from posewire._channels.forks import check_process, note_use
 from posewire._channels.status import error_from_status
-from posewire._channels.tls_files import channel_credentials
+from posewire._channels.tls_files import TlsFiles
 from posewire.connection import TlsSettings
 from posewire.errors import (
     ConnectionFailed,
@@ -104,18 +105,19 @@ class Access:
                 " --tls), or say that this is meant (insecure=True, --insecure)"
             )
 
-    def channel(self, address: str, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
-        """A new channel.
+    def channel(
+        self, address: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+    ) -> grpc.aio.Channel:
+        """A new channel with these credentials, which are `self.credentials`, or those of the files of `tls`.
 
         Raises:
-            InvalidSettings: a certificate or key cannot be read, or is invalid; or an option has an impossible value.
+            InvalidSettings: an option has an impossible value.
         """
         options = [*options, *_CHANNEL_OPTIONS]  # gRPC uses the first of two options with the same name
         if is_loopback(address):
             options.append(_NO_PROXY)
         if self.tls is not None and self.tls.server_name:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
-        credentials = self.credentials if self.tls is None else channel_credentials(self.tls)
         try:
             if credentials is None:
                 return grpc.aio.insecure_channel(address, options)
@@ -130,7 +132,7 @@ class Connection:
 
     Attributes:
         address: `host:port`.
-        stub: makes calls.
+        stub: makes calls, and keeps its channel open if the client has replaced it.
         metadata: sent with each call.
         is_anonymous: as in `Access`.
     """
@@ -143,6 +145,8 @@ class Connection:
 
 class Connections:
     """Channels to the servers of a client, each opened when it is first needed.
+
+    A channel that is not connected is replaced once its certificates have been; calls over the old one go on.
 
     Args:
         addresses: servers that can stand in for each other.
@@ -163,7 +167,9 @@ class Connections:
         self._access = access
         self._options = _checked_options(options)
         self._metadata = (("authorization", f"Bearer {access.token}"),) if access.token else ()
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._tls_files = None if access.tls is None else TlsFiles(access.tls)
+        self._channels: dict[str, tuple[grpc.aio.Channel, grpc.ChannelCredentials | None]] = {}
+        self._unclosed: WeakSet[grpc.aio.Channel] = WeakSet()  # also replaced ones, while a call uses them
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self.preferred = self.addresses[0]
@@ -180,6 +186,7 @@ class Connections:
 
         Raises:
             MisuseError: the channels were closed, belong to another event loop, or cannot be used in this process.
+            InvalidSettings: a certificate or key cannot be read, or is invalid; or an option has an impossible value.
         """
         if self._closed:
             raise MisuseError("this client is closed; make another one")
@@ -190,11 +197,15 @@ class Connections:
                 "this client was first used in another event loop, to which it belongs; make one in each loop, or share"
                 " a posewire.Client, which has a loop of its own"
             )
-        if address not in self._channels:
-            self._channels[address] = channel = self._access.channel(address, self._options)
-            note_use(channel)
-            self._loop = loop
-        stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(self._channels[address])
+        channel, made_with = self._channels.get(address, (None, None))
+        if channel is None or channel.get_state() is not grpc.ChannelConnectivity.READY:
+            credentials = self._access.credentials if self._tls_files is None else self._tls_files.credentials()
+            if channel is None or credentials is not made_with:
+                channel = note_use(self._access.channel(address, credentials, self._options))
+                self._channels[address] = channel, credentials
+                self._unclosed.add(channel)
+                self._loop = loop
+        stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(channel)
         return Connection(address, stub, self._metadata, self._access.is_anonymous)
 
     def after(self, address: str) -> str:
@@ -243,8 +254,9 @@ class Connections:
     async def aclose(self) -> None:
         """Close the channels."""
         self._closed = True
-        channels, self._channels = self._channels, {}
-        for channel in channels.values():
+        channels = list(self._unclosed)
+        self._channels.clear()
+        for channel in channels:
             await channel.close()
 
 

@@ -1,7 +1,11 @@
-"""Certificates and keys, checked before use: gRPC accepts any, and then cannot connect."""
+"""Certificates and keys from files that may be replaced while a client is open.
+
+They are checked before use: gRPC accepts any, and then cannot connect.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 from pathlib import Path
@@ -13,22 +17,60 @@ from posewire.errors import InvalidSettings
 from posewire.os_errors import reason_of
 from posewire.small_files import read_small_file
 
-__all__ = ["channel_credentials"]
+__all__ = ["TlsFiles"]
+
+_log = logging.getLogger(__name__)
 
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 
 
-def channel_credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
-    """The gRPC credentials.
+class TlsFiles:
+    """The certificate files of a client."""
 
-    Raises:
-        InvalidSettings: a certificate or key cannot be read, or is invalid.
-    """
+    def __init__(self, tls: TlsSettings) -> None:
+        self._tls = tls
+        self._contents: tuple[bytes | None, ...] = ()
+        self._credentials: grpc.ChannelCredentials | None = None
+        self._has_pipe = False
+        self._why_unread = ""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """The gRPC credentials: the same object until the contents of a file change.
+
+        Files that cannot be used, for example during a renewal, are ignored if there were usable ones before.
+
+        Raises:
+            InvalidSettings: a certificate or key cannot be read, or is invalid.
+        """
+        if self._credentials is None:
+            given = (file for file in (self._tls.ca, self._tls.cert, self._tls.key) if file is not None)
+            self._has_pipe = not all(Path(file).is_file() for file in given)
+        elif self._has_pipe:  # it can be read only once
+            return self._credentials
+        try:
+            contents = _read(self._tls)
+        except InvalidSettings as error:
+            if self._credentials is None:
+                raise
+            before, self._why_unread = self._why_unread, str(error)
+            if self._why_unread != before:
+                _log.warning("the renewed certificates are ignored, the old ones stay in use: %s", self._why_unread)
+            return self._credentials
+        self._why_unread = ""
+        if self._credentials is None or contents != self._contents:
+            if self._credentials is not None:
+                _log.info("the certificates were read again")
+            self._contents, self._credentials = contents, grpc.ssl_channel_credentials(*contents)
+        return self._credentials
+
+
+def _read(tls: TlsSettings) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """The authorities, the key and the certificate, as gRPC takes them."""
     ca, cert = (None if file is None else _certificates(file) for file in (tls.ca, tls.cert))
     key = None if tls.key is None else _private_key(tls.key)
     if tls.cert is not None and tls.key is not None:
         _check_pair(tls.cert, tls.key)
-    return grpc.ssl_channel_credentials(ca, key, cert)
+    return ca, key, cert
 
 
 def _certificates(file: str | Path) -> bytes:
@@ -67,7 +109,7 @@ def _check_pair(cert: str | Path, key: str | Path) -> None:
     context.set_ciphers("DEFAULT@SECLEVEL=0")  # the server decides how strong keys must be
     try:
         context.load_cert_chain(cert, key, password=lambda: "")
-    except (ssl.SSLError, ValueError) as error:
+    except (OSError, ValueError) as error:  # or one was removed just now
         raise InvalidSettings(
             f"{key} is not the private key of the certificate {cert}, or is damaged, or in OpenSSH's format; give the"
             " files that were made together, or convert the key: ssh-keygen -p -m PEM -f FILE"

@@ -43,15 +43,16 @@ class TrackCall:
     def __init__(
         self,
         call: _Call,
-        address: str,
+        connection: Connection,
         status: _FirstStatus,
         info: StreamInfo,
     ):
         self._call: _Call | None = call
+        self._connection: Connection | None = connection  # keeps a replaced channel open
         self._status = status
         self._writing = asyncio.Lock()
         self._cancelled_here = False
-        self.address = address
+        self.address = connection.address
         self.info = info
 
     @classmethod
@@ -79,7 +80,7 @@ class TrackCall:
                     await call.write(open_request(settings, resume))
                 response = await call.read()
             if isinstance(response, track_pb2.TrackResponse) and response.WhichOneof("event") == "started":
-                return cls(call, address, status, stream_info_from(response.started, settings))
+                return cls(call, connection, status, stream_info_from(response.started, settings))
             raise StreamBroken(f"the server at {address} did not begin the stream with its settings; is it posewire?")
         except TimeoutError:
             call.cancel()
@@ -164,10 +165,10 @@ class TrackCall:
     def cancel(self) -> None:
         """End the call at once; harmless if it is over.
 
-        Drops gRPC's call object, which would keep its channel and its thread alive, and so break forked processes.
+        Drops gRPC's objects: the call would keep its channel and its thread alive, and so break forked processes.
         """
         self._cancelled_here = True
-        call, self._call = self._call, None
+        call, self._call, self._connection = self._call, None, None
         if call is not None:
             call.cancel()
 

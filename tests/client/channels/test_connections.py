@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from posewire import AsyncClient, ConnectionFailed, InvalidSettings, TlsSettings
@@ -105,7 +106,7 @@ async def test_options_of_the_program_win(monkeypatch: pytest.MonkeyPatch) -> No
     """gRPC uses the first of two options with the same name."""
     given: list[tuple[str, Any]] = []
     monkeypatch.setattr(connections.grpc.aio, "insecure_channel", lambda _, options: given.extend(options))
-    connections.Access().channel("host:1", [("grpc.keepalive_time_ms", 7)])
+    connections.Access().channel("host:1", None, [("grpc.keepalive_time_ms", 7)])
     assert [value for name, value in given if name == "grpc.keepalive_time_ms"] == [7, 20_000]
 
 
@@ -198,8 +199,40 @@ async def test_a_certificate_with_its_key_is_taken(tmp_path: Path) -> None:
     writer = threading.Thread(target=pipe.write_text, args=(KEY,))
     writer.start()
     async with AsyncClient(tls=TlsSettings(cert=cert, key=pipe)) as client:
-        assert client.address
-    writer.join()
+        writer.join()
+        assert client._connections.to(client.address).stub  # not connected, and would read changed files again
+
+
+async def test_a_channel_to_nowhere_is_replaced_as_often_as_its_certificates(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    addresses = ("127.0.0.1:1", "127.0.0.1:2")
+
+    def channels() -> list[grpc.aio.Channel]:
+        return [client._connections._channels[client._connections.to(each).address][0] for each in addresses]
+
+    for name, file in files.items():
+        file.write_text(KEY if name == "key" else CERTIFICATE)
+    async with AsyncClient(addresses, tls=TlsSettings(**files)) as client:
+        used = channels()
+        for rotation in range(3):
+            before = channels()
+            files["ca"].write_text(CERTIFICATE)  # a new file with the same contents
+            assert channels() == before
+            files["ca"].write_text(CERTIFICATE + "#" * (rotation + 1))
+            files["key"].write_text(ANOTHER_KEY)
+            assert channels() == channels() == before
+            assert caplog.text.count("key.pem is not the private key") == rotation + 1  # once each time
+            files["key"].unlink()
+            assert channels() == before
+            files["key"].write_text(KEY)
+            assert not set(channels()) & set(before)
+            files["ca"].write_text(CERTIFICATE)
+            assert len(set(channels())) == 2
+        del before
+        assert set(client._connections._unclosed) == {*channels(), *used}
+    assert {each.get_state() for each in used} == {grpc.ChannelConnectivity.SHUTDOWN}
 
 
 @pytest.mark.parametrize(

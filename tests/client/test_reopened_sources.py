@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posewire import InvalidSettings, MisuseError, SourceError, open_source
+from posewire import InvalidSettings, MisuseError, Source, SourceError, open_source
 from posewire._streaming.feed import SourceFeed
 from posewire.sources import _reopened
+from posewire.sources._reopened import ReopenedSource
 from tests.client.tcp_camera import hung_up_camera
 
 FRAMES = 6
@@ -56,10 +57,13 @@ def test_a_camera_that_stays_away_is_given_up(video: bytes) -> None:
             next(frames)
 
 
-def test_a_camera_that_gives_another_codec(video: bytes, make_video: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["passthrough", "h264"])
+def test_a_camera_that_gives_another_codec(
+    codec: Any, video: bytes, make_video: Callable[..., Path], tmp_path: Path
+) -> None:
     other = make_video(tmp_path / "b.ts", frames=FRAMES, codec="mpeg2video", fps=25).read_bytes()
     with hung_up_camera(video, other) as address:
-        source = open_source(address, codec="passthrough", reopen_for_s=60)
+        source = open_source(address, codec=codec, reopen_for_s=0.1)
         with pytest.raises(SourceError, match="gives pictures now instead of h264; open it anew"):
             list(source)
 
@@ -77,6 +81,21 @@ async def test_a_stream_ends_while_its_camera_is_away(
                 await asyncio.sleep(0.01)
             await feed.aclose()
     assert "does not return from reading" not in caplog.text
+
+
+def test_it_is_closed_while_it_is_opened_again(video: bytes) -> None:
+    with hung_up_camera(video, video) as address:
+        opened: list[Source] = []
+
+        def reopen() -> Source:
+            opened.append(open_source(address))
+            source.close()  # as by another thread
+            return opened[0]
+
+        source = ReopenedSource(open_source(address), reopen, reopen_for_s=60)
+        assert len(list(source)) == FRAMES
+        with pytest.raises(MisuseError, match="is closed"):
+            list(opened[0])
 
 
 def test_it_is_read_once_and_open(video: bytes) -> None:

@@ -75,6 +75,9 @@ class ReopenedSource:
             if again is None:
                 return
             self._source = again
+            if self._interrupted.is_set():  # while it was opened, so `close` had only the one before
+                again.close()
+                return
 
     def interrupt(self) -> None:
         """End the iteration in another thread if it is waiting to open the source again."""

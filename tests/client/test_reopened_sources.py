@@ -47,7 +47,8 @@ def test_the_frames_go_on_when_a_camera_is_back(codec: Any, video: bytes, caplog
     assert said.count(f"{address} gives frames again, after 0.") == 2
 
 
-def test_a_camera_that_stays_away_is_given_up(video: bytes) -> None:
+def test_a_camera_that_stays_away_is_given_up(video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reopened, "_FIRST_WAIT_S", 5.0)  # the last attempt is at the end of the time
     with hung_up_camera(video) as address:
         source = open_source(address, reopen_for_s=0.1)
         frames = iter(source)

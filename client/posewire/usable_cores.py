@@ -31,7 +31,7 @@ def _allowed_cores() -> int:
 def _quotas(system: Path) -> list[float]:
     """The CPU quotas, in cores, of the process's control groups and of those that contain them."""
     try:
-        lines = (system / "proc/self/cgroup").read_text().splitlines()
+        lines = (system / "proc/self/cgroup").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return []
     quotas = []

@@ -21,7 +21,7 @@ def hung_up_camera(*videos: bytes) -> Iterator[str]:
                 with server.accept()[0] as client, contextlib.suppress(OSError):
                     client.sendall(video)
 
-    thread = threading.Thread(target=play)
+    thread = threading.Thread(target=play, daemon=True)  # a test may fail before the last client
     thread.start()
     yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
     thread.join(10)

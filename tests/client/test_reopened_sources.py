@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posewire import InvalidSettings, MisuseError, SourceError, open_source
+from posewire import InvalidSettings, MisuseError, Source, SourceError, open_source
 from posewire._streaming.feed import SourceFeed
 from posewire.sources import _reopened
+from posewire.sources._reopened import ReopenedSource
 from tests.client.tcp_camera import hung_up_camera
 
 FRAMES = 6
@@ -46,20 +47,24 @@ def test_the_frames_go_on_when_a_camera_is_back(codec: Any, video: bytes, caplog
     assert said.count(f"{address} gives frames again, after 0.") == 2
 
 
-def test_a_camera_that_stays_away_is_given_up(video: bytes) -> None:
+def test_a_camera_that_stays_away_is_given_up(video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reopened, "_FIRST_WAIT_S", 5.0)  # the last attempt is at the end of the time
     with hung_up_camera(video) as address:
         source = open_source(address, reopen_for_s=0.1)
         frames = iter(source)
         for _ in range(FRAMES):
             next(frames)
-        with pytest.raises(SourceError, match=r"stopped after 6 .* \(it could not be opened again for 0 s: .* refused"):
+        with pytest.raises(SourceError, match=r"stopped after 6 .* \(it could not be .* for [0-4] s: .* refused"):
             next(frames)
 
 
-def test_a_camera_that_gives_another_codec(video: bytes, make_video: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["passthrough", "h264"])
+def test_a_camera_that_gives_another_codec(
+    codec: Any, video: bytes, make_video: Callable[..., Path], tmp_path: Path
+) -> None:
     other = make_video(tmp_path / "b.ts", frames=FRAMES, codec="mpeg2video", fps=25).read_bytes()
     with hung_up_camera(video, other) as address:
-        source = open_source(address, codec="passthrough", reopen_for_s=60)
+        source = open_source(address, codec=codec, reopen_for_s=0.1)
         with pytest.raises(SourceError, match="gives pictures now instead of h264; open it anew"):
             list(source)
 
@@ -77,6 +82,21 @@ async def test_a_stream_ends_while_its_camera_is_away(
                 await asyncio.sleep(0.01)
             await feed.aclose()
     assert "does not return from reading" not in caplog.text
+
+
+def test_it_is_closed_while_it_is_opened_again(video: bytes) -> None:
+    with hung_up_camera(video, video) as address:
+        opened: list[Source] = []
+
+        def reopen() -> Source:
+            opened.append(open_source(address))
+            source.close()  # as by another thread
+            return opened[0]
+
+        source = ReopenedSource(open_source(address), reopen, reopen_for_s=60)
+        assert len(list(source)) == FRAMES
+        with pytest.raises(MisuseError, match="is closed"):
+            list(opened[0])
 
 
 def test_it_is_read_once_and_open(video: bytes) -> None:

@@ -169,7 +169,7 @@ async def test_no_more_frames_are_under_way_than_allowed(
     assert len(results) == 40
 
 
-@pytest.mark.parametrize(("line", "takes_s", "least", "most"), [("slow", 0.02, 2, 4), ("long", 0.3, 6, 32)])
+@pytest.mark.parametrize(("line", "takes_s", "least", "most"), [("slow", 0.02, 2, 8), ("long", 0.3, 6, 32)])
 async def test_frames_of_a_camera_fill_the_line_and_form_no_queue(
     serve: Any, scripts: Any, line: str, takes_s: float, least: int, most: int
 ) -> None:

@@ -31,6 +31,7 @@ def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
         ("3:cpuset:/", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 64),
         ("5:memory:/\n4:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "500000", "cpu/a/cpu.cfs_period_us": "100000"}, 5),
+        ("0::/caf\udce9", {"caf\udce9/cpu.max": "200000 100000"}, 2),  # not UTF-8
         ("0::/", {"cpu.max": ""}, 64),
         ("", {}, 64),
     ],
@@ -41,7 +42,7 @@ def test_cores_are_bounded_by_the_quotas_of_all_groups(
     for name, text in {"proc/self/cgroup": group, **{f"sys/fs/cgroup/{name}": files[name] for name in files}}.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, errors="surrogateescape")
     assert usable_cores(tmp_path) == cores
 
 

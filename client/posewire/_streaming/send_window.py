@@ -18,6 +18,8 @@ _LEAST = 2
 _DELAY_KNOWN_FOR_S = 60.0
 # With up to one frame in the queue, the line never idles; with more, frames only get older.
 _SHORT_QUEUE, _LONG_QUEUE = 0.8, 1.5
+# A queue of shorter waits is none: it hardly ages a frame, and a disturbed line or a busy program causes them as well.
+_SHORT_WAIT_S, _LONG_WAIT_S = 0.05, 0.1
 # A queue delays all frames, a disturbance only some: what counts is the least delay of so many.
 _NEWEST = 3
 # Of packets: the longest time in flight on a line that is fast enough, and how many frames a decoder may hold back.
@@ -108,10 +110,11 @@ class PictureWindow(SendWindow):
         rate = (self._answered - flight.answered) / max(elapsed_s, 1e-6)
         # Until the line's capacity is known, a window that was half full may grow, as in TCP's slow start.
         full = self._limit if self._has_queued else self._limit / 2
-        if (queued := rate * (min(self._delays_s) - self._reference_s)) > _LONG_QUEUE:
+        wait_s, newest_wait_s = min(self._delays_s) - self._reference_s, delay_s - self._reference_s
+        if (queued := rate * wait_s) > _LONG_QUEUE and wait_s > _LONG_WAIT_S:
             self._has_queued = True
             self._limit = max(_LEAST, min(self._limit, round(flight.together - queued + 1)))
-        elif rate * (delay_s - self._reference_s) < _SHORT_QUEUE and flight.together >= full:
+        elif (rate * newest_wait_s < _SHORT_QUEUE or newest_wait_s < _SHORT_WAIT_S) and flight.together >= full:
             self._limit += 1
 
     def _reference_is_old(self) -> bool:

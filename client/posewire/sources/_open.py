@@ -109,7 +109,8 @@ def open_source(
     if not first.live:
         first.close()
         raise InvalidSettings(f"{first.name} is not live, so it is never opened again; leave out reopen_for_s")
-    again = partial(replace(location, live=True).open, "jpeg" if first.codec is None else codec)
+    # With `passthrough`, another codec is noticed by `ReopenedSource`, which would try again if opening it failed.
+    again = partial(replace(location, live=True).open, "jpeg" if first.codec is None else "passthrough")
     return ReopenedSource(first, again, reopen_for_s=reopen_for_s, max_frames=max_frames)
 
 

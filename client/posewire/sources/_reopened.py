@@ -50,8 +50,9 @@ class ReopenedSource:
         self.fps = source.fps
         self.size = source.size
         self.codec = source.codec
-        # Only for a driver that never returns: the source itself notices its silence, and may take as long to open.
-        self.silence_s = None if source.silence_s is None else reopen_for_s + 2 * source.silence_s
+        # Only for a driver that never returns: the source itself notices its silence, and may take as long to open for
+        # connecting, for finding the video, and for its first picture.
+        self.silence_s = None if source.silence_s is None else reopen_for_s + 4 * source.silence_s
 
     def __iter__(self) -> Iterator[SourceFrame]:
         number = 0
@@ -75,6 +76,9 @@ class ReopenedSource:
             if again is None:
                 return
             self._source = again
+            if self._interrupted.is_set():  # while it was opened, so `close` had only the one before
+                again.close()
+                return
 
     def interrupt(self) -> None:
         """End the iteration in another thread if it is waiting to open the source again."""
@@ -88,8 +92,9 @@ class ReopenedSource:
     def _opened_again(self, failure: SourceError) -> Source | None:
         """The source, opened again after this failure; None if interrupted."""
         stopped_s, wait_s = time.monotonic(), _FIRST_WAIT_S
+        until_s = stopped_s + self._reopen_for_s
         _log.warning("%s (trying to open it again)", failure)
-        while not self._interrupted.wait(wait_s):
+        while not self._interrupted.wait(min(wait_s, max(0.0, until_s - time.monotonic()))):
             try:
                 source = self._reopen()
             except SourceError as error:

@@ -61,11 +61,13 @@ def alone_in(out: Path) -> Iterator[None]:
         if _locked(folder, out):
             for name in ("checkpoint.pt", "weights.safetensors", "curves.csv"):
                 remove_unfinished(out, name)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # not empty
+                for one in made:
+                    one.rmdir()
     finally:
-        with suppress(OSError):  # not empty
-            for one in made:
-                one.rmdir()
         os.close(folder)
 
 

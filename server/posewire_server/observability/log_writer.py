@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import select
 import threading
 from contextlib import suppress
 
@@ -71,4 +72,7 @@ class LogWriter(logging.Handler):
                 continue
             with suppress(OSError):  # nobody reads it any more, or the disk is full
                 while line:
-                    line = line[os.write(self._descriptor, line) :]
+                    try:
+                        line = line[os.write(self._descriptor, line) :]
+                    except BlockingIOError:  # another program that shares the descriptor may have made it so
+                        select.select([], [self._descriptor], [])

@@ -8,7 +8,6 @@ import pytest
 from posewire import StreamSettings
 from posewire._streaming.send_window import PacketWindow, PictureWindow, SendWindow, window_for
 
-INTERVAL_S = 0.04
 MOST = 32
 
 
@@ -21,6 +20,7 @@ class Line:
         there_and_back_s: how long it takes besides, however many frames it carries.
         at_server_s: how long a frame is at the server, where only the newest waits.
         jitter_s: up to which the way back varies.
+        interval_s: between the camera's frames.
         ages_s: of the results when they arrived, with the time of their arrival.
     """
 
@@ -28,13 +28,14 @@ class Line:
     there_and_back_s: float = 0.001
     at_server_s: float = 0.02
     jitter_s: float = 0.0
+    interval_s: float = 0.04
     now_s: float = 0.0
     ages_s: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.window = PictureWindow(MOST, clock=lambda: self.now_s)
         self._chance = random.Random(1)
-        self._free_s = self._server_free_s = 0.0
+        self._free_s = self._server_free_s = self._back_s = 0.0
         self._in_flight: dict[int, float] = {}
         self._answers: list[tuple[float, int, float | None]] = []
         self._number = 0
@@ -45,7 +46,7 @@ class Line:
         fresh: float | None = None
         while self.now_s < until_s:
             if self.now_s >= due_s - 1e-9:
-                fresh, due_s = due_s, due_s + INTERVAL_S
+                fresh, due_s = due_s, due_s + self.interval_s
             if fresh is not None and len(self._in_flight) < self.window.limit:
                 self._send(fresh)
                 fresh = None
@@ -63,8 +64,9 @@ class Line:
             self._answers.append((begins_s, self._number, None))
             return
         self._server_free_s = begins_s + self.at_server_s
-        back_s = self._server_free_s + self._chance.uniform(0, self.jitter_s)
-        self._answers.append((back_s, self._number, self._server_free_s - arrives_s))
+        # On one connection, no answer overtakes another.
+        self._back_s = max(self._back_s, self._server_free_s + self._chance.uniform(0, self.jitter_s))
+        self._answers.append((self._back_s, self._number, self._server_free_s - arrives_s))
 
     def _answer(self) -> None:
         for answer in sorted(each for each in self._answers if each[0] <= self.now_s):
@@ -86,7 +88,7 @@ def test_a_line_slower_than_the_camera_is_full_and_forms_no_queue(frame_s: float
     ages_s = line.ages_since(10)
     alone_s = frame_s + line.there_and_back_s + line.at_server_s
     assert len(ages_s) * frame_s > 0.98 * 190
-    assert max(ages_s) < alone_s + 2 * frame_s
+    assert max(ages_s) < alone_s + max(2 * frame_s, 0.15)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,7 @@ def test_a_line_slower_than_the_camera_is_full_and_forms_no_queue(frame_s: float
     [
         pytest.param(Line(), 25, id="near"),
         pytest.param(Line(jitter_s=0.1), 24, id="wireless"),
+        pytest.param(Line(at_server_s=0.008, jitter_s=0.1, interval_s=0.01), 95, id="wireless, fast camera"),
         pytest.param(Line(there_and_back_s=0.6), 24, id="satellite"),
         pytest.param(Line(at_server_s=0.1), 10, id="busy server"),
     ],

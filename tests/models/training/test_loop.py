@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from posewire_models.training.example_order import example_order
 from posewire_models.training.learning_parts import parameter_groups
 from posewire_models.training.loop import train
 from posewire_models.training.loop_config import LoopConfig
+from posewire_models.training.run_folder import alone_in
 from posewire_models.training.schedule import ScheduleConfig
 from posewire_models.weights import WeightsError
 
@@ -282,6 +284,24 @@ def test_a_folder_has_one_run_at_a_time(tmp_path: Path, resume: bool) -> None:
 
     train(prepare, settings(tmp_path), ONE_PROCESS, stop=stop)
     assert refused == ["while it reads its data", "in step 1"]
+
+
+def test_a_run_that_is_refused_leaves_the_folder_of_a_quicker_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, mkdir = tmp_path / "run", Path.mkdir
+    with ExitStack() as quicker:
+
+        def mkdir_late(path: Path, **how: Any) -> None:
+            monkeypatch.setattr(Path, "mkdir", mkdir)
+            quicker.enter_context(alone_in(path))
+            path.mkdir(**how)
+
+        monkeypatch.setattr(Path, "mkdir", mkdir_late)
+        with pytest.raises(BlockingIOError), alone_in(out):
+            pass
+        assert out.exists()
+    assert not out.exists()
 
 
 def test_curves_are_kept(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from posewire_server.observability import log_writer
 from posewire_server.observability.log_writer import LogWriter
 
 
@@ -58,6 +59,21 @@ def test_lines_beyond_the_room_are_counted(stuck_pipe: tuple[int, int]) -> None:
     lost = re.fullmatch(r"(\d) lines of this log were lost: its reader was stuck", lines[-2])
     assert lost is not None
     assert len(lines[:-2]) + int(lost[1]) == 9
+
+
+def test_a_pipe_that_does_not_block(stuck_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = stuck_pipe
+    os.set_blocking(writer, False)
+    log = LogWriter(writer)
+    log.handle(_record("line"))
+    with monkeypatch.context() as patch:
+        patch.setattr(log_writer, "_LAST_LINES_S", 0.01)
+        log.flush()
+    os.read(reader, 2**20)
+    log.flush()
+    log.close()
+    os.write(writer, b"end")
+    assert os.read(reader, 2**20) == b"line\nend"
 
 
 def test_a_log_that_nobody_can_read_any_more_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,16 +3,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from posewire import InvalidSettings, MisuseError, Source, SourceError, open_source
+from posewire import InvalidSettings, MisuseError, Source, SourceError, SourceFrame, open_source
 from posewire._streaming.feed import SourceFeed
-from posewire.sources import _reopened
+from posewire.sources import ArraySource, _reopened
 from posewire.sources._reopened import ReopenedSource
 from tests.client.tcp_camera import hung_up_camera
 
@@ -56,6 +57,27 @@ def test_a_camera_that_stays_away_is_given_up(video: bytes, monkeypatch: pytest.
             next(frames)
         with pytest.raises(SourceError, match=r"stopped after 6 .* \(it could not be .* for [0-4] s: .* refused"):
             next(frames)
+
+
+def test_a_camera_that_stops_again_and_again_is_opened_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, waits_s = 0.0, []
+
+    class Flapping(ArraySource):
+        def __iter__(self) -> Iterator[SourceFrame]:
+            nonlocal now_s
+            yield SourceFrame(0, now_s, image=np.zeros((48, 64, 3), np.uint8))
+            now_s += 6.0 if len(waits_s) == 3 else 1.0
+            raise SourceError("it stopped")
+
+    def wait(seconds: float) -> bool:
+        waits_s.append(seconds)
+        return False
+
+    monkeypatch.setattr(_reopened, "time", SimpleNamespace(monotonic=lambda: now_s))
+    source = ReopenedSource(Flapping([]), lambda: Flapping([]), reopen_for_s=60, max_frames=6)
+    monkeypatch.setattr(source, "_interrupted", SimpleNamespace(wait=wait, is_set=lambda: False))
+    assert [frame.number for frame in source] == list(range(6))
+    assert waits_s == [0.01, 0.02, 0.04, 0.01, 0.02]  # after six seconds of frames as if for the first time
 
 
 @pytest.mark.parametrize("codec", ["passthrough", "h264"])

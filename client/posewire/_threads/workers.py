@@ -19,7 +19,7 @@ __all__ = ["Workers"]
 Result = TypeVar("Result")
 _Queue: TypeAlias = "SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]"
 
-_MOST_THREADS = min(32, usable_cores() + 4)
+_MOST_THREADS = 32
 
 
 class Workers:
@@ -30,12 +30,12 @@ class Workers:
 
     Args:
         name: of the threads.
-        most: maximum number of threads.
+        most: maximum number of threads; None: a few more than there are cores.
     """
 
-    def __init__(self, name: str, most: int = _MOST_THREADS) -> None:
+    def __init__(self, name: str, most: int | None = None) -> None:
         self._name = name
-        self._most = most
+        self._most = min(_MOST_THREADS, usable_cores() + 4) if most is None else most
         self._threads = 0
         self._closed = False
         self._queue: _Queue = SimpleQueue()

@@ -46,6 +46,7 @@ class ReopenedSource:
         self._reopen_for_s = reopen_for_s
         self._max_frames = max_frames
         self._interrupted = threading.Event()
+        self._wait_s = _FIRST_WAIT_S
         self.name = source.name
         self.fps = source.fps
         self.size = source.size
@@ -57,6 +58,7 @@ class ReopenedSource:
     def __iter__(self) -> Iterator[SourceFrame]:
         number = 0
         while True:
+            opened_s = time.monotonic()
             try:
                 for frame in self._source:
                     frame.number = number
@@ -72,6 +74,8 @@ class ReopenedSource:
             if self._interrupted.is_set():
                 return
             self._source.close()
+            if time.monotonic() - opened_s > _LONGEST_WAIT_S:  # one that stops soon after each opening waits for longer
+                self._wait_s = _FIRST_WAIT_S
             again = self._opened_again(failure)
             if again is None:
                 return
@@ -91,17 +95,17 @@ class ReopenedSource:
 
     def _opened_again(self, failure: SourceError) -> Source | None:
         """The source, opened again after this failure; None if interrupted."""
-        stopped_s, wait_s = time.monotonic(), _FIRST_WAIT_S
+        stopped_s = time.monotonic()
         until_s = stopped_s + self._reopen_for_s
         _log.warning("%s (trying to open it again)", failure)
-        while not self._interrupted.wait(min(wait_s, max(0.0, until_s - time.monotonic()))):
+        while not self._interrupted.wait(min(self._wait_s, max(0.0, until_s - time.monotonic()))):
+            self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
             try:
                 source = self._reopen()
             except SourceError as error:
                 away_s = time.monotonic() - stopped_s
                 if away_s >= self._reopen_for_s:
                     raise SourceError(f"{failure} (it could not be opened again for {away_s:.0f} s: {error})") from None
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
                 continue
             if source.codec != self.codec:
                 source.close()

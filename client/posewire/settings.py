@@ -147,7 +147,8 @@ class StreamSettings:
         name: a label for the server's logs and `posewire top`, at most 64 characters.
         max_detect_every: how far the server may raise `detect_every` under load; None or 0: not at all.
         raw_size: width and height of raw frames; needed only for `raw` without a source.
-        max_in_flight: frames that may be in flight at a time. None: 8, or 32 with `latest`.
+        max_in_flight: frames that may be in flight at a time. None: 8, or 32 with `latest`. With `latest`, pictures are
+            fewer if they would queue up on the line.
 
     Raises:
         InvalidSettings: a value is out of range; the message names the range.

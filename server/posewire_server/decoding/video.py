@@ -42,7 +42,8 @@ _ROW_STEP = 64
 # No picture of either standard has more rows.
 _MOST_ROWS = 2**15
 # If a hardware decoder has given no picture after this many units more than it may hold back, counted from a key frame,
-# the CPU decodes them again and takes over. Fewer than a client keeps in flight, which would wait for answers instead.
+# the CPU decodes them again and takes over. Without B-frames it holds back none, and this is less than clients keep in
+# flight, which would otherwise wait for answers.
 _TRIAL_UNITS = 6
 
 

@@ -60,7 +60,9 @@ def test_a_camera_that_stays_away_is_given_up(video: bytes, monkeypatch: pytest.
 
 
 def test_a_camera_that_stops_again_and_again_is_opened_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, waits_s = 0.0, []
+    now_s = 0.0
+    waits_s: list[float] = []
+    closed: list[Source] = []
 
     class Flapping(ArraySource):
         def __iter__(self) -> Iterator[SourceFrame]:
@@ -68,6 +70,9 @@ def test_a_camera_that_stops_again_and_again_is_opened_less_and_less_often(monke
             yield SourceFrame(0, now_s, image=np.zeros((48, 64, 3), np.uint8))
             now_s += 6.0 if len(waits_s) == 3 else 1.0
             raise SourceError("it stopped")
+
+        def close(self) -> None:
+            closed.append(self)
 
     def wait(seconds: float) -> bool:
         waits_s.append(seconds)
@@ -78,6 +83,7 @@ def test_a_camera_that_stops_again_and_again_is_opened_less_and_less_often(monke
     monkeypatch.setattr(source, "_interrupted", SimpleNamespace(wait=wait, is_set=lambda: False))
     assert [frame.number for frame in source] == list(range(6))
     assert waits_s == [0.01, 0.02, 0.04, 0.01, 0.02]  # after six seconds of frames as if for the first time
+    assert len(set(map(id, closed))) == 5  # each before the next is opened, since a device can be open only once
 
 
 @pytest.mark.parametrize("codec", ["passthrough", "h264"])
@@ -127,7 +133,8 @@ def test_it_is_read_once_and_open(video: bytes) -> None:
         assert len(list(source)) == 2
         with pytest.raises(MisuseError, match="was read already"):
             list(source)
-        closed = open_source(address, reopen_for_s=60)
+        closed = open_source(address, reopen_for_s=60, timeout_s=5)
+        assert closed.silence_s == 80  # beyond this, only a driver can be at fault that never returns
         closed.close()
         with pytest.raises(MisuseError, match="is closed"):
             list(closed)

@@ -14,6 +14,7 @@ import grpc
 
 from posewire.connection import TlsSettings
 from posewire.errors import InvalidSettings
+from posewire.file_changes import FileChanges
 from posewire.os_errors import reason_of
 from posewire.small_files import read_small_file
 
@@ -31,8 +32,7 @@ class TlsFiles:
         self._tls = tls
         self._contents: tuple[bytes | None, ...] = ()
         self._credentials: grpc.ChannelCredentials | None = None
-        self._has_pipe = False
-        self._why_unread = ""
+        self._changes = FileChanges(())
 
     def credentials(self) -> grpc.ChannelCredentials:
         """The gRPC credentials: the same object until the contents of a file change.
@@ -43,24 +43,22 @@ class TlsFiles:
             InvalidSettings: a certificate or key cannot be read, or is invalid.
         """
         if self._credentials is None:
-            given = (file for file in (self._tls.ca, self._tls.cert, self._tls.key) if file is not None)
-            self._has_pipe = not all(Path(file).is_file() for file in given)
-        elif self._has_pipe:  # it can be read only once
-            return self._credentials
-        try:
-            contents = _read(self._tls)
-        except InvalidSettings as error:
-            if self._credentials is None:
-                raise
-            before, self._why_unread = self._why_unread, str(error)
-            if self._why_unread != before:
-                _log.warning("the renewed certificates are ignored, the old ones stay in use: %s", self._why_unread)
-            return self._credentials
-        self._why_unread = ""
-        if self._credentials is None or contents != self._contents:
-            if self._credentials is not None:
-                _log.info("the certificates were read again")
-            self._contents, self._credentials = contents, grpc.ssl_channel_credentials(*contents)
+            files = [Path(file) for file in (self._tls.ca, self._tls.cert, self._tls.key) if file is not None]
+            # A pipe can be read only once.
+            self._changes = FileChanges(files if all(file.is_file() for file in files) else ())
+            self._contents = _read(self._tls)
+            self._credentials = grpc.ssl_channel_credentials(*self._contents)
+        elif self._changes.happened():
+            try:
+                contents = _read(self._tls)
+            except InvalidSettings as error:
+                if self._changes.unread(str(error)):
+                    # Not the error itself: a handler that keeps it would keep replaced channels open.
+                    _log.warning("the renewed certificates are ignored, the old ones stay in use: %s", str(error))
+            else:
+                if contents != self._contents:
+                    self._contents, self._credentials = contents, grpc.ssl_channel_credentials(*contents)
+                    _log.info("the certificates were read again")
         return self._credentials
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import grpc
 
+from posewire.file_changes import FileChanges
 from posewire.small_files import read_small_file
 from posewire_server.config import SecurityConfig
 from posewire_server.configuration import ConfigError
-from posewire_server.file_changes import FileChanges
 
 __all__ = ["server_credentials"]
 

@@ -26,12 +26,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from posewire.file_changes import FileChanges
 from posewire.os_errors import reason_of
 from posewire.small_files import read_small_text
 from posewire_server.admission.rates import RateLimit
 from posewire_server.config import LEAST_FRAME_PIXELS, LimitsConfig
 from posewire_server.errors import NotAuthenticated
-from posewire_server.file_changes import FileChanges
 
 __all__ = ["ANYBODY", "Caller", "TokenFile", "TokenGrant", "append_line", "new_token"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from posewire_server.file_changes import FileChanges
+from posewire.file_changes import FileChanges
 
 
 def test_a_change_happens_once(tmp_path: Path) -> None:

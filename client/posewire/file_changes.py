@@ -1,4 +1,4 @@
-"""Watching files that may change while the server runs."""
+"""Watching files that may change while the program runs."""
 
 from __future__ import annotations
 

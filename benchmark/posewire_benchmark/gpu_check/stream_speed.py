@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from posewire.usable_cores import usable_cores
 from posewire_benchmark.gpu_check.jpeg_speed import encoded_scene
 from posewire_models.frames import Frame
 from posewire_models.nvjpeg import decode_jpegs, nvjpeg_is_here
@@ -65,7 +64,7 @@ async def _measure(
     seconds: float,
 ) -> dict[str, float]:
     """Each stream sends its next frame when the result arrives, so there is one frame per stream in flight."""
-    threads = Workers(32 if batches is not None else max(1, usable_cores() // 2), "posewire-check")
+    threads = Workers(32 if batches is not None else ServerConfig().decoding_thread_count, "posewire-check")
     latencies_ms: list[float] = []
     began_s = time.perf_counter() + seconds / 2  # the first half warms up
     until_s = began_s + seconds

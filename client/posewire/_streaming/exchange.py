@@ -63,14 +63,14 @@ class Exchange:
         self._reconnection = reconnection
         self._on_reconnect = on_reconnect
         self._joints = call.info.joint_set.names
-        self._window = window_for(call.info.settings)
-        self._answers = Answers(call.info, self._window, goes_on=reconnection is not None, resume=resume)
+        window = window_for(call.info.settings)
+        self._answers = Answers(call.info, window, goes_on=reconnection is not None, resume=resume)
         self._ledger = self._answers.ledger
         self._delivery = Delivery()
         self.outgoing = Outgoing(
             call,
             self._answers,
-            self._window,
+            window,
             self._delivery,
             waits=waits or reconnection is None,
             on_sent=self._reset_deadline,

@@ -102,10 +102,11 @@ class PictureWindow(SendWindow):
         self._answered += 1
         if at_server_s is None:
             return
-        elapsed_s = self._clock() - flight.sent_s
+        now_s = self._clock()
+        elapsed_s = now_s - flight.sent_s
         delay_s = max(0.0, elapsed_s - at_server_s)
         if not delay_s >= self._reference_s or (flight.together == 1 and self._reference_is_old()):
-            self._reference_s, self._measured_s = delay_s, self._clock()
+            self._reference_s, self._measured_s = delay_s, now_s
         self._delays_s.append(delay_s)
         rate = (self._answered - flight.answered) / max(elapsed_s, 1e-6)
         # Until the line's capacity is known, a window that was half full may grow, as in TCP's slow start.

@@ -67,8 +67,9 @@ def load_networks(config: ServerConfig) -> Networks:
             a runtime that fails on them, for example because memory is short; the message says what to do.
         OSError: a file of it cannot be read.
     """
-    torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cores()))
-    cv2.setNumThreads(config.threads or min(cv2.getNumThreads(), usable_cores()))
+    cores = usable_cores()
+    torch.set_num_threads(config.threads or min(torch.get_num_threads(), cores))
+    cv2.setNumThreads(config.threads or min(cv2.getNumThreads(), cores))
     manifest = read_manifest(find_bundle(config.bundle))
     detector = config.detector
     if detector == "auto":

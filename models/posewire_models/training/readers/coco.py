@@ -88,7 +88,7 @@ def _check_units(people: Sequence[Person], file: Path) -> None:
     boxes = [person.box for person in people if person.box.any()]
     joints = [person.joints[person.joints[:, 2] > 0, :2] for person in people if person.labelled]
     for what, places in (("bbox", boxes), ("keypoints", joints)):
-        if places and max(float(each.max()) for each in places) <= _NEXT_TO_THE_CORNER:
+        if places and all(each.max() <= _NEXT_TO_THE_CORNER for each in places):
             raise LabelFileError(
                 f"label file {file}: every {what} lies within {_NEXT_TO_THE_CORNER} pixels of the top left corner: "
                 "coordinates are in pixels, not in shares of the picture"

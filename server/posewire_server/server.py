@@ -12,7 +12,6 @@ from typing import cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from posewire.os_errors import reason_of
 from posewire.v1.pose_tracking_service_pb2_grpc import add_PoseTrackingServiceServicer_to_server
@@ -41,6 +40,7 @@ from posewire_server.service import SERVICE, PoseTrackingService
 from posewire_server.streams.snapshots import Snapshots, load_key
 from posewire_server.streams.stream import Shared
 from posewire_server.wire.message_size import MOST_TOKEN_BYTES
+from posewire_server.wire.reflection import add_reflection
 from posewire_server.workers import Workers, wait_for_last_work
 
 __all__ = ["PoseServer", "running_server"]
@@ -191,7 +191,7 @@ class PoseServer:
         tapped = self.service if self._recorder is None else RecordingTap(self.service, self._recorder)
         add_PoseTrackingServiceServicer_to_server(cast(PoseTrackingService, tapped), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        add_reflection(self._server, [SERVICE, health.SERVICE_NAME])
         security = self._config.security
         try:
             if self._certificates is not None:

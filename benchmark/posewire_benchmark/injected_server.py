@@ -1,27 +1,22 @@
 """`python -m posewire_benchmark.injected_server PEOPLE`: a server that detects a given number of people.
 
 For measuring speed with random weights: the detector runs and takes its usual time, and then its results are replaced
-by people in a row. Settings are read from the environment, as in any server. It ends when its standard input does.
+by people in a row.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from posewire_benchmark.clips import boxes_in_a_row
+from posewire_benchmark.substitute_server import serve
 from posewire_models.frames import Detections, Frame
 from posewire_models.stages import Detector
-from posewire_server.config import ServerConfig
-from posewire_server.configuration import load_config
 from posewire_server.inference.networks import Networks, load_networks
-from posewire_server.observability.logs import set_up_logging
-from posewire_server.server import running_server
 
 __all__ = ["InjectedDetector", "with_injected_people"]
 
@@ -49,20 +44,8 @@ def with_injected_people(networks: Networks, people: int) -> Networks:
     return dataclasses.replace(networks, detector=InjectedDetector(networks.detector, people))
 
 
-async def _serve(config: ServerConfig, people: int) -> None:
-    networks = with_injected_people(await asyncio.to_thread(load_networks, config), people)
-    async with running_server(config, networks) as address:
-        if config.port_file is not None:
-            unfinished = config.port_file.with_suffix(".unfinished")
-            unfinished.write_text(address.rpartition(":")[2], encoding="ascii")
-            unfinished.replace(config.port_file)
-        await asyncio.to_thread(sys.stdin.buffer.read)
-
-
 def _main(people: str) -> None:
-    config = load_config(environment=os.environ)
-    set_up_logging(config.log_level, config.log_format)
-    asyncio.run(_serve(config, int(people)))
+    serve(lambda config: with_injected_people(load_networks(config), int(people)))
 
 
 if __name__ == "__main__":

@@ -56,13 +56,14 @@ class PrivateServer:
 
 @asynccontextmanager
 async def private_server(
-    config: ServerConfig, *, inject_people: int = 0, secured: bool = False, tokens: int = 0
+    config: ServerConfig, *, inject_people: int = 0, bare: bool = False, secured: bool = False, tokens: int = 0
 ) -> AsyncIterator[PrivateServer]:
     """Start `python -m posewire_server` with the settings of `config`; it ends with this program.
 
     Args:
         config: its settings; address, port files and logs are set by the benchmark.
         inject_people: run the detector, but replace its results by this many people; see `injected_server`.
+        bare: without networks, see `bare_server`.
         secured: use TLS and require a token.
         tokens: without TLS, require one of this many tokens, each of which is a different caller to the server.
 
@@ -92,7 +93,9 @@ async def private_server(
             security=security,
         )
         program = ["posewire_server"]
-        if inject_people:
+        if bare:
+            program = ["posewire_benchmark.bare_server"]
+        elif inject_people:
             program = ["posewire_benchmark.injected_server", str(inject_people)]
         # Without the user's own server settings: results depend only on the command.
         environment = server_environment(ENVIRONMENT_PREFIX) | environment_of(settings)

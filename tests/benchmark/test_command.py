@@ -50,6 +50,11 @@ from tests.benchmark.simulated import SimulatedRig
         ("load --tls --insecure --ca here", "without --server, --tls, --ca, --insecure would"),
         ("load --server here:1 --detector auto --inject", "--inject would configure a private server"),
         ("load --server here:1 --random-weights", "--random-weights would configure a private server"),
+        ("load --server here:1 --without-networks", "--without-networks would configure a private server"),
+        ("load --server here:1 --servers 2", "--servers would configure a private server"),
+        ("load --without-networks --detector auto --threads 1", "--detector, --threads would configure networks"),
+        ("load --servers 2 --hostile flood", "leave --servers or --hostile out"),
+        ("load --servers 0", "servers is 0; it must lie in 1..64"),
         ("load --find-max --streams 300", "streams is 300; it must lie in 1..256"),
         (
             "load --server here:1 --bundle paper-r50 --threads 2",

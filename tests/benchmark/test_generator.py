@@ -28,7 +28,7 @@ async def test_a_generator_that_cannot_be_told_when_to_start_says_so(
     from_file: bool, says: str, tmp_path: Path
 ) -> None:
     plan = GeneratorPlan(
-        access=access_fields(ServerAccess(("nowhere:1",))),
+        accesses=[access_fields(ServerAccess(("nowhere:1",)))],
         footage=[],
         streams=[],
         of=1,

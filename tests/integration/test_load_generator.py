@@ -39,6 +39,7 @@ from posewire_benchmark.load.records import Outcome
 from posewire_benchmark.load.rig import LoadRig, load_rig
 from posewire_benchmark.load.schedule import Schedule
 from posewire_benchmark.load.sender import SendingStream
+from posewire_benchmark.load.server_metrics import scrape
 from posewire_benchmark.load.summary import Measured, summarise
 from posewire_benchmark.private_server import PrivateServer
 from posewire_benchmark.tables import TABLES
@@ -234,7 +235,7 @@ async def test_a_generator_ends_with_whoever_started_it(tmp_path: Path) -> None:
     async with load_on(networks(), fps=20.0) as (server, rig):
         opening = track_pb2.TrackRequest(config=settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
         plan = GeneratorPlan(
-            access=access_fields(rig.access),
+            accesses=[access_fields(access) for access in rig.accesses],
             footage=[str(path) for path in rig.footage],
             streams=[0],
             of=1,
@@ -274,7 +275,9 @@ def own_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[ServerCo
     started: list[ServerConfig] = []
 
     @asynccontextmanager
-    async def private_server(config: ServerConfig, *, inject_people: int, tokens: int) -> AsyncIterator[PrivateServer]:
+    async def private_server(
+        config: ServerConfig, *, inject_people: int, bare: bool, tokens: int
+    ) -> AsyncIterator[PrivateServer]:
         started.append(config)
         file = tmp_path / "tokens"
         given = make_tokens(file, tokens)
@@ -342,7 +345,7 @@ async def test_streams_that_the_server_ends_make_the_figures_void() -> None:
 
 async def test_a_server_that_tells_nothing_any_more_costs_what_it_would_have_told(unused_tcp_port: int) -> None:
     async with load_on(networks(), fps=10.0, seconds=0.3, drop_policy=DropPolicy.ALL) as (_, rig):
-        rig.metrics_url = f"http://127.0.0.1:{unused_tcp_port}/metrics"  # where nothing answers any more
+        rig.metrics_urls = [f"http://127.0.0.1:{unused_tcp_port}/metrics"]  # where nothing answers any more
         result = await rig.measure()
     assert result.frames.tracked == 3
     assert (result.batches, result.utilisation.server_cores) == (None, None)
@@ -393,3 +396,19 @@ async def test_the_command_loads_a_server_that_wants_tls_and_a_token(tmp_path: P
         assert result.exit_code == 0, result.output
         figures = json.loads(result.stdout)
         assert (figures["frames"]["due"], figures["frames"]["tracked"]) == (3, 3)
+
+
+async def test_streams_are_dealt_to_several_servers_whose_metrics_are_added_up() -> None:
+    load = {"streams": 4, "fps": 10.0, "seconds": 0.5, "warm_up_s": 0.0, "drop_policy": DropPolicy.ALL}
+    options = LoadOptions(clip=CLIP, without_networks=True, servers=2, **load)  # type: ignore[arg-type]
+    async with load_rig(options) as rig:
+        assert len({access.addresses for access in rig.accesses}) == 2
+        result = await rig.measure()
+        each = [await scrape(url) for url in rig.metrics_urls]
+    assert result.frames.tracked == 20
+    assert result.people == CLIP.people
+    tracked = [0.0 if told is None else told.values["posewire_frames_tracked_total"] for told in each]
+    assert min(tracked) > 0
+    assert abs(tracked[0] - tracked[1]) <= 2  # a frame for each of its two streams
+    assert result.batches is not None
+    assert result.batches["pose"].count >= 10

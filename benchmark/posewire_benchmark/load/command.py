@@ -44,6 +44,8 @@ def load(
     metrics_url: flags.MetricsUrlFlag = "",
     bundle: flags.BundleFlag = None,
     random_weights: flags.RandomWeightsFlag = False,
+    without_networks: flags.WithoutNetworksFlag = False,
+    servers: flags.ServersFlag = None,
     detector: flags.DetectorFlag = None,
     inject: flags.InjectFlag = False,
     flow: flags.FlowFlag = None,
@@ -124,7 +126,7 @@ def _load_options(given: Mapping[str, Any]) -> LoadOptions:
     own = ServerConfig(detector=given["detector"] or "none", **own_settings)
     unchanged = (
         *("streams", "fps", "drop_policy", "detect_every", "generators", "max_lateness_ms"),
-        *("metrics_url", "random_weights"),
+        *("metrics_url", "random_weights", "without_networks"),
     )
     return LoadOptions(
         server=own if given["server"] is None else access_given(given["server"]),
@@ -138,7 +140,7 @@ def _load_options(given: Mapping[str, Any]) -> LoadOptions:
         boxes=BoxesFrom.INJECTED if given["inject"] else BoxesFrom.DETECTOR if finds else BoxesFrom.CALLER,
         max_detect_every=given["max_detect_every"] or 0,
         **{name: given[name] for name in unchanged},
-        **_chosen(given, "seconds"),
+        **_chosen(given, "seconds", "servers"),
     )
 
 

@@ -18,7 +18,8 @@ _NEED = (
     (("inject", "detect_every", "max_detect_every"), ("detector",)),
     (("metrics_url", *_OF_ACCESS), ("server",)),
 )
-_OF_A_PRIVATE_SERVER = ("bundle", "random_weights", "inject", "flow", "device", "threads")
+_OF_NETWORKS = ("bundle", "random_weights", "inject", "flow", "device", "threads")
+_OF_A_PRIVATE_SERVER = (*_OF_NETWORKS, "without_networks", "servers")
 
 
 def check_flags(values: Mapping[str, object]) -> None:
@@ -41,6 +42,11 @@ def check_flags(values: Mapping[str, object]) -> None:
         useless = [name for name in names if name in given]
         if useless and not given.intersection(beside):
             raise UsageError(f"without {as_flags(beside, ' or ')}, {as_flags(useless)} would have no effect")
+    useless = [name for name in ("detector", *_OF_NETWORKS) if name in given]
+    if "without_networks" in given and useless:
+        raise UsageError(f"{as_flags(useless)} would configure networks, but there are none; leave them out")
+    if "servers" in given and "hostile" in given:
+        raise UsageError("a hostile client disturbs only the server that it calls; leave --servers or --hostile out")
     useless = [name for name in _OF_A_PRIVATE_SERVER if name in given]
     if "server" in given and useless:
         raise UsageError(

@@ -37,11 +37,13 @@ __all__ = [
     "ScalingFlag",
     "SecondsFlag",
     "ServerFlag",
+    "ServersFlag",
     "SizeFlag",
     "SourceFlag",
     "StreamsFlag",
     "ThreadsFlag",
     "WarmUpFlag",
+    "WithoutNetworksFlag",
 ]
 
 _SERVER, _LOAD, _QUESTION = "Server", "Load", "Question"
@@ -67,6 +69,23 @@ RandomWeightsFlag: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--random-weights", help="Use the bundle's architectures with random weights.", rich_help_panel=_SERVER
+    ),
+]
+WithoutNetworksFlag: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--without-networks",
+        help="Networks that take no time: what the private server itself can carry.",
+        rich_help_panel=_SERVER,
+    ),
+]
+ServersFlag: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of private servers, which share the device; streams are dealt to them in turn.",
+        show_default="1",
+        rich_help_panel=_SERVER,
     ),
 ]
 DetectorFlag: TypeAlias = Annotated[

@@ -44,7 +44,7 @@ class GeneratorPlan:
     """What one process sends.
 
     Attributes:
-        access: how the server is reached, see `access_fields`.
+        accesses: how the servers are reached, see `access_fields`; stream `i` uses access `i`, modulo their number.
         footage: files of clips; stream `i` plays clip `i`, modulo their number.
         streams: numbers of this process's streams.
         of: number of streams of all processes.
@@ -57,7 +57,7 @@ class GeneratorPlan:
         records: file for the records, as .npy.
     """
 
-    access: dict[str, Any]
+    accesses: list[dict[str, Any]]
     footage: list[str]
     streams: list[int]
     of: int
@@ -115,8 +115,8 @@ async def _send(plan: GeneratorPlan, starting: asyncio.Future[float]) -> Closing
     schedule = Schedule(streams=plan.of, fps=plan.fps, seconds=plan.send_s)
     clips = [Footage.load(Path(path)) for path in plan.footage]
     opening = track_pb2.TrackRequest.FromString(base64.b64decode(plan.first_request))
-    access = access_from(plan.access)
-    connections = [own_connection(access) for _ in plan.streams]
+    accesses = [access_from(fields) for fields in plan.accesses]
+    connections = [own_connection(accesses[index % len(accesses)]) for index in plan.streams]
     streams = [
         SendingStream(
             connection.to(connection.preferred), clips[index % len(clips)], schedule, index, with_boxes=plan.with_boxes
@@ -165,7 +165,7 @@ def _main() -> None:
 def _not_opened(plan: GeneratorPlan, error: grpc.aio.AioRpcError) -> Closing:
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Closing(error=f"the server refuses {quantity(plan.of, 'stream')}: {error.details()}", refused=True)
-    addresses = ", ".join(plan.access["addresses"])
+    addresses = ", ".join(address for access in plan.accesses for address in access["addresses"])
     return Closing(error=str(error_from_status(error, addresses, "opening streams")))
 
 

@@ -203,7 +203,7 @@ class _Attack:
 async def _attack(rig: LoadRig, kind: HostileKind) -> AsyncIterator[_Attack]:
     plan = HostilePlan(
         kind=kind,
-        access=access_fields(rig.access),
+        access=access_fields(rig.accesses[0]),
         footage=str(rig.footage[0]),
         with_boxes=rig.options.boxes is BoxesFrom.CALLER,
     )

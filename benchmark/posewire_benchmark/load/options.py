@@ -49,6 +49,9 @@ class LoadOptions:
         metrics_url: Prometheus metrics of a running server; empty: their figures are left out.
         random_weights: run the bundle's architectures with random weights, to measure speed without the published
             ones.
+        without_networks: the private server's networks take no time, to measure what else limits it; boxes come from
+            the caller.
+        servers: number of private servers; the streams are dealt to them in turn.
 
     Raises:
         ValueError: a value is out of range, or two contradict each other.
@@ -68,6 +71,8 @@ class LoadOptions:
     max_lateness_ms: float = 10.0
     metrics_url: str = ""
     random_weights: bool = False
+    without_networks: bool = False
+    servers: int = 1
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -78,6 +83,7 @@ class LoadOptions:
             ("detect_every", 1, 1000),
             ("max_detect_every", 0, 1000),
             ("generators", 0, 256),
+            ("servers", 1, 64),
             ("max_lateness_ms", 0.1, 10_000.0),
         ):
             value = getattr(self, name)
@@ -88,6 +94,10 @@ class LoadOptions:
                 raise ValueError("people can be injected into a private server only; leave --server or --inject out")
             if self.random_weights:
                 raise ValueError("random weights are for a private server; leave --server or --random-weights out")
+            if self.without_networks:
+                raise ValueError("a running server has networks; leave --server or --without-networks out")
+            if self.servers > 1:
+                raise ValueError("only private servers are started several times; leave --server or --servers out")
         elif self.boxes is not BoxesFrom.CALLER and self.server.detector == "none":
             raise ValueError(f"boxes come from the {self.boxes.value}, but detector is none; name a detector")
 

@@ -9,7 +9,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from posewire_benchmark.load.options import BoxesFrom, LoadOptions
 from posewire_benchmark.load.records import Records
 from posewire_benchmark.load.result import LoadResult, Setting
 from posewire_benchmark.load.schedule import Schedule
-from posewire_benchmark.load.server_metrics import Scrape, scrape
+from posewire_benchmark.load.server_metrics import Scrape, scrape_all
 from posewire_benchmark.load.summary import Measured, summarise
 from posewire_benchmark.machine import this_machine
 from posewire_benchmark.private_server import PrivateServer, private_server
@@ -54,9 +54,9 @@ class LoadRig:
 
     Args:
         options: of the load; a measurement may override some of them.
-        accesses: how the server is reached, one per caller.
-        metrics_url: of the server; empty: none.
-        gpu: UUID of the server's GPU; empty: unknown.
+        servers: for each server, how it is reached, one access per caller.
+        metrics_urls: of the servers.
+        gpu: UUID of the servers' GPU; empty: unknown.
         footage: the clips.
         folder: for files.
         setting: what is measured, for the results.
@@ -65,17 +65,17 @@ class LoadRig:
     def __init__(
         self,
         options: LoadOptions,
-        accesses: Sequence[ServerAccess],
-        metrics_url: str,
+        servers: Sequence[Sequence[ServerAccess]],
+        metrics_urls: Sequence[str],
         gpu: str,
         footage: list[Footage],
         folder: Path,
         setting: Setting,
     ) -> None:
         self.options = options
-        self.access = accesses[0]
-        self.metrics_url = metrics_url
-        self._accesses = accesses
+        self.accesses = [of_callers[0] for of_callers in servers]
+        self.metrics_urls = metrics_urls
+        self._servers = servers
         self._gpu = gpu
         self.setting = setting
         self.footage = [folder / f"clip-{place}.npz" for place in range(len(footage))]
@@ -85,7 +85,7 @@ class LoadRig:
     def as_caller(self, number: int) -> LoadRig:
         """The same rig as another caller with its own limits, if the server can tell callers apart."""
         rig = copy.copy(self)
-        rig.access = self._accesses[number % len(self._accesses)]
+        rig.accesses = [of_callers[number % len(of_callers)] for of_callers in self._servers]
         return rig
 
     async def measure(
@@ -144,7 +144,7 @@ class LoadRig:
         )
         first = track_pb2.TrackRequest(config=config).SerializeToString()
         return GeneratorPlan(
-            access=access_fields(self.access),
+            accesses=[access_fields(access) for access in self.accesses],
             footage=[str(path) for path in self.footage],
             streams=list(streams),
             of=schedule.streams,
@@ -179,9 +179,9 @@ class LoadRig:
         return before, after, gpu.use()
 
     async def _metrics(self) -> Scrape | None:
-        """The server's metrics; None if it is gone, which its streams report in more detail."""
+        """The servers' metrics; None if one is gone, which its streams report in more detail."""
         try:
-            return await scrape(self.metrics_url)
+            return await scrape_all(self.metrics_urls)
         except OSError:
             return None
 
@@ -190,7 +190,7 @@ class LoadRig:
 async def load_rig(
     options: LoadOptions, *, most_streams: int | None = None, callers: int = 0
 ) -> AsyncIterator[LoadRig]:
-    """Make the clips, and start a server if none is given.
+    """Make the clips, and start servers if none is given.
 
     Args:
         options: of the load.
@@ -206,33 +206,39 @@ async def load_rig(
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posewire-rig-")))
-        await scrape(options.metrics_url)  # reports a wrong address at once
+        given = [options.metrics_url] if options.metrics_url else []
+        await scrape_all(given)  # reports a wrong address at once
         footage = await asyncio.to_thread(make_footage, options.clip)
-        accesses: Sequence[ServerAccess]
+        servers: list[Sequence[ServerAccess]]
         if isinstance(options.server, ServerConfig):
             config = _with_room(options.server, most_streams or options.streams, callers)
-            server = await stack.enter_async_context(_own_server(config, options, folder, callers))
-            accesses, metrics_url = server.accesses, server.metrics_url
+            config = await _with_weights(config, options, folder)
+            # One after another, since each measures at its start how fast it decodes.
+            own = [
+                await stack.enter_async_context(_own_server(config, options, callers)) for _ in range(options.servers)
+            ]
+            servers, metrics_urls = [server.accesses for server in own], [server.metrics_url for server in own]
         else:
-            accesses, metrics_url = (options.server,), options.metrics_url
-        async with accesses[0].async_client() as client:
+            servers, metrics_urls = [(options.server,)], given
+        async with servers[0][0].async_client() as client:
             info = await client.server_info()
         gpu = await gpu_of(info.device) if isinstance(options.server, ServerConfig) else ""
-        yield LoadRig(options, accesses, metrics_url, gpu, footage, folder, _setting(info, options, footage))
+        yield LoadRig(options, servers, metrics_urls, gpu, footage, folder, _setting(info, options, footage))
 
 
-@asynccontextmanager
-async def _own_server(
-    config: ServerConfig, options: LoadOptions, folder: Path, callers: int
-) -> AsyncIterator[PrivateServer]:
+async def _with_weights(config: ServerConfig, options: LoadOptions, folder: Path) -> ServerConfig:
+    """The same server, with random weights if the options say so."""
     if options.random_weights:
         from posewire_benchmark.random_bundle import write_random_bundle  # imports torch, only needed here
 
         random = await asyncio.to_thread(write_random_bundle, config.bundle, folder / "bundle")
         config = dataclasses.replace(config, bundle=str(random))
+    return config
+
+
+def _own_server(config: ServerConfig, options: LoadOptions, callers: int) -> AbstractAsyncContextManager[PrivateServer]:
     people = options.clip.people if options.boxes is BoxesFrom.INJECTED else 0
-    async with private_server(config, inject_people=people, tokens=callers) as server:
-        yield server
+    return private_server(config, inject_people=people, bare=options.without_networks, tokens=callers)
 
 
 def measure_load(options: LoadOptions) -> LoadResult:
@@ -273,13 +279,14 @@ def _with_room(config: ServerConfig, streams: int, callers: int) -> ServerConfig
 
 def _setting(info: ServerInfo, options: LoadOptions, footage: list[Footage]) -> Setting:
     models = info.models
+    several = f", {options.servers} of them" if options.servers > 1 else ""
     clips = ", ".join(
         f"{clip.name} {clip.size[0]}x{clip.size[1]} ({clip.codec}, {clip.frame_bytes / 1000:.0f} kB)"
         for clip in footage
     )
     return Setting(
         machine=this_machine(info.device),
-        server=f"posewire {info.version} on {info.device}",
+        server=f"posewire {info.version} on {info.device}{several}",
         models=(
             f"bundle {models.bundle}{' with random weights' if options.random_weights else ''}: "
             f"detector {models.detector or 'none'}, flow {models.flow}, pose {models.pose}"

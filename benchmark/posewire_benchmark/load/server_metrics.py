@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["Batches", "Scrape", "batches_between", "scrape"]
+__all__ = ["Batches", "Scrape", "batches_between", "scrape", "scrape_all"]
 
 _TIMEOUT_S = 10.0
 _STAGES = ("detect", "flow", "pose")
@@ -62,6 +64,17 @@ async def scrape(url: str) -> Scrape | None:
         why = f"no HTTP ({type(error).__name__})" if isinstance(error, HTTPException) else error
         raise OSError(f"no metrics can be read at {url}: {why}") from error
     return Scrape({_key(sample.name, sample.labels): sample.value for each in families for sample in each.samples})
+
+
+async def scrape_all(urls: Sequence[str]) -> Scrape | None:
+    """The sums of several servers' metrics; None without any server. Raises as `scrape` does."""
+    scrapes = [found for found in await asyncio.gather(*map(scrape, urls)) if found is not None]
+    if not scrapes:
+        return None
+    total: Counter[str] = Counter()
+    for each in scrapes:
+        total.update(each.values)
+    return Scrape(dict(total))
 
 
 def batches_between(before: Scrape, after: Scrape) -> dict[str, Batches]:

@@ -1,4 +1,4 @@
-"""`python -m posewire_benchmark.bare_server`: a server whose networks take no time.
+"""`python -m posewire_benchmark.bare_server PEOPLE`: a server whose networks take no time, and see people in a row.
 
 For measuring what one server process can carry of gRPC, decoding and tracking: with faster networks, or a faster GPU,
 it is not faster than this.
@@ -6,16 +6,17 @@ it is not faster than this.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from posewire.array_types import Float32s
 from posewire.joints import NANO19
+from posewire_benchmark.injected_server import InjectedDetector
 from posewire_benchmark.substitute_server import serve
 from posewire_models.flow_estimators import StillFlow
-from posewire_models.frames import Frame
-from posewire_server.config import ServerConfig
+from posewire_models.frames import Detections, Frame
 from posewire_server.inference.networks import ModelNames, Networks
 
 __all__ = ["StiffPose", "bare_networks"]
@@ -40,11 +41,20 @@ class StiffPose:
         return joints
 
 
-def bare_networks(_: ServerConfig) -> Networks:
-    """No detector, no flow, and poses that need no computation."""
-    names = ModelNames(bundle="none", detector="", flow="none", pose="none", bundle_version=0)
-    return Networks(None, StillFlow(), StiffPose(), NANO19, names, "cpu (no networks)")
+def bare_networks(people: int) -> Networks:
+    """A detector, flow and poses that need no computation: `people` people in a row stand still."""
+    names = ModelNames(bundle="none", detector="none", flow="none", pose="none", bundle_version=0)
+    detector = InjectedDetector(_see_nobody, people)
+    return Networks(detector, StillFlow(), StiffPose(), NANO19, names, "cpu (no networks)")
+
+
+def _see_nobody(frames: Sequence[Frame]) -> list[Detections]:
+    return [Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)) for _ in frames]
+
+
+def _main(people: str) -> None:
+    serve(lambda _: bare_networks(int(people)))
 
 
 if __name__ == "__main__":
-    serve(bare_networks)
+    _main(*sys.argv[1:])

@@ -63,7 +63,7 @@ async def private_server(
     Args:
         config: its settings; address, port files and logs are set by the benchmark.
         inject_people: run the detector, but replace its results by this many people; see `injected_server`.
-        bare: without networks, see `bare_server`.
+        bare: the networks take no time, and see that many people; see `bare_server`.
         secured: use TLS and require a token.
         tokens: without TLS, require one of this many tokens, each of which is a different caller to the server.
 
@@ -93,10 +93,8 @@ async def private_server(
             security=security,
         )
         program = ["posewire_server"]
-        if bare:
-            program = ["posewire_benchmark.bare_server"]
-        elif inject_people:
-            program = ["posewire_benchmark.injected_server", str(inject_people)]
+        if inject_people:
+            program = [f"posewire_benchmark.{'bare' if bare else 'injected'}_server", str(inject_people)]
         # Without the user's own server settings: results depend only on the command.
         environment = server_environment(ENVIRONMENT_PREFIX) | environment_of(settings)
         process = await asyncio.create_subprocess_exec(

@@ -76,6 +76,12 @@ CPU_SUITE = (
         "scaling",
         f"load {_SMALL} --detector bundle --streams 8 --fps 60 --seconds 6 --warm-up 2 --rounds 2 --scaling",
     ),
+    Step(
+        "bare",
+        "What one server process carries, however fast its networks",
+        "capacity",
+        "load --without-networks --fps 30 --seconds 5 --warm-up 1.5 --find-max --latency-bound-ms 50",
+    ),
     Step("overload", "Twice the load", "overload", f"load {_SMALL} --detector bundle --fps 20 --warm-up 2 --overload"),
     *(
         Step(f"hostile-{kind}", f"Beside a hostile client: {kind}", "hostile", f"load {_HOSTILE} --hostile {kind}")

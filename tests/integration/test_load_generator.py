@@ -400,7 +400,7 @@ async def test_the_command_loads_a_server_that_wants_tls_and_a_token(tmp_path: P
 
 async def test_streams_are_dealt_to_several_servers_whose_metrics_are_added_up() -> None:
     load = {"streams": 4, "fps": 10.0, "seconds": 0.5, "warm_up_s": 0.0, "drop_policy": DropPolicy.ALL}
-    options = LoadOptions(clip=CLIP, without_networks=True, servers=2, **load)  # type: ignore[arg-type]
+    options = LoadOptions(clip=CLIP, without_networks=True, boxes=BoxesFrom.INJECTED, servers=2, **load)  # type: ignore[arg-type]
     async with load_rig(options) as rig:
         assert len({access.addresses for access in rig.accesses}) == 2
         result = await rig.measure()

@@ -122,6 +122,7 @@ def _load_options(given: Mapping[str, Any]) -> LoadOptions:
     from posewire_benchmark.load.options import BoxesFrom, LoadOptions
 
     finds = given["detector"] is not None
+    injects = given["inject"] or given["without_networks"]
     own_settings = _chosen(given, "bundle", "flow", "device", "threads")
     own = ServerConfig(detector=given["detector"] or "none", **own_settings)
     unchanged = (
@@ -137,7 +138,7 @@ def _load_options(given: Mapping[str, Any]) -> LoadOptions:
             codec=given["codec"],
         ),
         warm_up_s=given["warm_up"],
-        boxes=BoxesFrom.INJECTED if given["inject"] else BoxesFrom.DETECTOR if finds else BoxesFrom.CALLER,
+        boxes=BoxesFrom.INJECTED if injects else BoxesFrom.DETECTOR if finds else BoxesFrom.CALLER,
         max_detect_every=given["max_detect_every"] or 0,
         **{name: given[name] for name in unchanged},
         **_chosen(given, "seconds", "servers"),

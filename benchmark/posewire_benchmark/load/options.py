@@ -49,8 +49,8 @@ class LoadOptions:
         metrics_url: Prometheus metrics of a running server; empty: their figures are left out.
         random_weights: run the bundle's architectures with random weights, to measure speed without the published
             ones.
-        without_networks: the private server's networks take no time, to measure what else limits it; boxes come from
-            the caller.
+        without_networks: the private server's networks take no time, to measure what else limits it; people are
+            injected.
         servers: number of private servers; the streams are dealt to them in turn.
 
     Raises:
@@ -98,6 +98,9 @@ class LoadOptions:
                 raise ValueError("a running server has networks; leave --server or --without-networks out")
             if self.servers > 1:
                 raise ValueError("only private servers are started several times; leave --server or --servers out")
+        elif self.without_networks:
+            if self.boxes is not BoxesFrom.INJECTED:
+                raise ValueError("without networks nobody is found; let people be injected")
         elif self.boxes is not BoxesFrom.CALLER and self.server.detector == "none":
             raise ValueError(f"boxes come from the {self.boxes.value}, but detector is none; name a detector")
 

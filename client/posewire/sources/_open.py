@@ -38,10 +38,12 @@ _FEW_FRAMES = {"fpsprobesize": "3"}
 # Passwords may contain characters that end them for FFmpeg: if there may be one, everything up to the last @ is
 # removed, to be safe. A host with a dot, or in brackets, is not a user, and digits after it are its port.
 _CREDENTIALS = re.compile(
-    r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]*@)", re.IGNORECASE
+    r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]+@)", re.IGNORECASE
 )
-# Cheap cameras take them as parameters instead.
-_SECRET_PARAMETERS = re.compile(r"(?<=[?&])([^=&#]*(pass|pwd|psw|secret|token|key|auth)[^=&#]*=)[^&#]*", re.IGNORECASE)
+# Cheap cameras take them as parameters instead; those of a storage service are a signature.
+_SECRET_PARAMETERS = re.compile(
+    r"(?<=[?&])([^=&#]*(pass|pwd|psw|secret|token|key|auth|sig|credential)[^=&#]*=)[^&#]*", re.IGNORECASE
+)
 
 
 def open_source(
@@ -190,7 +192,8 @@ class _Location:
             live = True if live is None and _LIVE_URL.match(address) else live
             if address.lower().startswith("rtsp"):
                 transport = {"rtsp_transport": "tcp"} if "rtsp_flags" in options else _TCP_FIRST
-                options = {**_FEW_FRAMES, **transport, **options}
+                options = {**transport, **options}
+            options = {**_FEW_FRAMES, **options}
             return opened(address, name=name, live=live, options=options, timeout_s=timeout_s)
         if not Path(address).exists():
             raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")

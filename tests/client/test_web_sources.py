@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from posewire import SourceError, open_source
-from posewire.sources import _pace
+from posewire.sources import _pace, _reopened
 from posewire.sources._pace import Pace
 from tests.client.web_server import served
 
 MakeVideo = Callable[..., Path]
-FRAMES = 30
-NO_B_FRAMES = {"bf": "0", "g": "10", "sc_threshold": "0"}
+FRAMES = 15
+NO_B_FRAMES = {"bf": "0", "g": "5", "sc_threshold": "0"}
 
 
 def copied(given: Path, path: Path, options: dict[str, str]) -> None:
@@ -81,11 +81,36 @@ def test_an_address_of_a_single_picture(tmp_path: Path) -> None:
             next(frames)
 
 
-def segmented(make_video: MakeVideo, folder: Path, name: str, size: tuple[int, int], *, ended: bool) -> None:
-    """An HLS list of three segments of a second; more may follow unless it has ended."""
-    given = make_video(folder / f"{name}.mp4", frames=FRAMES, size=size, options=NO_B_FRAMES)
-    options = {"hls_time": "1", "hls_list_size": "0", **({} if ended else {"hls_flags": "omit_endlist"})}
+def segmented(
+    make_video: MakeVideo,
+    folder: Path,
+    name: str,
+    *,
+    ended: bool,
+    size: tuple[int, int] = (64, 48),
+    frames: int = FRAMES,
+) -> None:
+    """An HLS list of segments of half a second; more may follow unless it has ended."""
+    given = make_video(folder / f"{name}.mp4", frames=frames, size=size, options=NO_B_FRAMES)
+    options = {"hls_time": "0.5", "hls_list_size": "0", **({} if ended else {"hls_flags": "omit_endlist"})}
     copied(given, folder / f"{name}.m3u8", options)
+
+
+def test_segments_that_were_read_are_not_read_again(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "wait", lambda *_: None)
+    monkeypatch.setattr(_reopened, "_FIRST_WAIT_S", 0.01)
+    segmented(make_video, tmp_path, "a", ended=False)
+    with served(tmp_path) as address:
+        source = open_source(f"{address}/a.m3u8", reopen_for_s=0.1)
+        with (tmp_path / "a.m3u8").open("a") as segments:
+            segments.write("#EXT-X-ENDLIST\n")  # as when the camera of a media server has stopped
+        frames = iter(source)
+        for _ in range(FRAMES):
+            next(frames)
+        with pytest.raises(SourceError, match=r"stopped after 15 .* could not be opened again .* has ended"):
+            next(frames)
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -94,7 +119,7 @@ def test_segments_of_a_live_stream_are_read_in_real_time(
 ) -> None:
     stamps_s: list[float] = []
     monkeypatch.setattr(Pace, "wait", lambda _, stamp_s: stamps_s.append(stamp_s))
-    segmented(make_video, tmp_path, "a", (64, 48), ended=ended)
+    segmented(make_video, tmp_path, "a", ended=ended)
     with served(tmp_path) as address:
         source = open_source(f"{address}/a.m3u8", max_frames=FRAMES - 2)  # the last may wait for a segment
         assert len(list(source)) == FRAMES - 2
@@ -108,16 +133,16 @@ def test_the_largest_rendition_is_read_and_no_other(tmp_path: Path, make_video: 
     asked: list[str] = []
     entries = ""
     for name, size in (("small", (64, 48)), ("large", (128, 96)), ("other", (64, 48))):
-        segmented(make_video, tmp_path, name, size, ended=True)
+        segmented(make_video, tmp_path, name, ended=True, size=size, frames=60)
         entries += f"#EXT-X-STREAM-INF:BANDWIDTH=100000,RESOLUTION={size[0]}x{size[1]}\n{name}.m3u8\n"
     (tmp_path / "all.m3u8").write_text(f"#EXTM3U\n{entries}")
     with served(tmp_path, asked) as address:
         source = open_source(f"{address}/all.m3u8")
         assert source.size == (128, 96)
-        assert len(list(source)) == FRAMES
+        assert len(list(source)) == 60
         source.close()
-    assert {f"/large{number}.ts" for number in range(3)} < set(asked)
-    assert not {"/small2.ts", "/other2.ts"} & set(asked)  # FFmpeg looks at the beginning of each
+    assert {f"/large{number}.ts" for number in range(12)} < set(asked)
+    assert not {"/small11.ts", "/other11.ts"} & set(asked)  # FFmpeg looks at the beginning of each
 
 
 class Clock:

@@ -115,6 +115,11 @@ class VideoInput:
         kind = self.container.format.name
         return (kind == "image2" or kind.endswith("_pipe")) and self.stream.codec_context.name in _PICTURES
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether this is a list of segments to which none will be added."""
+        return self._is_segmented and self.container.duration is not None
+
     def begin(self) -> None:
         """Begin reading the frames, which is possible only once.
 

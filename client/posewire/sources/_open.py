@@ -112,7 +112,7 @@ def open_source(
         first.close()
         raise InvalidSettings(f"{first.name} is not live, so it is never opened again; leave out reopen_for_s")
     # With `passthrough`, another codec is noticed by `ReopenedSource`, which would try again if opening it failed.
-    again = partial(replace(location, live=True).open, "jpeg" if first.codec is None else "passthrough")
+    again = partial(replace(location, live=True, again=True).open, "jpeg" if first.codec is None else "passthrough")
     return ReopenedSource(first, again, reopen_for_s=reopen_for_s, max_frames=max_frames)
 
 
@@ -141,7 +141,8 @@ def _without_credentials(source: str | Path | int) -> str:
 class _Location:
     """Something that the system opens, perhaps more than once: a file, folder, device or address.
 
-    The attributes are arguments of `open_source`, and the clock of all its frames if it is live.
+    The attributes are arguments of `open_source`, whether it was open before, and the clock of all its frames if it is
+    live.
     """
 
     where: str | Path | int
@@ -149,6 +150,7 @@ class _Location:
     live: bool | None
     timeout_s: float
     options: dict[str, str]
+    again: bool = False
     clock: Callable[[], float] = field(default_factory=steady_clock)
 
     def open(self, codec: Codec, max_frames: int | None = None) -> Source:
@@ -170,6 +172,8 @@ class _Location:
 
         video = self._video(where)
         try:
+            if self.again and video.has_ended:  # its last segments were read before
+                raise SourceError(f"{video.name} has ended, and has nothing new")
             return _read_as(codec, video, max_frames)
         except BaseException:
             video.close()

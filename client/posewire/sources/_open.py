@@ -73,7 +73,7 @@ def open_source(
             pictures.
         fps: frame rate of folders and arrays.
         live: whether frames arrive in real time and cannot wait. None: true for cameras, RTSP and the like, and
-            addresses of unknown length.
+            addresses without a known end. Live HLS and DASH are read in real time, by their time stamps.
         max_frames: stop after this many frames.
         timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
             A pipe is waited for without limit, until a program writes to it.

@@ -714,10 +714,15 @@ def test_an_address_where_nobody_answers_is_named_without_its_password() -> None
         ("http://secret@camera/stream@2x", "http://camera/stream@2x"),
         ("rtmp://camera/0?channel=0&user=a&password=se@cr:et", "rtmp://camera/0?channel=0&user=a&password="),
         ("http://camera/cgi?usr=a&PWD=secret&ch=1#t", "http://camera/cgi?usr=a&PWD=&ch=1#t"),
+        (
+            "https://s3/a.mp4?X-Amz-Credential=a&X-Amz-Signature=b",
+            "https://s3/a.mp4?X-Amz-Credential=&X-Amz-Signature=",
+        ),
         # without credentials
         ("http://camera/stream@2x", "http://camera/stream@2x"),
         ("http://camera.local:80/stream@2x?at=1@2:3@4", "http://camera.local:80/stream@2x?at=1@2:3@4"),
         ("http://[::1]:80/stream@2x", "http://[::1]:80/stream@2x"),
+        ("udp://@:5000", "udp://@:5000"),
     ],
 )
 def test_credentials_stay_out_of_names(address: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -797,6 +802,11 @@ def test_what_a_camera_refuses_is_said_or_avoided(
     assert [transport.split(";")[0] for transport in camera.transports] == transports
 
 
+def test_a_protocol_that_ffmpeg_lacks_is_named_as_the_reason() -> None:
+    with pytest.raises(SourceError, match="this build of FFmpeg has no such protocol"):
+        open_source("morse://camera:9000")
+
+
 def test_a_host_that_nobody_knows_is_suspected() -> None:
     with pytest.raises(SourceError, match="Input/output error, perhaps an unknown host name; check the address"):
         open_source("rtsp://camera..local/1")  # no name server is asked for such a name
@@ -843,6 +853,25 @@ def test_a_file_that_a_server_stops_to_give_has_broken_off(tmp_path: Path, part:
     with serve_a_part(data, int(part * len(data))) as port, pytest.raises(SourceError, match=words) as caught:
         read(f"http://user:{PASSWORD}@127.0.0.1:{port}/a.mkv")
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_camera_need_not_give_many_frames_to_be_opened(tmp_path: Path, make_video: MakeVideo) -> None:
+    data = make_video(tmp_path / "a.ts", frames=8, options={"bf": "0"}).read_bytes()
+    is_open, in_time = threading.Event(), []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall(data)
+                in_time.append(is_open.wait(5))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        open_source(f"tcp://127.0.0.1:{server.getsockname()[1]}").close()
+        is_open.set()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert in_time == [True]
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "passthrough"])

@@ -12,11 +12,12 @@ from typing import Any
 
 import av
 from av.error import FFmpegError, InvalidDataError
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
 from posewire.errors import MisuseError, SourceError
 from posewire.os_errors import reason_of
 from posewire.sources._frames import steady_clock
+from posewire.sources._pace import Pace
 
 __all__ = ["FrameTimes", "VideoInput"]
 
@@ -31,15 +32,19 @@ _MOST_REORDERED = 16
 _GIVEN_UP_WITHIN_S = 1.0
 # Formats of single pictures that may specify an orientation, by FFmpeg's codec names.
 _PICTURES = ("mjpeg", "png", "tiff", "webp")
+# Formats whose address is that of a list of segments, often with renditions of several sizes.
+_SEGMENTED = ("hls", "dash")
 
 
 class VideoInput:
     """The first video stream of anything FFmpeg can open; the cover picture of a song does not count.
 
+    Of the renditions of an HLS or DASH stream it is the largest one, and the others are not loaded.
+
     Args:
         address: path, device or URL, for FFmpeg.
         name: for messages.
-        live: whether frames arrive in real time. None: if the duration is unknown.
+        live: whether frames arrive in real time. None: if it has no known end.
         format_name: FFmpeg's input format; None: FFmpeg detects it.
         options: for the input, e.g. `{"video_size": "1280x720"}`.
         timeout_s: longest wait for opening, and for the next packet.
@@ -80,7 +85,12 @@ class VideoInput:
         except SourceError:
             self.container.close()
             raise
-        self.live = self.container.duration is None if live is None else live
+        self._is_segmented = self.container.format.name in _SEGMENTED
+        if self._is_segmented:
+            for other in self.container.streams:
+                other.discard = Discard.default if other is self.stream else Discard.all
+        self.live = self._is_endless() if live is None else live
+        self._pace = Pace(timeout_s / 2) if self.live and self._is_segmented and timeout_s is not None else None
         self.silence_s = timeout_s if self.live else None
         self._gave_frame = False
         self._given_back: list[Any] = []
@@ -104,6 +114,11 @@ class VideoInput:
         """Whether this is a picture file, of which a packet is the whole picture."""
         kind = self.container.format.name
         return (kind == "image2" or kind.endswith("_pipe")) and self.stream.codec_context.name in _PICTURES
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this is a list of segments to which none will be added."""
+        return self._is_segmented and self.container.duration is not None
 
     def begin(self) -> None:
         """Begin reading the frames, which is possible only once.
@@ -140,6 +155,8 @@ class VideoInput:
                 )
             self._note_end(packet)
             if packet.stream.index == self.stream.index:  # `stream_index` is 0 in all that flush a decoder
+                if self._pace is not None and packet.dts is not None:
+                    self._pace.wait(float(packet.dts * packet.time_base))
                 yield packet
 
     def give_back(self, packets: list[Any]) -> None:
@@ -153,6 +170,8 @@ class VideoInput:
 
     def check_end(self, frames: int, last_time_s: float) -> None:
         """Raise `SourceError` if the source should have continued after this many frames."""
+        if self.live and frames == 1 and self.is_picture:
+            raise SourceError(f"{self.name} is a single picture; give the address of the camera's video")
         if self.live:
             raise SourceError(f"{self.name} stopped after {frames} frames; is the camera still connected?")
         with self._held_open():
@@ -172,6 +191,8 @@ class VideoInput:
     def close(self) -> None:
         """Release the file or device: at once, or as soon as another thread has read the packet it is waiting for."""
         self._closed = True
+        if self._pace is not None:
+            self._pace.interrupt()
         if self._in_use.acquire(blocking=False):
             try:
                 self.container.close()
@@ -201,11 +222,30 @@ class VideoInput:
             try:
                 packet = next(demuxed, None)
             except (FFmpegError, OSError) as error:
-                raise SourceError(f"{self.name} broke off: {_reason(error, self._timeout_s)}") from None
+                reason = _reason(error, self._timeout_s)
+                if self._lacks_index(error):
+                    reason = (
+                        f"{reason}, or its server cannot give parts of a file, and this MP4 has its index at the end:"
+                        " fetch the file first"
+                    )
+                raise SourceError(f"{self.name} broke off: {reason}") from None
             # FFmpeg that waited in vain gives the packet that it still held; to ask again would take as long again.
             waited_s = time.monotonic() - begun_s
             self._timed_out = self._timeout_s is not None and 0 <= waited_s - self._timeout_s < _GIVEN_UP_WITHIN_S
             return packet
+
+    def _is_endless(self) -> bool:
+        """Whether it has no known end."""
+        length, kind = self.container.duration, self.container.format.name
+        if length is None or self.container.size > 0:
+            return length is None
+        # Without a length in its header, an FLV is 0 long, and an MP4 as long as the first fragments.
+        return length == 0 or (kind.startswith("mov,") and not self.stream.frames)
+
+    def _lacks_index(self, error: Exception) -> bool:
+        """Whether this may be why nothing could be read of an MP4 at an address."""
+        is_mp4 = self.container.format.name.startswith("mov,")
+        return is_mp4 and "://" in self._address and not self._ends_s and getattr(error, "errno", 0) == errno.EIO
 
     def _note_end(self, packet: Any) -> None:
         if packet.pts is not None:
@@ -279,6 +319,8 @@ def _video_stream(container: Any, name: str) -> Any:
         raise SourceError(f"{name} holds no video; give a video file, a camera or a network stream")
     if videos[0].codec_context is None:
         raise SourceError(f"{name} holds a video that this build of FFmpeg cannot decode; convert it, e.g. to H.264")
+    if container.format.name in _SEGMENTED:
+        return max(videos, key=lambda each: (each.width or 0) * (each.height or 0) if each.codec_context else 0)
     return videos[0]
 
 
@@ -290,6 +332,8 @@ def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0, op
         return _nothing_came(timeout_s)
     if isinstance(error, InvalidDataError) or (timeout_s is None and isinstance(error, av.error.EOFError)):
         return "it is not a video that FFmpeg can read, or it is empty or cut off"
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        return "this build of FFmpeg has no such protocol; let the camera or a relay give rtsp:// or http://"
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):  # of RTSP too
         return f"{reason_of(error)}; check the user name and password in the address"
     is_unknown = "://" in opened and getattr(error, "errno", 0) == errno.EIO

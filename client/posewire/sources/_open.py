@@ -38,10 +38,12 @@ _FEW_FRAMES = {"fpsprobesize": "3"}
 # Passwords may contain characters that end them for FFmpeg: if there may be one, everything up to the last @ is
 # removed, to be safe. A host with a dot, or in brackets, is not a user, and digits after it are its port.
 _CREDENTIALS = re.compile(
-    r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]*@)", re.IGNORECASE
+    r"(?<=://)(?!(\[[\da-f:.]+\]|[\w-]+(\.[\w-]+)+|localhost)(:\d{1,5})?[/?#])(.*:.*@|[^/?#]+@)", re.IGNORECASE
 )
-# Cheap cameras take them as parameters instead.
-_SECRET_PARAMETERS = re.compile(r"(?<=[?&])([^=&#]*(pass|pwd|psw|secret|token|key|auth)[^=&#]*=)[^&#]*", re.IGNORECASE)
+# Cheap cameras take them as parameters instead; those of a storage service are a signature.
+_SECRET_PARAMETERS = re.compile(
+    r"(?<=[?&])([^=&#]*(pass|pwd|psw|secret|token|key|auth|sig|credential)[^=&#]*=)[^&#]*", re.IGNORECASE
+)
 
 
 def open_source(
@@ -71,7 +73,7 @@ def open_source(
             pictures.
         fps: frame rate of folders and arrays.
         live: whether frames arrive in real time and cannot wait. None: true for cameras, RTSP and the like, and
-            addresses of unknown length.
+            addresses without a known end. Live HLS and DASH are read in real time, by their time stamps.
         max_frames: stop after this many frames.
         timeout_s: longest wait for a camera or address: when it is opened, for the first picture, and for each frame.
             A pipe is waited for without limit, until a program writes to it.
@@ -110,7 +112,7 @@ def open_source(
         first.close()
         raise InvalidSettings(f"{first.name} is not live, so it is never opened again; leave out reopen_for_s")
     # With `passthrough`, another codec is noticed by `ReopenedSource`, which would try again if opening it failed.
-    again = partial(replace(location, live=True).open, "jpeg" if first.codec is None else "passthrough")
+    again = partial(replace(location, live=True, again=True).open, "jpeg" if first.codec is None else "passthrough")
     return ReopenedSource(first, again, reopen_for_s=reopen_for_s, max_frames=max_frames)
 
 
@@ -139,7 +141,8 @@ def _without_credentials(source: str | Path | int) -> str:
 class _Location:
     """Something that the system opens, perhaps more than once: a file, folder, device or address.
 
-    The attributes are arguments of `open_source`, and the clock of all its frames if it is live.
+    The attributes are arguments of `open_source`, whether it was open before, and the clock of all its frames if it is
+    live.
     """
 
     where: str | Path | int
@@ -147,6 +150,7 @@ class _Location:
     live: bool | None
     timeout_s: float
     options: dict[str, str]
+    again: bool = False
     clock: Callable[[], float] = field(default_factory=steady_clock)
 
     def open(self, codec: Codec, max_frames: int | None = None) -> Source:
@@ -168,6 +172,8 @@ class _Location:
 
         video = self._video(where)
         try:
+            if self.again and video.has_ended:  # its last segments were read before
+                raise SourceError(f"{video.name} has ended, and has nothing new")
             return _read_as(codec, video, max_frames)
         except BaseException:
             video.close()
@@ -190,7 +196,8 @@ class _Location:
             live = True if live is None and _LIVE_URL.match(address) else live
             if address.lower().startswith("rtsp"):
                 transport = {"rtsp_transport": "tcp"} if "rtsp_flags" in options else _TCP_FIRST
-                options = {**_FEW_FRAMES, **transport, **options}
+                options = {**transport, **options}
+            options = {**_FEW_FRAMES, **options}
             return opened(address, name=name, live=live, options=options, timeout_s=timeout_s)
         if not Path(address).exists():
             raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")

@@ -1,0 +1,62 @@
+"""A web server of files, of which some have no length, as what a camera gives."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+__all__ = ["served"]
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """It knows no ranges: a file can only be read from its beginning."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, *args: Any, asked: list[str], **options: Any) -> None:
+        self._asked = asked
+        super().__init__(*args, **options)
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a client takes as much as it wants
+            super().handle()
+
+    def do_GET(self) -> None:
+        self._asked.append(self.path)
+        super().do_GET()
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword == "Content-Length" and "?endless" in self.path:
+            keyword, value = "Transfer-Encoding", "chunked"
+        super().send_header(keyword, value)
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        if "?endless" not in self.path:
+            super().copyfile(source, outputfile)
+            return
+        while chunk := source.read(10_000):
+            outputfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        outputfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """The address of a folder; `asked` gets the paths of all requests. With `?endless`, a file has no length."""
+    handler = partial(_Handler, directory=str(folder), asked=[] if asked is None else asked)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join(5)
+            assert not thread.is_alive()

@@ -107,6 +107,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         # The stream must not keep the last frame that it is resumed with.
         earlier, settings = requested.resume, replace(requested, resume=None)
         del configuration, requested
+        await self.places.cancelled_streams(caller)
         with self.places.for_stream(caller), self._shared.shares.of(who) as share:
             session = Session(
                 current_stream.get(),

@@ -449,6 +449,11 @@ async def test_streams_of_a_token(tmp_path: Path) -> None:
         await first.finish()
         third = _TokenClient(stub, tokens.metadata("door"))
         await third.open()
+        fourth = _TokenClient(stub, tokens.metadata("door"))
+        await fourth.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+        third.call.cancel()  # the server learns of the new call first
+        await fourth.read()
+        assert fourth.answers.started is not None
 
 
 async def test_pixels_of_a_token(tmp_path: Path) -> None:

@@ -79,6 +79,18 @@ class Places:
         with counted(self._opening, caller.name):
             yield
 
+    def why_full(self, caller: Caller) -> str:
+        """Why there is no place for another stream; empty if there is one."""
+        if self.streams >= self._limits.max_streams:
+            return (
+                f"this server has no place for another stream: its limit is {self._limits.max_streams} "
+                "(limits.max_streams); close a stream, try later, or use another server"
+            )
+        allowed = caller.grant.streams
+        if allowed and self._streams_of_callers[caller.name] >= allowed:
+            return f"this token has no place for another stream: its limit is streams={allowed}; close a stream first"
+        return ""
+
     async def cancelled_streams(self, caller: Caller) -> None:
         """If there is no place for another stream of `caller`, wait for the end of those that it may have cancelled.
 
@@ -91,14 +103,14 @@ class Places:
             return
         with counted(self._waiting, caller.name), suppress(TimeoutError):
             async with asyncio.timeout(_ENDING_S):
-                while self._why_full(caller):
+                while self.why_full(caller):
                     await self.unless_draining(self._stream_ended.wait())
 
     @contextmanager
     def for_stream(self, caller: Caller) -> Iterator[None]:
         """Hold a place while a stream of `caller` is open. Raises `LimitReached` or `ServerDraining`."""
         self.refuse_when_draining()
-        if why := self._why_full(caller):
+        if why := self.why_full(caller):
             raise LimitReached(why)
         self.streams += 1
         self._note_work()
@@ -110,18 +122,6 @@ class Places:
             self._note_work()
             self._stream_ended.set()
             self._stream_ended = asyncio.Event()
-
-    def _why_full(self, caller: Caller) -> str:
-        """Why there is no place for another stream; empty if there is one."""
-        if self.streams >= self._limits.max_streams:
-            return (
-                f"this server has no place for another stream: its limit is {self._limits.max_streams} "
-                "(limits.max_streams); close a stream, try later, or use another server"
-            )
-        allowed = caller.grant.streams
-        if allowed and self._streams_of_callers[caller.name] >= allowed:
-            return f"this token has no place for another stream: its limit is streams={allowed}; close a stream first"
-        return ""
 
     @contextmanager
     def for_picture(self, caller: Caller) -> Iterator[None]:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from posewire._channels.access_tokens import read_token
 from posewire._channels.connections import Connections
 from posewire.cli.access import ServerAccess
 
@@ -17,7 +18,8 @@ _FILES = ("ca", "cert", "key")
 def access_fields(access: ServerAccess) -> dict[str, Any]:
     """The fields of an access as plain values for another process. They include the token: pass them by pipe only."""
     fields = {field.name: getattr(access, field.name) for field in dataclasses.fields(access)}
-    return fields | {name: None if fields[name] is None else str(fields[name]) for name in _FILES}
+    token = {"token": read_token(access.token) if isinstance(access.token, Path) else access.token}
+    return fields | token | {name: None if fields[name] is None else str(fields[name]) for name in _FILES}
 
 
 def access_from(fields: dict[str, Any]) -> ServerAccess:

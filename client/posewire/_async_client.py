@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -61,7 +62,8 @@ class AsyncClient:
             interchangeable servers: when one cannot be reached, does not answer, is full or fails, the next one is
             tried. Ids continue if the servers have the same resume key.
         tls: encryption; None: plain text.
-        token: bearer token, for servers that require one.
+        token: bearer token, for servers that require one; or the path of a file that holds it, which is read again when
+            it has changed.
         insecure: allow the token to be sent unencrypted to another machine.
         reconnect: how lost streams are resumed; None: a lost connection ends the stream with an exception.
         credentials: gRPC channel credentials, instead of `tls`.
@@ -78,7 +80,7 @@ class AsyncClient:
         address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
         tls: TlsSettings | None = None,
-        token: str = "",
+        token: str | Path = "",
         insecure: bool = False,
         reconnect: ReconnectSettings | None = DEFAULT_RECONNECT,
         credentials: grpc.ChannelCredentials | None = None,
@@ -105,7 +107,7 @@ class AsyncClient:
 
     async def __aenter__(self) -> Self:
         self._check_open()
-        self._connections.to(self.address)  # raises if something is wrong with the certificates
+        self._connections.to(self.address)  # raises if something is wrong with the certificates or the token
         return self
 
     async def __aexit__(

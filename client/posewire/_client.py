@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -54,7 +55,7 @@ class Client:
         address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
         tls: TlsSettings | None = None,
-        token: str = "",
+        token: str | Path = "",
         insecure: bool = False,
         reconnect: ReconnectSettings | None = DEFAULT_RECONNECT,
         credentials: grpc.ChannelCredentials | None = None,

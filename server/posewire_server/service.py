@@ -22,6 +22,7 @@ from posewire_server.admission.decoding_shares import DecodingShare
 from posewire_server.admission.openings import Openings
 from posewire_server.admission.places import Places
 from posewire_server.admission.refusals import Refusals
+from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig, ServerConfig
 from posewire_server.errors import NotPermitted, OutOfOrder, ServiceError, Stalled
 from posewire_server.observability.logs import current_stream, facts
@@ -30,7 +31,6 @@ from posewire_server.pictures import PictureEstimator
 from posewire_server.streams.frame_clock import FrameClock
 from posewire_server.streams.inbox import DropPolicy
 from posewire_server.streams.outbox import Outbox
-from posewire_server.streams.progress import Progress
 from posewire_server.streams.resume import continue_session
 from posewire_server.streams.session import Session
 from posewire_server.streams.stream import Shared, TrackStream
@@ -80,7 +80,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         self.refusals = Refusals(shared.metrics.call_refused)
         self._openings = Openings(config.limits)
         self._pictures = PictureEstimator(config, shared.pipeline, shared.shares, shared.decoding)
-        self._open: dict[str, Progress] = {}  # by stream id
+        self._open: dict[str, TrackStream] = {}  # by stream id
         self._version = metadata.version("posewire")  # reads files, which takes longer than the rest of the answer
 
     # -- Track ---------------------------------------------------------------------------------------------------------
@@ -107,6 +107,9 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         # The stream must not keep the last frame that it is resumed with.
         earlier, settings = requested.resume, replace(requested, resume=None)
         del configuration, requested
+        if earlier is not None and self.places.why_full(caller):
+            self._end_earlier(earlier, caller)
+        await self.places.cancelled_streams(caller)
         with self.places.for_stream(caller), self._shared.shares.of(who) as share:
             session = Session(
                 current_stream.get(),
@@ -121,6 +124,12 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 await context.send_initial_metadata(())  # else a client that never reads would not learn of the end
                 await self._begin(outbox, self._started(session.stream_id, settings, resume), limits)
                 await stream.run()
+
+    def _end_earlier(self, request: ResumeRequest, caller: Caller) -> None:
+        """End the stream of `caller` that is to be continued: its connection is lost, though nobody knows it here."""
+        stream = self._open.get(self._shared.snapshots.stream_of(request.token))
+        if stream is not None and stream.progress.caller == caller.name:
+            stream.give_way()
 
     @contextmanager
     def _listed(self, stream: TrackStream, peer: str) -> Iterator[None]:
@@ -142,7 +151,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 **({"caller": progress.caller} if progress.caller else {}),
             ),
         )
-        self._open[session.stream_id] = progress
+        self._open[session.stream_id] = stream
         ending = StreamEnding.BROKEN_OFF  # unless it ends otherwise
         try:
             yield
@@ -250,7 +259,8 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 "with `admin`",
                 field="all_callers",
             )
-        shown = (each for each in self._open.values() if request.all_callers or each.caller == caller.name)
+        opened = (stream.progress for stream in self._open.values())
+        shown = (each for each in opened if request.all_callers or each.caller == caller.name)
         return pose_tracking_service_pb2.ListStreamsResponse(streams=map(stream_state_message, shown))
 
     async def _answer(self, method: str, context: _Context, handling: Awaitable[Answer]) -> Answer:

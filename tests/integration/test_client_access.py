@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import posewire
 from posewire import AsyncClient, ReconnectSettings, TlsSettings
 from posewire._channels.connections import Access
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
-from posewire_server.config import SecurityConfig, ServerConfig
+from posewire_server.config import LimitsConfig, SecurityConfig, ServerConfig
 from posewire_server.server import PoseServer, running_server
 from tests.integration.certificates import Authority, Identity
 from tests.integration.service_calls import server_config
@@ -189,6 +190,36 @@ async def test_tokens_go_with_every_call(tmp_path: Path) -> None:
                     await client.server_info()
                 with pytest.raises(posewire.AccessDenied):
                     await tracked(client)
+
+
+async def test_a_token_is_replaced_while_a_stream_is_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, own = tmp_path / "tokens", tmp_path / "token"
+    own.write_text(grant(file) + "\n")
+    config = server_config(security=SecurityConfig(tokens=file), limits=LimitsConfig(max_stall_s=0.1))
+    async with running_server(config, networks()) as address, AsyncClient(address, token=own) as client:
+        async with client.track() as stream:
+            await stream.send(picture())
+            assert (await anext(stream)).tracked
+            own.write_text("")
+            assert (await client.server_info()).version
+            assert f"the new token is ignored, the old one stays in use: the token file {own} is empty" in caplog.text
+            file.unlink()
+            own.write_text(grant(file))
+            os.utime(file, (0, 0))  # it was written long ago, and is complete
+            await stream.send(picture(1))
+            while not (result := await anext(stream)).reconnected:  # answered before the old token was missed
+                await stream.send(picture(1))
+            assert result.reconnected.resumed
+        assert (await client.server_info()).version
+        file.write_text("")
+        os.utime(file, (0, 0))
+        with pytest.raises(posewire.AccessDenied):
+            await client.server_info()
+
+
+async def test_a_token_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(posewire.InvalidSettings, match=r"the token file .*nowhere cannot be read"):
+        await AsyncClient(token=tmp_path / "nowhere").__aenter__()
 
 
 async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Authority, identity: Identity) -> None:

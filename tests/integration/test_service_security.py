@@ -449,6 +449,24 @@ async def test_streams_of_a_token(tmp_path: Path) -> None:
         await first.finish()
         third = _TokenClient(stub, tokens.metadata("door"))
         await third.open()
+        fourth = _TokenClient(stub, tokens.metadata("door"))
+        await fourth.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG))
+        third.call.cancel()  # the server learns of the new call first
+        await fourth.read()
+        assert fourth.answers.started is not None
+        await fourth.send(0, jpeg(picture()))
+        await fourth.read_until("tracked")
+        # As a client whose connection was lost, which the server does not know.
+        resume = settings_pb2.ResumeRequest(token=fourth.answers.token)
+        yard = _TokenClient(stub, tokens.metadata("yard"))
+        await yard.open(resume=resume)
+        fifth = _TokenClient(stub, tokens.metadata("door"))
+        started = (await fifth.open(resume=resume)).started
+        assert started is not None
+        assert started.resume.resumed
+        assert "continues in another one" in ((await fourth.failure()).details() or "")
+        await yard.send(1, jpeg(picture()))
+        assert (await yard.finish()).answered == {1}
 
 
 async def test_pixels_of_a_token(tmp_path: Path) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from weakref import WeakSet
 
 import grpc
 import grpc.aio
 
+from posewire._channels.access_tokens import AccessToken, check_token
 from posewire._channels.addresses import DEFAULT_ADDRESS, full_address, is_loopback
 from posewire._channels.forks import check_process, note_use
 from posewire._channels.status import error_from_status
@@ -41,8 +43,6 @@ _log = logging.getLogger(__name__)
 PASSING = (ConnectionFailed, TimedOut, ServerFailed, LimitExceeded, StreamBroken)
 """Failures that may not occur at another server, or later."""
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-
 # An unplugged cable is noticed within `time` + `timeout`. Servers allow exactly this rate, and pings of idle clients.
 # The backoffs are short, since after a failure gRPC refuses to try again for a while; `Reconnection` does that here.
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -68,7 +68,7 @@ class Access:
     Attributes:
         tls: encryption; None: plain text, unless `credentials` are given.
         credentials: gRPC credentials, made by the program.
-        token: bearer token; empty: none.
+        token: bearer token, or the file that holds it; empty: none.
         insecure: whether a token may be sent unencrypted to another machine.
 
     Raises:
@@ -77,16 +77,16 @@ class Access:
 
     tls: TlsSettings | None = None
     credentials: grpc.ChannelCredentials | None = None
-    token: str = ""
+    token: str | Path = ""
     insecure: bool = False
 
     def __post_init__(self) -> None:
         if self.tls is not None and self.credentials is not None:
             raise InvalidSettings("give either tls or credentials: both say how the connection is encrypted")
-        if self.token and not isinstance(self.token, str):
-            raise InvalidSettings(f"the token is a {type(self.token).__name__}; give its text")
-        if self.token and not _TOKEN.fullmatch(self.token):
-            raise InvalidSettings("the token has blanks or characters beyond ASCII; give it as the server made it")
+        if self.token and not isinstance(self.token, (str, os.PathLike)):
+            raise InvalidSettings(f"the token is a {type(self.token).__name__}; give its text, or the path of its file")
+        if self.token and isinstance(self.token, str):
+            check_token(self.token)
 
     def __repr__(self) -> str:
         return f"Access(tls={self.tls!r}, token={'***' if self.token else ''!r}, insecure={self.insecure})"
@@ -133,14 +133,25 @@ class Connection:
     Attributes:
         address: `host:port`.
         stub: makes calls, and keeps its channel open if the client has replaced it.
-        metadata: sent with each call.
+        token: sent with each call; empty: none.
+        tokens: where it came from.
         is_anonymous: as in `Access`.
     """
 
     address: str
     stub: PoseTrackingServiceAsyncStub
-    metadata: tuple[tuple[str, str], ...]
+    token: str
+    tokens: AccessToken
     is_anonymous: bool = False
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Sent with each call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def has_newer_token(self) -> bool:
+        """Whether the token's file holds another one by now."""
+        return self.tokens.current() != self.token
 
 
 class Connections:
@@ -166,7 +177,7 @@ class Connections:
             access.check(address)
         self._access = access
         self._options = _checked_options(options)
-        self._metadata = (("authorization", f"Bearer {access.token}"),) if access.token else ()
+        self._tokens = AccessToken(access.token)
         self._tls_files = None if access.tls is None else TlsFiles(access.tls)
         self._channels: dict[str, tuple[grpc.aio.Channel, grpc.ChannelCredentials | None]] = {}
         self._unclosed: WeakSet[grpc.aio.Channel] = WeakSet()  # also replaced ones, while a call uses them
@@ -186,7 +197,8 @@ class Connections:
 
         Raises:
             MisuseError: the channels were closed, belong to another event loop, or cannot be used in this process.
-            InvalidSettings: a certificate or key cannot be read, or is invalid; or an option has an impossible value.
+            InvalidSettings: a certificate, key or token cannot be read, or is invalid; or an option has an impossible
+                value.
         """
         if self._closed:
             raise MisuseError("this client is closed; make another one")
@@ -206,7 +218,7 @@ class Connections:
                 self._unclosed.add(channel)
                 self._loop = loop
         stub: PoseTrackingServiceAsyncStub = PoseTrackingServiceStub(channel)
-        return Connection(address, stub, self._metadata, self._access.is_anonymous)
+        return Connection(address, stub, self._tokens.current(), self._tokens, self._access.is_anonymous)
 
     def after(self, address: str) -> str:
         """The address to try when `address` has failed."""

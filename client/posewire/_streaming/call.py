@@ -136,7 +136,7 @@ class TrackCall:
 
         Raises:
             ServerRefused: the server ended the stream because of something it was sent.
-            ConnectionLost: the connection or the server failed.
+            ConnectionLost: the connection or the server failed, or the token was withdrawn and there is a newer one.
             StreamBroken: the call was cancelled from this side.
         """
         if self._call is None:
@@ -145,7 +145,7 @@ class TrackCall:
             response = await self._call.read()
         except grpc.aio.AioRpcError as error:
             failure = error_from_status(self._status.error or error, self.address, "streaming")
-            if isinstance(failure, ServerRefused):
+            if isinstance(failure, ServerRefused) and not self._was_token_replaced(error):
                 raise failure from error
             raise ConnectionLost(f"the stream {self.info.stream_id} broke: {failure}") from failure
         except asyncio.CancelledError:
@@ -171,6 +171,11 @@ class TrackCall:
         call, self._call, self._connection = self._call, None, None
         if call is not None:
             call.cancel()
+
+    def _was_token_replaced(self, refusal: grpc.aio.AioRpcError) -> bool:
+        """Whether the server refuses the token of this call, and there is a newer one."""
+        is_of_token = refusal.code() is grpc.StatusCode.UNAUTHENTICATED
+        return is_of_token and self._connection is not None and self._connection.has_newer_token()
 
     def _cancelled(self) -> StreamBroken:
         return StreamBroken(f"the stream {self.info.stream_id} was cancelled by this client")

@@ -14,9 +14,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from posewire.cli.failures import UsageError, expected_failures
-from posewire.os_errors import reason_of
-from posewire.small_files import read_small_text
+from posewire._channels.access_tokens import read_token
+from posewire.cli.failures import expected_failures
 
 if typing.TYPE_CHECKING:
     from posewire import AsyncClient, Client, TlsSettings
@@ -70,7 +69,7 @@ class ServerAccess:
         ca: certificate authorities that the server is verified by.
         cert: this client's certificate.
         key: its private key.
-        token: bearer token.
+        token: bearer token, or the file that holds it.
         insecure: whether the token may be sent unencrypted.
         reconnects: whether lost streams are resumed.
     """
@@ -80,7 +79,7 @@ class ServerAccess:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
-    token: str = ""
+    token: str | Path = ""
     insecure: bool = False
     reconnects: bool = True
 
@@ -146,7 +145,7 @@ def with_access_flags(command: Command) -> Command:
     def with_access(**arguments: Any) -> None:
         flags = {name: arguments.pop(name) for name in _FLAGS}
         with expected_failures():
-            token = _read_token(flags.pop("token_file"))
+            token = _token_in(flags.pop("token_file"))
             before = _given.set(ServerAccess(token=token, **flags))
         try:
             command(**arguments)
@@ -166,13 +165,13 @@ def with_access_flags(command: Command) -> Command:
     return typing.cast(Command, with_access)
 
 
-def _read_token(file: Path | None) -> str:
+def _token_in(file: Path | None) -> str | Path:
+    """The file, which the client reads again when it changes; the token itself if that is not possible, as in a pipe.
+
+    Raises:
+        InvalidSettings: the file cannot be read, or holds no token.
+    """
     if file is None:
         return ""
-    try:
-        token = read_small_text(file).strip()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the token file {file} cannot be read: {reason_of(error)}") from error
-    if not token:
-        raise UsageError(f"the token file {file} is empty; it holds the token as `posewire token` printed it")
-    return token
+    token = read_token(file)
+    return file if file.is_file() else token

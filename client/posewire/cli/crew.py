@@ -24,26 +24,33 @@ _PASSING_LIMIT = "LIMIT_REACHED"
 class Crew(Generic[T]):
     """Workers that share a list of items to process.
 
-    If a limit of the server rejects an item, its worker puts it back and waits, while the others continue. Waiting
-    workers try again one at a time: soon while items succeed, at increasing intervals while none does. So all of them
-    work again when the server has room for all, and few requests are rejected until then. If all of them wait for more
-    than a minute, all remaining items fail.
+    If a limit of the server rejects an item, or the server is gone, its worker puts it back and waits, while the others
+    continue. Waiting workers try again one at a time: soon while items succeed, at increasing intervals while none
+    does. So all of them work again when the server has room for all, and few requests are rejected until then. If all
+    of them wait for more than a minute, all remaining items fail.
 
     Args:
         do: processes one item; called again for an item that was put back.
         failed: called with each item that could not be processed, and the error.
-        quiet: do not report that the server is at a limit.
+        quiet: do not report that the server is at a limit, or gone.
+        reconnects: whether a server that is gone may come back.
     """
 
     def __init__(
-        self, do: Callable[[T], Awaitable[object]], failed: Callable[[T, Exception], object], *, quiet: bool
+        self,
+        do: Callable[[T], Awaitable[object]],
+        failed: Callable[[T, Exception], object],
+        *,
+        quiet: bool,
+        reconnects: bool = True,
     ) -> None:
         self._do = do
         self._failed = failed
         self._quiet = quiet
+        self._reconnects = reconnects
         self._remaining: deque[T] = deque()
         self._none_remains = asyncio.Event()
-        self._at_work = 0
+        self._at_work = self._trying = 0  # trying: those of them that began when nobody had succeeded for a while
         self._next_to_try = asyncio.Lock()
         self._waits_s = _FIRST_WAIT_S
         self._since_s: float | None = None
@@ -53,7 +60,7 @@ class Crew(Generic[T]):
         """Process all items; returns when each has succeeded or failed.
 
         Raises:
-            ConnectionFailed: the server cannot be reached; the remaining items would fail the same way.
+            ConnectionFailed: the server is gone, and does not come back.
         """
         self._remaining.extend(items)
         workers = [asyncio.create_task(self._worker()) for _ in range(at_a_time)]
@@ -70,32 +77,42 @@ class Crew(Generic[T]):
             if not self._remaining:
                 self._none_remains.set()
             if (refusal := await self._refusal_of(item)) is not None:
-                self._remaining.appendleft(item)
+                if isinstance(refusal, ConnectionFailed):  # perhaps because of this item: others first
+                    self._remaining.append(item)
+                else:
+                    self._remaining.appendleft(item)
                 self._none_remains.clear()
                 await self._wait(refusal)
 
-    async def _refusal_of(self, item: T) -> LimitExceeded | None:
-        """Process an item; returns the error if a limit of the server currently rejects it."""
+    async def _refusal_of(self, item: T) -> LimitExceeded | ConnectionFailed | None:
+        """Process an item; returns the error if it should be tried again later."""
+        was_there = self._since_s is None
         self._at_work += 1
+        self._trying += not was_there
         try:
             await self._do(item)
-        except ConnectionFailed:
-            raise  # the others would fail the same way
+        except ConnectionFailed as error:
+            if not self._reconnects:
+                raise  # the others would fail the same way
+            return error
         except (PosewireError, OSError) as error:
             if isinstance(error, LimitExceeded) and error.reason == _PASSING_LIMIT:
                 return error
             self._failed(item, error)
         finally:
             self._at_work -= 1
+            self._trying -= not was_there
         self._waits_s, self._since_s = _FIRST_WAIT_S, None
         return None
 
-    async def _wait(self, refusal: LimitExceeded) -> None:
+    async def _wait(self, refusal: LimitExceeded | ConnectionFailed) -> None:
         """Wait until the server may have room again, or fail all remaining items."""
         now_s = asyncio.get_running_loop().time()
-        if self._at_work:
+        is_lost = isinstance(refusal, ConnectionFailed)  # and those who try may only not have noticed yet
+        if self._at_work > self._trying * is_lost:
             self._since_s = None
-            self._say(refusal, "going on with fewer at a time")
+            if not is_lost:
+                self._say(refusal, "going on with fewer at a time")
         elif self._since_s is None:
             self._since_s = now_s
             self._say(refusal, f"trying again, for {_GIVE_UP_AFTER_S:g} s at most")
@@ -109,7 +126,7 @@ class Crew(Generic[T]):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._none_remains.wait(), wait_s)
 
-    def _say(self, refusal: LimitExceeded, then: str) -> None:
+    def _say(self, refusal: LimitExceeded | ConnectionFailed, then: str) -> None:
         """Print a message once: a rate limit is hit again and again."""
         if not self._quiet and then not in self._said:
             self._said.add(then)

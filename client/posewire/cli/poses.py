@@ -125,7 +125,7 @@ async def _estimate_all(job: PosesJob, pictures: Sequence[Picture], access: Serv
                 shown.show(answers.done, quantity(answers.people, "person", "people"))
 
             questions = [_question(picture, info) for picture in pictures]
-            await Crew(answer, fail, quiet=job.quiet).work(questions, _AT_A_TIME)
+            await Crew(answer, fail, quiet=job.quiet, reconnects=access.reconnects).work(questions, _AT_A_TIME)
             for picture in pictures:
                 if picture.image_id in answers.found:
                     writer.add(picture.image_id, answers.found[picture.image_id], category_id=picture.category_id)

@@ -178,7 +178,7 @@ async def _track_all(job: DataSetJob, tasks: Sequence[_Task], access: ServerAcce
             def fail(task: _Task, error: Exception) -> None:
                 account.failures.append(f"{task.truth.name}: {error}")
 
-            crew = Crew(track, fail, quiet=job.quiet)
+            crew = Crew(track, fail, quiet=job.quiet, reconnects=access.reconnects)
             await crew.work(tasks, max(1, min(job.parallel, len(tasks), free)))
     return account
 

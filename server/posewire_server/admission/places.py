@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from posewire_server.admission.tokens import Caller
@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 # How many more streams than may be open may await their configuration: in all, and for one token with a limit.
 _MORE_OPENING = 64
 _MORE_OPENING_OF_ONE = 8
+# How long a cancelled stream may take to end.
+_ENDING_S = 0.5
 
 
 class Places:
@@ -42,6 +44,8 @@ class Places:
         self._opening: Counter[str] = Counter()
         self._streams_of_callers: Counter[str] = Counter()
         self._pictures_of_callers: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
+        self._stream_ended = asyncio.Event()  # another one after each end
         self.streams = 0
         self.pictures = 0
         self._idle = asyncio.Event()
@@ -75,20 +79,39 @@ class Places:
         with counted(self._opening, caller.name):
             yield
 
-    @contextmanager
-    def for_stream(self, caller: Caller) -> Iterator[None]:
-        """Hold a place while a stream of `caller` is open. Raises `LimitReached` or `ServerDraining`."""
-        self.refuse_when_draining()
+    def why_full(self, caller: Caller) -> str:
+        """Why there is no place for another stream; empty if there is one."""
         if self.streams >= self._limits.max_streams:
-            raise LimitReached(
+            return (
                 f"this server has no place for another stream: its limit is {self._limits.max_streams} "
                 "(limits.max_streams); close a stream, try later, or use another server"
             )
         allowed = caller.grant.streams
         if allowed and self._streams_of_callers[caller.name] >= allowed:
-            raise LimitReached(
-                f"this token has no place for another stream: its limit is streams={allowed}; close a stream first"
-            )
+            return f"this token has no place for another stream: its limit is streams={allowed}; close a stream first"
+        return ""
+
+    async def cancelled_streams(self, caller: Caller) -> None:
+        """If there is no place for another stream of `caller`, wait for the end of those that it may have cancelled.
+
+        A call may overtake the end of the one before it.
+
+        Raises:
+            ServerDraining: the server is about to stop.
+        """
+        if self._waiting[caller.name] >= self._streams_of_callers[caller.name]:
+            return
+        with counted(self._waiting, caller.name), suppress(TimeoutError):
+            async with asyncio.timeout(_ENDING_S):
+                while self.why_full(caller):
+                    await self.unless_draining(self._stream_ended.wait())
+
+    @contextmanager
+    def for_stream(self, caller: Caller) -> Iterator[None]:
+        """Hold a place while a stream of `caller` is open. Raises `LimitReached` or `ServerDraining`."""
+        self.refuse_when_draining()
+        if why := self.why_full(caller):
+            raise LimitReached(why)
         self.streams += 1
         self._note_work()
         try:
@@ -97,6 +120,8 @@ class Places:
         finally:
             self.streams -= 1
             self._note_work()
+            self._stream_ended.set()
+            self._stream_ended = asyncio.Event()
 
     @contextmanager
     def for_picture(self, caller: Caller) -> Iterator[None]:

@@ -79,12 +79,13 @@ class Snapshots:
         self._joint_set = joint_set
         self._clock = clock
 
-    def issue(self, snapshot: Snapshot, config: TrackerConfig) -> bytes:
-        """A token for `snapshot`, valid for streams with these settings."""
+    def issue(self, snapshot: Snapshot, config: TrackerConfig, stream: str = "") -> bytes:
+        """A token for `snapshot` of the stream with this id, valid for streams with these settings."""
         arrays: list[npt.NDArray[Any]] = []
         header = {
             "version": _VERSION,
             "issued": self._clock(),
+            "stream": stream,
             "joint_set": self._joint_set.names,
             "tracker": _as_sent(config),
             "snapshot": _pack(snapshot, arrays),
@@ -100,16 +101,7 @@ class Snapshots:
         Raises:
             TokenRefused: it was not signed with this key, is too old, or belongs to other settings or another version.
         """
-        if not token:
-            raise TokenRefused("the token is empty; send the newest resume_token of the earlier stream")
-        signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, self._sign(body)):
-            raise TokenRefused(
-                "the token was not signed with this server's key, or was changed on its way; servers that continue "
-                "each other's streams need the same --resume-key"
-            )
-        (length,) = struct.unpack_from("<I", body)
-        header = json.loads(body[4 : 4 + length])
+        header, contents = self._opened(token)
         if header["version"] != _VERSION:
             raise TokenRefused("the token is of another version of the server")
         age_s = self._clock() - header["issued"]
@@ -126,11 +118,32 @@ class Snapshots:
             raise TokenRefused("the token belongs to a stream whose pose network has other joints")
         if header["tracker"] != json.loads(json.dumps(_as_sent(config))):
             raise TokenRefused("the token belongs to a stream with other tracker settings; open this one with the same")
-        arrays = _arrays(header["arrays"], memoryview(body)[4 + length :])
+        arrays = _arrays(header["arrays"], contents)
         try:
             return typing.cast(Snapshot, _unpack(Snapshot, header["snapshot"], arrays))
         except (KeyError, TypeError) as error:
             raise TokenRefused("the token is of another version of the server") from error
+
+    def stream_of(self, token: bytes) -> str:
+        """The id of the stream that a token belongs to; empty if that cannot be told."""
+        try:
+            header, _ = self._opened(token)
+        except TokenRefused:
+            return ""
+        return str(header.get("stream", ""))
+
+    def _opened(self, token: bytes) -> tuple[dict[str, Any], memoryview]:
+        """The header of a token, and the bytes of its arrays. Raises `TokenRefused` if it was not signed here."""
+        if not token:
+            raise TokenRefused("the token is empty; send the newest resume_token of the earlier stream")
+        signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._sign(body)):
+            raise TokenRefused(
+                "the token was not signed with this server's key, or was changed on its way; servers that continue "
+                "each other's streams need the same --resume-key"
+            )
+        (length,) = struct.unpack_from("<I", body)
+        return json.loads(body[4 : 4 + length]), memoryview(body)[4 + length :]
 
     def _sign(self, body: bytes) -> bytes:
         return hmac.new(self._key, body, hashlib.sha256).digest()

@@ -20,7 +20,7 @@ from posewire_server.admission.tokens import Caller
 from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
-from posewire_server.errors import FrameError
+from posewire_server.errors import FrameError, LimitReached
 from posewire_server.inference.outcomes import Tracked
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.observability.metrics import Metrics
@@ -134,6 +134,7 @@ class TrackStream:
         self._lifetime = Lifetime(limits, shared.drain, outbox, caller)
         self._drain = DrainSignal(shared.drain.grace_s)  # of this stream: with the server's, or earlier
         self._frame_in_work: asyncio.Timeout | None = None
+        self._running: asyncio.Timeout | None = None
         # Without propagation nobody would be found between two runs of the detector.
         most = settings.max_detect_every if settings.tracker.propagation else 0
         self._detector_pace = DetectorPace(settings.tracker.detect_every, most)
@@ -147,11 +148,12 @@ class TrackStream:
         """Answer every frame until the client half-closes or the server drains, then send the summary.
 
         Raises:
-            ServiceError: the client sent messages out of order, or something that it needs is missing.
+            ServiceError: the client sent messages out of order, or something that it needs is missing; or see
+                `give_way`.
         """
         self._counted_ids = self._session.tracker.identities  # those of an earlier stream were counted there
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(None) as self._running, asyncio.TaskGroup() as tasks:
                 reader = tasks.create_task(self._intake.read())
                 decoder = tasks.create_task(self._intake.decode())
                 reporter = tasks.create_task(self._outbox.report_drops())
@@ -165,12 +167,20 @@ class TrackStream:
                 watcher.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # all have one cause, or each of them ends the stream
+        except TimeoutError:
+            raise LimitReached("this stream continues in another one, and there is no place for both") from None
         finally:
+            self._running = None
             accounts = self._outbox.accounts  # where a frame is tracked before its result has left
             unanswered = accounts.received - accounts.failed - accounts.dropped - self._counted_frames
             self._shared.metrics.frames_abandoned(unanswered)
         if self._outbox.accounts.open:
             log.error("%d frames were not answered for", self._outbox.accounts.open)
+
+    def give_way(self) -> None:
+        """End the stream, since its client continues it in another one."""
+        if self._running is not None:
+            self._running.reschedule(0.0)  # a time in the past: it expires at once
 
     def close(self) -> None:
         """Call it at the end, whether the stream has run or not.
@@ -260,7 +270,7 @@ class TrackStream:
         self._token_due_s = time.monotonic() + _TOKEN_EVERY_S
         snapshot = snapshot_of(self._session)
         return await self._shared.decoding_threads.run(
-            lambda: self._shared.snapshots.issue(snapshot, self._settings.tracker)
+            lambda: self._shared.snapshots.issue(snapshot, self._settings.tracker, self._session.stream_id)
         )
 
     def _tracked_message(self, ready: ReadyFrame, tracked: Tracked) -> track_pb2.TrackedFrame:

@@ -190,5 +190,52 @@ async def test_a_server_that_is_not_there_ends_the_work() -> None:
             ended.set()
 
     with pytest.raises(ConnectionFailed):
-        await Crew(do, lambda *_: None, quiet=True).work(range(3), 2)
+        await Crew(do, lambda *_: None, quiet=True, reconnects=False).work(range(3), 2)
     assert ended.is_set()  # the other worker has ended, too
+
+
+async def test_a_server_that_comes_back_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    server, calls = Server(), 0
+
+    async def do(item: int) -> None:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        if 4 < calls < 20:
+            raise ConnectionFailed("nobody answers")
+        await server.do(item)
+
+    await Crew(do, server.fail, quiet=False).work(range(12), 4)
+    assert (sorted(server.done), server.failed) == (list(range(12)), [])
+    assert capsys.readouterr().err == "posewire: nobody answers; trying again, for 60 s at most\n"
+
+
+async def test_a_server_that_does_not_come_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although one attempt or another is always under way: it takes long to find out."""
+    monkeypatch.setattr(module, "_GIVE_UP_AFTER_S", 0.1)
+    server, calls = Server(), 0
+
+    async def do(item: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            await asyncio.sleep(0.02)
+            raise ConnectionFailed("nobody answers")
+        await server.do(item)
+
+    await asyncio.wait_for(Crew(do, server.fail, quiet=True).work(range(9), 3), 30)
+    assert sorted(server.done) == [0, 1, 2]
+    assert sorted(server.failed) == [(item, "nobody answers") for item in range(3, 9)]
+
+
+async def test_an_item_that_ends_its_server_each_time_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GIVE_UP_AFTER_S", 0.05)
+    server = Server()
+
+    async def do(item: int) -> None:
+        if item == 1:
+            raise ConnectionFailed("the server is gone")
+        await server.do(item)
+
+    await Crew(do, server.fail, quiet=True).work(range(4), 1)
+    assert (server.done, server.failed) == ([0, 2, 3], [(1, "the server is gone")])

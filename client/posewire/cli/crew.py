@@ -50,7 +50,8 @@ class Crew(Generic[T]):
         self._reconnects = reconnects
         self._remaining: deque[T] = deque()
         self._none_remains = asyncio.Event()
-        self._at_work = self._trying = 0  # trying: those of them that began when nobody had succeeded for a while
+        self._at_work = 0
+        self._trying = 0  # those of them that began when nobody had succeeded for a while
         self._next_to_try = asyncio.Lock()
         self._waits_s = _FIRST_WAIT_S
         self._since_s: float | None = None
@@ -108,8 +109,10 @@ class Crew(Generic[T]):
     async def _wait(self, refusal: LimitExceeded | ConnectionFailed) -> None:
         """Wait until the server may have room again, or fail all remaining items."""
         now_s = asyncio.get_running_loop().time()
-        is_lost = isinstance(refusal, ConnectionFailed)  # and those who try may only not have noticed yet
-        if self._at_work > self._trying * is_lost:
+        is_lost = isinstance(refusal, ConnectionFailed)
+        # If the server is gone, those who have begun since may only not have noticed yet.
+        succeeding = self._at_work - (self._trying if is_lost else 0)
+        if succeeding:
             self._since_s = None
             if not is_lost:
                 self._say(refusal, "going on with fewer at a time")

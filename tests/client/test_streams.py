@@ -16,7 +16,7 @@ import posewire
 from posewire import AsyncClient, FrameStatus
 from posewire.sources import ArraySource
 from posewire.v1 import settings_pb2, track_pb2
-from tests.client.conftest import collect, pictures
+from tests.client.conftest import Packets, collect, pictures
 
 
 class Closable(ArraySource):
@@ -195,6 +195,31 @@ async def test_frames_of_a_camera_fill_the_line_and_form_no_queue(
     async with AsyncClient(server.address) as client, client.track(pictures(40), drop_policy="latest") as stream:
         assert len(await collect(stream)) == 40
     assert least <= max(together[10:]) <= most
+
+
+async def test_a_decoder_that_begins_to_hold_frames_back_on_a_slow_line_gets_more_of_them(
+    serve: Any, scripts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posewire._streaming.send_window._LONG_FLIGHT_S", -1.0)
+    monkeypatch.setattr("posewire._streaming.send_window._SILENCE_S", 0.05)
+    monkeypatch.setattr("posewire._streaming.exchange._LOOK_AGAIN_S", 0.02)
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        yield await stream.start()
+        held: list[Any] = []
+        async for frame in stream.incoming():
+            held.append(frame)
+            while held and (len(stream.frames) <= 20 or len(held) > 16 or len(stream.frames) == 40):
+                response = scripts.tracked(held.pop(0))
+                response.tracked.timings.total_ms = 0.0
+                yield response
+        yield scripts.summary(len(stream.frames), len(stream.frames))
+
+    server = await serve(script)
+    source = Packets("K" * 40)
+    options = {"codec": "h264", "drop_policy": "latest"}
+    async with AsyncClient(server.address, timeout_s=5) as client, client.track(source, **options) as stream:
+        assert [result.tracked for result in await collect(stream)] == [True] * 40
 
 
 async def _read_into(arrived: asyncio.Queue[Any], stream: Any) -> None:

@@ -23,6 +23,8 @@ __all__ = ["Exchange"]
 
 _log = logging.getLogger(__name__)
 
+_LOOK_AGAIN_S = 1.0
+
 
 class Exchange:
     """Receives the responses in its own task, and releases results in frame order.
@@ -110,7 +112,10 @@ class Exchange:
 
     async def wait_for_room(self, *, counting_untaken: bool) -> None:
         """Wait until another frame may be in flight, or the stream is over."""
-        await self._delivery.until(lambda: self.outgoing.has_room(counting_untaken=counting_untaken))
+        while not self.outgoing.has_room(counting_untaken=counting_untaken):
+            with contextlib.suppress(TimeoutError):  # then looks again: there may be room because time has passed
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await self._delivery.until(lambda: self.outgoing.has_room(counting_untaken=counting_untaken))
 
     async def finish(self, failure: BaseException | None = None, *, complete: bool = True) -> None:
         """End the frames; `failure`, if given, is raised after the last result.

@@ -6,7 +6,9 @@ objects with the fields of `Component`. All of these but `pose` may be null or a
 
 from __future__ import annotations
 
+import contextlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,8 +137,10 @@ def find_bundle(name_or_path: str | Path) -> Path:
     if str(name_or_path) in bundle_names():
         return _BUNDLES / name_or_path
     folder = Path(name_or_path)
-    if (folder / "manifest.json").is_file():
-        return folder
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        # Not `is_file`: from Python 3.14 on, it is false also for what may not be looked at.
+        if stat.S_ISREG((folder / "manifest.json").stat().st_mode):
+            return folder
     raise BundleError(
         f"unknown bundle {str(name_or_path)!r}; known bundles: {', '.join(bundle_names())}, or the path of a folder "
         "with a manifest.json"

@@ -291,7 +291,7 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", "no valid JSON"),
-        ("[" * 100_000 + "]" * 100_000, "no valid JSON: maximum recursion depth"),
+        ("[" * 100_000 + "]" * 100_000, "no valid JSON: (maximum recursion depth|Stack overflow)"),
         ('{"version": ' + "9" * 5000 + "}", "no valid JSON: Exceeds the limit"),
         ('{"pose": {"network": {"pixel_mean": [NaN, 0, 0]}}}', "no valid JSON: NaN is not a JSON number"),
         ('{"pose": {"network": {"pixel_std": [-Infinity, 1, 1]}}}', "no valid JSON: -Infinity is not a JSON number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -199,8 +200,12 @@ class _Location:
                 options = {**transport, **options}
             options = {**_FEW_FRAMES, **options}
             return opened(address, name=name, live=live, options=options, timeout_s=timeout_s)
-        if not Path(address).exists():
-            raise SourceError(f"{address} does not exist; give a video file, a folder, a camera's number or an address")
+        try:
+            os.stat(address)  # not `exists`: from Python 3.14 on, it is false also for what may not be looked at
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            raise SourceError(
+                f"{address} does not exist; give a video file, a folder, a camera's number or an address"
+            ) from None
         # `file:` keeps FFmpeg from interpreting the name: colons, patterns such as %d, or `concat:`.
         longest_s = timeout_s if live else None
         return opened(f"file:{address}", name=address, live=bool(live), options=options, timeout_s=longest_s)

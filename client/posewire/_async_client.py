@@ -214,6 +214,7 @@ class AsyncClient:
         settings: StreamSettings | None = None,
         max_frames: int | None = None,
         reopen_for_s: float = 0.0,
+        source_options: dict[str, str] | None = None,
         keep_images: bool = False,
         resume: ResumePoint | None = None,
         on_reconnect: Callable[[Reconnected], object] | None = None,
@@ -231,6 +232,7 @@ class AsyncClient:
             settings: of the stream; None: all defaults.
             max_frames: stop after this many frames of the source.
             reopen_for_s: if a camera or live address stops, how long to try to open it again; as for `open_source`.
+            source_options: of FFmpeg's input, such as `{"video_size": "1280x720"}`; the `options` of `open_source`.
             keep_images: whether results carry their frames as `image`.
             resume: continue an earlier stream, with its ids.
             on_reconnect: a plain function, called when the connection was lost and the stream has been resumed.
@@ -249,6 +251,7 @@ class AsyncClient:
             (settings or StreamSettings()).with_options(options),
             max_frames=max_frames,
             reopen_for_s=reopen_for_s,
+            source_options=source_options,
             keep_images=keep_images,
             resume=resume,
             timeout_s=self._timeout_s,

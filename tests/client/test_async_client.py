@@ -124,6 +124,8 @@ async def test_arguments_for_the_source_need_a_source() -> None:
             client.track(max_frames=3)
         with pytest.raises(posewire.InvalidSettings, match=r"reopen_for_s is for a live source, and .* has none"):
             client.track(reopen_for_s=3)
+        with pytest.raises(posewire.InvalidSettings, match=r"source_options are for a source .* has none"):
+            client.track(source_options={"framerate": "5"})
 
 
 @pytest.mark.parametrize("source", [Packets("K"), None], ids=["of a source", "of the program"])

@@ -143,8 +143,10 @@ def test_it_is_read_once_and_open(video: bytes) -> None:
 def test_what_is_not_live_is_not_opened_again(video: bytes, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match=r"a\.ts is not live, so it is never opened again"):
         open_source(tmp_path / "a.ts", reopen_for_s=60)
-    with pytest.raises(InvalidSettings, match="no effect on frames from the program"):
+    with pytest.raises(InvalidSettings, match="reopen_for_s has no effect on frames from the program"):
         open_source([np.zeros((48, 64, 3), np.uint8)], reopen_for_s=60)
+    with pytest.raises(InvalidSettings, match="options has no effect on frames from the program"):
+        open_source([np.zeros((48, 64, 3), np.uint8)], options={"framerate": "5"})
     for wrong in (-1, float("nan"), "60"):
         with pytest.raises(InvalidSettings, match="a number from 0 on"):
             open_source(tmp_path / "a.ts", reopen_for_s=wrong)  # type: ignore[arg-type]

@@ -66,6 +66,7 @@ async def _open_in_thread(source: AsyncSourceLike, plan: StreamPlan) -> Source:
         codec=plan.settings.codec,
         max_frames=plan.max_frames,
         reopen_for_s=plan.reopen_for_s,
+        options=plan.source_options,
     )
     if is_asynchronous(source):  # it needs this event loop, and takes no time to open
         return open_it()

@@ -25,6 +25,7 @@ class StreamPlan:
         settings: as requested.
         max_frames: maximum number of frames to take from the source.
         reopen_for_s: how long to try to open a live source again that has stopped.
+        source_options: of FFmpeg's input.
         keep_images: whether results carry their frames.
         resume: where an earlier stream is resumed.
         timeout_s: longest silence of the server while it owes an answer.
@@ -32,14 +33,15 @@ class StreamPlan:
         on_reconnect: called after each reconnection.
 
     Raises:
-        InvalidSettings: `max_frames` or `reopen_for_s` is given without a source, `resume` is not a `ResumePoint`, or
-            `on_reconnect` is not a plain function.
+        InvalidSettings: `max_frames`, `reopen_for_s` or `source_options` is given without a source, `resume` is not a
+            `ResumePoint`, or `on_reconnect` is not a plain function.
     """
 
     source: AsyncSourceLike | None
     settings: StreamSettings
     max_frames: int | None
     reopen_for_s: float
+    source_options: dict[str, str] | None
     keep_images: bool
     resume: ResumePoint | None
     timeout_s: float
@@ -51,6 +53,10 @@ class StreamPlan:
             raise InvalidSettings("max_frames limits a source, and this stream has none; call finish() after the last")
         if self.source is None and self.reopen_for_s:
             raise InvalidSettings("reopen_for_s is for a live source, and this stream has none; leave it out")
+        if self.source is None and self.source_options:
+            raise InvalidSettings(
+                "source_options are for a source, and this stream has none; leave them out"
+            )
         if self.resume is not None and not isinstance(self.resume, ResumePoint):
             raise InvalidSettings(
                 f"resume is a {type(self.resume).__name__}; give a ResumePoint: the resume_point of a stream, or the "

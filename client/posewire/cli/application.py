@@ -34,6 +34,7 @@ from posewire.cli.options import (
     SimilarityFlag,
     SourceArgument,
     flip_test_option,
+    parse_named_values,
     parse_size,
     tracker_settings,
 )
@@ -98,6 +99,13 @@ def track(
             show_default="0: it ends",
         ),
     ] = 0.0,
+    source_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Option of FFmpeg's input, such as video_size=1280x720 or rtsp_transport=udp; repeatable.",
+        ),
+    ] = None,
     similarity: SimilarityFlag = None,
     no_propagation: NoPropagationFlag = False,
     queue_length: QueueLengthFlag = None,
@@ -124,7 +132,20 @@ def track(
         settings = tracker_settings(similarity, no_propagation, queue_length, detect_every)
         choice = ServerChoice(server, bundle, detector, flow, flip_test)
         results = out_format or ResultFormat.JSONL
-        run_track(TrackJob(source, choice, settings, out, results, render, max_frames, reopen_for, name, quiet))
+        job = TrackJob(
+            source,
+            choice,
+            settings,
+            out,
+            results,
+            render,
+            max_frames,
+            reopen_for_s=reopen_for,
+            source_options=parse_named_values("--source-option", source_option or ()),
+            name=name,
+            quiet=quiet,
+        )
+        run_track(job)
 
 
 @app.command()

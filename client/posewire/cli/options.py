@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, get_args
 
 import typer
 
+from posewire.cli.failures import UsageError
 from posewire.settings import Similarity, TrackerSettings
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "SimilarityFlag",
     "SourceArgument",
     "flip_test_option",
+    "parse_named_values",
     "parse_size",
     "tracker_settings",
 ]
@@ -134,6 +137,18 @@ def parse_size(text: str) -> tuple[int, int]:
         raise typer.BadParameter(f"{text!r} is not a size; give WIDTHxHEIGHT, e.g. 640x480")
     width, height = map(int, text.split("x"))
     return width, height
+
+
+def parse_named_values(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """Values by their names, from texts such as `framerate=30`.
+
+    Raises:
+        UsageError: a text has no name.
+    """
+    for text in texts:
+        if re.match(r"\w+=", text) is None:  # not quoted, since it may be a password
+            raise UsageError(f"{flag} is NAME=VALUE, such as {flag} framerate=30")
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 def tracker_settings(

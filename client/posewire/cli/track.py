@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
@@ -42,6 +42,7 @@ class TrackJob:
         render: annotated video.
         max_frames: stop after this many frames.
         reopen_for_s: how long to try to open a camera or network stream again that has stopped.
+        source_options: of FFmpeg's input.
         name: label of the stream at the server.
         quiet: print only errors.
 
@@ -57,6 +58,7 @@ class TrackJob:
     render: Path | None = None
     max_frames: int | None = None
     reopen_for_s: float = 0.0
+    source_options: dict[str, str] = field(default_factory=dict)
     name: str = ""
     quiet: bool = False
 
@@ -104,6 +106,7 @@ def _track(job: TrackJob, client: Client, interrupts: Interrupts) -> Outcome:
                     job.source,
                     max_frames=job.max_frames,
                     reopen_for_s=job.reopen_for_s,
+                    source_options=job.source_options,
                     keep_images=keep_images,
                     jpeg_quality=JPEG_QUALITY,
                     name=job.name,

@@ -99,11 +99,12 @@ def open_source(
     if isinstance(source, str) and not source:  # such as a variable that is not set; for the system, "." is meant
         raise SourceError("the source has no name; give a video file, a folder, a camera's number or an address")
     if not isinstance(source, str | Path | int):
-        if reopen_for_s:
-            raise InvalidSettings(
-                "reopen_for_s has no effect on frames from the program, or on a source that is open; give it to"
-                " open_source with the camera's address"
-            )
+        for name, given in (("reopen_for_s", reopen_for_s), ("options", options)):
+            if given:
+                raise InvalidSettings(
+                    f"{name} has no effect on frames from the program, or on a source that is open; give it to"
+                    " open_source with the camera's address"
+                )
         return _from_program(source, codec, fps=fps, live=bool(live), max_frames=max_frames)
     location = _Location(source, fps, live, timeout_s, options)
     if not reopen_for_s:

@@ -115,6 +115,19 @@ def test_a_camera_that_hangs_up(
     assert numbers == list(range(frames))
 
 
+def test_options_of_the_source(server: str, make_video: Callable[..., Path], tmp_path: Path) -> None:
+    """Such a file does not tell its frame rate."""
+    video, out = make_video(tmp_path / "a.h264", frames=FRAMES, options={"bf": "0"}), tmp_path / "out.jsonl"
+    result = run("track", video, "--server", server, "--out", out, "--source-option", "framerate=5")
+    assert result.exit_code == 0, result.stderr
+    assert [json.loads(line)["time_s"] for line in out.read_text().splitlines()[1:4]] == [0.0, 0.2, 0.4]
+    for unnamed in ("=secret", "secret"):
+        result = run("track", video, "--server", server, "--source-option", unnamed)
+        assert result.exit_code == 2
+        assert "--source-option is NAME=VALUE" in result.stderr
+        assert "secret" not in result.stderr
+
+
 @pytest.mark.parametrize(("seconds", "frames"), [(0.5, 5), (0.1, 1), (9, FRAMES)])
 def test_seconds_are_those_of_the_source(server: str, camera: str, tmp_path: Path, seconds: float, frames: int) -> None:
     """An address, whose frame rate is not known before it is opened."""

@@ -80,7 +80,7 @@ CPU_SUITE = (
         "bare",
         "What one server process carries, however fast its networks",
         "capacity",
-        "load --without-networks --fps 30 --seconds 5 --warm-up 1.5 --find-max --latency-bound-ms 50",
+        f"load {_SMALL} --without-networks --fps 25 --seconds 5 --warm-up 1.5 --find-max --latency-bound-ms 100",
     ),
     Step("overload", "Twice the load", "overload", f"load {_SMALL} --detector bundle --fps 20 --warm-up 2 --overload"),
     *(

@@ -31,7 +31,7 @@ demo: $(BIN)/.server  ## Track people: a synthetic scene, or make demo SOURCE=my
 test: check  ## Run every check and test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-test-newest:  ## Run every test with the newest versions of the libraries; make test-newest PYTHON=python3.13
+test-newest:  ## Run every test with the newest versions of the libraries; make test-newest PYTHON=python3.14
 	$(PYTHON) -m venv --clear $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[server,eval,test]'
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps trackeval  # see `eval` in pyproject.toml

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
+from posewire_server.first_of import one_ended
+
 __all__ = ["Workers", "threads_at_work", "wait_for_last_work"]
 
 Result = TypeVar("Result")
@@ -59,10 +61,10 @@ class Workers:
         """
         running = self.run(work)
         try:
-            await asyncio.wait({running})
+            await one_ended(running)
         except asyncio.CancelledError:
             try:
-                await asyncio.wait({running})
+                await one_ended(running)
             finally:
                 running.cancel()  # nobody else looks at an error of the work
             raise

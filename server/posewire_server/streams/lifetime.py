@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -54,17 +55,16 @@ class Lifetime:
         Raises:
             Stalled, NotAuthenticated: see `watch_client`.
         """
-        draining = asyncio.ensure_future(self._server.wait())
-        try:
-            while True:
-                await asyncio.wait({draining}, timeout=self._look_every_s)
-                if self._server:
-                    return "the server is about to stop"
-                self._check_client()
-                if reason := self._expired():
-                    return reason
-        finally:
-            draining.cancel()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                # Not `asyncio.wait`, see `one_ended`.
+                async with asyncio.timeout(self._look_every_s):
+                    await self._server.wait()
+            if self._server:
+                return "the server is about to stop"
+            self._check_client()
+            if reason := self._expired():
+                return reason
 
     async def watch_client(self) -> None:
         """Keep checking the client while the stream drains, until cancelled.

@@ -12,6 +12,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from posewire.v1 import track_pb2
 from posewire_server.errors import FrameError
+from posewire_server.first_of import one_ended
 from posewire_server.observability.metrics import Metrics
 from posewire_server.streams.inbox import DropReason
 from posewire_server.wire.names import DROP_REASONS
@@ -169,7 +170,7 @@ class Outbox:
         # cancelled, the write goes on, and the next one waits for it.
         sending = asyncio.ensure_future(self._send_whole(response))
         try:
-            await asyncio.wait({sending})  # not `shield`, which from Python 3.14 on logs failures that nobody waits for
+            await one_ended(sending)  # not `shield`, which from Python 3.14 on logs failures that nobody waits for
         except asyncio.CancelledError:
             sending.add_done_callback(_note_failure)
             raise

@@ -54,9 +54,7 @@ class StreamPlan:
         if self.source is None and self.reopen_for_s:
             raise InvalidSettings("reopen_for_s is for a live source, and this stream has none; leave it out")
         if self.source is None and self.source_options:
-            raise InvalidSettings(
-                "source_options are for a source, and this stream has none; leave them out"
-            )
+            raise InvalidSettings("source_options are for a source, and this stream has none; leave them out")
         if self.resume is not None and not isinstance(self.resume, ResumePoint):
             raise InvalidSettings(
                 f"resume is a {type(self.resume).__name__}; give a ResumePoint: the resume_point of a stream, or the "

@@ -24,7 +24,7 @@ from posewire._streaming.plan import StreamPlan
 from posewire._streaming.stream import AsyncTrackStream
 from posewire._threads.workers import Workers
 from posewire.connection import Reconnected, ReconnectSettings, TlsSettings
-from posewire.errors import InvalidSettings, MisuseError
+from posewire.errors import InvalidSettings, MisuseError, ServerFailed
 from posewire.results import BoxesLike, Image, PoseEstimate, ServerInfo
 from posewire.resume import ResumePoint
 from posewire.settings import Codec, StreamOptions, StreamSettings, TrackerSettings
@@ -34,6 +34,7 @@ from posewire.v1 import pose_tracking_service_pb2
 
 __all__ = ["DEFAULT_RECONNECT", "PICTURE_QUALITY", "AsyncClient"]
 
+Response = TypeVar("Response")
 Answer = TypeVar("Answer")
 
 # Single pictures are worth a little more than frames of a video.
@@ -146,8 +147,7 @@ class AsyncClient:
             call = server.stub.GetServerInfo(request, timeout=self._timeout_s, metadata=server.metadata)
             return await note_use(call)
 
-        response = await self._ask(ask, "asking for the server's description")
-        return _wire.server_info_from(response)
+        return await self._ask(ask, _wire.server_info_from, "asking for the server's description")
 
     async def estimate_poses(
         self,
@@ -204,8 +204,7 @@ class AsyncClient:
             call = server.stub.EstimatePoses(request, timeout=self._timeout_s, metadata=server.metadata)
             return await note_use(call)
 
-        response = await self._ask(ask, "estimating poses")
-        return _wire.pose_estimate_from(response)
+        return await self._ask(ask, _wire.pose_estimate_from, "estimating poses")
 
     def track(
         self,
@@ -261,15 +260,23 @@ class AsyncClient:
         self._check_open()
         return AsyncTrackStream(self._connections, self._workers, plan, self._streams)
 
-    async def _ask(self, ask: Callable[[Connection], Awaitable[Answer]], doing: str) -> Answer:
-        """Make a single call to the first server that can be reached."""
+    async def _ask(
+        self, ask: Callable[[Connection], Awaitable[Response]], read: Callable[[Response], Answer], doing: str
+    ) -> Answer:
+        """Make a single call to the first server that can be reached, and read its response."""
         self._check_open()
         try:
-            return await self._connections.first_answer(ask, doing)
+            response = await self._connections.first_answer(ask, doing)
         except asyncio.CancelledError:
             if self._closed and not is_cancelled_task():
                 raise MisuseError("the client was closed before the answer came") from None
             raise
+        try:
+            return read(response)
+        except ValueError as error:
+            raise ServerFailed(
+                f"{doing}: the server's response is invalid: {error}; this is a fault of the server: report it"
+            ) from error
 
     def _check_open(self) -> None:
         if self._closed:

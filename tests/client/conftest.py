@@ -120,6 +120,7 @@ class ScriptedService(PoseTrackingServiceServicer):
     Attributes:
         silent: whether single calls get no answer.
         status: the status that ends single calls; None: they are answered.
+        edges: added to the joint set in answers to single calls.
         asked: set at the first single call.
         ended: set at the end of the first stream.
     """
@@ -127,6 +128,7 @@ class ScriptedService(PoseTrackingServiceServicer):
     def __init__(self, script: Script):
         self.silent = False
         self.status: grpc.StatusCode | None = None
+        self.edges: list[pose_pb2.JointSet.Edge] = []
         self.asked = asyncio.Event()
         self.script = script
         self.streams: list[Stream] = []
@@ -149,6 +151,7 @@ class ScriptedService(PoseTrackingServiceServicer):
         response.size.width, response.size.height = 64, 48
         response.joint_set.name = "three"
         response.joint_set.names.extend(COCO_NAMES)
+        response.joint_set.edges.extend(self.edges)
         for box in request.boxes.boxes:
             response.people.add(box=box, score=1, joints=[0, 0, 1] * 3, box_source=pose_pb2.BOX_SOURCE_CALLER)
         return response
@@ -167,6 +170,7 @@ class ScriptedService(PoseTrackingServiceServicer):
         )
         response.codecs.extend([pose_pb2.CODEC_JPEG, pose_pb2.CODEC_RAW_RGB24, 7])  # 7: of a newer server
         response.limits.max_people = 30
+        response.joint_set.edges.extend(self.edges)
         response.models.bundle = "nano"
         response.tracker_defaults.queue_length = 10
         response.tracker_defaults.match_threshold = 0.3

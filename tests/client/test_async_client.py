@@ -124,7 +124,7 @@ async def test_arguments_for_the_source_need_a_source() -> None:
             client.track(max_frames=3)
         with pytest.raises(posewire.InvalidSettings, match=r"reopen_for_s is for a live source, and .* has none"):
             client.track(reopen_for_s=3)
-        with pytest.raises(posewire.InvalidSettings, match=r"source_options are for a source .* has none"):
+        with pytest.raises(posewire.InvalidSettings, match=r"source_options are for a source, and .* has none"):
             client.track(source_options={"framerate": "5"})
 
 
@@ -324,6 +324,23 @@ async def test_a_refused_stream_is_an_error_of_the_right_kind(
                 pass
     assert type(caught.value) is kind
     assert caught.value.code == code.name
+
+
+async def test_a_response_that_makes_no_sense_is_a_fault_of_the_server(serve: Any) -> None:
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        response = await stream.start()
+        response.started.joint_set.edges.add(to=99)
+        yield response
+
+    server = await serve(script)
+    server.service.edges = [pose_pb2.JointSet.Edge(to=99)]
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(posewire.StreamBroken, match=r"first response of the server at .*edge \(0, 99\)"):
+            async with client.track(pictures(1)):
+                pass
+        for call in (client.server_info(), client.estimate_poses(pictures(1)[0])):
+            with pytest.raises(posewire.ServerFailed, match=r"response is invalid: .*edge \(0, 99\)"):
+                await call
 
 
 async def test_a_server_without_the_call_is_taken_for_another_one_or_an_older_one() -> None:

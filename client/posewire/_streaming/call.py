@@ -68,7 +68,7 @@ class TrackCall:
 
         Raises:
             CallError: the server cannot be reached, refuses, or takes longer than `timeout_s`, the setting `limit`.
-            StreamBroken: the first response is something else.
+            StreamBroken: the first response is something else, or makes no sense.
             MisuseError: the client was closed meanwhile.
         """
         address = connection.address
@@ -80,7 +80,7 @@ class TrackCall:
                     await call.write(open_request(settings, resume))
                 response = await call.read()
             if isinstance(response, track_pb2.TrackResponse) and response.WhichOneof("event") == "started":
-                return cls(call, connection, status, stream_info_from(response.started, settings))
+                return cls(call, connection, status, _info_from(response.started, settings, address))
             raise StreamBroken(f"the server at {address} did not begin the stream with its settings; is it posewire?")
         except TimeoutError:
             call.cancel()
@@ -217,6 +217,16 @@ def _result_if_ready(work: Coroutine[Any, Any, T]) -> T | None:
         return result
     work.close()
     return None
+
+
+def _info_from(started: track_pb2.StreamStarted, settings: StreamSettings, address: str) -> StreamInfo:
+    try:
+        return stream_info_from(started, settings)
+    except ValueError as error:
+        raise StreamBroken(
+            f"the first response of the server at {address} is invalid: {error}; this is a fault of the server:"
+            " report it"
+        ) from error
 
 
 def is_cancelled_task() -> bool:
